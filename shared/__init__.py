@@ -1,0 +1,1 @@
+"""What web and workers both stand on. No Streamlit, no vendor SDK, nothing of either side."""

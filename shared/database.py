@@ -1,0 +1,84 @@
+"""The door to Postgres: engines, transactions, and the one translation of "it does not answer".
+
+No query lives here. Nothing is created at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+#: Bounds of one connection: connecting, one statement, waiting for a lock, an abandoned transaction. TCP keep-alives
+#: and the user timeout end a connection whose other side is gone without a word (a failed-over or cut-off server).
+_CONNECT = {
+    "connect_timeout": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 8000,
+}
+_SESSION = (
+    "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=5000 "
+    "-c timezone=UTC -c jit=off"
+)
+
+
+def driver_url(url: str) -> str:
+    """The URL as SQLAlchemy with psycopg2 wants it; accepts postgres:// and postgresql://."""
+    for scheme in ("postgres://", "postgresql://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg2://" + url.removeprefix(scheme)
+    return url
+
+
+def libpq_url(url: str) -> str:
+    """The URL as libpq (psycopg2.connect) wants it."""
+    return "postgresql://" + driver_url(url).removeprefix("postgresql+psycopg2://")
+
+
+def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> Engine:
+    """An engine with a fixed pool; `name` is what pg_stat_activity shows.
+
+    A connection is tested before use (`pool_pre_ping`), so a restarted server costs nobody an error.
+    """
+    return create_engine(
+        driver_url(settings.database_url),
+        pool_size=pool or settings.database_pool,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        # An error must not carry a question into the log.
+        hide_parameters=True,
+        connect_args={**_CONNECT, "application_name": name, "options": _SESSION},
+    )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether `error` says that Postgres is away or its connection broke, rather than that a statement is wrong.
+
+    A restart in the middle of a statement shows as psycopg2's bare DatabaseError, not as OperationalError: so the
+    connection's own mark is asked too.
+    """
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction: committed at the end, rolled back on an error. Raises Unavailable when Postgres is away."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except Exception as error:
+        if is_outage(error):
+            raise Unavailable from error
+        raise

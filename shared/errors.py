@@ -1,0 +1,224 @@
+"""Every error that Naru raises on purpose, as one tree.
+
+NaruError
+├── SettingsError            a variable is missing, malformed, or does not fit another one
+├── Refused                  what a person asked cannot be done now; nothing was stored, the text is theirs again
+│   ├── StillRunning         an answer is still running in this conversation
+│   ├── NotFound             unknown, or another owner's: the two are told apart nowhere
+│   ├── TooLong              the question is longer than the limit
+│   ├── Empty                the question has no text
+│   ├── NothingToAnswer      "regenerate" in a conversation without a question
+│   ├── UnknownModel         no worker offers this model
+│   └── Unavailable          Postgres does not answer
+└── ProviderError            a provider did not give a whole answer
+    ├── retryable            RateLimited, Overloaded, ServerFailed, ConnectFailed, StreamBroken, BadStream,
+    │                        FirstTokenTimeout, IdleTimeout
+    └── final                QuotaExhausted, AuthFailed, ModelNotFound, ContextTooLong, ContentFiltered, BadRequest,
+                             TotalTimeout
+
+`code` is what is stored in the row, shown through the catalogue (`error.<code>`) and counted as a metric label;
+`retryable` is the one bit that decides whether another attempt can help. The docstring of a class is its default
+message. No message may hold a prompt, an answer or a key. How a vendor's errors become these lives with the vendor.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+
+class NaruError(Exception):
+    """Something went wrong in Naru."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").split("\n", 1)[0])
+
+
+class SettingsError(NaruError):
+    """A setting is missing or wrong."""
+
+    code = "settings"
+
+
+class Refused(NaruError):
+    """This cannot be done now."""
+
+    code = "refused"
+
+
+class StillRunning(Refused):
+    """An answer is still running in this conversation."""
+
+    code = "still_running"
+
+    def __init__(self, request_id: UUID | None = None) -> None:
+        super().__init__()
+        self.request_id = request_id
+
+
+class NotFound(Refused):
+    """This does not exist, or is not yours."""
+
+    code = "not_found"
+
+
+class TooLong(Refused):
+    """The question is too long."""
+
+    code = "too_long"
+
+    def __init__(self, length: int = 0, limit: int = 0) -> None:
+        super().__init__(f"The question has {length} characters; the limit is {limit}.")
+        self.length, self.limit = length, limit
+
+
+class Empty(Refused):
+    """The question has no text."""
+
+    code = "empty"
+
+
+class NothingToAnswer(Refused):
+    """There is no question here to answer."""
+
+    code = "nothing_to_answer"
+
+
+class UnknownModel(Refused):
+    """No worker offers this model."""
+
+    code = "unknown_model"
+
+
+class Unavailable(Refused):
+    """The database does not answer right now."""
+
+    code = "unavailable"
+
+
+class ProviderError(NaruError):
+    """The provider did not give a whole answer.
+
+    `retry_after_seconds` is how long the provider asked us to wait (None: it did not say);
+    `provider_request_id` is its own id of the call, for its support.
+    """
+
+    code = "provider"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        provider_request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        self.provider_request_id = provider_request_id
+
+
+class RateLimited(ProviderError):
+    """The provider asks us to slow down."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class Overloaded(ProviderError):
+    """The provider is overloaded."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class ServerFailed(ProviderError):
+    """The provider failed on its side."""
+
+    code = "server_failed"
+    retryable = True
+
+
+class ConnectFailed(ProviderError):
+    """The provider could not be reached."""
+
+    code = "connect_failed"
+    retryable = True
+
+
+class StreamBroken(ProviderError):
+    """The provider's stream ended before its finish mark."""
+
+    code = "stream_broken"
+    retryable = True
+
+
+class BadStream(ProviderError):
+    """The provider sent something that is not its protocol."""
+
+    code = "bad_stream"
+    retryable = True
+
+
+class FirstTokenTimeout(ProviderError):
+    """The model did not begin to answer in time."""
+
+    code = "first_token_timeout"
+    retryable = True
+
+
+class IdleTimeout(ProviderError):
+    """The model fell silent in the middle of its answer."""
+
+    code = "idle_timeout"
+    retryable = True
+
+
+class TotalTimeout(ProviderError):
+    """The answer took longer than an answer may take."""
+
+    code = "total_timeout"
+
+
+class QuotaExhausted(ProviderError):
+    """The provider's quota or credit is used up."""
+
+    code = "quota_exhausted"
+
+
+class AuthFailed(ProviderError):
+    """The provider refused our key."""
+
+    code = "auth_failed"
+
+
+class ModelNotFound(ProviderError):
+    """The provider does not know this model."""
+
+    code = "model_not_found"
+
+
+class ContextTooLong(ProviderError):
+    """The conversation is longer than the model can read."""
+
+    code = "context_too_long"
+
+
+class ContentFiltered(ProviderError):
+    """The provider's filter refused this."""
+
+    code = "content_filtered"
+
+
+class BadRequest(ProviderError):
+    """The provider refused the request as malformed."""
+
+    code = "bad_request"
+
+
+#: Ends that no provider reports: the reconciler and the lifecycle give them themselves.
+DEADLINE = "deadline"
+WORKER_LOST = "worker_lost"
+INTERNAL = NaruError.code

@@ -1,0 +1,167 @@
+"""The worker rows: register, renew the lease, drain, leave; and what the page asks of the fleet.
+
+One row per worker process, one lease for everything that it runs. Who is marked lost, and what becomes of its
+requests, is the reconciler's; the thread that renews is `workers/lease.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, and_, case, func, insert, select, update
+
+from shared.database import transaction
+from shared.tables import Status, chat_request, request_attempt, worker
+
+_NOW = func.clock_timestamp()
+_W = worker.c
+#: The models of workers that were there this lately are still offered while none is: a question asked in the gap of
+#: a deploy keeps its model.
+REMEMBERED_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that workers offer, as provider/model; `demo` marks the simulator."""
+
+    name: str
+    demo: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """What a worker process says of itself."""
+
+    worker_id: UUID
+    host: str
+    pid: int
+    version: str
+    slots: int
+    models: Sequence[Model]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What the page asks: how many workers can take a question now, and what they offer."""
+
+    live_workers: int
+    slots: int
+    models: tuple[Model, ...]
+
+
+def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
+    """Enter the fleet with a fresh lease."""
+    with transaction(engine) as connection:
+        connection.execute(
+            insert(worker).values(
+                id=member.worker_id,
+                host=member.host,
+                pid=member.pid,
+                version=member.version,
+                slots=member.slots,
+                models=[{"name": model.name, "demo": model.demo} for model in member.models],
+                lease_expires_at=_NOW + timedelta(seconds=lease_seconds),
+            )
+        )
+
+
+def renew(connection: Connection, worker_id: UUID, *, lease_seconds: float, consumed: bool) -> bool:
+    """Renew the lease of everything this worker runs; False when the row is marked lost (or gone)."""
+    values: dict[str, Any] = {"renewed_at": _NOW, "lease_expires_at": _NOW + timedelta(seconds=lease_seconds)}
+    if consumed:
+        values["consumed_at"] = _NOW
+    renewed = connection.execute(
+        update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(**values).returning(_W.id)
+    )
+    return renewed.one_or_none() is not None
+
+
+def start_draining(connection: Connection, worker_id: UUID) -> None:
+    """Say that this worker takes nothing new."""
+    connection.execute(update(worker).where(_W.id == worker_id).values(draining=True))
+
+
+def leave(engine: Engine, worker_id: UUID) -> None:
+    """Leave in order: nothing runs under this id any more. What still did is taken back by the next tick."""
+    with transaction(engine) as connection:
+        connection.execute(
+            update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(lost_at=_NOW, draining=True)
+        )
+
+
+def stop_requests(connection: Connection, worker_id: UUID) -> set[UUID]:
+    """The running requests of this worker that someone has asked to stop."""
+    rows = connection.execute(
+        select(chat_request.c.id).where(
+            chat_request.c.worker_id == worker_id,
+            chat_request.c.status == Status.RUNNING,
+            chat_request.c.stop_requested_at.is_not(None),
+        )
+    )
+    return {row.id for row in rows}
+
+
+def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUID, int], str]) -> None:
+    """Write the text of running attempts, keyed (request_id, attempt), in one fenced statement.
+
+    Shape: one UPDATE over unnested arrays; rows that this worker no longer owns are left alone.
+    """
+    if not texts:
+        return
+    given = (
+        func.unnest(
+            [key[0] for key in texts],
+            [key[1] for key in texts],
+            list(texts.values()),
+        )
+        .table_valued("request_id", "attempt", "content")
+        .render_derived()
+    )
+    connection.execute(
+        update(request_attempt)
+        .where(
+            request_attempt.c.request_id == given.c.request_id,
+            request_attempt.c.attempt == given.c.attempt,
+            chat_request.c.id == given.c.request_id,
+            and_(
+                chat_request.c.status == Status.RUNNING,
+                chat_request.c.attempt == given.c.attempt,
+                chat_request.c.worker_id == worker_id,
+            ),
+        )
+        .values(checkpoint=given.c.content)
+    )
+
+
+def fleet(engine: Engine) -> Fleet:
+    """The fleet as it is now; models of lately lost workers are remembered while no worker is there."""
+    live = and_(_W.lost_at.is_(None), _W.lease_expires_at > _NOW, ~_W.draining)
+    recent = _W.renewed_at > _NOW - timedelta(seconds=REMEMBERED_SECONDS)
+    with transaction(engine) as connection:
+        rows = connection.execute(
+            select(case((live, True), else_=False).label("live"), _W.slots, _W.models)
+            .where(live | recent)
+            .order_by(_W.renewed_at.desc())
+            .limit(200)
+        ).all()
+    living = [row for row in rows if row.live]
+    offered = {entry["name"]: entry["demo"] for row in (living or rows[:1]) for entry in row.models}
+    return Fleet(
+        live_workers=len(living),
+        slots=sum(row.slots for row in living),
+        models=tuple(Model(name=name, demo=demo) for name, demo in offered.items()),
+    )
+
+
+def offered_models(engine: Engine) -> tuple[Model, ...]:
+    """What the page's picker shows."""
+    return fleet(engine).models
+
+
+def live_workers(engine: Engine) -> int:
+    """How many workers can take a question now."""
+    return fleet(engine).live_workers

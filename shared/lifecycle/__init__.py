@@ -1,0 +1,41 @@
+"""The life of a request: every verb that changes its status, each as one conditional UPDATE.
+
+    submit                  → queued
+    claim       queued      → running      attempt + 1: the fence of everything that follows
+    release     running     → queued       the provider says wait, the stream broke, or the worker drains
+    take_back   running     → queued       the worker was lost (or → failed after three losses, → cancelled if stopped)
+    finish      running     → succeeded    only where no stop was asked
+    fail        running     → failed
+    cancel      running     → cancelled    the worker carries out a stop
+    stop        queued      → cancelled    at once; a running request is only asked
+    expire      any active  → failed       the deadline passed
+
+Every write of a worker is fenced by (status, attempt, worker) and tells by its row count whether the worker still had
+the right; a request ends in one statement together with its answer and its attempt. Time is Postgres's own. What calls
+these, and when, is in `workers/answer.py`, `shared/reconciler.py` and the page; nothing here knows Redis or Celery.
+"""
+
+from shared.lifecycle.asking import stop, submit
+from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, expire, take_back
+from shared.lifecycle.values import Answer, Claimed, Question, Submitted, storable
+from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release
+
+__all__ = [
+    "MAX_LOSSES",
+    "Answer",
+    "Claimed",
+    "Question",
+    "Submitted",
+    "cancel",
+    "cancel_unanswered",
+    "claim",
+    "expire",
+    "fail",
+    "finish",
+    "is_mine",
+    "release",
+    "stop",
+    "storable",
+    "submit",
+    "take_back",
+]

@@ -1,0 +1,169 @@
+"""The person's verbs: submit and stop."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, case, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from shared import notify
+from shared.database import transaction
+from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong
+from shared.lifecycle.ending import NOW, end
+from shared.lifecycle.values import Question, Submitted, storable
+from shared.tables import ACTIVE, Status, chat_request, conversation, message
+
+TITLE_CHARACTERS = 60
+_R = chat_request.c
+
+
+def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_characters: int) -> Submitted:
+    """Store a question and its request, or find the request that the same key made before.
+
+    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer (nothing is stored then) or Unavailable (whether it
+    was stored is then unknown: the same key finds out).
+    """
+    text = _checked(question, max_characters)
+    request_id, user_message_id = uuid4(), uuid4()
+    with transaction(engine) as connection:
+        leaf_id = _enter_conversation(connection, question, text)
+        if question.regenerate:
+            user_message_id = _question_of(connection, leaf_id)
+        # No conflict target: with one, a conflict on the other unique index would raise instead.
+        stored = connection.execute(
+            upsert(chat_request)
+            .values(
+                id=request_id,
+                owner_id=question.owner_id,
+                conversation_id=question.conversation_id,
+                user_message_id=user_message_id,
+                idempotency_key=question.idempotency_key,
+                model=question.model,
+                status=Status.QUEUED,
+                deadline_at=NOW + timedelta(seconds=deadline_seconds),
+                dispatched_at=NOW,
+            )
+            .on_conflict_do_nothing()
+            .returning(_R.id)
+        ).one_or_none()
+        if stored is None:
+            return _known(connection, question)
+        if not question.regenerate:
+            _add_question(connection, question, user_message_id, leaf_id, text)
+        _move_leaf(connection, question, user_message_id)
+        notify.send(connection, notify.REQUEST, request_id, question.conversation_id)
+    return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True)
+
+
+def _checked(question: Question, max_characters: int) -> str:
+    """The text as Postgres can hold it: no NUL, no half of a surrogate pair."""
+    text = storable(question.text.strip())
+    if not text and not question.regenerate:
+        raise Empty
+    if len(text) > max_characters:
+        raise TooLong(len(text), max_characters)
+    return text
+
+
+def _enter_conversation(connection: Connection, question: Question, text: str) -> UUID | None:
+    """Make the conversation with its first question; lock it; return the end of its branch."""
+    connection.execute(
+        upsert(conversation)
+        .values(id=question.conversation_id, owner_id=question.owner_id, title=_title_of(text))
+        .on_conflict_do_nothing()
+    )
+    row = connection.execute(
+        select(conversation.c.leaf_id)
+        .where(
+            conversation.c.id == question.conversation_id,
+            conversation.c.owner_id == question.owner_id,
+            conversation.c.deleted_at.is_(None),
+        )
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise NotFound
+    leaf_id: UUID | None = row.leaf_id
+    return leaf_id
+
+
+def _title_of(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= TITLE_CHARACTERS else words[: TITLE_CHARACTERS - 1].rstrip() + "…"
+
+
+def _question_of(connection: Connection, leaf_id: UUID | None) -> UUID:
+    """The user's message that the branch's last answer replies to, or the last message itself."""
+    row = connection.execute(
+        select(case((message.c.role == "user", message.c.id), else_=message.c.parent_id)).where(message.c.id == leaf_id)
+    ).scalar_one_or_none()
+    if row is None:
+        raise NothingToAnswer
+    return UUID(str(row))
+
+
+def _known(connection: Connection, question: Question) -> Submitted:
+    """The request that stood in the way: the same one, or another that still runs here."""
+    same = connection.execute(
+        select(_R.id, _R.conversation_id).where(
+            _R.owner_id == question.owner_id, _R.idempotency_key == question.idempotency_key
+        )
+    ).one_or_none()
+    if same is not None:
+        return Submitted(request_id=same.id, conversation_id=same.conversation_id, is_new=False)
+    running = connection.execute(
+        select(_R.id).where(_R.conversation_id == question.conversation_id, _R.status.in_(ACTIVE))
+    ).scalar_one_or_none()
+    raise StillRunning(running)
+
+
+def _add_question(
+    connection: Connection, question: Question, message_id: UUID, parent_id: UUID | None, text: str
+) -> None:
+    connection.execute(
+        insert(message).values(
+            id=message_id,
+            conversation_id=question.conversation_id,
+            parent_id=parent_id,
+            role="user",
+            content=text,
+        )
+    )
+
+
+def _move_leaf(connection: Connection, question: Question, leaf_id: UUID) -> None:
+    connection.execute(
+        update(conversation)
+        .where(conversation.c.id == question.conversation_id)
+        .values(
+            leaf_id=leaf_id,
+            updated_at=NOW,
+            model=func.coalesce(func.nullif(question.model, ""), conversation.c.model),
+        )
+    )
+
+
+def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:
+    """Stop a request: a queued one is cancelled here and now; of a running one the worker is asked.
+
+    Returns the status after it: CANCELLED, RUNNING (asked), or the end that it had already come to. Raises NotFound.
+    """
+    mine = (_R.id == request_id, _R.owner_id == owner_id)
+    with transaction(engine) as connection:
+        if end(connection, (*mine, _R.status == Status.QUEUED), status=Status.CANCELLED, outcome=None):
+            return Status.CANCELLED
+        row = connection.execute(
+            update(chat_request)
+            .where(*mine, _R.status == Status.RUNNING)
+            .values(stop_requested_at=func.coalesce(_R.stop_requested_at, NOW))
+            .returning(_R.conversation_id)
+        ).one_or_none()
+        if row is not None:
+            notify.send(connection, notify.STOP, request_id, row.conversation_id)
+            return Status.RUNNING
+        status = connection.execute(select(_R.status).where(*mine)).scalar_one_or_none()
+    if status is None:
+        raise NotFound
+    return Status(status)

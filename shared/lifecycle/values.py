@@ -1,0 +1,67 @@
+"""What goes into the lifecycle's verbs and comes out of them. No SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a person sends. `regenerate` answers the branch's last question again and ignores `text`."""
+
+    owner_id: str
+    conversation_id: UUID
+    text: str
+    idempotency_key: str
+    model: str = ""
+    regenerate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A stored request. `is_new` is False when the same idempotency key had been stored before."""
+
+    request_id: UUID
+    conversation_id: UUID
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """The right of one worker to one attempt, until its lease ends or someone else ends the request."""
+
+    request_id: UUID
+    attempt: int
+    worker_id: UUID
+    conversation_id: UUID
+    user_message_id: UUID
+    model: str
+    losses: int
+    tries: int
+    broken_streams: int
+    queue_seconds: float
+    left_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one attempt produced: the text and what the provider said of it."""
+
+    text: str
+    finish: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    provider_request_id: str | None = None
+    #: How long ago the first word came, on this process's monotonic clock; None: no word came.
+    first_token_ago_seconds: float | None = None
+
+
+def storable(text: str) -> str:
+    """`text` with each character that Postgres cannot hold replaced by U+FFFD, so that no offset moves."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    if not text.isascii():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -1,0 +1,57 @@
+"""The entries of a request's live stream in Redis: their shape, their key, and nothing that talks to Redis.
+
+    start     attempt                    a new attempt begins; its text is empty
+    delta     attempt, offset, text      `text` stands at `offset` of the attempt's text
+    snapshot  attempt, text              the whole text so far; everything before it may be trimmed
+    end       attempt, status            the row is terminal; what the row says is what stays
+
+The offset is a position in Unicode code points (Python's `len`). A reader keeps (attempt, offset) and the text: an
+older attempt is dropped, a newer one starts over, a delta at its offset is appended, one that overlaps is cut, one beyond it
+is a gap. So doubled delivery is harmless and a hole cannot be shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+#: Every key of ours begins so.
+PREFIX = "naru:"
+
+
+class Kind(StrEnum):
+    """What an entry says; one letter on the wire."""
+
+    START = "s"
+    DELTA = "d"
+    SNAPSHOT = "n"
+    END = "e"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry. `offset` is 0 but for deltas; `text` is the status of an end and empty of a start."""
+
+    kind: Kind
+    attempt: int
+    offset: int = 0
+    text: str = ""
+
+
+def key_of(request_id: UUID) -> str:
+    """The Redis key of a request's stream."""
+    return f"{PREFIX}live:{request_id}"
+
+
+def to_fields(event: Event) -> dict[str, str | int]:
+    """The entry's fields for XADD."""
+    return {"k": event.kind.value, "a": event.attempt, "o": event.offset, "t": event.text}
+
+
+def from_fields(fields: dict[str, str]) -> Event | None:
+    """The event of an entry; None when it is not one of ours."""
+    try:
+        return Event(Kind(fields["k"]), int(fields["a"]), int(fields["o"]), fields["t"])
+    except (KeyError, ValueError):
+        return None

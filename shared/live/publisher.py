@@ -1,0 +1,201 @@
+"""The worker's side of the live stream: one flusher per process sends what waits of all answers in one pipeline.
+
+Text is sent every flush interval, and at once on a start, a first delta and an end. Publishing that fails is counted,
+never raised and never waited for: the text stays in the `LiveAnswer`, and a snapshot repairs the stream when Redis is
+back. Runs in the worker's event loop; only `LiveAnswer.text()` may be called from other threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from uuid import UUID
+
+from redis import RedisError
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+
+from shared import metrics
+from shared.live.events import Event, Kind, key_of, to_fields
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: A snapshot this often bounds what a new reader has to read and what Redis has to keep.
+ENTRIES_PER_SNAPSHOT = 500
+#: While Redis fails it is tried this often; each try costs at most the Redis timeout.
+RETRY_SECONDS = 0.5
+
+
+class LiveAnswer:
+    """The text of one attempt as it grows, and how much of it the stream has."""
+
+    __slots__ = ("_length", "_parts", "_publisher", "_sent", "_sent_parts", "attempt", "entries", "request_id", "whole")
+
+    def __init__(self, publisher: Publisher, request_id: UUID, attempt: int) -> None:
+        self.request_id, self.attempt = request_id, attempt
+        self._publisher = publisher
+        self._parts: list[str] = []
+        self._length = 0
+        self._sent, self._sent_parts = 0, 0
+        self.entries = 0
+        #: The stream lacks something that was sent: a snapshot is due.
+        self.whole = True
+
+    def add(self, text: str) -> None:
+        """Append a delta. The first one is sent at once."""
+        self._parts.append(text)
+        self._length += len(text)
+        self._publisher.wake(self, urgent=self._length == len(text))
+
+    def text(self) -> str:
+        """All of it so far; may be called from any thread."""
+        return "".join(self._parts)
+
+    @property
+    def length(self) -> int:
+        """Its length in code points."""
+        return self._length
+
+    def unsent(self) -> Event | None:
+        """What the stream does not have yet, as one delta; it then counts as sent."""
+        if self._sent_parts == len(self._parts):
+            return None
+        event = Event(Kind.DELTA, self.attempt, self._sent, "".join(self._parts[self._sent_parts :]))
+        self.mark_sent()
+        return event
+
+    def mark_sent(self) -> None:
+        """All that is here has been put into a pipeline."""
+        self._sent, self._sent_parts = self._length, len(self._parts)
+
+
+class Publisher:
+    """One per worker process, made and used in its event loop."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis, self._settings = redis, settings
+        self._open: set[LiveAnswer] = set()
+        self._dirty: set[LiveAnswer] = set()
+        self._extra: list[tuple[LiveAnswer, Event]] = []
+        self._wake, self._urgent = asyncio.Event(), asyncio.Event()
+        #: False from a failed flush to the next one that succeeds.
+        self.healthy = True
+
+    def open(self, request_id: UUID, attempt: int) -> LiveAnswer:
+        """Begin the stream of an attempt."""
+        live = LiveAnswer(self, request_id, attempt)
+        self._open.add(live)
+        self._extra.append((live, Event(Kind.START, attempt)))
+        self.wake(live, urgent=True)
+        return live
+
+    def close(self, live: LiveAnswer, *, status: str | None) -> None:
+        """End the stream; `status` None says nothing to the readers (the attempt was given up, not the request)."""
+        if status is not None:
+            self._extra.append((live, Event(Kind.END, live.attempt, text=status)))
+            self.wake(live, urgent=True)
+        self._open.discard(live)
+
+    def wake(self, live: LiveAnswer, *, urgent: bool) -> None:
+        """Have the flusher look at this answer: now, or with the next interval."""
+        self._dirty.add(live)
+        self._wake.set()
+        if urgent:
+            self._urgent.set()
+
+    async def run(self) -> None:
+        """Flush until cancelled."""
+        while True:
+            await self._wake.wait()
+            await self._flush()
+            try:
+                async with asyncio.timeout(self._settings.flush_seconds):
+                    await self._urgent.wait()
+            except TimeoutError:
+                continue
+
+    async def drain(self) -> None:
+        """Send what still waits, once: the last thing before the process ends."""
+        if self._dirty or self._extra:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        self._wake.clear()
+        self._urgent.clear()
+        dirty, self._dirty = self._dirty, set()
+        extra, self._extra = self._extra, []
+        pipeline = self._redis.pipeline(transaction=False)
+        deltas = self._fill(pipeline, dirty, extra)
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout_seconds):
+                replies = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError, TimeoutError) as error:
+            await self._failed(error, extra)
+            return
+        if any(isinstance(reply, Exception) for reply in replies):
+            await self._failed(next(reply for reply in replies if isinstance(reply, Exception)), extra)
+            return
+        self.healthy = True
+        for index, live in deltas:
+            if replies[index] is None:
+                self._lost(live)
+
+    def _fill(
+        self, pipeline: Pipeline, dirty: set[LiveAnswer], extra: list[tuple[LiveAnswer, Event]]
+    ) -> list[tuple[int, LiveAnswer]]:
+        """Put all that waits into the pipeline; where the replies of the deltas stand, and whose they are."""
+        deltas: list[tuple[int, LiveAnswer]] = []
+        ends = []
+        for live, given in extra:
+            if given.kind is Kind.END:
+                ends.append((live, given))
+            else:
+                self._add(pipeline, live, given)
+        for live in dirty:
+            if not live.whole or live.entries >= ENTRIES_PER_SNAPSHOT:
+                self._add_snapshot(pipeline, live)
+            elif (event := live.unsent()) is not None:
+                deltas.append((len(pipeline), live))
+                # Only into a stream that is there: one that Redis has lost gets a snapshot instead.
+                pipeline.xadd(key_of(live.request_id), to_fields(event), nomkstream=True)  # type: ignore[arg-type]
+                live.entries += 1
+        for live, given in ends:
+            self._add(pipeline, live, given)
+        return deltas
+
+    def _add(self, pipeline: Pipeline, live: LiveAnswer, event: Event) -> None:
+        key = key_of(live.request_id)
+        kept = self._settings.ended_stream_seconds if event.kind is Kind.END else self._settings.stream_seconds
+        pipeline.xadd(key, to_fields(event))  # type: ignore[arg-type]
+        pipeline.expire(key, kept)
+        live.entries += 1
+
+    def _add_snapshot(self, pipeline: Pipeline, live: LiveAnswer) -> None:
+        """The snapshot replaces everything before it: the stream is trimmed to it in the same command."""
+        key = key_of(live.request_id)
+        event = Event(Kind.SNAPSHOT, live.attempt, text=live.text())
+        live.mark_sent()
+        pipeline.xadd(key, to_fields(event), maxlen=1, approximate=False)  # type: ignore[arg-type]
+        pipeline.expire(key, self._settings.stream_seconds)
+        live.whole, live.entries = True, 1
+
+    def _lost(self, live: LiveAnswer) -> None:
+        live.whole = False
+        self.wake(live, urgent=True)
+
+    async def _failed(self, error: BaseException, extra: list[tuple[LiveAnswer, Event]]) -> None:
+        if self.healthy:
+            log.warning("live text is not published: Redis fails", extra={"error": type(error).__name__})
+        self.healthy = False
+        metrics.PUBLISH_FAILURES.labels("live").inc()
+        ends = [(live, event) for live, event in extra if event.kind is Kind.END]
+        await asyncio.sleep(RETRY_SECONDS)
+        # Every stream may be gone, not only those of this flush. An end is worth repeating, a start is not: the
+        # snapshot says the attempt too.
+        self._extra = ends[-ENTRIES_PER_SNAPSHOT:] + self._extra
+        for live in self._open:
+            live.whole = False
+        self._dirty |= self._open
+        if self._dirty or self._extra:
+            self._wake.set()

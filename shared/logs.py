@@ -1,0 +1,62 @@
+"""Logs: one JSON object a line on stdout, with the ids of the request that a thread or task works on.
+
+A line never holds a prompt, an answer or a key: log ids, counts, codes. `bound()` puts ids on every line within it;
+the ids follow asyncio tasks too, being context variables.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+_IDS: ContextVar[Mapping[str, str]] = ContextVar("naru_log_ids", default=MappingProxyType({}))
+_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """time (UTC, ISO 8601), level, logger, message, the bound ids, `extra`, and the error's type and place."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_IDS.get(),
+        }
+        line.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+@contextmanager
+def bound(**ids: object) -> Iterator[None]:
+    """Put these ids on every line logged within."""
+    token = _IDS.set({**_IDS.get(), **{name: str(value) for name, value in ids.items()}})
+    try:
+        yield
+    finally:
+        _IDS.reset(token)
+
+
+def configure(level: str, *, part: str) -> None:
+    """Send every logger of this process to stdout as JSON; `part` says which process it is."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    _IDS.set({**_IDS.get(), "part": part})
+    # They log every request with its URL, at INFO.
+    for noisy in ("httpx2", "httpx", "openai", "anthropic", "aiohttp.access", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

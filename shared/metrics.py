@@ -1,0 +1,96 @@
+"""Every metric of Naru, declared once. Labels are bounded: status, kind, model; never an id, an owner or a text.
+
+The first four names are the operations guide's. Gauges of the whole system come from Postgres (`SystemGauges`), the
+same from every process that exports them: rules and boards take the max of them, and sums of everything else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine, text
+
+from shared.database import transaction
+from shared.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ANSWER = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 900)
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+
+def _counter(name: str, doc: str, *labels: str) -> Counter:
+    return Counter(name, doc, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, doc: str, buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(name, doc, buckets=buckets, registry=REGISTRY)
+
+
+REQUESTS = _counter("chatbot_requests_total", "Requests that ended, by status", "status")
+RESPONSE_SECONDS = _histogram("chatbot_response_duration_seconds", "From the question to the stored answer", _ANSWER)
+ACTIVE_SESSIONS = Gauge("chatbot_active_sessions", "Open conversations that a browser follows", registry=REGISTRY)
+TOKENS = _counter("chatbot_tokens_used", "Tokens, as the provider counted them", "model", "direction")
+
+QUEUE_SECONDS = _histogram("naru_queue_wait_seconds", "From the question to its first claim", _LATENCY)
+FIRST_TOKEN_SECONDS = _histogram("naru_first_token_seconds", "From a claim to the model's first word", _LATENCY)
+STOP_SECONDS = _histogram("naru_stop_seconds", "From hearing of a stop to the closed provider stream", _LATENCY)
+TICK_SECONDS = _histogram("naru_reconciler_tick_seconds", "One reconciler tick", _LATENCY)
+ATTEMPTS = _counter("naru_attempts_total", "Attempts that ended, by outcome", "outcome")
+EXPIRED_LEASES = _counter("naru_expired_leases_total", "Workers marked lost by this process")
+TAKEN_BACK = _counter("naru_taken_back_total", "Requests taken back from lost workers by this process")
+FENCED_WRITES = _counter("naru_fenced_writes_total", "Writes refused because the right to the request was lost")
+PROVIDER_ERRORS = _counter("naru_provider_errors_total", "Errors of providers, by kind", "provider", "kind")
+PUBLISH_FAILURES = _counter("naru_publish_failures_total", "Hints or live text that Redis did not take", "what")
+BROKER_AWAY = Gauge("naru_broker_away", "1 while this worker takes requests from Postgres itself", registry=REGISTRY)
+RUNNING_HERE = Gauge("naru_running_here", "Answers under way in this worker process", registry=REGISTRY)
+SUBMITTED = _counter("naru_submitted_total", "Questions stored by this process")
+
+_SYSTEM = text(
+    """
+    SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
+           count(*) FILTER (WHERE status = 'running') AS running,
+           coalesce(extract(epoch FROM clock_timestamp() - min(available_at)
+                    FILTER (WHERE status = 'queued' AND available_at <= clock_timestamp())), 0) AS oldest,
+           (SELECT count(*) FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp()) AS workers,
+           (SELECT coalesce(sum(slots), 0) FROM worker
+             WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp() AND NOT draining) AS slots
+      FROM chat_request WHERE status IN ('queued', 'running')
+    """
+)
+_SYSTEM_GAUGES = {
+    "queued": ("naru_requests_queued", "Requests waiting for a worker now"),
+    "running": ("naru_requests_running", "Requests being answered now"),
+    "oldest": ("naru_oldest_queued_seconds", "How long the oldest due request has waited"),
+    "workers": ("naru_workers", "Workers with a valid lease"),
+    "slots": ("naru_slots", "Answers that the live workers can carry at once"),
+}
+
+
+class SystemGauges(Collector):
+    """Gauges of the whole system, read from Postgres when scraped; left out while it does not answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def describe(self) -> Iterator[Metric]:
+        """The names, without asking Postgres: registering must not need it."""
+        for name, doc in _SYSTEM_GAUGES.values():
+            yield GaugeMetricFamily(name, doc)
+
+    def collect(self) -> Iterator[Metric]:
+        """One statement a scrape."""
+        try:
+            with transaction(self._engine) as connection:
+                row = connection.execute(_SYSTEM).mappings().one()
+        except Unavailable:
+            log.info("metrics: Postgres does not answer")
+            return
+        for column, (name, doc) in _SYSTEM_GAUGES.items():
+            yield GaugeMetricFamily(name, doc, value=float(row[column]))

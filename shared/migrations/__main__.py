@@ -1,0 +1,69 @@
+"""`python -m shared.migrations`: bring the database to the newest migration, one process at a time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from shared.database import driver_url
+from shared.errors import NaruError, SettingsError
+from shared.settings import load_settings
+
+PATIENCE_SECONDS = 30.0
+#: Any number that nothing else in the database uses: "naru" on a telephone's keys.
+ADVISORY_LOCK = 6278
+
+
+def config() -> Config:
+    """Alembic's configuration, without an ini file."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return made
+
+
+def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    """Upgrade to head, waiting for the server first; a second process waits for the first one."""
+    engine = create_engine(driver_url(database_url), poolclass=NullPool)
+    _await_server(engine, patience_seconds)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        connection.commit()
+        settings = config()
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "head")
+
+
+def _await_server(engine: Engine, patience_seconds: float) -> None:
+    limit = time.monotonic() + patience_seconds
+    while True:
+        try:
+            engine.connect().close()
+            return
+        except OperationalError as error:
+            if time.monotonic() > limit:
+                reason = str(error.orig).strip().splitlines()[0]
+                raise SettingsError(f"Postgres did not answer for {patience_seconds:g} s: {reason}") from None
+            time.sleep(0.2)
+
+
+def main() -> int:
+    """The command. Exit code 1 and one sentence when it cannot be done."""
+    try:
+        settings = load_settings()
+        settings.need("database_url")
+        migrate(settings.database_url)
+    except NaruError as error:
+        print(f"migrate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

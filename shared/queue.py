@@ -1,0 +1,166 @@
+"""The queue's one door: Celery's settings, the name of the one task, and the sender of hints.
+
+A Celery message is a hint, "request X may be runnable", and may be lost, doubled or reordered without harm: the row in
+Postgres is the request. What a worker does with a hint is `workers/`; when hints are sent again is `reconciler.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from uuid import UUID
+
+from celery import Celery
+from redis import Redis, RedisError
+from sqlalchemy import Engine, update
+
+from shared import metrics
+from shared.database import transaction
+from shared.errors import NaruError
+from shared.live.events import PREFIX
+from shared.settings import VISIBILITY_TIMEOUT_SECONDS, Settings
+from shared.tables import Status, chat_request
+
+log = logging.getLogger(__name__)
+
+TASK = "naru.answer"
+QUEUE = "chat"
+#: Hints that wait for Redis in one process; beyond it they are dropped, and the reconciler sends them again.
+WAITING_HINTS = 10_000
+PROBE_SECONDS = 0.5
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery app, the same for worker, web and Flower. Each setting with its reason; measured unless it says so."""
+    app = Celery("naru", set_as_current=False)
+    app.conf.update(
+        broker_url=settings.redis_url,
+        # The row is the result; a backend would cost a quarter of the task rate and leak channels.
+        result_backend=None,
+        task_ignore_result=True,
+        # Early ack: with late ack a Redis restart makes the worker exit (5 of 5), a reset starts the task twice.
+        task_acks_late=False,
+        task_reject_on_worker_lost=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Threads that wait on one event loop: Celery counts the slots, the loop carries the streams.
+        worker_pool="threads",
+        worker_concurrency=settings.concurrency,
+        # A busy worker takes no message that another one could serve (Redis only).
+        worker_disable_prefetch=True,
+        worker_prefetch_multiplier=1,
+        # Waiting is the row's `available_at`: ETA messages would sit in a worker's memory.
+        worker_eta_task_limit=100,
+        # Ids only, in JSON only: nothing of a person is in the broker, and nothing from it is executed.
+        task_serializer="json",
+        accept_content=["json"],
+        task_default_queue=QUEUE,
+        # The reconciler is the retry of a publish.
+        task_publish_retry=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_acquire_timeout=2,
+        broker_heartbeat=0,
+        # Flower lives on these events; our figures are measured with them.
+        worker_send_task_events=True,
+        task_send_sent_event=False,
+        event_queue_prefix=f"{PREFIX}events",
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+            # Without these the sweep of abandoned messages runs every 100 s instead of every 10 s.
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            # Every wait has a limit: with neither, a frozen Redis holds a publish for ever.
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            # A half-open connection is noticed after two of these instead of after two of 25 s.
+            "health_check_interval": 10,
+            "queue_order_strategy": "round_robin",
+            "global_keyprefix": PREFIX,
+        },
+    )
+    return app
+
+
+class Dispatcher:
+    """Sends hints in the background, so that nobody waits for Redis.
+
+    One thread per process. While Redis fails, hints are dropped and Redis is probed; when it answers again, every
+    queued request is marked for a new hint, because what Redis held may be gone.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, *, app: Celery | None = None) -> None:
+        self._app = app or make_celery(settings)
+        self._engine = engine
+        timeout = settings.redis_timeout_seconds
+        self._probe = Redis.from_url(settings.redis_url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        self._waiting: queue.Queue[UUID | None] = queue.Queue(WAITING_HINTS)
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        #: False from a failed send until Redis answers again.
+        self.healthy = True
+        self._thread.start()
+
+    def send(self, request_id: UUID) -> None:
+        """Send a hint soon; never blocks, never raises. While Redis fails it is dropped: see the recovery."""
+        if not self.healthy:
+            return
+        try:
+            self._waiting.put_nowait(request_id)
+        except queue.Full:
+            metrics.PUBLISH_FAILURES.labels("hint").inc()
+
+    def close(self) -> None:
+        """Stop after what waits has been tried, or after 2 s."""
+        try:
+            self._waiting.put_nowait(None)
+        except queue.Full:
+            self._waiting.queue.clear()
+            self._waiting.put_nowait(None)
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while (request_id := self._waiting.get()) is not None:
+            try:
+                self._app.send_task(TASK, args=[str(request_id)], queue=QUEUE)
+            except Exception as error:  # kombu raises its own, redis-py's and bare socket errors here
+                metrics.PUBLISH_FAILURES.labels("hint").inc()
+                log.warning("hint not sent: Redis fails", extra={"error": type(error).__name__})
+                self.healthy = False
+                self._await_redis()
+
+    def _await_redis(self) -> None:
+        while not self._answers():
+            time.sleep(PROBE_SECONDS)
+            if not self._discard_waiting():
+                return
+        self.healthy = True
+        self._hint_all_again()
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._probe.ping())
+        except (RedisError, OSError):
+            return False
+
+    def _discard_waiting(self) -> bool:
+        """Drop what waits (it will be hinted again); False when the end was asked for."""
+        while not self._waiting.empty():
+            if self._waiting.get_nowait() is None:
+                self._waiting.put_nowait(None)
+                return False
+        return True
+
+    def _hint_all_again(self) -> None:
+        try:
+            with transaction(self._engine) as connection:
+                connection.execute(
+                    update(chat_request)
+                    .where(chat_request.c.status == Status.QUEUED)
+                    .values(dispatched_at=None, dispatches=0)
+                )
+        except NaruError:
+            log.info("hints wait for Postgres")

@@ -1,0 +1,203 @@
+"""Every setting of Naru: its variable, default, unit and bounds; and the checks of settings that depend on each other.
+
+The only module that reads the environment. Nothing is read at import: entry points call `load_settings()` once and
+pass the value on. Any variable may be given as `X_FILE`, the path of a file that holds it (mounted secrets).
+Which processes are started with which settings is not decided here but in `deploy/`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from shared.errors import SettingsError
+
+#: Variables that other software names too keep their usual names; all others begin with NARU_.
+PLAIN_NAMES = {
+    "database_url",
+    "redis_url",
+    "openai_api_key",
+    "openai_base_url",
+    "anthropic_api_key",
+    "anthropic_base_url",
+}
+
+
+def setting(default: Any, doc: str, *, least: float | None = None, secret: bool = False) -> Any:
+    """A field with its one sentence for the settings table; `least` is the smallest number allowed."""
+    return field(default=default, repr=not secret, metadata={"doc": doc, "least": least, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one process, read once and never changed. Durations are in seconds."""
+
+    database_url: str = setting("", "Postgres, as postgresql://user:password@host:port/name", secret=True)
+    listen_database_url: str = setting("", "A direct connection for LISTEN where DATABASE_URL is a pooler", secret=True)
+    redis_url: str = setting("", "Redis, as redis://:password@host:port/0", secret=True)
+    secret_key: str = setting("", "Signs the browsers' cookies; the same for every web process", secret=True)
+
+    openai_api_key: str = setting("", "Key of OpenAI or of a compatible server", secret=True)
+    openai_base_url: str = setting("", "Address of an OpenAI-compatible server (vLLM, LM Studio, a gateway)")
+    anthropic_api_key: str = setting("", "Key of Anthropic", secret=True)
+    anthropic_base_url: str = setting("", "Address of an Anthropic-compatible server")
+    ollama_url: str = setting("http://127.0.0.1:11434", "Where Ollama is looked for; `off` disables it")
+    simulator_url: str = setting("", "Address of the demo simulator; `up` sets it when no model is there")
+    models: str = setting("", "What is offered, as provider/model, comma-separated; empty: current defaults")
+    system_prompt: str = setting("", "What every model is told before the conversation")
+
+    host: str = setting("127.0.0.1", "Address that the page listens on")
+    port: int = setting(8501, "Port of the page", least=0)
+    secure_cookies: bool = setting(False, "Mark cookies Secure also when the request came by plain HTTP")
+    max_question_characters: int = setting(32_000, "Longest question that is accepted", least=1)
+
+    concurrency: int = setting(320, "Answers that one worker process carries at once", least=1)
+    worker_metrics_host: str = setting("127.0.0.1", "Address of a worker's /metrics, /healthz, /readyz")
+    worker_metrics_port: int = setting(0, "Its port; 0: any free one, -1: none", least=-1)
+    database_pool: int = setting(10, "Postgres connections of one process, beside its listening one", least=2)
+
+    lease_seconds: float = setting(6.0, "A worker that has not renewed for this long is lost", least=0.2)
+    renew_seconds: float = setting(1.5, "How often a worker renews its lease", least=0.05)
+    stall_seconds: float = setting(
+        3.0, "A worker whose event loop stands still for this long renews no more", least=0.1
+    )
+    tick_seconds: float = setting(0.5, "How often each process reconciles", least=0.05)
+    checkpoint_seconds: float = setting(5.0, "How often running text is written to Postgres", least=0.1)
+    degraded_checkpoint_seconds: float = setting(1.0, "The same while Redis is away", least=0.1)
+    broker_silence_seconds: float = setting(3.0, "After this long without Redis workers look at Postgres", least=0.1)
+    stop_patience_seconds: float = setting(3.0, "A stop that no worker answers is carried out by web", least=0.1)
+    storage_patience_seconds: float = setting(120.0, "How long a finished answer waits for Postgres", least=0.1)
+
+    first_token_seconds: float = setting(120.0, "Longest wait for a model's first word", least=0.05)
+    idle_seconds: float = setting(60.0, "Longest silence within an answer", least=0.05)
+    total_seconds: float = setting(900.0, "Longest time one attempt may take", least=0.1)
+    deadline_seconds: float = setting(1800.0, "Longest life of a request, waiting included", least=0.1)
+    max_tries: int = setting(5, "How often a provider's refusal is tried again", least=0)
+    retry_after_limit_seconds: float = setting(120.0, "Longest wait that a provider may ask for", least=0.1)
+    max_output_tokens: int = setting(0, "Longest answer in tokens; 0: the model's own limit", least=0)
+    grace_seconds: float = setting(20.0, "How long a worker that is told to stop lets its answers finish", least=0.0)
+
+    flush_seconds: float = setting(0.025, "How often waiting text is sent to Redis", least=0.001)
+    stream_seconds: int = setting(900, "How long a live stream is kept in Redis", least=10)
+    ended_stream_seconds: int = setting(120, "How long it is kept after its end", least=1)
+    redis_timeout_seconds: float = setting(1.0, "Longest wait for Redis where a person or an answer waits", least=0.05)
+    log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+
+    def check(self) -> None:
+        """Raise SettingsError when two settings do not fit each other; the sentence says which and why."""
+        rules = [
+            (
+                self.renew_seconds * 3 <= self.lease_seconds,
+                "NARU_LEASE_SECONDS must be at least 3 x NARU_RENEW_SECONDS: a lease has to survive two lost renewals",
+            ),
+            (
+                self.tick_seconds <= self.lease_seconds / 2,
+                "NARU_TICK_SECONDS must be at most half of NARU_LEASE_SECONDS: a lost worker is noticed by a tick",
+            ),
+            (
+                self.stall_seconds <= self.lease_seconds,
+                "NARU_STALL_SECONDS must not exceed NARU_LEASE_SECONDS",
+            ),
+            (self.idle_seconds <= self.total_seconds, "NARU_IDLE_SECONDS must not exceed NARU_TOTAL_SECONDS"),
+            (
+                self.first_token_seconds <= self.total_seconds,
+                "NARU_FIRST_TOKEN_SECONDS must not exceed NARU_TOTAL_SECONDS",
+            ),
+            (
+                self.total_seconds <= self.deadline_seconds,
+                "NARU_TOTAL_SECONDS must not exceed NARU_DEADLINE_SECONDS: no attempt may outlive its request",
+            ),
+            (
+                self.deadline_seconds < VISIBILITY_TIMEOUT_SECONDS,
+                f"NARU_DEADLINE_SECONDS must be below {VISIBILITY_TIMEOUT_SECONDS}, the broker's visibility timeout",
+            ),
+            (
+                self.retry_after_limit_seconds <= self.deadline_seconds,
+                "NARU_RETRY_AFTER_LIMIT_SECONDS must not exceed NARU_DEADLINE_SECONDS",
+            ),
+            (
+                self.ended_stream_seconds <= self.stream_seconds,
+                "NARU_ENDED_STREAM_SECONDS must not exceed NARU_STREAM_SECONDS",
+            ),
+        ]
+        broken = [sentence for holds, sentence in rules if not holds]
+        if broken:
+            raise SettingsError("; ".join(broken) + ".")
+
+    def need(self, *names: str) -> None:
+        """Raise SettingsError naming the first of `names` that is empty: each process needs others."""
+        for name in names:
+            if not getattr(self, name):
+                raise SettingsError(f"{variable_of(name)} is not set. Set it, or start with ./naru up, which sets it.")
+
+
+#: The Redis transport gives an unacknowledged message to someone else after this time. Hints are
+#: acknowledged before they are worked on, so nothing of ours lives that long; the check keeps it so.
+VISIBILITY_TIMEOUT_SECONDS = 3600
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of the setting `name`."""
+    return name.upper() if name in PLAIN_NAMES else f"NARU_{name.upper()}"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read, parse and check all settings. Raises SettingsError naming the variable and what it should be."""
+    source = os.environ if environ is None else environ
+    values = {each.name: _value_of(each, source) for each in fields(Settings)}
+    settings = Settings(**{name: value for name, value in values.items() if value is not None})
+    settings.check()
+    return settings
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for starting another process with it."""
+    return dict(os.environ)
+
+
+def _value_of(each: Field[Any], source: Mapping[str, str]) -> Any:
+    variable = variable_of(each.name)
+    text = _raw(variable, source)
+    if text is None or (text == "" and each.type != "str"):
+        return None
+    try:
+        value = _PARSERS[str(each.type)](text)
+    except ValueError:
+        raise SettingsError(f"{variable} is {text!r}, which is not {_KINDS[str(each.type)]}.") from None
+    least = each.metadata["least"]
+    if least is not None and value < least:
+        raise SettingsError(f"{variable} is {text}; the least is {least:g}.")
+    return value
+
+
+def _raw(variable: str, source: Mapping[str, str]) -> str | None:
+    path = source.get(f"{variable}_FILE")
+    if path is None or variable in source:
+        return source.get(variable)
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}_FILE names {path}, which cannot be read: {error.strerror}.") from None
+
+
+def _boolean(text: str) -> bool:
+    known = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
+    if text.strip().lower() not in known:
+        raise ValueError(text)
+    return known[text.strip().lower()]
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {"str": str.strip, "int": int, "float": float, "bool": _boolean}
+_KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
