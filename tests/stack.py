@@ -1,0 +1,377 @@
+"""The rig: real servers and real processes for tests. The fixtures that hand them out are in conftest.py.
+
+`Servers` is an embedded PostgreSQL and Redis; `Stack` starts web, worker and simulator processes on one
+database and one Redis. Everything listens on free loopback ports, writes below the test's own folder, and
+dies with the test process. What a page or a provider looks like to a test is not here.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg2
+import redis
+from psycopg2 import sql
+
+from deploy.local import postgres, processes, redis_server
+from shared.settings import Settings, load_settings, variable_of
+
+#: What a person's environment may hold that no test may touch (conftest.py removes it).
+FOREIGN = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "NARU_",
+    "OLLAMA_",
+    "CELERY_",
+    "PG",
+    "STREAMLIT_",
+)
+
+#: For tests in which nobody is to be taken for lost, however slow the machine.
+CALM: Mapping[str, float] = {
+    "lease_seconds": 60,
+    "renew_seconds": 0.5,
+    "stall_seconds": 30,
+    "tick_seconds": 0.25,
+    "grace_seconds": 3,
+}
+#: For crash tests: `stack.configure(**SHORT_LEASES)` before anything is started.
+SHORT_LEASES: Mapping[str, float] = {
+    "lease_seconds": 2.4,
+    "renew_seconds": 0.4,
+    "stall_seconds": 2,
+    "tick_seconds": 0.2,
+}
+
+T = TypeVar("T")
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def scrub(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without anything that could lead a test to a server, key or setting of the person's."""
+    return {k: v for k, v in environ.items() if not k.startswith(FOREIGN) or k == "NARU_TEST_STRICT"}
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], T], *, seconds: float = 15.0, what: str = "") -> T:
+    """Call until it returns something true, and return that; AssertionError when the time is over."""
+    limit = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        if time.monotonic() > limit:
+            raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+        time.sleep(0.02)
+
+
+def get(url: str, *, seconds: float = 5.0) -> tuple[int, str]:
+    """Status and body of a GET, whatever the status; (0, "") when nobody answers."""
+    try:
+        with NO_PROXY.open(url, timeout=seconds) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+    except OSError:
+        return 0, ""
+
+
+@dataclass
+class Process:
+    """One child with its log file."""
+
+    command: processes.Command
+    log: Path
+    child: subprocess.Popen[bytes]
+    url: str = ""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.child.poll() is None
+
+    def terminate(self) -> None:
+        """Ask it to stop, as a deploy does; returns at once."""
+        processes.send(self.pid, self.command.stop_signal)
+
+    def wait(self, *, seconds: float = 20.0) -> int:
+        """Its exit code, when it ends in time."""
+        return self.child.wait(seconds)
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        processes.send_to_group(self.pid, signal.SIGKILL)
+        self.child.wait()
+
+    def freeze(self) -> None:
+        """Stop it and its children in the middle of whatever they do (SIGSTOP)."""
+        processes.send(self.pid, signal.SIGSTOP)  # first, so that it starts no more children
+        for pid in self._children():
+            processes.send(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on (SIGCONT)."""
+        for pid in (*self._children(), self.pid):
+            processes.send(pid, signal.SIGCONT)
+
+    def _children(self) -> list[int]:
+        """PostgreSQL has one for each connection, each in a session of its own."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def log_text(self) -> str:
+        """All that it has written."""
+        return self.log.read_text(errors="replace")
+
+
+def start(command: processes.Command, *, log: Path) -> Process:
+    """Start a child whose output goes to the end of `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return Process(command, log, processes.spawn(command, log=output))
+
+
+class Servers:
+    """An embedded PostgreSQL (no fsync) and Redis (no files). Each can be stopped, killed, frozen and started
+    again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = scrub(os.environ)
+        self.password = secrets.token_urlsafe(12)
+        self.run_as = postgres.run_as(folder / "postgres")
+        self.postgres_server = self._postgres_at(free_port())
+        self.redis_server = self._redis_at(free_port())
+        postgres.prepare(self.postgres_server, self.environ)
+        self.postgres = self.start_postgres(new_port=True)
+        self.redis = self.start_redis(new_port=True)
+
+    def _postgres_at(self, port: int) -> postgres.Postgres:
+        return postgres.Postgres(
+            data=self.folder / "postgres",
+            port=port,
+            password=self.password,
+            run_as=self.run_as,
+            durable=False,
+            connections=200,
+        )
+
+    def _redis_at(self, port: int) -> redis_server.RedisServer:
+        data = self.folder / "redis"
+        return redis_server.RedisServer(
+            data=data, port=port, password=self.password, durable=False, databases=512
+        )
+
+    def start_postgres(self, *, new_port: bool = False) -> Process:
+        """Start it (again); by default on the port that it had, which others know."""
+        log = self.folder / "postgres.log"
+        for _ in range(5):
+            self.postgres = start(self.postgres_server.command(self.environ), log=log)
+            if postgres.wait(self.postgres_server, self.postgres.child):
+                return self.postgres
+            self.postgres.kill()
+            if new_port:
+                self.postgres_server = self._postgres_at(free_port())
+        raise AssertionError(f"PostgreSQL does not start:\n{log.read_text()[-2000:]}")
+
+    def start_redis(self, *, new_port: bool = False) -> Process:
+        """Start it (again), empty; by default on the port that it had."""
+        log = self.folder / "redis.log"
+        for _ in range(5):
+            self.redis = start(self.redis_server.command(self.environ), log=log)
+            if redis_server.wait(self.redis_server, self.redis.child):
+                return self.redis
+            self.redis.kill()
+            if new_port:
+                self.redis_server = self._redis_at(free_port())
+        raise AssertionError(f"Redis does not start:\n{log.read_text()[-2000:]}")
+
+    def stop_postgres(self) -> None:
+        """Its clean, fast shutdown; connections break."""
+        self.postgres.terminate()
+        self.postgres.wait()
+
+    def stop_redis(self) -> None:
+        """Its clean shutdown; all is forgotten."""
+        self.redis.terminate()
+        self.redis.wait()
+
+    def execute(self, statement: sql.Composable) -> None:
+        """One statement as the owner, outside any transaction."""
+        connection = psycopg2.connect(self.postgres_server.url_of("postgres"))
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def create_database(self, name: str, *, template: str) -> str:
+        """A copy of `template`; returns its URL."""
+        new, old = sql.Identifier(name), sql.Identifier(template)
+        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(new, old))
+        return self.postgres_server.url_of(name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove it, whoever is still connected."""
+        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def close(self) -> None:
+        """End both at once; nothing in them is worth keeping."""
+        if self.postgres.running:
+            self.postgres.thaw()
+            processes.send(self.postgres.pid, signal.SIGQUIT)
+            self.postgres.wait()
+        self.redis.kill()
+
+
+@dataclass
+class Stack:
+    """Processes of Naru on one database and one Redis; ends them all at `close()`."""
+
+    folder: Path
+    database_url: str
+    redis_url: str
+    servers: Servers
+    values: dict[str, str] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.configure(
+            database_url=self.database_url,
+            redis_url=self.redis_url,
+            secret_key="test-" + "s" * 32,
+            ollama_url="off",
+            **CALM,
+        )
+
+    def configure(self, **settings: object) -> None:
+        """Settings, by their names in shared/settings.py, for all that is started from now on."""
+        self.values |= {variable_of(name): str(value) for name, value in settings.items()}
+
+    def environ(self, **settings: object) -> dict[str, str]:
+        """What a child gets: the scrubbed environment, this stack's settings, and `settings` on top."""
+        own = {variable_of(name): str(value) for name, value in settings.items()}
+        return {**scrub(os.environ), **self.values, **own, "PYTHONPATH": str(processes.ROOT)}
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as a child would read them now."""
+        return load_settings(self.environ())
+
+    def redis_client(self) -> redis.Redis:
+        """A client on this stack's Redis database, as the product makes them."""
+        return redis.Redis.from_url(self.redis_url, decode_responses=True, socket_timeout=5)
+
+    def run(self, name: str, *argv: str, **settings: object) -> Process:
+        """Start `python argv…` from the repository's root. Call it from the test's main thread."""
+        command = processes.Command(name=name, argv=(sys.executable, *argv), environ=self.environ(**settings))
+        process = start(command, log=self.folder / f"{name}-{len(self.processes)}.log")
+        self.processes.append(process)
+        return process
+
+    def start_simulator(self) -> Process:
+        """The demo simulator; sets NARU_SIMULATOR_URL for what is started after it."""
+        process = self._listening(
+            "simulator", "workers.providers.simulator", "--host", "127.0.0.1", "--port", "{port}"
+        )
+        self.configure(simulator_url=process.url)
+        return process
+
+    def start_worker(self, *, ready: bool = True, consuming: bool = True, **settings: object) -> Process:
+        """A worker; waits until its row has a lease, and (where Redis is there) until it consumes."""
+        process = self.run("worker", "-m", "workers", **settings)
+        if ready:
+            wait_until(
+                lambda: self._checked(process) and self._registered(process.pid, consuming=consuming),
+                seconds=30,
+                what="the worker is ready",
+            )
+        return process
+
+    def start_web(self, *, ready: bool = True, **settings: object) -> Process:
+        """The web process on a free port; its `url` has no slash at the end."""
+        process = self._listening("web", "web", ready=ready, host="127.0.0.1", port="{port}", **settings)
+        if ready:
+            for path in ("/readyz", "/_stcore/health"):
+                url = process.url + path
+                wait_until(partial(self._answers, process, url), seconds=30, what=url)
+        return process
+
+    def _listening(
+        self, name: str, module: str, *words: str, ready: bool = True, **settings: object
+    ) -> Process:
+        """Start a module on a free port, and once more on another when that one was taken meanwhile."""
+        for _ in range(3):
+            port = str(free_port())
+            argv = [word.replace("{port}", port) for word in words]
+            values = {key: port if value == "{port}" else value for key, value in settings.items()}
+            process = self.run(name, "-m", module, *argv, **values)
+            process.url = f"http://127.0.0.1:{port}"
+            if not ready or self._listens(process, int(port)):
+                return process
+            if "in use" not in process.log_text():
+                raise AssertionError(f"{name} does not listen:\n{process.log_text()[-3000:]}")
+        raise AssertionError(f"{name}: no free port in three tries")
+
+    def _listens(self, process: Process, port: int) -> bool:
+        limit = time.monotonic() + 30
+        while process.running and time.monotonic() < limit:
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return True
+            time.sleep(0.02)
+        return False
+
+    def _answers(self, process: Process, url: str) -> bool:
+        return self._checked(process) and get(url)[0] == 200
+
+    def _checked(self, process: Process) -> bool:
+        if not process.running:
+            raise AssertionError(f"{process.command.name} ended:\n{process.log_text()[-3000:]}")
+        return True
+
+    def _registered(self, pid: int, *, consuming: bool) -> bool:
+        question = (
+            "SELECT consumed_at IS NOT NULL FROM worker "
+            "WHERE pid = %s AND lost_at IS NULL AND lease_expires_at > clock_timestamp()"
+        )
+        connection = psycopg2.connect(self.database_url)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(question, (pid,))
+                row = cursor.fetchone()
+        finally:
+            connection.close()
+        return row is not None and (bool(row[0]) or not consuming)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self.processes:
+            process.kill()
