@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import NullPool
 
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -58,6 +59,25 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
         # An error must not carry a question into the log.
         hide_parameters=True,
         connect_args={**_CONNECT, "application_name": name, "options": _SESSION},
+    )
+
+
+def make_listening_engine(settings: Settings, *, name: str) -> Engine:
+    """An engine of one connection that commits each statement by itself, for a thread that listens.
+
+    It goes to `listen_database_url` where that is set: LISTEN does not live in a pooler's shared connection. Its
+    statements are cut off sooner than others: who holds a lease must not wait for long.
+    """
+    return create_engine(
+        driver_url(settings.listen_database_url or settings.database_url),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+        connect_args={
+            **_CONNECT,
+            "application_name": name,
+            "options": "-c statement_timeout=2000 -c lock_timeout=1000 -c timezone=UTC -c jit=off",
+        },
     )
 
 

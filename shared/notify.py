@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import CTE, ColumnElement, Connection, Text, cast, func, select
 
+#: A request is queued (again).
 REQUEST = "naru_request"
+#: Someone asked a running request to stop.
 STOP = "naru_stop"
+#: A request came to its end.
 ENDED = "naru_ended"
 
 
@@ -31,9 +34,10 @@ def send(connection: Connection, channel: str, request_id: UUID, conversation_id
     connection.execute(select(func.pg_notify(channel, f"{request_id}:{conversation_id}")))
 
 
-def payload_of(request_id: ColumnElement[Any], conversation_id: ColumnElement[Any]) -> ColumnElement[str]:
-    """The payload made by Postgres itself, for a statement that notifies of its own rows."""
-    return cast(request_id, Text) + ":" + cast(conversation_id, Text)
+def of_row(channel: str, rows: CTE) -> ColumnElement[Any]:
+    """The notification as a column, for a statement that tells of its own rows (`id`, `conversation_id`)."""
+    payload = cast(rows.c.id, Text) + ":" + cast(rows.c.conversation_id, Text)
+    return func.pg_notify(channel, payload)
 
 
 def parse(channel: str, payload: str) -> Notice | None:

@@ -154,7 +154,8 @@ class Ticker:
     """The thread that ticks in one process.
 
     `resend` is given each request whose hint is due (it must not block); `best_text` the (request, attempt) of a stop
-    that no worker answered, and returns the best partial text that this process can find, or None for the checkpoint.
+    that no worker answered, and returns the best partial text that this process can find, or None for the checkpoint;
+    a process without it (a worker) leaves such stops to web.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class Ticker:
         settings: Settings,
         *,
         resend: Callable[[UUID], Any],
-        best_text: Callable[[UUID, int], str | None],
+        best_text: Callable[[UUID, int], str | None] | None,
     ) -> None:
         self._engine, self._settings = engine, settings
         self._resend, self._best_text = resend, best_text
@@ -199,15 +200,15 @@ class Ticker:
         metrics.TAKEN_BACK.inc(repairs.taken_back)
         for request_id in repairs.resend:
             self._resend(request_id)
-        for request_id, attempt in repairs.unanswered:
-            self._carry_out_stop(request_id, attempt)
+        if self._best_text is not None:
+            for request_id, attempt in repairs.unanswered:
+                self._carry_out_stop(request_id, attempt, self._best_text(request_id, attempt))
 
-    def _carry_out_stop(self, request_id: UUID, attempt: int) -> None:
-        found = self._best_text(request_id, attempt)
+    def _carry_out_stop(self, request_id: UUID, attempt: int, text: str | None) -> None:
         lifecycle.cancel_unanswered(
             self._engine,
             request_id,
             attempt=attempt,
             patience_seconds=self._settings.stop_patience_seconds,
-            text=found,
+            text=text,
         )

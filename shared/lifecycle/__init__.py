@@ -18,7 +18,7 @@ these, and when, is in `workers/answer.py`, `shared/reconciler.py` and the page;
 from shared.lifecycle.asking import stop, submit
 from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, expire, take_back
 from shared.lifecycle.values import Answer, Claimed, Question, Submitted, storable
-from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release
+from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release, undispatch
 
 __all__ = [
     "MAX_LOSSES",
@@ -38,4 +38,5 @@ __all__ = [
     "storable",
     "submit",
     "take_back",
+    "undispatch",
 ]

@@ -61,8 +61,9 @@ def end(
         .cte("moved")
     )
     closed = close_attempt(ended, outcome=outcome, code=code, text=text, provider_request_id=provider_request_id)
-    told = func.pg_notify(notify.ENDED, notify.payload_of(ended.c.id, ended.c.conversation_id))
-    return connection.execute(select(ended.c.id, told).add_cte(moved, closed)).one_or_none() is not None
+    return (
+        connection.execute(select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed)).one_or_none() is not None
+    )
 
 
 def _checkpoint_of(ended: CTE) -> ColumnElement[str]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Interval, case, cast, func, literal, select, update
 
+from shared import notify
 from shared.database import transaction
 from shared.errors import DEADLINE, WORKER_LOST
 from shared.lifecycle.ending import NOW, close_attempt, end
@@ -75,11 +76,11 @@ def _requeue(connection: Connection, request_ids: Sequence[UUID], *, charged: Se
             dispatches=0,
             wait_code=WORKER_LOST,
         )
-        .returning(_R.id, _R.attempt)
+        .returning(_R.id, _R.attempt, _R.conversation_id)
         .cte("freed")
     )
     closed = close_attempt(freed, outcome=Outcome.LOST, code=WORKER_LOST)
-    connection.execute(select(freed.c.id).add_cte(closed))
+    connection.execute(select(notify.of_row(notify.REQUEST, freed)).add_cte(closed))
 
 
 def expire(connection: Connection, request_id: UUID) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from uuid import UUID
 
 
@@ -40,8 +41,12 @@ class Claimed:
     losses: int
     tries: int
     broken_streams: int
+    #: From the question to its first claim; from the question to this one; from this one to the deadline.
     queue_seconds: float
+    age_seconds: float
     left_seconds: float
+    #: This process's monotonic clock when it was claimed.
+    claimed_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Double, Engine, case, cast, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared import notify
 from shared.database import transaction
 from shared.lifecycle.ending import NOW, close_attempt, end
 from shared.lifecycle.repairing import MAX_LOSSES
@@ -75,6 +76,7 @@ _CLAIMED_COLUMNS = (
     _R.tries,
     _R.broken_streams,
     _seconds(_R.started_at - _R.created_at, "queue_seconds"),
+    _seconds(NOW - _R.created_at, "age_seconds"),
     _seconds(_R.deadline_at - NOW, "left_seconds"),
 )
 
@@ -135,13 +137,13 @@ def release(
     outcome: Outcome,
     wait_seconds: float = 0.0,
     code: str | None = None,
+    broken: bool = False,
 ) -> bool:
     """Give the request back to the queue; False when the right was lost or a stop was asked meanwhile.
 
-    `code` is the provider's error that makes it wait: it counts as a try; a broken stream counts apart; a drain
-    (no code) counts as nothing. The text so far stays in the attempt's record.
+    `code` is the provider's error that makes it wait: it counts as a try, or as a broken stream when `broken`; a
+    drain (no code) counts as nothing. The text so far stays in the attempt's record.
     """
-    broken = code == "stream_broken"
     freed = (
         update(chat_request)
         .where(*_fenced(claimed), _R.stop_requested_at.is_(None))
@@ -155,12 +157,14 @@ def release(
             broken_streams=_R.broken_streams + (1 if broken else 0),
             wait_code=code,
         )
-        .returning(_R.id, _R.attempt)
+        .returning(_R.id, _R.attempt, _R.conversation_id)
         .cte("freed")
     )
     closed = close_attempt(freed, outcome=outcome, code=code, text=storable(text))
     with transaction(engine) as connection:
-        return connection.execute(select(freed.c.id).add_cte(closed)).one_or_none() is not None
+        return (
+            connection.execute(select(notify.of_row(notify.REQUEST, freed)).add_cte(closed)).one_or_none() is not None
+        )
 
 
 def finish(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
@@ -224,4 +228,14 @@ def _end_attempt(
             text=storable(answer.text),
             provider_request_id=answer.provider_request_id,
             **columns,
+        )
+
+
+def undispatch(engine: Engine, request_id: UUID) -> None:
+    """Say that this request's hint came to nothing (a draining worker took it): the next tick sends another."""
+    with transaction(engine) as connection:
+        connection.execute(
+            update(chat_request)
+            .where(_R.id == request_id, _R.status == Status.QUEUED)
+            .values(dispatched_at=None, dispatches=0)
         )

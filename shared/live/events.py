@@ -6,8 +6,8 @@
     end       attempt, status            the row is terminal; what the row says is what stays
 
 The offset is a position in Unicode code points (Python's `len`). A reader keeps (attempt, offset) and the text: an
-older attempt is dropped, a newer one starts over, a delta at its offset is appended, one that overlaps is cut, one beyond it
-is a gap. So doubled delivery is harmless and a hole cannot be shown.
+older attempt is dropped, a newer one starts over, a delta at its offset is appended, one that overlaps is cut,
+one beyond it is a gap. So doubled delivery is harmless and a hole cannot be shown.
 """
 
 from __future__ import annotations

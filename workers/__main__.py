@@ -1,0 +1,37 @@
+"""`python -m workers`: one worker process, Celery's own, with the options that ours needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from shared.errors import NaruError
+
+
+def main() -> int:
+    """Run until told to stop. Exit code 1 and one sentence when a setting is wrong."""
+    try:
+        from workers.app import app, settings
+
+        settings.need("database_url", "redis_url")
+    except NaruError as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return 1
+    app.worker_main(
+        [
+            "worker",
+            f"--concurrency={settings.concurrency}",
+            "--pool=threads",
+            # Nobody here needs to know its neighbours; both cost a start and a subscription.
+            "--without-gossip",
+            "--without-mingle",
+            # Several on one host: the process id tells them apart in Flower.
+            f"--hostname=worker-{os.getpid()}@%h",
+            f"--loglevel={settings.log_level}",
+        ]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The pickup: takes due requests from Postgres itself when their hints do not come.
+
+Hints fail to come when Redis is away or hangs, or when Celery's connection does. Two signs, either of them enough, and
+both only while this process has free slots, so never merely because it is busy: Redis has not answered a ping for the
+silence time (then it looks at once, and at every notification), or a request has been due for that long and nobody
+took it. It uses the same slots, claim and code as a hint does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from redis import Redis, RedisError
+from sqlalchemy import func, select
+
+from shared import metrics
+from shared.database import transaction
+from shared.errors import NaruError
+from shared.tables import Status, chat_request
+
+if TYPE_CHECKING:
+    from workers.process import Process
+
+log = logging.getLogger(__name__)
+
+PING_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+DEGRADED_LOOK_SECONDS = 0.3
+
+
+class Pickup:
+    """Two threads: one pings Redis, one looks at Postgres. `answer` is called in a thread of its own per request."""
+
+    def __init__(self, process: Process, answer: Callable[[UUID], None]) -> None:
+        self._process, self._answer = process, answer
+        self._closing, self._look_now = threading.Event(), threading.Event()
+        self._answered_at = time.monotonic()
+        self._pool = ThreadPoolExecutor(max_workers=process.running.slots, thread_name_prefix="pickup")
+        self._taking: set[UUID] = set()
+        self._threads = [
+            threading.Thread(target=self._ping, name="broker-ping", daemon=True),
+            threading.Thread(target=self._look, name="pickup", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin to watch."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End; what it took goes on in its own threads and is drained with everything else."""
+        self._closing.set()
+        self._look_now.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def broker_is_away(self) -> bool:
+        """Whether Redis has been silent for the silence time."""
+        return time.monotonic() - self._answered_at > self._process.settings.broker_silence_seconds
+
+    def heard_of_request(self) -> None:
+        """A notification said that a request is queued; of interest only while hints do not come."""
+        if self.broker_is_away():
+            self._look_now.set()
+
+    def _ping(self) -> None:
+        timeout = self._process.settings.redis_timeout_seconds
+        redis = Redis.from_url(self._process.settings.redis_url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        away = False
+        while not self._closing.wait(PING_SECONDS):
+            try:
+                redis.ping()
+                self._answered_at = time.monotonic()
+            except (RedisError, OSError):
+                log.debug("Redis does not answer a ping")
+            if self.broker_is_away() != away:
+                away = not away
+                metrics.BROKER_AWAY.set(away)
+                log.warning("Redis is away: requests are taken from Postgres" if away else "Redis is back")
+
+    def _look(self) -> None:
+        while not self._closing.is_set():
+            pause = DEGRADED_LOOK_SECONDS if self.broker_is_away() else LOOK_SECONDS
+            self._look_now.wait(pause)
+            self._look_now.clear()
+            free = self._process.running.slots - self._process.running.count() - len(self._taking)
+            if free <= 0 or self._process.draining.is_set() or self._process.member is None:
+                continue
+            try:
+                self._take(free)
+            except NaruError:
+                log.debug("pickup: Postgres does not answer")
+            except Exception:
+                log.exception("pickup: a look failed")
+
+    def _take(self, free: int) -> None:
+        patience = 0.0 if self.broker_is_away() else self._process.settings.broker_silence_seconds
+        r = chat_request.c
+        with transaction(self._process.engine) as connection:
+            due = connection.execute(
+                select(r.id)
+                .where(
+                    r.status == Status.QUEUED,
+                    r.available_at <= func.clock_timestamp() - timedelta(seconds=patience),
+                )
+                .order_by(r.available_at)
+                .limit(free)
+            ).scalars()
+        for request_id in due:
+            if request_id not in self._taking:
+                self._taking.add(request_id)
+                self._pool.submit(self._take_one, request_id)
+
+    def _take_one(self, request_id: UUID) -> None:
+        try:
+            self._answer(request_id)
+        except Exception:
+            log.exception("pickup: an answer failed")
+        finally:
+            self._taking.discard(request_id)

@@ -1,0 +1,156 @@
+"""The composition root of a worker process: what it is made of, in which order it starts, drains and ends.
+
+Celery starts it (`workers/app.py`) and lends it threads; everything else here is ours: the event loop, the lease, the
+pickup for the time without Redis, the reconciler's ticks, the metrics port.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from uuid import UUID, uuid4
+
+from redis.asyncio import Redis
+
+from shared import fleet
+from shared.database import make_engine
+from shared.fleet import Member, Model
+from shared.live.publisher import Publisher
+from shared.queue import Dispatcher
+from shared.reconciler import Ticker
+from shared.settings import Settings
+from workers.health import HealthServer
+from workers.lease import LeaseThread
+from workers.loop import LoopThread
+from workers.pickup import Pickup
+from workers.providers.registry import Registry
+from workers.running import Interruption, Running
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 10.0
+
+
+class Process:
+    """One worker process. `answer` is what the pickup calls for a request that it found; see `workers/answer.py`."""
+
+    def __init__(self, settings: Settings, *, answer: Callable[[Process, UUID], None]) -> None:
+        settings.need("database_url", "redis_url")
+        self.settings = settings
+        self.engine = make_engine(settings, name="naru-worker")
+        self.loop = LoopThread()
+        self.running = Running(slots=settings.concurrency, loop=self.loop)
+        self.registry = Registry(settings)
+        self.draining = threading.Event()
+        #: Who this process is in the fleet; None until it is registered, and anew after it was lost.
+        self.member: Member | None = None
+        #: When Celery's consumer last turned, on the monotonic clock: alive and consuming are two things.
+        self.consumed_at = 0.0
+        self.publisher: Publisher
+        self._lease = LeaseThread(self)
+        self._pickup = Pickup(self, lambda request_id: answer(self, request_id))
+        self._dispatcher = Dispatcher(settings, self.engine)
+        self._ticker = Ticker(self.engine, settings, resend=self._dispatcher.send, best_text=None)
+        self._health = HealthServer(self)
+
+    def start(self) -> None:
+        """Start everything; Postgres and Redis may still be away."""
+        self.loop.start()
+        self.loop.submit(self.registry.discover()).result(timeout=10)
+        self.publisher = self.loop.submit(self._make_publisher()).result(timeout=10)
+        threading.Thread(target=self._hand_over, name="drain", daemon=True).start()
+        self._health.start()
+        self._lease.start()
+        self._pickup.start()
+        self._ticker.start()
+
+    async def _make_publisher(self) -> Publisher:
+        timeout = self.settings.redis_timeout_seconds
+        redis = Redis.from_url(
+            self.settings.redis_url, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout
+        )
+        publisher = Publisher(redis, self.settings)
+        self._flusher = self.loop.loop.create_task(publisher.run())
+        return publisher
+
+    def new_member(self) -> Member:
+        """A fresh identity: a process that was marked lost never writes under its old one again."""
+        return Member(
+            worker_id=uuid4(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=_version(),
+            slots=self.settings.concurrency,
+            models=[Model(name=offer.name, demo=offer.demo) for offer in self.registry.offers()],
+        )
+
+    def became_lost(self) -> None:
+        """The lease ran out: drop every stream, write nothing more; the lease thread registers anew."""
+        log.warning("this worker was marked lost: its answers are taken over", extra={"answers": self.running.count()})
+        self.member = None
+        self.running.interrupt_all(Interruption.LOST)
+
+    def heard_of_request(self) -> None:
+        """A request is queued, says a notification."""
+        self._pickup.heard_of_request()
+
+    def broker_is_away(self) -> bool:
+        """Whether requests are taken from Postgres because Redis is silent."""
+        return self._pickup.broker_is_away()
+
+    def drain(self) -> None:
+        """Take nothing new; let answers finish within the grace time; then hand over the rest.
+
+        Called from a signal handler too: it sets an event and returns.
+        """
+        self.draining.set()
+        self._lease.wake()
+
+    def _hand_over(self) -> None:
+        self.draining.wait()
+        limit = time.monotonic() + self.settings.grace_seconds
+        while self.running.count() and time.monotonic() < limit:
+            time.sleep(0.05)
+        self.running.interrupt_all(Interruption.DRAIN)
+
+    def close(self) -> None:
+        """End in order: the answers first (they were drained), then the lease, then the rest."""
+        self.drain()
+        limit = time.monotonic() + self.settings.grace_seconds + CLOSE_SECONDS
+        while self.running.count() and time.monotonic() < limit:
+            time.sleep(0.02)
+        self._pickup.close()
+        self._ticker.close()
+        self._lease.close()
+        self._leave()
+        self._dispatcher.close()
+        self.loop.submit(self._close_streams()).result(timeout=CLOSE_SECONDS)
+        self.loop.close()
+        self._health.close()
+        self.engine.dispose()
+
+    async def _close_streams(self) -> None:
+        self._flusher.cancel()
+        await self.publisher.drain()
+        await self.registry.close()
+
+    def _leave(self) -> None:
+        member, self.member = self.member, None
+        if member is None:
+            return
+        try:
+            fleet.leave(self.engine, member.worker_id)
+        except Exception as error:  # the lease runs out by itself
+            log.info("could not say goodbye", extra={"error": type(error).__name__})
+
+
+def _version() -> str:
+    try:
+        return version("naru")
+    except PackageNotFoundError:
+        return "source"

@@ -1,0 +1,52 @@
+"""From a branch to what is sent to a model. Pure: no database, no SDK.
+
+Failed answers are left out, stopped ones kept; what does not fit the model's window falls away from the old end, in
+blocks, so that the prefix stays the same for several turns and a provider's prompt cache can work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.conversations import Shown
+from shared.tables import Status
+from workers.providers.base import Turn
+
+#: Kept free beside the answer: the estimate below is one.
+MARGIN = 0.05
+#: When the prompt is too long it is cut to this share of the room, not just to fit.
+CUT_TO = 0.7
+TOKENS_PER_MESSAGE = 4
+DEFAULT_OUTPUT_TOKENS = 4096
+
+
+def turns_of(branch: Sequence[Shown]) -> list[Turn]:
+    """The turns of a branch, oldest first, ending in its question."""
+    said = [each for each in branch if each.text and each.status is not Status.FAILED]
+    return [Turn("user" if each.role == "user" else "assistant", each.text) for each in said]
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens `text` is, rather too many: a quarter of its ASCII, one for every other character.
+
+    Counting exactly needs a tokenizer per model (tiktoken: 115 MB, fetched from the network at first use).
+    """
+    ascii_characters = len(text.encode("ascii", "ignore"))
+    return ascii_characters // 4 + (len(text) - ascii_characters) + TOKENS_PER_MESSAGE
+
+
+def fitted(turns: Sequence[Turn], *, context_tokens: int | None, output_tokens: int | None) -> tuple[Turn, ...]:
+    """The newest turns that fit the window, beginning with a question. The last question is never cut."""
+    if context_tokens is None:
+        return tuple(turns)
+    room = int(context_tokens * (1 - MARGIN)) - min(output_tokens or DEFAULT_OUTPUT_TOKENS, context_tokens // 2)
+    sizes = [estimate_tokens(turn.text) for turn in turns]
+    if sum(sizes) <= room:
+        return tuple(turns)
+    first, left = len(turns) - 1, int(room * CUT_TO) - sizes[-1]
+    while first > 0 and left >= sizes[first - 1]:
+        first -= 1
+        left -= sizes[first]
+    while first < len(turns) - 1 and turns[first].role != "user":
+        first += 1
+    return tuple(turns[first:])
