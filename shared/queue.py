@@ -126,7 +126,7 @@ class Dispatcher:
         while (request_id := self._waiting.get()) is not None:
             try:
                 self._app.send_task(TASK, args=[str(request_id)], queue=QUEUE)
-            except Exception as error:  # kombu raises its own, redis-py's and bare socket errors here
+            except Exception as error:  # noqa: BLE001 - kombu raises its own, redis-py's and bare socket errors here
                 metrics.PUBLISH_FAILURES.labels("hint").inc()
                 log.warning("hint not sent: Redis fails", extra={"error": type(error).__name__})
                 self.healthy = False

@@ -11,11 +11,11 @@ from shared.errors import NaruError
 def main() -> int:
     """Run until told to stop. Exit code 1 and one sentence when a setting is wrong."""
     try:
-        from workers.app import app, settings
+        from workers.app import app, settings  # noqa: PLC0415 - importing it reads the settings, which may be wrong
 
         settings.need("database_url", "redis_url")
     except NaruError as error:
-        print(f"worker: {error}", file=sys.stderr)
+        sys.stderr.write(f"worker: {error}\n")
         return 1
     app.worker_main(
         [

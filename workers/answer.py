@@ -203,7 +203,7 @@ def _store(process: Process, running: RunningAnswer, streamed: Streamed) -> Stat
             # Whether the commit happened is not known: the next try finds out by reading first.
             unsure = True
             if time.monotonic() > limit:
-                log.error("an answer could not be stored: Postgres was away too long")
+                log.error("an answer could not be stored: Postgres was away too long")  # noqa: TRY400 - no news in it
                 return None
             time.sleep(STORAGE_RETRY_SECONDS)
     return None
@@ -218,7 +218,7 @@ def _store_once(process: Process, running: RunningAnswer, streamed: Streamed, *,
     if streamed.done is not None and lifecycle.finish(process.engine, claimed, answer):
         return Status.SUCCEEDED
     if streamed.error is not None:
-        ended = _store_error(process, claimed, streamed)
+        ended = _store_error(process, claimed, streamed, streamed.error)
         if ended is not Status.RUNNING:
             return ended
     if running.interruption is Interruption.DRAIN and _release(process, claimed, answer, Outcome.HANDED_OVER):
@@ -230,10 +230,9 @@ def _store_once(process: Process, running: RunningAnswer, streamed: Streamed, *,
     return None
 
 
-def _store_error(process: Process, claimed: Claimed, streamed: Streamed) -> Status | None:
+def _store_error(process: Process, claimed: Claimed, streamed: Streamed, error: ProviderError) -> Status | None:
     """FAILED, None when it goes back to the queue, RUNNING when neither could be written (stopped, or not ours)."""
-    error, answer = streamed.error, streamed.as_answer()
-    assert error is not None
+    answer = streamed.as_answer()
     again = retries.decide(
         error,
         process.settings,

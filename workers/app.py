@@ -6,6 +6,7 @@ same app, so that its broker settings are the same. What the task does is `worke
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -54,43 +55,51 @@ class Consuming(bootsteps.StartStopStep):
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
-    _write = -1
-    _read = -1
 
     def start(self, consumer: Any) -> None:
         """Once per connection to the broker."""
         hub = consumer.hub
-        if hub is None:
-            return
-        type(self)._read, type(self)._write = os.pipe()
-        os.set_blocking(self._read, False)
-        os.set_blocking(self._write, False)
-        hub.add_reader(self._read, self._slot_freed, hub)
-        hub.call_repeatedly(TURN_SECONDS, _turned)
-        _turned()
+        if hub is not None:
+            _bell.hang_in(hub)
+            hub.call_repeatedly(TURN_SECONDS, _turned)
+            _turned()
 
     def stop(self, consumer: Any) -> None:
         """The connection is gone or the worker ends."""
-        if consumer.hub is not None and self._read >= 0:
-            consumer.hub.remove(self._read)
-        for end in (self._read, self._write):
-            if end >= 0:
-                os.close(end)
-        type(self)._read = type(self)._write = -1
+        if consumer.hub is not None:
+            _bell.take_from(consumer.hub)
 
-    def _slot_freed(self, hub: Any) -> None:
-        os.read(self._read, 4096)
+
+class Bell:
+    """A pipe that the hub watches: ringing it, from any thread, makes the hub turn."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def hang_in(self, hub: Any) -> None:
+        """Have `hub` turn when it rings."""
+        hub.add_reader(self._read, self._heard, hub)
+
+    def take_from(self, hub: Any) -> None:
+        """The hub listens no more."""
+        hub.remove(self._read)
+
+    def ring(self) -> None:
+        """A slot is free. A full pipe rings already."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b"x")
+
+    def _heard(self, hub: Any) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read, 4096)
         # The task is counted as active until shortly after its end: so the hub turns once more, and again.
         for seconds in SETTLE_SECONDS:
             hub.call_later(seconds, _turned)
 
-    @classmethod
-    def wake(cls) -> None:
-        """From any thread: a slot is free."""
-        try:
-            os.write(cls._write, b"x")
-        except OSError:
-            log.debug("the consumer is not connected")
+
+_bell = Bell()
 
 
 def _turned() -> None:
@@ -103,7 +112,7 @@ app.steps["consumer"].add(Consuming)
 
 @signals.task_postrun.connect(weak=False)
 def _freed(**_: Any) -> None:
-    Consuming.wake()
+    _bell.ring()
 
 
 @signals.setup_logging.connect(weak=False)
@@ -114,7 +123,7 @@ def _logging(**_: Any) -> None:
 @signals.worker_init.connect(weak=False)
 def _start(**_: Any) -> None:
     """Before Celery connects: a worker works with Redis absent too."""
-    global _process
+    global _process  # noqa: PLW0603 - Celery's signals have nothing else to carry it
     _process = Process(settings, answer=answer)
     _process.start()
 

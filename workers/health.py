@@ -110,7 +110,7 @@ def _handler_of(process: Process) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             """Not a line per scrape."""
             log.debug("health: %s", self.path)
 

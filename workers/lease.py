@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from shared import fleet, notify
 from shared.database import is_outage, make_listening_engine
 from shared.errors import NaruError
+from shared.fleet import Member
 
 if TYPE_CHECKING:
     from workers.process import Process
@@ -79,10 +80,7 @@ class LeaseThread:
 
     def _round(self, connection: Connection) -> None:
         process = self._process
-        if process.member is None:
-            self._register()
-        member = process.member
-        assert member is not None
+        member = process.member or self._register()
         if process.loop.stalled_seconds() > process.settings.stall_seconds:
             log.error("the event loop stands still: the lease is not renewed")
             return
@@ -98,11 +96,12 @@ class LeaseThread:
             process.running.stop(request_id)
         self._checkpoint(connection, member.worker_id)
 
-    def _register(self) -> None:
+    def _register(self) -> Member:
         member = self._process.new_member()
         fleet.register(self._process.engine, member, lease_seconds=self._process.settings.lease_seconds)
         self._process.member = member
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})
+        return member
 
     def _checkpoint(self, connection: Connection, worker_id: UUID) -> None:
         """Write the texts that grew since the last time; more often while Redis does not take them."""

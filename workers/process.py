@@ -145,7 +145,7 @@ class Process:
             return
         try:
             fleet.leave(self.engine, member.worker_id)
-        except Exception as error:  # the lease runs out by itself
+        except Exception as error:  # noqa: BLE001 - the lease runs out by itself
             log.info("could not say goodbye", extra={"error": type(error).__name__})
 
 

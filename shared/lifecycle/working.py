@@ -55,10 +55,10 @@ def claim(
         .cte("noted")
     )
     with transaction(engine) as connection:
-        row = connection.execute(select(taken).add_cte(noted)).one_or_none()
+        row = connection.execute(select(taken).add_cte(noted)).mappings().one_or_none()
     if row is None:
         return None
-    values = dict(row._mapping)
+    values = dict(row)
     return Claimed(request_id=values.pop("id"), worker_id=worker_id, **values)
 
 

@@ -60,7 +60,7 @@ def main() -> int:
         settings.need("database_url")
         migrate(settings.database_url)
     except NaruError as error:
-        print(f"migrate: {error}", file=sys.stderr)
+        sys.stderr.write(f"migrate: {error}\n")
         return 1
     return 0
 
