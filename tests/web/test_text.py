@@ -1,0 +1,116 @@
+"""The fold of a stream's entries into text: whatever happens to them on the way, it is a beginning of one attempt."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.live.events import Event, Kind, from_fields, to_fields
+from web.watch.text import MAX_EARLY, LiveText
+
+#: Characters that browsers and Python count differently are among them.
+WORDS = st.lists(st.text(alphabet="aé나🙂👩‍👩‍👧\n ", min_size=1, max_size=6), max_size=12)
+
+
+def events_of(attempt: int, words: list[str], snapshots_at: frozenset[int] = frozenset()) -> list[Event]:
+    """What a worker sends of one attempt."""
+    made, text = [Event(Kind.START, attempt)], ""
+    for number, word in enumerate(words):
+        made.append(Event(Kind.DELTA, attempt, len(text), word))
+        text += word
+        if number in snapshots_at:
+            made.append(Event(Kind.SNAPSHOT, attempt, 0, text))
+    return made
+
+
+@dataclass
+class Run:
+    """Entries as they reach the reader, and the whole text of each attempt."""
+
+    entries: list[Event]
+    texts: dict[int, str]
+
+
+@st.composite
+def mangled_runs(draw: st.DrawFn) -> Run:
+    """Attempts whose entries are lost, doubled and shuffled."""
+    attempts = draw(st.lists(WORDS, min_size=1, max_size=3))
+    snapshots = draw(st.frozensets(st.integers(0, 11), max_size=3))
+    sent = [event for number, words in enumerate(attempts, 1) for event in events_of(number, words, snapshots)]
+    entries = draw(st.lists(st.sampled_from(sent), max_size=60)) + draw(st.permutations(sent))
+    kept = draw(st.integers(0, len(entries)))
+    return Run(entries[:kept], {number: "".join(words) for number, words in enumerate(attempts, 1)})
+
+
+@given(mangled_runs())
+@settings(max_examples=400, deadline=None)
+def test_any_order_doubling_and_loss_shows_a_beginning_of_one_attempt(run: Run) -> None:
+    live = LiveText()
+    newest = 0
+    for event in run.entries:
+        live.fold(event)
+        newest = max(newest, event.attempt)
+        assert live.attempt == newest
+        shown = live.since(0)
+        assert run.texts[newest].startswith(shown)
+        assert live.length == len(shown)
+        for cut in {0, live.length // 3, live.length // 2, live.length}:
+            assert live.since(cut) == shown[cut:]
+
+
+@given(WORDS, st.randoms())
+@settings(max_examples=200, deadline=None)
+def test_all_entries_in_any_order_make_the_whole_text(words: list[str], random: object) -> None:
+    events = events_of(1, words) * 2
+    random.shuffle(events)  # type: ignore[attr-defined]
+    live = LiveText()
+    for event in events:
+        live.fold(event)
+    assert live.since(0) == "".join(words)
+
+
+def test_a_gap_waits_for_what_covers_it() -> None:
+    live = LiveText()
+    assert live.delta(1, 0, "one ")
+    assert not live.delta(1, 8, "three ")
+    assert live.since(0) == "one "
+    assert live.whole(1, "one two "), "a checkpoint closes the gap"
+    assert live.since(0) == "one two three "
+    assert not live.whole(1, "one "), "an older snapshot takes nothing away"
+
+
+def test_an_older_attempt_is_dropped_and_a_newer_one_starts_over() -> None:
+    live = LiveText()
+    live.delta(2, 0, "second")
+    assert not live.delta(1, 0, "first and longer")
+    assert live.start(3)
+    assert (live.attempt, live.since(0)) == (3, "")
+
+
+def test_entries_that_are_not_ours_say_nothing() -> None:
+    assert from_fields({"k": "d", "a": "x", "o": "0", "t": ""}) is None
+    live = LiveText()
+    assert not live.delta(1, -3, "abcdef")
+    assert live.length == 0
+    event = Event(Kind.DELTA, 1, 2, "나루")
+    assert from_fields({key: str(value) for key, value in to_fields(event).items()}) == event
+
+
+def test_what_waits_is_bounded() -> None:
+    live = LiveText()
+    for offset in range(1, 3 * MAX_EARLY):
+        live.delta(1, offset, "x")
+    assert len(live._early) == MAX_EARLY
+
+
+def test_following_a_long_answer_costs_what_is_new_not_what_is_there() -> None:
+    """100,000 characters in 20,000 deltas: to copy the whole text for each would be some gigabytes."""
+    live, began = LiveText(), time.process_time()
+    for number in range(20_000):
+        live.delta(1, 5 * number, "나루 ab")
+        assert live.since(5 * number) == "나루 ab"
+    assert live.length == 100_000
+    assert time.process_time() - began < 5

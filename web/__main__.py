@@ -1,0 +1,94 @@
+"""`python -m web`: serve the page. One process; more of them are started side by side.
+
+uvicorn runs in this process with the options that Streamlit would have given it, and ends live connections at
+once when it is told to stop, instead of waiting for browsers that never close them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import socket
+import sys
+
+import streamlit.logger
+import uvicorn
+
+from shared import logs
+from shared.errors import SettingsError
+from shared.settings import Settings, load_settings
+from web.runtime import Runtime, current_runtime
+
+log = logging.getLogger("web")
+
+#: How long a page's own work may go on after the end was asked for.
+GRACE_SECONDS = 3
+PING_SECONDS = 30.0
+#: Streamlit's messages: history, uploads.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which closes the live connections before it waits for all connections."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop serving."""
+        self._runtime.close_viewers()
+        await super().shutdown(sockets)
+
+
+def adopt_streamlit_loggers() -> None:
+    """Send what Streamlit and uvicorn log through ours: Streamlit gives each logger a handler of its own."""
+
+    def pass_on(logger: logging.Logger) -> None:
+        logger.handlers.clear()
+        logger.propagate = True
+
+    # Called by Streamlit for each logger that it makes from now on, with those of modules imported later.
+    streamlit.logger.setup_formatter = pass_on
+    streamlit.logger.update_formatter()
+
+
+def config_of(settings: Settings) -> uvicorn.Config:
+    """uvicorn's options."""
+    return uvicorn.Config(
+        importlib.import_module("web.app").app,
+        host=settings.host,
+        port=settings.port,
+        ws="websockets-sansio",
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        # Compressing each of Streamlit's small messages costs more than it saves.
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        # X-Forwarded-* is believed from FORWARDED_ALLOW_IPS only; uvicorn's default is this machine.
+        proxy_headers=True,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        log_level=settings.log_level.lower(),
+    )
+
+
+def main() -> int:
+    """The command. Exit code 1 and one sentence when it cannot start."""
+    try:
+        settings = load_settings()
+        logs.configure(settings.log_level, part="web")
+        adopt_streamlit_loggers()
+        runtime = current_runtime()
+        server = Server(config_of(settings), runtime)
+    except SettingsError as error:
+        print(f"web: {error}", file=sys.stderr)  # noqa: T201 - a person reads this
+        return 1
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Our own routes beside Streamlit's, and the middleware around both.
+
+    events   GET  /api/conversations/{id}/events    what happens in a conversation, as server-sent events
+    stop     POST /api/requests/{id}/stop
+    health   GET  /healthz /readyz /metrics
+    guard    headers on every answer; who may call from where
+    answers  how a refusal is written
+
+What they do is done in `web/watch/` and `shared/`.
+"""
+
+from starlette.routing import BaseRoute, Route
+
+from web.routes.events import events
+from web.routes.health import health, measurements, readiness
+from web.routes.stop import stop
+
+
+def make_routes() -> list[BaseRoute]:
+    """All of them, for the app."""
+    return [
+        Route("/api/conversations/{conversation_id}/events", events, methods=["GET"]),
+        Route("/api/requests/{request_id}/stop", stop, methods=["POST"]),
+        Route("/healthz", health, methods=["GET"]),
+        Route("/readyz", readiness, methods=["GET"]),
+        Route("/metrics", measurements, methods=["GET"]),
+    ]

@@ -1,0 +1,90 @@
+"""GET /api/conversations/{id}/events: what happens in a conversation, as server-sent events.
+
+Only HTTP is here; what is sent is cut in `web/watch/viewer.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from web.routes.answers import Refusal, json_answer, owner_or_refuse, uuid_in_path
+from web.routes.guard import is_own_site
+from web.runtime import current_runtime
+from web.watch import frames
+from web.watch.viewer import Viewer
+from web.watch.watcher import KEEP_ALIVE_SECONDS, TooManyViewers, Watcher
+
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    # A proxy that collects before it sends would hold words back.
+    "x-accel-buffering": "no",
+    "cache-control": "no-store",
+}
+
+
+async def events(request: Request) -> Response:
+    """Opens the stream, or says why not."""
+    conversation_id = uuid_in_path(request, "conversation_id")
+    owner_id = owner_or_refuse(request)
+    if not is_own_site(request.headers):
+        raise Refusal(403, "foreign_origin", "This can only be asked from Naru's own page.")
+    watcher = current_runtime().watcher
+    if watcher is None or watcher.is_closing:
+        raise Refusal(503, "stopping", "The server is stopping. Try again in a moment.")
+    if not await watcher.may_look(conversation_id, owner_id):
+        raise Refusal(404, "not_found", "This conversation does not exist, or is not yours.")
+    resume_from = request.headers.get("last-event-id") or request.query_params.get("after")
+    try:
+        viewer = watcher.enter(conversation_id, owner_id=owner_id, cursor=frames.parse_cursor(resume_from))
+    except TooManyViewers:
+        answer = json_answer(
+            {"error": "too_many", "message": "Too many open pages in this browser. Close some of them."},
+            status=429,
+        )
+        answer.headers["retry-after"] = "5"
+        return answer
+    return EventStream(watcher, viewer)
+
+
+class EventStream(Response):
+    """Sends a viewer what it lacks until either side ends it."""
+
+    def __init__(self, watcher: Watcher, viewer: Viewer) -> None:
+        self._watcher = watcher
+        self._viewer = viewer
+        self.status_code = 200
+        self.background = None
+        self.init_headers(_HEADERS)
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        gone = asyncio.create_task(_close_when_gone(self._viewer, receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": frames.RETRY, "more_body": True})
+            await self._follow(send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+            self._watcher.leave(self._viewer)
+
+    async def _follow(self, send: Send) -> None:
+        viewer, loop = self._viewer, asyncio.get_running_loop()
+        while not viewer.is_closed:
+            lacking = viewer.collect(loop.time(), keep_alive_seconds=KEEP_ALIVE_SECONDS)
+            if lacking:
+                # Waits here while the browser is slow: then it gets all it lacks at once, however much that
+                # is.
+                await send({"type": "http.response.body", "body": lacking, "more_body": True})
+            else:
+                await viewer.wait()
+
+
+async def _close_when_gone(viewer: Viewer, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    viewer.close()

@@ -1,0 +1,118 @@
+"""The composition root of the web process: settings, engine, dispatcher, and what is started and stopped with
+them.
+
+One `Runtime` for the routes (in uvicorn's loop) and Streamlit's script threads alike. It is made by
+`current_runtime()` when first asked for, not at import; the ASGI lifespan starts what runs in the background.
+Without a lifespan (a plain `streamlit run`, AppTest) submitting, stopping and reading work all the same; only
+live events are not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from uuid import UUID
+
+from shared import lifecycle, metrics, notify
+from shared.database import make_engine
+from shared.lifecycle import Question, Submitted
+from shared.queue import Dispatcher
+from shared.reconciler import Ticker
+from shared.settings import Settings, load_settings
+from shared.tables import Status
+from web.watch.besttext import BestText
+from web.watch.listener import Listener
+from web.watch.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """What one web process is made of. Methods are for any thread, coroutines for the loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        settings.need("database_url", "redis_url", "secret_key")
+        self.settings = settings
+        self.engine = make_engine(settings, name="naru-web")
+        self.dispatcher = Dispatcher(settings, self.engine)
+        self.watcher: Watcher | None = None
+        self._best_text = BestText(settings, self.engine)
+        self._ticker: Ticker | None = None
+        self._listener: Listener | None = None
+
+    def submit(self, question: Question) -> Submitted:
+        """Store a question, send its hint in the background, and let the conversation's viewers know.
+
+        Raises what `shared.lifecycle.submit` raises.
+        """
+        submitted = lifecycle.submit(
+            self.engine,
+            question,
+            deadline_seconds=self.settings.deadline_seconds,
+            max_characters=self.settings.max_question_characters,
+        )
+        if submitted.is_new:
+            metrics.SUBMITTED.inc()
+        self.dispatcher.send(submitted.request_id)
+        self.nudge(submitted.conversation_id)
+        return submitted
+
+    def stop(self, request_id: UUID, *, owner_id: str) -> Status:
+        """Stop a request; raises NotFound for another owner's, Unavailable when Postgres is away.
+
+        RUNNING means: its worker is asked. One that does not answer is the reconciler's to deal with.
+        """
+        return lifecycle.stop(self.engine, request_id, owner_id=owner_id)
+
+    def nudge(self, conversation_id: UUID) -> None:
+        """Something has happened in this conversation: its viewers are told now, not within a second."""
+        if self.watcher is not None and not self.watcher.is_closing:
+            self.watcher.nudge(conversation_id)
+
+    async def start(self) -> None:
+        """Begin what runs in the background: reading, sweeping, listening, repairing."""
+        self.watcher = Watcher(self.settings, self.engine)
+        self.watcher.start()
+        self._listener = Listener(self.settings, self._on_notice)
+        self._listener.start()
+        self._ticker = Ticker(
+            self.engine, self.settings, resend=self.dispatcher.send, best_text=self._best_text
+        )
+        self._ticker.start()
+
+    def close_viewers(self) -> None:
+        """Let every live connection end now, before the server waits for its connections."""
+        if self.watcher is not None:
+            self.watcher.close_viewers()
+
+    async def stop_all(self) -> None:
+        """End what `start` began, then the rest. Nothing is lost by it: the truth is in Postgres."""
+        self.close_viewers()
+        if self.watcher is not None:
+            await self.watcher.close()
+        await asyncio.gather(
+            *(
+                asyncio.to_thread(part.close)
+                for part in (self._listener, self._ticker, self.dispatcher)
+                if part
+            )
+        )
+        self._best_text.close()
+        self.engine.dispose()
+
+    def _on_notice(self, notice: notify.Notice) -> None:
+        self.nudge(notice.conversation_id)
+
+
+_making = threading.Lock()
+_current: Runtime | None = None
+
+
+def current_runtime() -> Runtime:
+    """This process's runtime, made from the environment when first asked for. Raises SettingsError."""
+    global _current  # noqa: PLW0603 - the one place where a process's single runtime is kept
+    with _making:
+        if _current is None:
+            _current = Runtime(load_settings())
+        return _current

@@ -1,0 +1,67 @@
+"""Server-sent events as bytes: the four events of a conversation and the comments between them.
+
+Only how they are written; when each is sent is decided in `viewer.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from json import JSONEncoder
+from typing import Any
+from uuid import UUID
+
+_encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+#: How soon a browser that lost its connection tries again.
+RETRY = b"retry: 1000\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far one browser has got: it has the attempt's text up to `offset`, in code points."""
+
+    request_id: UUID
+    attempt: int
+    offset: int
+
+
+def parse_cursor(event_id: str | None) -> Cursor | None:
+    """The cursor in an event's id; None for anything that is not one of ours."""
+    parts = (event_id or "").split(".")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts[1:]):
+        return None
+    try:
+        return Cursor(UUID(parts[0]), int(parts[1]), int(parts[2]))
+    except ValueError:
+        return None
+
+
+def state(data: dict[str, Any]) -> bytes:
+    """What the request is doing."""
+    return f"event: state\ndata: {_encode(data)}\n\n".encode()
+
+
+def delta(cursor: Cursor, text: str) -> bytes:
+    """Text to add where the browser is."""
+    after = cursor.offset + len(text)
+    return (
+        f"id: {cursor.request_id}.{cursor.attempt}.{after}\nevent: delta\n"
+        f'data: {{"request_id":"{cursor.request_id}","attempt":{cursor.attempt},'
+        f'"at":{cursor.offset},"next":{after},"text":{_encode(text)}}}\n\n'
+    ).encode()
+
+
+def snapshot(request_id: UUID, attempt: int, text: str) -> bytes:
+    """Text that replaces what the browser has."""
+    return (
+        f"id: {request_id}.{attempt}.{len(text)}\nevent: snapshot\n"
+        f'data: {{"request_id":"{request_id}","attempt":{attempt},'
+        f'"next":{len(text)},"text":{_encode(text)}}}\n\n'
+    ).encode()
+
+
+def end(request_id: UUID, status: str, code: str | None) -> bytes:
+    """The request has come to its end; the answer is in the history."""
+    data = {"request_id": str(request_id), "status": status, "code": code}
+    return f"event: end\ndata: {_encode(data)}\n\n".encode()

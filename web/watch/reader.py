@@ -1,0 +1,186 @@
+"""The one reader of live streams of this process: one XREAD over all watched requests, in uvicorn's own loop.
+
+It reads and folds; what changed it hands to `on_change`. Streams are read from their beginning, never from
+`$`. A newly watched stream does not wait for a blocked read: the read is unblocked. When Redis fails the
+reader backs off, says so through `on_health`, and goes on by itself when it is back; the sweep carries the
+text meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from shared.live.events import Kind, from_fields, key_of
+from shared.settings import Settings
+from web.watch.viewer import Stream
+
+log = logging.getLogger(__name__)
+
+#: Below the timeout of the connection, so that silence and a frozen server are two things.
+BLOCK_SECONDS = 0.4
+#: Where CLIENT UNBLOCK is not allowed, a new stream waits for the blocked read no longer than this.
+SHORT_BLOCK_SECONDS = 0.02
+#: Entries of one stream per read: a long answer that is looked at late comes in a few reads.
+ENTRIES = 500
+#: The pause between reads grows with the load: none for one stream, the longest from about 100 streams on.
+PAUSE_PER_ENTRY_SECONDS = 0.0002
+LONGEST_PAUSE_SECONDS = 0.02
+FIRST_BACK_OFF_SECONDS = 0.1
+LONGEST_BACK_OFF_SECONDS = 1.0
+FAILURES = (RedisError, OSError, asyncio.TimeoutError)
+
+
+class Reader:
+    """Follows the live streams of the requests it is given. Lives in one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_change: Callable[[list[Stream], list[Stream]], None],
+        on_health: Callable[[bool], None],
+    ) -> None:
+        self._settings = settings
+        self._on_change = on_change
+        self._on_health = on_health
+        self._streams: dict[str, Stream] = {}
+        self._wanted = asyncio.Event()
+        #: Raised with each new stream; `_taken` is the number that the read under way knows of.
+        self._asked = 0
+        self._taken = 0
+        self._client: Redis | None = None
+        self._client_id = 0
+        self._control = self._connect()
+        self._block_seconds = BLOCK_SECONDS
+        self._unblocking: asyncio.Task[None] | None = None
+        self.is_failing = False
+
+    def follow(self, stream: Stream) -> None:
+        """Read this stream too, from now and from its beginning."""
+        self._streams[key_of(stream.request_id)] = stream
+        self._asked += 1
+        self._wanted.set()
+        if self._unblocking is None or self._unblocking.done():
+            self._unblocking = asyncio.get_running_loop().create_task(self._unblock())
+
+    def drop(self, stream: Stream) -> None:
+        """Nobody looks at it any more."""
+        self._streams.pop(key_of(stream.request_id), None)
+
+    @property
+    def streams(self) -> Iterable[Stream]:
+        """What is followed now."""
+        return self._streams.values()
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        back_off = FIRST_BACK_OFF_SECONDS
+        try:
+            while True:
+                try:
+                    await self._read_once()
+                except FAILURES as error:
+                    await self._fail(error)
+                    await asyncio.sleep(back_off)
+                    back_off = min(LONGEST_BACK_OFF_SECONDS, 2 * back_off)
+                else:
+                    back_off = FIRST_BACK_OFF_SECONDS
+        finally:
+            for client in filter(None, (self._client, self._control)):
+                with suppress(*FAILURES):
+                    await client.aclose()
+
+    async def _read_once(self) -> None:
+        if not self._streams and not self.is_failing:
+            self._wanted.clear()
+            await self._wanted.wait()
+        if self._client is None:
+            self._client = self._connect(single_connection_client=True)
+            self._client_id = await self._client.client_id()
+        self._taken = self._asked
+        if not self._streams:
+            await self._client.ping()
+            self._recover()
+            await asyncio.sleep(BLOCK_SECONDS)
+            return
+        ids: dict[Any, Any] = {key: stream.last_id for key, stream in self._streams.items()}
+        answer: Any = await self._client.xread(ids, count=ENTRIES, block=int(self._block_seconds * 1000))
+        self._taken = -1
+        self._recover()
+        entries = self._fold(answer)
+        if entries > 1:
+            await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, entries * PAUSE_PER_ENTRY_SECONDS))
+
+    def _fold(self, answer: Iterable[tuple[str, list[tuple[str, dict[str, str]]]]]) -> int:
+        """Fold what was read into the texts; returns how many entries there were."""
+        now = asyncio.get_running_loop().time()
+        changed: list[Stream] = []
+        ended: list[Stream] = []
+        count = 0
+        for key, entries in answer:
+            stream = self._streams.get(key)
+            if stream is None or not entries:
+                continue
+            count += len(entries)
+            stream.last_id, stream.heard_at = entries[-1][0], now
+            events = [event for _, fields in entries if (event := from_fields(fields))]
+            if sum(stream.text.fold(event) for event in events):
+                changed.append(stream)
+            if any(event.kind is Kind.END for event in events):
+                ended.append(stream)
+        if changed or ended:
+            self._on_change(changed, ended)
+        return count
+
+    async def _unblock(self) -> None:
+        """Make the blocked read return, until one has begun that knows of every stream."""
+        while self._taken not in (-1, self._asked) and not self.is_failing and self._client_id:
+            try:
+                await self._control.client_unblock(self._client_id)
+            except ResponseError:
+                self._block_seconds = SHORT_BLOCK_SECONDS
+                return
+            except FAILURES:
+                return
+            await asyncio.sleep(0.001)
+
+    async def _fail(self, error: BaseException) -> None:
+        client, self._client, self._client_id = self._client, None, 0
+        self._taken = -1
+        if client is not None:
+            with suppress(*FAILURES):
+                await client.aclose()
+        if not self.is_failing:
+            log.warning("live streams cannot be read: %s", type(error).__name__)
+            self.is_failing = True
+            self._on_health(False)
+
+    def _recover(self) -> None:
+        if self.is_failing:
+            log.info("live streams are read again")
+            self.is_failing = False
+            self._on_health(True)
+
+    def _connect(self, *, single_connection_client: bool = False) -> Redis:
+        timeout = self._settings.redis_timeout_seconds
+        made: Redis = Redis.from_url(
+            self._settings.redis_url,
+            decode_responses=True,
+            # An entry that is not UTF-8 must not stop the reading of all others.
+            encoding_errors="replace",
+            protocol=2,
+            socket_timeout=max(timeout, 2 * BLOCK_SECONDS),
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            single_connection_client=single_connection_client,
+        )
+        return made

@@ -1,0 +1,91 @@
+"""The text of one request as its live stream tells it: the fold of events into (attempt, text).
+
+Whatever order, doubling or loss the events arrive in, the text is always a beginning of one attempt's answer:
+so a hole cannot be shown and nothing is shown twice. Offsets are Unicode code points. No Redis, no Postgres,
+no clock here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from shared.live.events import Event, Kind
+
+#: The worker sends a snapshot about every 500 entries, so more waiting deltas than this can never be of use.
+MAX_EARLY = 600
+#: Chunks are joined into one when there are this many: appending and reading the end stay cheap however long
+#: it is.
+MAX_CHUNKS = 256
+
+
+class LiveText:
+    """The attempt that is shown and its text so far, shared by all viewers of the request."""
+
+    __slots__ = ("_chunks", "_early", "_starts", "attempt", "length")
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.length = 0
+        self._chunks: list[str] = []
+        self._starts: list[int] = []
+        self._early: dict[int, str] = {}
+
+    def fold(self, event: Event) -> bool:
+        """Take in one event of the stream; whether anything has changed. An end says nothing of the text."""
+        if event.kind is Kind.DELTA:
+            return self.delta(event.attempt, event.offset, event.text)
+        if event.kind is Kind.SNAPSHOT:
+            return self.whole(event.attempt, event.text)
+        return event.kind is Kind.START and self.start(event.attempt)
+
+    def start(self, attempt: int) -> bool:
+        """An attempt begins. Like the others: returns whether anything has changed."""
+        if attempt <= self.attempt:
+            return False
+        self._begin(attempt)
+        return True
+
+    def delta(self, attempt: int, offset: int, text: str) -> bool:
+        """Text that begins at `offset`: appended, cut where it overlaps, kept aside beyond the end."""
+        if attempt < self.attempt or offset < 0:
+            return False
+        changed = self.start(attempt)
+        if offset > self.length:
+            if len(self._early) < MAX_EARLY:
+                self._early[offset] = max(text, self._early.get(offset, ""), key=len)
+            return changed
+        return self._extend(text[self.length - offset :]) or changed
+
+    def whole(self, attempt: int, text: str) -> bool:
+        """The text of an attempt from its beginning: a snapshot, or a checkpoint from Postgres."""
+        return self.delta(attempt, 0, text)
+
+    def since(self, offset: int) -> str:
+        """The text from `offset` on; costs what it returns, not what the whole text costs."""
+        if offset >= self.length:
+            return ""
+        first = bisect_right(self._starts, offset) - 1
+        head = self._chunks[first][offset - self._starts[first] :]
+        return head if first + 1 == len(self._chunks) else head + "".join(self._chunks[first + 1 :])
+
+    def _begin(self, attempt: int) -> None:
+        self.attempt = attempt
+        self.length = 0
+        self._chunks, self._starts, self._early = [], [], {}
+
+    def _extend(self, text: str) -> bool:
+        if not text:
+            return False
+        self._append(text)
+        while self._early and (offset := min(self._early)) <= self.length:
+            late = self._early.pop(offset)[self.length - offset :]
+            if late:
+                self._append(late)
+        return True
+
+    def _append(self, text: str) -> None:
+        if len(self._chunks) == MAX_CHUNKS:
+            self._chunks, self._starts = ["".join(self._chunks)], [0]
+        self._chunks.append(text)
+        self._starts.append(self.length)
+        self.length += len(text)

@@ -1,0 +1,187 @@
+"""One conversation as its viewers share it, and one viewer: what it has been sent and what it lacks.
+
+A viewer holds no queue: only how far it has got. What it lacks is cut from the shared text when it can be
+sent, so a slow browser costs no memory, and neither a gap nor a doubled character can be sent. Who calls
+`wake` is `watcher.py`; who sends the bytes is `web/routes/events.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from uuid import UUID
+
+from web.watch import frames
+from web.watch.frames import Cursor
+from web.watch.phases import State, state_of
+from web.watch.sweep import Row
+from web.watch.text import LiveText
+
+#: Ends that a viewer can still be told of; more than these never lie between two of its frames.
+KEPT_ENDS = 4
+
+
+class Stream:
+    """A watched request: its text, how far its Redis stream was read, and the conversation that shows it."""
+
+    __slots__ = ("_frame", "_frame_of", "conversation", "heard_at", "last_id", "request_id", "text")
+
+    def __init__(self, request_id: UUID, conversation: Conversation, *, now: float) -> None:
+        self.request_id = request_id
+        self.conversation = conversation
+        self.text = LiveText()
+        # From the beginning, never `$`: what was written before somebody looked belongs to the answer too.
+        self.last_id = "0-0"
+        self.heard_at = now
+        self._frame_of: Cursor | None = None
+        self._frame = (0, b"")
+
+    def frame_after(self, cursor: Cursor | None) -> tuple[Cursor, bytes] | None:
+        """What a viewer at `cursor` lacks, and where it is then; None when it lacks nothing.
+
+        A viewer of another attempt gets a snapshot. One that is ahead (another process told it more) waits.
+        """
+        text = self.text
+        if not text.length:
+            return None
+        known = cursor is not None and cursor.request_id == self.request_id and cursor.attempt == text.attempt
+        start = Cursor(self.request_id, text.attempt, cursor.offset if cursor and known else -1)
+        if start.offset >= text.length:
+            return None
+        # All viewers of a request are at the same place nearly always: encode once for all of them.
+        if self._frame_of != start or self._frame[0] != text.length:
+            made = (
+                frames.delta(start, text.since(start.offset))
+                if known
+                else frames.snapshot(self.request_id, text.attempt, text.since(0))
+            )
+            self._frame_of, self._frame = start, (text.length, made)
+        return Cursor(self.request_id, text.attempt, text.length), self._frame[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request that came to its end while it was watched."""
+
+    serial: int
+    row: Row
+    stream: Stream | None
+
+
+class Conversation:
+    """What all viewers of one conversation share."""
+
+    __slots__ = ("_ends", "_serial", "id", "owner_id", "read_at", "row", "state", "stream", "viewers")
+
+    def __init__(self, conversation_id: UUID) -> None:
+        self.id = conversation_id
+        #: None until Postgres has said whose it is; nothing is shown to anyone before.
+        self.owner_id: str | None = None
+        self.viewers: set[Viewer] = set()
+        self.row: Row | None = None
+        self.read_at = 0.0
+        self.stream: Stream | None = None
+        #: None until Postgres was asked for the first time: a page is not told "idle" before it is known.
+        self.state: State | None = None
+        self._ends: deque[Ended] = deque(maxlen=KEPT_ENDS)
+        self._serial = 0
+
+    def note_end(self, row: Row, stream: Stream | None) -> None:
+        """The request of `row` is over; each viewer is told once, after the text that it still lacks."""
+        if any(each.row.request_id == row.request_id for each in self._ends):
+            return
+        self._serial += 1
+        self._ends.append(Ended(self._serial, row, stream))
+
+    def ends_after(self, serial: int) -> list[Ended]:
+        """The ends that a viewer who knows of `serial` has not been told."""
+        return [each for each in self._ends if each.serial > serial] if serial < self._serial else []
+
+    @property
+    def serial_for_newcomers(self) -> int:
+        """Where a new viewer begins: the last end is told again, its page may be older than that."""
+        return max(0, self._serial - 1)
+
+    def refresh(self, *, slow: bool) -> bool:
+        """Make the state anew; whether viewers have to be told."""
+        live = self.stream.text if self.stream else None
+        made = state_of(self.row, live, read_at=self.read_at, slow=slow)
+        if not made.is_news(self.state):
+            return False
+        self.state = made
+        return True
+
+    def wake(self) -> None:
+        """Let every viewer look at what it lacks."""
+        for viewer in self.viewers:
+            viewer.wake()
+
+
+class Viewer:
+    """One open connection of one browser to one conversation."""
+
+    __slots__ = ("_serial", "_shown", "_waiter", "conversation", "cursor", "is_closed", "owner_id", "sent_at")
+
+    def __init__(
+        self, conversation: Conversation, *, owner_id: str, cursor: Cursor | None, now: float
+    ) -> None:
+        self.conversation = conversation
+        self.owner_id = owner_id
+        self.cursor = cursor
+        self.is_closed = False
+        self.sent_at = now
+        self._serial = -1
+        self._shown: State | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """Something may have changed for this viewer."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        """The connection is over, whoever ended it."""
+        self.is_closed = True
+        self.wake()
+
+    async def wait(self) -> None:
+        """Until the next `wake`. A plain future: an Event with a timeout costs a task for every word."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def collect(self, now: float, *, keep_alive_seconds: float) -> bytes:
+        """All that this viewer lacks, as one piece; empty when it lacks nothing."""
+        conversation = self.conversation
+        if conversation.owner_id is not None and conversation.owner_id != self.owner_id:
+            self.close()
+            return b""
+        parts: list[bytes] = []
+        if conversation.state is not None and conversation.state.is_news(self._shown):
+            self._shown = conversation.state
+            parts.append(frames.state(self._shown.data(now)))
+        if conversation.owner_id is not None:
+            self._collect_text(parts)
+        if not parts and now - self.sent_at >= keep_alive_seconds:
+            parts.append(frames.KEEP_ALIVE)
+        if parts:
+            self.sent_at = now
+        return b"".join(parts)
+
+    def _collect_text(self, parts: list[bytes]) -> None:
+        conversation = self.conversation
+        if self._serial < 0:
+            self._serial = conversation.serial_for_newcomers
+        for ended in conversation.ends_after(self._serial):
+            if ended.stream is not None and self.cursor and self.cursor.request_id == ended.row.request_id:
+                self._collect_from(ended.stream, parts)
+            parts.append(frames.end(ended.row.request_id, ended.row.status, ended.row.code))
+            self._serial = ended.serial
+        if conversation.stream is not None:
+            self._collect_from(conversation.stream, parts)
+
+    def _collect_from(self, stream: Stream, parts: list[bytes]) -> None:
+        found = stream.frame_after(self.cursor)
+        if found is not None:
+            self.cursor, made = found
+            parts.append(made)
