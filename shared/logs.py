@@ -21,7 +21,11 @@ _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | 
 
 
 class JsonFormatter(logging.Formatter):
-    """time (UTC, ISO 8601), level, logger, message, the bound ids, `extra`, and the error's type and place."""
+    """Time (UTC), level, part (which process), logger, message, the bound ids, `extra`, and the error's type and place."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""
@@ -29,6 +33,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "time": f"{moment}.{int(record.msecs):03d}Z",
             "level": record.levelname,
+            "part": self._part,
             "logger": record.name,
             "message": record.getMessage(),
             **_IDS.get(),
@@ -52,11 +57,10 @@ def bound(**ids: object) -> Iterator[None]:
 def configure(level: str, *, part: str) -> None:
     """Send every logger of this process to stdout as JSON; `part` says which process it is."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(part))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    _IDS.set({**_IDS.get(), "part": part})
     # They log every request with its URL, at INFO.
     for noisy in ("httpx2", "httpx", "openai", "anthropic", "aiohttp.access", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

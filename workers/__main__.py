@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+
+from celery.exceptions import SecurityWarning
 
 from shared.errors import NaruError
 
@@ -17,8 +20,11 @@ def main() -> int:
     except NaruError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 1
+    # Celery warns of root because root may be handed a pickle; we take JSON only. `naru doctor` speaks of root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [
+            "--quiet",
             "worker",
             f"--concurrency={settings.concurrency}",
             "--pool=threads",

@@ -68,6 +68,8 @@ class Process:
         self._lease.start()
         self._pickup.start()
         self._ticker.start()
+        # Importing an SDK takes most of a second: before the first question, but behind everything else.
+        self.loop.submit(self.registry.warm())
 
     async def _make_publisher(self) -> Publisher:
         timeout = self.settings.redis_timeout_seconds
