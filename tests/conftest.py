@@ -24,10 +24,11 @@ import redis
 from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy import Engine
 
+from deploy.local.checks import scrub
 from shared.database import make_engine
 from shared.migrations.__main__ import migrate
 from shared.settings import Settings
-from tests.stack import Servers, Stack, scrub
+from tests.stack import Servers, Stack
 
 for name in set(os.environ) - set(scrub(os.environ)):  # before any test module can read them
     del os.environ[name]

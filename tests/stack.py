@@ -27,20 +27,8 @@ import redis
 from psycopg2 import sql
 
 from deploy.local import postgres, processes, redis_server
+from deploy.local.checks import scrub
 from shared.settings import Settings, load_settings, variable_of
-
-#: What a person's environment may hold that no test may touch (conftest.py removes it).
-FOREIGN = (
-    "DATABASE_URL",
-    "REDIS_URL",
-    "OPENAI_",
-    "ANTHROPIC_",
-    "NARU_",
-    "OLLAMA_",
-    "CELERY_",
-    "PG",
-    "STREAMLIT_",
-)
 
 #: For tests in which nobody is to be taken for lost, however slow the machine.
 CALM: Mapping[str, float] = {
@@ -60,11 +48,6 @@ SHORT_LEASES: Mapping[str, float] = {
 
 T = TypeVar("T")
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def scrub(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without anything that could lead a test to a server, key or setting of the person's."""
-    return {k: v for k, v in environ.items() if not k.startswith(FOREIGN) or k == "NARU_TEST_STRICT"}
 
 
 def free_port() -> int:
@@ -183,9 +166,7 @@ class Servers:
 
     def _redis_at(self, port: int) -> redis_server.RedisServer:
         data = self.folder / "redis"
-        return redis_server.RedisServer(
-            data=data, port=port, password=self.password, durable=False, databases=512
-        )
+        return redis_server.RedisServer(data=data, port=port, password=self.password, durable=False, databases=512)
 
     def start_postgres(self, *, new_port: bool = False) -> Process:
         """Start it (again); by default on the port that it had, which others know."""
@@ -297,9 +278,7 @@ class Stack:
 
     def start_simulator(self) -> Process:
         """The demo simulator; sets NARU_SIMULATOR_URL for what is started after it."""
-        process = self._listening(
-            "simulator", "workers.providers.simulator", "--host", "127.0.0.1", "--port", "{port}"
-        )
+        process = self._listening("simulator", "workers.providers.simulator", "--host", "127.0.0.1", "--port", "{port}")
         self.configure(simulator_url=process.url)
         return process
 
@@ -323,9 +302,7 @@ class Stack:
                 wait_until(partial(self._answers, process, url), seconds=30, what=url)
         return process
 
-    def _listening(
-        self, name: str, module: str, *words: str, ready: bool = True, **settings: object
-    ) -> Process:
+    def _listening(self, name: str, module: str, *words: str, ready: bool = True, **settings: object) -> Process:
         """Start a module on a free port, and once more on another when that one was taken meanwhile."""
         for _ in range(3):
             port = str(free_port())

@@ -24,9 +24,7 @@ LOCK = ROOT / "requirements.lock"
 HOME = ROOT / ".naru-env"
 STAMP = HOME / "made.json"
 PYTHON = HOME / "bin" / "python"
-TEST_PART = (
-    "# ---- test ----"  # everything below this line of the lock is needed by `naru test` and `naru lock` only
-)
+TEST_PART = "# ---- test ----"  # everything below this line of the lock is needed by `naru test` and `naru lock` only
 NEEDED_MEGABYTES = 1500
 WITH_TEST_PART = {"test", "lock"}
 
@@ -105,9 +103,7 @@ def open_lock(purpose: str) -> IO[str]:
     try:
         return path.open("a")
     except OSError as error:
-        raise CannotMake(
-            f"cannot write {path} ({error.strerror}): make {ROOT} writable for this user."
-        ) from None
+        raise CannotMake(f"cannot write {path} ({error.strerror}): make {ROOT} writable for this user.") from None
 
 
 @contextlib.contextmanager
@@ -249,9 +245,7 @@ def explain_pip(errors: str) -> str:
             f"Python {platform.python_version()}:\n{tail}\n"
             "      Use another Python (3.11 to 3.13 are well covered) or the containers: docker compose up"
         )
-    if any(
-        word in lowered for word in ("connection", "timed out", "temporary failure", "name resolution", "ssl")
-    ):
+    if any(word in lowered for word in ("connection", "timed out", "temporary failure", "name resolution", "ssl")):
         return (
             f"the packages could not be fetched:\n{tail}\n"
             "      Check the network; mirrors and proxies are set as usual (PIP_INDEX_URL, HTTPS_PROXY, …)."

@@ -64,9 +64,7 @@ def works(way: RunAs, *, program: Path, folder: Path) -> bool:
     probe.mkdir(exist_ok=True)
     os.chown(probe, way.owner, -1)
     script = 'test "$(id -u)" != 0 && touch "$1/x" && rm "$1/x" && "$0" --version'
-    done = subprocess.run(
-        [*way.prefix, "/bin/sh", "-c", script, str(program), str(probe)], capture_output=True
-    )
+    done = subprocess.run([*way.prefix, "/bin/sh", "-c", script, str(program), str(probe)], capture_output=True)
     shutil.rmtree(probe)
     return done.returncode == 0
 

@@ -79,9 +79,7 @@ def write_pid_file(path: Path, *, pid: int, stop_signal: signal.Signals) -> None
 def started_at(pid: int) -> str:
     """When a process began, in a form that tells two bearers of one pid apart; empty when there is none."""
     if sys.platform != "linux":
-        return subprocess.run(
-            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True
-        ).stdout.strip()
+        return subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

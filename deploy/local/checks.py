@@ -1,0 +1,100 @@
+"""`./naru test`: the static checks, then pytest, in an environment that leads to nothing of the person's.
+
+What is checked is configured in pyproject.toml; the rules that no tool knows are tests in tests/house/.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from deploy.local.processes import ROOT
+from shared.settings import environment
+
+#: What a person's environment may hold that no test may touch.
+FOREIGN = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "NARU_",
+    "OLLAMA_",
+    "CELERY_",
+    "FLOWER_",
+    "PG",
+    "STREAMLIT_",
+)
+STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
+IN_TWO = ("-n", "2", "--dist", "loadfile")
+ALONE = ("-n", "--numprocesses", "-s", "--capture=no", "--pdb", "--collect-only", "--co", "-p", "--version")
+
+
+def test(arguments: Sequence[str]) -> int:
+    """Run everything; pytest's summary is the last line. 0 only when all of it passed."""
+    environ = scrub(environment())
+    failed = failed_checks(environ)
+    command = [sys.executable, "-m", "pytest", *([] if wants_one_process(arguments) else IN_TWO), *arguments]
+    if failed:
+        command.append(f"--failed-checks={', '.join(failed)}")
+    tests = subprocess.Popen(command, cwd=ROOT, env=environ)
+    code = wait(tests)
+    return code or (1 if failed else 0)
+
+
+def scrub(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without anything that could lead a test to a server, key or setting of the person's."""
+    return {name: value for name, value in environ.items() if not name.startswith(FOREIGN) or name == STRICT}
+
+
+def failed_checks(environ: Mapping[str, str]) -> list[str]:
+    """Run the static checks side by side; say how each went; the names of those that failed."""
+    programs = Path(sys.executable).parent
+    checks = {
+        "ruff check": [str(programs / "ruff"), "check", "--quiet", "."],
+        "ruff format": [str(programs / "ruff"), "format", "--check", "--quiet", "."],
+        "mypy": [str(programs / "mypy")],
+        "import rules": [str(programs / "lint-imports"), "--no-cache"],
+    }
+    failed = []
+    with ThreadPoolExecutor(len(checks)) as threads:
+        began = time.monotonic()
+        running = {name: threads.submit(run_check, command, environ) for name, command in checks.items()}
+        for name, result in running.items():
+            code, output = result.result()
+            print(f"{name:<13} {'ok' if code == 0 else 'FAILED'}  {time.monotonic() - began:.1f} s", flush=True)
+            if code != 0:
+                print(output, flush=True)
+                failed.append(name)
+    return failed
+
+
+def run_check(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str]:
+    """One check's exit code and output."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+def wants_one_process(arguments: Sequence[str]) -> bool:
+    """Whether pytest is asked for something that needs the terminal, or how to share out is said already."""
+    return any(argument.startswith(ALONE) for argument in arguments)
+
+
+def wait(tests: subprocess.Popen[bytes]) -> int:
+    """pytest's exit code; Ctrl-C is pytest's to handle."""
+    while True:
+        try:
+            return tests.wait()
+        except KeyboardInterrupt:
+            continue

@@ -1,0 +1,112 @@
+"""The command line of Naru on one machine. Started by bootstrap.py, in Naru's own environment.
+
+Each command's work is in the module of its name; here are only words and arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deploy.local.processes import ROOT
+
+ABOUT = """\
+Naru, an AI chat that a team runs itself.
+
+  ./naru up                 everything on this machine: PostgreSQL, Redis, worker, Flower, page
+  ./naru test               the checks and the tests, on servers of their own
+"""
+UP = """\
+Starts everything on this machine and keeps it running until Ctrl-C; the data stays.
+
+PostgreSQL and Redis come with Naru and live in the data folder; set DATABASE_URL or REDIS_URL to use your own.
+Models: set OPENAI_API_KEY, ANTHROPIC_API_KEY, or OPENAI_BASE_URL (any compatible server); an Ollama on this
+machine is found by itself; without any of them a demo simulator answers, and says so.
+A second `up` on the same data folder prints the address of the first. A second Ctrl-C stops at once.
+"""
+TEST = """\
+Runs ruff, mypy, the import rules and pytest, on servers of their own; nothing of your environment is touched.
+Everything after `test` goes to pytest: ./naru test tests/launcher -k port -x
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, and do what was asked; returns the exit code."""
+    if arguments[:1] == ["test"] and not {"-h", "--help"} & set(arguments):
+        from deploy.local.checks import test  # noqa: PLC0415 - each command imports only what it needs
+
+        return test(list(arguments[1:]))
+    chosen = parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = chosen.run
+    return run(chosen)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    made = argparse.ArgumentParser(
+        prog="./naru", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_up(command(commands, "up", "start everything on this machine", UP))
+    command(commands, "test", "run all checks and tests; arguments go to pytest", TEST)
+    lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
+    lock.add_argument("--upgrade", action="store_true", help="take the newest versions, not only what changed")
+    lock.set_defaults(run=run_lock)
+    return made
+
+
+def command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, line: str, text: str
+) -> argparse.ArgumentParser:
+    """One command, with its line in the overview and its own text."""
+    return commands.add_parser(
+        name, help=line, description=text or line, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_up(up: argparse.ArgumentParser) -> None:
+    """The options of `up`."""
+    up.add_argument(
+        "--data", type=Path, default=ROOT / ".naru", metavar="DIR", help="data folder (default: .naru/ beside naru)"
+    )
+    up.add_argument("--port", type=int, metavar="N", help="the page's port (default 8501; 0: any free one)")
+    up.add_argument("--host", metavar="ADDRESS", help="where the page listens (default 127.0.0.1, this machine only)")
+    up.add_argument("--workers", type=positive, default=1, metavar="N", help="worker processes (default 1)")
+    up.add_argument("--flower-port", type=int, default=0, metavar="N", help="Flower's port (default: any free one)")
+    up.set_defaults(run=run_up)
+
+
+def positive(text: str) -> int:
+    """A number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def run_up(chosen: argparse.Namespace) -> int:
+    """./naru up"""
+    from deploy.local.up import Wishes, up  # noqa: PLC0415 - each command imports only what it needs
+
+    return up(
+        Wishes(
+            data=chosen.data.resolve(),
+            host=chosen.host,
+            port=chosen.port,
+            workers=chosen.workers,
+            flower_port=chosen.flower_port,
+        )
+    )
+
+
+def run_lock(chosen: argparse.Namespace) -> int:
+    """./naru lock"""
+    from deploy.local.lock import remake_lock  # noqa: PLC0415 - each command imports only what it needs
+
+    return remake_lock(upgrade=chosen.upgrade)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

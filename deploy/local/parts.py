@@ -1,0 +1,124 @@
+"""The processes that make up Naru on one machine: how each is started and how one sees that it is ready.
+
+Order and supervision are in up.py and supervisor.py; the servers' own details in postgres.py and redis_server.py.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg2
+
+from deploy.local import postgres, redis_server
+from deploy.local.processes import Command
+from deploy.local.supervisor import Part
+from shared.settings import Settings
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of our loopback
+WORKER_READY = (
+    "SELECT 1 FROM worker WHERE pid = %s AND host = %s AND lost_at IS NULL"
+    " AND lease_expires_at > clock_timestamp() AND consumed_at IS NOT NULL"
+)
+
+
+def database(server: postgres.Postgres, environ: Mapping[str, str]) -> Part:
+    """The embedded PostgreSQL."""
+    return Part(command=server.command(environ), is_ready=lambda _: postgres.answers(server))
+
+
+def broker(server: redis_server.RedisServer, environ: Mapping[str, str]) -> Part:
+    """The embedded Redis."""
+    return Part(command=server.command(environ), is_ready=lambda _: redis_server.answers(server))
+
+
+def migration(environ: Mapping[str, str]) -> Command:
+    """Not a part: it runs to its end."""
+    return module("migrate", "shared.migrations", environ=environ)
+
+
+def web(environ: Mapping[str, str], *, url: str) -> Part:
+    """The page and its routes."""
+    return Part(
+        command=module("web", "web", environ=environ),
+        is_ready=lambda _: is_ok(f"{url}/_stcore/health") and is_ok(f"{url}/readyz"),
+    )
+
+
+def worker(environ: Mapping[str, str], *, number: int, settings: Settings) -> Part:
+    """One worker process; it is given its grace time to finish its answers."""
+    name = "worker" if number == 1 else f"worker-{number}"
+    return Part(
+        command=module(name, "workers", environ=environ, grace_seconds=settings.grace_seconds + 5),
+        is_ready=lambda pid: has_lease(settings.database_url, pid),
+    )
+
+
+def simulator(environ: Mapping[str, str], *, port: int) -> Part:
+    """The demo model."""
+    words = ("--host", "127.0.0.1", "--port", str(port))
+    return Part(
+        command=module("simulator", "workers.providers.simulator", *words, environ=environ),
+        is_ready=lambda _: listens(port),
+    )
+
+
+def flower(environ: Mapping[str, str], *, port: int, password: str, data: Path) -> Part:
+    """Flower, bound to loopback. Its options go through the environment: a password must not show in a process list."""
+    options = {
+        "FLOWER_ADDRESS": "127.0.0.1",
+        "FLOWER_PORT": str(port),
+        "FLOWER_BASIC_AUTH": f"naru:{password}",
+        "FLOWER_DB": str(data / "flower" / "state"),
+        "FLOWER_PERSISTENT": "true",
+        "FLOWER_STATE_SAVE_INTERVAL": "60000",
+        "FLOWER_MAX_TASKS": "5000",
+        "FLOWER_PURGE_OFFLINE_WORKERS": "300",
+        "FLOWER_INSPECT_TIMEOUT": "3000",
+        "FLOWER_READ_ONLY": "true",  # stopping is the page's and the supervisor's
+    }
+    return Part(
+        command=module("flower", "celery", "-A", "workers.app:app", "flower", environ={**environ, **options}),
+        is_ready=lambda _: is_ok(f"http://127.0.0.1:{port}/healthcheck"),
+    )
+
+
+def module(name: str, module_name: str, *words: str, environ: Mapping[str, str], grace_seconds: float = 5.0) -> Command:
+    """`python -m module_name words…` in this environment's Python."""
+    argv = (sys.executable, "-m", module_name, *words)
+    return Command(name=name, argv=argv, environ=environ, grace_seconds=grace_seconds)
+
+
+def is_ok(url: str) -> bool:
+    """One GET; True for a 200."""
+    try:
+        with DIRECT.open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def listens(port: int) -> bool:
+    """One connection to a loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def has_lease(database_url: str, pid: int) -> bool:
+    """Whether the worker of this pid on this machine is registered and has heard from the broker."""
+    try:
+        # libpq's form of the URL; shared.database would bring SQLAlchemy, 20 MB, into the launcher.
+        connection = psycopg2.connect(database_url.replace("+psycopg2", "", 1), connect_timeout=2)
+    except psycopg2.OperationalError:
+        return False
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(WORKER_READY, (pid, socket.gethostname()))
+            return cursor.fetchone() is not None
+    finally:
+        connection.close()
