@@ -1,0 +1,175 @@
+"""The live answer over HTTP, against a real web process, Postgres and Redis: what the worker writes is what is seen."""
+
+from __future__ import annotations
+
+import random
+import time
+from uuid import uuid4
+
+from sqlalchemy import Engine, text
+
+from shared import lifecycle
+from shared.live.events import Event, Kind, key_of
+from shared.tables import Outcome
+from tests.stack import Process, Stack, wait_until
+from tests.web.conftest import Look
+from tests.web.eyes import Hand, ask, browser, deltas
+
+ANSWER = "".join(random.Random(7).choices("나루는 배를 타는 곳입니다. A ferry! 🙂é\n", k=3000))
+
+
+def test_an_answer_is_seen_whole_and_ends(stack: Stack, look: Look, hand: Hand) -> None:
+    hand.enter()
+    owner_id, cookie = browser(stack)
+    conversation_id = uuid4()
+    eye = look(conversation_id, cookie).open()
+    eye.until(lambda eye: eye.state().get("phase") == "idle", what="an empty conversation is idle")
+    _, request_id = hand.question(owner_id, conversation_id)
+    eye.until(lambda eye: eye.state()["phase"] == "next", what="the question is next")
+    claimed = hand.claim(request_id)
+    eye.until(lambda eye: eye.state()["phase"] == "thinking")
+    for event in deltas(1, ANSWER, size=20):
+        hand.write(request_id, event)
+    eye.until(lambda eye: eye.text == ANSWER)
+    hand.finish(claimed, ANSWER)
+    eye.until(lambda eye: eye.ends())
+    assert eye.ends() == [{"request_id": str(request_id), "status": "succeeded", "code": None}]
+    assert eye.state()["phase"] == "idle"
+    assert [phase for phase in eye.states() if phase != "idle"] == ["next", "thinking", "streaming"]
+    again = look(conversation_id, cookie).open()
+    again.until(lambda eye: eye.ends(), what="a page that was away learns of the end")
+    assert again.text == ""
+
+
+def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look, hand: Hand) -> None:
+    """Four eyes that close and open again at any moment, with and without their last id, over two attempts."""
+    hand.enter()
+    owner_id, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner_id)
+    first = hand.claim(request_id)
+    eyes = [look(conversation_id, cookie).open() for _ in range(4)]
+    chance = random.Random(11)
+    for number, event in enumerate(deltas(1, ANSWER, size=9)):
+        hand.write(request_id, *[event] * chance.choice((1, 1, 2)))
+        if number % 50 == 49:
+            hand.write(request_id, Event(Kind.SNAPSHOT, 1, 0, ANSWER[: event.offset + len(event.text)]))
+            hand.redis.xtrim(key_of(request_id), maxlen=1, approximate=False)
+        if chance.random() < 0.3:
+            eye = chance.choice(eyes)
+            eye.close()
+            eye.open(resume=chance.random() < 0.7)
+    for eye in eyes:
+        eye.until(lambda eye: eye.text == ANSWER, what="the whole first attempt")
+    assert lifecycle.release(hand.engine, first, text=ANSWER, outcome=Outcome.RELEASED, code="stream_broken")
+    second = hand.claim(request_id)
+    other = ANSWER[::-1]
+    hand.write(request_id, *deltas(2, other, size=30), *deltas(1, ANSWER + "late", size=500))
+    for eye in eyes:
+        eye.until(lambda eye: eye.shown[1] == 2 and eye.text == other, what="the whole second attempt")
+        assert eye.state()["attempt"] == 2
+    hand.finish(second, other)
+    for eye in eyes:
+        eye.until(lambda eye: eye.ends())
+
+
+def test_an_id_that_means_nothing_here_gets_the_text_so_far(stack: Stack, look: Look, hand: Hand) -> None:
+    hand.enter()
+    owner_id, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner_id)
+    hand.claim(request_id)
+    hand.write(request_id, *deltas(1, "one two three", size=4))
+    for unknown in ("nonsense", f"{uuid4()}.1.4", f"{request_id}.7.4", f"{request_id}.1.-4", f"{request_id}.1.x"):
+        eye = look(conversation_id, cookie, last_id=unknown).open()
+        eye.until(lambda eye: eye.text == "one two three", what=unknown)
+        eye.close()
+    eye = look(conversation_id, cookie, last_id=f"{request_id}.1.4")
+    eye.shown, eye.text = (str(request_id), 1), "one "
+    eye.open().until(lambda eye: eye.text == "one two three")
+    assert [each.name for each in eye.events if each.name != "state"] == ["delta"]
+
+
+def test_a_new_question_in_another_tab_is_seen(stack: Stack, look: Look, hand: Hand) -> None:
+    """Two questions one after the other, so close that no sweep lies between them: both ends are told."""
+    hand.enter()
+    owner_id, cookie = browser(stack)
+    conversation_id, first_id = hand.question(owner_id)
+    eye = look(conversation_id, cookie).open()
+    eye.until(lambda eye: eye.state().get("request_id") == str(first_id))
+    hand.finish(hand.claim(first_id), "one")
+    _, second_id = hand.question(owner_id, conversation_id)
+    claimed = hand.claim(second_id)
+    hand.write(second_id, Event(Kind.DELTA, 1, 0, "two"))
+    eye.until(lambda eye: eye.text == "two")
+    hand.finish(claimed, "two")
+    eye.until(lambda eye: len(eye.ends()) == 2)
+    assert [end["request_id"] for end in eye.ends()] == [str(first_id), str(second_id)]
+
+
+def test_the_place_in_the_queue_and_its_wait_are_told(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
+    owner_id, cookie = browser(stack)
+    conversations = [hand.question(owner_id) for _ in range(3)]
+    eye = look(conversations[2][0], cookie).open()
+    eye.until(lambda eye: eye.state().get("phase") == "no_worker")
+    hand.enter(slots=1)
+    done = hand.claim(hand.question(browser(stack)[0])[1])
+    time.sleep(0.5)
+    hand.finish(done, "so that there is a mean")
+    eye.until(lambda eye: eye.state().get("position") == 3 and eye.state()["expected_seconds"], seconds=5)
+    assert eye.state()["phase"] == "queued"
+    first = hand.claim(conversations[0][1])
+    eye.until(lambda eye: eye.state().get("position") == 2, seconds=5)
+    assert lifecycle.release(engine, first, text="", outcome=Outcome.RELEASED, wait_seconds=30, code="rate_limited")
+    waiting = look(conversations[0][0], cookie).open()
+    waiting.until(lambda eye: eye.state().get("phase") == "waiting", what="the provider's wait")
+    assert 28 <= waiting.state()["retry_in_seconds"] <= 30
+    assert waiting.state()["code"] == "rate_limited"
+
+
+def test_a_silent_connection_is_kept_alive(stack: Stack, look: Look) -> None:
+    _, cookie = browser(stack)
+    eye = look(uuid4(), cookie).open()
+    eye.until(lambda eye: eye.comments >= 1, seconds=15, what="a comment within ten seconds")
+    eye.close()
+
+
+def test_connections_of_one_browser_are_bounded_and_given_back(stack: Stack, web: Process, look: Look) -> None:
+    _, cookie = browser(stack)
+    path = f"/api/conversations/{uuid4()}/events"
+    eyes = [look(uuid4(), cookie).open() for _ in range(20)]
+    refused = ask(web.url, path, cookie=cookie)
+    assert (refused.status, refused.data["error"]) == (429, "too_many")
+    assert refused.headers["retry-after"]
+    for eye in eyes:
+        eye.close()
+    wait_until(lambda: look(uuid4(), cookie).open().status == 200, what="places are given back")
+
+
+def test_ten_thousand_characters_reach_a_page_that_comes_late(stack: Stack, look: Look, hand: Hand) -> None:
+    hand.enter()
+    owner_id, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner_id)
+    hand.claim(request_id)
+    long = ANSWER * 40
+    hand.write(request_id, *deltas(1, long, size=60))
+    began = time.monotonic()
+    eye = look(conversation_id, cookie).open().until(lambda eye: eye.text == long)
+    assert time.monotonic() - began < 3
+    assert eye.bytes < 4 * len(long.encode())
+
+
+def test_a_stream_without_a_row_says_nothing(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
+    """What stands in Redis is shown only to the owner that Postgres names."""
+    hand.enter()
+    owner_id, _ = browser(stack)
+    _, others_cookie = browser(stack)
+    conversation_id = uuid4()
+    stranger = look(conversation_id, others_cookie).open()
+    stranger.until(lambda eye: eye.state().get("phase") == "idle")
+    _, request_id = hand.question(owner_id, conversation_id)
+    hand.claim(request_id)
+    hand.write(request_id, Event(Kind.DELTA, 1, 0, "secret"))
+    assert stranger.join(), "the connection of the one who waited at another's new conversation is ended"
+    assert stranger.text == ""
+    assert stranger.states() == ["idle"]
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM conversation")).scalar_one() == 1
