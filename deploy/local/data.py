@@ -4,7 +4,7 @@ lock            held by the `up` that runs here
 running.json    its addresses, while it is ready
 secrets.json    generated once, 0600
 pids/           the children, with their start times
-postgres/ redis/ flower.db
+postgres/ redis/ flower/
 logs/
 """
 

@@ -1,0 +1,51 @@
+"""The tables that papers hold and code decides: `python -m tests.house.tables settings|metrics` prints one to paste.
+
+test_papers.py compares them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from shared import metrics
+from shared.settings import Settings, variable_of
+
+
+def settings_table() -> str:
+    """Variable, default and meaning of every setting, as Markdown."""
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for each in fields(Settings):
+        default = (
+            ""
+            if each.default == ""
+            else f"`{each.default:g}`"
+            if isinstance(each.default, float)
+            else f"`{each.default}`"
+        )
+        rows.append(f"| `{variable_of(each.name)}` | {default} | {each.metadata['doc']} |")
+    return "\n".join(rows)
+
+
+def metrics_table() -> str:
+    """Name, labels and meaning of every metric, as Markdown."""
+    rows = ["| metric | kind | labels | what it says |", "|---|---|---|---|"]
+    for metric in declared_metrics():
+        described = metric.describe()[0]
+        suffix = "_total" if described.type == "counter" else ""
+        labels = ", ".join(f"`{name}`" for name in metric._labelnames)
+        rows.append(f"| `{described.name}{suffix}` | {described.type} | {labels} | {described.documentation} |")
+    for name, meaning in metrics._SYSTEM_GAUGES.values():
+        rows.append(f"| `{name}` | gauge of the whole system |  | {meaning} |")
+    return "\n".join(rows)
+
+
+def declared_metrics() -> list[MetricWrapperBase]:
+    """Every metric of shared/metrics.py, in its order."""
+    return [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+
+
+if __name__ == "__main__":
+    print({"settings": settings_table, "metrics": metrics_table}[sys.argv[1]]())

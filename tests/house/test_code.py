@@ -1,0 +1,85 @@
+"""House rules that no linter knows. The import rules are in pyproject.toml; docstrings and names are ruff's."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from deploy.local.processes import ROOT
+
+FOLDERS = ("shared", "workers", "web", "deploy", "tests")
+DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
+LONGEST_MODULE = 400
+LONGEST_FUNCTION = 60
+#: bootstrap.py runs with the standard library alone, before shared.settings can be imported.
+MAY_READ_THE_ENVIRONMENT = {"shared/settings.py", "deploy/local/bootstrap.py"}
+ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
+MAY_NAME_SESSION_STATE = {"web/state.py"}
+
+
+NAMES = sorted(p.relative_to(ROOT).as_posix() for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every Python file of ours, parsed."""
+    return {name: ast.parse((ROOT / name).read_text(), filename=name) for name in NAMES}
+
+
+def product() -> Iterator[tuple[str, ast.Module]]:
+    """The same without the tests."""
+    return ((name, tree) for name, tree in modules().items() if not name.startswith("tests/"))
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines, without decorators."""
+    return (function.end_lineno or function.lineno) - function.lineno + 1
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    long = {name: n for name in modules() if (n := (ROOT / name).read_text().count("\n")) > LONGEST_MODULE}
+    assert not long
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    functions = (
+        (name, node)
+        for name, tree in product()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert not {f"{name}:{node.name}": length(node) for name, node in functions if length(node) > LONGEST_FUNCTION}
+
+
+def test_there_are_no_drawers() -> None:
+    assert not [name for name in modules() if Path(name).stem in DRAWERS or DRAWERS & set(Path(name).parts[:-1])]
+
+
+def test_every_module_says_what_lives_there() -> None:
+    assert not [name for name, tree in modules().items() if not ast.get_docstring(tree)]
+
+
+def reads_environment(tree: ast.Module) -> bool:
+    """Whether a module names os.environ or os.getenv in any form."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and ast.unparse(node.value) == "os":
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module == "os" and ENVIRONMENT & {a.name for a in node.names}:
+            return True
+    return False
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    assert {name for name, tree in product() if reads_environment(tree)} <= MAY_READ_THE_ENVIRONMENT
+
+
+def test_session_state_has_one_keeper() -> None:
+    naming = {
+        name
+        for name, tree in product()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "session_state"
+    }
+    assert naming <= MAY_NAME_SESSION_STATE

@@ -1,0 +1,24 @@
+"""What the papers say of settings and metrics is what the code says."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.local.processes import ROOT
+from tests.house.tables import declared_metrics, metrics_table, settings_table
+
+
+@pytest.mark.parametrize(
+    ("paper", "name"),
+    [("docs/metrics.md", "metrics"), *([("README.md", "settings")] if (ROOT / "README.md").exists() else [])],
+)
+def test_the_table_is_that_of_the_code(paper: str, name: str) -> None:
+    table = {"settings": settings_table, "metrics": metrics_table}[name]()
+    assert table in (ROOT / paper).read_text(), f"paste the output of: python -m tests.house.tables {name}"
+
+
+def test_every_metric_is_explained_and_no_label_is_unbounded() -> None:
+    unbounded = {"request_id", "conversation_id", "owner_id", "worker_id", "user", "error"}
+    for metric in declared_metrics():
+        assert len(metric._documentation) > 15, metric._name
+        assert not unbounded & set(metric._labelnames), metric._name
