@@ -1,0 +1,104 @@
+"""Anthropic's wire format, Messages: Anthropic itself and servers that speak the same.
+
+Events: message_start (usage of the prompt) … content_block_delta (text) … message_delta (stop reason, usage
+so far) and message_stop. Thinking, citations and tools are not used and their events are passed over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workers.providers.base import Finish, Prompt, Usage
+from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS
+from workers.providers.sdk import Events, Reader, SdkProvider
+
+if TYPE_CHECKING:
+    import anthropic
+
+OFFICIAL_BASE_URL = "https://api.anthropic.com"
+
+_FINISHES = {
+    "end_turn": Finish.STOP,
+    "stop_sequence": Finish.STOP,
+    "max_tokens": Finish.LENGTH,
+    "model_context_window_exceeded": Finish.LENGTH,
+    "refusal": Finish.REFUSAL,
+}
+
+
+class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
+    """Any server that speaks Messages."""
+
+    def __init__(self, name: str = "anthropic", *, api_key: str, base_url: str = OFFICIAL_BASE_URL) -> None:
+        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL)
+
+    def _open(self) -> anthropic.AsyncAnthropic:
+        import anthropic  # noqa: PLC0415 - 69 MB that only a worker with this provider should pay
+
+        return anthropic.AsyncAnthropic(
+            api_key=self._api_key,
+            base_url=self._base_url,
+            max_retries=0,
+            http_client=anthropic.DefaultAioHttpClient(**self._transport()),
+        )
+
+    async def _call(self, client: anthropic.AsyncAnthropic, prompt: Prompt) -> Events:
+        import anthropic  # noqa: PLC0415 - 69 MB that only a worker with this provider should pay
+
+        return await client.post(
+            "/v1/messages",
+            cast_to=object,
+            body=_body(prompt),
+            options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
+            stream=True,
+            stream_cls=anthropic.AsyncStream[object],
+        )
+
+    def _reader(self) -> Reader:
+        return _EventReader()
+
+
+def _body(prompt: Prompt) -> dict[str, object]:
+    body: dict[str, object] = {
+        "model": prompt.model,
+        # Messages refuses a turn without text, and asks for a limit where Chat Completions does not.
+        "messages": [{"role": turn.role, "content": turn.text} for turn in prompt.turns if turn.text.strip()],
+        "max_tokens": prompt.max_output_tokens or CLAUDE_OUTPUT_TOKENS,
+        "stream": True,
+    }
+    if prompt.system:
+        body["system"] = prompt.system
+    return body
+
+
+class _EventReader(Reader):
+    """Reads Messages events. Usage is cumulative: later numbers replace earlier ones."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def read(self, event: Any) -> str | None:
+        kind = event["type"]
+        if kind == "content_block_delta":
+            delta = event["delta"]
+            return str(delta["text"]) if delta["type"] == "text_delta" else None
+        if kind == "content_block_start":
+            return str(event["content_block"].get("text") or "")
+        if kind == "message_start":
+            self._count(event["message"].get("usage"))
+        elif kind == "message_delta":
+            self._count(event.get("usage"))
+            if reason := event["delta"].get("stop_reason"):
+                self.finish = _FINISHES.get(reason, Finish.OTHER)
+        return None
+
+    def _count(self, usage: dict[str, Any] | None) -> None:
+        self._counts.update({name: count for name, count in (usage or {}).items() if isinstance(count, int)})
+        if "input_tokens" in self._counts:
+            cached = self._counts.get("cache_read_input_tokens", 0)
+            written = self._counts.get("cache_creation_input_tokens", 0)
+            self.usage = Usage(
+                input_tokens=self._counts["input_tokens"] + cached + written,
+                output_tokens=self._counts.get("output_tokens", 0),
+                cached_input_tokens=cached,
+            )

@@ -1,0 +1,63 @@
+"""What is known of models before asking anyone: what to offer by default, and how much they read and write.
+
+Pure data, checked 2026-11-23 against the vendors' SDKs and a public price list. A model that is not here
+works all the same; its sizes are then unknown (None). Prices are not kept here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: Offered when a key is set and NARU_MODELS is not; the first one is what a new conversation begins with.
+DEFAULT_MODELS: dict[str, tuple[str, ...]] = {
+    "openai": ("gpt-6.1-terra", "gpt-6.2-sol", "gpt-6-luna"),
+    "anthropic": ("claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-5-5"),
+}
+
+#: Asked of Messages, which demands a number, when nobody set one; every Claude since 4.5 writes more.
+CLAUDE_OUTPUT_TOKENS = 32_000
+
+
+class Size(NamedTuple):
+    """How many tokens a model reads (question, history and answer together) and may write."""
+
+    context_tokens: int | None
+    max_output_tokens: int | None
+
+
+_UNKNOWN = Size(None, None)
+
+#: By beginning of the model's name; the longest that fits counts.
+_SIZES: dict[str, Size] = {
+    "gpt-6": Size(1_050_000, 128_000),
+    "gpt-5.6": Size(1_050_000, 128_000),
+    "gpt-5.5": Size(1_000_000, 128_000),
+    "gpt-5.4": Size(1_050_000, 128_000),
+    "gpt-5.4-mini": Size(400_000, 128_000),
+    "gpt-5.4-nano": Size(400_000, 128_000),
+    "gpt-5.3-chat": Size(128_000, 16_384),
+    "gpt-5": Size(400_000, 128_000),
+    "gpt-4.1": Size(1_000_000, 32_768),
+    "gpt-4o": Size(128_000, 16_384),
+    "o3": Size(200_000, 100_000),
+    "o4-mini": Size(200_000, 100_000),
+    "claude-fable-5": Size(1_000_000, 64_000),
+    "claude-mythos-5": Size(1_000_000, 64_000),
+    "claude-opus-5": Size(1_000_000, 64_000),
+    "claude-sonnet-5": Size(1_000_000, 64_000),
+    "claude-haiku-5": Size(1_000_000, 64_000),
+    "claude-opus-4-8": Size(1_000_000, 64_000),
+    "claude-opus-4-7": Size(1_000_000, 64_000),
+    "claude-opus-4-6": Size(1_000_000, 64_000),
+    "claude-sonnet-4-6": Size(1_000_000, 64_000),
+    "claude-opus-4-5": Size(200_000, 64_000),
+    "claude-haiku-4-5": Size(200_000, 64_000),
+    "simulator": Size(128_000, None),
+}
+
+
+def size_of(model: str) -> Size:
+    """The size of `model` by the table; a gateway's prefix (`vendor/model`) does not matter."""
+    bare = model.rsplit("/", 1)[-1]
+    fitting = [prefix for prefix in _SIZES if bare.startswith(prefix)]
+    return _SIZES[max(fitting, key=len)] if fitting else _UNKNOWN

@@ -1,0 +1,272 @@
+"""How whatever a call of a provider raises becomes one error of ours.
+
+A vendor's SDK, its transport and its server each have error trees of their own; `mapped()` is the only door
+to ours. It looks at class names, so that no SDK is imported to read this file. What it says is made here:
+never a provider's own sentence, which may repeat the prompt or the key. Whether and when to try again is
+decided outside.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from shared import errors
+from shared.errors import ProviderError
+
+#: A provider that asks for longer than this is taken to mean "much later"; the setting for patience is
+#: elsewhere.
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
+
+Kind = type[ProviderError]
+
+#: Codes and types that say one thing wherever they stand.
+_BY_CODE: dict[str, Kind] = {
+    **dict.fromkeys(
+        ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error",
+         "credit_balance_too_low", "insufficient_credits", "insufficient_funds"),
+        errors.QuotaExhausted,
+    ),
+    **dict.fromkeys(
+        ("context_length_exceeded", "context_window_exceeded", "model_context_window_exceeded",
+         "request_too_large",
+         "exceed_context_size_error"),
+        errors.ContextTooLong,
+    ),
+    **dict.fromkeys(
+        ("content_filter", "content_policy_violation", "responsible_ai_policy_violation", "invalid_prompt",
+         "content_filtered", "cyber_policy_violation"),
+        errors.ContentFiltered,
+    ),
+    **dict.fromkeys(
+        ("invalid_api_key", "authentication_error", "permission_error", "permission_denied",
+         "account_deactivated",
+         "invalid_organization", "unsupported_country_region_territory", "invalid_grant", "unauthorized"),
+        errors.AuthFailed,
+    ),
+    **dict.fromkeys(("model_not_found", "not_found_error", "deployment_not_found"), errors.ModelNotFound),
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "rate_limited"), errors.RateLimited),
+    **dict.fromkeys(
+        ("overloaded_error", "overloaded", "engine_overloaded", "server_overloaded", "server_is_overloaded",
+         "slow_down", "service_unavailable"),
+        errors.Overloaded,
+    ),
+}  # fmt: skip
+
+#: Types so broad that the HTTP status knows better; asked last.
+_BY_BROAD_TYPE: dict[str, Kind] = {
+    "invalid_request_error": errors.BadRequest,
+    "requests": errors.RateLimited,
+    "tokens": errors.RateLimited,
+}
+
+#: What servers say in words only. Looked for where an error has no code, in what is no more than a refusal.
+_BY_PHRASE: tuple[tuple[str, Kind], ...] = (
+    ("prompt is too long", errors.ContextTooLong),
+    ("context length", errors.ContextTooLong),
+    ("context window", errors.ContextTooLong),
+    ("context limit", errors.ContextTooLong),
+    ("context size", errors.ContextTooLong),
+    ("request too large", errors.ContextTooLong),
+    ("input is too long", errors.ContextTooLong),
+    ("credit balance is too low", errors.QuotaExhausted),
+    ("exceeded your current quota", errors.QuotaExhausted),
+    ("content filtering policy", errors.ContentFiltered),
+    ("content management policy", errors.ContentFiltered),
+)
+_PHRASED_STATUSES = frozenset({None, 400, 413, 422, 429})
+
+_BY_STATUS: dict[int, Kind] = {
+    401: errors.AuthFailed,
+    402: errors.QuotaExhausted,
+    403: errors.AuthFailed,
+    404: errors.ModelNotFound,
+    # A server that is busy with the same thing, or gave up waiting for us: the next call may pass.
+    408: errors.ServerFailed,
+    409: errors.ServerFailed,
+    413: errors.ContextTooLong,
+    425: errors.ServerFailed,
+    429: errors.RateLimited,
+    499: errors.ServerFailed,
+    501: errors.BadRequest,
+    503: errors.Overloaded,
+    529: errors.Overloaded,
+}
+
+#: "Connected?" decides: before the answer began it is ConnectFailed, after it StreamBroken.
+_LINK = ProviderError
+
+#: By "root module.class", looked up along the class's bases, nearest first.
+_BY_CLASS: dict[str, Kind] = {
+    "openai.APIConnectionError": _LINK,
+    "openai.APIResponseValidationError": errors.BadStream,
+    "openai.APIError": errors.ServerFailed,
+    "openai.ContentFilterFinishReasonError": errors.ContentFiltered,
+    "openai.SubjectTokenProviderError": errors.AuthFailed,
+    "openai.WebSocketConnectionClosedError": errors.StreamBroken,
+    "openai.InvalidWebhookSignatureError": errors.BadRequest,
+    "openai.OpenAIError": errors.BadRequest,
+    "anthropic.APIConnectionError": _LINK,
+    "anthropic.APIResponseValidationError": errors.BadStream,
+    "anthropic.APIWebhookValidationError": errors.BadRequest,
+    "anthropic.APIError": errors.ServerFailed,
+    "anthropic.CredentialsError": errors.AuthFailed,
+    "anthropic.RetryableError": errors.ServerFailed,
+    "anthropic.AnthropicError": errors.BadRequest,
+    "httpx2.UnsupportedProtocol": errors.BadRequest,
+    "httpx2.LocalProtocolError": errors.BadRequest,
+    "httpx2.TooManyRedirects": errors.BadRequest,
+    "httpx2.InvalidURL": errors.BadRequest,
+    "httpx2.CookieConflict": errors.BadRequest,
+    "httpx2.DecodingError": errors.BadStream,
+    "httpx2.StreamError": errors.StreamBroken,
+    "httpx2.HTTPError": _LINK,
+    "aiohttp.InvalidURL": errors.BadRequest,
+    "aiohttp.RedirectClientError": errors.BadRequest,
+    "aiohttp.TooManyRedirects": errors.BadRequest,
+    "aiohttp.NonHttpUrlClientError": errors.BadRequest,
+    "aiohttp.ClientHttpProxyError": _LINK,
+    "aiohttp.ClientResponseError": errors.BadStream,  # what came is not HTTP
+    "aiohttp.ClientPayloadError": errors.StreamBroken,
+    "aiohttp.WSMessageTypeError": errors.BadStream,
+    "aiohttp.ClientError": _LINK,
+    "anyio.EndOfStream": _LINK,
+    "anyio.BrokenResourceError": _LINK,
+    "anyio.ClosedResourceError": _LINK,
+    "builtins.OSError": _LINK,  # sockets, TLS, timeouts
+    "builtins.EOFError": _LINK,
+    "builtins.UnicodeEncodeError": errors.BadRequest,  # a prompt that is not text
+    "builtins.ImportError": errors.BadRequest,  # the SDK is not installed: no retry brings it
+    # Events of another shape than the protocol's, json.JSONDecodeError and UnicodeDecodeError (ValueErrors)
+    # among them.
+    "builtins.ValueError": errors.BadStream,
+    "builtins.TypeError": errors.BadStream,
+    "builtins.AttributeError": errors.BadStream,
+    "builtins.LookupError": errors.BadStream,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an error of an SDK tells: parts of a provider's reply, for deciding only, never for showing."""
+
+    status: int | None = None
+    codes: tuple[str, ...] = ()
+    text: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def mapped(error: Exception, *, name: str, started: bool, request_id: str | None = None) -> ProviderError:
+    """Our error for `error` of a call of provider `name`; `started`: its answer had begun to arrive."""
+    if isinstance(error, ProviderError):
+        return error
+    evidence = evidence_of(error)
+    kind = _kind_of(error, evidence)
+    if kind is _LINK:
+        kind = errors.StreamBroken if started else errors.ConnectFailed
+    return kind(
+        _sentence(name, kind, evidence),
+        retry_after_seconds=retry_after(evidence.headers),
+        provider_request_id=request_id_of(evidence.headers) or request_id,
+    )
+
+
+def evidence_of(error: Exception) -> Evidence:
+    """Status, codes, words and headers of an SDK's error; empty for an error that carries no reply."""
+    body = getattr(error, "body", None)
+    inner = body.get("error", body) if isinstance(body, Mapping) else body
+    codes: list[str] = []
+    text = inner if isinstance(inner, str) else ""
+    if isinstance(inner, Mapping):
+        details = inner.get("details")
+        found = (
+            inner.get("code"),
+            inner.get("type"),
+            details.get("error_code") if isinstance(details, Mapping) else None,
+        )
+        codes = [str(code).lower() for code in found if isinstance(code, str | int)]
+        text = str(inner.get("message") or inner.get("detail") or "")
+    status = getattr(error, "status_code", None)
+    if not isinstance(status, int) or status < 300:  # an error event within a 200
+        status = next((int(code) for code in codes if re.fullmatch(r"[345]\d\d", code)), None)
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    return Evidence(status, tuple(codes), text[:4000].lower(), headers if headers is not None else {})
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """How long the provider asks us to wait: by `retry-after-ms`, or `Retry-After` (seconds or HTTP date)."""
+    for header, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(header, "")) * scale
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+    return _until_date(headers.get("retry-after"), headers.get("date"))
+
+
+def _until_date(date: str | None, sent: str | None) -> float | None:
+    """Seconds until an HTTP date, by the provider's own clock where it tells it: ours may be minutes off."""
+    moment = _moment(date)
+    if moment is None:
+        return None
+    seconds = (moment - (_moment(sent) or datetime.now(UTC))).total_seconds()
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _moment(date: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The provider's own id of the call, if it looks like one."""
+    found = headers.get("x-request-id") or headers.get("request-id")
+    return found if found and re.fullmatch(r"[\w.:/-]{1,128}", found) else None
+
+
+def _kind_of(error: Exception, evidence: Evidence) -> Kind:
+    for code in evidence.codes:
+        if code in _BY_CODE and not _too_large_for_limit(evidence):
+            return _BY_CODE[code]
+    if evidence.status in _PHRASED_STATUSES and evidence.text:
+        for phrase, kind in _BY_PHRASE:
+            if phrase in evidence.text:
+                return kind
+    if evidence.status is not None:
+        return _BY_STATUS.get(evidence.status) or (
+            errors.ServerFailed if evidence.status >= 500 else errors.BadRequest
+        )
+    broad = next((_BY_BROAD_TYPE[code] for code in evidence.codes if code in _BY_BROAD_TYPE), None)
+    return broad or _kind_of_class(error)
+
+
+def _too_large_for_limit(evidence: Evidence) -> bool:
+    """OpenAI answers a prompt above the whole per-minute limit as a rate limit; waiting cannot mend that."""
+    return evidence.status == 429 and "request too large" in evidence.text
+
+
+def _kind_of_class(error: BaseException) -> Kind:
+    for cls in type(error).__mro__:
+        kind = _BY_CLASS.get(f"{cls.__module__.split('.', 1)[0]}.{cls.__name__}")
+        if kind is None:
+            continue
+        if kind is _LINK and error.__cause__ is not None:
+            # "Connection error" is what SDKs make of everything; what they made it of may say more.
+            return _kind_of_class(error.__cause__)
+        return kind
+    return errors.ServerFailed
+
+
+def _sentence(name: str, kind: Kind, evidence: Evidence) -> str:
+    said = str(kind.__doc__).split("\n", 1)[0]
+    known = next((code for code in evidence.codes if code in _BY_CODE or code in _BY_BROAD_TYPE), None)
+    facts = [str(part) for part in (evidence.status, known) if part is not None]
+    return f"{name}: {said}" + (f" ({', '.join(facts)})" if facts else "")

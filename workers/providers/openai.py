@@ -1,0 +1,154 @@
+"""OpenAI's wire format, Chat Completions: OpenAI itself, compatible servers, Ollama, and the demo simulator.
+
+Chat Completions and not Responses, because every compatible server speaks it. Compatible servers differ in
+which parameters they know; a refused parameter is left out or renamed and the call repeated once, before
+anything was billed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workers.providers.base import Finish, Prompt, Usage
+from workers.providers.mapping import evidence_of
+from workers.providers.sdk import Events, Reader, SdkProvider
+
+if TYPE_CHECKING:
+    import openai
+
+OFFICIAL_BASE_URL = "https://api.openai.com/v1"
+#: What compatible servers without accounts are given; the SDK refuses to send none.
+NO_KEY = "none"
+
+_FINISHES = {
+    "stop": Finish.STOP,
+    "length": Finish.LENGTH,
+    "content_filter": Finish.CONTENT_FILTER,
+}
+_REFUSED_PARAMETER = (
+    "unsupported",
+    "unrecognized",
+    "unknown",
+    "not supported",
+    "not permitted",
+    "extra",
+    "unexpected",
+)
+
+
+@dataclass(slots=True)
+class _Dialect:
+    """Which of the parameters that servers disagree about one model takes."""
+
+    limit_name: str
+    usage_wanted: bool = True
+
+    def adapt(self, complaint: str, *, limited: bool) -> bool:
+        """Learn from a refusal in words; False when there is nothing to learn."""
+        if not any(word in complaint for word in _REFUSED_PARAMETER):
+            return False
+        if self.usage_wanted and "stream_options" in complaint:
+            self.usage_wanted = False
+            return True
+        if limited and self.limit_name in complaint:
+            self.limit_name = (
+                "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
+            )
+            return True
+        return False
+
+
+class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
+    """Any server that speaks Chat Completions."""
+
+    def __init__(
+        self, name: str = "openai", *, api_key: str = NO_KEY, base_url: str = OFFICIAL_BASE_URL
+    ) -> None:
+        super().__init__(name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL)
+        # OpenAI's reasoning models know only the new name, most compatible servers only the old one.
+        official = self._base_url.rstrip("/") == OFFICIAL_BASE_URL
+        self._limit_name = "max_completion_tokens" if official else "max_tokens"
+        self._dialects: dict[str, _Dialect] = {}
+
+    def _open(self) -> openai.AsyncOpenAI:
+        import openai  # noqa: PLC0415 - 45 MB that only a worker with this provider should pay
+
+        return openai.AsyncOpenAI(
+            api_key=self._api_key,
+            base_url=self._base_url,
+            max_retries=0,
+            http_client=openai.DefaultAioHttpClient(**self._transport()),
+        )
+
+    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt) -> Events:
+        import openai  # noqa: PLC0415 - 45 MB that only a worker with this provider should pay
+
+        dialect = self._dialects.setdefault(prompt.model, _Dialect(self._limit_name))
+        for last in (False, False, True):
+            try:
+                return await client.post(
+                    "/chat/completions",
+                    cast_to=object,
+                    body=_body(prompt, dialect),
+                    options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
+                    stream=True,
+                    stream_cls=openai.AsyncStream[object],
+                )
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if last or not dialect.adapt(evidence_of(error).text, limited=bool(prompt.max_output_tokens)):
+                    raise
+        raise AssertionError  # the last round returns or raises
+
+    def _reader(self) -> Reader:
+        return _ChunkReader()
+
+
+def _body(prompt: Prompt, dialect: _Dialect) -> dict[str, object]:
+    messages = [{"role": turn.role, "content": turn.text} for turn in prompt.turns]
+    if prompt.system:
+        messages.insert(0, {"role": "system", "content": prompt.system})
+    body: dict[str, object] = {"model": prompt.model, "messages": messages, "stream": True}
+    if dialect.usage_wanted:
+        body["stream_options"] = {"include_usage": True}
+    if prompt.max_output_tokens:
+        body[dialect.limit_name] = prompt.max_output_tokens
+    return body
+
+
+class _ChunkReader(Reader):
+    """Reads `chat.completion.chunk` events. Usage comes last and without choices; from vLLM with each."""
+
+    _refused = False
+
+    def read(self, event: Any) -> str | None:
+        if usage := event.get("usage"):
+            self.usage = _usage(usage)
+        choices = event.get("choices")
+        if not choices:
+            return None
+        choice = choices[0]
+        delta = choice.get("delta") or {}
+        if reason := choice.get("finish_reason"):
+            self.finish = Finish.REFUSAL if self._refused else _finish(reason)
+        text: str | None = delta.get("content")
+        if not text and (text := delta.get("refusal")):
+            self._refused = True
+        if text is not None and not isinstance(text, str):
+            raise TypeError("a delta that is not text")
+        return text
+
+
+def _finish(reason: str) -> Finish:
+    if reason == "error":  # gateways say so when the server behind them failed
+        raise ConnectionError("the server behind the gateway failed")
+    return _FINISHES.get(reason, Finish.OTHER)
+
+
+def _usage(usage: dict[str, Any]) -> Usage:
+    details = usage.get("prompt_tokens_details") or {}
+    return Usage(
+        input_tokens=int(usage.get("prompt_tokens") or 0),
+        output_tokens=int(usage.get("completion_tokens") or 0),
+        cached_input_tokens=int(details.get("cached_tokens") or 0),
+    )
