@@ -1,0 +1,119 @@
+"""How long we wait for a provider: for its first token, within its answer, and for all of it.
+
+One timer per stream and not one per delta: it sleeps until the earliest moment at which a limit could be
+reached, and looks again. Only time spent waiting for the provider counts as its silence. What the limits are
+is a setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from time import monotonic
+from typing import Any, TypeVar
+
+from shared.errors import FirstTokenTimeout, IdleTimeout, ProviderError, TotalTimeout
+
+ItemT = TypeVar("ItemT")
+
+#: A delta that came sooner than this after it was asked for was already here: nothing was waited for.
+_BUFFERED_SECONDS = 0.0001
+
+
+async def limited(
+    stream: AsyncGenerator[ItemT, Any],
+    *,
+    first_token_seconds: float,
+    idle_seconds: float,
+    total_seconds: float,
+) -> AsyncGenerator[ItemT, None]:
+    """The items of `stream`, as long as they come in time.
+
+    Otherwise the provider's connection is closed at once, and FirstTokenTimeout, IdleTimeout or
+    TotalTimeout is raised. To be read in one task. Closing it closes `stream`.
+    """
+    watch = _Watch(first_token_seconds, idle_seconds, total_seconds)
+    try:
+        while True:
+            watch.asked_at = asked_at = monotonic()
+            item = await stream.__anext__()
+            now = watch.got()
+            if now - asked_at < _BUFFERED_SECONDS:
+                # A reply that is buffered whole would be read in one go, and all others on the loop wait.
+                await asyncio.sleep(0)
+            yield item
+    except StopAsyncIteration:
+        return
+    except asyncio.CancelledError:
+        watch.check_cancelled()
+        raise
+    finally:
+        watch.close()
+        await stream.aclose()
+
+
+class _Watch:
+    """The timer of one stream. When a limit is reached it cancels the reading task, within its wait only."""
+
+    def __init__(self, first_token_seconds: float, idle_seconds: float, total_seconds: float) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("limited() is read in a task")
+        self._task = task
+        self._cancellings = task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self._first_token_seconds = first_token_seconds
+        self._idle_seconds = idle_seconds
+        self._end = monotonic() + total_seconds
+        self._started = False
+        self._expired: ProviderError | None = None
+        #: When the reader began to wait for the provider; 0 while it does something else.
+        self.asked_at = 0.0
+        self._timer = self._loop.call_later(min(first_token_seconds, total_seconds), self._look)
+
+    def got(self) -> float:
+        """Note that an item came. Raises where it came too late after all."""
+        self.asked_at = 0.0
+        now = monotonic()
+        if not self._started:
+            self._started = True
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._idle_seconds, self._look)
+        if self._expired is not None:
+            self.check_cancelled()
+        if now >= self._end:
+            # A provider that never lets us wait is never met waiting by the timer.
+            raise TotalTimeout
+        return now
+
+    def check_cancelled(self) -> None:
+        """Turn the cancellation that this watch caused into its error; leave anyone else's alone."""
+        if self._expired is not None and self._task.uncancel() <= self._cancellings:
+            raise self._expired from None
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = monotonic()
+        error = self._reached(now)
+        if error is None:
+            self._timer = self._loop.call_later(max(self._next(now) - now, 0.001), self._look)
+            return
+        self._expired = error
+        self._task.cancel()
+
+    def _reached(self, now: float) -> ProviderError | None:
+        if not self.asked_at:
+            return None
+        if now >= self._end:
+            return TotalTimeout()
+        if now - self.asked_at < (self._idle_seconds if self._started else self._first_token_seconds):
+            return None
+        return IdleTimeout() if self._started else FirstTokenTimeout()
+
+    def _next(self, now: float) -> float:
+        silence = self._idle_seconds if self._started else self._first_token_seconds
+        soonest = (self.asked_at or now) + silence
+        # Past the end with the reader busy elsewhere: `got` will see it, or the next look.
+        return min(soonest, self._end) if self._end > now else soonest

@@ -1,0 +1,223 @@
+"""Which models this worker offers, and which provider serves each.
+
+From the settings: NARU_MODELS if set; else the current defaults of the providers that have a key, what a
+compatible server and Ollama list when asked, and the demo simulator where its address is set. The offers go
+into the worker's row; the page's picker comes from there. What the models can is in `catalogue`; prompts are
+made elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+from shared.errors import ModelNotFound, SettingsError
+from shared.settings import Settings
+from workers.providers.anthropic import AnthropicProvider
+from workers.providers.base import Provider
+from workers.providers.catalogue import DEFAULT_MODELS, size_of
+from workers.providers.openai import OpenAIProvider
+from workers.providers.sdk import is_loopback
+
+log = logging.getLogger(__name__)
+
+DEMO = "demo"
+DEMO_MODEL = "simulator"
+OLLAMA_SECONDS = 0.3
+#: A compatible server may be far away.
+LISTING_SECONDS = 3.0
+_LISTING_BYTES = 4_000_000
+_MAX_LISTED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One model that this worker can serve. `name` is `provider/model`, as in NARU_MODELS and in the rows."""
+
+    name: str
+    provider: str
+    context_tokens: int | None
+    max_output_tokens: int | None
+    demo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Configured:
+    """A provider that the settings allow: how to make it; where it lists its models, if it must be asked."""
+
+    key: str
+    make: Callable[[], OpenAIProvider | AnthropicProvider]
+    listing_url: str | None = None
+    listing_seconds: float = LISTING_SECONDS
+    api_key: str = ""
+
+
+class Registry:
+    """The offers of this process, and its providers; each provider is made when first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError when NARU_MODELS names something that cannot be served."""
+        self._configured = _configured(settings)
+        self._named = _parse(settings.models, self._configured)
+        self._listed: dict[str, tuple[str, ...]] = {}
+        self._providers: dict[str, OpenAIProvider | AnthropicProvider] = {}
+
+    async def discover(self) -> None:
+        """Ask Ollama and compatible servers which models they have, as only they know.
+
+        A server that does not answer in time offers nothing until the next call. Never raises.
+        """
+        if self._named:
+            return
+        asked = {key: each for key, each in self._configured.items() if each.listing_url}
+        found = await asyncio.gather(*(_listing(each) for each in asked.values()))
+        self._listed = {key: models for key, models in zip(asked, found, strict=True) if models}
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What can be asked for now; the first is the default of a new conversation."""
+        return tuple(_offer(key, model) for key, model in self._offered())
+
+    def provider_for(self, name: str) -> tuple[Provider, str]:
+        """The provider of the offer `name` and the model's name there. Raises ModelNotFound.
+
+        Any model of a configured provider is served, offered or not: a conversation may have begun with it.
+        """
+        key, _, model = name.partition("/")
+        if key not in self._configured or not model:
+            raise ModelNotFound(f"{key}: this worker does not serve it")
+        return self._provider(key), model
+
+    async def warm(self) -> None:
+        """Import the SDKs and make the clients of what is offered, so that no question waits for that."""
+        for key in dict.fromkeys(key for key, _ in self._offered()):
+            await self._provider(key).warm()
+
+    async def close(self) -> None:
+        """Close all providers' connections."""
+        providers, self._providers = list(self._providers.values()), {}
+        for each in providers:
+            await each.close()
+
+    def _provider(self, key: str) -> OpenAIProvider | AnthropicProvider:
+        if key not in self._providers:
+            self._providers[key] = self._configured[key].make()
+        return self._providers[key]
+
+    def _offered(self) -> list[tuple[str, str]]:
+        if self._named:
+            return list(self._named)
+        offered: list[tuple[str, str]] = []
+        for key, each in self._configured.items():
+            models = self._listed.get(key, ()) if each.listing_url else DEFAULT_MODELS.get(key, (DEMO_MODEL,))
+            offered += [(key, model) for model in models]
+        return offered
+
+
+def _configured(settings: Settings) -> dict[str, _Configured]:
+    """The providers that the settings allow, in the order of their offers; the demo comes last."""
+    found: dict[str, _Configured] = {}
+    key, base_url = settings.openai_api_key, settings.openai_base_url
+    if key or base_url:
+        found["openai"] = _Configured(
+            "openai",
+            lambda: OpenAIProvider(api_key=key, base_url=base_url),
+            listing_url=f"{base_url.rstrip('/')}/models" if base_url else None,
+            api_key=key,
+        )
+    if settings.anthropic_api_key:
+        found["anthropic"] = _Configured(
+            "anthropic",
+            lambda: AnthropicProvider(
+                api_key=settings.anthropic_api_key, base_url=settings.anthropic_base_url
+            ),
+        )
+    ollama = settings.ollama_url.rstrip("/")
+    if ollama and ollama.lower() != "off":
+        found["ollama"] = _Configured(
+            "ollama",
+            lambda: OpenAIProvider("ollama", base_url=f"{ollama}/v1"),
+            listing_url=f"{ollama}/api/tags",
+            listing_seconds=OLLAMA_SECONDS,
+        )
+    simulator = settings.simulator_url.rstrip("/")
+    if simulator:
+        found[DEMO] = _Configured(DEMO, lambda: OpenAIProvider("simulator", base_url=f"{simulator}/v1"))
+    return found
+
+
+def _parse(text: str, configured: dict[str, _Configured]) -> tuple[tuple[str, str], ...]:
+    """The entries of NARU_MODELS; doubled ones count once."""
+    named: dict[tuple[str, str], None] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        key, slash, model = entry.partition("/")
+        if not slash or not model or any(sign.isspace() for sign in entry):
+            raise SettingsError(
+                f"NARU_MODELS has {entry!r}, which is not provider/model, as in openai/gpt-6-luna."
+            )
+        if key not in _NEEDS:
+            raise SettingsError(
+                f"NARU_MODELS has {entry!r}: no provider {key!r}. There are {', '.join(_NEEDS)}."
+            )
+        if key not in configured:
+            raise SettingsError(f"NARU_MODELS has {entry!r}, but {_NEEDS[key]} is not set.")
+        named[key, model] = None
+    return tuple(named)
+
+
+#: Every provider there is, and the variable without which it cannot be served.
+_NEEDS = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "ollama": "NARU_OLLAMA_URL",
+    DEMO: "NARU_SIMULATOR_URL",
+}
+
+
+def _offer(key: str, model: str) -> Offer:
+    size = size_of(model)
+    provider = "simulator" if key == DEMO else key
+    return Offer(f"{key}/{model}", provider, size.context_tokens, size.max_output_tokens, demo=key == DEMO)
+
+
+async def _listing(each: _Configured) -> tuple[str, ...]:
+    """The models that a server lists; none if it does not answer in time, or not with a list."""
+    try:
+        async with asyncio.timeout(each.listing_seconds):
+            return await asyncio.to_thread(_fetch_listing, each)
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:  # TimeoutError is an OSError
+        log.info("%s listed no models: %s", each.key, type(error).__name__)
+        return ()
+
+
+def _fetch_listing(each: _Configured) -> tuple[str, ...]:
+    """Ask for the list: Ollama's ({"models": [{"name"}]}) or OpenAI's ({"data": [{"id"}]})."""
+    url = str(each.listing_url)
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("not an HTTP address")
+    headers = {"Authorization": f"Bearer {each.api_key}"} if each.api_key else {}
+    direct = [ProxyHandler({})] if is_loopback(url) else []
+    opener = build_opener(*direct, _NoRedirect())
+    with opener.open(Request(url, headers=headers), timeout=each.listing_seconds) as reply:  # noqa: S310
+        found: dict[str, Any] = json.loads(reply.read(_LISTING_BYTES))
+    names = [
+        str(entry.get("id") or entry["name"]) for entry in found.get("data") or found.get("models") or ()
+    ]
+    return tuple(name for name in names if "embed" not in name)[:_MAX_LISTED]
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """A redirect would carry the key to another host."""
+
+    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
+        return None
