@@ -277,10 +277,19 @@ class Stack:
         return process
 
     def start_simulator(self) -> Process:
-        """The demo simulator; sets NARU_SIMULATOR_URL for what is started after it."""
-        process = self._listening("simulator", "workers.providers.simulator", "--host", "127.0.0.1", "--port", "{port}")
+        """The demo simulator; sets NARU_SIMULATOR_URL for what is started after it. It logs into `calls_log`."""
+        process = self._listening(
+            "simulator",
+            "workers.providers.simulator",
+            *("--host", "127.0.0.1", "--port", "{port}", "--log", str(self.calls_log)),
+        )
         self.configure(simulator_url=process.url)
         return process
+
+    @property
+    def calls_log(self) -> Path:
+        """The simulator's own log: a JSON line per event of a call."""
+        return self.folder / "calls.jsonl"
 
     def start_worker(self, *, ready: bool = True, consuming: bool = True, **settings: object) -> Process:
         """A worker; waits until its row has a lease, and (where Redis is there) until it consumes."""

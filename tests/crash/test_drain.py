@@ -1,0 +1,46 @@
+"""A worker that is told to stop, as a deploy does."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Engine
+
+from shared.tables import Status
+from tests.crash.asking import Person, full_text
+from tests.stack import Stack
+
+
+def test_what_can_finish_finishes_and_the_rest_is_handed_over_without_a_loss(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    leaving = stack.start_worker(grace_seconds=2)
+    with Person(stack, engine) as alice:
+        short, long = "[[sim: tokens=30 pace=30 first=0.1]]", "[[sim: tokens=240 pace=30 first=0.1]]"
+        quick, slow = alice.ask(short), alice.ask(long)
+        for request in (quick, slow):
+            alice.wait_text(request)
+        stack.start_worker()
+        leaving.terminate()
+        began = time.monotonic()
+        assert leaving.wait(seconds=15) == 0
+        assert time.monotonic() - began < 8
+        assert (alice.wait_end(quick).attempt, alice.answers(quick)) == (1, [full_text(short)])
+        row = alice.wait_end(slow)
+        assert (row.status, row.attempt, row.losses, row.tries) == (Status.SUCCEEDED, 2, 0, 0)
+        assert alice.answers(slow) == [full_text(long)]
+
+
+def test_a_draining_worker_takes_nothing_new(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    leaving = stack.start_worker(grace_seconds=6)
+    with Person(stack, engine) as alice:
+        held = alice.ask("[[sim: tokens=120 pace=30]]")
+        alice.wait_text(held)
+        leaving.terminate()
+        time.sleep(0.5)
+        new = alice.ask("[[sim: tokens=5]]")
+        time.sleep(1)
+        assert alice.status(new) == Status.QUEUED
+        stack.start_worker()
+        assert alice.wait_end(new, seconds=10).status == Status.SUCCEEDED
+        assert alice.wait_end(held).attempt == 1

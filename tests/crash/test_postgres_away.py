@@ -1,0 +1,32 @@
+"""Postgres stopped and restarted while answers run."""
+
+from __future__ import annotations
+
+import time
+
+from shared.database import make_engine
+from shared.tables import Status
+from tests.crash.asking import Person, full_text
+from tests.stack import Stack
+
+LONG = "[[sim: tokens=90 pace=30 first=0.1]]"
+
+
+def test_running_answers_wait_for_postgres_and_are_stored_once(own_stack: Stack) -> None:
+    own_stack.start_simulator()
+    own_stack.start_worker(lease_seconds=6, renew_seconds=1.5, stall_seconds=3)
+    engine = make_engine(own_stack.settings, name="test")
+    with Person(own_stack, engine) as alice:
+        requests = [alice.ask(LONG) for _ in range(10)]
+        for request in requests:
+            alice.wait_text(request)
+        own_stack.servers.stop_postgres()
+        time.sleep(8)  # longer than the lease, and than the answers themselves
+        own_stack.servers.start_postgres()
+        for request in requests:
+            row = alice.wait_end(request)
+            assert (row.status, row.attempt, row.losses) == (Status.SUCCEEDED, 1, 0)
+            assert alice.answers(request) == [full_text(LONG)]
+            assert len(alice.calls(request)) == 1
+        assert alice.wait_end(alice.ask(LONG)).status == Status.SUCCEEDED
+    engine.dispose()

@@ -1,0 +1,98 @@
+"""Redis stopped, frozen, flushed: slower, never lost."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from shared.database import make_engine
+from shared.tables import Status
+from tests.crash.asking import Person, full_text
+from tests.stack import Stack, wait_until
+
+LONG = "[[sim: tokens=150 pace=30 first=0.1]]"
+SHORT = "[[sim: tokens=10 pace=100]]"
+
+
+def _away(own_stack: Stack, *, how: str) -> None:
+    """The same story for a Redis that is gone and for one that hangs."""
+    own_stack.start_simulator()
+    worker = own_stack.start_worker(broker_silence_seconds=1, concurrency=4)
+    engine = make_engine(own_stack.settings, name="test")
+    with Person(own_stack, engine) as alice:
+        running = alice.ask(LONG)
+        alice.wait_text(running)
+        if how == "stopped":
+            own_stack.servers.stop_redis()
+        else:
+            own_stack.servers.redis.freeze()
+        began = time.monotonic()
+        asked = [alice.ask(SHORT) for _ in range(8)]
+        assert time.monotonic() - began < 0.5 * 8
+        stopped = alice.ask(LONG)
+        for request in asked:
+            assert alice.wait_end(request).status == Status.SUCCEEDED
+        alice.wait_running(stopped)
+        alice.stop(stopped)
+        assert alice.wait_end(stopped, seconds=2).status == Status.CANCELLED
+        assert alice.wait_end(running).attempt == 1
+        assert alice.answers(running) == [full_text(LONG)]
+        if how == "stopped":
+            own_stack.servers.start_redis()
+        else:
+            own_stack.servers.redis.thaw()
+        after = alice.ask(SHORT)
+        assert alice.wait_end(after, seconds=5).status == Status.SUCCEEDED
+        wait_until(lambda: "Redis is back" in worker.log_text(), what="the worker leaves its emergency mode")
+        assert worker.running
+        for request in (*asked, after, running):
+            assert len(alice.calls(request)) == 1
+            assert len(alice.answers(request)) == 1
+    engine.dispose()
+
+
+def test_a_stopped_redis_makes_it_slower_and_loses_nothing(own_stack: Stack) -> None:
+    _away(own_stack, how="stopped")
+
+
+def test_a_frozen_redis_makes_it_slower_and_loses_nothing(own_stack: Stack) -> None:
+    _away(own_stack, how="frozen")
+
+
+def test_a_worker_starts_and_answers_without_redis_and_stops_when_told(own_stack: Stack) -> None:
+    own_stack.start_simulator()
+    own_stack.servers.stop_redis()
+    worker = own_stack.start_worker(consuming=False, broker_silence_seconds=0.5)
+    engine = create_engine(make_engine(own_stack.settings, name="t").url, poolclass=NullPool)
+    with Person(own_stack, engine) as alice:
+        assert alice.wait_end(alice.ask(SHORT), seconds=10).status == Status.SUCCEEDED
+    worker.terminate()
+    worker.wait(seconds=15)
+
+
+def test_hints_that_redis_forgot_are_sent_again(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    stack.start_worker(concurrency=2)
+    with Person(stack, engine) as alice:
+        busy = [alice.ask("[[sim: tokens=60 pace=30]]") for _ in range(2)]
+        for request in busy:
+            alice.wait_text(request)
+        waiting = [alice.ask(SHORT) for _ in range(6)]
+        with stack.redis_client() as redis:
+            redis.flushdb()
+        for request in (*busy, *waiting):
+            assert alice.wait_end(request).status == Status.SUCCEEDED
+
+
+def test_a_hundred_hints_of_one_request_make_one_call(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    for _ in range(2):
+        stack.start_worker()
+    with Person(stack, engine) as alice:
+        request = alice.ask(LONG)
+        for _ in range(100):
+            alice.dispatcher.send(request)
+        assert alice.wait_end(request).attempt == 1
+        assert len(alice.calls(request)) == 1

@@ -1,0 +1,66 @@
+"""Stop, in every phase of a request."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from shared.tables import Status
+from tests.crash.asking import Person, full_text
+from tests.stack import SHORT_LEASES, Stack, wait_until
+
+LONG = "[[sim: tokens=300 pace=30 first=0.1]]"
+
+
+def test_stop_while_queued_is_at_once_and_nothing_is_called(stack: Stack, engine: Engine) -> None:
+    with Person(stack, engine) as alice:
+        request = alice.ask(LONG)
+        assert alice.stop(request) == Status.CANCELLED
+        stack.start_simulator()
+        stack.start_worker()
+        other = alice.ask("[[sim: tokens=5]]")
+        alice.wait_end(other)
+        assert alice.calls(request) == []
+        assert alice.answers(request) == [""]
+
+
+def test_stop_before_the_first_word_closes_the_providers_connection(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    stack.start_worker()
+    with Person(stack, engine) as alice:
+        request = alice.ask("[[sim: tokens=5 first=30]]")
+        wait_until(lambda: alice.calls(request), what="the provider is called")
+        assert alice.stop(request) == Status.RUNNING
+        assert alice.wait_end(request, seconds=2).status == Status.CANCELLED
+        wait_until(lambda: alice.calls(request, "closed"), what="closed")
+
+
+def test_stop_in_the_middle_keeps_the_text_so_far_as_the_answer(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    stack.start_worker()
+    with Person(stack, engine) as alice:
+        request = alice.ask(LONG)
+        alice.wait_text(request)
+        alice.stop(request)
+        assert alice.wait_end(request, seconds=2).status == Status.CANCELLED
+        (answer,) = alice.answers(request)
+        assert answer
+        assert full_text(LONG).startswith(answer)
+        assert answer != full_text(LONG)
+
+
+def test_a_stop_that_a_frozen_worker_does_not_hear_is_carried_out_all_the_same(stack: Stack, engine: Engine) -> None:
+    stack.configure(**SHORT_LEASES)
+    stack.start_simulator()
+    frozen, other = stack.start_worker(), stack.start_worker()
+    with Person(stack, engine) as alice:
+        request = alice.ask(LONG)
+        alice.wait_text(request)
+        if alice.worker_pid(request) == other.pid:
+            frozen, other = other, frozen
+        frozen.freeze()
+        alice.stop(request)
+        assert alice.wait_end(request, seconds=6).status == Status.CANCELLED
+        frozen.thaw()
+        wait_until(lambda: "marked lost" in frozen.log_text(), what="the thawed worker knows")
+        assert alice.status(request) == Status.CANCELLED
+        assert len(alice.answers(request)) == 1

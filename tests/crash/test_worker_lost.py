@@ -1,0 +1,82 @@
+"""A worker that is killed or frozen in the middle of an answer."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from shared.tables import Status
+from tests.crash.asking import Person, full_text
+from tests.stack import SHORT_LEASES, Stack, wait_until
+
+LONG = "[[sim: tokens=120 pace=40 first=0.1]]"
+
+
+def test_a_killed_workers_answer_is_given_by_another_one(stack: Stack, engine: Engine) -> None:
+    stack.configure(**SHORT_LEASES)
+    stack.start_simulator()
+    first, second = stack.start_worker(), stack.start_worker()
+    with Person(stack, engine) as alice:
+        request = alice.ask(LONG)
+        alice.wait_text(request)
+        victim = first if alice.worker_pid(request) == first.pid else second
+        victim.kill()
+        row = alice.wait_end(request)
+        assert (row.status, row.attempt, row.losses) == (Status.SUCCEEDED, 2, 1)
+        assert alice.answers(request) == [full_text(LONG)]
+
+
+def test_the_only_worker_killed_and_a_new_one_started(stack: Stack, engine: Engine) -> None:
+    stack.configure(**SHORT_LEASES)
+    stack.start_simulator()
+    worker = stack.start_worker()
+    with Person(stack, engine) as alice:
+        requests = [alice.ask(LONG) for _ in range(5)]
+        for request in requests:
+            alice.wait_text(request)
+        worker.kill()
+        stack.start_worker()
+        for request in requests:
+            assert alice.wait_end(request).attempt == 2
+            assert alice.answers(request) == [full_text(LONG)]
+
+
+def test_a_frozen_worker_loses_its_answer_and_can_write_nothing_when_it_thaws(stack: Stack, engine: Engine) -> None:
+    stack.configure(**SHORT_LEASES)
+    stack.start_simulator()
+    first, second = stack.start_worker(), stack.start_worker()
+    with Person(stack, engine) as alice:
+        request = alice.ask(LONG)
+        alice.wait_text(request)
+        frozen = first if alice.worker_pid(request) == first.pid else second
+        frozen.freeze()
+        alice.wait_running(request, attempt=2)
+        frozen.thaw()
+        row = alice.wait_end(request)
+        assert (row.status, row.attempt) == (Status.SUCCEEDED, 2)
+        assert alice.answers(request) == [full_text(LONG)]
+        wait_until(lambda: "marked lost" in frozen.log_text(), what="the thawed worker knows that it was lost")
+        # It has registered anew and serves again.
+        (second if frozen is first else first).kill()
+        again = alice.ask("[[sim: tokens=5]]")
+        assert alice.wait_end(again).status == Status.SUCCEEDED
+
+
+def test_a_request_that_kills_its_worker_three_times_fails_and_those_beside_it_are_answered(
+    stack: Stack, engine: Engine
+) -> None:
+    stack.configure(**SHORT_LEASES)
+    stack.start_simulator()
+    workers = [stack.start_worker()]
+    with Person(stack, engine) as alice:
+        poison = alice.ask("[[sim: tokens=2000 pace=20]]")
+        others = [alice.ask("[[sim: tokens=60 pace=20]]") for _ in range(15)]
+        for attempt in (1, 2, 3):
+            alice.wait_running(poison, attempt=attempt, seconds=60)
+            pid = alice.worker_pid(poison)
+            next(worker for worker in workers if worker.pid == pid).kill()
+            workers.append(stack.start_worker())
+        row = alice.wait_end(poison)
+        assert (row.status, row.error_code, row.losses) == (Status.FAILED, "worker_lost", 2)
+        for request in others:
+            assert alice.wait_end(request, seconds=90).status == Status.SUCCEEDED
+            assert alice.answers(request) == [full_text("[[sim: tokens=60 pace=20]]")]
