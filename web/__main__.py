@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import socket
 import sys
 
@@ -86,6 +87,9 @@ def main() -> int:
     except SettingsError as error:
         print(f"web: {error}", file=sys.stderr)  # noqa: T201 - a person reads this
         return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Until uvicorn listens to them itself, and when it hands them back after an end in order.
+        signal.signal(number, lambda *_: sys.exit(0))
     server.run()
     return 0 if server.started else 1
 

@@ -102,9 +102,7 @@ def _is_page(scope: Scope, message: Message) -> bool:
         return False
     if message["status"] == 304:
         return "text/html" in HTTPConnection(scope).headers.get("accept", "")
-    return message["status"] == 200 and MutableHeaders(scope=message).get("content-type", "").startswith(
-        "text/html"
-    )
+    return message["status"] == 200 and MutableHeaders(scope=message).get("content-type", "").startswith("text/html")
 
 
 def _header(value: str, *, is_secure: bool) -> str:

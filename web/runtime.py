@@ -40,6 +40,7 @@ class Runtime:
         self._best_text = BestText(settings, self.engine)
         self._ticker: Ticker | None = None
         self._listener: Listener | None = None
+        self._gauges: metrics.SystemGauges | None = None
 
     def submit(self, question: Question) -> Submitted:
         """Store a question, send its hint in the background, and let the conversation's viewers know.
@@ -76,10 +77,10 @@ class Runtime:
         self.watcher.start()
         self._listener = Listener(self.settings, self._on_notice)
         self._listener.start()
-        self._ticker = Ticker(
-            self.engine, self.settings, resend=self.dispatcher.send, best_text=self._best_text
-        )
+        self._ticker = Ticker(self.engine, self.settings, resend=self.dispatcher.send, best_text=self._best_text)
         self._ticker.start()
+        self._gauges = metrics.SystemGauges(self.engine)
+        metrics.REGISTRY.register(self._gauges)
 
     def close_viewers(self) -> None:
         """Let every live connection end now, before the server waits for its connections."""
@@ -92,12 +93,10 @@ class Runtime:
         if self.watcher is not None:
             await self.watcher.close()
         await asyncio.gather(
-            *(
-                asyncio.to_thread(part.close)
-                for part in (self._listener, self._ticker, self.dispatcher)
-                if part
-            )
+            *(asyncio.to_thread(part.close) for part in (self._listener, self._ticker, self.dispatcher) if part)
         )
+        if self._gauges is not None:
+            metrics.REGISTRY.unregister(self._gauges)
         self._best_text.close()
         self.engine.dispose()
 

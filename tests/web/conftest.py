@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.stack import Process, Stack
-from tests.web.eyes import Eye, Hand
+from tests.web.eyes import OPENED, Eye, Hand
 
 
 class Look(Protocol):
@@ -34,14 +34,17 @@ def hand(stack: Stack, engine: Engine) -> Iterator[Hand]:
 
 
 @pytest.fixture
-def look(web: Process) -> Iterator[Look]:
+def look(web: Process) -> Look:
     """Eyes on the web process."""
-    eyes: list[Eye] = []
 
     def made(conversation_id: UUID, cookie: str, *, last_id: str = "") -> Eye:
-        eyes.append(Eye(web.url, conversation_id, cookie, last_id=last_id))
-        return eyes[-1]
+        return Eye(web.url, conversation_id, cookie, last_id=last_id)
 
-    yield made
-    for eye in eyes:
-        eye.close()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _closed_eyes() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()

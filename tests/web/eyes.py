@@ -28,6 +28,8 @@ from tests.stack import Stack, wait_until
 from web.identity import COOKIE, Cookies
 
 ONE_HOUR = 3600.0
+#: Every eye that was opened; closed after each test, also after one that failed.
+OPENED: list[Eye] = []
 
 
 def browser(stack: Stack) -> tuple[str, str]:
@@ -102,6 +104,7 @@ class Eye:
         self.status = answer.status
         self._thread = threading.Thread(target=self._read, args=(answer,), daemon=True)
         self._thread.start()
+        OPENED.append(self)
         return self
 
     def close(self) -> None:

@@ -133,7 +133,5 @@ def sweep(
 def owner_of_conversation(engine: Engine, conversation_id: UUID) -> str | None:
     """Whose conversation it is; None when nobody has it yet."""
     with transaction(engine) as connection:
-        owner: str | None = connection.execute(
-            _OWNER, {"conversation_id": conversation_id}
-        ).scalar_one_or_none()
+        owner: str | None = connection.execute(_OWNER, {"conversation_id": conversation_id}).scalar_one_or_none()
         return owner

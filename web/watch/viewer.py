@@ -123,9 +123,7 @@ class Viewer:
 
     __slots__ = ("_serial", "_shown", "_waiter", "conversation", "cursor", "is_closed", "owner_id", "sent_at")
 
-    def __init__(
-        self, conversation: Conversation, *, owner_id: str, cursor: Cursor | None, now: float
-    ) -> None:
+    def __init__(self, conversation: Conversation, *, owner_id: str, cursor: Cursor | None, now: float) -> None:
         self.conversation = conversation
         self.owner_id = owner_id
         self.cursor = cursor

@@ -103,9 +103,7 @@ class Watcher:
         known = self._conversations.get(conversation_id)
         if known is not None and known.owner_id is not None:
             return known.owner_id == owner_id
-        asked = self._loop.run_in_executor(
-            self._threads, owner_of_conversation, self._engine, conversation_id
-        )
+        asked = self._loop.run_in_executor(self._threads, owner_of_conversation, self._engine, conversation_id)
         try:
             owner = await asyncio.wait_for(asked, PATIENCE_SECONDS)
         except (Unavailable, TimeoutError):
@@ -214,13 +212,15 @@ class Watcher:
         return rows
 
     def _postgres_is(self, *, away: bool) -> None:
-        if away != self._postgres_away:
+        changed, self._postgres_away = away != self._postgres_away, away
+        if changed:
             log.log(
                 logging.WARNING if away else logging.INFO,
                 "Postgres %s",
                 "is away" if away else "answers again",
             )
-            self._postgres_away = away
+        if changed or away:
+            # Also while nothing changes: a page that was opened meanwhile has to be told too.
             self._refresh_all()
 
     def _take_in(self, looked: list[Conversation], rows: list[Row]) -> None:

@@ -1,0 +1,174 @@
+"""Who may look and who may stop: owners, cookies, other sites; and what stands on every answer."""
+
+from __future__ import annotations
+
+import http.client
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+from itsdangerous import TimestampSigner
+
+from tests.stack import Process, Stack
+from tests.web.conftest import Look
+from tests.web.eyes import Hand, ask, browser
+from web.identity import COOKIE, LIFETIME_SECONDS, Cookies
+
+PAGE = {"accept": "text/html"}
+
+
+def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, hand: Hand) -> None:
+    owner_id, cookie = browser(stack)
+    _, stranger = browser(stack)
+    conversation_id, request_id = hand.question(owner_id)
+    looking = ask(web.url, f"/api/conversations/{conversation_id}/events", cookie=stranger)
+    stopping = ask(web.url, f"/api/requests/{request_id}/stop", method="POST", cookie=stranger, x_naru="1")
+    for refused in (looking, stopping):
+        assert (refused.status, refused.data["error"]) == (404, "not_found")
+    nobodys = ask(web.url, f"/api/requests/{uuid4()}/stop", method="POST", cookie=stranger, x_naru="1")
+    assert nobodys.body == stopping.body, "what is not mine looks like what is not there"
+    unknown = ask(web.url, f"/api/conversations/{conversation_id}/events")
+    assert (unknown.status, unknown.data["error"]) == (401, "no_identity")
+    mine = ask(web.url, f"/api/requests/{request_id}/stop", method="POST", cookie=cookie, x_naru="1")
+    assert (mine.status, mine.data) == (200, {"status": "cancelled"})
+    again = ask(web.url, f"/api/requests/{request_id}/stop", method="POST", cookie=cookie, x_naru="1")
+    assert (again.status, again.data) == (200, {"status": "cancelled"})
+
+
+def test_another_site_cannot_stop_or_look(stack: Stack, web: Process, hand: Hand) -> None:
+    owner_id, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner_id)
+    path, own = f"/api/requests/{request_id}/stop", web.url
+    for headers in (
+        {"origin": "https://evil.example", "x_naru": "1"},
+        {"origin": "null", "x_naru": "1"},
+        {"origin": own, "sec_fetch_site": "cross-site", "x_naru": "1"},
+        {"origin": own.replace("127.0.0.1", "localhost"), "sec_fetch_site": "same-site", "x_naru": "1"},
+        {"origin": own},
+    ):
+        assert ask(web.url, path, method="POST", cookie=cookie, **headers).status == 403, headers
+    looking = ask(web.url, f"/api/conversations/{conversation_id}/events", cookie=cookie, sec_fetch_site="cross-site")
+    assert looking.status == 403
+    allowed = {"origin": own, "sec_fetch_site": "same-origin", "x_naru": "1"}
+    assert ask(web.url, path, method="POST", cookie=cookie, **allowed).status == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost:1", "null"])
+def test_a_websocket_of_another_site_is_refused(web: Process, origin: str) -> None:
+    """Streamlit alone would let the second one in."""
+    assert _handshake(web.url, origin) == 403
+    assert _handshake(web.url, web.url) == 101
+
+
+def _handshake(url: str, origin: str) -> int:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Protocol": "streamlit",
+        "Origin": origin,
+    }
+    connection.request("GET", "/_stcore/stream", headers=headers)
+    answer = connection.getresponse()
+    answer.close()
+    connection.close()
+    return answer.status
+
+
+def test_malformed_ids_are_a_sentence(stack: Stack, web: Process) -> None:
+    _, cookie = browser(stack)
+    for method, path in (("GET", "/api/conversations/x'y/events"), ("POST", "/api/requests/0/stop")):
+        answer = ask(web.url, path, method=method, cookie=cookie, x_naru="1")
+        assert (answer.status, answer.data["error"]) == (400, "malformed_id")
+        assert answer.data["message"].endswith(".")
+
+
+def test_a_page_gives_a_browser_its_identity_and_keeps_it(stack: Stack, web: Process) -> None:
+    cookies = Cookies(stack.settings.secret_key)
+    first = ask(web.url, "/", **PAGE)
+    value, _, attributes = first.headers["set-cookie"].partition(";")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/", f"Max-Age={LIFETIME_SECONDS}"} <= {
+        each.strip() for each in attributes.split(";")
+    }
+    assert "Secure" not in attributes
+    found = cookies.read(value.removeprefix(f"{COOKIE}="))
+    assert found is not None
+    assert "set-cookie" not in ask(web.url, "/", cookie=value, **PAGE).headers, "a fresh one is kept"
+    assert "set-cookie" not in ask(web.url, "/healthz").headers, "only a page gives one"
+    tls = ask(web.url, "/", x_forwarded_proto="https", **PAGE)
+    assert "; Secure" in tls.headers["set-cookie"]
+    forged = ask(web.url, "/", cookie=value[:-3] + "abc", **PAGE)
+    other = cookies.read(forged.headers["set-cookie"].partition(";")[0].removeprefix(f"{COOKIE}="))
+    assert other is not None
+    assert other[0] != found[0], "a forged cookie gets a new identity"
+    etag = first.headers["etag"]
+    cached = ask(web.url, "/", if_none_match=etag, **PAGE)
+    assert (cached.status, "set-cookie" in cached.headers) == (304, True)
+
+
+class At(TimestampSigner):
+    """A signer at another time."""
+
+    moment = 0
+
+    def get_timestamp(self) -> int:
+        """That time."""
+        return self.moment
+
+
+def test_a_cookie_is_renewed_and_expires(stack: Stack, web: Process) -> None:
+    cookies, browser_id = Cookies(stack.settings.secret_key), uuid4()
+    signer = At(stack.settings.secret_key, salt="naru.browser")
+    now = TimestampSigner("x").get_timestamp()
+    for age, same in ((2 * 86_400, True), (LIFETIME_SECONDS + 60, False)):
+        signer.moment = now - age
+        answer = ask(web.url, "/", cookie=f"{COOKIE}={signer.sign(browser_id.hex).decode()}", **PAGE)
+        found = cookies.read(answer.headers["set-cookie"].partition(";")[0].removeprefix(f"{COOKIE}="))
+        assert found is not None
+        assert (found[0] == browser_id) is same
+    assert cookies.read(None) is None
+    assert Cookies("another key").read(cookies.make(browser_id)) is None
+    assert cookies.read(TimestampSigner(stack.settings.secret_key).sign(browser_id.hex).decode()) is None
+
+
+def test_every_answer_carries_the_headers(stack: Stack, web: Process) -> None:
+    for path in ("/", "/healthz", "/no/such/page", "/_stcore/health", "/api/requests/x/stop"):
+        headers = ask(web.url, path).headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert "frame-ancestors 'self'" in headers["content-security-policy"], path
+        assert "'unsafe-eval'" not in headers["content-security-policy"]
+        assert "server" not in headers
+
+
+def test_the_events_are_never_stored_nor_held_back(stack: Stack, web: Process, look: Look) -> None:
+    _, cookie = browser(stack)
+    connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=5)
+    headers = {"Cookie": cookie, "Accept-Encoding": "gzip"}
+    connection.request("GET", f"/api/conversations/{uuid4()}/events", headers=headers)
+    answer = connection.getresponse()
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["content-encoding"] is None
+    answer.close()
+    connection.close()
+
+
+def test_health_readiness_and_measurements(web: Process) -> None:
+    assert ask(web.url, "/healthz").data == {"status": "ok"}
+    ready = ask(web.url, "/readyz").data
+    assert (ready["status"], ready["postgres"]["ok"], ready["redis"]["ok"]) == ("ok", True, True)
+    measured = ask(web.url, "/metrics")
+    assert measured.headers["content-type"].startswith("text/plain")
+    assert "chatbot_active_sessions 0.0" in measured.body
+    assert "naru_requests_queued 0.0" in measured.body
+
+
+def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) -> None:
+    _, cookie = browser(stack)
+    conversation_id = uuid4()
+    for _ in range(2):
+        look(conversation_id, cookie).open().until(lambda eye: eye.states())
+    assert "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body
