@@ -69,6 +69,10 @@ class DataFolder:
             return False
         return True
 
+    def close(self) -> None:
+        """Give the folder back."""
+        self._lock_file.close()
+
     def secrets(self) -> tuple[Secrets, bool]:
         """The folder's secrets, and whether they are new."""
         path = self.path / "secrets.json"

@@ -22,7 +22,7 @@ from deploy.local import processes
 
 T = TypeVar("T")
 LOG = logging.getLogger("naru.up")
-LOOK_SECONDS = 0.05  # between two looks whether a starting part is ready
+LOOK_SECONDS = 0.1  # between two looks whether a starting part is ready
 READY_SECONDS = 60.0  # a part that is not ready by then has failed
 TRIES = 3  # ends before the first readiness that are taken for bad luck
 FIRST_PAUSE_SECONDS = 0.5

@@ -215,6 +215,9 @@ async def start_database(plan: Plan, supervisor: Supervisor) -> None:
             await supervisor.blocking(lambda: postgres.set_password(server, plan.environ))
         await supervisor.start(parts.database(server, plan.environ))
         plan.environ["DATABASE_URL"] = server.url
+    database_url = load_settings(plan.environ).database_url
+    if await supervisor.blocking(lambda: parts.is_migrated(database_url)):
+        return
     began = time.monotonic()
     await supervisor.run_once(parts.migration(plan.environ))
     say(f"  {'tables':<10} ready  {time.monotonic() - began:4.1f} s")

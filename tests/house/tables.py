@@ -33,7 +33,7 @@ def metrics_table() -> str:
     """Name, labels and meaning of every metric, as Markdown."""
     rows = ["| metric | kind | labels | what it says |", "|---|---|---|---|"]
     for metric in declared_metrics():
-        described = metric.describe()[0]
+        described = next(iter(metric.describe()))
         suffix = "_total" if described.type == "counter" else ""
         labels = ", ".join(f"`{name}`" for name in metric._labelnames)
         rows.append(f"| `{described.name}{suffix}` | {described.type} | {labels} | {described.documentation} |")

@@ -47,6 +47,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
     functions = (
         (name, node)
         for name, tree in product()
+        if "/migrations/versions/" not in name  # a revision is one list of statements
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )

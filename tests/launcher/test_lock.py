@@ -1,0 +1,44 @@
+"""requirements.lock: hashed, whole, without a registry's address, and cut in two where bootstrap.py cuts it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from deploy.local.bootstrap import LOCK, TEST_PART
+from deploy.local.lock import ENTRY
+from deploy.local.processes import ROOT
+
+TEXT = LOCK.read_text()
+RUN, TEST = TEXT.split(f"\n{TEST_PART}\n")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def names(part: str) -> set[str]:
+    """The packages of one part."""
+    return {match["name"] for match in ENTRY.finditer(part)}
+
+
+def wanted(requirements: list[str]) -> set[str]:
+    """The packages that pyproject.toml names."""
+    return {re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0] for requirement in requirements}
+
+
+def test_it_names_no_registry() -> None:
+    assert not re.search(r"https?:|://|--index|--find-links|--extra", TEXT)
+
+
+def test_every_package_is_pinned_and_hashed() -> None:
+    assert all("--hash=sha256:" in match.group(0) for match in ENTRY.finditer(TEXT))
+    assert len(list(ENTRY.finditer(TEXT))) == TEXT.count("==") - TEXT.count("python_full_version == ") - TEXT.count(
+        "' == "
+    ) - len(re.findall(r"(?:platform|python)\w* == ", TEXT))
+
+
+def test_each_part_holds_what_pyproject_names() -> None:
+    assert wanted(PROJECT["project"]["dependencies"]) <= names(RUN)
+    assert wanted(PROJECT["dependency-groups"]["test"]) <= names(TEST)
+
+
+def test_what_runs_needs_no_test_tool() -> None:
+    assert not names(RUN) & {"pytest", "ruff", "mypy", "playwright", "hypothesis"}

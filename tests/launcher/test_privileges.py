@@ -1,0 +1,72 @@
+"""PostgreSQL as somebody else when we are root, also where the usual way is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deploy.local import postgres, privileges, processes
+from tests.stack import free_port, start
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+
+
+def refuse(folder: Path, *programs: str) -> None:
+    """Put programs that fail in front of PATH, as a container refuses the system call."""
+    folder.mkdir()
+    for program in programs:
+        (folder / program).write_text("#!/bin/sh\necho 'Operation not permitted' >&2\nexit 1\n")
+        (folder / program).chmod(0o755)
+    os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PATH is put back after the test."""
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+
+
+def serve_once(folder: Path) -> int:
+    """Make a data folder, start the server, see that it answers, stop it; the owner of the data."""
+    server = postgres.Postgres(
+        data=folder / "postgres",
+        port=free_port(),
+        password="pw",
+        run_as=postgres.run_as(folder / "postgres"),
+        durable=False,
+    )
+    postgres.prepare(server, os.environ)
+    process = start(server.command(os.environ), log=folder / "log")
+    try:
+        assert postgres.wait(server, process.child), process.log_text()
+    finally:
+        processes.end(process.child, stop_signal=server.command({}).stop_signal, grace_seconds=20)
+    return server.data.stat().st_uid
+
+
+@AS_ROOT
+@pytest.mark.parametrize("refused", [(), ("unshare",)], ids=["unshare allowed", "unshare refused"])
+def test_root_serves(tmp_path: Path, path: None, refused: tuple[str, ...]) -> None:
+    tmp_path.chmod(0o700)  # a folder that only root may enter
+    refuse(tmp_path / "bin", *refused)
+    assert serve_once(tmp_path) in ({0, privileges.NOBODY} if not refused else {privileges.NOBODY})
+
+
+@AS_ROOT
+def test_another_way_than_at_the_start_before_takes_the_data_over(tmp_path: Path, path: None) -> None:
+    serve_once(tmp_path)
+    refuse(tmp_path / "bin", "unshare")
+    assert serve_once(tmp_path) == privileges.NOBODY
+
+
+@AS_ROOT
+def test_where_root_may_be_nobody_else_one_line_says_so(tmp_path: Path, path: None) -> None:
+    tmp_path.chmod(0o700)
+    program = tmp_path / "postgres"  # for nobody, not even to be seen
+    shutil.copy("/bin/true", program)
+    refuse(tmp_path / "bin", "unshare", "setpriv")
+    with pytest.raises(privileges.NoOrdinaryUser, match="set DATABASE_URL"):
+        privileges.ordinary_user(program, folder=tmp_path)

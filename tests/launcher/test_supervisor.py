@@ -1,0 +1,136 @@
+"""The supervisor, with small programs as its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.local import processes
+from deploy.local.processes import Command, started_at
+from deploy.local.supervisor import LARGEST_LOG_BYTES, Part, PartFailed, Supervisor, trim
+
+LIVES = "import sys, time; print('alive', flush=True); time.sleep(60)"
+
+
+class Rig:
+    """A supervisor with its lines and its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lines: list[str] = []
+        (folder / "logs").mkdir()
+        self.supervisor = Supervisor(logs=folder / "logs", pids=folder / "pids", say=self.lines.append)
+        self.seen: list[int] = []
+
+    def part(self, name: str, code: str = LIVES, *, grace_seconds: float = 5.0) -> Part:
+        """A part that is ready when it has written something."""
+        argv = (sys.executable, "-I", "-c", code)
+        command = Command(name=name, argv=argv, environ=dict(os.environ), grace_seconds=grace_seconds)
+        return Part(command=command, is_ready=lambda pid: self.look(name, pid))
+
+    def look(self, name: str, pid: int) -> bool:
+        """Notes each new process that it is asked about."""
+        if pid not in self.seen:
+            self.seen.append(pid)
+        return (self.folder / "logs" / f"{name}.log").read_text().count("alive") >= len(self.seen)
+
+    def run(self, steps: Callable[[Supervisor], Awaitable[None]]) -> None:
+        """Run steps, and end whatever they left."""
+
+        async def all_steps() -> None:
+            try:
+                await asyncio.wait_for(steps(self.supervisor), 30)
+            finally:
+                self.supervisor.kill()
+
+        asyncio.run(all_steps())
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait without holding the loop."""
+    while not condition():  # noqa: ASYNC110 - it is another process that makes it true
+        await asyncio.sleep(0.02)
+
+
+def test_a_part_that_crashes_is_started_again(rig: Rig) -> None:
+    async def steps(supervisor: Supervisor) -> None:
+        await supervisor.start(rig.part("web"))
+        os.kill(rig.seen[0], signal.SIGKILL)
+        await until(lambda: "  web is back" in rig.lines)
+
+    rig.run(steps)
+    assert len(rig.seen) == 2
+    assert "  web ended (signal 9); starting it again in 0.5 s" in rig.lines
+
+
+def test_a_part_that_cannot_start_says_what_it_wrote_last(rig: Rig) -> None:
+    async def steps(supervisor: Supervisor) -> None:
+        await supervisor.start(rig.part("web", "raise SystemExit('no such table')"))
+
+    with pytest.raises(PartFailed, match=r"web does not start \(exit code 1\)[\s\S]*no such table"):
+        rig.run(steps)
+
+
+def test_parts_stop_in_order_and_without_being_started_again(rig: Rig) -> None:
+    ended: list[int] = []
+
+    async def steps(supervisor: Supervisor) -> None:
+        for name in ("web", "postgres"):
+            rig.seen.clear()
+            await supervisor.start(rig.part(name))
+            ended.append(rig.seen[-1])
+        await supervisor.stop([["web"], ["postgres"]])
+
+    rig.run(steps)
+    assert not any(started_at(pid) for pid in ended)
+    assert not [line for line in rig.lines if "again" in line]
+    assert not list((rig.folder / "pids").iterdir())
+
+
+def test_one_that_does_not_stop_is_killed_after_its_grace(rig: Rig) -> None:
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('alive', flush=True); time.sleep(60)"
+    began = 0.0
+
+    async def steps(supervisor: Supervisor) -> None:
+        nonlocal began
+        await supervisor.start(rig.part("web", stubborn, grace_seconds=0.3))
+        began = time.monotonic()
+        await supervisor.stop([["web"]])
+
+    rig.run(steps)
+    assert time.monotonic() - began < 3
+    assert not started_at(rig.seen[0])
+
+
+def test_a_program_that_runs_once_must_succeed(rig: Rig) -> None:
+    async def steps(supervisor: Supervisor) -> None:
+        await supervisor.run_once(rig.part("migrate", "print('done')").command)
+        with pytest.raises(PartFailed, match="exit code 3"):
+            await supervisor.run_once(rig.part("migrate", "raise SystemExit(3)").command)
+
+    rig.run(steps)
+    assert (rig.folder / "logs" / "migrate.log").read_text() == "done\n"
+
+
+def test_a_grown_log_is_cut_under_its_writer(tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    with log.open("ab") as writer:
+        writer.write(b"x" * (LARGEST_LOG_BYTES + 1))
+        writer.flush()
+        trim(log)
+        writer.write(b"next\n")
+    assert log.read_bytes() == b"next\n"
+    assert (tmp_path / "web.log.1").stat().st_size > LARGEST_LOG_BYTES
+    assert processes.ROOT not in log.parents
