@@ -1,0 +1,137 @@
+"""What every adapter does with answers that go well: one suite over both wire formats."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.providers.asking import AnyProvider, Answer, Wire, ask
+from workers.providers.base import Finish, Turn
+from workers.providers.simulator import text_for, tokens_for
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Why is the sky blue?",
+        "하늘은 왜 파란가요?",
+        "[[sim: tokens=900]] long",
+        '[[sim: text="a\\n\\n😀 é 한"]]',
+        "[[sim: echo]] me",
+    ],
+)
+def test_the_whole_text_comes_delta_by_delta(wire: Wire, message: str) -> None:
+    answer = wire.ask(message)
+    assert answer.deltas == tokens_for(message)
+    assert answer.done is not None
+    assert answer.done.finish is Finish.STOP
+    assert answer.done.provider_request_id is not None
+    assert answer.done.provider_request_id.startswith("req_sim_")
+
+
+def test_events_that_arrive_in_pieces_are_put_together(wire: Wire) -> None:
+    message = "[[sim: fault=drip]] 조각난 글 😀"
+    answer = wire.ask(message)
+    assert answer.text == text_for(message)
+    assert answer.done is not None
+
+
+def test_usage_counts_all_input_once(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=17]] count", system="Be brief.")
+    usage = answer.done and answer.done.usage
+    assert usage is not None
+    assert usage.output_tokens == 17
+    assert usage.cached_input_tokens == usage.input_tokens // 2 > 0
+
+
+def test_usage_that_did_not_come_is_unknown(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=3 usage=no]]")
+    assert answer.done is not None
+    if wire.name == "openai":
+        assert answer.done.usage is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "openai", "anthropic"),
+    [
+        ("length", Finish.LENGTH, Finish.LENGTH),
+        ("content_filter", Finish.CONTENT_FILTER, Finish.REFUSAL),
+        ("refusal", Finish.REFUSAL, Finish.REFUSAL),
+        ("tool", Finish.OTHER, Finish.OTHER),
+    ],
+)
+def test_finish_reasons(wire: Wire, asked: str, openai: Finish, anthropic: Finish) -> None:
+    answer = wire.ask(f"[[sim: tokens=4 finish={asked}]]")
+    assert answer.done is not None
+    assert answer.done.finish is (openai if wire.name == "openai" else anthropic)
+
+
+def test_a_stream_that_ends_right_after_its_finish_mark_is_whole(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=4 done=no]]")
+    assert answer.done is not None
+    assert len(answer.deltas) == 4
+
+
+def test_a_server_that_hangs_after_the_finish_mark_costs_a_moment_not_the_answer(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=4 fault=tail]]")
+    assert answer.done is not None
+    assert answer.seconds < 4
+
+
+def test_an_answer_without_text_is_a_done(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=0]]")
+    assert answer.deltas == []
+    assert answer.done is not None
+
+
+def test_our_request_id_reaches_the_provider(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=2]]")
+    assert [event["event"] for event in wire.simulator.events(answer.trace)] == ["start", "first", "end"]
+
+
+def test_the_conversation_is_sent_whole(wire: Wire) -> None:
+    turns = (Turn("user", "first"), Turn("assistant", "second"), Turn("user", "[[sim: echo]] third"))
+    answer = wire.ask("", turns=turns, system="system", max_output_tokens=50)
+    assert answer.text == "third"
+    assert answer.done is not None
+    assert answer.done.usage is not None
+    assert answer.done.usage.input_tokens > wire_tokens("third")
+
+
+def wire_tokens(text: str) -> int:
+    return len(tokens_for(f"[[sim: echo]] {text}"))
+
+
+def test_a_hundred_streams_at_once_do_not_mix(wire: Wire) -> None:
+    messages = [f"[[sim: tokens={60 + number} pace=400]] question {number} 질문" for number in range(100)]
+
+    async def all_at_once(provider: AnyProvider) -> list[Answer]:
+        return await asyncio.gather(*(ask(provider, message) for message in messages))
+
+    for message, answer in zip(messages, wire.run(all_at_once), strict=True):
+        assert answer.text == text_for(message)
+        assert answer.done is not None
+
+
+def test_one_provider_serves_many_questions_over_kept_connections(wire: Wire) -> None:
+    async def three(provider: AnyProvider) -> list[Answer]:
+        return [await ask(provider, f"[[sim: tokens=3]] {number}") for number in range(3)]
+
+    assert all(answer.done for answer in wire.run(three))
+
+
+@pytest.mark.parametrize("parameter", ["stream_options", "max_tokens"])
+def test_a_compatible_server_may_not_know_a_parameter(wire: Wire, parameter: str) -> None:
+    if wire.name == "anthropic":
+        pytest.skip("Messages has one server's parameters")
+
+    async def twice(provider: AnyProvider) -> list[Answer]:
+        message = f"[[sim: tokens=3 strict={parameter}]]"
+        return [await ask(provider, message, max_output_tokens=9) for _ in range(2)]
+
+    first, second = wire.run(twice)
+    assert first.done is not None
+    assert len(wire.simulator.events(first.trace)) > len(wire.simulator.events(second.trace)), (
+        "it is remembered"
+    )

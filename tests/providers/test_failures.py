@@ -1,0 +1,191 @@
+"""Every way a call can fail, made to happen over HTTP, and the error of ours that it must become."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+from typing import NamedTuple
+
+import pytest
+
+from shared import errors
+from shared.errors import ProviderError
+from tests.providers.asking import KEY, Answer, Wire, ask
+
+Kind = type[ProviderError]
+SECRET = "a-private-question"
+
+
+class Case(NamedTuple):
+    """A fault; what it must become; and the class that openai's, anthropic's SDK raise for it."""
+
+    fault: str
+    kind: Kind
+    openai: str
+    anthropic: str
+
+
+STATUS = "APIStatusError"
+SERVER = "InternalServerError"
+CASES = [
+    Case("fault=302", errors.BadRequest, STATUS, STATUS),
+    Case("fault=400", errors.BadRequest, "BadRequestError", "BadRequestError"),
+    Case("fault=401", errors.AuthFailed, "AuthenticationError", "AuthenticationError"),
+    Case("fault=402", errors.QuotaExhausted, STATUS, "PaymentRequiredError"),
+    Case("fault=403", errors.AuthFailed, "PermissionDeniedError", "PermissionDeniedError"),
+    Case("fault=404", errors.ModelNotFound, "NotFoundError", "NotFoundError"),
+    Case("fault=408", errors.ServerFailed, STATUS, "RequestTimeoutError"),
+    Case("fault=409", errors.ServerFailed, "ConflictError", "ConflictError"),
+    Case("fault=412", errors.BadRequest, STATUS, "PreconditionFailedError"),
+    Case("fault=413", errors.ContextTooLong, STATUS, "ContentTooLargeError"),
+    Case("fault=418", errors.BadRequest, STATUS, STATUS),
+    Case("fault=422", errors.BadRequest, "UnprocessableEntityError", "UnprocessableEntityError"),
+    Case("fault=429", errors.RateLimited, "RateLimitError", "RateLimitError"),
+    Case("fault=431", errors.BadRequest, STATUS, "RequestHeaderFieldsTooLargeError"),
+    Case("fault=499", errors.ServerFailed, STATUS, "ClientClosedRequestError"),
+    Case("fault=500", errors.ServerFailed, SERVER, SERVER),
+    Case("fault=501", errors.BadRequest, SERVER, "HTTPNotImplementedError"),
+    Case("fault=502", errors.ServerFailed, SERVER, SERVER),
+    Case("fault=503", errors.Overloaded, SERVER, "ServiceUnavailableError"),
+    Case("fault=504", errors.ServerFailed, SERVER, "GatewayTimeoutError"),
+    Case("fault=529", errors.Overloaded, SERVER, "OverloadedError"),
+    Case("fault=quota", errors.QuotaExhausted, "RateLimitError", "PaymentRequiredError"),
+    Case("fault=balance", errors.QuotaExhausted, STATUS, "BadRequestError"),
+    Case("fault=context", errors.ContextTooLong, "BadRequestError", "BadRequestError"),
+    Case("fault=filter", errors.ContentFiltered, "BadRequestError", "BadRequestError"),
+    Case("fault=error", errors.Overloaded, "APIError", "OverloadedError|APIStatusError"),
+    Case(
+        "fault=error at=3 type=rate_limit_error",
+        errors.RateLimited,
+        "APIError",
+        "APIStatusError|RateLimitError",
+    ),
+    Case("fault=error at=3 type=invalid_request_error", errors.BadRequest, "APIError", "APIStatusError"),
+    Case("fault=error at=3 type=never_heard_of", errors.ServerFailed, "APIError", "APIStatusError"),
+    Case(
+        "fault=refuse", errors.ConnectFailed, "API(Connection|Timeout)Error", "API(Connection|Timeout)Error"
+    ),
+    Case("fault=badhead", errors.BadStream, ".*", ".*"),
+    Case("fault=gzip", errors.BadStream, "APIConnectionError", "DecodingError"),
+    Case("fault=cut at=3", errors.StreamBroken, "API(Connection|Timeout)Error", ".*Error"),
+    Case("fault=eof at=3", errors.StreamBroken, "APIConnectionError", "ReadError"),
+    Case("fault=malformed at=3", errors.BadStream, "JSONDecodeError", "JSONDecodeError"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.fault)
+def test_each_error_over_http_becomes_ours(wire: Wire, case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = wire.ask(f"[[sim: {case.fault}]] {SECRET}")
+    error = only_error(answer)
+    assert type(error) is case.kind
+    assert error.retryable is case.kind.retryable
+    raised = next(
+        str(record.args[1]) for record in caplog.records if record.args and "failed with" in record.msg
+    )  # type: ignore[index]
+    assert re.fullmatch(getattr(case, wire.name), raised), raised
+    assert_nothing_leaked(error, caplog)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("fault=end at=3", errors.StreamBroken),
+        ("fault=end", errors.StreamBroken),
+        ("fault=html", errors.BadStream),
+    ],
+)
+def test_a_clean_end_without_the_finish_mark_is_no_success(wire: Wire, fault: str, kind: Kind) -> None:
+    assert type(only_error(wire.ask(f"[[sim: {fault}]] {SECRET}"))) is kind
+
+
+def test_what_came_before_an_error_was_given(wire: Wire) -> None:
+    assert len(wire.ask("[[sim: fault=error at=3]]").deltas) == 3
+
+
+def test_the_providers_request_id_is_kept(wire: Wire) -> None:
+    for fault in ("429", "cut at=2", "end at=2"):
+        error = only_error(wire.ask(f"[[sim: fault={fault}]]"))
+        assert (error.provider_request_id or "").startswith("req_sim_"), fault
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("retry_after=2", 2, 2),
+        ("retry_after=0.5", 0.5, 0.5),
+        ("retry_after_ms=1500", 1.5, 1.5),
+        ("retry_after=date:30", 28, 31),
+        ("retry_after=date:-30", 0, 0),
+        ("retry_after=-4", 0, 0),
+        ("retry_after=99999999999", 3600, 3600),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(wire: Wire, header: str, least: float, most: float) -> None:
+    error = only_error(wire.ask(f"[[sim: fault=429 {header}]]"))
+    assert error.retry_after_seconds is not None
+    assert least <= error.retry_after_seconds <= most
+
+
+@pytest.mark.parametrize(
+    "header", ["", "retry_after=soon", "retry_after=nan", "retry_after=inf", "retry_after=date:1e9"]
+)
+def test_a_senseless_retry_after_is_none_or_the_limit(wire: Wire, header: str) -> None:
+    error = only_error(wire.ask(f"[[sim: fault=503 {header}]]"))
+    assert error.retry_after_seconds in {None, 3600.0}
+
+
+def test_a_429_costs_one_call_and_no_time(wire: Wire) -> None:
+    """The SDK's own retries and waits are off: waiting belongs to the queue."""
+    answer = wire.ask("[[sim: fault=429 retry_after=5]]")
+    assert answer.seconds < 1
+    assert [event["event"] for event in wire.simulator.events(answer.trace)] == ["start", "refused"]
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_a_server_that_is_not_there(wire: Wire) -> None:
+    assert_unreachable(wire, f"http://127.0.0.1:{unused_port()}", errors.ConnectFailed)
+
+
+def test_a_host_that_has_no_address(wire: Wire) -> None:
+    assert_unreachable(wire, "http://naru.invalid", errors.ConnectFailed)
+
+
+def test_a_server_that_speaks_no_tls(wire: Wire) -> None:
+    assert_unreachable(wire, wire.simulator.url.replace("http:", "https:"), errors.ConnectFailed)
+
+
+def test_an_address_that_is_none(wire: Wire) -> None:
+    assert_unreachable(wire, "gopher://127.0.0.1", errors.BadRequest)
+
+
+def test_a_prompt_that_is_no_text(wire: Wire) -> None:
+    assert type(only_error(wire.ask("half an emoji: \ud83d"))) is errors.BadRequest
+
+
+def assert_unreachable(wire: Wire, url: str, kind: Kind) -> None:
+    answer = wire.run(lambda provider: ask(provider, SECRET), url=url)
+    assert type(only_error(answer)) is kind
+
+
+def only_error(answer: Answer) -> ProviderError:
+    assert answer.done is None
+    assert answer.error is not None
+    return answer.error
+
+
+def assert_nothing_leaked(error: ProviderError, caplog: pytest.LogCaptureFixture) -> None:
+    """The simulator's errors repeat prompt and key, as vendors' do; ours must not, nor their chain, nor a log."""
+    shown, chained = [repr(error), str(error)], error.__cause__ or error.__context__
+    assert chained is None
+    shown += [caplog.text, *(str(record.__dict__) for record in caplog.records)]
+    for text in shown:
+        assert KEY not in text
+        assert SECRET not in text

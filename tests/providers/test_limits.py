@@ -1,0 +1,167 @@
+"""Waiting has limits, and whoever stops reading closes the provider's connection at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from shared import errors
+from tests.providers.asking import AnyProvider, Wire, ask, prompt
+from workers.providers.limits import limited
+
+#: What "at once" means on a busy machine. Alone it is about 1 ms.
+AT_ONCE_SECONDS = 0.25
+
+
+@pytest.mark.parametrize("fault", ["silent", "hang", "ping"])
+def test_no_first_token(wire: Wire, fault: str) -> None:
+    answer = wire.ask(f"[[sim: fault={fault}]]", first_token_seconds=0.3)
+    assert type(answer.error) is errors.FirstTokenTimeout
+    assert 0.3 <= answer.seconds < 1.5
+    assert wire.simulator.wait_for("closed", answer.trace)["sent"] == 0
+
+
+@pytest.mark.parametrize("fault", ["hang", "ping"])
+def test_silence_within_the_answer(wire: Wire, fault: str) -> None:
+    answer = wire.ask(f"[[sim: fault={fault} at=5]]", idle_seconds=0.3)
+    assert type(answer.error) is errors.IdleTimeout
+    assert len(answer.deltas) == 5
+    assert 0.3 <= answer.seconds < 1.5
+    assert wire.simulator.wait_for("closed", answer.trace)["sent"] == 5
+
+
+def test_too_long_in_all(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=1000 pace=20]]", total_seconds=0.6, idle_seconds=0.4)
+    assert type(answer.error) is errors.TotalTimeout
+    assert 0.6 <= answer.seconds < 1.5
+    wire.simulator.wait_for("closed", answer.trace)
+
+
+def test_a_slow_answer_within_its_limits_is_whole(wire: Wire) -> None:
+    answer = wire.ask(
+        "[[sim: tokens=12 pace=10]]", first_token_seconds=0.8, idle_seconds=0.8, total_seconds=20
+    )
+    assert answer.done is not None
+    assert answer.seconds > 1
+
+
+@pytest.mark.parametrize(
+    "message", ["[[sim: fault=silent]]", "[[sim: first=30]]", "[[sim: tokens=500 pace=20]]"]
+)
+def test_cancelling_the_task_closes_the_connection(wire: Wire, message: str) -> None:
+    asked = prompt(message)
+
+    async def cancel(provider: AnyProvider) -> float:
+        async def read() -> None:
+            stream = provider.stream(asked)
+            async for _ in limited(stream, first_token_seconds=60, idle_seconds=60, total_seconds=60):
+                pass
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.4)
+        cancelled_at = time.time()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(AT_ONCE_SECONDS)
+        return cancelled_at
+
+    cancelled_at = wire.run(cancel)
+    assert wire.simulator.wait_for("closed", asked.trace_id)["at"] - cancelled_at < AT_ONCE_SECONDS
+
+
+def test_leaving_the_stream_closes_the_connection(wire: Wire) -> None:
+    asked = prompt("[[sim: tokens=500 pace=50]]")
+
+    async def leave(provider: AnyProvider) -> float:
+        stream = limited(provider.stream(asked), first_token_seconds=9, idle_seconds=9, total_seconds=9)
+        async with aclosing(stream):
+            async for _ in stream:
+                break
+        left_at = time.time()
+        await asyncio.sleep(AT_ONCE_SECONDS)
+        return left_at
+
+    left_at = wire.run(leave)
+    assert wire.simulator.wait_for("closed", asked.trace_id)["at"] - left_at < AT_ONCE_SECONDS
+
+
+def test_a_cancelled_stream_leaves_the_others_alone(wire: Wire) -> None:
+    async def some_cancelled(provider: AnyProvider) -> list[bool]:
+        tasks = [asyncio.create_task(ask(provider, f"[[sim: tokens=40 pace=100]] {n}")) for n in range(20)]
+        await asyncio.sleep(0.15)
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        return [isinstance(each, asyncio.CancelledError) for each in results]
+
+    assert wire.run(some_cancelled) == [True, False] * 10
+
+
+async def counting(items: int, *, wait_seconds: float = 0.0) -> AsyncGenerator[int, None]:
+    for number in range(items):
+        if wait_seconds:
+            await asyncio.sleep(wait_seconds)
+        yield number
+
+
+def test_buffered_items_let_the_loop_go_round() -> None:
+    """A reply that is all there must not keep the flusher from its turn."""
+
+    async def turns_of_another_task() -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        async for _ in limited(counting(500), first_token_seconds=9, idle_seconds=9, total_seconds=9):
+            pass
+        task.cancel()
+        return turns
+
+    assert asyncio.run(turns_of_another_task()) >= 400
+
+
+def test_a_slow_reader_is_not_the_providers_silence() -> None:
+    async def read_slowly() -> int:
+        seen = 0
+        stream = counting(3, wait_seconds=0.05)
+        async for _ in limited(stream, first_token_seconds=0.2, idle_seconds=0.2, total_seconds=9):
+            await asyncio.sleep(0.3)
+            seen += 1
+        return seen
+
+    assert asyncio.run(read_slowly()) == 3
+
+
+def test_a_provider_that_never_pauses_still_meets_its_end() -> None:
+    async def read() -> None:
+        async for _ in limited(counting(10**9), first_token_seconds=9, idle_seconds=9, total_seconds=0.2):
+            pass
+
+    with pytest.raises(errors.TotalTimeout):
+        asyncio.run(read())
+
+
+def test_a_limit_does_not_swallow_a_stop_at_the_same_moment() -> None:
+    async def both() -> None:
+        async def read() -> None:
+            stream = counting(2, wait_seconds=5)
+            async for _ in limited(stream, first_token_seconds=0.1, idle_seconds=9, total_seconds=9):
+                pass
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.1, task.cancel)
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled() or isinstance(task.exception(), errors.FirstTokenTimeout)
+
+    asyncio.run(both())

@@ -1,0 +1,114 @@
+"""No error class of an SDK or a transport is unknown to the mapping: a new SDK version that adds one fails here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from types import ModuleType
+
+import aiohttp
+import anthropic
+import httpx2
+import openai
+import pytest
+from aiohttp import client_exceptions
+
+from shared import errors
+from tests.providers import test_failures
+from workers.providers import mapping
+from workers.providers.mapping import Evidence, mapped
+
+#: Status classes that no test of test_failures.py raises over HTTP, each with its reason.
+NOT_RAISED = {
+    "openai.APIResponseValidationError": "strict validation is off, and raw events are not validated",
+    "openai.OAuthError": "workload identity, which is not used",
+    "anthropic.APIResponseValidationError": "strict validation is off, and raw events are not validated",
+}
+
+
+def classes_of(module: ModuleType) -> Iterator[type[Exception]]:
+    for _, value in inspect.getmembers(module, inspect.isclass):
+        if issubclass(value, Exception) and not issubclass(value, Warning):
+            yield value
+
+
+def all_classes() -> list[type[Exception]]:
+    modules = (openai, openai._exceptions, anthropic, anthropic._exceptions, httpx2, client_exceptions)
+    return sorted({each for module in modules for each in classes_of(module)}, key=str)
+
+
+def name_of(error: type[BaseException]) -> str:
+    return f"{error.__module__.split('.')[0]}.{error.__name__}"
+
+
+@pytest.mark.parametrize("error", all_classes(), ids=name_of)
+def test_every_class_has_its_entry_or_its_base_has(error: type[Exception]) -> None:
+    entries = {name_of(base) for base in error.__mro__} & set(mapping._BY_CLASS)
+    assert entries, f"{name_of(error)} is mapped by nothing; add it to _BY_CLASS"
+    bare = error.__new__(error)
+    assert isinstance(mapped(bare, name="x", started=False), errors.ProviderError)
+
+
+def test_every_status_class_is_raised_over_http() -> None:
+    """`test_failures` names the class that each fault raises; together they are all there are."""
+    for module, column in ((openai, "openai"), (anthropic, "anthropic")):
+        raised = {name for case in test_failures.CASES for name in getattr(case, column).split("|")}
+        for error in classes_of(module._exceptions):
+            if issubclass(error, module.APIStatusError) and name_of(error) not in NOT_RAISED:
+                assert error.__name__ in raised, f"{name_of(error)} is never raised in test_failures.py"
+
+
+@pytest.mark.parametrize(
+    ("error", "started", "kind"),
+    [
+        (httpx2.ConnectError(""), False, errors.ConnectFailed),
+        (httpx2.ReadError(""), True, errors.StreamBroken),
+        (httpx2.PoolTimeout(""), False, errors.ConnectFailed),
+        (httpx2.RemoteProtocolError(""), True, errors.StreamBroken),
+        (httpx2.UnsupportedProtocol(""), False, errors.BadRequest),
+        (aiohttp.ServerDisconnectedError(), False, errors.ConnectFailed),
+        (aiohttp.ClientPayloadError(), True, errors.StreamBroken),
+        (TimeoutError(), True, errors.StreamBroken),
+        (ConnectionResetError(), True, errors.StreamBroken),
+        (UnicodeDecodeError("utf-8", b"", 0, 1, ""), True, errors.BadStream),
+        (KeyError("type"), True, errors.BadStream),
+        (ImportError("openai"), False, errors.BadRequest),
+        (ZeroDivisionError(), True, errors.ServerFailed),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_errors_without_a_reply(error: Exception, started: bool, kind: type[errors.ProviderError]) -> None:
+    assert type(mapped(error, name="x", started=started)) is kind
+
+
+def test_what_an_sdk_made_of_an_error_says_less_than_the_error() -> None:
+    request = httpx2.Request("POST", "http://x")
+    error = openai.APIConnectionError(request=request)
+    error.__cause__ = httpx2.DecodingError("")
+    assert type(mapped(error, name="x", started=True)) is errors.BadStream
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kind"),
+    [
+        (
+            Evidence(429, ("rate_limit_exceeded",), "request too large for gpt on tokens per min"),
+            errors.ContextTooLong,
+        ),
+        (Evidence(None, ("502",), ""), errors.ServerFailed),
+        (Evidence(400, (), "the input exceeds the available context size"), errors.ContextTooLong),
+        (Evidence(401, (), "context length"), errors.AuthFailed),
+        (Evidence(429, (), "you exceeded your current quota"), errors.QuotaExhausted),
+    ],
+)
+def test_what_servers_say_in_words(evidence: Evidence, kind: type[errors.ProviderError]) -> None:
+    error = reply(evidence)
+    assert type(mapped(error, name="x", started=False)) is kind
+
+
+def reply(evidence: Evidence) -> openai.APIError:
+    request = httpx2.Request("POST", "http://x")
+    body = {"message": evidence.text, "code": evidence.codes[0] if evidence.codes else None}
+    if evidence.status is None:
+        return openai.APIError("", request, body=body)
+    return openai.APIStatusError("", response=httpx2.Response(evidence.status, request=request), body=body)
