@@ -21,7 +21,7 @@ _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | 
 
 
 class JsonFormatter(logging.Formatter):
-    """Time (UTC), level, part (which process), logger, message, the bound ids, `extra`, and the error's type and place."""
+    """Time (UTC), level, part (which process), logger, message, the bound ids, `extra`, the error's traceback."""
 
     def __init__(self, part: str) -> None:
         super().__init__()

@@ -105,34 +105,28 @@ def _answer_claimed(process: Process, claimed: Claimed) -> None:
         if claimed.attempt == 1:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
         log.info("claimed", extra={"model": claimed.model, "queue_seconds": round(claimed.queue_seconds, 4)})
-        live = process.loop.submit(_open_live(process, claimed)).result()
-        running.live = live
-        streamed = _streamed(process, running, live)
+        streamed = _streamed(process, running)
         status = _store(process, running, streamed)
-        process.loop.call(_close_live, process, live, status)
+        if running.live is not None:
+            process.loop.call(_close_live, process, running.live, status)
         _note(running, claimed, streamed, status)
-
-
-async def _open_live(process: Process, claimed: Claimed) -> LiveAnswer:
-    return process.publisher.open(claimed.request_id, claimed.attempt)
 
 
 def _close_live(process: Process, live: LiveAnswer, status: Status | None) -> None:
     process.publisher.close(live, status=status.value if status else None)
 
 
-def _streamed(process: Process, running: RunningAnswer, live: LiveAnswer) -> Streamed:
+def _streamed(process: Process, running: RunningAnswer) -> Streamed:
     """The prompt and the stream; a fault of ours ends as a failed answer, not as a lost one."""
     try:
         prompt = _prompt(process, running.claimed)
-        return process.loop.submit(_stream(process, running, live, prompt)).result()
-    except ProviderError as error:
-        return Streamed(live.text(), error=error)
+        return process.loop.submit(_stream(process, running, prompt)).result()
     except Unavailable:
-        return Streamed(live.text(), error=_Storage())
+        error: ProviderError = _Storage()
     except Exception:
         log.exception("an answer failed by our own fault")
-        return Streamed(live.text(), error=_OurFault())
+        error = _OurFault()
+    return Streamed(running.live.text() if running.live else "", error=error)
 
 
 class _OurFault(ProviderError):
@@ -163,9 +157,10 @@ def _prompt(process: Process, claimed: Claimed) -> Prompt:
     )
 
 
-async def _stream(process: Process, running: RunningAnswer, live: LiveAnswer, prompt: Prompt) -> Streamed:
+async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> Streamed:
     """Run the provider's stream into the live stream; runs in the event loop and ends within ms of a cancel."""
     settings, streamed = process.settings, Streamed("")
+    live = running.live = process.publisher.open(running.claimed.request_id, running.claimed.attempt)
     try:
         running.begin()
         provider, model = process.registry.provider_for(prompt.model)
@@ -187,7 +182,8 @@ async def _stream(process: Process, running: RunningAnswer, live: LiveAnswer, pr
     except asyncio.CancelledError:
         if running.interruption is None:
             raise
-        metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
+        if running.interruption is Interruption.STOP:
+            metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
     streamed.text = live.text()
     return streamed
 
@@ -269,7 +265,7 @@ def _note(running: RunningAnswer, claimed: Claimed, streamed: Streamed, status: 
         outcome = Outcome.RELEASED.value
     metrics.ATTEMPTS.labels(outcome).inc()
     if status is not None:
-        _note_end(claimed, streamed, status)
+        _note_end(claimed, streamed)
     log.info(
         "attempt ended",
         extra={
@@ -281,10 +277,8 @@ def _note(running: RunningAnswer, claimed: Claimed, streamed: Streamed, status: 
     )
 
 
-def _note_end(claimed: Claimed, streamed: Streamed, status: Status) -> None:
-    seconds = claimed.age_seconds + time.monotonic() - claimed.claimed_at
-    metrics.REQUESTS.labels(status.value).inc()
-    metrics.RESPONSE_SECONDS.observe(seconds)
+def _note_end(claimed: Claimed, streamed: Streamed) -> None:
+    metrics.RESPONSE_SECONDS.observe(claimed.age_seconds + time.monotonic() - claimed.claimed_at)
     if streamed.first_token_at is not None:
         metrics.FIRST_TOKEN_SECONDS.observe(max(streamed.first_token_at - claimed.claimed_at, 0.0))
     if streamed.done is not None and streamed.done.usage is not None:

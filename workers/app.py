@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import time
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from uuid import UUID
 from celery import Celery, bootsteps, signals
 
 from shared import logs
+from shared.errors import NaruError
 from shared.queue import TASK, make_celery
 from shared.settings import load_settings
 from workers.answer import answer
@@ -124,8 +126,13 @@ def _logging(**_: Any) -> None:
 def _start(**_: Any) -> None:
     """Before Celery connects: a worker works with Redis absent too."""
     global _process  # noqa: PLW0603 - Celery's signals have nothing else to carry it
-    _process = Process(settings, answer=answer)
-    _process.start()
+    try:
+        _process = Process(settings, answer=answer)
+        _process.start()
+    except NaruError as error:
+        # Celery logs what a signal's receiver raises, and goes on: a worker that is none.
+        sys.stderr.write(f"worker: {error}\n")
+        raise SystemExit(1) from None
 
 
 @signals.worker_shutting_down.connect(weak=False)

@@ -112,7 +112,9 @@ class Running:
         finally:
             metrics.RUNNING_HERE.dec()
             with self._lock:
-                del self._answers[claimed.request_id]
+                # Not another attempt's: after a loss the same request may run here again before this one has ended.
+                if self._answers.get(claimed.request_id) is answer:
+                    del self._answers[claimed.request_id]
 
     def stop(self, request_id: UUID) -> None:
         """A stop was asked for; a notice that comes before its claim is remembered."""

@@ -29,6 +29,10 @@ def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_c
     request_id, user_message_id = uuid4(), uuid4()
     with transaction(engine) as connection:
         leaf_id = _enter_conversation(connection, question, text)
+        # Looked for before the insert, which would wait for a request that ends just now, while its end waits for
+        # the conversation that is locked here.
+        if (known := _known(connection, question)) is not None:
+            return known
         if question.regenerate:
             user_message_id = _question_of(connection, leaf_id)
         # No conflict target: with one, a conflict on the other unique index would raise instead.
@@ -48,8 +52,10 @@ def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_c
             .on_conflict_do_nothing()
             .returning(_R.id)
         ).one_or_none()
-        if stored is None:
-            return _known(connection, question)
+        if stored is None:  # the same key was stored in another conversation meanwhile
+            if (known := _known(connection, question)) is not None:
+                return known
+            raise StillRunning
         if not question.regenerate:
             _add_question(connection, question, user_message_id, leaf_id, text)
         _move_leaf(connection, question, user_message_id)
@@ -104,8 +110,8 @@ def _question_of(connection: Connection, leaf_id: UUID | None) -> UUID:
     return UUID(str(row))
 
 
-def _known(connection: Connection, question: Question) -> Submitted:
-    """The request that stood in the way: the same one, or another that still runs here."""
+def _known(connection: Connection, question: Question) -> Submitted | None:
+    """The request that the same key made before. Raises StillRunning where another one is under way here."""
     same = connection.execute(
         select(_R.id, _R.conversation_id).where(
             _R.owner_id == question.owner_id, _R.idempotency_key == question.idempotency_key
@@ -116,7 +122,9 @@ def _known(connection: Connection, question: Question) -> Submitted:
     running = connection.execute(
         select(_R.id).where(_R.conversation_id == question.conversation_id, _R.status.in_(ACTIVE))
     ).scalar_one_or_none()
-    raise StillRunning(running)
+    if running is not None:
+        raise StillRunning(running)
+    return None
 
 
 def _add_question(
@@ -150,20 +158,19 @@ def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:
 
     Returns the status after it: CANCELLED, RUNNING (asked), or the end that it had already come to. Raises NotFound.
     """
-    mine = (_R.id == request_id, _R.owner_id == owner_id)
+    this = _R.id == request_id
     with transaction(engine) as connection:
-        if end(connection, (*mine, _R.status == Status.QUEUED), status=Status.CANCELLED, outcome=None):
-            return Status.CANCELLED
+        # Locked first: between two looks a running request may be queued again, and the stop would be lost.
         row = connection.execute(
-            update(chat_request)
-            .where(*mine, _R.status == Status.RUNNING)
-            .values(stop_requested_at=func.coalesce(_R.stop_requested_at, NOW))
-            .returning(_R.conversation_id)
+            select(_R.status, _R.conversation_id).where(this, _R.owner_id == owner_id).with_for_update()
         ).one_or_none()
-        if row is not None:
+        if row is None:
+            raise NotFound
+        if row.status == Status.QUEUED:
+            end(connection, (this,), status=Status.CANCELLED, outcome=None)
+            return Status.CANCELLED
+        if row.status == Status.RUNNING:
+            asked_at = func.coalesce(_R.stop_requested_at, NOW)
+            connection.execute(update(chat_request).where(this).values(stop_requested_at=asked_at))
             notify.send(connection, notify.STOP, request_id, row.conversation_id)
-            return Status.RUNNING
-        status = connection.execute(select(_R.status).where(*mine)).scalar_one_or_none()
-    if status is None:
-        raise NotFound
-    return Status(status)
+    return Status(row.status)

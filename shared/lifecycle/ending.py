@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy import CTE, ColumnElement, Connection, and_, func, insert, literal, select, update
 
-from shared import notify
+from shared import metrics, notify
 from shared.tables import Outcome, Status, chat_request, conversation, message, request_attempt
 
 #: Postgres's clock, read anew in every row: between processes no other clock decides.
@@ -61,9 +61,11 @@ def end(
         .cte("moved")
     )
     closed = close_attempt(ended, outcome=outcome, code=code, text=text, provider_request_id=provider_request_id)
-    return (
-        connection.execute(select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed)).one_or_none() is not None
-    )
+    row = connection.execute(select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed)).one_or_none()
+    if row is None:
+        return False
+    metrics.REQUESTS.labels(status.value).inc()
+    return True
 
 
 def _checkpoint_of(ended: CTE) -> ColumnElement[str]:
