@@ -1,0 +1,45 @@
+"""A listener for notifications, with a connection of its own."""
+
+from __future__ import annotations
+
+import select
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Engine, text
+
+from shared import notify
+from shared.notify import Notice
+
+
+class Listener:
+    """Hears what is notified on one channel from its entry on."""
+
+    def __init__(self, engine: Engine, channel: str) -> None:
+        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._raw: Any = self._connection.connection.driver_connection
+        self._channel = channel
+
+    def __enter__(self) -> Self:
+        self._connection.execute(text(f"LISTEN {self._channel}"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
+    ) -> None:
+        self._connection.execute(text("UNLISTEN *"))
+        self._connection.close()
+
+    def next(self, *, seconds: float = 5.0) -> Notice | None:
+        """The next notice; None when none came in time."""
+        self._raw.poll()
+        while not self._raw.notifies:
+            if not select.select([self._raw.fileno()], [], [], seconds)[0]:
+                return None
+            self._raw.poll()
+        heard = self._raw.notifies.pop(0)
+        return notify.parse(heard.channel, heard.payload)
+
+    def silent(self, *, seconds: float = 0.1) -> bool:
+        """Whether nothing more comes."""
+        return self.next(seconds=seconds) is None

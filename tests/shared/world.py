@@ -1,0 +1,164 @@
+"""A small world on one database, for tests of the lifecycle: people who ask, workers that claim, and time that passes.
+
+Time passes by moving what the rows say of it, never by sleeping. What a row says is read as SQL's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, Table, func, insert, select, text, update
+
+from shared import fleet, lifecycle
+from shared.fleet import Member, Model
+from shared.lifecycle import Answer, Claimed, Question, Submitted
+from shared.reconciler import Repairs, tick
+from shared.tables import chat_request, conversation, message, reconciler_tick, request_attempt, worker
+
+OWNER = "browser:alice"
+STRANGER = "browser:mallory"
+MODEL = "demo/echo"
+
+
+@dataclass(frozen=True)
+class World:
+    """One database and the verbs on it, with the arguments that most tests do not care about filled in."""
+
+    engine: Engine
+
+    def ask(
+        self,
+        words: str = "Why is the sky blue?",
+        *,
+        conversation_id: UUID | None = None,
+        key: str | None = None,
+        owner_id: str = OWNER,
+        model: str = "",
+        regenerate: bool = False,
+        deadline_seconds: float = 600.0,
+        max_characters: int = 1000,
+    ) -> Submitted:
+        """Submit a question, by default in a conversation of its own."""
+        question = Question(
+            owner_id=owner_id,
+            conversation_id=conversation_id or uuid4(),
+            text=words,
+            idempotency_key=key or str(uuid4()),
+            model=model,
+            regenerate=regenerate,
+        )
+        return lifecycle.submit(self.engine, question, deadline_seconds=deadline_seconds, max_characters=max_characters)
+
+    def worker(self, *models: str, lease_seconds: float = 60.0, slots: int = 4) -> UUID:
+        """A worker with a fresh lease."""
+        worker_id = uuid4()
+        offered = [Model(name=name, demo=False) for name in models or (MODEL,)]
+        member = Member(worker_id=worker_id, host="here", pid=1, version="test", slots=slots, models=offered)
+        fleet.register(self.engine, member, lease_seconds=lease_seconds)
+        return worker_id
+
+    def try_claim(
+        self, request_id: UUID, worker_id: UUID, *, models: Sequence[str] = (MODEL,), as_suspect: bool = False
+    ) -> Claimed | None:
+        """Claim, or None."""
+        return lifecycle.claim(self.engine, request_id, worker_id=worker_id, models=models, as_suspect=as_suspect)
+
+    def claim(self, request_id: UUID, worker_id: UUID, *, as_suspect: bool = False) -> Claimed:
+        """Claim what must be there to be claimed."""
+        claimed = self.try_claim(request_id, worker_id, as_suspect=as_suspect)
+        assert claimed is not None
+        return claimed
+
+    def running(self, words: str = "Why?", *, worker_id: UUID | None = None) -> Claimed:
+        """A question that a worker is answering."""
+        return self.claim(self.ask(words).request_id, worker_id or self.worker())
+
+    def answered(self, words: str = "Why?", reply: str = "Because.", *, conversation_id: UUID | None = None) -> UUID:
+        """A question with its answer; the request's id."""
+        submitted = self.ask(words, conversation_id=conversation_id)
+        assert lifecycle.finish(self.engine, self.claim(submitted.request_id, self.worker()), Answer(text=reply))
+        return submitted.request_id
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """One transaction, committed at its end."""
+        return self.engine.begin()
+
+    def rows(self, table: Table, **where: object) -> list[dict[str, Any]]:
+        """The rows of a table with these values."""
+        conditions = [table.c[name] == value for name, value in where.items()]
+        with self.begin() as connection:
+            return [dict(row) for row in connection.execute(select(table).where(*conditions)).mappings()]
+
+    def row(self, request_id: UUID) -> dict[str, Any]:
+        """The request's row."""
+        (row,) = self.rows(chat_request, id=request_id)
+        return row
+
+    def attempt(self, request_id: UUID, number: int) -> dict[str, Any]:
+        """One attempt's record."""
+        (row,) = self.rows(request_attempt, request_id=request_id, attempt=number)
+        return row
+
+    def answer_of(self, request_id: UUID) -> str | None:
+        """The text of its answer; None when it has none."""
+        found = self.rows(message, request_id=request_id)
+        assert len(found) <= 1, "a request has one answer"
+        return str(found[0]["content"]) if found else None
+
+    def count(self, table: Table) -> int:
+        """How many rows a table has."""
+        with self.begin() as connection:
+            return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+    def stored(self) -> tuple[int, int, int]:
+        """How many conversations, messages and requests there are."""
+        return self.count(conversation), self.count(message), self.count(chat_request)
+
+    def put(self, request_id: UUID, **values: object) -> None:
+        """Set columns of a request: the shortest way to a state that takes long to come to."""
+        with self.begin() as connection:
+            connection.execute(update(chat_request).where(chat_request.c.id == request_id).values(**values))
+
+    def ago(self, seconds: float) -> Any:
+        """A moment that lies so far back, on Postgres's clock; negative: ahead."""
+        return func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+    def expire_lease(self, worker_id: UUID) -> None:
+        """Let this worker's lease run out."""
+        with self.begin() as connection:
+            expired = update(worker).where(worker.c.id == worker_id).values(lease_expires_at=self.ago(0.01))
+            connection.execute(expired)
+
+    def ticked(self, *, seconds_ago: float = 0.1, mercy_for: float | None = None) -> None:
+        """Have the last tick been so long ago, with mercy granted for so long from now, or none."""
+        values = {"ticked_at": self.ago(seconds_ago), "mercy_until": mercy_for and self.ago(-mercy_for)}
+        with self.begin() as connection:
+            if not connection.execute(update(reconciler_tick).values(**values)).rowcount:
+                connection.execute(insert(reconciler_tick).values(id=1, **values))
+
+    def tick(self, *, stop_patience_seconds: float = 3.0) -> Repairs:
+        """One tick in calm times: others ticked just before."""
+        self.ticked()
+        repairs = tick(self.engine, stop_patience_seconds=stop_patience_seconds)
+        assert repairs is not None
+        return repairs
+
+    def lose(self, *worker_ids: UUID) -> Repairs:
+        """These workers die, and the reconciler finds them."""
+        for worker_id in worker_ids:
+            self.expire_lease(worker_id)
+        return self.tick()
+
+    def make_due(self, *request_ids: UUID) -> None:
+        """The time that these requests had to wait is over."""
+        for request_id in request_ids:
+            self.put(request_id, available_at=self.ago(0))
+
+    def scalar(self, statement: str) -> Any:
+        """The one value that a statement returns."""
+        with self.begin() as connection:
+            return connection.execute(text(statement)).scalar_one()
