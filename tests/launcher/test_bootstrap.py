@@ -1,0 +1,184 @@
+"""The environment that `./naru` makes: from a small lock and a registry on disk, in a copy of the launcher."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from deploy.local.bootstrap import TEST_PART
+from deploy.local.processes import ROOT
+from tests.stack import wait_until
+
+SAYS_WHERE = "import sys, some_package; print('cli', sys.prefix, sys.argv[1:], some_package.__file__)"
+
+
+def make_wheel(folder: Path, name: str) -> str:
+    """A package with one module; its line in a lock."""
+    dashed = name.replace("_", "-")
+    info = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {dashed}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(
+        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b'=').decode()},"
+        f"{len(text)}\n"
+        for path, text in files.items()
+    )
+    wheel = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            archive.writestr(path, text)
+    return f"{dashed}==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+class Clone:
+    """A copy of the launcher whose command line only says that it was reached."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "a clone"
+        wheels = folder / "wheels"
+        wheels.mkdir()
+        local = self.root / "deploy" / "local"
+        local.mkdir(parents=True)
+        for name in ("naru", "deploy/local/bootstrap.py", "deploy/__init__.py", "deploy/local/__init__.py"):
+            shutil.copy(ROOT / name, self.root / name)
+        (local / "cli.py").write_text(SAYS_WHERE)
+        run, test = make_wheel(wheels, "some_package"), make_wheel(wheels, "some_tool")
+        self.lock = self.root / "requirements.lock"
+        self.lock.write_text(f"{run}\n{TEST_PART}\n{test}")
+        self.environment = self.root / ".naru-env"
+        self.environ = {
+            **os.environ,
+            "PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin",
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": wheels.as_uri(),
+        }
+
+    def naru(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run ./naru from elsewhere."""
+        command = [str(self.root / "naru"), *arguments]
+        return subprocess.run(command, cwd="/", env=self.environ | environ, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+def test_it_is_made_once_and_the_command_runs_in_it(clone: Clone) -> None:
+    first = clone.naru("up", "--port", "0")
+    assert "Installing" in first.stderr
+    assert first.stdout.startswith(f"cli {clone.environment} ['up', '--port', '0']")
+    second = clone.naru("up")
+    assert (second.returncode, second.stderr) == (0, "")
+
+
+def test_the_tests_part_is_added_when_it_is_needed(clone: Clone) -> None:
+    assert clone.naru("up").returncode == 0
+    assert not list(clone.environment.glob("lib/*/site-packages/some_tool.py"))
+    assert clone.naru("test").returncode == 0
+    assert list(clone.environment.glob("lib/*/site-packages/some_tool.py"))
+    assert clone.naru("up").stderr == ""
+
+
+def test_a_half_made_one_is_remade(clone: Clone) -> None:
+    (clone.environment / "bin").mkdir(parents=True)
+    (clone.environment / "bin" / "python").write_text("half")
+    assert clone.naru("up").returncode == 0
+
+
+def test_two_runs_at_once_do_not_meet(clone: Clone) -> None:
+    command = [str(clone.root / "naru"), "up"]
+    both = [
+        subprocess.Popen(command, env=clone.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    output = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("Installing" in errors for _, errors in output) == 1
+
+
+def test_it_is_not_removed_under_a_running_naru(clone: Clone) -> None:
+    assert clone.naru("up").returncode == 0
+    (clone.root / "deploy" / "local" / "cli.py").write_text("import time; print('up', flush=True); time.sleep(60)")
+    running = subprocess.Popen([str(clone.root / "naru"), "up"], env=clone.environ, stdout=subprocess.PIPE)
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"up\n"
+    clone.lock.write_text(f"# changed\n{clone.lock.read_text()}")
+    try:
+        refused = clone.naru("up")
+        assert refused.returncode == 1
+        assert "a running naru still uses the environment" in refused.stderr
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
+    (clone.root / "deploy" / "local" / "cli.py").write_text(SAYS_WHERE)
+    assert "Installing" in clone.naru("up").stderr
+
+
+def test_a_run_waits_for_the_one_that_installs(clone: Clone) -> None:
+    with (clone.root / ".naru-env.making").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(
+            [str(clone.root / "naru"), "up"], env=clone.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert waiting.stderr is not None
+        assert wait_until(waiting.stderr.readline) == "Another naru is installing; waiting for it …\n".encode()
+    waiting.communicate(timeout=120)
+    assert waiting.returncode == 0
+
+
+def test_a_package_that_is_not_the_locked_one_is_refused(clone: Clone) -> None:
+    clone.lock.write_text(clone.lock.read_text().replace("sha256:", "sha256:0000", 1))
+    refused = clone.naru("up")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1]
+    assert not (clone.environment / "made.json").exists()
+
+
+def test_a_platform_without_a_package_is_named(clone: Clone) -> None:
+    clone.lock.write_text("nobody-made-this==1.0 --hash=sha256:" + "0" * 64 + "\n")
+    refused = clone.naru("up")
+    assert refused.returncode == 1
+    assert "there is no ready-made package for" in refused.stderr
+    assert "nobody-made-this" in refused.stderr
+
+
+def test_an_old_python_is_told_what_is_needed(clone: Clone, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sh", "dirname", "readlink", "head", "cut"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    old = programs / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.2" || exit 1\n')
+    old.chmod(0o755)
+    refused = clone.naru("up", PATH=str(programs))
+    assert refused.returncode == 1
+    assert "Python 3.11 or newer is needed; found: Python 3.9.2." in refused.stderr
+
+    named = clone.naru("up", PATH=str(programs), PYTHON=sys.executable)
+    assert named.returncode == 0, named.stderr
+
+
+def test_a_python_without_venv_is_told_what_to_install(clone: Clone, tmp_path: Path) -> None:
+    bare = tmp_path / "bare" / "bin" / "python3"  # a Python as Debian ships it without python3-venv
+    bare.parent.mkdir(parents=True)
+    shutil.copy(Path(sys.base_prefix) / "bin" / "python3", bare)
+    library = tmp_path / "bare" / "lib" / f"python3.{sys.version_info.minor}"
+    source = Path(os.__file__).parent
+    shutil.copytree(source, library, ignore=shutil.ignore_patterns("ensurepip", "site-packages", "test", "__pycache__"))
+    refused = clone.naru("up", PYTHON=str(bare), LD_LIBRARY_PATH=str(Path(sys.base_prefix) / "lib"))
+    assert refused.returncode == 1
+    assert "has no venv module" in refused.stderr

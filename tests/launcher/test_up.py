@@ -1,0 +1,276 @@
+"""`./naru up`, whole: the real command with everything that it starts, in data folders of its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from deploy.local.checks import scrub
+from deploy.local.processes import ROOT, started_at
+from tests.stack import NO_PROXY, Servers, get, wait_until
+
+
+class Up:
+    """One `up` as a person starts it, in a session of its own (as a terminal gives it)."""
+
+    def __init__(self, data: Path, *words: str, **environ: str) -> None:
+        self.data = data
+        self.out = data.parent / f"{data.name}-{time.monotonic_ns()}.out"
+        command = [sys.executable, "-P", "-m", "deploy.local.cli", "up", "--data", str(data), *words]
+        clean = {**scrub(os.environ), "PYTHONPATH": str(ROOT), "NARU_OLLAMA_URL": "off"}
+        with self.out.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                env=clean | environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        """What the terminal shows."""
+        return self.out.read_text()
+
+    @property
+    def url(self) -> str:
+        """From the last line."""
+        return self.text.splitlines()[-1].removeprefix("Naru is ready at ")
+
+    def ready(self) -> Up:
+        """Wait for the last line."""
+        wait_until(lambda: "Naru is ready at" in self.text or self.process.poll() is not None, seconds=90)
+        assert self.process.poll() is None, self.text
+        return self
+
+    def pids(self) -> dict[str, int]:
+        """The parts that run, by name."""
+        return {path.stem: json.loads(path.read_text())["pid"] for path in (self.data / "pids").glob("*.json")}
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Ctrl-C, and the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(40)
+
+    def database_url(self) -> str:
+        """As its children have it."""
+        environ = Path(f"/proc/{self.pids()['worker']}/environ").read_text()
+        return next(
+            value for name, _, value in (e.partition("=") for e in environ.split("\0")) if name == "DATABASE_URL"
+        )
+
+    def end(self) -> None:
+        """Whatever happened, leave nothing."""
+        if self.process.poll() is None:
+            self.stop(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One Naru for the tests that only look."""
+    up = Up(tmp_path_factory.mktemp("up") / "data", "--port", "0")
+    try:
+        yield up.ready()
+    finally:
+        up.end()
+
+
+@pytest.fixture
+def starts(tmp_path: Path) -> Iterator[list[Up]]:
+    """Those that a test started; ended after it."""
+    made: list[Up] = []
+    yield made
+    for up in made:
+        up.end()
+
+
+def gone(pids: dict[str, int]) -> bool:
+    """Whether none of them runs any more."""
+    return not any(started_at(pid) for pid in pids.values())
+
+
+def test_all_is_up_when_it_says_so(running: Up) -> None:
+    assert set(running.pids()) == {"postgres", "redis", "simulator", "web", "worker", "flower"}
+    assert get(f"{running.url}/readyz")[0] == 200
+    assert get(running.url)[0] == 200
+    assert "the demo simulator answers" in running.text
+    assert running.text.splitlines()[-1] == f"Naru is ready at {running.url}"
+
+
+def test_the_terminal_is_for_people_and_the_logs_are_json(running: Up) -> None:
+    assert "{" not in running.text
+    for name in ("up", "web", "worker"):
+        for line in (running.data / "logs" / f"{name}.log").read_text().splitlines():
+            assert json.loads(line)["message"], name
+
+
+def test_secrets_are_the_owners_and_not_in_the_process_list(running: Up) -> None:
+    file = running.data / "secrets.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    secrets = json.loads(file.read_text()).values()
+    for name, pid in running.pids().items():
+        shown = Path(f"/proc/{pid}/cmdline").read_text()
+        assert not [secret for secret in secrets if secret in shown], name
+
+
+def test_nothing_listens_beyond_this_machine(running: Up) -> None:
+    links = [link for pid in running.pids().values() for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+    inodes = {str(link.readlink()).removeprefix("socket:[").rstrip("]") for link in links}
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    listening = [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
+    assert len(listening) >= 5
+    assert all(address.startswith("0100007F:") for address in listening)
+
+
+def test_flower_asks_for_its_password(running: Up) -> None:
+    found = re.search(r"Flower +http://(\S+) +naru : (\S+)", running.text)
+    assert found
+    address, password = found.groups()
+    assert get(f"http://{address}/workers")[0] == 401
+    knows = urllib.request.Request(f"http://{address}/workers")
+    knows.add_header("Authorization", "Basic " + base64.b64encode(f"naru:{password}".encode()).decode())
+    with NO_PROXY.open(knows) as answer:
+        assert f"worker-{running.pids()['worker']}@" in answer.read().decode()
+
+
+def test_a_second_up_prints_the_address_and_ends_well(running: Up) -> None:
+    second = Up(running.data, "--port", "0")
+    assert second.process.wait(20) == 0
+    assert second.text.splitlines()[0] == "Naru is already running on this data folder."
+    assert second.url == running.url
+    assert get(f"{running.url}/readyz")[0] == 200
+
+
+def test_a_taken_port_is_said(running: Up, tmp_path: Path) -> None:
+    port = running.url.rpartition(":")[2]
+    refused = Up(tmp_path / "data", "--port", port)
+    assert refused.process.wait(20) == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in refused.text
+    assert "--port 0" in refused.text
+    assert not (tmp_path / "data" / "postgres").exists()
+
+
+def test_a_worker_that_dies_is_started_again(running: Up) -> None:
+    before = running.pids()["worker"]
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: "  worker is back" in running.text, seconds=60)
+    assert running.pids()["worker"] != before
+    assert "worker ended (signal 9); starting it again in 0.5 s" in running.text
+
+
+def test_ctrl_c_leaves_the_data_and_no_process(tmp_path: Path, starts: list[Up]) -> None:
+    up = Up(tmp_path / "data", "--port", "0").ready()
+    starts.append(up)
+    with psycopg2.connect(up.database_url()) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    connection.close()
+    pids = up.pids()
+    assert up.stop() == 0
+    assert gone(pids)
+    assert "Its data is kept in" in up.text
+    assert not (up.data / "running.json").exists()
+
+    again = Up(tmp_path / "data", "--port", "0").ready()
+    starts.append(again)
+    connection = psycopg2.connect(again.database_url())
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT answer FROM kept")
+        assert cursor.fetchone() == (42,)
+    connection.close()
+    assert again.stop(signal.SIGTERM) == 0
+
+
+def test_what_a_killed_up_left_is_cleaned_by_the_next(tmp_path: Path, starts: list[Up]) -> None:
+    first = Up(tmp_path / "data", "--port", "0").ready()
+    starts.append(first)
+    pids = first.pids()
+    first.process.kill()
+    first.process.wait()
+    second = Up(tmp_path / "data", "--port", "0").ready()
+    starts.append(second)
+    assert gone(pids)
+    assert get(f"{second.url}/readyz")[0] == 200
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, starts: list[Up]) -> None:
+    up = Up(tmp_path / "data", "--port", "0", NARU_GRACE_SECONDS="60").ready()
+    starts.append(up)
+    pids = up.pids()
+    os.kill(pids["web"], signal.SIGSTOP)  # a part that would be waited for
+    up.process.send_signal(signal.SIGINT)
+    wait_until(lambda: "Stopping" in up.text)
+    began = time.monotonic()
+    assert up.stop() == 130
+    assert time.monotonic() - began < 4
+    assert gone(pids)
+
+
+def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path, starts: list[Up]) -> None:
+    up = Up(tmp_path / "data", "--port", "0")
+    starts.append(up)
+    wait_until(lambda: "postgres" in up.text and "web" in up.pids(), seconds=60)
+    pids = up.pids()
+    assert up.stop() == 0
+    assert gone(pids)
+    assert "Naru is ready" not in up.text
+
+
+def test_servers_of_ones_own_are_used(tmp_path: Path, starts: list[Up], servers: Servers) -> None:
+    servers.execute(psycopg2.sql.SQL("CREATE DATABASE mine"))
+    urls = {
+        "DATABASE_URL": servers.postgres_server.url_of("mine"),
+        "REDIS_URL": servers.redis_server.url_of(500),
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    }
+    up = Up(tmp_path / "data", "--port", "0", "--workers", "2", **urls).ready()
+    starts.append(up)
+    assert set(up.pids()) == {"web", "worker", "worker-2", "flower"}
+    assert not (up.data / "postgres").exists()
+    assert "demo simulator" not in up.text
+    assert up.stop() == 0
+    assert servers.postgres.running
+    assert servers.redis.running
+
+
+def test_a_half_made_database_is_finished_and_a_foreign_folder_is_explained(tmp_path: Path, starts: list[Up]) -> None:
+    half_made = tmp_path / "data" / "postgres.new"
+    half_made.mkdir(parents=True)
+    (half_made / "PG_VERSION").write_text("18")
+    foreign = tmp_path / "data" / "postgres"
+    foreign.mkdir()
+    (foreign / "letters").touch()
+    up = Up(tmp_path / "data", "--port", "0")
+    starts.append(up)
+    assert up.process.wait(40) == 1
+    assert "is not empty: move it away" in up.text
+    assert (foreign / "letters").exists()
+
+
+def test_lost_secrets_do_not_lock_the_database_away(tmp_path: Path, starts: list[Up]) -> None:
+    up = Up(tmp_path / "data", "--port", "0").ready()
+    starts.append(up)
+    assert up.stop() == 0
+    (up.data / "secrets.json").unlink()
+    again = Up(tmp_path / "data", "--port", "0").ready()
+    starts.append(again)
+    assert get(f"{again.url}/readyz")[0] == 200
+
+
+def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
+    up = Up(tmp_path / "data", NARU_LEASE_SECONDS="soon")
+    assert up.process.wait(20) == 1
+    assert up.text == "naru: NARU_LEASE_SECONDS is 'soon', which is not a number.\n"
