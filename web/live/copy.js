@@ -1,0 +1,38 @@
+/*
+"Copy" under an answer: the button carries the answer's own Markdown. Works over plain HTTP too, where browsers
+have no clipboard API. Not here: the button (web/views/messages.py).
+*/
+const SAID_FOR_MS = 1600;
+
+function copyTheOldWay(text) {
+  const box = document.createElement("textarea");
+  box.value = text;
+  box.style.cssText = "position:fixed;top:0;opacity:0";
+  const focused = document.activeElement;
+  document.body.append(box);
+  box.select();
+  const copied = document.execCommand("copy");
+  box.remove();
+  focused?.focus?.();
+  return copied;
+}
+
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyTheOldWay(text);
+  }
+}
+
+export async function copyAnswer(event) {
+  const button = event.target.closest?.("[data-naru-copy]");
+  if (!button || !(await copied(button.dataset.naruCopy))) return;
+  button.classList.add("naru-copied");
+  button.setAttribute("aria-label", button.dataset.naruCopied);
+  setTimeout(() => {
+    button.classList.remove("naru-copied");
+    button.setAttribute("aria-label", button.title);
+  }, SAID_FOR_MS);
+}

@@ -1,0 +1,155 @@
+/*
+The live answer's connection: server-sent events of one conversation -> what is known of its running answer.
+
+Keeps (request, attempt, next) as the events give them and never counts characters itself. So doubled delivery does nothing,
+and a hole cannot be shown: whatever does not fit makes it ask for a snapshot.
+Not here: how the text looks (markdown.js), words and buttons (live.js).
+*/
+const LOST_AFTER_MS = 1000; // shorter breaks are not worth a word
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 15000;
+const HANDLERS = { state: "onState", delta: "onDelta", snapshot: "onSnapshot", end: "onEnd" };
+
+export class AnswerStream {
+  /* `listener` has changed(), text({reset, text}), ended(requestId). */
+  constructor(conversationId, listener) {
+    this.conversationId = conversationId;
+    this.listener = listener;
+    this.lost = false;
+    this.lastId = "";
+    this.retryMs = FIRST_RETRY_MS;
+    this.begin(null);
+    this.visibility = () => (document.hidden ? this.disconnect() : this.connect());
+    this.online = () => { this.disconnect(); this.connect(); };
+    document.addEventListener("visibilitychange", this.visibility);
+    window.addEventListener("online", this.online);
+    if (!document.hidden) this.connect();
+  }
+
+  begin(requestId) {
+    this.requestId = requestId;
+    this.attempt = 0;
+    this.next = 0;
+    this.hasText = false;
+    this.dimmed = false;
+    this.seen = { phase: "idle" }; // the last `state` event
+    this.seenAt = performance.now();
+    this.ended = null;
+    this.listener.text({ reset: true, text: "" });
+  }
+
+  connect() {
+    if (this.source || this.closed) return;
+    clearTimeout(this.retryTimer);
+    const after = this.lastId ? `?after=${encodeURIComponent(this.lastId)}` : "";
+    const address = new URL(`api/conversations/${encodeURIComponent(this.conversationId)}/events${after}`, document.baseURI);
+    const source = new EventSource(address);
+    this.source = source;
+    source.onopen = () => this.found();
+    source.onerror = () => this.failed(source);
+    for (const [kind, handler] of Object.entries(HANDLERS)) {
+      source.addEventListener(kind, (event) => {
+        if (this.source !== source) return;
+        this.found();
+        if (event.lastEventId) this.lastId = event.lastEventId;
+        this[handler](JSON.parse(event.data));
+      });
+    }
+  }
+
+  disconnect() {
+    this.source?.close();
+    this.source = null;
+    clearTimeout(this.retryTimer);
+    clearTimeout(this.lostTimer);
+    this.lostTimer = null;
+  }
+
+  close() {
+    this.closed = true;
+    this.disconnect();
+    document.removeEventListener("visibilitychange", this.visibility);
+    window.removeEventListener("online", this.online);
+  }
+
+  found() {
+    this.retryMs = FIRST_RETRY_MS;
+    clearTimeout(this.lostTimer);
+    this.lostTimer = null;
+    if (this.lost) { this.lost = false; this.listener.changed(); }
+  }
+
+  failed(source) {
+    if (this.source !== source) return;
+    this.lostTimer ??= setTimeout(() => { this.lost = true; this.listener.changed(); }, LOST_AFTER_MS);
+    if (source.readyState !== EventSource.CLOSED) return; // the browser itself tries again
+    source.close();
+    this.source = null;
+    clearTimeout(this.retryTimer);
+    this.retryTimer = setTimeout(() => this.connect(), this.retryMs * (0.75 + Math.random() / 2));
+    this.retryMs = Math.min(this.retryMs * 2, LONGEST_RETRY_MS);
+  }
+
+  /* Something is missing: a connection without an id is answered with a snapshot. */
+  askForSnapshot() {
+    this.lastId = "";
+    this.disconnect();
+    this.connect();
+  }
+
+  onState(data) {
+    const unfinished = this.requestId && !this.ended;
+    if (data.phase === "idle") {
+      if (unfinished && (!data.request_id || data.request_id === this.requestId)) this.onEnd({ request_id: this.requestId, status: "" });
+      return;
+    }
+    if (data.request_id !== this.requestId) this.begin(data.request_id);
+    if (this.ended) return;
+    this.seen = data;
+    this.seenAt = performance.now();
+    if ((data.attempt ?? 0) > this.attempt && this.hasText) this.dimmed = true;
+    this.listener.changed();
+  }
+
+  onDelta(data) {
+    if (!this.mayTake(data)) return;
+    if (data.attempt === this.attempt) {
+      if (data.next <= this.next) return;
+      if (data.at !== this.next) { this.askForSnapshot(); return; }
+      this.take(data, this.dimmed || !this.hasText);
+    } else if (data.at === 0) {
+      this.take(data, true);
+    } else {
+      this.askForSnapshot();
+    }
+  }
+
+  onSnapshot(data) {
+    if (!this.mayTake(data)) return;
+    if (data.attempt === this.attempt && data.next < this.next) return;
+    if (data.text) this.take(data, true);
+    else { this.dimmed = this.hasText; this.attempt = data.attempt; this.next = 0; this.listener.changed(); }
+  }
+
+  mayTake(data) {
+    if (data.request_id !== this.requestId) this.begin(data.request_id);
+    return !this.ended && data.attempt >= this.attempt;
+  }
+
+  take(data, reset) {
+    this.attempt = data.attempt;
+    this.next = data.next;
+    this.dimmed = false;
+    this.hasText = true;
+    this.seen = { ...this.seen, phase: "streaming", request_id: this.requestId };
+    this.listener.text({ reset, text: data.text });
+    this.listener.changed();
+  }
+
+  onEnd(data) {
+    if (data.request_id !== this.requestId || this.ended) return;
+    this.ended = data;
+    this.listener.changed();
+    this.listener.ended(data.request_id);
+  }
+}
