@@ -1,0 +1,47 @@
+"""The page's frame: what every run does before and around the chat, and where every error ends.
+
+Streamlit runs this file at each click. What stands on the page is in `views/`, what it remembers in `state.py`;
+nothing here waits for an answer (`live/` shows it, a worker makes it).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from shared.errors import NaruError
+from web import state
+from web.views import chat, notices
+from web.views.frame import Frame
+from web.words import Words
+
+STYLE = Path(__file__).with_name("style.css")
+ICON = Path(__file__).parent / "static" / "icon.svg"
+
+
+def main() -> None:
+    """Draw the page, or one sentence that says why not."""
+    words = Words(state.locale())
+    st.set_page_config(
+        page_title=words.t("app.name"),
+        page_icon=str(ICON),
+        layout="centered",
+        menu_items={"About": f"**{words.t('app.name')}** — {words.t('app.tagline')}"},
+    )
+    st.html(STYLE)
+    try:
+        frame = Frame.of(words)
+        if frame is None:
+            notices.sentence(words.t("notice.no_identity"))
+            return
+        pages = [st.Page(lambda: chat.draw(frame), title=words.t("app.name"), url_path="chat", default=True)]
+        frame.page = st.navigation(pages, position="hidden")
+        frame.page.run()
+    except NaruError as error:
+        notices.refused(words, error)
+    except Exception as error:  # noqa: BLE001 - the last place where an error can become a sentence
+        notices.incident(words, error)
+
+
+main()

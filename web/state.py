@@ -1,0 +1,178 @@
+"""What the page remembers: every key of `session_state`, `query_params` and the page's cookies, here and nowhere
+else.
+
+All of it is a cache. The truth is the conversation's id in the address, the browser's signed cookie, and
+Postgres. Widgets are read through here too, because Streamlit keeps their values under the same roof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+from shared.conversations import Opened
+from web.identity import COOKIE, owner_of
+from web.words import best_locale
+
+#: Keys of widgets: their values are Streamlit's, their names are ours.
+COMPOSER = "composer"
+MODEL = "model"
+LANGUAGE = "language"
+MENU = "conversation-menu"
+TITLE = "conversation-title"
+
+LOCALE_COOKIE = "naru_locale"
+WINDOW = 30
+
+Dialog = Literal["rename", "delete"]
+
+_CONVERSATION = "naru.conversation"
+_KEY = "naru.idempotency_key"
+_WINDOW = "naru.window"
+_NOTICE = "naru.notice"
+_DIALOG = "naru.dialog"
+_OPENED = "naru.opened"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One sentence for the person, by its code; `incident_id` is what an operator can look up."""
+
+    code: str
+    values: dict[str, Any] = field(default_factory=dict)
+    incident_id: str = ""
+    is_text_kept: bool = False
+
+
+def owner() -> str | None:
+    """Who is asking, by the signed cookie; None where the browser keeps none."""
+    return owner_of(st.context.cookies.get(COOKIE))
+
+
+def locale() -> str:
+    """The language: chosen on the page, else chosen earlier, else the browser's."""
+    return best_locale(locale_choice(), st.context.locale)
+
+
+def locale_choice() -> str | None:
+    """The language that the person chose, if they did."""
+    return st.session_state.get(LANGUAGE) or st.context.cookies.get(LOCALE_COOKIE)
+
+
+def timezone() -> ZoneInfo:
+    """The browser's time zone."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
+
+
+def conversation_id() -> UUID | None:
+    """The conversation in the address; a new one gets its id, and the address, here. None: the address is nonsense."""
+    asked = st.query_params.get("c")
+    if asked is None:
+        found = uuid4()
+        st.query_params["c"] = str(found)
+    else:
+        try:
+            found = UUID(asked)
+        except ValueError:
+            return None
+    if st.session_state.get(_CONVERSATION) != found:
+        st.session_state[_CONVERSATION] = found
+        for key in (_KEY, _WINDOW, _OPENED, MODEL, MENU):
+            st.session_state.pop(key, None)
+    return found
+
+
+def leave_conversation() -> None:
+    """Go to a new chat."""
+    st.query_params.clear()
+
+
+def idempotency_key() -> str:
+    """The key of the question that is being written: the same until it is accepted."""
+    return str(st.session_state.setdefault(_KEY, uuid4().hex))
+
+
+def renew_idempotency_key() -> None:
+    """The question was accepted: the next one is another."""
+    st.session_state[_KEY] = uuid4().hex
+
+
+def composed() -> str:
+    """What was sent from the composer in this run."""
+    return str(st.session_state.get(COMPOSER) or "")
+
+
+def put_back(text: str) -> None:
+    """Put a refused question back into the composer. Only from a callback."""
+    st.session_state[COMPOSER] = text
+
+
+def chosen_model() -> str:
+    """The model in the picker; empty when there is nothing to pick."""
+    return str(st.session_state.get(MODEL) or "")
+
+
+def offer_model(name: str) -> None:
+    """What the picker shows until the person picks."""
+    if st.session_state.get(MODEL) is None:
+        st.session_state[MODEL] = name
+
+
+def chosen_menu_item() -> str | None:
+    """What was picked in the conversation's menu in this run."""
+    return st.session_state.get(MENU)
+
+
+def typed_title() -> str:
+    """What stands in the rename dialog."""
+    return str(st.session_state.get(TITLE) or "")
+
+
+def window() -> int:
+    """How many messages of the branch are shown."""
+    return int(st.session_state.get(_WINDOW, WINDOW))
+
+
+def widen_window() -> None:
+    """Show thirty more."""
+    st.session_state[_WINDOW] = window() + WINDOW
+
+
+def show_notice(notice: Notice) -> None:
+    """Keep a sentence for the coming run."""
+    st.session_state[_NOTICE] = notice
+
+
+def take_notice() -> Notice | None:
+    """The sentence to show now; it is shown once."""
+    notice: Notice | None = st.session_state.pop(_NOTICE, None)
+    return notice
+
+
+def ask_for(dialog: Dialog) -> None:
+    """Open this dialog in the coming run."""
+    st.session_state[_DIALOG] = dialog
+
+
+def take_dialog() -> Dialog | None:
+    """The dialog to open now."""
+    dialog: Dialog | None = st.session_state.pop(_DIALOG, None)
+    return dialog
+
+
+def remember(opened: Opened) -> None:
+    """Keep what was last read, for the time when Postgres does not answer."""
+    st.session_state[_OPENED] = opened
+
+
+def remembered(conversation_id: UUID) -> Opened | None:
+    """What was last read of this conversation."""
+    found: Opened | None = st.session_state.get(_OPENED)
+    return found if found is not None and found.id == conversation_id else None

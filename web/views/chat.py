@@ -1,0 +1,94 @@
+"""The chat: the conversation in the address, its messages, the live answer, the composer.
+
+The order of the elements is fixed, so that nothing on the page moves when an answer ends. With Postgres away it
+shows what it last knew, keeps what is typed, and tries again by itself.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import streamlit as st
+
+from shared.conversations import ConversationRow, Opened, list_conversations, open_conversation
+from shared.errors import NotFound, Unavailable
+from shared.fleet import Fleet, fleet
+from web import state
+from web.live.component import live_answer
+from web.views import composer, empty, messages, notices, sidebar
+from web.views.frame import Frame
+
+RETRY_SECONDS = 3.0
+
+
+def draw(frame: Frame) -> None:
+    """Draw the page of one conversation."""
+    conversation_id = state.conversation_id()
+    rows: list[ConversationRow] = []
+    opened: Opened | None = None
+    offered: Fleet | None = None
+    refusal: NotFound | Unavailable | None = None
+    try:
+        rows = list_conversations(frame.engine, owner_id=frame.owner_id)
+        offered = fleet(frame.engine)
+        if conversation_id is None:
+            raise NotFound
+        opened = open_conversation(frame.engine, conversation_id, owner_id=frame.owner_id, limit=state.window())
+        state.remember(opened)
+    except (NotFound, Unavailable) as error:
+        refusal = error
+    sidebar.draw(frame, rows, opened)
+    if isinstance(refusal, NotFound):
+        notices.refused(frame.words, refusal)
+        return
+    if opened is None and conversation_id is not None:
+        opened = state.remembered(conversation_id) or _unread(conversation_id)
+    if opened is not None:
+        _conversation(frame, opened, offered, is_away=refusal is not None)
+
+
+def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_away: bool) -> None:
+    with st.container(key="history"):
+        if opened.messages:
+            messages.draw(frame, opened)
+        elif not is_away:
+            empty.draw(frame)
+    with st.container(key="livebox"):
+        if is_away:
+            _away(frame)
+        live_answer(
+            conversation_id=str(opened.id),
+            settled=[str(message.request_id) for message in opened.messages if message.request_id][-20:],
+            active=str(opened.active.request_id) if opened.active else None,
+            labels=frame.words.group("live."),
+            locale=frame.words.locale,
+            locale_choice=state.locale_choice(),
+            on_change=_nothing,
+        )
+    composer.draw(frame, opened, offered)
+    with st.container(key="warm"):
+        # Never seen: Streamlit fetches what draws code and formulas now, not in the middle of an answer's end.
+        st.markdown("```python\n0\n```\n$0$")
+
+
+def _nothing() -> None:
+    """A run of the page is all that the live answer asks for; a callback makes its trigger one."""
+
+
+def _unread(conversation_id: UUID) -> Opened:
+    return Opened(id=conversation_id, exists=False, title="", model=None, messages=(), has_earlier=False, active=None)
+
+
+def _away(frame: Frame) -> None:
+    """Say that Postgres does not answer, and look every few seconds whether it does again."""
+
+    @st.fragment(run_every=RETRY_SECONDS, key="away")
+    def look_again() -> None:
+        try:
+            fleet(frame.engine)
+        except Unavailable:
+            notices.sentence(f"{frame.words.error('unavailable')} {frame.words.t('notice.retrying')}")
+        else:
+            st.rerun()
+
+    look_again()

@@ -1,0 +1,100 @@
+"""The composer: the one place where a question is sent, with the model picker in its line.
+
+The work is done in callbacks, never in the script's body: a run may be repeated or cut short at any time. A
+refused question is put back where it was typed.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from shared.conversations import Opened
+from shared.errors import NaruError
+from shared.fleet import Fleet
+from shared.lifecycle import Question
+from web import state
+from web.views import notices
+from web.views.frame import Frame
+
+
+def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
+    """Draw notice, demo line, input and picker at the bottom of the page."""
+    t = frame.words.t
+    with st.bottom, st.container(key="bottom"):
+        if notice := state.take_notice():
+            notices.show(frame.words, notice)
+        if fleet is not None and fleet.models and all(model.demo for model in fleet.models):
+            st.html(f'<div class="naru-demo-line" role="note">{t("demo.line")}</div>')
+        with st.container(key="composer-box"):
+            state.idempotency_key()
+            st.chat_input(t("composer.placeholder"), key=state.COMPOSER, on_submit=send, args=(frame,))
+            _picker(frame, opened, fleet)
+
+
+def _picker(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
+    names = [model.name for model in fleet.models] if fleet is not None else []
+    kept = state.chosen_model() or (opened.model or "")
+    if kept and kept not in names and (not names or state.chosen_model()):
+        names = [kept, *names]
+    if not names:
+        return
+    state.offer_model(kept if kept in names else names[0])
+    st.selectbox(
+        frame.words.t("composer.model"),
+        names,
+        key=state.MODEL,
+        label_visibility="collapsed",
+        format_func=short_name,
+        filter_mode=None,
+    )
+
+
+def short_name(model: str) -> str:
+    """A model without its provider: `gpt-5.2` of `openai/gpt-5.2`."""
+    return model.split("/", 1)[-1]
+
+
+def send(frame: Frame) -> None:
+    """Submit what was typed."""
+    text = state.composed()
+    if text.strip():
+        _submit(frame, text)
+
+
+def ask(frame: Frame, text: str) -> None:
+    """Submit one of the page's own first questions."""
+    _submit(frame, text)
+
+
+def again(frame: Frame) -> None:
+    """Answer the last question again; the old answer is kept in the rows."""
+    _submit(frame, "", regenerate=True)
+
+
+def _submit(frame: Frame, text: str, *, regenerate: bool = False) -> None:
+    conversation_id = state.conversation_id()
+    if conversation_id is None:
+        return
+    key = state.idempotency_key()
+    question = Question(
+        owner_id=frame.owner_id,
+        conversation_id=conversation_id,
+        text=text,
+        idempotency_key=f"{key}:again" if regenerate else key,
+        model=state.chosen_model(),
+        regenerate=regenerate,
+    )
+    try:
+        frame.runtime.submit(question)
+    except NaruError as error:
+        _refuse(notices.notice_of(error, is_text_kept=bool(text)), text)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the person keeps the text and gets a sentence
+        _refuse(notices.unforeseen(error, is_text_kept=bool(text)), text)
+    else:
+        state.renew_idempotency_key()
+
+
+def _refuse(notice: state.Notice, text: str) -> None:
+    state.show_notice(notice)
+    if text:
+        state.put_back(text)

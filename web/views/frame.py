@@ -1,0 +1,39 @@
+"""What all views of one run share: who asks, in which language, which conversation, and the process's runtime.
+
+Nothing is drawn here; what is remembered from run to run is in `web/state.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+
+from web import state
+from web.runtime import Runtime, current_runtime
+from web.words import Words
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
+
+@dataclass(slots=True)
+class Frame:
+    """One run of the page for one owner."""
+
+    runtime: Runtime
+    owner_id: str
+    words: Words
+    page: StreamlitPage | None = None
+
+    @classmethod
+    def of(cls, words: Words) -> Frame | None:
+        """The frame of this run; None for a browser that keeps no cookie."""
+        owner_id = state.owner()
+        return None if owner_id is None else cls(runtime=current_runtime(), owner_id=owner_id, words=words)
+
+    @property
+    def engine(self) -> Engine:
+        """The process's one engine."""
+        return self.runtime.engine

@@ -1,0 +1,61 @@
+"""Sentences instead of errors: what happened, what was kept, one button. No traceback ever reaches the page.
+
+An unforeseen error gets an id, shown in small type and written into the log with everything else.
+"""
+
+from __future__ import annotations
+
+import logging
+from uuid import uuid4
+
+import streamlit as st
+
+from shared.errors import NaruError, Refused, TooLong
+from web import state
+from web.markdown import plain
+from web.words import Words
+
+log = logging.getLogger(__name__)
+
+
+def notice_of(error: NaruError, *, is_text_kept: bool = False) -> state.Notice:
+    """The sentence of a refusal, with its values."""
+    values = {"length": error.length, "limit": error.limit} if isinstance(error, TooLong) else {}
+    return state.Notice(error.code, values, is_text_kept=is_text_kept)
+
+
+def unforeseen(error: Exception, *, is_text_kept: bool = False) -> state.Notice:
+    """Write the error into the log, under an id that the page shows."""
+    incident_id = uuid4().hex[:12]
+    log.error("page failed", exc_info=error, extra={"action": "page_failed", "incident_id": incident_id})
+    return state.Notice("internal", incident_id=incident_id, is_text_kept=is_text_kept)
+
+
+def show(words: Words, notice: state.Notice) -> None:
+    """One quiet box: the sentence, what was kept, the id."""
+    parts = [words.error(notice.code, **notice.values)]
+    if notice.is_text_kept:
+        parts.append(words.t("notice.kept"))
+    sentence(" ".join(parts))
+    if notice.incident_id:
+        st.caption(words.t("notice.id", id=notice.incident_id))
+
+
+def sentence(text: str) -> None:
+    """A sentence in its box."""
+    with st.container(key="notice"):
+        st.markdown(plain(text))
+
+
+def refused(words: Words, error: NaruError) -> None:
+    """The whole page is this sentence, and a way out of it."""
+    if not isinstance(error, Refused):
+        log.error("page refused", extra={"action": "page_refused", "code": error.code})
+    show(words, notice_of(error))
+    st.button(words.t("sidebar.new"), key="way-out", icon=":material/edit_square:", on_click=state.leave_conversation)
+
+
+def incident(words: Words, error: Exception) -> None:
+    """The whole page is an apology with an id."""
+    show(words, unforeseen(error))
+    st.button(words.t("notice.reload"), key="reload", icon=":material/refresh:")
