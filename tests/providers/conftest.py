@@ -1,4 +1,4 @@
-"""The simulator as a real process, and the two adapters over it. The tests' other fixtures are not needed here."""
+"""The simulator as a real process, and the two adapters over it."""
 
 from __future__ import annotations
 

@@ -42,16 +42,12 @@ def test_too_long_in_all(wire: Wire) -> None:
 
 
 def test_a_slow_answer_within_its_limits_is_whole(wire: Wire) -> None:
-    answer = wire.ask(
-        "[[sim: tokens=12 pace=10]]", first_token_seconds=0.8, idle_seconds=0.8, total_seconds=20
-    )
+    answer = wire.ask("[[sim: tokens=12 pace=10]]", first_token_seconds=0.8, idle_seconds=0.8, total_seconds=20)
     assert answer.done is not None
     assert answer.seconds > 1
 
 
-@pytest.mark.parametrize(
-    "message", ["[[sim: fault=silent]]", "[[sim: first=30]]", "[[sim: tokens=500 pace=20]]"]
-)
+@pytest.mark.parametrize("message", ["[[sim: fault=silent]]", "[[sim: first=30]]", "[[sim: tokens=500 pace=20]]"])
 def test_cancelling_the_task_closes_the_connection(wire: Wire, message: str) -> None:
     asked = prompt(message)
 

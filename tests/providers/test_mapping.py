@@ -1,7 +1,8 @@
-"""No error class of an SDK or a transport is unknown to the mapping: a new SDK version that adds one fails here."""
+"""No error class of an SDK or a transport is unknown to the mapping: a new version that adds one fails here."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from types import ModuleType
@@ -86,6 +87,13 @@ def test_what_an_sdk_made_of_an_error_says_less_than_the_error() -> None:
     error = openai.APIConnectionError(request=request)
     error.__cause__ = httpx2.DecodingError("")
     assert type(mapped(error, name="x", started=True)) is errors.BadStream
+
+
+def test_a_cause_that_says_nothing_leaves_the_error_as_it_was() -> None:
+    error = httpx2.ConnectTimeout("")
+    error.__cause__ = TimeoutError()
+    error.__cause__.__cause__ = asyncio.CancelledError()
+    assert type(mapped(error, name="x", started=False)) is errors.ConnectFailed
 
 
 @pytest.mark.parametrize(

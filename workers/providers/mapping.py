@@ -241,11 +241,9 @@ def _kind_of(error: Exception, evidence: Evidence) -> Kind:
             if phrase in evidence.text:
                 return kind
     if evidence.status is not None:
-        return _BY_STATUS.get(evidence.status) or (
-            errors.ServerFailed if evidence.status >= 500 else errors.BadRequest
-        )
+        return _BY_STATUS.get(evidence.status) or (errors.ServerFailed if evidence.status >= 500 else errors.BadRequest)
     broad = next((_BY_BROAD_TYPE[code] for code in evidence.codes if code in _BY_BROAD_TYPE), None)
-    return broad or _kind_of_class(error)
+    return broad or _kind_of_class(error) or errors.ServerFailed
 
 
 def _too_large_for_limit(evidence: Evidence) -> bool:
@@ -253,16 +251,15 @@ def _too_large_for_limit(evidence: Evidence) -> bool:
     return evidence.status == 429 and "request too large" in evidence.text
 
 
-def _kind_of_class(error: BaseException) -> Kind:
+def _kind_of_class(error: BaseException) -> Kind | None:
     for cls in type(error).__mro__:
         kind = _BY_CLASS.get(f"{cls.__module__.split('.', 1)[0]}.{cls.__name__}")
-        if kind is None:
-            continue
         if kind is _LINK and error.__cause__ is not None:
             # "Connection error" is what SDKs make of everything; what they made it of may say more.
-            return _kind_of_class(error.__cause__)
-        return kind
-    return errors.ServerFailed
+            return _kind_of_class(error.__cause__) or kind
+        if kind is not None:
+            return kind
+    return None
 
 
 def _sentence(name: str, kind: Kind, evidence: Evidence) -> str:

@@ -52,9 +52,7 @@ class _Dialect:
             self.usage_wanted = False
             return True
         if limited and self.limit_name in complaint:
-            self.limit_name = (
-                "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
-            )
+            self.limit_name = "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
             return True
         return False
 
@@ -62,9 +60,7 @@ class _Dialect:
 class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
     """Any server that speaks Chat Completions."""
 
-    def __init__(
-        self, name: str = "openai", *, api_key: str = NO_KEY, base_url: str = OFFICIAL_BASE_URL
-    ) -> None:
+    def __init__(self, name: str = "openai", *, api_key: str = NO_KEY, base_url: str = OFFICIAL_BASE_URL) -> None:
         super().__init__(name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL)
         # OpenAI's reasoning models know only the new name, most compatible servers only the old one.
         official = self._base_url.rstrip("/") == OFFICIAL_BASE_URL

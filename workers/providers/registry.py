@@ -132,9 +132,7 @@ def _configured(settings: Settings) -> dict[str, _Configured]:
     if settings.anthropic_api_key:
         found["anthropic"] = _Configured(
             "anthropic",
-            lambda: AnthropicProvider(
-                api_key=settings.anthropic_api_key, base_url=settings.anthropic_base_url
-            ),
+            lambda: AnthropicProvider(api_key=settings.anthropic_api_key, base_url=settings.anthropic_base_url),
         )
     ollama = settings.ollama_url.rstrip("/")
     if ollama and ollama.lower() != "off":
@@ -156,13 +154,9 @@ def _parse(text: str, configured: dict[str, _Configured]) -> tuple[tuple[str, st
     for entry in filter(None, (part.strip() for part in text.split(","))):
         key, slash, model = entry.partition("/")
         if not slash or not model or any(sign.isspace() for sign in entry):
-            raise SettingsError(
-                f"NARU_MODELS has {entry!r}, which is not provider/model, as in openai/gpt-6-luna."
-            )
+            raise SettingsError(f"NARU_MODELS has {entry!r}, which is not provider/model, as in openai/gpt-6-luna.")
         if key not in _NEEDS:
-            raise SettingsError(
-                f"NARU_MODELS has {entry!r}: no provider {key!r}. There are {', '.join(_NEEDS)}."
-            )
+            raise SettingsError(f"NARU_MODELS has {entry!r}: no provider {key!r}. There are {', '.join(_NEEDS)}.")
         if key not in configured:
             raise SettingsError(f"NARU_MODELS has {entry!r}, but {_NEEDS[key]} is not set.")
         named[key, model] = None
@@ -210,9 +204,7 @@ def _fetch_listing(each: _Configured) -> tuple[str, ...]:
     opener = build_opener(*direct, _NoRedirect())
     with opener.open(Request(url, headers=headers), timeout=each.listing_seconds) as reply:  # noqa: S310
         found: dict[str, Any] = json.loads(reply.read(_LISTING_BYTES))
-    names = [
-        str(entry.get("id") or entry["name"]) for entry in found.get("data") or found.get("models") or ()
-    ]
+    names = [str(entry.get("id") or entry["name"]) for entry in found.get("data") or found.get("models") or ()]
     return tuple(name for name in names if "embed" not in name)[:_MAX_LISTED]
 
 

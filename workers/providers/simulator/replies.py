@@ -114,14 +114,10 @@ class Reply:
             act(self)
             return
         mark = self._mark()
-        self._end(
-            framed(mark + self._wire.end()) + HTTP_END if self._script.done else framed(mark) + HTTP_END
-        )
+        self._end(framed(mark + self._wire.end()) + HTTP_END if self._script.done else framed(mark) + HTTP_END)
 
     def _mark(self) -> bytes:
-        return self._wire.finish(
-            self._call, self._script.finish, output_tokens=self._sent, usage=self._script.usage
-        )
+        return self._wire.finish(self._call, self._script.finish, output_tokens=self._sent, usage=self._script.usage)
 
     def _end(self, data: bytes) -> None:
         self._transport.write(data)
@@ -159,9 +155,7 @@ class Reply:
 
     def _error(self) -> None:
         kind = self._script.type or self._wire.overloaded
-        failure = Failure(
-            200, kind, self._script.code or None, f"[prompt: {self._call.message}] [{self._call.key}]"
-        )
+        failure = Failure(200, kind, self._script.code or None, f"[prompt: {self._call.message}] [{self._call.key}]")
         self._end(framed(self._wire.error_event(failure)) + HTTP_END)
 
     def _drip(self) -> None:

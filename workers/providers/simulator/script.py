@@ -48,9 +48,7 @@ _DIRECTIVE = re.compile(r"\[\[sim:(.*?)\]\]", re.DOTALL)
 _OPTION = re.compile(r'\s*(\w+)(?:=("(?:[^"\\]|\\.)*"|\S+))?(?=\s|$)')
 
 #: Faults told before any event is sent; the others act within the stream.
-FAULTS_BEFORE = frozenset(
-    {"quota", "context", "filter", "balance", "silent", "refuse", "badhead", "html", "gzip"}
-)
+FAULTS_BEFORE = frozenset({"quota", "context", "filter", "balance", "silent", "refuse", "badhead", "html", "gzip"})
 FAULTS_WITHIN = frozenset({"error", "hang", "ping", "cut", "eof", "end", "malformed", "tail", "drip"})
 FINISHES = frozenset({"stop", "length", "content_filter", "refusal", "tool"})
 

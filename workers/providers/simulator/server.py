@@ -86,7 +86,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        self._next_request()
+        if self._buffer[:1].isupper():
+            self._next_request()
+        else:  # not HTTP: someone's TLS, for one
+            self._transport.close()
 
     def _next_request(self) -> None:
         if self._busy or not self._open:
@@ -95,9 +98,7 @@ class _Connection(asyncio.Protocol):
         if not mark:
             return
         lines = head.decode("latin-1").split("\r\n")
-        headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
-        }
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > _MAX_BODY_BYTES or "transfer-encoding" in headers:
             self._send_json(411, {"error": {"message": "a body needs a Content-Length"}}, close=True)
@@ -127,29 +128,21 @@ class _Connection(asyncio.Protocol):
             call = call_from(json.loads(body), number=number, trace=trace, key=key)
             script, question = read(call.message)
         except (ValueError, AttributeError) as error:
-            why = (
-                f"the demo simulator cannot read this: {error}"
-                if isinstance(error, BadScript)
-                else "not a request"
-            )
+            why = f"the demo simulator cannot read this: {error}" if isinstance(error, BadScript) else "not a request"
             failure = Failure(400, wire.types[0], None, why)
             self._send_json(400, wire.error_body(failure), {wire.request_id_header: f"req_sim_{number}"})
             return
         self._simulator.journal.write("start", call, path=wire.path, model=call.model, key=script.key)
         self._simulator.forgive(script, call)
         if script.strict and script.strict in call.body:
-            refusal = Failure(
-                400, wire.types[0], "unsupported_parameter", f"Unsupported parameter: {script.strict!r}"
-            )
+            refusal = Failure(400, wire.types[0], "unsupported_parameter", f"Unsupported parameter: {script.strict!r}")
             self._refuse(wire, call, script, refusal)
         elif script.status is not None or script.fault in wire.named:
             self._refuse(wire, call, script, wire.failure(script.fault, call))
         elif script.fault in FAULTS_BEFORE:
             self._misbehave(wire, call, script)
         elif not call.body.get("stream"):
-            self._refuse(
-                wire, call, script, Failure(400, wire.types[0], None, "the demo simulator only streams")
-            )
+            self._refuse(wire, call, script, Failure(400, wire.types[0], None, "the demo simulator only streams"))
         else:
             self._stream(wire, call, script, question)
 

@@ -130,9 +130,7 @@ class OpenAIWire(Wire):
         return before, after
 
     def finish(self, call: Call, finish: str, *, output_tokens: int, usage: bool) -> bytes:
-        refusal = (
-            _event(self._chunk(call, {"refusal": "I cannot help with that."})) if finish == "refusal" else b""
-        )
+        refusal = _event(self._chunk(call, {"refusal": "I cannot help with that."})) if finish == "refusal" else b""
         last = _event(self._chunk(call, {}, self._finishes.get(finish, finish)))
         options = call.body.get("stream_options")
         if not usage or not isinstance(options, dict) or not options.get("include_usage"):
@@ -190,9 +188,7 @@ class AnthropicWire(Wire):
     }
     named: ClassVar = {
         "quota": Failure(402, "billing_error", None, "Your organization has no credits."),
-        "balance": Failure(
-            400, "invalid_request_error", None, "Your credit balance is too low to access the API."
-        ),
+        "balance": Failure(400, "invalid_request_error", None, "Your credit balance is too low to access the API."),
         "context": Failure(400, "invalid_request_error", None, "prompt is too long: 9 tokens > 8 maximum"),
         "filter": Failure(400, "invalid_request_error", None, "Output blocked by content filtering policy"),
     }

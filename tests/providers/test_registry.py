@@ -1,0 +1,176 @@
+"""What a worker offers, from its settings; and asking Ollama and compatible servers for their lists."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from shared.errors import ModelNotFound, SettingsError
+from shared.settings import Settings
+from tests.providers.asking import KEY, Simulator, ask
+from workers.providers.catalogue import DEFAULT_MODELS, size_of
+from workers.providers.openai import OpenAIProvider
+from workers.providers.registry import Offer, Registry
+from workers.providers.simulator import text_for
+
+
+def names(registry: Registry) -> list[str]:
+    return [offer.name for offer in registry.offers()]
+
+
+def registry_with(**values: Any) -> Registry:
+    return Registry(Settings(**{"ollama_url": "off", **values}))
+
+
+def test_nothing_is_configured() -> None:
+    assert names(registry_with()) == []
+
+
+def test_keys_bring_the_current_defaults() -> None:
+    offers = names(registry_with(openai_api_key=KEY, anthropic_api_key=KEY, simulator_url="http://x"))
+    defaults = [f"{key}/{model}" for key, models in DEFAULT_MODELS.items() for model in models]
+    assert offers == [*defaults, "demo/simulator"]
+    assert all(size_of(name).context_tokens for name in defaults)
+
+
+def test_only_the_simulator_is_a_demo() -> None:
+    offers = registry_with(openai_api_key=KEY, simulator_url="http://x").offers()
+    assert {offer.provider for offer in offers if offer.demo} == {"simulator"}
+
+
+def test_named_models_are_offered_and_no_others() -> None:
+    registry = registry_with(
+        models=" openai/org/model-7b ,anthropic/claude-haiku-5-5,, openai/org/model-7b",
+        openai_api_key=KEY,
+        anthropic_api_key=KEY,
+        simulator_url="http://x",
+    )
+    assert registry.offers() == (
+        Offer("openai/org/model-7b", "openai", None, None),
+        Offer("anthropic/claude-haiku-5-5", "anthropic", 1_000_000, 64_000),
+    )
+    provider, model = registry.provider_for("openai/org/model-7b")
+    assert (provider.name, model) == ("openai", "org/model-7b")
+
+
+@pytest.mark.parametrize(
+    ("models", "hint"),
+    [
+        ("gpt-6-luna", "provider/model"),
+        ("openai/", "provider/model"),
+        ("openai/gpt 6", "provider/model"),
+        ("opneai/gpt-6-luna", "no provider 'opneai'"),
+        ("anthropic/claude-haiku-5-5", "ANTHROPIC_API_KEY is not set"),
+        ("demo/simulator", "NARU_SIMULATOR_URL is not set"),
+        ("ollama/llama", "NARU_OLLAMA_URL is not set"),
+    ],
+)
+def test_a_bad_entry_says_what_is_wrong(models: str, hint: str) -> None:
+    with pytest.raises(SettingsError, match=hint):
+        registry_with(models=models, openai_api_key=KEY)
+
+
+@pytest.mark.parametrize("name", ["anthropic/claude-haiku-5-5", "openai/", "openai", "", "nobody/x"])
+def test_what_is_not_configured_is_not_served(name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        registry_with(openai_api_key=KEY).provider_for(name)
+
+
+def test_an_old_conversations_model_is_served_though_not_offered() -> None:
+    assert registry_with(openai_api_key=KEY).provider_for("openai/gpt-4o")[1] == "gpt-4o"
+
+
+def test_ollama_is_found_with_its_models() -> None:
+    tags = {"models": [{"name": "llama3.2:3b"}, {"name": "nomic-embed-text:latest"}]}
+    with serving({"/api/tags": tags}) as url:
+        registry = registry_with(ollama_url=url)
+        asyncio.run(registry.discover())
+    assert names(registry) == ["ollama/llama3.2:3b"]
+    assert registry.offers()[0].provider == "ollama"
+
+
+def test_a_compatible_server_lists_its_models() -> None:
+    with serving({"/v1/models": {"object": "list", "data": [{"id": "org/model"}]}}) as url:
+        registry = registry_with(openai_base_url=f"{url}/v1/")
+        asyncio.run(registry.discover())
+    assert names(registry) == ["openai/org/model"]
+
+
+@pytest.mark.parametrize("reply", [[], {"models": None}, {"models": ["x"]}, "garbage", None])
+def test_a_server_that_lists_nonsense_offers_nothing(reply: object) -> None:
+    with serving({"/api/tags": reply}) as url:
+        registry = registry_with(ollama_url=url, simulator_url="http://x")
+        asyncio.run(registry.discover())
+    assert names(registry) == ["demo/simulator"]
+
+
+def test_an_ollama_that_does_not_answer_costs_300_ms() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        registry = registry_with(ollama_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        asyncio.run(within(registry.discover(), seconds=1.0))
+        assert time.monotonic() - began < 2
+    assert names(registry) == []
+
+
+async def within(work: Any, *, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await work
+
+
+def test_the_demo_answers_through_the_real_sdk(simulator: Simulator) -> None:
+    async def one() -> str:
+        registry = registry_with(simulator_url=f"{simulator.url}/")
+        provider, model = registry.provider_for("demo/simulator")
+        assert isinstance(provider, OpenAIProvider)
+        assert (provider.name, model) == ("simulator", "simulator")
+        answer = await ask(provider, "안녕?")
+        await registry.close()
+        return answer.text
+
+    assert asyncio.run(one()) == text_for("안녕?")
+
+
+def test_reading_the_registry_loads_no_sdk() -> None:
+    """An SDK costs 45 to 69 MB; only a worker that uses it should pay."""
+    code = (
+        "import sys; from shared.settings import Settings; from workers.providers.registry import Registry; "
+        "Registry(Settings(openai_api_key='k', anthropic_api_key='k')).provider_for('openai/x'); "
+        "sys.exit(len({'openai', 'anthropic', 'httpx2', 'aiohttp', 'pydantic'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@contextmanager
+def serving(replies: dict[str, object]) -> Iterator[str]:
+    """A server with fixed JSON replies."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path in replies
+            data = json.dumps(replies[self.path]).encode() if found else b""
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: object) -> None:
+            """Tests' output is for tests."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()

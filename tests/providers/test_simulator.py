@@ -1,0 +1,114 @@
+"""The simulator itself: what tests rely on when they ask it for an answer or a fault."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from uuid import uuid4
+
+import pytest
+
+from tests.providers.asking import Simulator, Wire
+from tests.providers.conftest import ROOT
+from workers.providers.simulator import text_for, tokens_for
+from workers.providers.simulator.script import BadScript, read
+
+
+def test_the_answer_says_that_it_is_a_demo_in_the_questions_language() -> None:
+    assert "demo simulator" in text_for("Hello?")
+    assert "데모 시뮬레이터" in text_for("안녕?")
+    assert "OPENAI_API_KEY" in text_for("안녕?")
+
+
+def test_the_answer_is_a_function_of_the_question() -> None:
+    questions = [f"question {number}" for number in range(40)]
+    texts = [text_for(question) for question in questions]
+    assert texts == [text_for(question) for question in questions]
+    for markdown in ("\n- ", "\n| ", "\n```python\n", "\n1. ", "$"):
+        assert any(markdown in text for text in texts), markdown
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 7, 500])
+def test_the_number_of_tokens_is_exact(tokens: int) -> None:
+    assert len(tokens_for(f"[[sim: tokens={tokens}]] 셋")) == tokens
+
+
+def test_a_directive_is_read_wherever_it_stands() -> None:
+    script, rest = read('before [[sim: tokens=3  pace=0.5\n text="a \\"b\\"\\nc" echo]] after')
+    assert (script.tokens, script.pace, script.text, script.echo) == (3, 0.5, 'a "b"\nc', True)
+    assert rest == "before  after"
+
+
+@pytest.mark.parametrize("inside", ["tokens=x", "fault=nope", "nope=1", "fault=200", "=", "finish=never"])
+def test_a_directive_that_cannot_be_read_is_refused(wire: Wire, inside: str) -> None:
+    with pytest.raises(BadScript):
+        read(f"[[sim: {inside}]]")
+    answer = wire.ask(f"[[sim: {inside}]]")
+    assert answer.error is not None
+    assert answer.error.code == "bad_request"
+
+
+def test_a_fault_can_end_after_some_calls(wire: Wire) -> None:
+    message = f"[[sim: fault=500 times=2 key={uuid4().hex} tokens=3]]"
+    answers = [wire.ask(message) for _ in range(3)]
+    assert [answer.error is None for answer in answers] == [False, False, True]
+
+
+def test_the_pace_is_kept(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=31 pace=50 first=0.2]]")
+    assert 0.8 <= answer.seconds < 1.6
+
+
+def test_each_token_can_carry_the_servers_clock(wire: Wire) -> None:
+    before = time.time_ns()
+    answer = wire.ask("[[sim: tokens=20 pace=100 emit=clock]]")
+    stamps = [int(stamp) for stamp in re.findall(r"@(\d+) ", answer.text)]
+    assert len(stamps) == 20
+    times = [before, *stamps, time.time_ns()]
+    assert times == sorted(times)
+
+
+def test_the_log_holds_times_and_no_text(wire: Wire) -> None:
+    before = time.time()
+    answer = wire.ask("[[sim: tokens=5 first=0.1]] a-private-question")
+    events = wire.simulator.events(answer.trace)
+    assert [event["event"] for event in events] == ["start", "first", "end"]
+    assert before <= events[0]["at"] <= events[1]["at"] - 0.09
+    assert events[2]["sent"] == 5
+    assert "a-private-question" not in wire.simulator.log.read_text("utf-8")
+
+
+def test_other_paths(simulator: Simulator) -> None:
+    with urllib.request.urlopen(f"{simulator.url}/v1/models") as reply:
+        assert [model["id"] for model in json.load(reply)["data"]] == ["simulator"]
+    with urllib.request.urlopen(f"{simulator.url}/healthz") as reply:
+        assert reply.status == 200
+    for path, data in (("/nope", None), ("/v1/messages", b"{}"), ("/v1/messages", b"\xff")):
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            urllib.request.urlopen(f"{simulator.url}{path}", data=data)
+        failed.value.close()
+        assert failed.value.code in {400, 404}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_when_told_to_with_streams_running(number: signal.Signals) -> None:
+    argv = [sys.executable, "-m", "workers.providers.simulator", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        port = int(process.stdout.readline().strip().rpartition(":")[2])
+        body = json.dumps({"stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
+        head = f"POST /v1/messages HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(head + body)
+            assert client.recv(100)
+            process.send_signal(number)
+            assert process.wait(3) == 0
+        assert process.stderr.read() == ""
