@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -14,6 +15,8 @@ from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLon
 from shared.lifecycle.ending import NOW, end
 from shared.lifecycle.values import Question, Submitted, storable
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
+
+log = logging.getLogger(__name__)
 
 TITLE_CHARACTERS = 60
 _R = chat_request.c
@@ -60,6 +63,7 @@ def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_c
             _add_question(connection, question, user_message_id, leaf_id, text)
         _move_leaf(connection, question, user_message_id)
         notify.send(connection, notify.REQUEST, request_id, question.conversation_id)
+    log.info("submitted", extra={"request_id": str(request_id), "conversation_id": str(question.conversation_id)})
     return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True)
 
 
@@ -173,4 +177,5 @@ def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:
             asked_at = func.coalesce(_R.stop_requested_at, NOW)
             connection.execute(update(chat_request).where(this).values(stop_requested_at=asked_at))
             notify.send(connection, notify.STOP, request_id, row.conversation_id)
+            log.info("stop asked", extra={"request_id": str(request_id), "conversation_id": str(row.conversation_id)})
     return Status(row.status)
