@@ -100,11 +100,13 @@ def _mark_lost(connection: Connection) -> int:
 
 
 def _take_back(connection: Connection) -> int:
-    """Of every lost worker, not only of those marked just now: a claim may have committed beside the marking."""
+    """Of every lost worker, not only of those marked just now: a claim may have committed beside the marking.
+
+    All at once: who is charged with the loss is found by comparing all that a worker ran.
+    """
     lost = connection.execute(
         select(_R.id, _R.worker_id, _R.losses, _R.stop_requested_at)
         .where(_R.status == Status.RUNNING, _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
-        .limit(BATCH)
         .with_for_update(skip_locked=True)
     ).all()
     return lifecycle.take_back(connection, lost) if lost else 0

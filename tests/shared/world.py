@@ -103,6 +103,10 @@ class World:
         (row,) = self.rows(request_attempt, request_id=request_id, attempt=number)
         return row
 
+    def rows_of_attempts(self, request_id: UUID) -> list[dict[str, Any]]:
+        """Every attempt's record, the first one first."""
+        return sorted(self.rows(request_attempt, request_id=request_id), key=lambda row: int(row["attempt"]))
+
     def answer_of(self, request_id: UUID) -> str | None:
         """The text of its answer; None when it has none."""
         found = self.rows(message, request_id=request_id)
@@ -152,6 +156,24 @@ class World:
         for worker_id in worker_ids:
             self.expire_lease(worker_id)
         return self.tick()
+
+    def fill_with_running(self, worker_id: UUID, count: int) -> None:
+        """So many requests that this worker answers, in two statements."""
+        template = self.running(worker_id=worker_id)
+        copied = """
+            WITH made AS (INSERT INTO conversation (id, owner_id, title)
+                          SELECT gen_random_uuid(), owner_id, 'x' FROM conversation, generate_series(2, :count)
+                           WHERE id = :of RETURNING id),
+                 asked AS (INSERT INTO message (id, conversation_id, role, content)
+                           SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
+            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
+                                      attempt, worker_id, deadline_at)
+            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', 'running', 1, :worker,
+                   clock_timestamp() + interval '1 hour' FROM asked
+        """
+        with self.begin() as connection:
+            values = {"count": count, "of": template.conversation_id, "worker": worker_id}
+            connection.execute(text(copied), values)
 
     def make_due(self, *request_ids: UUID) -> None:
         """The time that these requests had to wait is over."""
