@@ -37,9 +37,7 @@ async def readiness(_: Request) -> Response:
     )
     is_ready = postgres["ok"]
     status = "unavailable" if not is_ready else "ok" if redis["ok"] else "degraded"
-    return json_answer(
-        {"status": status, "postgres": postgres, "redis": redis}, status=200 if is_ready else 503
-    )
+    return json_answer({"status": status, "postgres": postgres, "redis": redis}, status=200 if is_ready else 503)
 
 
 async def measurements(_: Request) -> Response:

@@ -42,22 +42,20 @@ def state(data: dict[str, Any]) -> bytes:
     return f"event: state\ndata: {_encode(data)}\n\n".encode()
 
 
-def delta(cursor: Cursor, text: str) -> bytes:
+def delta(request_id: str, attempt: int, offset: int, text: str) -> bytes:
     """Text to add where the browser is."""
-    after = cursor.offset + len(text)
+    after = offset + len(text)
     return (
-        f"id: {cursor.request_id}.{cursor.attempt}.{after}\nevent: delta\n"
-        f'data: {{"request_id":"{cursor.request_id}","attempt":{cursor.attempt},'
-        f'"at":{cursor.offset},"next":{after},"text":{_encode(text)}}}\n\n'
+        f'id: {request_id}.{attempt}.{after}\nevent: delta\ndata: {{"request_id":"{request_id}",'
+        f'"attempt":{attempt},"at":{offset},"next":{after},"text":{_encode(text)}}}\n\n'
     ).encode()
 
 
-def snapshot(request_id: UUID, attempt: int, text: str) -> bytes:
+def snapshot(request_id: str, attempt: int, text: str) -> bytes:
     """Text that replaces what the browser has."""
     return (
-        f"id: {request_id}.{attempt}.{len(text)}\nevent: snapshot\n"
-        f'data: {{"request_id":"{request_id}","attempt":{attempt},'
-        f'"next":{len(text)},"text":{_encode(text)}}}\n\n'
+        f'id: {request_id}.{attempt}.{len(text)}\nevent: snapshot\ndata: {{"request_id":"{request_id}",'
+        f'"attempt":{attempt},"next":{len(text)},"text":{_encode(text)}}}\n\n'
     ).encode()
 
 

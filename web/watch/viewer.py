@@ -25,7 +25,17 @@ KEPT_ENDS = 4
 class Stream:
     """A watched request: its text, how far its Redis stream was read, and the conversation that shows it."""
 
-    __slots__ = ("_frame", "_frame_of", "conversation", "heard_at", "last_id", "request_id", "text")
+    __slots__ = (
+        "_frame",
+        "_key",
+        "_name",
+        "_next",
+        "conversation",
+        "heard_at",
+        "last_id",
+        "request_id",
+        "text",
+    )
 
     def __init__(self, request_id: UUID, conversation: Conversation, *, now: float) -> None:
         self.request_id = request_id
@@ -34,8 +44,11 @@ class Stream:
         # From the beginning, never `$`: what was written before somebody looked belongs to the answer too.
         self.last_id = "0-0"
         self.heard_at = now
-        self._frame_of: Cursor | None = None
-        self._frame = (0, b"")
+        self._name = str(request_id)
+        # The last frame that was made, for (attempt, offset, length), and where a viewer is after it.
+        self._key = (0, 0, 0)
+        self._frame = b""
+        self._next = Cursor(request_id, 0, 0)
 
     def frame_after(self, cursor: Cursor | None) -> tuple[Cursor, bytes] | None:
         """What a viewer at `cursor` lacks, and where it is then; None when it lacks nothing.
@@ -45,19 +58,25 @@ class Stream:
         text = self.text
         if not text.length:
             return None
-        known = cursor is not None and cursor.request_id == self.request_id and cursor.attempt == text.attempt
-        start = Cursor(self.request_id, text.attempt, cursor.offset if cursor and known else -1)
-        if start.offset >= text.length:
+        offset = -1 if cursor is None or not self._is_here(cursor) else cursor.offset
+        if offset >= text.length:
             return None
         # All viewers of a request are at the same place nearly always: encode once for all of them.
-        if self._frame_of != start or self._frame[0] != text.length:
-            made = (
-                frames.delta(start, text.since(start.offset))
-                if known
-                else frames.snapshot(self.request_id, text.attempt, text.since(0))
-            )
-            self._frame_of, self._frame = start, (text.length, made)
-        return Cursor(self.request_id, text.attempt, text.length), self._frame[1]
+        key = (text.attempt, offset, text.length)
+        if key != self._key:
+            self._key = key
+            self._frame = self._encode(offset)
+            self._next = Cursor(self.request_id, text.attempt, text.length)
+        return self._next, self._frame
+
+    def _is_here(self, cursor: Cursor) -> bool:
+        same = cursor.request_id is self.request_id or cursor.request_id == self.request_id
+        return same and cursor.attempt == self.text.attempt
+
+    def _encode(self, offset: int) -> bytes:
+        if offset < 0:
+            return frames.snapshot(self._name, self.text.attempt, self.text.since(0))
+        return frames.delta(self._name, self.text.attempt, offset, self.text.since(offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,17 @@ class Conversation:
 class Viewer:
     """One open connection of one browser to one conversation."""
 
-    __slots__ = ("_serial", "_shown", "_waiter", "conversation", "cursor", "is_closed", "owner_id", "sent_at")
+    __slots__ = (
+        "_is_stale",
+        "_serial",
+        "_shown",
+        "_waiter",
+        "conversation",
+        "cursor",
+        "is_closed",
+        "owner_id",
+        "sent_at",
+    )
 
     def __init__(self, conversation: Conversation, *, owner_id: str, cursor: Cursor | None, now: float) -> None:
         self.conversation = conversation
@@ -132,9 +161,12 @@ class Viewer:
         self._serial = -1
         self._shown: State | None = None
         self._waiter: asyncio.Future[None] | None = None
+        # Woken since the last look; at first there is everything to see.
+        self._is_stale = True
 
     def wake(self) -> None:
         """Something may have changed for this viewer."""
+        self._is_stale = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -144,9 +176,11 @@ class Viewer:
         self.wake()
 
     async def wait(self) -> None:
-        """Until the next `wake`. A plain future: an Event with a timeout costs a task for every word."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+        """Until there was a `wake`. A plain future: an Event with a timeout costs a task for every word."""
+        if not self._is_stale:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._is_stale = False
 
     def collect(self, now: float, *, keep_alive_seconds: float) -> bytes:
         """All that this viewer lacks, as one piece; empty when it lacks nothing."""
@@ -155,9 +189,10 @@ class Viewer:
             self.close()
             return b""
         parts: list[bytes] = []
-        if conversation.state is not None and conversation.state.is_news(self._shown):
-            self._shown = conversation.state
-            parts.append(frames.state(self._shown.data(now)))
+        state = conversation.state
+        if state is not None and state is not self._shown and state.is_news(self._shown):
+            self._shown = state
+            parts.append(frames.state(state.data(now)))
         if conversation.owner_id is not None:
             self._collect_text(parts)
         if not parts and now - self.sent_at >= keep_alive_seconds:
