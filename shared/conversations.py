@@ -88,7 +88,8 @@ def open_conversation(engine: Engine, conversation_id: UUID, *, owner_id: str, l
 
     An id that nobody has yet is an empty conversation: the page makes the id before the first question.
     """
-    with transaction(engine) as connection:
+    # One moment for all three statements: an answer that ends between them would be neither under way nor there.
+    with transaction(engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
         row = _row_of(connection, conversation_id, owner_id=owner_id)
         if row is None:
             return Opened(

@@ -103,10 +103,6 @@ class World:
         (row,) = self.rows(request_attempt, request_id=request_id, attempt=number)
         return row
 
-    def rows_of_attempts(self, request_id: UUID) -> list[dict[str, Any]]:
-        """Every attempt's record, the first one first."""
-        return sorted(self.rows(request_attempt, request_id=request_id), key=lambda row: int(row["attempt"]))
-
     def answer_of(self, request_id: UUID) -> str | None:
         """The text of its answer; None when it has none."""
         found = self.rows(message, request_id=request_id)
@@ -174,6 +170,18 @@ class World:
         with self.begin() as connection:
             values = {"count": count, "of": template.conversation_id, "worker": worker_id}
             connection.execute(text(copied), values)
+
+    def lengthen(self, conversation_id: UUID, count: int) -> None:
+        """So many messages m1, m2, … at the end of the branch, as if they had been said."""
+        (row,) = self.rows(conversation, id=conversation_id)
+        ids = [uuid4() for _ in range(count)]
+        values = [
+            {"id": each, "conversation_id": conversation_id, "parent_id": parent, "role": "user", "content": f"m{n}"}
+            for n, (each, parent) in enumerate(zip(ids, [row["leaf_id"], *ids[:-1]], strict=True), 1)
+        ]
+        with self.begin() as connection:
+            connection.execute(insert(message), values)
+            connection.execute(update(conversation).where(conversation.c.id == conversation_id).values(leaf_id=ids[-1]))
 
     def make_due(self, *request_ids: UUID) -> None:
         """The time that these requests had to wait is over."""

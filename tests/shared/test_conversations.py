@@ -1,0 +1,234 @@
+"""Conversations: the branch as its owner sees it, and as nobody else does."""
+
+from __future__ import annotations
+
+import threading
+from uuid import UUID, uuid4
+
+import pytest
+
+from shared import conversations, lifecycle
+from shared.conversations import Opened
+from shared.errors import NotFound
+from shared.lifecycle import Answer
+from shared.tables import Outcome, Status, conversation, message
+from tests.shared.world import MODEL, OWNER, STRANGER, World
+
+
+def opened(world: World, conversation_id: UUID, *, limit: int = 30) -> Opened:
+    return conversations.open_conversation(world.engine, conversation_id, owner_id=OWNER, limit=limit)
+
+
+def texts(of: Opened) -> list[str]:
+    return [each.text for each in of.messages]
+
+
+def fill(world: World, turns: int) -> UUID:
+    """A conversation of so many questions and answers, q1 a1 q2 a2 …"""
+    conversation_id, worker_id = uuid4(), world.worker()
+    for turn in range(1, turns + 1):
+        asked = world.ask(f"q{turn}", conversation_id=conversation_id).request_id
+        assert lifecycle.finish(world.engine, world.claim(asked, worker_id), Answer(text=f"a{turn}"))
+    return conversation_id
+
+
+def test_an_id_that_nobody_has_is_an_empty_conversation(world: World) -> None:
+    conversation_id = uuid4()
+    empty = opened(world, conversation_id)
+    assert (empty.id, empty.exists, empty.messages, empty.has_earlier, empty.active) == (
+        conversation_id,
+        False,
+        (),
+        False,
+        None,
+    )
+    assert not conversations.check_owner(world.engine, conversation_id, owner_id=OWNER)
+    assert world.count(conversation) == 0, "looking makes nothing"
+
+
+def test_a_question_under_way_is_shown_with_its_request(world: World) -> None:
+    submitted = world.ask("q1", model="openai/gpt")
+    seen = opened(world, submitted.conversation_id)
+    assert (seen.exists, seen.title, seen.model, texts(seen)) == (True, "q1", "openai/gpt", ["q1"])
+    assert seen.active is not None
+    assert (seen.active.request_id, seen.active.status, seen.active.attempt) == (
+        submitted.request_id,
+        Status.QUEUED,
+        0,
+    )
+    world.put(submitted.request_id, model="")
+    world.claim(submitted.request_id, world.worker())
+    seen = opened(world, submitted.conversation_id)
+    assert seen.active is not None
+    assert (seen.active.status, seen.active.attempt, seen.active.model) == (Status.RUNNING, 1, MODEL)
+
+
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED])
+def test_an_answer_says_how_its_request_ended(world: World, status: Status) -> None:
+    claimed = world.running("q")
+    answer = Answer(text="a", finish="stop")
+    if status is Status.SUCCEEDED:
+        assert lifecycle.finish(world.engine, claimed, answer)
+    if status is Status.FAILED:
+        assert lifecycle.fail(world.engine, claimed, answer, code="auth_failed")
+    if status is Status.CANCELLED:
+        lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
+        assert lifecycle.cancel(world.engine, claimed, answer)
+    seen = opened(world, claimed.conversation_id)
+    question, reply = seen.messages
+    assert (question.role, question.request_id, question.status) == ("user", None, None)
+    assert (reply.role, reply.text, reply.request_id, reply.status) == ("assistant", "a", claimed.request_id, status)
+    assert reply.error_code == ("auth_failed" if status is Status.FAILED else None)
+    assert (reply.finish, reply.model, reply.attempt) == ("stop", MODEL, 1)
+    assert seen.active is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown", "earlier"),
+    [(1, ["a3"], True), (5, ["a1", "q2", "a2", "q3", "a3"], True), (6, ["q1", "a1", "q2", "a2", "q3", "a3"], False)],
+)
+def test_the_newest_messages_are_shown_and_earlier_ones_known_of(
+    world: World, limit: int, shown: list[str], *, earlier: bool
+) -> None:
+    seen = opened(world, fill(world, 3), limit=limit)
+    assert (texts(seen), seen.has_earlier) == (shown, earlier)
+
+
+def test_five_hundred_messages_come_in_order(world: World) -> None:
+    conversation_id = fill(world, 2)
+    (leaf,) = world.rows(conversation)
+    world.lengthen(conversation_id, 496)
+    seen = opened(world, conversation_id, limit=500)
+    assert len(seen.messages) == 500
+    assert texts(seen)[:5] == ["q1", "a1", "q2", "a2", "m1"]
+    assert texts(seen)[-1] == "m496"
+    assert not seen.has_earlier
+    few = opened(world, conversation_id)
+    assert (texts(few)[0], few.has_earlier) == ("m467", True)
+    assert leaf["leaf_id"] != world.rows(conversation)[0]["leaf_id"]
+
+
+def test_regenerating_makes_a_sibling_and_shows_it(world: World) -> None:
+    conversation_id, worker_id = fill(world, 2), world.worker()
+    again = world.ask("", conversation_id=conversation_id, regenerate=True)
+    assert texts(opened(world, conversation_id)) == ["q1", "a1", "q2"], "the old answer makes room"
+    claimed = world.claim(again.request_id, worker_id)
+    branch = conversations.branch_for_prompt(world.engine, claimed.user_message_id)
+    assert [each.text for each in branch] == ["q1", "a1", "q2"], "the model does not see its other answer"
+    assert lifecycle.finish(world.engine, claimed, Answer(text="a2 again"))
+    assert texts(opened(world, conversation_id)) == ["q1", "a1", "q2", "a2 again"]
+    siblings = [row for row in world.rows(message) if row["parent_id"] == claimed.user_message_id]
+    assert sorted(row["content"] for row in siblings) == ["a2", "a2 again"]
+    world.ask("q3", conversation_id=conversation_id)
+    assert texts(opened(world, conversation_id))[-2:] == ["a2 again", "q3"], "it goes on from the new one"
+
+
+def test_regenerating_twice_with_one_key_is_once(world: World) -> None:
+    conversation_id = fill(world, 1)
+    first = world.ask("", conversation_id=conversation_id, regenerate=True, key="k")
+    again = world.ask("", conversation_id=conversation_id, regenerate=True, key="k")
+    assert (again.request_id, again.is_new) == (first.request_id, False)
+
+
+def test_a_failed_answer_is_answered_again(world: World) -> None:
+    claimed = world.running("q")
+    lifecycle.fail(world.engine, claimed, Answer(text=""), code="auth_failed")
+    again = world.ask("", conversation_id=claimed.conversation_id, regenerate=True)
+    assert lifecycle.finish(world.engine, world.claim(again.request_id, world.worker()), Answer(text="a"))
+    assert texts(opened(world, claimed.conversation_id)) == ["q", "a"]
+
+
+def test_a_branch_for_a_prompt_keeps_its_newest_messages(world: World) -> None:
+    conversation_id = fill(world, 3)
+    submitted = world.ask("q4", conversation_id=conversation_id)
+    question = world.row(submitted.request_id)["user_message_id"]
+    branch = conversations.branch_for_prompt(world.engine, question, limit=3)
+    assert [each.text for each in branch] == ["q3", "a3", "q4"]
+    assert [each.status for each in branch] == [None, Status.SUCCEEDED, None]
+
+
+@pytest.mark.parametrize("state", ["another's", "deleted"])
+def test_what_is_not_mine_is_not_found_by_any_door(world: World, state: str) -> None:
+    conversation_id, owner_id = fill(world, 1), OWNER
+    if state == "deleted":
+        conversations.delete(world.engine, conversation_id, owner_id=OWNER)
+    else:
+        owner_id = STRANGER
+    before = world.rows(conversation), world.stored()
+    for door in (
+        lambda: conversations.open_conversation(world.engine, conversation_id, owner_id=owner_id),
+        lambda: conversations.check_owner(world.engine, conversation_id, owner_id=owner_id),
+        lambda: conversations.rename(world.engine, conversation_id, owner_id=owner_id, title="x"),
+        lambda: conversations.delete(world.engine, conversation_id, owner_id=owner_id),
+        lambda: world.ask(conversation_id=conversation_id, owner_id=owner_id),
+    ):
+        with pytest.raises(NotFound):
+            door()
+    assert conversations.list_conversations(world.engine, owner_id=owner_id) == []
+    assert before == (world.rows(conversation), world.stored())
+
+
+@pytest.mark.parametrize("verb", [conversations.delete, lambda *a, **k: conversations.rename(*a, **k, title="x")])
+def test_an_unknown_conversation_cannot_be_changed(world: World, verb: object) -> None:
+    assert callable(verb)
+    with pytest.raises(NotFound):
+        verb(world.engine, uuid4(), owner_id=OWNER)
+
+
+@pytest.mark.parametrize(
+    ("title", "kept"),
+    [("  A\n new   one ", "A new one"), ("", "q1"), (" \n", "q1"), ("나" * 300, "나" * 200), ("a\x00b", "a\ufffdb")],
+)
+def test_renaming(world: World, title: str, kept: str) -> None:
+    conversation_id = fill(world, 1)
+    conversations.rename(world.engine, conversation_id, owner_id=OWNER, title=title)
+    assert opened(world, conversation_id).title == kept
+
+
+def test_the_list_is_the_owners_newest_first_and_without_empty_ones(world: World) -> None:
+    first, second = fill(world, 1), fill(world, 1)
+    world.ask(owner_id=STRANGER)
+    third = world.ask("q3", key="k").conversation_id
+    world.ask("q3", key="k")  # the same request: it leaves a conversation in which nothing was ever said
+    listed = conversations.list_conversations(world.engine, owner_id=OWNER)
+    assert [each.id for each in listed] == [third, second, first]
+    world.ask("more", conversation_id=first)
+    assert [each.id for each in conversations.list_conversations(world.engine, owner_id=OWNER, limit=2)] == [
+        first,
+        third,
+    ]
+
+
+def test_an_answer_ends_in_its_deleted_conversation_too(world: World) -> None:
+    claimed = world.running()
+    conversations.delete(world.engine, claimed.conversation_id, owner_id=OWNER)
+    assert lifecycle.finish(world.engine, claimed, Answer(text="a"))
+    assert world.row(claimed.request_id)["status"] == "succeeded"
+
+
+def test_at_every_moment_a_question_is_answered_or_under_way(world: World) -> None:
+    worker_id, over = world.worker(), threading.Event()
+    conversation_id = uuid4()
+    world.ask("first", conversation_id=conversation_id)
+    seen: list[Opened] = []
+
+    def look() -> None:
+        while not over.is_set():
+            seen.append(opened(world, conversation_id))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for turn in range(25):
+        current = opened(world, conversation_id).active
+        assert current is not None
+        claimed = world.claim(current.request_id, worker_id)
+        if turn % 3 == 0:
+            lifecycle.release(world.engine, claimed, text="", outcome=Outcome.HANDED_OVER)
+            claimed = world.claim(current.request_id, worker_id)
+        assert lifecycle.finish(world.engine, claimed, Answer(text="a"))
+        world.ask("next", conversation_id=conversation_id)
+    over.set()
+    looking.join()
+    silent = [each for each in seen if each.active is None and each.messages[-1].role == "user"]
+    doubled = [each for each in seen if each.active is not None and each.messages[-1].role == "assistant"]
+    assert (len(silent), len(doubled)) == (0, 0), f"of {len(seen)} looks"

@@ -1,0 +1,146 @@
+"""The fleet: leases, checkpoints of what is still one's own, and what the page is offered."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import update
+
+from shared import fleet, lifecycle
+from shared.fleet import Model
+from shared.tables import Outcome, worker
+from tests.shared.world import MODEL, OWNER, World
+
+
+def names(world: World) -> list[str]:
+    return [model.name for model in fleet.offered_models(world.engine)]
+
+
+def test_a_worker_enters_with_a_lease_and_renews_it(world: World) -> None:
+    worker_id = world.worker(lease_seconds=6)
+    left = "SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM worker"
+    assert 5 < world.scalar(left) <= 6
+    with world.begin() as connection:
+        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=False)
+    assert 59 < world.scalar(left) <= 60
+    assert world.rows(worker)[0]["consumed_at"] is None, "it lives, but nothing has reached it yet"
+    with world.begin() as connection:
+        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+    assert world.rows(worker)[0]["consumed_at"] is not None
+
+
+def test_a_lost_an_orderly_gone_and_an_unknown_worker_renew_nothing(world: World) -> None:
+    lost, gone, unknown = world.worker(), world.worker(), uuid4()
+    world.lose(lost)
+    fleet.leave(world.engine, gone)
+    before = world.rows(worker)
+    with world.begin() as connection:
+        for worker_id in (lost, gone, unknown):
+            assert not fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+    assert world.rows(worker) == before
+
+
+def test_leaving_after_being_lost_changes_nothing(world: World) -> None:
+    worker_id = world.worker()
+    world.lose(worker_id)
+    before = world.rows(worker)
+    fleet.leave(world.engine, worker_id)
+    assert world.rows(worker) == before
+
+
+def test_a_worker_reads_the_stops_of_what_it_runs(world: World) -> None:
+    mine, other = world.worker(), world.worker()
+    stopped, running = world.running(worker_id=mine), world.running(worker_id=mine)
+    elsewhere = world.running(worker_id=other)
+    for claimed in (stopped, elsewhere):
+        lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
+    with world.begin() as connection:
+        assert fleet.stop_requests(connection, mine) == {stopped.request_id}
+    lifecycle.cancel(world.engine, stopped, lifecycle.Answer(text=""))
+    with world.begin() as connection:
+        assert fleet.stop_requests(connection, mine) == set()
+    assert world.row(running.request_id)["status"] == "running"
+
+
+def test_a_checkpoint_is_written_for_all_running_attempts_at_once(world: World) -> None:
+    worker_id = world.worker()
+    claims = [world.running(worker_id=worker_id) for _ in range(3)]
+    written = {(each.request_id, 1): f"{index}: it's \\ 'né' 나루 \U0001f600" for index, each in enumerate(claims)}
+    with world.begin() as connection:
+        fleet.checkpoint(connection, worker_id, written)
+        fleet.checkpoint(connection, worker_id, {})
+    assert [world.attempt(each.request_id, 1)["checkpoint"] for each in claims] == list(written.values())
+
+
+@pytest.mark.parametrize("why", ["older attempt", "not begun", "another worker", "queued", "ended", "taken back"])
+def test_a_checkpoint_of_what_is_no_longer_ones_own_is_left_out(world: World, why: str) -> None:
+    worker_id = world.worker()
+    mine, good = world.running(worker_id=worker_id), world.running(worker_id=worker_id)
+    if why in ("older attempt", "queued"):
+        lifecycle.release(world.engine, mine, text="kept", outcome=Outcome.HANDED_OVER)
+    if why == "older attempt":
+        world.claim(mine.request_id, worker_id)
+    if why == "ended":
+        lifecycle.finish(world.engine, mine, lifecycle.Answer(text="kept"))
+    if why == "taken back":
+        world.lose(worker_id)
+    before = [world.attempt(each.request_id, 1)["checkpoint"] for each in (mine, good)]
+    attempt = 2 if why == "not begun" else 1
+    writer = uuid4() if why == "another worker" else worker_id
+    with world.begin() as connection:
+        fleet.checkpoint(connection, writer, {(mine.request_id, attempt): "stale", (good.request_id, 1): "fresh"})
+    assert world.attempt(mine.request_id, 1)["checkpoint"] == before[0]
+    if why not in ("another worker", "taken back"):
+        assert world.attempt(good.request_id, 1)["checkpoint"] == "fresh"
+
+
+def test_the_page_is_offered_what_live_workers_serve(world: World) -> None:
+    world.worker("openai/one", "openai/two", slots=3)
+    world.worker("openai/two", "demo/echo", slots=5)
+    now = fleet.fleet(world.engine)
+    assert (now.live_workers, now.slots) == (2, 8)
+    assert sorted(model.name for model in now.models) == ["demo/echo", "openai/one", "openai/two"]
+
+
+@pytest.mark.parametrize("how", ["lease over", "lost", "left", "draining"])
+def test_models_of_who_is_gone_are_offered_only_while_nobody_is_there(world: World, how: str) -> None:
+    old = world.worker("openai/old")
+    if how in ("lease over", "lost"):
+        world.expire_lease(old)
+    if how == "lost":
+        world.tick()
+    if how == "left":
+        fleet.leave(world.engine, old)
+    if how == "draining":
+        with world.begin() as connection:
+            fleet.start_draining(connection, old)
+    assert (fleet.live_workers(world.engine), names(world)) == (0, ["openai/old"]), "the gap of a deploy"
+    world.worker("openai/new")
+    assert (fleet.live_workers(world.engine), names(world)) == (1, ["openai/new"])
+
+
+def test_only_the_latest_of_the_gone_is_remembered_and_not_for_ever(world: World) -> None:
+    for name, hours in (("openai/old", 20), ("openai/newer", 10)):
+        worker_id = world.worker(name)
+        world.expire_lease(worker_id)
+        with world.begin() as connection:
+            connection.execute(
+                update(worker).where(worker.c.id == worker_id).values(renewed_at=world.ago(hours * 3600))
+            )
+    assert names(world) == ["openai/newer"]
+    with world.begin() as connection:
+        connection.execute(update(worker).values(renewed_at=world.ago(25 * 3600)))
+    assert names(world) == []
+
+
+def test_an_empty_fleet_offers_nothing(world: World) -> None:
+    assert fleet.fleet(world.engine) == fleet.Fleet(live_workers=0, slots=0, models=())
+
+
+def test_the_simulator_is_marked(world: World) -> None:
+    member = fleet.Member(
+        worker_id=uuid4(), host="x", pid=1, version="x", slots=1, models=[Model(name=MODEL, demo=True)]
+    )
+    fleet.register(world.engine, member, lease_seconds=60)
+    assert fleet.offered_models(world.engine) == (Model(name=MODEL, demo=True),)
