@@ -183,12 +183,16 @@ class Ticker:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        away = False
         while not self._stopping.wait(self._settings.tick_seconds):
             began = time.monotonic()
             try:
                 self._tick()
+                away = False
             except Unavailable:
-                log.info("reconciler: Postgres does not answer")
+                if not away:
+                    log.warning("reconciler: Postgres does not answer")
+                away = True
                 self._stopping.wait(self._settings.tick_seconds)
             except Exception:
                 log.exception("reconciler: a tick failed")

@@ -40,6 +40,7 @@ class LeaseThread:
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._next_checkpoint = 0.0
+        self._away = False
         self._written: dict[tuple[UUID, int], int] = {}
 
     def start(self) -> None:
@@ -64,8 +65,9 @@ class LeaseThread:
             except Exception as error:
                 if not (is_outage(error) or isinstance(error, NaruError)):
                     log.exception("lease: a round failed")
-                else:
+                elif not self._away:
                     log.warning("lease: Postgres does not answer", extra={"error": type(error).__name__})
+                self._away = True
                 self._closing.wait(RETRY_SECONDS)
 
     def _keep(self) -> None:
@@ -95,6 +97,9 @@ class LeaseThread:
         for request_id in fleet.stop_requests(connection, member.worker_id):
             process.running.stop(request_id)
         self._checkpoint(connection, member.worker_id)
+        if self._away:
+            self._away = False
+            log.info("lease: Postgres is back")
 
     def _register(self) -> Member:
         member = self._process.new_member()

@@ -1,0 +1,112 @@
+"""What a person sees when a worker is killed, Redis restarts, Postgres restarts, in the middle of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.visitor import Visitor
+from tests.stack import SHORT_LEASES, Process, Stack, wait_until
+
+pytestmark = pytest.mark.browser
+
+WORDS = " ".join(f"word{number}" for number in range(120))
+LONG = f'[[sim: text="{WORDS}" pace=30 first=0.1]]'
+
+
+@contextmanager
+def _visit(browser: Browser, web: Process, *, locale: str = "en-US") -> Iterator[Visitor]:
+    visitor = Visitor(browser, web, locale=locale)
+    try:
+        yield visitor
+    finally:
+        visitor.close()
+
+
+def _shows_a_prefix(visitor: Visitor) -> bool:
+    text = visitor.live_text().strip()
+    assert WORDS.startswith(text), text
+    return len(text) > 20
+
+
+def test_a_killed_worker_is_seen_within_seconds_and_the_answer_starts_over(stack: Stack, browser: Browser) -> None:
+    stack.configure(**SHORT_LEASES)
+    stack.start_simulator()
+    worker, web = stack.start_worker(), stack.start_web()
+    with _visit(browser, web) as alice:
+        alice.ask(LONG)
+        wait_until(lambda: _shows_a_prefix(alice), what="the first words")
+        worker.kill()
+        stack.start_worker()
+        alice.sees("2nd try", seconds=15)
+        wait_until(lambda: _shows_a_prefix(alice), what="the first words again")
+        alice.sees_whole_answer(WORDS)
+
+
+def test_the_same_in_korean(stack: Stack, browser: Browser) -> None:
+    stack.configure(**SHORT_LEASES)
+    stack.start_simulator()
+    worker, web = stack.start_worker(), stack.start_web()
+    with _visit(browser, web, locale="ko-KR") as cheolsu:
+        cheolsu.ask(LONG)
+        wait_until(lambda: _shows_a_prefix(cheolsu), what="the first words")
+        worker.kill()
+        stack.start_worker()
+        cheolsu.sees("2번째 시도", seconds=15)
+        cheolsu.sees_whole_answer(WORDS)
+
+
+def test_redis_restarts_empty_and_the_text_goes_on(own_stack: Stack, browser: Browser) -> None:
+    own_stack.start_simulator()
+    web = own_stack.start_web()
+    own_stack.start_worker()
+    with _visit(browser, web) as alice:
+        alice.ask(LONG)
+        wait_until(lambda: _shows_a_prefix(alice), what="the first words")
+        before = len(alice.live_text())
+        own_stack.servers.redis.kill()
+        own_stack.servers.start_redis()
+        wait_until(lambda: _shows_a_prefix(alice) and len(alice.live_text()) > before, what="more words")
+        alice.sees_whole_answer(WORDS)
+
+
+def test_with_redis_gone_the_page_is_slow_says_so_and_answers(own_stack: Stack, browser: Browser) -> None:
+    own_stack.start_simulator()
+    web = own_stack.start_web()
+    own_stack.start_worker(broker_silence_seconds=1)
+    own_stack.servers.stop_redis()
+    with _visit(browser, web) as alice:
+        alice.ask(LONG)
+        alice.sees("Live updates are slow right now")
+        wait_until(lambda: _shows_a_prefix(alice), what="the first words, from the checkpoints")
+        alice.sees_whole_answer(WORDS)
+
+
+def test_postgres_restarts_and_the_answer_is_stored_once(own_stack: Stack, browser: Browser) -> None:
+    own_stack.start_simulator()
+    web = own_stack.start_web()
+    own_stack.start_worker()
+    with _visit(browser, web) as alice:
+        alice.ask(LONG)
+        wait_until(lambda: _shows_a_prefix(alice), what="the first words")
+        own_stack.servers.stop_postgres()
+        before = len(alice.live_text())
+        wait_until(lambda: len(alice.live_text()) > before, what="more words, without Postgres")
+        own_stack.servers.start_postgres()
+        alice.sees_whole_answer(WORDS)
+
+
+def test_with_postgres_away_the_question_stays_in_the_composer(own_stack: Stack, browser: Browser) -> None:
+    own_stack.start_simulator()
+    web = own_stack.start_web()
+    own_stack.start_worker()
+    with _visit(browser, web) as alice:
+        own_stack.servers.stop_postgres()
+        alice.ask("Where is my question?")
+        expect(alice.page.get_by_test_id("stChatInputTextArea")).to_have_value("Where is my question?", timeout=15_000)
+        own_stack.servers.start_postgres()
+        alice.page.get_by_test_id("stChatInputTextArea").press("Enter")
+        alice.sees("demo simulator", seconds=30)

@@ -1,0 +1,44 @@
+"""A person at the page, for end-to-end tests: asks in Chromium and says what is to be seen."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.stack import Process
+
+
+class Visitor:
+    """One tab of one browser. `complaints` collects what its console said."""
+
+    def __init__(self, browser: Browser, web: Process, *, locale: str = "en-US") -> None:
+        self.context = browser.new_context(locale=locale)
+        self.page = self.open_tab(web.url)
+
+    def open_tab(self, url: str) -> Page:
+        """Another tab of the same browser, with the composer ready."""
+        page = self.context.new_page()
+        page.goto(url)
+        expect(page.get_by_test_id("stChatInputTextArea")).to_be_visible(timeout=20_000)
+        return page
+
+    def ask(self, words: str) -> None:
+        """Type and press Enter."""
+        composer = self.page.get_by_test_id("stChatInputTextArea")
+        composer.fill(words)
+        composer.press("Enter")
+
+    def live_text(self) -> str:
+        """What the live answer shows now."""
+        return self.page.locator(".naru-answer").inner_text()
+
+    def sees(self, words: str, *, seconds: float = 20) -> None:
+        """These words are visible somewhere on the page."""
+        expect(self.page.get_by_text(words).first).to_be_visible(timeout=seconds * 1000)
+
+    def sees_whole_answer(self, words: str, *, seconds: float = 30) -> None:
+        """The stored answer stands on the page, once, as Streamlit's own Markdown."""
+        expect(self.page.locator(".stMarkdown").get_by_text(words, exact=True)).to_have_count(1, timeout=seconds * 1000)
+
+    def close(self) -> None:
+        """Close the browser window."""
+        self.context.close()
