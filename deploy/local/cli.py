@@ -16,6 +16,8 @@ ABOUT = """\
 Naru, an AI chat that a team runs itself.
 
   ./naru up                 everything on this machine: PostgreSQL, Redis, worker, Flower, page
+  ./naru ask "…"            one question from the terminal, streamed; --json for scripts
+  ./naru doctor             looks at everything an operator would, and says what to do
   ./naru test               the checks and the tests, on servers of their own
 """
 UP = """\
@@ -25,6 +27,14 @@ PostgreSQL and Redis come with Naru and live in the data folder; set DATABASE_UR
 Models: set OPENAI_API_KEY, ANTHROPIC_API_KEY, or OPENAI_BASE_URL (any compatible server); an Ollama on this
 machine is found by itself; without any of them a demo simulator answers, and says so.
 A second `up` on the same data folder prints the address of the first. A second Ctrl-C stops at once.
+"""
+ASK = """\
+Asks one question by the same path as the page and streams the answer. Uses the Naru that runs on the data folder, or
+DATABASE_URL and REDIS_URL. Exit code 0 only for an answer; Ctrl-C stops the answer and keeps what there is.
+"""
+DOCTOR = """\
+Looks at the settings, both servers, the tables, the workers and the models' keys, and says what to do about each.
+Exit code 0 when nothing is wrong (hints marked ! do not count).
 """
 TEST = """\
 Runs ruff, mypy, the import rules and pytest, on servers of their own; nothing of your environment is touched.
@@ -50,6 +60,10 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_up(command(commands, "up", "start everything on this machine", UP))
+    add_ask(command(commands, "ask", "ask one question from the terminal", ASK))
+    doctor = command(commands, "doctor", "look for what is wrong, and say what to do", DOCTOR)
+    add_data(doctor)
+    doctor.set_defaults(run=run_doctor)
     command(commands, "test", "run all checks and tests; arguments go to pytest", TEST)
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
     lock.add_argument("--upgrade", action="store_true", help="take the newest versions, not only what changed")
@@ -68,14 +82,28 @@ def command(
 
 def add_up(up: argparse.ArgumentParser) -> None:
     """The options of `up`."""
-    up.add_argument(
-        "--data", type=Path, default=ROOT / ".naru", metavar="DIR", help="data folder (default: .naru/ beside naru)"
-    )
+    add_data(up)
     up.add_argument("--port", type=int, metavar="N", help="the page's port (default 8501; 0: any free one)")
     up.add_argument("--host", metavar="ADDRESS", help="where the page listens (default 127.0.0.1, this machine only)")
     up.add_argument("--workers", type=positive, default=1, metavar="N", help="worker processes (default 1)")
     up.add_argument("--flower-port", type=int, default=0, metavar="N", help="Flower's port (default: any free one)")
     up.set_defaults(run=run_up)
+
+
+def add_data(made: argparse.ArgumentParser) -> None:
+    """The data folder."""
+    made.add_argument(
+        "--data", type=Path, default=ROOT / ".naru", metavar="DIR", help="data folder (default: .naru/ beside naru)"
+    )
+
+
+def add_ask(ask: argparse.ArgumentParser) -> None:
+    """The options of `ask`."""
+    ask.add_argument("question", help="the question; - reads it from standard input")
+    ask.add_argument("--model", metavar="NAME", help="provider/model (default: the first that the workers offer)")
+    ask.add_argument("--json", action="store_true", help="end with one JSON object on stdout; the text goes to stderr")
+    add_data(ask)
+    ask.set_defaults(run=run_ask)
 
 
 def positive(text: str) -> int:
@@ -99,6 +127,21 @@ def run_up(chosen: argparse.Namespace) -> int:
             flower_port=chosen.flower_port,
         )
     )
+
+
+def run_ask(chosen: argparse.Namespace) -> int:
+    """./naru ask"""
+    from deploy.local.ask import ask  # noqa: PLC0415 - each command imports only what it needs
+
+    text = sys.stdin.read() if chosen.question == "-" else chosen.question
+    return ask(text, model=chosen.model, as_json=chosen.json, data=chosen.data.resolve())
+
+
+def run_doctor(chosen: argparse.Namespace) -> int:
+    """./naru doctor"""
+    from deploy.local.doctor import examine  # noqa: PLC0415 - each command imports only what it needs
+
+    return examine(data=chosen.data.resolve())
 
 
 def run_lock(chosen: argparse.Namespace) -> int:

@@ -37,10 +37,11 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """What a second `up` on the same folder prints."""
+    """What a second `up` on the same folder prints, and what `ask` and `doctor` connect to."""
 
     url: str
     lines: list[str]
+    environ: dict[str, str]
 
 
 class DataFolder:
@@ -87,10 +88,7 @@ class DataFolder:
 
     def running(self) -> Running | None:
         """What runs here, when it is ready."""
-        try:
-            return Running(**json.loads((self.path / "running.json").read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+        return running_on(self.path)
 
     def set_running(self, running: Running | None) -> None:
         """Say where the running Naru is reached, or that it no longer is."""
@@ -98,6 +96,14 @@ class DataFolder:
             (self.path / "running.json").unlink(missing_ok=True)
         else:
             write_privately(self.path / "running.json", json.dumps(asdict(running)))
+
+
+def running_on(path: Path) -> Running | None:
+    """What runs on this data folder and is ready. Reads only: nothing is made or locked."""
+    try:
+        return Running(**json.loads((path / "running.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def write_privately(path: Path, text: str) -> None:

@@ -287,7 +287,9 @@ def ready_lines(plan: Plan) -> Running:
     ]
     if "NARU_SIMULATOR_URL" in plan.environ and not plan.settings.simulator_url:
         lines.append("  No model is connected: the demo simulator answers. Set OPENAI_API_KEY or ANTHROPIC_API_KEY.")
-    return Running(url=plan.url, lines=lines)
+    reached = load_settings(plan.environ)
+    environ = {"DATABASE_URL": reached.database_url, "REDIS_URL": reached.redis_url}
+    return Running(url=plan.url, lines=lines, environ=environ)
 
 
 def announce(running: Running) -> None:

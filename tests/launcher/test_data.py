@@ -49,8 +49,10 @@ def test_damaged_secrets_are_explained(folder: DataFolder) -> None:
 
 def test_what_runs_is_told_to_others(folder: DataFolder, again: DataFolder) -> None:
     assert folder.running() is None
-    folder.set_running(Running(url="http://x", lines=["one"]))
-    assert again.running() == Running(url="http://x", lines=["one"])
+    here = Running(url="http://x", lines=["one"], environ={"REDIS_URL": "redis://x"})
+    folder.set_running(here)
+    assert again.running() == here
+    assert stat.S_IMODE((folder.path / "running.json").stat().st_mode) == 0o600
     folder.set_running(None)
     assert folder.running() is None
 

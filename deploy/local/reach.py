@@ -1,0 +1,39 @@
+"""How `ask` and `doctor` find the Naru of this machine: the person's variables first, then the data folder of a running
+`up`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy.local.data import running_on
+from shared.settings import Settings, environment, load_settings
+
+NOT_FOUND = (
+    "no Naru runs here. Start one with ./naru up (in another terminal), name its data folder with --data DIR,\n"
+    "      or set DATABASE_URL and REDIS_URL."
+)
+
+
+class NotRunning(Exception):
+    """Nothing says where the servers are; the message says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_FOUND)
+
+
+def settings_of(data: Path) -> Settings:
+    """The settings with the addresses of the servers. Raises NotRunning, SettingsError."""
+    environ = environment()
+    settings = load_settings(environ)
+    if settings.database_url and settings.redis_url:
+        return settings
+    running = running_on(data)
+    if running is None:
+        raise NotRunning
+    missing = {
+        name: url
+        for name, url in running.environ.items()
+        if not (settings.database_url if name == "DATABASE_URL" else settings.redis_url)
+    }
+    return load_settings({**environ, **missing})

@@ -1,0 +1,147 @@
+"""`./naru ask` and `./naru doctor`, as commands, on a stack with the demo simulator."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from deploy.local.processes import ROOT
+from tests.stack import SHORT_LEASES, Process, Servers, Stack, wait_until
+
+
+def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """One command to its end."""
+    command = [sys.executable, "-P", "-m", "deploy.local.cli", *words]
+    return subprocess.run(
+        command, env=stack.environ(**settings), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def asking(stack: Stack, *words: str) -> Process:
+    """`./naru ask` as a process that can be interrupted."""
+    return stack.run("ask", "-P", "-m", "deploy.local.cli", "ask", *words)
+
+
+@pytest.fixture(scope="module")
+def answering(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack with a model and a worker for the tests that only ask."""
+    database_url = servers.create_database("asked", template="naru")
+    stack = Stack(tmp_path_factory.mktemp("ask"), database_url, servers.redis_server.url_of(511), servers)
+    try:
+        stack.start_simulator()
+        stack.start_worker()
+        yield stack
+    finally:
+        stack.close()
+        servers.drop_database("asked")
+
+
+def test_the_answer_is_streamed_and_counts_as_success(answering: Stack) -> None:
+    asked = naru(answering, "ask", "Where is the landing?")
+    assert asked.returncode == 0, asked.stderr
+    assert "> Where is the landing?" in asked.stdout
+    assert asked.stdout.endswith("\n")
+    assert asked.stderr == ""
+
+
+def test_json_ends_with_one_object(answering: Stack) -> None:
+    asked = naru(answering, "ask", "나루는 어디입니까?", "--json")
+    report = json.loads(asked.stdout)
+    assert asked.returncode == 0
+    assert set(report) == {
+        "request_id",
+        "conversation_id",
+        "status",
+        "error_code",
+        "attempts",
+        "model",
+        "text",
+        "usage",
+        "queue_seconds",
+        "first_token_seconds",
+        "total_seconds",
+    }
+    assert (report["status"], report["attempts"], report["error_code"]) == ("succeeded", 1, None)
+    assert report["text"].strip() == asked.stderr.strip()
+    assert report["usage"]["output_tokens"] > 0
+    assert 0 <= report["queue_seconds"] <= report["first_token_seconds"] <= report["total_seconds"]
+
+
+def test_without_a_worker_it_says_so_and_ctrl_c_gives_up(stack: Stack) -> None:
+    ask = asking(stack, "Is anybody there?", "--model", "demo/simulator", "--json")
+    wait_until(lambda: "No worker is running" in ask.log_text(), seconds=30)
+    ask.child.send_signal(signal.SIGINT)
+    assert ask.wait() == 130
+    assert json.loads(ask.log_text().splitlines()[-1])["status"] == "cancelled"
+
+
+def test_ctrl_c_keeps_what_has_been_written(answering: Stack) -> None:
+    ask = asking(answering, "Tell me all of it.")
+    wait_until(lambda: "> Tell me" in ask.log_text(), seconds=30)
+    ask.child.send_signal(signal.SIGINT)
+    assert ask.wait() == 130
+    assert ask.log_text().endswith("[stopped]\n")
+
+
+def test_a_worker_that_dies_in_the_middle_is_told_and_made_good(stack: Stack) -> None:
+    stack.configure(**SHORT_LEASES)
+    stack.start_simulator()
+    first = stack.start_worker()
+    ask = asking(stack, "Go on, whatever happens.")
+    wait_until(lambda: "> Go on" in ask.log_text(), seconds=30)
+    stack.start_worker(ready=False)
+    first.kill()
+    assert ask.wait(seconds=60) == 0
+    assert "Answering again (2nd try)" in ask.log_text()
+
+
+def test_a_model_that_nobody_offers_is_refused_with_those_there_are(answering: Stack) -> None:
+    asked = naru(answering, "ask", "Hello", "--model", "openai/none")
+    assert asked.returncode == 1
+    assert asked.stderr == "naru ask: no worker offers openai/none. Offered: demo/simulator\n"
+
+
+def test_where_nothing_runs_it_says_what_to_start(stack: Stack, tmp_path: Path) -> None:
+    for command in (["ask", "Hello"], ["doctor"]):
+        asked = naru(stack, *command, "--data", str(tmp_path), database_url="", redis_url="")
+        assert asked.returncode == 1
+        assert "./naru up" in asked.stderr + asked.stdout
+
+
+def test_doctor_finds_a_healthy_stack_healthy_but_for_what_tests_do_to_servers(answering: Stack) -> None:
+    looked = naru(answering, "doctor")
+    assert {line for line in looked.stdout.splitlines() if line.startswith("NO")} == {
+        f"NO  postgres: {name} is off" for name in ("fsync", "synchronous_commit", "full_page_writes")
+    }
+    assert "ok  workers: 1 consume" in looked.stdout
+    assert "ok  tables: up to date" in looked.stdout
+    assert "!   models: only the demo simulator answers" in looked.stdout
+
+
+def test_doctor_says_what_to_do_about_each_fault(own_stack: Stack) -> None:
+    with own_stack.redis_client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    looked = naru(own_stack, "doctor", openai_api_key="sk-nobody", openai_base_url="http://127.0.0.1:9/v1")
+    assert looked.returncode == 1
+    for sign in ("maxmemory-policy is allkeys-lru", "workers: none runs", "openai: not reached"):
+        assert f"NO  {sign}" in looked.stdout.replace("NO  redis: ", "NO  ")
+    own_stack.servers.stop_redis()
+    looked = naru(own_stack, "doctor")
+    assert "NO  redis server:" in looked.stdout
+    assert "sk-nobody" not in looked.stdout
+
+
+def test_doctor_knows_old_tables(own_stack: Stack) -> None:
+    connection = psycopg2.connect(own_stack.database_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE alembic_version SET version_num = '0000'")
+    connection.close()
+    looked = naru(own_stack, "doctor")
+    assert "NO  tables: not those of this version" in looked.stdout
