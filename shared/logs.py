@@ -61,6 +61,7 @@ def configure(level: str, *, part: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # They log every request with its URL, at INFO.
-    for noisy in ("httpx2", "httpx", "openai", "anthropic", "aiohttp.access", "alembic"):
+    # They log every call or task, at INFO; ours says the same with its ids.
+    noisy_loggers = ("httpx2", "httpx", "openai", "anthropic", "aiohttp.access", "alembic", "celery.worker.strategy")
+    for noisy in (*noisy_loggers, "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,54 @@
+"""Hints that never arrive although Redis is well."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import Engine
+
+from shared.tables import Status
+from tests.crash.asking import Person
+from tests.stack import SHORT_LEASES, Stack
+
+
+def _at_once(rows: list[Any]) -> list[int]:
+    """How many ran at the moments when each began."""
+    return [sum(other.started_at <= row.started_at < other.ended_at for other in rows) for row in rows]
+
+
+SHORT = "[[sim: tokens=10 pace=100]]"
+
+
+def test_a_request_without_any_hint_is_found(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    stack.start_worker(broker_silence_seconds=1)
+    with Person(stack, engine) as alice:
+        assert alice.wait_end(alice.ask(SHORT, hint=False), seconds=6).status == Status.SUCCEEDED
+
+
+def test_hints_that_a_dead_worker_had_taken_out_of_redis_are_not_missed(stack: Stack, engine: Engine) -> None:
+    """BRPOP destroys a message before anybody has recorded it: the worker dies in between."""
+    stack.configure(**SHORT_LEASES, broker_silence_seconds=1)
+    stack.start_simulator()
+    dying = stack.start_worker()
+    with Person(stack, engine) as alice:
+        for _ in range(3):
+            dying.freeze()
+            request = alice.ask(SHORT)
+            time.sleep(0.3)
+            dying.kill()
+            dying = stack.start_worker()
+            assert alice.wait_end(request, seconds=10).status == Status.SUCCEEDED
+            assert len(alice.calls(request)) == 1
+
+
+def test_more_questions_than_slots_wait_in_redis_and_follow_each_other_at_once(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    stack.start_worker(concurrency=3)
+    with Person(stack, engine) as alice:
+        requests = [alice.ask("[[sim: tokens=10 pace=20 first=0.1]]") for _ in range(30)]
+        rows = [alice.wait_end(request) for request in requests]
+        assert {row.status for row in rows} == {Status.SUCCEEDED}
+        assert {len(alice.calls(request)) for request in requests} == {1}
+        assert max(_at_once(rows)) <= 3
