@@ -1,0 +1,20 @@
+"""The figures to reach, measured: `python -m tests.bench [--quick] [--only NAME …] [--json FILE]`.
+
+Real PostgreSQL and Redis (durable, as `up` starts them), real web, worker and simulator processes with the product's
+default settings; ratios are paired with the direct call of the vendor's SDK in the same run. One figure is one module
+in `figures/`; what they share stands beside it:
+
+    figure        what a figure is, how large a run is, and "this cannot be measured here"
+    stacks        the processes that a figure measures
+    asking        a browser's identity, and questions sent as the page sends them
+    event_stream  a cheap client of the event stream that notes when each byte came
+    words         the simulator's clocked answers, read again
+    journal       the simulator's own log of its calls
+    direct        the direct call of the SDK, as a program; direct_call drives it
+    chromium      a browser, where there is one
+    launching     `./naru up` as a child
+    processes     processor time, memory and cores of processes
+    table         what is printed at the end
+
+Nothing here fails because something is slow; what is lost or doubled fails the run.
+"""

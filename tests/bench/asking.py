@@ -1,0 +1,105 @@
+"""Browsers with an identity, and their questions: stored and hinted at exactly as the page does it.
+
+The page calls the same two functions in the web process; here they run in the bench's own process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+
+from shared import lifecycle
+from shared.database import make_engine, transaction
+from shared.lifecycle import Question
+from shared.queue import Dispatcher
+from shared.settings import Settings
+from shared.tables import Status, chat_request, message, worker
+from web.identity import COOKIE, Cookies
+
+THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One browser with one conversation open."""
+
+    owner_id: str
+    cookie: str
+    conversation_id: UUID
+
+
+class Asker:
+    """Sends questions; use it with `with`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._cookies = Cookies(settings.secret_key)
+        self.engine = make_engine(settings, name="naru-bench")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ask")
+
+    def __enter__(self) -> Self:
+        self._dispatcher = Dispatcher(self._settings, self.engine)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown()
+        self._dispatcher.close()
+        self.engine.dispose()
+
+    def page(self) -> Page:
+        """A browser that was never here before, on an empty conversation."""
+        browser_id = uuid4()
+        return Page(f"browser:{browser_id}", f"{COOKIE}={self._cookies.make(browser_id)}", uuid4())
+
+    async def ask(self, page: Page, words: str) -> UUID:
+        """Press Enter; returns when the question is stored."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, page, words)
+
+    def _ask(self, page: Page, words: str) -> UUID:
+        question = Question(
+            owner_id=page.owner_id,
+            conversation_id=page.conversation_id,
+            text=words,
+            idempotency_key=str(uuid4()),
+        )
+        submitted = lifecycle.submit(
+            self.engine,
+            question,
+            deadline_seconds=self._settings.deadline_seconds,
+            max_characters=self._settings.max_question_characters,
+        )
+        self._dispatcher.send(submitted.request_id)
+        return submitted.request_id
+
+    async def stop(self, page: Page, request_id: UUID) -> None:
+        """Stop it, through the lifecycle and not through a web process."""
+        work = asyncio.get_running_loop()
+        await work.run_in_executor(
+            self._threads, lambda: lifecycle.stop(self.engine, request_id, owner_id=page.owner_id)
+        )
+
+    def row(self, request_id: UUID) -> tuple[Status, int]:
+        """A request's status and attempt."""
+        with transaction(self.engine) as connection:
+            c = chat_request.c
+            row = connection.execute(select(c.status, c.attempt).where(c.id == request_id)).one()
+        return Status(row.status), int(row.attempt)
+
+    def worker_pid(self, request_id: object) -> int | None:
+        """The process that runs it now."""
+        c = chat_request.c
+        asked = select(worker.c.pid).join(chat_request, c.worker_id == worker.c.id)
+        with transaction(self.engine) as connection:
+            pid: int | None = connection.execute(asked.where(c.id == request_id)).scalar_one_or_none()
+        return pid
+
+    def stored(self, request_id: UUID) -> list[str]:
+        """The stored answers of a request: one, whatever happened."""
+        with transaction(self.engine) as connection:
+            found = connection.execute(select(message.c.content).where(message.c.request_id == request_id))
+            return list(found.scalars())

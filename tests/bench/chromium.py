@@ -1,0 +1,112 @@
+"""A person's browser on Naru's page: asks, reloads, and notes in the page itself when text is there."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Self
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.bench.figure import CannotMeasure
+from tests.conftest import CHROMIUM_FLAGS
+from tests.stack import wait_until
+
+COMPOSER = "stChatInputTextArea"
+#: Only answers of `emit=clock` are understood: each token holds its number and when it was sent.
+SCRIPT = """
+(() => {
+  const bench = window.__bench = { enter: 0, text: 0, back: 0 };
+  const need = Number(sessionStorage.getItem("bench.need") || 0);
+  const now = () => performance.timeOrigin + performance.now();
+  bench.tokens = () => {
+    const answer = document.querySelector(".naru-block:not([hidden]) .naru-answer");
+    return [...(answer?.textContent ?? "").matchAll(/w(\\d+)@(\\d{19})/g)];
+  };
+  bench.words = () => bench.tokens().map((found) => Number(found[1]));
+  const look = () => {
+    if (need && !bench.back && bench.tokens().length >= need) bench.back = now();
+    const isNew = (found) => Number(found[2]) / 1e6 > bench.enter;
+    if (bench.enter && !bench.text && bench.tokens().some(isNew)) bench.text = now();
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") Object.assign(bench, { enter: now(), text: 0 });
+  }, true);
+  new MutationObserver(look).observe(document, {
+    subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ["hidden"],
+  });
+})();
+"""
+
+
+class Chromium:
+    """One browser with one page; use it with `with`. Raises CannotMeasure where there is no Chromium."""
+
+    def __enter__(self) -> Self:
+        found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
+        self._playwright = sync_playwright().start()
+        if found is None and not Path(self._playwright.chromium.executable_path).exists():
+            self._playwright.stop()
+            raise CannotMeasure("there is no Chromium here")
+        self._browser = self._playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS.split())
+        self.version = self._browser.version
+        self._page = self._new_page()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._browser.close()
+        self._playwright.stop()
+
+    def _new_page(self) -> Page:
+        page = self._browser.new_page()
+        page.set_default_timeout(30_000)
+        page.add_init_script(SCRIPT)
+        return page
+
+    def open(self, url: str) -> None:
+        """A new conversation."""
+        self._page.goto(url)
+        self._page.evaluate("sessionStorage.removeItem('bench.need')")
+        self._page.get_by_test_id(COMPOSER).wait_for()
+        self.wait(1.0)
+
+    def ask(self, words: str) -> None:
+        """Type, and press Enter."""
+        composer = self._page.get_by_test_id(COMPOSER)
+        composer.fill(words)
+        self.wait(0.3)
+        composer.press("Enter")
+
+    def wait_for_words(self, number: int) -> None:
+        """Until that many tokens of a running answer are shown."""
+        self._until(f"window.__bench.tokens().length >= {number}")
+
+    def words(self) -> list[int]:
+        """The numbers of the tokens that are shown now."""
+        return [int(number) for number in self._page.evaluate("window.__bench.words()")]
+
+    def enter_to_text(self) -> float:
+        """ms from Enter to the first new text in the page; waits for it."""
+        self._until("window.__bench.text > 0")
+        return float(self._page.evaluate("window.__bench.text - window.__bench.enter"))
+
+    def wait_for_end(self) -> None:
+        """Until the answer has become part of the history."""
+        self._until("document.querySelector('.naru-block')?.hidden === true")
+        self.wait(0.3)
+
+    def reload_until(self, words: int) -> float:
+        """Reload; seconds until that many tokens are shown again."""
+        began = self._page.evaluate(f"sessionStorage.setItem('bench.need', {words}), Date.now()")
+        self._page.reload(wait_until="commit")
+        self._until("window.__bench?.back > 0")
+        return float(self._page.evaluate("window.__bench.back") - began) / 1e3
+
+    def _until(self, condition: str) -> None:
+        """Look from outside: the page's policy lets nothing of ours be evaluated by the page itself."""
+        wait_until(lambda: self._page.evaluate(condition), seconds=30, what=condition)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)

@@ -1,0 +1,46 @@
+"""Enter → first text in the page, in Chromium, over the provider's own time to first token.
+
+Both ends are noted inside the page: the key press, and the change of the document that brings the first new text (each
+token says when it was sent, so an old answer is not taken for it). A new conversation every few questions.
+"""
+
+from __future__ import annotations
+
+from tests.bench import words
+from tests.bench.chromium import Chromium
+from tests.bench.figure import Figure, Line, Numbers, spread
+from tests.bench.stacks import Bench
+
+TOKENS = 20
+PER_CONVERSATION = 5
+
+
+def measure(bench: Bench) -> Numbers:
+    """Some questions, one after another."""
+    running = bench.running()
+    over = []
+    with Chromium() as browser:
+        for number in range(-1, bench.pick(full=30, quick=10, smoke=2)):
+            if number < 0 or number % PER_CONVERSATION == 0:
+                browser.open(running.url)
+            browser.ask(words.clocked_question(tokens=TOKENS))
+            took = browser.enter_to_text()
+            call = running.journal.last()
+            if number >= 0:  # the very first one warms the page's process
+                over.append(took - (call["first"] - call["start"]) * 1e3)
+            browser.wait_for_end()
+    return spread("over", over, 50, 95)
+
+
+FIGURE = Figure(
+    name="page",
+    measure=measure,
+    lines=(
+        Line(
+            figure="Enter → first text in the page, in Chromium, over the provider's own time to first token",
+            reach="p50 ≤ 100 ms, p95 ≤ 150 ms",
+            show=lambda n: f"p50 {n['over_p50']:.0f} / p95 {n['over_p95']:.0f} ms of {n['over_n']:.0f} questions",
+            holds=lambda n: n["over_p50"] <= 100 and n["over_p95"] <= 150,
+        ),
+    ),
+)

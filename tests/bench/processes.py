@@ -1,0 +1,74 @@
+"""What a process costs, read from /proc: processor seconds, memory; and which cores it may use. Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and all its threads, to 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+def tree(pid: int) -> list[int]:
+    """A process and its descendants, also those in sessions of their own (PostgreSQL's)."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found = [pid]
+    for each in found:
+        found += parents.get(each, [])
+    return found
+
+
+def pss_megabytes(pid: int) -> float:
+    """Proportional set size: shared pages are counted once among those who share them."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def what_runs(pid: int) -> str:
+    """A short name for a process: the module or program it runs."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    if "flower" in words:
+        return "flower"
+    if "-m" in words:
+        return words[words.index("-m") + 1]
+    return Path(words[0].split()[0].rstrip(":")).name if words[0] else str(pid)
+
+
+@contextmanager
+def apart(alone: Iterable[int], others: Iterable[int]) -> Iterator[bool]:
+    """Processes `alone` on one core, `others` and ourselves on another; False where there is only one core."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        yield False
+        return
+    placed = {0: {cores[-1]}}
+    placed |= {each: {cores[-1]} for pid in others for each in tree(pid)}
+    placed |= {each: {cores[0]} for pid in alone for each in tree(pid)}
+    try:
+        for pid, wanted in placed.items():
+            pin(pid, wanted)
+        yield True
+    finally:
+        for pid in placed:
+            pin(pid, set(cores))
+
+
+def pin(pid: int, cores: set[int]) -> None:
+    """Let all threads of a process run on these cores only; those it starts later inherit it. 0: ourselves."""
+    for task in Path(f"/proc/{pid or os.getpid()}/task").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), cores)

@@ -1,0 +1,178 @@
+"""The processes that a figure measures: on durable servers as `up` starts them, with the product's default settings.
+
+`Bench.running()` is one simulator, worker and web process that figures share; `Bench.own()` is a set that one figure
+may harm. Only one set runs at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import uvloop
+
+from deploy.local import postgres, redis_server
+from shared.migrations.__main__ import migrate
+from shared.settings import Settings
+from tests.bench.asking import Asker
+from tests.bench.event_stream import Eye
+from tests.bench.figure import Size
+from tests.bench.journal import Journal
+from tests.stack import CALM, Process, Servers, Stack, wait_until
+
+TEMPLATE = "naru"
+WARMING_QUESTIONS = 3
+
+
+class DurableServers(Servers):
+    """The rig's servers with every write on disk, as `up` has them."""
+
+    def _postgres_at(self, port: int) -> postgres.Postgres:
+        return dataclasses.replace(super()._postgres_at(port), durable=True)
+
+    def _redis_at(self, port: int) -> redis_server.RedisServer:
+        return dataclasses.replace(super()._redis_at(port), durable=True, databases=16)
+
+
+@dataclass
+class Running:
+    """A set of processes that is ready, and warm."""
+
+    stack: Stack
+    simulator: Process
+    journal: Journal
+    workers: list[Process] = field(default_factory=list)
+    webs: list[Process] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The first web process."""
+        return self.webs[0].url
+
+    def start_worker(self) -> Process:
+        """One more worker; does not wait."""
+        self.workers.append(self.stack.start_worker(ready=False))
+        return self.workers[-1]
+
+    def wait_for_worker(self, worker: Process) -> None:
+        """Wait until it consumes."""
+        wait_until(lambda: self.stack._registered(worker.pid, consuming=True), seconds=60, what="the worker is ready")
+
+    def others(self) -> list[int]:
+        """Every process but the workers."""
+        servers = self.stack.servers
+        return [each.pid for each in (*self.webs, self.simulator, servers.postgres, servers.redis)]
+
+    def warm(self) -> None:
+        """Some answers, so that no measured one pays for an import or a first connection."""
+        uvloop.run(self._warm())
+
+    async def _warm(self) -> None:
+        with Asker(self.stack.settings) as asker:
+            for web in self.webs * WARMING_QUESTIONS:
+                page = asker.page()
+                eye = await Eye.open(web.url, page)
+                request_id = await asker.ask(page, "[[sim: tokens=20 first=0.05]] warm")
+                await eye.until(lambda reading, asked=request_id: reading.ended(asked))  # type: ignore[misc]
+                eye.close()
+
+
+class Bench:
+    """What all figures of one run share. Close it."""
+
+    def __init__(self, folder: Path, *, size: Size) -> None:
+        self.folder = folder
+        self.size = size
+        self._numbers = count(1)
+        self._servers: Servers | None = None
+        self._shared: Running | None = None
+
+    def pick(self, *, full: int, quick: int, smoke: int) -> int:
+        """How often, by the size of this run."""
+        return {Size.FULL: full, Size.QUICK: quick, Size.SMOKE: smoke}[self.size]
+
+    def running(self) -> Running:
+        """The shared set."""
+        if self._shared is None:
+            self._shared = self._start(self._common_servers(), workers=1, webs=1, settings={})
+        return self._shared
+
+    @contextmanager
+    def own(
+        self, *, workers: int = 1, webs: int = 1, own_servers: bool = False, **settings: object
+    ) -> Iterator[Running]:
+        """A set of one's own; with `own_servers` its Redis and PostgreSQL may be stopped too."""
+        self._end_shared()
+        servers = self._new_servers() if own_servers else self._common_servers()
+        running: Running | None = None
+        try:
+            running = self._start(servers, workers=workers, webs=webs, settings=settings)
+            yield running
+        finally:
+            if running is not None:
+                running.stack.close()
+            if own_servers:
+                servers.close()
+
+    def rest(self) -> None:
+        """End the shared set: what is measured now brings its own processes."""
+        self._end_shared()
+
+    def close(self) -> None:
+        """End everything."""
+        self._end_shared()
+        if self._servers is not None:
+            self._servers.close()
+
+    def _end_shared(self) -> None:
+        if self._shared is not None:
+            self._shared.stack.close()
+            self._shared = None
+
+    def _common_servers(self) -> Servers:
+        if self._servers is None:
+            self._servers = self._new_servers()
+        return self._servers
+
+    def _new_servers(self) -> Servers:
+        folder = self.folder / f"servers-{next(self._numbers)}"
+        folder.mkdir(parents=True)
+        made = DurableServers(folder)
+        migrate(made.postgres_server.url)
+        return made
+
+    def _start(self, servers: Servers, *, workers: int, webs: int, settings: dict[str, object]) -> Running:
+        number = next(self._numbers)
+        stack = Stack(
+            self.folder / f"logs-{number}",
+            servers.create_database(f"bench_{number}", template=TEMPLATE),
+            servers.redis_server.url_of(number % servers.redis_server.databases),
+            servers,
+        )
+        with stack.redis_client() as client:
+            client.flushdb()
+        defaults = Settings()
+        stack.configure(**{name: getattr(defaults, name) for name in CALM}, **settings)
+        log = self.folder / f"calls-{number}.jsonl"
+        words = ("--host", "127.0.0.1", "--port", "{port}", "--log", str(log))
+        simulator = stack._listening("simulator", "workers.providers.simulator", *words)
+        stack.configure(simulator_url=simulator.url)
+        running = Running(stack, simulator, Journal(log))
+        try:
+            for _ in range(workers):
+                running.start_worker()
+            running.webs = [stack.start_web(ready=False) for _ in range(webs)]
+            for web in running.webs:
+                wait_until(partial(stack._answers, web, f"{web.url}/readyz"), seconds=60, what="web is ready")
+            for worker in running.workers:
+                running.wait_for_worker(worker)
+            running.warm()
+        except BaseException:
+            stack.close()
+            raise
+        return running

@@ -1,0 +1,81 @@
+"""What the bench prints: every figure to reach with what was measured, or why it was not; the machine; the versions."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from deploy.local import postgres, redis_server
+from tests.bench.figure import Figure, Numbers
+
+PACKAGES = ("celery", "redis", "sqlalchemy", "openai", "aiohttp", "uvloop", "streamlit", "uvicorn")
+
+
+@dataclass
+class Outcome:
+    """What became of one figure."""
+
+    figure: Figure
+    numbers: Numbers = field(default_factory=dict)
+    #: Why there are no numbers.
+    missing: str = ""
+    broken: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Mark, figure, reach, measured."""
+        if self.missing:
+            return [("?", line.figure, line.reach, f"NOT MEASURED: {self.missing}") for line in self.figure.lines]
+        wrong = f"  BROKEN: {', '.join(self.broken)}" if self.broken else ""
+        return [
+            ("+" if line.holds(self.numbers) else "-", line.figure, line.reach, line.show(self.numbers) + wrong)
+            for line in self.figure.lines
+        ]
+
+
+def text(outcomes: list[Outcome], *, note: str) -> str:
+    """The table: + reached, - not reached, ? not measured."""
+    lines = [""]
+    for outcome in outcomes:
+        for mark, figure, reach, measured in outcome.rows():
+            lines += [f"{mark} {figure}", f"    reach     {reach}", f"    measured  {measured}"]
+    return "\n".join([*lines, "", *(f"{name}: {value}" for name, value in conditions().items()), note])
+
+
+def conditions() -> dict[str, str]:
+    """The machine and the versions."""
+    python = f"Python {platform.python_version()}"
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    servers = f"PostgreSQL {postgres.VERSION}, {redis_server.program().name}"
+    return {"machine": _machine(), "versions": f"{python}, {servers}, {packages}"}
+
+
+def _machine() -> str:
+    cpu, memory, cores = platform.machine(), "", 0
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu, cores = line.partition(":")[2].strip(), cores + 1
+        memory = Path("/proc/meminfo").read_text().split()[1]
+    except OSError:
+        return platform.platform()
+    return f"{cores} × {cpu}, {int(memory) // 2**20} GB, {platform.system()} {platform.release()}"
+
+
+def as_json(outcomes: list[Outcome], *, note: str) -> str:
+    """The same with every number."""
+    figures: dict[str, Any] = {
+        each.figure.name: {
+            "numbers": each.numbers,
+            "missing": each.missing,
+            "broken": each.broken,
+            "seconds": round(each.seconds, 1),
+            "rows": [dict(zip(("mark", "figure", "reach", "measured"), row, strict=True)) for row in each.rows()],
+        }
+        for each in outcomes
+    }
+    return json.dumps({"conditions": conditions(), "note": note, "figures": figures}, indent=1, ensure_ascii=False)

@@ -1,0 +1,44 @@
+"""Questions for the simulator, and its clocked answers read again: `w0@<ns> w1@<ns> …`, the clock of each sending."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import count
+
+from tests.bench.figure import Numbers
+
+_WORD = re.compile(r"w(\d+)@(\d+) ")
+_numbers = count(1)
+
+
+def clocked_question(*, tokens: int, pace: float = 50.0, first_seconds: float = 0.3) -> str:
+    """A question whose answer holds the simulator's clock in each token."""
+    return f"[[sim: emit=clock tokens={tokens} pace={pace:g} first={first_seconds:g}]] question {next(_numbers)}"
+
+
+def clocks(text: str) -> list[int]:
+    """When each token in `text` was sent, in ns."""
+    return [int(clock) for _, clock in _WORD.findall(text)]
+
+
+@dataclass(slots=True)
+class Wholeness:
+    """Whether answers came whole; add each with `check`."""
+
+    #: Tokens that a stored answer lacks or has twice, and live texts that are not the beginning of it.
+    lost: int = 0
+    #: Answers whose live text lacked the last words when the page was told of the end.
+    cut_at_end: int = 0
+
+    def check(self, live: str, stored: list[str], *, tokens: int) -> None:
+        """One answer of `tokens`: what a page was sent, and the rows."""
+        whole = stored[0] if stored else ""
+        numbers = [int(number) for number, _ in _WORD.findall(whole)]
+        wrong = abs(len(stored) - 1) + bool(_WORD.sub("", whole)) + (not whole.startswith(live))
+        self.lost += wrong + len(set(range(tokens)) ^ set(numbers)) + (numbers != sorted(set(numbers)))
+        self.cut_at_end += live != whole
+
+    def numbers(self) -> Numbers:
+        """As named numbers."""
+        return {"lost": float(self.lost), "cut_at_end": float(self.cut_at_end)}
