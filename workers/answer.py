@@ -176,7 +176,7 @@ async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> S
             else:
                 if streamed.first_token_at is None:
                     streamed.first_token_at = time.monotonic()
-                live.add(lifecycle.storable(item))
+                live.add(item)
     except ProviderError as error:
         streamed.error = error
     except asyncio.CancelledError:
