@@ -142,8 +142,8 @@ async def run(plan: Plan) -> int:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()  # raises what went wrong
+            plan.folder.set_running(ready_lines(plan))  # before the line that others wait for
             announce(ready_lines(plan))
-            plan.folder.set_running(ready_lines(plan))
             tending = asyncio.create_task(supervisor.tend_logs())
             await stopping
             tending.cancel()
