@@ -35,9 +35,7 @@ def main() -> None:
         if frame is None:
             notices.sentence(words.t("notice.no_identity"))
             return
-        pages = [st.Page(lambda: chat.draw(frame), title=words.t("app.name"), url_path="chat", default=True)]
-        frame.page = st.navigation(pages, position="hidden")
-        frame.page.run()
+        chat.draw(frame)
     except NaruError as error:
         notices.refused(words, error)
     except Exception as error:  # noqa: BLE001 - the last place where an error can become a sentence

@@ -19,6 +19,7 @@ from web.identity import COOKIE, owner_of
 from web.words import best_locale
 
 #: Keys of widgets: their values are Streamlit's, their names are ours.
+LIVE = "live"
 COMPOSER = "composer"
 MODEL = "model"
 LANGUAGE = "language"
@@ -87,6 +88,15 @@ def conversation_id() -> UUID | None:
         for key in (_KEY, _WINDOW, _OPENED, MODEL, MENU):
             st.session_state.pop(key, None)
     return found
+
+
+def follow_link() -> None:
+    """Open the conversation whose link was clicked. Only from the live answer's callback."""
+    asked = getattr(st.session_state.get(LIVE), "opened", None)
+    if asked == "new":
+        st.query_params.clear()
+    elif asked:
+        st.query_params["c"] = str(asked)
 
 
 def leave_conversation() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import streamlit as st
 
+from web import state
+
 HERE = Path(__file__).parent
-MODULES = ("copy.js", "draft.js", "markdown.js", "stream.js", "live.js")
-KEY = "live"
+MODULES = ("copy.js", "draft.js", "links.js", "markdown.js", "stream.js", "live.js")
 
 
 def bundle() -> str:
@@ -48,8 +49,13 @@ def live_answer(
     locale: str,
     locale_choice: str | None,
     on_change: Callable[[], None],
+    on_open: Callable[[], None],
 ) -> None:
-    """Mount the live answer; `on_change` runs when it learned of a request the page lacks, or when one has ended."""
+    """Mount the live answer.
+
+    `on_change` runs when it learned of a request the page lacks, or when one has ended; `on_open` when a link to
+    another conversation was clicked.
+    """
     data: dict[str, Any] = {
         "conversation_id": conversation_id,
         "settled": settled,
@@ -58,4 +64,6 @@ def live_answer(
         "locale": locale,
         "locale_choice": locale_choice,
     }
-    _component(key=KEY, data=data, on_started_change=on_change, on_ended_change=on_change)
+    _component(
+        key=state.LIVE, data=data, on_started_change=on_change, on_ended_change=on_change, on_opened_change=on_open
+    )

@@ -3,6 +3,20 @@ The composer's draft: what is typed and not sent yet survives a reload. Not here
 */
 export const COMPOSER = "[data-testid='stChatInputTextArea']";
 
+/* Where a keyboard is at hand the page begins with typing; elsewhere it would only throw up the screen's keyboard. */
+export function focusComposer(tries = 20) {
+  if (!matchMedia("(hover: hover)").matches || document.activeElement !== document.body) return;
+  const box = document.querySelector(COMPOSER);
+  if (box) box.focus({ preventScroll: true });
+  else if (tries) setTimeout(() => focusComposer(tries - 1), 100);
+}
+
+/* As if typed: React listens to the event, and reads through the element's own setter. */
+function type(box, text) {
+  Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
 export class Draft {
   constructor() {
     this.typed = (event) => {
@@ -14,9 +28,14 @@ export class Draft {
     this.sent = setInterval(() => this.forgetWhenSent(), 1000);
   }
 
+  /* Each conversation has its own draft; going to another one changes what stands in the composer. */
   keepFor(conversationId) {
     const key = conversationId ? `naru:draft:${conversationId}` : "";
     if (key === this.key) return;
+    const box = document.querySelector(COMPOSER);
+    const hadOne = Boolean(this.key);
+    this.key = ""; // so that clearing the box does not forget the draft of the conversation that was left
+    if (hadOne && box?.value) type(box, "");
     this.key = key;
     const kept = key && sessionStorage.getItem(key);
     if (kept) this.restore(kept, 20);
@@ -26,8 +45,7 @@ export class Draft {
     const box = document.querySelector(COMPOSER);
     if (!box && tries) { setTimeout(() => this.restore(text, tries - 1), 100); return; }
     if (!box || box.value) return;
-    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
-    box.dispatchEvent(new Event("input", { bubbles: true }));
+    type(box, text);
   }
 
   forgetWhenSent() {

@@ -5,12 +5,15 @@ Streamlit calls the default export again at every change of data; there is one L
 Not here: the protocol (stream.js), Markdown (markdown.js).
 */
 import { copyAnswer } from "./copy.js";
-import { COMPOSER, Draft } from "./draft.js";
+import { COMPOSER, Draft, focusComposer } from "./draft.js";
+import { Links } from "./links.js";
 import { GrowingAnswer } from "./markdown.js";
 import { AnswerStream } from "./stream.js";
 
 const BOTTOM_SLACK_PX = 48; // nearer to the end than this is "reading the newest line"
 const SECONDS_SHOWN_AFTER = 5;
+const NEW = "new";
+const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
 const DRAWN_SHARE = 0.95; // of the live text's height: then Streamlit has drawn the answer
 const DRAWN_WITHIN_MS = 1500;
 const ASK_AGAIN_MS = [4000, 10000, 30000]; // when the page does not take an ended answer over
@@ -31,6 +34,7 @@ class LiveAnswer {
     this.watch.observe(document.body, { childList: true, subtree: true, characterData: true });
     this.coverRule = document.head.appendChild(document.createElement("style"));
     this.draft = new Draft();
+    this.links = new Links((id) => this.trigger("opened", id || NEW));
     this.lastTop = 0;
     this.growth = new ResizeObserver(() => this.follow && this.toBottom());
     this.growth.observe(this.column());
@@ -78,6 +82,7 @@ class LiveAnswer {
     this.follow = true;
     this.reported = null;
     this.stream = conversationId ? new AnswerStream(conversationId, this.listener()) : null;
+    focusComposer();
   }
 
   listener() {
@@ -90,12 +95,18 @@ class LiveAnswer {
 
   changed() {
     const { requestId, ended } = this.stream ?? {};
-    if (requestId && !ended && requestId !== this.data.active && requestId !== this.reported) {
-      this.reported = requestId; // asked elsewhere: another tab, or before a reload
-      if (!this.data.settled.includes(requestId)) this.trigger("started", requestId);
+    if (requestId && !ended && requestId !== this.reported) {
+      this.reported = requestId;
+      setTimeout(() => this.reportStarted(requestId), SEEN_WITHIN_MS);
     }
     if (requestId !== this.stoppingId) this.stoppingId = null;
     this.show();
+  }
+
+  /* Asked elsewhere, in another tab: the page does not show the question yet. */
+  reportStarted(requestId) {
+    if (this.stream?.requestId !== requestId || this.stream.ended) return;
+    if (requestId !== this.data.active && !this.data.settled.includes(requestId)) this.trigger("started", requestId);
   }
 
   report(kind, requestId, tries) {
@@ -266,6 +277,7 @@ class LiveAnswer {
     this.growth.disconnect();
     this.coverRule.remove();
     this.draft.close();
+    this.links.close();
     clearInterval(this.ticker);
     cancelAnimationFrame(this.frame);
     document.removeEventListener("click", copyAnswer);

@@ -53,9 +53,10 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
             messages.draw(frame, opened)
         elif not is_away:
             empty.draw(frame)
-    with st.container(key="livebox"):
+    with st.container(key="away"):
         if is_away:
             _away(frame)
+    with st.container(key="livebox"):
         live_answer(
             conversation_id=str(opened.id),
             settled=[str(message.request_id) for message in opened.messages if message.request_id][-20:],
@@ -64,6 +65,7 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
             locale=frame.words.locale,
             locale_choice=state.locale_choice(),
             on_change=_nothing,
+            on_open=state.follow_link,
         )
     composer.draw(frame, opened, offered)
     with st.container(key="warm"):
@@ -82,7 +84,7 @@ def _unread(conversation_id: UUID) -> Opened:
 def _away(frame: Frame) -> None:
     """Say that Postgres does not answer, and look every few seconds whether it does again."""
 
-    @st.fragment(run_every=RETRY_SECONDS, key="away")
+    @st.fragment(run_every=RETRY_SECONDS, key="look-again")
     def look_again() -> None:
         try:
             fleet(frame.engine)

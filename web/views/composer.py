@@ -20,11 +20,15 @@ from web.views.frame import Frame
 def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
     """Draw notice, demo line, input and picker at the bottom of the page."""
     t = frame.words.t
+    is_demo = fleet is not None and bool(fleet.models) and all(model.demo for model in fleet.models)
     with st.bottom, st.container(key="bottom"):
-        if notice := state.take_notice():
-            notices.show(frame.words, notice)
-        if fleet is not None and fleet.models and all(model.demo for model in fleet.models):
-            st.html(f'<div class="naru-demo-line" role="note">{t("demo.line")}</div>')
+        # Both are always there, empty or not: an element more before it would make the input anew, without its text.
+        with st.container(key="above-composer"):
+            if notice := state.take_notice():
+                notices.show(frame.words, notice)
+        with st.container(key="demo"):
+            if is_demo:
+                st.html(f'<div class="naru-demo-line" role="note">{t("demo.line")}</div>')
         with st.container(key="composer-box"):
             state.idempotency_key()
             st.chat_input(t("composer.placeholder"), key=state.COMPOSER, on_submit=send, args=(frame,))

@@ -6,7 +6,6 @@ Nothing is drawn here; what is remembered from run to run is in `web/state.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
@@ -14,18 +13,14 @@ from web import state
 from web.runtime import Runtime, current_runtime
 from web.words import Words
 
-if TYPE_CHECKING:
-    from streamlit.navigation.page import StreamlitPage
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One run of the page for one owner."""
 
     runtime: Runtime
     owner_id: str
     words: Words
-    page: StreamlitPage | None = None
 
     @classmethod
     def of(cls, words: Words) -> Frame | None:

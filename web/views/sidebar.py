@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
+from html import escape
 from itertools import groupby
 
 import streamlit as st
@@ -29,19 +30,32 @@ def draw(frame: Frame, rows: Sequence[ConversationRow], opened: Opened | None) -
     t = frame.words.t
     with st.sidebar:
         st.html(f'<div class="naru-name">{t("app.name")}</div>')
-        with st.container(key="new-chat"):
-            _link(frame, t("sidebar.new"), icon=":material/edit_square:")
+        st.html(f'<a class="naru-link naru-new" data-naru-link href="./">{escape(t("sidebar.new"))}</a>')
         with st.container(key="conversations"):
-            if not rows:
-                st.caption(t("sidebar.none"))
-            today = datetime.now(state.timezone()).date()
-            for group, members in groupby(rows, lambda row: _group(row, today)):
-                st.html(f'<h2 class="naru-day">{t(f"sidebar.{group}")}</h2>')
-                for row in members:
-                    _row(frame, row, is_open=opened is not None and row.id == opened.id)
+            _list(frame, rows, opened)
         _foot(frame)
     if opened is not None and (dialog := state.take_dialog()):
         {"rename": _rename, "delete": _delete}[dialog](frame, opened)
+
+
+def _list(frame: Frame, rows: Sequence[ConversationRow], opened: Opened | None) -> None:
+    """The lines, as few elements as can be: those before the open conversation, its own with the menu, the rest."""
+    if not rows:
+        st.caption(frame.words.t("sidebar.none"))
+        return
+    today = datetime.now(state.timezone()).date()
+    html = ""
+    for group, members in groupby(rows, lambda row: _group(row, today)):
+        html += f'<h2 class="naru-day">{escape(frame.words.t(f"sidebar.{group}"))}</h2>'
+        for row in members:
+            if opened is None or row.id != opened.id:
+                html += _link(frame, row)
+                continue
+            st.html(html)
+            html = ""
+            _open_row(frame, row)
+    if html:
+        st.html(html)
 
 
 def _group(row: ConversationRow, today: date) -> str:
@@ -53,19 +67,15 @@ def _group(row: ConversationRow, today: date) -> str:
     return "week" if day > today - timedelta(days=7) else "earlier"
 
 
-def _link(frame: Frame, label: str, *, conversation_id: str | None = None, icon: str | None = None) -> None:
-    if frame.page is not None:
-        query = {"c": conversation_id} if conversation_id else None
-        st.page_link(frame.page, label=label, icon=icon, query_params=query, width="stretch")
+def _link(frame: Frame, row: ConversationRow, *, is_open: bool = False) -> str:
+    title = escape(row.title or frame.words.t("sidebar.untitled"))
+    current = ' aria-current="page"' if is_open else ""
+    return f'<a class="naru-link" data-naru-link href="?c={row.id}"{current} title="{title}" dir="auto">{title}</a>'
 
 
-def _row(frame: Frame, row: ConversationRow, *, is_open: bool) -> None:
-    label = plain(row.title) or frame.words.t("sidebar.untitled")
-    if not is_open:
-        _link(frame, label, conversation_id=str(row.id))
-        return
+def _open_row(frame: Frame, row: ConversationRow) -> None:
     with st.container(key="open-conversation", horizontal=True, gap=None, vertical_alignment="center"):
-        _link(frame, label, conversation_id=str(row.id))
+        st.html(_link(frame, row, is_open=True))
         st.menu_button(
             "",
             ACTIONS,
