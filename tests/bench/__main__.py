@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
                     outcomes.append(_outcome(figure, bench))
         finally:
             bench.close()
-    note = f"run: {size.value}, {time.monotonic() - began:.0f} s; load average before {load:.1f}, after {os.getloadavg()[0]:.1f}"
+    note = f"run: {size.value}, {time.monotonic() - began:.0f} s; load average before {load:.1f}"
+    note += f", after {os.getloadavg()[0]:.1f}"
     print(table.text(outcomes, note=note))
     if chosen.json:
         chosen.json.write_text(table.as_json(outcomes, note=note) + "\n")
