@@ -1,0 +1,366 @@
+"""The lifecycle as a whole: people, workers and a reconciler do anything in any order, and stop in the middle of it.
+
+Hypothesis draws the order. Before each write the row says whether it must be accepted; after each step everything that
+must hold at all times is looked at in the tables. A step that is to stop in the middle runs until a drawn number of
+statements and is then torn down with its connection; nothing of it may be there afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Engine, delete, event, text
+
+from shared import fleet, lifecycle
+from shared.errors import StillRunning
+from shared.lifecycle import MAX_LOSSES, Answer, Claimed
+from shared.reconciler import tick
+from shared.tables import TERMINAL, Outcome, Status, conversation, reconciler_tick, worker
+from tests.shared.world import OWNER, World
+
+EVERYTHING = text(
+    """
+    SELECT r.*, m.content AS answer, c.leaf_id, m.id AS answer_id,
+           (SELECT count(*) FROM message WHERE request_id = r.id) AS answers,
+           (SELECT json_agg(json_build_array(attempt, outcome, ended_at IS NOT NULL) ORDER BY attempt)
+              FROM request_attempt WHERE request_id = r.id) AS attempts
+      FROM chat_request r JOIN conversation c ON c.id = r.conversation_id LEFT JOIN message m ON m.request_id = r.id
+     ORDER BY r.created_at
+    """
+)
+
+
+class StoppedError(Exception):
+    """The process stops here."""
+
+
+@contextmanager
+def stopping_after(engine: Engine, statements: int) -> Iterator[None]:
+    """Within it the process stops after so many statements, before it can commit."""
+    left = [statements]
+
+    def stop(*_: Any) -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise StoppedError
+
+    def stop_before_commit(_: Any) -> None:
+        raise StoppedError
+
+    event.listen(engine, "after_cursor_execute", stop)
+    event.listen(engine, "commit", stop_before_commit)
+    try:
+        yield
+    finally:
+        event.remove(engine, "after_cursor_execute", stop)
+        event.remove(engine, "commit", stop_before_commit)
+
+
+#: What may happen next, the usual more often.
+STEPS = (
+    *["claim"] * 12,
+    *["a_worker_dies"] * 6,
+    *["finish", "stop"] * 3,
+    *["ask", "fail", "cancel", "wait", "broken", "drain", "checkpoint", "tick", "stops_in_the_middle"] * 2,
+    *["ask_there_again", "claim_anything", "renew", "leave", "a_deadline_comes", "web_carries_out_a_stop"],
+)
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """What anyone can do. `pick` counts from the newest: so most of what is done matters, and some of it is stale."""
+
+    engine: Engine
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.engine)
+        self.asked: list[tuple[str, UUID, UUID]] = []
+        self.workers: list[UUID] = []
+        self.claims: list[Claimed] = []
+        self.ended: dict[UUID, dict[str, Any]] = {}
+        self.attempts: dict[UUID, int] = {}
+
+    @initialize()
+    def empty(self) -> None:
+        with self.engine.begin() as connection:
+            for table in (conversation, worker, reconciler_tick):
+                connection.execute(delete(table))
+        self.workers = [self.world.worker(), self.world.worker()]
+        for _ in range(3):
+            self.ask()
+            self.claim(0, len(self.asked))
+
+    @rule(step=st.sampled_from(STEPS), pick=st.integers(0, 7), of=st.integers(0, 7))
+    def happens(self, step: str, pick: int, of: int) -> None:
+        getattr(self, step)(pick, of)
+
+    def request(self, pick: int) -> UUID:
+        return self.asked[-1 - pick % len(self.asked)][2]
+
+    # what people do
+
+    def ask(self, *_: int) -> None:
+        if len(self.asked) > 12:
+            return
+        key = str(len(self.asked))
+        submitted = self.world.ask(key=key)
+        self.asked.append((key, submitted.conversation_id, submitted.request_id))
+
+    def ask_there_again(self, pick: int, of: int) -> None:
+        key, conversation_id, request_id = self.asked[-1 - pick % len(self.asked)]
+        if of % 2:
+            again = self.world.ask(conversation_id=conversation_id, key=key)
+            assert (again.request_id, again.is_new) == (request_id, False)
+            return
+        here = [row for row in self.look() if row["conversation_id"] == conversation_id]
+        active = [row["id"] for row in here if row["status"] not in TERMINAL]
+        key = str(len(self.asked))
+        if active:
+            with pytest.raises(StillRunning) as refused:
+                self.world.ask(conversation_id=conversation_id, key=key)
+            assert [refused.value.request_id] == active
+            return
+        submitted = self.world.ask(conversation_id=conversation_id, key=key)
+        self.asked.append((key, conversation_id, submitted.request_id))
+
+    def stop(self, pick: int, _: int) -> None:
+        request_id = self.request(pick)
+        before = Status(self.world.row(request_id)["status"])
+        after = lifecycle.stop(self.engine, request_id, owner_id=OWNER)
+        assert after is (Status.CANCELLED if before is Status.QUEUED else before)
+        assert Status(self.world.row(request_id)["status"]) is after
+
+    # what workers do
+
+    def claim(self, pick: int, of: int) -> None:
+        """As the product does: what waits, by who lives."""
+        waiting = [row for row in self.look() if row["status"] == Status.QUEUED]
+        if not waiting:
+            return
+        row = waiting[pick % len(waiting)]
+        self.world.make_due(row["id"])
+        self.try_to_claim(row["id"], self.workers[-1 - of // 6], as_suspect=row["losses"] >= 2)
+
+    def claim_anything(self, pick: int, of: int) -> None:
+        self.try_to_claim(self.request(pick), self.workers[-1 - of % len(self.workers)], as_suspect=pick % 3 == 0)
+
+    def try_to_claim(self, request_id: UUID, worker_id: UUID, *, as_suspect: bool) -> None:
+        before = self.world.row(request_id)
+        (member,) = self.world.rows(worker, id=worker_id)
+        now = self.world.scalar("SELECT clock_timestamp()")
+        claimed = self.world.try_claim(request_id, worker_id, as_suspect=as_suspect)
+        due = before["available_at"] <= now
+        if not due and claimed is not None:
+            due = before["available_at"] <= self.world.scalar("SELECT clock_timestamp()")
+        may = (
+            (before["status"], before["stop_requested_at"], member["lost_at"]) == (Status.QUEUED, None, None)
+            and due
+            and before["deadline_at"] > now
+            and member["lease_expires_at"] > now
+            and (before["losses"] >= MAX_LOSSES - 1) == as_suspect
+        )
+        assert (claimed is not None) == may
+        if claimed is not None:
+            assert claimed.attempt == before["attempt"] + 1
+            self.claims.append(claimed)
+
+    def fenced(self, claimed: Claimed) -> tuple[bool, bool]:
+        """Whether this claim still is the right to the request, and whether a stop was asked."""
+        row = self.world.row(claimed.request_id)
+        right = (row["status"], row["attempt"], row["worker_id"]) == ("running", claimed.attempt, claimed.worker_id)
+        return right, row["stop_requested_at"] is not None
+
+    def claimed(self, pick: int) -> tuple[Claimed, bool, bool]:
+        claimed = self.claims[-1 - pick % len(self.claims)]
+        return claimed, *self.fenced(claimed)
+
+    def finish(self, pick: int, _: int) -> None:
+        claimed, right, stopped = self.claimed(pick)
+        answer = Answer(text=f"whole {claimed.attempt}", finish="stop")
+        assert lifecycle.finish(self.engine, claimed, answer) == (right and not stopped)
+
+    def fail(self, pick: int, _: int) -> None:
+        claimed, right, _stopped = self.claimed(pick)
+        assert lifecycle.fail(self.engine, claimed, Answer(text="part"), code="auth_failed") == right
+
+    def cancel(self, pick: int, _: int) -> None:
+        claimed, right, stopped = self.claimed(pick)
+        assert lifecycle.cancel(self.engine, claimed, Answer(text="part")) == (right and stopped)
+
+    def wait(self, pick: int, _: int) -> None:
+        self.release(pick, Outcome.RELEASED, code="overloaded")
+
+    def broken(self, pick: int, _: int) -> None:
+        self.release(pick, Outcome.RELEASED, code="stream_broken", broken=True)
+
+    def drain(self, pick: int, _: int) -> None:
+        self.release(pick, Outcome.HANDED_OVER)
+
+    def release(self, pick: int, outcome: Outcome, *, code: str | None = None, broken: bool = False) -> None:
+        claimed, right, stopped = self.claimed(pick)
+        freed = lifecycle.release(self.engine, claimed, text="part", outcome=outcome, code=code, broken=broken)
+        assert freed == (right and not stopped)
+
+    def checkpoint(self, pick: int, _: int) -> None:
+        claimed, right, _stopped = self.claimed(pick)
+        before = self.world.attempt(claimed.request_id, claimed.attempt)["checkpoint"]
+        with self.engine.begin() as connection:
+            key = (claimed.request_id, claimed.attempt)
+            fleet.checkpoint(connection, claimed.worker_id, {key: before + "x"})
+        after = self.world.attempt(claimed.request_id, claimed.attempt)["checkpoint"]
+        assert after == before + ("x" if right else "")
+
+    def renew(self, _: int, of: int) -> None:
+        worker_id = self.workers[-1 - of % len(self.workers)]
+        (row,) = self.world.rows(worker, id=worker_id)
+        with self.engine.begin() as connection:
+            renewed = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+        assert renewed == (row["lost_at"] is None)
+
+    def leave(self, _: int, of: int) -> None:
+        fleet.leave(self.engine, self.workers[-1 - of % len(self.workers)])
+        self.workers.append(self.world.worker())
+
+    # what time does
+
+    def a_worker_dies(self, pick: int, of: int) -> None:
+        """At any step: what it had claimed, and whatever it was about to write, stays as it is."""
+        used = [claimed.worker_id for claimed in self.claims[-3:]]
+        self.world.expire_lease(used[of % len(used)])
+        self.workers.append(self.world.worker())
+        if pick % 4:
+            self.tick()
+
+    def a_deadline_comes(self, pick: int, _: int) -> None:
+        if self.world.row(self.request(pick))["status"] not in TERMINAL:
+            self.world.put(self.request(pick), deadline_at=self.world.ago(0))
+
+    # what the reconciler and web repair
+
+    def tick(self, *_: int) -> None:
+        now = self.world.scalar("SELECT clock_timestamp()")
+        lost = {row["id"] for row in self.world.rows(worker) if row["lost_at"] or row["lease_expires_at"] <= now}
+        before = {row["id"]: row for row in self.look()}
+        repairs = self.world.tick()
+        assert repairs.taken_back == sum(row["worker_id"] in lost for row in before.values() if row["worker_id"])
+        after = {row["id"]: row for row in self.look()}
+        for request_id, row in after.items():
+            self.check_charge(before[request_id], row, lost, list(before.values()))
+        assert not [row for row in after.values() if row["worker_id"] in lost], "nobody is left with a lost worker"
+
+    def check_charge(
+        self, was: dict[str, Any], row: dict[str, Any], lost: set[UUID], others: list[dict[str, Any]]
+    ) -> None:
+        """Of a lost worker's requests those with the most losses, and only they, are charged one, or fail for it."""
+        highest = max(other["losses"] for other in others if other["worker_id"] == was["worker_id"])
+        charged = was["worker_id"] in lost and was["losses"] == highest and was["stop_requested_at"] is None
+        poisonous = charged and was["losses"] + 1 >= MAX_LOSSES
+        assert row["losses"] == was["losses"] + (1 if charged and not poisonous else 0)
+        if was["worker_id"] in lost and was["stop_requested_at"] is not None:
+            assert row["status"] == Status.CANCELLED
+        elif was["worker_id"] in lost:
+            assert (row["error_code"] == "worker_lost") == poisonous
+
+    def web_carries_out_a_stop(self, pick: int, of: int) -> None:
+        row = self.world.row(self.request(pick))
+        if row["stop_requested_at"] is not None and row["status"] not in TERMINAL:
+            self.world.put(row["id"], stop_requested_at=self.world.ago(10))
+        done = lifecycle.cancel_unanswered(
+            self.engine, row["id"], attempt=row["attempt"], patience_seconds=3, text="best" if of % 2 else None
+        )
+        assert done == (row["status"] == "running" and row["stop_requested_at"] is not None)
+
+    # what stops in the middle
+
+    def stops_in_the_middle(self, pick: int, of: int) -> None:
+        claimed = self.claims[-1 - pick % len(self.claims)]
+        worker_id, request = self.workers[-1], claimed.request_id
+        answer = Answer(text="half")
+        conversation_id = claimed.conversation_id
+        verbs: list[Callable[[], object]] = [
+            self.world.ask,
+            lambda: self.world.ask(conversation_id=conversation_id),
+            lambda: lifecycle.stop(self.engine, request, owner_id=OWNER),
+            lambda: self.world.try_claim(request, worker_id),
+            lambda: lifecycle.finish(self.engine, claimed, answer),
+            lambda: lifecycle.fail(self.engine, claimed, answer, code="auth_failed"),
+            lambda: lifecycle.release(self.engine, claimed, text="", outcome=Outcome.RELEASED),
+            lambda: tick(self.engine, stop_patience_seconds=3),
+        ]
+        self.world.ticked()
+        before = self.look(), self.world.stored(), self.world.rows(worker)
+        with pytest.raises((StoppedError, StillRunning)), stopping_after(self.engine, 1 + (pick + of) % 6):
+            verbs[of]()
+        assert before == (self.look(), self.world.stored(), self.world.rows(worker))
+
+    # what must hold at all times
+
+    def look(self) -> list[dict[str, Any]]:
+        with self.engine.begin() as connection:
+            return [dict(row) for row in connection.execute(EVERYTHING).mappings()]
+
+    @invariant()
+    def holds(self) -> None:
+        active = set()
+        for row in self.look():
+            self.check_end(row)
+            self.check_accounts(row)
+            if row["status"] not in TERMINAL:
+                assert row["conversation_id"] not in active, "one at a time in a conversation"
+                active.add(row["conversation_id"])
+                assert row["leaf_id"] == row["user_message_id"], "the branch ends in the question"
+
+    def check_end(self, row: dict[str, Any]) -> None:
+        """One answer when it has ended, none before; and what has ended stays as it is."""
+        ended = row["status"] in TERMINAL
+        assert row["answers"] == (1 if ended else 0)
+        kept = {name: value for name, value in row.items() if name != "leaf_id"}
+        assert self.ended.setdefault(row["id"], kept) == kept if ended else row["id"] not in self.ended
+        if row["status"] == Status.SUCCEEDED:
+            assert row["answer"] == f"whole {row['attempt']}", "the whole text of its last attempt"
+            assert row["stop_requested_at"] is None
+
+    def check_accounts(self, row: dict[str, Any]) -> None:
+        """Every attempt is accounted for, once."""
+        attempts = row["attempts"] or []
+        assert [number for number, _, _ in attempts] == list(range(1, row["attempt"] + 1))
+        assert row["attempt"] >= self.attempts.get(row["id"], 0)
+        self.attempts[row["id"]] = row["attempt"]
+        outcomes = [outcome for _, outcome, _ in attempts]
+        assert all(is_over == (outcome is not None) for _, outcome, is_over in attempts)
+        assert outcomes.count(None) == (1 if row["status"] == Status.RUNNING else 0)
+        assert row["status"] != Status.RUNNING or outcomes[-1] is None
+        assert outcomes.count("released") == row["tries"] + row["broken_streams"]
+        assert row["losses"] <= min(outcomes.count("lost"), MAX_LOSSES)
+        ends = [each for each in outcomes if each in ("succeeded", "failed", "cancelled")]
+        assert len(ends) <= 1
+        assert outcomes.count("succeeded") == (1 if row["status"] == Status.SUCCEEDED else 0)
+        given_back = outcomes.count("released") + outcomes.count("handed_over") + outcomes.count("lost")
+        assert given_back + len(ends) + outcomes.count(None) == row["attempt"]
+
+
+def test_whatever_happens_in_whatever_order(world_engine: Engine) -> None:
+    class Here(Lifecycle):
+        engine = world_engine
+
+    bounds = settings(
+        max_examples=16,
+        stateful_step_count=50,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Here, settings=bounds)
