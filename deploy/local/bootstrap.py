@@ -174,8 +174,9 @@ def install_with_uv(uv: str, lock: str, *, fresh: bool) -> bool:
 
 def install_with_pip(lock: str, *, fresh: bool) -> None:
     """venv and pip, which every Python has; pip's own lines are the progress."""
-    if fresh or not PYTHON.exists():
-        create_venv()
+    # An environment that uv made has no pip of its own.
+    if fresh or subprocess.run([PYTHON, "-c", "import pip"], stderr=subprocess.DEVNULL).returncode != 0:
+        add_pip(fresh=fresh)
     command = [
         str(PYTHON),
         "-m",
@@ -196,14 +197,11 @@ def install_with_pip(lock: str, *, fresh: bool) -> None:
             raise CannotMake(explain_pip(errors.read()))
 
 
-def create_venv() -> None:
-    """A new environment with pip in it."""
+def add_pip(*, fresh: bool) -> None:
+    """A new environment with pip in it, or pip for the one that is there."""
+    command = [sys.executable, "-I", "-m", "venv", "--clear", str(HOME)] if fresh else [str(PYTHON), "-m", "ensurepip"]
     done = subprocess.run(
-        [sys.executable, "-I", "-m", "venv", "--clear", str(HOME)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode == 0:
         return

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NOBODY = 65534
-DROP = "import os, sys; os.setgroups([]); os.setgid({0}); os.setuid({0}); os.execv(sys.argv[1], sys.argv[1:])"
+# Whoever changes user loses the kernel's promise to end it with us (processes.py): it is asked for again.
+DROP = """
+import ctypes, os, sys
+os.setgroups([]); os.setgid({0}); os.setuid({0})
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 2)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class NoOrdinaryUser(Exception):
@@ -49,7 +56,7 @@ def ways() -> list[RunAs]:
     if unshare := shutil.which("unshare"):
         # A user namespace in which root is called 1000: the files stay root's. Containers often refuse it.
         found.append(RunAs((unshare, "--user", "--map-user=1000", "--map-group=1000"), 0))
-    drop = ("--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
+    drop = ("--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--pdeathsig", "INT")
     if setpriv := shutil.which("setpriv"):
         # Nobody, yet able to walk through folders that only root may enter (an environment in /root).
         walk = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")

@@ -92,6 +92,15 @@ def test_the_tests_part_is_added_when_it_is_needed(clone: Clone) -> None:
     assert clone.naru("up").stderr == ""
 
 
+def test_one_without_pip_as_uv_makes_them_is_added_to(clone: Clone) -> None:
+    assert clone.naru("up").returncode == 0
+    for path in clone.environment.glob("lib/*/site-packages/pip*"):
+        shutil.rmtree(path)
+    added = clone.naru("test")
+    assert added.returncode == 0, added.stderr
+    assert list(clone.environment.glob("lib/*/site-packages/some_tool.py"))
+
+
 def test_a_half_made_one_is_remade(clone: Clone) -> None:
     (clone.environment / "bin").mkdir(parents=True)
     (clone.environment / "bin" / "python").write_text("half")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from deploy.local import postgres, privileges, processes
-from tests.stack import free_port, start
+from tests.stack import free_port, start, wait_until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 
@@ -60,6 +62,35 @@ def test_another_way_than_at_the_start_before_takes_the_data_over(tmp_path: Path
     serve_once(tmp_path)
     refuse(tmp_path / "bin", "unshare")
     assert serve_once(tmp_path) == privileges.NOBODY
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    "way", privileges.ways()[1:] if os.geteuid() == 0 else [], ids=lambda way: Path(way.prefix[0]).name
+)
+def test_who_became_somebody_else_still_ends_with_us(way: privileges.RunAs) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, *way.prefix, "/bin/sleep", "60"],
+        env={**os.environ, "PYTHONPATH": str(processes.ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    command = Path(f"/proc/{child}/comm")
+    wait_until(lambda: command.read_text() == "sleep\n", what="it has become the program")
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_until(lambda: not processes.started_at(child), what="it has ended")
+
+
+PARENT = """
+import os, subprocess, sys, time
+from deploy.local.processes import Command, spawn
+command = Command(name="x", argv=tuple(sys.argv[1:]), environ=dict(os.environ))
+print(spawn(command, log=subprocess.DEVNULL).pid, flush=True)
+time.sleep(60)
+"""
 
 
 @AS_ROOT
