@@ -140,6 +140,8 @@ class Publisher:
         for index, live in deltas:
             if replies[index] is None:
                 self._lost(live)
+                # The snapshot that repairs it is the first entry of the stream: its end has to follow once more.
+                self._extra += [each for each in extra if each[0] is live and each[1].kind is Kind.END]
 
     def _fill(
         self, pipeline: Pipeline, dirty: set[LiveAnswer], extra: list[tuple[LiveAnswer, Event]]

@@ -1,0 +1,118 @@
+"""The dispatcher: hints go out in the background, and a failing Redis holds nobody up."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from shared.database import make_engine
+from shared.queue import QUEUE, TASK, Dispatcher
+from shared.settings import Settings
+from tests.shared.world import World
+from tests.stack import Stack, wait_until
+
+KEY = f"naru:{QUEUE}"
+
+
+@pytest.fixture
+def dispatcher(settings: Settings, engine: Engine) -> Iterator[Dispatcher]:
+    made = Dispatcher(settings, engine)
+    yield made
+    made.close()
+
+
+def hints(client: redis.Redis) -> list[dict[str, Any]]:
+    """The messages in the queue, the first one first."""
+    found: Any = client.lrange(KEY, 0, -1)
+    return [json.loads(each) for each in reversed(found)]
+
+
+def hinted(client: redis.Redis) -> list[str]:
+    return [str(json.loads(base64.b64decode(each["body"]))[0][0]) for each in hints(client)]
+
+
+def test_a_hint_is_a_task_with_an_id_and_nothing_else(dispatcher: Dispatcher, stack: Stack) -> None:
+    ids = [uuid4() for _ in range(3)]
+    with stack.redis_client() as client:
+        for request_id in ids:
+            dispatcher.send(request_id)
+        wait_until(lambda: client.llen(KEY) == 3, seconds=5)
+        assert hinted(client) == [str(request_id) for request_id in ids]
+        first = hints(client)[0]
+        assert first["headers"]["task"] == TASK
+        assert json.loads(base64.b64decode(first["body"]))[:2] == [[str(ids[0])], {}]
+        assert first["headers"]["lang"] == "py"
+    assert dispatcher.healthy
+
+
+def test_everyone_may_send_at_once(dispatcher: Dispatcher, stack: Stack) -> None:
+    threads = [threading.Thread(target=dispatcher.send, args=(uuid4(),)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    with stack.redis_client() as client:
+        wait_until(lambda: client.llen(KEY) == 20, seconds=5)
+
+
+def test_closing_sends_what_waits_first(settings: Settings, engine: Engine, stack: Stack) -> None:
+    dispatcher = Dispatcher(settings, engine)
+    for _ in range(50):
+        dispatcher.send(uuid4())
+    dispatcher.close()
+    with stack.redis_client() as client:
+        assert client.llen(KEY) == 50
+
+
+def longest_send(dispatcher: Dispatcher, ids: list[UUID]) -> float:
+    longest = 0.0
+    for request_id in ids:
+        began = time.monotonic()
+        dispatcher.send(request_id)
+        longest = max(longest, time.monotonic() - began)
+    return longest
+
+
+def test_redis_frozen_and_gone_holds_nobody_up_and_what_waits_is_hinted_again(own_stack: Stack) -> None:
+    own_stack.configure(redis_timeout_seconds=0.2)
+    servers, engine = own_stack.servers, make_engine(own_stack.settings, name="test")
+    world, dispatcher = World(engine), Dispatcher(own_stack.settings, engine)
+    try:
+        dispatcher.send(uuid4())
+        with own_stack.redis_client() as client:
+            wait_until(lambda: client.llen(KEY) == 1, seconds=5)
+        servers.redis.freeze()
+        assert longest_send(dispatcher, [uuid4() for _ in range(500)]) < 0.1
+        servers.redis.thaw()
+        with own_stack.redis_client() as client:
+            wait_until(lambda: client.llen(KEY) == 501, seconds=8, what="a short freeze loses nothing")
+
+        waiting, running = world.ask().request_id, world.running()
+        world.put(waiting, dispatches=4)
+        before = world.row(running.request_id)
+        servers.stop_redis()
+        dispatcher.send(waiting)
+        wait_until(lambda: not dispatcher.healthy, seconds=8, what="it notices")
+        assert longest_send(dispatcher, [uuid4() for _ in range(500)]) < 0.1
+        assert world.row(waiting)["dispatched_at"] is not None
+        servers.start_redis()
+        wait_until(lambda: world.row(waiting)["dispatched_at"] is None, seconds=8, what="what waits is marked")
+        assert world.row(waiting)["dispatches"] == 0
+        assert world.row(running.request_id) == before, "only what waits"
+        wait_until(lambda: dispatcher.healthy, seconds=5)
+        (again,) = world.tick().resend
+        dispatcher.send(again)
+        with own_stack.redis_client() as client:
+            wait_until(lambda: str(waiting) in hinted(client), seconds=8)
+    finally:
+        began = time.monotonic()
+        dispatcher.close()
+        assert time.monotonic() - began < 3
+        engine.dispose()
