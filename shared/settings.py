@@ -7,6 +7,7 @@ Which processes are started with which settings is not decided here but in `depl
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -98,6 +99,14 @@ class Settings:
                 "NARU_TICK_SECONDS must be at most half of NARU_LEASE_SECONDS: a lost worker is noticed by a tick",
             ),
             (
+                self.tick_seconds <= 1,
+                "NARU_TICK_SECONDS must be at most 1: after 2 s without a tick nobody is marked lost",
+            ),
+            (
+                self.log_level.upper() in ("DEBUG", "INFO", "WARNING", "ERROR"),
+                f"NARU_LOG_LEVEL is {self.log_level!r}, which is not DEBUG, INFO, WARNING or ERROR",
+            ),
+            (
                 self.stall_seconds <= self.lease_seconds,
                 "NARU_STALL_SECONDS must not exceed NARU_LEASE_SECONDS",
             ),
@@ -175,12 +184,21 @@ def _value_of(each: Field[Any], source: Mapping[str, str]) -> Any:
 
 def _raw(variable: str, source: Mapping[str, str]) -> str | None:
     path = source.get(f"{variable}_FILE")
-    if path is None or variable in source:
+    # Empty is unset: compose passes on `X: ${X:-}` beside a mounted X_FILE.
+    if not path or source.get(variable):
         return source.get(variable)
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(f"{variable}_FILE names {path}, which cannot be read: {error.strerror}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingsError(f"{variable}_FILE names {path}, which cannot be read: {reason}.") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _boolean(text: str) -> bool:
@@ -199,5 +217,5 @@ def _boolean(text: str) -> bool:
     return known[text.strip().lower()]
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {"str": str.strip, "int": int, "float": float, "bool": _boolean}
+_PARSERS: dict[str, Callable[[str], Any]] = {"str": str.strip, "int": int, "float": _finite, "bool": _boolean}
 _KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}

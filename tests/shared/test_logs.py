@@ -1,0 +1,137 @@
+"""Logs: one JSON object a line, with the ids of what is worked on and without a word of what was said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import DBAPIError
+
+from shared.logs import JsonFormatter, bound, configure
+from shared.tables import message
+from tests.shared.world import World
+
+SECRET = "my-most-private-question"
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged, as it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter("test"))
+        self.written: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.written.append(self.format(record))
+
+    def last(self) -> dict[str, Any]:
+        assert "\n" not in self.written[-1]
+        found: dict[str, Any] = json.loads(self.written[-1])
+        return found
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    handler, logger = Lines(), logging.getLogger("naru-test")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.removeHandler(handler)
+
+
+log = logging.getLogger("naru-test")
+
+
+def test_a_line_says_when_where_what_and_its_extra(lines: Lines) -> None:
+    log.warning("took %d s\nand\t나루", 3, extra={"model": "demo/echo", "seconds": 0.5, "id": object})
+    line = lines.last()
+    assert line.pop("time").endswith("Z")
+    assert line.pop("id") == str(object)
+    assert line == {
+        "level": "WARNING",
+        "part": "test",
+        "logger": "naru-test",
+        "message": "took 3 s\nand\t나루",
+        "model": "demo/echo",
+        "seconds": 0.5,
+    }
+
+
+def test_ids_are_on_every_line_within_and_on_none_outside(lines: Lines) -> None:
+    with bound(request_id=1):
+        with bound(attempt=2, request_id=3):
+            log.info("inner")
+            assert {**lines.last(), "request_id": "3", "attempt": "2"} == lines.last()
+        log.info("outer")
+        assert lines.last()["request_id"] == "1"
+        assert "attempt" not in lines.last()
+    log.info("outside")
+    assert "request_id" not in lines.last()
+
+
+def test_ids_are_taken_off_after_an_error_too(lines: Lines) -> None:
+    with pytest.raises(ValueError, match="x"), bound(request_id=1):
+        raise ValueError("x")
+    log.info("outside")
+    assert "request_id" not in lines.last()
+
+
+def test_threads_and_tasks_have_ids_of_their_own(lines: Lines) -> None:
+    async def task(name: str) -> None:
+        with bound(request_id=name):
+            for _ in range(5):
+                log.info(name)
+                await asyncio.sleep(0)
+
+    async def tasks() -> None:
+        await asyncio.gather(*[task(str(number)) for number in range(5)])
+
+    with bound(request_id="outer"):
+        asyncio.run(tasks())
+        thread = threading.Thread(target=lambda: log.info("thread"))
+        thread.start()
+        thread.join()
+    found = [json.loads(line) for line in lines.written]
+    assert all(line["message"] == line["request_id"] for line in found[:-1])
+    assert "request_id" not in found[-1], "a thread begins without"
+
+
+def test_an_error_is_told_with_its_place(lines: Lines) -> None:
+    try:
+        raise KeyError("k")
+    except KeyError:
+        log.exception("failed")
+    assert "KeyError: 'k'" in lines.last()["traceback"]
+    assert "test_logs.py" in lines.last()["traceback"]
+
+
+def test_an_sql_error_tells_no_parameters(world: World, lines: Lines) -> None:
+    submitted = world.ask(SECRET)
+    taken = world.rows(message)[0]["id"]
+    again = insert(message).values(id=taken, conversation_id=submitted.conversation_id, role="user", content=SECRET)
+    with pytest.raises(DBAPIError) as failed, world.begin() as connection:
+        connection.execute(again)
+    log.error("failed", exc_info=failed.value)
+    assert SECRET not in lines.written[-1]
+    assert "IntegrityError" in lines.last()["traceback"]
+
+
+def test_a_process_writes_json_to_stdout_with_its_part(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        configure("warning", part="web")
+        log.warning("heard")
+        logging.getLogger("openai").info("a URL with a key")
+        logging.getLogger("other").info("too quiet")
+    finally:
+        root.handlers[:], root.level = before
+    (line,) = capsys.readouterr().out.splitlines()
+    assert (json.loads(line)["message"], json.loads(line)["part"]) == ("heard", "web")

@@ -1,0 +1,73 @@
+"""Metrics: the system's gauges as Postgres has them, and names and labels that stay within bounds."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from shared import fleet, metrics
+from shared.database import make_engine
+from shared.metrics import REGISTRY, SystemGauges
+from shared.settings import load_settings
+from tests.shared.world import World
+from tests.stack import free_port
+
+
+def scraped(world: World) -> dict[str, float]:
+    registry = CollectorRegistry()
+    registry.register(SystemGauges(world.engine))
+    text = generate_latest(registry).decode()
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def test_an_empty_system_is_all_zero(world: World) -> None:
+    assert scraped(world) == {
+        "naru_requests_queued": 0,
+        "naru_requests_running": 0,
+        "naru_oldest_queued_seconds": 0,
+        "naru_workers": 0,
+        "naru_slots": 0,
+    }
+
+
+def test_the_gauges_count_what_is_there_now(world: World) -> None:
+    alive, draining, dead = world.worker(slots=3), world.worker(slots=4), world.worker(slots=5)
+    with world.begin() as connection:
+        fleet.start_draining(connection, draining)
+    world.expire_lease(dead)
+    world.running(worker_id=alive)
+    world.answered()
+    fresh, old, later = (world.ask().request_id for _ in range(3))
+    world.put(old, available_at=world.ago(40))
+    world.put(later, available_at=world.ago(-60))
+    found = scraped(world)
+    assert 40 <= found.pop("naru_oldest_queued_seconds") < 42, "not of one that is to wait"
+    assert found == {
+        "naru_requests_queued": 3,
+        "naru_requests_running": 1,
+        "naru_workers": 3,  # the third is the one that answered
+        "naru_slots": 7,
+    }
+    assert fresh
+
+
+def test_without_postgres_they_are_left_out_and_nothing_fails() -> None:
+    gone = make_engine(load_settings({"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{free_port()}/z"}), name="test")
+    assert scraped(World(gone)) == {}
+
+
+def test_no_label_is_an_id_an_owner_or_a_text() -> None:
+    labels = {label for collector in collectors() for label in getattr(collector, "_labelnames", ())}
+    assert labels <= {"status", "model", "direction", "outcome", "provider", "kind", "what"}
+
+
+def test_the_names_of_the_operations_guide_and_our_own() -> None:
+    names = {metric.name for metric in REGISTRY.collect()}
+    guide = {"chatbot_requests", "chatbot_response_duration_seconds", "chatbot_active_sessions", "chatbot_tokens_used"}
+    assert guide <= names
+    assert all(name.startswith("naru_") for name in names - guide)
+    assert all(metric.documentation for metric in REGISTRY.collect())
+
+
+def collectors() -> list[object]:
+    return [value for value in vars(metrics).values() if hasattr(value, "_labelnames")]

@@ -1,0 +1,102 @@
+"""Migrations: from an empty database to the tables as the code has them, and back, and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy.pool import NullPool
+
+from shared.database import driver_url
+from shared.errors import SettingsError
+from shared.migrations.__main__ import config, migrate
+from shared.tables import metadata
+from tests.shared.together import together
+from tests.stack import Servers, free_port
+
+
+@pytest.fixture
+def empty_url(servers: Servers) -> Iterator[str]:
+    yield servers.create_database("empty", template="template1")
+    servers.drop_database("empty")
+
+
+@pytest.fixture
+def empty(empty_url: str) -> Engine:
+    return create_engine(driver_url(empty_url), poolclass=NullPool)
+
+
+def tables(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names())
+
+
+def differences(engine: Engine) -> list[object]:
+    with engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+
+def shape(engine: Engine) -> list[tuple[object, ...]]:
+    """Every constraint and index, as Postgres writes them: what the comparison of columns does not see."""
+    statement = """
+        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+         WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
+        UNION ALL SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2, 3
+    """
+    with engine.connect() as connection:
+        found = [tuple(row) for row in connection.execute(text(statement))]
+    return [row for row in found if row[0] != "alembic_version"]
+
+
+def test_the_migrations_make_the_tables_that_the_code_knows(servers: Servers, empty: Engine, empty_url: str) -> None:
+    migrate(empty_url)
+    assert tables(empty) == {*metadata.tables, "alembic_version"}
+    assert differences(empty) == []
+    migrated = shape(empty)
+    direct = create_engine(driver_url(servers.create_database("direct", template="template1")), poolclass=NullPool)
+    metadata.create_all(direct)
+    try:
+        assert shape(direct) == migrated
+    finally:
+        servers.drop_database("direct")
+
+
+def test_down_and_up_again(empty: Engine, empty_url: str) -> None:
+    migrate(empty_url)
+    before = shape(empty)
+    with empty.connect() as connection:
+        settings = config()
+        settings.attributes["connection"] = connection
+        command.downgrade(settings, "base")
+    assert tables(empty) == {"alembic_version"}
+    migrate(empty_url)
+    assert shape(empty) == before
+
+
+def test_migrating_again_changes_nothing(empty: Engine, empty_url: str) -> None:
+    migrate(empty_url)
+    before = shape(empty)
+    migrate(empty_url)
+    assert shape(empty) == before
+
+
+def test_two_at_once_do_not_meet(empty: Engine, empty_url: str) -> None:
+    assert together(*[lambda: migrate(empty_url)] * 3) == [None, None, None]
+    assert differences(empty) == []
+
+
+def test_there_is_one_line_of_migrations() -> None:
+    scripts = ScriptDirectory.from_config(config())
+    assert len(scripts.get_heads()) == 1
+    assert len(scripts.get_bases()) == 1
+
+
+def test_a_server_that_does_not_come_is_named_and_no_password_shown() -> None:
+    with pytest.raises(SettingsError, match="did not answer") as refused:
+        migrate(f"postgresql://naru:secret-word@127.0.0.1:{free_port()}/x", patience_seconds=0.3)
+    assert "secret-word" not in str(refused.value)

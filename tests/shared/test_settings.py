@@ -1,0 +1,158 @@
+"""Settings: every variable is read, a wrong one is named, and what does not fit together is refused."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from shared.errors import SettingsError
+from shared.settings import PLAIN_NAMES, Settings, environment, load_settings, variable_of
+
+FIELDS = {each.name: each for each in fields(Settings)}
+#: A value for each type that is no field's default; where a check or a bound wants another one, that.
+SAMPLES = {"str": ("some text", "some text"), "int": ("17", 17), "float": ("2.5", 2.5), "bool": ("yes", True)}
+SPECIAL = {
+    "log_level": ("DEBUG", "DEBUG"),
+    "stream_seconds": ("1000", 1000),
+    "tick_seconds": ("0.7", 0.7),
+    "renew_seconds": ("1.25", 1.25),
+    "total_seconds": ("400.5", 400.5),
+    "deadline_seconds": ("2000.5", 2000.5),
+    "lease_seconds": ("7.5", 7.5),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_is_read_from_its_variable(name: str) -> None:
+    text, value = SPECIAL.get(name, SAMPLES[str(FIELDS[name].type)])
+    assert FIELDS[name].default != value
+    assert getattr(load_settings({variable_of(name): f" {text} "}), name) == value
+    assert getattr(load_settings({}), name) == FIELDS[name].default
+    assert FIELDS[name].metadata["doc"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_may_be_given_as_a_file(name: str, tmp_path: Path) -> None:
+    text, value = SPECIAL.get(name, SAMPLES[str(FIELDS[name].type)])
+    (tmp_path / "secret").write_text(text + "\n")
+    variable = variable_of(name)
+    assert getattr(load_settings({f"{variable}_FILE": str(tmp_path / "secret")}), name) == value
+    both = {f"{variable}_FILE": "/nowhere", variable: text}
+    assert getattr(load_settings(both), name) == value, "the variable itself goes first"
+
+
+@pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.type != "str"])
+@pytest.mark.parametrize("text", ["many", "1,5", "0x10", "--1", "nan", "inf"])
+def test_what_is_no_such_value_is_named(name: str, text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({variable_of(name): text})
+    assert variable_of(name) in str(refused.value)
+    assert repr(text) in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.metadata["least"] is not None])
+def test_what_is_too_small_is_named_with_the_least(name: str) -> None:
+    least = FIELDS[name].metadata["least"]
+    text = str(int(least) - 1) if FIELDS[name].type == "int" else str(least - 0.001)
+    with pytest.raises(SettingsError, match=f"{variable_of(name)} is {text}; the least is {least:g}"):
+        load_settings({variable_of(name): text})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", True), ("TRUE", True), ("On", True), ("yes", True), ("0", False), ("false", False), ("OFF", False)],
+)
+def test_yes_and_no_in_their_usual_words(text: str, *, value: bool) -> None:
+    assert load_settings({"NARU_SECURE_COOKIES": text}).secure_cookies is value
+
+
+@pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.type != "str"])
+def test_an_empty_number_is_its_default(name: str) -> None:
+    assert getattr(load_settings({variable_of(name): ""}), name) == FIELDS[name].default
+
+
+def test_an_empty_text_is_empty(tmp_path: Path) -> None:
+    assert load_settings({"NARU_OLLAMA_URL": ""}).ollama_url == ""
+
+
+@pytest.mark.parametrize("how", ["not there", "a folder", "not text"])
+def test_a_file_that_cannot_be_read_is_named(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    if how == "a folder":
+        path.mkdir()
+    if how == "not text":
+        path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"NARU_SECRET_KEY_FILE": str(path)})
+    assert "NARU_SECRET_KEY_FILE" in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_an_empty_variable_gives_way_to_its_file(tmp_path: Path) -> None:
+    """Compose passes `X: ${X:-}` on as an empty X beside a mounted X_FILE, and the other way round."""
+    (tmp_path / "key").write_text("sk-1")
+    file = {"OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": str(tmp_path / "key")}
+    assert load_settings(file).openai_api_key == "sk-1"
+    assert load_settings({"OPENAI_API_KEY": "sk-2", "OPENAI_API_KEY_FILE": ""}).openai_api_key == "sk-2"
+    assert load_settings({"OPENAI_API_KEY_FILE": ""}).openai_api_key == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"lease_seconds": 4}, "NARU_LEASE_SECONDS"),
+        ({"lease_seconds": 1.5, "renew_seconds": 0.5, "tick_seconds": 0.8}, "NARU_TICK_SECONDS"),
+        ({"lease_seconds": 60, "tick_seconds": 2}, "NARU_TICK_SECONDS"),
+        ({"stall_seconds": 6.5}, "NARU_STALL_SECONDS"),
+        ({"idle_seconds": 901}, "NARU_IDLE_SECONDS"),
+        ({"first_token_seconds": 901}, "NARU_FIRST_TOKEN_SECONDS"),
+        ({"total_seconds": 1801}, "NARU_TOTAL_SECONDS"),
+        ({"deadline_seconds": 3600}, "NARU_DEADLINE_SECONDS"),
+        ({"retry_after_limit_seconds": 1801}, "NARU_RETRY_AFTER_LIMIT_SECONDS"),
+        ({"ended_stream_seconds": 901}, "NARU_ENDED_STREAM_SECONDS"),
+        ({"log_level": "loud"}, "NARU_LOG_LEVEL"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_with_its_reason(values: dict[str, object], named: str) -> None:
+    environ = {variable_of(name): str(value) for name, value in values.items()}
+    with pytest.raises(SettingsError, match=named):
+        load_settings(environ)
+
+
+def test_everything_that_is_wrong_together_is_said_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"NARU_STALL_SECONDS": "7", "NARU_ENDED_STREAM_SECONDS": "901"})
+    assert "NARU_STALL_SECONDS" in str(refused.value)
+    assert "NARU_ENDED_STREAM_SECONDS" in str(refused.value)
+
+
+def test_a_process_names_what_it_needs() -> None:
+    settings = load_settings({"DATABASE_URL": "postgresql://x"})
+    settings.need("database_url")
+    with pytest.raises(SettingsError, match="REDIS_URL is not set"):
+        settings.need("database_url", "redis_url")
+    with pytest.raises(SettingsError, match="NARU_SECRET_KEY is not set"):
+        settings.need("secret_key")
+
+
+def test_secrets_are_not_shown() -> None:
+    secret = {name: f"hidden-{name}" for name, each in FIELDS.items() if each.metadata["secret"]}
+    assert {"database_url", "redis_url", "secret_key", "openai_api_key", "anthropic_api_key"} <= set(secret)
+    settings = load_settings({variable_of(name): value for name, value in secret.items()})
+    assert "hidden" not in repr(settings)
+
+
+def test_what_others_name_too_keeps_its_name() -> None:
+    assert set(FIELDS) >= PLAIN_NAMES
+    assert variable_of("redis_url") == "REDIS_URL"
+    assert variable_of("port") == "NARU_PORT"
+
+
+def test_the_environment_is_read_when_nothing_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NARU_PORT", "8765")
+    assert load_settings().port == 8765
+    copy = environment()
+    copy["NARU_PORT"] = "1"
+    assert load_settings().port == 8765
