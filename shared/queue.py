@@ -14,6 +14,8 @@ from uuid import UUID
 
 from celery import Celery
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import Engine, update
 
 from shared import metrics
@@ -97,7 +99,13 @@ class Dispatcher:
         self._app = app or make_celery(settings)
         self._engine = engine
         timeout = settings.redis_timeout_seconds
-        self._probe = Redis.from_url(settings.redis_url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        self._probe = Redis.from_url(
+            settings.redis_url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            # By default redis-py tries ten times more: a probe would take 11 timeouts.
+            retry=Retry(NoBackoff(), 0),
+        )
         self._waiting: queue.Queue[UUID | None] = queue.Queue(WAITING_HINTS)
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         #: False from a failed send until Redis answers again.

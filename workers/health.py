@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import generate_latest
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import text
 
 from shared import metrics
@@ -81,7 +83,10 @@ def _redis(process: Process) -> bool:
     timeout = process.settings.redis_timeout_seconds
     try:
         with Redis.from_url(
-            process.settings.redis_url, socket_timeout=timeout, socket_connect_timeout=timeout
+            process.settings.redis_url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
         ) as redis:
             return bool(redis.ping())
     except (RedisError, OSError):

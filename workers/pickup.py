@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import func, select
 
 from shared import metrics
@@ -73,7 +75,12 @@ class Pickup:
 
     def _ping(self) -> None:
         timeout = self._process.settings.redis_timeout_seconds
-        redis = Redis.from_url(self._process.settings.redis_url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        redis = Redis.from_url(
+            self._process.settings.redis_url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
         away = False
         while not self._closing.wait(PING_SECONDS):
             try:
@@ -91,7 +98,8 @@ class Pickup:
             pause = DEGRADED_LOOK_SECONDS if self.broker_is_away() else LOOK_SECONDS
             self._look_now.wait(pause)
             self._look_now.clear()
-            free = self._process.running.slots - self._process.running.count() - len(self._taking)
+            # What was taken is soon counted as running too.
+            free = self._process.running.slots - max(self._process.running.count(), len(self._taking))
             if free <= 0 or self._process.draining.is_set() or self._process.member is None:
                 continue
             try:

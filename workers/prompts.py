@@ -41,12 +41,14 @@ def fitted(turns: Sequence[Turn], *, context_tokens: int | None, output_tokens: 
         return tuple(turns)
     room = int(context_tokens * (1 - MARGIN)) - min(output_tokens or DEFAULT_OUTPUT_TOKENS, context_tokens // 2)
     sizes = [estimate_tokens(turn.text) for turn in turns]
-    if sum(sizes) <= room:
-        return tuple(turns)
-    first, left = len(turns) - 1, int(room * CUT_TO) - sizes[-1]
-    while first > 0 and left >= sizes[first - 1]:
-        first -= 1
-        left -= sizes[first]
+    # Told from the beginning, as the conversation grew: so a later turn changes nothing in what was cut before it.
+    first, used = 0, 0
+    for last, size in enumerate(sizes):
+        used += size
+        if used > room:
+            while first < last and (used > room * CUT_TO or turns[first].role != "user"):
+                used -= sizes[first]
+                first += 1
     while first < len(turns) - 1 and turns[first].role != "user":
         first += 1
     return tuple(turns[first:])

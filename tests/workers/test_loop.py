@@ -1,0 +1,73 @@
+"""The event loop's thread: work from other threads, its beat, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack import wait_until
+from workers.loop import BEAT_SECONDS, LoopThread
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    made = LoopThread()
+    made.start()
+    yield made
+    made.close()
+
+
+def test_a_coroutine_runs_there_and_its_result_comes_back(loop: LoopThread) -> None:
+    async def where() -> str:
+        await asyncio.sleep(0)
+        return threading.current_thread().name
+
+    assert loop.submit(where()).result(timeout=2) == "streams"
+
+
+def test_what_it_raises_comes_back_too(loop: LoopThread) -> None:
+    async def fails() -> None:
+        raise KeyError("k")
+
+    with pytest.raises(KeyError):
+        loop.submit(fails()).result(timeout=2)
+
+
+def test_a_function_is_called_there(loop: LoopThread) -> None:
+    called: list[tuple[str, int]] = []
+    loop.call(lambda number: called.append((threading.current_thread().name, number)), 7)
+    wait_until(lambda: called == [("streams", 7)], seconds=2)
+
+
+def test_it_says_when_it_stands_still(loop: LoopThread) -> None:
+    time.sleep(BEAT_SECONDS * 2)
+    assert loop.stalled_seconds() < BEAT_SECONDS + 0.2
+    loop.call(time.sleep, 0.8)
+    time.sleep(0.7)
+    assert loop.stalled_seconds() > 0.4
+    wait_until(lambda: loop.stalled_seconds() < 0.3, seconds=3, what="it goes on")
+
+
+def test_closing_cancels_what_runs_and_ends_the_thread() -> None:
+    made, seen = LoopThread(), []
+    made.start()
+
+    async def endless() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.01)
+            seen.append("put away")
+            raise
+
+    running = made.submit(endless())
+    wait_until(lambda: running.running() or not running.done(), seconds=1)
+    time.sleep(0.05)
+    made.close()
+    assert seen == ["put away"]
+    assert running.cancelled()
+    assert not made._thread.is_alive()

@@ -1,0 +1,82 @@
+"""Retries: whether another attempt can help, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared import errors
+from shared.errors import ProviderError
+from shared.settings import load_settings
+from workers.retries import BREAKS, FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, Again, decide, wait_seconds
+
+SETTINGS = load_settings({"NARU_MAX_TRIES": "5", "NARU_RETRY_AFTER_LIMIT_SECONDS": "120"})
+
+
+def provider_errors() -> Iterator[type[ProviderError]]:
+    yield from (each for each in ProviderError.__subclasses__() if each.__module__ == errors.__name__)
+
+
+RETRYABLE = [each for each in provider_errors() if each.retryable]
+FINAL = [each for each in provider_errors() if not each.retryable]
+
+
+def decided(
+    error: ProviderError,
+    *,
+    tries: int = 0,
+    broken_streams: int = 0,
+    had_text: bool = False,
+    left_seconds: float = 600.0,
+) -> Again | None:
+    return decide(
+        error, SETTINGS, tries=tries, broken_streams=broken_streams, had_text=had_text, left_seconds=left_seconds
+    )
+
+
+@pytest.mark.parametrize("kind", FINAL)
+@pytest.mark.parametrize("had_text", [False, True])
+def test_what_no_retry_can_mend_is_not_tried_again(kind: type[ProviderError], *, had_text: bool) -> None:
+    assert decided(kind(retry_after_seconds=1), had_text=had_text) is None
+
+
+@pytest.mark.parametrize("kind", RETRYABLE)
+def test_what_may_pass_is_tried_again_so_often_and_no_oftener(kind: type[ProviderError]) -> None:
+    for tries in range(5):
+        again = decided(kind(), tries=tries)
+        assert again is not None
+        assert not again.broken
+    assert decided(kind(), tries=5) is None
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_a_stream_that_broke_after_text_is_begun_again_once_and_at_once(kind: type[ProviderError]) -> None:
+    assert decided(kind(), had_text=True, tries=5) == Again(0.0, broken=True), "it is no try"
+    assert decided(kind(), had_text=True, broken_streams=1) is None
+
+
+@pytest.mark.parametrize("kind", [each for each in RETRYABLE if each not in BREAKS])
+def test_who_says_wait_after_text_is_waited_for(kind: type[ProviderError]) -> None:
+    again = decided(kind(retry_after_seconds=7), had_text=True)
+    assert again == Again(7.0, broken=False)
+
+
+def test_the_wait_that_was_asked_for_is_kept_to() -> None:
+    assert decided(errors.RateLimited(retry_after_seconds=20)) == Again(20.0, broken=False)
+    assert decided(errors.RateLimited(retry_after_seconds=-3)) == Again(0.0, broken=False)
+
+
+@pytest.mark.parametrize(("wait", "left", "waits"), [(120, 600, True), (120.1, 600, False), (60, 60, False)])
+def test_a_wait_beyond_the_limit_or_the_deadline_is_not_begun(wait: float, left: float, *, waits: bool) -> None:
+    again = decided(errors.RateLimited(retry_after_seconds=wait), left_seconds=left)
+    assert (again is not None) == waits
+
+
+def test_without_a_word_of_theirs_the_wait_doubles_up_to_its_limit() -> None:
+    for tries in range(12):
+        ceiling = min(FIRST_WAIT_SECONDS * 2**tries, LAST_WAIT_SECONDS)
+        waits = [wait_seconds(errors.Overloaded(), tries) for _ in range(50)]
+        assert ceiling / 2 <= min(waits)
+        assert max(waits) <= ceiling
+        assert max(waits) - min(waits) > ceiling / 10, "not all at the same moment"

@@ -1,0 +1,191 @@
+"""What runs in a process: slots, stops that come early or late, and which interruption counts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from uuid import UUID, uuid4
+
+import pytest
+
+from shared.lifecycle import Claimed
+from tests.stack import wait_until
+from workers.loop import LoopThread
+from workers.running import REMEMBERED_NOTICES, Interruption, Running, RunningAnswer
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    made = LoopThread()
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def running(loop: LoopThread) -> Running:
+    return Running(slots=2, loop=loop)
+
+
+def claimed(request_id: UUID | None = None, *, attempt: int = 1) -> Claimed:
+    return Claimed(
+        request_id=request_id or uuid4(),
+        attempt=attempt,
+        worker_id=uuid4(),
+        conversation_id=uuid4(),
+        user_message_id=uuid4(),
+        model="demo/echo",
+        losses=0,
+        tries=0,
+        broken_streams=0,
+        queue_seconds=0.0,
+        age_seconds=0.0,
+        left_seconds=60.0,
+    )
+
+
+async def stream(answer: RunningAnswer) -> str:
+    """As an answer's stream does: says that it is the one to cancel, and then waits for words."""
+    try:
+        answer.begin()
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        return "cancelled"
+    return "ended"
+
+
+def started(loop: LoopThread, answer: RunningAnswer) -> Future[str]:
+    future = loop.submit(stream(answer))
+    wait_until(lambda: answer._task is not None, seconds=2)
+    return future
+
+
+def test_there_are_so_many_slots_whoever_takes_them(running: Running) -> None:
+    with running.slot(timeout_seconds=1) as first, running.slot(timeout_seconds=1) as second:
+        began = time.monotonic()
+        with running.slot(timeout_seconds=0.1) as third:
+            assert (first, second, third) == (True, True, False)
+        assert 0.09 < time.monotonic() - began < 1
+    with running.slot(timeout_seconds=0) as again:
+        assert again
+
+
+def test_a_slot_is_given_back_after_an_error_too(running: Running) -> None:
+    for _ in range(3):
+        with suppress(KeyError), running.slot(timeout_seconds=0) as free:
+            assert free
+            raise KeyError
+
+
+def test_a_full_process_never_runs_more_than_it_has_slots(running: Running) -> None:
+    now, most, lock = 0, 0, threading.Lock()
+
+    def work(_: int) -> bool:
+        nonlocal now, most
+        with running.slot(timeout_seconds=5) as free:
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.005)
+            with lock:
+                now -= 1
+            return free
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(40)))
+    assert most == 2
+
+
+def test_one_suspect_runs_at_a_time(running: Running) -> None:
+    with running.suspicion() as first, running.suspicion() as second:
+        assert (first, second) == (True, False)
+    with running.suspicion() as again:
+        assert again
+
+
+def test_a_stop_cancels_its_stream_within_milliseconds_and_no_other(loop: LoopThread, running: Running) -> None:
+    with running.answering(claimed()) as mine, running.answering(claimed()) as other:
+        stopped, going_on = started(loop, mine), started(loop, other)
+        began = time.monotonic()
+        running.stop(mine.claimed.request_id)
+        assert stopped.result(timeout=2) == "cancelled"
+        assert time.monotonic() - began < 0.2
+        assert mine.interruption is Interruption.STOP
+        assert (going_on.done(), other.interruption) == (False, None)
+        assert running.count() == 2
+        running.interrupt_all(Interruption.DRAIN)
+        assert going_on.result(timeout=2) == "cancelled"
+    assert (running.count(), running.answers()) == (0, [])
+
+
+def test_a_stop_before_the_stream_begins_keeps_it_from_beginning(loop: LoopThread, running: Running) -> None:
+    with running.answering(claimed()) as answer:
+        running.stop(answer.claimed.request_id)
+        assert loop.submit(stream(answer)).result(timeout=2) == "cancelled"
+
+
+def test_a_stop_that_came_before_its_claim_returned_is_remembered(loop: LoopThread, running: Running) -> None:
+    mine = claimed()
+    running.stop(mine.request_id)
+    with running.answering(mine) as answer:
+        assert answer.interruption is Interruption.STOP
+        assert loop.submit(stream(answer)).result(timeout=2) == "cancelled"
+    with running.answering(claimed()) as other:
+        assert other.interruption is None
+
+
+def test_notices_for_others_are_not_remembered_for_ever(running: Running) -> None:
+    first = claimed()
+    running.stop(first.request_id)
+    for _ in range(REMEMBERED_NOTICES):
+        running.stop(uuid4())
+    with running.answering(first) as answer:
+        assert answer.interruption is None
+    assert len(running._early_stops) == REMEMBERED_NOTICES
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [
+        (Interruption.STOP, Interruption.DRAIN, Interruption.STOP),
+        (Interruption.DRAIN, Interruption.STOP, Interruption.DRAIN),
+        (Interruption.STOP, Interruption.LOST, Interruption.LOST),
+        (Interruption.LOST, Interruption.STOP, Interruption.LOST),
+        (Interruption.LOST, Interruption.DRAIN, Interruption.LOST),
+    ],
+)
+def test_the_first_reason_stays_but_who_lost_the_right_has_lost_it(
+    running: Running, first: Interruption, second: Interruption, counts: Interruption
+) -> None:
+    with running.answering(claimed()) as answer:
+        answer.interrupt(first)
+        answer.interrupt(second)
+        assert answer.interruption is counts
+
+
+def test_an_older_attempt_that_ends_late_does_not_hide_the_newer_one(loop: LoopThread, running: Running) -> None:
+    request_id = uuid4()
+    older = running.answering(claimed(request_id))
+    older.__enter__()
+    with running.answering(claimed(request_id, attempt=2)) as newer:
+        older.__exit__(None, None, None)
+        assert running.answers() == [newer]
+        future = started(loop, newer)
+        running.stop(request_id)
+        assert future.result(timeout=2) == "cancelled"
+
+
+def test_stops_and_ends_at_once_leave_nothing_behind(loop: LoopThread, running: Running) -> None:
+    def one(_: int) -> str:
+        with running.answering(claimed()) as answer:
+            future = loop.submit(stream(answer))
+            stopping.submit(running.stop, answer.claimed.request_id)
+            return future.result(timeout=5)
+
+    with ThreadPoolExecutor(4) as stopping, ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(one, range(100))) == {"cancelled"}
+    assert running.count() == 0
