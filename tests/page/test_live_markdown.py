@@ -1,0 +1,172 @@
+"""The live answer's own Markdown, in Chromium: however the text arrives, the same nodes stand there in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from web.live.component import bundle
+
+pytestmark = pytest.mark.browser
+
+ANSWER = """# Title
+
+Some **bold**, *slanted*, `code`, ~~gone~~, [a link](https://example.org/x?a=1&b=2). $5 and $10, 10~20, 30~40.
+Also $x^2$ and \\(a+b\\) & &amp; <b onclick=alert(1)>raw</b> :red[x]
+second line
+
+- one
+- two **b**
+  - nested
+    - deeper
+- three
+
+1. first
+
+   its second paragraph
+2. second
+   ```py
+   x = "**no**"
+   ```
+
+| a | b | c |
+|---|:-:|--:|
+| 1 | **2** | `3` |
+| 4 | 5 | |
+
+```python
+def f(x):
+    \"\"\"**no**\"\"\"
+
+    return x  # $5
+```
+
+> quote **x**
+> more
+
+$$
+\\int_0^1 x^2 dx
+$$
+
+![img](https://example.org/x.png) ![](http://example.org/y) [bad](javascript:alert(1)) <img src=x onerror=alert(1)>
+
+**"굵게"**는 그리고 **코드(`x`)**를 `**"안굵게"**는` 끝.
+
+---
+
+<script>alert(1)</script>
+
+Last - line * with 2 * 3 * 4
+"""
+
+GROW = """([text, step]) => {
+  const root = document.createElement("div");
+  const answer = new naru.GrowingAnswer(root);
+  for (let i = 0; i < text.length; i += step) { answer.append(text.slice(i, i + step)); answer.paint(); }
+  answer.paint({ final: true });
+  return root.innerHTML;
+}"""
+FRAMES = """text => {
+  const root = document.createElement("div");
+  const answer = new naru.GrowingAnswer(root);
+  return Array.from(text, (character) => { answer.append(character); answer.paint(); return root.textContent; });
+}"""
+
+
+@pytest.fixture(scope="module")
+def sheet(browser: Browser) -> Iterator[Page]:
+    """An empty page with the component's code, and nothing of Streamlit."""
+    page = browser.new_page()
+    exports = "const mount = (window.naru = { GrowingAnswer }, function"
+    source = bundle().replace("export default function mount", exports).rstrip()
+    page.set_content("<p>")
+    page.add_script_tag(content=source + ");")
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 64])
+def test_growing_text_ends_as_the_whole_text_does(sheet: Page, step: int) -> None:
+    assert sheet.evaluate(GROW, [ANSWER, step]) == sheet.evaluate(GROW, [ANSWER, 100_000])
+
+
+def test_all_of_it_is_there_and_nothing_else(sheet: Page) -> None:
+    html = sheet.evaluate(GROW, [ANSWER, 100_000])
+    for expected in (
+        "<h1>Title</h1>",
+        "<strong>bold</strong>",
+        "<em>slanted</em>",
+        "<del>gone</del>",
+        '<a href="https://example.org/x?a=1&amp;b=2" target="_blank" rel="noopener noreferrer">a link</a>',
+        "$5 and $10, 10~20, 30~40.",
+        '<span class="naru-tex">x^2</span>',
+        '<span class="naru-tex">a+b</span>',
+        "&lt;b onclick=alert(1)&gt;raw&lt;/b&gt; :red[x]",
+        "<li>nested<ul><li>deeper</li></ul></li>",
+        "<p>its second paragraph</p>",
+        '<th style="text-align:center">b</th>',
+        "    return x  # $5</code></pre>",
+        "<blockquote><p>quote <strong>x</strong>\nmore</p></blockquote>",
+        '<a href="https://example.org/x.png" target="_blank" rel="noopener noreferrer">img</a>',
+        "[bad](javascript:alert(1)) &lt;img src=x onerror=alert(1)&gt;",
+        '<strong>"굵게"</strong>\u2060는',
+        '<code>**"안굵게"**는</code>',
+        "&lt;script&gt;alert(1)&lt;/script&gt;",
+    ):
+        assert expected in html
+    for forbidden in ("<img", "<script", "<b ", 'onclick="', 'href="javascript'):
+        assert forbidden not in html
+
+
+def test_half_of_a_mark_is_never_shown(sheet: Page) -> None:
+    for text in (
+        "a **bold** end",
+        "x `code` y",
+        "see [here](https://example.org) now",
+        "- one\n- two",
+        "para\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+    ):
+        for shown in sheet.evaluate(FRAMES, text):
+            assert not any(mark in shown for mark in ("**", "`", "](", "|", "- ")), shown
+
+
+def test_a_list_that_begins_is_never_a_heading_for_a_moment(sheet: Page) -> None:
+    script = FRAMES.replace("root.textContent", "root.querySelectorAll('h1,h2').length")
+    assert set(sheet.evaluate(script, "Here is a list:\n- one\n- two\n\nEnd:\n1. x\n2. y\n")) == {0}
+
+
+def test_finished_blocks_are_never_touched_again(sheet: Page) -> None:
+    changed = sheet.evaluate(
+        """([text]) => {
+          const root = document.createElement("div");
+          const answer = new naru.GrowingAnswer(root);
+          answer.append(text); answer.paint();
+          const first = Array.from(root.children).slice(0, 5);
+          const watch = new MutationObserver(() => {});
+          const all = { childList: true, subtree: true, characterData: true, attributes: true };
+          first.forEach((node) => watch.observe(node, all));
+          for (let i = 0; i < 50; i++) { answer.append(" more and\\n\\nmore"); answer.paint(); }
+          return watch.takeRecords().length + first.filter((node, i) => root.children[i] !== node).length;
+        }""",
+        [ANSWER],
+    )
+    assert changed == 0
+
+
+def test_a_long_answer_stays_within_a_frame(sheet: Page) -> None:
+    """2 ms is usual; the bound is loose, the machine may be busy."""
+    milliseconds = sheet.evaluate(
+        """text => {
+          const answer = new naru.GrowingAnswer(document.createElement("div"));
+          const times = [];
+          for (let i = 0; i < text.length; i += 12) {
+            answer.append(text.slice(i, i + 12));
+            const began = performance.now(); answer.paint(); times.push(performance.now() - began);
+          }
+          return times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
+        }""",
+        ANSWER * 40,
+    )
+    assert milliseconds < 16

@@ -1,0 +1,139 @@
+"""The page's logic without a browser: what a click stores, what a refusal leaves, what an error shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine, func, select
+from streamlit.testing.v1 import AppTest
+
+from shared import fleet
+from shared.conversations import open_conversation
+from shared.tables import chat_request, message
+from tests.stack import Stack
+from web import runtime, state
+from web.views import chat
+
+PAGE = Path(__file__).parents[2] / "web" / "page.py"
+OWNER = f"browser:{uuid4()}"
+
+
+@pytest.fixture
+def page(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    """The page as a known browser gets it, on this test's servers. No worker runs; AppTest knows no cookies."""
+    made = runtime.Runtime(stack.settings)
+    monkeypatch.setattr(runtime, "_current", made)
+    monkeypatch.setattr(state, "owner", lambda: OWNER)
+    yield visit()
+    made.dispatcher.close()
+    made.engine.dispose()
+
+
+def visit(*, conversation: str | None = None) -> AppTest:
+    """One tab."""
+    app = AppTest.from_file(PAGE, default_timeout=20)
+    if conversation is not None:
+        app.query_params["c"] = conversation
+    return app.run()
+
+
+def said(app: AppTest) -> str:
+    """All HTML of ours on the page."""
+    return " ".join(str(element.proto.body) for element in app.get("html"))
+
+
+def address(app: AppTest) -> str:
+    """The conversation in the address."""
+    found = app.query_params["c"]
+    return found if isinstance(found, str) else str(found[-1])
+
+
+def count(engine: Engine) -> int:
+    """How many requests are stored."""
+    with engine.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(chat_request)).scalar_one())
+
+
+def test_a_question_is_stored_and_shown(page: AppTest, engine: Engine) -> None:
+    page.chat_input[0].set_value("What is <b>this</b>?").run()
+    assert not page.exception
+    assert count(engine) == 1
+    assert "What is &lt;b&gt;this&lt;/b&gt;?" in said(page)
+
+
+def test_the_same_question_in_two_runs_is_one(page: AppTest, engine: Engine) -> None:
+    key = page.session_state["naru.idempotency_key"]
+    page.chat_input[0].set_value("once").run()
+    page.session_state["naru.idempotency_key"] = key
+    page.chat_input[0].set_value("once").run()
+    assert count(engine) == 1
+
+
+def test_a_second_question_is_refused_and_put_back(page: AppTest, engine: Engine) -> None:
+    page.chat_input[0].set_value("first").run()
+    page.chat_input[0].set_value("second").run()
+    assert count(engine) == 1
+    assert "An answer is still running here" in said(page)
+    assert "Your text is back in the box" in said(page)
+    page.run()
+    assert "An answer is still running here" not in said(page)
+
+
+def test_a_first_question_is_one_click(page: AppTest, engine: Engine) -> None:
+    page.button(key="first-2").click().run()
+    assert count(engine) == 1
+    assert open_conversation_title(engine).startswith("Write a short, polite e-mail")
+
+
+def open_conversation_title(engine: Engine) -> str:
+    """The one stored question."""
+    with engine.connect() as connection:
+        return str(connection.execute(select(message.c.content)).scalar_one())
+
+
+def test_a_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) -> None:
+    models = [fleet.Model(name=name, demo=False) for name in ("openai/one", "openai/two")]
+    member = fleet.Member(worker_id=uuid4(), host="h", pid=1, version="0", slots=1, models=models)
+    fleet.register(engine, member, lease_seconds=60)
+    app = visit()
+    app.selectbox(key="model").set_value("openai/two").run()
+    app.chat_input[0].set_value("hello").run()
+    found = open_conversation(engine, UUID(address(app)), owner_id=OWNER)
+    assert found.active is not None
+    assert found.active.model == "openai/two"
+    assert "naru-demo-line" not in said(app)
+
+
+def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:
+    assert not page.exception
+    app = visit(conversation="nonsense")
+    assert "does not exist, or is not yours" in said(app)
+    app.button(key="way-out").click().run()
+    assert "What would you like to know?" in said(app)
+
+
+def test_without_a_cookie_the_page_says_what_it_needs(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "owner", lambda: None)
+    page.run()
+    assert "needs a cookie" in said(page)
+
+
+def test_an_unforeseen_error_is_an_apology_with_an_id(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr(chat, "draw", broken)
+    page.run()
+    assert not page.exception
+    assert "Something went wrong on our side" in said(page)
+    assert "a secret detail" not in said(page)
+    assert page.caption[-1].value.startswith("For the operator: ")
+
+
+def test_korean_is_chosen_by_the_switch(page: AppTest) -> None:
+    page.session_state["naru.locale"] = "ko"
+    page.run()
+    assert page.chat_input[0].placeholder == "나루에게 물어보기"

@@ -1,0 +1,253 @@
+"""What people see, in Chromium, with everything real: ask, reload, second tab, stop, links, keyboard, phone, Korean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from shared.database import make_engine
+from tests.page.pictures import fill
+from tests.page.walk import COMPOSER, Person, visitor
+from tests.stack import Stack
+
+pytestmark = pytest.mark.browser
+SLOW = "[[sim: tokens=1500 pace=40]] "
+
+
+@pytest.fixture
+def url(stack: Stack) -> str:
+    """The page's address, with a worker and the simulator behind it."""
+    stack.start_simulator()
+    stack.start_worker()
+    return stack.start_web().url
+
+
+@pytest.fixture
+def person(browser: Browser, url: str) -> Iterator[Person]:
+    """Someone on a new page."""
+    with visitor(browser, url) as found:
+        yield found.open()
+        assert found.errors == []
+
+
+def focused(person: Person) -> str:
+    """The test id of what has the focus."""
+    return str(person.page.evaluate("() => document.activeElement.dataset.testid ?? document.activeElement.tagName"))
+
+
+def test_ask_by_keyboard_alone_and_read_the_answer(person: Person) -> None:
+    expect(person.page.locator(".st-key-empty")).to_be_visible()
+    assert focused(person) == COMPOSER
+    person.page.keyboard.type("Show me code and a table")
+    person.page.keyboard.press("Enter")
+    person.wait_for_text()
+    expect(person.questions).to_have_text(["You askedShow me code and a table"])
+    person.wait_for_end()
+    assert focused(person) == COMPOSER
+    expect(person.answers.locator("code").first).to_be_visible()
+    expect(person.page.locator(".naru-badge")).to_have_text(["Demo"])
+
+
+def test_reload_and_second_tab_show_the_same_running_answer(person: Person) -> None:
+    person.ask(SLOW + "a long one")
+    before = person.wait_for_text(characters=200)
+    address = person.page.url
+    person.page.reload()
+    assert person.wait_for_text(characters=200).startswith(before[:150])
+    assert person.page.url == address
+    other = person.another_tab()
+    assert other.wait_for_text(characters=200).startswith(before[:150])
+    person.page.locator(".naru-stop").click()
+    for tab in (person, other):
+        expect(tab.page.locator(".naru-remark")).to_have_text("Stopped")
+        tab.wait_for_end()
+
+
+def test_typing_and_clicking_elsewhere_harm_nothing(person: Person) -> None:
+    person.ask(SLOW + "go on")
+    person.wait_for_text(characters=50)
+    person.composer.fill("half a thought")
+    person.page.get_by_text("한국어").click()
+    expect(person.page.locator(".naru-stop")).to_have_text("중지")
+    expect(person.composer).to_have_value("half a thought")
+    length = len(person.wait_for_text(characters=50))
+    person.wait_for_text(characters=length + 20)
+    person.composer.press("Enter")
+    expect(person.page.locator(".naru-notice")).to_contain_text("아직 답변이 진행 중입니다")
+    expect(person.composer).to_have_value("half a thought")
+    person.page.locator(".naru-stop").click()
+    expect(person.page.locator(".naru-remark")).to_have_text("중지됨")
+    assert focused(person) == COMPOSER
+
+
+def test_a_draft_survives_a_reload_and_belongs_to_its_conversation(person: Person) -> None:
+    person.ask("[[sim: tokens=5]] x")
+    person.wait_for_end()
+    person.composer.press_sequentially("not sent yet")
+    person.page.reload()
+    expect(person.composer).to_have_value("not sent yet")
+    person.page.get_by_role("link", name="New chat").click()
+    expect(person.page.locator(".st-key-empty")).to_be_visible()
+    expect(person.composer).to_have_value("")
+    person.page.go_back()
+    expect(person.answers).to_have_count(1)
+    expect(person.composer).to_have_value("not sent yet")
+
+
+def test_enter_twice_makes_one_question(person: Person) -> None:
+    person.composer.fill("[[sim: tokens=40]] once")
+    person.composer.press("Enter")
+    person.composer.press("Enter")
+    person.wait_for_end()
+    expect(person.questions).to_have_count(1)
+
+
+def test_answer_again_replaces_the_answer(person: Person) -> None:
+    person.ask("[[sim: tokens=20]] hello")
+    person.wait_for_end()
+    person.page.get_by_role("button", name="Answer again").click()
+    expect(person.answers).to_have_count(0)
+    person.wait_for_end()
+    expect(person.questions).to_have_count(1)
+
+
+def test_a_failure_says_why_and_offers_another_try(person: Person) -> None:
+    person.ask("[[sim: fault=quota times=1]] hello")
+    expect(person.page.locator(".naru-failed")).to_contain_text("quota", timeout=30_000)
+    person.page.get_by_role("button", name="Try again").click()
+    expect(person.page.locator(".naru-failed")).to_have_count(0)
+    person.wait_for_end()
+
+
+def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person) -> None:
+    for text in ("first", "second"):
+        person.page.get_by_role("link", name="New chat").click()
+        expect(person.page.locator(".st-key-empty")).to_be_visible()
+        person.ask(f"[[sim: tokens=5]] {text}")
+        person.wait_for_end()
+    second = person.page.url
+    expect(person.page.locator(".naru-link[aria-current]")).to_have_text(["[[sim: tokens=5]] second"])
+    person.page.locator(".naru-link", has_text="first").click()
+    expect(person.questions).to_contain_text(["first"])
+    expect(person.page).not_to_have_url(second)
+    person.page.locator(".st-key-conversation-menu button").first.click()
+    person.page.get_by_text("Rename", exact=True).click()
+    person.page.get_by_role("dialog").get_by_role("textbox").fill(":red[my] **title**")
+    person.page.get_by_role("button", name="Save").click()
+    expect(person.page.locator(".st-key-open-conversation .naru-link")).to_have_text(":red[my] **title**")
+    address = person.page.url
+    person.page.locator(".st-key-conversation-menu button").first.click()
+    person.page.get_by_text("Delete", exact=True).click()
+    person.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(person.page.locator(".st-key-empty")).to_be_visible()
+    expect(person.page.locator(".naru-link")).to_have_count(2)
+    person.page.goto(address)
+    expect(person.page.locator(".naru-notice")).to_contain_text("does not exist, or is not yours")
+
+
+@pytest.mark.parametrize("address", ["/?c=nonsense", "/?c="])
+def test_an_address_of_nothing_has_a_way_out(browser: Browser, url: str, address: str) -> None:
+    with visitor(browser, url, locale="ko-KR") as stranger:
+        stranger.page.goto(url + address)
+        expect(stranger.page.locator(".naru-notice")).to_contain_text("존재하지 않거나 권한이 없는 대화입니다")
+        stranger.page.locator(".st-key-way-out button").click()
+        expect(stranger.page.locator(".st-key-empty")).to_be_visible()
+
+
+def test_another_browser_sees_nothing_of_it(browser: Browser, person: Person) -> None:
+    person.ask("[[sim: tokens=5]] private")
+    person.wait_for_end()
+    with visitor(browser, person.url) as stranger:
+        stranger.page.goto(person.page.url)
+        expect(stranger.page.locator(".naru-notice")).to_contain_text("does not exist, or is not yours")
+        expect(stranger.questions).to_have_count(0)
+        expect(stranger.page.locator(".st-key-conversations .naru-link")).to_have_count(0)
+
+
+def test_on_a_phone_the_composer_covers_nothing(browser: Browser, url: str) -> None:
+    with visitor(browser, url, viewport={"width": 390, "height": 700}, locale="ko-KR") as person:
+        person.open().ask("코드와 표를 보여 주세요")
+        person.wait_for_end()
+        person.page.wait_for_timeout(500)
+        last = person.page.locator(".naru-about").bounding_box()
+        bottom = person.page.get_by_test_id("stBottom").bounding_box()
+        assert last is not None
+        assert bottom is not None
+        assert last["y"] + last["height"] <= bottom["y"] + 1
+        assert person.page.evaluate("() => document.documentElement.scrollWidth") <= 390
+        assert person.errors == []
+
+
+def test_copy_gives_the_answer_as_it_was_written(browser: Browser, url: str) -> None:
+    with visitor(browser, url, permissions=["clipboard-read", "clipboard-write"]) as person:
+        person.open().ask('[[sim: text="**bold** and $5"]] x')
+        person.wait_for_end()
+        person.page.locator(".naru-copy").click()
+        expect(person.page.locator(".naru-copied")).to_be_visible()
+        assert person.page.evaluate("() => navigator.clipboard.readText()") == "**bold** and $5"
+
+
+def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
+    person.ask(SLOW + "scroll")
+    person.wait_for_text(characters=1800)
+    main = person.page.get_by_test_id("stMain")
+    main.evaluate("main => main.scrollTo(0, 10)")
+    expect(person.page.locator(".naru-newer")).to_be_visible()
+    person.page.wait_for_timeout(600)
+    assert main.evaluate("main => main.scrollTop") == 10
+    person.page.locator(".naru-newer").click()
+    person.page.wait_for_timeout(600)
+    assert main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60
+
+
+def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person) -> None:
+    person.ask("[[sim: tokens=5]] x")
+    person.wait_for_end()
+    engine = make_engine(stack.settings, name="test")
+    with engine.connect() as connection:
+        owner_id = connection.exec_driver_sql("SELECT owner_id FROM conversation").scalar_one()
+    person.open(f"/?c={fill(engine, owner_id=owner_id, messages=500)}")
+    engine.dispose()
+    expect(person.answers).to_have_count(15)
+    person.page.get_by_role("button", name="Show earlier messages").click()
+    expect(person.answers).to_have_count(30)
+
+
+def test_what_the_model_says_cannot_do_anything(person: Person) -> None:
+    text = '<b>raw</b> :red[x] ![i](https://example.org/x.png) [j](javascript:alert) $5 and $10 **\\"굵게\\"**는'
+    person.ask(f'[[sim: text="{text}"]] x')
+    person.wait_for_end()
+    expect(person.answers).to_contain_text('<b>raw</b> :red[x] i [j](javascript:alert) $5 and $10 "굵게"\u2060는')
+    expect(person.answers.locator("strong")).to_have_text('"굵게"')
+    expect(person.answers.locator("img")).to_have_count(0)
+
+
+def test_postgres_away_is_a_sentence_and_mends_itself(own_stack: Stack, browser: Browser) -> None:
+    own_stack.start_simulator()
+    own_stack.start_worker()
+    with visitor(browser, own_stack.start_web().url) as person:
+        person.open().ask("[[sim: tokens=5]] before")
+        person.wait_for_end()
+        own_stack.servers.stop_postgres()
+        person.ask("[[sim: tokens=5]] during")
+        expect(person.page.locator(".naru-notice").first).to_contain_text("database", timeout=30_000)
+        expect(person.composer).to_have_value("[[sim: tokens=5]] during", timeout=15_000)
+        expect(person.questions).to_contain_text(["before"])
+        own_stack.servers.start_postgres()
+        expect(person.page.locator(".st-key-away .naru-notice")).to_have_count(0, timeout=30_000)
+        person.composer.press("Enter")
+        person.wait_for_end(answers=2)
+
+
+def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
+    stack.start_simulator()
+    stack.start_worker()
+    web = stack.start_web()
+    with visitor(browser, web.url) as person:
+        person.open().ask(SLOW + "x")
+        text = person.wait_for_text(characters=100)
+        web.kill()
+        expect(person.page.locator(".naru-bar")).to_have_text("Reconnecting… nothing is lost", timeout=10_000)
+        assert person.live.inner_text().startswith(text[:80])

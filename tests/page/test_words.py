@@ -1,0 +1,84 @@
+"""The catalogues: the same keys and values in both languages, a sentence for every error, no key too many."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from shared import errors
+from web.words import LOCALES, Words, best_locale
+from web.words.words import catalogue
+
+WEB = Path(__file__).parents[2] / "web"
+#: Keys whose last part is put together in the code: every one of the group is used.
+GROUPS = ("error.", "live.", "empty.", "sidebar.")
+
+
+def codes() -> Iterator[str]:
+    """Every code that a row or a refusal may carry."""
+    classes = [errors.NaruError]
+    while classes:
+        found = classes.pop()
+        yield found.code
+        classes.extend(found.__subclasses__())
+    yield from (errors.DEADLINE, errors.WORKER_LOST, errors.INTERNAL)
+
+
+def placeholders(text: str) -> set[str | None]:
+    """The names in a text's braces."""
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_both_languages_have_the_same_keys_and_values() -> None:
+    english, korean = catalogue("en"), catalogue("ko")
+    assert list(english) == list(korean)
+    for key, text in english.items():
+        assert placeholders(text) == placeholders(korean[key]), key
+        assert text.strip(), key
+        assert korean[key].strip(), key
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_error_has_its_sentence(locale: str) -> None:
+    missing = {f"error.{code}" for code in codes()} - set(catalogue(locale))
+    assert not missing
+
+
+def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
+    keys = set(catalogue("en"))
+    sources = [path.read_text(encoding="utf-8") for path in (*WEB.glob("views/*.py"), WEB / "page.py")]
+    scripts = "".join(path.read_text(encoding="utf-8") for path in WEB.glob("live/*.js"))
+    named = {key for source in sources for key in re.findall(r"[\"']([a-z_]+\.[a-z_0-9.]+)[\"']", source)}
+    named = {key for key in named if key.split(".")[0] in {each.split(".")[0] for each in keys}}
+    assert named - keys - {"empty.1", "empty.2", "empty.3", "empty.4"} == set()
+    said = {f"live.{key}" for key in re.findall(r'say\("(\w+)"', scripts)}
+    assert said - keys == set()
+    built = {f"answer.{finish}" for finish in ("length", "content_filter", "refusal", "copy", "copied")}
+    assert {key for key in keys - named - said - built if not key.startswith(GROUPS)} == set()
+
+
+def test_korean_is_one_polite_style() -> None:
+    for key, text in catalogue("ko").items():
+        assert not re.search(r"(해요|어요|아요|예요|에요|네요|죠)[.!?]?$", text), key
+
+
+def test_the_first_known_wish_decides_the_language() -> None:
+    assert best_locale(None, "ko-KR") == "ko"
+    assert best_locale("en", "ko-KR") == "en"
+    assert best_locale("fr-FR", None) == "en"
+
+
+def test_numbers_and_dates_are_written_as_the_language_does() -> None:
+    moment = datetime(2026, 11, 3, 9, 5)  # noqa: DTZ001 - a moment as it is shown
+    assert Words("en").time(moment) == "Nov 3, 09:05"
+    assert Words("ko").time(moment) == "11월 3일 09:05"
+    assert "100,000" in Words("en").error("too_long", length=100_000, limit=1000)
+
+
+def test_an_unknown_code_still_gets_a_sentence() -> None:
+    assert Words("en").error("made_up_tomorrow") == Words("en").t("error.provider")
