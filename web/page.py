@@ -18,6 +18,7 @@ from web.words import Words
 
 STYLE = Path(__file__).with_name("style.css")
 ICON = Path(__file__).parent / "static" / "icon.svg"
+SIDEBAR_PX = 280
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
         page_title=words.t("app.name"),
         page_icon=str(ICON),
         layout="centered",
+        initial_sidebar_state=SIDEBAR_PX,
         menu_items={"About": f"**{words.t('app.name')}** — {words.t('app.tagline')}"},
     )
     st.html(STYLE)

@@ -37,6 +37,7 @@ _WINDOW = "naru.window"
 _NOTICE = "naru.notice"
 _DIALOG = "naru.dialog"
 _OPENED = "naru.opened"
+_LOCALE = "naru.locale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,12 @@ def locale() -> str:
 
 def locale_choice() -> str | None:
     """The language that the person chose, if they did."""
-    return st.session_state.get(LANGUAGE) or st.context.cookies.get(LOCALE_COOKIE)
+    return st.session_state.get(_LOCALE) or st.context.cookies.get(LOCALE_COOKIE)
+
+
+def choose_locale() -> None:
+    """The person has used the switch. Only from its callback."""
+    st.session_state[_LOCALE] = st.session_state.get(LANGUAGE)
 
 
 def timezone() -> ZoneInfo:
@@ -94,14 +100,14 @@ def follow_link() -> None:
     """Open the conversation whose link was clicked. Only from the live answer's callback."""
     asked = getattr(st.session_state.get(LIVE), "opened", None)
     if asked == "new":
-        st.query_params.clear()
+        leave_conversation()
     elif asked:
         st.query_params["c"] = str(asked)
 
 
 def leave_conversation() -> None:
-    """Go to a new chat."""
-    st.query_params.clear()
+    """Go to a new chat, in one step: an address without an id between the two would catch who goes back."""
+    st.query_params["c"] = str(uuid4())
 
 
 def idempotency_key() -> str:

@@ -215,7 +215,7 @@ class LiveAnswer {
         const place = this.say("queued", { place: this.place(seen.position ?? 1) });
         return seen.expected_seconds == null || left < 1 ? place : `${place} · ${this.say("about", { duration: this.duration(left) })}`;
       }
-      case "next": return this.say("next");
+      case "next": return dimmed ? this.say("again_soon") : this.say("next");
       case "no_worker": return this.say("no_worker");
       case "waiting": {
         const left = Math.ceil((seen.retry_in_seconds ?? 0) - passed);

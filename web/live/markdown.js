@@ -180,10 +180,15 @@ function openFence(text) {
 
 /* A line that has only begun may still become a list, a rule, a heading or a table: wait for it, do not guess. */
 export function held(text) {
-  const line = text.lastIndexOf("\n") + 1;
-  if (/^[ \t]*(?:[-*+=_~`#>|]+|\d{1,9}[.)]?)[ \t]*$/.test(text.slice(line))) return text.slice(0, line);
-  const table = /(?:^|\n)([ \t]*\|[^\n]*(?:\n[ \t]*\|?[-:| \t]*)?)$/.exec(text);
-  return table && !openFence(text) ? text.slice(0, text.length - table[1].length) : text;
+  const lines = text.split("\n");
+  const ends = lines.at(-1) === "";
+  if (ends) lines.pop();
+  const isRow = (line) => /^[ \t]*\|/.test(line ?? "");
+  const rows = isRow(lines.at(-1)) ? 1 + isRow(lines.at(-2)) + isRow(lines.at(-3)) : 0;
+  const isHeadOnly = rows === 1 || (rows === 2 && !ends && /^[-:| \t]*$/.test(lines.at(-1)));
+  if (isHeadOnly && !openFence(text)) return text.slice(0, text.length - lines.slice(-rows).join("\n").length - ends);
+  const begun = ends ? "" : lines.at(-1);
+  return /^[ \t]*(?:[-*+=_~`#>|]+|\d{1,9}[.)]?)[ \t]*$/.test(begun) ? text.slice(0, text.length - begun.length) : text;
 }
 
 /* Close what the model has opened and not closed yet, so that half a `**bold` is bold and not two asterisks. */

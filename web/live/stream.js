@@ -8,6 +8,7 @@ Not here: how the text looks (markdown.js), words and buttons (live.js).
 const LOST_AFTER_MS = 1000; // shorter breaks are not worth a word
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 15000;
+const WAITING = new Set(["queued", "next", "no_worker", "waiting"]);
 const HANDLERS = { state: "onState", delta: "onDelta", snapshot: "onSnapshot", end: "onEnd" };
 
 export class AnswerStream {
@@ -107,7 +108,7 @@ export class AnswerStream {
     if (this.ended) return;
     this.seen = data;
     this.seenAt = performance.now();
-    if ((data.attempt ?? 0) > this.attempt && this.hasText) this.dimmed = true;
+    this.dimmed = this.hasText && (WAITING.has(data.phase) || (data.attempt ?? 0) > this.attempt);
     this.listener.changed();
   }
 
@@ -116,7 +117,7 @@ export class AnswerStream {
     if (data.attempt === this.attempt) {
       if (data.next <= this.next) return;
       if (data.at !== this.next) { this.askForSnapshot(); return; }
-      this.take(data, this.dimmed || !this.hasText);
+      this.take(data, data.at === 0);
     } else if (data.at === 0) {
       this.take(data, true);
     } else {
@@ -139,9 +140,10 @@ export class AnswerStream {
   take(data, reset) {
     this.attempt = data.attempt;
     this.next = data.next;
-    this.dimmed = false;
     this.hasText = true;
-    this.seen = { ...this.seen, phase: "streaming", request_id: this.requestId };
+    // Text of an attempt that was lost may still come after the news that another one is waited for.
+    this.dimmed = WAITING.has(this.seen.phase) && data.attempt <= (this.seen.attempt ?? 0);
+    if (!this.dimmed) this.seen = { ...this.seen, phase: "streaming", request_id: this.requestId };
     this.listener.text({ reset, text: data.text });
     this.listener.changed();
   }

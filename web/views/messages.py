@@ -58,7 +58,8 @@ def _answer(frame: Frame, message: Shown, *, is_last: bool) -> None:
         if remark:
             st.html(remark)
         if not is_last:
-            st.html(f'<div class="naru-actions">{_copy(frame, message)}{_about(frame, message)}</div>')
+            row = _badge(frame, message) + _copy(frame, message) + _meta(frame, message)
+            st.html(f'<div class="naru-actions">{row}</div>')
             return
         with st.container(key="last-actions", horizontal=True, vertical_alignment="center"):
             if message.text:
@@ -72,7 +73,7 @@ def _answer(frame: Frame, message: Shown, *, is_last: bool) -> None:
                 on_click=again,
                 args=(frame,),
             )
-            st.html(_about(frame, message))
+            st.html(f'<span class="naru-about">{_badge(frame, message)}{_meta(frame, message)}</span>')
 
 
 def _remark(frame: Frame, message: Shown) -> str:
@@ -101,9 +102,13 @@ def _copy(frame: Frame, message: Shown) -> str:
     )
 
 
-def _about(frame: Frame, message: Shown) -> str:
-    model = message.model or ""
-    is_demo = model.startswith(DEMO_PREFIX)
-    badge = f'<span class="naru-badge">{escape(frame.words.t("demo.badge"))}</span>' if is_demo else ""
-    meta = f"{short_name(model)} · {frame.words.time(message.created_at.astimezone(state.timezone()))}"
-    return f'<span class="naru-about">{badge}<span class="naru-meta">{escape(meta)}</span></span>'
+def _badge(frame: Frame, message: Shown) -> str:
+    if not (message.model or "").startswith(DEMO_PREFIX):
+        return ""
+    return f'<span class="naru-badge">{escape(frame.words.t("demo.badge"))}</span>'
+
+
+def _meta(frame: Frame, message: Shown) -> str:
+    time = frame.words.time(message.created_at.astimezone(state.timezone()))
+    meta = " · ".join((short_name(message.model or ""), time))
+    return f'<span class="naru-meta">{escape(meta)}</span>'

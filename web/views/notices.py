@@ -6,13 +6,13 @@ An unforeseen error gets an id, shown in small type and written into the log wit
 from __future__ import annotations
 
 import logging
+from html import escape
 from uuid import uuid4
 
 import streamlit as st
 
 from shared.errors import NaruError, Refused, TooLong
 from web import state
-from web.markdown import plain
 from web.words import Words
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ def show(words: Words, notice: state.Notice) -> None:
 
 def sentence(text: str) -> None:
     """A sentence in its box."""
-    with st.container(key="notice"):
-        st.markdown(plain(text))
+    st.html(f'<div class="naru-notice" role="alert">{escape(text)}</div>')
 
 
 def refused(words: Words, error: NaruError) -> None:

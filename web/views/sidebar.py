@@ -146,5 +146,6 @@ def _foot(frame: Frame) -> None:
             format_func=LOCALES.__getitem__,
             label_visibility="collapsed",
             required=True,
+            on_change=state.choose_locale,
         )
         st.caption(f"{t('sidebar.who')}  \n{t('sidebar.theme')}")
