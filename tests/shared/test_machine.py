@@ -357,7 +357,7 @@ def test_whatever_happens_in_whatever_order(world_engine: Engine) -> None:
         engine = world_engine
 
     bounds = settings(
-        max_examples=16,
+        max_examples=10,
         stateful_step_count=50,
         deadline=None,
         database=None,
