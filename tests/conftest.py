@@ -143,9 +143,13 @@ def _stack(
         made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, headless. Mark such tests with `pytest.mark.browser`."""
+    """Chromium, headless. Mark such tests with `pytest.mark.browser`.
+
+    Not for longer than a module: Playwright keeps an event loop running in this thread, in which no other test could
+    start one.
+    """
     found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
     if found is None and sys.platform == "linux":
         (pytest.fail if STRICT else pytest.skip)("no Chromium here: apt install chromium fonts-nanum")
