@@ -104,7 +104,7 @@ def test_a_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) ->
     found = open_conversation(engine, UUID(address(app)), owner_id=OWNER)
     assert found.active is not None
     assert found.active.model == "openai/two"
-    assert "naru-demo-line" not in said(app)
+    assert "no model is connected" not in said(app)
 
 
 def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:

@@ -189,6 +189,18 @@ def test_copy_gives_the_answer_as_it_was_written(browser: Browser, url: str) -> 
         assert person.page.evaluate("() => navigator.clipboard.readText()") == "**bold** and $5"
 
 
+def test_copy_works_over_plain_http_where_there_is_no_clipboard_api(browser: Browser, url: str) -> None:
+    with visitor(browser, url) as person:
+        person.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        person.open().ask('[[sim: text="**bold** and $5"]] x')
+        person.wait_for_end()
+        person.page.locator(".naru-copy").click()
+        expect(person.page.locator(".naru-copied")).to_be_visible()
+        person.composer.focus()
+        person.page.keyboard.press("Control+V")
+        expect(person.composer).to_have_value("**bold** and $5")
+
+
 def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
     person.ask(SLOW + "scroll")
     person.wait_for_text(characters=1800)
@@ -200,6 +212,22 @@ def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
     person.page.locator(".naru-newer").click()
     person.page.wait_for_timeout(600)
     assert main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60
+
+
+def test_a_hidden_tab_holds_no_connection_and_catches_up(person: Person) -> None:
+    hide = """(hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    person.ask(SLOW + "hide")
+    person.wait_for_text(characters=50)
+    person.page.evaluate(hide, True)
+    person.page.wait_for_timeout(300)
+    length = len(person.live.inner_text())
+    person.page.wait_for_timeout(1500)
+    assert len(person.live.inner_text()) == length
+    person.page.evaluate(hide, False)
+    person.wait_for_text(characters=length + 40)
 
 
 def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person) -> None:
