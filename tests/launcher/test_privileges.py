@@ -84,8 +84,11 @@ def test_who_became_somebody_else_still_ends_with_us(way: privileges.RunAs) -> N
     wait_until(lambda: not processes.started_at(child), what="it has ended")
 
 
+# A shell that puts us into the background has its children ignore SIGINT, and `sleep` would inherit that; a server sets
+# its own handler.
 PARENT = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 from deploy.local.processes import Command, spawn
 command = Command(name="x", argv=tuple(sys.argv[1:]), environ=dict(os.environ))
 print(spawn(command, log=subprocess.DEVNULL).pid, flush=True)
