@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Integer, cast, func, literal, select,
 
 from shared.database import transaction
 from shared.errors import NotFound
-from shared.lifecycle import storable
+from shared.lifecycle import stop, storable
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
 MAX_TITLE_CHARACTERS = 200
@@ -134,8 +134,19 @@ def rename(engine: Engine, conversation_id: UUID, *, owner_id: str, title: str) 
 
 
 def delete(engine: Engine, conversation_id: UUID, *, owner_id: str) -> None:
-    """Delete it from every view; its rows are kept for the time that retention keeps them. Raises NotFound."""
+    """Delete it from every view, and stop what is being answered in it. Raises NotFound.
+
+    Its rows are kept for the time that retention keeps them.
+    """
     _change(engine, conversation_id, owner_id, {"deleted_at": func.clock_timestamp()})
+    with transaction(engine) as connection:
+        running = connection.execute(
+            select(chat_request.c.id).where(
+                chat_request.c.conversation_id == conversation_id, chat_request.c.status.in_(ACTIVE)
+            )
+        ).scalar_one_or_none()
+    if running is not None:
+        stop(engine, running, owner_id=owner_id)
 
 
 def _change(engine: Engine, conversation_id: UUID, owner_id: str, values: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg2
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -81,15 +82,21 @@ def make_listening_engine(settings: Settings, *, name: str) -> Engine:
     )
 
 
+#: A primary that became a standby refuses writes so until the address leads to the new one.
+READ_ONLY = "25006"
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether `error` says that Postgres is away or its connection broke, rather than that a statement is wrong.
 
     A restart in the middle of a statement shows as psycopg2's bare DatabaseError, not as OperationalError: so the
     connection's own mark is asked too.
     """
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | psycopg2.OperationalError):
         return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, psycopg2.InterfaceError)
+    return error.connection_invalidated or getattr(error.orig, "pgcode", None) == READ_ONLY
 
 
 @contextmanager

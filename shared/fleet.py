@@ -93,16 +93,15 @@ def leave(engine: Engine, worker_id: UUID) -> None:
         )
 
 
-def stop_requests(connection: Connection, worker_id: UUID) -> set[UUID]:
-    """The running requests of this worker that someone has asked to stop."""
+def running_of(connection: Connection, worker_id: UUID) -> dict[tuple[UUID, int], bool]:
+    """What runs by the rows in this worker, as (request_id, attempt), and whether someone has asked to stop it."""
+    r = chat_request.c
     rows = connection.execute(
-        select(chat_request.c.id).where(
-            chat_request.c.worker_id == worker_id,
-            chat_request.c.status == Status.RUNNING,
-            chat_request.c.stop_requested_at.is_not(None),
+        select(r.id, r.attempt, r.stop_requested_at.is_not(None).label("stopped")).where(
+            r.worker_id == worker_id, r.status == Status.RUNNING
         )
     )
-    return {row.id for row in rows}
+    return {(row.id, row.attempt): row.stopped for row in rows}
 
 
 def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUID, int], str]) -> None:
@@ -155,6 +154,14 @@ def fleet(engine: Engine) -> Fleet:
         slots=sum(row.slots for row in living),
         models=tuple(Model(name=name, demo=demo) for name, demo in offered.items()),
     )
+
+
+def may_offer(connection: Connection, model: str) -> bool:
+    """Whether a worker that is there, or was lately, offers this model; True while none is known at all."""
+    recent = _W.renewed_at > _NOW - timedelta(seconds=REMEMBERED_SECONDS)
+    offers = _W.models.contains([{"name": model}])
+    row = connection.execute(select(func.count(), func.count().filter(offers)).select_from(worker).where(recent)).one()
+    return row[0] == 0 or row[1] > 0
 
 
 def offered_models(engine: Engine) -> tuple[Model, ...]:

@@ -40,8 +40,17 @@ class JsonFormatter(logging.Formatter):
         }
         line.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _without_rows(self.formatException(record.exc_info), record.exc_info[1])
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _without_rows(traceback: str, error: BaseException | None) -> str:
+    """Postgres's own messages quote the row that they complain about: only its code is kept of them."""
+    while error is not None:
+        if code := getattr(error, "pgcode", None):
+            traceback = traceback.replace(str(error).rstrip(), f"SQLSTATE {code}")
+        error = error.__cause__ or error.__context__
+    return traceback
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def answer(process: Process, request_id: UUID) -> None:
         if not free:
             return
         if process.draining.is_set():
-            lifecycle.undispatch(process.engine, request_id)
+            lifecycle.undispatch(process.engine, request_id, models=())
             return
         claimed = _claim(process, request_id, as_suspect=False)
         if claimed is not None:
@@ -82,6 +82,10 @@ def answer(process: Process, request_id: UUID) -> None:
             claimed = _claim(process, request_id, as_suspect=True) if alone else None
             if claimed is not None:
                 _answer_claimed(process, claimed)
+                return
+        if process.member is not None:
+            served = ["", *(model.name for model in process.member.models)]
+            lifecycle.undispatch(process.engine, request_id, models=served)
 
 
 def _claim(process: Process, request_id: UUID, *, as_suspect: bool) -> Claimed | None:
@@ -145,13 +149,17 @@ class _Storage(ProviderError):
 def _prompt(process: Process, claimed: Claimed) -> Prompt:
     branch = conversations.branch_for_prompt(process.engine, claimed.user_message_id)
     offer = next((each for each in process.registry.offers() if each.name == claimed.model), None)
+    system = process.settings.system_prompt
     limit = process.settings.max_output_tokens or (offer.max_output_tokens if offer else None)
     return Prompt(
         model=claimed.model,
         turns=prompts.fitted(
-            prompts.turns_of(branch), context_tokens=offer.context_tokens if offer else None, output_tokens=limit
+            prompts.turns_of(branch),
+            context_tokens=offer.context_tokens if offer else None,
+            output_tokens=limit,
+            system=system,
         ),
-        system=process.settings.system_prompt or None,
+        system=system or None,
         max_output_tokens=limit,
         trace_id=str(claimed.request_id),
     )
@@ -190,6 +198,15 @@ async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> S
 
 def _store(process: Process, running: RunningAnswer, streamed: Streamed) -> Status | None:
     """Write the end, waiting for Postgres as long as an answer may wait; the status it ended in, None for none."""
+    try:
+        return _store_patiently(process, running, streamed)
+    except Exception:
+        # Left running it would be given back and answered again, and paid again: it ends, with the text it has.
+        log.exception("an answer could not be stored by our own fault")
+        return _store_patiently(process, running, Streamed(streamed.text, error=_OurFault()))
+
+
+def _store_patiently(process: Process, running: RunningAnswer, streamed: Streamed) -> Status | None:
     limit = time.monotonic() + process.settings.storage_patience_seconds
     unsure = False
     while running.interruption is not Interruption.LOST:
@@ -235,7 +252,7 @@ def _store_error(process: Process, claimed: Claimed, streamed: Streamed, error: 
         tries=claimed.tries,
         broken_streams=claimed.broken_streams,
         had_text=bool(streamed.text),
-        left_seconds=claimed.left_seconds,
+        left_seconds=claimed.left_seconds - (time.monotonic() - claimed.claimed_at),
     )
     if again is None:
         return Status.FAILED if lifecycle.fail(process.engine, claimed, answer, code=error.code) else Status.RUNNING

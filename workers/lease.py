@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
-from shared import fleet, notify
+from shared import fleet, lifecycle, notify
 from shared.database import is_outage, make_listening_engine
 from shared.errors import NaruError
 from shared.fleet import Member
@@ -40,6 +40,7 @@ class LeaseThread:
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._next_checkpoint = 0.0
+        self._missing: set[tuple[UUID, int]] = set()
         self._away = False
         self._written: dict[tuple[UUID, int], int] = {}
 
@@ -94,12 +95,26 @@ class LeaseThread:
             return
         if process.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
-        for request_id in fleet.stop_requests(connection, member.worker_id):
-            process.running.stop(request_id)
+        self._compare(fleet.running_of(connection, member.worker_id), member.worker_id)
         self._checkpoint(connection, member.worker_id)
         if self._away:
             self._away = False
             log.info("lease: Postgres is back")
+
+    def _compare(self, rows: dict[tuple[UUID, int], bool], worker_id: UUID) -> None:
+        """Hear the stops whose notice was missed; give back what runs in its row only, two rounds in a row.
+
+        One round is not enough: between a claim's commit and its entry here a round may look.
+        """
+        for (request_id, _), stopped in rows.items():
+            if stopped:
+                self._process.running.stop(request_id)
+        here = {(each.claimed.request_id, each.claimed.attempt) for each in self._process.running.answers()}
+        missing = rows.keys() - here
+        for request_id, attempt in missing & self._missing:
+            log.error("a request ran in its row only: it is given back", extra={"request_id": str(request_id)})
+            lifecycle.give_back(self._process.engine, request_id, attempt=attempt, worker_id=worker_id)
+        self._missing = missing - self._missing
 
     def _register(self) -> Member:
         member = self._process.new_member()

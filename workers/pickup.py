@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 PING_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 DEGRADED_LOOK_SECONDS = 0.3
+#: What cannot be claimed here (another worker's model, a second suspect) must not stand in the way of the rest.
+BESIDES = 100
+TRIED_SECONDS = 5.0
 
 
 class Pickup:
@@ -46,6 +49,7 @@ class Pickup:
         self._answered_at = time.monotonic()
         self._pool = ThreadPoolExecutor(max_workers=process.running.slots, thread_name_prefix="pickup")
         self._taking: set[UUID] = set()
+        self._tried: dict[UUID, float] = {}
         self._threads = [
             threading.Thread(target=self._ping, name="broker-ping", daemon=True),
             threading.Thread(target=self._look, name="pickup", daemon=True),
@@ -120,12 +124,15 @@ class Pickup:
                     r.available_at <= func.clock_timestamp() - timedelta(seconds=patience),
                 )
                 .order_by(r.available_at)
-                .limit(free)
+                .limit(free + BESIDES)
             ).scalars()
-        for request_id in due:
-            if request_id not in self._taking:
-                self._taking.add(request_id)
-                self._pool.submit(self._take_one, request_id)
+            waiting = [request_id for request_id in due if request_id not in self._taking]
+        now = time.monotonic()
+        self._tried = {each: at for each, at in self._tried.items() if now - at < TRIED_SECONDS}
+        for request_id in [each for each in waiting if each not in self._tried][:free]:
+            self._tried[request_id] = now
+            self._taking.add(request_id)
+            self._pool.submit(self._take_one, request_id)
 
     def _take_one(self, request_id: UUID) -> None:
         try:

@@ -6,6 +6,7 @@ pickup for the time without Redis, the reconciler's ticks, the metrics port.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -137,7 +138,10 @@ class Process:
         self.engine.dispose()
 
     async def _close_streams(self) -> None:
-        self._flusher.cancel()
+        # Again and again: redis-py may swallow a cancellation that comes within a flush.
+        while not self._flusher.done():
+            self._flusher.cancel()
+            await asyncio.wait([self._flusher], timeout=0.1)
         await self.publisher.drain()
         await self.registry.close()
 

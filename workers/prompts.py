@@ -35,11 +35,14 @@ def estimate_tokens(text: str) -> int:
     return ascii_characters // 4 + (len(text) - ascii_characters) + TOKENS_PER_MESSAGE
 
 
-def fitted(turns: Sequence[Turn], *, context_tokens: int | None, output_tokens: int | None) -> tuple[Turn, ...]:
+def fitted(
+    turns: Sequence[Turn], *, context_tokens: int | None, output_tokens: int | None, system: str = ""
+) -> tuple[Turn, ...]:
     """The newest turns that fit the window, beginning with a question. The last question is never cut."""
     if context_tokens is None:
         return tuple(turns)
     room = int(context_tokens * (1 - MARGIN)) - min(output_tokens or DEFAULT_OUTPUT_TOKENS, context_tokens // 2)
+    room -= estimate_tokens(system) if system else 0
     sizes = [estimate_tokens(turn.text) for turn in turns]
     # Told from the beginning, as the conversation grew: so a later turn changes nothing in what was cut before it.
     first, used = 0, 0

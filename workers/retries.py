@@ -8,12 +8,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from shared.errors import BadStream, ConnectFailed, IdleTimeout, ProviderError, ServerFailed, StreamBroken
+from shared.errors import ProviderError
 from shared.settings import Settings
 
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.5, 30.0
-#: After text was shown, these are broken streams: once more from the beginning, not more often.
-BREAKS = (StreamBroken, BadStream, IdleTimeout, ConnectFailed, ServerFailed)
+#: After text was shown, whatever broke it off: once more from the beginning, not more often.
 MAX_BROKEN_STREAMS = 1
 
 
@@ -34,16 +33,16 @@ def decide(
     """
     if not error.retryable:
         return None
-    if had_text and isinstance(error, BREAKS):
-        return Again(0.0, broken=True) if broken_streams < MAX_BROKEN_STREAMS else None
-    wait = wait_seconds(error, tries)
-    too_long = wait > settings.retry_after_limit_seconds or wait >= left_seconds
-    return None if tries >= settings.max_tries or too_long else Again(wait, broken=False)
+    wait = (error.retry_after_seconds or 0.0) if had_text else wait_seconds(error, tries)
+    if wait > settings.retry_after_limit_seconds or wait >= left_seconds:
+        return None
+    used_up = broken_streams >= MAX_BROKEN_STREAMS if had_text else tries >= settings.max_tries
+    return None if used_up else Again(wait, broken=had_text)
 
 
 def wait_seconds(error: ProviderError, tries: int) -> float:
     """What the provider asked for, else 0.5·2ⁿ s, at most 30, the upper half of it at random."""
     if error.retry_after_seconds is not None:
         return max(error.retry_after_seconds, 0.0)
-    ceiling = min(FIRST_WAIT_SECONDS * 2.0**tries, LAST_WAIT_SECONDS)
+    ceiling = min(FIRST_WAIT_SECONDS * 2.0 ** min(tries, 10), LAST_WAIT_SECONDS)
     return ceiling / 2 + random.random() * ceiling / 2

@@ -16,7 +16,7 @@ these, and when, is in `workers/answer.py`, `shared/reconciler.py` and the page;
 """
 
 from shared.lifecycle.asking import stop, submit
-from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, expire, take_back
+from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, expire, give_back, take_back
 from shared.lifecycle.values import Answer, Claimed, Question, Submitted, storable
 from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release, undispatch
 
@@ -32,6 +32,7 @@ __all__ = [
     "expire",
     "fail",
     "finish",
+    "give_back",
     "is_mine",
     "release",
     "stop",

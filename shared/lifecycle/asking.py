@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine, case, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared import notify
+from shared import fleet, notify
 from shared.database import transaction
-from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong
+from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, UnknownModel
 from shared.lifecycle.ending import NOW, end
 from shared.lifecycle.values import Question, Submitted, storable
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
@@ -25,8 +25,8 @@ _R = chat_request.c
 def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_characters: int) -> Submitted:
     """Store a question and its request, or find the request that the same key made before.
 
-    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer (nothing is stored then) or Unavailable (whether it
-    was stored is then unknown: the same key finds out).
+    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel (nothing is stored then) or
+    Unavailable (whether it was stored is then unknown: the same key finds out).
     """
     text = _checked(question, max_characters)
     request_id, user_message_id = uuid4(), uuid4()
@@ -36,6 +36,8 @@ def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_c
         # the conversation that is locked here.
         if (known := _known(connection, question)) is not None:
             return known
+        if question.model and not fleet.may_offer(connection, question.model):
+            raise UnknownModel
         if question.regenerate:
             user_message_id = _question_of(connection, leaf_id)
         # No conflict target: with one, a conflict on the other unique index would raise instead.

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Interval, case, cast, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Interval, case, cast, func, literal, select, update
 
 from shared import notify
 from shared.database import transaction
@@ -59,14 +59,29 @@ def take_back(connection: Connection, lost: Sequence[Any]) -> int:
             code=WORKER_LOST,
         )
     again = [row.id for row in lost if row.id not in {*stopped, *poison}]
-    _requeue(connection, again, charged=[row.id for row in charged])
+    _requeue(connection, (_R.id.in_(again), running), outcome=Outcome.LOST, charged=[row.id for row in charged])
     return len(lost)
 
 
-def _requeue(connection: Connection, request_ids: Sequence[UUID], *, charged: Sequence[UUID]) -> None:
+def give_back(engine: Engine, request_id: UUID, *, attempt: int, worker_id: UUID) -> None:
+    """Free a request that runs only in its row: this worker's, but not under way in it.
+
+    A claim's commit may be lost on its way to the worker; an answer may have waited too long for Postgres. Nobody
+    else can see that: the lease of a worker that lives says that its requests live. It is no loss.
+    """
+    fence = (_R.id == request_id, _R.status == Status.RUNNING, _R.attempt == attempt, _R.worker_id == worker_id)
+    with transaction(engine) as connection:
+        stopped = (*fence, _R.stop_requested_at.is_not(None))
+        if not end(connection, stopped, status=Status.CANCELLED, outcome=Outcome.CANCELLED):
+            _requeue(connection, fence, outcome=Outcome.HANDED_OVER, charged=())
+
+
+def _requeue(
+    connection: Connection, where: Sequence[ColumnElement[bool]], *, outcome: Outcome, charged: Sequence[UUID]
+) -> None:
     freed = (
         update(chat_request)
-        .where(_R.id.in_(request_ids), _R.status == Status.RUNNING)
+        .where(*where)
         .values(
             status=Status.QUEUED,
             worker_id=None,
@@ -79,7 +94,7 @@ def _requeue(connection: Connection, request_ids: Sequence[UUID], *, charged: Se
         .returning(_R.id, _R.attempt, _R.conversation_id)
         .cte("freed")
     )
-    closed = close_attempt(freed, outcome=Outcome.LOST, code=WORKER_LOST)
+    closed = close_attempt(freed, outcome=outcome, code=WORKER_LOST)
     connection.execute(select(notify.of_row(notify.REQUEST, freed)).add_cte(closed))
 
 

@@ -213,9 +213,9 @@ def _end_attempt(
     ago = answer.first_token_ago_seconds
     columns = {
         "finish": answer.finish,
-        "input_tokens": answer.input_tokens,
-        "output_tokens": answer.output_tokens,
-        "cached_input_tokens": answer.cached_input_tokens,
+        "input_tokens": _counted(answer.input_tokens),
+        "output_tokens": _counted(answer.output_tokens),
+        "cached_input_tokens": _counted(answer.cached_input_tokens),
         "first_token_at": None if ago is None else NOW - timedelta(seconds=ago),
     }
     with transaction(engine) as connection:
@@ -231,11 +231,19 @@ def _end_attempt(
         )
 
 
-def undispatch(engine: Engine, request_id: UUID) -> None:
-    """Say that this request's hint came to nothing (a draining worker took it): the next tick sends another."""
+def _counted(tokens: int | None) -> int | None:
+    """A provider's count as the column can hold it: no server's odd number may cost an answer."""
+    return None if tokens is None else max(0, min(tokens, 2**31 - 1))
+
+
+def undispatch(engine: Engine, request_id: UUID, *, models: Sequence[str]) -> None:
+    """Say that this request's hint came to nothing where it came: the next tick sends another.
+
+    A draining worker (`models` is empty then) takes nothing, and one that does not serve the model leaves it to others.
+    """
     with transaction(engine) as connection:
         connection.execute(
             update(chat_request)
-            .where(_R.id == request_id, _R.status == Status.QUEUED)
+            .where(_R.id == request_id, _R.status == Status.QUEUED, _R.model.not_in(models))
             .values(dispatched_at=None, dispatches=0)
         )

@@ -39,7 +39,7 @@ class LiveAnswer:
         self._length = 0
         self._sent, self._sent_parts = 0, 0
         self.entries = 0
-        #: The stream lacks something that was sent: a snapshot is due.
+        #: False when the stream lacks something that was sent: a snapshot is due.
         self.whole = True
 
     def add(self, text: str) -> None:
@@ -108,7 +108,12 @@ class Publisher:
         """Flush until cancelled."""
         while True:
             await self._wake.wait()
-            await self._flush()
+            try:
+                await self._flush()
+            except Exception as error:
+                # Nothing is known to come here; text that nobody sends any more would be worse than a line in the log.
+                log.exception("a flush failed by our own fault")
+                await self._failed(error, [])
             try:
                 async with asyncio.timeout(self._settings.flush_seconds):
                     await self._urgent.wait()

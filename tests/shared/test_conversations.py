@@ -202,7 +202,7 @@ def test_the_list_is_the_owners_newest_first_and_without_empty_ones(world: World
 def test_an_answer_ends_in_its_deleted_conversation_too(world: World) -> None:
     claimed = world.running()
     conversations.delete(world.engine, claimed.conversation_id, owner_id=OWNER)
-    assert lifecycle.finish(world.engine, claimed, Answer(text="a"))
+    assert lifecycle.cancel(world.engine, claimed, Answer(text="a"))
     assert world.row(claimed.request_id)["status"] == "succeeded"
 
 
@@ -225,10 +225,16 @@ def test_at_every_moment_a_question_is_answered_or_under_way(world: World) -> No
         if turn % 3 == 0:
             lifecycle.release(world.engine, claimed, text="", outcome=Outcome.HANDED_OVER)
             claimed = world.claim(current.request_id, worker_id)
-        assert lifecycle.finish(world.engine, claimed, Answer(text="a"))
+        assert lifecycle.cancel(world.engine, claimed, Answer(text="a"))
         world.ask("next", conversation_id=conversation_id)
     over.set()
     looking.join()
     silent = [each for each in seen if each.active is None and each.messages[-1].role == "user"]
     doubled = [each for each in seen if each.active is not None and each.messages[-1].role == "assistant"]
     assert (len(silent), len(doubled)) == (0, 0), f"of {len(seen)} looks"
+
+
+def test_deleting_a_conversation_stops_what_is_answered_in_it(world: World) -> None:
+    claimed = world.running()
+    conversations.delete(world.engine, claimed.conversation_id, owner_id=OWNER)
+    assert world.row(claimed.request_id)["stop_requested_at"] is not None

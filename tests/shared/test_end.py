@@ -221,9 +221,33 @@ def test_who_listens_hears_of_it(world: World, verb: str) -> None:
 def test_a_dropped_hint_is_sent_again_at_once(world: World) -> None:
     request_id = world.ask().request_id
     assert world.tick().resend == []
-    lifecycle.undispatch(world.engine, request_id)
+    lifecycle.undispatch(world.engine, request_id, models=())
     assert world.tick().resend == [request_id]
     claimed = world.running()
     before = world.row(claimed.request_id)
-    lifecycle.undispatch(world.engine, claimed.request_id)
+    lifecycle.undispatch(world.engine, claimed.request_id, models=())
     assert world.row(claimed.request_id) == before, "a running one needs no hint"
+
+
+def test_a_request_that_runs_in_its_row_only_is_given_back_without_a_loss(world: World) -> None:
+    claimed = world.running()
+    lifecycle.give_back(world.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
+    row = world.row(claimed.request_id)
+    assert (row["status"], row["losses"], row["worker_id"]) == ("queued", 0, None)
+    assert world.attempt(claimed.request_id, 1)["outcome"] == "handed_over"
+
+
+def test_what_is_given_back_too_late_or_was_stopped(world: World) -> None:
+    claimed = world.running()
+    lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
+    lifecycle.give_back(world.engine, claimed.request_id, attempt=2, worker_id=claimed.worker_id)
+    assert world.row(claimed.request_id)["status"] == "running"
+    lifecycle.give_back(world.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
+    assert world.row(claimed.request_id)["status"] == "cancelled"
+
+
+def test_a_count_of_tokens_that_no_column_holds_costs_no_answer(world: World) -> None:
+    claimed = world.running()
+    assert lifecycle.finish(world.engine, claimed, lifecycle.Answer(text="x", output_tokens=2**31, input_tokens=-1))
+    row = world.row(claimed.request_id)
+    assert (row["output_tokens"], row["input_tokens"]) == (2**31 - 1, 0)

@@ -56,10 +56,10 @@ def test_a_worker_reads_the_stops_of_what_it_runs(world: World) -> None:
     for claimed in (stopped, elsewhere):
         lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
     with world.begin() as connection:
-        assert fleet.stop_requests(connection, mine) == {stopped.request_id}
+        assert fleet.running_of(connection, mine) == {(stopped.request_id, 1): True, (running.request_id, 1): False}
     lifecycle.cancel(world.engine, stopped, lifecycle.Answer(text=""))
     with world.begin() as connection:
-        assert fleet.stop_requests(connection, mine) == set()
+        assert fleet.running_of(connection, mine) == {(running.request_id, 1): False}
     assert world.row(running.request_id)["status"] == "running"
 
 

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import insert
@@ -135,3 +136,16 @@ def test_a_process_writes_json_to_stdout_with_its_part(capsys: pytest.CaptureFix
         root.handlers[:], root.level = before
     (line,) = capsys.readouterr().out.splitlines()
     assert (json.loads(line)["message"], json.loads(line)["part"]) == ("heard", "web")
+
+
+def test_postgres_own_words_about_a_row_stay_out_of_the_log(world: World) -> None:
+    answered = world.row(world.answered())
+    values = {"id": uuid4(), "conversation_id": answered["conversation_id"], "role": "bad", "content": SECRET}
+    bad = insert(message).values(**values)
+    with world.engine.connect() as connection, pytest.raises(DBAPIError) as caught:
+        connection.execute(bad)
+    assert SECRET in str(caught.value.orig)
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), (type(caught.value), caught.value, None))
+    line = JsonFormatter("test").format(record)
+    assert SECRET not in line
+    assert "SQLSTATE 23514" in line

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from shared import conversations, lifecycle, notify
 from shared.database import make_engine
-from shared.errors import Empty, NaruError, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable
+from shared.errors import Empty, NaruError, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel
 from shared.lifecycle import Submitted
 from shared.settings import load_settings
 from shared.tables import Status, chat_request, conversation, message
@@ -197,3 +197,11 @@ def test_without_postgres_it_says_so(world: World) -> None:
     gone = make_engine(load_settings({"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{free_port()}/z"}), name="test")
     with pytest.raises(Unavailable):
         World(gone).ask()
+
+
+def test_a_model_that_no_known_worker_offers_is_refused_and_any_is_taken_while_none_is_known(world: World) -> None:
+    assert world.ask(model="anything/at-all")
+    world.worker("demo/simulator")
+    assert world.ask(model="demo/simulator")
+    with pytest.raises(UnknownModel):
+        world.ask(model="a label of my own")

@@ -124,3 +124,8 @@ def test_a_long_conversation_keeps_its_beginning_for_several_turns() -> None:
         before = kept
     assert cuts > 5
     assert same > 4 * cuts
+
+
+def test_the_system_prompt_takes_its_room_too() -> None:
+    turns = talk(135, 135, 135)
+    assert len(fitted(turns, context_tokens=900, output_tokens=450, system="s" * 400)) < 3

@@ -9,7 +9,7 @@ import pytest
 from shared import errors
 from shared.errors import ProviderError
 from shared.settings import load_settings
-from workers.retries import BREAKS, FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, Again, decide, wait_seconds
+from workers.retries import FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, Again, decide, wait_seconds
 
 SETTINGS = load_settings({"NARU_MAX_TRIES": "5", "NARU_RETRY_AFTER_LIMIT_SECONDS": "120"})
 
@@ -50,16 +50,17 @@ def test_what_may_pass_is_tried_again_so_often_and_no_oftener(kind: type[Provide
     assert decided(kind(), tries=5) is None
 
 
-@pytest.mark.parametrize("kind", BREAKS)
+@pytest.mark.parametrize("kind", RETRYABLE)
 def test_a_stream_that_broke_after_text_is_begun_again_once_and_at_once(kind: type[ProviderError]) -> None:
     assert decided(kind(), had_text=True, tries=5) == Again(0.0, broken=True), "it is no try"
     assert decided(kind(), had_text=True, broken_streams=1) is None
 
 
-@pytest.mark.parametrize("kind", [each for each in RETRYABLE if each not in BREAKS])
-def test_who_says_wait_after_text_is_waited_for(kind: type[ProviderError]) -> None:
+@pytest.mark.parametrize("kind", RETRYABLE)
+def test_who_says_wait_after_text_is_waited_for_once(kind: type[ProviderError]) -> None:
     again = decided(kind(retry_after_seconds=7), had_text=True)
-    assert again == Again(7.0, broken=False)
+    assert again == Again(7.0, broken=True)
+    assert decided(kind(retry_after_seconds=7), had_text=True, broken_streams=1) is None
 
 
 def test_the_wait_that_was_asked_for_is_kept_to() -> None:
