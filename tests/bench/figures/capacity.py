@@ -9,6 +9,8 @@ throughout. A gap that the simulator made itself (it shares its core) is told be
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from itertools import pairwise
 
 import uvloop
@@ -62,10 +64,7 @@ async def _step(running: Running, *, streams: int, window_seconds: int) -> Numbe
             await asyncio.sleep(max(0.0, began + number / RAMP - loop.time()))
             asked.append(await asker.ask(page, words.clocked_question(tokens=tokens, pace=PACE)))
         await asyncio.sleep(1)
-        worker, used = running.workers[0].pid, loop.time()
-        before = cpu_seconds(worker)
-        await asyncio.sleep(window_seconds / 2)
-        share = (cpu_seconds(worker) - before) / (loop.time() - used)
+        shares = await _shares(running, seconds=window_seconds / 2)
         # Not looked at before it is over: to understand what came would cost what is to be measured.
         left = began + tokens / PACE + streams / RAMP - loop.time()
         await asyncio.sleep(max(0.0, left))
@@ -75,7 +74,23 @@ async def _step(running: Running, *, streams: int, window_seconds: int) -> Numbe
         whole = words.Wholeness()
         for eye, request_id in zip(eyes, asked, strict=True):
             whole.check(eye.reading.text, asker.stored(request_id), tokens=tokens)
-    return {**whole.numbers(), "worker_core_share": share, **_timing(eyes)}
+    return {**whole.numbers(), **shares, **_timing(eyes)}
+
+
+async def _shares(running: Running, *, seconds: float) -> Numbers:
+    """How much of a core each process uses: who is the tight one."""
+    servers = running.stack.servers
+    pids = {
+        "worker": running.workers[0].pid,
+        "web": running.webs[0].pid,
+        "simulator": running.simulator.pid,
+        "redis": servers.redis.pid,
+        "client": os.getpid(),
+    }
+    before, began = {name: cpu_seconds(pid) for name, pid in pids.items()}, time.monotonic()
+    await asyncio.sleep(seconds)
+    took = time.monotonic() - began
+    return {f"{name}_core_share": (cpu_seconds(pid) - before[name]) / took for name, pid in pids.items()}
 
 
 def _timing(eyes: list[Eye]) -> Numbers:
@@ -102,9 +117,11 @@ def _timing(eyes: list[Eye]) -> Numbers:
 def _show(n: Numbers) -> str:
     streams = int(n["carried"] or n["most_tried"])
     at = f"_at_{streams}"
+    parts = ("worker", "web", "simulator", "redis", "client")
+    shares = ", ".join(f"{part} {n[f'{part}_core_share{at}']:.0%}" for part in parts)
     return (
         f"{n['carried']:.0f} of {n['most_tried']:.0f} tried; at {streams}: gap p99 {n['gap_p99' + at]:.0f} ms, delay "
-        f"{n['delay_p50' + at]:.0f} / {n['delay_p99' + at]:.0f} ms, worker {n['worker_core_share' + at]:.0%} of a core"
+        f"{n['delay_p50' + at]:.0f} / {n['delay_p99' + at]:.0f} ms; of a core each: {shares}"
     )
 
 
