@@ -203,7 +203,7 @@ def test_an_answer_ends_in_its_deleted_conversation_too(world: World) -> None:
     claimed = world.running()
     conversations.delete(world.engine, claimed.conversation_id, owner_id=OWNER)
     assert lifecycle.cancel(world.engine, claimed, Answer(text="a"))
-    assert world.row(claimed.request_id)["status"] == "succeeded"
+    assert world.row(claimed.request_id)["status"] == "cancelled"
 
 
 def test_at_every_moment_a_question_is_answered_or_under_way(world: World) -> None:
@@ -225,7 +225,7 @@ def test_at_every_moment_a_question_is_answered_or_under_way(world: World) -> No
         if turn % 3 == 0:
             lifecycle.release(world.engine, claimed, text="", outcome=Outcome.HANDED_OVER)
             claimed = world.claim(current.request_id, worker_id)
-        assert lifecycle.cancel(world.engine, claimed, Answer(text="a"))
+        assert lifecycle.finish(world.engine, claimed, Answer(text="a"))
         world.ask("next", conversation_id=conversation_id)
     over.set()
     looking.join()
