@@ -33,7 +33,7 @@ from shared.queue import Dispatcher
 from shared.settings import Settings
 from shared.tables import Status, chat_request, request_attempt
 from web.watch.phases import Phase, State, state_of
-from web.watch.sweep import Row, Silent, sweep
+from web.watch.sweep import Known, Row, sweep
 from web.watch.text import LiveText
 from web.words import Words
 
@@ -248,8 +248,8 @@ class Follower:
         if self._stop_wanted and not self._stop_asked:
             lifecycle.stop(self._engine, request_id, owner_id=OWNER)
             self._stop_asked = True
-        silent = Silent(request_id=request_id, attempt=self._live.attempt, length=self._live.length)
-        row: Row = sweep(self._engine, [], known=[request_id], silent=[silent])[0]
+        known = Known(request_id=request_id, attempt=self._live.attempt, length=self._live.length, is_silent=True)
+        row: Row = sweep(self._engine, [], known=[known])[0]
         if row.checkpoint is not None:
             self._live.whole(row.attempt, row.checkpoint)
         state = state_of(row, self._live, read_at=time.monotonic(), slow=False)

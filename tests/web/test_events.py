@@ -41,6 +41,21 @@ def test_an_answer_is_seen_whole_and_ends(stack: Stack, look: Look, hand: Hand) 
     assert again.text == ""
 
 
+def test_the_last_words_are_seen_although_the_row_tells_of_the_end_before_the_stream(
+    stack: Stack, look: Look, hand: Hand
+) -> None:
+    hand.enter()
+    owner_id, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner_id)
+    claimed = hand.claim(request_id)
+    eye = look(conversation_id, cookie).open()
+    hand.write(request_id, *deltas(1, ANSWER[:1000], size=50))
+    eye.until(lambda eye: eye.text == ANSWER[:1000])
+    hand.finish(claimed, ANSWER)
+    eye.until(lambda eye: eye.ends())
+    assert eye.text == ANSWER
+
+
 def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look, hand: Hand) -> None:
     """Four eyes that close and open again at any moment, with and without their last id, over two attempts."""
     hand.enter()

@@ -20,12 +20,15 @@ LAST_ANSWERS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silent:
-    """A request whose stream says nothing, and what is known of its text: only more than that is fetched."""
+class Known:
+    """What is known of a followed request's text. More than that is fetched when its stream says nothing, and when it
+    has ended: the row may tell of the end before the stream has told the last words.
+    """
 
     request_id: UUID
     attempt: int
     length: int
+    is_silent: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,31 +102,30 @@ _SWEEP = text(
            line.place AS position,
            (line.place * pace.seconds / nullif(fleet.slots, 0))::float8 AS expected_seconds,
            greatest(0, fleet.slots - fleet.taken)::int AS free_slots, fleet.workers::int AS workers,
-           CASE WHEN a.attempt > s.attempt OR char_length(a.checkpoint) > s.length THEN a.checkpoint END
+           CASE WHEN (s.is_silent OR found.ended_at IS NOT NULL)
+                 AND (a.attempt > s.attempt OR char_length(a.checkpoint) > s.length) THEN a.checkpoint END
                AS checkpoint
     FROM found
     CROSS JOIN fleet
     CROSS JOIN pace
     LEFT JOIN line ON line.id = found.id
     LEFT JOIN request_attempt a
-        ON a.request_id = found.id AND a.attempt = found.attempt AND found.status = 'running'
-    LEFT JOIN unnest(CAST(:silent AS uuid[]), CAST(:attempts AS int[]), CAST(:lengths AS int[]))
-        AS s (id, attempt, length) ON s.id = found.id
+        ON a.request_id = found.id AND a.attempt = found.attempt AND found.status <> 'queued'
+    LEFT JOIN unnest(CAST(:known AS uuid[]), CAST(:attempts AS int[]), CAST(:lengths AS int[]), CAST(:silent AS bool[]))
+        AS s (id, attempt, length, is_silent) ON s.id = found.id
     ORDER BY found.conversation_id, found.created_at
     """
 )
 
 
-def sweep(
-    engine: Engine, conversations: Collection[UUID], *, known: Collection[UUID], silent: Sequence[Silent]
-) -> list[Row]:
+def sweep(engine: Engine, conversations: Collection[UUID], *, known: Sequence[Known]) -> list[Row]:
     """The last request of each conversation and those of `known`, oldest first in each conversation."""
     values = {
         "conversations": [str(each) for each in conversations],
-        "known": [str(each) for each in known],
-        "silent": [str(each.request_id) for each in silent],
-        "attempts": [each.attempt for each in silent],
-        "lengths": [each.length for each in silent],
+        "known": [str(each.request_id) for each in known],
+        "attempts": [each.attempt for each in known],
+        "lengths": [each.length for each in known],
+        "silent": [each.is_silent for each in known],
         "last_answers": LAST_ANSWERS,
     }
     with transaction(engine) as connection:

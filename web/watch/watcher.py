@@ -22,7 +22,7 @@ from shared.errors import Unavailable
 from shared.settings import Settings
 from web.watch.frames import Cursor
 from web.watch.reader import Reader
-from web.watch.sweep import Row, Silent, owner_of_conversation, sweep
+from web.watch.sweep import Known, Row, owner_of_conversation, sweep
 from web.watch.viewer import Conversation, Stream, Viewer
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class Watcher:
             except Exception:
                 log.exception("a sweep failed")
             took = self._loop.time() - began
-            await asyncio.sleep(max(LEAST_PAUSE_SECONDS, took))
+            await asyncio.sleep(min(max(LEAST_PAUSE_SECONDS, took), SWEEP_SECONDS))
             await _wait_until(self._is_nudged, next_full - self._loop.time())
 
     async def _sweep_once(self, asked: list[UUID]) -> None:
@@ -184,14 +184,17 @@ class Watcher:
             return
         now = self._loop.time()
         looked = [found for each in asked if (found := self._conversations.get(each))]
-        streams = [each.stream for each in looked if each.stream is not None]
-        silent = [
-            Silent(request_id=each.request_id, attempt=each.text.attempt, length=each.text.length)
-            for each in streams
-            if self._reader.is_failing or now - each.heard_at >= SILENCE_SECONDS
+        known = [
+            Known(
+                request_id=each.request_id,
+                attempt=each.text.attempt,
+                length=each.text.length,
+                is_silent=self._reader.is_failing or now - each.heard_at >= SILENCE_SECONDS,
+            )
+            for each in (conversation.stream for conversation in looked)
+            if each is not None
         ]
-        known = [each.request_id for each in streams]
-        rows = await self._ask(lambda: sweep(self._engine, asked, known=known, silent=silent))
+        rows = await self._ask(lambda: sweep(self._engine, asked, known=known))
         if rows is None:
             self._nudged.update(asked)
             return
@@ -241,19 +244,20 @@ class Watcher:
         conversation.row = row
         stream = conversation.stream
         if stream is not None and stream.request_id == row.request_id:
+            if row.checkpoint is not None:
+                stream.text.whole(row.attempt, row.checkpoint)
             if row.is_ended:
                 self._reader.drop(stream)
                 conversation.stream = None
                 conversation.note_end(row, stream)
-            elif row.checkpoint is not None:
-                stream.text.whole(row.attempt, row.checkpoint)
         elif row.is_ended:
             conversation.note_end(row, None)
         else:
             self._follow(conversation, row)
 
     def _follow(self, conversation: Conversation, row: Row) -> None:
-        if conversation.id not in self._conversations:
+        # Left during the sweep, and perhaps entered anew: then another object stands for it.
+        if self._conversations.get(conversation.id) is not conversation:
             return
         if conversation.stream is not None:
             self._reader.drop(conversation.stream)
