@@ -144,17 +144,19 @@ class LeaseThread:
     def _listen(self, connection: Connection, *, until: float) -> None:
         """Wait for notifications, and hand them on, until the next round is due."""
         raw: Any = connection.connection.driver_connection
-        while not self._closing.is_set() and (left := until - time.monotonic()) > 0:
+        while True:
+            # Before waiting too: what came with the round's own replies lies here, and the socket says nothing of it.
+            while raw.notifies:
+                self._hand_on(raw.notifies.pop(0))
+            left = until - time.monotonic()
+            if self._closing.is_set() or left <= 0 or self._checkpoint_is_due():
+                return
             ready, _, _ = select.select([raw.fileno(), self._wake_read], [], [], left)
             if self._wake_read in ready:
                 os.read(self._wake_read, 4096)
                 return
             if ready:
                 raw.poll()
-            while raw.notifies:
-                self._hand_on(raw.notifies.pop(0))
-            if self._checkpoint_is_due():
-                return
 
     def _checkpoint_is_due(self) -> bool:
         """While Redis fails, checkpoints are what people see: they may be due before the next renewal."""
