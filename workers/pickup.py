@@ -102,8 +102,8 @@ class Pickup:
             pause = DEGRADED_LOOK_SECONDS if self.broker_is_away() else LOOK_SECONDS
             self._look_now.wait(pause)
             self._look_now.clear()
-            # What was taken is soon counted as running too.
-            free = self._process.running.slots - max(self._process.running.count(), len(self._taking))
+            # What is being taken has a slot soon.
+            free = self._process.running.slots - max(self._process.running.taken(), len(self._taking))
             if free <= 0 or self._process.draining.is_set() or self._process.member is None:
                 continue
             try:

@@ -94,7 +94,9 @@ class Process:
 
     def became_lost(self) -> None:
         """The lease ran out: drop every stream, write nothing more; the lease thread registers anew."""
-        log.warning("this worker was marked lost: its answers are taken over", extra={"answers": self.running.count()})
+        log.warning(
+            "this worker was marked lost: its answers are taken over", extra={"answers": len(self.running.answers())}
+        )
         self.member = None
         self.running.interrupt_all(Interruption.LOST)
 
@@ -117,15 +119,18 @@ class Process:
     def _hand_over(self) -> None:
         self.draining.wait()
         limit = time.monotonic() + self.settings.grace_seconds
-        while self.running.count() and time.monotonic() < limit:
+        while self.running.taken() and time.monotonic() < limit:
             time.sleep(0.05)
-        self.running.interrupt_all(Interruption.DRAIN)
+        # Not once: what was being claimed at the limit is an answer only after it.
+        while self.running.taken():
+            self.running.interrupt_all(Interruption.DRAIN)
+            time.sleep(0.05)
 
     def close(self) -> None:
         """End in order: the answers first (they were drained), then the lease, then the rest."""
         self.drain()
         limit = time.monotonic() + self.settings.grace_seconds + CLOSE_SECONDS
-        while self.running.count() and time.monotonic() < limit:
+        while self.running.taken() and time.monotonic() < limit:
             time.sleep(0.02)
         self._pickup.close()
         self._ticker.close()

@@ -72,6 +72,7 @@ class Running:
         self._free = threading.BoundedSemaphore(slots)
         self._suspect = threading.Lock()
         self._lock = threading.Lock()
+        self._taken = 0
         self._answers: dict[UUID, RunningAnswer] = {}
         self._early_stops: deque[UUID] = deque(maxlen=REMEMBERED_NOTICES)
 
@@ -81,9 +82,13 @@ class Running:
         if not self._free.acquire(timeout=timeout_seconds):
             yield False
             return
+        with self._lock:
+            self._taken += 1
         try:
             yield True
         finally:
+            with self._lock:
+                self._taken -= 1
             self._free.release()
 
     @contextmanager
@@ -135,6 +140,6 @@ class Running:
         with self._lock:
             return list(self._answers.values())
 
-    def count(self) -> int:
-        """How many run now."""
-        return len(self._answers)
+    def taken(self) -> int:
+        """How many slots are taken: by what runs, and by what is just being claimed."""
+        return self._taken
