@@ -189,20 +189,24 @@ class Viewer:
             self.close()
             return b""
         parts: list[bytes] = []
+        # Ends first: a page that was told of what comes next, or of nothing, takes no more of what was before.
+        self._collect_ends(parts)
         state = conversation.state
         if state is not None and state is not self._shown and state.is_news(self._shown):
             self._shown = state
             parts.append(frames.state(state.data(now)))
-        if conversation.owner_id is not None:
-            self._collect_text(parts)
+        if conversation.stream is not None:
+            self._collect_from(conversation.stream, parts)
         if not parts and now - self.sent_at >= keep_alive_seconds:
             parts.append(frames.KEEP_ALIVE)
         if parts:
             self.sent_at = now
         return b"".join(parts)
 
-    def _collect_text(self, parts: list[bytes]) -> None:
+    def _collect_ends(self, parts: list[bytes]) -> None:
         conversation = self.conversation
+        if conversation.owner_id is None:
+            return
         if self._serial < 0:
             self._serial = conversation.serial_for_newcomers
         for ended in conversation.ends_after(self._serial):
@@ -210,8 +214,6 @@ class Viewer:
                 self._collect_from(ended.stream, parts)
             parts.append(frames.end(ended.row.request_id, ended.row.status, ended.row.code))
             self._serial = ended.serial
-        if conversation.stream is not None:
-            self._collect_from(conversation.stream, parts)
 
     def _collect_from(self, stream: Stream, parts: list[bytes]) -> None:
         found = stream.frame_after(self.cursor)

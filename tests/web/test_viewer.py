@@ -1,0 +1,70 @@
+"""What one browser is sent, in which order; and which conversation a sweep may follow."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine
+
+from shared.settings import Settings
+from web.watch.sweep import Row
+from web.watch.viewer import Conversation, Stream, Viewer
+from web.watch.watcher import Watcher
+
+OWNER = "browser:alice"
+
+
+def row(conversation_id: UUID, request_id: UUID, status: str) -> Row:
+    return Row(
+        conversation_id=conversation_id,
+        owner_id=OWNER,
+        request_id=request_id,
+        status=status,
+        attempt=1,
+        code=None,
+        since_seconds=0.0,
+        retry_in_seconds=0.0,
+        position=None,
+        expected_seconds=None,
+        free_slots=1,
+        workers=1,
+        checkpoint=None,
+    )
+
+
+def names(sent: bytes) -> list[str]:
+    return re.findall(r"^event: (\w+)$", sent.decode(), re.MULTILINE)
+
+
+def test_the_last_words_come_before_the_news_that_nothing_runs() -> None:
+    conversation = Conversation(uuid4())
+    request_id = uuid4()
+    conversation.owner_id = OWNER
+    conversation.row = row(conversation.id, request_id, "running")
+    stream = conversation.stream = Stream(request_id, conversation, now=0.0)
+    viewer = Viewer(conversation, owner_id=OWNER, cursor=None, now=0.0)
+    stream.text.delta(1, 0, "almost ")
+    conversation.refresh(slow=False)
+    assert names(viewer.collect(0.0, keep_alive_seconds=10)) == ["state", "snapshot"]
+    stream.text.delta(1, 7, "all")
+    conversation.row = row(conversation.id, request_id, "succeeded")
+    conversation.stream = None
+    conversation.note_end(conversation.row, stream)
+    conversation.refresh(slow=False)
+    assert names(viewer.collect(0.0, keep_alive_seconds=10)) == ["delta", "end", "state"]
+
+
+def test_a_sweep_follows_nothing_for_those_who_left_meanwhile(settings: Settings, engine: Engine) -> None:
+    async def followed() -> list[Stream]:
+        watcher = Watcher(settings, engine)
+        conversation_id = uuid4()
+        left = watcher.enter(conversation_id, owner_id=OWNER, cursor=None)
+        watcher.leave(left)
+        watcher.enter(conversation_id, owner_id=OWNER, cursor=None)
+        watcher._follow(left.conversation, row(conversation_id, uuid4(), "running"))
+        await watcher.close()
+        return list(watcher._reader.streams)
+
+    assert asyncio.run(followed()) == []
