@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 from streamlit.testing.v1 import AppTest
 
-from shared import fleet
+from shared import fleet, lifecycle
 from shared.conversations import open_conversation
 from shared.tables import chat_request, message
 from tests.stack import Stack
@@ -137,3 +137,27 @@ def test_korean_is_chosen_by_the_switch(page: AppTest) -> None:
     page.session_state["naru.locale"] = "ko"
     page.run()
     assert page.chat_input[0].placeholder == "나루에게 물어보기"
+
+
+def test_an_answer_is_replaced_once_however_often_and_in_however_many_tabs(page: AppTest, engine: Engine) -> None:
+    page.chat_input[0].set_value("once").run()
+    finish_the_active(engine)
+    here, there = (visit(conversation=address(page)) for _ in range(2))
+    here.button(key="again").click().run()
+    finish_the_active(engine)
+    there.button(key="again").click().run()
+    assert not there.exception
+    assert count(engine) == 2, "the question, and one more answer to it"
+    there.button(key="again").click().run()
+    assert count(engine) == 3, "the new answer may be replaced too"
+
+
+def finish_the_active(engine: Engine) -> None:
+    """A worker answers the one question that waits."""
+    with engine.connect() as connection:
+        waiting = connection.execute(select(chat_request.c.id).where(chat_request.c.status == "queued")).scalar_one()
+    member = fleet.Member(worker_id=uuid4(), host="h", pid=1, version="0", slots=1, models=())
+    fleet.register(engine, member, lease_seconds=60)
+    claimed = lifecycle.claim(engine, waiting, worker_id=member.worker_id, models=("m",))
+    assert claimed is not None
+    assert lifecycle.finish(engine, claimed, lifecycle.Answer(text="an answer", finish="stop"))

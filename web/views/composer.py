@@ -6,6 +6,8 @@ refused question is put back where it was typed.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import streamlit as st
 
 from shared.conversations import Opened
@@ -70,23 +72,23 @@ def ask(frame: Frame, text: str) -> None:
     _submit(frame, text)
 
 
-def again(frame: Frame) -> None:
-    """Answer the last question again; the old answer is kept in the rows."""
-    _submit(frame, "", regenerate=True)
+def again(frame: Frame, answer_id: UUID) -> None:
+    """Answer the last question again; the old answer is kept in the rows. Each answer is replaced once, however often
+    and in however many tabs this is clicked."""
+    _submit(frame, "", again_for=answer_id)
 
 
-def _submit(frame: Frame, text: str, *, regenerate: bool = False) -> None:
+def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
     conversation_id = state.conversation_id()
     if conversation_id is None:
         return
-    key = state.idempotency_key()
     question = Question(
         owner_id=frame.owner_id,
         conversation_id=conversation_id,
         text=text,
-        idempotency_key=f"{key}:again" if regenerate else key,
+        idempotency_key=f"again:{again_for}" if again_for else state.idempotency_key(),
         model=state.chosen_model(),
-        regenerate=regenerate,
+        regenerate=again_for is not None,
     )
     try:
         frame.runtime.submit(question)

@@ -71,7 +71,7 @@ def _answer(frame: Frame, message: Shown, *, is_last: bool) -> None:
                 type="secondary" if failed else "tertiary",
                 icon=":material/refresh:",
                 on_click=again,
-                args=(frame,),
+                args=(frame, message.message_id),
             )
             st.html(f'<span class="naru-about">{_badge(frame, message)}{_meta(frame, message)}</span>')
 
