@@ -16,6 +16,7 @@ const NEW = "new";
 const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
 const DRAWN_SHARE = 0.95; // of the live text's height: then Streamlit has drawn the answer
 const DRAWN_WITHIN_MS = 1500;
+const STOP_WITHIN_MS = 15000; // longer than Postgres may take; then the button is there again
 const ASK_AGAIN_MS = [4000, 10000, 30000]; // when the page does not take an ended answer over
 
 class LiveAnswer {
@@ -241,7 +242,7 @@ class LiveAnswer {
     document.querySelector(COMPOSER)?.focus();
     try {
       const address = new URL(`api/requests/${encodeURIComponent(requestId)}/stop`, document.baseURI);
-      const answer = await fetch(address, { method: "POST", headers: { "X-Naru": "1" }, credentials: "same-origin" });
+      const answer = await fetch(address, { method: "POST", headers: { "X-Naru": "1" }, credentials: "same-origin", signal: AbortSignal.timeout(STOP_WITHIN_MS) });
       if (!answer.ok) throw new Error(String(answer.status));
     } catch {
       this.stoppingId = null; // not asked: the button is there again
