@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Integer, cast, func, literal, select, update
+from sqlalchemy import Connection, Engine, Integer, Select, bindparam, cast, func, literal, select, update
 
 from shared.database import transaction
 from shared.errors import NotFound
@@ -172,16 +172,14 @@ def _row_of(connection: Connection, conversation_id: UUID, *, owner_id: str) -> 
     return row
 
 
-def _branch(connection: Connection, leaf_id: UUID | None, *, limit: int) -> Sequence[Any]:
-    """The messages from the leaf up, newest first, at most `limit`, each with its request's end."""
+def _branch_statement() -> Select[Any]:
+    """Built once: building it anew each time costs more than Postgres takes to run it."""
     m, r = message.c, chat_request.c
-    walk = (
-        select(m.id, m.parent_id, cast(literal(1), Integer).label("depth")).where(m.id == leaf_id).cte(recursive=True)
-    )
-    walk = walk.union_all(
-        select(m.id, m.parent_id, walk.c.depth + 1).join(walk, m.id == walk.c.parent_id).where(walk.c.depth < limit)
-    )
-    return connection.execute(
+    depth = cast(literal(1), Integer).label("depth")
+    walk = select(m.id, m.parent_id, depth).where(m.id == bindparam("leaf_id")).cte(recursive=True)
+    below = walk.c.depth < bindparam("depth_limit")
+    walk = walk.union_all(select(m.id, m.parent_id, walk.c.depth + 1).join(walk, m.id == walk.c.parent_id).where(below))
+    return (
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
             *(r.status, r.error_code, r.finish, r.model, r.attempt),
@@ -189,7 +187,15 @@ def _branch(connection: Connection, leaf_id: UUID | None, *, limit: int) -> Sequ
         .join(walk, m.id == walk.c.id)
         .outerjoin(chat_request, r.id == m.request_id)
         .order_by(walk.c.depth)
-    ).all()
+    )
+
+
+_BRANCH = _branch_statement()
+
+
+def _branch(connection: Connection, leaf_id: UUID | None, *, limit: int) -> Sequence[Any]:
+    """The messages from the leaf up, newest first, at most `limit`, each with its request's end."""
+    return connection.execute(_BRANCH, {"leaf_id": leaf_id, "depth_limit": limit}).all()
 
 
 def _shown(row: Any) -> Shown:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from shared import fleet, notify
 from shared.database import transaction
 from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, UnknownModel
-from shared.lifecycle.ending import NOW, end
+from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.values import Question, Submitted, storable
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
@@ -173,7 +173,7 @@ def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:
         if row is None:
             raise NotFound
         if row.status == Status.QUEUED:
-            end(connection, (this,), status=Status.CANCELLED, outcome=None)
+            end(connection, (this,), Ending(status=Status.CANCELLED, outcome=None))
             return Status.CANCELLED
         if row.status == Status.RUNNING:
             asked_at = func.coalesce(_R.stop_requested_at, NOW)

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import CTE, ColumnElement, Connection, and_, func, insert, literal, select, update
+from sqlalchemy import (
+    CTE,
+    BindParameter,
+    Column,
+    ColumnElement,
+    Connection,
+    Interval,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from shared import metrics, notify
 from shared.tables import Outcome, Status, chat_request, conversation, message, request_attempt
@@ -15,42 +35,75 @@ NOW = func.clock_timestamp()
 _R = chat_request.c
 
 
-def end(
-    connection: Connection,
-    fence: Sequence[ColumnElement[bool]],
-    *,
-    status: Status,
-    outcome: Outcome | None,
-    code: str | None = None,
-    text: str | None = None,
-    provider_request_id: str | None = None,
-    **columns: object,
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a request ends. `text` None takes the attempt's checkpoint: the best that is known of a silent worker."""
+
+    status: Status
+    outcome: Outcome | None
+    code: str | None = None
+    text: str | None = None
+    provider_request_id: str | None = None
+    finish: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    first_token_ago: timedelta | None = None
+
+
+_ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_tokens")
+
+
+def end(connection: Connection, fence: Sequence[ColumnElement[bool]], ending: Ending, **fence_values: object) -> bool:
     """End a request: its row, its answer, its attempt and the branch, in one statement; False when no row matched.
 
-    `text` None takes the attempt's checkpoint: the best that is known of a worker that does not speak.
+    A fence made of parameters (their values are `fence_values`) has its statement built once; one made of values has
+    it built anew, which costs more than Postgres takes to run it: good enough for what is rare.
     """
+    statement = _kept_statement(tuple(fence)) if fence_values else _statement(fence)
+    values = {f"end_{each.name}": getattr(ending, each.name) for each in fields(Ending)}
+    row = connection.execute(statement, {**values, **fence_values, "end_message_id": uuid4()}).one_or_none()
+    if row is None:
+        return False
+    metrics.REQUESTS.labels(ending.status.value).inc()
+    return True
+
+
+def _given(name: str, column: Column[Any]) -> BindParameter[Any]:
+    return bindparam(f"end_{name}", type_=column.type)
+
+
+def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    status, code = _given("status", _R.status), _given("code", _R.error_code)
+    first_token_at = NOW - cast(bindparam("end_first_token_ago"), Interval)
+    reported = {name: _given(name, _R[name]) for name in _ENDED_COLUMNS}
     ended = (
         update(chat_request)
         .where(*fence)
-        .values(status=status, worker_id=None, ended_at=NOW, error_code=code, wait_code=None, **columns)
+        .values(
+            status=status,
+            worker_id=None,
+            ended_at=NOW,
+            error_code=code,
+            wait_code=None,
+            first_token_at=first_token_at,
+            **reported,
+        )
         .returning(_R.id, _R.attempt, _R.conversation_id, _R.user_message_id)
         .cte("ended")
     )
-    content = literal(text) if text is not None else func.coalesce(_checkpoint_of(ended), "")
+    text = _given("text", message.c.content)
+    answer = [
+        bindparam("end_message_id", type_=message.c.id.type),
+        ended.c.conversation_id,
+        ended.c.user_message_id,
+        literal("assistant"),
+        func.coalesce(text, _checkpoint_of(ended), ""),
+        ended.c.id,
+    ]
     answered = (
         insert(message)
-        .from_select(
-            ["id", "conversation_id", "parent_id", "role", "content", "request_id"],
-            select(
-                literal(uuid4()),
-                ended.c.conversation_id,
-                ended.c.user_message_id,
-                literal("assistant"),
-                content,
-                ended.c.id,
-            ),
-        )
+        .from_select(["id", "conversation_id", "parent_id", "role", "content", "request_id"], select(*answer))
         .returning(message.c.id, message.c.conversation_id)
         .cte("answered")
     )
@@ -60,12 +113,14 @@ def end(
         .values(leaf_id=answered.c.id, updated_at=NOW)
         .cte("moved")
     )
+    outcome = _given("outcome", request_attempt.c.outcome)
+    provider_request_id = _given("provider_request_id", request_attempt.c.provider_request_id)
     closed = close_attempt(ended, outcome=outcome, code=code, text=text, provider_request_id=provider_request_id)
-    row = connection.execute(select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed)).one_or_none()
-    if row is None:
-        return False
-    metrics.REQUESTS.labels(status.value).inc()
-    return True
+    return select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed)
+
+
+#: By the fence's own identity: the few that are made of parameters live as long as their module.
+_kept_statement = functools.cache(_statement)
 
 
 def _checkpoint_of(ended: CTE) -> ColumnElement[str]:
@@ -77,25 +132,22 @@ def _checkpoint_of(ended: CTE) -> ColumnElement[str]:
 
 
 def close_attempt(
-    of: CTE,
-    *,
-    outcome: Outcome | None,
-    code: str | None,
-    text: str | None = None,
-    provider_request_id: str | None = None,
+    of: CTE, *, outcome: object, code: object, text: object = None, provider_request_id: object = None
 ) -> CTE:
-    """The attempt's record is closed with the same statement that ends or frees its request."""
-    values: dict[str, object] = {"ended_at": NOW, "outcome": outcome, "error_code": code}
-    if text is not None:
-        values["checkpoint"] = text
-    if provider_request_id is not None:
-        values["provider_request_id"] = provider_request_id
+    """The attempt's record is closed with the same statement that ends or frees its request.
+
+    The arguments are values or expressions; a text or id of None leaves what the record has.
+    """
+    a = request_attempt.c
     return (
         update(request_attempt)
-        .where(
-            and_(request_attempt.c.request_id == of.c.id, request_attempt.c.attempt == of.c.attempt),
-            request_attempt.c.ended_at.is_(None),
+        .where(and_(a.request_id == of.c.id, a.attempt == of.c.attempt), a.ended_at.is_(None))
+        .values(
+            ended_at=NOW,
+            outcome=outcome,
+            error_code=code,
+            checkpoint=func.coalesce(text, a.checkpoint),
+            provider_request_id=func.coalesce(provider_request_id, a.provider_request_id),
         )
-        .values(**values)
         .cte("closed")
     )

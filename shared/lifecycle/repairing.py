@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Interval, case, cast, 
 from shared import notify
 from shared.database import transaction
 from shared.errors import DEADLINE, WORKER_LOST
-from shared.lifecycle.ending import NOW, close_attempt, end
+from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.tables import ACTIVE, Outcome, Status, chat_request
 
 #: A request that was running, as a suspect, when its worker was lost this often is taken for the cause.
@@ -31,7 +31,7 @@ def cancel_unanswered(
         _R.stop_requested_at < NOW - timedelta(seconds=patience_seconds),
     )
     with transaction(engine) as connection:
-        return end(connection, fence, status=Status.CANCELLED, outcome=Outcome.CANCELLED, text=text)
+        return end(connection, fence, Ending(status=Status.CANCELLED, outcome=Outcome.CANCELLED, text=text))
 
 
 def take_back(connection: Connection, lost: Sequence[Any]) -> int:
@@ -49,14 +49,12 @@ def take_back(connection: Connection, lost: Sequence[Any]) -> int:
     poison = [row.id for row in charged if row.losses + 1 >= MAX_LOSSES]
     running = _R.status == Status.RUNNING
     for request_id in stopped:
-        end(connection, (_R.id == request_id, running), status=Status.CANCELLED, outcome=Outcome.LOST)
+        end(connection, (_R.id == request_id, running), Ending(status=Status.CANCELLED, outcome=Outcome.LOST))
     for request_id in poison:
         end(
             connection,
             (_R.id == request_id, running),
-            status=Status.FAILED,
-            outcome=Outcome.LOST,
-            code=WORKER_LOST,
+            Ending(status=Status.FAILED, outcome=Outcome.LOST, code=WORKER_LOST),
         )
     again = [row.id for row in lost if row.id not in {*stopped, *poison}]
     _requeue(connection, (_R.id.in_(again), running), outcome=Outcome.LOST, charged=[row.id for row in charged])
@@ -72,7 +70,7 @@ def give_back(engine: Engine, request_id: UUID, *, attempt: int, worker_id: UUID
     fence = (_R.id == request_id, _R.status == Status.RUNNING, _R.attempt == attempt, _R.worker_id == worker_id)
     with transaction(engine) as connection:
         stopped = (*fence, _R.stop_requested_at.is_not(None))
-        if not end(connection, stopped, status=Status.CANCELLED, outcome=Outcome.CANCELLED):
+        if not end(connection, stopped, Ending(status=Status.CANCELLED, outcome=Outcome.CANCELLED)):
             _requeue(connection, fence, outcome=Outcome.HANDED_OVER, charged=())
 
 
@@ -101,4 +99,4 @@ def _requeue(
 def expire(connection: Connection, request_id: UUID) -> bool:
     """End a request whose deadline has passed, with the last checkpoint as its partial text."""
     fence = (_R.id == request_id, _R.status.in_(ACTIVE), _R.deadline_at <= NOW)
-    return end(connection, fence, status=Status.FAILED, outcome=Outcome.FAILED, code=DEADLINE)
+    return end(connection, fence, Ending(status=Status.FAILED, outcome=Outcome.FAILED, code=DEADLINE))

@@ -7,12 +7,27 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Double, Engine, case, cast, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Double,
+    Engine,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared import notify
 from shared.database import transaction
-from shared.lifecycle.ending import NOW, close_attempt, end
+from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Answer, Claimed, storable
 from shared.tables import Outcome, Status, chat_request, request_attempt, worker
@@ -34,32 +49,18 @@ def claim(
     request for a model that another live worker serves is left to it. A request that was running in two lost workers
     is taken only `as_suspect`: the caller sees to it that it is the only one of its process.
     """
-    default = models[0] if models else ""
-    taken = (
-        update(chat_request)
-        .where(*_claimable(request_id, worker_id, models), _suspect() if as_suspect else ~_suspect())
-        .values(
-            status=Status.RUNNING,
-            attempt=_R.attempt + 1,
-            worker_id=worker_id,
-            model=case((_R.model == "", default), else_=_R.model),
-            started_at=func.coalesce(_R.started_at, NOW),
-            wait_code=None,
-        )
-        .returning(*_CLAIMED_COLUMNS)
-        .cte("taken")
-    )
-    noted = (
-        insert(request_attempt)
-        .from_select(["request_id", "attempt", "worker_id"], select(taken.c.id, taken.c.attempt, literal(worker_id)))
-        .cte("noted")
-    )
+    values = {
+        "the_request": request_id,
+        "by_worker": worker_id,
+        "of_models": list(models),
+        "default_model": models[0] if models else "",
+    }
     with transaction(engine) as connection:
-        row = connection.execute(select(taken).add_cte(noted)).mappings().one_or_none()
+        row = connection.execute(_CLAIM_AS_SUSPECT if as_suspect else _CLAIM, values).mappings().one_or_none()
     if row is None:
         return None
-    values = dict(row)
-    return Claimed(request_id=values.pop("id"), worker_id=worker_id, **values)
+    columns = dict(row)
+    return Claimed(request_id=columns.pop("id"), worker_id=worker_id, **columns)
 
 
 def _seconds(interval: ColumnElement[Any], name: str) -> ColumnElement[float]:
@@ -81,26 +82,51 @@ _CLAIMED_COLUMNS = (
 )
 
 
-def _suspect() -> ColumnElement[bool]:
-    return _R.losses >= MAX_LOSSES - 1
+# Parameters of the statements that every answer runs. They are built once, at the end of this module: building one
+# costs more than Postgres takes to run it. None is named as a column is: SQLAlchemy would set that column.
+_REQUEST_ID = bindparam("the_request", type_=_R.id.type)
+_BY_WORKER = bindparam("by_worker", type_=_R.worker_id.type)
+_ATTEMPT = bindparam("in_attempt", type_=_R.attempt.type)
+_MODELS = bindparam("of_models", type_=ARRAY(Text))
 
 
-def _claimable(request_id: UUID, worker_id: UUID, models: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
-    return (
-        _R.id == request_id,
-        _R.status == Status.QUEUED,
-        _R.available_at <= NOW,
-        _R.stop_requested_at.is_(None),
-        _R.deadline_at > NOW,
-        _holds_lease(worker_id),
-        or_(_R.model == "", _R.model.in_(models), ~_served_elsewhere()),
+def _claim_statement(*, as_suspect: bool) -> Select[Any]:
+    suspect = _R.losses >= MAX_LOSSES - 1
+    taken = (
+        update(chat_request)
+        .where(
+            _R.id == _REQUEST_ID,
+            _R.status == Status.QUEUED,
+            _R.available_at <= NOW,
+            _R.stop_requested_at.is_(None),
+            _R.deadline_at > NOW,
+            suspect if as_suspect else ~suspect,
+            _holds_lease(),
+            or_(_R.model == "", _R.model == func.any(_MODELS), ~_served_elsewhere()),
+        )
+        .values(
+            status=Status.RUNNING,
+            attempt=_R.attempt + 1,
+            worker_id=_BY_WORKER,
+            model=case((_R.model == "", bindparam("default_model", type_=Text)), else_=_R.model),
+            started_at=func.coalesce(_R.started_at, NOW),
+            wait_code=None,
+        )
+        .returning(*_CLAIMED_COLUMNS)
+        .cte("taken")
     )
+    noted = (
+        insert(request_attempt)
+        .from_select(["request_id", "attempt", "worker_id"], select(taken.c.id, taken.c.attempt, _BY_WORKER))
+        .cte("noted")
+    )
+    return select(taken).add_cte(noted)
 
 
-def _holds_lease(worker_id: UUID) -> ColumnElement[bool]:
+def _holds_lease() -> ColumnElement[bool]:
     return (
         select(worker.c.id)
-        .where(worker.c.id == worker_id, worker.c.lost_at.is_(None), worker.c.lease_expires_at > NOW)
+        .where(worker.c.id == _BY_WORKER, worker.c.lost_at.is_(None), worker.c.lease_expires_at > NOW)
         .exists()
     )
 
@@ -119,14 +145,14 @@ def _served_elsewhere() -> ColumnElement[bool]:
     )
 
 
-def _fenced(claimed: Claimed) -> tuple[ColumnElement[bool], ...]:
-    """The fence: this request, still running, in this attempt, by this worker."""
-    return (
-        _R.id == claimed.request_id,
-        _R.status == Status.RUNNING,
-        _R.attempt == claimed.attempt,
-        _R.worker_id == claimed.worker_id,
-    )
+#: The fence: this request, still running, in this attempt, by this worker.
+_FENCE = (_R.id == _REQUEST_ID, _R.status == Status.RUNNING, _R.attempt == _ATTEMPT, _R.worker_id == _BY_WORKER)
+_FENCE_UNSTOPPED = (*_FENCE, _R.stop_requested_at.is_(None))
+_FENCE_STOPPED = (*_FENCE, _R.stop_requested_at.is_not(None))
+
+
+def _fence_values(claimed: Claimed) -> dict[str, object]:
+    return {"the_request": claimed.request_id, "in_attempt": claimed.attempt, "by_worker": claimed.worker_id}
 
 
 def release(
@@ -146,7 +172,7 @@ def release(
     """
     freed = (
         update(chat_request)
-        .where(*_fenced(claimed), _R.stop_requested_at.is_(None))
+        .where(*_FENCE_UNSTOPPED)
         .values(
             status=Status.QUEUED,
             worker_id=None,
@@ -161,27 +187,24 @@ def release(
         .cte("freed")
     )
     closed = close_attempt(freed, outcome=outcome, code=code, text=storable(text))
+    told = select(notify.of_row(notify.REQUEST, freed)).add_cte(closed)
     with transaction(engine) as connection:
-        return (
-            connection.execute(select(notify.of_row(notify.REQUEST, freed)).add_cte(closed)).one_or_none() is not None
-        )
+        return connection.execute(told, _fence_values(claimed)).one_or_none() is not None
 
 
 def finish(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
     """Store the answer; False when the right was lost or a stop was asked first (then it ends as cancelled)."""
-    fence = (*_fenced(claimed), _R.stop_requested_at.is_(None))
-    return _end_attempt(engine, fence, answer, status=Status.SUCCEEDED, outcome=Outcome.SUCCEEDED)
+    return _end_attempt(engine, _FENCE_UNSTOPPED, claimed, answer, status=Status.SUCCEEDED, outcome=Outcome.SUCCEEDED)
 
 
 def fail(engine: Engine, claimed: Claimed, answer: Answer, *, code: str) -> bool:
     """End it with the reason `code`, keeping the partial text; False when the right was lost."""
-    return _end_attempt(engine, _fenced(claimed), answer, status=Status.FAILED, outcome=Outcome.FAILED, code=code)
+    return _end_attempt(engine, _FENCE, claimed, answer, status=Status.FAILED, outcome=Outcome.FAILED, code=code)
 
 
 def cancel(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
     """Carry out a stop: the text so far is the answer; False when the right was lost."""
-    fence = (*_fenced(claimed), _R.stop_requested_at.is_not(None))
-    return _end_attempt(engine, fence, answer, status=Status.CANCELLED, outcome=Outcome.CANCELLED)
+    return _end_attempt(engine, _FENCE_STOPPED, claimed, answer, status=Status.CANCELLED, outcome=Outcome.CANCELLED)
 
 
 def is_mine(engine: Engine, claimed: Claimed, *, status: Status) -> bool:
@@ -203,7 +226,8 @@ def is_mine(engine: Engine, claimed: Claimed, *, status: Status) -> bool:
 
 def _end_attempt(
     engine: Engine,
-    fence: Sequence[ColumnElement[bool]],
+    fence: tuple[ColumnElement[bool], ...],
+    claimed: Claimed,
     answer: Answer,
     *,
     status: Status,
@@ -211,24 +235,20 @@ def _end_attempt(
     code: str | None = None,
 ) -> bool:
     ago = answer.first_token_ago_seconds
-    columns = {
-        "finish": answer.finish,
-        "input_tokens": _counted(answer.input_tokens),
-        "output_tokens": _counted(answer.output_tokens),
-        "cached_input_tokens": _counted(answer.cached_input_tokens),
-        "first_token_at": None if ago is None else NOW - timedelta(seconds=ago),
-    }
+    ending = Ending(
+        status=status,
+        outcome=outcome,
+        code=code,
+        text=storable(answer.text),
+        provider_request_id=answer.provider_request_id,
+        finish=answer.finish,
+        input_tokens=_counted(answer.input_tokens),
+        output_tokens=_counted(answer.output_tokens),
+        cached_input_tokens=_counted(answer.cached_input_tokens),
+        first_token_ago=None if ago is None else timedelta(seconds=ago),
+    )
     with transaction(engine) as connection:
-        return end(
-            connection,
-            fence,
-            status=status,
-            outcome=outcome,
-            code=code,
-            text=storable(answer.text),
-            provider_request_id=answer.provider_request_id,
-            **columns,
-        )
+        return end(connection, fence, ending, **_fence_values(claimed))
 
 
 def _counted(tokens: int | None) -> int | None:
@@ -247,3 +267,7 @@ def undispatch(engine: Engine, request_id: UUID, *, models: Sequence[str]) -> No
             .where(_R.id == request_id, _R.status == Status.QUEUED, _R.model.not_in(models))
             .values(dispatched_at=None, dispatches=0)
         )
+
+
+_CLAIM = _claim_statement(as_suspect=False)
+_CLAIM_AS_SUSPECT = _claim_statement(as_suspect=True)
