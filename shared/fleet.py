@@ -162,13 +162,3 @@ def may_offer(connection: Connection, model: str) -> bool:
     offers = _W.models.contains([{"name": model}])
     row = connection.execute(select(func.count(), func.count().filter(offers)).select_from(worker).where(recent)).one()
     return row[0] == 0 or row[1] > 0
-
-
-def offered_models(engine: Engine) -> tuple[Model, ...]:
-    """What the page's picker shows."""
-    return fleet(engine).models
-
-
-def live_workers(engine: Engine) -> int:
-    """How many workers can take a question now."""
-    return fleet(engine).live_workers

@@ -1,6 +1,6 @@
 """The tables, as SQLAlchemy Core tables, and the words that stand in their columns.
 
-Who changes which row, and when, is in `lifecycle.py`, `reconciler.py`, `fleet.py` and `conversations.py`; how the
+Who changes which row, and when, is in `lifecycle/`, `reconciler.py`, `fleet.py` and `conversations.py`; how the
 tables came to be is in `migrations/`. Times are Postgres's own (`clock_timestamp()`), never a client's.
 """
 
@@ -204,7 +204,7 @@ worker = Table(
     Index("ix_worker_live", "lease_expires_at", postgresql_where=text("lost_at IS NULL")),
 )
 
-#: One row per ticking process kind of state that must survive processes: when anyone last ticked.
+#: One row, for what must survive processes: when anyone last ticked.
 reconciler_tick = Table(
     "reconciler_tick",
     metadata,

@@ -14,7 +14,7 @@ from tests.shared.world import MODEL, OWNER, World
 
 
 def names(world: World) -> list[str]:
-    return [model.name for model in fleet.offered_models(world.engine)]
+    return [model.name for model in fleet.fleet(world.engine).models]
 
 
 def test_a_worker_enters_with_a_lease_and_renews_it(world: World) -> None:
@@ -115,9 +115,9 @@ def test_models_of_who_is_gone_are_offered_only_while_nobody_is_there(world: Wor
     if how == "draining":
         with world.begin() as connection:
             fleet.start_draining(connection, old)
-    assert (fleet.live_workers(world.engine), names(world)) == (0, ["openai/old"]), "the gap of a deploy"
+    assert (fleet.fleet(world.engine).live_workers, names(world)) == (0, ["openai/old"]), "the gap of a deploy"
     world.worker("openai/new")
-    assert (fleet.live_workers(world.engine), names(world)) == (1, ["openai/new"])
+    assert (fleet.fleet(world.engine).live_workers, names(world)) == (1, ["openai/new"])
 
 
 def test_only_the_latest_of_the_gone_is_remembered_and_not_for_ever(world: World) -> None:
@@ -143,4 +143,4 @@ def test_the_simulator_is_marked(world: World) -> None:
         worker_id=uuid4(), host="x", pid=1, version="x", slots=1, models=[Model(name=MODEL, demo=True)]
     )
     fleet.register(world.engine, member, lease_seconds=60)
-    assert fleet.offered_models(world.engine) == (Model(name=MODEL, demo=True),)
+    assert fleet.fleet(world.engine).models == (Model(name=MODEL, demo=True),)

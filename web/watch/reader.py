@@ -76,11 +76,6 @@ class Reader:
         """Nobody looks at it any more."""
         self._streams.pop(key_of(stream.request_id), None)
 
-    @property
-    def streams(self) -> Iterable[Stream]:
-        """What is followed now."""
-        return self._streams.values()
-
     async def run(self) -> None:
         """Read until cancelled."""
         back_off = FIRST_BACK_OFF_SECONDS
