@@ -110,9 +110,12 @@ def _answer_claimed(process: Process, claimed: Claimed) -> None:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
         log.info("claimed", extra={"model": claimed.model, "queue_seconds": round(claimed.queue_seconds, 4)})
         streamed = _streamed(process, running)
-        status = _store(process, running, streamed)
-        if running.live is not None:
-            process.loop.call(_close_live, process, running.live, status)
+        status: Status | None = None
+        try:
+            status = _store(process, running, streamed)
+        finally:
+            if running.live is not None:
+                process.loop.call(_close_live, process, running.live, status)
         _note(running, claimed, streamed, status)
 
 
