@@ -77,5 +77,5 @@ FIGURE = Figure(
             holds=lambda n: n["over_p95"] <= 150 and n["refused"] == 0,
         ),
     ),
-    zero=("refused", "lost"),
+    zero=("refused", "lost", "cut_at_end"),
 )

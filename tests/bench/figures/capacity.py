@@ -136,5 +136,5 @@ FIGURE = Figure(
             holds=lambda n: n["carried"] >= 300,
         ),
     ),
-    zero=("lost",),
+    zero=("lost", "cut_at_end"),
 )

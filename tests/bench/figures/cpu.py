@@ -118,5 +118,5 @@ FIGURE = Figure(
             holds=lambda n: n["ratio"] <= 0.45,
         ),
     ),
-    zero=("lost",),
+    zero=("lost", "cut_at_end"),
 )

@@ -131,5 +131,5 @@ FIGURE = Figure(
     name="first-text",
     measure=measure,
     lines=(_line("alone", "one at a time"), _line("among", f"with {RUNNING} running")),
-    zero=("alone_lost", "among_lost"),
+    zero=tuple(f"{phase}_{what}" for phase in ("alone", "among") for what in ("lost", "cut_at_end")),
 )

@@ -164,5 +164,5 @@ FIGURE = Figure(
             holds=_holds,
         ),
     ),
-    zero=("gaps", "doubled", "wrong_texts", "chromium_gaps", "chromium_doubled"),
+    zero=("gaps", "doubled", "wrong_texts", "cut_at_end", "chromium_gaps", "chromium_doubled"),
 )
