@@ -5,17 +5,14 @@ No query lives here. Nothing is created at import.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg2
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import NullPool
 
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -51,42 +48,19 @@ def libpq_url(url: str) -> str:
 def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> Engine:
     """An engine with a fixed pool; `name` is what pg_stat_activity shows.
 
-    A connection that was idle is tested before use, so a restarted server costs nobody an error.
+    A connection is tested before use (`pool_pre_ping`), so a restarted server costs nobody an error.
     """
-    engine = create_engine(
+    return create_engine(
         driver_url(settings.database_url),
         pool_size=pool or settings.database_pool,
         max_overflow=0,
         pool_timeout=5,
+        pool_pre_ping=True,
         pool_recycle=1800,
         # An error must not carry a question into the log.
         hide_parameters=True,
         connect_args={**_CONNECT, "application_name": name, "options": _SESSION},
     )
-    _ping_idle_connections(engine)
-    return engine
-
-
-#: A connection in use this lately is taken to be well: a ping is a round trip, and claim and prompt follow each other
-#: within milliseconds. No server restarts in less.
-FRESH_SECONDS = 0.1
-
-
-def _ping_idle_connections(engine: Engine) -> None:
-    """What `pool_pre_ping` does, but only for connections that nobody has used lately."""
-
-    @event.listens_for(engine, "checkin")
-    def _note(_: object, record: ConnectionPoolEntry) -> None:
-        record.info["used_at"] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def _ping(raw: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
-        if time.monotonic() - record.info.get("used_at", math.inf) < FRESH_SECONDS:
-            return
-        try:
-            engine.dialect.do_ping(raw)
-        except psycopg2.Error as error:
-            raise DisconnectionError from error  # the pool then tries with a new connection
 
 
 def make_listening_engine(settings: Settings, *, name: str) -> Engine:

@@ -7,6 +7,7 @@ pickup for the time without Redis, the reconciler's ticks, the metrics port.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -70,12 +71,15 @@ class Process:
         self._pickup.start()
         self._ticker.start()
         # Importing an SDK takes most of a second: before the first question, but behind everything else.
-        self.loop.submit(self.registry.warm())
+        self.loop.submit(self.registry.warm()).add_done_callback(_settle_memory)
 
     async def _make_publisher(self) -> Publisher:
-        timeout = self.settings.redis_timeout_seconds
+        # No timeout per read (a twentieth of the worker's CPU): each flush has one as a whole.
         redis = Redis.from_url(
-            self.settings.redis_url, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout
+            self.settings.redis_url,
+            decode_responses=True,
+            socket_timeout=None,
+            socket_connect_timeout=self.settings.redis_timeout_seconds,
         )
         publisher = Publisher(redis, self.settings)
         self._flusher = self.loop.loop.create_task(publisher.run())
@@ -158,6 +162,17 @@ class Process:
             fleet.leave(self.engine, member.worker_id)
         except Exception as error:  # noqa: BLE001 - the lease runs out by itself
             log.info("could not say goodbye", extra={"error": type(error).__name__})
+
+
+def _settle_memory(_: object) -> None:
+    """What is loaded by now stays for good: the garbage collector need not walk through it again and again.
+
+    Full collections stopped the event loop for up to 430 ms at 300 streams (measured); nearly nothing that a stream
+    makes is cyclic, so rarer ones cost little memory.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 def _version() -> str:
