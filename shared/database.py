@@ -5,10 +5,13 @@ No query lives here. Nothing is created at import.
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg2
+import psycopg2.extensions
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -32,6 +35,23 @@ _SESSION = (
 )
 
 
+#: The bounds above are the server's and the kernel's. A server that is frozen (stopped, swapped out, its disk gone)
+#: keeps neither: this one is ours, for every statement and connection of the process.
+PATIENCE_SECONDS = 8.0
+
+
+def _wait(connection: psycopg2.extensions.connection) -> None:
+    """What psycopg2 calls to wait for the server; raises OperationalError when it is silent for too long."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        descriptor = [connection.fileno()]
+        reads = descriptor if state == psycopg2.extensions.POLL_READ else []
+        writes = descriptor if state == psycopg2.extensions.POLL_WRITE else []
+        ready = select.select(reads, writes, [], max(limit - time.monotonic(), 0.0))
+        if not any(ready):
+            raise psycopg2.OperationalError("the server is silent")
+
+
 def driver_url(url: str) -> str:
     """The URL as SQLAlchemy with psycopg2 wants it; accepts postgres:// and postgresql://."""
     for scheme in ("postgres://", "postgresql://"):
@@ -50,6 +70,7 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
 
     A connection is tested before use (`pool_pre_ping`), so a restarted server costs nobody an error.
     """
+    psycopg2.extensions.set_wait_callback(_wait)
     return create_engine(
         driver_url(settings.database_url),
         pool_size=pool or settings.database_pool,

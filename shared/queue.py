@@ -132,9 +132,11 @@ class Dispatcher:
         self._thread.join(timeout=2)
 
     def _warm(self) -> None:
-        """Import and connect what a first hint would otherwise wait 0.1 s for; where Redis fails, sending finds out."""
+        """Import and connect what a first hint would otherwise wait 0.1 s for."""
+        _ = self._app.backend
+        if not self._answers():
+            return
         with contextlib.suppress(Exception), self._app.producer_pool.acquire(block=True) as producer:
-            _ = self._app.backend
             producer.connection.ensure_connection(max_retries=1)
             producer.maybe_declare(self._app.amqp.queues[QUEUE])
 

@@ -124,6 +124,10 @@ class Settings:
                 f"NARU_DEADLINE_SECONDS must be below {VISIBILITY_TIMEOUT_SECONDS}, the broker's visibility timeout",
             ),
             (
+                self.grace_seconds <= self.total_seconds,
+                "NARU_GRACE_SECONDS must not exceed NARU_TOTAL_SECONDS: no answer takes longer",
+            ),
+            (
                 self.retry_after_limit_seconds <= self.deadline_seconds,
                 "NARU_RETRY_AFTER_LIMIT_SECONDS must not exceed NARU_DEADLINE_SECONDS",
             ),
@@ -146,6 +150,10 @@ class Settings:
 #: The Redis transport gives an unacknowledged message to someone else after this time. Hints are
 #: acknowledged before they are worked on, so nothing of ours lives that long; the check keeps it so.
 VISIBILITY_TIMEOUT_SECONDS = 3600
+
+
+#: After the grace time a worker hands over what is left and closes within this; whoever may kill it waits longer.
+CLOSE_SECONDS = 10.0
 
 
 def variable_of(name: str) -> str:

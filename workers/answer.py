@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from shared import conversations, lifecycle, metrics
-from shared.errors import INTERNAL, ProviderError, Unavailable
+from shared.errors import INTERNAL, ProviderError, StreamBroken, Unavailable
 from shared.lifecycle import Answer, Claimed
 from shared.live.publisher import LiveAnswer
 from shared.logs import bound
@@ -188,6 +188,8 @@ async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> S
                 if streamed.first_token_at is None:
                     streamed.first_token_at = time.monotonic()
                 live.add(item)
+        if streamed.done is None:
+            streamed.error = StreamBroken("the provider's stream ended without its end")
     except ProviderError as error:
         streamed.error = error
     except asyncio.CancelledError:

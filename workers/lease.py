@@ -113,12 +113,12 @@ class LeaseThread:
         missing = rows.keys() - here
         for request_id, attempt in missing & self._missing:
             log.error("a request ran in its row only: it is given back", extra={"request_id": str(request_id)})
-            lifecycle.give_back(self._process.engine, request_id, attempt=attempt, worker_id=worker_id)
+            lifecycle.give_back(self._engine, request_id, attempt=attempt, worker_id=worker_id)
         self._missing = missing - self._missing
 
     def _register(self) -> Member:
         member = self._process.new_member()
-        fleet.register(self._process.engine, member, lease_seconds=self._process.settings.lease_seconds)
+        fleet.register(self._engine, member, lease_seconds=self._process.settings.lease_seconds)
         self._process.member = member
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})
         return member

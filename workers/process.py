@@ -25,7 +25,7 @@ from shared.fleet import Member, Model
 from shared.live.publisher import Publisher
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
-from shared.settings import Settings
+from shared.settings import CLOSE_SECONDS, Settings
 from workers.health import HealthServer
 from workers.lease import LeaseThread
 from workers.loop import LoopThread
@@ -34,8 +34,6 @@ from workers.providers.registry import Registry
 from workers.running import Interruption, Running
 
 log = logging.getLogger(__name__)
-
-CLOSE_SECONDS = 10.0
 
 
 class Process:

@@ -83,10 +83,10 @@ def command(
 def add_up(up: argparse.ArgumentParser) -> None:
     """The options of `up`."""
     add_data(up)
-    up.add_argument("--port", type=int, metavar="N", help="the page's port (default 8501; 0: any free one)")
+    up.add_argument("--port", type=port, metavar="N", help="the page's port (default 8501; 0: any free one)")
     up.add_argument("--host", metavar="ADDRESS", help="where the page listens (default 127.0.0.1, this machine only)")
     up.add_argument("--workers", type=positive, default=1, metavar="N", help="worker processes (default 1)")
-    up.add_argument("--flower-port", type=int, default=0, metavar="N", help="Flower's port (default: any free one)")
+    up.add_argument("--flower-port", type=port, default=0, metavar="N", help="Flower's port (default: any free one)")
     up.set_defaults(run=run_up)
 
 
@@ -142,6 +142,13 @@ def run_doctor(chosen: argparse.Namespace) -> int:
     from deploy.local.doctor import examine  # noqa: PLC0415 - each command imports only what it needs
 
     return examine(data=chosen.data.resolve())
+
+
+def port(words: str) -> int:
+    """A port as it is typed; argparse says the sentence."""
+    if not words.isdecimal() or int(words) > 65535:
+        raise argparse.ArgumentTypeError(f"{words} is no port: a number from 0 (any free one) to 65535")
+    return int(words)
 
 
 def run_lock(chosen: argparse.Namespace) -> int:

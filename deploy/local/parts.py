@@ -18,7 +18,7 @@ import psycopg2
 from deploy.local import postgres, redis_server
 from deploy.local.processes import ROOT, Command
 from deploy.local.supervisor import Part
-from shared.settings import Settings
+from shared.settings import CLOSE_SECONDS, Settings
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of our loopback
 WORKER_READY = (
@@ -61,7 +61,7 @@ def worker(environ: Mapping[str, str], *, number: int, settings: Settings) -> Pa
     """One worker process; it is given its grace time to finish its answers."""
     name = "worker" if number == 1 else f"worker-{number}"
     return Part(
-        command=module(name, "workers", environ=environ, grace_seconds=settings.grace_seconds + 5),
+        command=module(name, "workers", environ=environ, grace_seconds=settings.grace_seconds + CLOSE_SECONDS + 2),
         is_ready=lambda pid: has_lease(settings.database_url, pid),
     )
 

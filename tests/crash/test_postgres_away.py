@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
-from shared.database import make_engine
+import pytest
+
+from shared.database import PATIENCE_SECONDS, make_engine
+from shared.errors import Unavailable
 from shared.tables import Status
 from tests.crash.asking import Person, full_text
 from tests.stack import Stack
@@ -28,5 +31,24 @@ def test_running_answers_wait_for_postgres_and_are_stored_once(own_stack: Stack)
             assert (row.status, row.attempt, row.losses) == (Status.SUCCEEDED, 1, 0)
             assert alice.answers(request) == [full_text(LONG)]
             assert len(alice.calls(request)) == 1
+        assert alice.wait_end(alice.ask(LONG)).status == Status.SUCCEEDED
+    engine.dispose()
+
+
+def test_a_frozen_postgres_is_not_waited_for_without_end(own_stack: Stack) -> None:
+    own_stack.start_simulator()
+    own_stack.start_worker()
+    engine = make_engine(own_stack.settings, name="test")
+    with Person(own_stack, engine) as alice:
+        running = alice.ask(LONG)
+        alice.wait_text(running)
+        own_stack.servers.postgres.freeze()
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            alice.ask(LONG)
+        assert time.monotonic() - began < 3 * PATIENCE_SECONDS
+        own_stack.servers.postgres.thaw()
+        row = alice.wait_end(running)
+        assert (row.status, row.attempt) == (Status.SUCCEEDED, 1)
         assert alice.wait_end(alice.ask(LONG)).status == Status.SUCCEEDED
     engine.dispose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from deploy.local.processes import ROOT
@@ -22,3 +24,14 @@ def test_every_metric_is_explained_and_no_label_is_unbounded() -> None:
     for metric in declared_metrics():
         assert len(metric._documentation) > 15, metric._name
         assert not unbounded & set(metric._labelnames), metric._name
+
+
+def test_every_link_of_the_papers_leads_somewhere() -> None:
+    papers = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    for paper in papers:
+        for link in re.findall(r"\]\(([^)#]+)", paper.read_text()):
+            assert "://" in link or (paper.parent / link).exists(), f"{paper.name}: {link}"
+
+
+def test_the_architecture_can_be_read_in_one_sitting() -> None:
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 200

@@ -28,7 +28,7 @@ async function copied(text) {
 
 export async function copyAnswer(event) {
   const button = event.target.closest?.("[data-naru-copy]");
-  if (!button || !(await copied(button.dataset.naruCopy))) return;
+  if (!button || !(await copied(decodeURIComponent(button.dataset.naruCopy)))) return;
   button.classList.add("naru-copied");
   button.setAttribute("aria-label", button.dataset.naruCopied);
   setTimeout(() => {

@@ -212,9 +212,9 @@ class LiveAnswer {
     const clock = since >= SECONDS_SHOWN_AFTER ? ` ${this.duration(since)}` : "";
     switch (seen.phase) {
       case "queued": {
-        const left = (seen.expected_seconds ?? 0) - passed;
         const place = this.say("queued", { place: this.place(seen.position ?? 1) });
-        return seen.expected_seconds == null || left < 1 ? place : `${place} · ${this.say("about", { duration: this.duration(left) })}`;
+        // Not counted down here: it is an estimate, and one that had run out would say nothing.
+        return seen.expected_seconds == null ? place : `${place} · ${this.say("about", { duration: this.duration(seen.expected_seconds) })}`;
       }
       case "next": return dimmed ? this.say("again_soon") : this.say("next");
       case "no_worker": return this.say("no_worker");

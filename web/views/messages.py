@@ -8,6 +8,7 @@ running answer is not here, it is `web/live`.
 from __future__ import annotations
 
 from html import escape
+from urllib.parse import quote
 
 import streamlit as st
 
@@ -95,10 +96,11 @@ def _mark(text: str) -> str:
 def _copy(frame: Frame, message: Shown) -> str:
     if not message.text:
         return ""
+    # Percent-encoded: Streamlit's sanitizer drops an attribute that holds `-->` or a closing tag.
     copy, copied = (escape(frame.words.t(f"answer.{key}"), quote=True) for key in ("copy", "copied"))
     return (
         f'<button type="button" class="naru-copy" title="{copy}" aria-label="{copy}" data-naru-copied="{copied}" '
-        f'data-naru-copy="{escape(message.text, quote=True)}"></button>'
+        f'data-naru-copy="{quote(message.text)}"></button>'
     )
 
 

@@ -99,8 +99,10 @@ def _rename(frame: Frame, opened: Opened) -> None:
 
     @st.dialog(t("rename.title"))
     def dialog() -> None:
-        st.text_input(t("rename.label"), value=opened.title, key=state.TITLE, max_chars=200)
-        if st.button(t("rename.save"), type="primary", key="rename-save"):
+        with st.form("rename-form", border=False):  # so that Enter saves
+            st.text_input(t("rename.label"), value=opened.title, key=state.TITLE, max_chars=200)
+            saved = st.form_submit_button(t("rename.save"), type="primary", key="rename-save")
+        if saved:
             _carry_out(
                 lambda: conversations.rename(
                     frame.engine, opened.id, owner_id=frame.owner_id, title=state.typed_title()

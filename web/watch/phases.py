@@ -119,4 +119,4 @@ def _phase_of(row: Row, live: LiveText | None) -> Phase:
         return Phase.WAITING
     if row.workers == 0:
         return Phase.NO_WORKER
-    return Phase.QUEUED if row.position is not None and row.position > max(1, row.free_slots) else Phase.NEXT
+    return Phase.QUEUED if row.position is not None and row.position > row.free_slots else Phase.NEXT
