@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, and_, case, func, insert, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, case, func, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.database import transaction
 from shared.tables import Status, chat_request, request_attempt, worker
@@ -158,7 +159,13 @@ def fleet(engine: Engine) -> Fleet:
 
 def may_offer(connection: Connection, model: str) -> bool:
     """Whether a worker that is there, or was lately, offers this model; True while none is known at all."""
-    recent = _W.renewed_at > _NOW - timedelta(seconds=REMEMBERED_SECONDS)
-    offers = _W.models.contains([{"name": model}])
-    row = connection.execute(select(func.count(), func.count().filter(offers)).select_from(worker).where(recent)).one()
+    row = connection.execute(_OFFERS, {"named": [{"name": model}]}).one()
     return row[0] == 0 or row[1] > 0
+
+
+#: Built once: every question runs it.
+_OFFERS = (
+    select(func.count(), func.count().filter(_W.models.contains(bindparam("named", type_=JSONB))))
+    .select_from(worker)
+    .where(_W.renewed_at > _NOW - timedelta(seconds=REMEMBERED_SECONDS))
+)

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, case, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    Connection,
+    Engine,
+    Interval,
+    Select,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet, notify
@@ -40,31 +57,22 @@ def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_c
             raise UnknownModel
         if question.regenerate:
             user_message_id = _question_of(connection, leaf_id)
-        # No conflict target: with one, a conflict on the other unique index would raise instead.
-        stored = connection.execute(
-            upsert(chat_request)
-            .values(
-                id=request_id,
-                owner_id=question.owner_id,
-                conversation_id=question.conversation_id,
-                user_message_id=user_message_id,
-                idempotency_key=question.idempotency_key,
-                model=question.model,
-                status=Status.QUEUED,
-                deadline_at=NOW + timedelta(seconds=deadline_seconds),
-                dispatched_at=NOW,
-            )
-            .on_conflict_do_nothing()
-            .returning(_R.id)
-        ).one_or_none()
+        values = {
+            "q_request": request_id,
+            "q_owner": question.owner_id,
+            "q_conversation": question.conversation_id,
+            "q_message": user_message_id,
+            "q_parent": leaf_id,
+            "q_text": text,
+            "q_key": question.idempotency_key,
+            "q_model": question.model,
+            "q_deadline": timedelta(seconds=deadline_seconds),
+        }
+        stored = connection.execute(_STORE_AGAIN if question.regenerate else _STORE, values).one_or_none()
         if stored is None:  # the same key was stored in another conversation meanwhile
             if (known := _known(connection, question)) is not None:
                 return known
             raise StillRunning
-        if not question.regenerate:
-            _add_question(connection, question, user_message_id, leaf_id, text)
-        _move_leaf(connection, question, user_message_id)
-        notify.send(connection, notify.REQUEST, request_id, question.conversation_id)
     log.info("submitted", extra={"request_id": str(request_id), "conversation_id": str(question.conversation_id)})
     return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True)
 
@@ -81,20 +89,9 @@ def _checked(question: Question, max_characters: int) -> str:
 
 def _enter_conversation(connection: Connection, question: Question, text: str) -> UUID | None:
     """Make the conversation with its first question; lock it; return the end of its branch."""
-    connection.execute(
-        upsert(conversation)
-        .values(id=question.conversation_id, owner_id=question.owner_id, title=_title_of(text))
-        .on_conflict_do_nothing()
-    )
-    row = connection.execute(
-        select(conversation.c.leaf_id)
-        .where(
-            conversation.c.id == question.conversation_id,
-            conversation.c.owner_id == question.owner_id,
-            conversation.c.deleted_at.is_(None),
-        )
-        .with_for_update()
-    ).one_or_none()
+    values = {"q_conversation": question.conversation_id, "q_owner": question.owner_id}
+    connection.execute(_ENTER, {**values, "q_title": _title_of(text)})
+    row = connection.execute(_LOCK, values).one_or_none()
     if row is None:
         raise NotFound
     leaf_id: UUID | None = row.leaf_id
@@ -118,45 +115,90 @@ def _question_of(connection: Connection, leaf_id: UUID | None) -> UUID:
 
 def _known(connection: Connection, question: Question) -> Submitted | None:
     """The request that the same key made before. Raises StillRunning where another one is under way here."""
-    same = connection.execute(
-        select(_R.id, _R.conversation_id).where(
-            _R.owner_id == question.owner_id, _R.idempotency_key == question.idempotency_key
-        )
-    ).one_or_none()
-    if same is not None:
-        return Submitted(request_id=same.id, conversation_id=same.conversation_id, is_new=False)
-    running = connection.execute(
-        select(_R.id).where(_R.conversation_id == question.conversation_id, _R.status.in_(ACTIVE))
-    ).scalar_one_or_none()
-    if running is not None:
-        raise StillRunning(running)
+    values = {
+        "q_owner": question.owner_id,
+        "q_key": question.idempotency_key,
+        "q_conversation": question.conversation_id,
+    }
+    rows = connection.execute(_KNOWN, values).all()
+    for row in rows:
+        if row.is_same:
+            return Submitted(request_id=row.id, conversation_id=row.conversation_id, is_new=False)
+    if rows:
+        raise StillRunning(rows[0].id)
     return None
 
 
-def _add_question(
-    connection: Connection, question: Question, message_id: UUID, parent_id: UUID | None, text: str
-) -> None:
-    connection.execute(
-        insert(message).values(
-            id=message_id,
-            conversation_id=question.conversation_id,
-            parent_id=parent_id,
-            role="user",
-            content=text,
-        )
-    )
+# Statements that every question runs, built once. Their parameters are not named as columns are: SQLAlchemy would set
+# those columns.
+def _given(name: str, column: Column[Any]) -> BindParameter[Any]:
+    return bindparam(f"q_{name}", type_=column.type)
 
 
-def _move_leaf(connection: Connection, question: Question, leaf_id: UUID) -> None:
-    connection.execute(
-        update(conversation)
-        .where(conversation.c.id == question.conversation_id)
+_OWNER, _KEY = _given("owner", _R.owner_id), _given("key", _R.idempotency_key)
+_CONVERSATION = _given("conversation", conversation.c.id)
+_KNOWN = union_all(
+    select(_R.id, _R.conversation_id, literal(True).label("is_same")).where(
+        _R.owner_id == _OWNER, _R.idempotency_key == _KEY
+    ),
+    select(_R.id, _R.conversation_id, literal(False)).where(_R.conversation_id == _CONVERSATION, _R.status.in_(ACTIVE)),
+)
+
+
+_ENTER = (
+    upsert(conversation)
+    .values(id=_CONVERSATION, owner_id=_OWNER, title=_given("title", conversation.c.title))
+    .on_conflict_do_nothing()
+)
+_LOCK = (
+    select(conversation.c.leaf_id)
+    .where(conversation.c.id == _CONVERSATION, conversation.c.owner_id == _OWNER, conversation.c.deleted_at.is_(None))
+    .with_for_update()
+)
+
+
+def _store_statement(*, with_question: bool) -> Select[Any]:
+    """The request first, then (unless it is asked again) its question, the branch's new end and the notification."""
+    message_id, model = _given("message", message.c.id), _given("model", _R.model)
+    stored = (
+        upsert(chat_request)
         .values(
-            leaf_id=leaf_id,
-            updated_at=NOW,
-            model=func.coalesce(func.nullif(question.model, ""), conversation.c.model),
+            id=_given("request", _R.id),
+            owner_id=_OWNER,
+            conversation_id=_CONVERSATION,
+            user_message_id=message_id,
+            idempotency_key=_KEY,
+            model=model,
+            status=Status.QUEUED,
+            deadline_at=NOW + cast(bindparam("q_deadline"), Interval),
+            dispatched_at=NOW,
         )
+        # No conflict target: with one, a conflict on the other unique index would raise instead.
+        .on_conflict_do_nothing()
+        .returning(_R.id, _R.conversation_id)
+        .cte("stored")
     )
+    parent_id, text = _given("parent", message.c.parent_id), _given("text", message.c.content)
+    asked = insert(message).from_select(
+        ["id", "conversation_id", "parent_id", "role", "content"],
+        select(message_id, stored.c.conversation_id, cast(parent_id, message.c.id.type), literal("user"), text),
+    )
+    moved = (
+        update(conversation)
+        .where(conversation.c.id == stored.c.conversation_id)
+        .values(
+            leaf_id=message_id,
+            updated_at=NOW,
+            model=func.coalesce(func.nullif(model, ""), conversation.c.model),
+        )
+        .cte("moved")
+    )
+    besides = (asked.cte("asked"), moved) if with_question else (moved,)
+    return select(notify.of_row(notify.REQUEST, stored)).add_cte(*besides)
+
+
+_STORE = _store_statement(with_question=True)
+_STORE_AGAIN = _store_statement(with_question=False)
 
 
 def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:
