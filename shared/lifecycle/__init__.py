@@ -4,6 +4,7 @@
     claim       queued      → running      attempt + 1: the fence of everything that follows
     release     running     → queued       the provider says wait, the stream broke, or the worker drains
     take_back   running     → queued       the worker was lost (or → failed after three losses, → cancelled if stopped)
+    give_back   running     → queued       it ran in its row only: a claim's reply, or an answer's end, was lost
     finish      running     → succeeded    only where no stop was asked
     fail        running     → failed
     cancel      running     → cancelled    the worker carries out a stop
