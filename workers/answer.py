@@ -188,6 +188,8 @@ async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> S
                 if streamed.first_token_at is None:
                     streamed.first_token_at = time.monotonic()
                 live.add(item)
+                # What the provider sends until then would wait for the flush anyway.
+                await process.publisher.beat()
         if streamed.done is None:
             streamed.error = StreamBroken("the provider's stream ended without its end")
     except ProviderError as error:

@@ -1,8 +1,9 @@
 """The worker's side of the live stream: one flusher per process sends what waits of all answers in one pipeline.
 
-Text is sent every flush interval, and at once on a start, a first delta and an end. Publishing that fails is counted,
-never raised and never waited for: the text stays in the `LiveAnswer`, and a snapshot repairs the stream when Redis is
-back. Runs in the worker's event loop; only `LiveAnswer.text()` may be called from other threads.
+Text is sent every flush interval, and at once on a start, a first delta and an end. A provider's reader keeps step
+(`beat`): what comes between two flushes is read, decoded and sent in one go. Publishing that fails is counted, never
+raised and never waited for: the text stays in the `LiveAnswer`, and a snapshot repairs the stream when Redis is back.
+Runs in the worker's event loop; only `LiveAnswer.text()` may be called from other threads.
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ class Publisher:
         self._open: set[LiveAnswer] = set()
         self._dirty: set[LiveAnswer] = set()
         self._extra: list[tuple[LiveAnswer, Event]] = []
-        self._wake, self._urgent = asyncio.Event(), asyncio.Event()
+        #: Set when a flush is due.
+        self._due = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
         #: False from a failed flush to the next one that succeeds.
         self.healthy = True
 
@@ -98,27 +102,47 @@ class Publisher:
         self._open.discard(live)
 
     def wake(self, live: LiveAnswer, *, urgent: bool) -> None:
-        """Have the flusher look at this answer: now, or with the next interval."""
+        """Have the flusher look at this answer: now, or with the next beat."""
         self._dirty.add(live)
-        self._wake.set()
         if urgent:
-            self._urgent.set()
+            self._due.set()
+        else:
+            self._plan()
+
+    async def beat(self) -> None:
+        """Return shortly before the next flush, also when flushing fails; at most one interval."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._plan()
+        await waiter
+
+    def _plan(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._settings.flush_seconds, self._beat)
+
+    def _beat(self) -> None:
+        self._timer = None
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        # Behind them: what they read now goes out with this flush.
+        asyncio.get_running_loop().call_soon(self._flush_waiting)
+
+    def _flush_waiting(self) -> None:
+        if self._dirty or self._extra:
+            self._due.set()
 
     async def run(self) -> None:
         """Flush until cancelled."""
         while True:
-            await self._wake.wait()
+            await self._due.wait()
             try:
                 await self._flush()
             except Exception as error:
                 # Nothing is known to come here; text that nobody sends any more would be worse than a line in the log.
                 log.exception("a flush failed by our own fault")
                 await self._failed(error, [])
-            try:
-                async with asyncio.timeout(self._settings.flush_seconds):
-                    await self._urgent.wait()
-            except TimeoutError:
-                continue
 
     async def drain(self) -> None:
         """Send what still waits, once: the last thing before the process ends."""
@@ -126,8 +150,7 @@ class Publisher:
             await self._flush()
 
     async def _flush(self) -> None:
-        self._wake.clear()
-        self._urgent.clear()
+        self._due.clear()
         dirty, self._dirty = self._dirty, set()
         extra, self._extra = self._extra, []
         pipeline = self._redis.pipeline(transaction=False)
@@ -204,5 +227,4 @@ class Publisher:
         for live in self._open:
             live.whole = False
         self._dirty |= self._open
-        if self._dirty or self._extra:
-            self._wake.set()
+        self._flush_waiting()

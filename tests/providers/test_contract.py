@@ -22,13 +22,19 @@ from workers.providers.simulator.text import split
         "[[sim: echo]] me",
     ],
 )
-def test_the_whole_text_comes_delta_by_delta(wire: Wire, message: str) -> None:
+def test_the_whole_text_comes(wire: Wire, message: str) -> None:
     answer = wire.ask(message)
-    assert answer.deltas == tokens_for(message)
+    assert answer.text == text_for(message)
+    assert all(answer.deltas), "no empty delta"
     assert answer.done is not None
     assert answer.done.finish is Finish.STOP
     assert answer.done.provider_request_id is not None
     assert answer.done.provider_request_id.startswith("req_sim_")
+
+
+def test_text_is_given_as_it_comes(wire: Wire) -> None:
+    message = "[[sim: tokens=6 pace=8]] slowly"
+    assert wire.ask(message).deltas == tokens_for(message)
 
 
 def test_events_that_arrive_in_pieces_are_put_together(wire: Wire) -> None:
@@ -70,9 +76,10 @@ def test_finish_reasons(wire: Wire, asked: str, openai: Finish, anthropic: Finis
 
 
 def test_a_stream_that_ends_right_after_its_finish_mark_is_whole(wire: Wire) -> None:
-    answer = wire.ask("[[sim: tokens=4 done=no]]")
+    message = "[[sim: tokens=4 done=no]]"
+    answer = wire.ask(message)
     assert answer.done is not None
-    assert len(answer.deltas) == 4
+    assert answer.text == text_for(message)
 
 
 def test_a_server_that_hangs_after_the_finish_mark_costs_a_moment_not_the_answer(wire: Wire) -> None:

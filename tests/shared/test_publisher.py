@@ -110,6 +110,50 @@ def test_a_start_a_first_word_and_an_end_go_out_at_once_the_rest_together(client
     run(work)
 
 
+def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.2)) as publisher:
+            lives = [publisher.open(uuid4(), 1) for _ in range(20)]
+            for live in lives:
+                live.add("first ")
+
+            async def keep_step(live: LiveAnswer) -> None:
+                for word in ("second ", "third "):
+                    await publisher.beat()
+                    live.add(word)
+
+            await asyncio.gather(*map(keep_step, lives))
+            await until(lambda: all(read(client, live.request_id).text == live.text() for live in lives))
+            for live in lives:
+                texts = [event.text for event in entries(client, live.request_id)]
+                assert texts == ["", "first ", "second ", "third "], "one entry for each beat"
+
+    run(work)
+
+
+def test_the_beat_goes_on_when_redis_hangs_and_when_a_waiter_is_cancelled(own_stack: Stack, redis_url: str) -> None:
+    async def work() -> None:
+        settings = settings_for(own_stack.settings.redis_url, flush_seconds=0.02, redis_timeout_seconds=2)
+        async with publishing(settings) as publisher:
+            live = publisher.open(uuid4(), 1)
+            own_stack.servers.redis.freeze()
+            try:
+                live.add("first ")
+                cancelled = asyncio.create_task(publisher.beat())
+                kept = asyncio.create_task(publisher.beat())
+                await asyncio.sleep(0)
+                cancelled.cancel()
+                began = time.monotonic()
+                await kept
+                for _ in range(5):
+                    await publisher.beat()
+                assert time.monotonic() - began < 1, "reading from a provider does not wait for Redis"
+            finally:
+                own_stack.servers.redis.thaw()
+
+    run(work)
+
+
 def test_an_attempt_that_was_given_up_says_no_end(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:

@@ -6,14 +6,15 @@ so far) and message_stop. Thinking, citations and tools are not used and their e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS
-from workers.providers.sdk import Events, Reader, SdkProvider
+from workers.providers.sdk import ErrorEvent, Reader, SdkProvider
 
 if TYPE_CHECKING:
     import anthropic
+    import httpx2
 
 OFFICIAL_BASE_URL = "https://api.anthropic.com"
 
@@ -42,17 +43,20 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             http_client=anthropic.DefaultAioHttpClient(**self._transport()),
         )
 
-    async def _call(self, client: anthropic.AsyncAnthropic, prompt: Prompt) -> Events:
+    async def _call(self, client: anthropic.AsyncAnthropic, prompt: Prompt) -> httpx2.Response:
         import anthropic  # noqa: PLC0415 - 69 MB that only a worker with this provider should pay
+        import httpx2  # noqa: PLC0415 - comes with the SDK
 
-        return await client.post(
+        reply: object = await client.post(
             "/v1/messages",
-            cast_to=object,
+            cast_to=httpx2.Response,
             body=_body(prompt),
             options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
             stream=True,
             stream_cls=anthropic.AsyncStream[object],
         )
+        # With this `cast_to` the SDK gives the reply itself, whatever its types say of a stream.
+        return cast("httpx2.Response", reply)
 
     def _reader(self) -> Reader:
         return _EventReader()
@@ -84,6 +88,8 @@ class _EventReader(Reader):
             return str(delta["text"]) if delta["type"] == "text_delta" else None
         if kind == "content_block_start":
             return str(event["content_block"].get("text") or "")
+        if kind == "error":
+            raise ErrorEvent(event)
         if kind == "message_start":
             self._count(event["message"].get("usage"))
         elif kind == "message_delta":

@@ -16,9 +16,6 @@ from shared.errors import FirstTokenTimeout, IdleTimeout, ProviderError, TotalTi
 
 ItemT = TypeVar("ItemT")
 
-#: A delta that came sooner than this after it was asked for was already here: nothing was waited for.
-_BUFFERED_SECONDS = 0.0001
-
 
 async def limited(
     stream: AsyncGenerator[ItemT, Any],
@@ -35,12 +32,9 @@ async def limited(
     watch = _Watch(first_token_seconds, idle_seconds, total_seconds)
     try:
         while True:
-            watch.asked_at = asked_at = monotonic()
+            watch.asked_at = monotonic()
             item = await stream.__anext__()
-            now = watch.got()
-            if now - asked_at < _BUFFERED_SECONDS:
-                # A reply that is buffered whole would be read in one go, and all others on the loop wait.
-                await asyncio.sleep(0)
+            watch.got()
             yield item
     except StopAsyncIteration:
         return
@@ -71,7 +65,7 @@ class _Watch:
         self.asked_at = 0.0
         self._timer = self._loop.call_later(min(first_token_seconds, total_seconds), self._look)
 
-    def got(self) -> float:
+    def got(self) -> None:
         """Note that an item came. Raises where it came too late after all."""
         self.asked_at = 0.0
         now = monotonic()
@@ -84,7 +78,6 @@ class _Watch:
         if now >= self._end:
             # A provider that never lets us wait is never met waiting by the timer.
             raise TotalTimeout
-        return now
 
     def check_cancelled(self) -> None:
         """Turn the cancellation that this watch caused into its error; leave anyone else's alone."""

@@ -134,6 +134,7 @@ _BY_CLASS: dict[str, Kind] = {
     "aiohttp.ClientPayloadError": errors.StreamBroken,
     "aiohttp.WSMessageTypeError": errors.BadStream,
     "aiohttp.ClientError": _LINK,
+    "workers.ErrorEvent": errors.ServerFailed,
     "anyio.EndOfStream": _LINK,
     "anyio.BrokenResourceError": _LINK,
     "anyio.ClosedResourceError": _LINK,

@@ -8,13 +8,14 @@ anything was billed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.mapping import evidence_of
-from workers.providers.sdk import Events, Reader, SdkProvider
+from workers.providers.sdk import ErrorEvent, Reader, SdkProvider
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
 
 OFFICIAL_BASE_URL = "https://api.openai.com/v1"
@@ -77,20 +78,23 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
             http_client=openai.DefaultAioHttpClient(**self._transport()),
         )
 
-    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt) -> Events:
+    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt) -> httpx2.Response:
+        import httpx2  # noqa: PLC0415 - comes with the SDK
         import openai  # noqa: PLC0415 - 45 MB that only a worker with this provider should pay
 
         dialect = self._dialects.setdefault(prompt.model, _Dialect(self._limit_name))
         for last in (False, False, True):
             try:
-                return await client.post(
+                reply: object = await client.post(
                     "/chat/completions",
-                    cast_to=object,
+                    cast_to=httpx2.Response,
                     body=_body(prompt, dialect),
                     options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
                     stream=True,
                     stream_cls=openai.AsyncStream[object],
                 )
+                # With this `cast_to` the SDK gives the reply itself, whatever its types say of a stream.
+                return cast("httpx2.Response", reply)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if last or not dialect.adapt(evidence_of(error).text, limited=bool(prompt.max_output_tokens)):
                     raise
@@ -118,6 +122,8 @@ class _ChunkReader(Reader):
     _refused = False
 
     def read(self, event: Any) -> str | None:
+        if error := event.get("error"):
+            raise ErrorEvent(error)
         if usage := event.get("usage"):
             self.usage = _usage(usage)
         choices = event.get("choices")

@@ -1,23 +1,26 @@
 """What both vendors' adapters share: the client's life, and reading one stream of events to its end.
 
-The official async SDK over its aiohttp client, with raw events (`cast_to=object`): typed objects cost more
-than all the rest. Its own retries are off: waiting belongs to the queue, not into a slot. What a request and
-an event look like is the adapters' business.
+The official async SDK over its aiohttp client makes the call, raises its errors and keeps the connections; the body of
+its reply is read here, a network read at a time: the SDK's own decoding costs more than all the rest of a token. Its
+retries are off: waiting belongs to the queue, not into a slot. What a request and an event look like is the adapters'
+business.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from shared.errors import BadStream, ProviderError, StreamBroken
 from workers.providers.base import Done, Finish, Prompt, Stream, Usage
+from workers.providers.events import EventBuffer
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.mending import Mender
 
@@ -31,22 +34,19 @@ CONNECT_SECONDS = 10.0
 TAIL_SECONDS = 2.0
 #: Far above any sensible NARU_CONCURRENCY: slots are counted there, never by waiting for a connection.
 MAX_CONNECTIONS = 4096
+#: Chat Completions' last event; whatever follows is not part of the answer.
+DONE_MARK = b"[DONE]"
 #: Long enough to save the next question's handshake; servers that close sooner are noticed when they do.
 KEEP_ALIVE_SECONDS = 20.0
 
 
-class Events(Protocol):
-    """An SDK's stream of raw events, as far as it is used here."""
+class ErrorEvent(Exception):
+    """A provider's error within a reply that had begun well."""
 
-    @property
-    def response(self) -> httpx2.Response:
-        """The reply whose body the events are."""
-
-    def __aiter__(self) -> AsyncIterator[object]:
-        """The decoded events, in order."""
-
-    async def close(self) -> None:
-        """Close the reply and, unless it was read to its end, the connection."""
+    def __init__(self, body: object) -> None:
+        super().__init__("an error event")
+        #: The provider's error object; for `mapping` only, which shows none of it.
+        self.body = body
 
 
 class Reader(ABC):
@@ -83,31 +83,33 @@ class SdkProvider(ABC, Generic[ClientT]):
         self._opening = asyncio.Lock()
 
     async def stream(self, prompt: Prompt) -> Stream:
-        """See `base.Provider.stream`."""
-        reader, mender, reply = self._reader(), Mender(), _Reply()
-        events: Events | None = None
+        """See `base.Provider.stream`. One item for each network read, not for each event."""
+        reading, reply = _Reading(self._reader()), _Reply()
+        response: httpx2.Response | None = None
         failure: ProviderError | None = None
         try:
-            events = await self._call(await self._opened(), prompt)
-            reply.begin(events.response)
-            async for event in events:
-                if text := mender.mend(reader.read(event)):
+            response = await self._call(await self._opened(), prompt)
+            reply.begin(response)
+            body = _body_of(response)
+            async for piece in body:
+                if text := reading.read(piece):
                     yield text
-                if reader.finish is not None:
-                    await _read_tail(events, reader)
+                reading.check()
+                if reading.is_over:
+                    await _read_tail(body, reading)
                     break
         except Exception as error:  # noqa: BLE001 - the one place where foreign errors end
             failure = mapped(error, name=self.name, started=reply.started, request_id=reply.request_id)
             log.info("%s failed with %s: %s", self.name, type(error).__qualname__, failure.code)
         finally:
-            if events is not None:
-                await _close(events)
+            if response is not None:
+                await _close(response)
         if failure is not None:
             # Raised out here, so that the foreign error, which may quote the prompt, is not its context.
             raise failure
-        if reader.finish is None:
+        if reading.reader.finish is None:
             raise reply.unfinished(self.name)
-        yield Done(reader.finish, reader.usage, reply.request_id)
+        yield Done(reading.reader.finish, reading.reader.usage, reply.request_id)
 
     async def warm(self) -> None:
         """Import the SDK and make the client, off the loop: half a second that no answer should wait for."""
@@ -148,8 +150,8 @@ class SdkProvider(ABC, Generic[ClientT]):
         """Import the SDK and make a client. Runs in a thread."""
 
     @abstractmethod
-    async def _call(self, client: ClientT, prompt: Prompt) -> Events:
-        """Send the request; return once the reply has begun."""
+    async def _call(self, client: ClientT, prompt: Prompt) -> httpx2.Response:
+        """Send the request; return once the reply has begun, with its body unread."""
 
     @abstractmethod
     def _reader(self) -> Reader:
@@ -175,19 +177,58 @@ class _Reply:
         return kind(f"{name}: {kind.__doc__}", provider_request_id=self.request_id)
 
 
-async def _close(events: Events) -> None:
+class _Reading:
+    """Reads one reply's bytes. Text that came before an error of the same read is given before the error is raised."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        #: Nothing but usage can follow.
+        self.is_over = False
+        self._events, self._mender = EventBuffer(), Mender()
+        self._error: Exception | None = None
+
+    def read(self, piece: bytes) -> str:
+        """The text in `piece`; ask `check` then."""
+        texts = []
+        try:
+            for data in self._events.feed(piece):
+                if data == DONE_MARK:
+                    self.is_over = True
+                    break
+                texts.append(self._mender.mend(self.reader.read(json.loads(data))))
+        except Exception as error:  # noqa: BLE001 - raised by check(), behind the text that came before it
+            self._error = error
+        self.is_over = self.is_over or self.reader.finish is not None
+        return "".join(texts)
+
+    def check(self) -> None:
+        """Raise what went wrong in the last read; behind the finish mark nothing can spoil the answer."""
+        if self._error is not None and self.reader.finish is None:
+            raise self._error
+
+
+def _body_of(response: httpx2.Response) -> AsyncIterable[bytes]:
+    """The reply's bytes, past the layers that decode what is not encoded: they are a third of its cost."""
+    if response.headers.get("content-encoding", "identity") == "identity" and isinstance(
+        response.stream, AsyncIterable
+    ):
+        return response.stream
+    return response.aiter_bytes()
+
+
+async def _close(response: httpx2.Response) -> None:
     # The connection is gone in any case; how it went is no reason to lose an answer.
     with suppress(Exception):
-        await events.close()
+        await response.aclose()
 
 
-async def _read_tail(events: Events, reader: Reader) -> None:
+async def _read_tail(body: AsyncIterable[bytes], reading: _Reading) -> None:
     """Read what follows the finish mark (usage; the end, so that the connection can serve again)."""
     # Whatever goes wrong here, the answer is whole: asking again would be billed twice.
     with suppress(Exception):
         async with asyncio.timeout(TAIL_SECONDS):
-            async for event in events:
-                reader.read(event)
+            async for piece in body:
+                reading.read(piece)
 
 
 def is_loopback(url: str) -> bool:

@@ -14,7 +14,7 @@ from time import time_ns
 
 from workers.providers.simulator.journal import Journal
 from workers.providers.simulator.script import Script
-from workers.providers.simulator.text import tokens_of
+from workers.providers.simulator.text import marked_tokens, tokens_of
 from workers.providers.simulator.wire import Call, Failure, Wire
 
 _PING_SECONDS = 0.05
@@ -58,7 +58,9 @@ class Reply:
         self._pace, self._journal, self._on_end = pace, journal, on_end
         tokens = tokens_of(script, question)
         self._total = len(tokens)
-        self._deltas = [] if script.emit else [framed(event) for event in wire.deltas(call, tokens)]
+        if script.emit == "call":
+            tokens = marked_tokens(call.number, len(tokens))
+        self._deltas = [] if script.emit == "clock" else [framed(event) for event in wire.deltas(call, tokens)]
         self._stops_at = min(script.at, self._total) if _stops(script) else self._total
         self._clock_parts = wire.around(call)
         self._sent = 0
@@ -92,7 +94,7 @@ class Reply:
             self._finish()
 
     def _send(self, due: int) -> None:
-        if self._script.emit:
+        if self._script.emit == "clock":
             data = b"".join(self._stamped(number) for number in range(self._sent, due))
         elif due == self._sent + 1:
             data = self._deltas[self._sent]

@@ -11,6 +11,7 @@ The answer
     pace=X              tokens per second; 0: everything at once
     first=S             seconds to the first token
     emit=clock          every token is `word@<time_ns> `: the server's clock at the moment of sending
+    emit=call           every token says its number and its call's, `나<n>@<call> `: two attempts never look alike
     finish=F            stop | length | content_filter | refusal | tool
     usage=no            no usage
     done=no             a clean end right after the finish mark
@@ -143,5 +144,5 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     **dict.fromkeys(("text", "strict", "type", "code", "retry_after", "retry_after_ms", "key"), str),
     "fault": _fault,
     "finish": _one_of(*sorted(FINISHES)),
-    "emit": _one_of("clock"),
+    "emit": _one_of("clock", "call"),
 }

@@ -98,7 +98,7 @@ _FILLER = {
 
 
 def text_for(message: str) -> str:
-    """The whole text of the answer to `message`, if it has no fault. Not defined for `emit=clock`."""
+    """The whole text of the answer to `message`, if it has no fault. Not defined for `emit=…`."""
     return "".join(tokens_for(message))
 
 
@@ -126,6 +126,11 @@ def tokens_of(script: Script, question: str) -> list[str]:
             break
         tokens += split(filler.format(number=number))
     return tokens[: script.tokens]
+
+
+def marked_tokens(call: int, count: int) -> list[str]:
+    """The tokens of `emit=call`: each says its place and which call it belongs to."""
+    return [f"나{number}@{call} " for number in range(count)]
 
 
 def split(text: str) -> list[str]:

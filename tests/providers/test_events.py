@@ -1,0 +1,41 @@
+"""Server-sent events, however their bytes arrive."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.providers import events
+from workers.providers.events import EventBuffer
+
+WHOLE = b'data: {"a": 1}\n\n: a comment\n\nevent: ping\ndata: two\ndata: lines\n\nid: 7\n\ndata:\n\ndata:[DONE]\n\n'
+DATA = [b'{"a": 1}', b"two\nlines", b"[DONE]"]
+
+
+def all_of(pieces: list[bytes]) -> list[bytes]:
+    buffer = EventBuffer()
+    return [data for piece in pieces for data in buffer.feed(piece)]
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"], ids=["LF", "CR LF", "CR"])
+@given(cuts=st.lists(st.integers(0, 200), max_size=8))
+def test_wherever_the_bytes_are_cut(ending: bytes, cuts: list[int]) -> None:
+    # The last CR of a reply may be half a line's end; a comment shows that it was none.
+    text = WHOLE.replace(b"\n", ending) + b":"
+    bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    assert all_of([text[start:end] for start, end in pairwise(bounds)]) == DATA
+
+
+def test_an_event_that_has_not_ended_is_none() -> None:
+    assert all_of([b"data: whole\n\ndata: cut\n"]) == [b"whole"]
+
+
+def test_an_event_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "LONGEST_EVENT_BYTES", 1000)
+    buffer = EventBuffer()
+    buffer.feed(b"data: " + b"x" * 900)
+    with pytest.raises(ValueError, match="without an end"):
+        buffer.feed(b"x" * 900)
