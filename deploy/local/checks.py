@@ -45,6 +45,13 @@ def test(arguments: Sequence[str]) -> int:
     return code or (1 if failed else 0)
 
 
+def faults(arguments: Sequence[str]) -> int:
+    """Run the fault suite; its exit code."""
+    return wait(
+        subprocess.Popen([sys.executable, "-m", "tests.faults", *arguments], env=scrub(environment()), cwd=ROOT)
+    )
+
+
 def scrub(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without anything that could lead a test to a server, key or setting of the person's."""
     return {name: value for name, value in environ.items() if not name.startswith(FOREIGN) or name == STRICT}

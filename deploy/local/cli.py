@@ -39,11 +39,17 @@ Exit code 0 when nothing is wrong (hints marked ! do not count).
 TEST = """\
 Runs ruff, mypy, the import rules and pytest, on servers of their own; nothing of your environment is touched.
 Everything after `test` goes to pytest: ./naru test tests/launcher -k port -x
+
+`./naru test faults` injects the faults of docs/reliability.md instead; it takes hours: see ./naru test faults --help
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, and do what was asked; returns the exit code."""
+    if list(arguments[:2]) == ["test", "faults"]:
+        from deploy.local.checks import faults  # noqa: PLC0415 - each command imports only what it needs
+
+        return faults(list(arguments[2:]))
     if arguments[:1] == ["test"] and not {"-h", "--help"} & set(arguments):
         from deploy.local.checks import test  # noqa: PLC0415 - each command imports only what it needs
 

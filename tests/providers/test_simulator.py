@@ -19,6 +19,7 @@ from tests.providers.asking import Simulator, Wire
 from tests.providers.conftest import ROOT
 from workers.providers.simulator import text_for, tokens_for
 from workers.providers.simulator.script import BadScript, read
+from workers.providers.simulator.text import marked_tokens
 
 
 def test_the_answer_says_that_it_is_a_demo_in_the_questions_language() -> None:
@@ -73,6 +74,14 @@ def test_each_token_can_carry_the_servers_clock(wire: Wire) -> None:
     assert len(stamps) == 20
     times = [before, *stamps, time.time_ns()]
     assert times == sorted(times)
+
+
+def test_each_token_can_say_which_call_it_belongs_to(wire: Wire) -> None:
+    first, second = (wire.ask("[[sim: tokens=5 pace=0 first=0 emit=call]]").text for _ in range(2))
+    calls = set(re.findall(r"@(\d+) ", first))
+    assert len(calls) == 1
+    assert first == "".join(marked_tokens(int(calls.pop()), 5))
+    assert first != second
 
 
 def test_the_log_holds_times_and_no_text(wire: Wire) -> None:

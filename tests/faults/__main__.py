@@ -1,0 +1,88 @@
+"""The command: `python -m tests.faults`, which `./naru test faults` runs. Exit code 1 when anything was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.faults import report, run
+from tests.faults.catalogue import FAULTS
+from tests.faults.run import Store
+
+ABOUT = """\
+Injects the faults of the catalogue into the real processes and checks that nothing is lost, doubled, wrong or stuck.
+Results are added to the JSON-lines file, shot by shot: a run that was cut off goes on with --resume and the same seed.
+"""
+DOCUMENT = Path("docs/reliability.md")
+#: The table stands between these lines of the document.
+MARKS = ("<!-- table: python -m tests.faults --report -->", "<!-- end of the table -->")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what was asked."""
+    chosen = parser().parse_args(arguments)
+    store = Store(chosen.json)
+    if chosen.report:
+        return write_report(store)
+    seed = chosen.seed if chosen.seed is not None else random.randrange(10**6)
+    print(f"seed {seed}; results in {chosen.json}", file=sys.stderr, flush=True)
+    run.note_conditions(store)
+    run.keep_logs_in(chosen.json.with_suffix(".logs"))
+    done = 0
+    before = len(store.results())
+    for number in chosen.only or FAULTS:
+        fault = FAULTS[number]
+        indices = set(range(chosen.times or fault.times))
+        if chosen.resume:
+            indices -= store.done(str(number), seed)
+        done += len(run.run(fault, store, seed=seed, indices=sorted(indices)))
+    print(report.text(store.results()))
+    return 0 if report.is_clean(store.results()[before:]) else 1
+
+
+def write_report(store: Store) -> int:
+    """Put the table into the document."""
+    document = DOCUMENT.read_text(encoding="utf-8")
+    head, _, rest = document.partition(MARKS[0])
+    _, found, tail = rest.partition(MARKS[1])
+    if not found:
+        print(f"{DOCUMENT} has no marks for the table", file=sys.stderr)
+        return 1
+    table = report.markdown(store.results())
+    DOCUMENT.write_text(f"{head}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{tail}", encoding="utf-8")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(
+        prog="./naru test faults", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--only", type=numbers, metavar="1,8,12", help="these faults of the catalogue only")
+    made.add_argument(
+        "--times", type=int, metavar="N", help="shots per fault (default: 20, 5 of those that take minutes)"
+    )
+    made.add_argument(
+        "--seed", type=int, metavar="N", help="the nemesis's dice; printed, so that a round can be repeated"
+    )
+    made.add_argument("--resume", action="store_true", help="leave out the shots that the file has of this seed")
+    made.add_argument(
+        "--json", type=Path, metavar="FILE", default=Path("faults.jsonl"), help="results (default: faults.jsonl)"
+    )
+    made.add_argument("--report", action="store_true", help=f"write the file's table into {DOCUMENT}")
+    return made
+
+
+def numbers(words: str) -> list[int]:
+    """1,8,12 as numbers of the catalogue."""
+    found = [int(word) for word in words.split(",")]
+    if missing := [number for number in found if number not in FAULTS]:
+        raise argparse.ArgumentTypeError(f"not in the catalogue: {missing}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

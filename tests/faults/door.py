@@ -1,0 +1,87 @@
+"""`python -m tests.faults.door`: the web process as it is, with one door more: for questions without a page.
+
+    POST /faults/submit  {"conversation_id", "text", "idempotency_key", "regenerate"?, "die"?}
+
+What the page's callback does is done here, in this process, by the same function: `Runtime.submit`. So the web process
+may be killed, cut off and frozen around it. `die` names the moment in which the process kills itself: "before_publish"
+is between the commit and the hint. Everything else is `web/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.errors import NaruError, Unavailable
+from shared.lifecycle import Question
+from web.identity import COOKIE, owner_of
+from web.runtime import current_runtime
+
+PATH = "/faults/submit"
+threads = ThreadPoolExecutor(32, thread_name_prefix="script")
+
+
+class Door:
+    """Web's own app behind it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["path"] != PATH:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        asked = json.loads(await request.body())
+        owner_id = owner_of(request.cookies.get(COOKIE)) or "nobody"
+        # Streamlit runs a callback in a thread of the session, too.
+        submitted = asyncio.get_running_loop().run_in_executor(threads, partial(submit, owner_id, asked))
+        status, answer = await submitted
+        await JSONResponse(answer, status_code=status)(scope, receive, send)
+
+
+def submit(owner_id: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """What the page's callback does; the HTTP status and the answer."""
+    runtime = current_runtime()
+    if asked.get("die") == "before_publish":
+        send: Any = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+        runtime.dispatcher.send = send  # type: ignore[method-assign]
+    question = Question(
+        owner_id=owner_id,
+        conversation_id=UUID(asked["conversation_id"]),
+        text=asked["text"],
+        idempotency_key=asked["idempotency_key"],
+        regenerate=bool(asked.get("regenerate")),
+    )
+    try:
+        submitted = runtime.submit(question)
+    except NaruError as error:
+        return 503 if isinstance(error, Unavailable) else 409, {"error": error.code}
+    except Exception as error:  # noqa: BLE001 - the page says a sentence then
+        return 500, {"error": type(error).__name__}
+    return 200, {"request_id": str(submitted.request_id), "is_new": submitted.is_new}
+
+
+def main() -> int:
+    """Web's own command, with the door before its app."""
+    frame = importlib.import_module("web.app")
+    frame.app = Door(frame.app)  # type: ignore[attr-defined]
+    command: Any = importlib.import_module("web.__main__")
+    return int(command.main())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

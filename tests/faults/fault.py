@@ -1,0 +1,63 @@
+"""What a fault of the catalogue is, and the register of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.faults.rig import Shape
+
+if TYPE_CHECKING:
+    from tests.faults.shot import Shot
+
+Injection = Callable[["Shot"], None]
+
+
+class CannotInject(Exception):
+    """This machine lacks what the fault needs; the message says what was tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One line of the catalogue. `inject` is called once per shot, on processes of `shape`."""
+
+    number: int
+    name: str
+    inject: Injection
+    shape: Shape
+    times: int
+    #: What the recovery is the time from, and to.
+    recovery: str
+    #: After the shot everything must have come to its end within this.
+    patience: float
+
+
+FAULTS: dict[int, Fault] = {}
+
+
+def fault(
+    number: int,
+    name: str,
+    *,
+    recovery: str,
+    times: int = 20,
+    shape: Shape | None = None,
+    patience: float = 60.0,
+) -> Callable[[Injection], Injection]:
+    """Enter a function into the catalogue."""
+
+    def enter(inject: Injection) -> Injection:
+        assert number not in FAULTS, number
+        FAULTS[number] = Fault(
+            number=number,
+            name=name,
+            inject=inject,
+            shape=shape or Shape(),
+            times=times,
+            recovery=recovery,
+            patience=patience,
+        )
+        return inject
+
+    return enter

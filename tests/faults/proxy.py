@@ -1,0 +1,291 @@
+"""A TCP proxy that can be told to harm what it carries: delay, black hole, reset, half-close, cut, or wait for words.
+
+It stands between two processes and runs in a thread of its own with its own event loop; its methods may be called from
+any thread and return when they have happened. What flows is never read but for a `trap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import uvloop
+
+T = TypeVar("T")
+READ_BYTES = 65536
+
+
+@dataclass
+class Trap:
+    """Waits for `words` on their way to the server; then `spring` decides what becomes of them.
+
+    `armed` words are looked for only after they were seen on the same connection: so "COMMIT" can be caught that
+    follows an INSERT. Sprung, it lets the words pass (or not) and then breaks the connection without a reply.
+    """
+
+    words: bytes
+    armed: bytes = b""
+    forward: bool = True
+    #: Called in the proxy's thread, before the connection breaks.
+    action: Callable[[], None] | None = None
+    sprung: threading.Event = field(default_factory=threading.Event)
+
+
+class Lines:
+    """The event loop that all proxies of a run share."""
+
+    def __init__(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
+        self._thread.start()
+
+    def proxy(self, port: int) -> Proxy:
+        """A proxy before the loopback port `port`."""
+        return cast("Proxy", self.call(lambda: Proxy.listen(self, port)))
+
+    def call(self, make: Callable[[], Any]) -> Any:
+        """Run a coroutine there, and wait for it."""
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(make(), self._loop)
+        return future.result(timeout=10)
+
+    def close(self) -> None:
+        """End the loop; connections end with the process that made them."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+
+class Proxy:
+    """One listening port before one server."""
+
+    def __init__(self, lines: Lines, target: int) -> None:
+        self._lines, self._target = lines, target
+        self._pairs: set[Pair] = set()
+        self._open = asyncio.Event()
+        self._open.set()
+        self._server: asyncio.Server | None = None
+        self.delay_seconds = 0.0
+        self.refuses = False
+        self.cut_after: int | None = None
+        self.trap: Trap | None = None
+
+    @classmethod
+    async def listen(cls, lines: Lines, target: int) -> Proxy:
+        """Take a free port. Called in the loop."""
+        made = cls(lines, target)
+        made._server = await asyncio.start_server(made._accept, "127.0.0.1", 0)
+        return made
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def black_hole(self) -> None:
+        """From now on nothing passes and nothing is closed: both sides wait, new connections too."""
+        self._do(self._open.clear)
+
+    def pass_all(self) -> None:
+        """Back to normal; what lay in the black hole flows again."""
+
+        def normal() -> None:
+            self.delay_seconds, self.refuses, self.cut_after, self.trap = 0.0, False, None, None
+            self._open.set()
+
+        self._do(normal)
+
+    def forget(self) -> None:
+        """Drop every connection without telling the client, as a failed-over middlebox does: half-open from then."""
+
+        def all_of_them() -> None:
+            for pair in set(self._pairs):
+                pair.forget()
+
+        self._do(all_of_them)
+
+    def reset(self) -> int:
+        """A TCP reset to both sides of every connection; how many there were."""
+
+        def all_of_them() -> int:
+            pairs = set(self._pairs)
+            for pair in pairs:
+                pair.reset()
+            return len(pairs)
+
+        return int(self._do(all_of_them))
+
+    def half_close(self) -> None:
+        """FIN to the client side of every connection, as a server that ends; the other direction stays open."""
+
+        def all_of_them() -> None:
+            for pair in set(self._pairs):
+                pair.half_close()
+
+        self._do(all_of_them)
+
+    def set(self, **values: object) -> None:
+        """Set `delay_seconds`, `refuses`, `cut_after` (bytes from the server, then a reset) or `trap`."""
+
+        def all_of_them() -> None:
+            for name, value in values.items():
+                setattr(self, name, value)
+
+        self._do(all_of_them)
+
+    def close(self) -> None:
+        """Listen no more and reset what is open."""
+        self.reset()
+        self._do(lambda: self._server.close() if self._server else None)
+
+    def _do(self, what: Callable[[], T]) -> T:
+        async def now() -> T:
+            return what()
+
+        return cast("T", self._lines.call(now))
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuses:
+            _reset(writer)
+            return
+        await self._open.wait()
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            _reset(writer)
+            return
+        pair = Pair(self, reader, writer, up_reader, up_writer)
+        self._pairs.add(pair)
+        try:
+            await pair.carry()
+        finally:
+            self._pairs.discard(pair)
+
+    async def gate(self) -> None:
+        """What every piece waits for."""
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
+        await self._open.wait()
+
+
+class Pair:
+    """One connection through the proxy: the client's side and the server's."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+    ) -> None:
+        self._proxy = proxy
+        self._reader, self._writer, self._up_reader, self._up_writer = reader, writer, up_reader, up_writer
+        self._tasks: list[asyncio.Task[None]] = []
+        self._armed = False
+        self._tail = b""
+        self._kept_open = False
+
+    async def carry(self) -> None:
+        """Both directions, until both have ended."""
+        self._tasks = [
+            asyncio.create_task(self._up()),
+            asyncio.create_task(self._down()),
+        ]
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._kept_open:
+            return
+        self._writer.close()
+        self._up_writer.close()
+
+    def reset(self) -> None:
+        """Break both sides."""
+        for task in self._tasks:
+            task.cancel()
+        _reset(self._writer)
+        _reset(self._up_writer)
+
+    def forget(self) -> None:
+        """The server's side is told, the client's side is left with a connection to nobody."""
+        self._kept_open = True
+        for task in self._tasks:
+            task.cancel()
+        _reset(self._up_writer)
+        self._kept = asyncio.create_task(self._swallow())
+
+    async def _swallow(self) -> None:
+        while await self._reader.read(READ_BYTES):
+            pass
+        self._writer.close()
+
+    def half_close(self) -> None:
+        """FIN to the client."""
+        if self._writer.can_write_eof() and not self._writer.is_closing():
+            self._writer.write_eof()
+
+    async def _up(self) -> None:
+        while data := await self._reader.read(READ_BYTES):
+            await self._proxy.gate()
+            if self._springs(data):
+                return
+            self._up_writer.write(data)
+            await self._up_writer.drain()
+        if self._up_writer.can_write_eof():
+            self._up_writer.write_eof()
+
+    async def _down(self) -> None:
+        while data := await self._up_reader.read(READ_BYTES):
+            await self._proxy.gate()
+            if self._proxy.cut_after is not None:
+                if len(data) >= self._proxy.cut_after:
+                    self._writer.write(data[: self._proxy.cut_after])
+                    await self._writer.drain()
+                    self._proxy.cut_after = None
+                    self.reset()
+                    return
+                self._proxy.cut_after -= len(data)
+            self._writer.write(data)
+            await self._writer.drain()
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+
+    def _springs(self, data: bytes) -> bool:
+        """Whether the proxy's trap springs at `data`; the connection is dealt with then."""
+        trap = self._proxy.trap
+        if trap is None:
+            return False
+        seen = self._tail + data
+        self._tail = seen[-200:]
+        if trap.armed and not self._armed:
+            self._armed = trap.armed in seen
+            if not self._armed:
+                return False
+            seen = seen.partition(trap.armed)[2]
+        if trap.words not in seen:
+            return False
+        self._proxy.trap = None
+        if trap.forward:
+            self._up_writer.write(data)
+        asyncio.get_running_loop().call_later(0.05 if trap.forward else 0.0, self._break, trap)
+        # Nothing of the server's reply may come through.
+        self._kept_open = True
+        self._tasks[1].cancel()
+        return True
+
+    def _break(self, trap: Trap) -> None:
+        if trap.action is not None:
+            trap.action()
+        trap.sprung.set()
+        self.reset()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection = cast("socket.socket | None", writer.get_extra_info("socket"))
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

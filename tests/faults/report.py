@@ -1,0 +1,138 @@
+"""The table of the results: one line per fault, from every piece of every run in the file."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from tests.bench.figure import p
+from tests.faults.catalogue import FAULTS
+from tests.faults.run import Result
+
+HEAD = (
+    "#",
+    "fault",
+    "n",
+    "accepted",
+    "lost",
+    "doubled",
+    "wrong",
+    "other",
+    "recovery p50 / p95 / max, s",
+    "extra calls",
+    "exits",
+)
+#: Which counts stand under which head; all the rest are under "other".
+LOST, DOUBLED, WRONG = (
+    ("lost", "stuck", "unfounded"),
+    ("doubled", "phantom"),
+    ("wrong", "not_prefix", "stale", "after_stop"),
+)
+
+
+def by_fault(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """The shots of each fault, in the catalogue's order."""
+    found: dict[str, list[Result]] = defaultdict(list)
+    for each in results:
+        if each["fault"] != "conditions":
+            found[each["fault"]].append(each)
+    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+
+
+def _order(fault: str) -> tuple[int, str]:
+    number = "".join(letter for letter in fault if letter.isdigit())
+    return (int(number) if number else 1000, fault)
+
+
+def line(fault: str, shots: Sequence[Result]) -> tuple[str, ...]:
+    """One fault's line."""
+    number = fault.split(maxsplit=1)[0]
+    name = FAULTS[int(number)].name if number.isdigit() and int(number) in FAULTS else ""
+    name = shots[0].get("name") or name
+    if cannot := next((each["cannot"] for each in shots if "cannot" in each), None):
+        return (fault, name, "0", *[""] * 5, f"not injected: {cannot}", "", "")
+    judged = [each for each in shots if "counts" in each]
+    counts: Counter[str] = Counter()
+    exits: Counter[str] = Counter()
+    for each in judged:
+        counts.update(each["counts"])
+        exits.update(each["exits"])
+    recovery = [value for each in judged for value in each["recovery"]]
+    extra, answered = sum(each["extra_calls"] for each in judged), sum(each["succeeded"] for each in judged)
+    other = sum(counts.values()) - sum(counts[kind] for kind in (*LOST, *DOUBLED, *WRONG))
+    broke = len(shots) - len(judged)
+    return (
+        fault,
+        name,
+        f"{len(judged)}" + (f" (+{broke} broke off)" if broke else ""),
+        str(sum(each["accepted"] for each in judged)),
+        *(str(sum(counts[kind] for kind in kinds)) for kinds in (LOST, DOUBLED, WRONG)),
+        str(other),
+        spread(recovery),
+        f"{extra} ({100 * extra / max(answered, 1):.0f} %)",
+        ", ".join(f"{count} {kind}" for kind, count in sorted(exits.items())) or "0",
+    )
+
+
+def spread(values: Sequence[float], *, digits: int = 2) -> str:
+    """p50 / p95 / max."""
+    if not values:
+        return "–"
+    return " / ".join(f"{each:.{digits}f}" for each in (p(values, 50), p(values, 95), max(values)))
+
+
+def figures(shots: Sequence[Result]) -> dict[str, str]:
+    """What else was measured: name → p50 / p95 / p99 / max."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for each in shots:
+        for name, values in each.get("figures", {}).items():
+            found[name] += values
+    return {
+        name: " / ".join(f"{each:.3f}" for each in (p(values, 50), p(values, 95), p(values, 99), max(values)))
+        for name, values in found.items()
+        if values
+    }
+
+
+def text(results: Sequence[Result]) -> str:
+    """The table for a terminal."""
+    rows = [HEAD, *(line(fault, shots) for fault, shots in by_fault(results).items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    more = [
+        f"   {fault}: {name} p50 / p95 / p99 / max  {values}"
+        for fault, shots in by_fault(results).items()
+        for name, values in figures(shots).items()
+    ]
+    wrong = [f"   {fault} #{each['index']} seed {each['seed']}: {found}" for fault, shots in by_fault(results).items()
+             for each in shots for found in each.get("findings", [])]  # fmt: skip
+    return "\n".join([*lines, *(["", *more] if more else []), *(["", "WRONG:", *wrong] if wrong else [])])
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The table for docs/reliability.md, with what it was made by."""
+    rows = [line(fault, shots) for fault, shots in by_fault(results).items()]
+    table = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}", *(f"| {' | '.join(row)} |" for row in rows)]
+    more = [
+        f"| {fault} | {name} | {values} |"
+        for fault, shots in by_fault(results).items()
+        for name, values in figures(shots).items()
+    ]
+    besides = ["", "| # | figure, s | p50 / p95 / p99 / max |", "|---|---|---|", *more] if more else []
+    return "\n".join([*table, *besides, "", *made_by(results)])
+
+
+def made_by(results: Sequence[Result]) -> list[str]:
+    """Seeds, machine, versions."""
+    seeds = sorted({each["seed"] for each in results if each["fault"] != "conditions"})
+    conditions = next((each for each in results if each["fault"] == "conditions"), {})
+    lines = [f"Seeds: {', '.join(map(str, seeds))}."]
+    return [
+        *lines,
+        *(f"{name.capitalize()}: {conditions[name]}." for name in ("machine", "versions") if name in conditions),
+    ]
+
+
+def is_clean(results: Iterable[Result]) -> bool:
+    """Whether nothing was wrong and nothing broke off."""
+    return not any(each.get("findings") or "error" in each for each in results)

@@ -1,0 +1,305 @@
+"""The processes of one run and what can be done to them: kill, freeze, cut off, start again, wait.
+
+Durable servers as `up` starts them and the product's default settings; web has the suite's door before it. What ends by
+itself is started again, as every supervisor does, and counted. Use it from the main thread (children die with the
+thread that starts them); the people are in a thread of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from shared.database import driver_url
+from shared.migrations.__main__ import migrate
+from shared.settings import Settings
+from tests.bench.stacks import DurableServers
+from tests.faults import evidence
+from tests.faults.crowd import Crowd
+from tests.faults.history import History
+from tests.faults.proxy import Lines, Proxy
+from tests.stack import CALM, NO_PROXY, Process, Servers, Stack
+
+T = TypeVar("T")
+#: Between looks at what has ended.
+TEND_SECONDS = 0.02
+#: A request's life in these runs: long enough for every outage of the catalogue, short enough to be waited for.
+DEADLINE_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Which processes, and which lines lead through a proxy: `worker.postgres`, `web.redis`, `worker.provider`, …"""
+
+    workers: int = 2
+    webs: int = 1
+    proxied: tuple[str, ...] = ()
+    settings: dict[str, object] = field(default_factory=dict)
+    worker_module: str = "workers"
+
+
+@dataclass
+class Watched:
+    """A process that is to run: when it ends unasked, it is started again and counted."""
+
+    kind: str
+    process: Process
+    extra: dict[str, object]
+    #: Told or made to end: not started again by itself.
+    dismissed: bool = False
+
+
+class Rig:
+    """Make it with `Rig.running(...)`."""
+
+    def __init__(self, folder: Path, shape: Shape) -> None:
+        self.shape = shape
+        self.folder = folder
+        self.servers: Servers = DurableServers(folder)
+        migrate(self.servers.postgres_server.url)
+        evidence.install_witness(self.servers.postgres_server.url)
+        self.stack = Stack(
+            folder / "logs", self.servers.postgres_server.url, self.servers.redis_server.url_of(0), self.servers
+        )
+        defaults = Settings()
+        settings: dict[str, object] = {name: getattr(defaults, name) for name in CALM}
+        settings |= {"deadline_seconds": DEADLINE_SECONDS, "total_seconds": DEADLINE_SECONDS, **shape.settings}
+        self.stack.configure(**settings)
+        self.lines = Lines()
+        self.proxies: dict[str, Proxy] = {}
+        self.watched: list[Watched] = []
+        self.exits: Counter[str] = Counter()
+        self.history = History(folder / "history.jsonl")
+        self.calls = evidence.Calls(self.stack.calls_log)
+        self.engine: Engine = create_engine(driver_url(self.servers.postgres_server.url), poolclass=NullPool)
+        self.crowd = Crowd(secret_key=self.stack.settings.secret_key, urls=self.urls, history=self.history)
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path, shape: Shape) -> Iterator[Rig]:
+        """Everything started and ready; ended afterwards whatever happens."""
+        folder.mkdir(parents=True)
+        rig: Rig | None = None
+        try:
+            rig = cls(folder, shape)
+            rig.start()
+            yield rig
+        finally:
+            if rig is not None:
+                rig.close()
+
+    def start(self) -> None:
+        """Simulator, proxies, workers, web; a first question."""
+        simulator = self.stack.start_simulator()
+        ports = {
+            "postgres": self.servers.postgres_server.port,
+            "redis": self.servers.redis_server.port,
+            "provider": urlsplit(simulator.url).port or 0,
+        }
+        self.proxies = {name: self.lines.proxy(ports[name.split(".")[1]]) for name in self.shape.proxied}
+        for _ in range(self.shape.workers):
+            self.start_worker(ready=False)
+        for _ in range(self.shape.webs):
+            self.start_web()
+        for worker in self.workers:
+            self.wait_for_worker(worker)
+        self.crowd.do(self._warm())
+        self.history.take()
+
+    async def _warm(self) -> None:
+        for _ in range(2 * max(self.shape.workers, self.shape.webs)):
+            page = await self.crowd.page()
+            asked = await page.ask("[[sim: emit=call tokens=5 first=0.05]] warm")
+            assert asked is not None
+            await page.see_end(asked.request)
+        await self.crowd.leave()
+
+    def close(self) -> None:
+        """End everything, thawed first."""
+        self.crowd.close()
+        for proxy in self.proxies.values():
+            proxy.close()
+        self.lines.close()
+        self.engine.dispose()
+        for each in self.watched:
+            if each.process.running:
+                each.process.thaw()
+        self.servers.redis.thaw() if self.servers.redis.running else None
+        self.stack.close()
+        self.servers.close()
+        self.history.close()
+
+    # Processes
+
+    @property
+    def workers(self) -> list[Process]:
+        """Those that are to run now."""
+        return [each.process for each in self.watched if each.kind == "worker" and not each.dismissed]
+
+    @property
+    def webs(self) -> list[Process]:
+        """The same for web."""
+        return [each.process for each in self.watched if each.kind == "web" and not each.dismissed]
+
+    def urls(self) -> list[str]:
+        """Where web can be reached: what a load balancer in front of it would know."""
+        return [web.url for web in self.webs if web.running]
+
+    def _settings_of(self, kind: str) -> dict[str, object]:
+        made: dict[str, object] = {}
+        for name, proxy in self.proxies.items():
+            whose, what = name.split(".")
+            if whose != kind:
+                continue
+            if what == "postgres":
+                made["database_url"] = at_port(self.stack.database_url, proxy.port)
+            elif what == "redis":
+                made["redis_url"] = at_port(self.stack.redis_url, proxy.port)
+            else:
+                made["simulator_url"] = f"http://127.0.0.1:{proxy.port}"
+        return made
+
+    def start_worker(
+        self, *, ready: bool = True, module: str = "", environ: dict[str, str] | None = None, **extra: object
+    ) -> Process:
+        """One worker more."""
+        values = {**self._settings_of("worker"), **extra}
+        if environ:
+            self.stack.values |= environ
+        try:
+            process = self.stack.run("worker", "-m", module or self.shape.worker_module, **values)
+        finally:
+            for name in environ or ():
+                del self.stack.values[name]
+        self.watched.append(Watched("worker", process, {"module": module, "environ": environ, **extra}))
+        if ready:
+            self.wait_for_worker(process)
+        return process
+
+    def start_web(self, *, ready: bool = True) -> Process:
+        """One web process more, with the door."""
+        process = self.stack._listening(
+            "web", "tests.faults.door", ready=False, host="127.0.0.1", port="{port}", **self._settings_of("web")
+        )
+        self.watched.append(Watched("web", process, {}))
+        if ready:
+            self.wait(lambda: self.stack._answers(process, process.url + "/readyz"), seconds=60, what="web is ready")
+        return process
+
+    def wait_for_worker(self, worker: Process, *, consuming: bool = True, seconds: float = 60) -> None:
+        """Wait until it has a lease and consumes."""
+        self.wait(
+            lambda: self.stack._registered(worker.pid, consuming=consuming), seconds=seconds, what="the worker is ready"
+        )
+
+    def dismiss(self, process: Process) -> None:
+        """It will end, and is not to be started again for it."""
+        next(each for each in self.watched if each.process is process).dismissed = True
+
+    def kill(self, process: Process, *, replace: bool = True) -> None:
+        """kill -9; a supervisor starts another one at once."""
+        self.dismiss(process)
+        process.kill()
+        if replace:
+            self._start_again(process)
+
+    def _start_again(self, process: Process) -> None:
+        watched = next(each for each in self.watched if each.process is process)
+        if watched.kind == "web":
+            self.start_web(ready=False)
+        else:
+            extra: dict[str, Any] = dict(watched.extra)
+            self.start_worker(ready=False, **extra)
+
+    def tend(self) -> None:
+        """Look after what ended by itself."""
+        for each in list(self.watched):
+            if not each.dismissed and not each.process.running:
+                self.exits[each.kind] += 1
+                each.dismissed = True
+                self._start_again(each.process)
+
+    def whole_again(self) -> None:
+        """As many workers and web processes as at first, all ready, all lines open, nothing frozen."""
+        for proxy in self.proxies.values():
+            proxy.pass_all()
+        for each in self.watched:
+            if each.process.running:
+                each.process.thaw()
+        if not self.servers.postgres.running:
+            self.servers.start_postgres()
+        if not self.servers.redis.running:
+            self.servers.start_redis()
+        self.servers.redis.thaw()
+        self.servers.postgres.thaw()
+        while len(self.workers) < self.shape.workers:
+            self.start_worker(ready=False)
+        while len(self.webs) < self.shape.webs:
+            self.start_web(ready=False)
+        for worker in self.workers:
+            self.wait_for_worker(worker)
+        for web in self.webs:
+            self.wait(lambda url=web.url: ready(url), seconds=60, what="web is ready")  # type: ignore[misc]
+
+    # Time
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, and tend."""
+        limit = time.monotonic() + seconds
+        while (left := limit - time.monotonic()) > 0:
+            self.tend()
+            time.sleep(min(TEND_SECONDS, left))
+
+    def wait(self, condition: Callable[[], T], *, seconds: float = 60.0, what: str = "") -> T:
+        """Call until it is true, and tend; AssertionError when the time is over."""
+        limit = time.monotonic() + seconds
+        while not (found := condition()):
+            if time.monotonic() > limit:
+                raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+            self.tend()
+            time.sleep(TEND_SECONDS)
+        return found
+
+    # Rows
+
+    def ask_rows(self, statement: str, **values: object) -> list[Any]:
+        """What Postgres says, past every proxy."""
+        with self.engine.connect() as connection:
+            return list(connection.execute(text(statement), values))
+
+    def runner_of(self, request: str, *, seconds: float = 30) -> Process:
+        """The worker that runs it; waits until one does."""
+        found = self.wait(lambda: self._runner_of(request), seconds=seconds, what="a worker runs it")
+        assert found is not None
+        return found
+
+    def _runner_of(self, request: str) -> Process | None:
+        found = self.ask_rows(
+            "SELECT pid FROM worker JOIN chat_request r ON r.worker_id = worker.id WHERE r.id = cast(:id AS uuid)",
+            id=request,
+        )
+        return next((worker for worker in self.workers if found and worker.pid == found[0].pid), None)
+
+
+def at_port(url: str, port: int) -> str:
+    """The same address at another port."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}").geturl()
+
+
+def ready(url: str) -> bool:
+    """Whether web says that it is ready."""
+    try:
+        with NO_PROXY.open(url + "/readyz", timeout=2) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False

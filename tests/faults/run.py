@@ -1,0 +1,154 @@
+"""Running faults of the catalogue, shot by shot, into a file of results that a later run goes on with."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench.table import conditions
+from tests.faults.checker import Verdict
+from tests.faults.fault import CannotInject, Fault
+from tests.faults.rig import Rig
+from tests.faults.shot import Shot
+
+Result = dict[str, Any]
+KEPT_FINDINGS = 8
+
+
+class Store:
+    """A JSON line per shot. Nothing is ever changed in it, so pieces of a run add up."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def results(self) -> list[Result]:
+        """All that is there."""
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+    def add(self, result: Result) -> None:
+        """One more."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result, ensure_ascii=False) + "\n")
+
+    def done(self, fault: str, seed: int) -> set[int]:
+        """Which shots of a fault this seed has had."""
+        return {each["index"] for each in self.results() if each["fault"] == fault and each["seed"] == seed}
+
+
+def run(fault: Fault, store: Store, *, seed: int, indices: Iterable[int]) -> list[Result]:
+    """Those shots of one fault; one that breaks off is written down as that, and new processes go on."""
+    left, results = list(indices), []
+    while left:
+        with folder(f"fault-{fault.number}") as place:
+            try:
+                with Rig.running(place / "rig", fault.shape) as rig:
+                    while left:
+                        result = shoot(fault, rig, seed=seed, index=left.pop(0))
+                        store.add(result)
+                        results.append(result)
+                        tell(fault, result)
+                        if result.get("error"):
+                            break
+            except CannotInject as reason:
+                store.add(base(fault, seed, -1) | {"cannot": str(reason)})
+                return results
+    return results
+
+
+def shoot(fault: Fault, rig: Rig, *, seed: int, index: int) -> Result:
+    """One shot, judged."""
+    shot = Shot(rig, random.Random(f"{seed}:{fault.number}:{index}"), index)
+    result, began, exits = base(fault, seed, index), time.monotonic(), Counter(rig.exits)
+    try:
+        fault.inject(shot)
+        rig.whole_again()
+        shot.settle(patience=fault.patience)
+        verdict = shot.judge()
+    except CannotInject:
+        raise
+    except Exception as error:  # noqa: BLE001 - a shot that breaks off is a result, too
+        traceback.print_exc()
+        keep_logs(rig, f"fault-{fault.number}-{index}")
+        return result | {"error": f"{type(error).__name__}: {str(error)[:300]}"}
+    if not verdict.is_clean:
+        keep_logs(rig, f"fault-{fault.number}-{index}")
+    return (
+        result
+        | described(verdict)
+        | {
+            "recovery": [round(each, 3) for each in shot.recovery],
+            "figures": {name: [round(each, 4) for each in values] for name, values in shot.figures.items()},
+            "exits": dict(rig.exits - exits),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    )
+
+
+def base(fault: Fault, seed: int, index: int) -> Result:
+    """What names a shot."""
+    return {"fault": str(fault.number), "seed": seed, "index": index, "at": round(time.time(), 1)}
+
+
+def described(verdict: Verdict) -> Result:
+    """A verdict as JSON."""
+    numbers = {name: getattr(verdict, name) for name in Verdict.__slots__ if name != "findings"}
+    findings = [[each.kind, each.request, each.detail] for each in verdict.findings[:KEPT_FINDINGS]]
+    return {**numbers, "counts": verdict.counts, "findings": findings}
+
+
+def tell(fault: Fault, result: Result) -> None:
+    """One line for who watches."""
+    if result.get("error"):
+        words = f"BROKE OFF: {result['error']}"
+    else:
+        bad = {kind: number for kind, number in result["counts"].items() if number}
+        recovery = max(result["recovery"], default=0.0)
+        words = f"{result['accepted']} asked, recovery ≤ {recovery:.2f} s, extra calls {result['extra_calls']}"
+        words += f", exits {result['exits']}" if result["exits"] else ""
+        words += f"  WRONG: {bad} {result['findings'][:2]}" if bad else ""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {fault.number:>2} {fault.name} #{result['index']}: {words}\n")
+    sys.stderr.flush()
+
+
+def note_conditions(store: Store) -> None:
+    """Versions and machine, once per file."""
+    if not any(each["fault"] == "conditions" for each in store.results()):
+        store.add({"fault": "conditions", "seed": 0, "index": 0, **conditions()})
+
+
+_kept: Path | None = None
+
+
+def keep_logs_in(place: Path | None) -> None:
+    """Where the logs of shots that went wrong are kept; None: nowhere."""
+    global _kept  # noqa: PLW0603 - one choice of one command
+    _kept = place
+
+
+def keep_logs(rig: Rig, name: str) -> None:
+    """Copy the history and every log of a rig."""
+    if _kept is None:
+        return
+    target = _kept / f"{name}-{int(time.time())}"
+    target.mkdir(parents=True)
+    for path in (*rig.folder.glob("*.log"), *rig.folder.glob("*.jsonl"), *(rig.folder / "logs").iterdir()):
+        (target / path.name).write_bytes(path.read_bytes())
+
+
+@contextmanager
+def folder(name: str) -> Iterator[Path]:
+    """A folder for the time of a rig."""
+    with tempfile.TemporaryDirectory(prefix=f"naru-{name}-", ignore_cleanup_errors=True) as made:
+        yield Path(made)

@@ -1,0 +1,146 @@
+"""One injection: the people around it, the moment it strikes, how long the recovery took, and the verdict on it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.checker import Verdict, check
+from tests.faults.crowd import Asked, Page
+from tests.faults.evidence import Evidence, rows_of
+from tests.faults.history import Entry
+from tests.faults.rig import Rig
+
+#: The page is told of an end at most a sweep later.
+TOLD_SECONDS = 10.0
+_ACTIVE = "SELECT count(*) AS n FROM chat_request WHERE status IN ('queued', 'running')"
+
+
+@dataclass
+class Shot:
+    """What an injection works with."""
+
+    rig: Rig
+    rng: random.Random
+    index: int
+    #: When it struck, by the machine's clock.
+    struck: float = 0.0
+    recovery: list[float] = field(default_factory=list)
+    figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    asked: list[Asked] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+    def words(self, *, tokens: int = 60, pace: float = 30, first: float = 0.1, more: str = "") -> str:
+        """A question, never the same twice, whose answer takes `tokens / pace` seconds."""
+        unique = self.rng.getrandbits(64)
+        return f"[[sim: emit=call tokens={tokens} pace={pace:g} first={first:g} {more}]] question {unique:x}?"
+
+    def ask(self, number: int = 6, words: str | None = None, **how: Any) -> list[Asked]:
+        """So many people ask at once, each on a page of their own; returns those that were accepted."""
+        found = self.rig.crowd.do(self._ask(number, words, how), seconds=180)
+        self.asked += found
+        return found
+
+    async def _ask(self, number: int, words: str | None, how: dict[str, Any]) -> list[Asked]:
+        pages = [await self.rig.crowd.page() for _ in range(number)]
+        asked = await asyncio.gather(*(page.ask(words or self.words(), **how) for page in pages))
+        return [each for each in asked if each is not None]
+
+    def ask_on(self, page: Page, words: str, **how: Any) -> Asked | None:
+        """One question more in a conversation that is open."""
+        found = self.rig.crowd.do(page.ask(words, **how), seconds=180)
+        if found is not None:
+            self.asked.append(found)
+        return found
+
+    def see_text(self, asked: Iterable[Asked], *, tokens: int = 1, seconds: float = 60) -> None:
+        """Wait until so many words of each stand on its page."""
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(each.page.see_text(each.request, tokens=tokens, seconds=seconds) for each in asked))
+
+        self.rig.crowd.do(all_of_them(), seconds=seconds + 5)
+
+    def see_ends(self, asked: Iterable[Asked], *, seconds: float = 60) -> list[str]:
+        """Wait until each page knows that its request ended; how each did."""
+
+        async def all_of_them() -> list[str]:
+            return await asyncio.gather(*(each.page.see_end(each.request, seconds=seconds) for each in asked))
+
+        return self.rig.crowd.do(all_of_them(), seconds=seconds + 5)
+
+    def strike(self) -> float:
+        """Now."""
+        self.struck = time.time()
+        return self.struck
+
+    def take_entries(self) -> list[Entry]:
+        """The history of this shot so far."""
+        self.entries += self.rig.history.take()
+        return self.entries
+
+    def since(self, condition: Callable[[Entry], bool]) -> dict[str, float]:
+        """By request: the seconds from the strike to the first entry that fulfils it."""
+        found: dict[str, float] = {}
+        for entry in self.take_entries():
+            if entry.at >= self.struck and entry.request and entry.request not in found and condition(entry):
+                found[entry.request] = entry.at - self.struck
+        return found
+
+    def recovered_by_attempts(self, asked: Sequence[Asked]) -> None:
+        """Recovery is over when the page of each shows the new attempt; those that needed none do not count."""
+        wanted = {each.request for each in asked}
+        first = self.since(
+            lambda entry: entry.what in {"state", "text"} and entry.attempt > 1 and entry.request in wanted
+        )
+        self.recovery += first.values()
+
+    def recovered_by_text(self, asked: Sequence[Asked]) -> None:
+        """Recovery is over when the page of each shows words that came after the strike, or the whole answer."""
+        wanted = {each.request for each in asked}
+        first = self.since(
+            lambda entry: (
+                entry.request in wanted and (entry.what == "ended" or (entry.what == "text" and entry.text != ""))
+            )
+        )
+        self.recovery += first.values()
+
+    def note_accepts(self, name: str = "accept") -> None:
+        """How long each question took to be accepted, from the strike on."""
+        self.figures[name] += [
+            entry.seconds for entry in self.take_entries() if entry.what == "accepted" and entry.at >= self.struck
+        ]
+
+    def settle(self, *, patience: float) -> None:
+        """Wait until every request has ended and every page knows."""
+        ended = self._poll(lambda: not self.rig.ask_rows(_ACTIVE)[0].n, seconds=patience)
+        if ended:
+            self._poll(self._told, seconds=TOLD_SECONDS)
+        self.rig.crowd.do(self.rig.crowd.leave())
+        # The simulator writes a line when a connection is gone.
+        self.rig.sleep(0.3)
+
+    def _told(self) -> bool:
+        return all(each.request in each.page.ends for each in self.asked)
+
+    def _poll(self, condition: Callable[[], bool], *, seconds: float) -> bool:
+        limit = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > limit:
+                return False
+            self.rig.sleep(0.05)
+        return True
+
+    def judge(self) -> Verdict:
+        """Evidence of this shot's requests, and the verdict."""
+        entries = self.take_entries()
+        requests = {entry.request for entry in entries if entry.what == "accepted"}
+        keys = {entry.key for entry in entries if entry.what == "submit"}
+        at, rows, anomalies = rows_of(self.rig.servers.postgres_server.url, requests=requests, keys=keys)
+        calls = self.rig.calls.of(row.request for row in rows)
+        return check(entries, Evidence(at=at, rows=rows, calls=calls, anomalies=anomalies))

@@ -1,0 +1,188 @@
+"""The judge must be able to condemn: a sound history is clean, and each way of breaking it is found by its name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.checker import ZERO, Verdict, check, may_fail, whole_text
+from tests.faults.evidence import Anomaly, Attempt, Call, Evidence, Row
+from tests.faults.history import Entry
+
+WORDS = "[[sim: emit=call tokens=4]] question?"
+NOW = 1000.0
+
+
+class Story:
+    """A request that was asked at 1, lost its first worker, and was answered by its second attempt (call 7)."""
+
+    def __init__(self) -> None:
+        self.entries = [
+            Entry(at=1, page=1, what="submit", key="k", text=WORDS),
+            Entry(at=2, page=1, what="accepted", key="k", request="r"),
+            Entry(at=3, page=1, what="text", request="r", attempt=1, reset=True, text="나0@5 나1@5 "),
+            Entry(at=8, page=1, what="text", request="r", attempt=2, reset=True, text="나0@7 "),
+            Entry(at=9, page=1, what="text", request="r", attempt=2, text="나1@7 나2@7 나3@7 "),
+            Entry(at=10, page=1, what="ended", request="r", code="succeeded"),
+        ]
+        first = Attempt(number=1, worker="a", began=2, ended=7, outcome="lost")
+        second = Attempt(number=2, worker="b", began=7, ended=10, outcome="succeeded")
+        self.row = Row(
+            request="r", owner="o", key="k", question=WORDS, status="succeeded", attempt=2, losses=1, created=1,
+            ended=10, deadline=300, answers=(whole_text(WORDS, 7),), attempts=(first, second),
+        )  # fmt: skip
+        self.calls = [
+            Call(number=5, request="r", began=2.1, ended=6, sent=2),
+            Call(number=7, request="r", began=7.1, ended=10, sent=4, whole=True),
+        ]
+        self.more_rows: list[Row] = []
+        self.anomalies: list[Anomaly] = []
+
+    def judged(self) -> Verdict:
+        rows = [self.row, *self.more_rows]
+        return check(self.entries, Evidence(NOW, rows, self.calls, self.anomalies))
+
+    def found(self) -> set[str]:
+        return {finding.kind for finding in self.judged().findings}
+
+    def say(self, **facts: object) -> None:
+        self.entries.append(Entry(at=11, page=1, **facts))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def story() -> Story:
+    """A sound one."""
+    return Story()
+
+
+def test_a_sound_history_is_clean_and_counted(story: Story) -> None:
+    verdict = story.judged()
+    assert verdict.is_clean
+    assert (verdict.accepted, verdict.succeeded, verdict.calls, verdict.extra_calls) == (1, 1, 2, 1)
+    assert set(verdict.counts) == set(ZERO)
+
+
+def test_an_accepted_question_without_a_row_is_lost(story: Story) -> None:
+    story.say(what="accepted", key="k2", request="r2")
+    assert story.found() == {"lost"}
+
+
+def test_an_end_without_an_answer_is_lost(story: Story) -> None:
+    story.row = replace(story.row, answers=())
+    assert story.found() == {"lost"}
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_what_has_not_ended_is_stuck(story: Story, status: str) -> None:
+    story.row = replace(story.row, status=status, ended=None, answers=())
+    assert story.found() == {"stuck"}
+
+
+def test_a_failure_that_nothing_asked_for_is_unfounded(story: Story) -> None:
+    story.row = replace(story.row, status="failed", code="worker_lost")
+    assert story.found() == {"unfounded"}
+
+
+def test_a_failure_that_was_asked_for_is_none() -> None:
+    assert may_fail("[[sim: fault=401]] x")
+    assert may_fail("[[sim: fault=500]] x")
+    assert may_fail("[[sim: tokens=4]] poison")
+    assert not may_fail("[[sim: fault=500 times=1]] x")
+    assert not may_fail(WORDS)
+
+
+def test_two_answers_of_one_request_are_doubled(story: Story) -> None:
+    story.row = replace(story.row, answers=story.row.answers * 2)
+    assert story.found() == {"doubled"}
+
+
+def test_two_requests_of_one_key_are_doubled(story: Story) -> None:
+    story.more_rows = [replace(story.row, request="r2", answers=("나0@9 나1@9 나2@9 나3@9 ",))]
+    story.calls.append(Call(number=9, request="r2", began=7.2))
+    assert story.found() == {"doubled"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "나0@7 나1@7 나2@7 ",  # cut
+        "나0@5 나1@5 나2@7 나3@7 ",  # spliced of two attempts
+        "나0@7 나1@7 나1@7 나2@7 나3@7 ",  # a word twice
+        "나0@7 나2@7 나3@7 ",  # a hole
+        "나0@9 나1@9 나2@9 나3@9 ",  # another request's
+        "",
+    ],
+)
+def test_an_answer_that_is_not_the_whole_of_one_call_is_wrong(story: Story, answer: str) -> None:
+    story.row = replace(story.row, answers=(answer,))
+    assert "wrong" in story.found()
+
+
+def test_a_stopped_answer_may_be_a_beginning_and_nothing_else(story: Story) -> None:
+    story.row = replace(story.row, status="cancelled", answers=("나0@7 나1",))
+    assert story.found() == set()
+    story.row = replace(story.row, answers=("나0@7 나2",))
+    assert story.found() == {"wrong"}
+
+
+def test_the_answer_of_an_attempt_that_had_lost_its_right_is_stale(story: Story) -> None:
+    story.row = replace(story.row, answers=(whole_text(WORDS, 5),))
+    assert story.found() == {"stale"}
+
+
+def test_what_a_trigger_noted_is_stale(story: Story) -> None:
+    story.anomalies = [Anomaly("an ended request changed", "r")]
+    assert story.found() == {"stale"}
+
+
+def test_words_after_the_end_are_after_the_stop(story: Story) -> None:
+    story.say(what="text", request="r", attempt=2, reset=True, text="나0@7 ")
+    assert story.found() == {"after_stop"}
+
+
+def test_a_success_after_an_acknowledged_stop(story: Story) -> None:
+    story.say(what="stopping", request="r", code="stopping")
+    assert story.found() == {"after_stop"}
+
+
+def test_a_call_after_a_stop_that_was_carried_out(story: Story) -> None:
+    story.row = replace(story.row, status="cancelled", answers=("",), ended=6.5, attempts=())
+    story.say(what="stopping", request="r", code="cancelled")
+    assert story.found() == {"after_stop"}
+
+
+def test_a_stop_that_came_too_late_is_no_fault(story: Story) -> None:
+    story.say(what="stopping", request="r", code="succeeded")
+    assert story.found() == set()
+
+
+@pytest.mark.parametrize("text", ["나0@5 나1@7 ", "나1@5 ", "나0@5 나0@5 ", "Error 500"])
+def test_a_screen_that_shows_no_beginning_of_one_attempt(story: Story, text: str) -> None:
+    story.entries[2] = replace(story.entries[2], text=text)
+    assert story.found() == {"not_prefix"}
+
+
+def test_words_that_are_put_behind_another_attempts_words(story: Story) -> None:
+    story.entries[3] = replace(story.entries[3], reset=False)
+    assert story.found() == {"not_prefix"}
+
+
+def test_a_refused_question_that_is_answered_all_the_same_is_a_phantom(story: Story) -> None:
+    story.entries[1] = Entry(at=2, page=1, what="refused", key="k", code="unavailable")
+    story.say(what="gave_up", key="k")
+    assert story.found() == {"phantom"}
+
+
+def test_a_question_of_which_nothing_was_heard_may_be_answered(story: Story) -> None:
+    story.entries[1] = Entry(at=2, page=1, what="unknown", key="k")
+    story.say(what="gave_up", key="k")
+    assert story.found() == set()
+
+
+def test_calls_and_losses_without_bounds(story: Story) -> None:
+    story.row = replace(story.row, losses=4)
+    assert story.found() == {"unbounded"}
+    story.row = replace(story.row, losses=1)
+    story.calls += [Call(number=20 + n, request="r", began=3) for n in range(20)]
+    assert story.found() == {"unbounded"}

@@ -1,0 +1,150 @@
+"""The proxy does to a connection what it says: each way is seen from both ends."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.proxy import Lines, Proxy, Trap
+
+
+class Echo:
+    """A server that sends back what it gets, and remembers it."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.heard = b""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                while data := connection.recv(1000):
+                    self.heard += data
+                    connection.sendall(data)
+            except OSError:
+                return
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """The proxies' loop."""
+    made = Lines()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    """A server."""
+    made = Echo()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxy(lines: Lines, echo: Echo) -> Iterator[Proxy]:
+    """A proxy before it."""
+    made = lines.proxy(echo.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> Iterator[socket.socket]:
+    """A connection through it, already used."""
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as made:
+        said(made, b"hello")
+        yield made
+
+
+def said(client: socket.socket, words: bytes) -> None:
+    client.sendall(words)
+    assert client.recv(100) == words
+
+
+def test_a_black_hole_swallows_and_gives_back(proxy: Proxy, client: socket.socket) -> None:
+    proxy.black_hole()
+    client.sendall(b"into the dark")
+    client.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        client.recv(100)
+    proxy.pass_all()
+    client.settimeout(2)
+    assert client.recv(100) == b"into the dark"
+
+
+def test_a_reset_is_one_and_the_next_connection_works(proxy: Proxy, client: socket.socket) -> None:
+    assert proxy.reset() == 1
+    with pytest.raises(ConnectionResetError):
+        client.recv(100)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as again:
+        said(again, b"again")
+
+
+def test_a_delay_is_as_long_as_it_says(proxy: Proxy, client: socket.socket) -> None:
+    proxy.set(delay_seconds=0.1)
+    began = time.monotonic()
+    said(client, b"slow")
+    assert time.monotonic() - began >= 0.2  # there and back
+
+
+def test_a_half_close_ends_one_direction_only(proxy: Proxy, client: socket.socket, echo: Echo) -> None:
+    proxy.half_close()
+    assert client.recv(100) == b""
+    client.sendall(b"still heard")
+    limit = time.monotonic() + 2
+    while b"still heard" not in echo.heard and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert b"still heard" in echo.heard
+
+
+def test_a_cut_lets_so_many_bytes_through(proxy: Proxy, client: socket.socket) -> None:
+    proxy.set(cut_after=3)
+    client.sendall(b"abcdef")
+    assert client.recv(100) == b"abc"
+    with pytest.raises(ConnectionResetError):
+        client.recv(100)
+
+
+def test_a_forgotten_connection_is_open_to_the_client_alone(proxy: Proxy, client: socket.socket) -> None:
+    proxy.forget()
+    client.sendall(b"anybody?")
+    client.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        client.recv(100)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as again:
+        said(again, b"new ones pass")
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_a_trap_springs_at_its_words_and_only_behind_its_arming(
+    proxy: Proxy, client: socket.socket, echo: Echo, *, forward: bool
+) -> None:
+    done: list[str] = []
+    trap = Trap(b"COMMIT", armed=b"INSERT", forward=forward, action=lambda: done.append("sprung"))
+    proxy.set(trap=trap)
+    said(client, b"COMMIT")
+    said(client, b"INSERT")
+    client.sendall(b"COMMIT it")
+    with pytest.raises(ConnectionResetError):
+        client.recv(100)
+    assert trap.sprung.wait(2)
+    assert done == ["sprung"]
+    assert (b"COMMIT it" in echo.heard) is forward
