@@ -96,6 +96,39 @@ def test_a_draft_survives_a_reload_and_belongs_to_its_conversation(person: Perso
     expect(person.composer).to_have_value("not sent yet")
 
 
+def test_what_is_sent_before_the_new_chat_is_there_is_asked_there(person: Person) -> None:
+    person.ask("[[sim: tokens=5]] old")
+    person.wait_for_end()
+    old = person.page.url
+    person.composer.press_sequentially("kept for later")
+    person.page.evaluate(
+        """text => {
+          document.querySelector("a.naru-new").click();
+          const box = document.querySelector("[data-testid='stChatInputTextArea']");
+          Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
+          box.dispatchEvent(new Event("input", { bubbles: true }));
+          box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+        }""",
+        "[[sim: tokens=5]] new",
+    )
+    expect(person.questions).to_have_text(["You asked[[sim: tokens=5]] new"])
+    person.wait_for_end()
+    assert person.page.url != old
+    expect(person.composer).to_have_value("")
+    person.page.go_back()
+    expect(person.questions).to_have_text(["You asked[[sim: tokens=5]] old"])
+    expect(person.composer).to_have_value("kept for later")
+
+
+def test_a_sent_question_is_no_draft_any_more(person: Person) -> None:
+    person.composer.press_sequentially("[[sim: tokens=5]] x")
+    person.composer.press("Enter")
+    expect(person.composer).to_have_value("")
+    person.page.reload()
+    person.wait_for_end()
+    expect(person.composer).to_have_value("")
+
+
 def test_enter_twice_makes_one_question(person: Person) -> None:
     person.composer.fill("[[sim: tokens=40]] once")
     person.composer.press("Enter")

@@ -1,7 +1,9 @@
 /*
-The composer's draft: what is typed and not sent yet survives a reload. Not here: sending it (web/views/composer.py).
+The composer's draft: what is typed and not sent yet survives a reload, and belongs to the conversation that the person sees or has
+just chosen. Not here: sending it (web/views/composer.py).
 */
 export const COMPOSER = "[data-testid='stChatInputTextArea']";
+const SEND = "[data-testid='stChatInputSubmitButton']";
 
 /* Where a keyboard is at hand the page begins with typing; elsewhere it would only throw up the screen's keyboard. */
 export function focusComposer(tries = 20) {
@@ -11,11 +13,15 @@ export function focusComposer(tries = 20) {
   else if (tries) setTimeout(() => focusComposer(tries - 1), 100);
 }
 
+const ARRIVED_WITHIN_MS = 5000; // else the page is where it was: the server did not follow
+
 /* As if typed: React listens to the event, and reads through the element's own setter. */
 function type(box, text) {
   Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
   box.dispatchEvent(new Event("input", { bubbles: true }));
 }
+
+const keyOf = (conversationId) => (conversationId ? `naru:draft:${conversationId}` : "");
 
 export class Draft {
   constructor() {
@@ -24,37 +30,75 @@ export class Draft {
       if (event.target.value) sessionStorage.setItem(this.key, event.target.value);
       else sessionStorage.removeItem(this.key);
     };
+    // What is sent while the page is on its way to another conversation waits until it is there.
+    this.held = (event) => {
+      if (!this.leaving || event.key !== "Enter" || event.shiftKey || event.isComposing || !event.target.matches?.(COMPOSER)) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      this.isSendWaiting = true;
+    };
+    this.wentBack = () => this.leaveFor(new URLSearchParams(location.search).get("c"));
     document.addEventListener("input", this.typed);
-    this.sent = setInterval(() => this.forgetWhenSent(), 1000);
+    document.addEventListener("keydown", this.held, { capture: true });
+    window.addEventListener("popstate", this.wentBack);
+    this.forget = () => this.forgetWhenSent(); // nobody says when Streamlit has emptied the box
+    window.addEventListener("pagehide", this.forget);
+    this.sent = setInterval(this.forget, 1000);
   }
 
-  /* Each conversation has its own draft; going to another one changes what stands in the composer. */
-  keepFor(conversationId) {
-    const key = conversationId ? `naru:draft:${conversationId}` : "";
-    if (key === this.key) return;
+  /* The person has chosen another conversation: from now on what is typed is typed there. */
+  leaveFor(conversationId) {
+    const key = keyOf(conversationId);
+    if (key && key === this.leaving) { this.stay(); return; }
+    if (!this.key || key === this.key) return;
+    this.leaving = this.key;
+    this.key = ""; // so that clearing the box does not forget the draft of the conversation that is left
     const box = document.querySelector(COMPOSER);
-    const hadOne = Boolean(this.key);
-    this.key = ""; // so that clearing the box does not forget the draft of the conversation that was left
-    if (hadOne && box?.value) type(box, "");
+    if (box?.value) type(box, "");
+    clearTimeout(this.staying);
+    this.staying = setTimeout(() => this.stay(), ARRIVED_WITHIN_MS);
+  }
+
+  stay() {
+    this.leaving = "";
+    this.isSendWaiting = false;
+    this.keepFor(this.shown);
+  }
+
+  /* The page shows this conversation. */
+  keepFor(conversationId) {
+    const key = keyOf(conversationId);
+    this.shown = conversationId;
+    if (key === this.key || (key && key === this.leaving)) return;
+    if (this.key) this.leaveFor(conversationId);
+    clearTimeout(this.staying);
+    this.leaving = "";
     this.key = key;
-    const kept = key && sessionStorage.getItem(key);
-    if (kept) this.restore(kept, 20);
+    const typed = document.querySelector(COMPOSER)?.value;
+    if (key && typed) sessionStorage.setItem(key, typed);
+    else if (key) this.restore(sessionStorage.getItem(key), 20);
+    if (this.isSendWaiting) setTimeout(() => document.querySelector(SEND)?.click());
+    this.isSendWaiting = false;
   }
 
   restore(text, tries) {
     const box = document.querySelector(COMPOSER);
-    if (!box && tries) { setTimeout(() => this.restore(text, tries - 1), 100); return; }
-    if (!box || box.value) return;
-    type(box, text);
+    this.isRestoring = Boolean(text && !box && tries);
+    if (this.isRestoring) setTimeout(() => this.restore(text, tries - 1), 100);
+    else if (text && box && !box.value) type(box, text);
   }
 
   forgetWhenSent() {
     const box = document.querySelector(COMPOSER);
-    if (box && !box.value && this.key) sessionStorage.removeItem(this.key);
+    if (box && !box.value && this.key && !this.isRestoring) sessionStorage.removeItem(this.key);
   }
 
   close() {
     clearInterval(this.sent);
+    clearTimeout(this.staying);
     document.removeEventListener("input", this.typed);
+    document.removeEventListener("keydown", this.held, { capture: true });
+    window.removeEventListener("popstate", this.wentBack);
+    window.removeEventListener("pagehide", this.forget);
   }
 }

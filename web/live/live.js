@@ -35,7 +35,7 @@ class LiveAnswer {
     this.watch.observe(document.body, { childList: true, subtree: true, characterData: true });
     this.coverRule = document.head.appendChild(document.createElement("style"));
     this.draft = new Draft();
-    this.links = new Links((id) => this.trigger("opened", id || NEW));
+    this.links = new Links((id) => { this.draft.leaveFor(id); this.trigger("opened", id || NEW); });
     this.lastTop = 0;
     this.growth = new ResizeObserver(() => this.follow && this.toBottom());
     this.growth.observe(this.column());
@@ -67,6 +67,7 @@ class LiveAnswer {
     this.part("newer").textContent = this.say("newer");
     this.show();
     this.handOverWhenDrawn();
+    this.noticeMissedEnd();
   }
 
   /* Streamlit gives the theme's colours to components only; the page's own style needs two of them. */
@@ -102,6 +103,14 @@ class LiveAnswer {
     }
     if (requestId !== this.stoppingId) this.stoppingId = null;
     this.show();
+    this.noticeMissedEnd();
+  }
+
+  /* It ended after the page was drawn and before the stream's first word: nobody else will tell the page. */
+  noticeMissedEnd() {
+    const requestId = this.data.active;
+    const isMissed = () => requestId && this.stream?.isIdle && this.data.active === requestId && this.stream.requestId !== requestId;
+    if (isMissed()) setTimeout(() => isMissed() && this.trigger("ended", requestId), SEEN_WITHIN_MS);
   }
 
   /* Asked elsewhere, in another tab: the page does not show the question yet. */

@@ -36,6 +36,7 @@ export class AnswerStream {
     this.seen = { phase: "idle" }; // the last `state` event
     this.seenAt = performance.now();
     this.ended = null;
+    this.isIdle = false; // nothing is asked here, as the last event says
     this.listener.text({ reset: true, text: "" });
   }
 
@@ -100,8 +101,10 @@ export class AnswerStream {
 
   onState(data) {
     const unfinished = this.requestId && !this.ended;
-    if (data.phase === "idle") {
+    this.isIdle = data.phase === "idle";
+    if (this.isIdle) {
       if (unfinished && (!data.request_id || data.request_id === this.requestId)) this.onEnd({ request_id: this.requestId, status: "" });
+      this.listener.changed();
       return;
     }
     if (data.request_id !== this.requestId) this.begin(data.request_id);
