@@ -17,7 +17,6 @@ from web.views.frame import Frame
 from web.words import Words
 
 STYLE = Path(__file__).with_name("style.css")
-ICON = Path(__file__).parent / "static" / "icon.svg"
 SIDEBAR_PX = 280
 
 
@@ -26,7 +25,6 @@ def main() -> None:
     words = Words(state.locale())
     st.set_page_config(
         page_title=words.t("app.name"),
-        page_icon=str(ICON),
         layout="centered",
         initial_sidebar_state=SIDEBAR_PX,
         menu_items={"About": f"**{words.t('app.name')}** — {words.t('app.tagline')}"},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -211,6 +214,19 @@ def test_on_a_phone_the_composer_covers_nothing(browser: Browser, url: str) -> N
         assert last["y"] + last["height"] <= bottom["y"] + 1
         assert person.page.evaluate("() => document.documentElement.scrollWidth") <= 390
         assert person.errors == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_page_with_an_answer_loads_nothing_for_tables_and_charts(stack: Stack, person: Person) -> None:
+    person.ask("코드와 표를 보여 주세요")
+    person.wait_for_end()
+    person.page.locator(".st-key-conversation-menu button").first.click()
+    person.page.get_by_text("Rename", exact=True).click()
+    expect(person.page.get_by_role("dialog")).to_be_visible()
+    web = next(process for process in stack.processes if process.url == person.url)
+    heavy = re.compile(r"/(pandas|pyarrow|numpy|PIL|altair|pydeck)/")
+    assert "svg" in person.page.request.get(f"{person.url}/favicon.png").headers["content-type"]
+    assert set(heavy.findall(Path(f"/proc/{web.pid}/maps").read_text())) == set()  # each would be tens of MB
 
 
 def test_copy_gives_the_answer_as_it_was_written(browser: Browser, url: str) -> None:

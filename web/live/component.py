@@ -64,6 +64,7 @@ def live_answer(
         "locale": locale,
         "locale_choice": locale_choice,
     }
+    # In a list: in a dictionary Streamlit looks for data frames, and imports pandas to know one (80 MB, half a second).
     _component(
-        key=state.LIVE, data=data, on_started_change=on_change, on_ended_change=on_change, on_opened_change=on_open
+        key=state.LIVE, data=[data], on_started_change=on_change, on_ended_change=on_change, on_opened_change=on_open
     )

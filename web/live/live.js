@@ -48,7 +48,7 @@ class LiveAnswer {
     return node;
   }
 
-  update({ data, setTriggerValue }) {
+  update({ data: [data], setTriggerValue }) {
     this.data = data;
     this.trigger = setTriggerValue;
     this.plural = new Intl.PluralRules(data.locale, { type: "ordinal" });

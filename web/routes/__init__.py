@@ -2,6 +2,7 @@
 
     events   GET  /api/conversations/{id}/events    what happens in a conversation, as server-sent events
     stop     POST /api/requests/{id}/stop
+    front    GET  /favicon.png
     health   GET  /healthz /readyz /metrics
     guard    headers on every answer; who may call from where
     answers  how a refusal is written
@@ -12,6 +13,7 @@ What they do is done in `web/watch/` and `shared/`.
 from starlette.routing import BaseRoute, Route
 
 from web.routes.events import events
+from web.routes.front import icon
 from web.routes.health import health, measurements, readiness
 from web.routes.stop import stop
 
@@ -21,6 +23,7 @@ def make_routes() -> list[BaseRoute]:
     return [
         Route("/api/conversations/{conversation_id}/events", events, methods=["GET"]),
         Route("/api/requests/{request_id}/stop", stop, methods=["POST"]),
+        Route("/favicon.png", icon, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", readiness, methods=["GET"]),
         Route("/metrics", measurements, methods=["GET"]),
