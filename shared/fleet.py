@@ -126,6 +126,8 @@ def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUI
         .where(
             request_attempt.c.request_id == given.c.request_id,
             request_attempt.c.attempt == given.c.attempt,
+            # Looked at again after waiting for whoever ends the attempt just now; the joined row is not.
+            request_attempt.c.ended_at.is_(None),
             chat_request.c.id == given.c.request_id,
             and_(
                 chat_request.c.status == Status.RUNNING,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from shared import fleet, lifecycle
 from shared.fleet import Model
 from shared.tables import Outcome, worker
 from tests.shared.world import MODEL, OWNER, World
+from tests.stack import wait_until
 
 
 def names(world: World) -> list[str]:
@@ -93,6 +95,28 @@ def test_a_checkpoint_of_what_is_no_longer_ones_own_is_left_out(world: World, wh
     assert world.attempt(mine.request_id, 1)["checkpoint"] == before[0]
     if why not in ("another worker", "taken back"):
         assert world.attempt(good.request_id, 1)["checkpoint"] == "fresh"
+
+
+def test_a_checkpoint_that_waited_for_the_end_of_its_attempt_is_left_out(world: World) -> None:
+    worker_id = world.worker()
+    mine = world.running(worker_id=worker_id)
+    with ThreadPoolExecutor(1) as thread:
+        with world.begin() as ending:
+            ending.execute(
+                text("UPDATE request_attempt SET ended_at = now(), outcome = 'succeeded', checkpoint = 'kept'")
+            )
+            ending.execute(
+                text("UPDATE chat_request SET status = 'failed', ended_at = now(), error_code = 'x', worker_id = NULL")
+            )
+            waiting = thread.submit(_checkpoint, world, worker_id, {(mine.request_id, 1): "stale"})
+            wait_until(lambda: world.scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        waiting.result(timeout=10)
+    assert world.attempt(mine.request_id, 1)["checkpoint"] == "kept"
+
+
+def _checkpoint(world: World, worker_id: UUID, texts: dict[tuple[UUID, int], str]) -> None:
+    with world.begin() as connection:
+        fleet.checkpoint(connection, worker_id, texts)
 
 
 def test_the_page_is_offered_what_live_workers_serve(world: World) -> None:
