@@ -88,6 +88,8 @@ class Screen:
         self._tell(reset=reset, text=data["text"])
 
     def _on_end(self, data: dict[str, Any]) -> None:
+        if data["request_id"] != self.request_id and (not self.request_id or self.ended):
+            self._begin(data["request_id"])
         if data["request_id"] != self.request_id or self.ended:
             return
         self.ended = data

@@ -152,6 +152,8 @@ export class AnswerStream {
   }
 
   onEnd(data) {
+    // A short answer may end before anything else of it was told: its end is all that comes then.
+    if (data.request_id !== this.requestId && (!this.requestId || this.ended)) this.begin(data.request_id);
     if (data.request_id !== this.requestId || this.ended) return;
     this.ended = data;
     this.listener.changed();

@@ -1,0 +1,116 @@
+"""The page's side of the event stream (stream.js), in Chromium: what it shows after events in any order.
+
+The fault suite's people read with `tests/faults/screen.py`; that it does what the browser does is held here.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.faults.screen import Screen
+from web.live.component import HERE
+
+pytestmark = pytest.mark.browser
+
+FRAME = """
+class EventSource {
+  static CLOSED = 2;
+  constructor() { this.handlers = {}; window.sources.push(this); }
+  addEventListener(kind, handler) { this.handlers[kind] = handler; }
+  close() {}
+}
+window.start = () => {
+  window.sources = []; window.ends = []; window.shown = "";
+  const listener = {
+    changed() {},
+    text: ({ reset, text }) => { window.shown = reset ? text : window.shown + text; },
+    ended: (id) => window.ends.push(id),
+  };
+  window.stream = new AnswerStream("c", listener);
+};
+window.tell = (events) => events.map(([kind, data]) => {
+  window.sources.at(-1).handlers[kind]({ data: JSON.stringify(data), lastEventId: "" });
+  const { requestId, attempt, next, dimmed, ended } = window.stream;
+  return [window.shown, requestId, attempt, next, Boolean(dimmed), Boolean(ended), window.ends.length,
+    window.sources.length];
+});
+"""
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page with the module and a made-up EventSource."""
+    opened = browser.new_page()
+    opened.set_content('<base href="http://naru.invalid/">')
+    opened.add_script_tag(content=(HERE / "stream.js").read_text().replace("export ", "") + FRAME)
+    yield opened
+    opened.close()
+
+
+def told(page: Page, events: list[tuple[str, dict[str, Any]]]) -> list[list[Any]]:
+    """What stands there after each event."""
+    page.evaluate("start()")
+    found: list[list[Any]] = page.evaluate("(events) => tell(events)", events)
+    return found
+
+
+def test_an_answer_whose_end_is_all_that_came_is_reported(page: Page) -> None:
+    page.evaluate("start()")
+    page.evaluate("tell([['state', {phase: 'idle', request_id: null}], ['end', {request_id: 'r', status: 'failed'}]])")
+    assert page.evaluate("ends") == ["r"]
+    page.evaluate("tell([['end', {request_id: 'r', status: 'failed'}]])")
+    assert page.evaluate("ends") == ["r"]
+
+
+def test_the_end_of_an_earlier_answer_does_not_end_the_one_that_runs(page: Page) -> None:
+    running = ("state", {"phase": "thinking", "request_id": "second", "attempt": 1})
+    last = told(page, [running, ("end", {"request_id": "first", "status": "succeeded"})])[-1]
+    assert last[1] == "second"
+    assert last[5] is False
+
+
+def test_the_fault_suites_screen_does_what_the_browser_does(page: Page) -> None:
+    dice = random.Random(7)
+    for _ in range(60):
+        events = [event_of(dice) for _ in range(40)]
+        assert told(page, events) == screened(events), json.dumps(events)
+
+
+def event_of(dice: random.Random) -> tuple[str, dict[str, Any]]:
+    """Any event, likely or not, of one of two requests."""
+    request, attempt, at = dice.choice("rs"), dice.randint(1, 3), dice.choice((0, 0, 1, 2, 3, 4))
+    text = "abcd"[at : at + dice.randint(0, 3)]
+    kind = dice.choice(("state", "delta", "delta", "delta", "snapshot", "end"))
+    if kind == "end":
+        return kind, {"request_id": request, "status": "succeeded"}
+    if kind == "state":
+        phase = dice.choice(("idle", "queued", "next", "waiting", "thinking", "streaming"))
+        known = request if phase != "idle" else dice.choice((request, None))
+        return kind, {"phase": phase, "request_id": known, "attempt": attempt}
+    if kind == "snapshot":
+        return kind, {"request_id": request, "attempt": attempt, "next": len("abcd"[:at]), "text": "abcd"[:at]}
+    return kind, {"request_id": request, "attempt": attempt, "at": at, "next": at + len(text), "text": text}
+
+
+def _unseen(_: bool, __: str) -> None:
+    """The screen itself keeps the text."""
+
+
+def screened(events: list[tuple[str, dict[str, Any]]]) -> list[list[Any]]:
+    """The same from the suite's own reader."""
+    ends: list[dict[str, Any]] = []
+    screen = Screen(shown=_unseen, ended=ends.append)
+    found, connections = [], 1
+    for kind, data in events:
+        screen.take(kind, data)
+        if screen.wants_snapshot:
+            screen.wants_snapshot, connections = False, connections + 1
+        state = [screen.text, screen.request_id, screen.attempt, screen.next, screen.dimmed, bool(screen.ended)]
+        found.append([*state, len(ends), connections])
+    return found
