@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import report, run
+from tests.faults import mixed, report, run, soak
 from tests.faults.catalogue import FAULTS
 from tests.faults.run import Store
 
@@ -31,16 +31,41 @@ def main(arguments: Sequence[str]) -> int:
     print(f"seed {seed}; results in {chosen.json}", file=sys.stderr, flush=True)
     run.note_conditions(store)
     run.keep_logs_in(chosen.json.with_suffix(".logs"))
-    done = 0
     before = len(store.results())
+    if chosen.minutes:
+        run_mixed(chosen, store, seed=seed)
+    if chosen.soak:
+        run_soak(chosen, store, seed=seed)
+    if chosen.only or not (chosen.minutes or chosen.soak):
+        run_catalogue(chosen, store, seed=seed)
+    print(report.text(store.results()))
+    return 0 if report.is_clean(store.results()[before:]) else 1
+
+
+def run_catalogue(chosen: argparse.Namespace, store: Store, *, seed: int) -> None:
+    """Fault by fault."""
     for number in chosen.only or FAULTS:
         fault = FAULTS[number]
         indices = set(range(chosen.times or fault.times))
         if chosen.resume:
             indices -= store.done(str(number), seed)
-        done += len(run.run(fault, store, seed=seed, indices=sorted(indices)))
-    print(report.text(store.results()))
-    return 0 if report.is_clean(store.results()[before:]) else 1
+        run.run(fault, store, seed=seed, indices=sorted(indices))
+
+
+def run_mixed(chosen: argparse.Namespace, store: Store, *, seed: int) -> None:
+    """--minutes: the mixed round."""
+    with run.folder("mixed") as place:
+        result = mixed.mixed(place / "rig", seed=seed, seconds=60 * chosen.minutes, rate=chosen.rate)
+    store.add(result)
+    mixed.tell(result)
+
+
+def run_soak(chosen: argparse.Namespace, store: Store, *, seed: int) -> None:
+    """--soak: the steady load."""
+    with run.folder("soak") as place:
+        result = soak.soak(place / "rig", seed=seed, seconds=60 * chosen.soak, rate=chosen.rate)
+    store.add(result)
+    soak.tell(result)
 
 
 def write_report(store: Store) -> int:
@@ -68,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--seed", type=int, metavar="N", help="the nemesis's dice; printed, so that a round can be repeated"
     )
+    made.add_argument("--minutes", type=float, metavar="M", help="the mixed round instead: random faults under a load")
+    made.add_argument("--soak", type=float, metavar="M", help="a steady load without faults: does anything grow?")
+    made.add_argument("--rate", type=float, default=3.0, metavar="N", help="visits a second in both (default: 3)")
     made.add_argument("--resume", action="store_true", help="leave out the shots that the file has of this seed")
     made.add_argument(
         "--json", type=Path, metavar="FILE", default=Path("faults.jsonl"), help="results (default: faults.jsonl)"

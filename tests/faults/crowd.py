@@ -63,8 +63,7 @@ class Page:
 
     def _load(self) -> None:
         self._last_id = ""
-        #: What the page's own script draws from the rows; an idle conversation then means that it has ended.
-        self._drawn = set(self._accepted)
+        self._drawn: set[str] = set()
         self.screen = Screen(shown=self._shown, ended=self._ended)
 
     def open(self) -> None:
@@ -197,6 +196,8 @@ class Page:
             if reply.status != 200:
                 return reply.status
             self.note("opened")
+            # Whatever the page's script has drawn by then: an idle conversation means that all of it has ended.
+            self._drawn = set(self._accepted)
             rest = b""
             async for piece in reply.content.iter_any():
                 *frames, rest = (rest + piece).split(b"\n\n")

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -194,14 +194,21 @@ class Pair:
     async def carry(self) -> None:
         """Both directions, until both have ended."""
         self._tasks = [
-            asyncio.create_task(self._up()),
-            asyncio.create_task(self._down()),
+            asyncio.create_task(self._or_reset(self._up())),
+            asyncio.create_task(self._or_reset(self._down())),
         ]
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._kept_open:
             return
         self._writer.close()
         self._up_writer.close()
+
+    async def _or_reset(self, direction: Coroutine[None, None, None]) -> None:
+        """A reset of one side is passed on to the other."""
+        try:
+            await direction
+        except OSError:
+            self.reset()
 
     def reset(self) -> None:
         """Break both sides."""

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.faults.screen import Screen
-from web.live.component import HERE
+from web.live.modules import HERE
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,227 @@
+"""The nemesis: faults that come and go at seeded moments while people go on asking. Each heals what it broke.
+
+Every strike is a function of the rig and the dice. What must hold meanwhile is `checker.py`'s business.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import psycopg2
+from redis import RedisError
+
+from deploy.local import processes
+from shared.queue import Dispatcher
+from tests.faults.rig import Rig, Shape
+
+Strike = Callable[[Rig, random.Random], None]
+
+#: All lines lead through proxies: any of them may be cut.
+LINES = ("worker.postgres", "worker.redis", "worker.provider", "web.postgres", "web.redis")
+STRIKES: dict[str, Strike] = {}
+#: Postgres that is away longer than this is a case of its own (fault 16).
+LONGEST_SECONDS = 8.0
+
+
+def shape_of(*, workers: int, webs: int, **settings: object) -> Shape:
+    """The processes that the nemesis can strike."""
+    return Shape(workers=workers, webs=webs, proxied=LINES, settings=settings)
+
+
+def strike(name: str) -> Callable[[Strike], Strike]:
+    """Enter a strike under its name."""
+
+    def enter(function: Strike) -> Strike:
+        STRIKES[name] = function
+        return function
+
+    return enter
+
+
+class Nemesis:
+    """Strikes until the time is over; every strike is noted."""
+
+    def __init__(self, rig: Rig, dice: random.Random, *, pauses: tuple[float, float]) -> None:
+        self._rig, self._dice, self._pauses = rig, dice, pauses
+        self.struck: Counter[str] = Counter()
+        self.log: list[tuple[float, str]] = []
+
+    def rage(self, *, seconds: float) -> None:
+        """Every strike once in a shuffled order, then again, until the time is over."""
+        limit, order = time.monotonic() + seconds, list[str]()
+        while time.monotonic() < limit:
+            self._rig.sleep(self._dice.uniform(*self._pauses))
+            if not order:
+                order = self._dice.sample(sorted(STRIKES), len(STRIKES))
+            name = order.pop()
+            self.log.append((time.time(), name))
+            self.struck[name] += 1
+            STRIKES[name](self._rig, self._dice)
+
+
+def _for_a_while(rig: Rig, dice: random.Random, least: float = 1.0, most: float = LONGEST_SECONDS) -> None:
+    rig.sleep(dice.uniform(least, most))
+
+
+@strike("worker killed")
+def kill_worker(rig: Rig, dice: random.Random) -> None:
+    """kill -9; the supervisor starts another."""
+    rig.kill(dice.choice(rig.workers))
+
+
+@strike("worker frozen")
+def freeze_worker(rig: Rig, dice: random.Random) -> None:
+    """Longer and shorter than its lease."""
+    worker = dice.choice(rig.workers)
+    worker.freeze()
+    _for_a_while(rig, dice, 2, 10)
+    if worker.running:
+        worker.thaw()
+
+
+@strike("worker told to go")
+def drain_worker(rig: Rig, dice: random.Random) -> None:
+    """A deploy: another one is started, this one drains."""
+    worker = dice.choice(rig.workers)
+    rig.start_worker(ready=False)
+    rig.dismiss(worker)
+    worker.terminate()
+
+
+@strike("web killed")
+def kill_web(rig: Rig, dice: random.Random) -> None:
+    """Its pages and their event streams go to another."""
+    rig.kill(dice.choice(rig.webs))
+
+
+@strike("web frozen")
+def freeze_web(rig: Rig, dice: random.Random) -> None:
+    """SIGSTOP and SIGCONT."""
+    web = dice.choice(rig.webs)
+    web.freeze()
+    _for_a_while(rig, dice, 1, 4)
+    if web.running:
+        web.thaw()
+
+
+@strike("Redis killed")
+def kill_redis(rig: Rig, dice: random.Random) -> None:
+    """And started again with what its file has."""
+    rig.servers.redis.kill()
+    _for_a_while(rig, dice, 0.2, 5)
+    rig.servers.start_redis()
+
+
+@strike("Redis frozen")
+def freeze_redis(rig: Rig, dice: random.Random) -> None:
+    """It hangs: nothing is refused, nothing answers."""
+    rig.servers.redis.freeze()
+    _for_a_while(rig, dice)
+    rig.servers.redis.thaw()
+
+
+@strike("Redis flushed")
+def flush_redis(rig: Rig, _: random.Random) -> None:
+    """FLUSHALL."""
+    with rig.stack.redis_client() as client:
+        client.flushall()
+
+
+@strike("Redis connections killed")
+def kill_redis_connections(rig: Rig, _: random.Random) -> None:
+    """CLIENT KILL of all of them."""
+    with rig.stack.redis_client() as client:
+        for kind in ("normal", "pubsub"):
+            try:
+                client.execute_command("CLIENT", "KILL", "TYPE", kind)
+            except RedisError:
+                return
+
+
+@strike("Postgres restarted at once")
+def restart_postgres(rig: Rig, dice: random.Random) -> None:
+    """As after a crash."""
+    server = rig.servers.postgres
+    processes.send(server.pid, signal.SIGQUIT)
+    server.wait()
+    _for_a_while(rig, dice, 0.1, 5)
+    rig.servers.start_postgres()
+
+
+@strike("Postgres frozen")
+def freeze_postgres(rig: Rig, dice: random.Random) -> None:
+    """With every connection's process."""
+    rig.servers.postgres.freeze()
+    time.sleep(dice.uniform(1, 6))
+    rig.servers.postgres.thaw()
+
+
+@strike("Postgres connections ended")
+def terminate_backends(rig: Rig, _: random.Random) -> None:
+    """pg_terminate_backend of all of ours."""
+    try:
+        rig.ask_rows(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND application_name LIKE 'naru%'"
+        )
+    except psycopg2.Error:
+        return
+
+
+@strike("lines reset")
+def reset_lines(rig: Rig, dice: random.Random) -> None:
+    """A TCP reset of every connection of some lines."""
+    for name in dice.sample(sorted(rig.proxies), 2):
+        rig.proxies[name].reset()
+
+
+@strike("line silent")
+def silence_line(rig: Rig, dice: random.Random) -> None:
+    """A black hole, then all of it comes at once."""
+    proxy = rig.proxies[dice.choice(sorted(rig.proxies))]
+    proxy.black_hole()
+    _for_a_while(rig, dice)
+    proxy.pass_all()
+
+
+@strike("line cut in the middle")
+def cut_line(rig: Rig, dice: random.Random) -> None:
+    """After so many bytes from the server a reset: within replies, within words."""
+    for _ in range(5):
+        rig.proxies[dice.choice(sorted(rig.proxies))].set(cut_after=dice.randint(1, 3000))
+        rig.sleep(0.3)
+    for proxy in rig.proxies.values():
+        proxy.pass_all()
+
+
+@strike("line half closed")
+def half_close_line(rig: Rig, dice: random.Random) -> None:
+    """FIN towards the client, in the middle of whatever comes."""
+    rig.proxies[dice.choice(sorted(rig.proxies))].half_close()
+
+
+@strike("line slow")
+def slow_line(rig: Rig, dice: random.Random) -> None:
+    """Each piece later by some hundred milliseconds."""
+    proxy = rig.proxies[dice.choice(sorted(rig.proxies))]
+    proxy.set(delay_seconds=dice.uniform(0.05, 0.4))
+    _for_a_while(rig, dice)
+    proxy.pass_all()
+
+
+@strike("hints doubled")
+def double_hints(rig: Rig, dice: random.Random) -> None:
+    """Ten of each request that waits or runs."""
+    try:
+        rows = rig.ask_rows("SELECT id FROM chat_request WHERE status IN ('queued', 'running') LIMIT 50")
+    except psycopg2.Error:
+        return
+    dispatcher = Dispatcher(rig.stack.settings, rig.engine)
+    for row in [row for row in rows for _ in range(10)]:
+        dispatcher.send(row.id)
+    rig.sleep(0.5)
+    dispatcher.close()

@@ -1,0 +1,134 @@
+"""The soak: a steady load for an hour, and whether memory or descriptors of any process grow after the warm-up.
+
+Each process is sampled in even steps; the slope is that of the least-squares line through what came after the warm-up.
+No faults come here: what grows, grows by use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench.processes import pss_megabytes, tree
+from tests.faults.life import load
+from tests.faults.rig import Rig, Shape
+from tests.faults.run import Result, described
+from tests.faults.shot import Shot
+
+SAMPLE_SECONDS = 10.0
+#: This share of the time is warm-up.
+WARM_UP = 0.2
+#: More growth than this in an hour is growth: allocators settle for long, and a sample is not exact.
+MOST_MEGABYTES_AN_HOUR = 10.0
+MOST_DESCRIPTORS_AN_HOUR = 10.0
+
+Samples = dict[str, list[tuple[float, float, float, float]]]
+
+
+def soak(place: Path, *, seed: int, seconds: float, rate: float) -> Result:
+    """One soak; the result as it goes into the store."""
+    began = time.monotonic()
+    with Rig.running(place, Shape(workers=2, webs=1)) as rig:
+        shot = Shot(rig, random.Random(f"{seed}:soak"), 0)
+        shot.strike()
+        people = rig.crowd.start(load(rig.crowd, random.Random(f"{seed}:people"), rate=rate, seconds=seconds))
+        samples = sampled(rig, seconds=seconds)
+        rig.wait(people.done, seconds=400, what="everybody has gone home")
+        shot.settle(patience=300)
+        verdict = shot.judge()
+        shot.note_accepts()
+        return {
+            "fault": "soak",
+            "name": f"steady load, {seconds / 60:.0f} min",
+            "seed": seed,
+            "index": 0,
+            **described(verdict),
+            "at": round(time.time(), 1),
+            "recovery": [],
+            "figures": {"accept": shot.figures["accept"]},
+            "exits": dict(rig.exits),
+            "slopes": slopes(samples, after=seconds * WARM_UP),
+            "broken_visits": people.result(),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+
+
+def sampled(rig: Rig, *, seconds: float) -> Samples:
+    """Of each process: when, RSS and PSS in megabytes, open descriptors."""
+    samples: Samples = defaultdict(list)
+    began = time.monotonic()
+    while (now := time.monotonic() - began) < seconds:
+        for name, pids in named(rig).items():
+            with contextlib.suppress(OSError):
+                rss = sum(rss_megabytes(pid) for pid in pids)
+                pss = sum(pss_megabytes(pid) for pid in pids)
+                files = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+                samples[name].append((now, rss, pss, files))
+        rig.sleep(SAMPLE_SECONDS)
+    return samples
+
+
+def named(rig: Rig) -> dict[str, list[int]]:
+    """The processes by what they are; PostgreSQL with those of its connections."""
+    found = {f"worker {number}": [each.pid] for number, each in enumerate(rig.workers, 1)}
+    found |= {f"web {number}": [each.pid] for number, each in enumerate(rig.webs, 1)}
+    return found | {"postgres": tree(rig.servers.postgres.pid), "redis": [rig.servers.redis.pid]}
+
+
+def rss_megabytes(pid: int) -> float:
+    """Resident memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def slopes(samples: Samples, *, after: float) -> dict[str, dict[str, float]]:
+    """Per process: what it had at first and at last, and the growth an hour after the warm-up."""
+    found = {}
+    for name, all_of_them in samples.items():
+        kept = [each for each in all_of_them if each[0] >= after]
+        if len(kept) < 3:
+            continue
+        times = [each[0] for each in kept]
+        found[name] = {
+            f"{what} {figure}": round(value, 2)
+            for column, what in ((1, "rss"), (2, "pss"), (3, "descriptors"))
+            for figure, value in (
+                ("first", kept[0][column]),
+                ("last", kept[-1][column]),
+                ("an hour", 3600 * slope(times, [each[column] for each in kept])),
+            )
+        }
+    return found
+
+
+def slope(times: Sequence[float], values: Sequence[float]) -> float:
+    """Of the least-squares line."""
+    middle, mean = sum(times) / len(times), sum(values) / len(values)
+    spread = sum((each - middle) ** 2 for each in times)
+    products = sum((at - middle) * (value - mean) for at, value in zip(times, values, strict=True))
+    return products / spread if spread else 0.0
+
+
+def grows(result: Result) -> list[str]:
+    """Which processes grow. The memory of Redis and PostgreSQL follows what is stored: it is shown, not judged."""
+    return [
+        name
+        for name, found in result["slopes"].items()
+        if (name.startswith(("worker", "web")) and found["pss an hour"] > MOST_MEGABYTES_AN_HOUR)
+        or found["descriptors an hour"] > MOST_DESCRIPTORS_AN_HOUR
+    ]
+
+
+def tell(result: Result) -> None:
+    """The slopes."""
+    for name, found in result["slopes"].items():
+        words = ", ".join(f"{what} {value:g}" for what, value in found.items())
+        sys.stderr.write(f"  {name:<10} {words}\n")
+    sys.stderr.write(f"  grows: {', '.join(grows(result)) or 'nothing'}\n")

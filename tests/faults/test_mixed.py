@@ -1,0 +1,23 @@
+"""A short mixed round in the ordinary test run: most of the nemesis's strikes once, under a small load; all is zero."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults import mixed
+from tests.faults.checker import ZERO
+
+SECONDS, PER_SECOND = 40.0, 2.0
+
+
+@pytest.mark.timeout(420)
+def test_random_faults_under_load_lose_double_and_spoil_nothing(tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    result = mixed.mixed(tmp_path / "rig", seed=seed, seconds=SECONDS, rate=PER_SECOND, workers=2, pauses=(0.5, 2.0))
+    said = f"seed {seed}; strikes {result['strikes']}; {result['findings']}; {result['broken_visits']}"
+    assert result["counts"] == dict.fromkeys(ZERO, 0), said
+    assert not result["broken_visits"], said
+    assert result["succeeded"] > SECONDS * PER_SECOND / 2, said
