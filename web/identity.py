@@ -40,9 +40,11 @@ class Cookies:
         if not value:
             return None
         try:
-            signed, at = self._signer.unsign(value, max_age=LIFETIME_SECONDS, return_timestamp=True)
+            # Its age is looked at here: `max_age` would also refuse a cookie from the future, which is what another
+            # web process makes whose clock is a second ahead; the browser would lose its conversations.
+            signed, at = self._signer.unsign(value, return_timestamp=True)
             age = self._signer.get_timestamp() - at.timestamp()
-            return UUID(hex=signed.decode()), age
+            return None if age > LIFETIME_SECONDS else (UUID(hex=signed.decode()), age)
         except (BadSignature, ValueError):
             return None
 

@@ -133,6 +133,15 @@ def test_a_cookie_is_renewed_and_expires(stack: Stack, web: Process) -> None:
     assert cookies.read(TimestampSigner(stack.settings.secret_key).sign(browser_id.hex).decode()) is None
 
 
+def test_a_cookie_of_a_process_whose_clock_is_ahead_is_known(stack: Stack) -> None:
+    cookies, browser_id = Cookies(stack.settings.secret_key), uuid4()
+    signer = At(stack.settings.secret_key, salt="naru.browser")
+    signer.moment = TimestampSigner("x").get_timestamp() + 300
+    found = cookies.read(signer.sign(browser_id.hex).decode())
+    assert found is not None
+    assert found[0] == browser_id
+
+
 def test_every_answer_carries_the_headers(stack: Stack, web: Process) -> None:
     for path in ("/", "/healthz", "/no/such/page", "/_stcore/health", "/api/requests/x/stop"):
         headers = ask(web.url, path).headers
