@@ -16,6 +16,7 @@ ABOUT = """\
 Injects the faults of the catalogue into the real processes and checks that nothing is lost, doubled, wrong or stuck.
 Results are added to the JSON-lines file, shot by shot: a run that was cut off goes on with --resume and the same seed.
 """
+TEXTBOOK_TIMES = 5
 DOCUMENT = Path("docs/reliability.md")
 #: The table stands between these lines of the document.
 MARKS = ("<!-- table: python -m tests.faults --report -->", "<!-- end of the table -->")
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
         run_mixed(chosen, store, seed=seed)
     if chosen.soak:
         run_soak(chosen, store, seed=seed)
-    if chosen.only or not (chosen.minutes or chosen.soak):
+    if chosen.textbook:
+        run.textbook(store, seed=seed, times=chosen.times or TEXTBOOK_TIMES, only=chosen.only)
+    elif chosen.only or not (chosen.minutes or chosen.soak):
         run_catalogue(chosen, store, seed=seed)
     print(report.text(store.results()))
     return 0 if report.is_clean(store.results()[before:]) else 1
@@ -95,6 +98,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--minutes", type=float, metavar="M", help="the mixed round instead: random faults under a load")
     made.add_argument("--soak", type=float, metavar="M", help="a steady load without faults: does anything grow?")
+    made.add_argument(
+        "--textbook", action="store_true", help="faults 1, 4, 8, 10, 12 on a textbook Celery chat instead"
+    )
     made.add_argument("--rate", type=float, default=3.0, metavar="N", help="visits a second in both (default: 3)")
     made.add_argument("--resume", action="store_true", help="leave out the shots that the file has of this seed")
     made.add_argument(

@@ -222,7 +222,10 @@ class _Case:
             if row.status == "succeeded":
                 self._find("after_stop", entry.request, f"stop was answered {entry.code}, and it succeeded")
             if row.status == "cancelled" and row.ended is not None:
-                late = [call for call in self.calls[entry.request] if call.began > row.ended + SLACK_SECONDS]
+                # One that was on its way already, and was closed before its first word, is none.
+                late = [
+                    call for call in self.calls[entry.request] if call.began > row.ended + SLACK_SECONDS and call.sent
+                ]
                 if late:
                     self._find("after_stop", entry.request, f"{len(late)} calls after the stop")
 

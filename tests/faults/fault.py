@@ -6,16 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.faults.rig import Shape
+from tests.faults.rig import CannotInject, Shape
 
 if TYPE_CHECKING:
     from tests.faults.shot import Shot
 
+__all__ = ["FAULTS", "CannotInject", "Fault", "fault"]
 Injection = Callable[["Shot"], None]
-
-
-class CannotInject(Exception):
-    """This machine lacks what the fault needs; the message says what was tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ thread that starts them); the people are in a thread of their own.
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from deploy.local import processes
 from shared.database import driver_url
 from shared.migrations.__main__ import migrate
 from shared.settings import Settings
@@ -26,10 +29,16 @@ from tests.bench.stacks import DurableServers
 from tests.faults import evidence
 from tests.faults.crowd import Crowd
 from tests.faults.history import History
-from tests.faults.proxy import Lines, Proxy
+from tests.faults.proxy import Lines, Proxy, Trap
 from tests.stack import CALM, NO_PROXY, Process, Servers, Stack
 
 T = TypeVar("T")
+
+
+class CannotInject(Exception):
+    """This machine lacks what the fault needs; the message says what was tried."""
+
+
 #: Between looks at what has ended.
 TEND_SECONDS = 0.02
 #: A request's life in these runs: long enough for every outage of the catalogue, short enough to be waited for.
@@ -45,6 +54,8 @@ class Shape:
     proxied: tuple[str, ...] = ()
     settings: dict[str, object] = field(default_factory=dict)
     worker_module: str = "workers"
+    #: Everything on a tmpfs of this size, which can be filled; 0: on the ordinary disk.
+    disk_megabytes: int = 0
 
 
 @dataclass
@@ -64,6 +75,8 @@ class Rig:
     def __init__(self, folder: Path, shape: Shape) -> None:
         self.shape = shape
         self.folder = folder
+        if shape.disk_megabytes:
+            small_disk(folder, megabytes=shape.disk_megabytes)
         self.servers: Servers = DurableServers(folder)
         migrate(self.servers.postgres_server.url)
         evidence.install_witness(self.servers.postgres_server.url)
@@ -137,6 +150,8 @@ class Rig:
         self.stack.close()
         self.servers.close()
         self.history.close()
+        if self.shape.disk_megabytes:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=False)
 
     # Processes
 
@@ -173,27 +188,32 @@ class Rig:
     ) -> Process:
         """One worker more."""
         values = {**self._settings_of("worker"), **extra}
-        if environ:
-            self.stack.values |= environ
-        try:
+        with self._environment(environ):
             process = self.stack.run("worker", "-m", module or self.shape.worker_module, **values)
-        finally:
-            for name in environ or ():
-                del self.stack.values[name]
         self.watched.append(Watched("worker", process, {"module": module, "environ": environ, **extra}))
         if ready:
             self.wait_for_worker(process)
         return process
 
-    def start_web(self, *, ready: bool = True) -> Process:
+    def start_web(self, *, ready: bool = True, environ: dict[str, str] | None = None) -> Process:
         """One web process more, with the door."""
-        process = self.stack._listening(
-            "web", "tests.faults.door", ready=False, host="127.0.0.1", port="{port}", **self._settings_of("web")
-        )
-        self.watched.append(Watched("web", process, {}))
+        values = {"host": "127.0.0.1", "port": "{port}", **self._settings_of("web")}
+        with self._environment(environ):
+            process = self.stack._listening("web", "tests.faults.door", ready=False, **values)
+        self.watched.append(Watched("web", process, {"environ": environ}))
         if ready:
             self.wait(lambda: self.stack._answers(process, process.url + "/readyz"), seconds=60, what="web is ready")
         return process
+
+    @contextmanager
+    def _environment(self, environ: dict[str, str] | None) -> Iterator[None]:
+        """Variables that are no settings, for one process."""
+        self.stack.values |= environ or {}
+        try:
+            yield
+        finally:
+            for name in environ or ():
+                del self.stack.values[name]
 
     def wait_for_worker(self, worker: Process, *, consuming: bool = True, seconds: float = 60) -> None:
         """Wait until it has a lease and consumes."""
@@ -212,12 +232,26 @@ class Rig:
         if replace:
             self._start_again(process)
 
+    def kill_by(self, trap: Trap, proxy: Proxy, process: Process, *, struck: Callable[[], object]) -> None:
+        """kill -9 at the very moment in which the trap's words pass the proxy; then another one is started."""
+
+        def kill() -> None:
+            struck()
+            processes.send_to_group(process.pid, signal.SIGKILL)
+
+        self.dismiss(process)
+        trap.action = kill
+        proxy.set(trap=trap)
+        self.wait(trap.sprung.is_set, seconds=60, what="the trap springs")
+        process.wait()
+        self._start_again(process)
+
     def _start_again(self, process: Process) -> None:
         watched = next(each for each in self.watched if each.process is process)
+        extra: dict[str, Any] = dict(watched.extra)
         if watched.kind == "web":
-            self.start_web(ready=False)
+            self.start_web(ready=False, **extra)
         else:
-            extra: dict[str, Any] = dict(watched.extra)
             self.start_worker(ready=False, **extra)
 
     def tend(self) -> None:
@@ -288,6 +322,15 @@ class Rig:
             id=request,
         )
         return next((worker for worker in self.workers if found and worker.pid == found[0].pid), None)
+
+
+def small_disk(folder: Path, *, megabytes: int) -> None:
+    """Mount a tmpfs there. Raises CannotInject."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise CannotInject(f"no small disk: {done.stderr.strip()} (needs root)")
 
 
 def at_port(url: str, port: int) -> str:

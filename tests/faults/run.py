@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.local.processes import ROOT
 from tests.bench.table import conditions
 from tests.faults.checker import Verdict
 from tests.faults.fault import CannotInject, Fault
@@ -22,6 +24,7 @@ from tests.faults.shot import Shot
 
 Result = dict[str, Any]
 KEPT_FINDINGS = 8
+TEXTBOOK_FAULTS = (1, 4, 8, 10, 12)
 
 
 class Store:
@@ -120,6 +123,21 @@ def tell(fault: Fault, result: Result) -> None:
         words += f"  WRONG: {bad} {result['findings'][:2]}" if bad else ""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {fault.number:>2} {fault.name} #{result['index']}: {words}\n")
     sys.stderr.flush()
+
+
+def textbook(store: Store, *, seed: int, times: int, only: Sequence[int] | None) -> None:
+    """The textbook's chat, in a process of its own: its app reads other settings when it is imported."""
+    for fault in TEXTBOOK_FAULTS:
+        left = sorted(set(range(times)) - store.done(f"{fault} textbook", seed))
+        if (only and fault not in only) or not left:
+            continue
+        command = [sys.executable, "-m", "tests.faults.textbook.shots", str(fault), str(seed), *map(str, left)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+            for line in child.stdout or ():
+                result = json.loads(line)
+                store.add(result)
+                bad = {kind: number for kind, number in result["counts"].items() if number}
+                sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {fault} textbook #{result['index']}: {bad}\n")
 
 
 def note_conditions(store: Store) -> None:

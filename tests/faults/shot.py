@@ -8,11 +8,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from tests.faults.checker import Verdict, check
 from tests.faults.crowd import Asked, Page
-from tests.faults.evidence import Evidence, rows_of
+from tests.faults.evidence import Evidence, Row, rows_of
 from tests.faults.history import Entry
 from tests.faults.rig import Rig
 
@@ -115,6 +116,43 @@ class Shot:
         self.figures[name] += [
             entry.seconds for entry in self.take_entries() if entry.what == "accepted" and entry.at >= self.struck
         ]
+
+    def rows(self, asked: Iterable[Asked] | None = None) -> list[Row]:
+        """The rows of these requests, or of all of this shot's."""
+        self.take_entries()
+        keys = {entry.key for entry in self.entries if entry.what == "submit"}
+        wanted = {each.request for each in asked} if asked is not None else None
+        _, rows, _ = rows_of(self.rig.servers.postgres_server.url, requests=wanted or (), keys=keys)
+        return [row for row in rows if wanted is None or row.request in wanted]
+
+    def statuses(self, asked: Iterable[Asked]) -> list[str]:
+        """How the rows stand."""
+        return [row.status for row in self.rows(asked)]
+
+    def losses(self) -> int:
+        """How many attempts were taken from a worker that was marked lost."""
+        return sum(attempt.outcome == "lost" for row in self.rows() for attempt in row.attempts)
+
+    def restarts(self, asked: Iterable[Asked]) -> int:
+        """How many attempts these answers took more than one."""
+        return sum(max(0, row.attempt - 1) for row in self.rows(asked))
+
+    def gaps_between_attempts(self) -> None:
+        """Recovery is from an attempt's end to the next one's beginning."""
+        for row in self.rows():
+            for before, after in pairwise(row.attempts):
+                self.recovery.append(after.began - (before.ended or before.began))
+
+    def picked_up(self) -> None:
+        """Recovery is from the row that was stored last to its attempt."""
+
+        def begun() -> Row | None:
+            last = max(self.rows(), key=lambda row: row.created)
+            return last if last.attempts else None
+
+        row = self.rig.wait(begun, seconds=60, what="the stored question is picked up")
+        assert row is not None
+        self.recovery.append(row.attempts[0].began - row.created)
 
     def settle(self, *, patience: float) -> None:
         """Wait until every request has ended and every page knows."""

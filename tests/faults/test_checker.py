@@ -152,6 +152,14 @@ def test_a_call_after_a_stop_that_was_carried_out(story: Story) -> None:
     assert story.found() == {"after_stop"}
 
 
+def test_a_call_that_was_on_its_way_and_closed_before_a_word_is_none(story: Story) -> None:
+    story.row = replace(story.row, status="cancelled", answers=("",), ended=6.5, attempts=())
+    story.calls[1].sent, story.calls[1].whole = 0, False
+    story.entries = story.entries[:3]
+    story.say(what="stopping", request="r", code="cancelled")
+    assert story.found() == set()
+
+
 def test_a_stop_that_came_too_late_is_no_fault(story: Story) -> None:
     story.say(what="stopping", request="r", code="succeeded")
     assert story.found() == set()

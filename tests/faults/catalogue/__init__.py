@@ -1,6 +1,6 @@
 """The faults, by kind; importing this enters all of them into the register."""
 
-from tests.faults.catalogue import postgres, redis, worker
+from tests.faults.catalogue import clock, postgres, provider, redis, web, worker
 from tests.faults.fault import FAULTS
 
-__all__ = ["FAULTS", "postgres", "redis", "worker"]
+__all__ = ["FAULTS", "clock", "postgres", "provider", "redis", "web", "worker"]

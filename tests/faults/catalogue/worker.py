@@ -1,9 +1,18 @@
-"""Faults of workers: killed, frozen, stuck, told to go."""
+"""Faults of workers: killed, frozen, stuck, told to go, poisoned; and hints that are lost or doubled."""
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from shared.queue import Dispatcher
 from tests.faults.fault import fault
+from tests.faults.proxy import Trap
+from tests.faults.rig import Shape
 from tests.faults.shot import Shot
+
+#: What a worker sends when it ends a request; nothing else of a worker's stores a message.
+STORES_ANSWER = b"INSERT INTO message"
+ALONE = Shape(workers=1, proxied=("worker.postgres",))
 
 
 @fault(1, "worker killed in mid-answer", recovery="kill → the page shows the new attempt")
@@ -18,6 +27,45 @@ def killed(shot: Shot) -> None:
     shot.rig.kill(victim)
     shot.see_ends(asked)
     shot.recovered_by_attempts(asked)
+
+
+@fault(2, "worker killed between the provider's end and the commit", recovery="kill → the new attempt", shape=ALONE)
+def killed_before_commit(shot: Shot) -> None:
+    """The statement that stores the answer never reaches Postgres."""
+    _killed_at(shot, Trap(STORES_ANSWER, forward=False))
+    shot.recovered_by_attempts(shot.asked)
+
+
+@fault(
+    3, "worker killed after the commit, before the stream's end", recovery="kill → the page knows the end", shape=ALONE
+)
+def killed_after_commit(shot: Shot) -> None:
+    """The one statement that stores and commits reaches Postgres, its reply nobody; the row has ended untold."""
+    _killed_at(shot, Trap(STORES_ANSWER))
+    ended = [row.request for row in shot.rows() if row.ended is not None and row.ended < shot.struck]
+    assert ended, "the answer was stored before the kill"
+    told = shot.since(lambda entry: entry.what == "ended")
+    shot.recovery += [told[request] for request in ended]
+
+
+def _killed_at(shot: Shot, trap: Trap) -> None:
+    asked = shot.ask(1, shot.words(tokens=20, pace=40)) + shot.ask(3, shot.words(tokens=150, pace=30))
+    shot.rig.kill_by(trap, shot.rig.proxies["worker.postgres"], shot.rig.workers[0], struck=shot.strike)
+    shot.see_ends(asked)
+
+
+@fault(4, "hint lost between Redis and the worker", recovery="question → its first word")
+def brpop_window(shot: Shot) -> None:
+    """SIGSTOP of the only workers that could take it, publish, kill -9: BRPOP has destroyed the message."""
+    for worker in shot.rig.workers:
+        worker.freeze()
+    shot.strike()
+    asked = shot.ask(3, shot.words(tokens=20, pace=40), seconds=5)
+    shot.rig.sleep(0.3)
+    for worker in shot.rig.workers:
+        shot.rig.kill(worker)
+    shot.see_ends(asked)
+    shot.recovered_by_text(asked)
 
 
 @fault(5, "worker frozen for 25 s, then thawed", recovery="freeze → the page shows the new attempt")
@@ -35,15 +83,92 @@ def frozen(shot: Shot) -> None:
     shot.rig.sleep(2)  # the thawed worker's own writes, if it tries any
 
 
-@fault(4, "hint lost between Redis and the worker", recovery="question → its first word")
-def brpop_window(shot: Shot) -> None:
-    """SIGSTOP of the only worker that could take it, publish, kill -9: BRPOP has destroyed the message."""
-    for worker in shot.rig.workers:
-        worker.freeze()
+@fault(
+    6,
+    "worker's event loop stands still for 20 s",
+    recovery="stall → the page shows the new attempt",
+    shape=Shape(worker_module="tests.faults.harmed"),
+    times=10,
+)
+def stalled(shot: Shot) -> None:
+    """The process lives and its lease thread runs, but nothing streams: it must not keep its answers."""
+    asked = shot.ask(4, shot.words(tokens=300, pace=30))
+    shot.see_text(asked, tokens=5)
     shot.strike()
-    asked = shot.ask(3, shot.words(tokens=20, pace=40), seconds=5)
-    shot.rig.sleep(0.3)
-    for worker in shot.rig.workers:
-        shot.rig.kill(worker)
+    stalling = shot.ask(1, shot.words(tokens=20) + " stall")
+    shot.see_ends([*asked, *stalling])
+    shot.recovered_by_attempts([*asked, *stalling])
+
+
+@fault(7, "a hundred hints of each request", recovery="–")
+def doubled_hints(shot: Shot) -> None:
+    """Before, while and after it runs."""
+    asked = shot.ask(3, shot.words(tokens=60, pace=40))
+    dispatcher = Dispatcher(shot.rig.stack.settings, shot.rig.engine)
+    for each in [each for each in asked for _ in range(100)]:
+        dispatcher.send(_uuid(each.request))
     shot.see_ends(asked)
-    shot.recovered_by_text(asked)
+    for each in asked:
+        dispatcher.send(_uuid(each.request))
+    dispatcher.close()
+    shot.rig.sleep(0.5)
+
+
+@fault(
+    24,
+    "rolling deploy under load",
+    recovery="an attempt handed over → the next one's beginning",
+    times=10,
+    shape=Shape(settings={"grace_seconds": 5}),
+)
+def deployed(shot: Shot) -> None:
+    """Each worker in turn: another one is started, this one is told to go; long answers are handed over."""
+    asked = shot.ask(6, shot.words(tokens=20, pace=30)) + shot.ask(6, shot.words(tokens=700, pace=30))
+    shot.strike()
+    for old in list(shot.rig.workers):
+        shot.rig.start_worker()
+        shot.rig.dismiss(old)
+        old.terminate()
+        asked += shot.ask(2, shot.words(tokens=30, pace=30))
+        shot.rig.wait(lambda ended=old: not ended.running, seconds=30, what="the old worker has gone")  # type: ignore[misc]
+    shot.see_ends(asked, seconds=120)
+    shot.gaps_between_attempts()
+    shot.figures["losses counted"].append(float(shot.losses()))
+
+
+@fault(25, "drain cut short by SIGKILL", recovery="kill → the page shows the new attempt", times=10)
+def drain_exceeded(shot: Shot) -> None:
+    """Told to go, and killed a moment later, as an impatient orchestrator does."""
+    asked = shot.ask(6, shot.words(tokens=150, pace=30))
+    shot.see_text(asked)
+    victim = shot.rig.runner_of(asked[0].request)
+    victim.terminate()
+    shot.rig.dismiss(victim)
+    shot.rig.sleep(shot.rng.uniform(0.2, 2))
+    shot.strike()
+    shot.rig.kill(victim)
+    shot.see_ends(asked)
+    shot.recovered_by_attempts(asked)
+
+
+@fault(
+    28,
+    "a request that kills its worker",
+    recovery="–",
+    times=6,
+    shape=Shape(worker_module="tests.faults.harmed", workers=3),
+    patience=240,
+)
+def poison(shot: Shot) -> None:
+    """Three times, then it fails; the first shot has 300 others beside it, the later ones 30."""
+    others = shot.ask(30 if shot.index else 300, shot.words(tokens=240, pace=20))
+    shot.see_text(others)
+    poisoned = shot.ask(1, shot.words(tokens=200, pace=20) + " poison")
+    shot.strike()
+    ends = shot.see_ends([*poisoned, *others], seconds=200)
+    shot.figures["poison failed"].append(float(ends[0] == "failed"))
+    shot.figures["others answered"].append(float(sum(end == "succeeded" for end in ends[1:])))
+
+
+def _uuid(text: str) -> UUID:
+    return UUID(text)

@@ -1,0 +1,138 @@
+"""Faults of web and of people: web killed at each moment, Enter pressed twice, Stop pressed in every phase."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import uuid4
+
+from tests.faults.crowd import Asked, Page
+from tests.faults.fault import fault
+from tests.faults.proxy import Trap
+from tests.faults.rig import Shape
+from tests.faults.shot import Shot
+
+
+@fault(
+    21,
+    "web killed: before the hint, within COMMIT, while people read",
+    recovery="stored → its attempt begins (killed before the hint); else kill → the next words",
+    shape=Shape(webs=1, proxied=("web.postgres",)),
+)
+def killed(shot: Shot) -> None:
+    """The request does not depend on web; a page that comes back shows all of it."""
+    kind = shot.index % 4
+    reading = shot.ask(3, shot.words(tokens=240, pace=30))
+    shot.see_text(reading)
+    shot.strike()
+    web = shot.rig.webs[0]
+    if kind == 0:
+        # Enter once, and never again: it was stored, so it must be answered all the same.
+        shot.rig.dismiss(web)
+        shot.ask(1, shot.words(tokens=20), die="before_publish", again=False)
+        web.wait()
+        shot.rig.start_web(ready=False)
+        shot.picked_up()
+    elif kind in {1, 2}:
+        trap = Trap(b"COMMIT", armed=b"INSERT INTO chat_request", forward=kind == 1)
+        asking = shot.rig.crowd.start(shot._ask(1, shot.words(tokens=20), {}))
+        shot.rig.kill_by(trap, shot.rig.proxies["web.postgres"], web, struck=shot.strike)
+        shot.asked += asking.result(90)
+    else:
+        shot.rig.kill(web)
+    shot.see_ends(reading)
+    if kind:
+        shot.recovered_by_text(reading)
+
+
+@fault(22, "Enter pressed ten times, reloads, a second tab", recovery="–", shape=Shape(webs=2))
+def impatience(shot: Shot) -> None:
+    """One key is one request, at whichever web process it arrives; every tab shows the same answer."""
+
+    async def press() -> list[Asked]:
+        page = await shot.rig.crowd.page()
+        tabs = [Page(shot.rig.crowd, like=page) for _ in range(3)]
+        for tab in tabs:
+            tab.open()
+        shot.rig.crowd.pages += tabs
+        words, key = shot.words(tokens=60, pace=30), uuid4().hex
+        both = (page, tabs[0])
+        pressed = await asyncio.gather(*(both[number % 2].ask(words, key=key) for number in range(10)))
+        for tab in tabs:
+            await asyncio.sleep(shot.rng.uniform(0, 0.4))
+            await tab.reload()
+        accepted = [each for each in pressed if each is not None]
+        await asyncio.gather(*(tab.see_end(accepted[0].request) for tab in (page, *tabs)))
+        return accepted
+
+    asked = shot.rig.crowd.do(press())
+    assert len({each.request for each in asked}) == 1
+    shot.asked += asked[:1]
+
+
+@fault(23, "Stop in every phase", recovery="Stop → the page says that it has ended", times=30)
+def stopped(shot: Shot) -> None:
+    """While queued, before the first word, in the middle, at the end, with the worker dead, with Redis hanging."""
+    kind = list(PHASES)[shot.index % len(PHASES)]
+    asked = PHASES[kind](shot)
+    shot.strike()
+
+    async def press() -> None:
+        await asyncio.gather(*(each.page.stop(each.request) for each in asked))
+
+    shot.rig.crowd.do(press())
+    for worker in shot.rig.workers:
+        worker.thaw()
+    shot.see_ends(asked)
+    took = shot.since(lambda entry: entry.what == "ended").values()
+    shot.recovery += took
+    shot.figures[f"Stop, {kind}"] += took
+
+
+def _queued(shot: Shot) -> list[Asked]:
+    for worker in shot.rig.workers:
+        worker.freeze()
+    return shot.ask(2, shot.words(tokens=60))
+
+
+def _before_a_word(shot: Shot) -> list[Asked]:
+    asked = shot.ask(2, shot.words(tokens=20, first=5))
+    for each in asked:
+        shot.rig.runner_of(each.request)
+    return asked
+
+
+def _in_the_middle(shot: Shot) -> list[Asked]:
+    asked = shot.ask(2, shot.words(tokens=240, pace=30))
+    shot.see_text(asked, tokens=shot.rng.randint(1, 60))
+    return asked
+
+
+def _at_the_end(shot: Shot) -> list[Asked]:
+    asked = shot.ask(2, shot.words(tokens=40, pace=40))
+    shot.see_text(asked, tokens=35)
+    shot.rig.sleep(shot.rng.uniform(0, 0.15))
+    return asked
+
+
+def _worker_dead(shot: Shot) -> list[Asked]:
+    asked = _in_the_middle(shot)
+    for worker in list(shot.rig.workers):
+        shot.rig.kill(worker, replace=False)
+    return asked
+
+
+def _redis_hangs(shot: Shot) -> list[Asked]:
+    asked = _in_the_middle(shot)
+    shot.rig.servers.redis.freeze()
+    return asked
+
+
+PHASES: dict[str, Callable[[Shot], list[Asked]]] = {
+    "queued": _queued,
+    "before a word": _before_a_word,
+    "in the middle": _in_the_middle,
+    "at the end": _at_the_end,
+    "worker dead": _worker_dead,
+    "Redis hangs": _redis_hangs,
+}

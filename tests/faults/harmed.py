@@ -1,0 +1,41 @@
+"""`python -m tests.faults.harmed`: a worker that some questions harm, as a bug in a parser or a driver would.
+
+    poison    its process ends at once, a moment after the first words
+    stall     its event loop stands still for 20 s, in the first attempt
+
+Everything else is `workers/`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from workers import answer as life
+from workers.__main__ import main
+from workers.process import Process
+
+AFTER_SECONDS = 0.3
+STALL_SECONDS = 20.0
+
+_prompt = life._prompt
+
+
+def prompt(process: Process, claimed: Any) -> Any:
+    """The product's own, with a look at the question."""
+    made = _prompt(process, claimed)
+    words = str(made.turns[-1])
+    if "poison" in words:
+        threading.Timer(AFTER_SECONDS, os._exit, [1]).start()
+    if "stall" in words and claimed.attempt == 1:
+        process.loop.call(time.sleep, STALL_SECONDS)
+    return made
+
+
+life._prompt = prompt
+
+if __name__ == "__main__":
+    sys.exit(main())
