@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
-from shared.errors import Unavailable
+from shared.errors import Unavailable, Unsure
 from shared.settings import Settings
 
 #: Bounds of one connection: connecting, one statement, waiting for a lock, an abandoned transaction. TCP keep-alives
@@ -122,11 +122,16 @@ def is_outage(error: BaseException) -> bool:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction: committed at the end, rolled back on an error. Raises Unavailable when Postgres is away."""
+    """One transaction: committed at the end, rolled back on an error.
+
+    Raises Unavailable when Postgres is away; Unsure when it went away in COMMIT, of which nobody knows what became.
+    """
+    is_committing = False
     try:
         with engine.begin() as connection:
             yield connection
+            is_committing = True
     except Exception as error:
         if is_outage(error):
-            raise Unavailable from error
+            raise (Unsure if is_committing else Unavailable) from error
         raise

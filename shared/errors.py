@@ -10,6 +10,7 @@ NaruError
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
 │   └── Unavailable          Postgres does not answer
+│       └── Unsure           it went away while it stored this: the one refusal that may have been stored after all
 └── ProviderError            a provider did not give a whole answer
     ├── retryable            RateLimited, Overloaded, ServerFailed, ConnectFailed, StreamBroken, BadStream,
     │                        FirstTokenTimeout, IdleTimeout
@@ -97,6 +98,12 @@ class Unavailable(Refused):
     """The database does not answer right now."""
 
     code = "unavailable"
+
+
+class Unsure(Unavailable):
+    """The database went away while this was being stored."""
+
+    code = "unsure"
 
 
 class ProviderError(NaruError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,8 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet, notify
-from shared.database import transaction
-from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, UnknownModel
+from shared.database import PATIENCE_SECONDS, transaction
+from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel, Unsure
 from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.values import Question, Submitted, storable
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
@@ -36,16 +38,35 @@ from shared.tables import ACTIVE, Status, chat_request, conversation, message
 log = logging.getLogger(__name__)
 
 TITLE_CHARACTERS = 60
+#: Between two tries to find out whether a question was stored.
+LOOK_AGAIN_SECONDS = 0.25
 _R = chat_request.c
 
 
 def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_characters: int) -> Submitted:
     """Store a question and its request, or find the request that the same key made before.
 
-    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel (nothing is stored then) or
-    Unavailable (whether it was stored is then unknown: the same key finds out).
+    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel or Unavailable: nothing is stored then,
+    so nothing of it is answered later. Where the commit's outcome was lost, the same key finds it out at once, on
+    another connection; Unsure when Postgres stays away for so long that it cannot.
     """
     text = _checked(question, max_characters)
+    limit, is_unsure = time.monotonic() + PATIENCE_SECONDS, False
+    while True:
+        try:
+            stored = _submit_once(engine, question, text, deadline_seconds=deadline_seconds)
+            # Found by its key after a lost commit: it was this very call that stored it.
+            return replace(stored, is_new=stored.is_new or is_unsure)
+        except Unavailable as error:
+            is_unsure = is_unsure or isinstance(error, Unsure)
+            if not is_unsure:
+                raise
+            if time.monotonic() > limit:
+                raise Unsure from error
+            time.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _submit_once(engine: Engine, question: Question, text: str, *, deadline_seconds: float) -> Submitted:
     request_id, user_message_id = uuid4(), uuid4()
     with transaction(engine) as connection:
         leaf_id = _enter_conversation(connection, question, text)

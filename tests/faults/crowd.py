@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import uvloop
 
+from shared.errors import Unsure
 from tests.faults.door import PATH
 from tests.faults.history import History
 from tests.faults.screen import Screen
@@ -115,7 +116,9 @@ class Page:
             return None
         took = monotonic() - began
         if status != 200:
-            self.note("refused", key=key, code=str(answer.get("error")), seconds=took)
+            code = str(answer.get("error"))
+            # The page says then that it does not know, and not that it did not work.
+            self.note("unknown" if code == Unsure.code else "refused", key=key, code=code, seconds=took)
             return None
         self.note("accepted", key=key, request=answer["request_id"], seconds=took)
         self._accepted.add(answer["request_id"])

@@ -1,0 +1,77 @@
+"""Submit, when the reply to its COMMIT is lost: whether the question was stored is found out, or said to be unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from shared import lifecycle
+from shared.database import make_engine
+from shared.errors import Unavailable, Unsure
+from shared.lifecycle import Question, Submitted, asking
+from shared.settings import load_settings
+from shared.tables import chat_request, message
+from tests.faults.proxy import Lines, Proxy, Trap
+from tests.shared.world import OWNER, World
+
+
+@pytest.fixture
+def line(world: World) -> Iterator[Proxy]:
+    """A way to Postgres that can be cut."""
+    lines = Lines()
+    made = lines.proxy(world.engine.url.port or 0)
+    yield made
+    made.close()
+    lines.close()
+
+
+@pytest.fixture
+def far(world: World, line: Proxy) -> Iterator[Engine]:
+    """An engine whose connections go that way."""
+    url = world.engine.url.set(port=line.port).render_as_string(hide_password=False)
+    made = make_engine(load_settings({"DATABASE_URL": url}), name="far")
+    yield made
+    made.dispose()
+
+
+def submit(engine: Engine, *, conversation_id: UUID | None = None, key: str = "k") -> Submitted:
+    question = Question(owner_id=OWNER, conversation_id=conversation_id or uuid4(), text="Why?", idempotency_key=key)
+    return lifecycle.submit(engine, question, deadline_seconds=600, max_characters=1000)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_lost_commit_is_found_out_by_the_key(world: World, line: Proxy, far: Engine, *, arrives: bool) -> None:
+    trap = Trap(b"COMMIT", armed=b"INSERT INTO chat_request", forward=arrives)
+    line.set(trap=trap)
+    submitted = submit(far)
+    assert trap.sprung.is_set()
+    assert submitted.is_new
+    assert world.row(submitted.request_id)["status"] == "queued"
+    assert (world.count(chat_request), world.count(message)) == (1, 1)
+
+
+def test_what_cannot_be_found_out_is_not_called_a_refusal(
+    world: World, line: Proxy, far: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.5)
+    line.set(
+        trap=Trap(b"COMMIT", armed=b"INSERT INTO chat_request", action=lambda: setattr(line, "refuses", True)),
+    )
+    conversation_id = uuid4()
+    with pytest.raises(Unsure):
+        submit(far, conversation_id=conversation_id)
+    line.pass_all()
+    again = submit(far, conversation_id=conversation_id)
+    assert not again.is_new
+    assert world.count(chat_request) == 1
+
+
+def test_what_never_came_to_its_commit_is_refused_and_not_stored(world: World, line: Proxy, far: Engine) -> None:
+    line.set(trap=Trap(b"INSERT INTO chat_request", forward=True))
+    with pytest.raises(Unavailable) as refused:
+        submit(far)
+    assert not isinstance(refused.value, Unsure)
+    assert world.count(chat_request) == 0
