@@ -21,7 +21,7 @@ SCRIPT = """
   const need = Number(sessionStorage.getItem("bench.need") || 0);
   const now = () => performance.timeOrigin + performance.now();
   bench.tokens = () => {
-    const answer = document.querySelector(".naru-block:not([hidden]) .naru-answer");
+    const answer = document.querySelector(".naru-early .naru-answer, .naru-block:not([hidden]) .naru-answer");
     return [...(answer?.textContent ?? "").matchAll(/w(\\d+)@(\\d{19})/g)];
   };
   bench.words = () => bench.tokens().map((found) => Number(found[1]));

@@ -29,7 +29,7 @@ class Visitor:
 
     def live_text(self) -> str:
         """What the live answer shows now."""
-        return self.page.locator(".naru-answer").inner_text()
+        return self.page.locator(".naru-live .naru-answer").inner_text()
 
     def sees(self, words: str, *, seconds: float = 20) -> None:
         """These words are visible somewhere on the page."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from web.live.component import bundle
+from web.live.modules import bundle
 
 pytestmark = pytest.mark.browser
 

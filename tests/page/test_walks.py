@@ -68,6 +68,29 @@ def test_reload_and_second_tab_show_the_same_running_answer(person: Person) -> N
         tab.wait_for_end()
 
 
+def test_after_a_reload_the_text_is_there_before_streamlit_is(person: Person) -> None:
+    person.ask(SLOW + "a long one")
+    before = person.wait_for_text(characters=200)
+    at = person.live.bounding_box()
+    streamlit = "**/static/js/index.*.js"
+    person.page.route(streamlit, lambda route: route.abort())
+    person.page.reload()
+    early = person.page.locator(".naru-early .naru-answer")
+    expect(early).to_have_text(re.compile(r"[\s\S]{200,}"))
+    assert early.inner_text().startswith(before[:150])
+    there = early.bounding_box()
+    assert at is not None
+    assert there is not None
+    assert (there["x"], there["width"]) == (at["x"], at["width"])
+    person.errors.clear()  # Chromium reports what was held back
+    person.page.unroute(streamlit)
+    person.page.reload()
+    assert person.wait_for_text(characters=200).startswith(before[:150])
+    expect(early).to_have_count(0)
+    person.page.locator(".naru-stop").click()
+    expect(person.page.locator(".naru-remark")).to_have_text("Stopped")
+
+
 def test_typing_and_clicking_elsewhere_harm_nothing(person: Person) -> None:
     person.ask(SLOW + "go on")
     person.wait_for_text(characters=50)

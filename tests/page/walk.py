@@ -43,7 +43,7 @@ class Person:
     @property
     def live(self) -> Locator:
         """The running answer's text."""
-        return self.page.locator(".naru-answer")
+        return self.page.locator(".naru-live .naru-answer")
 
     @property
     def answers(self) -> Locator:

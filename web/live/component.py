@@ -4,33 +4,13 @@ Not here: what the browser does with the events (`*.js` beside this file) and wh
 (`web/views`).
 """
 
-import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from web import state
-
-HERE = Path(__file__).parent
-MODULES = ("copy.js", "draft.js", "links.js", "markdown.js", "stream.js", "live.js")
-
-
-def bundle() -> str:
-    """One ES module made of the plain files: Streamlit takes a single one, and nobody needs a build step."""
-    vendored = (HERE / "vendor" / "marked.js").read_text(encoding="utf-8")
-    parts = [
-        "const marked = (() => { const module = { exports: {} }; const exports = module.exports;\n",
-        vendored,
-        "\nreturn module.exports; })();\n",
-    ]
-    for name in MODULES:
-        source = (HERE / name).read_text(encoding="utf-8")
-        source = re.sub(r"^import .*;\n", "", source, flags=re.MULTILINE)
-        parts.append(re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE))
-    return "".join(parts)
-
+from web.live.modules import HERE, bundle
 
 _component = st.components.v2.component(
     "naru_live",

@@ -13,6 +13,7 @@ import { AnswerStream } from "./stream.js";
 const BOTTOM_SLACK_PX = 48; // nearer to the end than this is "reading the newest line"
 const SECONDS_SHOWN_AFTER = 5;
 const NEW = "new";
+const PLACE = "naru:place"; // where the running answer stood when the page was left: for early.js
 const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
 const DRAWN_SHARE = 0.95; // of the live text's height: then Streamlit has drawn the answer
 const DRAWN_WITHIN_MS = 1500;
@@ -36,6 +37,8 @@ class LiveAnswer {
     this.coverRule = document.head.appendChild(document.createElement("style"));
     this.draft = new Draft();
     this.links = new Links((id) => { this.draft.leaveFor(id); this.trigger("opened", id || NEW); });
+    this.leaving = () => this.keepPlace();
+    window.addEventListener("pagehide", this.leaving);
     this.lastTop = 0;
     this.growth = new ResizeObserver(() => this.follow && this.toBottom());
     this.growth.observe(this.column());
@@ -83,8 +86,16 @@ class LiveAnswer {
     this.conversationId = conversationId;
     this.follow = true;
     this.reported = null;
-    this.stream = conversationId ? new AnswerStream(conversationId, this.listener()) : null;
+    const early = window.naruEarly; // has listened since before Streamlit began (early.js)
+    this.stream = early?.take(conversationId, this.listener()) ?? (conversationId ? new AnswerStream(conversationId, this.listener()) : null);
+    if (this.stream && early) this.takeOver(early);
     focusComposer();
+  }
+
+  takeOver(early) {
+    this.uncover = early;
+    this.changed();
+    if (this.stream.ended) this.report("ended", this.stream.requestId, 0);
   }
 
   listener() {
@@ -154,7 +165,21 @@ class LiveAnswer {
       this.answer.paint({ final: Boolean(this.stream?.ended) });
       if (this.follow) this.toBottom();
       else this.part("newer").hidden = !this.stream?.hasText;
+      this.uncover?.clear();
+      this.uncover = null;
     });
+  }
+
+  /* For early.js, when this page is loaded again in the middle of an answer. */
+  keepPlace() {
+    const [block, stream] = [this.part("block"), this.stream];
+    const bottom = document.querySelector("[data-testid='stBottom']");
+    if (block.hidden || !this.follow || !stream?.hasText || stream.ended || stream.dimmed || !bottom) { sessionStorage.removeItem(PLACE); return; }
+    const [text, main, style] = [this.part("answer").getBoundingClientRect(), this.scroller().getBoundingClientRect(), getComputedStyle(this.part("answer"))];
+    sessionStorage.setItem(PLACE, JSON.stringify({
+      conversationId: this.conversationId, width: innerWidth, height: innerHeight, left: main.left, composerTop: bottom.getBoundingClientRect().top,
+      bottom: text.bottom, textLeft: text.left, textWidth: text.width, ink: style.color, font: style.fontFamily, ground: getComputedStyle(document.documentElement).getPropertyValue("--naru-ground"),
+    }));
   }
 
   show() {
@@ -288,6 +313,7 @@ class LiveAnswer {
     this.coverRule.remove();
     this.draft.close();
     this.links.close();
+    window.removeEventListener("pagehide", this.leaving);
     clearInterval(this.ticker);
     cancelAnimationFrame(this.frame);
     document.removeEventListener("click", copyAnswer);

@@ -1,0 +1,78 @@
+/*
+The first half second of a reload in the middle of an answer: listens to the conversation before Streamlit has begun, and shows the text
+where it stood, until the page's own live answer takes both over. Runs in the page's head (web/routes/front.py); gives the stream
+to live.js as `window.naruEarly`.
+Not here: the protocol (stream.js), Markdown (markdown.js), the live answer itself (live.js).
+*/
+import { GrowingAnswer } from "./markdown.js";
+import { AnswerStream } from "./stream.js";
+
+const PLACE = "naru:place"; // where the running answer stood when the page was left: by live.js
+const PATIENCE_MS = 15000; // a page that has no live answer by then will have none
+
+class Early {
+  constructor(conversationId) {
+    this.conversationId = conversationId;
+    this.place = JSON.parse(sessionStorage.getItem(PLACE) ?? "null");
+    this.text = "";
+    if (this.fits()) document.body.style.background = this.place.ground; // white would flash in the dark
+    this.stream = new AnswerStream(conversationId, {
+      text: ({ reset, text }) => { this.text = reset ? text : this.text + text; this.paintSoon(); },
+      changed: () => {},
+      ended: () => {},
+    });
+    this.impatience = setTimeout(() => { this.stream.close(); this.clear(); }, PATIENCE_MS);
+  }
+
+  fits() {
+    const place = this.place;
+    return place?.conversationId === this.conversationId && place.width === innerWidth && place.height === innerHeight;
+  }
+
+  paintSoon() {
+    if (this.frame || !this.fits()) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      if (!this.text) return;
+      this.answer ??= this.makeRoom();
+      this.answer.replace(this.text);
+      this.answer.paint();
+    });
+  }
+
+  /* Over the column, down to the composer: its last line where the last line was. */
+  makeRoom() {
+    const { left, composerTop, bottom, textLeft, textWidth, ground, ink, font } = this.place;
+    const sheet = document.createElement("style");
+    sheet.textContent = STYLE; // Streamlit puts it into the page with the first run only
+    this.room = document.createElement("div");
+    this.room.className = "naru-early";
+    this.room.setAttribute("aria-hidden", "true"); // the live answer will say it
+    this.room.style.cssText = `position:fixed;z-index:999999;inset:0 0 auto ${left}px;height:${composerTop}px;overflow:hidden;background:${ground};color:${ink};font-family:${font}`;
+    const text = document.createElement("div");
+    text.className = "naru-answer naru-growing";
+    text.style.cssText = `position:absolute;box-sizing:border-box;left:${textLeft - left}px;width:${textWidth}px;bottom:${composerTop - bottom}px`;
+    this.room.append(sheet, text);
+    document.body.append(this.room);
+    return new GrowingAnswer(text);
+  }
+
+  /* live.js has come: the stream is its own from now on, with the text that it has brought. */
+  take(conversationId, listener) {
+    clearTimeout(this.impatience);
+    if (window.naruEarly === this) delete window.naruEarly;
+    if (conversationId !== this.conversationId || this.stream.closed) { this.stream.close(); this.clear(); return null; }
+    this.stream.listener = listener;
+    listener.text({ reset: true, text: this.text });
+    return this.stream;
+  }
+
+  clear() {
+    cancelAnimationFrame(this.frame);
+    this.room?.remove();
+    document.body.style.background = "";
+  }
+}
+
+const asked = new URLSearchParams(location.search).get("c");
+if (asked) window.naruEarly = new Early(asked);

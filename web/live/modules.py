@@ -1,0 +1,35 @@
+"""The browser's side as it is sent: plain files, joined into single ES modules, so that nobody needs a build step.
+
+Not here: the component that Streamlit mounts (component.py), the routes (web/routes/front.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LIVE = ("copy.js", "draft.js", "links.js", "markdown.js", "stream.js", "live.js")
+STYLE = HERE.parent / "style.css"
+EARLY = ("markdown.js", "stream.js", "early.js")
+
+
+def bundle(names: tuple[str, ...] = LIVE) -> str:
+    """One ES module made of these files, in this order; those that others import come first."""
+    vendored = (HERE / "vendor" / "marked.js").read_text(encoding="utf-8")
+    parts = [
+        "const marked = (() => { const module = { exports: {} }; const exports = module.exports;\n",
+        vendored,
+        "\nreturn module.exports; })();\n",
+    ]
+    for name in names:
+        source = (HERE / name).read_text(encoding="utf-8")
+        source = re.sub(r"^import .*;\n", "", source, flags=re.MULTILINE)
+        parts.append(re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE))
+    return "".join(parts)
+
+
+def early_bundle() -> str:
+    """The module of the page's first half second, with the style that it needs."""
+    return f"const STYLE = {json.dumps(STYLE.read_text(encoding='utf-8'))};\n{bundle(EARLY)}"
