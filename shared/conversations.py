@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Integer, Select, bindparam, cast, func, literal, select, update
 
-from shared.database import transaction
+from shared.database import statement, transaction
 from shared.errors import NotFound
 from shared.lifecycle import stop, storable
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
@@ -123,7 +123,7 @@ def check_owner(engine: Engine, conversation_id: UUID, *, owner_id: str) -> bool
 
 def branch_for_prompt(engine: Engine, user_message_id: UUID, *, limit: int = 1000) -> list[Shown]:
     """The branch that ends in this question, oldest first, with its answers' ends: the matter of a prompt."""
-    with transaction(engine) as connection:
+    with statement(engine) as connection:
         return [_shown(each) for each in reversed(_branch(connection, user_message_id, limit=limit))]
 
 

@@ -5,6 +5,7 @@ No query lives here. Nothing is created at import.
 
 from __future__ import annotations
 
+import functools
 import select
 import time
 from collections.abc import Iterator
@@ -12,10 +13,10 @@ from contextlib import contextmanager
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from shared.errors import Unavailable, Unsure
 from shared.settings import Settings
@@ -38,18 +39,25 @@ _SESSION = (
 #: The bounds above are the server's and the kernel's. A server that is frozen (stopped, swapped out, its disk gone)
 #: keeps neither: this one is ours, for every statement and connection of the process.
 PATIENCE_SECONDS = 8.0
+#: A connection that was used within this time is used again unasked, unless the server has closed it. Asking costs a
+#: round trip in each transaction; after this long a way between may have gone without a word.
+TRUSTED_SECONDS = 10.0
 
 
 def _wait(connection: psycopg2.extensions.connection) -> None:
     """What psycopg2 calls to wait for the server; raises OperationalError when it is silent for too long."""
     limit = time.monotonic() + PATIENCE_SECONDS
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
-        descriptor = [connection.fileno()]
-        reads = descriptor if state == psycopg2.extensions.POLL_READ else []
-        writes = descriptor if state == psycopg2.extensions.POLL_WRITE else []
-        ready = select.select(reads, writes, [], max(limit - time.monotonic(), 0.0))
-        if not any(ready):
+        flag = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
+        if not _is_ready(connection, flag, seconds=max(limit - time.monotonic(), 0.0)):
             raise psycopg2.OperationalError("the server is silent")
+
+
+def _is_ready(connection: psycopg2.extensions.connection, flag: int, *, seconds: float) -> bool:
+    # Not select(): it knows no descriptor above 1023, and a process that carries hundreds of streams has those.
+    poller = select.poll()
+    poller.register(connection.fileno(), flag)
+    return bool(poller.poll(seconds * 1000))
 
 
 def driver_url(url: str) -> str:
@@ -68,20 +76,38 @@ def libpq_url(url: str) -> str:
 def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> Engine:
     """An engine with a fixed pool; `name` is what pg_stat_activity shows.
 
-    A connection is tested before use (`pool_pre_ping`), so a restarted server costs nobody an error.
+    A connection is looked at before use, so a restarted server costs nobody an error.
     """
     psycopg2.extensions.set_wait_callback(_wait)
-    return create_engine(
+    engine = create_engine(
         driver_url(settings.database_url),
         pool_size=pool or settings.database_pool,
         max_overflow=0,
         pool_timeout=5,
-        pool_pre_ping=True,
         pool_recycle=1800,
         # An error must not carry a question into the log.
         hide_parameters=True,
         connect_args={**_CONNECT, "application_name": name, "options": _SESSION},
     )
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", functools.partial(_look_at, engine))
+    return engine
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _look_at(
+    engine: Engine, connection: psycopg2.extensions.connection, record: ConnectionPoolEntry, _proxy: object
+) -> None:
+    """Before each use: ping a connection that rested for long, or on which the server said something unasked."""
+    rested = time.monotonic() - record.info.get("used_at", time.monotonic())
+    try:
+        if rested > TRUSTED_SECONDS or _is_ready(connection, select.POLLIN, seconds=0.0):
+            engine.dialect.do_ping(connection)  # type: ignore[arg-type] # SQLAlchemy's protocol of the driver's class
+    except psycopg2.Error as error:
+        raise InvalidatePoolError from error
 
 
 def make_listening_engine(settings: Settings, *, name: str) -> Engine:
@@ -134,4 +160,16 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except Exception as error:
         if is_outage(error):
             raise (Unsure if is_committing else Unavailable) from error
+        raise
+
+
+@contextmanager
+def statement(engine: Engine) -> Iterator[Connection]:
+    """One statement that is its own transaction: two round trips fewer than `transaction`. Raises as that does."""
+    try:
+        with engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    except Exception as error:
+        if is_outage(error):
+            raise Unavailable from error
         raise

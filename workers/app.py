@@ -29,6 +29,9 @@ settings = load_settings()
 settings.need("redis_url")
 app: Celery = make_celery(settings)
 
+#: Events for Flower are sent this often, all in one message: one for each event would cost a task more than its hint.
+EVENTS_SECONDS = 0.5
+WAITING_EVENTS = 10_000
 #: How often the consumer says that it turns; a freed slot is noticed this long after its task has ended.
 TURN_SECONDS = 1.0
 SETTLE_SECONDS = (0.002, 0.02)
@@ -56,18 +59,30 @@ class Consuming(bootsteps.StartStopStep):
     343 ms later at the median (measured). A task that ends writes a byte into a pipe that the hub watches.
     """
 
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+    requires = ("celery.worker.consumer.tasks:Tasks", "celery.worker.consumer.events:Events")
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        self._timers: list[Any] = []
+        super().__init__(consumer, **options)
 
     def start(self, consumer: Any) -> None:
         """Once per connection to the broker."""
         hub = consumer.hub
         if hub is not None:
             _bell.hang_in(hub)
-            hub.call_repeatedly(TURN_SECONDS, _turned)
+            events = consumer.event_dispatcher
+            # Otherwise each event is flushed by itself, and beyond 24 in the thread of whichever answer came by.
+            events.on_send_buffered, events.buffer_limit = None, WAITING_EVENTS
+            self._timers = [
+                hub.call_repeatedly(TURN_SECONDS, _turned),
+                hub.call_repeatedly(EVENTS_SECONDS, events.flush),
+            ]
             _turned()
 
     def stop(self, consumer: Any) -> None:
         """The connection is gone or the worker ends."""
+        for timer in self._timers:
+            timer.cancel()
         if consumer.hub is not None:
             _bell.take_from(consumer.hub)
 
@@ -120,6 +135,9 @@ def _freed(**_: Any) -> None:
 @signals.setup_logging.connect(weak=False)
 def _logging(**_: Any) -> None:
     logs.configure(settings.log_level, part="worker")
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        # "Task received", "Task succeeded": what happens to a request is in our own lines, with its ids.
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect(weak=False)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Engine,
     Interval,
     Select,
+    and_,
     bindparam,
     case,
     cast,
@@ -110,9 +111,8 @@ def _checked(question: Question, max_characters: int) -> str:
 
 def _enter_conversation(connection: Connection, question: Question, text: str) -> UUID | None:
     """Make the conversation with its first question; lock it; return the end of its branch."""
-    values = {"q_conversation": question.conversation_id, "q_owner": question.owner_id}
-    connection.execute(_ENTER, {**values, "q_title": _title_of(text)})
-    row = connection.execute(_LOCK, values).one_or_none()
+    values = {"q_conversation": question.conversation_id, "q_owner": question.owner_id, "q_title": _title_of(text)}
+    row = connection.execute(_ENTER, values).one_or_none()
     if row is None:
         raise NotFound
     leaf_id: UUID | None = row.leaf_id
@@ -166,16 +166,13 @@ _KNOWN = union_all(
 )
 
 
-_ENTER = (
-    upsert(conversation)
-    .values(id=_CONVERSATION, owner_id=_OWNER, title=_given("title", conversation.c.title))
-    .on_conflict_do_nothing()
-)
-_LOCK = (
-    select(conversation.c.leaf_id)
-    .where(conversation.c.id == _CONVERSATION, conversation.c.owner_id == _OWNER, conversation.c.deleted_at.is_(None))
-    .with_for_update()
-)
+_NEW = upsert(conversation).values(id=_CONVERSATION, owner_id=_OWNER, title=_given("title", conversation.c.title))
+# A conversation that is there is set to what it is: that locks it, and gives it back, in the same statement.
+_ENTER = _NEW.on_conflict_do_update(
+    index_elements=[conversation.c.id],
+    set_={"owner_id": conversation.c.owner_id},
+    where=and_(conversation.c.owner_id == _NEW.excluded.owner_id, conversation.c.deleted_at.is_(None)),
+).returning(conversation.c.leaf_id)
 
 
 def _store_statement(*, with_question: bool) -> Select[Any]:

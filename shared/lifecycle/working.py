@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared import notify
-from shared.database import transaction
+from shared.database import statement
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Answer, Claimed, storable
@@ -55,7 +55,7 @@ def claim(
         "of_models": list(models),
         "default_model": models[0] if models else "",
     }
-    with transaction(engine) as connection:
+    with statement(engine) as connection:
         row = connection.execute(_CLAIM_AS_SUSPECT if as_suspect else _CLAIM, values).mappings().one_or_none()
     if row is None:
         return None
@@ -188,7 +188,7 @@ def release(
     )
     closed = close_attempt(freed, outcome=outcome, code=code, text=storable(text))
     told = select(notify.of_row(notify.REQUEST, freed)).add_cte(closed)
-    with transaction(engine) as connection:
+    with statement(engine) as connection:
         return connection.execute(told, _fence_values(claimed)).one_or_none() is not None
 
 
@@ -215,7 +215,7 @@ def is_mine(engine: Engine, claimed: Claimed, *, status: Status) -> bool:
         request_attempt.c.worker_id == claimed.worker_id,
         request_attempt.c.outcome == status.value,
     )
-    with transaction(engine) as connection:
+    with statement(engine) as connection:
         return (
             connection.execute(
                 select(_R.id).where(_R.id == claimed.request_id, _R.status == status, ended_by.exists())
@@ -247,7 +247,7 @@ def _end_attempt(
         cached_input_tokens=_counted(answer.cached_input_tokens),
         first_token_ago=None if ago is None else timedelta(seconds=ago),
     )
-    with transaction(engine) as connection:
+    with statement(engine) as connection:
         return end(connection, fence, ending, **_fence_values(claimed))
 
 
@@ -261,7 +261,7 @@ def undispatch(engine: Engine, request_id: UUID, *, models: Sequence[str]) -> No
 
     A draining worker (`models` is empty then) takes nothing, and one that does not serve the model leaves it to others.
     """
-    with transaction(engine) as connection:
+    with statement(engine) as connection:
         connection.execute(
             update(chat_request)
             .where(_R.id == request_id, _R.status == Status.QUEUED, _R.model.not_in(models))

@@ -15,7 +15,7 @@ def test_what_can_finish_finishes_and_the_rest_is_handed_over_without_a_loss(sta
     stack.start_simulator()
     leaving = stack.start_worker(grace_seconds=2)
     with Person(stack, engine) as alice:
-        short, long = "[[sim: tokens=30 pace=30 first=0.1]]", "[[sim: tokens=240 pace=30 first=0.1]]"
+        short, long = "[[sim: tokens=30 pace=30 first=0.1]]", "[[sim: tokens=300 pace=25 first=0.1]]"
         quick, slow = alice.ask(short), alice.ask(long)
         for request in (quick, slow):
             alice.wait_text(request)
@@ -25,7 +25,7 @@ def test_what_can_finish_finishes_and_the_rest_is_handed_over_without_a_loss(sta
         assert leaving.wait(seconds=15) == 0
         assert time.monotonic() - began < 8
         assert (alice.wait_end(quick).attempt, alice.answers(quick)) == (1, [full_text(short)])
-        row = alice.wait_end(slow)
+        row = alice.wait_end(slow, seconds=40)
         assert (row.status, row.attempt, row.losses, row.tries) == (Status.SUCCEEDED, 2, 0, 0)
         assert alice.answers(slow) == [full_text(long)]
 

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Engine, delete, event, text
+from sqlalchemy import Connection, Engine, delete, event, text
 
 from shared import fleet, lifecycle
 from shared.errors import StillRunning
@@ -49,23 +49,26 @@ class StoppedError(Exception):
 
 @contextmanager
 def stopping_after(engine: Engine, statements: int) -> Iterator[None]:
-    """Within it the process stops after so many statements, before it can commit."""
+    """Within it the process stops before one of its statements, or before it can commit.
+
+    A statement that is its own transaction is done or not: there it stops before the first one.
+    """
     left = [statements]
 
-    def stop(*_: Any) -> None:
+    def stop(connection: Connection, *_: Any) -> None:
         left[0] -= 1
-        if left[0] <= 0:
+        if left[0] <= 0 or connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             raise StoppedError
 
     def stop_before_commit(_: Any) -> None:
         raise StoppedError
 
-    event.listen(engine, "after_cursor_execute", stop)
+    event.listen(engine, "before_cursor_execute", stop)
     event.listen(engine, "commit", stop_before_commit)
     try:
         yield
     finally:
-        event.remove(engine, "after_cursor_execute", stop)
+        event.remove(engine, "before_cursor_execute", stop)
         event.remove(engine, "commit", stop_before_commit)
 
 
