@@ -75,9 +75,12 @@ class Rig:
     def __init__(self, folder: Path, shape: Shape) -> None:
         self.shape = shape
         self.folder = folder
+        #: Where both servers keep their data.
+        self.disk = folder / "disk"
+        self.disk.mkdir()
         if shape.disk_megabytes:
-            small_disk(folder, megabytes=shape.disk_megabytes)
-        self.servers: Servers = DurableServers(folder)
+            small_disk(self.disk, megabytes=shape.disk_megabytes)
+        self.servers: Servers = DurableServers(self.disk)
         migrate(self.servers.postgres_server.url)
         evidence.install_witness(self.servers.postgres_server.url)
         self.stack = Stack(
@@ -151,7 +154,7 @@ class Rig:
         self.servers.close()
         self.history.close()
         if self.shape.disk_megabytes:
-            subprocess.run(["umount", "--lazy", str(self.folder)], check=False)
+            subprocess.run(["umount", "--lazy", str(self.disk)], check=False)
 
     # Processes
 

@@ -19,9 +19,9 @@ def skewed(seconds: int | Path) -> dict[str, str]:
     library = next((each for each in LIBRARIES if Path(each).exists()), None)
     if library is None:
         raise CannotInject("no libfaketime here (apt install libfaketime)")
-    made = {"LD_PRELOAD": library, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
+    made = {"LD_PRELOAD": library, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     if isinstance(seconds, Path):
-        return made | {"FAKETIME_TIMESTAMP_FILE": str(seconds)}
+        return made | {"FAKETIME_TIMESTAMP_FILE": str(seconds), "FAKETIME_CACHE_DURATION": "1"}
     return made | {"FAKETIME": f"{seconds:+d}s"}
 
 

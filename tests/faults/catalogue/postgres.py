@@ -113,7 +113,7 @@ def _without_connections(shot: Shot) -> None:
 
 
 def _with_a_full_disk(shot: Shot) -> None:
-    filler = shot.rig.folder / "filler"
+    filler = shot.rig.disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
@@ -123,7 +123,7 @@ def _with_a_full_disk(shot: Shot) -> None:
         shot.rig.sleep(2)
     finally:
         filler.unlink()
-    if not os.statvfs(shot.rig.folder).f_bavail:
+    if not os.statvfs(shot.rig.disk).f_bavail:
         raise CannotInject("the disk could not be filled and emptied again")
 
 
