@@ -24,7 +24,6 @@ def main() -> None:
     """Draw the page, or one sentence that says why not."""
     words = Words(state.locale())
     st.set_page_config(
-        page_title=words.t("app.name"),
         layout="centered",
         initial_sidebar_state=SIDEBAR_PX,
         menu_items={"About": f"**{words.t('app.name')}** — {words.t('app.tagline')}"},

@@ -42,6 +42,7 @@ def focused(person: Person) -> str:
 
 def test_ask_by_keyboard_alone_and_read_the_answer(person: Person) -> None:
     expect(person.page.locator(".st-key-empty")).to_be_visible()
+    expect(person.page).to_have_title("Naru")
     assert focused(person) == COMPOSER
     person.page.keyboard.type("Show me code and a table")
     person.page.keyboard.press("Enter")
@@ -175,6 +176,7 @@ def test_answer_again_replaces_the_answer(person: Person) -> None:
 def test_a_failure_says_why_and_offers_another_try(person: Person) -> None:
     person.ask("[[sim: fault=quota times=1]] hello")
     expect(person.page.locator(".naru-failed")).to_contain_text("quota", timeout=30_000)
+    expect(person.page.locator(".naru-spoken[role='status']")).to_contain_text("quota")
     person.page.get_by_role("button", name="Try again").click()
     expect(person.page.locator(".naru-failed")).to_have_count(0)
     person.wait_for_end()
@@ -188,6 +190,8 @@ def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person)
         person.wait_for_end()
     second = person.page.url
     expect(person.page.locator(".naru-link[aria-current]")).to_have_text(["[[sim: tokens=5]] second"])
+    expect(person.page).to_have_title("[[sim: tokens=5]] second · Naru")
+    expect(person.page.get_by_role("button", name="Rename or delete this conversation", exact=True)).to_be_visible()
     person.page.locator(".naru-link", has_text="first").click()
     expect(person.questions).to_contain_text(["first"])
     expect(person.page).not_to_have_url(second)
@@ -311,8 +315,18 @@ def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person
     person.open(f"/?c={fill(engine, owner_id=owner_id, messages=500)}")
     engine.dispose()
     expect(person.answers).to_have_count(15)
+    main = person.page.get_by_test_id("stMain")
+    main.evaluate("main => main.scrollTo(0, 0)")
+    first = person.questions.first.inner_text().splitlines()[-1]
+    read = person.questions.filter(has_text=first)
+    before = read.bounding_box()
     person.page.get_by_role("button", name="Show earlier messages").click()
     expect(person.answers).to_have_count(30)
+    person.page.wait_for_timeout(500)
+    after = read.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(after["y"] - before["y"]) < 60, "what was read stays where it was"
 
 
 def test_what_the_model_says_cannot_do_anything(person: Person) -> None:
@@ -350,4 +364,9 @@ def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
         text = person.wait_for_text(characters=100)
         web.kill()
         expect(person.page.locator(".naru-bar")).to_have_text("Reconnecting… nothing is lost", timeout=10_000)
+        bar = person.page.locator(".naru-bar").bounding_box()
+        name = person.page.locator(".naru-name").bounding_box()
+        assert bar is not None
+        assert name is not None
+        assert bar["x"] >= name["x"] + name["width"], "the name stays in sight"
         assert person.live.inner_text().startswith(text[:80])

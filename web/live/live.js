@@ -13,6 +13,8 @@ import { AnswerStream } from "./stream.js";
 const BOTTOM_SLACK_PX = 48; // nearer to the end than this is "reading the newest line"
 const SECONDS_SHOWN_AFTER = 5;
 const NEW = "new";
+const WIDER_WITHIN_MS = 4000;
+const MOVES = ["wheel", "touchmove", "keydown"]; // by which a reader moves the view
 const PLACE = "naru:place"; // where the running answer stood when the page was left: for early.js
 const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
 const DRAWN_SHARE = 0.95; // of the live text's height: then Streamlit has drawn the answer
@@ -32,7 +34,7 @@ class LiveAnswer {
     document.addEventListener("click", copyAnswer);
     this.scrolled = () => this.readerMoved();
     document.addEventListener("scroll", this.scrolled, { capture: true, passive: true });
-    this.watch = new MutationObserver(() => this.handOverWhenDrawn());
+    this.watch = new MutationObserver(() => { this.handOverWhenDrawn(); this.nameMenu(); });
     this.watch.observe(document.body, { childList: true, subtree: true, characterData: true });
     this.coverRule = document.head.appendChild(document.createElement("style"));
     this.draft = new Draft();
@@ -40,7 +42,12 @@ class LiveAnswer {
     this.leaving = () => this.keepPlace();
     window.addEventListener("pagehide", this.leaving);
     this.lastTop = 0;
-    this.growth = new ResizeObserver(() => this.follow && this.toBottom());
+    this.fromEnd = 0;
+    this.widening = (event) => event.target.closest?.(".st-key-earlier button") && this.keepReadingPlace();
+    this.moving = () => { this.fromEnd = 0; };
+    document.addEventListener("click", this.widening, { capture: true });
+    for (const kind of MOVES) document.addEventListener(kind, this.moving, { capture: true, passive: true });
+    this.growth = new ResizeObserver(() => this.grown());
     this.growth.observe(this.column());
   }
 
@@ -49,6 +56,25 @@ class LiveAnswer {
     let node = this.part("block");
     while (node.parentElement && node.parentElement !== this.scroller()) node = node.parentElement;
     return node;
+  }
+
+  grown() {
+    if (this.follow) this.toBottom();
+    else if (this.fromEnd) this.scroller().scrollTop = this.scroller().scrollHeight - this.fromEnd;
+  }
+
+  /* "Earlier" puts messages above what is being read: that stays where it is. */
+  keepReadingPlace() {
+    const main = this.scroller();
+    this.follow = false;
+    this.fromEnd = main.scrollHeight - main.scrollTop;
+    setTimeout(this.moving, WIDER_WITHIN_MS);
+  }
+
+  /* Streamlit's name of a button with an icon alone is the icon's. */
+  nameMenu() {
+    const menu = document.querySelector(".st-key-conversation-menu button");
+    if (this.data && menu && menu.getAttribute("aria-label") !== this.say("menu")) menu.setAttribute("aria-label", this.say("menu"));
   }
 
   update({ data: [data], setTriggerValue }) {
@@ -86,6 +112,7 @@ class LiveAnswer {
     this.conversationId = conversationId;
     this.follow = true;
     this.reported = null;
+    this.speak("");
     const early = window.naruEarly; // has listened since before Streamlit began (early.js)
     this.stream = early?.take(conversationId, this.listener()) ?? (conversationId ? new AnswerStream(conversationId, this.listener()) : null);
     if (this.stream && early) this.takeOver(early);
@@ -154,6 +181,7 @@ class LiveAnswer {
     const isWhole = drawn && (text?.offsetHeight ?? 0) >= this.part("answer").offsetHeight * DRAWN_SHARE;
     if (isWhole || performance.now() > this.handOverBy) {
       this.handedOver = requestId;
+      this.speak(drawn?.querySelector(".naru-remark")?.textContent ?? "");
       this.show();
     }
   }
@@ -209,6 +237,7 @@ class LiveAnswer {
     const bar = this.part("bar");
     if (bar.textContent !== text) bar.textContent = text;
     bar.hidden = !text;
+    bar.style.left = `${this.scroller().getBoundingClientRect().left}px`; // beside the sidebar, not over the name
   }
 
   say(key, values = {}) {
@@ -233,10 +262,15 @@ class LiveAnswer {
     if (words.textContent !== line) words.textContent = line;
     const spoken = `${this.stream.requestId}${this.stream.seen.phase}${this.stream.seen.attempt ?? ""}${this.stream.seen.position ?? ""}`;
     if (spoken !== this.spoken && !this.part("block").hidden) {
-      this.spoken = spoken;
-      this.part("spoken").textContent = words.textContent;
+      this.speak(words.textContent, spoken);
     }
     this.part("pulse").hidden = this.stream.hasText && !this.stream.dimmed;
+  }
+
+  /* To screen readers; once for each `occasion`. */
+  speak(text, occasion = "") {
+    this.spoken = occasion;
+    if (this.part("spoken").textContent !== text) this.part("spoken").textContent = text;
   }
 
   phaseWords() {
@@ -317,6 +351,8 @@ class LiveAnswer {
     clearInterval(this.ticker);
     cancelAnimationFrame(this.frame);
     document.removeEventListener("click", copyAnswer);
+    document.removeEventListener("click", this.widening, { capture: true });
+    for (const kind of MOVES) document.removeEventListener(kind, this.moving, { capture: true });
     document.removeEventListener("scroll", this.scrolled, { capture: true });
   }
 }

@@ -37,6 +37,7 @@ def draw(frame: Frame) -> None:
         state.remember(opened)
     except (NotFound, Unavailable) as error:
         refusal = error
+    _name_tab(frame, opened)
     sidebar.draw(frame, rows, opened)
     if isinstance(refusal, NotFound):
         notices.refused(frame.words, refusal)
@@ -61,7 +62,7 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
             conversation_id=str(opened.id),
             settled=[str(message.request_id) for message in opened.messages if message.request_id][-20:],
             active=str(opened.active.request_id) if opened.active else None,
-            labels=frame.words.group("live."),
+            labels={**frame.words.group("live."), "menu": frame.words.t("sidebar.menu")},
             locale=frame.words.locale,
             locale_choice=state.locale_choice(),
             on_change=_nothing,
@@ -71,6 +72,11 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
     with st.container(key="warm"):
         # Never seen: Streamlit fetches what draws code and formulas now, not in the middle of an answer's end.
         st.markdown("```python\n0\n```\n$0$")
+
+
+def _name_tab(frame: Frame, opened: Opened | None) -> None:
+    name = frame.words.t("app.name")
+    st.set_page_config(page_title=f"{opened.title} · {name}" if opened is not None and opened.title else name)
 
 
 def _nothing() -> None:
