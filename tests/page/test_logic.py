@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -79,6 +80,18 @@ def test_a_second_question_is_refused_and_put_back(page: AppTest, engine: Engine
     assert "An answer is still running here" in said(page)
     assert "Your text is back in the box" in said(page)
     page.run()
+    assert "An answer is still running here" not in said(page)
+
+
+def test_a_question_that_is_sent_while_the_answer_is_just_ending_waits_for_it(page: AppTest, engine: Engine) -> None:
+    page.chat_input[0].set_value("first").run()
+    active = open_conversation(engine, UUID(address(page)), owner_id=OWNER).active
+    assert active is not None
+    ending = threading.Timer(0.2, lambda: lifecycle.stop(engine, active.request_id, owner_id=OWNER))
+    ending.start()
+    page.chat_input[0].set_value("second").run()
+    ending.join()
+    assert count(engine) == 2
     assert "An answer is still running here" not in said(page)
 
 

@@ -6,17 +6,21 @@ refused question is put back where it was typed.
 
 from __future__ import annotations
 
+import time
 from uuid import UUID
 
 import streamlit as st
 
 from shared.conversations import Opened
-from shared.errors import NaruError
+from shared.errors import NaruError, StillRunning
 from shared.fleet import Fleet
 from shared.lifecycle import Question
 from web import state
 from web.views import notices
 from web.views.frame import Frame
+
+#: So long a question is held up before it is refused because another one is being answered.
+ENDING_SECONDS = 0.5
 
 
 def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
@@ -91,13 +95,27 @@ def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
         regenerate=again_for is not None,
     )
     try:
-        frame.runtime.submit(question)
+        _accept(frame, question)
     except NaruError as error:
         _refuse(notices.notice_of(error, is_text_kept=bool(text)), text)
     except Exception as error:  # noqa: BLE001 - whatever it is, the person keeps the text and gets a sentence
         _refuse(notices.unforeseen(error, is_text_kept=bool(text)), text)
     else:
         state.renew_idempotency_key()
+
+
+def _accept(frame: Frame, question: Question) -> None:
+    """Submit it. An answer that is just ending is waited for: its last word is on the page before its end is stored."""
+    until = time.monotonic() + ENDING_SECONDS
+    while True:
+        try:
+            frame.runtime.submit(question)
+        except StillRunning:
+            if time.monotonic() > until:
+                raise
+            time.sleep(ENDING_SECONDS / 5)
+        else:
+            return
 
 
 def _refuse(notice: state.Notice, text: str) -> None:
