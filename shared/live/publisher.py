@@ -204,7 +204,9 @@ class Publisher:
 
     def _fill(self, pipeline: Pipeline, dirty: set[LiveAnswer], extra: list[tuple[LiveAnswer, Event]]) -> _Deltas:
         """Put all that waits into the pipeline."""
-        lives, keys, values = [], [], []
+        lives: list[LiveAnswer] = []
+        keys: list[str] = []
+        values: list[str | int] = []
         ends = []
         for live, given in extra:
             if given.kind is Kind.END:
