@@ -28,6 +28,8 @@ SLACK_SECONDS = 0.2
 FINAL = frozenset(
     {"400", "401", "402", "403", "404", "quota", "balance", "context", "filter", "html", "badhead", "gzip"}
 )
+#: What a request may fail of when its way to the provider is struck again and again.
+PROVIDERS_FAULT = frozenset({"stream_broken", "bad_stream", "connect_failed", "server_failed", "first_token_timeout"})
 _FIRST = re.compile(r"나0@(\d+) ")
 
 #: What must be zero, and what each means to a person.
@@ -88,13 +90,14 @@ class Verdict:
         return not self.findings
 
 
-def check(entries: Sequence[Entry], evidence: Evidence) -> Verdict:
-    """Judge a round."""
-    return _Case(entries, evidence).judge()
+def check(entries: Sequence[Entry], evidence: Evidence, *, provider_struck: bool = False) -> Verdict:
+    """Judge a round. Where the way to the provider was struck, a request may fail for it: it is tried again once only."""
+    return _Case(entries, evidence, provider_struck=provider_struck).judge()
 
 
 class _Case:
-    def __init__(self, entries: Sequence[Entry], evidence: Evidence) -> None:
+    def __init__(self, entries: Sequence[Entry], evidence: Evidence, *, provider_struck: bool) -> None:
+        self.provider_struck = provider_struck
         self.entries, self.evidence = entries, evidence
         self.verdict = Verdict()
         self.rows = {row.request: row for row in evidence.rows}
@@ -145,7 +148,8 @@ class _Case:
         verdict.losses += row.losses
         verdict.calls += len(calls)
         verdict.extra_calls += max(0, len(calls) - 1)
-        if row.status == "failed" and not may_fail(row.question):
+        excused = may_fail(row.question) or (self.provider_struck and row.code in PROVIDERS_FAULT)
+        if row.status == "failed" and not excused:
             self._find("unfounded", row.request, f"failed: {row.code}, losses {row.losses}")
         if len(row.answers) > 1 or (row.is_ended and not row.answers):
             self._find("doubled" if row.answers else "lost", row.request, f"{row.status}, {len(row.answers)} answers")

@@ -42,11 +42,12 @@ def mixed(
         rig.whole_again()
         rig.wait(people.done, seconds=DEADLINE_SECONDS + 120, what="everybody has gone home")
         shot.settle(patience=DEADLINE_SECONDS + 30)
-        verdict = shot.judge()
+        verdict = shot.judge(provider_struck=True)
         shot.note_accepts()
         note_stops(shot)
         (place / "nemesis.json").write_text(json.dumps(nemesis.log))
-        if not verdict.is_clean:
+        broken_visits = people.result()
+        if broken_visits or rig.exits or not verdict.is_clean:
             run.keep_logs(rig, f"mixed-{seed}")
         return {
             "fault": "mixed",
@@ -59,7 +60,7 @@ def mixed(
             "figures": shot.figures,
             "exits": dict(rig.exits),
             "strikes": dict(nemesis.struck),
-            "broken_visits": people.result(),
+            "broken_visits": broken_visits,
             "seconds": round(time.monotonic() - began, 1),
         }
 
@@ -82,4 +83,5 @@ def tell(result: Result) -> None:
     words += f"extra calls {result['extra_calls']}, losses {result['losses']}, exits {result['exits']}, "
     words += f"strikes {sum(result['strikes'].values())}"
     words += f"\n  WRONG: {bad}\n  {result['findings']}" if bad else ", all zero"
+    words += f"\n  VISITS THAT BROKE OFF: {result['broken_visits'][:5]}" if result["broken_visits"] else ""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {words}\n")

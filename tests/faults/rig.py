@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -295,6 +295,12 @@ class Rig:
         while (left := limit - time.monotonic()) > 0:
             self.tend()
             time.sleep(min(TEND_SECONDS, left))
+
+    def do(self, work: Coroutine[Any, Any, T], *, seconds: float = 120.0) -> T:
+        """Let the people do something, and tend until it is done."""
+        doing = self.crowd.start(work)
+        self.wait(doing.done, seconds=seconds, what="what the people do is done")
+        return doing.result()
 
     def wait(self, condition: Callable[[], T], *, seconds: float = 60.0, what: str = "") -> T:
         """Call until it is true, and tend; AssertionError when the time is over."""

@@ -161,7 +161,12 @@ def keep_logs(rig: Rig, name: str) -> None:
         return
     target = _kept / f"{name}-{int(time.time())}"
     target.mkdir(parents=True)
-    for path in (*rig.disk.glob("*.log"), *rig.folder.glob("*.jsonl"), *(rig.folder / "logs").iterdir()):
+    for path in (
+        *rig.folder.glob("*.json"),
+        *rig.disk.glob("*.log"),
+        *rig.folder.glob("*.jsonl"),
+        *(rig.folder / "logs").iterdir(),
+    ):
         (target / path.name).write_bytes(path.read_bytes())
 
 

@@ -43,7 +43,7 @@ class Shot:
 
     def ask(self, number: int = 6, words: str | None = None, **how: Any) -> list[Asked]:
         """So many people ask at once, each on a page of their own; returns those that were accepted."""
-        found = self.rig.crowd.do(self._ask(number, words, how), seconds=180)
+        found = self.rig.do(self._ask(number, words, how), seconds=180)
         self.asked += found
         return found
 
@@ -54,7 +54,7 @@ class Shot:
 
     def ask_on(self, page: Page, words: str, **how: Any) -> Asked | None:
         """One question more in a conversation that is open."""
-        found = self.rig.crowd.do(page.ask(words, **how), seconds=180)
+        found = self.rig.do(page.ask(words, **how), seconds=180)
         if found is not None:
             self.asked.append(found)
         return found
@@ -65,7 +65,7 @@ class Shot:
         async def all_of_them() -> None:
             await asyncio.gather(*(each.page.see_text(each.request, tokens=tokens, seconds=seconds) for each in asked))
 
-        self.rig.crowd.do(all_of_them(), seconds=seconds + 5)
+        self.rig.do(all_of_them(), seconds=seconds + 5)
 
     def see_ends(self, asked: Iterable[Asked], *, seconds: float = 60) -> list[str]:
         """Wait until each page knows that its request ended; how each did."""
@@ -73,7 +73,7 @@ class Shot:
         async def all_of_them() -> list[str]:
             return await asyncio.gather(*(each.page.see_end(each.request, seconds=seconds) for each in asked))
 
-        return self.rig.crowd.do(all_of_them(), seconds=seconds + 5)
+        return self.rig.do(all_of_them(), seconds=seconds + 5)
 
     def strike(self) -> float:
         """Now."""
@@ -159,7 +159,7 @@ class Shot:
         ended = self._poll(lambda: not self.rig.ask_rows(_ACTIVE)[0].n, seconds=patience)
         if ended:
             self._poll(self._told, seconds=TOLD_SECONDS)
-        self.rig.crowd.do(self.rig.crowd.leave())
+        self.rig.do(self.rig.crowd.leave())
         # The simulator writes a line when a connection is gone.
         self.rig.sleep(0.3)
 
@@ -174,11 +174,13 @@ class Shot:
             self.rig.sleep(0.05)
         return True
 
-    def judge(self) -> Verdict:
+    def judge(self, *, provider_struck: bool = False) -> Verdict:
         """Evidence of this shot's requests, and the verdict."""
         entries = self.take_entries()
         requests = {entry.request for entry in entries if entry.what == "accepted"}
         keys = {entry.key for entry in entries if entry.what == "submit"}
         at, rows, anomalies = rows_of(self.rig.servers.postgres_server.url, requests=requests, keys=keys)
         calls = self.rig.calls.of(row.request for row in rows)
-        return check(entries, Evidence(at=at, rows=rows, calls=calls, anomalies=anomalies))
+        return check(
+            entries, Evidence(at=at, rows=rows, calls=calls, anomalies=anomalies), provider_struck=provider_struck
+        )

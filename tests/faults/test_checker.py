@@ -84,6 +84,15 @@ def test_a_failure_that_nothing_asked_for_is_unfounded(story: Story) -> None:
     assert story.found() == {"unfounded"}
 
 
+def test_a_broken_stream_is_a_reason_only_where_the_provider_was_struck(story: Story) -> None:
+    story.row = replace(story.row, status="failed", code="stream_broken")
+    assert story.found() == {"unfounded"}
+    evidence = Evidence(NOW, [story.row], story.calls, [])
+    assert check(story.entries, evidence, provider_struck=True).is_clean
+    evidence.rows = [replace(story.row, code="worker_lost")]
+    assert not check(story.entries, evidence, provider_struck=True).is_clean
+
+
 def test_a_failure_that_was_asked_for_is_none() -> None:
     assert may_fail("[[sim: fault=401]] x")
     assert may_fail("[[sim: fault=500]] x")

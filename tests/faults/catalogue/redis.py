@@ -158,7 +158,7 @@ def trimmed(shot: Shot) -> None:
                 client.delete(key)
             else:
                 client.xtrim(key, maxlen=0)
-    shot.rig.crowd.do(asked[0].page.reload())
+    shot.rig.do(asked[0].page.reload())
     shot.rig.sleep(1)
     shot.recovered_by_text(asked)
     shot.see_ends(asked)

@@ -65,7 +65,7 @@ def impatience(shot: Shot) -> None:
         await asyncio.gather(*(tab.see_end(accepted[0].request) for tab in (page, *tabs)))
         return accepted
 
-    asked = shot.rig.crowd.do(press())
+    asked = shot.rig.do(press())
     assert len({each.request for each in asked}) == 1
     shot.asked += asked[:1]
 
@@ -80,7 +80,7 @@ def stopped(shot: Shot) -> None:
     async def press() -> None:
         await asyncio.gather(*(each.page.stop(each.request) for each in asked))
 
-    shot.rig.crowd.do(press())
+    shot.rig.do(press())
     for worker in shot.rig.workers:
         worker.thaw()
     shot.see_ends(asked)

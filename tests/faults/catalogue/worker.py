@@ -45,7 +45,8 @@ def killed_after_commit(shot: Shot) -> None:
     ended = [row.request for row in shot.rows() if row.ended is not None and row.ended < shot.struck]
     assert ended, "the answer was stored before the kill"
     told = shot.since(lambda entry: entry.what == "ended")
-    shot.recovery += [told[request] for request in ended]
+    # Told before the process died: by the notification that the commit itself sends.
+    shot.recovery += [told.get(request, 0.0) for request in ended]
 
 
 def _killed_at(shot: Shot, trap: Trap) -> None:
@@ -156,18 +157,34 @@ def drain_exceeded(shot: Shot) -> None:
     "a request that kills its worker",
     recovery="–",
     times=6,
-    shape=Shape(worker_module="tests.faults.harmed", workers=3),
-    patience=240,
+    shape=Shape(worker_module="tests.faults.harmed", workers=3, settings={"deadline_seconds": 1800}),
+    patience=600,
 )
 def poison(shot: Shot) -> None:
     """Three times, then it fails; the first shot has 300 others beside it, the later ones 30."""
-    others = shot.ask(30 if shot.index else 300, shot.words(tokens=240, pace=20))
+    others = shot.ask(30 if shot.index else 300, shot.words(tokens=120, pace=20, first=2))
     shot.see_text(others)
     poisoned = shot.ask(1, shot.words(tokens=200, pace=20) + " poison")
     shot.strike()
-    ends = shot.see_ends([*poisoned, *others], seconds=200)
+    ends = shot.see_ends([*poisoned, *others], seconds=600)
     shot.figures["poison failed"].append(float(ends[0] == "failed"))
     shot.figures["others answered"].append(float(sum(end == "succeeded" for end in ends[1:])))
+
+
+@fault(
+    31,
+    "none, at full load: 300 answers at once on one worker",
+    recovery="–",
+    times=3,
+    shape=Shape(workers=1),
+    patience=120,
+)
+def full_load(shot: Shot) -> None:
+    """Nobody may be taken for lost because there is much to do."""
+    asked = shot.ask(300, shot.words(tokens=600, pace=15))
+    shot.strike()
+    shot.see_ends(asked, seconds=150)
+    shot.figures["attempts lost"].append(float(shot.losses()))
 
 
 def _uuid(text: str) -> UUID:
