@@ -1,8 +1,8 @@
 """The lease thread: one thread with its own connection that keeps this process's right to its answers.
 
-It renews the lease, hears of stops, writes checkpoints, and says that the worker drains. It does not renew when the
-event loop stands still: a process that cannot stream must lose its answers to one that can. When the row was marked
-lost, the process drops its streams and registers anew.
+It renews the lease, hears of stops, has checkpoints written, and says that the worker drains. It does not renew when
+the event loop stands still: a process that cannot stream must lose its answers to one that can. When the row was
+marked lost, the process drops its streams and registers anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from shared import fleet, lifecycle, notify
 from shared.database import is_outage, make_listening_engine
 from shared.errors import NaruError
 from shared.fleet import Member
+from workers.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from workers.process import Process
@@ -39,10 +40,9 @@ class LeaseThread:
         self._closing = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-        self._next_checkpoint = 0.0
+        self._checkpoints = Checkpoints(process)
         self._missing: set[tuple[UUID, int]] = set()
         self._away = False
-        self._written: dict[tuple[UUID, int], int] = {}
 
     def start(self) -> None:
         """Begin; registers as soon as Postgres answers."""
@@ -76,10 +76,17 @@ class LeaseThread:
         with self._engine.connect() as connection:
             for channel in (notify.STOP, notify.REQUEST):
                 connection.execute(text(f"LISTEN {channel}"))
+            round_at = 0.0
             while not self._closing.is_set():
-                began = time.monotonic()
-                self._round(connection)
-                self._listen(connection, until=began + self._process.settings.renew_seconds)
+                now = time.monotonic()
+                if now >= round_at:
+                    round_at = now + self._process.settings.renew_seconds
+                    self._round(connection)
+                member = self._process.member
+                if member is not None and now >= self._checkpoints.due_at:
+                    self._checkpoints.write(connection, member.worker_id)
+                if self._listen(connection, until=min(round_at, self._checkpoints.due_at)):
+                    round_at = 0.0
 
     def _round(self, connection: Connection) -> None:
         process = self._process
@@ -96,7 +103,8 @@ class LeaseThread:
         if process.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
         self._compare(fleet.running_of(connection, member.worker_id), member.worker_id)
-        self._checkpoint(connection, member.worker_id)
+        if not process.publisher.healthy:
+            self._checkpoints.hurry()
         if self._away:
             self._away = False
             log.info("lease: Postgres is back")
@@ -123,44 +131,25 @@ class LeaseThread:
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})
         return member
 
-    def _checkpoint(self, connection: Connection, worker_id: UUID) -> None:
-        """Write the texts that grew since the last time; more often while Redis does not take them."""
-        settings, now = self._process.settings, time.monotonic()
-        if now < self._next_checkpoint:
-            return
-        healthy = self._process.publisher.healthy
-        pause = settings.checkpoint_seconds if healthy else settings.degraded_checkpoint_seconds
-        self._next_checkpoint = now + pause
-        lengths, texts = {}, {}
-        for answer in self._process.running.answers():
-            if answer.live is not None and answer.claimed.worker_id == worker_id:
-                key = (answer.claimed.request_id, answer.claimed.attempt)
-                lengths[key] = answer.live.length
-                if answer.live.length != self._written.get(key, 0):
-                    texts[key] = answer.live.text()
-        fleet.checkpoint(connection, worker_id, texts)
-        self._written = lengths
-
-    def _listen(self, connection: Connection, *, until: float) -> None:
-        """Wait for notifications, and hand them on, until the next round is due."""
+    def _listen(self, connection: Connection, *, until: float) -> bool:
+        """Wait for notifications, and hand them on, until the next work is due; True when `wake` was called."""
         raw: Any = connection.connection.driver_connection
         while True:
             # Before waiting too: what came with the round's own replies lies here, and the socket says nothing of it.
             while raw.notifies:
                 self._hand_on(raw.notifies.pop(0))
             left = until - time.monotonic()
-            if self._closing.is_set() or left <= 0 or self._checkpoint_is_due():
-                return
-            ready, _, _ = select.select([raw.fileno(), self._wake_read], [], [], left)
+            if self._closing.is_set() or left <= 0:
+                return False
+            poller = select.poll()
+            poller.register(raw.fileno(), select.POLLIN)
+            poller.register(self._wake_read, select.POLLIN)
+            ready = [descriptor for descriptor, _ in poller.poll(left * 1000)]
             if self._wake_read in ready:
                 os.read(self._wake_read, 4096)
-                return
+                return True
             if ready:
                 raw.poll()
-
-    def _checkpoint_is_due(self) -> bool:
-        """While Redis fails, checkpoints are what people see: they may be due before the next renewal."""
-        return not self._process.publisher.healthy and time.monotonic() >= self._next_checkpoint
 
     def _hand_on(self, raw: Any) -> None:
         notice = notify.parse(raw.channel, raw.payload)

@@ -74,8 +74,11 @@ class Listener:
                 self._wait(link)
 
     def _wait(self, link: connection) -> None:
-        heard, _, _ = select.select([link.fileno(), self._ear.fileno()], [], [], PROBE_SECONDS)
-        if not heard:
+        # Not select(): it knows no descriptor above 1023, and a process with hundreds of viewers has those.
+        poller = select.poll()
+        for ear in (link, self._ear):
+            poller.register(ear.fileno(), select.POLLIN)
+        if not poller.poll(PROBE_SECONDS * 1000):
             with link.cursor() as cursor:
                 cursor.execute("SELECT 1")
         link.poll()

@@ -1,0 +1,92 @@
+"""Checkpoints: every text that grew is written, in slices; what did not grow is not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import pytest
+
+from shared import fleet
+from shared.settings import Settings
+from workers.checkpoints import SLICE_CHARACTERS, Checkpoints
+from workers.process import Process
+
+WORKER = uuid4()
+Texts = dict[tuple[UUID, int], str]
+
+
+class Live:
+    """An answer's text as far as a checkpoint looks at it."""
+
+    def __init__(self, text: str) -> None:
+        self.words = text
+
+    @property
+    def length(self) -> int:
+        return len(self.words)
+
+    def text(self) -> str:
+        return self.words
+
+
+def answer(text: str, *, worker_id: UUID = WORKER) -> Any:
+    claimed = SimpleNamespace(request_id=uuid4(), attempt=1, worker_id=worker_id)
+    return SimpleNamespace(claimed=claimed, live=Live(text))
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[Texts]:
+    """What each statement was given; the statement itself is tested in tests/shared/test_fleet.py."""
+    slices: list[Texts] = []
+    monkeypatch.setattr(fleet, "checkpoint", lambda _connection, _worker, texts: slices.append(dict(texts)))
+    return slices
+
+
+def checkpoints_of(answers: list[Any], *, healthy: bool = True) -> Checkpoints:
+    process = SimpleNamespace(
+        settings=Settings(),
+        running=SimpleNamespace(answers=lambda: answers),
+        publisher=SimpleNamespace(healthy=healthy),
+    )
+    return Checkpoints(cast("Process", process))
+
+
+def write(checkpoints: Checkpoints) -> None:
+    checkpoints.write(cast("Any", None), WORKER)
+
+
+def test_all_texts_are_written_a_slice_at_a_time_and_none_twice(written: list[Texts]) -> None:
+    answers = [answer("x" * (SLICE_CHARACTERS // 3 + 1)) for _ in range(8)]
+    checkpoints = checkpoints_of(answers)
+    for _ in range(3):
+        write(checkpoints)
+    assert [len(texts) for texts in written] == [3, 3, 2]
+    assert len({key for texts in written for key in texts}) == 8
+    answers[0].live.words += "y"
+    write(checkpoints)
+    assert list(written[-1].values()) == [answers[0].live.words], "only what grew"
+
+
+def test_the_next_slice_is_due_soon_the_next_turn_later(written: list[Texts]) -> None:
+    checkpoints = checkpoints_of([answer("short"), answer("x" * SLICE_CHARACTERS)])
+    write(checkpoints)
+    soon = checkpoints.due_at
+    write(checkpoints)
+    assert checkpoints.due_at - soon > 4
+    assert len(written) == 2
+
+
+def test_while_redis_takes_nothing_the_next_turn_comes_sooner(written: list[Texts]) -> None:
+    checkpoints = checkpoints_of([answer("text")])
+    write(checkpoints)
+    later = checkpoints.due_at
+    checkpoints.hurry()
+    assert later - checkpoints.due_at == pytest.approx(4)
+    assert len(written) == 1
+
+
+def test_another_members_answers_are_left_alone(written: list[Texts]) -> None:
+    write(checkpoints_of([answer("text", worker_id=uuid4())]))
+    assert written == [{}]
