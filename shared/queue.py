@@ -11,9 +11,11 @@ import logging
 import queue
 import threading
 import time
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
+from kombu.transport import redis as broker
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -33,6 +35,22 @@ QUEUE = "chat"
 #: Hints that wait for Redis in one process; beyond it they are dropped, and the reconciler sends them again.
 WAITING_HINTS = 10_000
 PROBE_SECONDS = 0.5
+
+
+class HintQoS(broker.QoS):
+    """Keeps hints until they are acknowledged, and gives back those that are not, where that is possible."""
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Never raises. kombu 5.7 fails here when its connection was lost with a hint unacknowledged (Redis hung, then
+        died), and Celery takes that for the end of the worker. A hint may be lost: the row is the request.
+        """
+        try:
+            super().restore_unacked_once(stderr)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 - AttributeError and AssertionError among others
+            log.info("hints not given back", extra={"error": type(error).__name__})
+
+
+broker.Channel.QoS = HintQoS
 
 
 def make_celery(settings: Settings) -> Celery:
