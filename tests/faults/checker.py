@@ -91,7 +91,7 @@ class Verdict:
 
 
 def check(entries: Sequence[Entry], evidence: Evidence, *, provider_struck: bool = False) -> Verdict:
-    """Judge a round. Where the way to the provider was struck, a request may fail for it: it is tried again once only."""
+    """Judge a round. Where the way to the provider was struck, requests may fail for it (they are tried once more)."""
     return _Case(entries, evidence, provider_struck=provider_struck).judge()
 
 
@@ -164,7 +164,7 @@ class _Case:
             self._find("wrong", row.request, f"succeeded with {_shown(answer)}")
         elif answer and call is None:
             self._find("wrong", row.request, f"{row.status} with {_shown(answer)}")
-        if call is None or not row.attempts:
+        if call is None or not row.attempts or not _FIRST.match(answer):
             return
         if call.began < row.attempts[-1].began - SLACK_SECONDS:
             self._find("stale", row.request, f"the answer is of call {call.number}, before the last attempt")
