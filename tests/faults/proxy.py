@@ -55,7 +55,15 @@ class Lines:
         return future.result(timeout=10)
 
     def close(self) -> None:
-        """End the loop; connections end with the process that made them."""
+        """End everything that is under way, and the loop."""
+
+        async def end() -> None:
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        self.call(end)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
 
