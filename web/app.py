@@ -20,6 +20,7 @@ from shared.settings import Settings
 from web.identity import IdentityMiddleware
 from web.routes import make_routes
 from web.routes.answers import Refusal, apologise, refuse
+from web.routes.events import DirectSend
 from web.routes.guard import GuardMiddleware
 from web.runtime import current_runtime
 
@@ -62,4 +63,4 @@ def make_app() -> st.App:
     )
 
 
-app = make_app()
+app = DirectSend(make_app())

@@ -9,7 +9,7 @@ import asyncio
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web.routes.answers import Refusal, json_answer, owner_or_refuse, uuid_in_path
 from web.routes.guard import is_own_site
@@ -24,6 +24,8 @@ _HEADERS = {
     "x-accel-buffering": "no",
     "cache-control": "no-store",
 }
+#: Where `DirectSend` keeps it.
+_DIRECT = "naru.send"
 
 
 async def events(request: Request) -> Response:
@@ -60,14 +62,15 @@ class EventStream(Response):
         self.background = None
         self.init_headers(_HEADERS)
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        direct = scope.get(_DIRECT, send)
         gone = asyncio.create_task(_close_when_gone(self._viewer, receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": frames.RETRY, "more_body": True})
-            await self._follow(send)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._follow(direct)
+            await direct({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
             self._watcher.leave(self._viewer)
@@ -81,6 +84,21 @@ class EventStream(Response):
                 # Waits here while the browser is slow: then it gets all it lacks at once, however much that
                 # is.
                 await send({"type": "http.response.body", "body": lacking, "more_body": True})
+
+
+class DirectSend:
+    """The outermost layer: keeps the server's own `send`, by which a stream's words go past all layers between.
+
+    Headers pass through them as ever. Each of the eight would be one more call for every word of every viewer.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        scope[_DIRECT] = send
+        await self._app(scope, receive, send)
 
 
 async def _close_when_gone(viewer: Viewer, receive: Receive) -> None:

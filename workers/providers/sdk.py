@@ -195,7 +195,7 @@ class _Reading:
                 if data == DONE_MARK:
                     self.is_over = True
                     break
-                texts.append(self._mender.mend(self.reader.read(json.loads(data))))
+                texts.append(self._mender.mend(self.reader.read(json.loads(data.decode()))))
         except Exception as error:  # noqa: BLE001 - raised by check(), behind the text that came before it
             self._error = error
         self.is_over = self.is_over or self.reader.finish is not None
