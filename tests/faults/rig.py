@@ -224,6 +224,9 @@ class Rig:
             lambda: self.stack._registered(worker.pid, consuming=consuming), seconds=seconds, what="the worker is ready"
         )
 
+    def _is_ready(self, worker: Process) -> bool:
+        return self.stack._registered(worker.pid, consuming=True)
+
     def dismiss(self, process: Process) -> None:
         """It will end, and is not to be started again for it."""
         next(each for each in self.watched if each.process is process).dismissed = True
@@ -282,10 +285,9 @@ class Rig:
             self.start_worker(ready=False)
         while len(self.webs) < self.shape.webs:
             self.start_web(ready=False)
-        for worker in self.workers:
-            self.wait_for_worker(worker)
-        for web in self.webs:
-            self.wait(lambda url=web.url: ready(url), seconds=60, what="web is ready")  # type: ignore[misc]
+        # Looked up again and again: one that still ends is followed by another.
+        self.wait(lambda: all(self._is_ready(worker) for worker in self.workers), seconds=90, what="workers are ready")
+        self.wait(lambda: all(ready(web.url) for web in self.webs), seconds=90, what="web is ready")
 
     # Time
 
