@@ -39,6 +39,8 @@ for i = 1, #KEYS do
 end
 return missing
 """
+#: A start is sent this long after it was made.
+START_SECONDS = 0.005
 #: While Redis fails it is tried this often; each try costs at most the Redis timeout.
 RETRY_SECONDS = 0.5
 
@@ -121,7 +123,8 @@ class Publisher:
         live = LiveAnswer(self, request_id, attempt)
         self._open.add(live)
         self._extra.append((live, Event(Kind.START, attempt)))
-        self.wake(live, urgent=True)
+        # Behind the call of the provider, which is made in the same moment and must not wait for this.
+        asyncio.get_running_loop().call_later(START_SECONDS, self._flush_waiting)
         return live
 
     def close(self, live: LiveAnswer, *, status: str | None) -> None:

@@ -28,8 +28,9 @@ from web.watch.viewer import Conversation, Stream, Viewer
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
-#: Between two sweeps that were asked for: so that a rush of news does not become a rush of statements.
-LEAST_PAUSE_SECONDS = 0.01
+#: A sweep that is asked for waits this long for more: a rush of news does not become a rush of statements, and a new
+#: question's own way to its provider is not held up by who looks at it.
+GATHER_SECONDS = 0.01
 #: A sweep that takes longer than this means that Postgres does not answer.
 PATIENCE_SECONDS = 2.0
 #: A stream that says nothing for this long is looked up in Postgres.
@@ -174,8 +175,9 @@ class Watcher:
             except Exception:
                 log.exception("a sweep failed")
             took = self._loop.time() - began
-            await asyncio.sleep(min(max(LEAST_PAUSE_SECONDS, took), SWEEP_SECONDS))
+            await asyncio.sleep(min(took, SWEEP_SECONDS))
             await _wait_until(self._is_nudged, next_full - self._loop.time())
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _sweep_once(self, asked: list[UUID]) -> None:
         self._is_nudged.clear()
