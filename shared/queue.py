@@ -16,6 +16,7 @@ from uuid import UUID
 
 from celery import Celery
 from kombu.transport import redis as broker
+from kombu.transport.virtual import QoS
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -38,16 +39,28 @@ PROBE_SECONDS = 0.5
 
 
 class HintQoS(broker.QoS):
-    """Keeps hints until they are acknowledged, and gives back those that are not, where that is possible."""
+    """Hints under way are remembered in the process only: kombu would write each into Redis and take it out again.
 
-    def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Never raises. kombu 5.7 fails here when its connection was lost with a hint unacknowledged (Redis hung, then
-        died), and Celery takes that for the end of the worker. A hint may be lost: the row is the request.
-        """
-        try:
-            super().restore_unacked_once(stderr)  # type: ignore[no-untyped-call]
-        except Exception as error:  # noqa: BLE001 - AttributeError and AssertionError among others
-            log.info("hints not given back", extra={"error": type(error).__name__})
+    What it writes down there it gives to somebody else after the visibility timeout, which is longer than a request may
+    live: no use to us, four commands for each hint, and each a way for a worker to end (Celery 5.7 exits when Redis
+    refuses one of them, and when it cannot give them back as its connection is lost). A hint may be lost.
+    """
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """A hint was received."""
+        QoS.append(self, message, delivery_tag)  # type: ignore[no-untyped-call]
+
+    def ack(self, delivery_tag: str) -> None:
+        """It was taken up."""
+        QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: ARG002 - kombu's
+        """It was not: the reconciler sends another."""
+        QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+
+    def restore_unacked(self, client: Any = None) -> None:  # noqa: ARG002 - kombu's
+        """The connection ends: what is here is forgotten."""
+        self._delivered.clear()
 
 
 broker.Channel.QoS = HintQoS
