@@ -170,7 +170,7 @@ class Rig:
 
     def urls(self) -> list[str]:
         """Where web can be reached: what a load balancer in front of it would know."""
-        return [web.url for web in self.webs if web.running]
+        return [each.process.url for each in self.watched if each.kind == "web" and each.process.running]
 
     def _settings_of(self, kind: str) -> dict[str, object]:
         made: dict[str, object] = {}
