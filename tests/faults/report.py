@@ -87,10 +87,23 @@ def figures(shots: Sequence[Result]) -> dict[str, str]:
     for each in shots:
         for name, values in each.get("figures", {}).items():
             found[name] += values
-    return {
+    made = {
         name: " / ".join(f"{each:.3f}" for each in (p(values, 50), p(values, 95), p(values, 99), max(values)))
         for name, values in found.items()
         if values
+    }
+    return made | {name: words for each in shots for name, words in grown(each.get("slopes", {})).items()}
+
+
+def grown(slopes: dict[str, dict[str, float]]) -> dict[str, str]:
+    """The soak's: what each process had after the warm-up and at last, and the slope of the line between."""
+    return {
+        f"{name}: memory and descriptors": (
+            f"PSS {each['pss first']:.0f} → {each['pss last']:.0f} MB ({each['pss an hour']:+.1f} an hour), RSS "
+            f"{each['rss first']:.0f} → {each['rss last']:.0f} MB, descriptors {each['descriptors first']:.0f} → "
+            f"{each['descriptors last']:.0f} ({each['descriptors an hour']:+.1f} an hour)"
+        )
+        for name, each in slopes.items()
     }
 
 
@@ -118,7 +131,7 @@ def markdown(results: Sequence[Result]) -> str:
         for fault, shots in by_fault(results).items()
         for name, values in figures(shots).items()
     ]
-    besides = ["", "| # | figure, s | p50 / p95 / p99 / max |", "|---|---|---|", *more] if more else []
+    besides = ["", "| # | figure (times in s) | p50 / p95 / p99 / max |", "|---|---|---|", *more] if more else []
     return "\n".join([*table, *besides, "", *made_by(results)])
 
 

@@ -28,7 +28,7 @@ TEXTBOOK_FAULTS = (1, 4, 8, 10, 12)
 
 
 class Store:
-    """A JSON line per shot. Nothing is ever changed in it, so pieces of a run add up."""
+    """A JSON line per shot. Nothing is ever changed in it, so pieces of a run add up; a shot made again counts once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,7 +38,8 @@ class Store:
         """All that is there."""
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return list({(each["fault"], each["seed"], each["index"]): each for each in lines}.values())
 
     def add(self, result: Result) -> None:
         """One more."""
@@ -46,8 +47,9 @@ class Store:
             file.write(json.dumps(result, ensure_ascii=False) + "\n")
 
     def done(self, fault: str, seed: int) -> set[int]:
-        """Which shots of a fault this seed has had."""
-        return {each["index"] for each in self.results() if each["fault"] == fault and each["seed"] == seed}
+        """Which shots of a fault this seed has had, those that broke off left out: they are made again."""
+        mine = [each for each in self.results() if each["fault"] == fault and each["seed"] == seed]
+        return {each["index"] for each in mine if "error" not in each}
 
 
 def run(fault: Fault, store: Store, *, seed: int, indices: Iterable[int]) -> list[Result]:

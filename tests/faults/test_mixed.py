@@ -13,7 +13,7 @@ from tests.faults.checker import ZERO
 SECONDS, PER_SECOND = 40.0, 2.0
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_random_faults_under_load_lose_double_and_spoil_nothing(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     result = mixed.mixed(tmp_path / "rig", seed=seed, seconds=SECONDS, rate=PER_SECOND, workers=2, pauses=(0.5, 2.0))
