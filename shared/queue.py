@@ -94,6 +94,8 @@ def make_celery(settings: Settings) -> Celery:
         task_publish_retry=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis that refuses (a full disk, no memory, no replicas) is one that is away: else the worker ends by it.
+        broker_channel_error_retry=True,
         broker_pool_acquire_timeout=2,
         broker_heartbeat=0,
         # Flower lives on these events; our figures are measured with them.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from shared.database import make_engine
@@ -22,6 +24,25 @@ def test_a_hint_under_way_is_written_down_nowhere(stack: Stack) -> None:
         with stack.redis_client() as client:
             assert not client.keys("*unacked*")
         message.ack()
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_lives_when_redis_refuses_every_write_for_a_while(own_stack: Stack) -> None:
+    """As with a full disk, and as a primary does that lost its replicas: BRPOP is a write, too."""
+    own_stack.start_simulator()
+    worker = own_stack.start_worker()
+    engine = make_engine(own_stack.settings, name="test")
+    with Person(own_stack, engine) as alice, own_stack.redis_client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        refused = [alice.ask(SHORT)]
+        time.sleep(3)
+        refused.append(alice.ask(SHORT))
+        client.config_set("min-replicas-to-write", 0)
+        for request in (*refused, alice.ask(SHORT)):
+            assert alice.wait_end(request).status == Status.SUCCEEDED
+        assert worker.running
+        wait_until(lambda: any(each["cmd"] == "brpop" for each in client.client_list()), what="it reads hints again")
+    engine.dispose()
 
 
 @pytest.mark.timeout(120)
