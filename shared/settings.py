@@ -152,9 +152,6 @@ class Settings:
 VISIBILITY_TIMEOUT_SECONDS = 3600
 
 
-#: A thread that waits for the interpreter gets it after this at the latest; by default after 5 ms. A question passes
-#: through two threads of web and three of a worker, each beside a loop that is busy with all the others.
-SWITCH_SECONDS = 0.0005
 #: After the grace time a worker hands over what is left and closes within this; whoever may kill it waits longer.
 CLOSE_SECONDS = 10.0
 

@@ -17,7 +17,8 @@ import uvicorn
 
 from shared import logs
 from shared.errors import SettingsError
-from shared.settings import SWITCH_SECONDS, Settings, load_settings
+from shared.interpreter import take_turns
+from shared.settings import Settings, load_settings
 from web.runtime import Runtime, current_runtime
 
 log = logging.getLogger("web")
@@ -78,7 +79,7 @@ def config_of(settings: Settings) -> uvicorn.Config:
 
 def main() -> int:
     """The command. Exit code 1 and one sentence when it cannot start."""
-    sys.setswitchinterval(SWITCH_SECONDS)
+    take_turns()
     try:
         settings = load_settings()
         logs.configure(settings.log_level, part="web")

@@ -35,6 +35,7 @@ def main() -> None:
             notices.sentence(words.t("notice.no_identity"))
             return
         chat.draw(frame)
+        frame.runtime.page_was_drawn()
     except NaruError as error:
         notices.refused(words, error)
     except Exception as error:  # noqa: BLE001 - the last place where an error can become a sentence

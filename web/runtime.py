@@ -16,6 +16,7 @@ from uuid import UUID
 
 from shared import lifecycle, metrics, notify
 from shared.database import make_engine
+from shared.interpreter import settle_memory
 from shared.lifecycle import Question, Submitted
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
@@ -41,6 +42,7 @@ class Runtime:
         self._ticker: Ticker | None = None
         self._listener: Listener | None = None
         self._gauges: metrics.SystemGauges | None = None
+        self._has_drawn = False
 
     def submit(self, question: Question) -> Submitted:
         """Store a question, send its hint in the background, and let the conversation's viewers know.
@@ -81,6 +83,13 @@ class Runtime:
         self._ticker.start()
         self._gauges = metrics.SystemGauges(self.engine)
         metrics.REGISTRY.register(self._gauges)
+        settle_memory()
+
+    def page_was_drawn(self) -> None:
+        """With its first page Streamlit has loaded the rest of itself."""
+        if not self._has_drawn:
+            self._has_drawn = True
+            settle_memory()
 
     def close_viewers(self) -> None:
         """Let every live connection end now, before the server waits for its connections."""

@@ -7,7 +7,6 @@ pickup for the time without Redis, the reconciler's ticks, the metrics port.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -22,6 +21,7 @@ from redis.asyncio import Redis
 from shared import fleet
 from shared.database import make_engine
 from shared.fleet import Member, Model
+from shared.interpreter import settle_memory
 from shared.live.publisher import Publisher
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
@@ -69,7 +69,7 @@ class Process:
         self._pickup.start()
         self._ticker.start()
         # Importing an SDK takes most of a second: before the first question, but behind everything else.
-        self.loop.submit(self.registry.warm()).add_done_callback(_settle_memory)
+        self.loop.submit(self.registry.warm()).add_done_callback(lambda _: settle_memory())
 
     async def _make_publisher(self) -> Publisher:
         # No timeout per read (a twentieth of the worker's CPU): each flush has one as a whole.
@@ -160,17 +160,6 @@ class Process:
             fleet.leave(self.engine, member.worker_id)
         except Exception as error:  # noqa: BLE001 - the lease runs out by itself
             log.info("could not say goodbye", extra={"error": type(error).__name__})
-
-
-def _settle_memory(_: object) -> None:
-    """What is loaded by now stays for good: the garbage collector need not walk through it again and again.
-
-    Full collections stopped the event loop for up to 430 ms at 300 streams (measured); nearly nothing that a stream
-    makes is cyclic, so rarer ones cost little memory.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
 
 
 def _version() -> str:
