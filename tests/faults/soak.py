@@ -117,12 +117,12 @@ def slope(times: Sequence[float], values: Sequence[float]) -> float:
 
 
 def grows(result: Result) -> list[str]:
-    """Which processes grow. The memory of Redis and PostgreSQL follows what is stored: it is shown, not judged."""
+    """Which of our processes grow. Redis and PostgreSQL follow what is stored and read: they are shown, not judged."""
     return [
         name
         for name, found in result["slopes"].items()
-        if (name.startswith(("worker", "web")) and found["pss an hour"] > MOST_MEGABYTES_AN_HOUR)
-        or found["descriptors an hour"] > MOST_DESCRIPTORS_AN_HOUR
+        if name.startswith(("worker", "web"))
+        and (found["pss an hour"] > MOST_MEGABYTES_AN_HOUR or found["descriptors an hour"] > MOST_DESCRIPTORS_AN_HOUR)
     ]
 
 
