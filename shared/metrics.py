@@ -60,7 +60,10 @@ _SYSTEM = text(
                     FILTER (WHERE status = 'queued' AND available_at <= clock_timestamp())), 0) AS oldest,
            (SELECT count(*) FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp()) AS workers,
            (SELECT coalesce(sum(slots), 0) FROM worker
-             WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp() AND NOT draining) AS slots
+             WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp() AND NOT draining) AS slots,
+           (SELECT count(*) FROM chat_request r WHERE r.ended_at > clock_timestamp() - interval '1 hour'
+               AND NOT EXISTS (SELECT FROM message m WHERE m.request_id = r.id))
+           + count(*) FILTER (WHERE EXISTS (SELECT FROM message m WHERE m.request_id = chat_request.id)) AS unaccounted
       FROM chat_request WHERE status IN ('queued', 'running')
     """
 )
@@ -68,6 +71,12 @@ _SYSTEM_GAUGES = {
     "queued": ("naru_requests_queued", "Requests waiting for a worker now"),
     "running": ("naru_requests_running", "Requests being answered now"),
     "oldest": ("naru_oldest_queued_seconds", "How long the oldest due request has waited"),
+    # Accepted = succeeded + failed + cancelled + queued + running: each end has its answer (an index sees to "one"),
+    # and nothing else has any. What this counts is lost, or doubled.
+    "unaccounted": (
+        "naru_requests_unaccounted",
+        "Requests that ended within the last hour without an answer, or have one and have not ended: always 0",
+    ),
     "workers": ("naru_workers", "Workers with a valid lease"),
     "slots": ("naru_slots", "Answers that the live workers can carry at once"),
 }

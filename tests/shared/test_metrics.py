@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from prometheus_client import CollectorRegistry, generate_latest
+from sqlalchemy import delete, insert
 
 from shared import fleet, metrics
 from shared.database import make_engine
 from shared.metrics import REGISTRY, SystemGauges
 from shared.settings import load_settings
+from shared.tables import message
 from tests.shared.world import World
 from tests.stack import free_port
 
@@ -25,6 +29,7 @@ def test_an_empty_system_is_all_zero(world: World) -> None:
         "naru_requests_queued": 0,
         "naru_requests_running": 0,
         "naru_oldest_queued_seconds": 0,
+        "naru_requests_unaccounted": 0,
         "naru_workers": 0,
         "naru_slots": 0,
     }
@@ -45,10 +50,24 @@ def test_the_gauges_count_what_is_there_now(world: World) -> None:
     assert found == {
         "naru_requests_queued": 3,
         "naru_requests_running": 1,
+        "naru_requests_unaccounted": 0,
         "naru_workers": 3,  # the third is the one that answered
         "naru_slots": 7,
     }
     assert fresh
+
+
+def test_a_broken_account_is_noticed(world: World) -> None:
+    """Accepted = succeeded + failed + cancelled + queued + running, broken on purpose in both ways."""
+    running, ended = world.running(), world.answered()
+    assert scraped(world)["naru_requests_unaccounted"] == 0
+    with world.begin() as connection:
+        connection.execute(delete(message).where(message.c.request_id == ended))
+    assert scraped(world)["naru_requests_unaccounted"] == 1, "an end without its answer"
+    early = {"conversation_id": running.conversation_id, "role": "assistant", "content": "early"}
+    with world.begin() as connection:
+        connection.execute(insert(message).values(id=uuid4(), request_id=running.request_id, **early))
+    assert scraped(world)["naru_requests_unaccounted"] == 2, "an answer before the end"
 
 
 def test_without_postgres_they_are_left_out_and_nothing_fails() -> None:
