@@ -31,7 +31,8 @@ from tests.faults.evidence import Call, Calls
 from tests.stack import Process, Stack, wait_until
 
 PATIENCE_SECONDS = 60.0
-WORKER = ("-m", "celery", "-A", "tests.faults.textbook.app", "worker", "--pool=threads", "-c32", "-lWARNING", "--quiet")
+APP = ("-m", "celery", "-A", "tests.faults.textbook.app", "--quiet")
+WORKER = (*APP, "worker", "--pool=threads", "--concurrency=32", "--loglevel=WARNING")
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Chat:
     def wait_for_workers(self) -> None:
         """Until all read hints."""
         with self.stack.redis_client() as client:
-            wait_until(lambda: readers(client) >= len(self.workers), seconds=60, what="the textbook's workers read")
+            wait_until(lambda: readers(client) >= len(self.workers), seconds=150, what="the textbook's workers read")
 
     def tend(self) -> None:
         """Start again what ended by itself."""
