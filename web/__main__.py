@@ -19,6 +19,7 @@ from shared import logs
 from shared.errors import SettingsError
 from shared.interpreter import take_turns
 from shared.settings import Settings, load_settings
+from web.http import BoundedHttp
 from web.runtime import Runtime, current_runtime
 
 log = logging.getLogger("web")
@@ -61,6 +62,7 @@ def config_of(settings: Settings) -> uvicorn.Config:
         importlib.import_module("web.app").app,
         host=settings.host,
         port=settings.port,
+        http=BoundedHttp,
         ws="websockets-sansio",
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,

@@ -1,0 +1,85 @@
+"""Every route of ours, whatever it is called: refused to strangers, to other sites, and to what makes no sense.
+
+The routes are read from the app's own list: one that is added is tested here, or has to be named as open to everyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID, uuid4
+
+import pytest
+from starlette.routing import Route
+
+from tests.stack import Process, Stack
+from tests.web.eyes import Answered, Hand, ask, browser
+from web.routes import make_routes
+
+#: What tells nothing of anybody, and changes nothing.
+OPEN = {"/", "/early.js", "/favicon.png", "/healthz", "/readyz", "/metrics"}
+ROUTES = [route for route in make_routes() if isinstance(route, Route)]
+OWNED = [route for route in ROUTES if route.path not in OPEN]
+SENSELESS = ["x'y", "0", "%00", "..%2f..%2fetc%2fpasswd", "%F0%9F%98%80", "a" * 5000, str(UUID(int=0)) + "0"]
+
+
+def call(web: Process, route: Route, *, ids: Mapping[str, object], **headers: str) -> Answered:
+    """The route with these ids in its address, by its own method."""
+    path = route.path
+    for name, value in ids.items():
+        path = path.replace("{" + name + "}", str(value))
+    assert "{" not in path, "a new kind of id: say here whose it is"
+    return ask(web.url, path, method="POST" if "POST" in (route.methods or ()) else "GET", **headers)
+
+
+def is_sentence(answer: Answered) -> bool:
+    return bool(answer.data["error"]) and answer.data["message"].endswith(".")
+
+
+def test_every_route_is_known_to_these_tests() -> None:
+    assert {route.path for route in make_routes() if isinstance(route, Route)} == {route.path for route in ROUTES}
+    assert {route.path for route in ROUTES} >= OPEN
+    assert all("{" in route.path for route in OWNED), "a route without an id is open, or belongs to nobody"
+
+
+@pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
+def test_what_is_anothers_looks_like_what_is_not_there(stack: Stack, web: Process, hand: Hand, route: Route) -> None:
+    owner_id, _ = browser(stack)
+    _, stranger = browser(stack)
+    conversation_id, request_id = hand.question(owner_id)
+    theirs = {"conversation_id": conversation_id, "request_id": request_id}
+    refused = call(web, route, ids=theirs, cookie=stranger, x_naru="1")
+    assert (refused.status, is_sentence(refused)) == (404, True)
+    unknown = call(web, route, ids=theirs, x_naru="1")
+    assert (unknown.status, is_sentence(unknown)) == (401, True)
+    forged = call(web, route, ids=theirs, cookie=stranger[:-4] + "AAAA", x_naru="1")
+    assert (forged.status, is_sentence(forged)) == (401, True)
+
+
+@pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
+def test_another_site_reaches_nothing(stack: Stack, web: Process, hand: Hand, route: Route) -> None:
+    owner_id, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner_id)
+    ids = {"conversation_id": conversation_id, "request_id": request_id}
+    for foreign in ({"origin": "https://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}):
+        refused = call(web, route, ids=ids, cookie=cookie, x_naru="1", **foreign)
+        assert (refused.status, is_sentence(refused)) == (403, True), foreign
+        assert "access-control-allow-origin" not in refused.headers
+
+
+@pytest.mark.parametrize("senseless", SENSELESS, ids=lambda text: text[:12])
+@pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
+def test_what_makes_no_sense_gets_a_sentence(stack: Stack, web: Process, route: Route, senseless: str) -> None:
+    _, cookie = browser(stack)
+    answer = call(web, route, ids={"conversation_id": senseless, "request_id": senseless}, cookie=cookie, x_naru="1")
+    assert 400 <= answer.status < 500
+    assert "Traceback" not in answer.body
+    if answer.headers.get("content-type") == "application/json":
+        assert is_sentence(answer)
+
+
+def test_headers_without_end_and_strange_methods_are_refused(stack: Stack, web: Process) -> None:
+    _, cookie = browser(stack)
+    path = f"/api/conversations/{uuid4()}/events"
+    assert ask(web.url, path, cookie=cookie, x_long="x" * 100_000).status == 400
+    assert ask(web.url, path, method="DELETE", cookie=cookie).status == 405
+    assert ask(web.url, "/healthz").status == 200, "it serves on"
