@@ -124,7 +124,7 @@ def text(results: Sequence[Result]) -> str:
 
 def markdown(results: Sequence[Result]) -> str:
     """The table for docs/reliability.md, with what it was made by."""
-    rows = [line(fault, shots) for fault, shots in by_fault(results).items()]
+    rows = [explained(line(fault, shots)) for fault, shots in by_fault(results).items()]
     table = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}", *(f"| {' | '.join(row)} |" for row in rows)]
     more = [
         f"| {fault} | {name} | {values} |"
@@ -133,6 +133,13 @@ def markdown(results: Sequence[Result]) -> str:
     ]
     besides = ["", "| # | figure (times in s) | p50 / p95 / p99 / max |", "|---|---|---|", *more] if more else []
     return "\n".join([*table, *besides, "", *made_by(results)])
+
+
+def explained(row: tuple[str, ...]) -> tuple[str, ...]:
+    """The fault's name with what its recovery is from and to."""
+    fault = FAULTS.get(int(row[0])) if row[0].isdigit() else None
+    meaning = fault.recovery if fault is not None else "–"
+    return row if meaning == "–" else (row[0], f"{row[1]} ({meaning})", *row[2:])
 
 
 def made_by(results: Sequence[Result]) -> list[str]:
