@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ MARKS = ("<!-- table: python -m tests.faults --report -->", "<!-- end of the tab
 def main(arguments: Sequence[str]) -> int:
     """Do what was asked."""
     chosen = parser().parse_args(arguments)
+    # Ended from outside we end our processes, too: one that is frozen would not hear that we are gone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     store = Store(chosen.json)
     if chosen.report:
         return write_report(store)
