@@ -143,8 +143,12 @@ def test_flower_asks_for_its_password(running: Up) -> None:
     assert get(f"http://{address}/workers")[0] == 401
     knows = urllib.request.Request(f"http://{address}/workers")
     knows.add_header("Authorization", "Basic " + base64.b64encode(f"naru:{password}".encode()).decode())
-    with NO_PROXY.open(knows) as answer:
-        assert f"worker-{running.pids()['worker']}@" in answer.read().decode()
+
+    def shown() -> bool:
+        with NO_PROXY.open(knows) as answer:
+            return f"worker-{running.pids()['worker']}@" in answer.read().decode()
+
+    wait_until(shown, what="Flower has heard a heartbeat of the worker, which comes every 2 s")
 
 
 def test_a_second_up_prints_the_address_and_ends_well(running: Up) -> None:

@@ -62,7 +62,7 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
             conversation_id=str(opened.id),
             settled=[str(message.request_id) for message in opened.messages if message.request_id][-20:],
             active=str(opened.active.request_id) if opened.active else None,
-            labels={**frame.words.group("live."), "menu": frame.words.t("sidebar.menu")},
+            labels=frame.words.group("live."),
             locale=frame.words.locale,
             locale_choice=state.locale_choice(),
             on_change=_nothing,

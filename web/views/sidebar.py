@@ -82,7 +82,7 @@ def _open_row(frame: Frame, row: ConversationRow) -> None:
             key=state.MENU,
             type="tertiary",
             icon=":material/more_horiz:",
-            help=frame.words.t("sidebar.menu"),
+            help=frame.words.t("live.menu"),
             format_func=lambda action: frame.words.t(f"sidebar.{action}"),
             on_click=_open_dialog,
         )
