@@ -165,7 +165,10 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def statement(engine: Engine) -> Iterator[Connection]:
-    """One statement that is its own transaction: two round trips fewer than `transaction`. Raises as that does."""
+    """One statement that is its own transaction: two round trips fewer than `transaction`.
+
+    Raises Unavailable when Postgres is away, also when it went away before it said what became of the statement.
+    """
     try:
         with engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -106,9 +106,6 @@ def make_celery(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
-            # Without these the sweep of abandoned messages runs every 100 s instead of every 10 s.
-            "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
             # Every wait has a limit: with neither, a frozen Redis holds a publish for ever.
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
