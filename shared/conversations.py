@@ -1,4 +1,4 @@
-"""Conversations as people see them: list, open, rename, delete; and the branch that a prompt is made of.
+"""Conversations as people see them: list, open, rename, delete.
 
 Every function takes the owner and reaches rows through it only. How a message comes to be is `lifecycle/`; how it is
 drawn is the page's.
@@ -12,11 +12,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Integer, Select, bindparam, cast, func, literal, select, update
+from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, select, update
 
-from shared.database import statement, transaction
+from shared.branch import walk_from
+from shared.database import transaction
 from shared.errors import NotFound
 from shared.lifecycle import stop, storable
+from shared.prepared import prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
 MAX_TITLE_CHARACTERS = 200
@@ -121,12 +123,6 @@ def check_owner(engine: Engine, conversation_id: UUID, *, owner_id: str) -> bool
         return _row_of(connection, conversation_id, owner_id=owner_id) is not None
 
 
-def branch_for_prompt(engine: Engine, user_message_id: UUID, *, limit: int = 1000) -> list[Shown]:
-    """The branch that ends in this question, oldest first, with its answers' ends: the matter of a prompt."""
-    with statement(engine) as connection:
-        return [_shown(each) for each in reversed(_branch(connection, user_message_id, limit=limit))]
-
-
 def rename(engine: Engine, conversation_id: UUID, *, owner_id: str, title: str) -> None:
     """Give it another title. Raises NotFound; an empty title is left as it was."""
     words = storable(" ".join(title.split()))[:MAX_TITLE_CHARACTERS]
@@ -175,11 +171,8 @@ def _row_of(connection: Connection, conversation_id: UUID, *, owner_id: str) -> 
 def _branch_statement() -> Select[Any]:
     """Built once: building it anew each time costs more than Postgres takes to run it."""
     m, r = message.c, chat_request.c
-    depth = cast(literal(1), Integer).label("depth")
-    walk = select(m.id, m.parent_id, depth).where(m.id == bindparam("leaf_id")).cte(recursive=True)
-    below = walk.c.depth < bindparam("depth_limit")
-    walk = walk.union_all(select(m.id, m.parent_id, walk.c.depth + 1).join(walk, m.id == walk.c.parent_id).where(below))
-    return (
+    walk = walk_from(bindparam("leaf_id", type_=m.id.type), limit=bindparam("depth_limit", type_=Integer))
+    return prepared(
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
             *(r.status, r.error_code, r.finish, r.model, r.attempt),

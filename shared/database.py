@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, Oper
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from shared import prepared
 from shared.errors import Unavailable, Unsure
 from shared.settings import Settings
 
@@ -91,6 +92,10 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
     )
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", functools.partial(_look_at, engine))
+    # Where LISTEN has an address of its own, this one is a pooler's: what a connection has prepared is not there when
+    # the next transaction gets another one.
+    if not settings.listen_database_url:
+        prepared.install(engine)
     return engine
 
 

@@ -12,7 +12,21 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Interval,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.database import transaction
@@ -159,15 +173,9 @@ def fleet(engine: Engine) -> Fleet:
     )
 
 
-def may_offer(connection: Connection, model: str) -> bool:
-    """Whether a worker that is there, or was lately, offers this model; True while none is known at all."""
-    row = connection.execute(_OFFERS, {"named": [{"name": model}]}).one()
-    return row[0] == 0 or row[1] > 0
-
-
-#: Built once: every question runs it.
-_OFFERS = (
-    select(func.count(), func.count().filter(_W.models.contains(bindparam("named", type_=JSONB))))
-    .select_from(worker)
-    .where(_W.renewed_at > _NOW - timedelta(seconds=REMEMBERED_SECONDS))
-)
+def may_offer(model: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a worker that is there, or was lately, offers this model; true while none is known at all."""
+    lately = cast(timedelta(seconds=REMEMBERED_SECONDS), Interval)
+    known = select(_W.id).where(_W.renewed_at > _NOW - lately)
+    named = func.jsonb_build_array(func.jsonb_build_object(cast("name", Text), cast(model, Text)))
+    return or_(~known.exists(), known.where(cast(_W.models, JSONB).op("@>")(named)).exists())

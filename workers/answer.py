@@ -1,8 +1,8 @@
 """The life of one answer, top-down. The whole life of a request is:
 
 1. (web) `lifecycle.submit` stores the question and the request `queued`; the hint is sent behind it.
-2. A slot of this process, then `lifecycle.claim`: the row says whether there is anything to do.
-3. The prompt: the branch of the conversation, fitted to the model's window.
+2. A slot of this process, then `lifecycle.claim`: the row says whether there is anything to do, and what was said.
+3. The prompt: that branch, fitted to the model's window.
 4. The stream, in the process's event loop: each delta goes to the live stream; nothing else happens to it.
 5. `finish`, `fail`, `cancel` or `release`: one fenced statement, waiting for Postgres if it must.
 6. The live stream's end, after the commit.
@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from shared import conversations, lifecycle, metrics
+from shared import lifecycle, metrics
 from shared.errors import INTERNAL, ProviderError, StreamBroken, Unavailable
 from shared.lifecycle import Answer, Claimed
 from shared.live.publisher import LiveAnswer
@@ -128,12 +128,9 @@ def _streamed(process: Process, running: RunningAnswer) -> Streamed:
     try:
         prompt = _prompt(process, running.claimed)
         return process.loop.submit(_stream(process, running, prompt)).result()
-    except Unavailable:
-        error: ProviderError = _Storage()
     except Exception:
         log.exception("an answer failed by our own fault")
-        error = _OurFault()
-    return Streamed(running.live.text() if running.live else "", error=error)
+        return Streamed(running.live.text() if running.live else "", error=_OurFault())
 
 
 class _OurFault(ProviderError):
@@ -142,22 +139,14 @@ class _OurFault(ProviderError):
     code = INTERNAL
 
 
-class _Storage(ProviderError):
-    """The conversation could not be read: the database was away."""
-
-    code = Unavailable.code
-    retryable = True
-
-
 def _prompt(process: Process, claimed: Claimed) -> Prompt:
-    branch = conversations.branch_for_prompt(process.engine, claimed.user_message_id)
     offer = next((each for each in process.registry.offers() if each.name == claimed.model), None)
     system = process.settings.system_prompt
     limit = process.settings.max_output_tokens or (offer.max_output_tokens if offer else None)
     return Prompt(
         model=claimed.model,
         turns=prompts.fitted(
-            prompts.turns_of(branch),
+            prompts.turns_of(claimed.said),
             context_tokens=offer.context_tokens if offer else None,
             output_tokens=limit,
             system=system,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.conversations import Shown
+from shared.lifecycle import Said
 from shared.tables import Status
 from workers.providers.base import Turn
 
@@ -20,7 +20,7 @@ TOKENS_PER_MESSAGE = 4
 DEFAULT_OUTPUT_TOKENS = 4096
 
 
-def turns_of(branch: Sequence[Shown]) -> list[Turn]:
+def turns_of(branch: Sequence[Said]) -> list[Turn]:
     """The turns of a branch, oldest first, ending in its question."""
     said = [each for each in branch if each.text and each.status is not Status.FAILED]
     return [Turn("user" if each.role == "user" else "assistant", each.text) for each in said]

@@ -18,7 +18,7 @@ these, and when, is in `workers/answer.py`, `shared/reconciler.py` and the page;
 
 from shared.lifecycle.asking import stop, submit
 from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, expire, give_back, take_back
-from shared.lifecycle.values import Answer, Claimed, Question, Submitted, storable
+from shared.lifecycle.values import Answer, Claimed, Question, Said, Submitted, storable
 from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release, undispatch
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Answer",
     "Claimed",
     "Question",
+    "Said",
     "Submitted",
     "cancel",
     "cancel_unanswered",

@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     union_all,
     update,
@@ -34,6 +35,7 @@ from shared.database import PATIENCE_SECONDS, transaction
 from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel, Unsure
 from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.values import Question, Submitted, storable
+from shared.prepared import prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
 log = logging.getLogger(__name__)
@@ -71,13 +73,9 @@ def _submit_once(engine: Engine, question: Question, text: str, *, deadline_seco
     request_id, user_message_id = uuid4(), uuid4()
     with transaction(engine) as connection:
         leaf_id = _enter_conversation(connection, question, text)
-        # Looked for before the insert, which would wait for a request that ends just now, while its end waits for
-        # the conversation that is locked here.
-        if (known := _known(connection, question)) is not None:
-            return known
-        if question.model and not fleet.may_offer(connection, question.model):
-            raise UnknownModel
         if question.regenerate:
+            if (known := _known(connection, question)) is not None:
+                return known
             user_message_id = _question_of(connection, leaf_id)
         values = {
             "q_request": request_id,
@@ -91,10 +89,8 @@ def _submit_once(engine: Engine, question: Question, text: str, *, deadline_seco
             "q_deadline": timedelta(seconds=deadline_seconds),
         }
         stored = connection.execute(_STORE_AGAIN if question.regenerate else _STORE, values).one_or_none()
-        if stored is None:  # the same key was stored in another conversation meanwhile
-            if (known := _known(connection, question)) is not None:
-                return known
-            raise StillRunning
+        if stored is None:
+            return _why_not(connection, question)
     log.info("submitted", extra={"request_id": str(request_id), "conversation_id": str(question.conversation_id)})
     return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True)
 
@@ -134,6 +130,15 @@ def _question_of(connection: Connection, leaf_id: UUID | None) -> UUID:
     return UUID(str(row))
 
 
+def _why_not(connection: Connection, question: Question) -> Submitted:
+    """The request that stood in the way, when the same key made it. Raises StillRunning or UnknownModel."""
+    if (known := _known(connection, question)) is not None:
+        return known
+    if question.model and not connection.execute(select(fleet.may_offer(literal(question.model)))).scalar_one():
+        raise UnknownModel
+    raise StillRunning  # the same key was stored in another conversation meanwhile
+
+
 def _known(connection: Connection, question: Question) -> Submitted | None:
     """The request that the same key made before. Raises StillRunning where another one is under way here."""
     values = {
@@ -158,38 +163,47 @@ def _given(name: str, column: Column[Any]) -> BindParameter[Any]:
 
 _OWNER, _KEY = _given("owner", _R.owner_id), _given("key", _R.idempotency_key)
 _CONVERSATION = _given("conversation", conversation.c.id)
-_KNOWN = union_all(
-    select(_R.id, _R.conversation_id, literal(True).label("is_same")).where(
-        _R.owner_id == _OWNER, _R.idempotency_key == _KEY
-    ),
-    select(_R.id, _R.conversation_id, literal(False)).where(_R.conversation_id == _CONVERSATION, _R.status.in_(ACTIVE)),
+_WITH_SAME_KEY = select(_R.id, _R.conversation_id).where(_R.owner_id == _OWNER, _R.idempotency_key == _KEY)
+# In the text, not as parameters: the plan is made once, and must use the partial index.
+_ACTIVE: BindParameter[list[str]] = bindparam(
+    "q_active", [status.value for status in ACTIVE], expanding=True, literal_execute=True
 )
+_UNDER_WAY = select(_R.id, _R.conversation_id).where(_R.conversation_id == _CONVERSATION, _R.status.in_(_ACTIVE))
+_KNOWN = union_all(_WITH_SAME_KEY.add_columns(literal(True).label("is_same")), _UNDER_WAY.add_columns(literal(False)))
 
 
 _NEW = upsert(conversation).values(id=_CONVERSATION, owner_id=_OWNER, title=_given("title", conversation.c.title))
 # A conversation that is there is set to what it is: that locks it, and gives it back, in the same statement.
-_ENTER = _NEW.on_conflict_do_update(
-    index_elements=[conversation.c.id],
-    set_={"owner_id": conversation.c.owner_id},
-    where=and_(conversation.c.owner_id == _NEW.excluded.owner_id, conversation.c.deleted_at.is_(None)),
-).returning(conversation.c.leaf_id)
+_ENTER = prepared(
+    _NEW.on_conflict_do_update(
+        index_elements=[conversation.c.id],
+        set_={"owner_id": conversation.c.owner_id},
+        where=and_(conversation.c.owner_id == _NEW.excluded.owner_id, conversation.c.deleted_at.is_(None)),
+    ).returning(conversation.c.leaf_id)
+)
 
 
 def _store_statement(*, with_question: bool) -> Select[Any]:
     """The request first, then (unless it is asked again) its question, the branch's new end and the notification."""
     message_id, model = _given("message", message.c.id), _given("model", _R.model)
+    values = {
+        "id": _given("request", _R.id),
+        "owner_id": _OWNER,
+        "conversation_id": _CONVERSATION,
+        "user_message_id": message_id,
+        "idempotency_key": _KEY,
+        "model": model,
+        "status": literal(Status.QUEUED.value),
+        "deadline_at": NOW + cast(bindparam("q_deadline"), Interval),
+        "dispatched_at": NOW,
+    }
+    # Looked for before the insert, which would wait for a request that ends just now, while its end waits for the
+    # conversation that is locked here.
+    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), or_(model == "", fleet.may_offer(model)))
     stored = (
         upsert(chat_request)
-        .values(
-            id=_given("request", _R.id),
-            owner_id=_OWNER,
-            conversation_id=_CONVERSATION,
-            user_message_id=message_id,
-            idempotency_key=_KEY,
-            model=model,
-            status=Status.QUEUED,
-            deadline_at=NOW + cast(bindparam("q_deadline"), Interval),
-            dispatched_at=NOW,
+        .from_select(
+            list(values), select(*(cast(value, _R[name].type) for name, value in values.items())).where(is_free)
         )
         # No conflict target: with one, a conflict on the other unique index would raise instead.
         .on_conflict_do_nothing()
@@ -215,8 +229,8 @@ def _store_statement(*, with_question: bool) -> Select[Any]:
     return select(notify.of_row(notify.REQUEST, stored)).add_cte(*besides)
 
 
-_STORE = _store_statement(with_question=True)
-_STORE_AGAIN = _store_statement(with_question=False)
+_STORE = prepared(_store_statement(with_question=True))
+_STORE_AGAIN = prepared(_store_statement(with_question=False))
 
 
 def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:

@@ -21,16 +21,19 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared import notify
+from shared.branch import walk_from
 from shared.database import statement
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.lifecycle.repairing import MAX_LOSSES
-from shared.lifecycle.values import Answer, Claimed, storable
-from shared.tables import Outcome, Status, chat_request, request_attempt, worker
+from shared.lifecycle.values import Answer, Claimed, Said, storable
+from shared.prepared import prepared
+from shared.tables import Outcome, Status, chat_request, message, request_attempt, worker
 
 _R = chat_request.c
 
@@ -56,11 +59,13 @@ def claim(
         "default_model": models[0] if models else "",
     }
     with statement(engine) as connection:
-        row = connection.execute(_CLAIM_AS_SUSPECT if as_suspect else _CLAIM, values).mappings().one_or_none()
-    if row is None:
+        rows = connection.execute(_CLAIM_AS_SUSPECT if as_suspect else _CLAIM, values).all()
+    if not rows:
         return None
-    columns = dict(row)
-    return Claimed(request_id=columns.pop("id"), worker_id=worker_id, **columns)
+    request_id, *columns = rows[0][: len(_CLAIMED_COLUMNS)]
+    names = (column.name for column in _CLAIMED_COLUMNS[1:])
+    said = tuple(Said(row.said_role, row.said_text, row.said_status and Status(row.said_status)) for row in rows)
+    return Claimed(request_id=request_id, worker_id=worker_id, said=said, **dict(zip(names, columns, strict=True)))
 
 
 def _seconds(interval: ColumnElement[Any], name: str) -> ColumnElement[float]:
@@ -120,7 +125,23 @@ def _claim_statement(*, as_suspect: bool) -> Select[Any]:
         .from_select(["request_id", "attempt", "worker_id"], select(taken.c.id, taken.c.attempt, _BY_WORKER))
         .cte("noted")
     )
-    return select(taken).add_cte(noted)
+    # With the claim comes the matter of the prompt: one row for each message of the branch, each with the claim.
+    walk = walk_from(taken.c.user_message_id, taken)
+    r = chat_request.alias()
+    return (
+        select(
+            taken,
+            message.c.role.label("said_role"),
+            message.c.content.label("said_text"),
+            r.c.status.label("said_status"),
+        )
+        .select_from(taken)
+        .join(walk, true())
+        .join(message, message.c.id == walk.c.id)
+        .outerjoin(r, r.c.id == message.c.request_id)
+        .order_by(walk.c.depth.desc())
+        .add_cte(noted)
+    )
 
 
 def _holds_lease() -> ColumnElement[bool]:
@@ -132,7 +153,7 @@ def _holds_lease() -> ColumnElement[bool]:
 
 
 def _served_elsewhere() -> ColumnElement[bool]:
-    named = func.jsonb_build_array(func.jsonb_build_object("name", _R.model))
+    named = func.jsonb_build_array(func.jsonb_build_object(cast("name", Text), _R.model))
     return (
         select(worker.c.id)
         .where(
@@ -269,5 +290,5 @@ def undispatch(engine: Engine, request_id: UUID, *, models: Sequence[str]) -> No
         )
 
 
-_CLAIM = _claim_statement(as_suspect=False)
-_CLAIM_AS_SUSPECT = _claim_statement(as_suspect=True)
+_CLAIM = prepared(_claim_statement(as_suspect=False))
+_CLAIM_AS_SUSPECT = prepared(_claim_statement(as_suspect=True))

@@ -113,8 +113,7 @@ def test_regenerating_makes_a_sibling_and_shows_it(world: World) -> None:
     again = world.ask("", conversation_id=conversation_id, regenerate=True)
     assert texts(opened(world, conversation_id)) == ["q1", "a1", "q2"], "the old answer makes room"
     claimed = world.claim(again.request_id, worker_id)
-    branch = conversations.branch_for_prompt(world.engine, claimed.user_message_id)
-    assert [each.text for each in branch] == ["q1", "a1", "q2"], "the model does not see its other answer"
+    assert [each.text for each in claimed.said] == ["q1", "a1", "q2"], "the model does not see its other answer"
     assert lifecycle.finish(world.engine, claimed, Answer(text="a2 again"))
     assert texts(opened(world, conversation_id)) == ["q1", "a1", "q2", "a2 again"]
     siblings = [row for row in world.rows(message) if row["parent_id"] == claimed.user_message_id]
@@ -136,15 +135,6 @@ def test_a_failed_answer_is_answered_again(world: World) -> None:
     again = world.ask("", conversation_id=claimed.conversation_id, regenerate=True)
     assert lifecycle.finish(world.engine, world.claim(again.request_id, world.worker()), Answer(text="a"))
     assert texts(opened(world, claimed.conversation_id)) == ["q", "a"]
-
-
-def test_a_branch_for_a_prompt_keeps_its_newest_messages(world: World) -> None:
-    conversation_id = fill(world, 3)
-    submitted = world.ask("q4", conversation_id=conversation_id)
-    question = world.row(submitted.request_id)["user_message_id"]
-    branch = conversations.branch_for_prompt(world.engine, question, limit=3)
-    assert [each.text for each in branch] == ["q3", "a3", "q4"]
-    assert [each.status for each in branch] == [None, Status.SUCCEEDED, None]
 
 
 @pytest.mark.parametrize("state", ["another's", "deleted"])

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
-from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.conversations import Shown
+from shared.lifecycle import Said
 from shared.tables import Status
 from workers.prompts import CUT_TO, MARGIN, TOKENS_PER_MESSAGE, estimate_tokens, fitted, turns_of
 from workers.providers.base import Turn
 
 
-def said(role: str, text: str, status: Status | None = None) -> Shown:
-    now = datetime.now(UTC)
-    return Shown(message_id=uuid4(), role=role, text=text, created_at=now, status=status)
-
-
 def test_failed_and_empty_answers_are_left_out_and_stopped_ones_kept() -> None:
     branch = [
-        said("user", "q1"),
-        said("assistant", "a1", Status.SUCCEEDED),
-        said("user", "q2"),
-        said("assistant", "half of a", Status.FAILED),
-        said("user", "q3"),
-        said("assistant", "half", Status.CANCELLED),
-        said("user", "q4"),
-        said("assistant", "", Status.CANCELLED),
-        said("user", "q5"),
+        Said("user", "q1"),
+        Said("assistant", "a1", Status.SUCCEEDED),
+        Said("user", "q2"),
+        Said("assistant", "half of a", Status.FAILED),
+        Said("user", "q3"),
+        Said("assistant", "half", Status.CANCELLED),
+        Said("user", "q4"),
+        Said("assistant", "", Status.CANCELLED),
+        Said("user", "q5"),
     ]
     assert turns_of(branch) == [
         Turn("user", "q1"),

@@ -1,0 +1,98 @@
+"""Statements that Postgres plans once for each connection, not each time they run.
+
+psycopg2 sends text, and Postgres plans it anew: a third of what the statements on the way to the first word cost
+(docs/decisions/0015). A statement that is built once and marked here is sent as PREPARE the first time that a
+connection runs it, and as EXECUTE from then on; its parameters and its rows are what they were.
+
+A value that a partial index is chosen by must stand in the text (`literal_execute`): a plan made once for all values
+could not use that index.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg2.errors
+from sqlalchemy import Connection, Engine, Executable, event
+from sqlalchemy.engine import ExceptionContext
+
+log = logging.getLogger(__name__)
+
+_OPTION = "naru_prepared"
+_PARAMETER = re.compile(r"%\((\w+)\)s|%%")
+#: What Postgres says when a pooler gave us another of its connections than the one that has prepared.
+_NOT_HERE = (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.DuplicatePreparedStatement)
+
+S = TypeVar("S", bound=Executable)
+
+
+def prepared(statement: S) -> S:
+    """Mark a statement; it must be one that is built once and run often."""
+    return statement.execution_options(**{_OPTION: True})
+
+
+def install(engine: Engine) -> None:
+    """Have the marked statements of this engine prepared."""
+    preparing = _Preparing()
+    event.listen(engine, "before_cursor_execute", preparing.before_execute, retval=True)
+    event.listen(engine, "handle_error", preparing.on_error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A statement that a connection has prepared, and its parameters in the order of their numbers."""
+
+    name: str
+    parameters: tuple[str, ...]
+
+    @property
+    def call(self) -> str:
+        """What runs it; the driver fills in the parameters."""
+        return f"EXECUTE {self.name}({', '.join(f'%({each})s' for each in self.parameters)})"
+
+
+class _Preparing:
+    def __init__(self) -> None:
+        self._is_on = True
+
+    def before_execute(
+        self, connection: Connection, cursor: Any, text: str, parameters: Any, *rest: Any
+    ) -> tuple[str, Any]:
+        """SQLAlchemy's event: another text for the same parameters."""
+        context, is_many = rest
+        if not self._is_on or is_many or context is None or not context.execution_options.get(_OPTION):
+            return text, parameters
+        # Lives as long as the driver's connection.
+        known: dict[str, _Known] = connection.connection.info.setdefault(_OPTION, {})
+        if text not in known:
+            numbered, names = _numbered(text)
+            made = _Known(f"naru_{len(known)}", names)
+            cursor.execute(f"PREPARE {made.name} AS {numbered}")
+            known[text] = made
+        return known[text].call, parameters
+
+    def on_error(self, context: ExceptionContext) -> None:
+        """SQLAlchemy's event: behind a pooler statements are sent whole, from the first time that it shows."""
+        if isinstance(context.original_exception, _NOT_HERE):
+            log.warning("a pooler stands before Postgres: statements are not prepared any more")
+            self._is_on = False
+            # The person's question is refused as when Postgres is away, and accepted when it is sent again.
+            context.is_disconnect = True
+
+
+def _numbered(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text with $1, $2, … for psycopg2's parameters, and their names in that order."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        name = found[1]
+        if name is None:
+            return "%"
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return _PARAMETER.sub(number, text), tuple(names)

@@ -1,0 +1,87 @@
+"""Statements that a connection prepares: the same rows, a plan made once, and what a pooler makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Connection, Engine, Integer, bindparam, cast, literal, select, text
+from sqlalchemy.exc import DBAPIError
+
+from shared.database import is_outage, make_engine, statement
+from shared.errors import Unavailable
+from shared.lifecycle import Question, submit
+from shared.prepared import prepared
+from shared.settings import Settings
+
+_ONE, _TWO = (cast(bindparam(name), Integer) for name in ("one", "two"))
+_SUM = prepared(select(_ONE + _TWO, _ONE % 4, literal("50 % of it's %(one)s")))
+
+
+@pytest.fixture
+def one_connection(world_settings: Settings) -> Iterator[Engine]:
+    """An engine that has one connection only."""
+    made = make_engine(world_settings, name="one", pool=1)
+    yield made
+    made.dispose()
+
+
+def _prepared_in(connection: Connection) -> list[str]:
+    return list(
+        connection.execute(text("SELECT statement FROM pg_prepared_statements ORDER BY prepare_time")).scalars()
+    )
+
+
+def test_it_is_prepared_once_and_gives_the_same_rows(one_connection: Engine) -> None:
+    for one in range(8):
+        with statement(one_connection) as connection:
+            row = tuple(connection.execute(_SUM, {"one": one, "two": 2}).one())
+        assert row == (one + 2, one % 4, "50 % of it's %(one)s")
+    with statement(one_connection) as connection:
+        assert len(_prepared_in(connection)) == 1
+
+
+def test_nothing_is_prepared_behind_a_pooler(world_settings: Settings) -> None:
+    settings = dataclasses.replace(world_settings, listen_database_url=world_settings.database_url)
+    engine = make_engine(settings, name="pooled", pool=1)
+    with statement(engine) as connection:
+        assert connection.execute(_SUM, {"one": 1, "two": 2}).first()
+        assert not _prepared_in(connection)
+    engine.dispose()
+
+
+def test_a_pooler_that_nobody_told_of_costs_one_refusal(one_connection: Engine) -> None:
+    with statement(one_connection) as connection:
+        connection.execute(_SUM, {"one": 1, "two": 2})
+        connection.execute(text("DEALLOCATE ALL"))  # as another connection of the pooler's has none
+    with pytest.raises(Unavailable), statement(one_connection) as connection:
+        connection.execute(_SUM, {"one": 1, "two": 2})
+    for _ in range(2):
+        with statement(one_connection) as connection:
+            assert connection.execute(_SUM, {"one": 1, "two": 2}).first()
+            assert not _prepared_in(connection)
+
+
+def test_an_error_in_a_prepared_statement_is_no_outage(one_connection: Engine) -> None:
+    with pytest.raises(DBAPIError) as raised, statement(one_connection) as connection:
+        connection.execute(_SUM, {"one": 2**31 - 1, "two": 2})
+    assert not is_outage(raised.value)
+
+
+@pytest.mark.usefixtures("world")
+def test_the_plan_for_all_questions_uses_the_index_of_what_is_under_way(one_connection: Engine) -> None:
+    question = Question(owner_id="o", conversation_id=uuid4(), text="?", idempotency_key="k")
+    submit(one_connection, question, deadline_seconds=60, max_characters=100)
+    with one_connection.begin() as connection:
+        connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        name, count = connection.execute(
+            text(
+                "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements "
+                "WHERE statement LIKE '%INSERT INTO chat_request%'"
+            )
+        ).one()
+        plan = connection.execute(text(f"EXPLAIN EXECUTE {name}({', '.join(['NULL'] * count)})")).scalars()
+        assert "uq_chat_request_one_active" in "\n".join(plan)
