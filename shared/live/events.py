@@ -12,8 +12,8 @@ one beyond it is a gap. So doubled delivery is harmless and a hole cannot be sho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 #: Every key of ours begins so.
@@ -29,14 +29,16 @@ class Kind(StrEnum):
     END = "e"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One entry. `offset` is 0 but for deltas; `text` is the status of an end and empty of a start."""
 
     kind: Kind
     attempt: int
     offset: int = 0
     text: str = ""
+
+
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 def key_of(request_id: UUID) -> str:
@@ -52,6 +54,6 @@ def to_fields(event: Event) -> dict[str, str | int]:
 def from_fields(fields: dict[str, str]) -> Event | None:
     """The event of an entry; None when it is not one of ours."""
     try:
-        return Event(Kind(fields["k"]), int(fields["a"]), int(fields["o"]), fields["t"])
+        return Event(_KINDS[fields["k"]], int(fields["a"]), int(fields["o"]), fields["t"])
     except (KeyError, ValueError):
         return None
