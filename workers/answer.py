@@ -71,7 +71,8 @@ def answer(process: Process, request_id: UUID) -> None:
     with bound(request_id=request_id), process.running.slot(timeout_seconds=SLOT_PATIENCE_SECONDS) as free:
         if not free:
             return
-        if process.draining.is_set():
+        # Where the loop stands still, Celery's threads do not: what they took would wait for this process in vain.
+        if process.draining.is_set() or process.loop.stalled_seconds() > process.settings.stall_seconds:
             lifecycle.undispatch(process.engine, request_id, models=())
             return
         claimed = _claim(process, request_id, as_suspect=False)

@@ -91,13 +91,14 @@ class LeaseThread:
     def _round(self, connection: Connection) -> None:
         process = self._process
         member = process.member or self._register()
-        if process.loop.stalled_seconds() > process.settings.stall_seconds:
+        stalled_seconds = process.loop.stalled_seconds()
+        if stalled_seconds > process.settings.stall_seconds:
             log.error("the event loop stands still: the lease is not renewed")
             return
         consumed = time.monotonic() - process.consumed_at < process.settings.broker_silence_seconds
-        if not fleet.renew(
-            connection, member.worker_id, lease_seconds=process.settings.lease_seconds, consumed=consumed
-        ):
+        # From the loop's last sign of life: a loop that stands still loses its answers as soon as a frozen process.
+        lease_seconds = process.settings.lease_seconds - stalled_seconds
+        if not fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed):
             process.became_lost()
             return
         if process.draining.is_set():

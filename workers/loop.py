@@ -39,8 +39,8 @@ class LoopThread:
         self.loop.call_soon_threadsafe(function, *arguments)
 
     def stalled_seconds(self) -> float:
-        """How long the loop has not ticked."""
-        return time.monotonic() - self.beat
+        """How long the loop has been late with its next tick."""
+        return max(0.0, time.monotonic() - self.beat - BEAT_SECONDS)
 
     def close(self) -> None:
         """Stop; whatever still runs is cancelled first."""

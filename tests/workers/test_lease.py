@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
+from collections.abc import Iterator
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
+import pytest
+from sqlalchemy import select, text
 
-from shared import notify
+from shared import lifecycle, notify
 from shared.database import transaction
+from shared.lifecycle import Question
+from shared.tables import Status, chat_request
 from tests.stack import Stack
+from workers.answer import answer
 from workers.process import Process
 
 
-def test_a_stop_that_comes_with_a_rounds_own_reply_is_not_left_lying(stack: Stack) -> None:
-    process = Process(stack.settings, answer=lambda *_: None)
+@pytest.fixture
+def process(stack: Stack) -> Iterator[Process]:
+    """A process whose loop runs and whose lease thread does not."""
+    made = Process(stack.settings, answer=lambda *_: None)
+    made.loop.start()
+    made.publisher = made.loop.submit(made._make_publisher()).result(timeout=5)
+    yield made
+    made.loop.submit(made._close_streams()).result(timeout=5)
+    made.loop.close()
+    made._dispatcher.close()
+    made.engine.dispose()
+
+
+def test_the_lease_counts_from_the_loops_last_sign_of_life(process: Process) -> None:
+    left = text("SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM worker WHERE id = :id")
+    lease_seconds = process.settings.lease_seconds
+    with process._lease._engine.connect() as connection:
+        process._lease._round(connection)
+        assert process.member is not None
+        worker = {"id": process.member.worker_id}
+        assert float(connection.execute(left, worker).scalar_one()) > lease_seconds - 0.5
+        process.loop.call(time.sleep, 1.5)
+        time.sleep(1.4)
+        process._lease._round(connection)
+        assert 0 < float(connection.execute(left, worker).scalar_one()) < lease_seconds - 0.8
+
+
+def test_a_hint_that_comes_while_the_loop_stands_still_is_given_back(process: Process) -> None:
+    process.settings = dataclasses.replace(process.settings, stall_seconds=0.3)
+    question = Question(owner_id="o", conversation_id=uuid4(), text="?", idempotency_key="k")
+    asked = lifecycle.submit(process.engine, question, deadline_seconds=60, max_characters=100)
+    with process._lease._engine.connect() as connection:
+        process._lease._round(connection)
+        process.loop.call(time.sleep, 1.5)
+        time.sleep(1.0)
+        answer(process, asked.request_id)
+        row = connection.execute(select(chat_request).where(chat_request.c.id == asked.request_id)).one()
+    assert (row.status, row.dispatched_at) == (Status.QUEUED, None), "the next tick sends it to another worker"
+
+
+def test_a_stop_that_comes_with_a_rounds_own_reply_is_not_left_lying(process: Process) -> None:
     heard: list[UUID] = []
     process.running.stop = heard.append  # type: ignore[method-assign, assignment]
     request_id = uuid4()
-    process.loop.start()
-    process.publisher = process.loop.submit(process._make_publisher()).result(timeout=5)
-    try:
-        with process._lease._engine.connect() as connection:
-            connection.execute(text(f"LISTEN {notify.STOP}"))
-            with transaction(process.engine) as other:
-                notify.send(other, notify.STOP, request_id, uuid4())
-            time.sleep(0.1)
-            connection.execute(text("SELECT 1"))
-            began = time.monotonic()
-            ear = threading.Thread(target=process._lease._listen, args=(connection,), kwargs={"until": began + 2})
-            ear.start()
-            while not heard and ear.is_alive():
-                time.sleep(0.01)
-            assert (heard, time.monotonic() - began < 1) == ([request_id], True)
-            process._lease.wake()
-            ear.join()
-    finally:
-        process.loop.submit(process._close_streams()).result(timeout=5)
-        process.loop.close()
-        process._dispatcher.close()
-        process.engine.dispose()
+    with process._lease._engine.connect() as connection:
+        connection.execute(text(f"LISTEN {notify.STOP}"))
+        with transaction(process.engine) as other:
+            notify.send(other, notify.STOP, request_id, uuid4())
+        time.sleep(0.1)
+        connection.execute(text("SELECT 1"))
+        began = time.monotonic()
+        ear = threading.Thread(target=process._lease._listen, args=(connection,), kwargs={"until": began + 2})
+        ear.start()
+        while not heard and ear.is_alive():
+            time.sleep(0.01)
+        assert (heard, time.monotonic() - began < 1) == ([request_id], True)
+        process._lease.wake()
+        ear.join()
