@@ -47,6 +47,13 @@ def test_a_directive_is_read_wherever_it_stands() -> None:
     assert rest == "before  after"
 
 
+def test_any_text_in_tokens_of_any_size(wire: Wire) -> None:
+    message = r'[[sim: text="a\u001b\u0000\ud800나\\u" repeat=3 size=4 pace=0]]'
+    assert tokens_for(message) == ["a\x1b\0\ud800", "나\\ua", "\x1b\0\ud800나", "\\ua\x1b", "\0\ud800나\\", "u"]
+    # What neither UTF-8 nor Postgres can hold is mended in the worker.
+    assert wire.ask(message).text == "a\x1b\ufffd나\\u" * 3
+
+
 @pytest.mark.parametrize("inside", ["tokens=x", "fault=nope", "nope=1", "fault=200", "=", "finish=never"])
 def test_a_directive_that_cannot_be_read_is_refused(wire: Wire, inside: str) -> None:
     with pytest.raises(BadScript):

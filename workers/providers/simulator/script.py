@@ -1,6 +1,6 @@
 """What a request asks of the simulator, written in its last user message as `[[sim: ...]]`.
 
-Options are separated by spaces, values with spaces are quoted ("..." with \\" and \\n). Unknown options and
+Options are separated by spaces, values with spaces are quoted ("..." with \\" and \\n and \\u0000). Unknown options and
 values are answered with a 400 that names them. Without a directive the answer is the demo's own text at the
 server's pace.
 
@@ -8,6 +8,8 @@ The answer
     tokens=N            exactly N tokens (cut or prolonged); default: as long as the text is
     text="..."          exactly this text
     echo                the message itself, without the directive
+    repeat=N            the text N times over
+    size=N              N characters in each token; default: some letters
     pace=X              tokens per second; 0: everything at once
     first=S             seconds to the first token
     emit=clock          every token is `word@<time_ns> `: the server's clock at the moment of sending
@@ -46,6 +48,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _DIRECTIVE = re.compile(r"\[\[sim:(.*?)\]\]", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _OPTION = re.compile(r'\s*(\w+)(?:=("(?:[^"\\]|\\.)*"|\S+))?(?=\s|$)')
 
 #: Faults told before any event is sent; the others act within the stream.
@@ -65,6 +68,8 @@ class Script:
     tokens: int | None = None
     text: str | None = None
     echo: bool = False
+    repeat: int = 1
+    size: int = 0
     pace: float | None = None
     first: float | None = None
     emit: str = ""
@@ -115,7 +120,13 @@ def _set(script: Script, name: str, raw: str | None) -> None:
 def _unquoted(raw: str) -> str:
     if not raw.startswith('"'):
         return raw
-    return re.sub(r"\\(.)", lambda sign: "\n" if sign[1] == "n" else sign[1], raw[1:-1], flags=re.DOTALL)
+    return _ESCAPE.sub(_escaped, raw[1:-1])
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    if sign[1]:
+        return chr(int(sign[1], 16))
+    return "\n" if sign[2] == "n" else sign[2]
 
 
 def _fault(text: str) -> str:
@@ -138,7 +149,7 @@ def _yes(text: str) -> bool:
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    **dict.fromkeys(("tokens", "at", "times"), int),
+    **dict.fromkeys(("tokens", "at", "times", "repeat", "size"), int),
     **dict.fromkeys(("pace", "first"), float),
     **dict.fromkeys(("echo", "usage", "done"), _yes),
     **dict.fromkeys(("text", "strict", "type", "code", "retry_after", "retry_after_ms", "key"), str),

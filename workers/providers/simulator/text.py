@@ -117,7 +117,8 @@ def tokens_of(script: Script, question: str) -> list[str]:
         text = question
     else:
         text = _demo_text(question, language)
-    tokens = split(text)
+    text *= script.repeat
+    tokens = [text[at : at + script.size] for at in range(0, len(text), script.size)] if script.size else split(text)
     if script.tokens is None:
         return tokens
     filler = _FILLER[language]

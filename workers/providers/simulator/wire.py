@@ -78,7 +78,7 @@ class Wire(ABC):
     def deltas(self, call: Call, tokens: Sequence[str]) -> list[bytes]:
         """Each token as one event."""
         before, after = self.around(call)
-        return [before + json.dumps(token, ensure_ascii=False).encode() + after for token in tokens]
+        return [before + _string(token) + after for token in tokens]
 
     def failure(self, name: str, call: Call) -> Failure:
         """The error for a fault's name or status. It repeats prompt and key: no one may show what it says."""
@@ -88,6 +88,14 @@ class Wire(ABC):
             found = Failure(status, self.types.get(status, self.types[0]), None, f"simulated {status}")
         text = f"{found.text} [prompt: {call.message}] [Incorrect API key provided: {call.key}]"
         return Failure(found.status, found.type, found.code, text)
+
+
+def _string(text: str) -> bytes:
+    """As JSON, in UTF-8; half of a surrogate pair, which that has not, as its escape."""
+    try:
+        return json.dumps(text, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(text).encode()
 
 
 def _event(data: object, name: str | None = None) -> bytes:
