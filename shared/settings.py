@@ -14,6 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from shared.addresses import complaint
 from shared.errors import SettingsError
 
 #: Variables that other software names too keep their usual names; all others begin with NARU_.
@@ -27,37 +28,56 @@ PLAIN_NAMES = {
 }
 
 
-def setting(default: Any, doc: str, *, least: float | None = None, secret: bool = False) -> Any:
-    """A field with its one sentence for the settings table; `least` is the smallest number allowed."""
-    return field(default=default, repr=not secret, metadata={"doc": doc, "least": least, "secret": secret})
+#: No number of ours is larger: beyond it clocks, sockets and Postgres's intervals overflow.
+MOST = 1_000_000_000
+LAST_PORT = 65_535
+_SHOWN = 60
+
+
+def setting(
+    default: Any, doc: str, *, least: float | None = None, most: float = MOST, secret: bool = False, kind: str = ""
+) -> Any:
+    """A field with its one sentence for the settings table; `least` and `most` are the numbers allowed, `kind` is what
+    a text has to be (shared/addresses.py)."""
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"doc": doc, "least": least, "most": most, "secret": secret, "kind": kind},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of one process, read once and never changed. Durations are in seconds."""
 
-    database_url: str = setting("", "Postgres, as postgresql://user:password@host:port/name", secret=True)
-    listen_database_url: str = setting("", "A direct connection for LISTEN where DATABASE_URL is a pooler", secret=True)
-    redis_url: str = setting("", "Redis, as redis://:password@host:port/0", secret=True)
+    database_url: str = setting(
+        "", "Postgres, as postgresql://user:password@host:port/name", secret=True, kind="postgres"
+    )
+    listen_database_url: str = setting(
+        "", "A direct connection for LISTEN where DATABASE_URL is a pooler", secret=True, kind="postgres"
+    )
+    redis_url: str = setting("", "Redis, as redis://:password@host:port/0", secret=True, kind="redis")
     secret_key: str = setting("", "Signs the browsers' cookies; the same for every web process", secret=True)
 
-    openai_api_key: str = setting("", "Key of OpenAI or of a compatible server", secret=True)
-    openai_base_url: str = setting("", "Address of an OpenAI-compatible server (vLLM, LM Studio, a gateway)")
-    anthropic_api_key: str = setting("", "Key of Anthropic", secret=True)
-    anthropic_base_url: str = setting("", "Address of an Anthropic-compatible server")
-    ollama_url: str = setting("http://127.0.0.1:11434", "Where Ollama is looked for; `off` disables it")
-    simulator_url: str = setting("", "Address of the demo simulator; `up` sets it when no model is there")
+    openai_api_key: str = setting("", "Key of OpenAI or of a compatible server", secret=True, kind="key")
+    openai_base_url: str = setting(
+        "", "Address of an OpenAI-compatible server (vLLM, LM Studio, a gateway)", kind="http"
+    )
+    anthropic_api_key: str = setting("", "Key of Anthropic", secret=True, kind="key")
+    anthropic_base_url: str = setting("", "Address of an Anthropic-compatible server", kind="http")
+    ollama_url: str = setting("http://127.0.0.1:11434", "Where Ollama is looked for; `off` disables it", kind="ollama")
+    simulator_url: str = setting("", "Address of the demo simulator; `up` sets it when no model is there", kind="http")
     models: str = setting("", "What is offered, as provider/model, comma-separated; empty: current defaults")
     system_prompt: str = setting("", "What every model is told before the conversation")
 
     host: str = setting("127.0.0.1", "Address that the page listens on")
-    port: int = setting(8501, "Port of the page", least=0)
+    port: int = setting(8501, "Port of the page", least=0, most=LAST_PORT)
     secure_cookies: bool = setting(False, "Mark cookies Secure also when the request came by plain HTTP")
     max_question_characters: int = setting(32_000, "Longest question that is accepted", least=1)
 
     concurrency: int = setting(320, "Answers that one worker process carries at once", least=1)
     worker_metrics_host: str = setting("127.0.0.1", "Address of a worker's /metrics, /healthz, /readyz")
-    worker_metrics_port: int = setting(0, "Its port; 0: any free one, -1: none", least=-1)
+    worker_metrics_port: int = setting(0, "Its port; 0: any free one, -1: none", least=-1, most=LAST_PORT)
     database_pool: int = setting(10, "Postgres connections of one process, beside its listening one", least=2)
 
     lease_seconds: float = setting(6.0, "A worker that has not renewed for this long is lost", least=0.2)
@@ -183,11 +203,30 @@ def _value_of(each: Field[Any], source: Mapping[str, str]) -> Any:
     try:
         value = _PARSERS[str(each.type)](text)
     except ValueError:
-        raise SettingsError(f"{variable} is {text!r}, which is not {_KINDS[str(each.type)]}.") from None
-    least = each.metadata["least"]
+        raise SettingsError(f"{variable} is {_shown(text)}, which is not {_KINDS[str(each.type)]}.") from None
+    if isinstance(value, str):
+        _check_text(variable, each, value)
+        return value
+    least, most = each.metadata["least"], each.metadata["most"]
     if least is not None and value < least:
         raise SettingsError(f"{variable} is {text}; the least is {least:g}.")
+    if value > most:
+        raise SettingsError(f"{variable} is {text}; the most is {most:,}.")
     return value
+
+
+def _check_text(variable: str, each: Field[Any], text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(f"{variable} is not UTF-8.") from None
+    if why := complaint(each.metadata["kind"], text) if each.metadata["kind"] else None:
+        # Never the value: most of these hold a password.
+        raise SettingsError(f"{variable} is {why}.")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
 def _raw(variable: str, source: Mapping[str, str]) -> str | None:

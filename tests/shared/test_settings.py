@@ -21,6 +21,13 @@ SPECIAL = {
     "total_seconds": ("400.5", 400.5),
     "deadline_seconds": ("2000.5", 2000.5),
     "lease_seconds": ("7.5", 7.5),
+    "database_url": ("postgresql://a:b#c@d:1/e", "postgresql://a:b#c@d:1/e"),
+    "listen_database_url": ("postgres://[::1]:5432/e", "postgres://[::1]:5432/e"),
+    "redis_url": ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    "openai_api_key": ("sk-1", "sk-1"),
+    "anthropic_api_key": ("sk-2", "sk-2"),
+    **dict.fromkeys(("openai_base_url", "anthropic_base_url"), ("https://a.b/v1", "https://a.b/v1")),
+    **dict.fromkeys(("ollama_url", "simulator_url"), ("http://[::1]:80", "http://[::1]:80")),
 }
 
 
@@ -58,6 +65,41 @@ def test_what_is_too_small_is_named_with_the_least(name: str) -> None:
     text = str(int(least) - 1) if FIELDS[name].type == "int" else str(least - 0.001)
     with pytest.raises(SettingsError, match=f"{variable_of(name)} is {text}; the least is {least:g}"):
         load_settings({variable_of(name): text})
+
+
+@pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.metadata["least"] is not None])
+@pytest.mark.parametrize("text", ["2000000000", "9" * 4000])
+def test_what_would_overflow_is_named(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable_of(name)} is ") as refused:
+        load_settings({variable_of(name): text})
+    assert ".." not in str(refused.value)
+
+
+SENSELESS = {
+    "postgres": [
+        *("here", "mysql://u@h/d", "postgresql://u:pass@h:x/d", "postgresql://u:pass@h:99999/d"),
+        *("postgresql://u:pass%zz@h/d", "postgresql://u:pa/ss@h/d", "postgresql://u:pa@ss@h/d", "postgresql://[::1/d"),
+        "postgresql://u:pass@h\n/d",
+    ],
+    "redis": ["here", "http://:pass@h", "redis://:pass@h:x", "redis://:pass@h:99999", "redis://[::1", "redis://"],
+    "http": ["here", "ftp://h", "http://", "http://[::1", "http://h:x", "http://h h", "http://나루"],
+    "ollama": ["on", "http://h:x"],
+    "key": ["two keys", "line\nbreak", "키", "\x1b[31m"],
+}
+
+
+@pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.metadata["kind"]])
+def test_an_address_or_a_key_that_can_be_none_is_named_and_not_shown(name: str) -> None:
+    for text in SENSELESS[FIELDS[name].metadata["kind"]]:
+        with pytest.raises(SettingsError, match=f"^{variable_of(name)} is no .+[.]$") as refused:
+            load_settings({variable_of(name): text})
+        assert not any(secret in str(refused.value) for secret in ("pass@", "pa/ss", "pa@ss", "keys", "break", "키"))
+
+
+@pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.type == "str"])
+def test_a_text_that_is_not_utf_8_is_named(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable_of(name)} is not UTF-8"):
+        load_settings({variable_of(name): "a\udcffb"})
 
 
 @pytest.mark.parametrize(
@@ -138,7 +180,12 @@ def test_a_process_names_what_it_needs() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    secret = {name: f"hidden-{name}" for name, each in FIELDS.items() if each.metadata["secret"]}
+    forms = {"postgres": "postgresql://u:hidden@h/d", "redis": "redis://:hidden@h"}
+    secret = {
+        name: forms.get(each.metadata["kind"], f"hidden-{name}")
+        for name, each in FIELDS.items()
+        if each.metadata["secret"]
+    }
     assert {"database_url", "redis_url", "secret_key", "openai_api_key", "anthropic_api_key"} <= set(secret)
     settings = load_settings({variable_of(name): value for name, value in secret.items()})
     assert "hidden" not in repr(settings)

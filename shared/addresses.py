@@ -1,0 +1,60 @@
+"""Whether an address or a key that a person set can be one: looked at once, before a driver stumbles over it.
+
+A driver's own error is a traceback in the terminal, and may quote the password. What is said here never does.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+#: As libpq and SQLAlchemy both read it: a password may hold a `#`, where `urlsplit` would see the end.
+_POSTGRES = re.compile(
+    r"(?:postgres|postgresql|postgresql\+psycopg2)://(?:[^:/?@]*(?::[^/?@]*)?@)?"
+    r"(?:\[[0-9A-Fa-f:.]+\]|[^/:?\[\]@]*)(?::(?P<port>\d{1,5}))?(?:[/?].*)?"
+)
+_HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_LAST_PORT = 65_535
+
+
+def complaint(kind: str, text: str) -> str | None:
+    """Why `text` cannot be a `kind` (postgres, redis, http, ollama, key); None when it can, or is empty."""
+    if not text or (kind == "ollama" and text == "off"):
+        return None
+    if kind == "key":
+        return (
+            None
+            if text.isascii() and text.isprintable() and " " not in text
+            else "no key: one is printable ASCII without blanks"
+        )
+    return None if _CHECKS[kind](text) else f"no address that can be used. Write {_FORMS[kind]}"
+
+
+def _is_postgres(text: str) -> bool:
+    found = _POSTGRES.fullmatch(text) if text.isprintable() and not _HALF_ESCAPE.search(text) else None
+    return found is not None and int(found["port"] or 0) <= _LAST_PORT
+
+
+def _is_redis(text: str) -> bool:
+    return _is_url(text, {"redis", "rediss"}) or (text.startswith("unix://") and text.isprintable())
+
+
+def _is_http(text: str) -> bool:
+    return _is_url(text, {"http", "https"}) and text.isascii() and " " not in text
+
+
+def _is_url(text: str, schemes: set[str]) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and text.isprintable()
+    except ValueError:  # half of an IPv6 address, a port that is none
+        return False
+
+
+_CHECKS = {"postgres": _is_postgres, "redis": _is_redis, "http": _is_http, "ollama": _is_http}
+_FORMS = {
+    "postgres": "postgresql://user:password@host:port/name, with %XX for special characters of the password",
+    "redis": "redis://:password@host:port/0, with %XX for special characters of the password",
+    "http": "http://host:port or https://host",
+    "ollama": "http://host:port, or off",
+}
