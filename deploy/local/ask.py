@@ -6,7 +6,6 @@ where the page has it from: shared/live, web/watch, web/words. The owner of thes
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine, func, select
 
+from deploy.local import terminal
 from deploy.local.reach import NotRunning, settings_of
 from shared import lifecycle
 from shared.conversations import Shown, open_conversation
@@ -76,11 +76,16 @@ def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
             follower = Follower(engine, settings, submitted, terminal)
             stack.callback(follower.close)
             return follower.run()
-    except NotRunning as error:
-        sys.stderr.write(f"naru ask: {error}\n")
-    except NaruError as error:
-        sys.stderr.write(f"naru ask: {error}\n")
+    except Unavailable as error:
+        complain(f"{error} ./naru doctor says why.")
+    except (NotRunning, NaruError) as error:
+        complain(str(error))
     return 1
+
+
+def complain(sentence: str) -> None:
+    """One sentence on stderr."""
+    sys.stderr.write(f"naru ask: {terminal.line(sentence)}\n")
 
 
 def submit(engine: Engine, settings: Settings, *, text: str, model: str | None) -> Submitted:
@@ -130,7 +135,7 @@ class Terminal:
                 self.note(self._words.t("live.again", attempt=place(self._words, live.attempt)))
             self._attempt, self._written = live.attempt, ""
         new = live.since(len(self._written))
-        self._answer.write(new)
+        terminal.write(self._answer, new)
         self._answer.flush()
         self._written += new
 
@@ -139,7 +144,7 @@ class Terminal:
         if not text.startswith(self._written):
             self._line()
             self._written = ""
-        self._answer.write(text[len(self._written) :])
+        terminal.write(self._answer, text[len(self._written) :])
         self._written = text
         self._line()
 
@@ -166,7 +171,7 @@ class Terminal:
         elif report.error_code is not None:
             self.note(self._words.error(report.error_code))
         if self._as_json:
-            print(json.dumps(asdict(report), ensure_ascii=False), flush=True)
+            print(terminal.json_line(asdict(report)), flush=True)
 
     def _line(self) -> None:
         if self._written and not self._written.endswith("\n"):

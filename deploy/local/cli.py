@@ -6,10 +6,13 @@ Each command's work is in the module of its name; here are only words and argume
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from deploy.local import terminal
 from deploy.local.processes import ROOT
 
 ABOUT = """\
@@ -44,8 +47,33 @@ Everything after `test` goes to pytest: ./naru test tests/launcher -k port -x
 """
 
 
+STOPPED = 130
+MOST_WORKERS = 99  # processes on one machine; each carries hundreds of answers
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose complaints quote what was typed: as one sentence, whatever was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit code 2."""
+        super().error(terminal.line(message))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Parse, and do what was asked; returns the exit code."""
+    terminal.tolerate_every_character()
+    try:
+        return carry_out(arguments)
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:
+        # Who reads has left (`| head`). What is still buffered goes nowhere, so that Python's end says nothing either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED
+
+
+def carry_out(arguments: Sequence[str]) -> int:
+    """One command."""
     if list(arguments[:2]) == ["test", "faults"]:
         from deploy.local.checks import faults  # noqa: PLC0415 - each command imports only what it needs
 
@@ -61,9 +89,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    made = argparse.ArgumentParser(
-        prog="./naru", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = Parser(prog="./naru", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_up(command(commands, "up", "start everything on this machine", UP))
     add_ask(command(commands, "ask", "ask one question from the terminal", ASK))
@@ -77,9 +103,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, line: str, text: str
-) -> argparse.ArgumentParser:
+def command(commands: argparse._SubParsersAction[Parser], name: str, line: str, text: str) -> argparse.ArgumentParser:
     """One command, with its line in the overview and its own text."""
     return commands.add_parser(
         name, help=line, description=text or line, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -91,7 +115,7 @@ def add_up(up: argparse.ArgumentParser) -> None:
     add_data(up)
     up.add_argument("--port", type=port, metavar="N", help="the page's port (default 8501; 0: any free one)")
     up.add_argument("--host", metavar="ADDRESS", help="where the page listens (default 127.0.0.1, this machine only)")
-    up.add_argument("--workers", type=positive, default=1, metavar="N", help="worker processes (default 1)")
+    up.add_argument("--workers", type=workers, default=1, metavar="N", help="worker processes (default 1)")
     up.add_argument("--flower-port", type=port, default=0, metavar="N", help="Flower's port (default: any free one)")
     up.set_defaults(run=run_up)
 
@@ -99,7 +123,7 @@ def add_up(up: argparse.ArgumentParser) -> None:
 def add_data(made: argparse.ArgumentParser) -> None:
     """The data folder."""
     made.add_argument(
-        "--data", type=Path, default=ROOT / ".naru", metavar="DIR", help="data folder (default: .naru/ beside naru)"
+        "--data", type=folder, default=ROOT / ".naru", metavar="DIR", help="data folder (default: .naru/ beside naru)"
     )
 
 
@@ -112,12 +136,18 @@ def add_ask(ask: argparse.ArgumentParser) -> None:
     ask.set_defaults(run=run_ask)
 
 
-def positive(text: str) -> int:
-    """A number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+def workers(text: str) -> int:
+    """How many worker processes; argparse says the sentence."""
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"{text} is no number of workers: from 1 to {MOST_WORKERS} on one machine")
+    return int(text)
+
+
+def folder(text: str) -> Path:
+    """A data folder as it is typed. An empty one (an unset variable, for one) is not the folder one stands in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a folder, or leave --data out")
+    return Path(text)
 
 
 def run_up(chosen: argparse.Namespace) -> int:
@@ -139,7 +169,10 @@ def run_ask(chosen: argparse.Namespace) -> int:
     """./naru ask"""
     from deploy.local.ask import ask  # noqa: PLC0415 - each command imports only what it needs
 
-    text = sys.stdin.read() if chosen.question == "-" else chosen.question
+    text = sys.stdin.read(terminal.LONGEST_INPUT + 1) if chosen.question == "-" else chosen.question
+    if len(text) > terminal.LONGEST_INPUT:
+        sys.stderr.write("naru ask: what comes on standard input is too long for any question.\n")
+        return 1
     return ask(text, model=chosen.model, as_json=chosen.json, data=chosen.data.resolve())
 
 
@@ -152,7 +185,7 @@ def run_doctor(chosen: argparse.Namespace) -> int:
 
 def port(words: str) -> int:
     """A port as it is typed; argparse says the sentence."""
-    if not words.isdecimal() or int(words) > 65535:
+    if not (words.isascii() and words.isdecimal()) or int(words[:9]) > 65535:
         raise argparse.ArgumentTypeError(f"{words} is no port: a number from 0 (any free one) to 65535")
     return int(words)
 

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import redis
 
+from deploy.local import terminal
 from deploy.local.data import running_on
 from deploy.local.parts import ask as ask_postgres
 from deploy.local.parts import is_migrated, is_ok
@@ -93,9 +94,9 @@ def carefully(check: Callable[[Settings], Findings], settings: Settings) -> Find
 
 def show(finding: Finding) -> None:
     """One line, and what to do below it."""
-    print(f"{finding.level.value}  {finding.what}")
+    print(f"{finding.level.value}  {terminal.line(finding.what)}")
     if finding.to_do:
-        print(f"      → {finding.to_do}")
+        print(f"      → {terminal.line(finding.to_do)}")
     sys.stdout.flush()
 
 

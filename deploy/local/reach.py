@@ -6,8 +6,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg2
+from psycopg2.extensions import parse_dsn
+
 from deploy.local.data import running_on
-from shared.settings import Settings, environment, load_settings
+from shared.errors import SettingsError
+from shared.settings import Settings, environment, load_settings, variable_of
 
 NOT_FOUND = (
     "no Naru runs here. Start one with ./naru up (in another terminal), name its data folder with --data DIR,\n"
@@ -22,10 +26,21 @@ class NotRunning(Exception):
         super().__init__(NOT_FOUND)
 
 
+def check_options(settings: Settings) -> None:
+    """Raise SettingsError for an option behind the `?` that libpq does not know; what it says itself may quote all."""
+    for name in ("database_url", "listen_database_url"):
+        try:
+            parse_dsn(getattr(settings, name).replace("+psycopg2", "", 1))
+        except psycopg2.Error:
+            what = "holds an option that Postgres does not know: look behind its ?"
+            raise SettingsError(f"{variable_of(name)} {what}.") from None
+
+
 def settings_of(data: Path) -> Settings:
     """The settings with the addresses of the servers. Raises NotRunning, SettingsError."""
     environ = environment()
     settings = load_settings(environ)
+    check_options(settings)
     if settings.database_url and settings.redis_url:
         return settings
     running = running_on(data)

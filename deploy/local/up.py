@@ -18,26 +18,30 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local import parts, postgres, privileges, processes, redis_server
+from deploy.local import parts, postgres, privileges, processes, redis_server, terminal
 from deploy.local.data import DataFolder, DataProblem, Running, Secrets
+from deploy.local.reach import check_options
 from deploy.local.supervisor import PartFailed, Supervisor
 from shared.errors import SettingsError
 from shared.logs import JsonFormatter
 from shared.settings import Settings, environment, load_settings
 
 PATIENCE_SECONDS = 90.0  # for another `up` that starts or stops on the same folder
+
+
+class PortTaken(Exception):
+    """The page's port belongs to another program."""
+
+
 PROBLEMS = (
     DataProblem,
     PartFailed,
+    PortTaken,
     SettingsError,
     postgres.PostgresProblem,
     redis_server.RedisProblem,
     privileges.NoOrdinaryUser,
 )
-
-
-class PortTaken(Exception):
-    """The page's port belongs to another program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +89,10 @@ def up(wishes: Wishes) -> int:
             say(f"  ended a {name} that an earlier, killed run had left behind")
         folder.set_running(None)
         return asyncio.run(run(plan(wishes, folder)))
+    except PartFailed as error:
+        sys.stderr.write(f"naru: {terminal.visible(str(error))}\n")  # with the end of the part's log
     except PROBLEMS as error:
-        sys.stderr.write(f"naru: {error}\n")
-    except PortTaken as error:
-        sys.stderr.write(f"naru: {error}\n")
+        sys.stderr.write(f"naru: {terminal.line(str(error))}\n")
     return 1
 
 
@@ -112,6 +116,7 @@ def plan(wishes: Wishes, folder: DataFolder) -> Plan:
     """Everything that is known before anything is started."""
     environ = environment()
     settings = load_settings(environ)
+    check_options(settings)
     secrets, are_new = folder.secrets()
     host = wishes.host or settings.host
     port = settings.port if wishes.port is None else wishes.port
@@ -306,9 +311,10 @@ def check_port(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, TypeError, UnicodeError) as error:  # the latter two for a name that no host can have
+            reason = getattr(error, "strerror", None) or "no such host"
             raise PortTaken(
-                f"the page cannot listen on {host}:{port} ({error.strerror}).\n"
+                f"the page cannot listen on {host}:{port} ({reason}).\n"
                 "      Choose another with --port N, or any free one with --port 0."
             ) from None
 

@@ -1,0 +1,268 @@
+"""Commands given what makes no sense: a sentence that says what to do, an exit code, and never a traceback.
+
+And a model's answer that tries to drive the person's terminal. What the page does with such texts is tests/e2e.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from deploy.local import cli, terminal
+from deploy.local.processes import ROOT
+from deploy.local.up import PortTaken, check_port
+from shared.database import make_engine, transaction
+from shared.settings import Settings
+from shared.tables import chat_request
+from tests.stack import Servers, Stack
+
+COMMAND = (sys.executable, "-P", "-m", "deploy.local.cli")
+LONG = "x" * 100_000
+LIMIT = 32_000
+#: What an answer may try on a terminal: colour, title, a line written over, backspaces, C1's CSI, a turned direction.
+DRIVING = r"a\u001b[31m\u001b]0;mine\u0007b\u0000c\u009b2Jd\u202ee\u0008f\u007fg"
+SHOWN = "a␛[31m␛]0;mine␇bc\ufffd2Jd\ufffde␈f␡g"
+RAW = "a\x1b[31m\x1b]0;mine\x07bc\x9b2Jd\u202ee\x08f\x7fg"
+
+
+def run(*words: str | bytes, stack: Stack, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """One command to its end, as a process, with whatever bytes."""
+    return subprocess.run(
+        (*COMMAND, *words),
+        env={**stack.environ(), **variables},
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+
+
+class Terminal:
+    """Commands within this process: what they read in the environment, and what they say."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def sets(self, **variables: str) -> None:
+        """Environment variables."""
+        for name, value in variables.items():
+            self._monkeypatch.setenv(name, value)
+
+    def refused(self, *words: str, stdin: bytes = b"") -> str:
+        """The sentence of a command that is refused; fails unless a person can read it."""
+        self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        try:
+            code = cli.main(words)
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        shown = self._capsys.readouterr()
+        said = shown.err + shown.out
+        assert code in {1, 2}
+        assert 0 < len(said) < 3000, said[:300]
+        assert "Traceback" not in said, said
+        assert not [sign for sign in said if sign < " " and sign not in "\n\t"], repr(said)
+        return said
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """Someone who types."""
+    return Terminal(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        *(
+            ([command, "--port", text], "is no port")
+            for command in ("up",)
+            for text in ("abc", "-1", "99999", "", "١٢")
+        ),
+        (["up", "--port", LONG], "is no port"),
+        (["up", "--flower-port", "1e3"], "is no port"),
+        *((["up", "--workers", text], "is no number of workers") for text in ("0", "-1", "100000", "many", "", LONG)),
+        *(([*command, "--data", ""], "name a folder") for command in (["up"], ["doctor"], ["ask", "Hello"])),
+        (["up", "\x1b[31mred"], "␛[31mred"),
+        (["\x1b]0;title\x07"], "invalid choice"),
+        ([LONG], "invalid choice"),
+        (["\udcff\udcfe"], "invalid choice"),
+        (["ask"], "question"),
+    ],
+    ids=lambda value: repr(value)[:50],
+)
+def test_options_without_sense_are_refused(words: list[str], said: str, at: Terminal) -> None:
+    assert said in at.refused(*words)
+
+
+@pytest.mark.parametrize("host", ["\udcff", "나..루", "x" * 5000, "nobody.invalid", "::zz", "a\x00b"])
+def test_a_host_that_can_be_none_is_said(host: str) -> None:
+    with pytest.raises(PortTaken, match="cannot listen on"):
+        check_port(host, 0)
+
+
+def test_a_data_folder_that_can_be_none_is_said(tmp_path: Path, at: Terminal) -> None:
+    (tmp_path / "file").write_text("mine")
+    for name in ("file", "file/below", "x" * 5000, "\x1b[31m" + "x" * 5000):
+        assert "name another with --data DIR" in at.refused("up", "--data", str(tmp_path / name), "--port", "0")
+        for command in (["ask", "Hello"], ["doctor"]):
+            assert "./naru up" in at.refused(*command, "--data", str(tmp_path / name))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.fixture(scope="module")
+def answering(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack with a model and a worker."""
+    database_url = servers.create_database("hostile", template="naru")
+    stack = Stack(tmp_path_factory.mktemp("hostile"), database_url, servers.redis_server.url_of(510), servers)
+    try:
+        stack.start_simulator()
+        stack.start_worker()
+        yield stack
+    finally:
+        stack.close()
+        servers.drop_database("hostile")
+
+
+def stored(stack: Stack) -> int:
+    """How many requests there are."""
+    engine = make_engine(stack.settings, name="test", pool=1)
+    with transaction(engine) as connection:
+        number = connection.execute(select(func.count()).select_from(chat_request)).scalar_one()
+    engine.dispose()
+    return int(number)
+
+
+def test_questions_and_models_without_sense_are_refused_and_nothing_is_stored(answering: Stack, at: Terminal) -> None:
+    at.sets(**answering.values)
+    before = stored(answering)
+    for words, stdin, said in (
+        (["ask", LONG], b"", f"has 100000 characters; the limit is {LIMIT}"),
+        (["ask", "-"], b"y" * 1_000_000, f"has 1000000 characters; the limit is {LIMIT}"),
+        (["ask", "-"], b"y" * (terminal.LONGEST_INPUT + 2), "too long for any question"),
+        (["ask", "-"], b" \n\t ", "has no text"),
+        (["ask", "Hello", "--model", "\x1b[31mred"], b"", "no worker offers ␛[31mred"),
+        (["ask", "Hello", "--model", LONG], b"", "Offered: demo/simulator"),
+        (["ask", "Hello", "--model", "\udcff\udcfe"], b"", "Offered: demo/simulator"),
+        (["ask", "Hello", "--model", ""], b"", "Offered: demo/simulator"),
+    ):
+        assert said in at.refused(*words, stdin=stdin)
+    assert stored(answering) == before
+
+
+def test_the_longest_question_and_one_in_no_encoding_are_answered(answering: Stack) -> None:
+    longest = "[[sim: text=whole]] ".ljust(LIMIT, "y")
+    done = run("ask", longest, stack=answering)
+    assert (done.returncode, done.stdout) == (0, b"whole\n")
+    for stdin in (b"", b"[[sim: echo]] \xff \x00 \xed\x95\x9c"):
+        words = "-" if stdin else b"[[sim: echo]] \xff \xe2\x80\xae \xed\x95\x9c"
+        # A terminal that knows ASCII only: what it lacks is shown as its escape.
+        done = run("ask", words, stack=answering, stdin=stdin, LC_ALL="C", PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"\\ufffd ")
+
+
+def test_an_answer_of_a_megabyte_is_whole_as_text_and_as_json(answering: Stack) -> None:
+    for words in ("size=1000000", "size=2000"):
+        done = run("ask", f'[[sim: text="나루 " repeat=334000 pace=0 {words}]]', "--json", stack=answering)
+        assert done.returncode == 0, done.stderr[-300:]
+        assert json.loads(done.stdout)["text"] == "나루 " * 334_000
+        assert done.stderr.decode() == "나루 " * 334_000 + "\n"
+
+
+def at_a_terminal(*words: str, stack: Stack) -> str:
+    """What a person's terminal is sent by a command."""
+    terminal_side, command_side = pty.openpty()
+    with subprocess.Popen(
+        (*COMMAND, *words),
+        env=stack.environ(),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=command_side,
+        stderr=command_side,
+    ) as command:
+        os.close(command_side)
+        sent = b""
+        try:
+            while piece := os.read(terminal_side, 65_536):
+                sent += piece
+        except OSError:  # the other side has ended
+            pass
+        os.close(terminal_side)
+    assert command.returncode == 0, sent
+    return sent.decode().replace("\r\n", "\n")
+
+
+def test_an_answer_does_not_drive_the_terminal_and_a_file_has_it_as_it_is(answering: Stack) -> None:
+    question = f'[[sim: text="{DRIVING}"]] x'
+    assert at_a_terminal("ask", question, stack=answering) == SHOWN + "\n"
+    shown, _, report = at_a_terminal("ask", question, "--json", stack=answering).partition("\n")
+    assert shown == SHOWN
+    assert json.loads(report)["text"] == RAW
+    assert report.strip().isprintable()
+    assert run("ask", question, stack=answering).stdout.decode() == RAW + "\n"
+
+
+def test_every_character_that_a_terminal_obeys_is_made_visible() -> None:
+    everything = "".join(map(chr, range(0x3000)))
+    shown = terminal.visible(everything)
+    assert not [sign for sign in shown if (sign < " " and sign not in "\n\t") or "\x7f" <= sign <= "\x9f"]
+    assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(shown)
+    assert terminal.visible("한글 ×\u200d\n\tab") == "한글 ×\u200d\n\tab"
+    assert terminal.visible("a\r\nb") == "a\nb"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DATABASE_URL", "postgresql://u:pa55word@[::1/d"),
+        ("DATABASE_URL", "postgresql://u:pa55word@127.0.0.1:1/d?senseless=1"),
+        ("REDIS_URL", "http://:pa55word@x"),
+        ("NARU_OLLAMA_URL", "senseless"),
+        ("OPENAI_API_KEY", "pa55word\n\x1b[31m"),
+        ("NARU_MAX_TRIES", "9" * 5000),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_settings_without_sense_are_one_sentence_and_no_secret(
+    settings: Settings, at: Terminal, variable: str, text: str
+) -> None:
+    at.sets(DATABASE_URL=settings.database_url, REDIS_URL=settings.redis_url)
+    at.sets(**{variable: text})
+    for command in (["ask", "Hello"], ["doctor"]):
+        said = at.refused(*command)
+        assert variable in said
+        assert "pa55word" not in said
+
+
+def test_up_says_the_same_and_starts_nothing(stack: Stack, tmp_path: Path) -> None:
+    for variable, text in (("REDIS_URL", "http://:pa55word@x"), ("DATABASE_URL", "postgresql://u:pa55word@h/d?x=1")):
+        done = run("up", "--data", str(tmp_path / "data"), "--port", "0", stack=stack, stdin=b"", **{variable: text})
+        said = done.stderr.decode()
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert said.startswith(f"naru: {variable} ")
+        assert said.count("\n") == 1
+        assert "pa55word" not in said
+
+
+def test_who_reads_may_leave_at_any_time(answering: Stack) -> None:
+    command = [*COMMAND, "ask", "[[sim: tokens=3000 pace=0]] x"]
+    with subprocess.Popen(
+        command, env=answering.environ(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as asked:
+        assert asked.stdout is not None
+        assert asked.stderr is not None
+        asked.stdout.read(5)
+        asked.stdout.close()
+        said = asked.stderr.read().decode()
+        assert asked.wait(60) in {0, cli.STOPPED}
+    assert said == ""
