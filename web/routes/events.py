@@ -78,7 +78,7 @@ class EventStream(Response):
     async def _follow(self, send: Send) -> None:
         viewer, loop = self._viewer, asyncio.get_running_loop()
         while not viewer.is_closed:
-            await viewer.wait()
+            await viewer.wait(loop)
             lacking = viewer.collect(loop.time(), keep_alive_seconds=KEEP_ALIVE_SECONDS)
             if lacking:
                 # Waits here while the browser is slow: then it gets all it lacks at once, however much that

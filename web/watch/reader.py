@@ -31,8 +31,9 @@ BLOCK_SECONDS = 0.4
 SHORT_BLOCK_SECONDS = 0.02
 #: Entries of one stream per read: a long answer that is looked at late comes in a few reads.
 ENTRIES = 500
-#: The pause between reads grows with the load: none for one stream, the longest from about 100 streams on.
-PAUSE_PER_ENTRY_SECONDS = 0.0002
+#: A read asks for every stream. One that brought news of most of them was worth it, and the next begins at once; one
+#: that brought little of many (several workers flush by turns) waits for more, the longer the more streams there are.
+PAUSE_PER_STREAM_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.02
 FIRST_BACK_OFF_SECONDS = 0.1
 LONGEST_BACK_OFF_SECONDS = 1.0
@@ -111,21 +112,22 @@ class Reader:
         answer: Any = await self._client.xread(ids, count=ENTRIES, block=int(self._block_seconds * 1000))
         self._taken = -1
         self._recover()
-        entries = self._fold(answer)
-        if entries > 1:
-            await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, entries * PAUSE_PER_ENTRY_SECONDS))
+        grown = self._fold(answer)
+        without_news = len(ids) - grown
+        if without_news > grown > 0:
+            await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, without_news * PAUSE_PER_STREAM_SECONDS))
 
     def _fold(self, answer: Iterable[tuple[str, list[tuple[str, dict[str, str]]]]]) -> int:
-        """Fold what was read into the texts; returns how many entries there were."""
+        """Fold what was read into the texts; returns of how many streams there was news."""
         now = asyncio.get_running_loop().time()
         changed: list[Stream] = []
         ended: list[Stream] = []
-        count = 0
+        grown = 0
         for key, entries in answer:
             stream = self._streams.get(key)
             if stream is None or not entries:
                 continue
-            count += len(entries)
+            grown += 1
             stream.last_id, stream.heard_at = entries[-1][0], now
             events = [event for _, fields in entries if (event := from_fields(fields))]
             if sum(stream.text.fold(event) for event in events):
@@ -134,7 +136,7 @@ class Reader:
                 ended.append(stream)
         if changed or ended:
             self._on_change(changed, ended)
-        return count
+        return grown
 
     async def _unblock(self) -> None:
         """Make the blocked read return, until one has begun that knows of every stream."""

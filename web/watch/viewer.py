@@ -175,10 +175,13 @@ class Viewer:
         self.is_closed = True
         self.wake()
 
-    async def wait(self) -> None:
-        """Until there was a `wake`. A plain future: an Event with a timeout costs a task for every word."""
+    async def wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Until there was a `wake`. A plain future: an Event with a timeout costs a task for every word.
+
+        The caller knows its loop; to ask for it costs a system call for every word (before Python 3.12).
+        """
         if not self._is_stale:
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = loop.create_future()
             await self._waiter
         self._is_stale = False
 
