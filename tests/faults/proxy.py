@@ -161,10 +161,10 @@ class Proxy:
         if self.refuses:
             _reset(writer)
             return
-        await self._open.wait()
         try:
+            await self._open.wait()
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             _reset(writer)
             return
         pair = Pair(self, reader, writer, up_reader, up_writer)
@@ -205,11 +205,12 @@ class Pair:
             asyncio.create_task(self._or_reset(self._up())),
             asyncio.create_task(self._or_reset(self._down())),
         ]
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._kept_open:
-            return
-        self._writer.close()
-        self._up_writer.close()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            if not self._kept_open:
+                self._writer.close()
+                self._up_writer.close()
 
     async def _or_reset(self, direction: Coroutine[None, None, None]) -> None:
         """A reset of one side is passed on to the other."""
@@ -234,9 +235,11 @@ class Pair:
         self._kept = asyncio.create_task(self._swallow())
 
     async def _swallow(self) -> None:
-        while await self._reader.read(READ_BYTES):
-            pass
-        self._writer.close()
+        try:
+            while await self._reader.read(READ_BYTES):
+                pass
+        finally:
+            self._writer.close()
 
     def half_close(self) -> None:
         """FIN to the client."""

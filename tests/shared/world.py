@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, Table, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet, lifecycle
 from shared.fleet import Member, Model
@@ -136,9 +137,10 @@ class World:
     def ticked(self, *, seconds_ago: float = 0.1, mercy_for: float | None = None) -> None:
         """Have the last tick been so long ago, with mercy granted for so long from now, or none."""
         values = {"ticked_at": self.ago(seconds_ago), "mercy_until": mercy_for and self.ago(-mercy_for)}
+        put = upsert(reconciler_tick).values(id=1, **values)
         with self.begin() as connection:
-            if not connection.execute(update(reconciler_tick).values(**values)).rowcount:
-                connection.execute(insert(reconciler_tick).values(id=1, **values))
+            # In one statement: a Ticker's first tick may come between.
+            connection.execute(put.on_conflict_do_update(index_elements=["id"], set_=values))
 
     def tick(self, *, stop_patience_seconds: float = 3.0) -> Repairs:
         """One tick in calm times: others ticked just before."""

@@ -22,8 +22,8 @@ def test_what_was_being_claimed_at_the_end_of_the_grace_time_is_handed_over_too(
             process.drain()
             time.sleep(0.3)
             with process.running.answering(claimed()) as answer:
-                wait_until(lambda: answer.interruption is Interruption.DRAIN, seconds=2)
-        drain.join(timeout=2)
+                wait_until(lambda: answer.interruption is Interruption.DRAIN, seconds=10)
+        drain.join(timeout=10)
         assert not drain.is_alive(), "with the last slot the drain is over"
     finally:
         process._dispatcher.close()
