@@ -31,9 +31,10 @@ _CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,
 }
+#: A prepared statement has its one plan from its first run; by default the server plans the first five runs anew.
 _SESSION = (
     "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=5000 "
-    "-c timezone=UTC -c jit=off"
+    "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
 )
 
 
@@ -84,6 +85,8 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
         driver_url(settings.database_url),
         pool_size=pool or settings.database_pool,
         max_overflow=0,
+        # The connection that was used last: its plans and the server's caches for it are warm.
+        pool_use_lifo=True,
         pool_timeout=5,
         pool_recycle=1800,
         # An error must not carry a question into the log.
