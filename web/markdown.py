@@ -2,30 +2,38 @@
 
 Streamlit's Markdown knows more than a model does: `$5 and $10` would be a formula, `:red[x]` a colour,
 `:material/home:` an icon, `10~20, 30~40` struck out, an image a request to a foreign server. Here these are
-made plain, `\\(…\\)` becomes a formula, and Korean emphasis beside a particle is closed. Code is left alone.
+made plain, `\\(…\\)` becomes a formula, and Korean emphasis beside a particle is closed. Code is left alone, but for
+images: what looks like code here may be none to Streamlit, which reads the whole of Markdown. Only a fence that
+nothing can hold is code for certain; in all other code `![` gets an invisible mark, and so no text makes an image.
 The live twin is `live/markdown.js`: what both show must look the same. Not here: drawing (`views/messages.py`).
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from web.bounds import MOST_MARKS, marks, shallow, without_floods
+
 #: Invisible, joins words, and its `&` and `;` are punctuation in the eyes of Markdown.
 JOINER = "&#8288;"
+#: The same in code, where `&#8288;` would be shown.
+IN_CODE = "\u2060"
 
 _FENCE = re.compile(r"^(?P<lead>[ \t]*(?:(?:>|[-*+]|\d{1,9}[.)]) {0,4})*)(?P<mark>`{3,}|~{3,})(?P<info>.*)$")
 _ITEM = re.compile(r"^[ \t>]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|$)")
 _OWN_BLOCK = re.compile(r"^[ \t]*(?:[-*+][ \t]|\d{1,9}[.)][ \t]|#{1,6}[ \t]|>|\|)")
+_FRESH = re.compile(r"^[ \t]*(?:\||[-*+][ \t]+\S|1[.)][ \t]+\S|#{1,6}[ \t])")
 _RULER = re.compile(r"^[\s|:>=*_-]+$")
 _BLOCK_FORMULA = re.compile(r"^(?P<indent>[ \t]*)(?:\$\$|\\\[)")
 
 _TOKEN = re.compile(
     r"(?P<formula>\\[(\[])|(?P<escape>\\.)|(?P<ticks>`+)|(?P<stars>\*+)|(?P<dollars>\$+)|(?P<tildes>~+)"
-    r"|(?P<url>https?://[^\s<>()\[\]`*]+)|(?P<autolink><(?:https?://|mailto:)[^\s<>]*>)|(?P<image>!\[)"
+    r"|(?P<url>https?://(?:(?!!\[)[^\s<>()\[\]`*])+)|(?P<autolink><(?:https?://|mailto:)[^\s<>\x00-\x20\x7f]*>)|(?P<image>!\[)"
     r"|(?P<target>\]\()|(?P<symbol>(?<!\S)(?:<->|->|<-|--|>=|<=|~=)(?!\S))|(?P<html><(?=[A-Za-z/!?]))"
     r"|(?P<shortcode>:(?=[\w+-]+:|material/))|(?P<directive>:(?=[A-Za-z:]))"
 )
@@ -33,46 +41,65 @@ _DOLLAR = re.compile(r"\$(?![\s$])((?:\\.|[^$\\\n])+)(?<!\s)\$(?![\w$])")
 _FORMULA_SIGN = re.compile(r"[\\^_={}]|^[A-Za-z]$")
 _SAFE_TARGET = re.compile(r"\]\([ \t]*<?(?:https?://|mailto:)", re.IGNORECASE)
 _EMPTY_IMAGE = re.compile(r"!\[\]\([ \t]*<?(?P<url>[^\s<>()]*)")
+_NO_FORMULA = re.compile(r"\$\$|!\[|`|^~~~")
 _FORMULA_LINES = 40
 _LONGEST_RULER = 200
+_SIGN = re.compile(r"([!-/:-@\[-`{-~])")
+_LIST_MARK = re.compile(r"[-*+]|\d{1,9}[.)]")
 _CLOCK = re.compile(r":\d\d:")
 
 
 def to_streamlit(text: str) -> str:
     """Return `text` as Markdown for `st.markdown`. Never raises; the time it takes grows with the length only."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "").split("\n")
+    lines = _lines(text)
     out: list[str] = []
     at = 0
     is_list = False
+    is_sure = True
+    marked = 0  # marks in what may be one paragraph to Streamlit
     while at < len(lines):
         line = lines[at]
         if not line or line.isspace():
             out.append(line)
             at += 1
+            marked = 0
             continue
         if fence := _fence(line, is_list=is_list):
             end = _fence_end(lines, at, fence, is_list=is_list)
-            out.extend(lines[at:end])
+            is_free = is_sure and fence.lead in {"", " "}
+            out.extend(lines[at:end] if is_free else _without_images(lines[at:end]))
+            is_sure = is_free or (is_sure and _is_usual(lines, at, end, fence))
         elif not is_list and _is_indented(line) and (at == 0 or not lines[at - 1].strip()):
             end = at + 1
-            out.append(line)
             while end < len(lines) and (_is_indented(lines[end]) or not lines[end].strip()):
-                out.append(lines[end])
                 end += 1
+            out.extend(_without_images(lines[at:end]))
         elif formula := _block_formula(lines, at):
             out.extend(formula.lines)
             end = formula.end
         else:
             end = _block_end(lines, at, is_list=is_list)
-            out.extend(_inline("\n".join(lines[at:end])).split("\n"))
+            run = "\n".join(map(shallow, lines[at:end]))
+            marked = marks(run) + (0 if _FRESH.match(line) or (is_list and _ITEM.match(line)) else marked)
+            out.extend((_inline(run) if marked <= MOST_MARKS else _SIGN.sub(r"\\\1", run)).split("\n"))
         is_list = _is_list_after(lines[at:end], was=is_list)
         at = end
     return "\n".join(out)
 
 
+def _lines(text: str) -> list[str]:
+    """The lines as Streamlit will have them: it takes away common indentation, and Markdown what marks byte order."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "").replace("\ufeff", "")
+    return textwrap.dedent(without_floods(text)).strip().split("\n")
+
+
+def _without_images(lines: list[str]) -> list[str]:
+    return [line.replace("![", f"!{IN_CODE}[") for line in lines]
+
+
 def plain(text: str) -> str:
     """Return `text` as Markdown that shows exactly these characters, on one line, in `st.markdown` and in labels."""
-    escaped = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+    escaped = _SIGN.sub(r"\\\1", " ".join(text.split()))
     return re.sub(r"\\:(?=[\w+-])", "\\:" + JOINER, escaped.replace("\\-", "-" + JOINER))
 
 
@@ -92,6 +119,7 @@ def _is_list_after(lines: list[str], *, was: bool) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Fence:
     mark: str
+    lead: str
     indent: int
     is_quoted: bool
 
@@ -103,12 +131,15 @@ def _fence(line: str, *, is_list: bool) -> _Fence | None:
     lead = found["lead"]
     if not is_list and _is_indented(line) and not lead.strip():
         return None
-    return _Fence(mark=found["mark"], indent=len(lead) if is_list or lead.strip() else 0, is_quoted=">" in lead)
+    return _Fence(
+        mark=found["mark"], lead=lead, indent=len(lead) if is_list or lead.strip() else 0, is_quoted=">" in lead
+    )
 
 
 def _fence_end(lines: list[str], start: int, fence: _Fence, *, is_list: bool) -> int:
     """The line after the code: its closing mark, or where the list or quote that holds it ends."""
-    closing = re.compile(rf"^[ \t>]*{re.escape(fence.mark[0])}{{{len(fence.mark)},}}[ \t]*$")
+    held = r"[ \t>]*" if fence.lead.strip(" ") or len(fence.lead) > 1 else " {0,3}"
+    closing = re.compile(rf"^{held}{re.escape(fence.mark[0])}{{{len(fence.mark)},}}[ \t]*$")
     for at in range(start + 1, len(lines)):
         line = lines[at]
         if closing.match(line):
@@ -119,6 +150,17 @@ def _fence_end(lines: list[str], start: int, fence: _Fence, *, is_list: bool) ->
         if is_held and fence.indent > 1 and line.strip() and not line.startswith(("  ", "\t", " >", ">")):
             return at
     return len(lines)
+
+
+def _is_usual(lines: list[str], start: int, end: int, fence: _Fence) -> bool:
+    """Whether the code of a list or quote ends where it seems to: else nothing after it is code for certain."""
+    if "\t" in fence.lead or (re.search(r"\d", fence.lead) and start and lines[start - 1].strip()):
+        return False
+    lead = _LIST_MARK.sub(lambda mark: " " * len(mark[0]), fence.lead)
+    *inside, last = lines[start + 1 : end] or [""]
+    if any(line.strip() and not line.startswith(lead) and line.rstrip() != lead.rstrip() for line in inside):
+        return False
+    return last.startswith(lead + fence.mark) and not last[len(lead) :].strip(" \t" + fence.mark[0])
 
 
 def _block_end(lines: list[str], start: int, *, is_list: bool) -> int:
@@ -154,7 +196,7 @@ def _block_formula(lines: list[str], start: int) -> _BlockFormula | None:
                 return None
             body.append(line[:stop])
             inner = [part.strip() for part in body if part.strip()]
-            if not inner or any("$$" in part for part in inner):
+            if not inner or any(_NO_FORMULA.search(part) for part in inner):
                 return None
             indent = found["indent"]
             return _BlockFormula([f"{indent}$$", *(indent + part for part in inner), f"{indent}$$"], at + 1)
@@ -201,11 +243,16 @@ def _inline(text: str) -> str:
 def _formula(run: _Inline, token: re.Match[str]) -> str:
     close = "\\)" if token[0] == "\\(" else "\\]"
     end = run.find(close, run.at)
-    inner = run.text[run.at : end].strip() if end >= 0 else ""
-    if not inner or "$" in inner or "`" in inner:
+    inner = _one_line(run.text[run.at : end]) if end >= 0 else ""
+    if not inner or "$" in inner or "`" in inner or "![" in inner:
         return token[0]
     run.at = end + 2
     return f"${inner}$" if close == "\\)" else f"$${inner}$$"
+
+
+def _one_line(formula: str) -> str:
+    """A line that begins with `$$` and does not end it would make all that follows a formula."""
+    return " ".join(formula.split("\n")).strip()
 
 
 def _as_is(_: _Inline, token: re.Match[str]) -> str:
@@ -221,6 +268,7 @@ def _ticks(run: _Inline, token: re.Match[str]) -> str:
     code = run.text[run.at : same[after]]
     if ("\n" in code or "|" in code) and "![" in code:
         return token[0]  # a table or a list may cut it in two, and then the image would be one
+    code = code.replace("![", f"!{IN_CODE}[")
     run.at = same[after] + size
     return token[0] + code + token[0]
 
@@ -249,11 +297,16 @@ def _dollars(run: _Inline, token: re.Match[str]) -> str:
     start = token.start()
     if len(token[0]) == 2:
         end = run.find("$$", run.at)
-        inner = run.text[run.at : end].strip() if end >= 0 else ""
-        if inner and "$" not in inner and "`" not in inner:
+        inner = _one_line(run.text[run.at : end]) if end >= 0 else ""
+        if inner and "$" not in inner and "`" not in inner and "![" not in inner:
             run.at = end + 2
             return f"$${inner}$$"
-    elif len(token[0]) == 1 and (found := _DOLLAR.match(run.text, start)) and _FORMULA_SIGN.search(found[1]):
+    elif (
+        len(token[0]) == 1
+        and (found := _DOLLAR.match(run.text, start))
+        and _FORMULA_SIGN.search(found[1])
+        and "![" not in found[0]
+    ):
         run.at = found.end()
         return found[0]
     return "\\$" * len(token[0])
@@ -268,10 +321,11 @@ def _url(_: _Inline, token: re.Match[str]) -> str:
 
 
 def _image(run: _Inline, token: re.Match[str]) -> str:
+    opened = "[" if run.text[token.start() - 1 : token.start()] != "!" else JOINER + "["  # `!![x](…)`
     if empty := _EMPTY_IMAGE.match(run.text, token.start()):
         run.at = token.start() + 2  # what follows is the target, which is looked at for itself
-        return "[" + re.sub(r"([\\`*_~$:<\[\]])", r"\\\1", empty["url"] or "…")
-    return "["
+        return opened + re.sub(r"([\\`*_~$:<\[\]])", r"\\\1", empty["url"] or "…")
+    return opened
 
 
 def _target(run: _Inline, token: re.Match[str]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from web.live.modules import bundle
+from web import bounds
+from web.live.modules import HERE, bundle
 
 pytestmark = pytest.mark.browser
 
@@ -170,3 +173,77 @@ def test_a_long_answer_stays_within_a_frame(sheet: Page) -> None:
         ANSWER * 40,
     )
     assert milliseconds < 16
+
+
+#: What would take minutes, or the browser's whole stack, without bounds.
+PATHOLOGICAL = [
+    *(part * 10_000 for part in (">", "> ", "- ", "1. ", "> - ", "- > ", "[", "![", "[a](", "` ", "<", "<a ", "| a ")),
+    *(
+        part * 10_000
+        for part in (
+            "*a ",
+            "*a **b ",
+            "*_",
+            "_a ",
+            "~~a ",
+            "a**b",
+            "$x ",
+            "\\(",
+            "\\[\n",
+            "&",
+            "a@",
+            "a.",
+            "Z" + "\u0301",
+        )
+    ),
+    "*" * 10_000 + "a" + "*" * 10_000,
+    "[" * 5000 + "x" + "]" * 5000,
+    "Z" + "\u0301" * 100_000,
+    "\n".join("  " * level + "- x" for level in range(500)),
+    *(
+        part * (1_000_000 // len(part))
+        for part in ("word ", "x", "- item **x**\n", "| 1 | 2 |\n", "```\nx\n", "**a** b\n\n", "\n")
+    ),
+    "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 100_000,
+]
+GROW_BY_FORTY = """text => {
+  const root = document.createElement("div");
+  document.body.replaceChildren(root);
+  const answer = new naru.GrowingAnswer(root);
+  for (let at = 0, step = Math.ceil(text.length / 40); at < text.length; at += step) {
+    answer.append(text.slice(at, at + step)); answer.paint(); root.offsetHeight;
+  }
+  answer.paint({ final: true });
+  let depth = 0;
+  for (let node = root; node; node = node.lastElementChild) depth++;
+  return [depth, root.textContent.length, root.querySelectorAll("img,script,svg").length];
+}"""
+
+
+@pytest.mark.parametrize("text", PATHOLOGICAL, ids=lambda text: f"{text[:8]!r}x{len(text)}")
+def test_no_text_hangs_it(sheet: Page, text: str) -> None:
+    """What takes a second may take ten on a busy machine; a hang takes minutes, or the tab."""
+    began = time.monotonic()
+    depth, length, forbidden = sheet.evaluate(GROW_BY_FORTY, text)
+    assert depth < 4 * bounds.DEEPEST
+    assert length <= bounds.MOST
+    assert forbidden == 0
+    assert time.monotonic() - began < 20
+
+
+def test_it_shows_the_same_beginning_as_streamlit(sheet: Page) -> None:
+    for part in ("word ", "| 1 | 2 |\n", "가나 **다**\n"):
+        text = part * (1_000_000 // len(part))
+        taken = sheet.evaluate(
+            "text => { const a = new naru.GrowingAnswer(document.createElement('p')); a.append(text); return a.text; }",
+            text,
+        )
+        assert taken == bounds.beginning(text)
+    numbers = dict(re.findall(r"const (\w+) = (\d+);", (HERE / "bounds.js").read_text(encoding="utf-8")))
+    assert int(numbers["DEEPEST"]) == bounds.DEEPEST
+    assert int(numbers["MOST_MARKS"]) == bounds.MOST_MARKS
+
+
+def test_a_flood_of_marks_is_cut_however_it_comes(sheet: Page) -> None:
+    for step in (1, 3, 50):
+        assert sheet.evaluate(GROW, ["Z" + "\u0301" * 200 + "!", step]) == "<p>Z" + "\u0301" * 8 + "!</p>"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt  # comes with what checks the import rules
 
-from web.markdown import JOINER, plain, to_streamlit
+from web.bounds import DEEPEST, MOST, beginning
+from web.markdown import IN_CODE, JOINER, plain, to_streamlit
+
+MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+IMAGE = "![x](http://e.example/?secret)"
 
 TEXTS = st.text(
     alphabet=st.sampled_from("ab가나 \n\t`*~$\\()[]{}<>!:|-_#+.1/\"'") | st.characters(exclude_categories=["Cs"]),
@@ -61,13 +67,19 @@ CODE = '$5 :red[x] <b> ![i](http://e.example) **"굵게"**는 \\(x\\) 1~2~3 -> :
         f"- item\n\n  ```\n  {CODE}\n  ```",
         f"1. ```\n   {CODE}\n   ```",
         f"> ```\n> {CODE}\n> ```",
-        f"    {CODE}\n\n    {CODE}",
+        f"x\n\n    {CODE}\n\n    {CODE}",
         f"`{CODE}`",
         f"``{CODE} ` {CODE}``",
     ],
 )
 def test_code_is_left_alone(text: str) -> None:
-    assert to_streamlit(text) == text
+    """But for images where the code might be none: they get a mark that nobody sees."""
+    assert to_streamlit(text).replace(IN_CODE, "") == text
+
+
+@pytest.mark.parametrize("before", ["", "$5\n\n", "1. a\n\n   ```sh\n   x\n   ```\n\nThen:\n", "> ```\n> x\n> ```\n\n"])
+def test_a_fence_that_nothing_holds_is_code_to_the_letter(before: str) -> None:
+    assert f"```markdown\n{CODE}\n```" in to_streamlit(f"{before}```markdown\n{CODE}\n```")
 
 
 def test_text_after_code_is_not_code() -> None:
@@ -78,6 +90,85 @@ def test_text_after_code_is_not_code() -> None:
 def test_an_image_is_never_hidden_by_a_code_mark_in_another_line() -> None:
     assert "![" not in to_streamlit("- a ` b\n- ![x](http://e.example/?secret) ` c")
     assert "![" not in to_streamlit("| a ` | ![x](http://e.example/?secret) ` |")
+
+
+def images(text: str) -> int:
+    """How many images a parser of the whole of CommonMark finds in what Streamlit is given."""
+    blocks = MARKDOWN.parse(textwrap.dedent(to_streamlit(text)).strip())
+    return sum(part.type == "image" for block in blocks for part in block.children or ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        IMAGE,
+        f"    {IMAGE}",
+        f"> > ```\n> {IMAGE}",
+        f"1. ```\n  {IMAGE}",
+        f"- a\nlazy\n\n    {IMAGE}",
+        f"!{IMAGE}",
+        f"http://a{IMAGE}",
+        f"http://a!{IMAGE}",
+        f"<http://a\x01{IMAGE}>",
+        f"| a | b |\n|---|---|\n| \\(a | {IMAGE} \\) |",
+        f"| a | b |\n|---|---|\n| $$x | {IMAGE} $$ |",
+        f"\\(a\n***\n{IMAGE}\\)",
+        f"```\n    ```\nx\n```\n{IMAGE}",
+        f"    ```\n    x\n {IMAGE}",
+        f"text\n2. ~~~\n   {IMAGE}\n   ~~~",
+        f"text\n2. ~~~\n   ~~~\n\n```\n{IMAGE}\n```",
+        f"> a `\n> `{IMAGE}`",
+        f"a `\n2. `{IMAGE}`",
+        f"\ufeff```\nx\n```\n{IMAGE}",
+        f"![x]\n\n[x]: http://e.example/{IMAGE}",
+    ],
+)
+def test_what_looks_like_code_and_is_none_makes_no_image(text: str) -> None:
+    assert images(text) == 0
+
+
+PIECES = [
+    *(
+        IMAGE,
+        "![x]",
+        "\n[x]: http://e.example\n",
+        "a",
+        " ",
+        "  ",
+        "    ",
+        "\t",
+        "\n",
+        "\n\n",
+        "`",
+        "```",
+        "~~~",
+        "\n```\n",
+    ),
+    *("> ", ">", "- ", "1. ", "2. ", "|", "|-|-|\n", "\n***\n", "\n===\n", "$", "$$", "\\(", "\\)", "\\[", "\\]", "\\"),
+    *(
+        "<",
+        "<!--",
+        "<script>",
+        "http://a",
+        "<http://a",
+        "](",
+        "](http://a",
+        ")",
+        "[",
+        "]",
+        "!",
+        "#  ",
+        "\x01",
+        "\x0c",
+        "\u2028",
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
+@settings(max_examples=2000, deadline=None)
+def test_no_text_makes_an_image(text: str) -> None:
+    assert images(text) == 0
 
 
 @given(TEXTS)
@@ -103,7 +194,25 @@ def test_plain_text_is_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["$x ", "*a ", "` ", "\\(", "![", "[](", "<a", ":a", "\\[\n", "- ", ">", "-- ", 'a**"x"**b', "```\n"]
+    "part",
+    [
+        "$x ",
+        "*a ",
+        "` ",
+        "\\(",
+        "![",
+        "[](",
+        "<a",
+        ":a",
+        "\\[\n",
+        "- ",
+        ">",
+        "-- ",
+        'a**"x"**b',
+        "```\n",
+        "> ```\n",
+        "\u0301",
+    ],
 )
 def test_time_grows_with_the_length_only(part: str) -> None:
     """A quadratic step would take minutes for a megabyte; the bound is loose, the machine may be busy."""
@@ -111,3 +220,45 @@ def test_time_grows_with_the_length_only(part: str) -> None:
     began = time.process_time()
     to_streamlit(text)
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(mark * 10_000 + "x" for mark in ("> ", ">", "- ", "1. ", "> - ", "- > ", "* + ")),
+        "\n".join("  " * level + "- x" for level in range(500)),
+        "\n".join("\t" * level + "1. x" for level in range(200)),
+        "\n".join(" " * level + "- " * 15 + "x" for level in range(0, 300, 30)),
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_nothing_is_deeper_than_a_browser_can_draw(text: str) -> None:
+    deep = MarkdownIt("commonmark", {"maxNesting": 10_000})
+    assert max(block.level for block in deep.parse(to_streamlit(text))) < 8 * DEEPEST
+
+
+def test_a_ruler_is_no_list() -> None:
+    for ruler in ("- " * 40 + "-", "* " * 40 + "*", "_" * 80):
+        assert to_streamlit(f"a\n\n{ruler}\n\nb") == f"a\n\n{ruler}\n\nb"
+
+
+def test_thousands_of_marks_are_signs() -> None:
+    assert to_streamlit("*" * 5000) == "\\*" * 5000
+    assert to_streamlit("> *a\n" * 2000).endswith("\\> \\*a")
+    for line in ("| **a** |\n", "- **a**\n", "1. **a**\n", "# **a**\n", "**a**\n\n"):
+        assert to_streamlit(line * 2000) == (line * 2000).strip()
+    ordered = "\n".join(f"{number}. **a**" for number in range(1, 2000))
+    assert to_streamlit(ordered) == ordered
+
+
+def test_marks_that_climb_are_cut() -> None:
+    assert to_streamlit("Z" + "\u0301" * 5000 + "!") == "Z" + "\u0301" * 8 + "!"
+
+
+@pytest.mark.parametrize("part", ["word ", "| 1 | 2 |\n", "- item\n", "*a* ", "\n"])
+def test_of_a_megabyte_the_page_shows_a_beginning(part: str) -> None:
+    text = part * (1_000_000 // len(part))
+    shown = beginning(text)
+    assert text.startswith(shown)
+    assert MOST / 100 < len(shown) <= MOST
+    assert beginning(shown) == shown

@@ -20,6 +20,7 @@ const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
 const DRAWN_SHARE = 0.95; // of the live text's height: then Streamlit has drawn the answer
 const DRAWN_WITHIN_MS = 1500;
 const STOP_WITHIN_MS = 15000; // longer than Postgres may take; then the button is there again
+const HEAVY_MS = 50; // of drawing in one frame
 const ASK_AGAIN_MS = [4000, 10000, 30000]; // when the page does not take an ended answer over
 
 class LiveAnswer {
@@ -30,6 +31,7 @@ class LiveAnswer {
     this.part("newer").addEventListener("click", () => { this.follow = true; this.toBottom(); });
     this.follow = true;
     this.frame = 0;
+    this.restUntil = 0;
     this.ticker = setInterval(() => this.words(), 1000);
     document.addEventListener("click", copyAnswer);
     this.scrolled = () => this.readerMoved();
@@ -186,15 +188,20 @@ class LiveAnswer {
     }
   }
 
+  /* Once in a frame; an answer that is heavy to draw leaves three parts of the time to the person. */
   paintSoon() {
     if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
+    const rest = this.restUntil - performance.now();
+    if (rest > 0) { this.resting ??= setTimeout(() => { this.resting = null; this.paintSoon(); }, rest); return; }
+    this.frame = requestAnimationFrame((began) => {
       this.frame = 0;
       this.answer.paint({ final: Boolean(this.stream?.ended) });
       if (this.follow) this.toBottom();
       else this.part("newer").hidden = !this.stream?.hasText;
       this.uncover?.clear();
       this.uncover = null;
+      const taken = performance.now() - began;
+      if (taken > HEAVY_MS) this.restUntil = performance.now() + 3 * taken;
     });
   }
 
@@ -293,7 +300,7 @@ class LiveAnswer {
       case "thinking":
         if ((seen.attempt ?? 1) > 1) return this.again(seen) + clock;
         return this.say("thinking") + clock;
-      case "streaming": return dimmed ? this.again(seen) : "";
+      case "streaming": return dimmed ? this.again(seen) : this.answer.isCut ? this.say("beginning") : "";
       default: return "";
     }
   }
@@ -349,6 +356,7 @@ class LiveAnswer {
     this.links.close();
     window.removeEventListener("pagehide", this.leaving);
     clearInterval(this.ticker);
+    clearTimeout(this.resting);
     cancelAnimationFrame(this.frame);
     document.removeEventListener("click", copyAnswer);
     document.removeEventListener("click", this.widening, { capture: true });

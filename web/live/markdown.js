@@ -6,6 +6,7 @@ place. Nothing here goes through innerHTML: every node is made by hand, so marku
 Not here: where the text comes from (stream.js), what surrounds it (live.js).
 */
 import { marked } from "./vendor/marked.js";
+import { Beginning, DEEPEST, FLOOD_SPAN, LONGEST_FORMULA, isTooDense, withoutFloods } from "./bounds.js";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
 const PUNCTUATION = /[\p{P}\p{S}]/u;
@@ -50,7 +51,7 @@ const formulas = [
     level: "block",
     start: (source) => source.match(/(?:^|\n) {0,3}(?:\$\$|\\\[)/)?.index,
     tokenizer(source) {
-      const match = /^ {0,3}(?:\$\$([^]+?)\$\$|\\\[([^]+?)\\\])[ \t]*(?:\n|$)/.exec(source);
+      const match = /^ {0,3}(?:\$\$([^]+?)\$\$|\\\[([^]+?)\\\])[ \t]*(?:\n|$)/.exec(source.slice(0, LONGEST_FORMULA));
       return match ? { type: "formulaBlock", raw: match[0], text: (match[1] ?? match[2]).trim() } : undefined;
     },
   },
@@ -59,7 +60,7 @@ const formulas = [
     level: "inline",
     start: (source) => source.match(/\$|\\[([]/)?.index,
     tokenizer(source) {
-      const match = /^(?:\$\$([^$]+?)\$\$|\\\(([^]+?)\\\)|\\\[([^]+?)\\\])/.exec(source) ?? dollarFormula(source);
+      const match = /^(?:\$\$([^$]+?)\$\$|\\\(([^]+?)\\\)|\\\[([^]+?)\\\])/.exec(source.slice(0, LONGEST_FORMULA)) ?? dollarFormula(source);
       if (!match) return undefined;
       return { type: "formula", raw: match[0], text: (match[1] ?? match[2] ?? match[3]).trim() };
     },
@@ -74,9 +75,28 @@ class PlainTokenizer extends marked.Tokenizer {
   del(source, ...rest) { return source.startsWith("~~") ? super.del(source, ...rest) : undefined; } // "10~20, 30~40"
 }
 
+/* What is deeper or denser than a browser can take is text. */
 class AnswerLexer extends marked.Lexer {
-  inlineTokens(source, tokens = []) { return super.inlineTokens(easeEmphasis(source), tokens); }
+  depth = 0;
+
+  within(source, tokens, whole, parse) {
+    if (this.depth >= DEEPEST) { tokens.push(whole); return tokens; }
+    this.depth += 1;
+    try { return parse(); } finally { this.depth -= 1; }
+  }
+
+  blockTokens(source, tokens = [], ...rest) {
+    return this.within(source, tokens, paragraph(source), () => super.blockTokens(source, tokens, ...rest));
+  }
+
+  inlineTokens(source, tokens = []) {
+    if (isTooDense(source)) { tokens.push(plain(source)); return tokens; }
+    return this.within(source, tokens, plain(source), () => super.inlineTokens(easeEmphasis(source), tokens));
+  }
 }
+
+const plain = (text) => ({ type: "text", raw: text, text });
+const paragraph = (text) => ({ type: "paragraph", raw: text, text, tokens: [plain(text)] });
 
 function lex(source) {
   return new AnswerLexer({ ...parser.defaults, tokenizer: new PlainTokenizer() }).lex(source);
@@ -196,6 +216,7 @@ export function healed(text) {
   if (openFence(text)) return text;
   const from = Math.max(text.lastIndexOf("\n\n") + 2, text.search(/\n[ \t]*(?:[-*+]|\d+[.)]|#{1,6}|\||>)[ \t][^\n]*$/) + 1, 0);
   const marker = /^[ \t]*(?:[-*+]|\d+[.)]|#{1,6}|>)[ \t]+/.exec(text.slice(from))?.[0].length ?? 0;
+  if (isTooDense(text.slice(from))) return text;
   let part = text.slice(from + marker).replace(/!?\[([^\]\n]*)\]\([^)\n]*$/, "$1");
   const open = [];
   for (const match of part.matchAll(/\\[(\[]|\\.|`+|\*{1,3}|~~|\$\$/g)) {
@@ -224,19 +245,26 @@ export class GrowingAnswer {
 
   clear() {
     this.text = "";
+    this.beginning = new Beginning();
     this.settled = 0; // characters (of this language, not offsets) whose blocks are final
     this.open = []; // [{raw, nodes}] of what may still change
     this.root.replaceChildren();
   }
 
   append(text) {
-    this.text += text.replaceAll("\r", "");
+    const at = Math.max(0, this.text.length - FLOOD_SPAN); // a flood comes in many pieces
+    this.text = this.text.slice(0, at) + withoutFloods(this.text.slice(at) + this.beginning.take(text.replaceAll("\r", "")));
   }
 
   replace(text) {
     const whole = text.replaceAll("\r", "");
     if (!whole.startsWith(this.text)) this.clear();
-    this.text = whole;
+    this.append(whole.slice(this.text.length));
+  }
+
+  /* The answer goes on, and this does not show it any more. */
+  get isCut() {
+    return this.beginning.isOver;
   }
 
   paint({ final = false } = {}) {

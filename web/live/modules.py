@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LIVE = ("copy.js", "draft.js", "links.js", "markdown.js", "stream.js", "live.js")
+LIVE = ("copy.js", "draft.js", "links.js", "bounds.js", "markdown.js", "stream.js", "live.js")
 STYLE = HERE.parent / "style.css"
-EARLY = ("markdown.js", "stream.js", "early.js")
+EARLY = ("bounds.js", "markdown.js", "stream.js", "early.js")
 
 
 def bundle(names: tuple[str, ...] = LIVE) -> str:

@@ -14,6 +14,7 @@ from shared.conversations import ConversationRow, Opened, list_conversations, op
 from shared.errors import NotFound, Unavailable
 from shared.fleet import Fleet, fleet
 from web import state
+from web.bounds import without_turns
 from web.live.component import live_answer
 from web.views import composer, empty, messages, notices, sidebar
 from web.views.frame import Frame
@@ -76,7 +77,8 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
 
 def _name_tab(frame: Frame, opened: Opened | None) -> None:
     name = frame.words.t("app.name")
-    st.set_page_config(page_title=f"{opened.title} · {name}" if opened is not None and opened.title else name)
+    title = without_turns(opened.title) if opened is not None else ""
+    st.set_page_config(page_title=f"{title} · {name}" if title else name)
 
 
 def _nothing() -> None:

@@ -15,6 +15,7 @@ import streamlit as st
 from shared.conversations import Opened, Shown
 from shared.tables import Status
 from web import state
+from web.bounds import beginning
 from web.markdown import to_streamlit
 from web.views.composer import again, short_name
 from web.views.frame import Frame
@@ -49,13 +50,16 @@ def _question(frame: Frame, message: Shown) -> None:
 
 def _answer(frame: Frame, message: Shown, *, is_last: bool) -> None:
     with st.container(key=f"answer-{message.request_id}"):
+        shown = beginning(message.text)
         if message.text and message.status == Status.FAILED:
             st.caption(frame.words.t("answer.partial"))
             with st.container(key=f"partial-{message.request_id}"):
-                st.markdown(to_streamlit(message.text))
+                st.markdown(to_streamlit(shown))
         elif message.text:
-            st.markdown(to_streamlit(message.text))
+            st.markdown(to_streamlit(shown))
         remark = _remark(frame, message)
+        if shown != message.text:
+            remark += _mark(frame.words.t("answer.beginning"))
         if remark:
             st.html(remark)
         if not is_last:

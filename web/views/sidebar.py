@@ -17,6 +17,7 @@ from shared import conversations
 from shared.conversations import ConversationRow, Opened
 from shared.errors import NaruError
 from web import state
+from web.bounds import without_turns
 from web.markdown import plain
 from web.views import notices
 from web.views.frame import Frame
@@ -118,7 +119,7 @@ def _delete(frame: Frame, opened: Opened) -> None:
 
     @st.dialog(t("delete.title"))
     def dialog() -> None:
-        st.markdown(plain(t("delete.text", title=opened.title)))
+        st.markdown(plain(t("delete.text", title=without_turns(opened.title))))
         with st.container(horizontal=True):
             if st.button(t("delete.confirm"), type="primary", key="delete-confirm"):
                 _carry_out(lambda: conversations.delete(frame.engine, opened.id, owner_id=frame.owner_id))
