@@ -12,6 +12,7 @@ import struct
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -170,7 +171,8 @@ class Proxy:
         pair = Pair(self, reader, writer, up_reader, up_writer)
         self._pairs.add(pair)
         try:
-            await pair.carry()
+            with suppress(asyncio.CancelledError):  # the end of all; asyncio would print it
+                await pair.carry()
         finally:
             self._pairs.discard(pair)
 
