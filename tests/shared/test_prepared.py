@@ -74,9 +74,17 @@ def test_an_error_in_a_prepared_statement_is_no_outage(one_connection: Engine) -
 def test_the_plan_for_all_questions_uses_the_index_of_what_is_under_way(one_connection: Engine) -> None:
     question = Question(owner_id="o", conversation_id=uuid4(), text="?", idempotency_key="k")
     submit(one_connection, question, deadline_seconds=60, max_characters=100)
+    # A conversation with a past: the index of what is under way is then the only one that leads past it.
+    ended = """
+        INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
+                                  attempt, ended_at, deadline_at)
+        SELECT gen_random_uuid(), owner_id, conversation_id, user_message_id, n::text, '', 'succeeded', 1,
+               clock_timestamp(), clock_timestamp() FROM chat_request, generate_series(1, 1000) AS n
+    """
     with one_connection.begin() as connection:
-        connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
-        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        connection.execute(text(ended))
+        connection.execute(text("ANALYZE chat_request"))
+    with one_connection.begin() as connection:
         name, count = connection.execute(
             text(
                 "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements "
