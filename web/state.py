@@ -7,6 +7,7 @@ Postgres. Widgets are read through here too, because Streamlit keeps their value
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -29,6 +30,9 @@ TITLE = "conversation-title"
 LOCALE_COOKIE = "naru_locale"
 WINDOW = 30
 
+#: An idempotency key as it is made here.
+KEY_FORM = re.compile("[0-9a-f]{32}")
+
 Dialog = Literal["rename", "delete"]
 
 _CONVERSATION = "naru.conversation"
@@ -37,6 +41,11 @@ _WINDOW = "naru.window"
 _NOTICE = "naru.notice"
 _DIALOG = "naru.dialog"
 _OPENED = "naru.opened"
+_ACCEPTED = "naru.accepted"
+_RETURNED = "naru.returned"
+_UNSURE = "naru.unsure"
+_FATE = "naru.fate"
+_SESSION = "naru.session"
 _LOCALE = "naru.locale"
 
 
@@ -48,6 +57,18 @@ class Notice:
     values: dict[str, Any] = field(default_factory=dict)
     incident_id: str = ""
     is_text_kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of the questions of this page, as `live/sent.js` reads it. All of it stays until the next question:
+    a run that is cut short loses nothing."""
+
+    key: str
+    session: str
+    accepted: str | None
+    returned: dict[str, Any] | None
+    fate: dict[str, Any] | None
 
 
 def owner() -> str | None:
@@ -91,7 +112,7 @@ def conversation_id() -> UUID | None:
             return None
     if st.session_state.get(_CONVERSATION) != found:
         st.session_state[_CONVERSATION] = found
-        for key in (_KEY, _WINDOW, _OPENED, MODEL, MENU):
+        for key in (_KEY, _ACCEPTED, _RETURNED, _UNSURE, _FATE, _WINDOW, _OPENED, MODEL, MENU):
             st.session_state.pop(key, None)
     return found
 
@@ -117,6 +138,7 @@ def idempotency_key() -> str:
 
 def renew_idempotency_key() -> None:
     """The question was accepted: the next one is another."""
+    st.session_state[_ACCEPTED] = idempotency_key()
     st.session_state[_KEY] = uuid4().hex
 
 
@@ -126,8 +148,42 @@ def composed() -> str:
 
 
 def put_back(text: str) -> None:
-    """Put a refused question back into the composer. Only from a callback."""
-    st.session_state[COMPOSER] = text
+    """Give a refused question back to the browser, which puts it into the composer.
+
+    Not by the widget's own value: Streamlit keeps that for one run, and a run may be cut short before it draws.
+    """
+    st.session_state[_RETURNED] = {"id": uuid4().hex, "text": text}
+
+
+def ask_for_fate() -> None:
+    """The browser asks what became of a question. Only from the live answer's callback."""
+    asked = str(getattr(st.session_state.get(LIVE), "unsure", None) or "")
+    if KEY_FORM.fullmatch(asked):
+        st.session_state[_UNSURE] = asked
+
+
+def unsure_key() -> str | None:
+    """The key whose fate the browser asks for, until it is known."""
+    return st.session_state.get(_UNSURE)
+
+
+def tell_fate(key: str, *, is_stored: bool) -> None:
+    """It is known now. One that was not stored keeps its key: should it be stored late, asking again finds it."""
+    st.session_state.pop(_UNSURE, None)
+    st.session_state[_FATE] = {"key": key, "is_stored": is_stored}
+    if not is_stored:
+        st.session_state[_KEY] = key
+
+
+def question() -> Asked:
+    """What the browser is told of its questions in this run."""
+    return Asked(
+        key=idempotency_key(),
+        session=st.session_state.setdefault(_SESSION, uuid4().hex),
+        accepted=st.session_state.get(_ACCEPTED),
+        returned=st.session_state.get(_RETURNED),
+        fate=st.session_state.get(_FATE),
+    )
 
 
 def chosen_model() -> str:

@@ -81,6 +81,23 @@ def test_a_second_question_is_refused_and_put_back(page: AppTest, engine: Engine
     assert "Your text is back in the box" in said(page)
     page.run()
     assert "An answer is still running here" not in said(page)
+    kept = page.session_state["naru.returned"]
+    assert kept["text"] == "second", "the browser hears of it from every run: the first may have been cut short"
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_the_browser_learns_what_became_of_a_question_it_heard_nothing_of(
+    page: AppTest, engine: Engine, *, is_stored: bool
+) -> None:
+    key = page.session_state["naru.idempotency_key"]
+    if is_stored:
+        page.chat_input[0].set_value("sent").run()
+    page.session_state["naru.unsure"] = key
+    page.run()
+    assert page.session_state["naru.fate"] == {"key": key, "is_stored": is_stored}
+    assert ("before your question was received" in said(page)) is not is_stored
+    page.chat_input[0].set_value("sent").run()
+    assert count(engine) == 1, "asked once, whoever asks again"
 
 
 def test_a_question_that_is_sent_while_the_answer_is_just_ending_waits_for_it(page: AppTest, engine: Engine) -> None:

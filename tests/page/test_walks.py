@@ -355,6 +355,27 @@ def test_postgres_away_is_a_sentence_and_mends_itself(own_stack: Stack, browser:
         person.wait_for_end(answers=2)
 
 
+def test_a_question_that_the_dying_web_never_took_is_back_in_the_box(stack: Stack, browser: Browser) -> None:
+    stack.start_simulator()
+    stack.start_worker()
+    web = stack.start_web()
+    with visitor(browser, web.url) as person:
+        person.open().ask("[[sim: tokens=5]] before")
+        person.wait_for_end()
+        web.freeze()
+        person.ask("[[sim: tokens=5]] lost")
+        expect(person.composer).to_have_value("")
+        person.page.wait_for_timeout(1200)
+        web.kill()
+        stack.run("web", "-m", "web", host="127.0.0.1", port=web.url.rsplit(":", 1)[1])
+        expect(person.composer).to_have_value("[[sim: tokens=5]] lost", timeout=30_000)
+        expect(person.page.locator(".naru-notice")).to_contain_text("before your question was received")
+        person.composer.press("Enter")
+        person.wait_for_end(answers=2)
+        expect(person.questions).to_have_count(2)
+        expect(person.composer).to_have_value("")
+
+
 def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
     stack.start_simulator()
     stack.start_worker()

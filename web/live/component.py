@@ -5,6 +5,7 @@ Not here: what the browser does with the events (`*.js` beside this file) and wh
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
@@ -25,26 +26,34 @@ def live_answer(
     conversation_id: str | None,
     settled: list[str],
     active: str | None,
+    question: state.Asked,
     labels: Mapping[str, str],
     locale: str,
     locale_choice: str | None,
     on_change: Callable[[], None],
     on_open: Callable[[], None],
+    on_unsure: Callable[[], None],
 ) -> None:
     """Mount the live answer.
 
     `on_change` runs when it learned of a request the page lacks, or when one has ended; `on_open` when a link to
-    another conversation was clicked.
+    another conversation was clicked; `on_unsure` when the browser heard nothing of a question that it sent.
     """
     data: dict[str, Any] = {
         "conversation_id": conversation_id,
         "settled": settled,
         "active": active,
+        **asdict(question),
         "labels": dict(labels),
         "locale": locale,
         "locale_choice": locale_choice,
     }
     # In a list: in a dictionary Streamlit looks for data frames, and imports pandas to know one (80 MB, half a second).
     _component(
-        key=state.LIVE, data=[data], on_started_change=on_change, on_ended_change=on_change, on_opened_change=on_open
+        key=state.LIVE,
+        data=[data],
+        on_started_change=on_change,
+        on_ended_change=on_change,
+        on_opened_change=on_open,
+        on_unsure_change=on_unsure,
     )

@@ -1,7 +1,9 @@
 /*
 The composer's draft: what is typed and not sent yet survives a reload, and belongs to the conversation that the person sees or has
-just chosen. Not here: sending it (web/views/composer.py).
+just chosen. Not here: sending it (web/views/composer.py), what becomes of it then (sent.js).
 */
+import { Sent } from "./sent.js";
+
 export const COMPOSER = "[data-testid='stChatInputTextArea']";
 const SEND = "[data-testid='stChatInputSubmitButton']";
 
@@ -32,18 +34,23 @@ export class Draft {
     };
     // What is sent while the page is on its way to another conversation waits until it is there.
     this.held = (event) => {
+      this.sending(event);
       if (!this.leaving || event.key !== "Enter" || event.shiftKey || event.isComposing || !event.target.matches?.(COMPOSER)) return;
       event.preventDefault();
       event.stopImmediatePropagation();
       this.isSendWaiting = true;
     };
+    this.clicked = (event) => event.target.closest?.(SEND) && this.keepSent();
+    document.addEventListener("click", this.clicked, { capture: true });
     this.wentBack = () => this.leaveFor(new URLSearchParams(location.search).get("c"));
     document.addEventListener("input", this.typed);
     document.addEventListener("keydown", this.held, { capture: true });
     window.addEventListener("popstate", this.wentBack);
+    this.sent = new Sent((text) => this.giveBack(text));
+    this.isAway = () => false;
     this.forget = () => this.forgetWhenSent(); // nobody says when Streamlit has emptied the box
     window.addEventListener("pagehide", this.forget);
-    this.sent = setInterval(this.forget, 1000);
+    this.ticker = setInterval(() => { this.forgetWhenSent(); this.sent.lookAfter(this.isAway()); }, 1000);
   }
 
   /* The person has chosen another conversation: from now on what is typed is typed there. */
@@ -88,14 +95,38 @@ export class Draft {
     else if (text && box && !box.value) type(box, text);
   }
 
+  sending(event) {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.target.matches?.(COMPOSER)) this.keepSent();
+  }
+
+  /* Before Streamlit has it: what is known of the question must be from now, not from when the box is found empty. */
+  keepSent() {
+    if (this.leaving || !document.querySelector(COMPOSER)?.value.trim()) return;
+    this.about = this.sent.about();
+    setTimeout(() => this.forgetWhenSent());
+  }
+
+  /* An emptied box is no sign that anybody has the question: from here on it is kept as one that was sent. */
   forgetWhenSent() {
     const box = document.querySelector(COMPOSER);
-    if (box && !box.value && this.key && !this.isRestoring) sessionStorage.removeItem(this.key);
+    if (!box || box.value || !this.key || this.isRestoring) return;
+    const text = sessionStorage.getItem(this.key);
+    if (text && this.about) this.sent.keep(this.about, text);
+    this.about = null;
+    sessionStorage.removeItem(this.key);
+  }
+
+  /* Nobody has taken it. What was typed since then stays, below it. */
+  giveBack(text, tries = 20) {
+    const box = document.querySelector(COMPOSER);
+    if (!box) { if (tries) setTimeout(() => this.giveBack(text, tries - 1), 100); return; }
+    if (box.value !== text) type(box, box.value ? `${text}\n${box.value}` : text);
   }
 
   close() {
-    clearInterval(this.sent);
+    clearInterval(this.ticker);
     clearTimeout(this.staying);
+    document.removeEventListener("click", this.clicked, { capture: true });
     document.removeEventListener("input", this.typed);
     document.removeEventListener("keydown", this.held, { capture: true });
     window.removeEventListener("popstate", this.wentBack);

@@ -40,6 +40,7 @@ class LiveAnswer {
     this.watch.observe(document.body, { childList: true, subtree: true, characterData: true });
     this.coverRule = document.head.appendChild(document.createElement("style"));
     this.draft = new Draft();
+    this.draft.isAway = () => Boolean(this.stream?.lost);
     this.links = new Links((id) => { this.draft.leaveFor(id); this.trigger("opened", id || NEW); });
     this.leaving = () => this.keepPlace();
     window.addEventListener("pagehide", this.leaving);
@@ -88,6 +89,7 @@ class LiveAnswer {
     this.takeColours();
     if (this.conversationId !== data.conversation_id) this.open(data.conversation_id);
     this.draft.keepFor(data.conversation_id);
+    this.draft.sent.update(data, setTriggerValue);
     const requestId = this.stream?.requestId;
     if (requestId && data.settled.includes(requestId) && this.settling !== requestId) {
       this.settling = requestId;

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LIVE = ("copy.js", "draft.js", "links.js", "bounds.js", "markdown.js", "stream.js", "live.js")
+LIVE = ("copy.js", "sent.js", "draft.js", "links.js", "bounds.js", "markdown.js", "stream.js", "live.js")
 STYLE = HERE.parent / "style.css"
 EARLY = ("bounds.js", "markdown.js", "stream.js", "early.js")
 

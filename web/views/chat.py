@@ -15,6 +15,7 @@ from shared.errors import NotFound, Unavailable
 from shared.fleet import Fleet, fleet
 from web import state
 from web.bounds import without_turns
+from web.fate import is_stored
 from web.live.component import live_answer
 from web.views import composer, empty, messages, notices, sidebar
 from web.views.frame import Frame
@@ -36,6 +37,7 @@ def draw(frame: Frame) -> None:
             raise NotFound
         opened = open_conversation(frame.engine, conversation_id, owner_id=frame.owner_id, limit=state.window())
         state.remember(opened)
+        _tell_fate(frame)
     except (NotFound, Unavailable) as error:
         refusal = error
     _name_tab(frame, opened)
@@ -47,6 +49,17 @@ def draw(frame: Frame) -> None:
         opened = state.remembered(conversation_id) or _unread(conversation_id)
     if opened is not None:
         _conversation(frame, opened, offered, is_away=refusal is not None)
+
+
+def _tell_fate(frame: Frame) -> None:
+    """In the script's body, not in the callback: by then every question that came before has been dealt with."""
+    key = state.unsure_key()
+    if key is None:
+        return
+    stored = is_stored(frame.engine, owner_id=frame.owner_id, key=key)
+    state.tell_fate(key, is_stored=stored)
+    if not stored:
+        state.show_notice(state.Notice("not_sent", is_text_kept=True))
 
 
 def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_away: bool) -> None:
@@ -63,11 +76,13 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
             conversation_id=str(opened.id),
             settled=[str(message.request_id) for message in opened.messages if message.request_id][-20:],
             active=str(opened.active.request_id) if opened.active else None,
+            question=state.question(),
             labels=frame.words.group("live."),
             locale=frame.words.locale,
             locale_choice=state.locale_choice(),
             on_change=_nothing,
             on_open=state.follow_link,
+            on_unsure=state.ask_for_fate,
         )
     composer.draw(frame, opened, offered)
     with st.container(key="warm"):
