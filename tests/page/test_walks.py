@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from shared.database import make_engine
 from tests.page.pictures import fill
 from tests.page.walk import COMPOSER, Person, visitor
-from tests.stack import Stack
+from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.browser
 SLOW = "[[sim: tokens=1500 pace=40]] "
@@ -281,10 +281,16 @@ def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
     person.ask(SLOW + "scroll")
     person.wait_for_text(characters=1800)
     main = person.page.get_by_test_id("stMain")
-    main.evaluate("main => main.scrollTo(0, 10)")
+    # As when old messages make place for new ones: nobody has touched anything, and the view stays with the text.
+    main.evaluate("main => { main.scrollTop -= 300; }")
+    person.page.wait_for_timeout(600)
+    expect(person.page.locator(".naru-newer")).to_be_hidden()
+    assert main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60
+    person.page.mouse.move(640, 400)
+    person.page.mouse.wheel(0, -5000)
     expect(person.page.locator(".naru-newer")).to_be_visible()
     person.page.wait_for_timeout(600)
-    assert main.evaluate("main => main.scrollTop") == 10
+    assert main.evaluate("main => main.scrollTop") < 10
     person.page.locator(".naru-newer").click()
     person.page.wait_for_timeout(600)
     assert main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60
@@ -327,6 +333,13 @@ def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person
     assert before is not None
     assert after is not None
     assert abs(after["y"] - before["y"]) < 60, "what was read stays where it was"
+    person.open(person.page.url)
+    expect(person.answers).to_have_count(15)
+    person.page.wait_for_timeout(1500)  # until the view stands at the end
+    person.ask(SLOW + "old messages make place, and the view stays with the new one")
+    person.wait_for_text(characters=1200)
+    expect(person.page.locator(".naru-newer")).to_be_hidden()
+    assert main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60
 
 
 def test_what_the_model_says_cannot_do_anything(person: Person) -> None:
@@ -381,6 +394,12 @@ def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
     stack.start_worker()
     web = stack.start_web()
     with visitor(browser, web.url) as person:
+        person.page.add_init_script("""
+          window.dialogs = 0;
+          new MutationObserver((all) => { window.dialogs += all.filter((one) =>
+            [...one.addedNodes].some((node) => node.matches?.("[data-testid='stDialog']"))).length; })
+            .observe(document, { childList: true, subtree: true });
+        """)
         person.open().ask(SLOW + "x")
         text = person.wait_for_text(characters=100)
         web.kill()
@@ -391,3 +410,6 @@ def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
         assert name is not None
         assert bar["x"] >= name["x"] + name["width"], "the name stays in sight"
         assert person.live.inner_text().startswith(text[:80])
+        wait_until(lambda: person.page.evaluate("() => window.dialogs"), seconds=60, what="Streamlit's dialog")
+        expect(person.page.get_by_test_id("stDialog")).to_have_count(0)
+        expect(person.page.locator(".naru-bar")).to_be_visible()

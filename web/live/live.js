@@ -14,7 +14,10 @@ const BOTTOM_SLACK_PX = 48; // nearer to the end than this is "reading the newes
 const SECONDS_SHOWN_AFTER = 5;
 const NEW = "new";
 const WIDER_WITHIN_MS = 4000;
-const MOVES = ["wheel", "touchmove", "keydown"]; // by which a reader moves the view
+const MOVES = ["wheel", "touchmove", "keydown", "mousedown"]; // by which a reader moves the view
+const MOVED_WITHIN_MS = 1000; // of such a move: later the page itself has moved, which drops old messages when new ones come
+const HELD_MS = 10000; // that a scrollbar may be held: nobody says when it is let go
+const FOREIGN_DIALOG = "body > [data-testid='stDialog']:not(:has([data-testid='stVerticalBlock']))"; // Streamlit's own
 const PLACE = "naru:place"; // where the running answer stood when the page was left: for early.js
 const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
 const DRAWN_SHARE = 0.95; // of the live text's height: then Streamlit has drawn the answer
@@ -36,7 +39,7 @@ class LiveAnswer {
     document.addEventListener("click", copyAnswer);
     this.scrolled = () => this.readerMoved();
     document.addEventListener("scroll", this.scrolled, { capture: true, passive: true });
-    this.watch = new MutationObserver(() => { this.handOverWhenDrawn(); this.nameMenu(); });
+    this.watch = new MutationObserver(() => { this.handOverWhenDrawn(); this.nameMenu(); this.closeForeignDialog(); });
     this.watch.observe(document.body, { childList: true, subtree: true, characterData: true });
     this.coverRule = document.head.appendChild(document.createElement("style"));
     this.draft = new Draft();
@@ -45,9 +48,10 @@ class LiveAnswer {
     this.leaving = () => this.keepPlace();
     window.addEventListener("pagehide", this.leaving);
     this.lastTop = 0;
+    this.movingUntil = 0;
     this.fromEnd = 0;
     this.widening = (event) => event.target.closest?.(".st-key-earlier button") && this.keepReadingPlace();
-    this.moving = () => { this.fromEnd = 0; };
+    this.moving = (event) => this.readerMoves(event);
     document.addEventListener("click", this.widening, { capture: true });
     for (const kind of MOVES) document.addEventListener(kind, this.moving, { capture: true, passive: true });
     this.growth = new ResizeObserver(() => this.grown());
@@ -71,13 +75,25 @@ class LiveAnswer {
     const main = this.scroller();
     this.follow = false;
     this.fromEnd = main.scrollHeight - main.scrollTop;
-    setTimeout(this.moving, WIDER_WITHIN_MS);
+    setTimeout(() => { this.fromEnd = 0; }, WIDER_WITHIN_MS);
+  }
+
+  readerMoves({ type, target }) {
+    if (type === "mousedown" && target !== this.scroller()) return; // only its scrollbar moves the view
+    if (type === "keydown" && target.matches?.("input, textarea")) return;
+    this.fromEnd = 0;
+    this.movingUntil = performance.now() + (type === "mousedown" ? HELD_MS : MOVED_WITHIN_MS);
   }
 
   /* Streamlit's name of a button with an icon alone is the icon's. */
   nameMenu() {
     const menu = document.querySelector(".st-key-conversation-menu button");
     if (this.data && menu && menu.getAttribute("aria-label") !== this.say("menu")) menu.setAttribute("aria-label", this.say("menu"));
+  }
+
+  /* "Connection error" lies over the whole page and holds the keyboard; the thin bar says it already. */
+  closeForeignDialog() {
+    if (this.stream?.lost) document.querySelector(`${FOREIGN_DIALOG} [aria-label="Close"]`)?.click();
   }
 
   update({ data: [data], setTriggerValue }) {
@@ -173,7 +189,7 @@ class LiveAnswer {
 
   /* Until Streamlit has drawn the whole answer it is not shown: then the two change places within one frame. */
   cover(requestId) {
-    const rule = requestId ? `:has(> .st-key-answer-${CSS.escape(requestId)}){position:absolute!important;opacity:0!important;width:100%}` : "";
+    const rule = requestId ? `:has(> .st-key-answer-${CSS.escape(requestId)}){position:absolute!important;opacity:0!important;width:${this.part("answer").offsetWidth}px}` : "";
     if (this.coverRule.textContent !== rule) this.coverRule.textContent = rule;
   }
 
@@ -338,7 +354,8 @@ class LiveAnswer {
   readerMoved() {
     const main = this.scroller();
     const isAtEnd = main.scrollHeight - main.scrollTop - main.clientHeight < BOTTOM_SLACK_PX;
-    if (isAtEnd || main.scrollTop < this.lastTop) this.follow = isAtEnd; // only going up is leaving the end
+    const isGoingUp = main.scrollTop < this.lastTop && performance.now() < this.movingUntil;
+    if (isAtEnd || isGoingUp) this.follow = isAtEnd; // only going up is leaving the end
     this.lastTop = main.scrollTop;
     if (this.follow) this.part("newer").hidden = true;
   }
