@@ -21,10 +21,10 @@ from deploy.local.supervisor import Part
 from shared.settings import CLOSE_SECONDS, Settings
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of our loopback
-WORKER_READY = (
-    "SELECT 1 FROM worker WHERE pid = %s AND host = %s AND lost_at IS NULL"
-    " AND lease_expires_at > clock_timestamp() AND consumed_at IS NOT NULL"
+WORKER_AT_WORK = (
+    "SELECT 1 FROM worker WHERE pid = %s AND host = %s AND lost_at IS NULL AND lease_expires_at > clock_timestamp()"
 )
+WORKER_READY = f"{WORKER_AT_WORK} AND consumed_at IS NOT NULL"  # the broker brings it questions: asked of a first start
 
 
 def database(server: postgres.Postgres, environ: Mapping[str, str]) -> Part:
@@ -54,6 +54,7 @@ def web(environ: Mapping[str, str], *, url: str) -> Part:
     return Part(
         command=module("web", "web", environ=environ),
         is_ready=lambda _: is_ok(f"{url}/_stcore/health") and is_ok(f"{url}/readyz"),
+        is_at_work=lambda _: is_ok(f"{url}/_stcore/health"),  # it waits for a Postgres that is away, and says so
     )
 
 
@@ -62,7 +63,8 @@ def worker(environ: Mapping[str, str], *, number: int, settings: Settings) -> Pa
     name = "worker" if number == 1 else f"worker-{number}"
     return Part(
         command=module(name, "workers", environ=environ, grace_seconds=settings.grace_seconds + CLOSE_SECONDS + 2),
-        is_ready=lambda pid: has_lease(settings.database_url, pid),
+        is_ready=lambda pid: is_registered(settings.database_url, pid, by=WORKER_READY),
+        is_at_work=lambda pid: is_at_work(settings.database_url, pid),
     )
 
 
@@ -117,9 +119,14 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def has_lease(database_url: str, pid: int) -> bool:
-    """Whether the worker of this pid on this machine is registered and has heard from the broker."""
-    return ask(database_url, WORKER_READY, pid, socket.gethostname()) is not None
+def is_registered(database_url: str, pid: int, *, by: str = WORKER_AT_WORK) -> bool:
+    """Whether the worker of this pid on this machine has a lease (and, by WORKER_READY, has heard from the broker)."""
+    return ask(database_url, by, pid, socket.gethostname()) is not None
+
+
+def is_at_work(database_url: str, pid: int) -> bool:
+    """Whether that worker does what it can: it renews its lease; where Postgres is away it waits for it by itself."""
+    return is_registered(database_url, pid) or ask(database_url, "SELECT 1") is None
 
 
 def ask(database_url: str, question: str, *values: object) -> tuple[Any, ...] | None:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 LOG = logging.getLogger("naru.up")
 LOOK_SECONDS = 0.1  # between two looks whether a starting part is ready
 READY_SECONDS = 60.0  # a part that is not ready by then has failed
+LONGEST_READY_SECONDS = 960.0  # starting again it has twice as long each time: a server may have much to recover
 TRIES = 3  # ends before the first readiness that are taken for bad luck
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -35,12 +36,18 @@ class PartFailed(Exception):
     """A part cannot be started; the message holds the end of its log."""
 
 
+class NotReadyInTime(PartFailed):
+    """A part runs and does not become ready: it was ended."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One process to keep running, and how to see that it is ready (a blocking look; may raise what it must)."""
 
     command: processes.Command
     is_ready: Callable[[int], bool]  # takes the pid
+    # What is asked instead once it was ready: a part that works without another one is not dead while that is away.
+    is_at_work: Callable[[int], bool] | None = None
 
     @property
     def name(self) -> str:
@@ -84,41 +91,43 @@ class Supervisor:
             raise PartFailed(self._account(command.name, code))
 
     async def _keep(self, part: Part, ready: asyncio.Future[None]) -> None:
-        """Start it again whenever it ends, with growing pauses, until it is told to stop."""
-        pause = FIRST_PAUSE_SECONDS
-        tries = 0
+        """Start it again whenever it ends, with growing pauses, until it is told to stop.
+
+        Only before its first readiness can it fail: later nobody is there to start it by hand.
+        """
+        pause, patience, tries = FIRST_PAUSE_SECONDS, READY_SECONDS, 0
         while part.name not in self._stopping:
             tries += 1
             began = time.monotonic()
             try:
-                child = self._spawn(part.command)
-                is_up = await self._until_ready(part, child)
-            except Exception as error:  # noqa: BLE001 - whatever the look raised is the reason that start() raises
-                self._fail(ready, error)
-                return
-            if is_up:
-                tries = 0
-                self._announce(part, ready)
-                await self.blocking(child.wait)
+                code = await self._run(part, ready, patience_seconds=patience)
+                how = f"ended ({ending(code)})"
+                if not ready.done() and tries >= TRIES:
+                    raise PartFailed(self._account(part.name, code))
+            except Exception as error:  # whatever a first look raised is what start() raises
+                if not ready.done():
+                    ready.set_exception(error)
+                    return
+                how = f"cannot be started ({type(error).__name__})"
+                if isinstance(error, NotReadyInTime):
+                    how = f"was not ready within {patience:g} s"
+                    patience = min(2 * patience, LONGEST_READY_SECONDS)
+                LOG.exception("a part is not ready", extra={"name_of_part": part.name})
             if part.name in self._stopping:
                 return
-            code = child.wait()
-            if not ready.done() and tries >= TRIES:
-                self._fail(ready, PartFailed(self._account(part.name, code)))
-                return
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - began > STEADY_SECONDS else pause
-            LOG.error("part ended", extra={"name_of_part": part.name, "exit": code, "pause_seconds": pause})
+            LOG.error("part ended", extra={"name_of_part": part.name, "how": how, "pause_seconds": pause})
             if ready.done():
-                self._say(f"  {part.name} ended ({ending(code)}); starting it again in {pause:g} s")
+                self._say(f"  {part.name} {how}; starting it again in {pause:g} s")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    def _fail(self, ready: asyncio.Future[None], error: Exception) -> None:
-        if ready.done():
-            LOG.error("a part is given up", exc_info=error)
-            self._say(f"  {error}")
-        else:
-            ready.set_exception(error)
+    async def _run(self, part: Part, ready: asyncio.Future[None], *, patience_seconds: float) -> int:
+        """Start it and wait for its end; its exit code. Raises NotReadyInTime, and what a first look raises."""
+        child = self._spawn(part.command)
+        if await self._until_ready(part, child, is_first=not ready.done(), patience_seconds=patience_seconds):
+            self._announce(part, ready)
+        return await self.blocking(child.wait)
 
     def _announce(self, part: Part, ready: asyncio.Future[None]) -> None:
         LOG.info("part ready", extra={"name_of_part": part.name})
@@ -127,18 +136,30 @@ class Supervisor:
         else:
             ready.set_result(None)
 
-    async def _until_ready(self, part: Part, child: subprocess.Popen[bytes]) -> bool:
+    async def _until_ready(
+        self, part: Part, child: subprocess.Popen[bytes], *, is_first: bool, patience_seconds: float
+    ) -> bool:
         """True when it is ready, False when it ended; a part that hangs on its way up is ended."""
-        limit = time.monotonic() + READY_SECONDS
+        limit = time.monotonic() + patience_seconds
         while child.poll() is None:
-            if await self.blocking(partial(part.is_ready, child.pid)):
+            if await self._look(part, child.pid, is_first=is_first):
                 return True
             if time.monotonic() > limit:
-                stop = part.command.stop_signal
-                await self.blocking(partial(processes.end, child, stop_signal=stop, grace_seconds=5))
-                raise PartFailed(f"{part.name} was not ready within {READY_SECONDS:g} s.{self._tail(part.name)}")
+                stop, grace = part.command.stop_signal, part.command.grace_seconds
+                await self.blocking(partial(processes.end, child, stop_signal=stop, grace_seconds=grace))
+                raise NotReadyInTime(f"{part.name} was not ready within {patience_seconds:g} s.{self._tail(part.name)}")
             await asyncio.sleep(LOOK_SECONDS)
         return False
+
+    async def _look(self, part: Part, pid: int, *, is_first: bool) -> bool:
+        look = part.is_ready if is_first else (part.is_at_work or part.is_ready)
+        try:
+            return await self.blocking(partial(look, pid))
+        except Exception as error:
+            if is_first:
+                raise
+            LOG.info("a look at a part failed", extra={"name_of_part": part.name, "error": type(error).__name__})
+            return False
 
     def _spawn(self, command: processes.Command) -> subprocess.Popen[bytes]:
         log = self._log_of(command.name)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import processes
+from deploy.local import parts, processes, supervisor
 from deploy.local.processes import Command, started_at
 from deploy.local.supervisor import LARGEST_LOG_BYTES, Part, PartFailed, Supervisor, trim
+from tests.stack import Stack, free_port, wait_until
 
 LIVES = "import sys, time; print('alive', flush=True); time.sleep(60)"
 
@@ -73,6 +74,60 @@ def test_a_part_that_crashes_is_started_again(rig: Rig) -> None:
     rig.run(steps)
     assert len(rig.seen) == 2
     assert "  web ended (signal 9); starting it again in 0.5 s" in rig.lines
+
+
+@pytest.mark.parametrize("fault", [False, OSError("broken")])
+def test_one_that_was_ready_once_is_never_given_up(rig: Rig, monkeypatch: pytest.MonkeyPatch, fault: object) -> None:
+    monkeypatch.setattr(supervisor, "READY_SECONDS", 0.3)
+    pids: list[int] = []
+
+    def look(pid: int) -> bool:
+        if pid not in pids:
+            pids.append(pid)
+        if len(pids) not in {2, 3}:
+            return True
+        if isinstance(fault, Exception):
+            raise fault
+        return False
+
+    async def steps(made: Supervisor) -> None:
+        await made.start(Part(command=rig.part("worker").command, is_ready=look))
+        os.kill(pids[0], signal.SIGKILL)
+        await until(lambda: "  worker is back" in rig.lines)
+
+    rig.run(steps)
+    assert rig.lines[1:] == [
+        "  worker ended (signal 9); starting it again in 0.5 s",
+        "  worker was not ready within 0.3 s; starting it again in 1 s",
+        "  worker was not ready within 0.6 s; starting it again in 2 s",
+        "  worker is back",
+    ]
+
+
+def test_a_part_that_never_was_ready_ends_the_start(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "READY_SECONDS", 0.3)
+    with pytest.raises(PartFailed, match=r"web was not ready within 0\.3 s"):
+        rig.run(lambda made: made.start(Part(command=rig.part("web").command, is_ready=lambda _: False)))
+
+
+def test_a_worker_that_starts_again_without_redis_is_at_work(stack: Stack) -> None:
+    stack.configure(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    part = parts.worker(stack.environ(), number=1, settings=stack.settings)
+    assert part.is_at_work is not None
+    assert not part.is_at_work(1), "another process is not it"
+    worker = stack.start_worker(consuming=False)
+    assert part.is_at_work(worker.pid)
+    assert not part.is_ready(worker.pid), "a first start wants all that was promised"
+
+
+def test_what_waits_for_a_postgres_that_is_away_is_at_work(stack: Stack) -> None:
+    stack.configure(database_url=f"postgresql://naru@127.0.0.1:{free_port()}/naru")
+    web = stack.start_web(ready=False)
+    looks = [
+        parts.web(stack.environ(), url=web.url).is_at_work,
+        parts.worker(stack.environ(), number=1, settings=stack.settings).is_at_work,
+    ]
+    wait_until(lambda: all(look is not None and look(1) for look in looks), seconds=20)
 
 
 def test_a_part_that_cannot_start_says_what_it_wrote_last(rig: Rig) -> None:
