@@ -69,6 +69,9 @@ class Postgres:
             "io_method": "sync",  # three helper processes less, at no cost on one machine
             "max_logical_replication_workers": 0,  # one less
             "jit": "off",
+            # A statement that fails, and the row it fails on, may hold a question or an answer: neither is for a log.
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
         }
         if not self.durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

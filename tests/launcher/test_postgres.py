@@ -1,0 +1,29 @@
+"""The embedded PostgreSQL's own log: nothing of what people wrote is in it."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from deploy.local.parts import is_migrated
+from tests.stack import Servers, wait_until
+
+
+def test_a_statement_that_fails_leaves_nothing_of_its_values_in_the_log(servers: Servers) -> None:
+    log = servers.folder / "postgres.log"
+    with pytest.raises(psycopg2.errors.NotNullViolation):
+        servers.execute(
+            sql.SQL("CREATE TEMP TABLE said (content text, owner text NOT NULL);")
+            + sql.SQL("INSERT INTO said (content) VALUES ({})").format(sql.Literal("planted in the question"))
+        )
+    wait_until(lambda: "not-null constraint" in log.read_text(), seconds=5)
+    assert "planted" not in log.read_text()
+
+
+def test_looking_for_the_tables_of_a_new_database_is_no_error(servers: Servers) -> None:
+    log = servers.folder / "postgres.log"
+    before = log.read_text().count("alembic_version")
+    assert not is_migrated(servers.postgres_server.url_of("postgres"))
+    assert is_migrated(servers.postgres_server.url)
+    assert log.read_text().count("alembic_version") == before
