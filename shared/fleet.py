@@ -78,7 +78,7 @@ def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
                 pid=member.pid,
                 version=member.version,
                 slots=member.slots,
-                models=[{"name": model.name, "demo": model.demo} for model in member.models],
+                models=_as_json(member.models),
                 lease_expires_at=_NOW + timedelta(seconds=lease_seconds),
             )
         )
@@ -93,6 +93,15 @@ def renew(connection: Connection, worker_id: UUID, *, lease_seconds: float, cons
         update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(**values).returning(_W.id)
     )
     return renewed.one_or_none() is not None
+
+
+def offer(connection: Connection, member: Member) -> None:
+    """Say which models this worker serves from now on."""
+    connection.execute(update(worker).where(_W.id == member.worker_id).values(models=_as_json(member.models)))
+
+
+def _as_json(models: Sequence[Model]) -> list[dict[str, Any]]:
+    return [{"name": model.name, "demo": model.demo} for model in models]
 
 
 def start_draining(connection: Connection, worker_id: UUID) -> None:

@@ -75,6 +75,8 @@ def answer(process: Process, request_id: UUID) -> None:
         if process.draining.is_set() or process.loop.stalled_seconds() > process.settings.stall_seconds:
             lifecycle.undispatch(process.engine, request_id, models=())
             return
+        if process.member is not None and not process.member.models:
+            return  # it waits until a server lists its models here, or for another worker
         claimed = _claim(process, request_id, as_suspect=False)
         if claimed is not None:
             _answer_claimed(process, claimed)

@@ -101,6 +101,10 @@ class LeaseThread:
         if not fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed):
             process.became_lost()
             return
+        offering = process.member_with_models(member)
+        if offering is not member and process.member is member:
+            fleet.offer(connection, offering)
+            process.member = offering  # only now: what is claimed with the new models is served by the row's
         if process.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
         self._compare(fleet.running_of(connection, member.worker_id), member.worker_id)

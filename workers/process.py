@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID, uuid4
 
@@ -70,6 +71,7 @@ class Process:
         self._ticker.start()
         # Importing an SDK takes most of a second: before the first question, but behind everything else.
         self.loop.submit(self.registry.warm()).add_done_callback(lambda _: settle_memory())
+        self._discovering = self.loop.submit(self.registry.keep_discovering(self._models_changed))
 
     async def _make_publisher(self) -> Publisher:
         # No timeout per read (a twentieth of the worker's CPU): each flush has one as a whole.
@@ -91,8 +93,19 @@ class Process:
             pid=os.getpid(),
             version=_version(),
             slots=self.settings.concurrency,
-            models=[Model(name=offer.name, demo=offer.demo) for offer in self.registry.offers()],
+            models=self._models(),
         )
+
+    def _models(self) -> list[Model]:
+        return [Model(name=offer.name, demo=offer.demo) for offer in self.registry.offers()]
+
+    def member_with_models(self, member: Member) -> Member:
+        """`member` with what is offered now; itself when that is the same. The lease thread writes it into the row."""
+        models = self._models()
+        return member if models == list(member.models) else replace(member, models=models)
+
+    def _models_changed(self) -> None:
+        self._lease.wake()
 
     def became_lost(self) -> None:
         """The lease ran out: drop every stream, write nothing more; the lease thread registers anew."""
@@ -130,6 +143,7 @@ class Process:
 
     def close(self) -> None:
         """End in order: the answers first (they were drained), then the lease, then the rest."""
+        self._discovering.cancel()
         self.drain()
         limit = time.monotonic() + self.settings.grace_seconds + CLOSE_SECONDS
         while self.running.taken() and time.monotonic() < limit:

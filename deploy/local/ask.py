@@ -110,6 +110,8 @@ def choose(there: Fleet, wanted: str | None) -> str:
     offered = [model.name for model in there.models]
     if wanted is None and offered:
         return offered[0]
+    if wanted is None and there.live_workers:
+        raise UnknownModel("the workers offer no model yet: ./naru doctor says which server they wait for.")
     if wanted is None:
         raise UnknownModel("no worker has ever told what models there are; start one (./naru up), or name one: --model")
     if there.live_workers and wanted not in offered:

@@ -264,11 +264,15 @@ def keys(settings: Settings) -> Findings:
     if settings.ollama_url != "off" and is_ok(f"{settings.ollama_url.rstrip('/')}/api/tags"):
         yield Finding(Level.GOOD, f"ollama: answers at {settings.ollama_url}")
     row = ask_postgres(settings.database_url, OFFERED)
-    offered = row[0] if row and row[0] else []
+    if row is None:
+        return  # no worker, which is said already
+    offered = row[0] or []
     if not offered:
-        yield Finding(
-            Level.WRONG, "models: no worker offers any", "set OPENAI_API_KEY or ANTHROPIC_API_KEY, or NARU_MODELS"
-        )
+        to_do = "set OPENAI_API_KEY or ANTHROPIC_API_KEY, or NARU_MODELS"
+        if settings.openai_base_url:
+            where = address_of(settings.openai_base_url)
+            to_do = f"start the server at {where} and its model: the workers ask it again within a minute"
+        yield Finding(Level.WRONG, "models: no worker offers any", to_do)
     elif all(model["demo"] for model in offered):
         to_do = "set OPENAI_API_KEY or ANTHROPIC_API_KEY for the worker, and start it again"
         yield Finding(Level.HINT, "models: only the demo simulator answers", to_do)
@@ -280,6 +284,12 @@ OFFERED = """
     SELECT models FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp() AND NOT draining
      ORDER BY renewed_at DESC LIMIT 1
 """
+
+
+def address_of(url: str) -> str:
+    """Scheme, host and port alone: what else a URL holds may be secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def key(name: str, url: str, headers: dict[str, str]) -> Finding:
@@ -298,7 +308,8 @@ def key(name: str, url: str, headers: dict[str, str]) -> Finding:
         return Finding(Level.HINT, f"{name}: answers {error.code} to a list of its models", "look at its status page")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return Finding(Level.WRONG, f"{name}: not reached ({reason})", "check the network, the proxy and the base URL")
+        what = f"{name}: {address_of(url)} is not reached ({reason})"
+        return Finding(Level.WRONG, what, "start it, or check the network, the proxy and the base URL")
     return Finding(Level.GOOD, f"{name}: takes the key")
 
 

@@ -13,7 +13,8 @@ import psycopg2
 import pytest
 
 from deploy.local.processes import ROOT
-from tests.stack import SHORT_LEASES, Process, Servers, Stack, wait_until
+from tests.providers.test_registry import serving
+from tests.stack import SHORT_LEASES, Process, Servers, Stack, free_port, wait_until
 
 
 def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -130,8 +131,9 @@ def test_doctor_says_what_to_do_about_each_fault(own_stack: Stack) -> None:
         client.config_set("maxmemory-policy", "allkeys-lru")
     looked = naru(own_stack, "doctor", openai_api_key="sk-nobody", openai_base_url="http://127.0.0.1:9/v1")
     assert looked.returncode == 1
-    for sign in ("maxmemory-policy is allkeys-lru", "workers: none runs", "openai: not reached"):
+    for sign in ("maxmemory-policy is allkeys-lru", "workers: none runs", "openai: http://127.0.0.1:9 is not reached"):
         assert f"NO  {sign}" in looked.stdout.replace("NO  redis: ", "NO  ")
+    assert "models:" not in looked.stdout, "without a worker that is no fault of its own"
     own_stack.servers.stop_redis()
     looked = naru(own_stack, "doctor")
     assert "NO  redis server:" in looked.stdout
@@ -145,3 +147,16 @@ def test_doctor_knows_old_tables(own_stack: Stack) -> None:
     connection.close()
     looked = naru(own_stack, "doctor")
     assert "NO  tables: not those of this version" in looked.stdout
+
+
+def test_a_server_that_comes_up_later_is_found_and_its_question_has_waited(stack: Stack) -> None:
+    port = free_port()
+    stack.configure(openai_base_url=f"http://127.0.0.1:{port}/v1")
+    stack.start_worker()
+    refused = naru(stack, "ask", "Hello")
+    assert "the workers offer no model yet" in refused.stderr
+    assert f"start the server at http://127.0.0.1:{port}" in naru(stack, "doctor").stdout
+    waiting = asking(stack, "Is it there now?", "--model", "openai/late")
+    with serving({"/v1/models": {"data": [{"id": "late"}]}}, port=port):
+        wait_until(lambda: "openai/late" in naru(stack, "doctor").stdout, seconds=20)
+        assert waiting.running

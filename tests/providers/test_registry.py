@@ -19,6 +19,7 @@ import pytest
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
 from tests.providers.asking import KEY, Simulator, ask
+from workers.providers import registry as module
 from workers.providers.catalogue import DEFAULT_MODELS, size_of
 from workers.providers.openai import OpenAIProvider
 from workers.providers.registry import Offer, Registry
@@ -107,6 +108,31 @@ def test_a_compatible_server_lists_its_models() -> None:
     assert names(registry) == ["openai/org/model"]
 
 
+def test_a_server_is_asked_again_until_it_lists_and_then_for_new_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "STEADY_PAUSE_SECONDS"):
+        monkeypatch.setattr(module, name, 0.02)
+    replies: dict[str, object] = {}
+    heard: list[list[str]] = []
+
+    async def until_two(url: str) -> None:
+        registry = registry_with(openai_base_url=f"{url}/v1")
+        await registry.discover()
+        again = asyncio.create_task(registry.keep_discovering(lambda: heard.append(names(registry))))
+        replies["/v1/models"] = {"data": [{"id": "a"}]}
+        while not heard:  # noqa: ASYNC110 - a thread's server makes it true
+            await asyncio.sleep(0.01)
+        replies["/v1/models"] = {"data": [{"id": "a"}, {"id": "b"}]}
+        while len(heard) < 2:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.01)
+        replies.clear()
+        await asyncio.sleep(0.1)
+        again.cancel()
+
+    with serving(replies) as url:
+        asyncio.run(within(until_two(url), seconds=5))
+    assert heard == [["openai/a"], ["openai/a", "openai/b"]], "one that is away keeps what it has listed"
+
+
 @pytest.mark.parametrize("reply", [[], {"models": None}, {"models": ["x"]}, "garbage", None])
 def test_a_server_that_lists_nonsense_offers_nothing(reply: object) -> None:
     with serving({"/api/tags": reply}) as url:
@@ -153,7 +179,7 @@ def test_reading_the_registry_loads_no_sdk() -> None:
 
 
 @contextmanager
-def serving(replies: dict[str, object]) -> Iterator[str]:
+def serving(replies: dict[str, object], *, port: int = 0) -> Iterator[str]:
     """A server with fixed JSON replies."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -168,7 +194,7 @@ def serving(replies: dict[str, object]) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             """Tests' output is for tests."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"

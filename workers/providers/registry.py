@@ -31,6 +31,11 @@ DEMO_MODEL = "simulator"
 OLLAMA_SECONDS = 0.3
 #: A compatible server may be far away.
 LISTING_SECONDS = 3.0
+#: Between two rounds of asking: growing while a configured server has not answered, steady for newly pulled models.
+FIRST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 60.0
+STEADY_PAUSE_SECONDS = 180.0
+_DEFAULT_OLLAMA = Settings().ollama_url
 _LISTING_BYTES = 4_000_000
 _MAX_LISTED = 50
 
@@ -55,6 +60,8 @@ class _Configured:
     listing_url: str | None = None
     listing_seconds: float = LISTING_SECONDS
     api_key: str = ""
+    #: Set by the person, rather than looked for where it usually is.
+    is_wanted: bool = True
 
 
 class Registry:
@@ -65,18 +72,38 @@ class Registry:
         self._configured = _configured(settings)
         self._named = _parse(settings.models, self._configured)
         self._listed: dict[str, tuple[str, ...]] = {}
+        self._have_all_answered = False
         self._providers: dict[str, OpenAIProvider | AnthropicProvider] = {}
 
     async def discover(self) -> None:
         """Ask Ollama and compatible servers which models they have, as only they know.
 
-        A server that does not answer in time offers nothing until the next call. Never raises.
+        A server that does not answer in time keeps what it listed last; one that never did offers none. Never raises.
         """
         if self._named:
             return
         asked = {key: each for key, each in self._configured.items() if each.listing_url}
-        found = await asyncio.gather(*(_listing(each) for each in asked.values()))
-        self._listed = {key: models for key, models in zip(asked, found, strict=True) if models}
+        found = dict(zip(asked, await asyncio.gather(*(_listing(each) for each in asked.values())), strict=True))
+        self._listed |= {key: models for key, models in found.items() if models}
+        self._have_all_answered = all(found[key] for key, each in asked.items() if each.is_wanted) and any(
+            self._offered()
+        )
+
+    async def keep_discovering(self, changed: Callable[[], None]) -> None:
+        """Ask again and again, for as long as the process lives; `changed` is called when the offers are others."""
+        if self._named or not any(each.listing_url for each in self._configured.values()):
+            return
+        pause, offered = FIRST_PAUSE_SECONDS, self.offers()
+        while True:
+            await asyncio.sleep(STEADY_PAUSE_SECONDS if self._have_all_answered else pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await self.discover()
+            if self._have_all_answered:
+                pause = FIRST_PAUSE_SECONDS
+            if (now := self.offers()) != offered:
+                log.info("the models on offer have changed", extra={"models": [offer.name for offer in now]})
+                offered = now
+                changed()
 
     def offers(self) -> tuple[Offer, ...]:
         """What can be asked for now; the first is the default of a new conversation."""
@@ -141,6 +168,7 @@ def _configured(settings: Settings) -> dict[str, _Configured]:
             lambda: OpenAIProvider("ollama", base_url=f"{ollama}/v1"),
             listing_url=f"{ollama}/api/tags",
             listing_seconds=OLLAMA_SECONDS,
+            is_wanted=ollama != _DEFAULT_OLLAMA,
         )
     simulator = settings.simulator_url.rstrip("/")
     if simulator:
