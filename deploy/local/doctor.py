@@ -25,6 +25,7 @@ import redis
 
 from deploy.local import terminal
 from deploy.local.data import running_on
+from deploy.local.given import OLDEST_POSTGRES, OLDEST_REDIS
 from deploy.local.parts import ask as ask_postgres
 from deploy.local.parts import is_migrated, is_ok
 from deploy.local.reach import NotRunning, settings_of
@@ -32,8 +33,6 @@ from shared.database import libpq_url
 from shared.errors import SettingsError
 from shared.settings import Settings
 
-OLDEST_POSTGRES = 140000
-OLDEST_REDIS = (6, 2)
 CLOCK_SECONDS = 2.0
 WAITING_SECONDS = 60
 FREE_MEGABYTES = 1000

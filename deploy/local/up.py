@@ -20,6 +20,7 @@ from pathlib import Path
 
 from deploy.local import parts, postgres, privileges, processes, redis_server, terminal
 from deploy.local.data import DataFolder, DataProblem, Running, Secrets
+from deploy.local.given import check_servers
 from deploy.local.reach import check_options
 from deploy.local.supervisor import PartFailed, Supervisor
 from shared.errors import SettingsError
@@ -123,6 +124,8 @@ def plan(wishes: Wishes, folder: DataFolder) -> Plan:
     port = free_port() if port == 0 else port
     check_port(host, port)
     environ |= {"NARU_HOST": host, "NARU_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    # With the whole environment: where a child would find a server, it is tried.
+    check_servers(settings, environ | {"PYTHONPATH": str(processes.ROOT)})
     if not settings.secret_key:
         environ["NARU_SECRET_KEY"] = secrets.secret_key
     return Plan(

@@ -1,0 +1,55 @@
+"""`./naru up` on servers that cannot be used: one sentence, soon, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.local.given import try_postgres, try_redis
+from shared.settings import Settings
+from tests.launcher.test_up import Up
+from tests.stack import Servers, free_port
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda url, word: url.replace(word, "wrong-one"), "refuses its user or password"),
+        (lambda url, _: url.rpartition("/")[0] + "/99999", "no database of this name"),
+        (lambda url, _: f"{url.partition(':')[0]}://:secret@127.0.0.1:{free_port()}/0", "nothing listens there"),
+    ],
+)
+def test_each_fault_has_its_sentence(servers: Servers, spoil: Callable[[str, str], str], reason: str) -> None:
+    good = Settings(database_url=servers.postgres_server.url, redis_url=servers.redis_server.url)
+    bad = replace(
+        good,
+        database_url=spoil(good.database_url, servers.password),
+        redis_url=spoil(good.redis_url, servers.password),
+    )
+    for variable, look in (("DATABASE_URL", try_postgres), ("REDIS_URL", try_redis)):
+        assert look(good) is None
+        said = look(bad)
+        assert said is not None
+        assert (variable in said, reason in said) == (True, True), said
+        assert not [secret for secret in ("secret", "wrong-one", servers.password) if secret in said]
+
+
+def test_one_that_is_no_such_server_is_told(servers: Servers) -> None:
+    crossed = Settings(
+        database_url=servers.redis_server.url.replace("redis:", "postgresql:"),
+        redis_url=servers.postgres_server.url.replace("postgresql:", "redis:").rpartition("/")[0] + "/0",
+    )
+    assert "nobody answers there as Postgres within 3 s" in (try_postgres(crossed) or "")
+    assert "no Redis" in (try_redis(crossed) or "")
+
+
+def test_up_ends_with_it_before_anything_is_started(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    up = Up(tmp_path / "data", "--port", "0", DATABASE_URL=f"postgresql://naru:hidden@{address}/naru")
+    assert up.process.wait(20) == 1
+    assert up.text.startswith(f"naru: DATABASE_URL ({address}) cannot be used: nothing listens there.")
+    assert len(up.text.splitlines()) == 1
+    assert "hidden" not in up.text
