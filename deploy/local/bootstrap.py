@@ -27,6 +27,11 @@ PYTHON = HOME / "bin" / "python"
 TEST_PART = "# ---- test ----"  # everything below this line of the lock is needed by `naru test` and `naru lock` only
 NEEDED_MEGABYTES = 1500
 WITH_TEST_PART = {"test", "lock"}
+COMMANDS = {"up", "ask", "doctor", "test", "lock"}
+#: The command line in the Python at hand: for its words it needs the standard library only.
+WORDS = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from deploy.local.cli import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
 class CannotMake(Exception):
@@ -35,6 +40,8 @@ class CannotMake(Exception):
 
 def main(arguments: list[str]) -> NoReturn:
     """Make the environment when it is missing or old, then exec the command line in it."""
+    if wants_words_only(arguments):
+        os.execv(sys.executable, [sys.executable, "-I", "-c", WORDS, str(ROOT), *arguments])
     parts = "run test" if arguments[:1] and arguments[0] in WITH_TEST_PART else "run"
     try:
         in_use = ensure(parts)
@@ -48,6 +55,15 @@ def main(arguments: list[str]) -> NoReturn:
     os.environ["PYTHONPATH"] = str(ROOT)
     sys.stdout.flush()
     os.execv(PYTHON, [str(PYTHON), "-P", "-m", "deploy.local.cli", *arguments])
+
+
+def wants_words_only(arguments: list[str]) -> bool:
+    """Whether this ends with help or a complaint: nobody waits for 600 MB to read a sentence."""
+    if not arguments or arguments[0] not in {*COMMANDS, "--"}:
+        return True
+    # Behind `--` comes a question, and the fault suite has words of its own.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return bool({"-h", "--help"} & set(options)) and arguments[:2] != ["test", "faults"]
 
 
 def ensure(parts: str) -> IO[str]:

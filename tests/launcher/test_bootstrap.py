@@ -84,6 +84,29 @@ def test_it_is_made_once_and_the_command_runs_in_it(clone: Clone) -> None:
     assert (second.returncode, second.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "shown"),
+    [
+        (["--help"], 0, "everything on this machine"),
+        (["up", "--help"], 0, "--flower-port"),
+        (["test", "tests/launcher", "-h"], 0, "pytest"),
+        (["pu"], 2, "invalid choice: 'pu'"),
+        ([], 2, "required: COMMAND"),
+    ],
+)
+def test_words_are_said_by_the_python_at_hand(clone: Clone, words: list[str], code: int, shown: str) -> None:
+    for name in ("cli", "terminal", "processes"):  # no more than these, and of them the standard library only
+        shutil.copy(ROOT / "deploy" / "local" / f"{name}.py", clone.root / "deploy" / "local")
+    said = clone.naru(*words)
+    assert (said.returncode, shown in said.stdout + said.stderr) == (code, True), said.stderr
+    assert "Traceback" not in said.stderr
+    assert not clone.environment.exists()
+
+
+def test_a_question_that_looks_like_an_option_is_none(clone: Clone) -> None:
+    assert clone.naru("ask", "--", "--help").stdout.startswith(f"cli {clone.environment} ")
+
+
 def test_the_tests_part_is_added_when_it_is_needed(clone: Clone) -> None:
     assert clone.naru("up").returncode == 0
     assert not list(clone.environment.glob("lib/*/site-packages/some_tool.py"))
