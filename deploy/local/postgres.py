@@ -141,6 +141,11 @@ def initialise(server: Postgres, folder: Path, environ: Mapping[str, str]) -> No
         done = subprocess.run(command, env=server_environment(environ), capture_output=True, text=True)
     if done.returncode != 0:
         why = (done.stderr or done.stdout).strip()[-600:]
+        if "could not look up effective user" in why:
+            raise PostgresProblem(
+                f"PostgreSQL does not run as user {server.run_as.owner}, who has no name on this machine.\n"
+                "      Run naru as a user that /etc/passwd names, or set DATABASE_URL to a server of your own."
+            )
         hint = "The disk is full: make room." if "No space left" in why else f"The folder is {folder.parent}."
         raise PostgresProblem(f"PostgreSQL could not make its data folder:\n{why}\n      {hint}")
 

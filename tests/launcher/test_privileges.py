@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,16 @@ def test_where_root_may_be_nobody_else_one_line_says_so(tmp_path: Path, path: No
     refuse(tmp_path / "bin", "unshare", "setpriv")
     with pytest.raises(privileges.NoOrdinaryUser, match="set DATABASE_URL"):
         privileges.ordinary_user(program, folder=tmp_path)
+
+
+@AS_ROOT
+def test_a_user_without_a_name_is_told_so() -> None:
+    nameless = privileges.RunAs((sys.executable, "-I", "-c", privileges.DROP.format(54321)), 54321)
+    with tempfile.TemporaryDirectory() as given:  # pytest's own folders let no other user through
+        folder = Path(given)
+        folder.chmod(0o711)
+        if not privileges.works(nameless, program=postgres.programs() / "postgres", folder=folder):
+            pytest.skip("another user cannot reach this environment")
+        server = postgres.Postgres(data=folder / "postgres", port=free_port(), password="pw", run_as=nameless)
+        with pytest.raises(postgres.PostgresProblem, match="does not run as user 54321, who has no name"):
+            postgres.prepare(server, os.environ)
