@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,12 +156,24 @@ async def run(plan: Plan) -> int:
             await stopping
             tending.cancel()
         say("Stopping …  (Ctrl-C again stops at once)")
+        if line := await supervisor.blocking(lambda: waiting_line(plan.environ)):
+            say(line)
     finally:
         plan.folder.set_running(None)
         starting.cancel()
         await supervisor.stop([["web"], plan.workers, ["flower"], ["simulator"], ["migrate", "redis"], ["postgres"]])
     say("Naru has stopped. Its data is kept in " + str(plan.folder.path))
     return 0
+
+
+def waiting_line(environ: Mapping[str, str]) -> str:
+    """What the stop waits for, when answers are under way; empty when none is."""
+    settings = load_settings(environ)
+    row = parts.ask(settings.database_url, "SELECT count(*) FROM chat_request WHERE status = 'running'")
+    if row is None or not row[0] or not settings.grace_seconds:
+        return ""
+    answers = "1 answer" if row[0] == 1 else f"{row[0]} answers"
+    return f"  waiting up to {settings.grace_seconds:g} s for {answers} to finish; Ctrl-C again ends at once"
 
 
 def watch_signals(supervisor: Supervisor) -> asyncio.Event:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from deploy.local.up import waiting_line
 from shared import fleet, lifecycle
 from tests.shared.world import World
 from tests.stack import Stack, free_port, wait_until
@@ -72,6 +73,15 @@ def test_every_slot_is_used_while_redis_is_away(process: Process, answering: Ans
     assert world.row(fifth)["status"] == "queued", "there are four slots"
     answering.go_on.set()
     wait_until(lambda: world.row(fifth)["status"] == "running", seconds=6)
+
+
+def test_who_stops_naru_is_told_what_is_waited_for(process: Process, stack: Stack) -> None:
+    assert waiting_line(stack.environ()) == ""
+    World(process.engine).ask()
+    wait_until(lambda: waiting_line(stack.environ()), seconds=6)
+    assert waiting_line(stack.environ(grace_seconds=20)) == (
+        "  waiting up to 20 s for 1 answer to finish; Ctrl-C again ends at once"
+    )
 
 
 def test_a_draining_worker_takes_nothing(process: Process, answering: Answering) -> None:
