@@ -24,10 +24,12 @@ LOCK = ROOT / "requirements.lock"
 HOME = ROOT / ".naru-env"
 STAMP = HOME / "made.json"
 PYTHON = HOME / "bin" / "python"
-TEST_PART = "# ---- test ----"  # everything below this line of the lock is needed by `naru test` and `naru lock` only
+TEST_PART = (
+    "# ---- test ----"  # everything below this line of the lock is needed by `naru test`, `bench` and `lock` only
+)
 NEEDED_MEGABYTES = 1500
-WITH_TEST_PART = {"test", "lock"}
-COMMANDS = {"up", "ask", "doctor", "test", "lock"}
+WITH_TEST_PART = {"test", "bench", "lock"}
+COMMANDS = {"up", "ask", "doctor", "test", "bench", "lock"}
 #: The command line in the Python at hand: for its words it needs the standard library only.
 WORDS = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from deploy.local.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -1,4 +1,5 @@
-"""`./naru test`: the static checks, then pytest, in an environment that leads to nothing of the person's.
+"""`./naru test` and `./naru bench`: the static checks, then pytest; the fault suite; the bench. All in an environment
+that leads to nothing of the person's.
 
 What is checked is configured in pyproject.toml; the rules that no tool knows are tests in tests/house/.
 """
@@ -47,9 +48,17 @@ def test(arguments: Sequence[str]) -> int:
 
 def faults(arguments: Sequence[str]) -> int:
     """Run the fault suite; its exit code."""
-    return wait(
-        subprocess.Popen([sys.executable, "-m", "tests.faults", *arguments], env=scrub(environment()), cwd=ROOT)
-    )
+    return run_module("tests.faults", arguments)
+
+
+def bench(arguments: Sequence[str]) -> int:
+    """Run the bench; its exit code."""
+    return run_module("tests.bench", arguments)
+
+
+def run_module(name: str, arguments: Sequence[str]) -> int:
+    """One of the programs in `tests`, in the scrubbed environment; its exit code."""
+    return wait(subprocess.Popen([sys.executable, "-m", name, *arguments], env=scrub(environment()), cwd=ROOT))
 
 
 def scrub(environ: Mapping[str, str]) -> dict[str, str]:
@@ -99,7 +108,7 @@ def wants_one_process(arguments: Sequence[str]) -> bool:
 
 
 def wait(tests: subprocess.Popen[bytes]) -> int:
-    """pytest's exit code; Ctrl-C is pytest's to handle."""
+    """Its exit code; Ctrl-C is its to handle."""
     while True:
         try:
             return tests.wait()

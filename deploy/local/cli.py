@@ -22,6 +22,7 @@ Naru, an AI chat that a team runs itself.
   ./naru ask "…"            one question from the terminal, streamed; --json for scripts
   ./naru doctor             looks at everything an operator would, and says what to do
   ./naru test               the checks and the tests, on servers of their own
+  ./naru bench              how fast it is here, beside what one would use instead
 """
 UP = """\
 Starts everything on this machine and keeps it running until Ctrl-C; the data stays.
@@ -44,6 +45,9 @@ Runs ruff, mypy, the import rules and pytest, on servers of their own; nothing o
 Everything after `test` goes to pytest: ./naru test tests/launcher -k port -x
 
 `./naru test faults` injects the faults of docs/reliability.md instead; it takes hours: see ./naru test faults --help
+"""
+BENCH = """\
+Measures the figures of docs/performance.md, on servers of their own: see ./naru bench --help for its options.
 """
 
 
@@ -78,6 +82,10 @@ def carry_out(arguments: Sequence[str]) -> int:
         from deploy.local.checks import faults  # noqa: PLC0415 - each command imports only what it needs
 
         return faults(list(arguments[2:]))
+    if list(arguments[:1]) == ["bench"]:
+        from deploy.local.checks import bench  # noqa: PLC0415 - each command imports only what it needs
+
+        return bench(list(arguments[1:]))
     if arguments[:1] == ["test"] and not {"-h", "--help"} & set(arguments):
         from deploy.local.checks import test  # noqa: PLC0415 - each command imports only what it needs
 
@@ -97,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     add_data(doctor)
     doctor.set_defaults(run=run_doctor)
     command(commands, "test", "run all checks and tests; arguments go to pytest", TEST)
+    command(commands, "bench", "measure how fast it is; --quick takes minutes instead of an hour", BENCH)
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
     lock.add_argument("--upgrade", action="store_true", help="take the newest versions, not only what changed")
     lock.set_defaults(run=run_lock)

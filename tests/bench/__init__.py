@@ -1,4 +1,4 @@
-"""The figures to reach, measured: `python -m tests.bench [--quick] [--only NAME …] [--json FILE]`.
+"""The figures to reach, measured: `./naru bench [--quick] [--only NAME …] [--json FILE]`.
 
 Real PostgreSQL and Redis (durable, as `up` starts them), real web, worker and simulator processes with the product's
 default settings; ratios are paired with the direct call of the vendor's SDK in the same run. One figure is one module
@@ -14,6 +14,7 @@ in `figures/`; what they share stands beside it:
     chromium      a browser, where there is one
     launching     `./naru up` as a child
     processes     processor time, memory and cores of processes
+    noise         whether the machine was quiet enough to believe it
     table         what is printed at the end
 
 Nothing here fails because something is slow; what is lost or doubled fails the run.

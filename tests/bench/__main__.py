@@ -1,9 +1,10 @@
-"""The command: `python -m tests.bench [--quick] [--only NAME …] [--json FILE]`. Exit code 1 when something was lost."""
+"""The command: `python -m tests.bench`, which `./naru bench` runs. Exit code 1 when something was lost."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -12,32 +13,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.interpreter import take_turns
-from tests.bench import table
+from tests.bench import noise, table
 from tests.bench.figure import CannotMeasure, Figure, Size
 from tests.bench.figures import FIGURES
 from tests.bench.stacks import Bench
 from tests.bench.table import Outcome
 
+ABOUT = """\
+Measures the figures of docs/performance.md on real processes and servers of their own, beside what one would use
+instead. Run it alone: it says of each figure whether the machine was too busy with something else to believe it.
+"""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Measure what was asked for, print the table."""
     chosen = _parser().parse_args(arguments)
+    # Ended from outside we end our processes, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     take_turns()  # this process submits as web does
     size = Size.QUICK if chosen.quick else Size.FULL
     outcomes = []
-    began, load = time.monotonic(), os.getloadavg()[0]
+    began, load, moment = time.monotonic(), os.getloadavg()[0], noise.look()
     with tempfile.TemporaryDirectory(prefix="naru-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), size=size)
         try:
             for figure in FIGURES:
                 if chosen.only and figure.name not in chosen.only:
-                    outcomes.append(Outcome(figure, missing="not asked for (--only)"))
-                else:
-                    outcomes.append(_outcome(figure, bench))
+                    outcomes.append(Outcome(figure, missing=table.NOT_ASKED))
+                    continue
+                outcomes.append(_outcome(figure, bench))
+                before, moment = moment, noise.look()
+                outcomes[-1].quiet = noise.between(before, moment)
         finally:
             bench.close()
     note = f"run: {size.value}, {time.monotonic() - began:.0f} s; load average before {load:.1f}"
     note += f", after {os.getloadavg()[0]:.1f}"
+    note += "\n" + table.verdict(outcomes)
     print(table.text(outcomes, note=note))
     if chosen.json:
         chosen.json.write_text(table.as_json(outcomes, note=note) + "\n")
@@ -64,7 +75,9 @@ def _outcome(figure: Figure, bench: Bench) -> Outcome:
 
 def _parser() -> argparse.ArgumentParser:
     names = [figure.name for figure in FIGURES]
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures the figures to reach.")
+    parser = argparse.ArgumentParser(
+        prog="./naru bench", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: minutes, and less sure")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")

@@ -11,8 +11,10 @@ from typing import Any
 
 from deploy.local import postgres, redis_server
 from tests.bench.figure import Figure, Numbers
+from tests.bench.noise import Quiet
 
 PACKAGES = ("celery", "redis", "sqlalchemy", "openai", "aiohttp", "uvloop", "streamlit", "uvicorn")
+NOT_ASKED = "not asked for (--only)"
 
 
 @dataclass
@@ -25,6 +27,8 @@ class Outcome:
     missing: str = ""
     broken: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    #: What else the machine did meanwhile; None: not measured.
+    quiet: Quiet | None = None
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Mark, figure, reach, measured."""
@@ -39,11 +43,30 @@ class Outcome:
 
 def text(outcomes: list[Outcome], *, note: str) -> str:
     """The table: + reached, - not reached, ? not measured."""
-    lines = [""]
+    lines, quickest = [""], _quickest(outcomes)
     for outcome in outcomes:
+        if outcome.missing == NOT_ASKED:
+            continue
         for mark, figure, reach, measured in outcome.rows():
             lines += [f"{mark} {figure}", f"    reach     {reach}", f"    measured  {measured}"]
+            if outcome.quiet is not None and (why := outcome.quiet.complaints(quickest=quickest)):
+                lines.append(f"    TOO NOISY {'; '.join(why)}")
     return "\n".join([*lines, "", *(f"{name}: {value}" for name, value in conditions().items()), note])
+
+
+def verdict(outcomes: list[Outcome]) -> str:
+    """Whether the run as a whole can be believed."""
+    quickest = _quickest(outcomes)
+    seen = [outcome for outcome in outcomes if outcome.quiet is not None]
+    noisy = [each.figure.name for each in seen if each.quiet and each.quiet.complaints(quickest=quickest)]
+    if not noisy:
+        return "noise: the machine was quiet"
+    return f"noise: TOO NOISY to believe {len(noisy)} of {len(seen)} figures: {', '.join(noisy)}"
+
+
+def _quickest(outcomes: list[Outcome]) -> float:
+    """The fixed loop's best of the run, in seconds."""
+    return min((each.quiet.quick_loop_seconds for each in outcomes if each.quiet is not None), default=1.0)
 
 
 def conditions() -> dict[str, str]:
@@ -68,12 +91,15 @@ def _machine() -> str:
 
 def as_json(outcomes: list[Outcome], *, note: str) -> str:
     """The same with every number."""
+    quickest = _quickest(outcomes)
     figures: dict[str, Any] = {
         each.figure.name: {
             "numbers": each.numbers,
             "missing": each.missing,
             "broken": each.broken,
             "seconds": round(each.seconds, 1),
+            "noise": each.quiet.numbers(quickest=quickest) if each.quiet else {},
+            "too_noisy": each.quiet.complaints(quickest=quickest) if each.quiet else [],
             "rows": [dict(zip(("mark", "figure", "reach", "measured"), row, strict=True)) for row in each.rows()],
         }
         for each in outcomes

@@ -1,0 +1,123 @@
+"""Whether the machine was quiet enough to believe a figure. Three witnesses that do not depend on what is measured:
+
+    others      cores that processes which are not ours used meanwhile: all that /proc/stat counted, less our own tree
+    stolen      the share of the machine's time that its hypervisor gave to somebody else
+    slowdown    how long a fixed loop takes beside the figure, over its quickest in the run: a neighbour on the same
+                physical core, a throttled clock
+
+The loop runs before, between and after the figures; of its repetitions the quicker quarter counts, so that what our own
+processes still do then is not taken for a neighbour. Nothing is corrected by any of this; a noisy figure is said to be
+one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+
+from tests.bench.figure import Numbers
+from tests.bench.processes import TICKS_PER_SECOND, tree
+
+#: Above these a figure is not to be believed: cores; share of the machine's time; times the quickest loop.
+MOST_OTHERS = 0.10
+MOST_STOLEN = 0.02
+MOST_SLOWDOWN = 1.15
+#: Some 3 ms each: short beside a scheduler's turn, so that most are not interrupted.
+_ROUNDS, _STEPS = 40, 40_000
+#: Shorter than this, ticks of 10 ms say nothing.
+_LEAST_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The machine's counters at one moment, in seconds of one core since its start."""
+
+    at: float
+    busy_seconds: float
+    stolen_seconds: float
+    our_seconds: float
+    loop_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """What was seen between two moments."""
+
+    others_cores: float
+    stolen_share: float
+    #: The loop's slower time of the two, and its quicker one.
+    loop_seconds: float
+    quick_loop_seconds: float
+
+    def numbers(self, *, quickest: float) -> Numbers:
+        """As named numbers; `quickest` is the loop's best in the run, in seconds."""
+        return {
+            "others_cores": round(self.others_cores, 3),
+            "stolen_share": round(self.stolen_share, 4),
+            "slowdown": round(self.loop_seconds / quickest, 3),
+        }
+
+    def complaints(self, *, quickest: float) -> list[str]:
+        """Why not to believe what was measured meanwhile; empty: nothing speaks against it."""
+        slowdown = self.loop_seconds / quickest
+        found = []
+        if self.others_cores > MOST_OTHERS:
+            found.append(f"other processes used {self.others_cores:.2f} of {os.cpu_count()} cores")
+        if self.stolen_share > MOST_STOLEN:
+            found.append(f"the hypervisor took {self.stolen_share:.0%} of the time")
+        if slowdown > MOST_SLOWDOWN:
+            found.append(f"a fixed loop took {slowdown:.2f} × its quickest in this run")
+        return found
+
+
+def look() -> Moment:
+    """The machine now; takes 0.1 s for the loop."""
+    loop = _loop_seconds()
+    busy, stolen = _machine_seconds()
+    return Moment(time.monotonic(), busy, stolen, _our_seconds(), loop)
+
+
+def between(before: Moment, after: Moment) -> Quiet:
+    """What was seen from one moment to the other. What ended in between and was nobody's child counts as others'."""
+    seconds = max(after.at - before.at, _LEAST_SECONDS)
+    others = (after.busy_seconds - before.busy_seconds) - (after.our_seconds - before.our_seconds)
+    return Quiet(
+        others_cores=max(0.0, others / seconds),
+        stolen_share=(after.stolen_seconds - before.stolen_seconds) / seconds / (os.cpu_count() or 1),
+        loop_seconds=max(before.loop_seconds, after.loop_seconds),
+        quick_loop_seconds=min(before.loop_seconds, after.loop_seconds),
+    )
+
+
+def _machine_seconds() -> tuple[float, float]:
+    """What all processes used, and what was stolen; (0, 0) where there is no /proc. Interrupts are nobody's."""
+    try:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return 0.0, 0.0
+    user, nice, system, _idle, _waiting, _hard, _soft, stolen = fields
+    return (user + nice + system) / TICKS_PER_SECOND, stolen / TICKS_PER_SECOND
+
+
+def _our_seconds() -> float:
+    """What this process and all its descendants used, with those that have ended and were waited for."""
+    ticks = 0
+    for pid in tree(os.getpid()):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])
+    return ticks / TICKS_PER_SECOND
+
+
+def _loop_seconds() -> float:
+    took = []
+    for _ in range(_ROUNDS):
+        began, total = time.perf_counter(), 0
+        for number in range(_STEPS):
+            total += number
+        took.append(time.perf_counter() - began)
+    return quantiles(took, n=4)[0]

@@ -1,0 +1,59 @@
+"""The noise statement: a neighbour is seen, our own children are not taken for one, and the verdict names figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from tests.bench import noise, table
+from tests.bench.figure import Figure
+from tests.bench.noise import Quiet
+from tests.bench.table import Outcome
+
+BURN = "import time\nuntil = time.monotonic() + {seconds}\nwhile time.monotonic() < until: pass"
+CALM = Quiet(others_cores=0.01, stolen_share=0.0, loop_seconds=0.003, quick_loop_seconds=0.003)
+FIGURE = Figure(name="some", measure=lambda _: {}, lines=())
+
+
+def test_what_a_child_of_ours_uses_is_not_noise() -> None:
+    before = noise.look()
+    subprocess.run((sys.executable, "-c", BURN.format(seconds=2)), check=True)
+    after = noise.look()
+    used = after.our_seconds - before.our_seconds
+    assert used > 1.0, "an ended child still counts as ours"
+    # Other tests run beside this one: only that the child is not counted twice over can be said.
+    assert noise.between(before, after).others_cores * (after.at - before.at) <= (
+        after.busy_seconds - before.busy_seconds - used + 0.05
+    )
+
+
+def test_what_a_neighbour_uses_is_noise() -> None:
+    """It leaves our tree: its parent ends at once."""
+    leaving = f"import subprocess, sys; subprocess.Popen((sys.executable, '-c', {BURN.format(seconds=2)!r}))"
+    before = noise.look()
+    subprocess.run((sys.executable, "-c", leaving), check=True)
+    time.sleep(2)
+    seen = noise.between(before, noise.look())
+    assert seen.others_cores > 0.2
+    assert any("other processes" in why for why in seen.complaints(quickest=seen.loop_seconds))
+
+
+def test_each_witness_is_heard() -> None:
+    assert CALM.complaints(quickest=0.003) == []
+    assert (
+        len(
+            Quiet(others_cores=1.0, stolen_share=0.3, loop_seconds=0.006, quick_loop_seconds=0.003).complaints(
+                quickest=0.003
+            )
+        )
+        == 3
+    )
+
+
+def test_the_verdict_names_the_noisy_figures() -> None:
+    noisy = Quiet(others_cores=1.0, stolen_share=0.0, loop_seconds=0.003, quick_loop_seconds=0.003)
+    assert "quiet" in table.verdict([Outcome(FIGURE, quiet=CALM)])
+    said = table.verdict([Outcome(FIGURE, quiet=CALM), Outcome(FIGURE, quiet=noisy)])
+    assert "1 of 2" in said
+    assert "some" in said

@@ -1,0 +1,44 @@
+"""`./naru bench` reaches the bench, which runs in an environment that leads to nothing of the person's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from deploy.local import bootstrap, cli
+from deploy.local.processes import ROOT
+from tests.stack import Stack
+
+COMMAND = (sys.executable, "-P", "-m", "deploy.local.cli", "bench")
+
+
+def run(*words: str, stack: Stack) -> subprocess.CompletedProcess[str]:
+    """The command to its end."""
+    return subprocess.run((*COMMAND, *words), env=stack.environ(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_it_explains_itself(stack: Stack) -> None:
+    done = run("--help", stack=stack)
+    assert done.returncode == 0
+    for word in ("./naru bench", "--quick", "--only", "--json", "first-text"):
+        assert word in done.stdout
+
+
+def test_a_figure_that_is_none_is_refused_before_anything_is_started(stack: Stack) -> None:
+    done = run("--only", "speed", stack=stack)
+    assert done.returncode == 2
+    assert "speed" in done.stderr
+    assert "first-text" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_overview_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "./naru bench" in capsys.readouterr().out
+
+
+def test_its_environment_has_the_test_tools() -> None:
+    assert "bench" in bootstrap.WITH_TEST_PART
