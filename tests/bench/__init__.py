@@ -10,7 +10,12 @@ in `figures/`; what they share stands beside it:
     event_stream  a cheap client of the event stream that notes when each byte came
     words         the simulator's clocked answers, read again
     journal       the simulator's own log of its calls
-    direct        the direct call of the SDK, as a program; direct_call drives it
+    crowd         many answers at once, watched: the load
+    evenness      delays and gaps of many answers; what it means that a load holds
+    climbing      the highest load that holds
+    direct        the direct call of the SDK, and by_hand the same without it, as a program; direct_call drives it
+    textbook_chat a Celery chat as tutorials have it
+    baselines     these three, measured once in a run
     chromium      a browser, where there is one
     launching     `./naru up` as a child
     processes     processor time, memory and cores of processes

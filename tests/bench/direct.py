@@ -1,8 +1,10 @@
-"""The direct call: `python -m tests.bench.direct URL`, the official SDK as its makers show it, and nothing else.
+"""The direct call: `python -m tests.bench.direct sdk|hand URL`, the provider asked without Naru.
 
-Typed objects, its default transport, no queue. Reads one job per line, {"id": 1, "messages": [...]}: all its messages
-are asked at once. Answers with one line per job: the seconds to the first token of each, tokens, and the processor
-seconds that this process spent. {"cancel": 1} ends a job early.
+`sdk`: the official SDK as its makers show it: typed objects, its default transport, no queue. `hand`: by_hand.py.
+Reads one job per line, {"id": 1, "messages": [...], "per_second": 60}: its messages are asked so fast, evenly; 0: all
+at once. Answers with one line per job: the seconds to the first token of each, tokens, the processor seconds that this
+process spent, and how evenly the answers came (of clocked ones; reckoned after the processor's time is taken).
+{"cancel": 1} ends a job early.
 """
 
 from __future__ import annotations
@@ -12,10 +14,19 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from time import time_ns
 from typing import Any
 
 import openai
 import uvloop
+
+from tests.bench import by_hand
+from tests.bench.by_hand import Piece
+from tests.bench.evenness import timing
+from tests.bench.words import clocks
+
+Call = Callable[[str], Awaitable[list[Piece]]]
 
 
 def spent() -> float:
@@ -24,38 +35,63 @@ def spent() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def answer(client: openai.AsyncOpenAI, message: str, result: dict[str, Any]) -> None:
-    """One streamed answer."""
-    began, is_first = time.perf_counter(), True
-    stream = await client.chat.completions.create(
-        model="simulator",
-        messages=[{"role": "user", "content": message}],
-        stream=True,
-        stream_options={"include_usage": True},
-    )
-    async for chunk in stream:
-        if chunk.choices and chunk.choices[0].delta.content:
-            if is_first:
-                result["first_seconds"].append(time.perf_counter() - began)
-                is_first = False
-            result["tokens"] += 1
+def typed_sdk(url: str) -> Call:
+    """The SDK's own way."""
+    client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600)
+
+    async def call(message: str) -> list[Piece]:
+        stream = await client.chat.completions.create(
+            model="simulator",
+            messages=[{"role": "user", "content": message}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        return [
+            (time_ns(), text) async for chunk in stream if chunk.choices and (text := chunk.choices[0].delta.content)
+        ]
+
+    return call
 
 
-async def work(client: openai.AsyncOpenAI, job: dict[str, Any]) -> None:
+def hand(url: str) -> Call:
+    """By hand."""
+    return lambda message: by_hand.ask(url, message)
+
+
+async def answer(call: Call, message: str, *, after: float, answers: list[list[Piece]], firsts: list[float]) -> None:
+    """One streamed answer, `after` so many seconds."""
+    await asyncio.sleep(after)
+    began = time_ns()
+    pieces = await call(message)
+    answers.append(pieces)
+    firsts.append((pieces[0][0] - began) / 1e9)
+
+
+async def work(call: Call, job: dict[str, Any]) -> None:
     """One job to its end, or to its cancelling."""
-    result: dict[str, Any] = {"id": job["id"], "tokens": 0, "first_seconds": []}
+    answers: list[list[Piece]] = []
+    firsts: list[float] = []
+    step = 1 / job["per_second"] if job.get("per_second") else 0.0
     cpu, began = spent(), time.perf_counter()
     try:
-        await asyncio.gather(*(answer(client, message, result) for message in job["messages"]))
+        await asyncio.gather(
+            *(
+                answer(call, message, after=number * step, answers=answers, firsts=firsts)
+                for number, message in enumerate(job["messages"])
+            )
+        )
     finally:
-        result |= {"cpu_seconds": spent() - cpu, "seconds": time.perf_counter() - began}
+        result = {"id": job["id"], "cpu_seconds": spent() - cpu, "seconds": time.perf_counter() - began}
+        result |= {"first_seconds": firsts, "tokens": sum(len(pieces) for pieces in answers)}
+        arrivals = [[(at, found) for at, text in pieces if (found := clocks(text))] for pieces in answers]
+        result["timing"] = timing(arrivals) if arrivals and all(arrivals) else {}
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
 
 
 async def main() -> None:
     """Until the input ends."""
-    client = openai.AsyncOpenAI(base_url=f"{sys.argv[1]}/v1", api_key="none", max_retries=0, timeout=600)
+    call = {"sdk": typed_sdk, "hand": hand}[sys.argv[1]](sys.argv[2])
     lines = asyncio.StreamReader(limit=2**24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     jobs: dict[int, asyncio.Task[None]] = {}
@@ -64,7 +100,7 @@ async def main() -> None:
         if "cancel" in job:
             jobs[job["cancel"]].cancel()
         else:
-            jobs[job["id"]] = asyncio.create_task(work(client, job))
+            jobs[job["id"]] = asyncio.create_task(work(call, job))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Drives the program `direct`: the call of the SDK that ours is compared with."""
+"""Drives the program `direct`: the calls of the provider that ours is compared with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from deploy.local.processes import ROOT
 from tests.stack import Stack
@@ -23,6 +23,8 @@ class Result:
     tokens: int
     cpu_seconds: float
     seconds: float
+    #: How evenly clocked answers came, as `evenness.timing`; empty for others.
+    timing: dict[str, float]
 
 
 class DirectCall:
@@ -43,11 +45,11 @@ class DirectCall:
         """Ask all at once; returns when all are answered."""
         return await self.begin(messages)[1]
 
-    def begin(self, messages: Sequence[str]) -> tuple[int, asyncio.Future[Result]]:
-        """Start a job; its number and its result."""
+    def begin(self, messages: Sequence[str], *, per_second: float = 0) -> tuple[int, asyncio.Future[Result]]:
+        """Start a job; its number and its result. 0 `per_second`: all at once."""
         self._count += 1
         self._waiting[self._count] = asyncio.get_running_loop().create_future()
-        self._write({"id": self._count, "messages": list(messages)})
+        self._write({"id": self._count, "messages": list(messages), "per_second": per_second})
         return self._count, self._waiting[self._count]
 
     async def cancel(self, number: int) -> None:
@@ -77,9 +79,9 @@ class DirectCall:
 
 
 @asynccontextmanager
-async def direct_call(stack: Stack, url: str) -> AsyncIterator[DirectCall]:
+async def direct_call(stack: Stack, url: str, *, by: Literal["sdk", "hand"] = "sdk") -> AsyncIterator[DirectCall]:
     """The program, warmed by one call, asking the simulator at `url`."""
-    command = (sys.executable, "-m", "tests.bench.direct", url)
+    command = (sys.executable, "-m", "tests.bench.direct", by, url)
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=stack.environ(), stdin=PIPE, stdout=PIPE)
     call = DirectCall(process)
     try:

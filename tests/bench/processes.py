@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +17,24 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and all its threads, to 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+async def core_shares(pids: Mapping[str, int], *, seconds: float) -> dict[str, float]:
+    """How much of a core each process uses from now on, with its descendants where it has any (PostgreSQL's)."""
+    trees = {name: tree(pid) for name, pid in pids.items()}
+
+    def used() -> dict[str, float]:
+        found = dict.fromkeys(trees, 0.0)
+        for name, members in trees.items():
+            for pid in members:
+                with contextlib.suppress(OSError):  # a connection's process that has ended
+                    found[name] += cpu_seconds(pid)
+        return found
+
+    before, began = used(), time.monotonic()
+    await asyncio.sleep(seconds)
+    took, after = time.monotonic() - began, used()
+    return {name: max(0.0, after[name] - before[name]) / took for name in trees}
 
 
 def tree(pid: int) -> list[int]:

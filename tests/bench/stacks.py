@@ -7,7 +7,7 @@ may harm. Only one set runs at a time.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from shared.migrations.__main__ import migrate
 from shared.settings import Settings
 from tests.bench.asking import Asker
 from tests.bench.event_stream import Eye
-from tests.bench.figure import Size
+from tests.bench.figure import Numbers, Size
 from tests.bench.journal import Journal
 from tests.stack import CALM, Process, Servers, Stack, wait_until
 
@@ -91,6 +91,13 @@ class Bench:
         self._numbers = count(1)
         self._servers: Servers | None = None
         self._shared: Running | None = None
+        self._known: dict[str, Numbers] = {}
+
+    def once(self, name: str, measure: Callable[[], Numbers]) -> Numbers:
+        """What several figures of a run need, measured when the first of them asks."""
+        if name not in self._known:
+            self._known[name] = measure()
+        return self._known[name]
 
     def pick(self, *, full: int, quick: int, smoke: int) -> int:
         """How often, by the size of this run."""

@@ -1,0 +1,59 @@
+"""Finds the highest load that holds: upwards in steps, a step that fails once more, then between the last two."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from tests.bench.evenness import is_even
+from tests.bench.figure import Numbers
+
+
+@dataclass
+class Climb:
+    """What was tried. `carried` is the highest load that held, 0 where none did."""
+
+    carried: int = 0
+    failed: int = 0
+    found: dict[int, Numbers] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> int:
+        """The load whose numbers are worth showing: the highest that held, else the lowest that was tried."""
+        return self.carried or min(self.found)
+
+    def numbers(self, name: str) -> Numbers:
+        """As named numbers: those of each load, and the sums of what was lost in all of them."""
+        numbers: Numbers = {f"{name}_carried": float(self.carried), f"{name}_failed": float(self.failed)}
+        for load, found in self.found.items():
+            numbers |= {f"{name}_{key}_at_{load}": value for key, value in found.items()}
+        return numbers | {f"{name}_lost": sum(found.get("lost", 0.0) for found in self.found.values())}
+
+    def at_best(self) -> Numbers:
+        """What was found at `shown`."""
+        return self.found[self.shown]
+
+
+async def climb(
+    attempt: Callable[[int], Awaitable[Numbers]], steps: Sequence[int], *, is_thorough: bool, finest: int = 20
+) -> Climb:
+    """Try loads, lowest first. `is_thorough`: a load that failed gets a second try (a neighbour may have spoiled it),
+    and the gap between the last that held and the first that did not is halved until it is `finest`."""
+    climbed = Climb()
+    for load in steps:
+        if not await _holds(attempt, climbed, load, tries=2 if is_thorough else 1):
+            break
+    while is_thorough and climbed.carried and climbed.failed - climbed.carried > finest:
+        middle = (climbed.carried + climbed.failed) // 2
+        await _holds(attempt, climbed, middle - middle % 5, tries=1)
+    return climbed
+
+
+async def _holds(attempt: Callable[[int], Awaitable[Numbers]], climbed: Climb, load: int, *, tries: int) -> bool:
+    for _ in range(tries):
+        climbed.found[load] = await attempt(load)
+        if is_even(climbed.found[load]):
+            climbed.carried = load
+            return True
+    climbed.failed = load
+    return False

@@ -1,0 +1,45 @@
+"""Whether many answers at once came as evenly as they were sent: delays and gaps, the same for ours and for baselines.
+
+An arrival is (when, clocks): the moment bytes came, in ns, and the provider's clock in each token of them, in ns. Both
+count from the moment the last answer has begun to the moment the first one ends. Gaps alone flatter: a reader can run a
+second behind with even gaps; so delays count too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from tests.bench.figure import Numbers, p
+
+Arrival = tuple[int, list[int]]
+#: What "holds" means, in ms; of the table in docs/performance.md.
+GAP_P99, DELAY_P50, DELAY_P99 = 80.0, 40.0, 150.0
+
+
+def timing(answers: Sequence[Sequence[Arrival]]) -> Numbers:
+    """Delays and gaps of answers, oldest arrival first, in ms. A gap that the provider made itself is told beside."""
+    begins = max(answer[0][0] for answer in answers)
+    ends = min(answer[-1][0] for answer in answers)
+    delays: list[float] = []
+    gaps: list[float] = []
+    source_gaps: list[float] = []
+    for answer in answers:
+        inside = [(at, clocks) for at, clocks in answer if begins <= at <= ends]
+        delays += [(at - clock) / 1e6 for at, clocks in inside for clock in clocks]
+        gaps += [(later[0] - earlier[0]) / 1e6 for earlier, later in pairwise(inside)]
+        sent = [clock for _, clocks in inside for clock in clocks]
+        source_gaps += [(later - earlier) / 1e6 for earlier, later in pairwise(sent)]
+    return {
+        "window_seconds": (ends - begins) / 1e9,
+        "delay_p50": p(delays, 50),
+        "delay_p99": p(delays, 99),
+        "gap_p99": p(gaps, 99),
+        "simulator_gap_p99": p(source_gaps, 99),
+    }
+
+
+def is_even(found: Numbers) -> bool:
+    """Whether a load is carried: what `timing` found, and nothing lost. A window of no length proves nothing."""
+    fits = found["gap_p99"] < GAP_P99 and found["delay_p50"] <= DELAY_P50 and found["delay_p99"] <= DELAY_P99
+    return fits and found["window_seconds"] > 0 and not found.get("lost")

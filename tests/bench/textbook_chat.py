@@ -1,0 +1,90 @@
+"""A textbook's Celery chat (tests/faults/textbook) as a baseline: prefork, eight processes, the result polled.
+
+Eight is the number in most tutorials; a process carries one answer. The page asks for the result every half second, so
+the first word that a person sees is the last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from celery import Celery
+
+from tests.bench import words
+from tests.bench.figure import Numbers, p
+from tests.bench.processes import cpu_seconds, pss_megabytes, tree
+from tests.bench.stacks import Running
+from tests.stack import Process, wait_until
+
+PROCESSES = 8
+POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 120.0
+TOKENS = 100
+WORKER = ("-m", "celery", "-A", "tests.faults.textbook.app", "--quiet", "worker", "--pool=prefork")
+
+
+@dataclass
+class Chat:
+    """The running worker, and the page's side of it."""
+
+    running: Running
+    app: Celery
+    worker: Process
+
+    def answered(self, number: int, *, tokens: int) -> Numbers:
+        """Ask so many at once, poll until each is there; ms over the provider's own time to first token."""
+        asked = {str(uuid4()): words.clocked_question(tokens=tokens) for _ in range(number)}
+        before = self._cpu_seconds()
+        with ThreadPoolExecutor(number) as threads:
+            took = list(threads.map(self._one, asked.items()))
+        cpu, journal = self._cpu_seconds() - before, self.running.journal
+        firsts = [journal.first_token_seconds(request_id) for request_id in asked]
+        over = [seen * 1e3 - first * 1e3 for (seen, _), first in zip(took, firsts, strict=True)]
+        wrong = sum(len(words.clocks(text)) != tokens for _, text in took)
+        return {
+            "over_p50": p(over, 50),
+            "at_once": float(self._most_at_once(asked)),
+            "ms_per_1000": cpu / (number * tokens) * 1e6,
+            "mb": sum(pss_megabytes(pid) for pid in tree(self.worker.pid)),
+            "wrong_texts": float(wrong),
+        }
+
+    def _one(self, question: tuple[str, str]) -> tuple[float, str]:
+        """Seconds until the page has the text, and the text."""
+        request_id, text = question
+        began = time.perf_counter()
+        result = self.app.send_task("answer", args=[request_id, text], task_id=request_id)
+        while not result.ready():
+            if time.perf_counter() - began > PATIENCE_SECONDS:
+                raise AssertionError("the textbook does not answer")
+            time.sleep(POLL_SECONDS)
+        return time.perf_counter() - began, str(result.result)
+
+    def _most_at_once(self, asked: dict[str, str]) -> int:
+        """By the provider's log."""
+        calls = [self.running.journal.calls(request_id)[-1] for request_id in asked]
+        return int(max(sum(one["start"] <= each["start"] < one["end"] for one in calls) for each in calls))
+
+    def _cpu_seconds(self) -> float:
+        return sum(cpu_seconds(pid) for pid in tree(self.worker.pid))
+
+
+@contextmanager
+def textbook_chat(running: Running) -> Iterator[Chat]:
+    """Start it beside our own processes, which rest; warm."""
+    stack = running.stack
+    worker = stack.run("textbook", *WORKER, f"--concurrency={PROCESSES}", "--loglevel=WARNING")
+    app = Celery("textbook-page", broker=stack.redis_url, backend=stack.redis_url, set_as_current=False)
+    try:
+        wait_until(lambda: len(tree(worker.pid)) > PROCESSES, seconds=60, what="the textbook's processes run")
+        chat = Chat(running, app, worker)
+        chat.answered(2 * PROCESSES, tokens=10)
+        yield chat
+    finally:
+        worker.kill()
+        app.close()
