@@ -8,6 +8,8 @@ in `figures/`; what they share stands beside it:
     stacks        the processes that a figure measures
     asking        a browser's identity, and questions sent as the page sends them
     event_stream  a cheap client of the event stream that notes when each byte came
+    writing       live streams written by the product's publisher, as a program: a worker without a provider
+    filling       rows by the thousand
     words         the simulator's clocked answers, read again
     journal       the simulator's own log of its calls
     crowd         many answers at once, watched: the load

@@ -58,9 +58,16 @@ class Asker:
 
     async def ask(self, page: Page, words: str) -> UUID:
         """Press Enter; returns when the question is stored."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, page, words)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.submit, page, words)
 
-    def _ask(self, page: Page, words: str) -> UUID:
+    def submit(self, page: Page, words: str) -> UUID:
+        """The same, in the thread that calls it."""
+        request_id = self.store(page, words)
+        self.hint(request_id)
+        return request_id
+
+    def store(self, page: Page, words: str) -> UUID:
+        """Store the question, and send no hint: the reconcilers do after 5 s."""
         question = Question(
             owner_id=page.owner_id,
             conversation_id=page.conversation_id,
@@ -73,8 +80,11 @@ class Asker:
             deadline_seconds=self._settings.deadline_seconds,
             max_characters=self._settings.max_question_characters,
         )
-        self._dispatcher.send(submitted.request_id)
         return submitted.request_id
+
+    def hint(self, request_id: UUID) -> None:
+        """Send a hint in the background."""
+        self._dispatcher.send(request_id)
 
     async def stop(self, page: Page, request_id: UUID) -> None:
         """Stop it, through the lifecycle and not through a web process."""

@@ -37,11 +37,13 @@ class Climb:
 async def climb(
     attempt: Callable[[int], Awaitable[Numbers]], steps: Sequence[int], *, is_thorough: bool, finest: int = 20
 ) -> Climb:
-    """Try loads, lowest first. `is_thorough`: a load that failed gets a second try (a neighbour may have spoiled it),
-    and the gap between the last that held and the first that did not is halved until it is `finest`."""
+    """Try loads, lowest first; one that fails gets a second try, because a neighbour may have spoiled it.
+
+    `is_thorough`: the gap between the last that held and the first that did not is halved until it is `finest`.
+    """
     climbed = Climb()
     for load in steps:
-        if not await _holds(attempt, climbed, load, tries=2 if is_thorough else 1):
+        if not await _holds(attempt, climbed, load, tries=2):
             break
     while is_thorough and climbed.carried and climbed.failed - climbed.carried > finest:
         middle = (climbed.carried + climbed.failed) // 2

@@ -9,17 +9,22 @@ from itertools import count
 from tests.bench.figure import Numbers
 
 _WORD = re.compile(r"w(\d+)@(\d+) ")
-_numbers = count(1)
+_questions = count(1)
 
 
 def clocked_question(*, tokens: int, pace: float = 50.0, first_seconds: float = 0.3) -> str:
     """A question whose answer holds the simulator's clock in each token."""
-    return f"[[sim: emit=clock tokens={tokens} pace={pace:g} first={first_seconds:g}]] question {next(_numbers)}"
+    return f"[[sim: emit=clock tokens={tokens} pace={pace:g} first={first_seconds:g}]] question {next(_questions)}"
 
 
 def clocks(text: str) -> list[int]:
     """When each token in `text` was sent, in ns."""
     return [int(clock) for _, clock in _WORD.findall(text)]
+
+
+def numbers(text: str) -> list[int]:
+    """The numbers of the tokens in `text`, as they stand."""
+    return [int(number) for number, _ in _WORD.findall(text)]
 
 
 @dataclass(slots=True)
@@ -34,9 +39,9 @@ class Wholeness:
     def check(self, live: str, stored: list[str], *, tokens: int) -> None:
         """One answer of `tokens`: what a page was sent, and the rows."""
         whole = stored[0] if stored else ""
-        numbers = [int(number) for number, _ in _WORD.findall(whole)]
+        found = numbers(whole)
         wrong = abs(len(stored) - 1) + bool(_WORD.sub("", whole)) + (not whole.startswith(live))
-        self.lost += wrong + len(set(range(tokens)) ^ set(numbers)) + (numbers != sorted(set(numbers)))
+        self.lost += wrong + len(set(range(tokens)) ^ set(found)) + (found != sorted(set(found)))
         self.cut_at_end += live != whole
 
     def numbers(self) -> Numbers:

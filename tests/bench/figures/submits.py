@@ -1,0 +1,79 @@
+"""What a person waits for at Enter: the question's transaction, and the hint handed over.
+
+Fifty people, in two ways: each asks once a second, so fifty questions a second arrive evenly and in no step; and all
+fifty press Enter in the same moment. Through the functions that the page calls, in one process with the pool of
+connections that a web process has. How long the hint then takes to Redis is nobody's wait.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.bench.asking import Asker, Page
+from tests.bench.figure import Figure, Line, Numbers, spread
+from tests.bench.stacks import Bench
+
+PEOPLE = 50
+QUESTION = "[[sim: tokens=1 first=0 pace=0]] What is a ferry?"
+
+
+def measure(bench: Bench) -> Numbers:
+    """Evenly, then all at once; a new conversation for each question."""
+    running = bench.running()
+    rounds = bench.pick(full=20, quick=6, smoke=1)
+    with Asker(running.stack.settings) as asker, ThreadPoolExecutor(PEOPLE) as threads:
+        _ask(asker, asker.page())
+        evenly = list(threads.map(lambda _: _evenly(asker, rounds), range(PEOPLE)))
+        time.sleep(1)
+        burst: list[float] = []
+        for _ in range(rounds):
+            barrier = threading.Barrier(PEOPLE)
+            burst += threads.map(lambda _, gate=barrier: _at_once(asker, gate), range(PEOPLE))
+            time.sleep(1)
+    return {
+        **spread("evenly", [ms for each in evenly for ms in each], 50, 95, 99),
+        **spread("burst", burst, 50, 95, 99),
+    }
+
+
+def _evenly(asker: Asker, rounds: int) -> list[float]:
+    """One person's questions, one a second."""
+    began, took = time.monotonic() + random.random(), []
+    for number in range(rounds):
+        page = asker.page()
+        time.sleep(max(0.0, began + number - time.monotonic()))
+        took.append(_ask(asker, page))
+    return took
+
+
+def _at_once(asker: Asker, gate: threading.Barrier) -> float:
+    page = asker.page()
+    gate.wait()
+    return _ask(asker, page)
+
+
+def _ask(asker: Asker, page: Page) -> float:
+    began = time.perf_counter()
+    asker.submit(page, QUESTION)
+    return (time.perf_counter() - began) * 1e3
+
+
+FIGURE = Figure(
+    name="submits",
+    measure=measure,
+    lines=(
+        Line(
+            figure=f"submit (transaction + hint), {PEOPLE} people asking once a second each",
+            reach="p50 ≤ 5 ms, p99 ≤ 40 ms",
+            show=lambda n: (
+                f"p50 {n['evenly_p50']:.1f} / p95 {n['evenly_p95']:.1f} / p99 {n['evenly_p99']:.1f} ms of "
+                f"{n['evenly_n']:.0f}; all {PEOPLE} in the same moment: p50 {n['burst_p50']:.0f} / p99 "
+                f"{n['burst_p99']:.0f} ms"
+            ),
+            holds=lambda n: n["evenly_p50"] <= 5 and n["evenly_p99"] <= 40,
+        ),
+    ),
+)

@@ -1,0 +1,129 @@
+"""Rows by the thousand, made in SQL as `lifecycle` would have stored them: for figures about full tables.
+
+Ids are hashes of the row's place, so that a figure can name any of them, and as scattered in the indexes as real ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import md5
+from uuid import UUID
+
+import psycopg2
+
+#: Characters of a message; an answer of 100 tokens.
+CHARACTERS = 480
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Conversations of `messages` each, of owners in turn; questions and answers alternate."""
+
+    name: str
+    conversations: int
+    messages: int
+    owners: int
+
+    def owner_id(self, conversation: int) -> str:
+        """The owner of a conversation."""
+        return f"browser:{_uuid(f'{self.name}-o{conversation % self.owners}')}"
+
+    def conversation_id(self, conversation: int) -> UUID:
+        """Its id."""
+        return _uuid(f"{self.name}-c{conversation}")
+
+
+def _uuid(words: str) -> UUID:
+    return UUID(md5(words.encode(), usedforsecurity=False).hexdigest())
+
+
+def fill(database_url: str, filled: Filled, *, owner_id: str = "") -> None:
+    """Store them, oldest conversation first; `owner_id`: all of one owner. Foreign keys are trusted, not looked up."""
+    values = {
+        "name": filled.name,
+        "conversations": filled.conversations,
+        "messages": filled.messages,
+        "owners": filled.owners,
+        "owner": owner_id,
+        "characters": CHARACTERS,
+    }
+    connection = psycopg2.connect(database_url, options="-c synchronous_commit=off")
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SET session_replication_role = replica")
+            for statement in _STATEMENTS:
+                cursor.execute(statement, values)
+            cursor.execute("VACUUM ANALYZE")
+    finally:
+        connection.close()
+
+
+_OWNER = (
+    "coalesce(nullif(%(owner)s, ''), 'browser:' || md5(%(name)s || '-o' || (c %% %(owners)s))::uuid)"  # as owner_id()
+)
+_AT = "now() - make_interval(mins => %(conversations)s - c)"
+_STATEMENTS = (
+    f"""
+    INSERT INTO conversation (id, owner_id, title, leaf_id, created_at, updated_at)
+    SELECT md5(%(name)s || '-c' || c)::uuid, {_OWNER}, 'Conversation ' || c,
+           md5(%(name)s || '-m' || c || '/' || %(messages)s)::uuid, {_AT}, {_AT}
+    FROM generate_series(0, %(conversations)s - 1) c
+    """,
+    f"""
+    INSERT INTO message (id, conversation_id, parent_id, role, content, request_id, created_at)
+    SELECT md5(%(name)s || '-m' || c || '/' || m)::uuid, md5(%(name)s || '-c' || c)::uuid,
+           CASE WHEN m > 1 THEN md5(%(name)s || '-m' || c || '/' || m - 1)::uuid END,
+           CASE WHEN m %% 2 = 1 THEN 'user' ELSE 'assistant' END,
+           left('message ' || m || ' of ' || c || E'\\n\\n' || repeat(md5(c || '/' || m) || ' and **so** on. ', 20),
+                %(characters)s) || ' end ' || m,
+           CASE WHEN m %% 2 = 0 THEN md5(%(name)s || '-r' || c || '/' || m)::uuid END, {_AT}
+    FROM generate_series(0, %(conversations)s - 1) c, generate_series(1, %(messages)s) m
+    """,
+    f"""
+    INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status, attempt,
+                              available_at, deadline_at, created_at, started_at, ended_at, finish)
+    SELECT md5(%(name)s || '-r' || c || '/' || m)::uuid, {_OWNER}, md5(%(name)s || '-c' || c)::uuid,
+           md5(%(name)s || '-m' || c || '/' || m - 1)::uuid, %(name)s || c || '/' || m, 'demo/simulator', 'succeeded',
+           1, {_AT}, {_AT}, {_AT}, {_AT}, {_AT}, 'stop'
+    FROM generate_series(0, %(conversations)s - 1) c, generate_series(2, %(messages)s, 2) m
+    """,
+    f"""
+    INSERT INTO request_attempt (request_id, attempt, worker_id, started_at, ended_at, outcome)
+    SELECT md5(%(name)s || '-r' || c || '/' || m)::uuid, 1, md5(%(name)s)::uuid, {_AT}, {_AT}, 'succeeded'
+    FROM generate_series(0, %(conversations)s - 1) c, generate_series(2, %(messages)s, 2) m
+    """,
+)
+
+
+def queue(database_url: str, number: int, *, text: str) -> list[UUID]:
+    """Store so many questions of as many people, as `submit` does, but without a hint: none is sent for ten minutes."""
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(_QUEUE, {"number": number, "text": text})
+            return [UUID(row[0]) for row in cursor.fetchall()]
+    finally:
+        connection.close()
+
+
+_QUEUE = """
+    WITH person AS (
+        SELECT gen_random_uuid() AS conversation_id, gen_random_uuid() AS message_id, gen_random_uuid() AS request_id,
+               'browser:' || gen_random_uuid() AS owner_id
+        FROM generate_series(1, %(number)s)
+    ), talk AS (
+        INSERT INTO conversation (id, owner_id, title, leaf_id)
+        SELECT conversation_id, owner_id, 'short', message_id FROM person
+    ), request AS (
+        INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
+                                  deadline_at, dispatched_at)
+        SELECT request_id, owner_id, conversation_id, message_id, request_id::text, '', 'queued',
+               clock_timestamp() + interval '30 min', clock_timestamp() + interval '10 min'
+        FROM person
+    ), asked AS (
+        INSERT INTO message (id, conversation_id, role, content)
+        SELECT message_id, conversation_id, 'user', %(text)s FROM person
+    )
+    SELECT request_id::text FROM person
+"""

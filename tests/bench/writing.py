@@ -1,0 +1,76 @@
+"""A cheap worker's hand: `python -m tests.bench.writing` writes live streams through the product's own publisher.
+
+For figures in which web is to be the tight one: the provider, its reading and the rows are left out, the flusher and
+what it sends to Redis are the worker's. Reads one job per line, {"requests": [ids], "pace": 50, "seconds": 10}: every
+request gets clocked tokens at that pace, in four groups out of step. Answers with {"tokens": of each, "cpu_seconds"}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from time import time_ns
+from typing import Any
+from uuid import UUID
+
+import uvloop
+from redis.asyncio import Redis
+
+from shared.live.publisher import LiveAnswer, Publisher
+from shared.settings import load_settings
+
+#: Answers of one group get their tokens in the same moment; real ones are spread.
+GROUPS = 4
+
+
+async def write(publisher: Publisher, job: dict[str, Any]) -> dict[str, float]:
+    """One job to its end."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    lives = [publisher.open(UUID(request_id), 1) for request_id in job["requests"]]
+    tokens = int(job["pace"] * job["seconds"])
+    groups = [lives[number::GROUPS] for number in range(GROUPS)]
+    await asyncio.gather(
+        *(
+            _feed(group, tokens=tokens, pace=job["pace"], after=number / GROUPS / job["pace"])
+            for number, group in enumerate(groups)
+        )
+    )
+    await asyncio.sleep(0.1)  # the last flush
+    for live in lives:
+        publisher.close(live, status=None)
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = spent.ru_utime + spent.ru_stime - used.ru_utime - used.ru_stime
+    return {"tokens": float(tokens), "cpu_seconds": cpu}
+
+
+async def _feed(lives: list[LiveAnswer], *, tokens: int, pace: float, after: float) -> None:
+    """The same words to all of a group: made once, they cost nothing beside what is measured."""
+    await asyncio.sleep(after)
+    began, sent = time.perf_counter(), 0
+    while sent < tokens:
+        due = min(tokens, int((time.perf_counter() - began) * pace) + 1)
+        text = "".join(f"w{number}@{time_ns()} " for number in range(sent, due))
+        if text:
+            for live in lives:
+                live.add(text)
+        sent = due
+        await asyncio.sleep(max(0.0, began + sent / pace - time.perf_counter()))
+
+
+async def main() -> None:
+    """Until the input ends."""
+    settings = load_settings()
+    publisher = Publisher(Redis.from_url(settings.redis_url, decode_responses=True), settings)
+    flusher = asyncio.create_task(publisher.run())
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        sys.stdout.write(json.dumps(await write(publisher, json.loads(line))) + "\n")
+        sys.stdout.flush()
+    flusher.cancel()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
