@@ -9,6 +9,7 @@ in `figures/`; what they share stands beside it:
     asking        a browser's identity, and questions sent as the page sends them
     event_stream  a cheap client of the event stream that notes when each byte came
     writing       live streams written by the product's publisher, as a program: a worker without a provider
+    metering      what the servers are asked for, and what they do at most
     filling       rows by the thousand
     words         the simulator's clocked answers, read again
     journal       the simulator's own log of its calls

@@ -17,8 +17,9 @@ COMPOSER = "stChatInputTextArea"
 #: Only answers of `emit=clock` are understood: each token holds its number and when it was sent.
 SCRIPT = """
 (() => {
-  const bench = window.__bench = { enter: 0, text: 0, back: 0 };
+  const bench = window.__bench = { enter: 0, text: 0, back: 0, shown: 0, ended: 0, settled: 0 };
   const need = Number(sessionStorage.getItem("bench.need") || 0);
+  const mark = sessionStorage.getItem("bench.mark");
   const now = () => performance.timeOrigin + performance.now();
   bench.tokens = () => {
     const answer = document.querySelector(".naru-early .naru-answer, .naru-block:not([hidden]) .naru-answer");
@@ -29,12 +30,18 @@ SCRIPT = """
     if (need && !bench.back && bench.tokens().length >= need) bench.back = now();
     const isNew = (found) => Number(found[2]) / 1e6 > bench.enter;
     if (bench.enter && !bench.text && bench.tokens().some(isNew)) bench.text = now();
+    if (mark && !bench.shown && document.querySelector(".st-key-history")?.textContent.includes(mark)) {
+      bench.shown = now();
+    }
+    const block = document.querySelector(".naru-block");
+    if (bench.text && !bench.ended && block?.querySelector("[aria-busy=false]") && !block.hidden) bench.ended = now();
+    if (bench.ended && !bench.settled && block?.hidden) bench.settled = now();
   };
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") Object.assign(bench, { enter: now(), text: 0 });
+    if (event.key === "Enter") Object.assign(bench, { enter: now(), text: 0, ended: 0, settled: 0 });
   }, true);
   new MutationObserver(look).observe(document, {
-    subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ["hidden"],
+    subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ["hidden", "aria-busy"],
   });
 })();
 """
@@ -70,6 +77,24 @@ class Chromium:
         self._page.evaluate("sessionStorage.removeItem('bench.need')")
         self._page.get_by_test_id(COMPOSER).wait_for()
         self.wait(1.0)
+
+    def sign_in(self, url: str, cookie: str) -> None:
+        """Be the browser whose cookie header this is."""
+        name, _, value = cookie.partition("=")
+        self._page.context.add_cookies([{"name": name, "value": value, "url": url}])
+
+    def open_conversation(self, url: str, conversation_id: object, *, mark: str) -> float:
+        """Open one that there is; ms from the navigation's start until its history shows the words `mark`."""
+        self._page.goto(f"{url}/healthz")  # the same origin: what is noted there is there in the page
+        self._page.evaluate("mark => sessionStorage.setItem('bench.mark', mark)", mark)
+        self._page.goto(f"{url}/?c={conversation_id}", wait_until="commit")
+        self._until("window.__bench?.shown > 0")
+        return float(self._page.evaluate("window.__bench.shown - performance.timeOrigin"))
+
+    def end_to_settled(self) -> float:
+        """ms from the end of the live answer to its place in the history, a run of the page; waits for it."""
+        self._until("window.__bench.settled > 0")
+        return float(self._page.evaluate("window.__bench.settled - window.__bench.ended"))
 
     def ask(self, words: str) -> None:
         """Type, and press Enter."""

@@ -42,7 +42,7 @@ def pids_of(running: Running) -> dict[str, int]:
 
 async def shares(running: Running, *, seconds: float) -> Numbers:
     """How much of a core each part uses from now on, as `worker_core_share` …"""
-    found = await core_shares(pids_of(running), seconds=seconds)
+    found = await core_shares(pids_of(running), seconds=seconds, trees={"postgres"})
     return {f"{name}_core_share": share for name, share in found.items()}
 
 

@@ -12,7 +12,6 @@ one.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from tests.bench.figure import Numbers
-from tests.bench.processes import TICKS_PER_SECOND, tree
+from tests.bench.processes import TICKS_PER_SECOND, tree_cpu_seconds
 
 #: Above these a figure is not to be believed: cores; share of the machine's time; times the quickest loop.
 MOST_OTHERS = 0.10
@@ -78,7 +77,7 @@ def look() -> Moment:
     """The machine now; takes 0.1 s for the loop."""
     loop = _loop_seconds()
     busy, stolen = _machine_seconds()
-    return Moment(time.monotonic(), busy, stolen, _our_seconds(), loop)
+    return Moment(time.monotonic(), busy, stolen, tree_cpu_seconds(os.getpid()), loop)
 
 
 def between(before: Moment, after: Moment) -> Quiet:
@@ -101,16 +100,6 @@ def _machine_seconds() -> tuple[float, float]:
         return 0.0, 0.0
     user, nice, system, _idle, _waiting, _hard, _soft, stolen = fields
     return (user + nice + system) / TICKS_PER_SECOND, stolen / TICKS_PER_SECOND
-
-
-def _our_seconds() -> float:
-    """What this process and all its descendants used, with those that have ended and were waited for."""
-    ticks = 0
-    for pid in tree(os.getpid()):
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(int(field) for field in fields[11:15])
-    return ticks / TICKS_PER_SECOND
 
 
 def _loop_seconds() -> float:

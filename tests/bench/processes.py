@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,22 +19,26 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
-async def core_shares(pids: Mapping[str, int], *, seconds: float) -> dict[str, float]:
-    """How much of a core each process uses from now on, with its descendants where it has any (PostgreSQL's)."""
-    trees = {name: tree(pid) for name, pid in pids.items()}
+def tree_cpu_seconds(pid: int) -> float:
+    """The same of a process and all its descendants, with those that have ended and were waited for."""
+    ticks = 0
+    for each in tree(pid):
+        with contextlib.suppress(OSError):  # one that has ended meanwhile: its parent has its time now
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])
+    return ticks / TICKS_PER_SECOND
+
+
+async def core_shares(pids: Mapping[str, int], *, seconds: float, trees: Container[str] = ()) -> dict[str, float]:
+    """How much of a core each process uses from now on; of those named in `trees` with its descendants."""
 
     def used() -> dict[str, float]:
-        found = dict.fromkeys(trees, 0.0)
-        for name, members in trees.items():
-            for pid in members:
-                with contextlib.suppress(OSError):  # a connection's process that has ended
-                    found[name] += cpu_seconds(pid)
-        return found
+        return {name: tree_cpu_seconds(pid) if name in trees else cpu_seconds(pid) for name, pid in pids.items()}
 
     before, began = used(), time.monotonic()
     await asyncio.sleep(seconds)
     took, after = time.monotonic() - began, used()
-    return {name: max(0.0, after[name] - before[name]) / took for name in trees}
+    return {name: (after[name] - before[name]) / took for name in pids}
 
 
 def tree(pid: int) -> list[int]:

@@ -126,6 +126,17 @@ class Bench:
             if own_servers:
                 servers.close()
 
+    @contextmanager
+    def database(self, name: str) -> Iterator[Settings]:
+        """A migrated database of one's own on the common server, with nothing running on it."""
+        servers = self._common_servers()
+        database = f"bench_{name}_{next(self._numbers)}"
+        url = servers.create_database(database, template=TEMPLATE)
+        try:
+            yield Settings(database_url=url)
+        finally:
+            servers.drop_database(database)
+
     def rest(self) -> None:
         """End the shared set: what is measured now brings its own processes."""
         self._end_shared()

@@ -17,7 +17,7 @@ from celery import Celery
 
 from tests.bench import words
 from tests.bench.figure import Numbers, p
-from tests.bench.processes import cpu_seconds, pss_megabytes, tree
+from tests.bench.processes import pss_megabytes, tree, tree_cpu_seconds
 from tests.bench.stacks import Running
 from tests.stack import Process, wait_until
 
@@ -39,10 +39,10 @@ class Chat:
     def answered(self, number: int, *, tokens: int) -> Numbers:
         """Ask so many at once, poll until each is there; ms over the provider's own time to first token."""
         asked = {str(uuid4()): words.clocked_question(tokens=tokens) for _ in range(number)}
-        before = self._cpu_seconds()
+        before = tree_cpu_seconds(self.worker.pid)
         with ThreadPoolExecutor(number) as threads:
             took = list(threads.map(self._one, asked.items()))
-        cpu, journal = self._cpu_seconds() - before, self.running.journal
+        cpu, journal = tree_cpu_seconds(self.worker.pid) - before, self.running.journal
         firsts = [journal.first_token_seconds(request_id) for request_id in asked]
         over = [seen * 1e3 - first * 1e3 for (seen, _), first in zip(took, firsts, strict=True)]
         wrong = sum(len(words.clocks(text)) != tokens for _, text in took)
@@ -69,9 +69,6 @@ class Chat:
         """By the provider's log."""
         calls = [self.running.journal.calls(request_id)[-1] for request_id in asked]
         return int(max(sum(one["start"] <= each["start"] < one["end"] for one in calls) for each in calls))
-
-    def _cpu_seconds(self) -> float:
-        return sum(cpu_seconds(pid) for pid in tree(self.worker.pid))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from shared.tables import Status, chat_request
 from tests.bench import filling
 from tests.bench.asking import Asker
 from tests.bench.figure import Figure, Line, Numbers
-from tests.bench.processes import apart, cpu_seconds, tree
+from tests.bench.processes import apart, cpu_seconds, tree_cpu_seconds
 from tests.bench.stacks import Bench, Running
 from tests.stack import wait_until
 
@@ -43,12 +43,11 @@ def measure(bench: Bench) -> Numbers:
 def _batch(running: Running, asker: Asker, *, number: int) -> Numbers:
     asked = filling.queue(running.stack.database_url, number, text=QUESTION)
     worker, database = running.workers[0].pid, running.stack.servers.postgres.pid
-    connections = tree(database)
-    before = cpu_seconds(worker), sum(cpu_seconds(pid) for pid in connections)
+    before = cpu_seconds(worker), tree_cpu_seconds(database)
     for request_id in asked:
         asker.hint(request_id)
     wait_until(lambda: _ended(asker, asked) == number, seconds=180, what="all are answered")
-    spent = cpu_seconds(worker) - before[0], sum(cpu_seconds(pid) for pid in connections) - before[1]
+    spent = cpu_seconds(worker) - before[0], tree_cpu_seconds(database) - before[1]
     succeeded, rate = _rate(asker, asked)
     return {
         "per_second": rate,

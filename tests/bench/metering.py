@@ -1,0 +1,102 @@
+"""What the servers are asked for: Redis's commands, PostgreSQL's commits, notifications, connections, and their CPU.
+
+`Meter.read()` gives totals since the servers began; the difference of two readings is what happened in between.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Self
+
+import psycopg2
+
+from shared import notify
+from tests.bench.figure import Numbers
+from tests.bench.processes import cpu_seconds, tree_cpu_seconds
+from tests.bench.stacks import Running
+
+CHANNELS = (notify.REQUEST, notify.STOP, notify.ENDED)
+STRESS_THREADS = 16
+
+
+class Meter:
+    """Use it with `with`: it listens as a worker does, to count what is said."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def __enter__(self) -> Self:
+        self._connection = psycopg2.connect(self._running.stack.database_url)
+        self._connection.autocommit = True
+        self._redis = self._running.stack.redis_client()
+        self._heard = 0
+        with self._connection.cursor() as cursor:
+            for channel in CHANNELS:
+                cursor.execute(f"LISTEN {channel}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._redis.close()
+
+    def read(self) -> Numbers:
+        """Totals: commands, commits, notifications; seconds of CPU; and how many connections there are now."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+            commits = cursor.fetchone()
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'naru-worker%'")
+            connections = cursor.fetchone()
+        self._heard += len(self._connection.notifies)
+        self._connection.notifies.clear()
+        info = self._redis.info()
+        servers = self._running.stack.servers
+        return {
+            "redis_commands": float(info["total_commands_processed"]),
+            "redis_cpu": cpu_seconds(servers.redis.pid),
+            "commits": float(commits[0]) if commits else 0.0,
+            "notifications": float(self._heard),
+            "postgres_cpu": tree_cpu_seconds(servers.postgres.pid),
+            "worker_connections": float(connections[0]) if connections else 0.0,
+            "at": time.monotonic(),
+        }
+
+
+def per_second(before: Numbers, after: Numbers) -> Numbers:
+    """What was used in a second between two readings."""
+    seconds = after["at"] - before["at"]
+    kept = {"at", "worker_connections"}
+    return {name: (after[name] - before[name]) / seconds for name in after if name not in kept}
+
+
+def most_commits(database_url: str, *, seconds: float, is_told: bool) -> float:
+    """Commits a second that this PostgreSQL does at most: an UPDATE of one's own row each, `is_told`: with a NOTIFY."""
+    make = "CREATE TABLE IF NOT EXISTS bench_commits (id int PRIMARY KEY, n int NOT NULL)"
+    fill = f"INSERT INTO bench_commits SELECT i, 0 FROM generate_series(1, {STRESS_THREADS}) i ON CONFLICT DO NOTHING"
+    with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:
+        cursor.execute(make)
+        cursor.execute(fill)
+    connection.close()
+    until, counts = time.monotonic() + seconds, [0] * STRESS_THREADS
+    threads = [
+        threading.Thread(target=_commit, args=(database_url, number, until, counts, is_told))
+        for number in range(STRESS_THREADS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / seconds
+
+
+def _commit(database_url: str, number: int, until: float, counts: list[int], is_told: bool) -> None:
+    told = ", pg_notify('bench_commits', '1')" if is_told else ""
+    statement = f"UPDATE bench_commits SET n = n + 1 WHERE id = {number + 1} RETURNING n{told}"
+    connection = psycopg2.connect(database_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        while time.monotonic() < until:
+            cursor.execute(statement)
+            counts[number] += 1
+    connection.close()
