@@ -2,7 +2,7 @@
 
 Real PostgreSQL and Redis (durable, as `up` starts them), real web, worker and simulator processes with the product's
 default settings; ratios are paired with the direct call of the vendor's SDK in the same run. One figure is one module
-in `figures/`; what they share stands beside it:
+in `figures/`, one curve (`--curves`) stands in `curves/`; what they share stands beside them:
 
     figure        what a figure is, how large a run is, and "this cannot be measured here"
     stacks        the processes that a figure measures

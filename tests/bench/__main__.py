@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -12,13 +13,17 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.local.processes import ROOT
 from shared.interpreter import take_turns
 from tests.bench import noise, table
+from tests.bench.curves import CURVES
+from tests.bench.curves import run as curves
 from tests.bench.figure import CannotMeasure, Figure, Size
 from tests.bench.figures import FIGURES
 from tests.bench.stacks import Bench
 from tests.bench.table import Outcome
 
+PICTURES = ROOT / "docs" / "pictures"
 ABOUT = """\
 Measures the figures of docs/performance.md on real processes and servers of their own, beside what one would use
 instead. Run it alone: it says of each figure whether the machine was too busy with something else to believe it.
@@ -32,27 +37,41 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     take_turns()  # this process submits as web does
     size = Size.QUICK if chosen.quick else Size.FULL
-    outcomes = []
-    began, load, moment = time.monotonic(), os.getloadavg()[0], noise.look()
     with tempfile.TemporaryDirectory(prefix="naru-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), size=size)
         try:
-            for figure in FIGURES:
-                if chosen.only and figure.name not in chosen.only:
-                    outcomes.append(Outcome(figure, missing=table.NOT_ASKED))
-                    continue
-                outcomes.append(_outcome(figure, bench))
-                before, moment = moment, noise.look()
-                outcomes[-1].quiet = noise.between(before, moment)
+            return _curves(chosen, bench) if chosen.curves else _figures(chosen, bench)
         finally:
             bench.close()
-    note = f"run: {size.value}, {time.monotonic() - began:.0f} s; load average before {load:.1f}"
-    note += f", after {os.getloadavg()[0]:.1f}"
-    note += "\n" + table.verdict(outcomes)
+
+
+def _figures(chosen: argparse.Namespace, bench: Bench) -> int:
+    outcomes = []
+    began, load, moment = time.monotonic(), os.getloadavg()[0], noise.look()
+    for figure in FIGURES:
+        if chosen.only and figure.name not in chosen.only:
+            outcomes.append(Outcome(figure, missing=table.NOT_ASKED))
+            continue
+        outcomes.append(_outcome(figure, bench))
+        before, moment = moment, noise.look()
+        outcomes[-1].quiet = noise.between(before, moment)
+    note = f"run: {bench.size.value}, {time.monotonic() - began:.0f} s; load average before {load:.1f}"
+    note += f", after {os.getloadavg()[0]:.1f}\n{table.verdict(outcomes)}"
     print(table.text(outcomes, note=note))
     if chosen.json:
-        chosen.json.write_text(table.as_json(outcomes, note=note) + "\n")
+        chosen.json.write_text(table.as_json(outcomes, note=note) + "\n", encoding="utf-8")
     return 1 if any(each.broken for each in outcomes) else 0
+
+
+def _curves(chosen: argparse.Namespace, bench: Bench) -> int:
+    found = curves.run(bench, only=chosen.only or ())
+    note = f"./naru bench --curves, {bench.size.value} run, {table.conditions()['machine']}"
+    curves.draw(found, chosen.pictures, note=note)
+    print("", *(line for drawn in found for line in curves.lines(drawn)), note, sep="\n")
+    if chosen.json:
+        text = json.dumps(curves.as_json(found, note=note), indent=1, ensure_ascii=False)
+        chosen.json.write_text(text + "\n", encoding="utf-8")
+    return 1 if any(drawn.missing for drawn in found) else 0
 
 
 def _outcome(figure: Figure, bench: Bench) -> Outcome:
@@ -75,11 +94,22 @@ def _outcome(figure: Figure, bench: Bench) -> Outcome:
 
 def _parser() -> argparse.ArgumentParser:
     names = [figure.name for figure in FIGURES]
+    drawn = [curve.name for curve in CURVES]
     parser = argparse.ArgumentParser(
         prog="./naru bench", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: minutes, and less sure")
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--curves", action="store_true", help="what costs grow with instead: a picture for each")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*names, *drawn],
+        metavar="NAME",
+        help=f"of {', '.join(names)}; with --curves of {', '.join(drawn)}",
+    )
+    parser.add_argument(
+        "--pictures", type=Path, default=PICTURES, metavar="DIR", help="where curves are drawn (default: docs/pictures)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
     return parser
 

@@ -39,16 +39,16 @@ def measure(bench: Bench) -> Numbers:
     """Both; the paper from its own load."""
     rounds = bench.pick(full=8, quick=4, smoke=2)
     with bench.own(concurrency=SLOTS) as running, Asker(running.stack.settings) as asker:
-        one = _rate(running, asker, number=SLOTS * rounds)
+        one = answers_per_second(running, asker, number=SLOTS * rounds)
         running.wait_for_worker(running.start_worker())
-        two = _rate(running, asker, number=2 * SLOTS * rounds)
+        two = answers_per_second(running, asker, number=2 * SLOTS * rounds)
     paper = _paper(bench)
     numbers = {f"one_{key}": value for key, value in one.items()} | {f"two_{key}": value for key, value in two.items()}
     ideal = SLOTS / (ANSWER_SECONDS + FIRST_SECONDS)
     return {**numbers, "growth": two["per_second"] / one["per_second"], "ideal_per_second": ideal, **paper}
 
 
-def _rate(running: Running, asker: Asker, *, number: int) -> Numbers:
+def answers_per_second(running: Running, asker: Asker, *, number: int) -> Numbers:
     """Answers a second, from the first claim to the last end; what was lost."""
     asked = filling.queue(running.stack.database_url, number, text=QUESTION)
     for request_id in asked:

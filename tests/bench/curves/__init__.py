@@ -1,0 +1,18 @@
+"""What costs grow with: `./naru bench --curves`. Each curve is one picture, and its exponent is a number.
+
+Cost ~ work ^ exponent, fitted over all points: 1 is linear, below 1 better, above 1 worse. (Of answers a second over
+worker processes 1 is linear, too, and above is better.)
+"""
+
+from tests.bench.curves import fleet, length, load, tables
+from tests.bench.curves.curve import Curve
+
+CURVES: tuple[Curve, ...] = (
+    load.STREAMS,
+    load.PACE,
+    length.ANSWER,
+    length.HISTORY,
+    tables.ROWS,
+    fleet.RATE,
+    fleet.REST,
+)

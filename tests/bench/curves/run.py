@@ -1,0 +1,80 @@
+"""Measures the curves that are asked for, draws each, and says its exponents."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.bench import noise, table
+from tests.bench.curves import CURVES
+from tests.bench.curves.curve import Curve, Drawn
+from tests.bench.curves.drawing import svg
+from tests.bench.stacks import Bench
+
+#: Linear is 1; the rest is what fitting a few points leaves open.
+LINEAR = 0.1
+
+
+def run(bench: Bench, *, only: Sequence[str] = ()) -> list[Drawn]:
+    """Measure them one after another."""
+    found, moment, quickest = [], noise.look(), float("inf")
+    for curve in CURVES:
+        if only and curve.name not in only:
+            continue
+        print(f"{curve.name} …", file=sys.stderr, flush=True)
+        found.append(_measured(curve, bench))
+        before, moment = moment, noise.look()
+        quiet = noise.between(before, moment)
+        quickest = min(quickest, quiet.quick_loop_seconds)
+        found[-1].noise = quiet.complaints(quickest=quickest)
+        print(*lines(found[-1]), sep="\n", file=sys.stderr, flush=True)
+    return found
+
+
+def _measured(curve: Curve, bench: Bench) -> Drawn:
+    try:
+        return Drawn(curve, points=curve.measure(bench))
+    except Exception as error:  # noqa: BLE001 - one curve that breaks must not take the others with it
+        traceback.print_exc()
+        return Drawn(curve, missing=f"{type(error).__name__}: {str(error)[:300]}")
+
+
+def draw(found: Sequence[Drawn], folder: Path, *, note: str) -> None:
+    """A picture for each that was measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for drawn in found:
+        if drawn.points:
+            noisy = "; measured in noise" if drawn.noise else ""
+            (folder / f"curve-{drawn.curve.name}.svg").write_text(svg(drawn, note=f"{note}{noisy}"), encoding="utf-8")
+
+
+def lines(drawn: Drawn) -> list[str]:
+    """What the run prints of a curve: + linear or better, - worse, ? not measured."""
+    if drawn.missing:
+        return [f"? {drawn.curve.name}: NOT MEASURED: {drawn.missing}"]
+    said = []
+    for name, slope in drawn.exponents().items():
+        good = slope <= 1 + LINEAR if drawn.curve.is_cost else slope >= 1 - LINEAR
+        ends = f"{drawn.points[name][0][1]:,.3g} → {drawn.points[name][-1][1]:,.3g} {drawn.curve.unit}"
+        said.append(f"{'+' if good else '-'} {drawn.curve.name}, {name}: exponent {slope:.2f} ({ends})")
+    return said + ([f"  TOO NOISY {'; '.join(drawn.noise)}"] if drawn.noise else [])
+
+
+def as_json(found: Sequence[Drawn], *, note: str) -> dict[str, Any]:
+    """Every point and exponent, by name."""
+    curves = {
+        drawn.curve.name: {
+            "title": drawn.curve.title,
+            "work": drawn.curve.work,
+            "unit": drawn.curve.unit,
+            "points": drawn.points,
+            "exponents": drawn.exponents(),
+            "missing": drawn.missing,
+            "too_noisy": drawn.noise,
+        }
+        for drawn in found
+    }
+    return {"conditions": table.conditions(), "note": note, "curves": curves}
