@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable
 from time import time_ns
 from typing import Any
 
-import openai
 import uvloop
 
 from tests.bench import by_hand
@@ -37,6 +36,8 @@ def spent() -> float:
 
 def typed_sdk(url: str) -> Call:
     """The SDK's own way."""
+    import openai  # noqa: PLC0415 - takes a second, which reading by hand need not wait for
+
     client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600)
 
     async def call(message: str) -> list[Piece]:

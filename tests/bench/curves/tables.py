@@ -90,7 +90,7 @@ def _noted(took: dict[str, list[float]], name: str) -> Iterator[None]:
 
 
 ROWS = Curve(
-    name="rows",
+    name="table-rows",
     title="What a question and a page run, over the rows that are there",
     work="messages in the table (20 a conversation)",
     unit="ms, median, one at a time",

@@ -24,7 +24,6 @@ FIRST_SECONDS = 0.3
 #: p50 to reach, in ms, by how many run.
 REACH = {1: 8, 100: 12, 300: 20}
 REACH_P95 = 40
-RUNNING_ASKED = max(REACH)
 
 
 @dataclass
@@ -48,16 +47,15 @@ class Arrivals:
 
 def measure(bench: Bench) -> Numbers:
     """Each load in turn."""
-    tokens = bench.pick(full=1000, quick=500, smoke=25)
-    window_seconds = float(bench.pick(full=30, quick=10, smoke=2))
-    numbers: Numbers = {}
-    with bench.own(concurrency=RUNNING_ASKED + 60) as running:
-        for load in REACH:
-            # Alone, the one answer is short: what counts is how many there are to measure.
-            length = 25 if load == 1 else tokens
-            asked = load if load == 1 else bench.pick(full=load, quick=load, smoke=load // 20)
-            found = uvloop.run(measure_at(running, load=asked, tokens=length, window_seconds=window_seconds))
-            numbers |= {f"{key}_at_{load}": value for key, value in found.items()}
+    tokens = bench.pick(full=1000, quick=500, smoke=15)
+    window_seconds = float(bench.pick(full=30, quick=10, smoke=1))
+    running, numbers = bench.running(), Numbers()
+    for load in REACH:
+        # Alone, the one answer is short: what counts is how many there are to measure.
+        length = min(25, tokens) if load == 1 else tokens
+        asked = load if load == 1 else bench.pick(full=load, quick=load, smoke=load // 20)
+        found = uvloop.run(measure_at(running, load=asked, tokens=length, window_seconds=window_seconds))
+        numbers |= {f"{key}_at_{load}": value for key, value in found.items()}
     return numbers
 
 
@@ -69,7 +67,7 @@ async def measure_at(running: Running, *, load: int, tokens: int, window_seconds
     with Asker(running.stack.settings) as asker:
         loop = asyncio.get_running_loop()
         began = loop.time() + 0.5
-        number = max(int((lifetime + window_seconds) / step), load + 3)
+        number = max(int((lifetime + window_seconds) / step), load + 2)
         waiting = []
         for position in range(number):
             is_measured = position >= load

@@ -43,7 +43,7 @@ def measure(bench: Bench) -> Numbers:
     """Some rounds of both, in turns."""
     running = bench.running()
     streams = bench.pick(full=60, quick=60, smoke=6)
-    tokens = bench.pick(full=1000, quick=600, smoke=100)
+    tokens = bench.pick(full=1000, quick=600, smoke=60)
     return uvloop.run(_measure(running, streams=streams, tokens=tokens, rounds=bench.pick(full=3, quick=1, smoke=1)))
 
 

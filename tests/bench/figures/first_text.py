@@ -55,7 +55,7 @@ class Samples:
 def measure(bench: Bench) -> Numbers:
     """Both phases."""
     running = bench.running()
-    return uvloop.run(_measure(running, times=bench.pick(full=60, quick=20, smoke=3)))
+    return uvloop.run(_measure(running, times=bench.pick(full=60, quick=20, smoke=2)))
 
 
 async def _measure(running: Running, *, times: int) -> Numbers:

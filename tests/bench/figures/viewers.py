@@ -38,7 +38,7 @@ ONE_HOUR = 3600.0
 def measure(bench: Bench) -> Numbers:
     """Climb."""
     running = bench.running()
-    seconds = float(bench.pick(full=20, quick=8, smoke=2))
+    seconds = float(bench.pick(full=20, quick=8, smoke=1))
     climbed = uvloop.run(_measure(running, STEPS[bench.size], seconds=seconds, is_thorough=bench.size is Size.FULL))
     return climbed.numbers("viewers") | {"shown": float(climbed.shown)}
 

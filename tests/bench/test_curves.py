@@ -1,0 +1,99 @@
+"""The pure parts of the bench: exponents, pictures, the climb to the highest load, and evenness."""
+
+from __future__ import annotations
+
+import asyncio
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.bench.climbing import Climb, climb
+from tests.bench.curves.curve import Curve, Drawn, Points, exponent
+from tests.bench.curves.drawing import Axis, svg
+from tests.bench.curves.run import lines
+from tests.bench.evenness import is_even, timing
+from tests.bench.figure import Numbers
+
+MS = 1_000_000
+
+
+def curve(*, is_cost: bool = True) -> Curve:
+    """One that is never measured."""
+    return Curve(name="c", title="a < b & c", work="work", unit="ms", measure=lambda _: {}, is_cost=is_cost)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
+def test_an_exponent_is_that_of_the_law(power: float) -> None:
+    assert exponent([(x, 3 * x**power) for x in (1, 10, 30, 1000)]) == pytest.approx(power)
+
+
+def test_what_has_no_logarithm_is_left_out() -> None:
+    assert exponent([(1, 0), (2, 4), (4, 8)]) == pytest.approx(1)
+    assert exponent([(1, 0), (2, 4)]) != exponent([(1, 0), (2, 4)]), "NaN: one point is no curve"
+
+
+def test_worse_than_linear_is_said() -> None:
+    points: Points = {"good": [(1, 1), (10, 9)], "bad": [(1, 1), (10, 90)]}
+    marks = {line.split()[2].rstrip(":"): line[0] for line in lines(Drawn(curve(), points=points))}
+    assert marks == {"good": "+", "bad": "-"}
+    rates: Points = {"linear": [(1, 8), (2, 16)], "less": [(1, 8), (2, 10)]}
+    marks = {line.split()[2].rstrip(":"): line[0] for line in lines(Drawn(curve(is_cost=False), points=rates))}
+    assert marks == {"linear": "+", "less": "-"}
+
+
+def test_a_picture_is_an_svg_with_a_line_for_each_series() -> None:
+    points: Points = {"one": [(1, 0.0), (10, 2.0), (100, 30.0)], "two": [(1, 5.0), (100, 5.0)]}
+    picture = ET.fromstring(svg(Drawn(curve(), points=points), note="a note"))
+    said = [part.text or "" for part in picture if part.tag.endswith("text")]
+    assert "a < b & c" in said
+    assert "a note" in said
+    assert any(text.startswith("one: exponent 1.1") for text in said)
+    assert sum(part.tag.endswith("polyline") for part in picture) == 2
+
+
+def test_ticks_are_round_and_within() -> None:
+    assert Axis(0.9, 60.0, 0, 100).ticks() == [1, 2, 5, 10, 20, 50]
+    assert Axis(1.0, 1_000_000.0, 0, 100).ticks() == [1, 10, 100, 1000, 10_000, 100_000, 1_000_000]
+
+
+def found(*, gap: float) -> Numbers:
+    """What a load did."""
+    return {"gap_p99": gap, "delay_p50": 1, "delay_p99": 1, "window_seconds": 1, "lost": 0}
+
+
+def climbed_to(limit: int, *, is_thorough: bool) -> tuple[Climb, list[int]]:
+    """A climb on something that carries `limit`."""
+    tried: list[int] = []
+
+    async def attempt(load: int) -> Numbers:
+        tried.append(load)
+        return found(gap=10 if load <= limit else 500)
+
+    return asyncio.run(climb(attempt, (100, 200, 300, 400), is_thorough=is_thorough)), tried
+
+
+def test_a_climb_stops_after_a_second_failure() -> None:
+    climbed, tried = climbed_to(230, is_thorough=False)
+    assert (climbed.carried, climbed.failed, climbed.shown) == (200, 300, 200)
+    assert tried == [100, 200, 300, 300]
+
+
+def test_a_thorough_climb_looks_between() -> None:
+    climbed, _ = climbed_to(230, is_thorough=True)
+    assert 210 <= climbed.carried <= 230
+
+
+def test_a_climb_that_never_holds_shows_the_lowest() -> None:
+    climbed, _ = climbed_to(50, is_thorough=True)
+    assert (climbed.carried, climbed.shown) == (0, 100)
+
+
+def test_evenness_counts_delays_and_gaps_while_all_run() -> None:
+    one = [(number * 20 * MS + 5 * MS, [number * 20 * MS]) for number in range(50)]
+    late = [(number * 20 * MS + 95 * MS, [number * 20 * MS]) for number in range(50)]
+    measured = timing([one, late])
+    assert measured["gap_p99"] == pytest.approx(20)
+    assert measured["delay_p99"] == pytest.approx(95)
+    assert not is_even(measured | {"lost": 0}), "even gaps, but 45 ms behind at the median"
+    assert is_even(timing([one, one]))
+    assert not is_even(timing([one, one]) | {"lost": 1})
