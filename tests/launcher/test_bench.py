@@ -22,15 +22,21 @@ def run(*words: str, stack: Stack) -> subprocess.CompletedProcess[str]:
 def test_it_explains_itself(stack: Stack) -> None:
     done = run("--help", stack=stack)
     assert done.returncode == 0
-    for word in ("./naru bench", "--quick", "--only", "--json", "first-text"):
+    for word in ("./naru bench", "--quick", "--only", "--curves", "--json", "first-text"):
         assert word in done.stdout
 
 
-def test_a_figure_that_is_none_is_refused_before_anything_is_started(stack: Stack) -> None:
-    done = run("--only", "speed", stack=stack)
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [(("--only", "speed"), "first-text"), (("--curves", "--only", "first-text"), "table-rows")],
+)
+def test_a_figure_that_is_none_is_refused_before_anything_is_started(
+    words: tuple[str, ...], known: str, stack: Stack
+) -> None:
+    done = run(*words, stack=stack)
     assert done.returncode == 2
-    assert "speed" in done.stderr
-    assert "first-text" in done.stderr
+    assert words[-1] in done.stderr
+    assert known in done.stderr
     assert "Traceback" not in done.stderr
 
 

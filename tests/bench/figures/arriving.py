@@ -8,102 +8,101 @@ pinned. The time counts from the moment at which the question was due: one that 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from time import time_ns
+from uuid import UUID
 
 import uvloop
 
 from tests.bench import words
 from tests.bench.asking import Asker
 from tests.bench.event_stream import Eye
-from tests.bench.figure import Figure, Line, Numbers, spread
+from tests.bench.figure import Figure, Line, Numbers, Size, spread
 from tests.bench.stacks import Bench, Running
+from tests.stack import wait_until
 
 PACE = 50
 FIRST_SECONDS = 0.3
 #: p50 to reach, in ms, by how many run.
 REACH = {1: 8, 100: 12, 300: 20}
 REACH_P95 = 40
+#: A page looks so much longer than the provider takes.
+LINGER_SECONDS = 1.5
 
 
 @dataclass
-class Arrivals:
-    """What was measured of one load, in ms over the provider's time."""
+class Asked:
+    """One question on its way; `due_ns` is the wall clock at which the person pressed Enter."""
 
-    over: list[float] = field(default_factory=list)
-    whole: words.Wholeness = field(default_factory=words.Wholeness)
-    most_running: int = 0
-    _running: int = 0
-
-    def begin(self) -> None:
-        """One more runs."""
-        self._running += 1
-        self.most_running = max(self.most_running, self._running)
-
-    def end(self) -> None:
-        """One less."""
-        self._running -= 1
+    eye: Eye
+    request_id: UUID
+    due_ns: int
 
 
 def measure(bench: Bench) -> Numbers:
     """Each load in turn."""
+    # Smallest, it shares the processes of the other figures. Else it has slots to spare: an answer that has ended and
+    # one that begins may overlap, and a question that waits for a slot is another figure.
+    own = nullcontext(bench.running()) if bench.size is Size.SMOKE else bench.own(concurrency=max(REACH) + 100)
     tokens = bench.pick(full=1000, quick=500, smoke=15)
     window_seconds = float(bench.pick(full=30, quick=10, smoke=1))
-    running, numbers = bench.running(), Numbers()
-    for load in REACH:
-        # Alone, the one answer is short: what counts is how many there are to measure.
-        length = min(25, tokens) if load == 1 else tokens
-        asked = load if load == 1 else bench.pick(full=load, quick=load, smoke=load // 20)
-        found = uvloop.run(measure_at(running, load=asked, tokens=length, window_seconds=window_seconds))
-        numbers |= {f"{key}_at_{load}": value for key, value in found.items()}
+    numbers: Numbers = {}
+    with own as running:
+        for load in REACH:
+            # Alone, the one answer is short: what counts is how many there are to measure.
+            length = min(25, tokens) if load == 1 else tokens
+            asked = load if load == 1 else bench.pick(full=load, quick=load, smoke=load // 20)
+            found = uvloop.run(_measure_at(running, load=asked, tokens=length, window_seconds=window_seconds))
+            numbers |= {f"{key}_at_{load}": value for key, value in found.items()}
     return numbers
 
 
-async def measure_at(running: Running, *, load: int, tokens: int, window_seconds: float) -> Numbers:
+async def _measure_at(running: Running, *, load: int, tokens: int, window_seconds: float) -> Numbers:
     """Questions arrive for one lifetime of an answer, so that `load` of them run, and then for the window."""
     lifetime = FIRST_SECONDS + tokens / PACE
     # One alone has ended before the next is asked.
-    arrivals, step = Arrivals(), lifetime / load * (1.25 if load == 1 else 1)
+    step = lifetime / load * (1.25 if load == 1 else 1)
+    number = max(int((lifetime + window_seconds) / step), load + 2)
     with Asker(running.stack.settings) as asker:
-        loop = asyncio.get_running_loop()
-        began = loop.time() + 0.5
-        number = max(int((lifetime + window_seconds) / step), load + 2)
-        waiting = []
-        for position in range(number):
-            is_measured = position >= load
-            due = began + position * step
-            waiting.append(loop.create_task(_one(running, asker, arrivals, due, tokens=tokens, counts=is_measured)))
-        await asyncio.gather(*waiting)
-    return {
-        **spread("over", arrivals.over, 50, 95, 99),
-        **arrivals.whole.numbers(),
-        "running": float(arrivals.most_running),
-    }
+        began = asyncio.get_running_loop().time() + 0.5
+        waits = [_one(running, asker, began + position * step, tokens=tokens) for position in range(number)]
+        asked = await asyncio.gather(*waits)
+        return await asyncio.to_thread(_understood, running, asker, asked, tokens=tokens, first=load)
 
 
-async def _one(running: Running, asker: Asker, arrivals: Arrivals, due: float, *, tokens: int, counts: bool) -> None:
+async def _one(running: Running, asker: Asker, due: float, *, tokens: int) -> Asked:
+    """Ask, and look away when the answer is over. What came is noted with its time, and understood at the very end:
+    to read hundreds of answers in between would cost what is to be measured."""
     loop = asyncio.get_running_loop()
     page = asker.page()
     await asyncio.sleep(max(0.0, due - loop.time() - 0.4))
     eye = await Eye.open(running.url, page)  # the page is open before the person asks
     await asyncio.sleep(max(0.0, due - loop.time()))
+    due_ns = time_ns() - int((loop.time() - due) * 1e9)
     request_id = await asker.ask(page, words.clocked_question(tokens=tokens, first_seconds=FIRST_SECONDS))
-    due_ns = _ns_of(due)
-    arrivals.begin()
-    # Only a timer until it is over: to look at every piece of 300 answers would cost what is to be measured.
-    await asyncio.sleep(max(0.0, due + FIRST_SECONDS + tokens / PACE - loop.time()))
-    await eye.until(lambda reading: reading.ended(request_id), seconds=60)
-    arrivals.end()
+    await asyncio.sleep(max(0.0, due + FIRST_SECONDS + tokens / PACE + LINGER_SECONDS - loop.time()))
     eye.close()
-    arrivals.whole.check(eye.reading.text, asker.stored(request_id), tokens=tokens)
-    if counts:
-        took = (eye.reading.grown[0][0] - due_ns) / 1e6
-        arrivals.over.append(took - running.journal.first_token_seconds(request_id) * 1e3)
+    return Asked(eye, request_id, due_ns)
 
 
-def _ns_of(moment: float) -> int:
-    """The wall clock, in ns, at a moment of the loop's clock."""
-    return time_ns() - int((asyncio.get_running_loop().time() - moment) * 1e9)
+def _understood(running: Running, asker: Asker, asked: Sequence[Asked], *, tokens: int, first: int) -> Numbers:
+    """ms over the provider's time of all but the `first` ones, how many ran at most, and what was lost."""
+    whole, over = words.Wholeness(), []
+    for position, each in enumerate(asked):
+        reading = each.eye.look()
+        stored = wait_until(partial(asker.stored, each.request_id), seconds=60, what="it is answered")
+        whole.check(reading.text, stored, tokens=tokens)
+        if not reading.grown:
+            whole.lost += 1  # stored, but no word of it was ever shown
+        elif position >= first:
+            took = (reading.grown[0][0] - each.due_ns) / 1e6
+            over.append(took - running.journal.first_token_seconds(each.request_id) * 1e3)
+    calls = [running.journal.calls(each.request_id)[-1] for each in asked]
+    most = max(sum(one["start"] <= each["start"] < one["end"] for one in calls) for each in calls)
+    return {**spread("over", over, 50, 95, 99), **whole.numbers(), "running": float(most)}
 
 
 def _line(load: int) -> Line:

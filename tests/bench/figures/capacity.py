@@ -25,7 +25,7 @@ STEPS = {
 }
 #: One answer in so many is watched in the second measurement.
 WATCHED_OF = 5
-#: What others carry, by docs/performance.md: Aegra's highest load.
+#: What Aegra, a server for agents, carries by these criteria; measured elsewhere, not in this run.
 AEGRA = 24
 
 
