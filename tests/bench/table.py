@@ -6,6 +6,7 @@ import json
 import platform
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,17 @@ def _machine() -> str:
     return f"{cores} × {cpu}, {int(memory) // 2**20} GB, {platform.system()} {platform.release()}"
 
 
+def finite(numbers: Numbers) -> dict[str, float | None]:
+    """As JSON can hold them: it has neither NaN nor infinity."""
+    return {name: value if isfinite(value) else None for name, value in numbers.items()}
+
+
 def as_json(outcomes: list[Outcome], *, note: str) -> str:
     """The same with every number."""
     quickest = _quickest(outcomes)
     figures: dict[str, Any] = {
         each.figure.name: {
-            "numbers": each.numbers,
+            "numbers": finite(each.numbers),
             "missing": each.missing,
             "broken": each.broken,
             "seconds": round(each.seconds, 1),

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from math import ceil, floor, log10
+from math import ceil, floor, isnan, log10
 
 from tests.bench.curves.curve import Drawn, Point
 
-WIDTH, HEIGHT = 680, 420
-LEFT, RIGHT, TOP, BOTTOM = 76, 24, 46, 58
+WIDTH, HEIGHT = 860, 420
+#: Right of the lines stands what each of them is.
+LEFT, RIGHT, TOP, BOTTOM = 76, 236, 46, 58
 #: Apart also for the colour-blind.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 FONT = 'font-family="system-ui, sans-serif" font-size="13" fill="#222"'
@@ -61,6 +62,7 @@ def svg(drawn: Drawn, *, note: str) -> str:
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
         _text(LEFT, 24, drawn.curve.title, 'font-weight="600" font-size="15"'),
         *_grid(across, up),
+        *_linear(across, up, every[0]),
         _text(WIDTH - RIGHT, HEIGHT - 24, drawn.curve.work, 'text-anchor="end"'),
         _text(LEFT, TOP - 6, drawn.curve.unit),
         _text(LEFT, HEIGHT - 6, note, 'font-size="11" fill="#666"'),
@@ -69,8 +71,10 @@ def svg(drawn: Drawn, *, note: str) -> str:
     for number, (name, values) in enumerate(points.items()):
         colour = COLOURS[number % len(COLOURS)]
         parts += _line(values, across, up, colour)
-        label = f"{name}: exponent {exponents[name]:.2f}"
-        parts.append(_text(LEFT + 12, TOP + 18 + 18 * number, label, f'fill="{colour}" font-weight="600"'))
+        beside, y = WIDTH - RIGHT + 14, TOP + 14 + 40 * number
+        parts.append(_text(beside, y, name, f'fill="{colour}" font-weight="600"'))
+        slope = "too small to fit" if isnan(exponents[name]) else f"exponent {exponents[name]:.2f}"
+        parts.append(_text(beside, y + 17, slope, f'fill="{colour}"'))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -90,6 +94,17 @@ def _grid(across: Axis, up: Axis) -> list[str]:
         parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(_text(LEFT - 8, y + 4, f"{tick:,.10g}", 'text-anchor="end"'))
     return parts
+
+
+def _linear(across: Axis, up: Axis, point: Point) -> list[str]:
+    """A dashed line of exponent 1 through a point, as far as there is room, to hold the others against."""
+    x, y = point
+    begin = max(across.low, x * up.low / y)
+    end = min(across.high, x * up.high / y)
+    places = [(across.at(each), up.at(y * each / x)) for each in (begin, end)]
+    path = " ".join(f"{left:.1f},{top:.1f}" for left, top in places)
+    key = _text(WIDTH - RIGHT + 14, HEIGHT - BOTTOM, "dashed: linear, exponent 1", 'fill="#666"')
+    return [f'<path d="M{path.replace(" ", "L")}" stroke="#999" stroke-dasharray="5 5" fill="none"/>', key]
 
 
 def _line(values: Sequence[Point], across: Axis, up: Axis, colour: str) -> list[str]:

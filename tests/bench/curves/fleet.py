@@ -52,7 +52,7 @@ def _used(running: Running) -> dict[str, float]:
 
 RATE = Curve(
     name="workers",
-    title=f"Answers a second over worker processes, the provider as the limit ({SLOTS} slots each)",
+    title=f"Answers a second over worker processes of {SLOTS} slots, the provider as the limit",
     work="worker processes",
     unit="answers a second",
     measure=rates,

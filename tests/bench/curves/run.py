@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ def lines(drawn: Drawn) -> list[str]:
     said = []
     for name, slope in drawn.exponents().items():
         good = slope <= 1 + LINEAR if drawn.curve.is_cost else slope >= 1 - LINEAR
+        mark = "?" if isnan(slope) else "+" if good else "-"
         ends = f"{drawn.points[name][0][1]:,.3g} → {drawn.points[name][-1][1]:,.3g} {drawn.curve.unit}"
-        said.append(f"{'+' if good else '-'} {drawn.curve.name}, {name}: exponent {slope:.2f} ({ends})")
+        said.append(f"{mark} {drawn.curve.name}, {name}: exponent {slope:.2f} ({ends})")
     return said + ([f"  TOO NOISY {'; '.join(drawn.noise)}"] if drawn.noise else [])
 
 
@@ -71,7 +73,7 @@ def as_json(found: Sequence[Drawn], *, note: str) -> dict[str, Any]:
             "work": drawn.curve.work,
             "unit": drawn.curve.unit,
             "points": drawn.points,
-            "exponents": drawn.exponents(),
+            "exponents": table.finite(drawn.exponents()),
             "missing": drawn.missing,
             "too_noisy": drawn.noise,
         }
