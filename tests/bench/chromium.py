@@ -10,6 +10,7 @@ from typing import Self
 from playwright.sync_api import Page, sync_playwright
 
 from tests.bench.figure import CannotMeasure
+from tests.bench.processes import accounted
 from tests.conftest import CHROMIUM_FLAGS
 from tests.stack import wait_until
 
@@ -62,8 +63,9 @@ class Chromium:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._browser.close()
-        self._playwright.stop()
+        with accounted():
+            self._browser.close()
+            self._playwright.stop()
 
     def _new_page(self) -> Page:
         page = self._browser.new_page()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from deploy.local import processes
 from deploy.local.checks import scrub
+from tests.bench.processes import accounted
 
 #: The same entry as ./naru, in this very environment.
 IN_THIS_ENVIRONMENT = (sys.executable, "-P", "-m", "deploy.local.cli")
@@ -48,7 +49,8 @@ def up(
         url = _wait_for_url(child, log)
         yield Up(child.pid, url, time.monotonic() - began)
     finally:
-        processes.end(child, stop_signal=signal.SIGTERM, grace_seconds=40)
+        with accounted():
+            processes.end(child, stop_signal=signal.SIGTERM, grace_seconds=40)
 
 
 def clone(target: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from tests.bench.figure import Numbers
-from tests.bench.processes import TICKS_PER_SECOND, tree_cpu_seconds
+from tests.bench.processes import TICKS_PER_SECOND, our_cpu_seconds
 
 #: Above these a figure is not to be believed: cores; share of the machine's time; times the quickest loop.
 MOST_OTHERS = 0.10
@@ -77,7 +77,7 @@ def look() -> Moment:
     """The machine now; takes 0.1 s for the loop."""
     loop = _loop_seconds()
     busy, stolen = _machine_seconds()
-    return Moment(time.monotonic(), busy, stolen, tree_cpu_seconds(os.getpid()), loop)
+    return Moment(time.monotonic(), busy, stolen, our_cpu_seconds(), loop)
 
 
 def between(before: Moment, after: Moment) -> Quiet:

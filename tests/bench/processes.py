@@ -29,6 +29,25 @@ def tree_cpu_seconds(pid: int) -> float:
     return ticks / TICKS_PER_SECOND
 
 
+#: Processor seconds of descendants of ours that nobody waited for when they ended.
+_unwaited: list[float] = []
+
+
+@contextmanager
+def accounted() -> Iterator[None]:
+    """Around the end of processes that their parents do not wait for (Chromium's): what they used stays ours."""
+    before = tree_cpu_seconds(os.getpid())
+    try:
+        yield
+    finally:
+        _unwaited.append(max(0.0, before - tree_cpu_seconds(os.getpid())))
+
+
+def our_cpu_seconds() -> float:
+    """What this process and all that it ever started used; never less than before."""
+    return tree_cpu_seconds(os.getpid()) + sum(_unwaited)
+
+
 async def core_shares(pids: Mapping[str, int], *, seconds: float, trees: Container[str] = ()) -> dict[str, float]:
     """How much of a core each process uses from now on; of those named in `trees` with its descendants."""
 

@@ -23,6 +23,7 @@ from tests.bench.asking import Asker
 from tests.bench.event_stream import Eye
 from tests.bench.figure import Numbers, Size
 from tests.bench.journal import Journal
+from tests.bench.processes import accounted
 from tests.stack import CALM, Process, Servers, Stack, wait_until
 
 TEMPLATE = "naru"
@@ -121,10 +122,11 @@ class Bench:
             running = self._start(servers, workers=workers, webs=webs, settings=settings)
             yield running
         finally:
-            if running is not None:
-                running.stack.close()
-            if own_servers:
-                servers.close()
+            with accounted():
+                if running is not None:
+                    running.stack.close()
+                if own_servers:
+                    servers.close()
 
     @contextmanager
     def database(self, name: str) -> Iterator[Settings]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import time
 from tests.bench import noise, table
 from tests.bench.figure import Figure
 from tests.bench.noise import Quiet
+from tests.bench.processes import accounted, our_cpu_seconds, tree
 from tests.bench.table import Outcome
 
 #: So many seconds of the processor's time, however long they take.
@@ -27,6 +30,22 @@ def test_what_a_child_of_ours_uses_is_not_noise() -> None:
     assert noise.between(before, after).others_cores * (after.at - before.at) <= (
         after.busy_seconds - before.busy_seconds - used + 0.05
     )
+
+
+def test_what_ends_and_is_waited_for_by_nobody_stays_ours() -> None:
+    """As Chromium's processes do: their parent is killed, and with it goes what they used."""
+    starting = f"import subprocess, sys; subprocess.run((sys.executable, '-c', {BURN.format(seconds=60)!r}))"
+    parent = subprocess.Popen((sys.executable, "-c", starting))
+    before = our_cpu_seconds()
+    while our_cpu_seconds() < before + 0.3:
+        time.sleep(0.05)
+    used = our_cpu_seconds()
+    with accounted():
+        child = next(pid for pid in tree(parent.pid) if pid != parent.pid)
+        parent.kill()
+        parent.wait()
+    os.kill(child, signal.SIGKILL)
+    assert our_cpu_seconds() >= used - 0.05
 
 
 def test_what_a_neighbour_uses_is_noise() -> None:

@@ -19,7 +19,7 @@ from tests.bench.processes import apart
 from tests.bench.stacks import Bench, Running
 
 STEPS = {
-    Size.FULL: (100, 200, 300, 400, 500, 600, 700, 800),
+    Size.FULL: (200, 300, 400, 500, 600, 700),
     Size.QUICK: (100, 300, 500),
     Size.SMOKE: (10,),
 }
@@ -32,7 +32,7 @@ AEGRA = 24
 def measure(bench: Bench) -> Numbers:
     """Climb twice, on a worker with slots for all of them."""
     steps = STEPS[bench.size]
-    window_seconds = bench.pick(full=20, quick=8, smoke=1)
+    window_seconds = bench.pick(full=15, quick=8, smoke=1)
     numbers = dict(baselines.numbers(bench))
     with (
         bench.own(concurrency=max(320, max(steps) + 20)) as running,
