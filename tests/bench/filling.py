@@ -5,11 +5,14 @@ Ids are hashes of the row's place, so that a figure can name any of them, and as
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import md5
 from uuid import UUID
 
 import psycopg2
+import psycopg2.extensions
 
 #: Characters of a message; an answer of 100 tokens.
 CHARACTERS = 480
@@ -47,16 +50,28 @@ def fill(database_url: str, filled: Filled, *, owner_id: str = "") -> None:
         "owner": owner_id,
         "characters": CHARACTERS,
     }
-    connection = psycopg2.connect(database_url, options="-c synchronous_commit=off")
+    with _patience():
+        connection = psycopg2.connect(database_url, options="-c synchronous_commit=off")
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SET session_replication_role = replica")
+                for statement in _STATEMENTS:
+                    cursor.execute(statement, values)
+                cursor.execute("VACUUM ANALYZE")
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """The product's own limit on each statement, which holds for the whole process, is taken off meanwhile."""
+    limit = psycopg2.extensions.get_wait_callback()
+    psycopg2.extensions.set_wait_callback(None)
     try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SET session_replication_role = replica")
-            for statement in _STATEMENTS:
-                cursor.execute(statement, values)
-            cursor.execute("VACUUM ANALYZE")
+        yield
     finally:
-        connection.close()
+        psycopg2.extensions.set_wait_callback(limit)
 
 
 _OWNER = (
