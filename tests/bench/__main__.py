@@ -52,7 +52,9 @@ def _figures(chosen: argparse.Namespace, bench: Bench) -> int:
         if chosen.only and figure.name not in chosen.only:
             outcomes.append(Outcome(figure, missing=table.NOT_ASKED))
             continue
+        bench.borrowed.clear()
         outcomes.append(_outcome(figure, bench))
+        outcomes[-1].borrowed = list(bench.borrowed)
         before, moment = moment, noise.look()
         outcomes[-1].quiet = noise.between(before, moment)
     note = f"run: {bench.size.value}, {time.monotonic() - began:.0f} s; load average before {load:.1f}"

@@ -16,6 +16,9 @@ class Climb:
     carried: int = 0
     failed: int = 0
     found: dict[int, Numbers] = field(default_factory=dict)
+    #: Of every try, also of one that was made again.
+    lost: float = 0.0
+    cut_at_end: float = 0.0
 
     @property
     def shown(self) -> int:
@@ -27,7 +30,7 @@ class Climb:
         numbers: Numbers = {f"{name}_carried": float(self.carried), f"{name}_failed": float(self.failed)}
         for load, found in self.found.items():
             numbers |= {f"{name}_{key}_at_{load}": value for key, value in found.items()}
-        return numbers | {f"{name}_lost": sum(found.get("lost", 0.0) for found in self.found.values())}
+        return numbers | {f"{name}_lost": self.lost, f"{name}_cut_at_end": self.cut_at_end}
 
     def at_best(self) -> Numbers:
         """What was found at `shown`."""
@@ -53,8 +56,10 @@ async def climb(
 
 async def _holds(attempt: Callable[[int], Awaitable[Numbers]], climbed: Climb, load: int, *, tries: int) -> bool:
     for _ in range(tries):
-        climbed.found[load] = await attempt(load)
-        if is_even(climbed.found[load]):
+        found = climbed.found[load] = await attempt(load)
+        climbed.lost += found.get("lost", 0.0)
+        climbed.cut_at_end += found.get("cut_at_end", 0.0)
+        if is_even(found):
             climbed.carried = load
             return True
     climbed.failed = load

@@ -19,10 +19,12 @@ import uvloop
 from deploy.local import postgres, redis_server
 from shared.migrations.__main__ import migrate
 from shared.settings import Settings
+from tests.bench import noise
 from tests.bench.asking import Asker
 from tests.bench.event_stream import Eye
 from tests.bench.figure import Numbers, Size
 from tests.bench.journal import Journal
+from tests.bench.noise import Quiet
 from tests.bench.processes import accounted
 from tests.stack import CALM, Process, Servers, Stack, wait_until
 
@@ -92,13 +94,18 @@ class Bench:
         self._numbers = count(1)
         self._servers: Servers | None = None
         self._shared: Running | None = None
-        self._known: dict[str, Numbers] = {}
+        self._known: dict[str, tuple[Numbers, Quiet]] = {}
+        #: How quiet it was when what the present figure took from `once` was measured.
+        self.borrowed: list[Quiet] = []
 
     def once(self, name: str, measure: Callable[[], Numbers]) -> Numbers:
         """What several figures of a run need, measured when the first of them asks."""
         if name not in self._known:
-            self._known[name] = measure()
-        return self._known[name]
+            before = noise.look()
+            self._known[name] = measure(), noise.between(before, noise.look())
+        numbers, quiet = self._known[name]
+        self.borrowed.append(quiet)
+        return numbers
 
     def pick(self, *, full: int, quick: int, smoke: int) -> int:
         """How often, by the size of this run."""

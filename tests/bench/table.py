@@ -30,6 +30,14 @@ class Outcome:
     seconds: float = 0.0
     #: What else the machine did meanwhile; None: not measured.
     quiet: Quiet | None = None
+    #: The same of what it is compared with, where that was measured for several figures.
+    borrowed: list[Quiet] = field(default_factory=list)
+
+    def complaints(self, *, quickest: float) -> list[str]:
+        """Why not to believe it."""
+        own = self.quiet.complaints(quickest=quickest) if self.quiet is not None else []
+        compared = [why for each in self.borrowed for why in each.complaints(quickest=quickest)]
+        return own + [f"at its baselines {why}" for why in compared]
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Mark, figure, reach, measured."""
@@ -50,7 +58,7 @@ def text(outcomes: list[Outcome], *, note: str) -> str:
             continue
         for mark, figure, reach, measured in outcome.rows():
             lines += [f"{mark} {figure}", f"    reach     {reach}", f"    measured  {measured}"]
-            if outcome.quiet is not None and (why := outcome.quiet.complaints(quickest=quickest)):
+            if why := outcome.complaints(quickest=quickest):
                 lines.append(f"    TOO NOISY {'; '.join(why)}")
     return "\n".join([*lines, "", *(f"{name}: {value}" for name, value in conditions().items()), note])
 
@@ -59,7 +67,7 @@ def verdict(outcomes: list[Outcome]) -> str:
     """Whether the run as a whole can be believed."""
     quickest = _quickest(outcomes)
     seen = [outcome for outcome in outcomes if outcome.quiet is not None]
-    noisy = [each.figure.name for each in seen if each.quiet and each.quiet.complaints(quickest=quickest)]
+    noisy = [each.figure.name for each in seen if each.complaints(quickest=quickest)]
     if not noisy:
         return "noise: the machine was quiet"
     return f"noise: TOO NOISY to believe {len(noisy)} of {len(seen)} figures: {', '.join(noisy)}"
@@ -105,7 +113,7 @@ def as_json(outcomes: list[Outcome], *, note: str) -> str:
             "broken": each.broken,
             "seconds": round(each.seconds, 1),
             "noise": each.quiet.numbers(quickest=quickest) if each.quiet else {},
-            "too_noisy": each.quiet.complaints(quickest=quickest) if each.quiet else [],
+            "too_noisy": each.complaints(quickest=quickest),
             "rows": [dict(zip(("mark", "figure", "reach", "measured"), row, strict=True)) for row in each.rows()],
         }
         for each in outcomes

@@ -32,6 +32,14 @@ def test_what_has_no_logarithm_is_left_out() -> None:
     assert exponent([(1, 0), (2, 4)]) != exponent([(1, 0), (2, 4)]), "NaN: one point is no curve"
 
 
+def test_the_end_of_a_curve_is_told_beside_the_whole() -> None:
+    """What rests on a large constant grows slowly at first."""
+    points: Points = {"one": [(x, 400 + x**2) for x in (1, 2, 4, 8, 16, 32, 64, 128)]}
+    drawn = Drawn(curve(), points=points)
+    assert drawn.exponents()["one"] < 1 < drawn.ends()["one"]
+    assert "at the end 1.9" in lines(drawn)[0]
+
+
 def test_worse_than_linear_is_said() -> None:
     points: Points = {"good": [(1, 1), (10, 9)], "bad": [(1, 1), (10, 90)]}
     marks = {line.split()[2].rstrip(":"): line[0] for line in lines(Drawn(curve(), points=points))}
@@ -77,6 +85,17 @@ def test_a_climb_stops_after_a_second_failure() -> None:
     climbed, tried = climbed_to(230, is_thorough=False)
     assert (climbed.carried, climbed.failed, climbed.shown) == (200, 300, 200)
     assert tried == [100, 200, 300, 300]
+
+
+def test_what_a_first_try_lost_stays_lost() -> None:
+    tries = [found(gap=10) | {"lost": 3}, found(gap=10)]
+
+    async def attempt(_: int) -> Numbers:
+        return tries.pop(0)
+
+    climbed = asyncio.run(climb(attempt, (100,), is_thorough=False))
+    assert climbed.carried == 100
+    assert climbed.numbers("all")["all_lost"] == 3
 
 
 def test_a_thorough_climb_looks_between() -> None:

@@ -77,3 +77,10 @@ def test_the_verdict_names_the_noisy_figures() -> None:
     said = table.verdict([Outcome(FIGURE, quiet=CALM), Outcome(FIGURE, quiet=noisy)])
     assert "1 of 2" in said
     assert "some" in said
+
+
+def test_a_ratio_to_a_noisy_baseline_is_noisy() -> None:
+    noisy = Quiet(others_cores=1.0, stolen_share=0.0, loop_seconds=0.003, quick_loop_seconds=0.003)
+    outcome = Outcome(FIGURE, quiet=CALM, borrowed=[noisy])
+    assert "baselines" in outcome.complaints(quickest=0.003)[0]
+    assert "1 of 1" in table.verdict([outcome])

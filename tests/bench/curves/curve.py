@@ -40,6 +40,10 @@ class Drawn:
         """Of each series."""
         return {name: exponent(points) for name, points in self.points.items()}
 
+    def ends(self) -> dict[str, float]:
+        """The same between the last two points alone: where costs that rest on a constant show how they grow."""
+        return {name: exponent(points[-2:]) for name, points in self.points.items()}
+
 
 def exponent(points: Sequence[Point]) -> float:
     """The slope of log y over log x, by least squares; NaN where fewer than two points have a logarithm."""

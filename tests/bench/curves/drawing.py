@@ -67,13 +67,15 @@ def svg(drawn: Drawn, *, note: str) -> str:
         _text(LEFT, TOP - 6, drawn.curve.unit),
         _text(LEFT, HEIGHT - 6, note, 'font-size="11" fill="#666"'),
     ]
-    exponents = drawn.exponents()
+    exponents, ends = drawn.exponents(), drawn.ends()
     for number, (name, values) in enumerate(points.items()):
         colour = COLOURS[number % len(COLOURS)]
         parts += _line(values, across, up, colour)
         beside, y = WIDTH - RIGHT + 14, TOP + 14 + 40 * number
         parts.append(_text(beside, y, name, f'fill="{colour}" font-weight="600"'))
-        slope = "too small to fit" if isnan(exponents[name]) else f"exponent {exponents[name]:.2f}"
+        slope = (
+            "too small to fit" if isnan(exponents[name]) else f"exponent {exponents[name]:.2f} (end {ends[name]:.2f})"
+        )
         parts.append(_text(beside, y + 17, slope, f'fill="{colour}"'))
     return "\n".join([*parts, "</svg>", ""])
 

@@ -56,12 +56,12 @@ def lines(drawn: Drawn) -> list[str]:
     """What the run prints of a curve: + linear or better, - worse, ? not measured."""
     if drawn.missing:
         return [f"? {drawn.curve.name}: NOT MEASURED: {drawn.missing}"]
-    said = []
+    said, at_end = [], drawn.ends()
     for name, slope in drawn.exponents().items():
         good = slope <= 1 + LINEAR if drawn.curve.is_cost else slope >= 1 - LINEAR
         mark = "?" if isnan(slope) else "+" if good else "-"
         ends = f"{drawn.points[name][0][1]:,.3g} → {drawn.points[name][-1][1]:,.3g} {drawn.curve.unit}"
-        said.append(f"{mark} {drawn.curve.name}, {name}: exponent {slope:.2f} ({ends})")
+        said.append(f"{mark} {drawn.curve.name}, {name}: exponent {slope:.2f}, at the end {at_end[name]:.2f} ({ends})")
     return said + ([f"  TOO NOISY {'; '.join(drawn.noise)}"] if drawn.noise else [])
 
 
@@ -74,6 +74,7 @@ def as_json(found: Sequence[Drawn], *, note: str) -> dict[str, Any]:
             "unit": drawn.curve.unit,
             "points": drawn.points,
             "exponents": table.finite(drawn.exponents()),
+            "exponents_at_the_end": table.finite(drawn.ends()),
             "missing": drawn.missing,
             "too_noisy": drawn.noise,
         }

@@ -98,5 +98,5 @@ FIGURE = Figure(
             holds=_holds_ratios,
         ),
     ),
-    zero=("all_lost", "few_lost"),
+    zero=("all_lost", "few_lost", "all_cut_at_end", "few_cut_at_end"),
 )
