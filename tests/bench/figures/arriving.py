@@ -2,7 +2,8 @@
 
 Questions arrive evenly, as many as end, so the number that runs stays the same: each new one is measured on its way
 through a process that carries the others. Every answer is watched. Events for Flower are on, as always. Nothing is
-pinned. The time counts from the moment at which the question was due: one that is sent late counts as waiting.
+pinned. The time counts from the moment at which the question was due: one that is sent late counts as waiting. Where it
+goes is told by the simulator's log: until its call begins, and from its first token to the client.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def measure(bench: Bench) -> Numbers:
     with own as running:
         for load in REACH:
             # Alone, the one answer is short: what counts is how many there are to measure.
-            length = min(25, tokens) if load == 1 else tokens
+            length = min(10, tokens) if load == 1 else tokens
             asked = load if load == 1 else bench.pick(full=load, quick=load, smoke=load // 20)
             found = uvloop.run(_measure_at(running, load=asked, tokens=length, window_seconds=window_seconds))
             numbers |= {f"{key}_at_{load}": value for key, value in found.items()}
@@ -89,8 +90,8 @@ async def _one(running: Running, asker: Asker, due: float, *, tokens: int) -> As
 
 
 def _understood(running: Running, asker: Asker, asked: Sequence[Asked], *, tokens: int, first: int) -> Numbers:
-    """ms over the provider's time of all but the `first` ones, how many ran at most, and what was lost."""
-    whole, over = words.Wholeness(), []
+    """ms over the provider's time of all but the `first` ones, and where they went; how many ran; what was lost."""
+    whole, over, until_call, after_first = words.Wholeness(), list[float](), list[float](), list[float]()
     for position, each in enumerate(asked):
         reading = each.eye.look()
         stored = wait_until(partial(asker.stored, each.request_id), seconds=60, what="it is answered")
@@ -98,11 +99,19 @@ def _understood(running: Running, asker: Asker, asked: Sequence[Asked], *, token
         if not reading.grown:
             whole.lost += 1  # stored, but no word of it was ever shown
         elif position >= first:
-            took = (reading.grown[0][0] - each.due_ns) / 1e6
-            over.append(took - running.journal.first_token_seconds(each.request_id) * 1e3)
+            call, (at_ns, text) = running.journal.calls(each.request_id)[-1], reading.grown[0]
+            over.append((at_ns - each.due_ns) / 1e6 - running.journal.first_token_seconds(each.request_id) * 1e3)
+            until_call.append(call["start"] * 1e3 - each.due_ns / 1e6)
+            after_first.append((at_ns - words.clocks(text)[0]) / 1e6)
     calls = [running.journal.calls(each.request_id)[-1] for each in asked]
     most = max(sum(one["start"] <= each["start"] < one["end"] for one in calls) for each in calls)
-    return {**spread("over", over, 50, 95, 99), **whole.numbers(), "running": float(most)}
+    return {
+        **spread("over", over, 50, 95, 99),
+        **spread("until_call", until_call, 50, 95),
+        **spread("after_first", after_first, 50, 95),
+        **whole.numbers(),
+        "running": float(most),
+    }
 
 
 def _line(load: int) -> Line:
@@ -111,7 +120,8 @@ def _line(load: int) -> Line:
         reach=f"p50 ≤ {REACH[load]} ms, p95 ≤ {REACH_P95} ms",
         show=lambda n: (
             f"p50 {n[f'over_p50_at_{load}']:.1f} / p95 {n[f'over_p95_at_{load}']:.1f} ms of "
-            f"{n[f'over_n_at_{load}']:.0f} questions ({n[f'running_at_{load}']:.0f} ran at most)"
+            f"{n[f'over_n_at_{load}']:.0f} questions (to the call {n[f'until_call_p50_at_{load}']:.1f}, after the "
+            f"first token {n[f'after_first_p50_at_{load}']:.1f}; {n[f'running_at_{load}']:.0f} ran at most)"
         ),
         holds=lambda n: n[f"over_p50_at_{load}"] <= REACH[load] and n[f"over_p95_at_{load}"] <= REACH_P95,
     )
