@@ -24,9 +24,8 @@ LOCK = ROOT / "requirements.lock"
 HOME = ROOT / ".naru-env"
 STAMP = HOME / "made.json"
 PYTHON = HOME / "bin" / "python"
-TEST_PART = (
-    "# ---- test ----"  # everything below this line of the lock is needed by `naru test`, `bench` and `lock` only
-)
+#: Everything below this line of the lock is needed by `naru test`, `bench` and `lock` only.
+TEST_PART = "# ---- test ----"
 NEEDED_MEGABYTES = 1500
 WITH_TEST_PART = {"test", "bench", "lock"}
 COMMANDS = {"up", "ask", "doctor", "test", "bench", "lock"}
@@ -63,9 +62,10 @@ def wants_words_only(arguments: list[str]) -> bool:
     """Whether this ends with help or a complaint: nobody waits for 600 MB to read a sentence."""
     if not arguments or arguments[0] not in {*COMMANDS, "--"}:
         return True
-    # Behind `--` comes a question, and the fault suite has words of its own.
+    # Behind `--` comes a question; the fault suite and the bench have words of their own.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return bool({"-h", "--help"} & set(options)) and arguments[:2] != ["test", "faults"]
+    has_own_words = arguments[:1] == ["bench"] or arguments[:2] == ["test", "faults"]
+    return bool({"-h", "--help"} & set(options)) and not has_own_words
 
 
 def ensure(parts: str) -> IO[str]:
