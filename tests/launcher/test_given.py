@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,10 @@ def test_one_that_is_no_such_server_is_told(servers: Servers) -> None:
         database_url=servers.redis_server.url.replace("redis:", "postgresql:"),
         redis_url=servers.postgres_server.url.replace("postgresql:", "redis:").rpartition("/")[0] + "/0",
     )
-    assert "nobody answers there as Postgres within 3 s" in (try_postgres(crossed) or "")
+    # It depends on the driver's mode whether it waits for sense in what Redis says, or takes it for nonsense.
+    assert re.search(
+        r"nobody answers there as Postgres within 3 s|what answers there is no Postgres", try_postgres(crossed) or ""
+    )
     assert "no Redis" in (try_redis(crossed) or "")
 
 

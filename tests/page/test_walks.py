@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from shared.database import make_engine
 from tests.page.pictures import fill
 from tests.page.walk import COMPOSER, Person, visitor
-from tests.stack import Stack, wait_until
+from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 SLOW = "[[sim: tokens=1500 pace=40]] "
@@ -349,67 +349,3 @@ def test_what_the_model_says_cannot_do_anything(person: Person) -> None:
     expect(person.answers).to_contain_text('<b>raw</b> :red[x] i [j](javascript:alert) $5 and $10 "굵게"\u2060는')
     expect(person.answers.locator("strong")).to_have_text('"굵게"')
     expect(person.answers.locator("img")).to_have_count(0)
-
-
-def test_postgres_away_is_a_sentence_and_mends_itself(own_stack: Stack, browser: Browser) -> None:
-    own_stack.start_simulator()
-    own_stack.start_worker()
-    with visitor(browser, own_stack.start_web().url) as person:
-        person.open().ask("[[sim: tokens=5]] before")
-        person.wait_for_end()
-        own_stack.servers.stop_postgres()
-        person.ask("[[sim: tokens=5]] during")
-        expect(person.page.locator(".naru-notice").first).to_contain_text("database", timeout=30_000)
-        expect(person.composer).to_have_value("[[sim: tokens=5]] during", timeout=15_000)
-        expect(person.questions).to_contain_text(["before"])
-        own_stack.servers.start_postgres()
-        expect(person.page.locator(".st-key-away .naru-notice")).to_have_count(0, timeout=30_000)
-        person.composer.press("Enter")
-        person.wait_for_end(answers=2)
-
-
-def test_a_question_that_the_dying_web_never_took_is_back_in_the_box(stack: Stack, browser: Browser) -> None:
-    stack.start_simulator()
-    stack.start_worker()
-    web = stack.start_web()
-    with visitor(browser, web.url) as person:
-        person.open().ask("[[sim: tokens=5]] before")
-        person.wait_for_end()
-        web.freeze()
-        person.ask("[[sim: tokens=5]] lost")
-        expect(person.composer).to_have_value("")
-        person.page.wait_for_timeout(1200)
-        web.kill()
-        stack.run("web", "-m", "web", host="127.0.0.1", port=web.url.rsplit(":", 1)[1])
-        expect(person.composer).to_have_value("[[sim: tokens=5]] lost", timeout=30_000)
-        expect(person.page.locator(".naru-notice")).to_contain_text("before your question was received")
-        person.composer.press("Enter")
-        person.wait_for_end(answers=2)
-        expect(person.questions).to_have_count(2)
-        expect(person.composer).to_have_value("")
-
-
-def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
-    stack.start_simulator()
-    stack.start_worker()
-    web = stack.start_web()
-    with visitor(browser, web.url) as person:
-        person.page.add_init_script("""
-          window.dialogs = 0;
-          new MutationObserver((all) => { window.dialogs += all.filter((one) =>
-            [...one.addedNodes].some((node) => node.matches?.("[data-testid='stDialog']"))).length; })
-            .observe(document, { childList: true, subtree: true });
-        """)
-        person.open().ask(SLOW + "x")
-        text = person.wait_for_text(characters=100)
-        web.kill()
-        expect(person.page.locator(".naru-bar")).to_have_text("Reconnecting… nothing is lost", timeout=10_000)
-        bar = person.page.locator(".naru-bar").bounding_box()
-        name = person.page.locator(".naru-name").bounding_box()
-        assert bar is not None
-        assert name is not None
-        assert bar["x"] >= name["x"] + name["width"], "the name stays in sight"
-        assert person.live.inner_text().startswith(text[:80])
-        wait_until(lambda: person.page.evaluate("() => window.dialogs"), seconds=60, what="Streamlit's dialog")
-        expect(person.page.get_by_test_id("stDialog")).to_have_count(0)
-        expect(person.page.locator(".naru-bar")).to_be_visible()

@@ -60,6 +60,18 @@ def test_a_hint_that_comes_while_the_loop_stands_still_is_given_back(process: Pr
     assert (row.status, row.dispatched_at) == (Status.QUEUED, None), "the next tick sends it to another worker"
 
 
+def test_without_a_model_a_worker_claims_nothing_and_the_question_waits(process: Process) -> None:
+    question = Question(owner_id="o", conversation_id=uuid4(), text="?", idempotency_key="k")
+    asked = lifecycle.submit(process.engine, question, deadline_seconds=60, max_characters=100)
+    with process._lease._engine.connect() as connection:
+        process._lease._round(connection)
+        assert process.member is not None
+        assert not process.member.models
+        answer(process, asked.request_id)
+        row = connection.execute(select(chat_request).where(chat_request.c.id == asked.request_id)).one()
+    assert (row.status, row.attempt) == (Status.QUEUED, 0)
+
+
 def test_a_stop_that_comes_with_a_rounds_own_reply_is_not_left_lying(process: Process) -> None:
     heard: list[UUID] = []
     process.running.stop = heard.append  # type: ignore[method-assign, assignment]
