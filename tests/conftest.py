@@ -1,4 +1,4 @@
-"""The fixtures of all tests, eight in number; the rig behind them is tests/stack.py.
+"""The fixtures of all tests, nine in number; the rig behind them is tests/stack.py.
 
 servers        one embedded PostgreSQL and Redis for the run (per xdist process), with the migrated template
 database_url   a new migrated database for this test
@@ -6,12 +6,14 @@ redis_url      an empty Redis database for this test
 settings       Settings on both, calm (nobody is taken for lost)
 engine         a SQLAlchemy engine on them
 stack          starts web, worker and simulator processes on them; ends them after the test
+module_stack   one for all tests of a module that leave nothing in each other's way: `stack` may be overridden by it
 own_stack      the same on servers of this test's own, which may be stopped, killed, frozen and started again
 browser        Chromium; skipped where there is none, an error where NARU_TEST_STRICT=1
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -59,7 +61,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test shows the end of its processes' logs."""
     report = yield
-    stack = item.stash.get(STACK, None)
+    places = (item, *item.iter_parents())
+    stack = next((place.stash[STACK] for place in places if STACK in place.stash), None)
     if report.failed and stack is not None:
         for process in stack.processes:
             report.sections.append((f"log of {process.log.stem}", process.log_text()[-4000:]))
@@ -77,21 +80,33 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         made.close()
 
 
-@pytest.fixture
-def database_url(servers: Servers) -> Iterator[str]:
-    """A new migrated database."""
+@contextlib.contextmanager
+def new_database(servers: Servers) -> Iterator[str]:
+    """The address of a new migrated database."""
     database = f"test_{next(numbers)}"
     yield servers.create_database(database, template=TEMPLATE)
     servers.drop_database(database)
 
 
-@pytest.fixture
-def redis_url(servers: Servers) -> str:
-    """An empty Redis database. (Pub/sub channels are shared by all of them: name yours by an id.)"""
+def empty_redis(servers: Servers) -> str:
+    """The address of an empty Redis database."""
     url = servers.redis_server.url_of(next(numbers) % servers.redis_server.databases)
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A new migrated database."""
+    with new_database(servers) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """An empty Redis database. (Pub/sub channels are shared by all of them: name yours by an id.)"""
+    return empty_redis(servers)
 
 
 @pytest.fixture
@@ -113,6 +128,16 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> I
     """Starts processes on this test's own database and Redis database, and ends them."""
     database_url, redis_url = request.getfixturevalue("database_url"), request.getfixturevalue("redis_url")
     yield from _stack(request, tmp_path, servers=servers, database_url=database_url, redis_url=redis_url)
+
+
+@pytest.fixture(scope="module")
+def module_stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, servers: Servers
+) -> Iterator[Stack]:
+    """The same for a whole module: starting a web and a worker for each of its tests would take most of their time."""
+    with new_database(servers) as database_url:
+        folder, redis_url = tmp_path_factory.mktemp("module"), empty_redis(servers)
+        yield from _stack(request, folder, servers=servers, database_url=database_url, redis_url=redis_url)
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ FOREIGN = (
     "STREAMLIT_",
 )
 STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
-IN_TWO = ("-n", "2", "--dist", "loadfile")
+# Three, also on two cores: much of the time is waiting for a lease or a timeout. In the tests' own order, the long ones
+# come first and the quick ones fill the end.
+SHARED_OUT = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 ALONE = ("-n", "--numprocesses", "-s", "--capture=no", "--pdb", "--collect-only", "--co", "-p", "--version")
 
 
@@ -38,7 +40,7 @@ def test(arguments: Sequence[str]) -> int:
     """Run everything; pytest's summary is the last line. 0 only when all of it passed."""
     environ = scrub(environment())
     failed = failed_checks(environ)
-    command = [sys.executable, "-m", "pytest", *([] if wants_one_process(arguments) else IN_TWO), *arguments]
+    command = [sys.executable, "-m", "pytest", *([] if wants_one_process(arguments) else SHARED_OUT), *arguments]
     if failed:
         command.append(f"--failed-checks={', '.join(failed)}")
     tests = subprocess.Popen(command, cwd=ROOT, env=environ)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
+from sqlalchemy import text
 
 from shared.database import make_engine
 from tests.page.pictures import fill
@@ -19,7 +20,13 @@ pytestmark = pytest.mark.browser
 SLOW = "[[sim: tokens=1500 pace=40]] "
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One for all walks: each is a browser of its own, to whom the others' conversations do not exist."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
 def url(stack: Stack) -> str:
     """The page's address, with a worker and the simulator behind it."""
     stack.start_simulator()
@@ -183,10 +190,10 @@ def test_a_failure_says_why_and_offers_another_try(person: Person) -> None:
 
 
 def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person) -> None:
-    for text in ("first", "second"):
+    for question in ("first", "second"):
         person.page.get_by_role("link", name="New chat").click()
         expect(person.page.locator(".st-key-empty")).to_be_visible()
-        person.ask(f"[[sim: tokens=5]] {text}")
+        person.ask(f"[[sim: tokens=5]] {question}")
         person.wait_for_end()
     second = person.page.url
     expect(person.page.locator(".naru-link[aria-current]")).to_have_text(["[[sim: tokens=5]] second"])
@@ -317,7 +324,8 @@ def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person
     person.wait_for_end()
     engine = make_engine(stack.settings, name="test")
     with engine.connect() as connection:
-        owner_id = connection.exec_driver_sql("SELECT owner_id FROM conversation").scalar_one()
+        chosen = text("SELECT owner_id FROM conversation WHERE id = :id")
+        owner_id = connection.execute(chosen, {"id": person.page.url.partition("?c=")[2]}).scalar_one()
     person.open(f"/?c={fill(engine, owner_id=owner_id, messages=500)}")
     engine.dispose()
     expect(person.answers).to_have_count(15)

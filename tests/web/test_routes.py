@@ -22,6 +22,18 @@ OWNED = [route for route in ROUTES if route.path not in OPEN]
 SENSELESS = ["x'y", "0", "%00", "..%2f..%2fetc%2fpasswd", "%F0%9F%98%80", "a" * 5000, str(UUID(int=0)) + "0"]
 
 
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One for all: nothing here changes more than rows of its own."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack) -> Process:
+    """The web process."""
+    return stack.start_web()
+
+
 def call(web: Process, route: Route, *, ids: Mapping[str, object], **headers: str) -> Answered:
     """The route with these ids in its address, by its own method."""
     path = route.path
