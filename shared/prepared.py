@@ -51,7 +51,8 @@ class _Known:
     @property
     def call(self) -> str:
         """What runs it; the driver fills in the parameters."""
-        return f"EXECUTE {self.name}({', '.join(f'%({each})s' for each in self.parameters)})"
+        values = ", ".join(f"%({each})s" for each in self.parameters)
+        return f"EXECUTE {self.name}({values})" if values else f"EXECUTE {self.name}"
 
 
 class _Preparing:

@@ -13,19 +13,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import func, select
+from sqlalchemy import text
 
 from shared import metrics
-from shared.database import transaction
+from shared.database import statement
 from shared.errors import NaruError
-from shared.tables import Status, chat_request
+from shared.prepared import prepared
 
 if TYPE_CHECKING:
     from workers.process import Process
@@ -38,6 +37,17 @@ DEGRADED_LOOK_SECONDS = 0.3
 #: What cannot be claimed here (another worker's model, a second suspect) must not stand in the way of the rest.
 BESIDES = 100
 TRIED_SECONDS = 5.0
+
+_DUE = prepared(
+    text(
+        """
+        SELECT id FROM chat_request
+        WHERE status = 'queued' AND available_at <= clock_timestamp() - make_interval(secs => :patience)
+        ORDER BY available_at
+        LIMIT :most
+        """
+    )
+)
 
 
 class Pickup:
@@ -115,17 +125,8 @@ class Pickup:
 
     def _take(self, free: int) -> None:
         patience = 0.0 if self.broker_is_away() else self._process.settings.broker_silence_seconds
-        r = chat_request.c
-        with transaction(self._process.engine) as connection:
-            due = connection.execute(
-                select(r.id)
-                .where(
-                    r.status == Status.QUEUED,
-                    r.available_at <= func.clock_timestamp() - timedelta(seconds=patience),
-                )
-                .order_by(r.available_at)
-                .limit(free + BESIDES)
-            ).scalars()
+        with statement(self._process.engine) as connection:
+            due = connection.execute(_DUE, {"patience": patience, "most": free + BESIDES}).scalars()
             waiting = [request_id for request_id in due if request_id not in self._taking]
         now = time.monotonic()
         self._tried = {each: at for each, at in self._tried.items() if now - at < TRIED_SECONDS}

@@ -28,6 +28,9 @@ def one_connection(world_settings: Settings) -> Iterator[Engine]:
     made.dispose()
 
 
+_NOTHING_ASKED = prepared(text("SELECT 1"))
+
+
 def _prepared_in(connection: Connection) -> list[str]:
     return list(
         connection.execute(text("SELECT statement FROM pg_prepared_statements ORDER BY prepare_time")).scalars()
@@ -41,6 +44,12 @@ def test_it_is_prepared_once_and_gives_the_same_rows(one_connection: Engine) -> 
         assert row == (one + 2, one % 4, "50 % of it's %(one)s")
     with statement(one_connection) as connection:
         assert len(_prepared_in(connection)) == 1
+
+
+def test_one_without_parameters_runs(one_connection: Engine) -> None:
+    for _ in range(2):
+        with statement(one_connection) as connection:
+            assert connection.execute(_NOTHING_ASKED).scalar_one() == 1
 
 
 def test_nothing_is_prepared_behind_a_pooler(world_settings: Settings) -> None:
