@@ -17,12 +17,11 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID, uuid4
 
-from redis.asyncio import Redis
-
 from shared import fleet
 from shared.database import make_engine
 from shared.fleet import Member, Model
 from shared.interpreter import settle_memory
+from shared.live.connection import connect
 from shared.live.publisher import Publisher
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
@@ -75,7 +74,7 @@ class Process:
 
     async def _make_publisher(self) -> Publisher:
         # No timeout per read (a twentieth of the worker's CPU): each flush has one as a whole.
-        redis = Redis.from_url(
+        redis = connect(
             self.settings.redis_url,
             decode_responses=True,
             socket_timeout=None,

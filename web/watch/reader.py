@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from shared.live.connection import connect
 from shared.live.events import Kind, from_fields, key_of
 from shared.settings import Settings
 from web.watch.viewer import Stream
@@ -169,7 +170,7 @@ class Reader:
 
     def _connect(self, *, single_connection_client: bool = False) -> Redis:
         timeout = self._settings.redis_timeout_seconds
-        made: Redis = Redis.from_url(
+        return connect(
             self._settings.redis_url,
             decode_responses=True,
             # An entry that is not UTF-8 must not stop the reading of all others.
@@ -180,4 +181,3 @@ class Reader:
             retry=Retry(NoBackoff(), 0),
             single_connection_client=single_connection_client,
         )
-        return made
