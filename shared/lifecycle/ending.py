@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from shared import metrics, notify
+from shared.prepared import prepared
 from shared.tables import Outcome, Status, chat_request, conversation, message, request_attempt
 
 #: Postgres's clock, read anew in every row: between processes no other clock decides.
@@ -119,8 +120,10 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
     return select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed)
 
 
-#: By the fence's own identity: the few that are made of parameters live as long as their module.
-_kept_statement = functools.cache(_statement)
+@functools.cache
+def _kept_statement(fence: tuple[ColumnElement[bool], ...]) -> Select[Any]:
+    """By the fence's own identity: the few that are made of parameters live as long as their module."""
+    return prepared(_statement(fence))
 
 
 def _checkpoint_of(ended: CTE) -> ColumnElement[str]:
