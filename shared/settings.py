@@ -101,7 +101,7 @@ class Settings:
     max_output_tokens: int = setting(0, "Longest answer in tokens; 0: the model's own limit", least=0)
     grace_seconds: float = setting(20.0, "How long a worker that is told to stop lets its answers finish", least=0.0)
 
-    flush_seconds: float = setting(0.025, "How often waiting text is sent to Redis", least=0.001)
+    flush_seconds: float = setting(0.02, "How often waiting text is sent to Redis", least=0.001)
     stream_seconds: int = setting(900, "How long a live stream is kept in Redis", least=10)
     ended_stream_seconds: int = setting(120, "How long it is kept after its end", least=1)
     redis_timeout_seconds: float = setting(1.0, "Longest wait for Redis where a person or an answer waits", least=0.05)
