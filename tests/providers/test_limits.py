@@ -111,8 +111,8 @@ def test_a_slow_reader_is_not_the_providers_silence() -> None:
     async def read_slowly() -> int:
         seen = 0
         stream = counting(3, wait_seconds=0.05)
-        async for _ in limited(stream, first_token_seconds=0.2, idle_seconds=0.2, total_seconds=9):
-            await asyncio.sleep(0.3)
+        async for _ in limited(stream, first_token_seconds=0.6, idle_seconds=0.6, total_seconds=9):
+            await asyncio.sleep(0.7)
             seen += 1
         return seen
 
