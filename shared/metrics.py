@@ -9,20 +9,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 
 from shared.database import transaction
-from shared.errors import Unavailable
+from shared.errors import DEADLINE, INTERNAL, WORKER_LOST, ProviderError, Unavailable
+from shared.tables import TERMINAL
 
 log = logging.getLogger(__name__)
 
-_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+#: 2 and 5 are the objectives' own limits (docs/operations/alerts.md): a histogram knows shares at its bounds only.
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
 _ANSWER = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 900)
 
 REGISTRY = CollectorRegistry(auto_describe=True)
+#: The process's own memory, CPU time, start and open files, as `process_…`; on Linux only.
+ProcessCollector(registry=REGISTRY)
 
 
 def _counter(name: str, doc: str, *labels: str) -> Counter:
@@ -39,10 +43,15 @@ ACTIVE_SESSIONS = Gauge("chatbot_active_sessions", "Open conversations that a br
 TOKENS = _counter("chatbot_tokens_used", "Tokens, as the provider counted them", "model", "direction")
 
 QUEUE_SECONDS = _histogram("naru_queue_wait_seconds", "From the question to its first claim", _LATENCY)
+FIRST_WORD_SECONDS = _histogram(
+    "naru_first_word_seconds", "From the question to the first word of its answer, waiting included", _LATENCY
+)
 FIRST_TOKEN_SECONDS = _histogram("naru_first_token_seconds", "From a claim to the model's first word", _LATENCY)
 STOP_SECONDS = _histogram("naru_stop_seconds", "From hearing of a stop to the closed provider stream", _LATENCY)
 TICK_SECONDS = _histogram("naru_reconciler_tick_seconds", "One reconciler tick", _LATENCY)
+CLAIMS = _counter("naru_claims_total", "Attempts begun: requests claimed by this process", "provider")
 ATTEMPTS = _counter("naru_attempts_total", "Attempts that ended, by outcome", "outcome")
+FAILED = _counter("naru_failed_total", "Requests that failed, by the code of the reason", "code")
 EXPIRED_LEASES = _counter("naru_expired_leases_total", "Workers marked lost by this process")
 TAKEN_BACK = _counter("naru_taken_back_total", "Requests taken back from lost workers by this process")
 FENCED_WRITES = _counter("naru_fenced_writes_total", "Writes refused because the right to the request was lost")
@@ -51,6 +60,35 @@ PUBLISH_FAILURES = _counter("naru_publish_failures_total", "Hints or live text t
 BROKER_AWAY = Gauge("naru_broker_away", "1 while this worker takes requests from Postgres itself", registry=REGISTRY)
 RUNNING_HERE = Gauge("naru_running_here", "Answers under way in this worker process", registry=REGISTRY)
 SUBMITTED = _counter("naru_submitted_total", "Questions stored by this process")
+COST = _counter("naru_cost_dollars_total", "What answers cost by the price table, in US dollars", "model")
+UNPRICED = _counter("naru_unpriced_answers_total", "Answers whose cost is not known: no price, or no usage", "model")
+COOKIES = _counter(
+    "naru_browser_cookies_total",
+    "Browsers' cookies where a page or its socket is opened, by what they were",
+    "at",
+    "what",
+)
+
+#: The codes that a request fails with; PROVIDER_ERRORS has them as its kinds.
+CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)
+#: At a page a browser may have none: it is new. At the page's socket it must have the one that the page gave it.
+COOKIE_KINDS = {"page": ("good", "refused", "new"), "socket": ("good", "refused", "missing")}
+
+
+def _begin_at_zero() -> None:
+    """A counter that appears with its first event hides it: Prometheus sees no growth from nothing."""
+    for status in TERMINAL:
+        REQUESTS.labels(status.value)
+    for what in ("hint", "live"):
+        PUBLISH_FAILURES.labels(what)
+    for code in CODES:
+        FAILED.labels(code)
+    for at, kinds in COOKIE_KINDS.items():
+        for what in kinds:
+            COOKIES.labels(at, what)
+
+
+_begin_at_zero()
 
 _SYSTEM = text(
     """

@@ -68,6 +68,7 @@ class Settings:
     ollama_url: str = setting("http://127.0.0.1:11434", "Where Ollama is looked for; `off` disables it", kind="ollama")
     simulator_url: str = setting("", "Address of the demo simulator; `up` sets it when no model is there", kind="http")
     models: str = setting("", "What is offered, as provider/model, comma-separated; empty: current defaults")
+    prices: str = setting("", "Dollars per million tokens, as provider/model=input/output[/cached], comma-separated")
     system_prompt: str = setting("", "What every model is told before the conversation")
 
     host: str = setting("127.0.0.1", "Address that the page listens on")
@@ -100,6 +101,10 @@ class Settings:
     retry_after_limit_seconds: float = setting(120.0, "Longest wait that a provider may ask for", least=0.1)
     max_output_tokens: int = setting(0, "Longest answer in tokens; 0: the model's own limit", least=0)
     grace_seconds: float = setting(20.0, "How long a worker that is told to stop lets its answers finish", least=0.0)
+
+    wedged_seconds: float = setting(
+        60.0, "A worker whose /healthz is bad for this long ends, to be started again; 0: never", least=0.0
+    )
 
     flush_seconds: float = setting(0.02, "How often waiting text is sent to Redis", least=0.001)
     stream_seconds: int = setting(900, "How long a live stream is kept in Redis", least=10)

@@ -16,6 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared import metrics
 from web.runtime import current_runtime
 
 COOKIE = "naru_browser"
@@ -79,20 +80,31 @@ class IdentityMiddleware:
         runtime = current_runtime()
         if self._cookies is None:
             self._cookies = Cookies(runtime.settings.secret_key)
-        found = self._cookies.read(HTTPConnection(scope).cookies.get(COOKIE))
+        value = HTTPConnection(scope).cookies.get(COOKIE)
+        found = self._cookies.read(value)
+        _count(scope, is_there=value is not None, is_good=found is not None)
         scope["naru.owner_id"] = None if found is None else _owner(found[0])
         if scope["type"] == "websocket" or (found is not None and found[1] < RENEW_AFTER_SECONDS):
             await self._app(scope, receive, send)
             return
-        value = self._cookies.make(uuid4() if found is None else found[0])
+        fresh = self._cookies.make(uuid4() if found is None else found[0])
         is_secure = scope["scheme"] == "https" or runtime.settings.secure_cookies
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and _is_page(scope, message):
-                MutableHeaders(scope=message).append("set-cookie", _header(value, is_secure=is_secure))
+                MutableHeaders(scope=message).append("set-cookie", _header(fresh, is_secure=is_secure))
             await send(message)
 
         await self._app(scope, receive, send_with_cookie)
+
+
+def _count(scope: Scope, *, is_there: bool, is_good: bool) -> None:
+    """What the cookies are that come back: refused in number they tell of a changed or of two different keys, missing
+    at the page's socket of cookies that do not reach us. Each is a browser that has lost its conversations."""
+    if scope["type"] == "websocket":
+        metrics.COOKIES.labels("socket", "good" if is_good else "refused" if is_there else "missing").inc()
+    elif scope["method"] == "GET" and "text/html" in HTTPConnection(scope).headers.get("accept", ""):
+        metrics.COOKIES.labels("page", "good" if is_good else "refused" if is_there else "new").inc()
 
 
 def _is_page(scope: Scope, message: Message) -> bool:

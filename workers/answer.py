@@ -109,6 +109,7 @@ def _answer_claimed(process: Process, claimed: Claimed) -> None:
         bound(conversation_id=claimed.conversation_id, attempt=claimed.attempt, worker_id=claimed.worker_id),
         process.running.answering(claimed) as running,
     ):
+        metrics.CLAIMS.labels(_provider_of(claimed)).inc()
         if claimed.attempt == 1:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
         log.info("claimed", extra={"model": claimed.model, "queue_seconds": round(claimed.queue_seconds, 4)})
@@ -119,7 +120,7 @@ def _answer_claimed(process: Process, claimed: Claimed) -> None:
         finally:
             if running.live is not None:
                 process.loop.call(_close_live, process, running.live, status)
-        _note(running, claimed, streamed, status)
+        _note(process, running, streamed, status)
 
 
 def _close_live(process: Process, live: LiveAnswer, status: Status | None) -> None:
@@ -271,17 +272,21 @@ def _release(process: Process, claimed: Claimed, answer: Answer, outcome: Outcom
     return lifecycle.release(process.engine, claimed, text=answer.text, outcome=outcome)
 
 
-def _note(running: RunningAnswer, claimed: Claimed, streamed: Streamed, status: Status | None) -> None:
+def _provider_of(claimed: Claimed) -> str:
+    return claimed.model.partition("/")[0]
+
+
+def _note(process: Process, running: RunningAnswer, streamed: Streamed, status: Status | None) -> None:
     """Count it and log it, without a word of it."""
-    provider = claimed.model.partition("/")[0]
+    claimed = running.claimed
     if streamed.error is not None:
-        metrics.PROVIDER_ERRORS.labels(provider, streamed.error.code).inc()
+        metrics.PROVIDER_ERRORS.labels(_provider_of(claimed), streamed.error.code).inc()
     outcome = status.value if status else (running.interruption or Interruption.LOST).value
     if status is None and streamed.error is not None:
         outcome = Outcome.RELEASED.value
     metrics.ATTEMPTS.labels(outcome).inc()
     if status is not None:
-        _note_end(claimed, streamed)
+        _note_end(process, claimed, streamed)
     log.info(
         "attempt ended",
         extra={
@@ -293,10 +298,18 @@ def _note(running: RunningAnswer, claimed: Claimed, streamed: Streamed, status: 
     )
 
 
-def _note_end(claimed: Claimed, streamed: Streamed) -> None:
+def _note_end(process: Process, claimed: Claimed, streamed: Streamed) -> None:
     metrics.RESPONSE_SECONDS.observe(claimed.age_seconds + time.monotonic() - claimed.claimed_at)
     if streamed.first_token_at is not None:
-        metrics.FIRST_TOKEN_SECONDS.observe(max(streamed.first_token_at - claimed.claimed_at, 0.0))
-    if streamed.done is not None and streamed.done.usage is not None:
-        metrics.TOKENS.labels(claimed.model, "input").inc(streamed.done.usage.input_tokens)
-        metrics.TOKENS.labels(claimed.model, "output").inc(streamed.done.usage.output_tokens)
+        waited = max(streamed.first_token_at - claimed.claimed_at, 0.0)
+        metrics.FIRST_TOKEN_SECONDS.observe(waited)
+        metrics.FIRST_WORD_SECONDS.observe(claimed.age_seconds + waited)
+    usage = streamed.done.usage if streamed.done else None
+    if usage is not None:
+        metrics.TOKENS.labels(claimed.model, "input").inc(usage.input_tokens)
+        metrics.TOKENS.labels(claimed.model, "output").inc(usage.output_tokens)
+    cost = process.prices.cost_of(claimed.model, usage)
+    if cost is not None:
+        metrics.COST.labels(claimed.model).inc(cost)
+    elif streamed.first_token_at is not None:
+        metrics.UNPRICED.labels(claimed.model).inc()

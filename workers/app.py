@@ -18,7 +18,7 @@ from celery import Celery, bootsteps, signals
 
 from shared import logs
 from shared.errors import NaruError
-from shared.queue import TASK, make_celery
+from shared.queue import QUEUE, TASK, make_celery
 from shared.settings import load_settings
 from workers.answer import answer
 from workers.process import Process
@@ -74,10 +74,15 @@ class Consuming(bootsteps.StartStopStep):
             # Otherwise each event is flushed by itself, and beyond 24 in the thread of whichever answer came by.
             events.on_send_buffered, events.buffer_limit = None, WAITING_EVENTS
             self._timers = [
-                hub.call_repeatedly(TURN_SECONDS, _turned),
+                hub.call_repeatedly(TURN_SECONDS, self._turned, consumer.task_consumer),
                 hub.call_repeatedly(EVENTS_SECONDS, events.flush),
             ]
-            _turned()
+            _consumed()
+
+    def _turned(self, task_consumer: Any) -> None:
+        """The hub turns, and our queue is still asked. (A question that Redis does not answer kombu notices itself.)"""
+        if task_consumer.consuming_from(QUEUE):
+            _consumed()
 
     def stop(self, consumer: Any) -> None:
         """The connection is gone or the worker ends."""
@@ -113,13 +118,17 @@ class Bell:
             os.read(self._read, 4096)
         # The task is counted as active until shortly after its end: so the hub turns once more, and again.
         for seconds in SETTLE_SECONDS:
-            hub.call_later(seconds, _turned)
+            hub.call_later(seconds, _turn)
 
 
 _bell = Bell()
 
 
-def _turned() -> None:
+def _turn() -> None:
+    """Nothing: for it to be called the hub has turned."""
+
+
+def _consumed() -> None:
     if _process is not None:
         _process.consumed_at = time.monotonic()
 

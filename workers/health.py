@@ -1,4 +1,7 @@
-"""The worker's own port: /healthz (it renews and consumes), /readyz (Postgres and Redis, each named), /metrics."""
+"""The worker's own port: /healthz (it renews and consumes), /readyz (Postgres and Redis, each named), /metrics.
+
+Who acts on a bad health: the process itself (`wedge.py`), its container's health check (`probe.py`), Kubernetes.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: The lease thread waits for Postgres for up to two of its limits in a row; longer than this it hangs.
+LEASE_TURNS = 3
 JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -55,13 +60,17 @@ class HealthServer:
 
 
 def health_of(process: Process) -> dict[str, bool]:
-    """Whether the process lives: it is registered, its loop turns, and work reaches it somehow."""
+    """Whether the process lives: it is registered, its lease thread and its loop turn, and work reaches it somehow.
+
+    A server that is away makes none of this bad: starting again would not bring it back.
+    """
     settings = process.settings
-    consuming = time.monotonic() - process.consumed_at < settings.lease_seconds
+    now = time.monotonic()
     return {
-        "registered": process.member is not None,
+        "registered": process.member is not None or process.storage_is_away(),
+        "lease": now - process.lease_turned_at < LEASE_TURNS * settings.lease_seconds,
         "loop": process.loop.stalled_seconds() < settings.stall_seconds,
-        "consuming": consuming or process.broker_is_away(),
+        "consuming": now - process.consumed_at < settings.lease_seconds or process.broker_is_away(),
     }
 
 

@@ -42,7 +42,8 @@ class LeaseThread:
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._checkpoints = Checkpoints(process)
         self._missing: set[tuple[UUID, int]] = set()
-        self._away = False
+        #: Postgres does not answer; the thread tries again and again.
+        self.is_away = False
 
     def start(self) -> None:
         """Begin; registers as soon as Postgres answers."""
@@ -66,9 +67,10 @@ class LeaseThread:
             except Exception as error:
                 if not (is_outage(error) or isinstance(error, NaruError)):
                     log.exception("lease: a round failed")
-                elif not self._away:
+                elif not self.is_away:
                     log.warning("lease: Postgres does not answer", extra={"error": type(error).__name__})
-                self._away = True
+                self.is_away = True
+                self._process.lease_turned_at = time.monotonic()
                 self._closing.wait(RETRY_SECONDS)
 
     def _keep(self) -> None:
@@ -78,7 +80,7 @@ class LeaseThread:
                 connection.execute(text(f"LISTEN {channel}"))
             round_at = 0.0
             while not self._closing.is_set():
-                now = time.monotonic()
+                now = self._process.lease_turned_at = time.monotonic()
                 if now >= round_at:
                     round_at = now + self._process.settings.renew_seconds
                     self._round(connection)
@@ -110,8 +112,8 @@ class LeaseThread:
         self._compare(fleet.running_of(connection, member.worker_id), member.worker_id)
         if not process.publisher.healthy:
             self._checkpoints.hurry()
-        if self._away:
-            self._away = False
+        if self.is_away:
+            self.is_away = False
             log.info("lease: Postgres is back")
 
     def _compare(self, rows: dict[tuple[UUID, int], bool], worker_id: UUID) -> None:

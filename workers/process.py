@@ -17,7 +17,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID, uuid4
 
-from shared import fleet
+from shared import fleet, metrics
 from shared.database import make_engine
 from shared.fleet import Member, Model
 from shared.interpreter import settle_memory
@@ -30,10 +30,15 @@ from workers.health import HealthServer
 from workers.lease import LeaseThread
 from workers.loop import LoopThread
 from workers.pickup import Pickup
+from workers.prices import Prices
 from workers.providers.registry import Registry
 from workers.running import Interruption, Running
+from workers.wedge import WedgeWatch
 
 log = logging.getLogger(__name__)
+
+#: What an interrupted answer takes to be stored and released.
+HAND_OVER_SECONDS = 2.0
 
 
 class Process:
@@ -46,28 +51,34 @@ class Process:
         self.loop = LoopThread()
         self.running = Running(slots=settings.concurrency, loop=self.loop)
         self.registry = Registry(settings)
+        self.prices = Prices(settings.prices)
         self.draining = threading.Event()
         #: Who this process is in the fleet; None until it is registered, and anew after it was lost.
         self.member: Member | None = None
         #: When Celery's consumer last turned, on the monotonic clock: alive and consuming are two things.
         self.consumed_at = 0.0
+        #: When the lease thread last turned, whether Postgres answered it or not.
+        self.lease_turned_at = time.monotonic()
         self.publisher: Publisher
         self._lease = LeaseThread(self)
         self._pickup = Pickup(self, lambda request_id: answer(self, request_id))
         self._dispatcher = Dispatcher(settings, self.engine)
         self._ticker = Ticker(self.engine, settings, resend=self._dispatcher.send, best_text=None)
         self._health = HealthServer(self)
+        self._wedge = WedgeWatch(self)
 
     def start(self) -> None:
         """Start everything; Postgres and Redis may still be away."""
         self.loop.start()
         self.loop.submit(self.registry.discover()).result(timeout=10)
+        self._count_from_zero()
         self.publisher = self.loop.submit(self._make_publisher()).result(timeout=10)
         threading.Thread(target=self._hand_over, name="drain", daemon=True).start()
         self._health.start()
         self._lease.start()
         self._pickup.start()
         self._ticker.start()
+        self._wedge.start()
         # Importing an SDK takes most of a second: before the first question, but behind everything else.
         self.loop.submit(self.registry.warm()).add_done_callback(lambda _: settle_memory())
         self._discovering = self.loop.submit(self.registry.keep_discovering(self._models_changed))
@@ -103,7 +114,19 @@ class Process:
         models = self._models()
         return member if models == list(member.models) else replace(member, models=models)
 
+    def _count_from_zero(self) -> None:
+        """What can happen here is counted from zero on: of a counter that appears with its first event Prometheus sees
+        no growth."""
+        for provider in self.registry.configured():
+            metrics.CLAIMS.labels(provider)
+            for code in metrics.CODES:
+                metrics.PROVIDER_ERRORS.labels(provider, code)
+        for offer in self.registry.offers():
+            metrics.COST.labels(offer.name)
+            metrics.UNPRICED.labels(offer.name)
+
     def _models_changed(self) -> None:
+        self._count_from_zero()
         self._lease.wake()
 
     def became_lost(self) -> None:
@@ -117,6 +140,10 @@ class Process:
     def heard_of_request(self) -> None:
         """A request is queued, says a notification."""
         self._pickup.heard_of_request()
+
+    def storage_is_away(self) -> bool:
+        """Whether the lease thread waits for a Postgres that does not answer."""
+        return self._lease.is_away
 
     def broker_is_away(self) -> bool:
         """Whether requests are taken from Postgres because Redis is silent."""
@@ -140,8 +167,21 @@ class Process:
             self.running.interrupt_all(Interruption.DRAIN)
             time.sleep(0.05)
 
+    def leave_at_once(self) -> None:
+        """Hand over what can be handed over within the grace time, and say goodbye: the process is about to end."""
+        self.drain()
+        limit = time.monotonic() + self.settings.grace_seconds + HAND_OVER_SECONDS
+        while self.running.taken() and time.monotonic() < limit and self._loop_turns():
+            time.sleep(0.05)
+        self._lease.close()  # first: it would register anew
+        self._leave()
+
+    def _loop_turns(self) -> bool:
+        return self.loop.stalled_seconds() < self.settings.stall_seconds
+
     def close(self) -> None:
         """End in order: the answers first (they were drained), then the lease, then the rest."""
+        self._wedge.close()
         self._discovering.cancel()
         self.drain()
         limit = time.monotonic() + self.settings.grace_seconds + CLOSE_SECONDS

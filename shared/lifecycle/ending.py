@@ -67,6 +67,8 @@ def end(connection: Connection, fence: Sequence[ColumnElement[bool]], ending: En
     if row is None:
         return False
     metrics.REQUESTS.labels(ending.status.value).inc()
+    if ending.status is Status.FAILED and ending.code is not None:
+        metrics.FAILED.labels(ending.code).inc()
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -181,3 +182,33 @@ def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) 
     for _ in range(2):
         look(conversation_id, cookie).open().until(lambda eye: eye.states())
     assert "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body
+
+
+def test_what_cookies_come_back_is_counted(stack: Stack, web: Process) -> None:
+    """At a page: none is new, a forged one is refused. At the page's socket none is missing."""
+
+    def counted(at: str, what: str) -> float:
+        body = ask(web.url, "/metrics").body
+        found = re.search(rf'^naru_browser_cookies_total{{at="{at}",what="{what}"}} (\S+)$', body, re.MULTILINE)
+        assert found, "it is counted from zero on"
+        return float(found[1])
+
+    _, cookie = browser(stack)
+    before = {each: counted(*each) for each in KINDS}
+    for value in (None, cookie, f"{COOKIE}=forged", f"{COOKIE}=forged"):
+        ask(web.url, "/", **PAGE, **({"cookie": value} if value else {}))
+    ask(web.url, "/healthz", cookie=f"{COOKIE}=forged")
+    assert _handshake(web.url, web.url) == 101
+    grown = {each: counted(*each) - before[each] for each in KINDS}
+    assert grown == {
+        ("page", "new"): 1,
+        ("page", "good"): 1,
+        ("page", "refused"): 2,
+        ("socket", "good"): 0,
+        ("socket", "refused"): 0,
+        ("socket", "missing"): 1,
+    }
+
+
+KINDS = [("page", "new"), ("page", "good"), ("page", "refused")]
+KINDS += [("socket", "good"), ("socket", "refused"), ("socket", "missing")]

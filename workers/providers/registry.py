@@ -109,6 +109,10 @@ class Registry:
         """What can be asked for now; the first is the default of a new conversation."""
         return tuple(_offer(key, model) for key, model in self._offered())
 
+    def configured(self) -> tuple[str, ...]:
+        """The providers that can be asked here, by the name that stands before the slash in a model's."""
+        return tuple(self._configured)
+
     def provider_for(self, name: str) -> tuple[Provider, str]:
         """The provider of the offer `name` and the model's name there. Raises ModelNotFound.
 

@@ -1,0 +1,56 @@
+"""What an answer costs: by the table, by NARU_PRICES, or not known."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import SettingsError
+from workers.prices import Prices
+from workers.providers.base import Usage
+
+MILLION = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "usage", "dollars"),
+    [
+        ("openai/gpt-4o-mini", Usage(MILLION, MILLION), 0.75),
+        ("openai/gpt-4o-mini-2024-07-18", Usage(MILLION, 0), 0.15),
+        ("openai/openai/gpt-4o-mini", Usage(MILLION, 0), 0.15),  # by way of a gateway
+        ("anthropic/claude-sonnet-5-5", Usage(MILLION, 0, cached_input_tokens=MILLION), 0.1),
+        ("anthropic/claude-sonnet-5-5", Usage(1000, 100, cached_input_tokens=500), 0.00205),
+        ("openai/gpt-6.1-terra", Usage(272_000, 0), 0.272),
+        ("openai/gpt-6.1-terra", Usage(272_001, 1_000), 0.544002 + 0.0075),  # a long prompt is dearer as a whole
+        ("ollama/qwen", Usage(MILLION, MILLION), 0.0),
+        ("demo/simulator", None, 0.0),
+    ],
+)
+def test_the_table(name: str, usage: Usage | None, dollars: float) -> None:
+    assert Prices().cost_of(name, usage) == pytest.approx(dollars)
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-4o-audio-preview", "openai/gpt-9", "openai/gpt-5-pro", "openai/"])
+def test_a_model_without_a_price_has_none_rather_than_a_relative_s(name: str) -> None:
+    assert Prices().cost_of(name, Usage(1, 1)) is None
+
+
+def test_no_usage_is_no_cost_that_is_known() -> None:
+    assert Prices().cost_of("openai/gpt-4o-mini", None) is None
+
+
+def test_a_price_of_one_s_own_comes_first() -> None:
+    prices = Prices("openai/gpt-4o-mini=1/2, openai/own/model=3/4/0.5,")
+    assert prices.cost_of("openai/gpt-4o-mini", Usage(MILLION, MILLION)) == pytest.approx(3)
+    assert prices.cost_of("openai/own/model", Usage(MILLION, 0, cached_input_tokens=MILLION)) == pytest.approx(0.5)
+
+
+def test_a_server_s_odd_numbers_never_make_a_counter_fall() -> None:
+    assert Prices("openai/x=1/1").cost_of("openai/x", Usage(-5, -5)) == 0.0
+
+
+@pytest.mark.parametrize(
+    "text", ["gpt=1/2", "openai/gpt=1", "openai/gpt=1/a", "openai/gpt=-1/2", "openai/gpt=nan/2", "=1/2"]
+)
+def test_what_is_no_price_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(SettingsError, match="NARU_PRICES has"):
+        Prices(text)

@@ -1,0 +1,103 @@
+"""A worker that lives and does not work is noticed and started again: real processes, each harmed in its own way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from deploy.local import parts
+from deploy.local.processes import ROOT
+from deploy.local.supervisor import Supervisor
+from shared.queue import QUEUE, make_celery
+from shared.tables import Status
+from tests.crash.asking import Person
+from tests.stack import SHORT_LEASES, Stack, free_port, get, wait_until
+from workers.wedge import WEDGED
+
+
+@pytest.fixture
+def port(stack: Stack) -> int:
+    """The worker's own port, and short limits."""
+    port = free_port()
+    stack.configure(**SHORT_LEASES, wedged_seconds=1.5, grace_seconds=3, worker_metrics_port=port)
+    return port
+
+
+def probe(stack: Stack, *words: str) -> tuple[int, str]:
+    """What a container's health check would find: its exit code and its reason."""
+    argv = [sys.executable, "-m", "workers.probe", *words]
+    done = subprocess.run(argv, env=stack.environ(), cwd=ROOT, capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stderr
+
+
+def cancel_consumer(stack: Stack) -> None:
+    """From then on the worker lives, answers a ping, and takes no hint: as after a reconnection that went wrong."""
+    app = make_celery(stack.settings)
+    with app.connection_for_write() as connection:
+        replies = app.control.cancel_consumer(QUEUE, connection=connection, reply=True, timeout=5, limit=1)
+    assert replies, "the worker did not hear"
+
+
+def well(port: int) -> dict[str, bool]:
+    """The parts of the health, by their names; empty when nobody answers."""
+    status, body = get(f"http://127.0.0.1:{port}/healthz")
+    return json.loads(body) if status else {}
+
+
+def test_a_worker_that_does_not_consume_ends_and_is_started_again(
+    stack: Stack, engine: Engine, port: int, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    (tmp_path / "up").mkdir()
+    supervisor = Supervisor(logs=tmp_path / "up", pids=tmp_path / "pids", say=lines.append)
+    stack.start_simulator()
+    worker = parts.worker(stack.environ(), number=1, settings=stack.settings)
+
+    async def story() -> None:
+        try:
+            await supervisor.start(worker)
+            await supervisor.blocking(partial(cancel_consumer, stack))
+            await supervisor.blocking(
+                partial(wait_until, lambda: well(port).get("consuming") is False, what="/healthz says it")
+            )
+            while "  worker is back" not in lines:  # noqa: ASYNC110 - it is another process that makes it true
+                await asyncio.sleep(0.05)
+            with Person(stack, engine) as person:
+                asked = person.ask("[[sim: tokens=3]]")
+                ended = await supervisor.blocking(partial(person.wait_end, asked))
+            assert ended.status == Status.SUCCEEDED
+        finally:
+            supervisor.kill()
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+    assert f"  worker ended (exit code {WEDGED}); starting it again in 0.5 s" in lines
+    log = (tmp_path / "up" / "worker.log").read_text()
+    assert '"not_well": ["consuming"]' in log
+    assert "most recent call first" in log, "where each thread stood"
+
+
+def test_a_worker_whose_loop_stands_still_ends(stack: Stack, engine: Engine, port: int) -> None:
+    stack.start_simulator()
+    worker = stack.run("worker", "-m", "tests.faults.harmed")
+    wait_until(lambda: all(well(port).values()) and well(port), seconds=30, what="the worker is well")
+    with Person(stack, engine) as person:
+        person.ask("stall [[sim: tokens=500]]")
+        assert worker.wait(seconds=15) == WEDGED
+    assert '"not_well": ["loop"]' in worker.log_text()
+
+
+def test_a_frozen_worker_is_ended_by_its_health_check(stack: Stack, port: int) -> None:
+    assert probe(stack) == (1, f"probe: nobody answers on port {port}: ConnectionRefusedError\n")
+    worker = stack.start_worker()
+    assert probe(stack) == (0, "")
+    worker.freeze()
+    assert probe(stack, "--end-frozen-after", "0.1") == (1, "probe: the worker did not answer and was ended\n")
+    assert worker.wait(seconds=5) == -9
+    assert probe(stack, "--end-frozen-after", "0.1")[0] == 1, "nobody there is not a frozen worker"

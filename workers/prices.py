@@ -1,0 +1,134 @@
+"""What an answer costs: a table of prices, overridden by NARU_PRICES.
+
+US dollars per million tokens, checked 2026-11-23 against a public price list. A model that is not here has an unknown
+cost (None), never none: it is counted as such. Sums are the list price of what was reported: an attempt that broke off
+or was stopped reports no tokens, though the vendor bills it. The vendor's own bill is the truth.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+from shared.errors import SettingsError
+from workers.providers.base import Usage
+
+#: Providers that send no bill.
+FREE = frozenset({"demo", "ollama"})
+_MILLION = 1_000_000
+#: What may follow a model's name for it to have its price: a date, or "latest".
+_EDITION = re.compile(r"(-\d{4,8}(-\d\d-\d\d)?|-latest)?")
+
+
+class Price(NamedTuple):
+    """Of a million tokens: asked, answered, asked from the provider's cache; for prompts of `from_tokens` and more."""
+
+    asked: float
+    answered: float
+    cached: float
+    from_tokens: int = 0
+
+
+def _one(asked: float, answered: float, cached: float) -> tuple[Price, ...]:
+    return (Price(asked, answered, cached),)
+
+
+def _long(price: Price, *, after: int, times: tuple[float, float]) -> tuple[Price, ...]:
+    """The same, and dearer for a prompt of more than `after` tokens: the whole of it, not only what is beyond."""
+    asked, answered = times
+    longer = Price(price.asked * asked, price.answered * answered, price.cached * asked, after + 1)
+    return (price, longer)
+
+
+def _openai(asked: float, answered: float, cached: float) -> tuple[Price, ...]:
+    return _long(Price(asked, answered, cached), after=272_000, times=(2, 1.5))
+
+
+_PRICES: dict[str, tuple[Price, ...]] = {
+    "gpt-6.1-terra": _openai(1, 5, 0.05),
+    "gpt-6.1-sol": _openai(2, 10, 0.1),
+    "gpt-6-astra": _openai(10, 50, 1),
+    "gpt-6-sol": _openai(2, 10, 0.2),
+    "gpt-6-luna": _openai(0.1, 0.5, 0.01),
+    "gpt-5.6-sol": _openai(4, 20, 0.4),
+    "gpt-5.6-terra": _openai(2, 12, 0.2),
+    "gpt-5.6-luna": _openai(0.2, 1.2, 0.02),
+    "gpt-5.5": _openai(5, 30, 0.5),
+    "gpt-5.4": _openai(2.5, 15, 0.25),
+    "gpt-5.4-mini": _one(0.75, 4.5, 0.075),
+    "gpt-5.4-nano": _one(0.2, 1.25, 0.02),
+    "gpt-5.3": _one(1.75, 14, 0.175),
+    "gpt-5.2": _one(1.75, 14, 0.175),
+    "gpt-5.1": _one(1.25, 10, 0.125),
+    "gpt-5": _one(1.25, 10, 0.125),
+    "gpt-5-mini": _one(0.25, 2, 0.025),
+    "gpt-5-nano": _one(0.05, 0.4, 0.005),
+    "gpt-4.1": _one(2, 8, 0.5),
+    "gpt-4.1-mini": _one(0.4, 1.6, 0.1),
+    "gpt-4.1-nano": _one(0.1, 0.4, 0.025),
+    "gpt-4o": _one(2.5, 10, 1.25),
+    "gpt-4o-mini": _one(0.15, 0.6, 0.075),
+    "o3": _one(2, 8, 0.5),
+    "o4-mini": _one(1.1, 4.4, 0.275),
+    "claude-fable-5-2": _one(8, 40, 0.2),
+    "claude-fable-5-1": _one(10, 50, 0.25),
+    "claude-fable-5": _one(10, 50, 1),
+    "claude-mythos-5-2": _one(8, 40, 0.2),
+    "claude-opus-5-5": _one(4, 20, 0.2),
+    "claude-opus-5": _one(5, 25, 0.5),
+    "claude-sonnet-5-5": _one(2, 10, 0.1),
+    "claude-sonnet-5": _one(2, 10, 0.2),
+    "claude-haiku-5-5": _long(Price(0.1, 0.5, 0.01), after=100_000, times=(5, 5)),
+    "claude-opus-4-8": _one(5, 25, 0.5),
+    "claude-opus-4-7": _one(5, 25, 0.5),
+    "claude-opus-4-6": _one(5, 25, 0.5),
+    "claude-opus-4-5": _one(5, 25, 0.5),
+    "claude-sonnet-4-6": _one(3, 15, 0.3),
+    "claude-haiku-4-5": _one(1, 5, 0.1),
+}
+
+
+class Prices:
+    """The prices that hold in this process: those of NARU_PRICES before the table's."""
+
+    def __init__(self, text: str = "") -> None:
+        """Raises SettingsError when an entry of NARU_PRICES is no price."""
+        self._own = dict(_parsed(entry) for entry in filter(None, (part.strip() for part in text.split(","))))
+
+    def cost_of(self, name: str, usage: Usage | None) -> float | None:
+        """What `usage` of the model `name` (provider/model) costs in dollars; None when that is not known."""
+        provider, _, model = name.partition("/")
+        if provider in FREE:
+            return 0.0
+        prices = self._own.get(name) or _listed(model)
+        if usage is None or prices is None:
+            return None
+        price = [each for each in prices if each.from_tokens <= max(usage.input_tokens, 0)][-1]
+        cached = min(usage.cached_input_tokens, usage.input_tokens)
+        fresh = usage.input_tokens - cached
+        dollars = fresh * price.asked + cached * price.cached + usage.output_tokens * price.answered
+        # A counter cannot fall, whatever a compatible server reports.
+        return max(dollars, 0.0) / _MILLION
+
+
+def _listed(model: str) -> tuple[Price, ...] | None:
+    """The table's price; a gateway's prefix (`vendor/model`) and an edition's date do not matter."""
+    bare = model.rsplit("/", 1)[-1]
+    fitting = [name for name in _PRICES if bare.startswith(name) and _EDITION.fullmatch(bare[len(name) :])]
+    return _PRICES[max(fitting, key=len)] if fitting else None
+
+
+def _parsed(entry: str) -> tuple[str, tuple[Price, ...]]:
+    name, _, text = entry.rpartition("=")
+    try:
+        numbers = [float(part) for part in text.split("/")]
+    except ValueError:
+        numbers = []
+    if "/" not in name or len(numbers) not in {2, 3} or not all(math.isfinite(each) and each >= 0 for each in numbers):
+        raise SettingsError(
+            f"NARU_PRICES has {entry!r}, which is not provider/model=input/output or …/cached in dollars per million "
+            "tokens, as in openai/gpt-6-luna=0.1/0.5."
+        )
+    cached = numbers[2] if len(numbers) == 3 else numbers[0]
+    return name.strip(), (Price(numbers[0], numbers[1], cached),)
