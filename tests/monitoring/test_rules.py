@@ -1,0 +1,130 @@
+"""promtool on the rules: each alert fires when it should and not when it should not, each recorded series is right."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.monitoring.cases import CASES, RECORDS, Case, Record, Series
+from tests.monitoring.rulebook import MONITORING, Rule, metrics_in, program, rules
+
+RECORDED = {rule.name for rule in rules() if rule.kind == "record"}
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    return program("promtool", package="prometheus")
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    """One command, to its end."""
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+
+@dataclass(frozen=True)
+class Story:
+    """Some series, and what is asked of them. It reads `metrics`: stories that share none can be told as one."""
+
+    metrics: frozenset[str]
+    files: frozenset[Path]
+    interval: str
+    series: Series
+    question: dict[str, Any]
+
+
+def behind(name: str) -> list[Rule]:
+    """The rules of this name, and those that record what they read."""
+    own = [rule for rule in rules() if rule.name == name]
+    read = set().union(*(metrics_in(rule.expression) for rule in own))
+    return own + [other for each in read & RECORDED for other in behind(each)]
+
+
+def story(name: str, told: Case | Record, series: Series, expr: str, samples: Mapping[str, float]) -> Story:
+    """What is asked, in promtool's words."""
+    expected = [{"labels": f"{{{labels}}}", "value": value} for labels, value in samples.items()]
+    needed = behind(name)
+    read = set().union(*(metrics_in(rule.expression) for rule in needed), (each.partition("{")[0] for each in series))
+    question = {"expr": expr, "eval_time": told.at, "exp_samples": expected}
+    return Story(frozenset(read), frozenset(rule.file for rule in needed), told.interval, series, question)
+
+
+def of_case(case: Case) -> Iterator[Story]:
+    """It fires; and each calm story in which it does not."""
+    firing = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}})'
+    yield story(case.alert, case, case.fires, firing, {"": case.count})
+    for calm in case.calm:
+        yield story(case.alert, case, calm, firing, {})
+
+
+def of_record(record: Record) -> Story:
+    """Its value, to six digits."""
+    rounded = f"round({record.expr} * 1000000) / 1000000"
+    return story(record.expr, record, record.series, rounded, record.samples)
+
+
+def told_together(stories: Iterable[Story]) -> list[dict[str, Any]]:
+    """As few tests as the stories allow: each costs promtool a database, and a round of the rules for each step."""
+    groups: list[list[Story]] = []
+    for each in stories:
+        free = (group for group in groups if not any(each.metrics & other.metrics for other in group))
+        group = next(free, None)
+        if group is None:
+            groups.append([each])
+        else:
+            group.append(each)
+    return [
+        {
+            "interval": group[0].interval,
+            "input_series": [
+                {"series": name, "values": values} for each in group for name, values in each.series.items()
+            ],
+            "promql_expr_test": [each.question for each in group],
+        }
+        for group in groups
+    ]
+
+
+def test_every_rule_says_what_it_should(promtool: str, tmp_path: Path) -> None:
+    stories = [each for case in CASES for each in of_case(case)] + [of_record(record) for record in RECORDS]
+    kinds: dict[tuple[str, frozenset[Path]], list[Story]] = {}
+    for each in stories:
+        kinds.setdefault((each.interval, each.files), []).append(each)
+    paths = []
+    for number, ((interval, files), alike) in enumerate(kinds.items()):
+        told = {"rule_files": sorted(map(str, files)), "evaluation_interval": interval, "tests": told_together(alike)}
+        paths.append(tmp_path / f"{number}.json")
+        paths[-1].write_text(json.dumps(told))
+    done = run(promtool, "test", "rules", *map(str, paths))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_rule_is_without_its_case() -> None:
+    tried = {case.alert for case in CASES} | {record.expr for record in RECORDS}
+    assert {rule.name for rule in rules()} == tried
+    assert {case.alert for case in CASES if case.calm} == {case.alert for case in CASES}, "each has one that is calm"
+
+
+def test_prometheus_takes_its_files(promtool: str) -> None:
+    done = run(promtool, "check", "config", "--lint=all", "--lint-fatal", str(MONITORING / "prometheus.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = sum(map(int, re.findall(r"SUCCESS: (\d+) rules found", done.stdout)))
+    assert found == len(rules()), "what is read here is what Prometheus reads"
+
+
+def test_alertmanager_takes_its_file(tmp_path: Path) -> None:
+    """Debian's is older than `url_file`: it reads the same file with an address in its place."""
+    amtool = program("amtool", package="prometheus-alertmanager")
+    text = (MONITORING / "alertmanager.yml").read_text()
+    path = tmp_path / "alertmanager.yml"
+    path.write_text(text.replace("url_file: /run/secrets/alert_webhook_url", "url: http://127.0.0.1:1/"))
+    assert path.read_text() != text
+    done = run(amtool, "check-config", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"inhibit rules", done.stdout)
