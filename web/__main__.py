@@ -75,7 +75,7 @@ def config_of(settings: Settings) -> uvicorn.Config:
         server_header=False,
         access_log=False,
         log_config=None,
-        log_level=settings.log_level.lower(),
+        log_level=None,  # as shared/logs.py has set it
     )
 
 

@@ -124,18 +124,34 @@ def test_an_sql_error_tells_no_parameters(world: World, lines: Lines) -> None:
     assert "IntegrityError" in lines.last()["traceback"]
 
 
-def test_a_process_writes_json_to_stdout_with_its_part(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def levels() -> Iterator[None]:
+    """What `configure` changes is put back."""
     root = logging.getLogger()
-    before = root.handlers[:], root.level
-    try:
-        configure("warning", part="web")
-        log.warning("heard")
-        logging.getLogger("openai").info("a URL with a key")
-        logging.getLogger("other").info("too quiet")
-    finally:
-        root.handlers[:], root.level = before
+    ours = [logging.getLogger(name) for name in ("shared", "web", "workers", "deploy")]
+    handlers, before = root.handlers[:], [(logger, logger.level) for logger in (root, *ours)]
+    yield
+    root.handlers[:] = handlers
+    for logger, level in before:
+        logger.setLevel(level)
+
+
+def test_a_process_writes_json_to_stdout_with_its_part(capsys: pytest.CaptureFixture[str], levels: None) -> None:
+    configure("warning", part="web")
+    log.warning("heard")
+    logging.getLogger("openai").info("a URL with a key")
+    logging.getLogger("web.x").info("too quiet")
     (line,) = capsys.readouterr().out.splitlines()
     assert (json.loads(line)["message"], json.loads(line)["part"]) == ("heard", "web")
+
+
+def test_only_our_own_modules_speak_at_debug(capsys: pytest.CaptureFixture[str], levels: None) -> None:
+    configure("debug", part="web")
+    logging.getLogger("web.watch.reader").debug("heard")
+    for foreign in ("uvicorn.error", "websockets.server", "redis", "openai", "asyncio"):
+        logging.getLogger(foreign).debug("a frame with a question in it")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["message"] == "heard"
 
 
 def test_postgres_own_words_about_a_row_stay_out_of_the_log(world: World) -> None:

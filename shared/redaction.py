@@ -1,0 +1,84 @@
+"""What is taken out of a log line although nothing of ours puts it there: keys, tokens, passwords, addresses.
+
+A belt, not the rule: the rule is to log ids, counts and codes. It holds what comes along inside of foreign words, such
+as an error that an SDK has raised. The second belt, with patterns of its own, is `deploy/logging/pipeline.conf`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+REDACTED = "[redacted]"
+#: Fields that are never for a log, whatever stands in them.
+_FIELDS = frozenset(
+    (
+        *("authorization", "proxy_authorization", "api_key", "apikey", "x_api_key", "password", "passwd", "secret"),
+        *("secret_key", "cookie", "set_cookie", "access_token", "refresh_token", "id_token", "token"),
+        *("prompt", "content", "question", "answer"),
+    )
+)
+_TOKENS = ("access_token", "refresh_token", "id_token", "session_token", "auth_token")
+_NAMED = "|".join(
+    (r"(?:proxy-)?authorization|(?:x-)?api[-_ ]?key|passw(?:or)?d|secret(?:[-_]key)?|(?:set-)?cookie", *_TOKENS)
+)
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # A value behind a telling name: `api_key=…`, `'Authorization': 'Bearer …'`.
+    (
+        re.compile(
+            rf"""\b({_NAMED})(["'\\]*\s*[:=]\s*["'\\]*)(?:(?:bearer|basic)\s+)?[^\s"'\\,;&{{}}()\[\]]+""", re.IGNORECASE
+        ),
+        rf"\1\2{REDACTED}",
+    ),
+    # With a digit (or a capital) in it, so that "basic questions" are not one.
+    (re.compile(r"\b(bearer)\s+(?=\S*\d)[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {REDACTED}"),
+    (re.compile(r"\b(Basic)\s+(?=\S*[A-Z0-9])[A-Za-z0-9+/]{8,}={0,2}"), rf"\1 {REDACTED}"),
+    # postgresql://user:password@host, redis://:password@host
+    (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s/@]+@", re.IGNORECASE), rf"\1:{REDACTED}@"),
+    (re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"), REDACTED),  # OpenAI's keys, and Anthropic's sk-ant-
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*"), REDACTED),  # a JWT
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),  # AWS
+    (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"), REDACTED),
+)
+#: One of these stands in every line that has something to take out; to look for them costs next to nothing.
+_MARKS = (
+    *("sk-", "eyj", "akia", "asia", "@", "bearer ", "basic ", "authorization", "api", "passw", "secret", "cookie"),
+    *('"token"', '"prompt"', '"content"', '"question"', '"answer"'),
+    *_TOKENS,
+)
+
+
+def may_hold_secrets(line: str) -> bool:
+    """Whether it is worth looking closer at a line of JSON; false for nearly all of ours."""
+    small = line.lower()
+    return any(mark in small for mark in _MARKS)
+
+
+def redacted(text: str) -> str:
+    """The text without what looks like a secret or an address."""
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def without_secrets(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a log line, with those that are never for a log emptied and the text of the others redacted."""
+    return {key: REDACTED if _is_private(key, value) else _clean(value) for key, value in line.items()}
+
+
+def _is_private(key: object, value: object) -> bool:
+    # A number or None under such a name (`input_tokens`) is a count, not a secret.
+    return isinstance(key, str) and isinstance(value, str | bytes) and key.lower().replace("-", "_") in _FIELDS
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(each) for each in value]
+    if value is None or isinstance(value, int | float):
+        return value
+    return redacted(str(value))

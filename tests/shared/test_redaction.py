@@ -1,0 +1,85 @@
+"""The belt around the log: what looks like a secret is taken out of a line, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import openai
+import pytest
+
+from shared.logs import JsonFormatter, bound
+from tests.logs.planted import HARMLESS, KEY, SECRETS
+
+
+def line_of(message: str, **extra: object) -> dict[str, object]:
+    """The line as it is written, read again."""
+    record = logging.LogRecord("x", logging.INFO, "", 0, message, (), None)
+    record.__dict__.update(extra)
+    text = JsonFormatter("test").format(record)
+    found: dict[str, object] = json.loads(text)
+    return found
+
+
+@pytest.mark.parametrize(("words", "secret"), SECRETS)
+def test_a_secret_is_taken_out_wherever_it_stands(words: str, secret: str) -> None:
+    for line in (line_of(words), line_of("x", error=words), line_of("x", facts={"deep": [words, 1, None]})):
+        assert secret not in json.dumps(line, ensure_ascii=False)
+        assert "[redacted]" in json.dumps(line)
+    with bound(where=words):
+        assert secret not in json.dumps(line_of("x"))
+
+
+@pytest.mark.parametrize("words", HARMLESS)
+def test_harmless_words_stay_as_they_are(words: str) -> None:
+    assert line_of(words)["message"] == words
+
+
+def test_a_private_field_is_emptied_whatever_it_holds_and_counts_stay() -> None:
+    line = line_of("x", prompt="why?", content="because", api_key="1", token="t", input_tokens=3, answer=None)
+    assert [line[name] for name in ("prompt", "content", "api_key", "token")] == ["[redacted]"] * 4
+    assert (line["input_tokens"], line["answer"]) == (3, None)
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A provider that quotes the key that it refuses."""
+
+    def do_POST(self) -> None:
+        body = json.dumps({"error": {"message": f"Incorrect key: {self.headers['authorization']}", "code": "x"}})
+        self.send_response(401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_key_in_an_sdks_own_error_is_not_in_the_line(echo: str) -> None:
+    with (
+        openai.OpenAI(api_key=KEY, base_url=echo, max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as raised,
+    ):
+        client.post("/x", cast_to=object, body={})
+    error = raised.value
+    assert KEY in str(error), "the SDK quotes what the server says"
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "failed: %s", (error,), (type(error), error, raised.tb))
+    line = JsonFormatter("test").format(record)
+    assert KEY not in line
+    assert "AuthenticationError" in json.loads(line)["traceback"]
+    assert "[redacted]" in json.loads(line)["message"]
