@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine, update
 
-from shared import metrics
+from shared import logs, metrics
 from shared.database import transaction
 from shared.errors import NaruError
 from shared.live.events import PREFIX
@@ -137,7 +137,8 @@ class Dispatcher:
             # By default redis-py tries ten times more: a probe would take 11 timeouts.
             retry=Retry(NoBackoff(), 0),
         )
-        self._waiting: queue.Queue[UUID | None] = queue.Queue(WAITING_HINTS)
+        #: Each with the id of the HTTP request by which it came, for the worker's log.
+        self._waiting: queue.Queue[tuple[UUID, str] | None] = queue.Queue(WAITING_HINTS)
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         #: False from a failed send until Redis answers again.
         self.healthy = True
@@ -148,7 +149,7 @@ class Dispatcher:
         if not self.healthy:
             return
         try:
-            self._waiting.put_nowait(request_id)
+            self._waiting.put_nowait((request_id, logs.bound_id(logs.HTTP_REQUEST_ID)))
         except queue.Full:
             metrics.PUBLISH_FAILURES.labels("hint").inc()
 
@@ -172,9 +173,11 @@ class Dispatcher:
 
     def _run(self) -> None:
         self._warm()
-        while (request_id := self._waiting.get()) is not None:
+        while (waiting := self._waiting.get()) is not None:
+            request_id, http_request_id = waiting
+            headers = {logs.HTTP_REQUEST_ID: http_request_id} if http_request_id else None
             try:
-                self._app.send_task(TASK, args=[str(request_id)], queue=QUEUE)
+                self._app.send_task(TASK, args=[str(request_id)], queue=QUEUE, headers=headers)
             except Exception as error:  # noqa: BLE001 - kombu raises its own, redis-py's and bare socket errors here
                 metrics.PUBLISH_FAILURES.labels("hint").inc()
                 log.warning("hint not sent: Redis fails", extra={"error": type(error).__name__})

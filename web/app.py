@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from streamlit.web import bootstrap
 
 from shared.settings import Settings
+from web.http_id import HttpIdMiddleware
 from web.identity import IdentityMiddleware
 from web.routes import make_routes
 from web.routes.answers import Refusal, apologise, refuse
@@ -63,4 +64,4 @@ def make_app() -> st.App:
     )
 
 
-app = DirectSend(make_app())
+app = DirectSend(HttpIdMiddleware(make_app()))

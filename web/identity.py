@@ -8,6 +8,7 @@ cookie is looked at.
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 from uuid import UUID, uuid4
 
@@ -18,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import metrics
 from web.runtime import current_runtime
+
+log = logging.getLogger(__name__)
 
 COOKIE = "naru_browser"
 LIFETIME_SECONDS = 365 * 86_400
@@ -80,9 +83,12 @@ class IdentityMiddleware:
         runtime = current_runtime()
         if self._cookies is None:
             self._cookies = Cookies(runtime.settings.secret_key)
-        value = HTTPConnection(scope).cookies.get(COOKIE)
-        found = self._cookies.read(value)
-        _count(scope, is_there=value is not None, is_good=found is not None)
+        given = HTTPConnection(scope).cookies.get(COOKIE)
+        found = self._cookies.read(given)
+        _count(scope, is_there=given is not None, is_good=found is not None)
+        if found is None and given:
+            # Of one browser: a cookie from elsewhere. Of all of them: NARU_SECRET_KEY is not what it was.
+            log.info("identity refused", extra={"path": scope["path"]})
         scope["naru.owner_id"] = None if found is None else _owner(found[0])
         if scope["type"] == "websocket" or (found is not None and found[1] < RENEW_AFTER_SECONDS):
             await self._app(scope, receive, send)

@@ -6,10 +6,12 @@ nothing here waits for an answer (`live/` shows it, a worker makes it).
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import streamlit as st
 
+from shared import logs
 from shared.errors import NaruError
 from web import state
 from web.views import chat, notices
@@ -20,8 +22,17 @@ STYLE = Path(__file__).with_name("style.css")
 SIDEBAR_PX = 280
 
 
+log = logging.getLogger("web.page")
+
+
 def main() -> None:
     """Draw the page, or one sentence that says why not."""
+    with logs.bound(**state.log_ids()):
+        draw()
+
+
+def draw() -> None:
+    """The page's frame, and the chat in it."""
     words = Words(state.locale())
     st.set_page_config(
         layout="centered",
@@ -32,6 +43,7 @@ def main() -> None:
     try:
         frame = Frame.of(words)
         if frame is None:
+            log.info("page without identity")
             notices.sentence(words.t("notice.no_identity"))
             return
         chat.draw(frame)

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from shared.conversations import Opened
+from shared.logs import HTTP_REQUEST_ID
+from web.http_id import HEADER
 from web.identity import COOKIE, owner_of
 from web.words import best_locale
 
@@ -74,6 +76,12 @@ class Asked:
 def owner() -> str | None:
     """Who is asking, by the signed cookie; None where the browser keeps none."""
     return owner_of(st.context.cookies.get(COOKIE))
+
+
+def log_ids() -> dict[str, str]:
+    """What a log line says of this browser's connection: the id of its WebSocket. Script threads know nothing of it."""
+    found = st.context.headers.get(HEADER)
+    return {HTTP_REQUEST_ID: found} if found else {}
 
 
 def locale() -> str:

@@ -291,11 +291,29 @@ def _note(process: Process, running: RunningAnswer, streamed: Streamed, status: 
         "attempt ended",
         extra={
             "outcome": outcome,
+            "model": claimed.model,
             "characters": len(streamed.text),
             "error_code": streamed.error.code if streamed.error else None,
             "provider_request_id": streamed.as_answer().provider_request_id,
+            **_durations(claimed, streamed),
+            **_usage(streamed),
         },
     )
+
+
+def _durations(claimed: Claimed, streamed: Streamed) -> dict[str, float]:
+    """Seconds: since the question, since the claim, and from the claim to the model's first word."""
+    now, first_at = time.monotonic(), streamed.first_token_at
+    here = now - claimed.claimed_at
+    found = {"response_seconds": claimed.age_seconds + here, "attempt_seconds": here}
+    if first_at is not None:
+        found["first_token_seconds"] = max(first_at - claimed.claimed_at, 0.0)
+    return {name: round(seconds, 4) for name, seconds in found.items()}
+
+
+def _usage(streamed: Streamed) -> dict[str, int]:
+    usage = streamed.done.usage if streamed.done else None
+    return {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens} if usage else {}
 
 
 def _note_end(process: Process, claimed: Claimed, streamed: Streamed) -> None:

@@ -39,17 +39,19 @@ SETTLE_SECONDS = (0.002, 0.02)
 _process: Process | None = None
 
 
-@app.task(name=TASK, ignore_result=True)
-def answer_request(request_id: str) -> None:
+@app.task(name=TASK, ignore_result=True, bind=True)
+def answer_request(task: Any, request_id: str) -> None:
     """The hint arrived: answer the request if there is anything to answer. Never raises into Celery."""
     process = _process
     if process is None:
         log.error("a hint came to a process that is no worker")
         return
-    try:
-        answer(process, UUID(request_id))
-    except Exception:
-        log.exception("a hint came to nothing", extra={"request_id": request_id})
+    came_by = task.request.get(logs.HTTP_REQUEST_ID)
+    with logs.bound(**{logs.HTTP_REQUEST_ID: came_by} if came_by else {}):
+        try:
+            answer(process, UUID(request_id))
+        except Exception:
+            log.exception("a hint came to nothing", extra={"request_id": request_id})
 
 
 class Consuming(bootsteps.StartStopStep):

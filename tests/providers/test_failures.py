@@ -76,7 +76,7 @@ def test_each_error_over_http_becomes_ours(wire: Wire, case: Case, caplog: pytes
     error = only_error(answer)
     assert type(error) is case.kind
     assert error.retryable is case.kind.retryable
-    raised = next(found[1] for line in caplog.messages if (found := re.search(r"failed with (\w+)", line)))
+    raised = next(vars(record)["error"] for record in caplog.records if record.message == "provider failed")
     assert re.fullmatch(getattr(case, wire.name), raised), raised
     assert_nothing_leaked(error, caplog)
 

@@ -14,6 +14,9 @@ from web.routes.headers import security_headers
 
 log = logging.getLogger(__name__)
 
+#: Of an address in the log.
+LONGEST_PATH = 200
+
 
 class Refusal(Exception):
     """A request that is answered with an error: its HTTP status, its code, and one sentence."""
@@ -28,16 +31,20 @@ def json_answer(data: dict[str, Any], *, status: int = 200) -> Response:
     return JSONResponse(data, status_code=status, headers={"cache-control": "no-store"})
 
 
-async def refuse(_: Request, refusal: Exception) -> Response:
+async def refuse(request: Request, refusal: Exception) -> Response:
     """The answer to a Refusal raised in a route."""
     if not isinstance(refusal, Refusal):
         raise refusal
+    log.info(
+        "refused",
+        extra={"error_code": refusal.code, "http_status": refusal.status, "path": request.url.path[:LONGEST_PATH]},
+    )
     return json_answer({"error": refusal.code, "message": refusal.sentence}, status=refusal.status)
 
 
 async def apologise(request: Request, error: Exception) -> Response:
     """The answer to an error of ours: made outside of all middleware, so it brings the headers itself."""
-    log.error("a route failed", exc_info=error, extra={"path": request.url.path})
+    log.error("a route failed", exc_info=error, extra={"path": request.url.path[:LONGEST_PATH]})
     answer = json_answer({"error": "internal", "message": "Something went wrong on the server."}, status=500)
     answer.headers.update(security_headers())
     return answer

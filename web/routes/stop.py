@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,7 +27,9 @@ async def stop(request: Request) -> Response:
     owner_id = owner_or_refuse(request)
     asked = functools.partial(current_runtime().stop, request_id, owner_id=owner_id)
     try:
-        status = await asyncio.get_running_loop().run_in_executor(_threads, asked)
+        # With the ids that the log has here: a thread begins without.
+        here = contextvars.copy_context()
+        status = await asyncio.get_running_loop().run_in_executor(_threads, here.run, asked)
     except NotFound:
         raise Refusal(404, "not_found", "This request does not exist, or is not yours.") from None
     except Unavailable:

@@ -6,11 +6,13 @@ refused question is put back where it was typed.
 
 from __future__ import annotations
 
+import logging
 import time
 from uuid import UUID
 
 import streamlit as st
 
+from shared import logs
 from shared.conversations import Opened
 from shared.errors import NaruError, StillRunning
 from shared.fleet import Fleet
@@ -18,6 +20,8 @@ from shared.lifecycle import Question
 from web import state
 from web.views import notices
 from web.views.frame import Frame
+
+log = logging.getLogger(__name__)
 
 #: So long a question is held up before it is refused because another one is being answered.
 ENDING_SECONDS = 0.5
@@ -95,8 +99,10 @@ def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
         regenerate=again_for is not None,
     )
     try:
-        _accept(frame, question)
+        with logs.bound(**state.log_ids()):
+            _accept(frame, question)
     except NaruError as error:
+        log.info("question refused", extra={"error_code": error.code, "conversation_id": str(conversation_id)})
         _refuse(notices.notice_of(error, is_text_kept=bool(text)), text)
     except Exception as error:  # noqa: BLE001 - whatever it is, the person keeps the text and gets a sentence
         _refuse(notices.unforeseen(error, is_text_kept=bool(text)), text)

@@ -100,7 +100,15 @@ class SdkProvider(ABC, Generic[ClientT]):
                     break
         except Exception as error:  # noqa: BLE001 - the one place where foreign errors end
             failure = mapped(error, name=self.name, started=reply.started, request_id=reply.request_id)
-            log.info("%s failed with %s: %s", self.name, type(error).__qualname__, failure.code)
+            log.info(
+                "provider failed",
+                extra={
+                    "provider": self.name,
+                    "error": type(error).__qualname__,
+                    "error_code": failure.code,
+                    "provider_request_id": failure.provider_request_id,
+                },
+            )
         finally:
             if response is not None:
                 await _close(response)
