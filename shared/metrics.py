@@ -90,6 +90,8 @@ def _begin_at_zero() -> None:
 
 _begin_at_zero()
 
+# The last hour's by statement_timestamp(): an index cannot be asked for what is later than clock_timestamp(), which
+# changes from row to row.
 _SYSTEM = text(
     """
     SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
@@ -99,7 +101,7 @@ _SYSTEM = text(
            (SELECT count(*) FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp()) AS workers,
            (SELECT coalesce(sum(slots), 0) FROM worker
              WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp() AND NOT draining) AS slots,
-           (SELECT count(*) FROM chat_request r WHERE r.ended_at > clock_timestamp() - interval '1 hour'
+           (SELECT count(*) FROM chat_request r WHERE r.ended_at > statement_timestamp() - interval '1 hour'
                AND NOT EXISTS (SELECT FROM message m WHERE m.request_id = r.id))
            + count(*) FILTER (WHERE EXISTS (SELECT FROM message m WHERE m.request_id = chat_request.id)) AS unaccounted
       FROM chat_request WHERE status IN ('queued', 'running')

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,7 +19,7 @@ from uuid import UUID
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from shared import metrics
 from shared.database import statement
@@ -126,7 +126,7 @@ class Pickup:
     def _take(self, free: int) -> None:
         patience = 0.0 if self.broker_is_away() else self._process.settings.broker_silence_seconds
         with statement(self._process.engine) as connection:
-            due = connection.execute(_DUE, {"patience": patience, "most": free + BESIDES}).scalars()
+            due = due_requests(connection, patience_seconds=patience, limit=free + BESIDES)
             waiting = [request_id for request_id in due if request_id not in self._taking]
         now = time.monotonic()
         self._tried = {each: at for each, at in self._tried.items() if now - at < TRIED_SECONDS}
@@ -142,3 +142,8 @@ class Pickup:
             log.exception("pickup: an answer failed")
         finally:
             self._taking.discard(request_id)
+
+
+def due_requests(connection: Connection, *, patience_seconds: float, limit: int) -> Sequence[UUID]:
+    """The requests that have been due for that long, the one that waits longest first."""
+    return connection.execute(_DUE, {"patience": patience_seconds, "most": limit}).scalars().all()

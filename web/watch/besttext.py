@@ -47,7 +47,7 @@ class BestText:
             event = from_fields(fields)
             if event is not None and event.attempt == attempt:
                 text.fold(event)
-        text.whole(attempt, self._checkpoint(request_id, attempt))
+        text.whole(attempt, checkpoint_of(self._engine, request_id, attempt))
         return text.since(0) or None
 
     def close(self) -> None:
@@ -62,10 +62,12 @@ class BestText:
             log.info("best text: no live stream", extra={"error": type(error).__name__})
             return []
 
-    def _checkpoint(self, request_id: UUID, attempt: int) -> str:
-        c = request_attempt.c
-        with transaction(self._engine) as connection:
-            found = connection.execute(
-                select(c.checkpoint).where(c.request_id == request_id, c.attempt == attempt)
-            ).scalar_one_or_none()
-        return found or ""
+
+def checkpoint_of(engine: Engine, request_id: UUID, attempt: int) -> str:
+    """The attempt's text as it was last written into Postgres; empty when there is none."""
+    c = request_attempt.c
+    with transaction(engine) as connection:
+        found = connection.execute(
+            select(c.checkpoint).where(c.request_id == request_id, c.attempt == attempt)
+        ).scalar_one_or_none()
+    return found or ""

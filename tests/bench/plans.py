@@ -1,0 +1,273 @@
+"""Every statement on the way of a question, with the plan that PostgreSQL has for it in full tables.
+
+`Plans` listens to an engine and asks for the plan of each statement just before it runs, on the same connection: so
+of a prepared one it is the one generic plan that production has. `walk` goes the whole way by the product's own
+functions. tests/shared/test_plans.py does it with few rows; by hand, for docs/operations/tuning.md:
+
+    python -m tests.bench.plans --messages 1000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from sqlalchemy import Engine, event
+
+from shared import conversations, fleet, lifecycle
+from shared.database import make_engine
+from shared.lifecycle import Answer, Claimed
+from shared.metrics import SystemGauges
+from shared.migrations.__main__ import migrate
+from shared.settings import load_settings
+from shared.tables import Outcome, Status
+from tests.bench.filling import Filled, fill
+from tests.shared.world import MODEL, World
+from tests.stack import Servers
+from web.fate import is_stored
+from web.watch.besttext import checkpoint_of
+from web.watch.sweep import Known, owner_of_conversation, sweep
+from workers.pickup import due_requests
+
+#: These grow with what is said. `worker` has a row for each worker process, and is read as a whole.
+GROWING = {"chat_request", "message", "conversation", "request_attempt"}
+PLANNED = ("select", "with", "insert", "update", "delete", "execute")
+
+
+@dataclass
+class Seen:
+    """One statement of one step: its plan, and how long it took to come back, in ms."""
+
+    step: str
+    text: str
+    plan: dict[str, Any]
+    took: list[float] = field(default_factory=list)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """All nodes of the plan."""
+        found, waiting = [], [self.plan]
+        while waiting:
+            node = waiting.pop()
+            found.append(node)
+            waiting += node.get("Plans", [])
+        return found
+
+    def scanned(self) -> set[str]:
+        """The growing tables that it reads from beginning to end."""
+        return {node["Relation Name"] for node in self.nodes() if node["Node Type"] == "Seq Scan"} & GROWING
+
+    def indexes(self) -> list[str]:
+        """The indexes it goes by."""
+        return sorted({node["Index Name"] for node in self.nodes() if "Index Name" in node})
+
+
+class Plans:
+    """Listens to one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.seen: dict[tuple[str, str], Seen] = {}
+        self._step = ""
+        # Behind the product's own listener, which makes EXECUTE of a prepared statement.
+        event.listen(engine, "before_cursor_execute", self._before)
+        event.listen(engine, "after_cursor_execute", self._after)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """What runs within belongs to this step."""
+        self._step = name
+        try:
+            yield
+        finally:
+            self._step = ""
+
+    def _before(self, *given: Any) -> None:
+        _, cursor, text, parameters, context, is_many = given
+        if self._step and not is_many and text.lstrip().lower().startswith(PLANNED):
+            key = (self._step, text)
+            if key not in self.seen:
+                with cursor.connection.cursor() as asking:
+                    asking.execute(f"EXPLAIN (FORMAT JSON) {text}", parameters)
+                    (plan,) = asking.fetchone()
+                self.seen[key] = Seen(self._step, text, plan[0]["Plan"])
+            context.naru_began = (self.seen[key], time.perf_counter())
+
+    def _after(self, *given: Any) -> None:
+        context = given[4]
+        began = getattr(context, "naru_began", None)
+        if began is not None:
+            seen, at = began
+            seen.took.append((time.perf_counter() - at) * 1e3)
+
+
+def drawn(filled: Filled) -> Iterator[int]:
+    """Its conversations in random order, each once."""
+    return iter(random.sample(range(filled.conversations), filled.conversations))
+
+
+def walk(world: World, filled: Filled, plans: Plans, numbers: Iterator[int]) -> None:
+    """The whole way of a question, and each other end that one may come to, in the next conversations of `numbers`."""
+    number = next(numbers)
+    owner_id, conversation_id = filled.owner_id(number), filled.conversation_id(number)
+    worker_id = world.worker(MODEL)
+    _look(world, plans, owner_id=owner_id, number=number, filled=filled)
+    with plans.step("submit"):
+        submitted = world.ask(conversation_id=conversation_id, owner_id=owner_id, key=f"key-{time.time_ns()}")
+    with plans.step("pickup"), world.begin() as connection:
+        due_requests(connection, patience_seconds=0, limit=100)
+    with plans.step("sweep while it waits"):
+        sweep(world.engine, [conversation_id], known=[])
+    with plans.step("undispatch"):
+        lifecycle.undispatch(world.engine, submitted.request_id, models=["another/model"])
+    with plans.step("tick"):
+        world.tick()
+    with plans.step("claim"):
+        claimed = world.claim(submitted.request_id, worker_id)
+    _run(world, plans, claimed)
+    with plans.step("finish"):
+        assert lifecycle.finish(world.engine, claimed, Answer(text="x" * 480, input_tokens=1, output_tokens=100))
+    with plans.step("is mine"):
+        assert lifecycle.is_mine(world.engine, claimed, status=Status.SUCCEEDED)
+    _other_ends(world, plans, filled, numbers)
+    world.expire_lease(worker_id)
+    world.tick()
+
+
+def _look(world: World, plans: Plans, *, owner_id: str, number: int, filled: Filled) -> None:
+    """What the page and the routes read."""
+    conversation_id, engine = filled.conversation_id(number), world.engine
+    with plans.step("list conversations"):
+        conversations.list_conversations(engine, owner_id=owner_id)
+    with plans.step("open a conversation"):
+        opened = conversations.open_conversation(engine, conversation_id, owner_id=owner_id)
+        assert opened.messages
+    with plans.step("fleet"):
+        fleet.fleet(engine)
+    with plans.step("whose is it"):
+        conversations.check_owner(engine, conversation_id, owner_id=owner_id)
+        assert owner_of_conversation(engine, conversation_id) == owner_id
+    with plans.step("was it stored"):
+        is_stored(engine, owner_id=owner_id, key="unknown")
+    with plans.step("gauges"):
+        assert list(SystemGauges(engine).collect())
+    with plans.step("rename"):
+        conversations.rename(engine, conversation_id, owner_id=owner_id, title="another")
+
+
+def _run(world: World, plans: Plans, claimed: Claimed) -> None:
+    """What happens while an answer is under way."""
+    key = (claimed.request_id, claimed.attempt)
+    with plans.step("renew"), world.begin() as connection:
+        assert fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True)
+        assert key in fleet.running_of(connection, claimed.worker_id)
+    with plans.step("checkpoint"), world.begin() as connection:
+        fleet.checkpoint(connection, claimed.worker_id, {key: "so far"})
+    with plans.step("sweep while it runs"):
+        known = Known(request_id=claimed.request_id, attempt=1, length=0, is_silent=True)
+        assert sweep(world.engine, [claimed.conversation_id], known=[known])
+    with plans.step("best text"):
+        assert checkpoint_of(world.engine, claimed.request_id, claimed.attempt) == "so far"
+
+
+def _other_ends(world: World, plans: Plans, filled: Filled, numbers: Iterator[int]) -> None:
+    """Asked again, failed, released and stopped, stopped while it waits, taken back, expired, deleted."""
+    engine = world.engine
+
+    def ask(**values: Any) -> Any:
+        number = next(numbers)
+        owner_id, conversation_id = filled.owner_id(number), filled.conversation_id(number)
+        return number, world.ask(owner_id=owner_id, conversation_id=conversation_id, **values)
+
+    worker_id = world.worker(MODEL)
+    with plans.step("submit again with the same key"):
+        key = f"twice-{time.time_ns()}"
+        number, first = ask(key=key)
+        again = world.ask(owner_id=filled.owner_id(number), conversation_id=first.conversation_id, key=key)
+        assert again.request_id == first.request_id
+    claimed = world.claim(first.request_id, worker_id)
+    with plans.step("fail"):
+        assert lifecycle.fail(engine, claimed, Answer(text=""), code="overloaded")
+    with plans.step("regenerate"):
+        world.ask("", owner_id=filled.owner_id(number), conversation_id=first.conversation_id, regenerate=True)
+    number, waiting = ask()
+    claimed = world.claim(waiting.request_id, worker_id)
+    with plans.step("release"):
+        assert lifecycle.release(engine, claimed, text="", outcome=Outcome.RELEASED, code="rate_limited")
+    claimed = world.claim(waiting.request_id, worker_id)
+    with plans.step("stop"):
+        lifecycle.stop(engine, waiting.request_id, owner_id=filled.owner_id(number))
+    with plans.step("cancel"):
+        assert lifecycle.cancel(engine, claimed, Answer(text="so far"))
+    number, waiting = ask()
+    with plans.step("stop while it waits"):
+        lifecycle.stop(engine, waiting.request_id, owner_id=filled.owner_id(number))
+    _, lost = ask()
+    world.claim(lost.request_id, worker_id)
+    with plans.step("take back"):
+        assert world.lose(worker_id).taken_back == 1
+    world.put(lost.request_id, deadline_at=world.ago(1))
+    with plans.step("expire"):
+        assert world.tick().expired == 1
+    with plans.step("delete"):
+        conversations.delete(engine, filled.conversation_id(number), owner_id=filled.owner_id(number))
+
+
+def table(plans: Plans) -> str:
+    """Step, ms until the rows were back (p50 and the longest), the indexes."""
+    rows = ["| step | ms p50 | max | by these indexes |", "|---|---|---|---|"]
+    for seen in plans.seen.values():
+        if seen.indexes() or seen.scanned():
+            flaw = f" **reads all of {', '.join(seen.scanned())}**" if seen.scanned() else ""
+            names = ", ".join(f"`{name}`" for name in seen.indexes())
+            rows.append(f"| {seen.step} | {statistics.median(seen.took):.2f} | {max(seen.took):.1f} | {names}{flaw} |")
+    return "\n".join(rows)
+
+
+def main() -> int:
+    """By hand: fill, walk a hundred times, print the table."""
+    parser = argparse.ArgumentParser(description="The plans of every statement on a question's way, in full tables")
+    parser.add_argument("--messages", type=int, default=100_000, help="how many rows in message")
+    parser.add_argument("--walks", type=int, default=100)
+    chosen = parser.parse_args()
+    filled = Filled("plans", conversations=chosen.messages // 20, messages=20, owners=max(1, chosen.messages // 2000))
+    with tempfile.TemporaryDirectory(prefix="naru-plans-") as folder:
+        servers = Servers(Path(folder))
+        try:
+            migrate(servers.postgres_server.url)
+            began = time.monotonic()
+            fill(servers.postgres_server.url, filled)
+            print(f"{chosen.messages:,} messages in {time.monotonic() - began:.0f} s; {_size(servers)}")
+
+            values = {"DATABASE_URL": servers.postgres_server.url, "REDIS_URL": servers.redis_server.url}
+            engine = make_engine(load_settings(values), name="plans")
+            plans, numbers = Plans(engine), drawn(filled)
+            for _ in range(chosen.walks):
+                walk(World(engine), filled, plans, numbers)
+            engine.dispose()
+            print(table(plans))
+            return 1 if any(seen.scanned() for seen in plans.seen.values()) else 0
+        finally:
+            servers.close()
+
+
+def _size(servers: Servers) -> str:
+    connection = psycopg2.connect(servers.postgres_server.url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_size_pretty(pg_database_size(current_database()))")
+            row = cursor.fetchone()
+            return str(row[0]) if row else ""
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,36 @@
+"""No statement on the way of a question reads a table that grows from beginning to end."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sqlalchemy import Engine, select
+
+from shared.database import make_engine
+from shared.settings import Settings
+from shared.tables import message
+from tests.bench.filling import Filled, fill
+from tests.bench.plans import Plans, drawn, walk
+from tests.shared.world import World
+
+#: Enough for the planner to think twice: it reads a table of a few pages as a whole, and is right.
+FILLED = Filled("plans", conversations=4000, messages=4, owners=80)
+
+
+def test_every_statement_goes_by_an_index(settings: Settings, world_engine: Engine) -> None:
+    fill(settings.database_url, FILLED)
+    engine = make_engine(dataclasses.replace(settings, database_pool=2), name="plans")
+    try:
+        plans, numbers = Plans(engine), drawn(FILLED)
+        walk(World(engine), FILLED, plans, numbers)
+        assert {f"{seen.step}: {table}" for seen in plans.seen.values() for table in seen.scanned()} == set()
+        assert len({seen.step for seen in plans.seen.values()}) >= 28, "the whole way"
+        used = {name for seen in plans.seen.values() for name in seen.indexes()}
+        # The guide's two: messages of a conversation (ours by their branch), conversations by owner and activity.
+        assert {"pk_message", "ix_conversation_owner_id_updated_at"} <= used
+
+        with plans.step("a statement without an index"), engine.begin() as connection:
+            connection.execute(select(message.c.id).where(message.c.content == "x"))
+        assert "message" in list(plans.seen.values())[-1].scanned(), "it would have been found"
+    finally:
+        engine.dispose()
