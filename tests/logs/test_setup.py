@@ -1,0 +1,60 @@
+"""The logging stack's setup script: what of it runs without Elastic's programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.local.processes import ROOT
+
+SETUP = ROOT / "deploy" / "logging" / "setup.sh"
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None and os.environ.get("NARU_TEST_STRICT") != "1", reason="no openssl here"
+)
+
+
+def run(*command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command, input=given, capture_output=True, timeout=20)
+
+
+def function(call: str, *, given: bytes = b"", secrets: Path = Path("/nowhere")) -> subprocess.CompletedProcess[bytes]:
+    """One function of the script."""
+    return run("bash", "-c", f'source "$1"; SECRETS="$2"; {call}', "bash", str(SETUP), str(secrets), given=given)
+
+
+@needs_openssl
+@pytest.mark.parametrize("bits", [1024, 2048, 3072])
+def test_a_key_becomes_one_that_logstash_reads(bits: int) -> None:
+    made = run("openssl", "genrsa", "-traditional", str(bits)).stdout
+    assert b"BEGIN RSA PRIVATE KEY" in made
+    wanted = run("openssl", "pkcs8", "-topk8", "-nocrypt", given=made).stdout
+    assert function("pkcs8", given=made).stdout == wanted
+
+
+@pytest.mark.parametrize(
+    "bad", ["short", 'quote"0123456789abcdef', "line\n0123456789abcdef", "x" * 201, "sp ace0123456789abcd"]
+)
+def test_a_secret_that_would_not_fit_into_json_is_refused_unseen(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "elastic_password").write_text(bad)
+    refused = function("secret elastic_password", secrets=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stdout == b""
+    assert b"must be 16 to 200" in refused.stderr
+    assert bad.encode() not in refused.stderr
+
+
+def test_a_secret_is_read_and_a_missing_one_named(tmp_path: Path) -> None:
+    (tmp_path / "elastic_password").write_text("0123456789abcdef-_\n")
+    assert function("secret elastic_password", secrets=tmp_path).stdout == b"0123456789abcdef-_"
+    missing = function("secret kibana_encryption_key", secrets=tmp_path)
+    assert missing.returncode == 1
+    assert b"kibana_encryption_key cannot be read" in missing.stderr
+
+
+def test_it_says_what_it_can_do() -> None:
+    refused = run("bash", str(SETUP), "everything")
+    assert (refused.returncode, b"certificates or users" in refused.stderr) == (1, True)
