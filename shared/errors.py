@@ -228,4 +228,6 @@ class BadRequest(ProviderError):
 #: Ends that no provider reports: the reconciler and the lifecycle give them themselves.
 DEADLINE = "deadline"
 WORKER_LOST = "worker_lost"
+#: It was under way when the backup was made that this database comes from.
+RESTORED = "restored"
 INTERNAL = NaruError.code

@@ -112,6 +112,22 @@ class Settings:
     redis_timeout_seconds: float = setting(1.0, "Longest wait for Redis where a person or an answer waits", least=0.05)
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR")
 
+    backup_dir: str = setting("", "Where backups are kept; empty: backups/ in the data folder")
+    backup_key: str = setting(
+        "", "Encrypts the backups: `./naru backup --new-key FILE` makes one; give it as a file", secret=True, kind="key"
+    )
+    backup_keep_daily: int = setting(7, "Of so many days the newest backup is kept", least=0)
+    backup_keep_weekly: int = setting(4, "Of so many weeks", least=0)
+    backup_keep_monthly: int = setting(12, "Of so many months", least=0)
+    backup_seconds: float = setting(14_400.0, "Longest time that a backup, a restore or a drill may take", least=1.0)
+    backup_metrics_dir: str = setting("", "Folder of node exporter's textfile collector; empty: that of the backups")
+    backup_s3_endpoint: str = setting("", "Where backups are copied to: the address of an S3 server", kind="http")
+    backup_s3_bucket: str = setting("", "Its bucket")
+    backup_s3_prefix: str = setting("naru/", "What the names in the bucket begin with")
+    backup_s3_region: str = setting("us-east-1", "Its region")
+    backup_s3_access_key: str = setting("", "Access key of the bucket", secret=True, kind="key")
+    backup_s3_secret_key: str = setting("", "Secret key of the bucket", secret=True, kind="key")
+
     def check(self) -> None:
         """Raise SettingsError when two settings do not fit each other; the sentence says which and why."""
         rules = [

@@ -21,6 +21,9 @@ Naru, an AI chat that a team runs itself.
   ./naru up                 everything on this machine: PostgreSQL, Redis, worker, Flower, page
   ./naru ask "…"            one question from the terminal, streamed; --json for scripts
   ./naru doctor             looks at everything an operator would, and says what to do
+  ./naru backup             one encrypted, checked backup; --list shows them
+  ./naru restore NAME       puts one in the place of the data; what was there is kept
+  ./naru restore-drill      proves that the newest one can be restored; harms nothing
   ./naru test               the checks and the tests, on servers of their own
   ./naru bench              how fast it is here, beside what one would use instead
 """
@@ -39,6 +42,23 @@ DATABASE_URL and REDIS_URL. Exit code 0 only for an answer; Ctrl-C stops the ans
 DOCTOR = """\
 Looks at the settings, both servers, the tables, the workers and the models' keys, and says what to do about each.
 Exit code 0 when nothing is wrong (hints marked ! do not count).
+"""
+BACKUP = """\
+Makes one encrypted backup of the database, checked and with a manifest, and throws away what newer ones cover.
+It works while Naru runs and while it is stopped. All about it: docs/operations/backup.md
+
+First make the key, once, and keep a copy of it where the backups are not:
+  ./naru backup --new-key naru-backup.key
+  NARU_BACKUP_KEY_FILE=naru-backup.key ./naru backup
+"""
+RESTORE = """\
+Loads a backup beside Naru's data, proves it, and then gives it the data's name: what fails before leaves all as it was.
+What was there before is kept under another name, and the way back is printed. Works while Naru runs: web and workers
+reconnect. Answers that were under way in the backup end as failed, and are not asked again by themselves.
+"""
+DRILL = """\
+Loads the newest backup (the bucket's copy, where there is a bucket) into a PostgreSQL that is made for it, counts and
+reads what came back, and throws it away. When it last went well is in the metric file.
 """
 TEST = """\
 Runs ruff, mypy, the import rules and pytest, on servers of their own; nothing of your environment is touched.
@@ -104,6 +124,9 @@ def parser() -> argparse.ArgumentParser:
     doctor = command(commands, "doctor", "look for what is wrong, and say what to do", DOCTOR)
     add_data(doctor)
     doctor.set_defaults(run=run_doctor)
+    add_backup(command(commands, "backup", "make an encrypted backup, or list them", BACKUP))
+    add_restore(command(commands, "restore", "put a backup in the place of the data, or undo that", RESTORE))
+    add_drill(command(commands, "restore-drill", "prove that the newest backup can be restored", DRILL))
     command(commands, "test", "run all checks and tests; arguments go to pytest", TEST)
     command(commands, "bench", "measure how fast it is; --quick takes minutes instead of an hour", BENCH)
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
@@ -143,6 +166,49 @@ def add_ask(ask: argparse.ArgumentParser) -> None:
     ask.add_argument("--json", action="store_true", help="end with one JSON object on stdout; the text goes to stderr")
     add_data(ask)
     ask.set_defaults(run=run_ask)
+
+
+def add_backup(backup: argparse.ArgumentParser) -> None:
+    """The options of `backup`."""
+    other = backup.add_mutually_exclusive_group()
+    other.add_argument("--list", action="store_true", help="list the backups, here and in the bucket; make none")
+    other.add_argument("--new-key", type=folder, metavar="FILE", help="make the key of the backups; make no backup")
+    other.add_argument("--at", type=moment, metavar="HH:MM", help="stay, and make one every day at this time (UTC)")
+    add_data(backup)
+    backup.set_defaults(run=run_backup)
+
+
+def add_restore(restore: argparse.ArgumentParser) -> None:
+    """The options of `restore`."""
+    what = restore.add_mutually_exclusive_group(required=True)
+    what.add_argument("name", nargs="?", metavar="NAME", help="a backup, as --list shows it, or newest")
+    what.add_argument("--undo", nargs="?", const="", metavar="DATABASE", help="put back what a restore had replaced")
+    what.add_argument("--forget", metavar="DATABASE", help="drop what a restore has kept")
+    restore.add_argument("--no-grants", action="store_true", help="leave out what other roles were allowed")
+    add_data(restore)
+    restore.set_defaults(run=run_restore)
+
+
+def add_drill(drill: argparse.ArgumentParser) -> None:
+    """The options of `restore-drill`."""
+    drill.add_argument(
+        "--at", type=moment, metavar='"DAY HH:MM"', help='stay, and do it every week then (UTC), like "sun 04:30"'
+    )
+    drill.add_argument(
+        "--here", action="store_true", help="in a database beside Naru's, not in a PostgreSQL of its own"
+    )
+    add_data(drill)
+    drill.set_defaults(run=run_drill)
+
+
+def moment(text: str) -> object:
+    """A time of the day or the week; argparse says the sentence."""
+    from deploy.backup.schedule import moment_of  # noqa: PLC0415 - each command imports only what it needs
+
+    try:
+        return moment_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text} is no time: write 03:15, or "sun 04:30" for once a week') from None
 
 
 def workers(text: str) -> int:
@@ -190,6 +256,35 @@ def run_doctor(chosen: argparse.Namespace) -> int:
     from deploy.local.doctor import examine  # noqa: PLC0415 - each command imports only what it needs
 
     return examine(data=chosen.data.resolve())
+
+
+def run_backup(chosen: argparse.Namespace) -> int:
+    """./naru backup"""
+    from deploy.backup import commands  # noqa: PLC0415 - each command imports only what it needs
+
+    if chosen.new_key:
+        return commands.new_key(chosen.new_key)
+    if chosen.list:
+        return commands.show(chosen.data.resolve())
+    return commands.backup(chosen.data.resolve(), at=chosen.at)
+
+
+def run_restore(chosen: argparse.Namespace) -> int:
+    """./naru restore"""
+    from deploy.backup import commands  # noqa: PLC0415 - each command imports only what it needs
+
+    if chosen.undo is not None:
+        return commands.undo(chosen.data.resolve(), chosen.undo)
+    if chosen.forget is not None:
+        return commands.forget(chosen.data.resolve(), chosen.forget)
+    return commands.restore_from(chosen.data.resolve(), chosen.name, grants=not chosen.no_grants)
+
+
+def run_drill(chosen: argparse.Namespace) -> int:
+    """./naru restore-drill"""
+    from deploy.backup import commands  # noqa: PLC0415 - each command imports only what it needs
+
+    return commands.restore_drill(chosen.data.resolve(), at=chosen.at, here=chosen.here)
 
 
 def port(words: str) -> int:

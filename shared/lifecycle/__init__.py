@@ -10,6 +10,7 @@
     cancel      running     → cancelled    the worker carries out a stop
     stop        queued      → cancelled    at once; a running request is only asked
     expire      any active  → failed       the deadline passed
+    end_restored  any active → failed      it was under way in the backup that the database was restored from
 
 Every write of a worker is fenced by (status, attempt, worker) and tells by its row count whether the worker still had
 the right; a request ends in one statement together with its answer and its attempt. Time is Postgres's own. What calls
@@ -17,7 +18,7 @@ these, and when, is in `workers/answer.py`, `shared/reconciler.py` and the page;
 """
 
 from shared.lifecycle.asking import stop, submit
-from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, expire, give_back, take_back
+from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, end_restored, expire, give_back, take_back
 from shared.lifecycle.values import Answer, Claimed, Question, Said, Submitted, storable
 from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release, undispatch
 
@@ -31,6 +32,7 @@ __all__ = [
     "cancel",
     "cancel_unanswered",
     "claim",
+    "end_restored",
     "expire",
     "fail",
     "finish",

@@ -1,4 +1,4 @@
-"""The reconciler's verbs: take back, expire, and the stop that no worker answered."""
+"""The verbs of whoever repairs: take back, expire, the stop that no worker answered, the end that a restore gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Interval, case, cast, 
 
 from shared import notify
 from shared.database import transaction
-from shared.errors import DEADLINE, WORKER_LOST
+from shared.errors import DEADLINE, RESTORED, WORKER_LOST
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.tables import ACTIVE, Outcome, Status, chat_request
 
@@ -100,3 +100,20 @@ def expire(connection: Connection, request_id: UUID) -> bool:
     """End a request whose deadline has passed, with the last checkpoint as its partial text."""
     fence = (_R.id == request_id, _R.status.in_(ACTIVE), _R.deadline_at <= NOW)
     return end(connection, fence, Ending(status=Status.FAILED, outcome=Outcome.FAILED, code=DEADLINE))
+
+
+def end_restored(connection: Connection) -> int:
+    """End all that is under way in a database that comes from a backup, with the text of that moment; their number.
+
+    What became of them since is not known here: the provider may have been paid for an answer already. So nothing is
+    asked again by itself. Nobody else is connected yet.
+    """
+    unfinished = connection.execute(
+        select(_R.id, _R.stop_requested_at.is_not(None).label("stopped")).where(_R.status.in_(ACTIVE))
+    ).all()
+    stopped = Ending(status=Status.CANCELLED, outcome=Outcome.CANCELLED)
+    failed = Ending(status=Status.FAILED, outcome=Outcome.FAILED, code=RESTORED)
+    return sum(
+        end(connection, (_R.id == row.id, _R.status.in_(ACTIVE)), stopped if row.stopped else failed)
+        for row in unfinished
+    )

@@ -26,7 +26,7 @@ def codes() -> Iterator[str]:
         found = classes.pop()
         yield found.code
         classes.extend(found.__subclasses__())
-    yield from (errors.DEADLINE, errors.WORKER_LOST, errors.INTERNAL)
+    yield from (errors.DEADLINE, errors.WORKER_LOST, errors.RESTORED, errors.INTERNAL)
 
 
 def placeholders(text: str) -> set[str | None]:

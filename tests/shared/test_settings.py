@@ -26,6 +26,8 @@ SPECIAL = {
     "redis_url": ("unix:///run/redis.sock", "unix:///run/redis.sock"),
     "openai_api_key": ("sk-1", "sk-1"),
     "anthropic_api_key": ("sk-2", "sk-2"),
+    **dict.fromkeys(("backup_key", "backup_s3_access_key", "backup_s3_secret_key"), ("0f-key", "0f-key")),
+    "backup_s3_endpoint": ("https://s3.a.b", "https://s3.a.b"),
     **dict.fromkeys(("openai_base_url", "anthropic_base_url"), ("https://a.b/v1", "https://a.b/v1")),
     **dict.fromkeys(("ollama_url", "simulator_url"), ("http://[::1]:80", "http://[::1]:80")),
 }

@@ -1,0 +1,147 @@
+"""Programs that each read what the one before it writes, with a time limit; ended together, whatever happens.
+
+What a program complains of is reported by its first line of error alone: the lines below it may quote a row.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import IO, Self
+
+from deploy.backup.problem import BackupProblem
+from deploy.local.processes import die_with_parent
+
+LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One program: its name for people, its command line, and a secret that it reads from a descriptor of its own."""
+
+    name: str
+    argv: Sequence[str]
+    environ: Mapping[str, str]
+    #: Replaces {secret} in argv by the descriptor's number.
+    secret: str = field(default="", repr=False)
+
+
+class ProgramFailed(BackupProblem):
+    """One of the programs ended badly."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason
+
+
+class Chain:
+    """Started when entered; `out` is the end of it; `finish` waits for all and raises what went wrong."""
+
+    def __init__(self, *programs: Program, source: IO[bytes] | None = None, seconds: float) -> None:
+        self._programs, self._source, self._seconds = programs, source, seconds
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._errors: list[IO[bytes]] = []
+        self._too_late = threading.Event()
+        self._watch = threading.Timer(seconds, self._give_up)
+
+    def __enter__(self) -> Self:
+        before: IO[bytes] | int = self._source or subprocess.DEVNULL
+        for program in self._programs:
+            before = self._start(program, before)
+        self._watch.daemon = True
+        self._watch.start()
+        return self
+
+    def _start(self, program: Program, before: IO[bytes] | int) -> IO[bytes]:
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the chain
+        self._errors.append(errors)
+        given = _pipe_with(program.secret) if program.secret else None
+        try:
+            child = subprocess.Popen(
+                [word.replace("{secret}", str(given)) for word in program.argv],
+                env=dict(program.environ),
+                stdin=before,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                pass_fds=() if given is None else (given,),
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - it only makes system calls
+            )
+        except OSError as error:
+            raise ProgramFailed(program.name, f"cannot be started ({error.strerror})") from None
+        finally:
+            if given is not None:
+                os.close(given)
+        if self._children and not isinstance(before, int):
+            before.close()  # the child has it: who writes into it hears of that child's end
+        self._children.append(child)
+        return _output_of(child)
+
+    @property
+    def out(self) -> IO[bytes]:
+        """What the last program writes."""
+        return _output_of(self._children[-1])
+
+    def finish(self, *, early_end: bool = False) -> None:
+        """Wait for all of them. Raises ProgramFailed, or BackupProblem when the time was over.
+
+        `early_end`: the last one may have stopped reading when it knew enough; only its own end counts.
+        """
+        codes = [child.wait() for child in self._children]
+        if self._too_late.is_set():
+            raise BackupProblem(
+                f"it was not done within {self._seconds:g} s and was given up: look at the server and the disk, "
+                "or raise NARU_BACKUP_SECONDS."
+            )
+        # Who was cut off by another's end (a signal) is not the one to blame.
+        ends = list(zip(self._programs, self._errors, codes, strict=True))[-1 if early_end else 0 :]
+        for program, errors, code in sorted(ends, key=lambda end: end[2] < 0):
+            if code != 0:
+                raise ProgramFailed(program.name, _reason(errors, code))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watch.cancel()
+        self._kill()
+        for child in self._children:
+            child.wait()
+            _output_of(child).close()
+        for errors in self._errors:
+            errors.close()
+
+    def _give_up(self) -> None:
+        self._too_late.set()
+        self._kill()
+
+    def _kill(self) -> None:
+        for child in self._children:
+            child.kill()
+
+
+def _output_of(child: subprocess.Popen[bytes]) -> IO[bytes]:
+    if child.stdout is None:
+        raise RuntimeError("every program of a chain has a pipe")
+    return child.stdout
+
+
+def _pipe_with(secret: str) -> int:
+    """The reading end of a pipe that holds the secret."""
+    reading, writing = os.pipe()
+    os.write(writing, secret.encode() + b"\n")
+    os.close(writing)
+    return reading
+
+
+def _reason(errors: IO[bytes], code: int) -> str:
+    errors.seek(0)
+    lines = [line.strip() for line in errors.read(20_000).decode(errors="replace").splitlines() if line.strip()]
+    told = next((line for line in lines if "error" in line.lower() or "fatal" in line.lower()), None)
+    fallback = f"was ended by signal {-code}" if code < 0 else f"exit code {code}"
+    return (told or (lines[0] if lines else fallback))[:LONGEST_REASON]

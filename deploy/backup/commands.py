@@ -1,0 +1,283 @@
+"""`./naru backup`, `./naru restore` and `./naru restore-drill`: what they print, and their exit codes.
+
+Each prints what it does to stdout and, when it fails, one sentence with what to do to stderr. The work is in take.py,
+restore.py and drill.py.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg2
+
+from deploy.backup import bucket_copy, drill, restore
+from deploy.backup.key import key_from, make_key
+from deploy.backup.metric import Figures, backup_figures, drill_figures
+from deploy.backup.place import server_at
+from deploy.backup.problem import BackupProblem, Unsure
+from deploy.backup.restore import Load, Source
+from deploy.backup.retention import Keep
+from deploy.backup.s3 import bucket_of
+from deploy.backup.schedule import Moment, run_at
+from deploy.backup.server import reason_of
+from deploy.backup.shelf import NEWEST, Shelf
+from deploy.backup.take import Work, take
+from deploy.local import terminal
+from deploy.local.data import DataProblem
+from deploy.local.reach import check_options
+from shared.errors import NaruError
+from shared.settings import Settings, load_settings
+
+TERMINATED = 143
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What every command starts from."""
+
+    data: Path
+    settings: Settings
+    shelf: Shelf
+
+    @property
+    def figures_folder(self) -> Path:
+        """Where the metric files go."""
+        return Path(self.settings.backup_metrics_dir) if self.settings.backup_metrics_dir else self.shelf.folder
+
+    @property
+    def keep(self) -> Keep:
+        """The retention."""
+        s = self.settings
+        return Keep(daily=s.backup_keep_daily, weekly=s.backup_keep_weekly, monthly=s.backup_keep_monthly)
+
+
+def setting_of(data: Path) -> Setting:
+    """Read the settings once. Raises SettingsError."""
+    settings = load_settings()
+    check_options(settings)
+    folder = Path(settings.backup_dir) if settings.backup_dir else data / "backups"
+    return Setting(data=data, settings=settings, shelf=Shelf(folder.absolute()))
+
+
+def backup(data: Path, *, at: Moment | None) -> int:
+    """Make one backup, or one at each `at`."""
+    return _command("backup", lambda: _again(at, setting_of(data), backup_figures, _backup))
+
+
+def restore_drill(data: Path, *, at: Moment | None, here: bool) -> int:
+    """Try the newest backup, or try one at each `at`."""
+    return _command(
+        "restore-drill",
+        lambda: _again(at, setting_of(data), drill_figures, lambda found: _drill(found, here=here)),
+    )
+
+
+def new_key(path: Path) -> int:
+    """Make a key file."""
+
+    def make() -> int:
+        key = make_key(path)
+        say(f"The key is in {path} (its mark: {key.id}). Set NARU_BACKUP_KEY_FILE={path.absolute()}")
+        say("Copy it now to a place where the backups are not. Without it no backup can be read, by anyone.")
+        return 0
+
+    return _command("backup", make)
+
+
+def show(data: Path) -> int:
+    """List the backups, here and in the bucket."""
+
+    def listed() -> int:
+        found = setting_of(data)
+        here = found.shelf.all()
+        bucket = bucket_of(found.settings)
+        there = set(bucket_copy.names(bucket)) if bucket else set()
+        for each in here:
+            where = "here, bucket" if each.name in there else "here"
+            rows = sum(each.tables.values())
+            say(f"  {each.name}  {each.size / 1e6:9.1f} MB  {rows:>9} rows  key {each.key_id}  {where}")
+        for name in sorted(there - {each.name for each in here}, reverse=True):
+            say(f"  {name}  bucket only; ./naru restore fetches it")
+        for name in found.shelf.damaged():
+            say(f"  {name}  DAMAGED: its file is cut, missing or unreadable")
+        number = "1 backup" if len(here) == 1 else f"{len(here)} backups"
+        say(f"{number} in {found.shelf.folder}" + (f", {len(there)} in the bucket {bucket.name}" if bucket else ""))
+        return 0
+
+    return _command("backup", listed)
+
+
+def restore_from(data: Path, name: str, *, grants: bool) -> int:
+    """Put a backup in the place of Naru's data."""
+
+    def put() -> int:
+        try:
+            source, kept = _restored(setting_of(data), name, grants=grants)
+        except Unsure:
+            raise
+        except BackupProblem as error:
+            raise BackupProblem(f"{error}\n      Nothing was changed: Naru's data is as it was.") from None
+        say(f"Restored {source.found.name}, the data of {source.found.moment:%Y-%m-%d %H:%M:%S} UTC.")
+        if kept:
+            say(f"What was there before is kept as {kept}. The way back:  ./naru restore --undo {kept}")
+            say(f"When it is no longer needed:  ./naru restore --forget {kept}")
+        return 0
+
+    return _command("restore", put)
+
+
+def undo(data: Path, name: str) -> int:
+    """The way back."""
+
+    def swap_back() -> int:
+        with server_at(data, load_settings()) as server:
+            found, becomes = restore.go_back(server, name)
+        say(f"{found} is Naru's database again. What a restore had put there is kept as {becomes}.")
+        return 0
+
+    return _command("restore", swap_back)
+
+
+def forget(data: Path, name: str) -> int:
+    """Drop what a restore has kept."""
+
+    def drop() -> int:
+        with server_at(data, load_settings()) as server:
+            restore.forget(server, name)
+        say(f"{name} is dropped.")
+        return 0
+
+    return _command("restore", drop)
+
+
+def _backup(found: Setting) -> int:
+    began = time.monotonic()
+    key, bucket = key_from(found.settings.backup_key), bucket_of(found.settings)
+    with ExitStack() as stack:
+        server = stack.enter_context(server_at(found.data, found.settings))
+        found.shelf.make()
+        stack.enter_context(found.shelf.held())
+        seconds = found.settings.backup_seconds
+        try:
+            made = take(Work(server=server, shelf=found.shelf, key=key, seconds=seconds, say=say))
+        except BackupProblem as error:
+            raise BackupProblem(f"{error}\n      Nothing of it was kept; the older backups are as they were.") from None
+        say(f"{made.name}: {made.size / 1e6:.1f} MB, encrypted and checked, in {found.shelf.folder}")
+        if bucket is None and found.shelf.folder.is_relative_to(found.data):
+            say("  It is on the same disk as the data: name another folder (NARU_BACKUP_DIR), or a bucket.")
+        if bucket is not None:
+            for name in bucket_copy.upload_missing(bucket, found.shelf):
+                say(f"  copied {name} to the bucket {bucket.name}")
+        for name in found.shelf.prune(found.keep):
+            say(f"  removed {name}: newer ones cover it")
+        if bucket is not None:
+            for line in bucket_copy.prune(bucket, found.keep):
+                say(f"  {line}")
+        backup_figures(found.figures_folder).succeeded(
+            size_bytes=float(made.size),
+            duration_seconds=time.monotonic() - began,
+            data_timestamp_seconds=made.moment.timestamp(),
+            kept=float(len(found.shelf.all())),
+        )
+    return 0
+
+
+def _drill(found: Setting, *, here: bool) -> int:
+    began = time.monotonic()
+    key_from(found.settings.backup_key)
+    found.shelf.make()
+    with ExitStack() as stack:
+        source = _source(found, NEWEST, fetch_into=stack.enter_context(bucket_copy.scratch(found.shelf.folder)))
+        if here or not drill.has_own_server():
+            server = stack.enter_context(server_at(found.data, found.settings))
+        else:
+            server = stack.enter_context(drill.throw_away(found.shelf.folder))
+        # On a server of its own no role exists but ours.
+        shown = drill.drill(server, source, Load(seconds=found.settings.backup_seconds, grants=False, say=say))
+    rows, seconds = sum(source.found.tables.values()), time.monotonic() - began
+    drill_figures(found.figures_folder).succeeded(
+        duration_seconds=seconds, data_timestamp_seconds=source.found.moment.timestamp(), rows=float(rows)
+    )
+    say(f"{source.found.name} can be restored: {rows} rows counted, {shown} messages read, in {seconds:.1f} s.")
+    return 0
+
+
+def _restored(found: Setting, name: str, *, grants: bool) -> tuple[Source, str]:
+    source = _source(found, name)
+    restore.prove(source)  # before a stopped Naru's server is started for it
+    with server_at(found.data, found.settings, make=True) as server:
+        load = Load(seconds=found.settings.backup_seconds, grants=grants, say=say)
+        return source, restore.restore(server, source, load)
+
+
+def _source(found: Setting, name: str, *, fetch_into: Path | None = None) -> Source:
+    """The backup of this name, here or in the bucket. For a drill (`fetch_into`) the bucket's copy comes first."""
+    key, bucket = key_from(found.settings.backup_key), bucket_of(found.settings)
+    if bucket is not None and (fetch_into is not None or found.shelf.find(name) is None):
+        found.shelf.make()
+        say(f"  fetching {name} from the bucket {bucket.name}")
+        if fetch_into is None:
+            with found.shelf.held():
+                fetched = bucket_copy.fetch(bucket, name, found.shelf)
+            return Source(found=fetched, file=found.shelf.path(fetched), key=key)
+        shelf = Shelf(fetch_into)
+        fetched = bucket_copy.fetch(bucket, name, shelf)
+        return Source(found=fetched, file=shelf.path(fetched), key=key)
+    here = found.shelf.find(name)
+    if here is None:
+        damaged = f", and {name} is damaged (its file is cut or missing)" if name in found.shelf.damaged() else ""
+        raise BackupProblem(
+            f"there is no good backup {name} in {found.shelf.folder}{damaged}:\n"
+            "      ./naru backup --list shows what there is."
+        )
+    return Source(found=here, file=found.shelf.path(here), key=key)
+
+
+def _again(at: Moment | None, found: Setting, figures: Callable[[Path], Figures], run: Callable[[Setting], int]) -> int:
+    """Once, or on a schedule; a failure is in the metric either way."""
+    kept = figures(found.figures_folder)
+    if at is None:
+        return _noted(kept, lambda: run(found))
+    name = kept.prefix.removeprefix("naru_").replace("_", "-")
+    last = kept.read().get("last_success_timestamp_seconds", 0.0)
+    run_at(at, lambda: _command(name, lambda: _noted(kept, lambda: run(found))), last_success=last, say=say)
+    return 0
+
+
+def _noted(figures: Figures, run: Callable[[], int]) -> int:
+    try:
+        return run()
+    except BaseException:
+        if figures.folder.exists():
+            figures.failed()
+        raise
+
+
+def _command(name: str, run: Callable[[], int]) -> int:
+    """Run it; 1 and one sentence when it cannot be done. TERM and Ctrl-C end it in order: nothing half-done is left."""
+    signal.signal(signal.SIGTERM, _on_term)
+    try:
+        return run()
+    except (BackupProblem, DataProblem, NaruError, psycopg2.Error) as error:
+        lines = (
+            [f"Postgres failed: {reason_of(error)}"] if isinstance(error, psycopg2.Error) else str(error).split("\n")
+        )
+        sys.stderr.write(f"naru {name}: " + "\n".join(terminal.line(line) for line in lines) + "\n")
+        sys.stderr.flush()
+        return 1
+
+
+def _on_term(*_: object) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal, or for the container's log."""
+    print(line, flush=True)

@@ -1,0 +1,81 @@
+"""Figures for node exporter's textfile collector: a file per command, replaced as a whole, readable by others.
+
+What must survive a run that failed (when it last succeeded, how large and how fast) is read back from the file itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.backup.problem import of_disk
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of one command; `help` says what each is, by its name without the prefix."""
+
+    folder: Path
+    prefix: str
+    help: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / f"{self.prefix}.prom"
+
+    def read(self) -> dict[str, float]:
+        """What the last run left; empty when there was none, or when the file is no such file."""
+        try:
+            lines = [line.split() for line in self.path.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+            return {name.removeprefix(f"{self.prefix}_"): float(value) for name, value in lines}
+        except (OSError, ValueError):
+            return {}
+
+    def succeeded(self, **values: float) -> None:
+        """A run went well, with these figures."""
+        now = time.time()
+        self._write({**values, "last_success_timestamp_seconds": now, "last_run_timestamp_seconds": now, "failed": 0.0})
+
+    def failed(self) -> None:
+        """A run went wrong: what the last good one left stays."""
+        self._write({**self.read(), "last_run_timestamp_seconds": time.time(), "failed": 1.0})
+
+    def _write(self, values: Mapping[str, float]) -> None:
+        lines = []
+        for name, value in sorted(values.items()):
+            full = f"{self.prefix}_{name}"
+            lines += [f"# HELP {full} {self.help.get(name, name)}", f"# TYPE {full} gauge", f"{full} {value!r}"]
+        new = self.path.with_name(f".{self.prefix}.new")  # the collector reads *.prom only
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            new.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            new.chmod(0o644)
+            with new.open("rb") as file:
+                os.fsync(file.fileno())
+            new.replace(self.path)
+        except OSError as error:
+            raise of_disk(error, where=self.path) from None
+
+
+ALWAYS = {
+    "last_success_timestamp_seconds": "When it last went well, in seconds since 1970.",
+    "last_run_timestamp_seconds": "When it last ran, well or not, in seconds since 1970.",
+    "failed": "1 when the last run failed.",
+    "duration_seconds": "How long the last good run took.",
+    "data_timestamp_seconds": "Of when the data in it is, in seconds since 1970.",
+}
+
+
+def backup_figures(folder: Path) -> Figures:
+    """Those of `naru backup`."""
+    more = {"size_bytes": "Size of the newest backup, encrypted.", "kept": "How many good backups are kept here."}
+    return Figures(folder, "naru_backup", {**ALWAYS, **more})
+
+
+def drill_figures(folder: Path) -> Figures:
+    """Those of `naru restore-drill`."""
+    return Figures(folder, "naru_restore_drill", {**ALWAYS, "rows": "Rows that were restored and counted."})

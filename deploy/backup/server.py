@@ -1,0 +1,114 @@
+"""The Postgres server that is backed up or restored to: its addresses, one moment of its data, its version.
+
+Straight psycopg2 connections without the product's short limits: a count or an index of a large table takes its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from sqlalchemy import make_url
+
+from deploy.backup.problem import BackupProblem
+from shared.database import driver_url, libpq_url
+
+MAINTENANCE = "postgres"
+_SESSION = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=30000 -c timezone=UTC"
+_COUNTED = """
+    SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+     WHERE nspname = 'public' AND relkind = 'r' ORDER BY relname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server, by the address of Naru's database on it."""
+
+    url: str
+
+    @property
+    def database(self) -> str:
+        """The name of Naru's database."""
+        return make_url(driver_url(self.url)).database or ""
+
+    def url_of(self, database: str) -> str:
+        """The address of another database of the same server."""
+        made = make_url(driver_url(self.url)).set(database=database).render_as_string(hide_password=False)
+        return libpq_url(made)
+
+    @contextmanager
+    def connected(self, database: str = "", *, autocommit: bool = True) -> Iterator[Any]:
+        """A connection to it. Raises BackupProblem when there is none to be had."""
+        url = self.url_of(database) if database else libpq_url(self.url)
+        try:
+            connection = psycopg2.connect(
+                url, connect_timeout=10, options=_SESSION, application_name="naru-backup", keepalives_idle=30
+            )
+        except psycopg2.Error as error:
+            raise BackupProblem(f"Postgres cannot be reached: {reason_of(error)}") from None
+        connection.autocommit = autocommit
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What a database holds at one moment, and the name by which pg_dump sees the same moment."""
+
+    id: str
+    tables: dict[str, int]
+    schema: str
+    postgres: str
+
+    @property
+    def postgres_major(self) -> int:
+        """The server's version."""
+        return int(self.postgres.partition(".")[0])
+
+
+@contextmanager
+def inventory(server: Server) -> Iterator[Inventory]:
+    """One moment, held for as long as the block lasts."""
+    with server.connected(autocommit=False) as connection:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            tables = counts(cursor)
+            if "alembic_version" not in tables:
+                raise BackupProblem(f"the database {server.database} holds no tables of Naru: is DATABASE_URL right?")
+            yield Inventory(
+                id=str(one(cursor, "SELECT pg_export_snapshot()")),
+                tables=tables,
+                schema=schema_of(cursor),
+                postgres=str(one(cursor, "SHOW server_version")).split()[0],
+            )
+
+
+def counts(cursor: Any) -> dict[str, int]:
+    """The rows of every table."""
+    cursor.execute(_COUNTED)
+    names = [row[0] for row in cursor.fetchall()]
+    return {name: one(cursor, sql.SQL("SELECT count(*) FROM public.{}").format(sql.Identifier(name))) for name in names}
+
+
+def schema_of(cursor: Any) -> str:
+    """The migration that the database is at."""
+    return str(one(cursor, "SELECT version_num FROM alembic_version"))
+
+
+def one(cursor: Any, question: str | sql.Composable, *values: object) -> Any:
+    """The one value of a query; None when it has no row."""
+    cursor.execute(question, values or None)
+    row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def reason_of(error: psycopg2.Error) -> str:
+    """Its first line: what follows may quote a row."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,128 @@
+"""One backup, top-down: snapshot, dump, encrypt, check, keep, copy away, throw old ones away.
+
+Nothing replaces or removes an older backup before the new one is whole and checked; a failure leaves the folder as it
+was. The plain data is on no disk at any time: it flows from pg_dump through openssl into the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psycopg2
+
+from deploy.backup.chain import Chain
+from deploy.backup.key import Key
+from deploy.backup.manifest import DUMP_SUFFIX, FORM, Manifest
+from deploy.backup.problem import BackupProblem, of_disk
+from deploy.backup.programs import CIPHER, Tools, cipher_program, postgres_program, tools_for
+from deploy.backup.server import Inventory, Server, inventory, reason_of
+from deploy.backup.shelf import Shelf
+
+BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one backup is made with."""
+
+    server: Server
+    shelf: Shelf
+    key: Key
+    seconds: float
+    say: Callable[[str], None]
+
+
+def take(work: Work) -> Manifest:
+    """Make one backup; the caller holds the shelf. Raises BackupProblem; then the folder is as it was."""
+    began = datetime.now(UTC)
+    name = f"naru-{began:%Y%m%dT%H%M%SZ}"
+    if work.shelf.find(name) is not None:
+        raise BackupProblem(f"{name} is there already: wait a second.")
+    partial = work.shelf.partial(name + DUMP_SUFFIX)
+    try:
+        return _take(work, name, began, partial)
+    except psycopg2.Error as error:
+        raise BackupProblem(f"Postgres failed while it was read: {reason_of(error)}") from None
+    except OSError as error:
+        raise of_disk(error, where=work.shelf.folder) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _take(work: Work, name: str, began: datetime, partial: Path) -> Manifest:
+    limit = time.monotonic() + work.seconds
+    with inventory(work.server) as moment:
+        tools = tools_for(moment.postgres_major)
+        work.say(f"  {sum(moment.tables.values())} rows of {len(moment.tables)} tables, PostgreSQL {moment.postgres}")
+        size, digest = _write(work, moment, tools, partial, limit)
+    _check(work, moment, tools, partial, limit)
+    made = Manifest(
+        form=FORM,
+        name=name,
+        naru=_version(),
+        schema=moment.schema,
+        postgres=moment.postgres,
+        pg_dump=tools.major,
+        tables=moment.tables,
+        size=size,
+        sha256=digest,
+        cipher="openssl " + " ".join(word for word in CIPHER if not word.startswith(("-pass", "fd:"))),
+        key_id=work.key.id,
+        began_at=began.isoformat(timespec="seconds"),
+        ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    ).sealed(work.key)
+    work.shelf.keep(partial)
+    work.shelf.write_manifest(made)
+    return made
+
+
+def _write(work: Work, moment: Inventory, tools: Tools, partial: Path, limit: float) -> tuple[int, str]:
+    """pg_dump → openssl → the file; its size and hash."""
+    words = ("--format=custom", "--no-owner", "--no-password", "--lock-wait-timeout=30s", f"--snapshot={moment.id}")
+    dump = postgres_program(tools, "pg_dump", *words, url=work.server.url)
+    digest, size = hashlib.sha256(), 0
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with (
+        os.fdopen(descriptor, "wb") as file,
+        Chain(dump, cipher_program(work.key, decrypt=False), seconds=limit - time.monotonic()) as chain,
+    ):
+        while block := chain.out.read(BLOCK):
+            file.write(block)
+            digest.update(block)
+            size += len(block)
+        chain.finish()
+        file.flush()
+        os.fsync(file.fileno())
+    return size, digest.hexdigest()
+
+
+def _check(work: Work, moment: Inventory, tools: Tools, partial: Path, limit: float) -> None:
+    """Read back what was written: it decrypts, lists every table's data, and can be unpacked to its last byte."""
+    for words, needed in ((("--list",), moment.tables), (("--file=/dev/null",), {})):
+        load = postgres_program(tools, "pg_restore", *words)
+        with partial.open("rb") as file:
+            reading = Chain(
+                cipher_program(work.key, decrypt=True), load, source=file, seconds=max(1.0, limit - time.monotonic())
+            )
+            with reading as chain:
+                listed = chain.out.read().decode(errors="replace")
+                chain.finish(early_end=bool(needed))
+        missing = [table for table in needed if f" TABLE DATA public {table} " not in listed]
+        if missing:
+            raise BackupProblem(
+                f"the dump lacks the table {missing[0]}: it is not kept. Look at the rights of the user."
+            )
+
+
+def _version() -> str:
+    try:
+        return version("naru")
+    except PackageNotFoundError:
+        return "source"

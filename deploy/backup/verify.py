@@ -1,0 +1,66 @@
+"""Whether a restored database is what the manifest says, and can be read by the product's own queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg2
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from deploy.backup.manifest import Manifest
+from deploy.backup.problem import BackupProblem
+from deploy.backup.server import Server, counts, one, schema_of
+from deploy.local.processes import ROOT
+from shared.conversations import list_conversations, open_conversation
+from shared.database import driver_url
+from shared.fleet import fleet
+
+_NEWEST = """
+    SELECT id, owner_id FROM conversation WHERE deleted_at IS NULL AND leaf_id IS NOT NULL
+     ORDER BY updated_at DESC LIMIT 1
+"""
+_UNCHECKED = "SELECT conname FROM pg_constraint WHERE NOT convalidated LIMIT 1"
+
+
+def check_schema(found: Manifest) -> None:
+    """Raise BackupProblem when the backup comes from a newer Naru than this one."""
+    known = {path.stem.partition("_")[0] for path in (ROOT / "shared" / "migrations" / "versions").glob("*.py")}
+    if found.schema not in known:
+        raise BackupProblem(
+            f"{found.name} has the tables of a newer Naru (migration {found.schema}; this one knows {max(known)}): "
+            "install that version, then restore."
+        )
+
+
+def check_counts(server: Server, database: str, found: Manifest) -> None:
+    """Every table has the rows that the manifest counted in the same moment as the dump."""
+    with server.connected(database) as connection, connection.cursor() as cursor:
+        there = counts(cursor)
+        if there != found.tables:
+            name = min(name for name in {*there, *found.tables} if there.get(name) != found.tables.get(name))
+            has, should = there.get(name, "no"), found.tables.get(name, "no")
+            raise BackupProblem(f"the table {name} has {has} rows and the manifest says {should}: use another backup.")
+        if schema_of(cursor) != found.schema or one(cursor, _UNCHECKED) is not None:
+            raise BackupProblem("the restored tables are not those of the manifest: use another backup.")
+
+
+def check_reading(server: Server, database: str) -> int:
+    """The product's own queries, on the newest conversation; how many messages its page shows."""
+    engine = create_engine(driver_url(server.url_of(database)), poolclass=NullPool, hide_parameters=True)
+    try:
+        fleet(engine)
+        with engine.connect() as connection:
+            newest: Any = connection.execute(text(_NEWEST)).one_or_none()
+        if newest is None:
+            return 0
+        listed = list_conversations(engine, owner_id=newest.owner_id)
+        opened = open_conversation(engine, newest.id, owner_id=newest.owner_id)
+        if newest.id not in {row.id for row in listed} or not opened.messages:
+            raise BackupProblem("the newest conversation cannot be read from the restored tables: use another backup.")
+        return len(opened.messages)
+    except (SQLAlchemyError, psycopg2.Error) as error:
+        raise BackupProblem(f"the restored tables cannot be read ({type(error).__name__}).") from None
+    finally:
+        engine.dispose()
