@@ -5,11 +5,7 @@ The manifest goes up last and is deleted first: what has one is whole there.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from deploy.backup import manifest as manifests
 from deploy.backup.manifest import DUMP_SUFFIX, NAME, SUFFIX, Manifest
@@ -75,13 +71,6 @@ def prune(bucket: Bucket, keep: Keep) -> list[str]:
             return [*lines, f"older backups stay in the bucket: {error}"]
         lines.append(f"removed {name} from the bucket {bucket.name}")
     return lines
-
-
-@contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """A folder for the time of a drill, on the disk that has room for backups."""
-    with tempfile.TemporaryDirectory(prefix=".fetched-", dir=folder) as made:
-        yield Path(made)
 
 
 def _moment_of(name: str) -> datetime:

@@ -52,8 +52,12 @@ class Chain:
 
     def __enter__(self) -> Self:
         before: IO[bytes] | int = self._source or subprocess.DEVNULL
-        for program in self._programs:
-            before = self._start(program, before)
+        try:
+            for program in self._programs:
+                before = self._start(program, before)
+        except BaseException:
+            self._end()
+            raise
         self._watch.daemon = True
         self._watch.start()
         return self
@@ -108,6 +112,9 @@ class Chain:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._watch.cancel()
         self._kill()
         for child in self._children:

@@ -10,8 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,12 +23,13 @@ from deploy.backup.key import key_from, make_key
 from deploy.backup.metric import Figures, backup_figures, drill_figures
 from deploy.backup.place import server_at
 from deploy.backup.problem import BackupProblem, Unsure
-from deploy.backup.restore import Load, Source
+from deploy.backup.restore import Load
 from deploy.backup.retention import Keep
 from deploy.backup.s3 import bucket_of
-from deploy.backup.schedule import Moment, run_at
+from deploy.backup.schedule import Moment, first_run, run_at
 from deploy.backup.server import reason_of
-from deploy.backup.shelf import NEWEST, Shelf
+from deploy.backup.shelf import Shelf, shelf_of
+from deploy.backup.source import Places, Source, find, find_for_drill
 from deploy.backup.take import Work, take
 from deploy.local import terminal
 from deploy.local.data import DataProblem
@@ -36,6 +38,8 @@ from shared.errors import NaruError
 from shared.settings import Settings, load_settings
 
 TERMINATED = 143
+#: A new installation has no backup yet: the first drill lets the first backup be made.
+FIRST_DRILL_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +61,17 @@ class Setting:
         s = self.settings
         return Keep(daily=s.backup_keep_daily, weekly=s.backup_keep_weekly, monthly=s.backup_keep_monthly)
 
+    def places(self) -> Places:
+        """Where its backups may be. Raises BackupProblem when there is no key, or half a bucket."""
+        key, bucket = key_from(self.settings.backup_key), bucket_of(self.settings)
+        return Places(shelf=self.shelf, bucket=bucket, key=key, say=say)
+
 
 def setting_of(data: Path) -> Setting:
     """Read the settings once. Raises SettingsError."""
     settings = load_settings()
     check_options(settings)
-    folder = Path(settings.backup_dir) if settings.backup_dir else data / "backups"
-    return Setting(data=data, settings=settings, shelf=Shelf(folder.absolute()))
+    return Setting(data=data, settings=settings, shelf=shelf_of(settings, data))
 
 
 def backup(data: Path, *, at: Moment | None) -> int:
@@ -75,7 +83,13 @@ def restore_drill(data: Path, *, at: Moment | None, here: bool) -> int:
     """Try the newest backup, or try one at each `at`."""
     return _command(
         "restore-drill",
-        lambda: _again(at, setting_of(data), drill_figures, lambda found: _drill(found, here=here)),
+        lambda: _again(
+            at,
+            setting_of(data),
+            drill_figures,
+            lambda found: _drill(found, here=here),
+            pause_seconds=FIRST_DRILL_SECONDS,
+        ),
     )
 
 
@@ -191,14 +205,15 @@ def _backup(found: Setting) -> int:
 
 def _drill(found: Setting, *, here: bool) -> int:
     began = time.monotonic()
-    key_from(found.settings.backup_key)
+    places = found.places()
     found.shelf.make()
     with ExitStack() as stack:
-        source = _source(found, NEWEST, fetch_into=stack.enter_context(bucket_copy.scratch(found.shelf.folder)))
+        scratch = stack.enter_context(found.shelf.scratch())
+        source = find_for_drill(places, scratch)
         if here or not drill.has_own_server():
             server = stack.enter_context(server_at(found.data, found.settings))
         else:
-            server = stack.enter_context(drill.throw_away(found.shelf.folder))
+            server = stack.enter_context(drill.throw_away(scratch))
         # On a server of its own no role exists but ours.
         shown = drill.drill(server, source, Load(seconds=found.settings.backup_seconds, grants=False, say=say))
     rows, seconds = sum(source.found.tables.values()), time.monotonic() - began
@@ -210,44 +225,28 @@ def _drill(found: Setting, *, here: bool) -> int:
 
 
 def _restored(found: Setting, name: str, *, grants: bool) -> tuple[Source, str]:
-    source = _source(found, name)
-    restore.prove(source)  # before a stopped Naru's server is started for it
+    source = find(found.places(), name)  # and proved, before a stopped Naru's server is started for it
     with server_at(found.data, found.settings, make=True) as server:
         load = Load(seconds=found.settings.backup_seconds, grants=grants, say=say)
         return source, restore.restore(server, source, load)
 
 
-def _source(found: Setting, name: str, *, fetch_into: Path | None = None) -> Source:
-    """The backup of this name, here or in the bucket. For a drill (`fetch_into`) the bucket's copy comes first."""
-    key, bucket = key_from(found.settings.backup_key), bucket_of(found.settings)
-    if bucket is not None and (fetch_into is not None or found.shelf.find(name) is None):
-        found.shelf.make()
-        say(f"  fetching {name} from the bucket {bucket.name}")
-        if fetch_into is None:
-            with found.shelf.held():
-                fetched = bucket_copy.fetch(bucket, name, found.shelf)
-            return Source(found=fetched, file=found.shelf.path(fetched), key=key)
-        shelf = Shelf(fetch_into)
-        fetched = bucket_copy.fetch(bucket, name, shelf)
-        return Source(found=fetched, file=shelf.path(fetched), key=key)
-    here = found.shelf.find(name)
-    if here is None:
-        damaged = f", and {name} is damaged (its file is cut or missing)" if name in found.shelf.damaged() else ""
-        raise BackupProblem(
-            f"there is no good backup {name} in {found.shelf.folder}{damaged}:\n"
-            "      ./naru backup --list shows what there is."
-        )
-    return Source(found=here, file=found.shelf.path(here), key=key)
-
-
-def _again(at: Moment | None, found: Setting, figures: Callable[[Path], Figures], run: Callable[[Setting], int]) -> int:
+def _again(
+    at: Moment | None,
+    found: Setting,
+    figures: Callable[[Path], Figures],
+    run: Callable[[Setting], int],
+    *,
+    pause_seconds: float = 0.0,
+) -> int:
     """Once, or on a schedule; a failure is in the metric either way."""
     kept = figures(found.figures_folder)
     if at is None:
         return _noted(kept, lambda: run(found))
     name = kept.prefix.removeprefix("naru_").replace("_", "-")
     last = kept.read().get("last_success_timestamp_seconds", 0.0)
-    run_at(at, lambda: _command(name, lambda: _noted(kept, lambda: run(found))), last_success=last, say=say)
+    due = first_run(at, datetime.now(UTC), last, pause_seconds=pause_seconds)
+    run_at(at, lambda: _command(name, lambda: _noted(kept, lambda: run(found))), due=due, say=say)
     return 0
 
 
@@ -256,7 +255,8 @@ def _noted(figures: Figures, run: Callable[[], int]) -> int:
         return run()
     except BaseException:
         if figures.folder.exists():
-            figures.failed()
+            with suppress(BackupProblem):  # what went wrong first is what is told
+                figures.failed()
         raise
 
 

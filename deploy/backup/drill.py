@@ -8,16 +8,15 @@ when the machine is not.
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.backup import swap, verify
 from deploy.backup.place import embedded
-from deploy.backup.restore import Load, Source, bring_up_to_date, loaded, prove
+from deploy.backup.restore import Load, bring_up_to_date, loaded
 from deploy.backup.server import Server
+from deploy.backup.source import Source
 from deploy.local import postgres
 
 
@@ -31,19 +30,14 @@ def has_own_server() -> bool:
 
 
 @contextmanager
-def throw_away(folder: Path) -> Iterator[Server]:
-    """A PostgreSQL whose data is in `folder` for as long as the block lasts."""
-    made = Path(tempfile.mkdtemp(prefix=".drill-", dir=folder))
-    try:
-        with embedded(made / "postgres", password=secrets.token_urlsafe(24), log=made, durable=False) as server:
-            yield server
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+def throw_away(scratch: Path) -> Iterator[Server]:
+    """A PostgreSQL whose data is in `scratch` for as long as the block lasts."""
+    with embedded(scratch / "postgres", password=secrets.token_urlsafe(24), log=scratch, durable=False) as server:
+        yield server
 
 
 def drill(server: Server, source: Source, load: Load) -> int:
     """Restore into a database of its own and prove it; how many messages its newest conversation shows."""
-    prove(source)
     with swap.alone(server) as cursor:
         for left in swap.beside(cursor, server.database, "drill"):
             swap.drop(cursor, left)

@@ -29,7 +29,7 @@ def server_at(data: Path, settings: Settings, *, make: bool = False) -> Iterator
         # A dump needs a session of its own: a transaction pooler's address will not do.
         yield Server(settings.listen_database_url or settings.database_url)
         return
-    if not make and not (data / "postgres").exists():
+    if not make and running_on(data) is None and not (data / "postgres").exists():
         raise BackupProblem(NOT_FOUND)
     folder = DataFolder(data)
     try:

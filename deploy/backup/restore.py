@@ -1,4 +1,4 @@
-"""One restore, top-down: find, prove, load beside the old data, prove again, bring up to date, swap; and the way back.
+"""One restore of a proved backup, top-down: load beside the old data, count, bring up to date, swap; and the way back.
 
 Until the last step nothing touches Naru's database. Whatever fails before it leaves the data as it was; what was loaded
 so far is dropped, at the latest by the next restore.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+
 from typing import Any
 
 import psycopg2
@@ -17,27 +17,19 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from deploy.backup import manifest as manifests
+
 from deploy.backup import swap, verify
 from deploy.backup.chain import Chain
-from deploy.backup.key import Key
-from deploy.backup.manifest import Manifest
-from deploy.backup.problem import BackupProblem
+
+
+from deploy.backup.problem import BackupProblem, of_disk
 from deploy.backup.programs import cipher_program, postgres_program, tools_for
 from deploy.backup.server import Server, one, reason_of
+from deploy.backup.source import Source
 from shared.database import driver_url
 from shared.errors import NaruError
 from shared.lifecycle import end_restored
 from shared.migrations.__main__ import migrate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A backup at hand: its manifest, its encrypted file, and the key."""
-
-    found: Manifest
-    file: Path
-    key: Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +41,10 @@ class Load:
     say: Callable[[str], None]
 
 
-def prove(source: Source) -> None:
-    """Before anything is done: the right key, an untouched and whole file, and tables that this Naru knows."""
-    source.found.check_seal(source.key)
-    verify.check_schema(source.found)
-    manifests.check_file(source.found, source.file)
 
 
 def restore(server: Server, source: Source, load: Load) -> str:
     """Put `source` in the place of Naru's database; returns the name of the old one, empty when there was none."""
-    prove(source)
     with swap.alone(server) as cursor:
         for left in swap.beside(cursor, server.database, "restoring"):
             load.say(f"  removing {left}, which a restore that was broken off left")
@@ -113,6 +99,8 @@ def loaded(server: Server, cursor: Any, source: Source, load: Load, *, kind: str
         _pour(server, new, source, load, major=max(major, found.pg_dump))
         verify.check_counts(server, new, found)
         yield new
+    except OSError as error:
+        raise of_disk(error, where=source.file) from None
     except psycopg2.Error as error:
         raise BackupProblem(f"Postgres failed while it restored: {reason_of(error)}") from None
     except (SQLAlchemyError, NaruError) as error:

@@ -1,8 +1,8 @@
 """Which backups are kept: of the newest days, weeks and months that have one, the newest of each. Pure.
 
 Counted are days that have a backup, not days of the calendar: when backups have failed for a month, the last good ones
-are not eaten by the date. The newest is kept whatever the numbers say, and so is all that is hardly older: a backup made
-by hand after an accident does not cost that day's good one.
+are not eaten by the date. The newest is kept whatever the numbers say, and so is all that is hardly older: a backup
+made by hand after an accident does not cost that day's good one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
 
 #: So much before the newest, nothing is thrown away.
 RECENT = timedelta(days=2)

@@ -44,6 +44,7 @@ class Bucket:
     prefix: str
     credentials: Credentials = field(repr=False)
     part_bytes: int = PART_BYTES
+    page: int = 1000
 
     def put(self, name: str, path: Path) -> None:
         """Upload a file; it is there under its name only when it is whole."""
@@ -82,7 +83,7 @@ class Bucket:
         names: list[str] = []
         token = ""
         while True:
-            query = {"list-type": "2", "prefix": self.prefix} | ({"continuation-token": token} if token else {})
+            query = {"list-type": "2", "max-keys": str(self.page), "prefix": self.prefix} | ({"continuation-token": token} if token else {})
             tree = _tree(self._ask("GET", None, query=query).body)
             names += [(found.text or "").removeprefix(self.prefix) for found in tree.iterfind("{*}Contents/{*}Key")]
             if tree.findtext("{*}IsTruncated") != "true":

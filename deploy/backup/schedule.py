@@ -47,15 +47,14 @@ def moment_of(text: str) -> Moment:
     return Moment(DAYS.index(found[1]) if found[1] else None, int(found[2]), int(found[3]))
 
 
-def first_run(moment: Moment, now: datetime, last_success: float) -> datetime:
-    """At once when one was missed, else the next moment."""
+def first_run(moment: Moment, now: datetime, last_success: float, *, pause_seconds: float = 0.0) -> datetime:
+    """After the pause when one was missed, else the next moment."""
     missed = now.timestamp() - last_success > moment.period.total_seconds()
-    return now if missed else moment.after(now)
+    return now + timedelta(seconds=pause_seconds) if missed else moment.after(now)
 
 
-def run_at(moment: Moment, run: Callable[[], int], *, last_success: float, say: Callable[[str], None]) -> None:
-    """Run for as long as the process lives."""
-    due = first_run(moment, datetime.now(UTC), last_success)
+def run_at(moment: Moment, run: Callable[[], int], *, due: datetime, say: Callable[[str], None]) -> None:
+    """Run when it is due, and at each moment then, for as long as the process lives."""
     while True:
         say(f"next run at {due:%Y-%m-%d %H:%M} UTC")
         _sleep_until(due)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from deploy.backup import manifest as manifests
 from deploy.backup.manifest import Manifest
 from deploy.backup.problem import BackupProblem, of_disk
 from deploy.backup.retention import Keep, kept
+from shared.settings import Settings
 
 PARTIAL = ".partial"
 NEWEST = "newest"
@@ -39,17 +41,34 @@ class Shelf:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody else writes here meanwhile. Raises BackupProblem when somebody does."""
+        with self._locked(".lock", f"another backup is being made in {self.folder}: wait for it."):
+            for left in self.folder.glob(f"*{PARTIAL}"):
+                left.unlink(missing_ok=True)
+            yield
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for one drill, on the disk that has room for backups; what a killed drill left is removed."""
+        with self._locked(".drill-lock", f"another drill is under way in {self.folder}: wait for it."):
+            made = self.folder / ".drill"
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(mode=0o700)
+            try:
+                yield made
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self, name: str, otherwise: str) -> Iterator[None]:
         try:
-            lock = (self.folder / ".lock").open("a")
+            lock = (self.folder / name).open("a")
         except OSError as error:
             raise of_disk(error, where=self.folder) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise BackupProblem(f"another backup is being made in {self.folder}: wait for it.") from None
-            for left in self.folder.glob(f"*{PARTIAL}"):
-                left.unlink(missing_ok=True)
+                raise BackupProblem(otherwise) from None
             yield
 
     def partial(self, name: str) -> Path:
@@ -122,3 +141,8 @@ def _is_manifest(path: Path) -> bool:
         return manifests.read(path).name == path.stem
     except BackupProblem:
         return False
+
+
+def shelf_of(settings: Settings, data: Path) -> Shelf:
+    """The shelf that the settings name, or the one in the data folder."""
+    return Shelf((Path(settings.backup_dir) if settings.backup_dir else data / "backups").absolute())

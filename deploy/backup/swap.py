@@ -24,7 +24,6 @@ from deploy.backup.server import MAINTENANCE, Server, one, reason_of
 ADVISORY_LOCK = 62782
 LONGEST_NAME = 63
 END_EVERY_SECONDS = 0.05
-KINDS = ("before", "undone", "restoring", "drill")
 #: Settings that are lists: PostgreSQL keeps their values quoted already.
 LISTS = {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
 _EXISTS = "SELECT 1 FROM pg_database WHERE datname = %s"
@@ -46,10 +45,10 @@ def name_of(database: str, kind: str) -> str:
     return database[: LONGEST_NAME - len(tail)] + tail
 
 
-def ours(database: str, *kinds: str) -> re.Pattern[str]:
-    """What the names that `name_of` gives look like."""
-    words = "|".join(kinds)
-    return re.compile(rf"{re.escape(database[: LONGEST_NAME - 28])}.*_(?:{words})_\d{{8}}T\d{{6}}Z")
+def is_ours(name: str, database: str, *kinds: str) -> bool:
+    """Whether `name_of` made this name for this very database: another Naru's may stand beside it."""
+    tail = re.search(rf"_(?:{'|'.join(kinds)})_\d{{8}}T\d{{6}}Z$", name)
+    return tail is not None and name == database[: LONGEST_NAME - len(tail[0])] + tail[0]
 
 
 @contextmanager
@@ -64,8 +63,7 @@ def alone(server: Server) -> Iterator[Any]:
 def beside(cursor: Any, database: str, *kinds: str) -> list[str]:
     """Databases of these kinds that stand beside `database`, newest first."""
     cursor.execute("SELECT datname FROM pg_database")
-    pattern = ours(database, *kinds)
-    found = [name for (name,) in cursor.fetchall() if pattern.fullmatch(name)]
+    found = [name for (name,) in cursor.fetchall() if is_ours(name, database, *kinds)]
     return sorted(found, key=lambda name: name[-16:], reverse=True)
 
 

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import redis
 
+from deploy.backup.shelf import shelf_of
 from deploy.local import terminal
 from deploy.local.data import running_on
 from deploy.local.given import OLDEST_POSTGRES, OLDEST_REDIS
@@ -34,6 +35,7 @@ from shared.errors import SettingsError
 from shared.settings import Settings
 
 CLOCK_SECONDS = 2.0
+BACKUP_HOURS = 26
 WAITING_SECONDS = 60
 FREE_MEGABYTES = 1000
 CONNECTIONS_PER_PROCESS = 11
@@ -74,7 +76,7 @@ def examine(*, data: Path) -> int:
     show(Finding(Level.GOOD, "settings: complete, and they fit each other"))
     checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_server, workers, keys)
     found = [finding for check in checks for finding in carefully(check, settings)]
-    found += list(page_and_disk(data))
+    found += [*page_and_disk(data), *backups(settings, data)]
     return 1 if any(finding.level is Level.WRONG for finding in found) else 0
 
 
@@ -326,3 +328,18 @@ def page_and_disk(data: Path) -> Findings:
     for finding in found:
         show(finding)
         yield finding
+
+
+def backups(settings: Settings, data: Path) -> Findings:
+    """How old the newest backup is, on a machine that makes them."""
+    shelf = shelf_of(settings, data)
+    if not shelf.folder.is_dir():
+        return
+    age = shelf.newest_age_seconds()
+    if age is not None and age < BACKUP_HOURS * 3600:
+        finding = Finding(Level.GOOD, f"backup: the newest is {age / 3600:.0f} h old")
+    else:
+        what = "none in" if age is None else f"the newest is {age / 3600:.0f} h old in"
+        finding = Finding(Level.HINT, f"backup: {what} {shelf.folder}", "see why it failed: ./naru backup")
+    show(finding)
+    yield finding

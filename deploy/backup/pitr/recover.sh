@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes a data folder that recovers to a moment when PostgreSQL is started on it. Touches no other folder.
+#   recover.sh "2026-11-25 03:14:00+00" FOLDER     FOLDER is new or empty
+# NARU_PITR_DIR and NARU_BACKUP_KEY_FILE as in archive.sh; both also when PostgreSQL is started.
+set -Eeuo pipefail
+umask 077
+moment=$1
+folder=$2
+here=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")" && pwd -P)
+cipher=(openssl enc -d -aes-256-ctr -md sha256 -pbkdf2 -iter 10000 -pass "file:$NARU_BACKUP_KEY_FILE")
+
+latest=base-$(date -u -d "$moment" +%Y%m%dT%H%M%SZ)
+base=
+for path in "$NARU_PITR_DIR"/base/base-*.tar.enc; do
+    name=$(basename "$path" .tar.enc)
+    # Names sort as their times do. One that began after the moment cannot go back to it.
+    if [ -e "$path" ] && ! [[ $name > $latest ]]; then base=$path; fi
+done
+[ -n "$base" ] || { echo "naru: no base backup in $NARU_PITR_DIR is older than $moment" >&2; exit 1; }
+mkdir -p "$folder"
+[ -z "$(ls -A "$folder")" ] || { echo "naru: $folder is not empty: name a new folder" >&2; exit 1; }
+
+"${cipher[@]}" -in "$base" | tar --extract --file=- --directory="$folder"
+if command -v pg_verifybackup > /dev/null; then
+    pg_verifybackup --quiet --no-parse-wal "$folder"
+fi
+cat >> "$folder/postgresql.auto.conf" << CONF
+restore_command = '"$here/fetch.sh" "%f" "%p"'
+recovery_target_time = '$moment'
+recovery_target_action = 'promote'
+CONF
+touch "$folder/recovery.signal"
+chmod 700 "$folder"
+echo "$folder recovers from $(basename "$base") to $moment when PostgreSQL is started on it"

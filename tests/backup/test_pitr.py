@@ -1,0 +1,100 @@
+"""Point-in-time recovery, done once from end to end: a base backup, archived WAL, an accident, back to before it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.local import postgres, privileges
+from deploy.local.processes import ROOT
+from tests.backup.yard import Yard
+from tests.stack import Servers, free_port, start, wait_until
+
+PITR = ROOT / "deploy" / "backup" / "pitr"
+
+
+@pytest.fixture
+def archiving(tmp_path: Path) -> Iterator[Servers]:
+    """A server whose WAL goes to `archive`."""
+    servers = Servers(tmp_path)
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (tmp_path / "key").write_text("k" * 64 + "\n")
+    privileges.give(archive, owner=servers.run_as.owner)
+    os.chown(tmp_path / "key", servers.run_as.owner, -1)
+    servers.environ |= {"NARU_PITR_DIR": str(archive), "NARU_BACKUP_KEY_FILE": str(tmp_path / "key")}
+    servers.environ["PATH"] = f"{postgres.programs()}:{servers.environ['PATH']}"
+    try:
+        run(servers, "psql", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"script={PITR / 'archive.sh'}", "-f",
+            str(PITR / "archive.sql"))
+        servers.stop_postgres()
+        servers.start_postgres()
+        yield servers
+    finally:
+        servers.close()
+
+
+def run(servers: Servers, *command: str) -> subprocess.CompletedProcess[str]:
+    """A program that finds the server as psql does."""
+    where = {"PGHOST": "127.0.0.1", "PGPORT": str(servers.postgres_server.port), "PGUSER": "naru"}
+    environ = {**servers.environ, **where, "PGPASSWORD": servers.password, "PGDATABASE": "naru"}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+
+
+def test_an_accident_is_undone_to_the_moment_before_it(archiving: Servers, tmp_path: Path) -> None:
+    yard = Yard(archiving.postgres_server.url, tmp_path)
+    yard.execute("CREATE TABLE landing (n int)")
+    yard.execute("INSERT INTO landing SELECT generate_series(1, 10)")
+    base = Path(run(archiving, str(PITR / "base.sh")).stdout.strip())
+    assert base.read_bytes()[:8] == b"Salted__"
+
+    yard.execute("INSERT INTO landing SELECT generate_series(11, 17)")  # in the WAL only
+    ((moment,),) = yard.rows("SELECT clock_timestamp()::text")
+    yard.execute("DELETE FROM landing")
+    yard.execute("SELECT pg_switch_wal()")
+    ((last,),) = yard.rows("SELECT pg_walfile_name(pg_current_wal_lsn() - 1)")
+    archived = base.parents[1] / "wal"
+    wait_until(lambda: (archived / f"{last}.enc").exists(), seconds=20, what="the last segment is archived")
+    assert yard.rows("SELECT failed_count FROM pg_stat_archiver") == [(0,)]
+
+    recovered = tmp_path / "recovered"
+    run(archiving, str(PITR / "recover.sh"), str(moment), str(recovered))
+    privileges.give(recovered, owner=archiving.run_as.owner)
+    server = replace(archiving.postgres_server, data=recovered, port=free_port())
+    process = start(server.command(archiving.environ), log=tmp_path / "recovered.log")
+    try:
+        assert postgres.wait(server, process.child), process.log_text()
+        again = Yard(server.url, tmp_path)
+        wait_until(lambda: again.rows("SELECT pg_is_in_recovery()") == [(False,)], seconds=20)
+        assert again.rows("SELECT count(*), max(n) FROM landing") == [(17, 17)]
+    finally:
+        process.terminate()
+        process.wait()
+    assert yard.rows("SELECT count(*) FROM landing") == [(0,)], "the server itself was not touched"
+
+
+def test_a_segment_is_never_replaced_by_another_one(archiving: Servers, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(os.urandom(1000))
+    other.write_bytes(os.urandom(1000))
+    archive = [str(PITR / "archive.sh")]
+    run(archiving, *archive, str(one), "0000")
+    run(archiving, *archive, str(one), "0000")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run(archiving, *archive, str(other), "0000")
+    assert "NARU_PITR_DIR of its own" in refused.value.stderr
+    run(archiving, str(PITR / "fetch.sh"), "0000", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == one.read_bytes()
+
+
+def test_there_is_no_way_back_to_before_the_first_base(archiving: Servers, tmp_path: Path) -> None:
+    run(archiving, str(PITR / "base.sh"))
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run(archiving, str(PITR / "recover.sh"), "2020-01-01 00:00:00+00", str(tmp_path / "recovered"))
+    assert "is older than" in refused.value.stderr
+

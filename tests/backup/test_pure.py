@@ -1,0 +1,220 @@
+"""What needs no server: retention, the schedule, the manifest's seal, the key file, the metric file, the chain."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.backup import manifest as manifests
+from deploy.backup.chain import Chain, Program
+from deploy.backup.key import Key, key_from, make_key
+from deploy.backup.manifest import Manifest
+from deploy.backup.metric import backup_figures
+from deploy.backup.problem import BackupProblem
+from deploy.backup.programs import tools_for
+from deploy.backup.retention import RECENT, Keep, kept
+from deploy.backup.schedule import first_run, moment_of
+from deploy.backup.shelf import Shelf
+from deploy.backup.swap import is_ours, name_of
+
+NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+KEY = Key("0" * 64)
+
+
+def manifest(moment: datetime = NOON, *, content: bytes = b"cipher") -> Manifest:
+    """A manifest of a file that holds `content`."""
+    name = f"naru-{moment:%Y%m%dT%H%M%SZ}"
+    return Manifest(
+        form=manifests.FORM,
+        name=name,
+        naru="source",
+        schema="0001",
+        postgres="18.4",
+        pg_dump=18,
+        tables={"message": 3},
+        size=len(content),
+        sha256="",
+        cipher="openssl enc",
+        key_id=KEY.id,
+        began_at=moment.isoformat(),
+        ended_at=moment.isoformat(),
+    ).sealed(KEY)
+
+
+def put(shelf: Shelf, made: Manifest, content: bytes = b"cipher") -> None:
+    """A backup on the shelf."""
+    shelf.path(made).write_bytes(content)
+    shelf.write_manifest(made)
+
+
+def test_a_year_of_nightly_backups_leaves_days_weeks_and_months() -> None:
+    nights = [NOON - timedelta(days=n) for n in range(400)]
+    left = sorted(kept(nights, Keep(daily=7, weekly=4, monthly=12)), reverse=True)
+    assert left[:7] == nights[:7]
+    assert len({moment.isocalendar()[:2] for moment in left[:10]}) >= 4
+    assert len({(moment.year, moment.month) for moment in left}) == 12
+    assert len(left) <= 7 + 4 + 12
+
+
+@given(st.lists(st.datetimes(timezones=st.just(UTC)), min_size=1), *(st.integers(0, 5) for _ in range(3)))
+def test_the_newest_always_stays_and_time_alone_removes_nothing(
+    moments: list[datetime], daily: int, weekly: int, monthly: int
+) -> None:
+    keep = Keep(daily=daily, weekly=weekly, monthly=monthly)
+    left = kept(moments, keep)
+    assert max(moments) in left
+    assert {moment for moment in moments if max(moments) - moment < RECENT} <= left
+    assert kept(left, keep) == left, "what stayed once stays until a newer one comes"
+
+
+def test_pruning_counts_good_backups_only_and_touches_no_damaged_one(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    nights = [manifest(NOON - timedelta(days=n)) for n in range(0, 40, 4)]
+    for made in nights:
+        put(shelf, made)
+    shelf.path(nights[0]).write_bytes(b"cut")  # the newest is damaged: the one before is the last good one
+    removed = shelf.prune(Keep(daily=0, weekly=0, monthly=0))
+    assert [made.name for made in shelf.all()] == [nights[1].name]
+    assert shelf.damaged() == [nights[0].name]
+    assert nights[0].name not in removed
+    assert len(removed) == 8
+    assert shelf.path(nights[0]).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "expected"),
+    [
+        ("03:15", "2026-11-25 03:14:59", "2026-11-25 03:15"),
+        ("03:15", "2026-11-25 03:15:00", "2026-11-26 03:15"),
+        ("sun 04:30", "2026-11-25 12:00:00", "2026-11-29 04:30"),
+        ("sun 04:30", "2026-11-29 04:30:00", "2026-12-06 04:30"),
+    ],
+)
+def test_the_next_run(text: str, now: str, expected: str) -> None:
+    found = moment_of(text).after(datetime.fromisoformat(now).replace(tzinfo=UTC))
+    assert f"{found:%Y-%m-%d %H:%M}" == expected
+
+
+def test_a_missed_run_is_made_up_for_and_a_recent_one_is_not_repeated() -> None:
+    nightly = moment_of("03:15")
+    assert first_run(nightly, NOON, (NOON - timedelta(hours=30)).timestamp()) == NOON
+    assert first_run(nightly, NOON, (NOON - timedelta(hours=9)).timestamp()) == nightly.after(NOON)
+
+
+@pytest.mark.parametrize("text", ["3:15", "24:00", "someday 03:15", " "])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        moment_of(text)
+
+
+def test_a_changed_manifest_and_another_key_are_told_apart() -> None:
+    made = manifests.parse(manifest().as_json(), where="x")
+    made.check_seal(KEY)
+    with pytest.raises(BackupProblem, match="another key"):
+        made.check_seal(Key("1" * 64))
+    with pytest.raises(BackupProblem, match="was changed"):
+        dataclasses.replace(made, tables={"message": 2}).check_seal(KEY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: "",
+        lambda text: text.replace('"form": 1', '"form": 2'),
+        lambda text: text.replace("naru-2026", "../naru-2026"),
+        lambda text: text.replace('"size": 6', '"size": "6"'),
+        lambda text: text.replace(' "schema": "0001",\n', ""),
+    ],
+)
+def test_what_is_no_manifest_of_ours_is_refused(change: Callable[[str], str]) -> None:
+    with pytest.raises(BackupProblem, match="manifest"):
+        manifests.parse(change(manifest().as_json()), where="the file")
+
+
+def test_a_key_is_private_new_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    made = make_key(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert key_from(path.read_text().strip()) == made
+    assert made.secret not in repr(made)
+    assert make_key(tmp_path / "other").id != made.id
+    with pytest.raises(BackupProblem, match="never replaced"):
+        make_key(path)
+    for text in ("", "short"):
+        with pytest.raises(BackupProblem, match="--new-key"):
+            key_from(text)
+
+
+def test_a_failed_run_leaves_the_last_good_figures(tmp_path: Path) -> None:
+    figures = backup_figures(tmp_path)
+    assert figures.read() == {}
+    figures.succeeded(size_bytes=17.0, duration_seconds=1.5)
+    good = figures.read()
+    figures.failed()
+    after = figures.read()
+    assert (good["failed"], after["failed"]) == (0, 1)
+    assert after["last_success_timestamp_seconds"] == good["last_success_timestamp_seconds"] > time.time() - 60
+    assert after["size_bytes"] == 17
+    lines = figures.path.read_text().splitlines()
+    assert {line.split()[0] for line in lines} == {"#"} | {f"naru_backup_{name}" for name in after}
+    assert stat.S_IMODE(figures.path.stat().st_mode) == 0o644
+
+
+def test_a_pg_dump_that_is_older_than_the_server_is_refused_in_words() -> None:
+    with pytest.raises(BackupProblem, match="postgresql-client-99"):
+        tools_for(99)
+
+
+def program(script: str, *, secret: str = "") -> Program:
+    """A program in this Python."""
+    argv = [sys.executable, "-c", script, "{secret}"]
+    return Program(name="a program", argv=argv, environ=dict(os.environ), secret=secret)
+
+
+def test_a_chain_names_who_failed_and_quotes_one_line() -> None:
+    failing = program("import sys; sys.stderr.write('ERROR: no\\nCONTEXT: a row with a secret\\n'); sys.exit(3)")
+    reading = program("import sys; sys.stdin.read()")
+    with Chain(failing, reading, seconds=20) as chain:
+        chain.out.read()
+        with pytest.raises(BackupProblem) as told:
+            chain.finish()
+    assert str(told.value) == "a program: ERROR: no"
+
+
+def test_a_chain_ends_in_time_and_leaves_no_process() -> None:
+    began = time.monotonic()
+    with Chain(program("import time; time.sleep(60)"), program("input()"), seconds=0.3) as chain:
+        chain.out.read()
+        with pytest.raises(BackupProblem, match="NARU_BACKUP_SECONDS"):
+            chain.finish()
+        pids = [child.pid for child in chain._children]
+    assert time.monotonic() - began < 10
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_secret_is_read_from_a_descriptor_and_stands_in_no_command_line() -> None:
+    script = "import os, sys; sys.stdout.write(os.fdopen(int(sys.argv[1])).readline()); print(sys.argv)"
+    with Chain(program(script, secret="s3cret"), seconds=20) as chain:
+        lines = chain.out.read().decode().splitlines()
+        chain.finish()
+    assert lines[0] == "s3cret"
+    assert "s3cret" not in lines[1]
+
+
+def test_two_narus_on_one_server_do_not_take_each_others_databases() -> None:
+    assert is_ours(name_of("naru", "before"), "naru", "before", "undone")
+    assert not is_ours(name_of("naru_staging", "before"), "naru", "before")
+    assert not is_ours(name_of("naru", "before"), "naru", "restoring")
+    long = "n" * 63
+    assert len(name_of(long, "restoring")) == 63
+    assert is_ours(name_of(long, "restoring"), long, "restoring")

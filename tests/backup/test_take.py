@@ -1,0 +1,159 @@
+"""Taking a backup: what is in it, and what each failure leaves behind."""
+
+from __future__ import annotations
+
+import resource
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from deploy.backup.problem import BackupProblem
+from deploy.backup.retention import Keep
+from deploy.local.processes import ROOT
+from tests.backup.yard import Yard
+from tests.faults.proxy import Lines
+from tests.stack import Servers, wait_until
+
+
+def test_a_backup_is_whole_counted_private_and_unreadable_without_the_key(yard: Yard) -> None:
+    yard.execute("UPDATE message SET content = 'the secret landing'")
+    made = yard.take()
+    assert made.tables == yard.counts()
+    assert made.tables["message"] == 20
+    assert yard.shelf.find("newest") == made
+    file = yard.shelf.path(made)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (made.size, made.schema, made.postgres_major) == (file.stat().st_size, "0001", 18)
+    assert file.read_bytes()[:8] == b"Salted__"
+    assert yard.plain(made)[:5] == b"PGDMP"
+    assert sorted(path.name for path in yard.shelf.folder.iterdir()) == [
+        ".lock",
+        f"{made.name}.dump.enc",
+        f"{made.name}.json",
+    ]
+
+
+def test_openssl_and_pg_restore_alone_can_read_it(yard: Yard, tmp_path: Path) -> None:
+    """As docs/operations/backup.md says: in ten years there may be no Naru."""
+    made = yard.take()
+    (tmp_path / "key").write_text(yard.key.secret + "\n")
+    opened = subprocess.run(
+        [*made.cipher.split(), "-d", "-pass", f"file:{tmp_path / 'key'}", "-in", str(yard.shelf.path(made))],
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert opened.stdout == yard.plain(made)
+
+
+def test_the_counts_are_of_the_moment_of_the_dump_whatever_is_written_meanwhile(yard: Yard) -> None:
+    yard.fill(rows=3000)
+    writing, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with yard.server.connected() as connection, connection.cursor() as cursor:
+            while not done.is_set():
+                cursor.execute("INSERT INTO worker (id, host, pid, version, slots, models, lease_expires_at) "
+                               "VALUES (gen_random_uuid(), 'h', 1, 'v', 1, '[]', now())")
+                writing.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert writing.wait(10)
+        made = yard.take()
+    finally:
+        done.set()
+        thread.join()
+    assert 0 < made.tables["worker"] < yard.counts()["worker"]
+    yard.restore(made)  # which compares the counts of what came back with the manifest's
+    assert yard.counts() == made.tables
+
+
+def test_two_at_once_are_refused_and_what_a_killed_one_left_is_removed(yard: Yard) -> None:
+    left = yard.shelf.partial("naru-20260101T000000Z.dump.enc")
+    left.write_bytes(b"half")
+    with yard.shelf.held():
+        assert not left.exists()
+        with pytest.raises(BackupProblem, match="another backup"):
+            yard.take()
+    yard.take()
+
+
+#: In a namespace of its own the folder becomes a disk of 64 KB.
+TINY_DISK = 'mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$@"'
+TAKE = """
+import sys
+from pathlib import Path
+from tests.backup.yard import Yard
+from deploy.backup.problem import BackupProblem
+yard = Yard(sys.stdin.readline().strip(), Path(sys.argv[1]))
+yard.shelf.path(type("", (), {"file": "older"})()).write_bytes(b"older")
+try:
+    yard.take()
+except BackupProblem as problem:
+    print(problem)
+print(sorted(path.name for path in yard.shelf.folder.iterdir()))
+"""
+
+
+def on_a_tiny_disk(folder: Path) -> tuple[list[str], bool]:
+    """How to start a program for which `folder` is a tiny disk; False where only its files can be limited."""
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", TINY_DISK, "sh", str(folder)]
+    try:
+        return command, subprocess.run([*command, "true"], capture_output=True, timeout=20).returncode == 0
+    except OSError:
+        return [], False
+
+
+def test_a_full_disk_leaves_nothing_but_what_was_there(yard: Yard, tmp_path: Path) -> None:
+    yard.fill(rows=1000)
+    command, is_disk = on_a_tiny_disk(tmp_path)
+    done = subprocess.run(
+        [*(command if is_disk else []), sys.executable, "-c", TAKE, str(tmp_path)],
+        input=yard.url,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=None if is_disk else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
+    )
+    assert "is full" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "['.lock', 'older']"
+
+
+def test_a_server_that_is_gone_in_the_middle_leaves_nothing(yard: Yard, servers: Servers) -> None:
+    older = yard.take()
+    yard.fill(rows=4000, size=3200)
+    lines = Lines()
+    try:
+        proxy = lines.proxy(servers.postgres_server.port)
+        url = yard.url.replace(f":{servers.postgres_server.port}/", f":{proxy.port}/")
+        partials: list[bool] = []
+
+        def cut() -> None:
+            wait_until(lambda: [p for p in yard.shelf.folder.glob("*.partial") if p.stat().st_size > 300_000], seconds=20)
+            partials.append(True)
+            proxy.reset()
+
+        thread = threading.Thread(target=cut)
+        thread.start()
+        with pytest.raises(BackupProblem):
+            yard.take(url=url)
+        thread.join()
+        assert partials == [True], "the dump had begun to arrive"
+    finally:
+        lines.close()
+    assert yard.shelf.all() == [older]
+    assert not list(yard.shelf.folder.glob("*.partial"))
+    yard.shelf.prune(Keep(daily=0, weekly=0, monthly=0))
+    assert yard.shelf.all() == [older]
+
+
+def test_a_database_without_naru_is_refused(servers: Servers, tmp_path: Path) -> None:
+    with pytest.raises(BackupProblem, match="holds no tables of Naru"):
+        Yard(servers.postgres_server.url_of("postgres"), tmp_path).take()

@@ -1,0 +1,169 @@
+"""The whole way with the real product: a question is answered, all is destroyed, and the answer is there again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg2
+import pytest
+from playwright.sync_api import Browser, expect
+
+from deploy.backup import commands
+from deploy.backup.key import key_from, make_key
+from deploy.backup.place import server_at
+from deploy.backup.server import Server
+from shared.conversations import open_conversation
+from shared.database import make_engine
+from shared.migrations.__main__ import migrate
+from shared.settings import load_settings
+from tests.backup.yard import Yard, is_reached, naru
+from tests.page.walk import visitor
+from tests.stack import Stack, wait_until
+
+
+@pytest.fixture
+def kept(stack: Stack, tmp_path: Path) -> Stack:
+    """A stack whose backups are encrypted with a key in a file."""
+    make_key(tmp_path / "key")
+    stack.configure(backup_dir=tmp_path / "shelf")
+    stack.values["NARU_BACKUP_KEY_FILE"] = str(tmp_path / "key")
+    return stack
+
+
+@pytest.fixture
+def at_hand(kept: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """The same for commands that are run in this process: a start of Python costs more than what they do."""
+    for name, value in kept.values.items():
+        monkeypatch.setenv(name, value)
+    before = signal.getsignal(signal.SIGTERM)
+    yield kept
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_ask_back_up_destroy_restore_ask_again(kept: Stack, tmp_path: Path) -> None:
+    kept.start_simulator()
+    kept.start_worker()
+    asked = json.loads(naru(kept, "ask", "Where is the landing?", "--json").stdout)
+    backed_up = naru(kept, "backup")
+    assert backed_up.returncode == 0, backed_up.stderr
+    assert key_from((tmp_path / "key").read_text().strip()).secret not in backed_up.stdout + backed_up.stderr
+
+    Yard(kept.database_url, tmp_path).execute(
+        f"DROP DATABASE {Server(kept.database_url).database} WITH (FORCE)", database="postgres"
+    )
+    assert not is_reached(kept.database_url)
+    restored = naru(kept, "restore", "newest")
+    assert restored.returncode == 0, restored.stderr
+
+    engine = make_engine(kept.settings, name="test")
+    try:
+        opened = open_conversation(engine, UUID(asked["conversation_id"]), owner_id="terminal")
+    finally:
+        engine.dispose()
+    assert [message.text for message in opened.messages] == ["Where is the landing?", asked["text"]]
+    again = json.loads(naru(kept, "ask", "And now?", "--json").stdout)  # by the worker that lived through it
+    assert (again["status"], again["attempts"]) == ("succeeded", 1)
+
+
+@pytest.mark.browser
+def test_the_page_shows_the_answer_again_and_goes_on(at_hand: Stack, browser: Browser, tmp_path: Path) -> None:
+    at_hand.start_simulator()
+    at_hand.start_worker()
+    url = at_hand.start_web().url
+    with visitor(browser, url) as person:
+        person.open().ask("Show me the landing")
+        person.wait_for_end()
+        answer, address = person.answers.inner_text(), person.page.url
+        assert commands.backup(tmp_path, at=None) == 0
+        Yard(at_hand.database_url, tmp_path).execute("TRUNCATE conversation CASCADE")
+        person.open(address)
+        expect(person.answers).to_have_count(0)
+        assert commands.restore_from(tmp_path, "newest", grants=True) == 0
+        wait_until(lambda: person.open(address).answers.count() == 1, seconds=30)
+        assert person.answers.inner_text() == answer
+        person.ask("And now?")
+        person.wait_for_end(answers=2)
+
+
+def test_a_stopped_naru_is_backed_up_and_its_lost_folder_comes_back(tmp_path: Path, kept: Stack) -> None:
+    data = tmp_path / "data"
+    embedded = load_settings({})
+    with server_at(data, embedded, make=True) as server:
+        migrate(server.url)
+        Yard(server.url, tmp_path).fill()
+    kept.configure(database_url="", redis_url="")
+    done = naru(kept, "backup", "--data", str(data))
+    assert done.returncode == 0, done.stderr
+    made = Yard("", tmp_path).shelf.all()[0]
+    assert made.tables["message"] == 20
+
+    shutil.rmtree(data)
+    restored = naru(kept, "restore", made.name, "--data", str(data))
+    assert restored.returncode == 0, restored.stderr
+    with server_at(data, embedded) as server:
+        assert Yard(server.url, tmp_path).counts() == made.tables
+    with pytest.raises(psycopg2.OperationalError):  # and it is stopped again
+        psycopg2.connect(server.url, connect_timeout=3)
+
+
+def test_the_drill_proves_the_newest_and_touches_nothing(
+    at_hand: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yard = Yard(at_hand.database_url, tmp_path)
+    yard.fill()
+    assert commands.backup(tmp_path, at=None) == 0
+    yard.execute("DELETE FROM message")
+    for here in (False, True):
+        assert commands.restore_drill(tmp_path, at=None, here=here) == 0, capsys.readouterr().err
+        assert "can be restored" in capsys.readouterr().out
+    assert yard.counts()["message"] == 0
+    assert yard.databases() == set()
+    file = tmp_path / "shelf" / "naru_restore_drill.prom"
+    figures = file.read_text()
+    assert "naru_restore_drill_failed 0.0" in figures
+
+    made = yard.shelf.all()[0]
+    content = yard.shelf.path(made).read_bytes()
+    yard.shelf.path(made).write_bytes(content[:99] + bytes([content[99] ^ 1]) + content[100:])
+    assert commands.restore_drill(tmp_path, at=None, here=False) == 1
+    assert "was changed after" in capsys.readouterr().err
+    after = file.read_text()
+    assert "naru_restore_drill_failed 1.0" in after
+    last = "naru_restore_drill_last_success_timestamp_seconds"
+    assert [line for line in after.splitlines() if line.startswith(last)] == [
+        line for line in figures.splitlines() if line.startswith(last)
+    ]
+    assert not (tmp_path / "shelf" / ".drill").exists()
+
+
+def test_commands_say_what_to_do(
+    at_hand: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NARU_BACKUP_KEY", "")
+    assert commands.backup(tmp_path, at=None) == 0, "empty is unset, and the file is there"
+    assert commands.show(tmp_path) == 0
+    assert "1 backup in" in capsys.readouterr().out
+    assert commands.new_key(tmp_path / "another") == 0
+    assert "Copy it now" in capsys.readouterr().out
+    monkeypatch.setenv("NARU_BACKUP_KEY_FILE", str(tmp_path / "another"))
+    assert commands.restore_from(tmp_path, "newest", grants=True) == 1
+    told = capsys.readouterr().err
+    assert "made with another key" in told
+    assert "Naru's data is as it was" in told
+    assert commands.restore_from(tmp_path, "naru-20200101T000000Z", grants=True) == 1
+    assert "--list" in capsys.readouterr().err
+    monkeypatch.delenv("NARU_BACKUP_KEY_FILE")
+    assert commands.backup(tmp_path, at=None) == 1
+    assert "--new-key" in capsys.readouterr().err
+    assert "naru_backup_failed 1.0" in (tmp_path / "shelf" / "naru_backup.prom").read_text()
+    assert commands.restore_drill(tmp_path, at=None, here=False) == 1
+    assert "--new-key" in capsys.readouterr().err
+    assert commands.undo(tmp_path, "") == 1
+    assert "there is no kept database here" in capsys.readouterr().err
+    assert commands.forget(tmp_path, "postgres") == 1
+    assert "nothing was dropped" in capsys.readouterr().err

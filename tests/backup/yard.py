@@ -1,0 +1,127 @@
+"""The rig of the backup tests: a shelf, a key, rows to lose, what a database holds. Not here: what must be true."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2
+
+from deploy.backup.chain import Chain
+from deploy.backup.key import Key
+from deploy.backup.manifest import Manifest
+from deploy.backup.programs import cipher_program
+from deploy.backup.restore import Load, restore
+from deploy.backup.server import Server, counts
+from deploy.backup.shelf import Shelf
+from deploy.backup.source import Source, proved
+from deploy.backup.take import Work, take
+from deploy.local.processes import ROOT
+from tests.stack import Stack
+
+#: Conversations with one question each; {size} bytes of hexadecimal digits, which hardly compress.
+FILL = """
+    WITH made AS (
+        INSERT INTO conversation (id, owner_id, title)
+        SELECT gen_random_uuid(), 'alice', 'Landing ' || n FROM generate_series(1, {rows}) n RETURNING id
+    ), said AS (
+        INSERT INTO message (id, conversation_id, role, content)
+        SELECT gen_random_uuid(), id, 'user',
+               (SELECT string_agg(md5(random()::text || id || n), '') FROM generate_series(1, {size} / 32) n)
+          FROM made RETURNING id, conversation_id
+    )
+    SELECT count(*) FROM said
+"""
+LEAVES = "UPDATE conversation SET leaf_id = message.id FROM message WHERE message.conversation_id = conversation.id"
+
+
+@dataclass
+class Yard:
+    """One database of Naru, a folder for its backups, and the key."""
+
+    url: str
+    folder: Path
+    key: Key = field(default_factory=lambda: Key("k" * 64))
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def server(self) -> Server:
+        """Its server."""
+        return Server(self.url)
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where its backups are."""
+        shelf = Shelf(self.folder / "shelf")
+        shelf.make()
+        return shelf
+
+    def fill(self, *, rows: int = 20, size: int = 320) -> None:
+        """Conversations to lose."""
+        self.execute(FILL.format(rows=rows, size=size))
+        self.execute(LEAVES)
+
+    def take(self, *, url: str = "", seconds: float = 60) -> Manifest:
+        """One backup, as the command makes it."""
+        server = Server(url) if url else self.server
+        with self.shelf.held():
+            return take(Work(server=server, shelf=self.shelf, key=self.key, seconds=seconds, say=self.said.append))
+
+    def source(self, made: Manifest, *, key: Key | None = None) -> Source:
+        """A backup as a restore finds it: proved."""
+        return proved(made, self.shelf.path(made), key or self.key)
+
+    def restore(self, made: Manifest, *, key: Key | None = None, grants: bool = True, seconds: float = 60) -> str:
+        """Put it in the place of the data; the name of what was there."""
+        load = Load(seconds=seconds, grants=grants, say=self.said.append)
+        return restore(self.server, self.source(made, key=key), load)
+
+    def execute(self, statement: str, *values: object, database: str = "") -> None:
+        """One statement that commits."""
+        with self.server.connected(database) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+
+    def rows(self, question: str, *, database: str = "") -> list[tuple[object, ...]]:
+        """What a query says."""
+        with self.server.connected(database) as connection, connection.cursor() as cursor:
+            cursor.execute(question)
+            return list(cursor.fetchall())
+
+    def counts(self) -> dict[str, int]:
+        """The rows of every table."""
+        with self.server.connected() as connection, connection.cursor() as cursor:
+            return counts(cursor)
+
+    def databases(self) -> set[str]:
+        """Those that stand beside Naru's, of whatever kind."""
+        rows = self.rows("SELECT datname FROM pg_database", database="postgres")
+        return {str(name) for (name,) in rows if str(name).startswith(f"{self.server.database}_")}
+
+    def plain(self, made: Manifest) -> bytes:
+        """The dump as pg_dump wrote it."""
+        with (
+            self.shelf.path(made).open("rb") as file,
+            Chain(cipher_program(self.key, decrypt=True), source=file, seconds=30) as chain,
+        ):
+            found = chain.out.read()
+            chain.finish()
+            return found
+
+
+def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """One command to its end."""
+    command = [sys.executable, "-P", "-m", "deploy.local.cli", *words]
+    return subprocess.run(
+        command, env=stack.environ(**settings), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def is_reached(url: str) -> bool:
+    """Whether the database takes a connection."""
+    try:
+        psycopg2.connect(url, connect_timeout=3).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
