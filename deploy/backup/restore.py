@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-
 from typing import Any
 
 import psycopg2
@@ -17,11 +16,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-
 from deploy.backup import swap, verify
 from deploy.backup.chain import Chain
-
-
 from deploy.backup.problem import BackupProblem, of_disk
 from deploy.backup.programs import cipher_program, postgres_program, tools_for
 from deploy.backup.server import Server, one, reason_of
@@ -39,8 +35,6 @@ class Load:
     seconds: float
     grants: bool
     say: Callable[[str], None]
-
-
 
 
 def restore(server: Server, source: Source, load: Load) -> str:

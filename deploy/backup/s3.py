@@ -83,7 +83,9 @@ class Bucket:
         names: list[str] = []
         token = ""
         while True:
-            query = {"list-type": "2", "max-keys": str(self.page), "prefix": self.prefix} | ({"continuation-token": token} if token else {})
+            query = {"list-type": "2", "max-keys": str(self.page), "prefix": self.prefix} | (
+                {"continuation-token": token} if token else {}
+            )
             tree = _tree(self._ask("GET", None, query=query).body)
             names += [(found.text or "").removeprefix(self.prefix) for found in tree.iterfind("{*}Contents/{*}Key")]
             if tree.findtext("{*}IsTruncated") != "true":

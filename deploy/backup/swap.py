@@ -41,13 +41,14 @@ _GRANTS = """
 
 def name_of(database: str, kind: str) -> str:
     """A name that says what it is and when it was made, as PostgreSQL can hold it."""
-    tail = f"_{kind}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    now = datetime.now(UTC)
+    tail = f"_{kind}_{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z"
     return database[: LONGEST_NAME - len(tail)] + tail
 
 
 def is_ours(name: str, database: str, *kinds: str) -> bool:
     """Whether `name_of` made this name for this very database: another Naru's may stand beside it."""
-    tail = re.search(rf"_(?:{'|'.join(kinds)})_\d{{8}}T\d{{6}}Z$", name)
+    tail = re.search(rf"_(?:{'|'.join(kinds)})_\d{{8}}T\d{{9}}Z$", name)
     return tail is not None and name == database[: LONGEST_NAME - len(tail[0])] + tail[0]
 
 
@@ -64,7 +65,7 @@ def beside(cursor: Any, database: str, *kinds: str) -> list[str]:
     """Databases of these kinds that stand beside `database`, newest first."""
     cursor.execute("SELECT datname FROM pg_database")
     found = [name for (name,) in cursor.fetchall() if is_ours(name, database, *kinds)]
-    return sorted(found, key=lambda name: name[-16:], reverse=True)
+    return sorted(found, key=lambda name: name[-19:], reverse=True)
 
 
 def create(cursor: Any, name: str, *, like: str) -> None:

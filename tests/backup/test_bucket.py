@@ -49,9 +49,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def bucket(endpoint: str, request: pytest.FixtureRequest) -> Bucket:
     """The bucket, with a prefix of this test's own; parts as small as S3 allows."""
-    return Bucket(
-        endpoint=endpoint, name="kept", prefix=f"{request.node.name}/", credentials=WHO, part_bytes=5 << 20
-    )
+    return Bucket(endpoint=endpoint, name="kept", prefix=f"{request.node.name}/", credentials=WHO, part_bytes=5 << 20)
 
 
 @pytest.mark.parametrize("size", [0, 17, (5 << 20), (11 << 20) + 3])
@@ -108,8 +106,14 @@ def test_a_backup_is_copied_fetched_elsewhere_restored_and_thrown_away(
 
 def test_half_a_backup_in_the_bucket_is_none(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x")
-    for name in ("naru-20260101T000000Z.dump.enc", "naru-20260102T000000Z.json", "naru-20260103T000000Z.dump.enc",
-                 "naru-20260103T000000Z.json", "naru-evil.json", "naru-evil.dump.enc"):
+    for name in (
+        "naru-20260101T000000Z.dump.enc",
+        "naru-20260102T000000Z.json",
+        "naru-20260103T000000Z.dump.enc",
+        "naru-20260103T000000Z.json",
+        "naru-evil.json",
+        "naru-evil.dump.enc",
+    ):
         bucket.put(name, tmp_path / "x")
     assert bucket_copy.names(bucket) == ["naru-20260103T000000Z"]
     with pytest.raises(BackupProblem, match="no manifest"):

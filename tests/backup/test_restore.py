@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import psycopg2
 import pytest
 
@@ -83,7 +82,9 @@ def test_whoever_is_connected_is_ended_and_finds_the_restored_data(yard: Yard) -
 def test_what_belongs_to_the_database_itself_is_carried_over(yard: Yard) -> None:
     name = yard.server.database
     yard.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader")
-    yard.execute(f"ALTER DATABASE {name} SET work_mem TO '7MB'; ALTER DATABASE {name} SET search_path TO public, pg_temp")
+    yard.execute(
+        f"ALTER DATABASE {name} SET work_mem TO '7MB'; ALTER DATABASE {name} SET search_path TO public, pg_temp"
+    )
     yard.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO reader")
     yard.execute("GRANT SELECT ON message TO reader")
     try:
@@ -228,8 +229,8 @@ def test_a_full_disk_of_the_server_changes_nothing(own_stack: Stack, tmp_path: P
     made = yard.take()
     yard.execute("TRUNCATE conversation CASCADE")
     limit = 16 << 20
-    psutil.Process(own_stack.servers.postgres.pid).rlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    with pytest.raises(BackupProblem, match="pg_restore: .*(File too large|No space)"):
+    resource.prlimit(own_stack.servers.postgres.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    with pytest.raises(BackupProblem, match=r"pg_restore: .*(File too large|No space)"):
         yard.restore(made)
     assert yard.counts()["message"] == 0
     assert yard.databases() == set()

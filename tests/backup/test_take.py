@@ -57,8 +57,10 @@ def test_the_counts_are_of_the_moment_of_the_dump_whatever_is_written_meanwhile(
     def write() -> None:
         with yard.server.connected() as connection, connection.cursor() as cursor:
             while not done.is_set():
-                cursor.execute("INSERT INTO worker (id, host, pid, version, slots, models, lease_expires_at) "
-                               "VALUES (gen_random_uuid(), 'h', 1, 'v', 1, '[]', now())")
+                cursor.execute(
+                    "INSERT INTO worker (id, host, pid, version, slots, models, lease_expires_at) "
+                    "VALUES (gen_random_uuid(), 'h', 1, 'v', 1, '[]', now())"
+                )
                 writing.set()
 
     thread = threading.Thread(target=write)
@@ -136,7 +138,9 @@ def test_a_server_that_is_gone_in_the_middle_leaves_nothing(yard: Yard, servers:
         partials: list[bool] = []
 
         def cut() -> None:
-            wait_until(lambda: [p for p in yard.shelf.folder.glob("*.partial") if p.stat().st_size > 300_000], seconds=20)
+            wait_until(
+                lambda: [p for p in yard.shelf.folder.glob("*.partial") if p.stat().st_size > 300_000], seconds=20
+            )
             partials.append(True)
             proxy.reset()
 
@@ -146,6 +150,7 @@ def test_a_server_that_is_gone_in_the_middle_leaves_nothing(yard: Yard, servers:
             yard.take(url=url)
         thread.join()
         assert partials == [True], "the dump had begun to arrive"
+        proxy.close()
     finally:
         lines.close()
     assert yard.shelf.all() == [older]

@@ -20,8 +20,9 @@ done
 mkdir -p "$folder"
 [ -z "$(ls -A "$folder")" ] || { echo "naru: $folder is not empty: name a new folder" >&2; exit 1; }
 
-"${cipher[@]}" -in "$base" | tar --extract --file=- --directory="$folder"
-if command -v pg_verifybackup > /dev/null; then
+"${cipher[@]}" -in "$base" | tar --extract --no-same-owner --file=- --directory="$folder"
+# Every file against the checksum that the server gave it. (The one of the wheel that `./naru up` brings does not start.)
+if [ -n "$(pg_verifybackup --version 2> /dev/null || true)" ]; then
     pg_verifybackup --quiet --no-parse-wal "$folder"
 fi
 cat >> "$folder/postgresql.auto.conf" << CONF
