@@ -2,7 +2,7 @@
 
 One file for everything: first what Naru runs on, then, below a marker line, what only its tests need. Whole,
 it is an ordinary hashed requirements file; deploy/local/bootstrap.py cuts it at the marker. It names no
-registry.
+registry. deploy/images/*.lock are its entries that an image holds, word for word: no other versions.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local.bootstrap import LOCK, ROOT, TEST_PART
 
 HEAD = "# Made by `./naru lock` from pyproject.toml; do not edit. For any Python >= 3.11 on any platform.\n"
+IMAGES = ROOT / "deploy" / "images"
+IMAGE_HEAD = "# Made by `./naru lock`: what requirements.lock has of the group {group}; do not edit.\n"
 ENTRY = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._-]*)==.*?(?=^[a-z0-9]|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -37,17 +40,30 @@ def remake_lock(*, upgrade: bool) -> int:
     only_test = "".join(entry for entry in everything if entry not in running)
     LOCK.write_text(f"{HEAD}{run}\n{TEST_PART}\n{only_test}")
     print(f"{LOCK.name}: {run.count('==')} packages to run, {only_test.count('==')} more to test.")
+    for image in ("web", "worker"):
+        write_image_lock(uv, image, run)
     return 0
 
 
-def compile_part(uv: str, output: Path, *extra: str, pins: str) -> str:
+def write_image_lock(uv: str, image: str, run: str) -> None:
+    """What one image installs: which packages it needs says uv, which versions and hashes the lock."""
+    group = f"{image}-image"
+    with tempfile.TemporaryDirectory() as folder:
+        needed = compile_part(uv, Path(folder) / "image.txt", "--group", group, pins=run, source=())
+    names = {match["name"] for match in ENTRY.finditer(needed)}
+    entries = [match.group(0) for match in ENTRY.finditer(run) if match["name"] in names]
+    (IMAGES / f"{image}.lock").write_text(IMAGE_HEAD.format(group=group) + "".join(entries))
+    print(f"{image}.lock: {len(entries)} packages.")
+
+
+def compile_part(uv: str, output: Path, *extra: str, pins: str, source: Sequence[str] = ("pyproject.toml",)) -> str:
     """One resolution, which keeps the versions in `pins` where it can."""
     output.write_text(pins)
     command = [
         uv,
         "pip",
         "compile",
-        "pyproject.toml",
+        *source,
         "--universal",
         "--generate-hashes",
         "--python-version",
