@@ -74,6 +74,9 @@ class Settings:
     host: str = setting("127.0.0.1", "Address that the page listens on")
     port: int = setting(8501, "Port of the page", least=0, most=LAST_PORT)
     secure_cookies: bool = setting(False, "Mark cookies Secure also when the request came by plain HTTP")
+    hsts_seconds: int = setting(
+        63_072_000, "How long a browser that came by TLS remembers to come by TLS only; 0: not at all", least=0
+    )
     max_question_characters: int = setting(32_000, "Longest question that is accepted", least=1)
 
     concurrency: int = setting(320, "Answers that one worker process carries at once", least=1)

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config as streamlit_config
 
 from web.routes.answers import Refusal
-from web.routes.headers import security_headers
+from web.routes.headers import security_headers, transport_security
+from web.runtime import current_runtime
 
 
 class GuardMiddleware:
@@ -40,13 +41,26 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
             return
 
+        settings = current_runtime().settings
+        is_tls = scope["scheme"] == "https"
+        ours = [*self._headers, *(transport_security(settings.hsts_seconds) if is_tls else ())]
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 kept = [pair for pair in message["headers"] if pair[0].lower() not in self._names]
-                message["headers"] = [*kept, *self._headers]
+                if is_tls or settings.secure_cookies:
+                    kept = [(name, _secured(name, value)) for name, value in kept]
+                message["headers"] = [*kept, *ours]
             await send(message)
 
         await self._app(scope, receive, send_guarded)
+
+
+def _secured(name: bytes, value: bytes) -> bytes:
+    """A cookie that goes by TLS only: Streamlit's own do not say so."""
+    if name.lower() != b"set-cookie" or b"; secure" in value.lower():
+        return value
+    return value + b"; Secure"
 
 
 def is_own_site(headers: Headers) -> bool:

@@ -50,5 +50,11 @@ def security_headers() -> dict[str, str]:
     }
 
 
+@cache
+def transport_security(seconds: int) -> list[tuple[bytes, bytes]]:
+    """For answers that went by TLS: the browser comes by nothing else for so long. Empty for 0."""
+    return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []
+
+
 def _source_of(script: str) -> str:
     return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
