@@ -28,7 +28,7 @@ PYTHON = HOME / "bin" / "python"
 TEST_PART = "# ---- test ----"
 NEEDED_MEGABYTES = 1500
 WITH_TEST_PART = {"test", "bench", "lock"}
-COMMANDS = {"up", "ask", "doctor", "backup", "restore", "restore-drill", "test", "bench", "lock"}
+COMMANDS = {"up", "ask", "doctor", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"}
 #: The command line in the Python at hand: for its words it needs the standard library only.
 WORDS = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from deploy.local.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -59,12 +59,14 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def wants_words_only(arguments: list[str]) -> bool:
-    """Whether this ends with help or a complaint: nobody waits for 600 MB to read a sentence."""
-    if not arguments or arguments[0] not in {*COMMANDS, "--"}:
+    """Whether this ends with help or a complaint: nobody waits for 600 MB to read a sentence. Nor where all that
+    runs is in containers.
+    """
+    if not arguments or arguments[0] not in {*COMMANDS, "--"} or arguments[0] == "compose":
         return True
-    # Behind `--` comes a question; the fault suite and the bench have words of their own.
+    # Behind `--` comes a question; the fault suite, the test of the containers and the bench have words of their own.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    has_own_words = arguments[:1] == ["bench"] or arguments[:2] == ["test", "faults"]
+    has_own_words = arguments[:1] == ["bench"] or arguments[:2] in (["test", "faults"], ["test", "deploy"])
     return bool({"-h", "--help"} & set(options)) and not has_own_words
 
 

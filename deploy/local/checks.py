@@ -1,5 +1,5 @@
-"""`./naru test` and `./naru bench`: the static checks, then pytest; the fault suite; the bench. All in an environment
-that leads to nothing of the person's.
+"""`./naru test` and `./naru bench`: the static checks, then pytest; the fault suite; the containers; the bench. All in an
+environment that leads to nothing of the person's.
 
 What is checked is configured in pyproject.toml; the rules that no tool knows are tests in tests/house/.
 """
@@ -51,6 +51,11 @@ def test(arguments: Sequence[str]) -> int:
 def faults(arguments: Sequence[str]) -> int:
     """Run the fault suite; its exit code."""
     return run_module("tests.faults", arguments)
+
+
+def containers(arguments: Sequence[str]) -> int:
+    """Run the test of the containers; its exit code."""
+    return run_module("tests.deploy", arguments)
 
 
 def bench(arguments: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ Naru, an AI chat that a team runs itself.
   ./naru restore-drill      proves that the newest one can be restored; harms nothing
   ./naru test               the checks and the tests, on servers of their own
   ./naru bench              how fast it is here, beside what one would use instead
+  ./naru compose setup      before docker compose up: writes .env and secrets/; compose roll: a new version
 """
 UP = """\
 Starts everything on this machine and keeps it running until Ctrl-C; the data stays.
@@ -65,6 +66,7 @@ Runs ruff, mypy, the import rules and pytest, on servers of their own; nothing o
 Everything after `test` goes to pytest: ./naru test tests/launcher -k port -x
 
 `./naru test faults` injects the faults of docs/reliability.md instead; it takes hours: see ./naru test faults --help
+`./naru test deploy` brings docker-compose.yml up on a Docker engine and rolls it under load: see ./naru test deploy --help
 """
 BENCH = """\
 Measures the figures of docs/performance.md, on servers of their own: see ./naru bench --help for its options.
@@ -102,6 +104,14 @@ def carry_out(arguments: Sequence[str]) -> int:
         from deploy.local.checks import faults  # noqa: PLC0415 - each command imports only what it needs
 
         return faults(list(arguments[2:]))
+    if list(arguments[:2]) == ["test", "deploy"]:
+        from deploy.local.checks import containers  # noqa: PLC0415 - each command imports only what it needs
+
+        return containers(list(arguments[2:]))
+    if list(arguments[:1]) == ["compose"]:
+        from deploy.compose.cli import main as compose  # noqa: PLC0415 - each command imports only what it needs
+
+        return compose(list(arguments[1:]))
     if list(arguments[:1]) == ["bench"]:
         from deploy.local.checks import bench  # noqa: PLC0415 - each command imports only what it needs
 
@@ -129,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     add_drill(command(commands, "restore-drill", "prove that the newest backup can be restored", DRILL))
     command(commands, "test", "run all checks and tests; arguments go to pytest", TEST)
     command(commands, "bench", "measure how fast it is; --quick takes minutes instead of an hour", BENCH)
+    command(commands, "compose", "set up and renew what runs in containers: ./naru compose --help", "")
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
     lock.add_argument("--upgrade", action="store_true", help="take the newest versions, not only what changed")
     lock.set_defaults(run=run_lock)

@@ -1,0 +1,99 @@
+"""`./naru compose`: the words and arguments. The work is in setup.py and roll.py."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.compose import roll, setup
+from deploy.local.processes import ROOT
+from shared.settings import environment
+
+SETUP = """\
+Writes .env and secrets/ for docker-compose.yml, once: what is there already is never overwritten, and no secret is shown.
+
+A key is read from the file that is named, else from the variable of its name (OPENAI_API_KEY, …). Without a model's key
+and without OPENAI_BASE_URL the demo model answers, and says so.
+"""
+ROLL = """\
+Brings a new version in with no failed request: builds the images, migrates, starts the new containers beside the old
+ones, waits until they are healthy, then lets the old ones finish and removes them.
+
+Set NARU_VERSION in .env first, so that the way back is the old number and the same command. If a new container does not
+get healthy, the new ones are removed and the old ones go on.
+"""
+
+
+OPTIONS = {
+    "--openai-key": ("openai_api_key", "OpenAI's key"),
+    "--anthropic-key": ("anthropic_api_key", "Anthropic's key"),
+    "--alert-webhook": ("alert_webhook_url", "the address that alerts are sent to"),
+    "--s3-access-key": ("backup_s3_access_key", "the bucket's access key, for backups"),
+    "--s3-secret-key": ("backup_s3_secret_key", "the bucket's secret key"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, and do what was asked; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="./naru compose", description="Naru in containers: docs/operations/compose.md")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_setup(commands)
+    add_roll(commands)
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "setup":
+            return setup.set_up(wishes_of(chosen))
+        return roll.roll(chosen.services or list(roll.SERVICES), build=chosen.build, patience_seconds=chosen.patience)
+    except (setup.SetupProblem, roll.RollProblem) as error:
+        print(f"naru compose: {error}", file=sys.stderr)
+        return 1
+
+
+def add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """./naru compose setup"""
+    made = commands.add_parser(
+        "setup",
+        help="write .env and secrets/",
+        description=SETUP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(command="setup")
+    made.add_argument("--domain", default="", metavar="NAME", help="the name people type, as chat.example.org")
+    made.add_argument("--email", default="", metavar="ADDRESS", help="with --domain: a certificate of Let's Encrypt")
+    for option, (name, words) in OPTIONS.items():
+        made.add_argument(option, dest=name, type=Path, metavar="FILE", help=f"the file that holds {words}")
+    made.add_argument("--into", type=Path, default=ROOT, metavar="DIR", help="folder (default: this one)")
+
+
+def add_roll(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """./naru compose roll"""
+    made = commands.add_parser(
+        "roll",
+        help="bring a new version in",
+        description=ROLL,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(command="roll")
+    made.add_argument("services", nargs="*", type=service, metavar="SERVICE", help="worker or web (default: both)")
+    made.add_argument("--no-build", dest="build", action="store_false", help="the images are there already")
+    made.add_argument("--patience", type=float, default=180.0, metavar="SECONDS", help="longest wait for a new container")
+
+
+def service(name: str) -> str:
+    """One that can be rolled; argparse says the sentence."""
+    if name not in roll.SERVICES:
+        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(roll.SERVICES)}: others are renewed by up -d")
+    return name
+
+
+def wishes_of(chosen: argparse.Namespace) -> setup.Wishes:
+    """What was asked for, and what the environment says."""
+    return setup.Wishes(
+        folder=chosen.into.resolve(),
+        domain=chosen.domain,
+        email=chosen.email,
+        files={name: getattr(chosen, name) for name, _ in OPTIONS.values()},
+        environ=environment(),
+    )

@@ -1,0 +1,167 @@
+"""The later steps: more workers, one killed, one frozen, a new version under load, a broken one, and the end."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+from deploy.local.processes import ROOT
+from tests.deploy import stand_ins
+from tests.deploy.load import Questions, Visits, trusting
+from tests.deploy.looking import numbers
+from tests.deploy.person import person
+from tests.deploy.stage import Stage
+
+#: In a worker's container: signals its worker, as the health check does.
+SIGNAL = "import sys; sys.path.insert(0, '/app'); import probe, signal; probe.end_worker(signal.Signals[sys.argv[1]])"
+ALIVE = "SELECT count(*) FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp()"
+RUNNING = "SELECT count(*) FROM chat_request WHERE status = 'running'"
+#: Slower than an exchange of containers: it is still being written when its page's server goes.
+WORDS = 320
+LONG_QUESTION = f"[[sim: emit=call pace=8 tokens={WORDS}]] Tell me a long story."
+DOMAIN = "chat.naru.test"
+BROKEN = 'FROM naru-{service}:test-2\nCMD ["python", "-c", "import time; time.sleep(600)"]\n'
+
+
+def scales(stage: Stage) -> str:
+    """One worker becomes three; then one of them dies with answers in it."""
+    stage.compose("up", "-d", "--no-recreate", "--scale", "worker=3", "worker")
+    stage.await_healthy("worker", 3)
+    stage.until(lambda: stage.rows(ALIVE) == ["3"], seconds=30, what="three workers with a lease")
+    questions = Questions(stage, number=150, a_second=10)
+    stage.until(lambda: int(stage.rows(RUNNING)[0]) > 20, seconds=60, what="answers under way")
+    victim = stage.containers("worker")[0]
+    signal_worker(stage, victim, "SIGKILL")
+    ends = questions.ends()
+    assert_all_answered(ends)
+    stage.await_healthy("worker", 3)
+    (again,) = stage.inspect(victim["Id"])
+    assert again["RestartCount"] == victim["RestartCount"] + 1, "its container was started again"
+    anew = stage.rows("SELECT count(DISTINCT request_id) FROM request_attempt WHERE attempt > 1")[0]
+    assert int(anew) > 0, "it died with answers in it"
+    return f"{ends['answered']} of {ends['asked']} answered, once each; {anew} of them were taken over"
+
+
+def mends_a_wedged_worker(stage: Stage) -> str:
+    """A frozen worker is not dead: its health check finds it out and ends it, and it comes back."""
+    victim = stage.containers("worker")[0]
+    signal_worker(stage, victim, "SIGSTOP")
+    began = time.monotonic()
+    before = victim["RestartCount"]
+    stage.until(lambda: stage.inspect(victim["Id"])[0]["RestartCount"] > before, seconds=120, what="a restart")
+    restarted = time.monotonic() - began
+    stage.await_healthy("worker", 3)
+    return f"restarted {restarted:.0f} s after it froze"
+
+
+def rolls(stage: Stage) -> str:
+    """Workers, then web, become a new version under load; nothing fails, and a page in the middle of an answer has it all."""
+    stage.compose("up", "-d", "--no-recreate", "--scale", "web=2", "--scale", "worker=2", "web", "worker")
+    stage.await_healthy("web", 2)
+    stage.await_healthy("worker", 2)
+    stage.environ["NARU_VERSION"] = "test-2"
+    began = time.monotonic()
+    with person(stage.url, picture=stage.folder / "rolls.png") as someone:
+        someone.open()
+        questions = Questions(stage, number=400, a_second=4)
+        with Visits(stage) as visits:
+            for number, words in enumerate((("worker",), ("--no-build", "web")), start=1):
+                someone.ask(LONG_QUESTION)
+                someone.reads(characters=20)
+                stage.naru("compose", "roll", *words)
+                assert numbers(someone.sees_answers(number, seconds=120)) == list(range(WORDS))
+        ends = questions.ends()
+    assert not visits.failed, f"{len(visits.failed)} of {visits.done}: {visits.failed[:5]}"
+    assert_all_answered(ends)
+    for service in ("web", "worker"):
+        images = [each["Config"]["Image"] for each in stage.containers(service)]
+        assert images == [f"naru-{service}:test-2"] * 2, images
+    return (
+        f"in {time.monotonic() - began:.0f} s; {visits.done} visits, none failed, the slowest {visits.slowest_seconds:.2f} s;"
+        f" {ends['answered']} of {ends['asked']} questions answered, once each; two open answers of {WORDS} words whole"
+    )
+
+
+def keeps_the_old_where_the_new_is_broken(stage: Stage) -> str:
+    """A version that does not serve is taken away again, and the old one has gone on."""
+    for service in ("web", "worker"):
+        stage.engine.docker("build", "--tag", f"naru-{service}:test-3", "-", stdin=BROKEN.format(service=service))
+    launcher = str(ROOT / "deploy" / "local" / "bootstrap.py")
+    with Visits(stage) as visits:
+        roll = subprocess.run(
+            [sys.executable, "-I", launcher, "compose", "roll", "--no-build", "--patience", "15", "web"],
+            env={**stage.engine.environ, **stage.environ, "NARU_VERSION": "test-3"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert roll.returncode == 1, roll.stdout
+    assert "did not get healthy" in roll.stderr, roll.stderr
+    assert [each["Config"]["Image"] for each in stage.containers("web")] == ["naru-web:test-2"] * 2
+    assert not visits.failed, visits.failed[:5]
+    return f"the new one is gone, the old one is there; {visits.done} visits, none failed"
+
+
+def gets_a_certificate(stage: Stage) -> str:
+    """certbot asks an authority of our own for the domain's certificate; nginx takes it, and the renewed one after it."""
+    if not stage.with_stand_ins:
+        return "not tried: the authority is a stand-in"
+    pem = stage.engine.docker("run", "--rm", stand_ins.IMAGES["PEBBLE_IMAGE"], "cat", "/pebble/certificate.pem")
+    (stage.folder / "pebble.pem").write_text(pem)
+    (stage.folder / "pebble.pem").chmod(0o644)
+    stage.environ |= {
+        "COMPOSE_FILE": "docker-compose.yml:tests/deploy/acme.yml",
+        "COMPOSE_PROFILES": "demo,certificate",
+        "NARU_DOMAIN": DOMAIN,
+        "NARU_EMAIL": f"ops@{DOMAIN}",
+        "NARU_ACME_SERVER": "https://pebble:14000/dir",
+    }
+    began = time.monotonic()
+    stage.compose("up", "-d", "--no-deps", "nginx", "pebble")
+    stage.await_healthy("nginx", 1)
+    own = certificate(stage, DOMAIN)
+    stage.compose("up", "-d", "--no-deps", "certbot")
+    stage.until(lambda: certificate(stage, DOMAIN) != own, seconds=90, what="nginx shows what certbot brought")
+    issued, took = certificate(stage, DOMAIN), time.monotonic() - began
+    assert b"Pebble" in issued, "who signed it"
+    assert certificate(stage, "evil.example") == b"", "another name is not answered"
+    (certbot,) = stage.containers("certbot")
+    store = "/var/lib/naru/letsencrypt"
+    words = ("renew", "--force-renewal", "--config-dir", store, "--work-dir", "/tmp/w", "--logs-dir", "/tmp/l")
+    stage.engine.docker("exec", certbot["Id"], "certbot", *words)
+    stage.until(lambda: certificate(stage, DOMAIN) not in {issued, b""}, seconds=60, what="nginx shows the renewed one")
+    return f"there {took:.0f} s after `up`, renewed and in use without a restart"
+
+
+def goes_down(stage: Stage) -> str:
+    """One command, and nothing is left."""
+    began = time.monotonic()
+    stage.compose("down", "--volumes", seconds=300)
+    assert stage.leftovers() == ""
+    return f"in {time.monotonic() - began:.0f} s; no container, network or volume is left"
+
+
+def certificate(stage: Stage, name: str) -> bytes:
+    """What nginx shows to whoever asks for this name; nothing where it does not answer."""
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", stage.https_port), timeout=10) as plain,
+            trusting().wrap_socket(plain, server_hostname=name) as secure,
+        ):
+            return secure.getpeercert(binary_form=True) or b""
+    except OSError:
+        return b""
+
+
+def signal_worker(stage: Stage, container: dict[str, Any], name: str) -> None:
+    """As the machine's kernel would do it; `docker kill` would tell the engine not to restart it."""
+    stage.engine.docker("exec", container["Id"], "python", "-c", SIGNAL, name)
+
+
+def assert_all_answered(ends: dict[str, Any]) -> None:
+    """Every question was accepted and has one answer."""
+    assert ends["answered"] == ends["accepted"] == ends["asked"], ends
+    assert not ends["failures"], ends

@@ -1,0 +1,116 @@
+"""nginx as docker-compose.yml runs it, on this machine: the same files and the same start.sh, on free ports."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.processes import ROOT
+from tests.deploy.reading import missing
+from tests.stack import free_port, get, wait_until
+
+START = ROOT / "deploy" / "nginx" / "start.sh"
+PAGE = "text/html"
+
+
+@dataclass
+class Door:
+    """One nginx."""
+
+    folder: Path
+    http_port: int
+    https_port: int
+    child: subprocess.Popen[bytes]
+
+    @property
+    def log(self) -> str:
+        """What it and its requests have said."""
+        return (self.folder / "log").read_text()
+
+    @property
+    def certificates(self) -> Path:
+        """The volume of certificates."""
+        return self.folder / "store"
+
+    def ask(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        tls: bool = True,
+        password: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, list[tuple[str, str]], str]:
+        """One request: status, headers with small names, body."""
+        sent = {"Accept": PAGE, **(headers or {})}
+        if password:
+            sent["Authorization"] = "Basic " + base64.b64encode(f"naru:{password}".encode()).decode()
+        connection = self.connect() if tls else http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        try:
+            connection.request(method, path, headers=sent)
+            answer = connection.getresponse()
+            body = b"" if answer.status == 101 else answer.read()
+            return answer.status, [(name.lower(), value) for name, value in answer.getheaders()], body.decode()
+        finally:
+            connection.close()
+
+    def connect(self, *, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
+        """A connection to its TLS side."""
+        return http.client.HTTPSConnection("127.0.0.1", self.https_port, timeout=10, context=context or trusting())
+
+    def certificate(self) -> bytes:
+        """The one that it shows now."""
+        connection = self.connect()
+        connection.connect()
+        found = connection.sock.getpeercert(binary_form=True)
+        connection.close()
+        return found or b""
+
+
+def trusting() -> ssl.SSLContext:
+    """Takes a certificate that nobody has signed."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+@contextmanager
+def door(folder: Path, **variables: str) -> Iterator[Door]:
+    """nginx, started by start.sh; `variables` are those of start.sh and of docker-compose.yml."""
+    for program, package in (("nginx", "nginx-light"), ("openssl", "openssl")):
+        if shutil.which(program) is None:
+            missing(f"no {program} here: apt install {package}")
+    ports = [free_port() for _ in range(3)]
+    environ = {
+        "PATH": os.environ["PATH"],
+        "NARU_RUN": str(folder / "run"),
+        "NARU_CERTIFICATES": str(folder / "store"),
+        "NARU_LISTEN_HTTP": f"127.0.0.1:{ports[0]}",
+        "NARU_LISTEN_HTTPS": f"127.0.0.1:{ports[1]}",
+        "NARU_LISTEN_HEALTH": f"127.0.0.1:{ports[2]}",
+        "NARU_HTTPS_PORT": str(ports[1]),
+        "NARU_RESOLVER": "127.0.0.1",
+        "NARU_CERTIFICATE_POLL_SECONDS": "0.2",
+        # In its container it has an ordinary user from the start.
+        "NARU_NGINX_DIRECTIVES": "user root;" if os.getuid() == 0 else "",
+        **variables,
+    }
+    with (folder / "log").open("wb") as log:
+        child = subprocess.Popen(["sh", str(START)], env=environ, stdout=log, stderr=log)
+    made = Door(folder, ports[0], ports[1], child)
+    try:
+        health = f"http://127.0.0.1:{ports[2]}/health"
+        wait_until(lambda: child.poll() is not None or get(health)[0] == 200, seconds=15, what="nginx answers")
+        assert child.poll() is None, made.log
+        yield made
+    finally:
+        child.terminate()
+        child.wait(15)

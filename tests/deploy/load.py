@@ -1,0 +1,99 @@
+"""What goes on while versions change: people who load the page, and questions that are asked and answered.
+
+`Visits` are plain requests through nginx over TLS: each that is not answered as it should is kept. `Questions` are asked in
+a container of its own (asking.py) and looked at in Postgres when the last has ended.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.deploy.stage import Stage
+
+PATHS = ("/", "/_stcore/health", "/app/static/fonts/pretendard/pretendard.css", "/early.js", "/favicon.png")
+VISITORS = 3
+PAUSE_SECONDS = 0.15
+
+
+@dataclass
+class Visits:
+    """Requests through nginx for as long as the block lasts."""
+
+    stage: Stage
+    done: int = 0
+    slowest_seconds: float = 0.0
+    failed: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Visits:
+        self._over = threading.Event()
+        self._guard = threading.Lock()
+        self._threads = [threading.Thread(target=self._visit, args=(number,)) for number in range(VISITORS)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _visit(self, number: int) -> None:
+        context = trusting()
+        turn = number
+        while not self._over.wait(PAUSE_SECONDS):
+            path, began = PATHS[turn % len(PATHS)], time.monotonic()
+            turn += 1
+            status = get(self.stage.https_port, path, context)
+            with self._guard:
+                self.done += 1
+                self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
+                if status != "200":
+                    self.failed.append(f"{path}: {status}")
+
+
+class Questions:
+    """So many questions at an even pace, from a thread; `ends()` waits for the last answer and says how all ended."""
+
+    def __init__(self, stage: Stage, *, number: int, a_second: float, patience_seconds: float = 120) -> None:
+        script = Path(__file__).with_name("asking.py").read_text()
+        words = (str(number), str(1 / a_second), str(patience_seconds))
+        seconds = number / a_second + patience_seconds + 60
+        self._thread = ThreadPoolExecutor(1)
+        self._asking = self._thread.submit(stage.run_python, "web", script, *words, seconds=seconds)
+        self._seconds = seconds
+
+    def ends(self) -> dict[str, Any]:
+        """asked, accepted, answered (once), otherwise (in words), failures."""
+        said = self._asking.result(self._seconds + 10)
+        self._thread.shutdown()
+        found: dict[str, Any] = json.loads(said.rpartition("RESULT ")[2])
+        return found
+
+
+def trusting() -> ssl.SSLContext:
+    """TLS to a certificate that nobody has signed."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def get(port: int, path: str, context: ssl.SSLContext) -> str:
+    """The status of one GET, its body read to the end; or what went wrong."""
+    connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return str(answer.status)
+    except (OSError, http.client.HTTPException) as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        connection.close()

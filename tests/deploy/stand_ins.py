@@ -1,0 +1,75 @@
+"""Stand-ins for the images of Docker Hub, where there is no way to it: made from Debian's own packages.
+
+They differ from the real ones in versions (Debian 12: Python 3.11, nginx 1.22, PostgreSQL 15, Redis 7.0) and in size, and
+agree in what docker-compose.yml relies on: programs, user ids, where data lies, what the environment says. A result that
+was got with them says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.deploy.engine import Engine
+
+FILES = Path(__file__).with_name("bases")
+PREFIX = "naru-stand-in"
+PACKAGES = "python3,python3-pip,python3-venv,ca-certificates"
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+#: The variables of docker-compose.yml that name a base, and what stands in.
+IMAGES = {
+    "PYTHON_IMAGE": f"{PREFIX}/python:1",
+    "NGINX_IMAGE": f"{PREFIX}/nginx:1",
+    "POSTGRES_IMAGE": f"{PREFIX}/postgres:1",
+    "REDIS_IMAGE": f"{PREFIX}/redis:1",
+    "CERTBOT_IMAGE": f"{PREFIX}/certbot:1",
+    "PEBBLE_IMAGE": f"{PREFIX}/pebble:1",
+}
+
+
+def make(engine: Engine) -> None:
+    """Make those that are missing."""
+    if not is_there(engine, IMAGES["PYTHON_IMAGE"]):
+        import_debian(engine)
+    for variable, name in IMAGES.items():
+        if variable != "PYTHON_IMAGE" and not is_there(engine, name):
+            build(engine, name)
+
+
+def is_there(engine: Engine, name: str) -> bool:
+    """Whether the engine has an image of this name."""
+    return bool(engine.docker("image", "ls", "--quiet", name).strip())
+
+
+def import_debian(engine: Engine) -> None:
+    """Debian with Python, as an image of one layer. It trusts whom this machine trusts: packages may come by a mirror."""
+    with tempfile.TemporaryDirectory(prefix="naru-stand-in-") as folder:
+        root = Path(folder) / "root"
+        engine.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)], seconds=900)
+        if BUNDLE.exists():
+            shutil.copyfile(BUNDLE, root / BUNDLE.relative_to("/"))
+            (root / "etc" / "pip.conf").write_text(f"[global]\ncert = {BUNDLE}\n")
+        for leftover in ("var/cache/apt/archives", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+            shutil.rmtree(root / leftover, ignore_errors=True)
+        (root / "var/cache/apt/archives/partial").mkdir(parents=True)
+        packed = Path(folder) / "root.tar"
+        subprocess.run(["tar", "-C", str(root), "-cf", str(packed), "."], check=True, timeout=300)
+        engine.docker("import", str(packed), IMAGES["PYTHON_IMAGE"])
+
+
+def build(engine: Engine, name: str) -> None:
+    """One of the others, upon it. The network is the machine's: its mirror is reached as here."""
+    kind = name.removeprefix(f"{PREFIX}/").partition(":")[0]
+    build_environment = {"DOCKER_BUILDKIT": "0"}
+    engine.run(
+        ["docker", "build", "--network", "host", "--file", str(FILES / f"Dockerfile.{kind}"), "--tag", name, str(FILES)],
+        environ=build_environment,
+        seconds=900,
+    )
+
+
+def remove(engine: Engine) -> None:
+    """Take them away."""
+    engine.docker("image", "rm", "--force", *IMAGES.values(), check=False)

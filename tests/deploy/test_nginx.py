@@ -1,0 +1,218 @@
+"""The real nginx with the real configuration, before the real web process: what it lets in, adds, hides and refuses."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from deploy.local.processes import ROOT
+from tests.conftest import TEMPLATE
+from tests.deploy.door import START, Door, door, trusting
+from tests.deploy.looking import ONCE, PRIVATE
+from tests.stack import Process, Servers, Stack, wait_until
+from tests.web.eyes import browser
+
+NOBODY = "127.0.0.1:9"
+WEBSOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Protocol": "streamlit",
+}
+
+
+@pytest.fixture(scope="module")
+def before_web(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator[tuple[Stack, Door]]:
+    """nginx before a web process that believes what it says."""
+    folder = tmp_path_factory.mktemp("door")
+    url = servers.create_database("behind_nginx", template=TEMPLATE)
+    redis_url = servers.redis_server.url_of(servers.redis_server.databases - 1)
+    stack = Stack(folder / "logs", url, redis_url, servers)
+    try:
+        web = stack.start_web()
+        with door(folder, NARU_WEB=urlsplit(web.url).netloc, NARU_FLOWER=NOBODY) as made:
+            yield stack, made
+    finally:
+        stack.close()
+        servers.drop_database("behind_nginx")
+
+
+@pytest.fixture
+def naru(before_web: tuple[Stack, Door]) -> Door:
+    """The door."""
+    return before_web[1]
+
+
+def test_plain_http_is_sent_to_tls(naru: Door) -> None:
+    status, headers, _ = naru.ask("/chat?x=1", tls=False, headers={"Host": "localhost"})
+    assert (status, dict(headers)["location"]) == (301, f"https://localhost:{naru.https_port}/chat?x=1")
+
+
+def test_each_header_is_there_once_whoever_sends_it(naru: Door) -> None:
+    for path in ("/", "/_stcore/health", "/static/nothing.js", "/metrics", "/flower/"):
+        _, headers, _ = naru.ask(path)
+        counts = Counter(name for name, _ in headers)
+        assert [counts[name] for name in ONCE] == [1] * len(ONCE), f"{path}: {headers}"
+    assert Counter(name for name, _ in naru.ask("/")[1])["content-security-policy"] == 1
+    assert dict(naru.ask("/")[1]).get("server", "nginx") == "nginx", "no version"
+
+
+def test_every_cookie_is_for_tls_only(naru: Door) -> None:
+    cookies = [value for path in ("/", "/_stcore/health") for name, value in naru.ask(path)[1] if name == "set-cookie"]
+    assert len(cookies) >= 2, "our identity and Streamlit's own"
+    for cookie in cookies:
+        assert cookie.lower().count("; secure") == 1, cookie
+        assert cookie.lower().count("; samesite") == 1, cookie
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+def test_private_addresses_are_not_there(naru: Door, path: str) -> None:
+    status, _, body = naru.ask(path)
+    assert status == 404
+    assert "naru_" not in body
+
+
+def test_the_pages_websocket_passes_and_another_sites_does_not(naru: Door) -> None:
+    own = f"https://127.0.0.1:{naru.https_port}"
+    assert naru.ask("/_stcore/stream", headers={**WEBSOCKET, "Origin": own})[0] == 101
+    assert naru.ask("/_stcore/stream", headers={**WEBSOCKET, "Origin": "https://evil.example"})[0] == 403
+
+
+def test_an_event_is_not_held_back(before_web: tuple[Stack, Door]) -> None:
+    stack, naru = before_web
+    _, cookie = browser(stack)
+    connection = naru.connect()
+    connection.request("GET", f"/api/conversations/{uuid4()}/events", headers={"Cookie": cookie, "Accept-Encoding": "gzip"})
+    answer = connection.getresponse()
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["content-encoding"] is None
+    connection.sock.settimeout(5)
+    assert answer.readline(), "the first line comes while the stream is open"
+    connection.close()
+
+
+def test_who_asks_is_said_by_nginx_and_not_by_the_client(before_web: tuple[Stack, Door]) -> None:
+    """Web believes X-Forwarded-Proto: were the client's word passed on, it could unmake a Secure cookie."""
+    _, naru = before_web
+    _, headers, _ = naru.ask("/", headers={"X-Forwarded-Proto": "http", "X-Forwarded-For": "1.2.3.4"})
+    assert "strict-transport-security" in dict(headers)
+    line = next(json.loads(each) for each in reversed(naru.log.splitlines()) if each.startswith("{"))
+    assert line["remote_addr"] == "127.0.0.1"
+    assert line["http_request_id"]
+
+
+def test_a_burst_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with door(tmp_path, NARU_WEB=NOBODY) as made:
+        connection = made.connect()
+        for _ in range(600):
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            body = answer.read().decode()
+            if answer.status == 429:
+                break
+        assert answer.status == 429
+        assert "try again" in body
+        assert answer.headers["retry-after"] == "2"
+        connection.close()
+        assert made.ask("/static/nothing.js")[0] == 503, "a page's files are not counted"
+
+
+def test_tls_is_mozillas_intermediate(naru: Door) -> None:
+    context = trusting()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    connection = naru.connect(context=context)
+    connection.connect()
+    assert connection.sock.selected_alpn_protocol() == "h2"
+    assert connection.sock.version() == "TLSv1.3"
+    connection.close()
+    for weak in ("AES128-SHA", "ECDHE-RSA-AES128-SHA", "AES256-GCM-SHA384"):
+        old = trusting()
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        old.set_ciphers(f"{weak}:@SECLEVEL=0")
+        with pytest.raises(ssl.SSLError):
+            naru.connect(context=old).connect()
+
+
+def test_certbots_answer_is_served_without_tls(naru: Door) -> None:
+    challenge = naru.certificates / "acme" / ".well-known" / "acme-challenge" / "a-token"
+    challenge.write_text("what it proves")
+    assert naru.ask("/.well-known/acme-challenge/a-token", tls=False)[::2] == (200, "what it proves")
+    assert naru.ask("/.well-known/acme-challenge/another", tls=False)[0] == 404
+
+
+def test_a_new_certificate_is_taken_and_one_that_does_not_fit_is_not(tmp_path: Path) -> None:
+    with door(tmp_path, NARU_WEB=NOBODY) as made:
+        own = made.certificate()
+        live = made.certificates / "letsencrypt" / "live" / "naru"
+        live.mkdir(parents=True)
+        sign(live, "one")
+        wait_until(lambda: made.certificate() != own, what="nginx shows the one that certbot brought")
+        issued = made.certificate()
+        sign(live, "two")
+        (live / "privkey.pem").write_text("no key")
+        wait_until(lambda: "cannot be used" in made.log, what="nginx says so")
+        assert made.certificate() == issued
+
+
+def sign(folder: Path, name: str) -> None:
+    """A certificate where certbot would lay it."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", f"/CN={name}", "-keyout", str(folder / "privkey.pem"), "-out", str(folder / "new.pem")]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    (folder / "new.pem").rename(folder / "fullchain.pem")
+
+
+def test_with_a_domain_no_other_name_is_answered(tmp_path: Path) -> None:
+    with door(tmp_path, NARU_WEB=NOBODY, NARU_DOMAIN="chat.example.org", NARU_HTTPS_PORT="443") as made:
+        status, headers, _ = made.ask("/x", tls=False, headers={"Host": "evil.example"})
+        assert (status, dict(headers)["location"]) == (301, "https://chat.example.org/x")
+        for name, is_answered in (("chat.example.org", True), ("evil.example", False)):
+            with socket.create_connection(("127.0.0.1", made.https_port), timeout=5) as plain:
+                try:
+                    trusting().wrap_socket(plain, server_hostname=name).close()
+                except ssl.SSLError:
+                    assert not is_answered, name
+                else:
+                    assert is_answered, name
+        status, _, body = made.ask("/", headers={"Host": "chat.example.org"})
+        assert status != 200, "by the bare address there is nothing"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("NARU_DOMAIN", "a b;"),
+        ("NARU_FLOWER_ALLOW", "all"),
+        ("NARU_HSTS_SECONDS", "long"),
+        ("NARU_HTTPS_PORT", "https"),
+    ],
+)
+def test_nonsense_is_refused_in_a_sentence(tmp_path: Path, variable: str, value: str) -> None:
+    environ = {"PATH": "/usr/sbin:/usr/bin:/bin", "NARU_RUN": str(tmp_path), "NARU_CERTIFICATES": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", str(START)], env={**environ, variable: value}, capture_output=True, text=True, cwd=ROOT, timeout=30
+    )
+    assert done.returncode == 1
+    assert variable.removesuffix("S_PORT") in done.stderr
+
+
+def test_who_may_not_see_flower_does_not(tmp_path: Path) -> None:
+    with door(tmp_path, NARU_WEB=NOBODY, NARU_FLOWER_ALLOW="10.99.0.0/16") as made:
+        assert made.ask("/flower/")[0] == 403
+
+
+def test_where_web_is_away_a_sentence_says_so(tmp_path: Path) -> None:
+    with door(tmp_path, NARU_WEB=NOBODY) as made:
+        status, headers, body = made.ask("/")
+        assert (status, dict(headers)["retry-after"]) == (503, "5")
+        assert "nothing that was asked is lost" in body

@@ -1,0 +1,143 @@
+"""`./naru compose setup`: everything that compose needs, made once, and no secret shown."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from deploy.compose.setup import SetupProblem, Wishes, set_up
+from deploy.local.bootstrap import WORDS
+from deploy.local.processes import ROOT
+from shared.settings import load_settings
+from tests.deploy.reading import compose
+
+KEY = "sk-a-made-up-key"
+
+
+def wishes(
+    folder: Path,
+    *,
+    domain: str = "",
+    email: str = "",
+    keys: Mapping[str, Path | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Wishes:
+    """What a person may want."""
+    return Wishes(folder=folder, domain=domain, email=email, files=keys or {}, environ=environ or {})
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file that was made."""
+    return {each.name: each.read_text() for each in [*(folder / "secrets").iterdir(), folder / ".env"]}
+
+
+def test_it_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
+    assert set_up(wishes(tmp_path)) == 0
+    assert set(compose()["secrets"]) <= set(contents(tmp_path))
+    secrets = tmp_path / "secrets"
+    settings = load_settings(
+        {
+            "DATABASE_URL_FILE": str(secrets / "database_url"),
+            "REDIS_URL_FILE": str(secrets / "redis_url"),
+            "NARU_SECRET_KEY_FILE": str(secrets / "secret_key"),
+            "OPENAI_API_KEY_FILE": str(secrets / "openai_api_key"),
+        }
+    )
+    made = contents(tmp_path)
+    assert settings.database_url == f"postgresql://naru:{made['postgres_password'].strip()}@postgres:5432/naru"
+    assert settings.redis_url == f"redis://:{made['redis_password'].strip()}@redis:6379/0"
+    assert made["redis_auth.conf"] == f"requirepass {made['redis_password']}"
+    assert len(settings.secret_key) > 40
+    assert settings.openai_api_key == ""
+
+
+def test_another_user_on_the_machine_reaches_none_and_a_container_reaches_its_own(tmp_path: Path) -> None:
+    set_up(wishes(tmp_path))
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "secrets").iterdir()} == {0o444}
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+
+
+def test_a_second_run_changes_nothing_and_makes_what_is_missing(tmp_path: Path) -> None:
+    set_up(wishes(tmp_path))
+    before = contents(tmp_path)
+    (tmp_path / "secrets" / "redis_url").unlink()
+    set_up(wishes(tmp_path, domain="other.example.org"))
+    assert contents(tmp_path) == before
+
+
+def test_two_setups_have_nothing_in_common(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        set_up(wishes(tmp_path / name))
+    one, other = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert not {name for name in one if one[name] and one[name] == other[name]} - {".env"}
+
+
+def test_no_secret_is_shown_and_none_stands_in_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(wishes(tmp_path, environ={"OPENAI_API_KEY": KEY}))
+    made, said = contents(tmp_path), capsys.readouterr()
+    for name in set(made) - {".env"}:
+        value = made[name].strip()
+        assert not value or value not in said.out + said.err, name
+        assert not value or value not in made[".env"], name
+    assert made["openai_api_key"] == f"{KEY}\n"
+
+
+def test_without_a_key_the_demo_answers_and_a_later_key_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(wishes(tmp_path))
+    assert "COMPOSE_PROFILES=demo\n" in contents(tmp_path)[".env"]
+    assert "NARU_SIMULATOR_URL=http://simulator:8080\n" in contents(tmp_path)[".env"]
+    assert "the demo model answers" in capsys.readouterr().out
+    key = tmp_path / "key"
+    key.write_text(f"{KEY}\n")
+    set_up(wishes(tmp_path, keys={"anthropic_api_key": key}))
+    assert contents(tmp_path)["anthropic_api_key"] == f"{KEY}\n"
+    set_up(wishes(tmp_path, environ={"ANTHROPIC_API_KEY": "another"}))
+    assert contents(tmp_path)["anthropic_api_key"] == f"{KEY}\n", "what is there stays"
+
+
+def test_a_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
+    set_up(wishes(tmp_path, domain="chat.example.org", email="ops@example.org", environ={"OPENAI_API_KEY": KEY}))
+    settings = contents(tmp_path)[".env"]
+    assert "COMPOSE_PROFILES=certificate\n" in settings
+    assert "NARU_DOMAIN=chat.example.org\n" in settings
+    assert "NARU_SIMULATOR_URL=\n" in settings
+
+
+@pytest.mark.parametrize(
+    ("domain", "email", "key", "complaint"),
+    [
+        ("https://chat.example.org", "", "", "no name of a machine"),
+        ("", "ops@example.org", "", "give --domain"),
+        ("", "", "two words\n", "does not hold openai_api_key"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_shown(
+    tmp_path: Path, domain: str, email: str, key: str, complaint: str
+) -> None:
+    keys: dict[str, Path | None] = {}
+    if key:
+        (tmp_path / "key").write_text(key)
+        keys = {"openai_api_key": tmp_path / "key"}
+    with pytest.raises(SetupProblem, match=complaint) as raised:
+        set_up(wishes(tmp_path, domain=domain, email=email, keys=keys))
+    assert "two words" not in str(raised.value)
+
+
+def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
+    words = ("compose", "setup", "--into", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", WORDS, str(ROOT), *words],  # as bootstrap.py starts it; -S: no package is seen
+        env={"PATH": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "secrets" / "database_url").exists()
