@@ -16,14 +16,14 @@ from urllib.parse import urlencode
 
 import pytest
 
-from deploy.backup import bucket_copy
+from deploy.backup import bucket_copy, commands
 from deploy.backup.problem import BackupProblem
 from deploy.backup.retention import Keep
 from deploy.backup.s3 import Bucket, bucket_of
 from deploy.backup.shelf import Shelf
 from deploy.backup.signing import Credentials
 from shared.settings import load_settings
-from tests.backup.yard import Yard, naru
+from tests.backup.yard import Yard, kept_signal
 from tests.conftest import STRICT
 from tests.stack import NO_PROXY, Stack, free_port, get, wait_until
 
@@ -173,25 +173,36 @@ def test_settings_that_are_not_whole_are_named() -> None:
         bucket_of(load_settings({"NARU_BACKUP_S3_ENDPOINT": "http://a.b"}))
 
 
-def test_the_command_copies_and_says_when_it_could_not(stack: Stack, store: Store, tmp_path: Path) -> None:
+def test_the_command_copies_and_says_when_it_could_not(
+    stack: Stack,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "secret").write_text(store.who.secret_key)
     stack.configure(
         backup_key="k" * 64,
         backup_dir=tmp_path / "shelf",
         backup_s3_endpoint=store.url,
-        backup_s3_bucket="kept",
+        backup_s3_bucket="nowhere",
         backup_s3_prefix="command-",
         backup_s3_access_key=store.who.access_key,
     )
-    stack.values["NARU_BACKUP_S3_SECRET_KEY_FILE"] = str(tmp_path / "secret")
-    refused = naru(stack, "backup", backup_s3_bucket="nowhere")
-    assert refused.returncode == 1
-    assert "NoSuchBucket" in refused.stderr
-    assert "naru_backup_failed 1" in (tmp_path / "shelf" / "naru_backup.prom").read_text()
-    done = naru(stack, "backup")
-    assert done.stdout.count("copied") == 2, "also what the failed run had not copied"
-    assert "naru_backup_failed 0" in (tmp_path / "shelf" / "naru_backup.prom").read_text()
-    drilled = naru(stack, "restore-drill")
-    assert "from the bucket kept" in drilled.stdout
-    assert "can be restored" in drilled.stdout
-    assert store.who.secret_key not in done.stdout + done.stderr + refused.stderr
+    for name, value in {**stack.values, "NARU_BACKUP_S3_SECRET_KEY_FILE": str(tmp_path / "secret")}.items():
+        monkeypatch.setenv(name, value)
+    with kept_signal():
+        assert commands.backup(tmp_path, at=None) == 1
+        refused = capsys.readouterr()
+        assert "NoSuchBucket" in refused.err
+        assert "naru_backup_failed 1" in (tmp_path / "shelf" / "naru_backup.prom").read_text()
+        monkeypatch.setenv("NARU_BACKUP_S3_BUCKET", "kept")
+        wait_until(lambda: commands.backup(tmp_path, at=None) == 0, seconds=10)  # a backup a second
+        done = capsys.readouterr()
+        assert done.out.count("copied") == 2, "also what the failed run had not copied"
+        assert "naru_backup_failed 0" in (tmp_path / "shelf" / "naru_backup.prom").read_text()
+        assert commands.restore_drill(tmp_path, at=None, here=True) == 0
+        drilled = capsys.readouterr()
+        assert "from the bucket kept" in drilled.out
+        assert "can be restored" in drilled.out
+    assert store.who.secret_key not in refused.out + refused.err + done.out + done.err + drilled.out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -21,7 +20,7 @@ from shared.conversations import open_conversation
 from shared.database import make_engine
 from shared.migrations.__main__ import migrate
 from shared.settings import load_settings
-from tests.backup.yard import Yard, is_reached, naru
+from tests.backup.yard import Yard, is_reached, kept_signal, naru
 from tests.page.walk import visitor
 from tests.stack import Stack, wait_until
 
@@ -37,12 +36,11 @@ def kept(stack: Stack, tmp_path: Path) -> Stack:
 
 @pytest.fixture
 def at_hand(kept: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """The same for commands that are run in this process: a start of Python costs more than what they do."""
+    """The same for commands that are run in this process."""
     for name, value in kept.values.items():
         monkeypatch.setenv(name, value)
-    before = signal.getsignal(signal.SIGTERM)
-    yield kept
-    signal.signal(signal.SIGTERM, before)
+    with kept_signal():
+        yield kept
 
 
 def test_ask_back_up_destroy_restore_ask_again(kept: Stack, tmp_path: Path) -> None:
@@ -90,21 +88,21 @@ def test_the_page_shows_the_answer_again_and_goes_on(at_hand: Stack, browser: Br
         person.wait_for_end(answers=2)
 
 
-def test_a_stopped_naru_is_backed_up_and_its_lost_folder_comes_back(tmp_path: Path, kept: Stack) -> None:
+def test_a_stopped_naru_is_backed_up_and_its_lost_folder_comes_back(
+    at_hand: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = tmp_path / "data"
     embedded = load_settings({})
     with server_at(data, embedded, make=True) as server:
         migrate(server.url)
         Yard(server.url, tmp_path).fill()
-    kept.configure(database_url="", redis_url="")
-    done = naru(kept, "backup", "--data", str(data))
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert commands.backup(data, at=None) == 0
     made = Yard("", tmp_path).shelf.all()[0]
     assert made.tables["message"] == 20
 
     shutil.rmtree(data)
-    restored = naru(kept, "restore", made.name, "--data", str(data))
-    assert restored.returncode == 0, restored.stderr
+    assert commands.restore_from(data, made.name, grants=True) == 0
     with server_at(data, embedded) as server:
         assert Yard(server.url, tmp_path).counts() == made.tables
     with pytest.raises(psycopg2.OperationalError):  # and it is stopped again

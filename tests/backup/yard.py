@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,3 +128,13 @@ def is_reached(url: str) -> bool:
     except psycopg2.OperationalError:
         return False
     return True
+
+
+@contextmanager
+def kept_signal() -> Iterator[None]:
+    """Commands that are run in this process (a start of Python costs more than what they do) set what TERM does."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
