@@ -12,7 +12,7 @@ from deploy.local.processes import ROOT
 from shared.settings import environment
 
 SETUP = """\
-Writes .env and secrets/ for docker-compose.yml, once: what is there already is never overwritten, and no secret is shown.
+Writes .env and secrets/ for docker-compose.yml, once: what is there is never overwritten, and no secret is shown.
 
 A key is read from the file that is named, else from the variable of its name (OPENAI_API_KEY, …). Without a model's key
 and without OPENAI_BASE_URL the demo model answers, and says so.
@@ -37,7 +37,9 @@ OPTIONS = {
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, and do what was asked; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="./naru compose", description="Naru in containers: docs/operations/compose.md")
+    parser = argparse.ArgumentParser(
+        prog="./naru compose", description="Naru in containers: docs/operations/compose.md"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_setup(commands)
     add_roll(commands)
@@ -78,7 +80,9 @@ def add_roll(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     made.set_defaults(command="roll")
     made.add_argument("services", nargs="*", type=service, metavar="SERVICE", help="worker or web (default: both)")
     made.add_argument("--no-build", dest="build", action="store_false", help="the images are there already")
-    made.add_argument("--patience", type=float, default=180.0, metavar="SECONDS", help="longest wait for a new container")
+    made.add_argument(
+        "--patience", type=float, default=180.0, metavar="SECONDS", help="longest wait for a new container"
+    )
 
 
 def service(name: str) -> str:

@@ -1,8 +1,8 @@
 """`./naru compose setup`: the settings (.env) and the secrets (secrets/) of docker-compose.yml.
 
-Nothing that exists is overwritten and no secret is shown. A container's process is another user than whoever runs this,
-so the secrets' files are readable for all and their folder for its owner only: a mount leads past the folder, for the one
-file, and nobody else on the machine comes by it (decision 0016).
+Nothing that exists is overwritten and no secret is shown. A container's process is another user than whoever runs
+this, so the secrets' files are readable for all and their folder for its owner only: a mount leads past the folder,
+for the one file, and nobody else on the machine comes by it (decision 0016).
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def private_folder(folder: Path) -> Path:
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         folder.chmod(FOLDER_MODE)
     except OSError as error:
-        raise SetupProblem(f"cannot make {folder} ({error.strerror}): make its folder writable for this user.") from None
+        raise SetupProblem(
+            f"cannot make {folder} ({error.strerror}): make its folder writable for this user."
+        ) from None
     return folder
 
 
@@ -144,7 +146,7 @@ def settings_text(wishes: Wishes, *, has_model: bool) -> str:
     profiles = [*([] if has_model else ["demo"]), *(["certificate"] if wishes.email else [])]
     base = {name: wishes.environ.get(name, "") for name in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL")}
     lines = [
-        "# Settings of docker-compose.yml, made by ./naru compose setup and yours to change; passwords and keys are in secrets/.",
+        "# Settings of docker-compose.yml, made by ./naru compose setup and yours to change; secrets are in secrets/.",
         "# What there is besides: docs/operations/compose.md",
         "COMPOSE_PROJECT_NAME=naru",
         "# demo: the demo model; certificate: Let's Encrypt; monitoring, logging, backup: docs/operations/",
@@ -179,7 +181,9 @@ def report(wishes: Wishes, *, made: list[str], has_model: bool, is_new: bool) ->
     if not wishes.domain and is_new:
         lines.append("No --domain was given: the certificate is self-signed, and browsers will say so.")
     if not (wishes.folder / "secrets" / "alert_webhook_url").stat().st_size:
-        lines.append("No --alert-webhook was given: the profile monitoring needs one, Alertmanager does not start without.")
+        lines.append(
+            "No --alert-webhook was given: the profile monitoring needs one, Alertmanager does not start without."
+        )
     return [
         *lines,
         "",

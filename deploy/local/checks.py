@@ -1,5 +1,5 @@
-"""`./naru test` and `./naru bench`: the static checks, then pytest; the fault suite; the containers; the bench. All in an
-environment that leads to nothing of the person's.
+"""`./naru test` and `./naru bench`: the static checks, then pytest; the fault suite; the containers; the bench. All in
+an environment that leads to nothing of the person's.
 
 What is checked is configured in pyproject.toml; the rules that no tool knows are tests in tests/house/.
 """

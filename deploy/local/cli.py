@@ -66,7 +66,7 @@ Runs ruff, mypy, the import rules and pytest, on servers of their own; nothing o
 Everything after `test` goes to pytest: ./naru test tests/launcher -k port -x
 
 `./naru test faults` injects the faults of docs/reliability.md instead; it takes hours: see ./naru test faults --help
-`./naru test deploy` brings docker-compose.yml up on a Docker engine and rolls it under load: see ./naru test deploy --help
+`./naru test deploy` brings docker-compose.yml up on a Docker engine and rolls it under load; --help says how
 """
 BENCH = """\
 Measures the figures of docs/performance.md, on servers of their own: see ./naru bench --help for its options.

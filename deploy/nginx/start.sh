@@ -85,7 +85,7 @@ issued=$store/letsencrypt/live/naru
 choose() {
     if [ -s "$issued/fullchain.pem" ] && [ -s "$issued/privkey.pem" ]; then echo "$issued"; else echo "$store/self-signed"; fi
 }
-state() { cksum <"$1/fullchain.pem"; }
+state() { cat "$1/fullchain.pem" "$1/privkey.pem" | cksum; }
 
 current=$(choose)
 ln -sfn "$current" "$run/certificate"
@@ -99,11 +99,11 @@ watch_certificate() {
         ln -sfn "$now" "$run/certificate"
         # A certificate that does not fit its key is not taken: the one in use goes on.
         if nginx -e stderr -p "$run" -c "$run/nginx.conf" -t -q -g "daemon off; ${NARU_NGINX_DIRECTIVES:-}"; then
+            current=$now seen=$(state "$now")
             kill -HUP $$ && echo "nginx: a new certificate is in use" >&2
         else
-            echo "nginx: the new certificate cannot be used; the old one stays" >&2
+            echo "nginx: the new certificate cannot be used; the old one stays" >&2 # and this one is looked at again
         fi
-        current=$now seen=$(state "$now")
     done
 }
 watch_certificate &

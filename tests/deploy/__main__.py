@@ -15,8 +15,9 @@ from tests.deploy.engine import NoEngine, engine
 from tests.deploy.stage import Stage, stage
 
 ABOUT = """\
-Brings docker-compose.yml up on a Docker engine, asks through nginx in Chromium, scales, kills, rolls to a new version
-under load and takes all down again. Where no engine answers, one of its own is started (needs root, Docker and some GB).
+Brings docker-compose.yml up on a Docker engine, asks through nginx in Chromium, scales, kills, rolls to a new
+version under load and takes all down again. Where no engine answers, one of its own is started (needs root, Docker
+and some GB).
 
 The base images are stand-ins made from Debian's packages, for machines without a way to Docker Hub: versions and sizes
 are not those of the real ones. --real-images takes the names that docker-compose.yml has.
@@ -84,7 +85,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--real-images", action="store_true", help="pull the base images instead of making stand-ins")
     made.add_argument("--keep", action="store_true", help="keep an engine's data of our own: the next run is faster")
     made.add_argument(
-        "--engine", type=Path, default=Path("/var/tmp/naru-engine"), metavar="DIR", help="where an engine of our own keeps it"
+        "--engine",
+        type=Path,
+        default=Path("/var/tmp/naru-engine"),
+        metavar="DIR",
+        help="where an engine of our own keeps it",
     )
     return made
 

@@ -67,7 +67,9 @@ def main(number: int, pause_seconds: float, patience_seconds: float) -> None:
         "accepted": len(accepted),
         "failures": failures,
         "answered": sum(each == ("succeeded", 1) for each in found),
-        "otherwise": sorted({f"{status}, {count} answers" for status, count in found if (status, count) != ("succeeded", 1)}),
+        "otherwise": sorted(
+            {f"{status}, {count} answers" for status, count in found if (status, count) != ("succeeded", 1)}
+        ),
     }
     print(f"RESULT {json.dumps(result)}", flush=True)
     dispatcher.close()

@@ -19,6 +19,7 @@ from tests.deploy.stage import Stage
 SIGNAL = "import sys; sys.path.insert(0, '/app'); import probe, signal; probe.end_worker(signal.Signals[sys.argv[1]])"
 ALIVE = "SELECT count(*) FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp()"
 RUNNING = "SELECT count(*) FROM chat_request WHERE status = 'running'"
+ASKED = "SELECT count(*) FROM chat_request"
 #: Slower than an exchange of containers: it is still being written when its page's server goes.
 WORDS = 320
 LONG_QUESTION = f"[[sim: emit=call pace=8 tokens={WORDS}]] Tell me a long story."
@@ -58,15 +59,17 @@ def mends_a_wedged_worker(stage: Stage) -> str:
 
 
 def rolls(stage: Stage) -> str:
-    """Workers, then web, become a new version under load; nothing fails, and a page in the middle of an answer has it all."""
+    """Workers, then web, become a new version under load; nothing fails, and a page amid an answer has it whole."""
     stage.compose("up", "-d", "--no-recreate", "--scale", "web=2", "--scale", "worker=2", "web", "worker")
     stage.await_healthy("web", 2)
     stage.await_healthy("worker", 2)
-    stage.environ["NARU_VERSION"] = "test-2"
-    began = time.monotonic()
     with person(stage.url, picture=stage.folder / "rolls.png") as someone:
         someone.open()
+        before = int(stage.rows(ASKED)[0])
         questions = Questions(stage, number=400, a_second=4)
+        stage.until(lambda: int(stage.rows(ASKED)[0]) > before, seconds=60, what="questions are asked")
+        stage.environ["NARU_VERSION"] = "test-2"
+        began = time.monotonic()
         with Visits(stage) as visits:
             for number, words in enumerate((("worker",), ("--no-build", "web")), start=1):
                 someone.ask(LONG_QUESTION)
@@ -80,8 +83,9 @@ def rolls(stage: Stage) -> str:
         images = [each["Config"]["Image"] for each in stage.containers(service)]
         assert images == [f"naru-{service}:test-2"] * 2, images
     return (
-        f"in {time.monotonic() - began:.0f} s; {visits.done} visits, none failed, the slowest {visits.slowest_seconds:.2f} s;"
-        f" {ends['answered']} of {ends['asked']} questions answered, once each; two open answers of {WORDS} words whole"
+        f"in {time.monotonic() - began:.0f} s; {visits.done} visits, none failed, the slowest"
+        f" {visits.slowest_seconds:.2f} s; {ends['answered']} of {ends['asked']} questions answered, once each;"
+        f" two open answers of {WORDS} words whole"
     )
 
 
@@ -106,7 +110,7 @@ def keeps_the_old_where_the_new_is_broken(stage: Stage) -> str:
 
 
 def gets_a_certificate(stage: Stage) -> str:
-    """certbot asks an authority of our own for the domain's certificate; nginx takes it, and the renewed one after it."""
+    """certbot asks an authority of our own for the domain's certificate; nginx takes it, and the renewed one."""
     if not stage.with_stand_ins:
         return "not tried: the authority is a stand-in"
     pem = stage.engine.docker("run", "--rm", stand_ins.IMAGES["PEBBLE_IMAGE"], "cat", "/pebble/certificate.pem")
@@ -130,7 +134,17 @@ def gets_a_certificate(stage: Stage) -> str:
     assert certificate(stage, "evil.example") == b"", "another name is not answered"
     (certbot,) = stage.containers("certbot")
     store = "/var/lib/naru/letsencrypt"
-    words = ("renew", "--force-renewal", "--config-dir", store, "--work-dir", "/tmp/w", "--logs-dir", "/tmp/l")
+    words = (
+        "renew",
+        "--force-renewal",
+        "--no-random-sleep-on-renew",
+        "--config-dir",
+        store,
+        "--work-dir",
+        "/tmp/w",
+        "--logs-dir",
+        "/tmp/l",
+    )
     stage.engine.docker("exec", certbot["Id"], "certbot", *words)
     stage.until(lambda: certificate(stage, DOMAIN) not in {issued, b""}, seconds=60, what="nginx shows the renewed one")
     return f"there {took:.0f} s after `up`, renewed and in use without a restart"

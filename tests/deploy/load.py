@@ -1,7 +1,7 @@
 """What goes on while versions change: people who load the page, and questions that are asked and answered.
 
-`Visits` are plain requests through nginx over TLS: each that is not answered as it should is kept. `Questions` are asked in
-a container of its own (asking.py) and looked at in Postgres when the last has ended.
+`Visits` are plain requests through nginx over TLS: each that is not answered as it should is kept. `Questions` are
+asked in a container of its own (asking.py) and looked at in Postgres when the last has ended.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.deploy.stage import Stage
 
@@ -32,7 +32,7 @@ class Visits:
     slowest_seconds: float = 0.0
     failed: list[str] = field(default_factory=list)
 
-    def __enter__(self) -> Visits:
+    def __enter__(self) -> Self:
         self._over = threading.Event()
         self._guard = threading.Lock()
         self._threads = [threading.Thread(target=self._visit, args=(number,)) for number in range(VISITORS)]
@@ -74,7 +74,8 @@ class Questions:
         """asked, accepted, answered (once), otherwise (in words), failures."""
         said = self._asking.result(self._seconds + 10)
         self._thread.shutdown()
-        found: dict[str, Any] = json.loads(said.rpartition("RESULT ")[2])
+        found: dict[str, Any]
+        found, _ = json.JSONDecoder().raw_decode(said.rpartition("RESULT ")[2])
         return found
 
 

@@ -1,5 +1,5 @@
-"""The first steps: it comes up, it is closed where it should be, and a person can use it. Each returns what it saw in words
-and raises AssertionError for what must not be."""
+"""The first steps: it comes up, it is closed where it should be, and a person can use it. Each returns what it saw in
+words, and raises AssertionError for what must not be."""
 
 from __future__ import annotations
 
@@ -57,8 +57,7 @@ def is_closed(stage: Stage) -> str:
     assert inside(stage, "web", "/run/secrets/openai_api_key", "/run/secrets/postgres_password") == []
     assert inside(stage, "worker", "streamlit", "pandas", "uvicorn", "/app/web", "/run/secrets/secret_key") == []
     assert inside(stage, "worker", "openai", "/run/secrets/openai_api_key") == ["openai", "/run/secrets/openai_api_key"]
-    routes = stage.engine.docker("exec", stage.containers("web")[0]["Id"], "cat", "/proc/net/route").splitlines()[1:]
-    assert all(line.split()[1] != "00000000" for line in routes), "web has a way to the internet"
+    assert [reaches_outside(stage, service) for service in ("worker", "web")] == [True, False], "web has a way out"
     return f"{len(SERVICES)} services: users, rights, ports, secrets, contents as they should be"
 
 
@@ -121,7 +120,7 @@ def is_used(stage: Stage) -> str:
         assert not someone.violations(), someone.violations()
         errors = [line for line in someone.said if not line.startswith("warning")]
         assert not errors, errors
-    return f"{len(numbers(part))} words seen early, 80 in the end; {len(cookies)} cookies; no word of the policy in the console"
+    return f"{len(numbers(part))} words seen early, 80 in the end; {len(cookies)} cookies; the policy was never broken"
 
 
 def flower_is_used(stage: Stage) -> str:
@@ -153,11 +152,20 @@ def inside(stage: Stage, service: str, *names: str) -> list[str]:
     """Which of these modules and paths the service's container has."""
     script = (
         "import importlib.util, json, os, sys;"
-        "print(json.dumps([n for n in sys.argv[1:] if (os.path.exists(n) if n[0] == '/' else importlib.util.find_spec(n))]))"
+        "has = lambda n: os.path.exists(n) if n[0] == '/' else importlib.util.find_spec(n);"
+        "print(json.dumps([n for n in sys.argv[1:] if has(n)]))"
     )
     said = stage.engine.docker("exec", stage.containers(service)[0]["Id"], "python", "-c", script, *names)
     found: list[str] = json.loads(said)
     return found
+
+
+def reaches_outside(stage: Stage, service: str) -> bool:
+    """Whether it comes by address to what stands on the network that leads out: the demo model."""
+    (network,) = stage.containers("simulator")[0]["NetworkSettings"]["Networks"].values()
+    script = f"import socket; socket.create_connection(('{network['IPAddress']}', 8080), timeout=3); print('there')"
+    container = stage.containers(service)[0]["Id"]
+    return "there" in stage.engine.docker("exec", container, "python", "-c", script, check=False)
 
 
 def numbers(text: str) -> list[int]:

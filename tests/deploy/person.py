@@ -1,4 +1,4 @@
-"""A person in Chromium before nginx: asks, reads, and hears what the browser's console says. Not here: what must be so."""
+"""A person in Chromium before nginx: asks, reads, and hears what the browser's console says."""
 
 from __future__ import annotations
 

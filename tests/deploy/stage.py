@@ -1,4 +1,4 @@
-"""docker-compose.yml as it is, brought up as a project of its own: settings by the real command, free ports, own names."""
+"""docker-compose.yml as it is, brought up as a project of its own: settings by the real command, free ports."""
 
 from __future__ import annotations
 
@@ -83,9 +83,8 @@ class Stage:
             if states == ["healthy"] * number:
                 return
             if time.monotonic() > limit:
-                raise AssertionError(
-                    f"{service}: {states} after {seconds:g} s\n{self.compose('logs', '--tail=40', service, check=False)}"
-                )
+                log = self.compose("logs", "--tail=40", service, check=False)
+                raise AssertionError(f"{service}: {states} after {seconds:g} s\n{log}")
             time.sleep(0.5)
 
     def until(self, condition: Callable[[], bool], *, seconds: float, what: str) -> None:

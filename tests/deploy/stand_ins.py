@@ -1,8 +1,8 @@
 """Stand-ins for the images of Docker Hub, where there is no way to it: made from Debian's own packages.
 
-They differ from the real ones in versions (Debian 12: Python 3.11, nginx 1.22, PostgreSQL 15, Redis 7.0) and in size, and
-agree in what docker-compose.yml relies on: programs, user ids, where data lies, what the environment says. A result that
-was got with them says so.
+They differ from the real ones in versions (Debian 12: Python 3.11, nginx 1.22, PostgreSQL 15, Redis 7.0) and in size,
+and agree in what docker-compose.yml relies on: programs, user ids, where data lies, what the environment says. A result
+that was got with them says so.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def is_there(engine: Engine, name: str) -> bool:
 
 
 def import_debian(engine: Engine) -> None:
-    """Debian with Python, as an image of one layer. It trusts whom this machine trusts: packages may come by a mirror."""
+    """Debian with Python, as an image of one layer. It trusts whom this machine trusts."""
     with tempfile.TemporaryDirectory(prefix="naru-stand-in-") as folder:
         root = Path(folder) / "root"
         engine.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)], seconds=900)
@@ -64,7 +64,17 @@ def build(engine: Engine, name: str) -> None:
     kind = name.removeprefix(f"{PREFIX}/").partition(":")[0]
     build_environment = {"DOCKER_BUILDKIT": "0"}
     engine.run(
-        ["docker", "build", "--network", "host", "--file", str(FILES / f"Dockerfile.{kind}"), "--tag", name, str(FILES)],
+        [
+            "docker",
+            "build",
+            "--network",
+            "host",
+            "--file",
+            str(FILES / f"Dockerfile.{kind}"),
+            "--tag",
+            name,
+            str(FILES),
+        ],
         environ=build_environment,
         seconds=900,
     )

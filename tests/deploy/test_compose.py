@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -94,8 +95,12 @@ def test_each_secret_is_a_file_and_goes_only_where_it_is_used() -> None:
     for name in OURS:
         service = services()[name]
         mounted = set(service.get("secrets") or ())
-        used = str((service.get("environment"), service.get("command"), service.get("healthcheck"), service.get("volumes")))
-        configuration = (ROOT / "deploy/compose/redis.conf").read_text() + (ROOT / "deploy/compose/flowerconfig.py").read_text()
+        used = str(
+            (service.get("environment"), service.get("command"), service.get("healthcheck"), service.get("volumes"))
+        )
+        configuration = (ROOT / "deploy/compose/redis.conf").read_text() + (
+            ROOT / "deploy/compose/flowerconfig.py"
+        ).read_text()
         assert all(f"/run/secrets/{each}" in used + configuration for each in mounted), name
     with_keys = [name for name, service in services().items() if set(VENDORS) & set(service.get("secrets") or ())]
     assert with_keys == ["worker"], "web holds no key"
@@ -154,7 +159,7 @@ def test_redis_keeps_hints_and_never_drops_one() -> None:
 
 def test_postgres_is_tuned_and_keeps_texts_out_of_its_log() -> None:
     words = services()["postgres"]["command"]
-    given = dict(word.split("=", 1) for before, word in zip(words, words[1:], strict=False) if before == "-c")
+    given = dict(word.split("=", 1) for before, word in pairwise(words) if before == "-c")
     wanted = {
         "shared_buffers": "256MB",
         "effective_cache_size": "768MB",
@@ -172,13 +177,28 @@ def test_postgres_is_tuned_and_keeps_texts_out_of_its_log() -> None:
 def test_flowers_options_are_options_of_flower() -> None:
     assert flower_options.default_options is not None
     module = ast.parse((ROOT / "deploy/compose/flowerconfig.py").read_text())
-    given = {node.targets[0].id for node in module.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+    given = {
+        node.targets[0].id
+        for node in module.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
     assert given <= set(options.as_dict()), "Flower refuses to start with others"
-    wanted = {"basic_auth", "read_only", "persistent", "db", "max_tasks", "purge_offline_workers", "url_prefix", "xheaders"}
+    wanted = {
+        "basic_auth",
+        "read_only",
+        "persistent",
+        "db",
+        "max_tasks",
+        "purge_offline_workers",
+        "url_prefix",
+        "xheaders",
+    }
     assert wanted <= given
 
 
 def test_developing_publishes_to_this_machine_only() -> None:
-    published = [port for service in compose("docker-compose.dev.yml")["services"].values() for port in service.get("ports", ())]
+    published = [
+        port for service in compose("docker-compose.dev.yml")["services"].values() for port in service.get("ports", ())
+    ]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)

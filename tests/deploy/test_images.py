@@ -18,7 +18,11 @@ from deploy.local.lock import ENTRY, IMAGES
 from deploy.local.processes import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-DOCKERFILES = {"web": ROOT / "Dockerfile.web", "worker": ROOT / "Dockerfile.worker", "nginx": ROOT / "deploy/nginx/Dockerfile"}
+DOCKERFILES = {
+    "web": ROOT / "Dockerfile.web",
+    "worker": ROOT / "Dockerfile.worker",
+    "nginx": ROOT / "deploy/nginx/Dockerfile",
+}
 FOLDERS = {"web": {"shared", "web"}, "worker": {"shared", "workers"}}
 MAY_COPY = {
     "web": {"deploy/images/web.lock", "deploy/images/slim.sh", "deploy/images/probe.py", ".streamlit/config.toml"},
@@ -40,7 +44,9 @@ OPTIONAL = {"uvloop"}
 def instructions(path: Path) -> list[tuple[str, str]]:
     """A Dockerfile's instructions with their arguments, continued lines joined."""
     text = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE))
-    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line.strip())]
+    return [
+        (word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line.strip())
+    ]
 
 
 def entries(text: str) -> dict[str, list[str]]:
@@ -126,12 +132,15 @@ def test_the_builder_is_sent_nothing_but_what_is_named() -> None:
     assert let_in <= WHAT_IMAGES_ARE_MADE_OF
 
 
-def test_the_probe_tells_frozen_from_absent_and_counts_it_on_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_tells_frozen_from_absent_and_counts_it_on_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(probe, "COUNT", tmp_path / "count")
-    with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel takes its connections, and nobody answers
-        silent, _ = probe.look(f"http://127.0.0.1:{frozen.getsockname()[1]}/healthz")
-    absent, why = probe.look(f"http://127.0.0.1:{frozen.getsockname()[1]}/healthz")
+    with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel takes connections, and nobody answers
+        url = f"http://127.0.0.1:{frozen.getsockname()[1]}/healthz"
+        silent, _ = probe.look(url)
+    absent, why = probe.look(url)
     assert (silent, absent) == (probe.SILENT, probe.ABSENT)
     assert "refused" in why
     assert [probe.count(is_silent=each) for each in (True, True, False, True)] == [1, 2, 0, 1]

@@ -18,7 +18,7 @@ from deploy.local.processes import ROOT
 from tests.conftest import TEMPLATE
 from tests.deploy.door import START, Door, door, trusting
 from tests.deploy.looking import ONCE, PRIVATE
-from tests.stack import Process, Servers, Stack, wait_until
+from tests.stack import Servers, Stack, wait_until
 from tests.web.eyes import browser
 
 NOBODY = "127.0.0.1:9"
@@ -92,7 +92,9 @@ def test_an_event_is_not_held_back(before_web: tuple[Stack, Door]) -> None:
     stack, naru = before_web
     _, cookie = browser(stack)
     connection = naru.connect()
-    connection.request("GET", f"/api/conversations/{uuid4()}/events", headers={"Cookie": cookie, "Accept-Encoding": "gzip"})
+    connection.request(
+        "GET", f"/api/conversations/{uuid4()}/events", headers={"Cookie": cookie, "Accept-Encoding": "gzip"}
+    )
     answer = connection.getresponse()
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["content-encoding"] is None
@@ -114,16 +116,18 @@ def test_who_asks_is_said_by_nginx_and_not_by_the_client(before_web: tuple[Stack
 def test_a_burst_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with door(tmp_path, NARU_WEB=NOBODY) as made:
         connection = made.connect()
+        refused = None
         for _ in range(600):
             connection.request("GET", "/")
             answer = connection.getresponse()
             body = answer.read().decode()
             if answer.status == 429:
+                refused = (body, answer.headers["retry-after"])
                 break
-        assert answer.status == 429
-        assert "try again" in body
-        assert answer.headers["retry-after"] == "2"
         connection.close()
+        assert refused is not None
+        assert "try again" in refused[0]
+        assert refused[1] == "2"
         assert made.ask("/static/nothing.js")[0] == 503, "a page's files are not counted"
 
 
@@ -158,10 +162,13 @@ def test_a_new_certificate_is_taken_and_one_that_does_not_fit_is_not(tmp_path: P
         sign(live, "one")
         wait_until(lambda: made.certificate() != own, what="nginx shows the one that certbot brought")
         issued = made.certificate()
-        sign(live, "two")
+        key = (live / "privkey.pem").read_text()
         (live / "privkey.pem").write_text("no key")
         wait_until(lambda: "cannot be used" in made.log, what="nginx says so")
         assert made.certificate() == issued
+        (live / "privkey.pem").write_text(key)
+        sign(live, "two")
+        wait_until(lambda: made.certificate() != issued, what="what is whole again is taken")
 
 
 def sign(folder: Path, name: str) -> None:
@@ -184,8 +191,6 @@ def test_with_a_domain_no_other_name_is_answered(tmp_path: Path) -> None:
                     assert not is_answered, name
                 else:
                     assert is_answered, name
-        status, _, body = made.ask("/", headers={"Host": "chat.example.org"})
-        assert status != 200, "by the bare address there is nothing"
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,9 @@ def test_no_secret_is_shown_and_none_stands_in_the_settings(tmp_path: Path, caps
     assert made["openai_api_key"] == f"{KEY}\n"
 
 
-def test_without_a_key_the_demo_answers_and_a_later_key_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_key_the_demo_answers_and_a_later_key_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     set_up(wishes(tmp_path))
     assert "COMPOSE_PROFILES=demo\n" in contents(tmp_path)[".env"]
     assert "NARU_SIMULATOR_URL=http://simulator:8080\n" in contents(tmp_path)[".env"]
@@ -133,7 +135,15 @@ def test_nonsense_is_refused_before_anything_is_shown(
 def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
     words = ("compose", "setup", "--into", str(tmp_path))
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", WORDS, str(ROOT), *words],  # as bootstrap.py starts it; -S: no package is seen
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            WORDS,
+            str(ROOT),
+            *words,
+        ],  # as bootstrap.py starts it; -S: no package is seen
         env={"PATH": "/nonexistent"},
         capture_output=True,
         text=True,
