@@ -17,15 +17,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from deploy.backup import swap, verify
-from deploy.backup.chain import Chain
+from deploy.backup.chain import Chain, Program
 from deploy.backup.problem import BackupProblem, of_disk
-from deploy.backup.programs import cipher_program, postgres_program, tools_for
+from deploy.backup.programs import Tools, cipher_program, postgres_program, tools_for
 from deploy.backup.server import Server, one, reason_of
 from deploy.backup.source import Source
 from shared.database import driver_url
 from shared.errors import NaruError
 from shared.lifecycle import end_restored
 from shared.migrations.__main__ import migrate
+
+#: The first PostgreSQL with this setting; pg_restore since then sets it on every server.
+KNOWS_TRANSACTION_TIMEOUT = 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ def loaded(server: Server, cursor: Any, source: Source, load: Load, *, kind: str
             )
         swap.create(cursor, new, like=server.database)
         load.say(f"  loading {found.name} ({found.size / 1e6:.1f} MB) into {new}")
-        _pour(server, new, source, load, major=max(major, found.pg_dump))
+        _pour(server, new, source, load, major=major)
         verify.check_counts(server, new, found)
         yield new
     except OSError as error:
@@ -106,11 +109,10 @@ def loaded(server: Server, cursor: Any, source: Source, load: Load, *, kind: str
 
 def _pour(server: Server, database: str, source: Source, load: Load, *, major: int) -> None:
     """The file → openssl → pg_restore → the database."""
-    words = ["--exit-on-error", "--no-owner", "--no-password", *([] if load.grants else ["--no-privileges"])]
-    program = postgres_program(tools_for(major), "pg_restore", *words, url=server.url_of(database))
+    loading = _loading(tools_for(max(major, source.found.pg_dump)), server.url_of(database), load, major=major)
     with (
         source.file.open("rb") as file,
-        Chain(cipher_program(source.key, decrypt=True), program, source=file, seconds=load.seconds) as chain,
+        Chain(cipher_program(source.key, decrypt=True), *loading, source=file, seconds=load.seconds) as chain,
     ):
         chain.out.read()
         try:
@@ -121,6 +123,22 @@ def _pour(server: Server, database: str, source: Source, load: Load, *, major: i
                     f"{error}\n      Make that role first, or leave all rights out: --no-grants."
                 ) from None
             raise
+
+
+def _loading(tools: Tools, url: str, load: Load, *, major: int) -> list[Program]:
+    """pg_restore, or what comes to the same on a server that is too old for what this one says first."""
+    words = ["--no-owner", *([] if load.grants else ["--no-privileges"])]
+    if tools.major < KNOWS_TRANSACTION_TIMEOUT or major >= KNOWS_TRANSACTION_TIMEOUT:
+        return [postgres_program(tools, "pg_restore", "--exit-on-error", "--no-password", *words, url=url)]
+    script = postgres_program(tools, "pg_restore", "--file=-", *words)
+    # In the script's first lines only: no row stands there.
+    without = ["sed", "-u", "1,40{/^SET transaction_timeout = /d}"]
+    options = ("--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1")
+    return [
+        script,
+        Program(name="sed", argv=without, environ=script.environ),
+        postgres_program(tools, "psql", *options, url=url),
+    ]
 
 
 def bring_up_to_date(server: Server, database: str) -> int:
