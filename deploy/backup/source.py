@@ -55,7 +55,7 @@ def find(places: Places, name: str) -> Source:
         shelf = places.shelf
         damaged = f", and {name} is damaged (its file is cut or missing)" if name in shelf.damaged() else ""
         raise BackupProblem(
-            f"there is no good backup {name} in {shelf.folder}{damaged}:\n"
+            f"there is no good backup{'' if name == NEWEST else f' {name}'} in {shelf.folder}{damaged}:\n"
             "      ./naru backup --list shows what there is."
         )
     return proved(here, places.shelf.path(here), places.key)
