@@ -12,7 +12,9 @@ import argparse
 import os
 import signal
 import sys
+import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +22,10 @@ from pathlib import Path
 TIMEOUT_SECONDS = 4.0
 #: Instead of a status: nobody listens (it starts or ends); or somebody does, and says nothing.
 ABSENT, SILENT = -1, 0
-#: How often on end it was silent. The container's /tmp is its own, and empty at its start.
-COUNT = Path("/tmp/naru-probe")  # noqa: S108
-WORKER = [b"-m", b"workers"]
+#: Where it is noted how often on end a port was silent. A container's /tmp is its own, and empty at its start.
+NOTES = Path(tempfile.gettempdir())
+#: TCP_LISTEN, as /proc/net/tcp writes it.
+LISTENING = "0A"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,8 +37,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     chosen = parser.parse_args(arguments)
     status, body = look(chosen.url)
-    if chosen.end_frozen_after and count(is_silent=status == SILENT) >= chosen.end_frozen_after:
-        end_worker(signal.SIGKILL)
+    if chosen.end_frozen_after:
+        port = urllib.parse.urlsplit(chosen.url).port or 80
+        if count(port, is_silent=status == SILENT) >= chosen.end_frozen_after:
+            body += "; it was ended" if signal_listener(port, signal.SIGKILL) else "; it could not be ended"
     print(f"{status} {body[:500]}")  # noqa: T201 - `docker inspect` shows it
     return 0 if 200 <= status < 300 else 1
 
@@ -57,28 +62,43 @@ def look(url: str) -> tuple[int, str]:
         return ABSENT, f"no answer: {error}"
 
 
-def count(*, is_silent: bool) -> int:
+def count(port: int, *, is_silent: bool) -> int:
     """How often on end, this time included."""
+    note = NOTES / f"naru-probe-{port}"
     try:
-        before = int(COUNT.read_text())
+        before = int(note.read_text())
     except (OSError, ValueError):
         before = 0
     times = before + 1 if is_silent else 0
-    COUNT.write_text(str(times))
+    note.write_text(str(times))
     return times
 
 
-def end_worker(number: signal.Signals) -> None:
-    """Signal the container's worker: the process that was started as `python -m workers`."""
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal() or folder.name == "1":  # 1 is the container's init: it ends with its child
-            continue
+def signal_listener(port: int, number: signal.Signals) -> bool:
+    """Signal the process that listens on a port here; False when it is nobody's that we may signal."""
+    pid = listener_of(port)
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return False
+    return True
+
+
+def listener_of(port: int) -> int | None:
+    """By /proc: the socket's inode, then who has it open."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {
+        f"socket:[{row[9]}]" for row in rows if row[3] == LISTENING and int(row[1].partition(":")[2], 16) == port
+    }
+    for folder in Path("/proc").glob("[0-9]*/fd"):
         try:
-            words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            if words[-2:] == WORKER:
-                os.kill(int(folder.name), number)
-        except (OSError, ValueError):
+            if any(str(each.readlink()) in sockets for each in folder.iterdir()):
+                return int(folder.parent.name)
+        except OSError:  # it has ended, or is another user's
             continue
+    return None
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ from tests.deploy.person import person
 from tests.deploy.stage import Stage
 
 #: In a worker's container: signals its worker, as the health check does.
-SIGNAL = "import sys; sys.path.insert(0, '/app'); import probe, signal; probe.end_worker(signal.Signals[sys.argv[1]])"
+SIGNAL = (
+    "import sys; sys.path.insert(0, '/app'); import probe, signal; "
+    "sys.exit(not probe.signal_listener(9464, signal.Signals[sys.argv[1]]))"
+)
 ALIVE = "SELECT count(*) FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp()"
 RUNNING = "SELECT count(*) FROM chat_request WHERE status = 'running'"
 ASKED = "SELECT count(*) FROM chat_request"

@@ -136,14 +136,14 @@ def test_the_probe_tells_frozen_from_absent_and_counts_it_on_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(probe, "COUNT", tmp_path / "count")
+    monkeypatch.setattr(probe, "NOTES", tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel takes connections, and nobody answers
         url = f"http://127.0.0.1:{frozen.getsockname()[1]}/healthz"
         silent, _ = probe.look(url)
     absent, why = probe.look(url)
     assert (silent, absent) == (probe.SILENT, probe.ABSENT)
     assert "refused" in why
-    assert [probe.count(is_silent=each) for each in (True, True, False, True)] == [1, 2, 0, 1]
+    assert [probe.count(7, is_silent=each) for each in (True, True, False, True)] == [1, 2, 0, 1]
 
 
 def test_the_probe_says_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:

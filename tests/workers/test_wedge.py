@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -30,11 +31,12 @@ def port(stack: Stack) -> int:
     return port
 
 
-def probe(stack: Stack, *words: str) -> tuple[int, str]:
-    """What a container's health check would find: its exit code and its reason."""
-    argv = [sys.executable, "-m", "workers.probe", *words]
-    done = subprocess.run(argv, env=stack.environ(), cwd=ROOT, capture_output=True, text=True, timeout=30)
-    return done.returncode, done.stderr
+def probe(port: int, tmp_path: Path, *words: str) -> tuple[int, str]:
+    """What a container's health check would find: its exit code and what it says."""
+    argv = [sys.executable, str(ROOT / "deploy/images/probe.py"), f"http://127.0.0.1:{port}/healthz", *words]
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout
 
 
 def cancel_consumer(stack: Stack) -> None:
@@ -93,11 +95,15 @@ def test_a_worker_whose_loop_stands_still_ends(stack: Stack, engine: Engine, por
     assert '"not_well": ["loop"]' in worker.log_text()
 
 
-def test_a_frozen_worker_is_ended_by_its_health_check(stack: Stack, port: int) -> None:
-    assert probe(stack) == (1, f"probe: nobody answers on port {port}: ConnectionRefusedError\n")
+def test_a_frozen_worker_is_ended_by_its_health_check(stack: Stack, port: int, tmp_path: Path) -> None:
+    absent = probe(port, tmp_path, "--end-frozen-after", "1")
+    assert absent[0] == 1
+    assert "refused" in absent[1]
     worker = stack.start_worker()
-    assert probe(stack) == (0, "")
+    assert probe(port, tmp_path, "--end-frozen-after", "1")[0] == 0
     worker.freeze()
-    assert probe(stack, "--end-frozen-after", "0.1") == (1, "probe: the worker did not answer and was ended\n")
+    assert probe(port, tmp_path)[0] == 1
+    assert worker.running, "only where it is asked to"
+    frozen = probe(port, tmp_path, "--end-frozen-after", "1")
+    assert frozen == (1, "0 no answer within 4 s; it was ended\n")
     assert worker.wait(seconds=5) == -9
-    assert probe(stack, "--end-frozen-after", "0.1")[0] == 1, "nobody there is not a frozen worker"
