@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Dialog, Locator, Request, expect
 
 from tests.conftest import TEMPLATE
 from tests.page.walk import Person, visitor
-from tests.stack import Servers, Stack
+from tests.stack import Servers, Stack, wait_until
 
 pytestmark = pytest.mark.browser
 LIMIT = 32_000
@@ -169,7 +169,8 @@ def test_signs_that_turn_pile_up_or_do_not_end_stay_where_they_are(browser: Brow
             assert re.search("[\u202a-\u202e\u2066-\u2069]", person.page.title()) is None
             person.wait_for_end()
             person.is_usable()
-            assert nothing_is_painted_between(person)
+            # The view may still be moving to its place.
+            wait_until(lambda: nothing_is_painted_between(person), what="nothing is painted beyond its line")
             person.page.reload()
         person.is_unharmed(person.answers, person.questions)
 

@@ -77,14 +77,14 @@ def test_without_postgres_they_are_left_out_and_nothing_fails() -> None:
 
 def test_no_label_is_an_id_an_owner_or_a_text() -> None:
     labels = {label for collector in collectors() for label in getattr(collector, "_labelnames", ())}
-    assert labels <= {"status", "model", "direction", "outcome", "provider", "kind", "what"}
+    assert labels <= {"status", "model", "direction", "outcome", "provider", "kind", "what", "code", "at"}
 
 
 def test_the_names_of_the_operations_guide_and_our_own() -> None:
     names = {metric.name for metric in REGISTRY.collect()}
     guide = {"chatbot_requests", "chatbot_response_duration_seconds", "chatbot_active_sessions", "chatbot_tokens_used"}
     assert guide <= names
-    assert all(name.startswith("naru_") for name in names - guide)
+    assert all(name.startswith(("naru_", "process_")) for name in names - guide)
     assert all(metric.documentation for metric in REGISTRY.collect())
 
 
