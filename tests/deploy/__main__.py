@@ -10,14 +10,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.deploy import changing, looking, stand_ins
+from tests.deploy import changing, keeping, looking, stand_ins
 from tests.deploy.engine import NoEngine, engine
 from tests.deploy.stage import Stage, stage
 
 ABOUT = """\
-Brings docker-compose.yml up on a Docker engine, asks through nginx in Chromium, scales, kills, rolls to a new
-version under load and takes all down again. Where no engine answers, one of its own is started (needs root, Docker
-and some GB).
+Brings docker-compose.yml up on a Docker engine, asks through nginx in Chromium, loses the data and restores it, scales,
+kills, rolls to a new version under load and takes all down again. Where no engine answers, one of its own is started
+(needs root, Docker and some GB).
 
 The base images are stand-ins made from Debian's packages, for machines without a way to Docker Hub: versions and sizes
 are not those of the real ones. --real-images takes the names that docker-compose.yml has.
@@ -29,6 +29,7 @@ STEPS = (
     looking.is_used,
     looking.flower_is_used,
     looking.is_limited,
+    keeping.is_backed_up,
     changing.scales,
     changing.mends_a_wedged_worker,
     changing.rolls,
