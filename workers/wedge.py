@@ -69,6 +69,9 @@ class WedgeWatch:
     def _end(self, bad: list[str]) -> None:
         log.critical("this worker is wedged: it ends, to be started again", extra={"not_well": bad})
         faulthandler.dump_traceback(file=STDERR, all_threads=True)
+        # Handing over has the grace time, which may be longer than the timer's.
+        handing_over = self._process.settings.grace_seconds + START_SECONDS
+        faulthandler.dump_traceback_later(handing_over, exit=True, file=STDERR)
         try:
             self._process.leave_at_once()
         finally:

@@ -19,7 +19,15 @@ def names(bucket: Bucket) -> list[str]:
     """The whole backups in the bucket, newest first."""
     there = set(bucket.list())
     found = {name.removesuffix(SUFFIX) for name in there if name.endswith(SUFFIX)}
-    return sorted((name for name in found if NAME.fullmatch(name) and name + DUMP_SUFFIX in there), reverse=True)
+    return sorted((name for name in found if _is_name(name) and name + DUMP_SUFFIX in there), reverse=True)
+
+
+def _is_name(name: str) -> bool:
+    """Whether it is a backup's, also its date: others may put into a bucket what they like."""
+    try:
+        return NAME.fullmatch(name) is not None and _moment_of(name) is not None
+    except ValueError:
+        return False
 
 
 def upload_missing(bucket: Bucket, shelf: Shelf) -> list[str]:

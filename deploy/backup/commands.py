@@ -184,14 +184,14 @@ def _backup(found: Setting) -> int:
         except BackupProblem as error:
             raise BackupProblem(f"{error}\n      Nothing of it was kept; the older backups are as they were.") from None
         say(f"{made.name}: {made.size / 1e6:.1f} MB, encrypted and checked, in {found.shelf.folder}")
+        # Before the bucket: one that refuses for days must not fill the disk.
+        for name in found.shelf.prune(found.keep):
+            say(f"  removed {name}: newer ones cover it")
         if bucket is None and found.shelf.folder.is_relative_to(found.data):
             say("  It is on the same disk as the data: name another folder (NARU_BACKUP_DIR), or a bucket.")
         if bucket is not None:
             for name in bucket_copy.upload_missing(bucket, found.shelf):
                 say(f"  copied {name} to the bucket {bucket.name}")
-        for name in found.shelf.prune(found.keep):
-            say(f"  removed {name}: newer ones cover it")
-        if bucket is not None:
             for line in bucket_copy.prune(bucket, found.keep):
                 say(f"  {line}")
         backup_figures(found.figures_folder).succeeded(
@@ -246,8 +246,18 @@ def _again(
     name = kept.prefix.removeprefix("naru_").replace("_", "-")
     last = kept.read().get("last_success_timestamp_seconds", 0.0)
     due = first_run(at, datetime.now(UTC), last, pause_seconds=pause_seconds)
-    run_at(at, lambda: _command(name, lambda: _noted(kept, lambda: run(found))), due=due, say=say)
+    run_at(at, lambda: _scheduled(name, lambda: _noted(kept, lambda: run(found))), due=due, say=say)
     return 0
+
+
+def _scheduled(name: str, run: Callable[[], int]) -> int:
+    """A fault of ours must not end the schedule: who starts it again would have it make a backup at once, and again."""
+    try:
+        return _command(name, run)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a run that failed, and is in the metric
+        sys.stderr.write(f"naru {name}: failed by our own fault ({type(error).__name__})\n")
+        sys.stderr.flush()
+        return 1
 
 
 def _noted(figures: Figures, run: Callable[[], int]) -> int:

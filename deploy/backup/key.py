@@ -1,6 +1,6 @@
 """The key of the backups: made once, read from a setting, and what is derived from it.
 
-One line of text with 256 random bits. It goes to openssl as a passphrase (sealing.py) through a pipe, never through a
+One line of text with 256 random bits. It goes to openssl as a passphrase (programs.py) through a pipe, never through a
 command line; what authenticates a manifest is derived from it.
 """
 

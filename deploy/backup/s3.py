@@ -59,7 +59,7 @@ class Bucket:
             with path.open("rb") as file:
                 while part := file.read(part_bytes):
                     query = {"partNumber": str(len(tags) + 1), "uploadId": upload}
-                    tags.append(self._ask("PUT", name, query=query, body=part).headers["ETag"])
+                    tags.append(self._ask("PUT", name, query=query, body=part).headers["etag"])
             self._ask("POST", name, query={"uploadId": upload}, body=_parts(tags))
         except BaseException:
             self._ask("DELETE", name, query={"uploadId": upload})  # else its parts are paid for, and seen by nobody
@@ -103,7 +103,7 @@ class Bucket:
         for pause in _pauses():
             try:
                 with self._open(method, name, query=query, body=body) as answer:
-                    found = Answer(dict(answer.headers.items()), answer.read())
+                    found = Answer({name.lower(): value for name, value in answer.headers.items()}, answer.read())
                 if method == "POST" and b"<Error>" in found.body:
                     raise BackupProblem(f"the bucket {self.name} refused {name}: {_code_of(found.body)}.")
                 return found
