@@ -15,7 +15,7 @@ from typing import Any
 
 from deploy.local.processes import ROOT
 
-#: In this order: a new worker understands what an old page asks; and how long an old container may take to end.
+#: In this order: a new worker understands what an old page asks; and how long an old container has to end, at least.
 SERVICES = {"worker": 930, "web": 20}
 #: Until nginx has looked the names up anew.
 NAMES_SECONDS = 3.0
@@ -48,16 +48,18 @@ def exchange(compose: Sequence[str], service: str, *, patience_seconds: float) -
     if not old:
         raise RollProblem(f"no container of {service} is running: docker compose up -d starts it.")
     say(f"{service}: {len(old)} running, starting as many of the new version")
-    scale(compose, service, 2 * len(old))
-    new = [each for each in containers(compose, service) if each not in old]
     try:
+        scale(compose, service, 2 * len(old))
+        new = [each for each in containers(compose, service) if each not in old]
         await_health(new, patience_seconds=patience_seconds)
     except RollProblem:
-        remove(new, grace_seconds=10)
+        if failed := [each for each in containers(compose, service) if each not in old]:
+            remove(failed, grace_seconds=10)
         raise
     time.sleep(NAMES_SECONDS)
-    say(f"{service}: the new ones are healthy; the old ones finish (up to {SERVICES[service]} s)")
-    remove(old, grace_seconds=SERVICES[service])
+    grace_seconds = max(SERVICES[service], *(stop_seconds(each) for each in old))
+    say(f"{service}: the new ones are healthy; the old ones finish (up to {grace_seconds} s)")
+    remove(old, grace_seconds=grace_seconds)
     say(f"{service}: {len(new)} of the new version")
 
 
@@ -91,6 +93,11 @@ def health(container: str) -> str:
     if state.get("Status") != "running":
         return str(state.get("Status", "gone"))
     return str(state.get("Health", {}).get("Status", "healthy"))
+
+
+def stop_seconds(container: str) -> int:
+    """How long it was told that it may take to end (stop_grace_period); 0 where compose did not tell it."""
+    return int(inspect(container).get("Config", {}).get("StopTimeout") or 0)
 
 
 def containers(compose: Sequence[str], service: str) -> list[str]:
