@@ -208,6 +208,12 @@ SERVERS = (
     Case("CertificateEndsSoon", {EXPIRY: hours(10 * 86400)}, ({EXPIRY: hours(60 * 86400)},), at="3h", interval="1h"),
     Case("CertificateEnds", {EXPIRY: hours(2 * 86400)}, ({EXPIRY: hours(10 * 86400)},), at="3h", interval="1h"),
     Case("CertificateEnds", {}, (), at="3h", interval="1h"),
+    Case("CertificateIsOurOwn", {EXPIRY: hours(3650 * 86400)}, ({EXPIRY: hours(390 * 86400)},), at="3h", interval="1h"),
+    Case(
+        "AlertsAreNotDelivered",
+        {'alertmanager_notifications_failed_total{integration="webhook",reason="clientError"}': grows(1)},
+        ({'alertmanager_notifications_failed_total{integration="webhook",reason="clientError"}': flat(5)},),
+    ),
     Case("PostgresDown", {"pg_up": flat(0)}, ({"pg_up": flat(1)},)),
     Case("PostgresDown", {}, ()),
     Case(

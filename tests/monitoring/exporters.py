@@ -27,6 +27,7 @@ REDIS = {
     "redis_aof_last_bgrewrite_status",
 }
 CADVISOR = {"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_oom_events_total"}
+ALERTMANAGER = {"alertmanager_notifications_failed_total"}
 BLACKBOX = {"probe_success", "probe_ssl_earliest_cert_expiry"}
 
-ALL = PROMETHEUS | PROCESS | FLOWER | NODE | TEXT_FILES | POSTGRES | REDIS | CADVISOR | BLACKBOX
+ALL = PROMETHEUS | PROCESS | FLOWER | NODE | TEXT_FILES | POSTGRES | REDIS | CADVISOR | ALERTMANAGER | BLACKBOX
