@@ -61,7 +61,7 @@ class Engine:
 
 @contextlib.contextmanager
 def engine(folder: Path, *, keep: bool) -> Iterator[Engine]:
-    """The engine at hand, else one of our own below `folder`, which is ended and emptied after (with `keep`: only
+    """The engine at hand, else one of our own below `folder`, which is ended and removed after (with `keep`: only
     ended)."""
     for program in ("docker", "docker-compose"):
         if shutil.which(program) is None:
@@ -74,8 +74,10 @@ def engine(folder: Path, *, keep: bool) -> Iterator[Engine]:
         raise NoEngine(f"no engine answers, and none can be started here: become root, {PACKAGES}")
     with daemon(folder) as made:
         yield made
+    for namespace in (folder / "exec" / "netns").glob("*"):  # dockerd leaves the machine's own mounted
+        subprocess.run(["umount", str(namespace)], stderr=subprocess.DEVNULL, timeout=60)
     if not keep:
-        shutil.rmtree(folder / "data", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
