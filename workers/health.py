@@ -1,6 +1,7 @@
 """The worker's own port: /healthz (it renews and consumes), /readyz (Postgres and Redis, each named), /metrics.
 
-Who acts on a bad health: the process itself (`wedge.py`), its container's health check (`probe.py`), Kubernetes.
+Who acts on a bad health: the process itself (`wedge.py`), its container's health check (deploy/images/probe.py),
+Kubernetes.
 """
 
 from __future__ import annotations

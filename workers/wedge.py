@@ -2,7 +2,8 @@
 
 Plain compose restarts what ends, not what is unhealthy; so the process judges itself by its own /healthz. What it can
 still hand over it hands over. Behind the thread stands a timer of the interpreter that needs no thread of Python: it
-ends a process in which none runs any more. A process that is frozen as a whole is its container's to end (`probe.py`).
+ends a process in which none runs any more. A process that is frozen as a whole is its container's to end
+(deploy/images/probe.py).
 """
 
 from __future__ import annotations

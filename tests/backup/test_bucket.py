@@ -119,6 +119,14 @@ def test_a_list_longer_than_a_page_is_whole(bucket: Bucket, tmp_path: Path) -> N
     assert dataclasses.replace(bucket, page=3).list() == names
 
 
+def test_what_has_no_date_is_no_backup(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    for name in ("naru-99999999T999999Z", "naru-20261125T120000Z"):
+        for suffix in (".json", ".dump.enc"):
+            bucket.put(name + suffix, tmp_path / "empty")
+    assert bucket_copy.names(bucket) == ["naru-20261125T120000Z"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.backup import commands
 from deploy.backup import manifest as manifests
 from deploy.backup.chain import Chain, Program
 from deploy.backup.key import Key, key_from, make_key
@@ -218,3 +219,11 @@ def test_two_narus_on_one_server_do_not_take_each_others_databases() -> None:
     long = "n" * 63
     assert len(name_of(long, "restoring")) == 63
     assert is_ours(name_of(long, "restoring"), long, "restoring")
+
+
+def test_a_fault_of_ours_is_a_failed_run_and_not_the_end_of_the_schedule(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> int:
+        raise KeyError("etag")
+
+    assert commands._scheduled("backup", broken) == 1
+    assert "KeyError" in capsys.readouterr().err
