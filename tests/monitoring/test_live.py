@@ -1,7 +1,8 @@
 """Every panel of every board, asked of a live Prometheus that scrapes the real processes.
 
-Web, worker and Flower are the product's; node, Postgres and Redis exporters are Debian's. What cAdvisor and the probe
-of the site would show is not to be had here: those expressions are parsed and evaluated, and find nothing.
+Web, worker and Flower are the product's; node, Postgres and Redis exporters are Debian's. What cAdvisor, the probe of
+the site and an Alertmanager that delivers would show is not to be had here: those expressions are parsed and evaluated,
+and find nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tests.monitoring.watching import EXPORTERS, Watching
 from tests.stack import Stack, free_port, get, wait_until
 
 #: What no program of Debian's shows here.
-ELSEWHERE = exporters.CADVISOR | exporters.BLACKBOX
+ELSEWHERE = exporters.CADVISOR | exporters.BLACKBOX | exporters.ALERTMANAGER
 OF_EXPORTER = {
     "node": exporters.NODE | exporters.TEXT_FILES,
     "postgres": exporters.POSTGRES,

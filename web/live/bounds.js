@@ -7,6 +7,7 @@ const COSTS = { "\n": 20, "|": 100, "*": 10, _: 10, "`": 10, "~": 10, "[": 10 };
 export const DEEPEST = 20; // quotes, lists and emphasis within each other
 const MOST_MARKS = 1000; // of emphasis, code and links in one paragraph
 const LONGEST_PARAGRAPH = 20000; // in characters: some of Markdown's rules look from each to the end
+export const LONGEST_HEADING = 1000; // in characters, of one that is underlined: this much is searched from each block on
 export const LONGEST_FORMULA = 4000; // in characters: its end is looked for from each sign that may begin one
 
 export const FLOOD_SPAN = 18; // code units: marks outside of the first plane are two each

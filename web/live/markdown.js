@@ -6,7 +6,7 @@ place. Nothing here goes through innerHTML: every node is made by hand, so marku
 Not here: where the text comes from (stream.js), what surrounds it (live.js).
 */
 import { marked } from "./vendor/marked.js";
-import { Beginning, DEEPEST, FLOOD_SPAN, LONGEST_FORMULA, isTooDense, withoutFloods } from "./bounds.js";
+import { Beginning, DEEPEST, FLOOD_SPAN, LONGEST_FORMULA, LONGEST_HEADING, isTooDense, withoutFloods } from "./bounds.js";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
 const PUNCTUATION = /[\p{P}\p{S}]/u;
@@ -70,6 +70,8 @@ const formulas = [
 const parser = new marked.Marked({ gfm: true, extensions: formulas });
 
 class PlainTokenizer extends marked.Tokenizer {
+  /* marked looks for a heading's underline from each block on to the text's end. */
+  lheading(source) { return super.lheading(source.slice(0, source.lastIndexOf("\n", LONGEST_HEADING) + 1 || LONGEST_HEADING)); }
   html() { return undefined; }
   tag() { return undefined; }
   del(source, ...rest) { return source.startsWith("~~") ? super.del(source, ...rest) : undefined; } // "10~20, 30~40"
