@@ -10,11 +10,12 @@ import sys
 
 #: A thread that waits for the interpreter gets it after this at the latest; by default after 5 ms. A question passes
 #: through two threads of web and three of a worker, each beside a loop that is busy with all the others.
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 
 
 def take_turns() -> None:
-    """Have threads take turns quickly: with 20 answers running it saves a new one 6 ms (measured)."""
+    """Have threads take turns quickly: with 20 answers running 0.5 instead of 5 ms saved a new one 6 ms, and with 300
+    0.1 instead of 0.5 ms saves 7 (measured)."""
     sys.setswitchinterval(SWITCH_SECONDS)
 
 

@@ -41,6 +41,8 @@ return missing
 """
 #: A start is sent this long after it was made.
 START_SECONDS = 0.005
+#: With a beat so many readers are woken in a row; then whatever else is ready has its turn, such as a new answer.
+WOKEN_AT_ONCE = 8
 #: While Redis fails it is tried this often; each try costs at most the Redis timeout.
 RETRY_SECONDS = 0.5
 
@@ -156,11 +158,18 @@ class Publisher:
     def _beat(self) -> None:
         self._timer = None
         waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
+        self._wake(waiting)
+
+    def _wake(self, waiting: list[asyncio.Future[None]]) -> None:
+        for waiter in waiting[-WOKEN_AT_ONCE:]:
             if not waiter.done():
                 waiter.set_result(None)
-        # Behind them: what they read now goes out with this flush.
-        asyncio.get_running_loop().call_soon(self._flush_waiting)
+        del waiting[-WOKEN_AT_ONCE:]
+        if waiting:
+            asyncio.get_running_loop().call_soon(self._wake, waiting)
+        else:
+            # Behind them: what they read now goes out with this flush.
+            asyncio.get_running_loop().call_soon(self._flush_waiting)
 
     def _flush_waiting(self) -> None:
         if self._dirty or self._extra:

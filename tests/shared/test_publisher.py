@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,7 +14,7 @@ import redis
 from redis.asyncio import Redis
 
 from shared.live.events import Event, Kind, key_of
-from shared.live.publisher import ENTRIES_PER_SNAPSHOT, LiveAnswer, Publisher
+from shared.live.publisher import ENTRIES_PER_SNAPSHOT, WOKEN_AT_ONCE, LiveAnswer, Publisher
 from shared.settings import Settings, load_settings
 from tests.shared.redis_reading import Reader, entries, read
 from tests.stack import Stack
@@ -127,6 +128,28 @@ def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_u
             for live in lives:
                 texts = [event.text for event in entries(client, live.request_id)]
                 assert texts == ["", "first ", "second ", "third "], "one entry for each beat"
+
+    run(work)
+
+
+def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) -> None:
+    number = 5 * WOKEN_AT_ONCE + 1
+
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
+            awake: list[int] = []
+
+            async def reader(name: int) -> None:
+                await publisher.beat()
+                awake.append(name)
+
+            readers = [asyncio.create_task(reader(name)) for name in range(number)]
+            seen = [0]
+            while seen[-1] < number:
+                await asyncio.sleep(0)
+                seen.append(len(awake))
+            await asyncio.gather(*readers)
+            assert max(after - before for before, after in pairwise(seen)) <= WOKEN_AT_ONCE
 
     run(work)
 

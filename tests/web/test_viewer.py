@@ -65,6 +65,7 @@ def test_a_sweep_follows_nothing_for_those_who_left_meanwhile(settings: Settings
         watcher.enter(conversation_id, owner_id=OWNER, cursor=None)
         watcher._follow(left.conversation, row(conversation_id, uuid4(), "running"))
         await watcher.close()
-        return list(watcher._reader._streams.values())
+        reader = watcher._reader
+        return [*reader._first._streams.values(), *reader._rest._streams.values()]
 
     assert asyncio.run(followed()) == []

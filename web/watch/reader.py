@@ -1,8 +1,9 @@
-"""The one reader of live streams of this process: one XREAD over all watched requests, in uvicorn's own loop.
+"""The one reader of live streams of this process: an XREAD over all that have text, and one over those without.
 
-It reads and folds; what changed it hands to `on_change`. Streams are read from their beginning, never from
-`$`. A newly watched stream does not wait for a blocked read: the read is unblocked. When Redis fails the
-reader backs off, says so through `on_health`, and goes on by itself when it is back; the sweep carries the
+It reads and folds, in uvicorn's own loop; what changed it hands to `on_change`. Streams are read from their beginning,
+never from `$`. A newly watched stream does not wait for a blocked read: the read is unblocked. And a first word does
+not wait for its turn among the words of hundreds: those without text are few, and are read by themselves. When Redis
+fails the reader backs off, says so through `on_health`, and goes on by itself when it is back; the sweep carries the
 text meanwhile.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -36,21 +37,54 @@ ENTRIES = 500
 #: that brought little of many (several workers flush by turns) waits for more, the longer the more streams there are.
 PAUSE_PER_STREAM_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.02
+#: Of so many streams the news are taken in and sent in a row; then whatever else is ready has its turn.
+FOLDED_AT_ONCE = 8
 FIRST_BACK_OFF_SECONDS = 0.1
 LONGEST_BACK_OFF_SECONDS = 1.0
 FAILURES = (RedisError, OSError, asyncio.TimeoutError)
 
 
+OnChange = Callable[[list[Stream], list[Stream]], None]
+
+
 class Reader:
     """Follows the live streams of the requests it is given. Lives in one event loop."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        on_change: Callable[[list[Stream], list[Stream]], None],
-        on_health: Callable[[bool], None],
-    ) -> None:
+    def __init__(self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
+        self._on_change = on_change
+        self._first = _Lane(settings, on_change=self._first_changed, on_health=on_health)
+        self._rest = _Lane(settings, on_change=on_change, on_health=on_health)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether Redis cannot be read."""
+        return self._first.is_failing or self._rest.is_failing
+
+    def follow(self, stream: Stream) -> None:
+        """Read this stream too, from now and from its beginning."""
+        (self._rest if stream.text.length else self._first).follow(stream)
+
+    def drop(self, stream: Stream) -> None:
+        """Nobody looks at it any more."""
+        self._first.drop(stream)
+        self._rest.drop(stream)
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        await asyncio.gather(self._first.run(), self._rest.run())
+
+    def _first_changed(self, changed: list[Stream], ended: list[Stream]) -> None:
+        self._on_change(changed, ended)
+        for stream in changed:
+            if stream.text.length:
+                self._first.drop(stream)
+                self._rest.follow(stream)
+
+
+class _Lane:
+    """One connection that waits for news of some streams."""
+
+    def __init__(self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
         self._settings = settings
         self._on_change = on_change
         self._on_health = on_health
@@ -67,7 +101,7 @@ class Reader:
         self.is_failing = False
 
     def follow(self, stream: Stream) -> None:
-        """Read this stream too, from now and from its beginning."""
+        """Read this stream too, from where it was read to."""
         self._streams[key_of(stream.request_id)] = stream
         self._asked += 1
         self._wanted.set()
@@ -113,13 +147,20 @@ class Reader:
         answer: Any = await self._client.xread(ids, count=ENTRIES, block=int(self._block_seconds * 1000))
         self._taken = -1
         self._recover()
-        grown = self._fold(answer)
+        grown = await self._fold(answer)
         without_news = len(ids) - grown
         if without_news > grown > 0:
             await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, without_news * PAUSE_PER_STREAM_SECONDS))
 
-    def _fold(self, answer: Iterable[tuple[str, list[tuple[str, dict[str, str]]]]]) -> int:
+    async def _fold(self, answer: Sequence[tuple[str, list[tuple[str, dict[str, str]]]]]) -> int:
         """Fold what was read into the texts; returns of how many streams there was news."""
+        grown = 0
+        for at in range(0, len(answer), FOLDED_AT_ONCE):
+            grown += self._fold_some(answer[at : at + FOLDED_AT_ONCE])
+            await asyncio.sleep(0)
+        return grown
+
+    def _fold_some(self, answer: Sequence[tuple[str, list[tuple[str, dict[str, str]]]]]) -> int:
         now = asyncio.get_running_loop().time()
         changed: list[Stream] = []
         ended: list[Stream] = []

@@ -31,6 +31,10 @@ SWEEP_SECONDS = 1.0
 #: A sweep that is asked for waits this long for more: a rush of news does not become a rush of statements, and a new
 #: question's own way to its provider is not held up by who looks at it.
 GATHER_SECONDS = 0.01
+#: After a sweep, so many times as long as it took, nobody sweeps: the busier the machine, the more each one looks at.
+PAUSE_TIMES = 6
+#: But news wait no longer than this for a sweep, while Postgres is quick.
+LONGEST_PAUSE_SECONDS = 0.1
 #: A sweep that takes longer than this means that Postgres does not answer.
 PATIENCE_SECONDS = 2.0
 #: A stream that says nothing for this long is looked up in Postgres.
@@ -175,7 +179,7 @@ class Watcher:
             except Exception:
                 log.exception("a sweep failed")
             took = self._loop.time() - began
-            await asyncio.sleep(min(took, SWEEP_SECONDS))
+            await asyncio.sleep(min(max(took, min(PAUSE_TIMES * took, LONGEST_PAUSE_SECONDS)), SWEEP_SECONDS))
             await _wait_until(self._is_nudged, next_full - self._loop.time())
             await asyncio.sleep(GATHER_SECONDS)
 
