@@ -5,6 +5,7 @@ The manifest goes up last and is deleted first: what has one is whole there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from deploy.backup import manifest as manifests
@@ -30,14 +31,15 @@ def _is_name(name: str) -> bool:
         return False
 
 
-def upload_missing(bucket: Bucket, shelf: Shelf) -> list[str]:
-    """Copy what the bucket lacks, also what an earlier, failed run did not; their names."""
+def upload_missing(bucket: Bucket, shelf: Shelf) -> Iterator[str]:
+    """Copy what the bucket lacks, newest first; also what earlier runs could not copy, as long as it is here."""
     there = set(names(bucket))
-    missing = [each for each in shelf.all() if each.name not in there]
-    for each in missing:
+    for each in shelf.all():
+        if each.name in there:
+            continue
         bucket.put(each.file, shelf.path(each))
         bucket.put(each.name + SUFFIX, shelf.folder / f"{each.name}{SUFFIX}")
-    return [each.name for each in missing]
+        yield each.name
 
 
 def fetch(bucket: Bucket, name: str, shelf: Shelf) -> Manifest:

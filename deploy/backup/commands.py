@@ -19,13 +19,15 @@ from typing import NoReturn
 import psycopg2
 
 from deploy.backup import bucket_copy, drill, restore
-from deploy.backup.key import key_from, make_key
+from deploy.backup import manifest as manifests
+from deploy.backup.key import Key, key_from, make_key
+from deploy.backup.manifest import Manifest
 from deploy.backup.metric import Figures, backup_figures, drill_figures
 from deploy.backup.place import server_at
 from deploy.backup.problem import BackupProblem, Unsure
 from deploy.backup.restore import Load
 from deploy.backup.retention import Keep
-from deploy.backup.s3 import bucket_of
+from deploy.backup.s3 import Bucket, bucket_of
 from deploy.backup.schedule import Moment, first_run, run_at
 from deploy.backup.server import reason_of
 from deploy.backup.shelf import Shelf, shelf_of
@@ -76,7 +78,7 @@ def setting_of(data: Path) -> Setting:
 
 def backup(data: Path, *, at: Moment | None) -> int:
     """Make one backup, or one at each `at`."""
-    return _command("backup", lambda: _again(at, setting_of(data), backup_figures, _backup))
+    return _command("backup", lambda: _again(at, setting_of(data), backup_figures, lambda found: _backup(found, at)))
 
 
 def restore_drill(data: Path, *, at: Moment | None, here: bool) -> int:
@@ -171,36 +173,75 @@ def forget(data: Path, name: str) -> int:
     return _command("restore", drop)
 
 
-def _backup(found: Setting) -> int:
+def _backup(found: Setting, at: Moment | None) -> int:
     began = time.monotonic()
     key, bucket = key_from(found.settings.backup_key), bucket_of(found.settings)
-    with ExitStack() as stack:
-        server = stack.enter_context(server_at(found.data, found.settings))
-        found.shelf.make()
-        stack.enter_context(found.shelf.held())
-        seconds = found.settings.backup_seconds
-        try:
-            made = take(Work(server=server, shelf=found.shelf, key=key, seconds=seconds, say=say))
-        except BackupProblem as error:
-            raise BackupProblem(f"{error}\n      Nothing of it was kept; the older backups are as they were.") from None
-        say(f"{made.name}: {made.size / 1e6:.1f} MB, encrypted and checked, in {found.shelf.folder}")
+    whole = None if at is None else _whole(found, key, since=at.before(datetime.now(UTC)))
+    made = whole or _taken(found, key)
+    figures = backup_figures(found.figures_folder)
+    with found.shelf.held():
         # Before the bucket: one that refuses for days must not fill the disk.
         for name in found.shelf.prune(found.keep):
             say(f"  removed {name}: newer ones cover it")
+        values = {
+            "size_bytes": float(made.size),
+            "data_timestamp_seconds": made.moment.timestamp(),
+            "kept": float(len(found.shelf.all())),
+        }
+        figures.noted(**values)
         if bucket is None and found.shelf.folder.is_relative_to(found.data):
             say("  It is on the same disk as the data: name another folder (NARU_BACKUP_DIR), or a bucket.")
         if bucket is not None:
-            for name in bucket_copy.upload_missing(bucket, found.shelf):
-                say(f"  copied {name} to the bucket {bucket.name}")
-            for line in bucket_copy.prune(bucket, found.keep):
-                say(f"  {line}")
-        backup_figures(found.figures_folder).succeeded(
-            size_bytes=float(made.size),
-            duration_seconds=time.monotonic() - began,
-            data_timestamp_seconds=made.moment.timestamp(),
-            kept=float(len(found.shelf.all())),
-        )
+            values["bucket_data_timestamp_seconds"] = _copied(found, bucket, made).timestamp()
+    if whole is not None:
+        # A copy that came hours later does not make the data younger: the next run is due by its age.
+        values["last_success_timestamp_seconds"] = datetime.fromisoformat(whole.ended_at).timestamp()
+    figures.succeeded(**values, duration_seconds=time.monotonic() - began)
     return 0
+
+
+def _whole(found: Setting, key: Key, *, since: datetime) -> Manifest | None:
+    """The backup of this period that an earlier run made, if it is untouched: what failed then was what follows it."""
+    now = datetime.now(UTC)  # one from the future (a clock was wrong) is of no period
+    newest = next((each for each in found.shelf.all() if each.moment <= now), None)
+    if newest is None or newest.moment < since:
+        return None
+    try:
+        newest.check_seal(key)
+        manifests.check_file(newest, found.shelf.path(newest))
+    except BackupProblem as error:
+        say(f"  another one is made: {error}")
+        return None
+    say(f"{newest.name} is whole and of this period: no other one is made")
+    return newest
+
+
+def _taken(found: Setting, key: Key) -> Manifest:
+    with server_at(found.data, found.settings) as server:
+        found.shelf.make()
+        with found.shelf.held():
+            work = Work(server=server, shelf=found.shelf, key=key, seconds=found.settings.backup_seconds, say=say)
+            try:
+                made = take(work)
+            except BackupProblem as error:
+                raise BackupProblem(
+                    f"{error}\n      Nothing of it was kept; the older backups are as they were."
+                ) from None
+    say(f"{made.name}: {made.size / 1e6:.1f} MB, encrypted and checked, in {found.shelf.folder}")
+    return made
+
+
+def _copied(found: Setting, bucket: Bucket, made: Manifest) -> datetime:
+    """Copy what the bucket lacks, and throw away there; of when the data of the newest copy is."""
+    try:
+        for name in bucket_copy.upload_missing(bucket, found.shelf):
+            say(f"  copied {name} to the bucket {bucket.name}")
+        for line in bucket_copy.prune(bucket, found.keep):
+            say(f"  {line}")
+    except BackupProblem as error:
+        where = f"{made.name} is whole, in {found.shelf.folder}"
+        raise BackupProblem(f"{error}\n      {where}; the next run copies what the bucket lacks.") from None
+    return made.moment
 
 
 def _drill(found: Setting, *, here: bool) -> int:

@@ -35,10 +35,14 @@ class Figures:
         except (OSError, ValueError):
             return {}
 
+    def noted(self, **values: float) -> None:
+        """A part of a run went well, with these figures; whether the run did is said later."""
+        self._write({**self.read(), **values})
+
     def succeeded(self, **values: float) -> None:
-        """A run went well, with these figures."""
+        """A run went well, with these figures; they may say another time of success than now."""
         now = time.time()
-        self._write({**values, "last_success_timestamp_seconds": now, "last_run_timestamp_seconds": now, "failed": 0.0})
+        self._write({"last_success_timestamp_seconds": now, **values, "last_run_timestamp_seconds": now, "failed": 0.0})
 
     def failed(self) -> None:
         """A run went wrong: what the last good one left stays."""
@@ -72,7 +76,11 @@ ALWAYS = {
 
 def backup_figures(folder: Path) -> Figures:
     """Those of `naru backup`."""
-    more = {"size_bytes": "Size of the newest backup, encrypted.", "kept": "How many good backups are kept here."}
+    more = {
+        "size_bytes": "Size of the newest backup, encrypted.",
+        "kept": "How many good backups are kept here.",
+        "bucket_data_timestamp_seconds": "Of when the data of the newest copy in the bucket is, in seconds since 1970.",
+    }
     return Figures(folder, "naru_backup", {**ALWAYS, **more})
 
 

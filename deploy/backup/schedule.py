@@ -1,6 +1,7 @@
 """Running a command again and again at a time of the day or the week, for a container that has no cron. UTC.
 
 A run that failed is tried again after an hour; one that was missed (the machine was off) is made up for at the start.
+What such a run may take as done already is asked of `Moment.before`.
 Whoever watches sees a failure in the metric: nothing here sends anything.
 """
 
@@ -37,6 +38,10 @@ class Moment:
         if self.day is not None:
             found += timedelta(days=(self.day - found.weekday()) % 7)
         return found if found > now else found + self.period
+
+    def before(self, now: datetime) -> datetime:
+        """The last such moment, or `now` itself: what is not older than it is of this period."""
+        return self.after(now) - self.period
 
 
 def moment_of(text: str) -> Moment:

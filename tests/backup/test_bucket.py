@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
@@ -17,9 +18,11 @@ from urllib.parse import urlencode
 import pytest
 
 from deploy.backup import bucket_copy, commands
+from deploy.backup.metric import backup_figures
 from deploy.backup.problem import BackupProblem
 from deploy.backup.retention import Keep
 from deploy.backup.s3 import Bucket, bucket_of
+from deploy.backup.schedule import Moment
 from deploy.backup.shelf import Shelf
 from deploy.backup.signing import Credentials
 from shared.settings import load_settings
@@ -146,8 +149,8 @@ def test_a_backup_is_copied_fetched_elsewhere_restored_and_thrown_away(
     yard: Yard, bucket: Bucket, tmp_path: Path
 ) -> None:
     made = yard.take()
-    assert bucket_copy.upload_missing(bucket, yard.shelf) == [made.name]
-    assert bucket_copy.upload_missing(bucket, yard.shelf) == []
+    assert list(bucket_copy.upload_missing(bucket, yard.shelf)) == [made.name]
+    assert list(bucket_copy.upload_missing(bucket, yard.shelf)) == []
     shutil.rmtree(yard.shelf.folder)  # the machine is gone
     assert bucket_copy.fetch(bucket, "newest", yard.shelf) == made
     yard.execute("TRUNCATE conversation CASCADE")
@@ -181,36 +184,79 @@ def test_settings_that_are_not_whole_are_named() -> None:
         bucket_of(load_settings({"NARU_BACKUP_S3_ENDPOINT": "http://a.b"}))
 
 
-def test_the_command_copies_and_says_when_it_could_not(
-    stack: Stack,
-    store: Store,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def commanded(stack: Stack, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A shelf on which the command works, in this process; its bucket is not there."""
     (tmp_path / "secret").write_text(store.who.secret_key)
     stack.configure(
         backup_key="k" * 64,
         backup_dir=tmp_path / "shelf",
         backup_s3_endpoint=store.url,
         backup_s3_bucket="nowhere",
-        backup_s3_prefix="command-",
+        backup_s3_prefix=f"command{next(CASES)}-",
         backup_s3_access_key=store.who.access_key,
     )
     for name, value in {**stack.values, "NARU_BACKUP_S3_SECRET_KEY_FILE": str(tmp_path / "secret")}.items():
         monkeypatch.setenv(name, value)
     with kept_signal():
-        assert commands.backup(tmp_path, at=None) == 1
-        refused = capsys.readouterr()
-        assert "NoSuchBucket" in refused.err
-        assert "naru_backup_failed 1" in (tmp_path / "shelf" / "naru_backup.prom").read_text()
-        monkeypatch.setenv("NARU_BACKUP_S3_BUCKET", "kept")
-        wait_until(lambda: commands.backup(tmp_path, at=None) == 0, seconds=10)  # a backup a second
-        done = capsys.readouterr()
-        assert done.out.count("copied") == 2, "also what the failed run had not copied"
-        assert "naru_backup_failed 0" in (tmp_path / "shelf" / "naru_backup.prom").read_text()
-        assert commands.restore_drill(tmp_path, at=None, here=True) == 0
-        drilled = capsys.readouterr()
-        assert "from the bucket kept" in drilled.out
-        assert "can be restored" in drilled.out
+        yield tmp_path / "shelf"
+
+
+def scheduled(shelf: Path, at: Moment) -> int:
+    """One run of `naru backup --at`."""
+    found = commands.setting_of(shelf.parent)
+    figures = backup_figures(shelf)
+    return commands._scheduled("backup", lambda: commands._noted(figures, lambda: commands._backup(found, at)))
+
+
+def by_hand(shelf: Path) -> int:
+    """One run of `naru backup`, not in the second of the last one: it would be of the same name."""
+    newest = Shelf(shelf).find("newest")
+    wait_until(lambda: newest is None or datetime.now(UTC) - newest.moment > timedelta(seconds=1.1), seconds=5)
+    return commands.backup(shelf.parent, at=None)
+
+
+def test_the_command_copies_and_says_when_it_could_not(
+    commanded: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert by_hand(commanded) == 1
+    refused = capsys.readouterr()
+    assert "NoSuchBucket" in refused.err
+    assert "naru_backup_failed 1" in (commanded / "naru_backup.prom").read_text()
+    monkeypatch.setenv("NARU_BACKUP_S3_BUCKET", "kept")
+    assert by_hand(commanded) == 0
+    done = capsys.readouterr()
+    assert done.out.count("copied") == 2, "also what the failed run had not copied"
+    assert "naru_backup_failed 0" in (commanded / "naru_backup.prom").read_text()
+    assert commands.restore_drill(commanded.parent, at=None, here=True) == 0
+    drilled = capsys.readouterr()
+    assert "from the bucket kept" in drilled.out
+    assert "can be restored" in drilled.out
     assert store.who.secret_key not in refused.out + refused.err + done.out + done.err + drilled.out
+
+
+def test_while_the_bucket_refuses_the_schedule_makes_one_backup_and_tries_its_copy_again(
+    commanded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, figures = datetime.now(UTC), backup_figures(commanded)
+    at = Moment(None, now.hour, now.minute)
+    for _ in range(3):
+        assert scheduled(commanded, at) == 1
+        assert "is whole" in capsys.readouterr().err
+    (made,) = Shelf(commanded).all()
+    refused = figures.read()
+    assert refused["failed"] == 1
+    assert refused["data_timestamp_seconds"] == made.moment.timestamp(), "there is a backup of today"
+    assert "bucket_data_timestamp_seconds" not in refused, "and no copy of it"
+    assert "last_success_timestamp_seconds" not in refused
+
+    monkeypatch.setenv("NARU_BACKUP_S3_BUCKET", "kept")
+    assert scheduled(commanded, at) == 0
+    assert f"copied {made.name} to the bucket kept" in capsys.readouterr().out
+    copied = figures.read()
+    assert copied["failed"] == 0
+    assert copied["bucket_data_timestamp_seconds"] == copied["data_timestamp_seconds"] == made.moment.timestamp()
+    assert copied["last_success_timestamp_seconds"] == datetime.fromisoformat(made.ended_at).timestamp()
+
+    assert by_hand(commanded) == 0, "who asks for one gets one"
+    assert len(Shelf(commanded).all()) == 2

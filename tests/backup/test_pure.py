@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import stat
 import sys
@@ -27,6 +28,7 @@ from deploy.backup.retention import RECENT, Keep, kept
 from deploy.backup.schedule import first_run, moment_of
 from deploy.backup.shelf import Shelf
 from deploy.backup.swap import is_ours, name_of
+from shared.settings import load_settings
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 KEY = Key("0" * 64)
@@ -110,6 +112,36 @@ def test_a_missed_run_is_made_up_for_and_a_recent_one_is_not_repeated() -> None:
     nightly = moment_of("03:15")
     assert first_run(nightly, NOON, (NOON - timedelta(hours=30)).timestamp()) == NOON
     assert first_run(nightly, NOON, (NOON - timedelta(hours=9)).timestamp()) == nightly.after(NOON)
+
+
+@pytest.mark.parametrize(
+    ("age", "content", "sealed_with", "is_whole"),
+    [
+        (timedelta(hours=1), b"cipher", KEY, True),
+        (timedelta(hours=2), b"cipher", KEY, True),
+        (timedelta(hours=2, seconds=1), b"cipher", KEY, False),  # of the period before
+        (timedelta(hours=-1), b"cipher", KEY, False),  # a clock was wrong
+        (timedelta(hours=1), b"cut", KEY, False),
+        (timedelta(hours=1), b"CIPHER", KEY, False),
+        (timedelta(hours=1), b"cipher", Key("1" * 64), False),
+    ],
+)
+def test_a_run_takes_over_only_a_whole_backup_of_its_period(
+    tmp_path: Path, age: timedelta, content: bytes, sealed_with: Key, is_whole: bool
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    digest = hashlib.sha256(b"cipher").hexdigest()
+    made = dataclasses.replace(manifest(now - age), sha256=digest, key_id=sealed_with.id).sealed(sealed_with)
+    put(Shelf(tmp_path), made, content)
+    found = commands.Setting(data=tmp_path, settings=load_settings({}), shelf=Shelf(tmp_path))
+    assert (commands._whole(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
+
+
+def test_a_period_begins_with_its_moment() -> None:
+    at = moment_of("03:15")
+    for hour, minute, day in ((3, 14, 24), (3, 15, 25), (23, 59, 25)):
+        now = datetime(2026, 11, 25, hour, minute, tzinfo=UTC)
+        assert at.before(now) == datetime(2026, 11, day, 3, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["3:15", "24:00", "someday 03:15", " "])
