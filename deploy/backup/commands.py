@@ -192,7 +192,7 @@ def _backup(found: Setting, at: Moment | None) -> int:
         if bucket is None and found.shelf.folder.is_relative_to(found.data):
             say("  It is on the same disk as the data: name another folder (NARU_BACKUP_DIR), or a bucket.")
         if bucket is not None:
-            values["bucket_data_timestamp_seconds"] = _copied(found, bucket, made).timestamp()
+            values["bucket_data_timestamp_seconds"] = _copied(found, bucket, key, made).timestamp()
     if whole is not None:
         # A copy that came hours later does not make the data younger: the next run is due by its age.
         values["last_success_timestamp_seconds"] = datetime.fromisoformat(whole.ended_at).timestamp()
@@ -231,12 +231,16 @@ def _taken(found: Setting, key: Key) -> Manifest:
     return made
 
 
-def _copied(found: Setting, bucket: Bucket, made: Manifest) -> datetime:
-    """Copy what the bucket lacks, and throw away there; of when the data of the newest copy is."""
+def _copied(found: Setting, bucket: Bucket, key: Key, made: Manifest) -> datetime:
+    """Copy what the bucket lacks, look that it is there, and throw away; of when the data of the newest copy is."""
     try:
-        for name in bucket_copy.upload_missing(bucket, found.shelf):
+        for name in bucket_copy.upload_missing(bucket, found.shelf, bucket_copy.copies(bucket, key)):
             say(f"  copied {name} to the bucket {bucket.name}")
-        for line in bucket_copy.prune(bucket, found.keep):
+        there = bucket_copy.copies(bucket, key)
+        if made.name not in there.good:
+            why = there.doubtful.get(made.name, "it is not there")
+            raise BackupProblem(f"the bucket {bucket.name} shows no good copy of {made.name}: {why}.")
+        for line in bucket_copy.prune(bucket, there, found.keep):
             say(f"  {line}")
     except BackupProblem as error:
         where = f"{made.name} is whole, in {found.shelf.folder}"

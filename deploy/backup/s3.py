@@ -31,7 +31,15 @@ TRIES = 4
 AGAIN = {429, 500, 502, 503, 504}
 
 
-class NoSuchObject(BackupProblem):
+class Refused(BackupProblem):
+    """The server answered, and said no; `code` is its own word for it."""
+
+    def __init__(self, sentence: str, code: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class NoSuchObject(Refused):
     """The bucket has no object of this name."""
 
 
@@ -78,18 +86,20 @@ class Bucket:
         """A small text."""
         return self._ask("GET", name).body.decode("utf-8", errors="replace")
 
-    def list(self) -> list[str]:
-        """All names behind the prefix."""
-        names: list[str] = []
+    def list(self) -> dict[str, int]:
+        """All names behind the prefix, and the size of each in bytes."""
+        sizes: dict[str, int] = {}
         token = ""
         while True:
             query = {"list-type": "2", "max-keys": str(self.page), "prefix": self.prefix} | (
                 {"continuation-token": token} if token else {}
             )
             tree = _tree(self._ask("GET", None, query=query).body)
-            names += [(found.text or "").removeprefix(self.prefix) for found in tree.iterfind("{*}Contents/{*}Key")]
+            for each in tree.iterfind("{*}Contents"):
+                name = (each.findtext("{*}Key") or "").removeprefix(self.prefix)
+                sizes[name] = int(each.findtext("{*}Size") or 0)
             if tree.findtext("{*}IsTruncated") != "true":
-                return names
+                return sizes
             token = tree.findtext("{*}NextContinuationToken") or ""
 
     def delete(self, name: str) -> None:
@@ -150,11 +160,11 @@ class Bucket:
         if status in AGAIN:
             return _TryAgain(f"{status} {code}")
         if status == 404 and code != "NoSuchBucket":
-            return NoSuchObject(f"the bucket {self.name} has no {name}: ./naru backup --list shows what there is.")
+            sentence = f"the bucket {self.name} has no {name}: ./naru backup --list shows what there is."
+            return NoSuchObject(sentence, code)
         what = f"the bucket {self.name} at {self.endpoint} refused {name or 'the list'}: {status} {code}."
-        return BackupProblem(
-            f"{what}\n      Look at NARU_BACKUP_S3_BUCKET, the region, both keys and what they may do."
-        )
+        hint = "Look at NARU_BACKUP_S3_BUCKET, the region, both keys and what they may do."
+        return Refused(f"{what}\n      {hint}", code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from urllib.parse import urlencode
 import pytest
 
 from deploy.backup import bucket_copy, commands
+from deploy.backup.key import Key
+from deploy.backup.manifest import DUMP_SUFFIX, SUFFIX
 from deploy.backup.metric import backup_figures
 from deploy.backup.problem import BackupProblem
 from deploy.backup.retention import Keep
@@ -26,7 +28,7 @@ from deploy.backup.schedule import Moment
 from deploy.backup.shelf import Shelf
 from deploy.backup.signing import Credentials
 from shared.settings import load_settings
-from tests.backup.yard import Yard, kept_signal
+from tests.backup.yard import KEY, NOON, Yard, kept_signal, manifest, put
 from tests.conftest import STRICT
 from tests.stack import NO_PROXY, Stack, free_port, get, wait_until
 
@@ -36,6 +38,7 @@ CASES = itertools.count(1)
 #: Of the first actions moto asks for no signature: they make the user, its key, its rights and the bucket.
 FREE_ACTIONS = 4
 POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
+NONE = Keep(daily=0, weekly=0, monthly=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,10 +111,10 @@ def test_what_goes_up_comes_down_in_one_piece_or_in_parts(bucket: Bucket, tmp_pa
     bucket.put("a-name.enc", tmp_path / "up")
     bucket.get("a-name.enc", tmp_path / "down")
     assert (tmp_path / "down").read_bytes() == content
-    assert bucket.list() == ["a-name.enc"]
+    assert bucket.list() == {"a-name.enc": size}
     bucket.delete("a-name.enc")
     bucket.delete("a-name.enc")
-    assert bucket.list() == []
+    assert bucket.list() == {}
 
 
 def test_a_list_longer_than_a_page_is_whole(bucket: Bucket, tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_a_list_longer_than_a_page_is_whole(bucket: Bucket, tmp_path: Path) -> N
     names = [f"{number:04}" for number in range(7)]
     for name in names:
         bucket.put(name, tmp_path / "empty")
-    assert dataclasses.replace(bucket, page=3).list() == names
+    assert list(dataclasses.replace(bucket, page=3).list()) == names
 
 
 def test_what_has_no_date_is_no_backup(bucket: Bucket, tmp_path: Path) -> None:
@@ -149,8 +152,8 @@ def test_a_backup_is_copied_fetched_elsewhere_restored_and_thrown_away(
     yard: Yard, bucket: Bucket, tmp_path: Path
 ) -> None:
     made = yard.take()
-    assert list(bucket_copy.upload_missing(bucket, yard.shelf)) == [made.name]
-    assert list(bucket_copy.upload_missing(bucket, yard.shelf)) == []
+    assert copied(bucket, yard.shelf, yard.key) == [made.name]
+    assert copied(bucket, yard.shelf, yard.key) == []
     shutil.rmtree(yard.shelf.folder)  # the machine is gone
     assert bucket_copy.fetch(bucket, "newest", yard.shelf) == made
     yard.execute("TRUNCATE conversation CASCADE")
@@ -158,8 +161,58 @@ def test_a_backup_is_copied_fetched_elsewhere_restored_and_thrown_away(
     assert yard.counts() == made.tables
     with pytest.raises(BackupProblem, match="--list"):
         bucket_copy.fetch(bucket, "naru-20200101T000000Z", yard.shelf)
-    assert bucket_copy.prune(bucket, Keep(daily=0, weekly=0, monthly=0)) == []
+    assert bucket_copy.prune(bucket, bucket_copy.copies(bucket, yard.key), NONE) == []
     assert bucket_copy.names(bucket) == [made.name]
+
+
+def copied(bucket: Bucket, shelf: Shelf, key: Key = KEY) -> list[str]:
+    """What went up, newest first."""
+    return list(bucket_copy.upload_missing(bucket, shelf, bucket_copy.copies(bucket, key)))
+
+
+def strange(bucket: Bucket, shelf: Shelf, name: str, paper: str, content: bytes = b"cipher") -> str:
+    """Something with the names of a backup that none of ours made; its name."""
+    (shelf.folder / "strange").write_bytes(content)
+    bucket.put(name + DUMP_SUFFIX, shelf.folder / "strange")
+    (shelf.folder / "strange").write_text(paper)
+    bucket.put(name + SUFFIX, shelf.folder / "strange")
+    return name
+
+
+def test_what_has_no_seal_of_ours_or_another_size_neither_counts_nor_is_thrown_away(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    shelf = Shelf(tmp_path)
+    good = [manifest(NOON - timedelta(days=n)) for n in (10, 20, 30)]
+    for made in good:
+        put(shelf, made)
+    assert copied(bucket, shelf) == [made.name for made in good]
+    newer = [manifest(NOON - timedelta(days=n)) for n in range(5)]
+    foreign = manifest(NOON - timedelta(days=6), key=Key("1" * 64))
+    left = {
+        strange(bucket, shelf, newer[0].name, dataclasses.replace(newer[0], tables={}).as_json()): "sealed",
+        strange(bucket, shelf, newer[1].name, newer[1].as_json(), b"cut"): "3 bytes of 6",
+        strange(bucket, shelf, newer[2].name, good[0].as_json()): f"that of {good[0].name}",
+        strange(bucket, shelf, newer[3].name, ""): "none",
+        strange(bucket, shelf, newer[4].name, newer[4].as_json() + " " * (1 << 20)): "none",
+        strange(bucket, shelf, foreign.name, foreign.as_json()): "sealed with this key",
+    }
+    there = bucket_copy.copies(bucket, KEY)
+    assert set(there.good) == {made.name for made in good}
+    lines = bucket_copy.prune(bucket, there, NONE)
+    assert bucket_copy.names(bucket) == [*left, good[0].name], "the last good one stays, whatever seems newer"
+    for name, why in left.items():
+        assert any(f"left {name} alone" in line and why in line for line in lines), name
+
+
+def test_a_copy_that_was_harmed_is_replaced_and_one_of_another_key_is_not(bucket: Bucket, tmp_path: Path) -> None:
+    shelf, made = Shelf(tmp_path), manifest()
+    put(shelf, made)
+    for paper, content in ((made.as_json(), b"cut"), ("{}", b"cipher")):
+        strange(bucket, shelf, made.name, paper, content)
+        assert copied(bucket, shelf) == [made.name]
+        assert set(bucket_copy.copies(bucket, KEY).good) == {made.name}
+    assert copied(bucket, shelf, Key("1" * 64)) == []
 
 
 def test_half_a_backup_in_the_bucket_is_none(bucket: Bucket, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import stat
 import sys
@@ -20,7 +19,6 @@ from deploy.backup import commands
 from deploy.backup import manifest as manifests
 from deploy.backup.chain import Chain, Program
 from deploy.backup.key import Key, key_from, make_key
-from deploy.backup.manifest import Manifest
 from deploy.backup.metric import backup_figures
 from deploy.backup.problem import BackupProblem
 from deploy.backup.programs import tools_for
@@ -29,35 +27,7 @@ from deploy.backup.schedule import first_run, moment_of
 from deploy.backup.shelf import Shelf
 from deploy.backup.swap import is_ours, name_of
 from shared.settings import load_settings
-
-NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-KEY = Key("0" * 64)
-
-
-def manifest(moment: datetime = NOON, *, content: bytes = b"cipher") -> Manifest:
-    """A manifest of a file that holds `content`."""
-    name = f"naru-{moment:%Y%m%dT%H%M%SZ}"
-    return Manifest(
-        form=manifests.FORM,
-        name=name,
-        naru="source",
-        schema="0001",
-        postgres="18.4",
-        pg_dump=18,
-        tables={"message": 3},
-        size=len(content),
-        sha256="",
-        cipher="openssl enc",
-        key_id=KEY.id,
-        began_at=moment.isoformat(),
-        ended_at=moment.isoformat(),
-    ).sealed(KEY)
-
-
-def put(shelf: Shelf, made: Manifest, content: bytes = b"cipher") -> None:
-    """A backup on the shelf."""
-    shelf.path(made).write_bytes(content)
-    shelf.write_manifest(made)
+from tests.backup.yard import KEY, NOON, manifest, put
 
 
 def test_a_year_of_nightly_backups_leaves_days_weeks_and_months() -> None:
@@ -130,8 +100,7 @@ def test_a_run_takes_over_only_a_whole_backup_of_its_period(
     tmp_path: Path, age: timedelta, content: bytes, sealed_with: Key, is_whole: bool
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
-    digest = hashlib.sha256(b"cipher").hexdigest()
-    made = dataclasses.replace(manifest(now - age), sha256=digest, key_id=sealed_with.id).sealed(sealed_with)
+    made = manifest(now - age, key=sealed_with)
     put(Shelf(tmp_path), made, content)
     found = commands.Setting(data=tmp_path, settings=load_settings({}), shelf=Shelf(tmp_path))
     assert (commands._whole(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole

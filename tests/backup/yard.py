@@ -1,17 +1,23 @@
-"""The rig of the backup tests: a shelf, a key, rows to lose, what a database holds. Not here: what must be true."""
+"""The rig of the backup tests: a shelf, a key, rows to lose, what a database holds, backups that hold nothing.
+
+Not here: what must be true.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg2
 
+from deploy.backup import manifest as manifests
 from deploy.backup.chain import Chain
 from deploy.backup.key import Key
 from deploy.backup.manifest import Manifest
@@ -38,6 +44,8 @@ FILL = """
     SELECT count(*) FROM said
 """
 LEAVES = "UPDATE conversation SET leaf_id = message.id FROM message WHERE message.conversation_id = conversation.id"
+NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+KEY = Key("0" * 64)
 
 
 @dataclass
@@ -111,6 +119,31 @@ class Yard:
             found = chain.out.read()
             chain.finish()
             return found
+
+
+def manifest(moment: datetime = NOON, *, content: bytes = b"cipher", key: Key = KEY) -> Manifest:
+    """A manifest of a file that holds `content`."""
+    return Manifest(
+        form=manifests.FORM,
+        name=f"naru-{moment:%Y%m%dT%H%M%SZ}",
+        naru="source",
+        schema="0001",
+        postgres="18.4",
+        pg_dump=18,
+        tables={"message": 3},
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        cipher="openssl enc",
+        key_id=key.id,
+        began_at=moment.isoformat(),
+        ended_at=moment.isoformat(),
+    ).sealed(key)
+
+
+def put(shelf: Shelf, made: Manifest, content: bytes = b"cipher") -> None:
+    """A backup on the shelf."""
+    shelf.path(made).write_bytes(content)
+    shelf.write_manifest(made)
 
 
 def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
