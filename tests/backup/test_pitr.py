@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,8 @@ from tests.backup.yard import Yard
 from tests.stack import Servers, free_port, start, wait_until
 
 PITR = ROOT / "deploy" / "backup" / "pitr"
+RATE = "8M"
+STREAMING = "SELECT count(*) FROM pg_stat_progress_basebackup WHERE phase = 'streaming database files'"
 
 
 @pytest.fixture
@@ -58,6 +63,30 @@ def run(servers: Servers, *command: str, check: bool = True) -> subprocess.Compl
     return done
 
 
+def ended(base: Path) -> datetime:
+    """When a base backup was whole, as its name says."""
+    return datetime.strptime(base.name.removesuffix(".tar.enc").rpartition("-")[2], "%Y%m%dT%H%M%SZ").replace(
+        tzinfo=UTC
+    )
+
+
+@contextmanager
+def second_base_backup(servers: Servers, yard: Yard, folder: Path) -> Iterator[None]:
+    """Another one is under way, as slow as of a large database, for as long as the block lasts; then it is whole."""
+    slow = folder / "slow"
+    slow.mkdir()
+    real = postgres.programs() / "pg_basebackup"
+    (slow / "pg_basebackup").write_text(f'#!/bin/sh\nexec "{real}" --max-rate={RATE} "$@"\n')
+    (slow / "pg_basebackup").chmod(0o755)
+    command = ("env", f"PATH={slow}:{servers.environ['PATH']}", str(PITR / "base.sh"))
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(run, servers, *command)
+        wait_until(lambda: yard.rows(STREAMING) == [(1,)], seconds=20, what="it has begun")
+        yield
+        assert not made.done(), "it was still under way"
+        made.result()
+
+
 def test_an_accident_is_undone_to_the_moment_before_it(archiving: Servers, tmp_path: Path) -> None:
     yard = Yard(archiving.postgres_server.url, tmp_path)
     yard.execute("CREATE TABLE landing (n int)")
@@ -65,8 +94,11 @@ def test_an_accident_is_undone_to_the_moment_before_it(archiving: Servers, tmp_p
     base = Path(run(archiving, str(PITR / "base.sh")).stdout.strip())
     assert base.read_bytes()[:8] == b"Salted__"
 
-    yard.execute("INSERT INTO landing SELECT generate_series(11, 17)")  # in the WAL only
-    ((moment,),) = yard.rows("SELECT clock_timestamp()::text")
+    wait_until(lambda: yard.rows(f"SELECT now() > '{ended(base)}'") == [(True,)], seconds=5)
+    with second_base_backup(archiving, yard, tmp_path):
+        yard.execute("INSERT INTO landing SELECT generate_series(11, 17)")  # in the WAL only
+        ((moment,),) = yard.rows("SELECT clock_timestamp()::text")
+    assert len(list(base.parent.glob("base-*.tar.enc"))) == 2, "the second began before the moment, and ended after it"
     yard.execute("DELETE FROM landing")
     yard.execute("SELECT pg_switch_wal()")
     ((last,),) = yard.rows("SELECT pg_walfile_name(pg_current_wal_lsn() - 1)")
@@ -75,9 +107,10 @@ def test_an_accident_is_undone_to_the_moment_before_it(archiving: Servers, tmp_p
     assert yard.rows("SELECT failed_count FROM pg_stat_archiver") == [(0,)]
 
     refused = run(archiving, str(PITR / "recover.sh"), "2020-01-01 00:00:00+00", str(tmp_path / "new"), check=False)
-    assert (refused.returncode, "is older than" in refused.stderr) == (1, True)
+    assert (refused.returncode, "had ended by" in refused.stderr) == (1, True)
     recovered = tmp_path / "recovered"
-    run(archiving, str(PITR / "recover.sh"), str(moment), str(recovered))
+    said = run(archiving, str(PITR / "recover.sh"), str(moment), str(recovered)).stdout
+    assert base.name in said, "the one that had ended by then"
     privileges.give(recovered, owner=archiving.run_as.owner)
     server = replace(archiving.postgres_server, data=recovered, port=free_port())
     process = start(server.command(archiving.environ), log=tmp_path / "recovered.log")
@@ -110,3 +143,36 @@ def test_a_segment_is_never_replaced_by_another_one(tmp_path: Path) -> None:
     assert script("fetch.sh", "0000", str(tmp_path / "back")).returncode == 0
     assert (tmp_path / "back").read_bytes() == one.read_bytes()
     assert script("fetch.sh", "0001", str(tmp_path / "none")).returncode == 1, "the end of the archive"
+
+
+def test_the_base_is_the_last_that_had_ended(tmp_path: Path) -> None:
+    bases = tmp_path / "base"
+    bases.mkdir()
+    (tmp_path / "key").write_text("k" * 64 + "\n")
+    environ = {**os.environ, "NARU_PITR_DIR": str(tmp_path), "NARU_BACKUP_KEY_FILE": str(tmp_path / "key")}
+    content = tmp_path / "tar"
+    subprocess.run(["tar", "--create", f"--file={content}", "--files-from=/dev/null"], check=True)
+    first, long, unnamed = (
+        bases / f"base-{times}.tar.enc"
+        for times in ("20261101T000000Z-20261101T000100Z", "20261108T000000Z-20261108T020000Z", "20261115T000000Z")
+    )
+    for base in (first, long, unnamed):
+        cipher = "openssl enc -aes-256-ctr -md sha256 -pbkdf2 -iter 10000 -pass"
+        words = [*cipher.split(), f"file:{tmp_path / 'key'}", "-in", str(content), "-out", str(base)]
+        subprocess.run(words, check=True, timeout=30)
+    written = datetime(2026, 11, 15, 1, tzinfo=UTC).timestamp()
+    os.utime(unnamed, (written, written))
+    for number, (moment, expected) in enumerate(
+        {
+            "2026-11-01 00:00:59.9+00": None,
+            "2026-11-01 00:01:00+00": first,
+            "2026-11-08 01:59:59+00": first,
+            "2026-11-08 04:00:00+02": long,
+            "2026-11-15 00:59:59+00": long,
+            "2026-11-15 01:00:01+00": unnamed,
+        }.items()
+    ):
+        command = [str(PITR / "recover.sh"), moment, str(tmp_path / f"into{number}")]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode == 0) is (expected is not None), done.stderr
+        assert expected is None or expected.name in done.stdout, moment

@@ -9,14 +9,22 @@ folder=$2
 here=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")" && pwd -P)
 cipher=(openssl enc -d -aes-256-ctr -md sha256 -pbkdf2 -iter 10000 -pass "file:$NARU_BACKUP_KEY_FILE")
 
-latest=base-$(date -u -d "$moment" +%Y%m%dT%H%M%SZ)
+latest=$(date -u -d "$moment" +%Y%m%dT%H%M%SZ)
 base=
+newest=
 for path in "$NARU_PITR_DIR"/base/base-*.tar.enc; do
-    name=$(basename "$path" .tar.enc)
-    # Names sort as their times do. One that began after the moment cannot go back to it.
-    if [ -e "$path" ] && ! [[ $name > $latest ]]; then base=$path; fi
+    [ -e "$path" ] || continue
+    if [[ $path =~ Z-([0-9]{8}T[0-9]{6}Z)\.tar\.enc$ ]]; then
+        ended=${BASH_REMATCH[1]}
+    else # of a time when names had no end: after the end nothing was written to it
+        ended=$(date -u -d "@$(($(stat -c %Y "$path") + 1))" +%Y%m%dT%H%M%SZ)
+    fi
+    # What was written while it ran has to be replayed before its files fit together: the way back begins at its end.
+    if ! [[ $ended > $latest ]] && [[ $ended > $newest ]]; then
+        base=$path newest=$ended
+    fi
 done
-[ -n "$base" ] || { echo "naru: no base backup in $NARU_PITR_DIR is older than $moment" >&2; exit 1; }
+[ -n "$base" ] || { echo "naru: no base backup in $NARU_PITR_DIR had ended by $moment" >&2; exit 1; }
 mkdir -p "$folder"
 [ -z "$(ls -A "$folder")" ] || { echo "naru: $folder is not empty: name a new folder" >&2; exit 1; }
 
