@@ -40,6 +40,8 @@ class WedgeWatch:
         self._process = process
         self._limit_seconds = process.settings.wedged_seconds
         self._closing = threading.Event()
+        #: Between the look whether it closes and the timer: one that is set after the end has begun would cut it off.
+        self._setting = threading.Lock()
 
     def start(self) -> None:
         """Begin to look; never, when the limit is 0."""
@@ -48,15 +50,16 @@ class WedgeWatch:
 
     def close(self) -> None:
         """The process ends by itself."""
-        self._closing.set()
-        faulthandler.cancel_dump_traceback_later()
+        with self._setting:
+            self._closing.set()
+            faulthandler.cancel_dump_traceback_later()
 
     def _run(self) -> None:
         patience_seconds = max(self._limit_seconds, START_SECONDS)
         # From the first bad look on, not from the last good one: a process that was frozen looks bad as it goes on.
         bad_since: float | None = None
         while not self._closing.wait(LOOK_SECONDS):
-            faulthandler.dump_traceback_later(NO_THREAD * patience_seconds, exit=True, file=STDERR)
+            self._set_timer(NO_THREAD * patience_seconds)
             bad = [name for name, well in health_of(self._process).items() if not well]
             if not bad:
                 bad_since, patience_seconds = None, self._limit_seconds
@@ -66,6 +69,11 @@ class WedgeWatch:
                 bad_since = time.monotonic()
             if time.monotonic() - bad_since >= patience_seconds:
                 self._end(bad)
+
+    def _set_timer(self, seconds: float) -> None:
+        with self._setting:
+            if not self._closing.is_set():
+                faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
 
     def _end(self, bad: list[str]) -> None:
         log.critical("this worker is wedged: it ends, to be started again", extra={"not_well": bad})

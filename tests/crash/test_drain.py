@@ -32,7 +32,7 @@ def test_what_can_finish_finishes_and_the_rest_is_handed_over_without_a_loss(sta
 
 def test_a_draining_worker_takes_nothing_new(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
-    leaving = stack.start_worker(grace_seconds=6)
+    leaving = stack.start_worker(grace_seconds=6, wedged_seconds=1.25)  # and is not taken for a wedged one meanwhile
     with Person(stack, engine) as alice:
         held = alice.ask("[[sim: tokens=120 pace=30]]")
         alice.wait_text(held)
@@ -44,3 +44,4 @@ def test_a_draining_worker_takes_nothing_new(stack: Stack, engine: Engine) -> No
         stack.start_worker()
         assert alice.wait_end(new, seconds=10).status == Status.SUCCEEDED
         assert alice.wait_end(held).attempt == 1
+    assert leaving.wait(seconds=10) == 0

@@ -95,6 +95,21 @@ def test_a_worker_whose_loop_stands_still_ends(stack: Stack, engine: Engine, por
     assert '"not_well": ["loop"]' in worker.log_text()
 
 
+def test_a_wedged_worker_hands_over_for_as_long_as_the_grace_time_though_its_timer_is_shorter(
+    stack: Stack, engine: Engine, port: int
+) -> None:
+    stack.start_simulator()
+    worker = stack.start_worker(grace_seconds=20, wedged_seconds=1.25)
+    with Person(stack, engine) as person:
+        asked = person.ask("[[sim: tokens=240 pace=30]]")
+        person.wait_text(asked)
+        cancel_consumer(stack)
+        assert worker.wait(seconds=25) == WEDGED, worker.log_text()[-2000:]
+        assert person.row(asked).attempt == 1
+        assert person.status(asked) == Status.SUCCEEDED, "the answer that it carried was finished"
+    assert '"not_well": ["consuming"]' in worker.log_text()
+
+
 def test_a_frozen_worker_is_ended_by_its_health_check(stack: Stack, port: int, tmp_path: Path) -> None:
     absent = probe(port, tmp_path, "--end-frozen-after", "1")
     assert absent[0] == 1
