@@ -22,7 +22,7 @@ from deploy.backup.key import Key
 from deploy.backup.manifest import DUMP_SUFFIX, SUFFIX
 from deploy.backup.metric import backup_figures
 from deploy.backup.problem import BackupProblem
-from deploy.backup.retention import Keep
+from deploy.backup.retention import Keep, kept
 from deploy.backup.s3 import Bucket, bucket_of
 from deploy.backup.schedule import Moment
 from deploy.backup.shelf import Shelf
@@ -313,3 +313,30 @@ def test_while_the_bucket_refuses_the_schedule_makes_one_backup_and_tries_its_co
 
     assert by_hand(commanded) == 0, "who asks for one gets one"
     assert len(Shelf(commanded).all()) == 2
+
+
+def test_the_shelfs_rule_holds_before_a_bucket_that_refuses_and_what_it_kept_comes_along(
+    commanded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf, today = Shelf(commanded), datetime.now(UTC).replace(microsecond=0)
+    shelf.make()
+    older = [manifest(today - timedelta(days=n), key=Key("k" * 64)) for n in range(1, 60)]
+    for made in older:
+        put(shelf, made)
+    shelf.path(older[0]).write_bytes(b"cut")
+    assert by_hand(commanded) == 1
+    newest, *left = shelf.all()
+    assert newest.name not in {made.name for made in older}
+    rule = Keep(daily=7, weekly=4, monthly=12)
+    assert {each.moment for each in left} == kept([newest.moment, *(each.moment for each in older[1:])], rule) - {
+        newest.moment
+    }, "as with a bucket that takes all; the cut one does not count"
+    assert shelf.damaged() == [older[0].name], "and is not thrown away"
+
+    monkeypatch.setenv("NARU_BACKUP_S3_BUCKET", "kept")
+    assert scheduled(commanded, Moment(None, today.hour, today.minute)) == 0
+    bucket = bucket_of(load_settings())
+    assert bucket is not None
+    assert bucket_copy.names(bucket) == [newest.name, *(each.name for each in left)]
+    uploads = re.findall(r"copied (\S+)", capsys.readouterr().out)
+    assert uploads == [newest.name, *(each.name for each in left)], "newest first"

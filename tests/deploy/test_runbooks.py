@@ -1,0 +1,69 @@
+"""What the pages of docs/operations tell an operator to turn reaches the containers that read it, from .env."""
+
+from __future__ import annotations
+
+import re
+
+from deploy.local.processes import ROOT
+from shared.settings import Settings, variable_of
+from tests.deploy.reading import yaml
+
+PAGES = ROOT / "docs" / "operations"
+#: Named there, and not for .env.
+NOT_TURNED = {
+    "NARU_BACKUP_DIR": "a path in the container; NARU_BACKUPS says what is mounted there",
+    "NARU_BACKUP_METRICS_DIR": "the same, for the volume that node exporter reads",
+    "NARU_LISTEN_DATABASE_URL": "for a pooler before a Postgres of one's own; compose brings Postgres",
+    "NARU_PITR_DIR": "stands in the override for point-in-time recovery",
+    "NARU_SECURE_COOKIES": "always on: people come by nginx and TLS",
+}
+#: Which code a service runs.
+CODE = {
+    "web": ("web", "shared"),
+    "worker": ("workers", "shared"),
+    "backup": ("deploy/backup",),
+    "restore-drill": ("deploy/backup",),
+}
+#: Read by code that both run, and used by one.
+NOT_USED = {("web", "NARU_CONCURRENCY")}
+SETTINGS = {variable_of(name): field for name, field in Settings.__dataclass_fields__.items()}
+
+
+def named() -> set[str]:
+    """Every variable of ours that a page names, secrets without the _FILE; `NARU_BACKUP_KEEP_*` is all of them."""
+    text = "\n".join(page.read_text() for page in PAGES.glob("*.md"))
+    found = {name.removesuffix("_FILE") for name in re.findall(r"\bNARU_[A-Z0-9_]*[A-Z0-9]\b", text)}
+    prefixes = re.findall(r"\b(NARU_[A-Z0-9_]+_)\*", text)
+    return found | {name for name in SETTINGS if name.startswith(tuple(prefixes))}
+
+
+def readers(variable: str) -> set[str]:
+    """The services whose code reads the setting."""
+    read = re.compile(rf"(?:settings|\bs)\.{SETTINGS[variable].name}\b")
+    return {
+        service
+        for service, folders in CODE.items()
+        if (service, variable) not in NOT_USED
+        and any(read.search(path.read_text()) for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    }
+
+
+def test_what_a_page_says_to_turn_reaches_who_reads_it() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    given = {name: service.get("environment") or {} for name, service in yaml(text)["services"].items()}
+    missing = []
+    for variable in sorted(named() - set(NOT_TURNED)):
+        if variable not in SETTINGS:  # one of compose's own
+            missing += [] if f"${{{variable}" in text else [variable]
+            continue
+        secret = SETTINGS[variable].metadata["secret"]
+        for service in readers(variable):
+            value = str(given[service].get(f"{variable}_FILE" if secret else variable, ""))
+            if ("/run/secrets/" if secret else f"${{{variable}") not in value:
+                missing.append(f"{service}: {variable}")
+    assert not missing, "give them to the service, or say in NOT_TURNED why not"
+
+
+def test_what_is_not_turned_is_named() -> None:
+    assert set(NOT_TURNED) <= named()
+    assert all(readers(variable) for variable in named() & set(SETTINGS)), "who reads each was found"
