@@ -30,6 +30,7 @@ OPTIONS = {
     "--openai-key": ("openai_api_key", "OpenAI's key"),
     "--anthropic-key": ("anthropic_api_key", "Anthropic's key"),
     "--alert-webhook": ("alert_webhook_url", "the address that alerts are sent to"),
+    "--heartbeat-webhook": ("heartbeat_webhook_url", "the address that a sign of life is sent to each five minutes"),
     "--s3-access-key": ("backup_s3_access_key", "the bucket's access key, for backups"),
     "--s3-secret-key": ("backup_s3_secret_key", "the bucket's secret key"),
 }

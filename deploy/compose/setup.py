@@ -19,7 +19,7 @@ FOLDER_MODE, SECRET_MODE, SETTINGS_MODE = 0o700, 0o444, 0o600
 NAME = re.compile(r"(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", re.IGNORECASE)
 VENDORS = ("openai_api_key", "anthropic_api_key")
 #: What only the person can have. compose mounts a file for each: an empty one says that there is none.
-GIVEN = (*VENDORS, "alert_webhook_url", "backup_s3_access_key", "backup_s3_secret_key")
+GIVEN = (*VENDORS, "alert_webhook_url", "heartbeat_webhook_url", "backup_s3_access_key", "backup_s3_secret_key")
 LOGGING = (
     *("elastic_password", "kibana_system_password", "kibana_encryption_key", "logstash_internal_password"),
     "logs_operator_password",
@@ -184,6 +184,11 @@ def report(wishes: Wishes, *, made: list[str], has_model: bool, is_new: bool) ->
         lines.append(
             "No --alert-webhook was given: the profile monitoring needs one, Alertmanager does not start without."
         )
+    if not (wishes.folder / "secrets" / "heartbeat_webhook_url").stat().st_size:
+        lines.append(
+            "No --heartbeat-webhook was given: nobody outside notices when all of this, or its monitoring, is silent:"
+        )
+        lines.append("docs/operations/alerts.md#watchdog")
     return [
         *lines,
         "",

@@ -151,3 +151,14 @@ def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "secrets" / "database_url").exists()
+
+
+def test_without_an_address_for_the_sign_of_life_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(wishes(tmp_path))
+    assert "--heartbeat-webhook" in capsys.readouterr().out
+    assert contents(tmp_path)["heartbeat_webhook_url"] == ""
+    address = tmp_path / "address"
+    address.write_text("https://watch.example.org/ping/1\n")
+    set_up(wishes(tmp_path, keys={"heartbeat_webhook_url": address}))
+    assert "heartbeat-webhook" not in capsys.readouterr().out
+    assert contents(tmp_path)["heartbeat_webhook_url"] == address.read_text()

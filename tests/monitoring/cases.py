@@ -200,6 +200,7 @@ EXPIRY = 'probe_ssl_earliest_cert_expiry{job="site"}'
 BACKUP, DRILL = "naru_backup_last_success_timestamp_seconds", "naru_restore_drill_last_success_timestamp_seconds"
 
 SERVERS = (
+    Case("Watchdog", {}, ()),  # never calm
     Case("TargetDown", {'up{job="worker",instance="a"}': flat(0)}, ({'up{job="worker",instance="a"}': flat(1)},)),
     Case("TargetMissing", {name: value for name, value in ALL_UP.items() if "redis" not in name}, (ALL_UP,)),
     Case("TargetMissing", {}, (), count=len(JOBS)),
