@@ -27,7 +27,12 @@ END_EVERY_SECONDS = 0.05
 #: Settings that are lists: PostgreSQL keeps their values quoted already.
 LISTS = {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
 _EXISTS = "SELECT 1 FROM pg_database WHERE datname = %s"
-_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+# Only those whom this user may end: one other would fail the statement for all. PostgreSQL ends vacuum by itself.
+_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid
+     WHERE datname = %s AND pid <> pg_backend_pid()
+       AND (pg_has_role(usesysid, 'USAGE') OR NOT rolsuper AND pg_has_role('pg_signal_backend', 'USAGE'))
+"""
 _LOCALE = "SELECT datcollate, datctype FROM pg_database WHERE datname = %s AND datlocprovider = 'c'"
 _CONFIGURED = """
     SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_database ON pg_database.oid = setdatabase

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 FOLDER_MODE, SECRET_MODE, SETTINGS_MODE = 0o700, 0o444, 0o600
 NAME = re.compile(r"(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", re.IGNORECASE)
@@ -72,10 +73,12 @@ def private_folder(folder: Path) -> Path:
 
 def write_generated(folder: Path) -> list[str]:
     """The secrets that are ours to make; the names of those that were missing."""
-    postgres, redis = kept_or_new(folder / "postgres_password"), kept_or_new(folder / "redis_password")
+    postgres, redis = password_of_naru(folder), kept_or_new(folder / "redis_password")
     contents = {
+        "postgres_superuser_password": secrets.token_hex(24),
         "postgres_password": postgres,
         "database_url": f"postgresql://naru:{postgres}@postgres:5432/naru",
+        "postgres_monitor_password": secrets.token_hex(24),
         "redis_password": redis,
         "redis_auth.conf": f"requirepass {redis}",
         "redis_url": f"redis://:{redis}@redis:6379/0",
@@ -87,6 +90,14 @@ def write_generated(folder: Path) -> list[str]:
         **{name: secrets.token_hex(24) for name in LOGGING},
     }
     return [name for name, text in contents.items() if write_once(folder / name, f"{text}\n", mode=SECRET_MODE)]
+
+
+def password_of_naru(folder: Path) -> str:
+    """postgres_password; where only that is gone, what database_url has: the two must not differ."""
+    path, address = folder / "postgres_password", folder / "database_url"
+    if not path.exists() and address.exists():
+        return unquote(urlsplit(address.read_text().strip()).password or "")
+    return kept_or_new(path)
 
 
 def kept_or_new(path: Path) -> str:

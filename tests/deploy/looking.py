@@ -54,7 +54,11 @@ def is_closed(stage: Stage) -> str:
         shown = [name for name, value in secrets_of(stage).items() if value in json.dumps(container)]
         assert not shown, f"{service} shows {shown}"
     assert inside(stage, "web", "openai", "anthropic", "aiohttp", "flower", "/app/workers") == []
-    assert inside(stage, "web", "/run/secrets/openai_api_key", "/run/secrets/postgres_password") == []
+    foreign = ("openai_api_key", "postgres_password", "postgres_superuser_password")
+    assert inside(stage, "web", *(f"/run/secrets/{name}" for name in foreign)) == []
+    assert stage.rows("SELECT rolname FROM pg_roles WHERE rolsuper") == ["postgres"]
+    used = "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name LIKE 'naru%'"
+    assert stage.rows(used) == ["naru"], "who is connected"
     assert inside(stage, "worker", "streamlit", "pandas", "uvicorn", "/app/web", "/run/secrets/secret_key") == []
     assert inside(stage, "worker", "openai", "/run/secrets/openai_api_key") == ["openai", "/run/secrets/openai_api_key"]
     assert [reaches_outside(stage, service) for service in ("worker", "web")] == [True, False], "web has a way out"

@@ -14,13 +14,34 @@ from flower import options as flower_options
 from tornado.options import options
 
 from deploy.compose.roll import SERVICES as ROLLED
-from deploy.compose.setup import VENDORS
+from deploy.compose.setup import LOGGING, VENDORS
 from deploy.local.processes import ROOT
 from shared.settings import CLOSE_SECONDS, Settings, load_settings, variable_of
 from tests.deploy.reading import compose, missing, seconds
 
-OURS = ("nginx", "web", "worker", "flower", "migrate", "postgres", "redis", "simulator", "certbot")
+OURS = ("nginx", "web", "worker", "flower", "migrate", "roles", "postgres", "redis", "simulator", "certbot")
 SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_URL")
+#: Who is given which secrets, and nobody any other: whoever breaks into a container has these.
+BUCKET = {"backup_key", "backup_s3_access_key", "backup_s3_secret_key"}
+GIVEN = {
+    "web": {"database_url", "redis_url", "secret_key"},
+    "worker": {"database_url", "redis_url", "openai_api_key", "anthropic_api_key"},
+    "flower": {"redis_url", "flower_password"},
+    "migrate": {"database_url"},
+    "roles": {"postgres_superuser_password", "postgres_password", "postgres_monitor_password"},
+    "postgres": {"postgres_superuser_password"},
+    "redis": {"redis_auth.conf"},
+    "backup": {"database_url"} | BUCKET,
+    "restore-drill": BUCKET,
+    "alertmanager": {"alert_webhook_url"},
+    "grafana": {"grafana_password"},
+    "postgres-exporter": {"postgres_monitor_password"},
+    "redis-exporter": {"redis_exporter.json"},
+    "elasticsearch": {"elastic_password"},
+    "logging-setup": set(LOGGING) - {"kibana_encryption_key"},
+    "logstash": {"logstash_internal_password"},
+    "kibana": {"kibana_system_password", "kibana_encryption_key"},
+}
 
 
 def services() -> dict[str, dict[str, Any]]:
@@ -90,6 +111,8 @@ def test_no_secret_stands_in_a_variable() -> None:
 
 def test_each_secret_is_a_file_and_goes_only_where_it_is_used() -> None:
     declared = compose()["secrets"]
+    given = {name: set(service["secrets"]) for name, service in services().items() if service.get("secrets")}
+    assert given == GIVEN
     assert all(each["file"] == f"./secrets/{name}" for name, each in declared.items())
     assert {each for service in services().values() for each in service.get("secrets") or ()} <= set(declared)
     for name in OURS:
@@ -102,13 +125,12 @@ def test_each_secret_is_a_file_and_goes_only_where_it_is_used() -> None:
             ROOT / "deploy/compose/flowerconfig.py"
         ).read_text()
         assert all(f"/run/secrets/{each}" in used + configuration for each in mounted), name
-    with_keys = [name for name, service in services().items() if set(VENDORS) & set(service.get("secrets") or ())]
-    assert with_keys == ["worker"], "web holds no key"
+    assert [name for name, secrets in GIVEN.items() if set(VENDORS) & secrets] == ["worker"], "web holds no key"
 
 
 def test_only_who_needs_the_internet_has_a_way_to_it() -> None:
     internal = {name for name, network in compose()["networks"].items() if (network or {}).get("internal")}
-    for name in ("web", "flower", "migrate", "postgres", "redis"):
+    for name in ("web", "flower", "migrate", "roles", "postgres", "redis"):
         assert set(services()[name]["networks"]) <= internal, name
     assert set(services()["web"]["networks"]) & set(services()["nginx"]["networks"]) == {"front"}
     assert not set(services()["nginx"]["networks"]) & set(services()["postgres"]["networks"])
@@ -121,9 +143,11 @@ def test_it_starts_in_order_of_health() -> None:
             "postgres": {"condition": "service_healthy"},
             "redis": {"condition": "service_healthy"},
         }
-    assert services()["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    for first, then in (("roles", "migrate"), ("roles", "postgres-exporter")):
+        assert services()[then]["depends_on"] == {first: {"condition": "service_completed_successfully"}}
+    assert services()["roles"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert services()["nginx"]["depends_on"] == {"web": {"condition": "service_healthy"}}
-    assert services()["migrate"]["restart"] == "no"
+    assert [services()[name]["restart"] for name in ("roles", "migrate")] == ["no", "no"]
 
 
 def test_a_worker_may_finish_its_answers() -> None:
@@ -172,6 +196,15 @@ def test_postgres_is_tuned_and_keeps_texts_out_of_its_log() -> None:
         "log_error_verbosity": "terse",
     }
     assert {name: given.get(name) for name in wanted} == wanted
+
+
+def test_nobody_but_the_server_and_who_makes_the_roles_is_the_superuser() -> None:
+    assert settings_of("postgres")["POSTGRES_USER"] == "postgres"
+    assert settings_of("postgres-exporter")["DATA_SOURCE_USER"] == "naru_monitor"
+    with_superuser = {name for name, secrets in GIVEN.items() if "postgres_superuser_password" in secrets}
+    assert with_superuser == {"roles", "postgres"}
+    without = {name for name, service in services().items() if "data" not in service.get("networks", ())}
+    assert "restore-drill" in without, "it has a server of its own"
 
 
 def test_flowers_options_are_options_of_flower() -> None:

@@ -51,6 +51,7 @@ def test_it_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
     made = contents(tmp_path)
     assert settings.database_url == f"postgresql://naru:{made['postgres_password'].strip()}@postgres:5432/naru"
     assert settings.redis_url == f"redis://:{made['redis_password'].strip()}@redis:6379/0"
+    assert len({made[f"postgres{each}_password"] for each in ("", "_superuser", "_monitor")}) == 3
     assert made["redis_auth.conf"] == f"requirepass {made['redis_password']}"
     assert len(settings.secret_key) > 40
     assert settings.openai_api_key == ""
@@ -69,6 +70,22 @@ def test_a_second_run_changes_nothing_and_makes_what_is_missing(tmp_path: Path) 
     (tmp_path / "secrets" / "redis_url").unlink()
     set_up(wishes(tmp_path, domain="other.example.org"))
     assert contents(tmp_path) == before
+
+
+def test_a_folder_from_before_keeps_its_password_of_naru_and_gets_the_other_roles(tmp_path: Path) -> None:
+    set_up(wishes(tmp_path))
+    before = contents(tmp_path)
+    for name in ("postgres_superuser_password", "postgres_monitor_password"):
+        (tmp_path / "secrets" / name).unlink()
+    set_up(wishes(tmp_path))
+    after = contents(tmp_path)
+    assert {name for name in after if after[name] != before[name]} == {
+        "postgres_superuser_password",
+        "postgres_monitor_password",
+    }
+    (tmp_path / "secrets" / "postgres_password").unlink()
+    set_up(wishes(tmp_path))
+    assert contents(tmp_path) == after, "the role's password is the one in database_url"
 
 
 def test_two_setups_have_nothing_in_common(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+#!/bin/sh
+# The database's roles, made or put right: compose's service `roles`, at every `up` (decision 0022). Running it again
+# changes nothing that is right. Where the server is comes from PGHOST and PGPORT, as for psql; the passwords' files from
+# SUPERUSER_PASSWORD_FILE, NARU_PASSWORD_FILE and MONITOR_PASSWORD_FILE.
+set -eu
+here=$(dirname "$0")
+
+fail() {
+    printf 'roles: %s\n' "$1" >&2
+    exit 1
+}
+
+password() { # in the file $1
+    value=$(cat "$1") || value=
+    [ -n "$value" ] || fail "$1 is empty or cannot be read: ./naru compose setup makes the file of this name in secrets/"
+    printf %s "$value"
+}
+
+ask() { # as the role $1 with the password $2, the query $3
+    PGUSER=$1 PGPASSWORD=$2 psql -XAtqc "$3"
+}
+
+setting() { # $1 to the password $2, for PGOPTIONS: there it stands in no statement, in no log and on no command line
+    printf -- '-c %s=' "$1"
+    printf %s "$2" | sed 's/[\\[:space:]]/\\&/g'
+}
+
+superuser=$(password "$SUPERUSER_PASSWORD_FILE")
+naru=$(password "$NARU_PASSWORD_FILE")
+monitor=$(password "$MONITOR_PASSWORD_FILE")
+export PGDATABASE=naru PGCONNECT_TIMEOUT=10
+
+if said=$(ask postgres "$superuser" 'SELECT 1' 2>&1); then
+    export PGUSER=postgres PGPASSWORD="$superuser"
+elif [ "$(ask naru "$naru" 'SELECT oid = 10 FROM pg_roles WHERE rolname = current_user' 2>/dev/null)" = t ]; then
+    echo "roles: the superuser of this volume is called naru: it becomes postgres, and naru an ordinary role"
+    export PGUSER=naru PGPASSWORD="$naru"
+else
+    fail "the superuser does not get in: $said
+       Where PostgreSQL has another password for it than the file, give it that of secrets/postgres_superuser_password:
+       docker compose exec postgres psql -U postgres -c '\\password'"
+fi
+
+# A table that somebody holds is waited for, but not for long: whoever comes after us would wait, too.
+PGOPTIONS="-c lock_timeout=10s -c client_min_messages=warning $(setting naru.superuser_password "$superuser")"
+PGOPTIONS="$PGOPTIONS $(setting naru.password "$naru") $(setting naru.monitor_password "$monitor")"
+export PGOPTIONS
+run() {
+    psql -XAtq -v ON_ERROR_STOP=1 -v VERBOSITY=terse --single-transaction "$@"
+}
+run -f "$here/roles.sql" -f "$here/owners.sql"
+
+if [ "$PGUSER" = naru ]; then
+    export PGUSER=postgres PGPASSWORD="$superuser"
+    # Who was connected as naru is the superuser still. Web and workers come back as they do after a restart of the server.
+    psql -XAtqc 'SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usesysid = 10 AND pid <> pg_backend_pid()' \
+        >/dev/null
+fi
+# What restores have kept: the way back leads there.
+for database in $(psql -XAtqc "SELECT datname FROM pg_database WHERE datname LIKE 'naru\\_%' AND datdba = 'naru'::regrole"); do
+    PGDATABASE=$database run -f "$here/owners.sql"
+done
+echo "roles: naru owns the database, naru_monitor watches, postgres is the superuser"

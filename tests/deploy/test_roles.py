@@ -1,0 +1,272 @@
+"""The database's roles as compose's one-shot makes them, on real servers: a new volume's, and one that was used as the
+superuser `naru`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.errors import InsufficientPrivilege
+
+from deploy.backup import drill
+from deploy.backup.restore import Load, forget, go_back
+from deploy.compose.setup import Wishes, set_up
+from deploy.local import postgres
+from deploy.local.processes import ROOT
+from shared.migrations.__main__ import migrate
+from tests.backup.yard import Yard, naru
+from tests.stack import Servers, Stack
+
+MAKE = ROOT / "deploy" / "compose" / "roles" / "make.sh"
+KEPT = "naru_before_20260101T000000000Z"
+ROLES = """
+    SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolcanlogin,
+           ARRAY(SELECT roleid::regrole::text FROM pg_auth_members WHERE member = pg_roles.oid)
+      FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%' ORDER BY rolname
+"""
+OWNERS = """
+    SELECT relname, relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION SELECT datname, datdba::regrole::text FROM pg_database ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A server, and the secrets that `./naru compose setup` has made for it."""
+
+    servers: Servers
+    folder: Path
+
+    def secret(self, name: str) -> str:
+        """What a file of secrets/ holds."""
+        return (self.folder / "secrets" / name).read_text().strip()
+
+    def url(self, role: str, database: str = "naru") -> str:
+        """An address, with the password that is in the role's file."""
+        files = {"postgres": "postgres_superuser_password", "naru_monitor": "postgres_monitor_password"}
+        password = self.secret(files.get(role, "postgres_password"))
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.servers.postgres_server.port}/{database}"
+
+    def connect(self, role: str, database: str = "naru") -> Any:
+        """A session of a role; each statement commits."""
+        connection = psycopg2.connect(self.url(role, database))
+        connection.autocommit = True
+        return connection
+
+    def make(self) -> subprocess.CompletedProcess[str]:
+        """The one-shot, told as compose tells it."""
+        secrets = self.folder / "secrets"
+        environ = {
+            **self.servers.environ,
+            "PATH": f"{postgres.programs()}:{self.servers.environ['PATH']}",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.servers.postgres_server.port),
+            "SUPERUSER_PASSWORD_FILE": str(secrets / "postgres_superuser_password"),
+            "NARU_PASSWORD_FILE": str(secrets / "postgres_password"),
+            "MONITOR_PASSWORD_FILE": str(secrets / "postgres_monitor_password"),
+        }
+        done = subprocess.run(["sh", str(MAKE)], env=environ, capture_output=True, text=True, timeout=60, check=False)
+        for each in secrets.glob("postgres_*"):
+            value = each.read_text().strip()
+            assert not value or value not in done.stdout + done.stderr, f"{each.name} is shown"
+        return done
+
+    def state(self) -> list[tuple[object, ...]]:
+        """Every role with its rights, every table and database with its owner."""
+        with closing(self.connect("postgres")) as connection, connection.cursor() as cursor:
+            found: list[tuple[object, ...]] = []
+            for question in (ROLES, OWNERS):
+                cursor.execute(question)
+                found += cursor.fetchall()
+            return found
+
+
+def volume_of(servers: Servers, folder: Path, **passwords: str) -> Volume:
+    """The person's folder: some secrets are there already, the command makes the rest."""
+    (folder / "secrets").mkdir()
+    for name, value in passwords.items():
+        (folder / "secrets" / name).write_text(f"{value}\n")
+    set_up(Wishes(folder=folder, domain="", email="", files={}, environ={}))
+    return Volume(servers, folder)
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
+    """What the image of Postgres makes of an empty volume: the superuser postgres, and an empty database of its own."""
+    folder = tmp_path_factory.mktemp("new")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres, "USER", "postgres")
+        servers = Servers(folder)
+    try:
+        made = volume_of(servers, folder, postgres_superuser_password=servers.password)
+        assert made.make().returncode == 0
+        migrate(made.url("naru"))
+        Yard(made.url("naru"), folder).fill()
+        yield made
+    finally:
+        servers.close()
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
+    """A volume that was used as the superuser naru: rows, what a restore has kept, and somebody who is connected."""
+    folder = tmp_path_factory.mktemp("before")
+    servers = Servers(folder)
+    try:
+        url, port = servers.postgres_server.url, servers.postgres_server.port
+        migrate(url)
+        Yard(url, folder).fill()
+        servers.create_database(KEPT, template="naru")
+        old = {"postgres_password": servers.password, "database_url": url.replace(f"127.0.0.1:{port}", "postgres:5432")}
+        made = volume_of(servers, folder, **old)
+        assert {name: made.secret(name) for name in old} == old, "setup has changed what was there"
+        with closing(made.connect("naru")) as connection, connection.cursor() as cursor:
+            done = made.make()
+            assert done.returncode == 0, done.stderr
+            with pytest.raises(psycopg2.OperationalError):  # it was the superuser's, whatever the role is called now
+                cursor.execute("SELECT 1")
+        yield made
+    finally:
+        servers.close()
+
+
+@pytest.fixture(params=["new", "before"])
+def volume(request: pytest.FixtureRequest) -> Volume:
+    """Either of them, with its roles made."""
+    found: Volume = request.getfixturevalue(request.param)
+    return found
+
+
+def test_the_second_time_changes_nothing(volume: Volume) -> None:
+    before = volume.state()
+    done = volume.make()
+    assert done.returncode == 0, done.stderr
+    assert volume.state() == before
+    assert before[:3] == [
+        ("naru", False, False, True, False, False, True, ["pg_signal_backend"]),
+        ("naru_monitor", False, False, False, False, False, True, ["pg_monitor"]),
+        ("postgres", True, True, True, True, True, True, []),
+    ]
+    assert {owner for name, owner in before[3:] if name not in {"postgres", "template0", "template1"}} == {"naru"}
+
+
+def test_what_somebody_has_turned_is_put_right(volume: Volume) -> None:
+    before = volume.state()
+    with closing(volume.connect("postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER ROLE naru SUPERUSER CREATEROLE PASSWORD 'guess'; ALTER TABLE message OWNER TO postgres")
+        cursor.execute("DROP ROLE naru_monitor")
+    done = volume.make()
+    assert done.returncode == 0, done.stderr
+    assert volume.state() == before
+    volume.connect("naru").close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE ROLE another",
+        "SELECT rolpassword FROM pg_authid",
+        "ALTER SYSTEM SET log_statement = 'all'",
+        "COPY message TO PROGRAM 'cat'",
+        "SELECT pg_read_file('PG_VERSION')",
+    ],
+)
+def test_naru_is_an_ordinary_role(volume: Volume, statement: str) -> None:
+    with (
+        closing(volume.connect("naru")) as connection,
+        connection.cursor() as cursor,
+        pytest.raises(InsufficientPrivilege),
+    ):
+        cursor.execute(statement)
+
+
+def test_naru_migrates(volume: Volume) -> None:
+    migrate(volume.url("naru"))
+    with closing(volume.connect("naru")) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE message ADD COLUMN later int; ALTER TABLE message DROP COLUMN later")
+
+
+def test_the_product_runs_on_what_was_the_superusers(before: Volume, tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "logs", before.url("naru"), before.servers.redis_server.url, before.servers)
+    try:
+        stack.start_simulator()
+        stack.start_worker()
+        asked = naru(stack, "ask", "Where is the landing?", "--json")
+    finally:
+        stack.close()
+    assert json.loads(asked.stdout)["status"] == "succeeded", asked.stderr
+
+
+def test_the_monitor_sees_the_server_and_no_word_of_anybody(volume: Volume) -> None:
+    with (
+        closing(volume.connect("naru")) as connection,
+        connection.cursor() as naru_s,
+        closing(volume.connect("naru_monitor")) as monitoring,
+        monitoring.cursor() as cursor,
+    ):
+        naru_s.execute("SELECT 'seen by the monitor'")
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%seen by the mon' || 'itor%'")
+        assert cursor.fetchone() == (1,)
+        for statement in ("SELECT content FROM message", "CREATE TABLE mine (n int)", "SELECT * FROM pg_authid"):
+            with pytest.raises(InsufficientPrivilege):
+                cursor.execute(statement)
+
+
+def test_backup_drill_restore_and_the_way_back_are_done_as_naru(volume: Volume, tmp_path: Path) -> None:
+    yard = Yard(volume.url("naru"), tmp_path)
+    made = yard.take()
+    load = Load(seconds=60, grants=True, say=yard.said.append)
+    assert drill.drill(yard.server, yard.source(made), load) > 0
+    yard.execute("TRUNCATE conversation CASCADE")
+    before = yard.databases()
+    # The exporter keeps its connection, and is in the way of the renaming.
+    with closing(volume.connect("naru_monitor")):
+        kept = yard.restore(made)
+    assert yard.counts() == made.tables
+    with closing(volume.connect("naru_monitor")):
+        go_back(yard.server, kept)
+    assert yard.counts()["conversation"] == 0
+    with closing(volume.connect("naru_monitor")):
+        go_back(yard.server, "")
+    assert yard.counts() == made.tables
+    forget(yard.server, kept_now(yard, before))
+    assert yard.databases() == before
+
+
+def kept_now(yard: Yard, before: set[str]) -> str:
+    """The database that stands there in addition."""
+    (name,) = yard.databases() - before
+    return name
+
+
+def test_what_was_there_is_there_and_what_a_restore_had_kept_can_be_put_back(before: Volume, tmp_path: Path) -> None:
+    yard = Yard(before.url("naru"), tmp_path)
+    others = yard.databases()
+    assert KEPT in others
+    go_back(yard.server, KEPT)
+    assert yard.counts()["message"] == 20
+    (now,) = yard.databases() - others
+    go_back(yard.server, now)
+    assert yard.counts()["message"] >= 20
+
+
+def test_a_password_that_is_not_the_servers_is_said_with_what_to_do(new: Volume) -> None:
+    file = new.folder / "secrets" / "postgres_superuser_password"
+    right = file.read_text()
+    file.chmod(0o600)
+    try:
+        file.write_text("guessed\n")
+        done = new.make()
+        assert (done.returncode, "psql -U postgres -c" in done.stderr) == (1, True), done.stderr
+        file.write_text("")
+        assert "./naru compose setup" in new.make().stderr
+    finally:
+        file.write_text(right)
