@@ -16,7 +16,7 @@ from deploy.backup.retention import Keep
 from deploy.local.processes import ROOT
 from tests.backup.yard import Yard
 from tests.faults.proxy import Lines
-from tests.stack import Servers, wait_until
+from tests.stack import Servers
 
 
 def test_a_backup_is_whole_counted_private_and_unreadable_without_the_key(yard: Yard) -> None:
@@ -135,21 +135,10 @@ def test_a_server_that_is_gone_in_the_middle_leaves_nothing(yard: Yard, servers:
     try:
         proxy = lines.proxy(servers.postgres_server.port)
         url = yard.url.replace(f":{servers.postgres_server.port}/", f":{proxy.port}/")
-        partials: list[bool] = []
-
-        def cut() -> None:
-            wait_until(
-                lambda: [p for p in yard.shelf.folder.glob("*.partial") if p.stat().st_size > 300_000], seconds=20
-            )
-            partials.append(True)
-            proxy.reset()
-
-        thread = threading.Thread(target=cut)
-        thread.start()
+        proxy.set(cut_after=2_000_000)
         with pytest.raises(BackupProblem):
             yard.take(url=url)
-        thread.join()
-        assert partials == [True], "the dump had begun to arrive"
+        assert proxy.cut_after is None, "the dump had begun to arrive"
         proxy.close()
     finally:
         lines.close()
