@@ -74,7 +74,9 @@ def svg(drawn: Drawn, *, note: str) -> str:
         beside, y = WIDTH - RIGHT + 14, TOP + 14 + 40 * number
         parts.append(_text(beside, y, name, f'fill="{colour}" font-weight="600"'))
         slope = (
-            "too small to fit" if isnan(exponents[name]) else f"exponent {exponents[name]:.2f} (end {ends[name]:.2f})"
+            "too small to fit"
+            if isnan(exponents[name])
+            else f"exponent {exponents[name]:.2f}{'' if isnan(ends[name]) else f' (end {ends[name]:.2f})'}"
         )
         parts.append(_text(beside, y + 17, slope, f'fill="{colour}"'))
     return "\n".join([*parts, "</svg>", ""])
