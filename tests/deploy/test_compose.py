@@ -33,7 +33,7 @@ GIVEN = {
     "redis": {"redis_auth.conf"},
     "backup": {"database_url"} | BUCKET,
     "restore-drill": BUCKET,
-    "alertmanager": {"alert_webhook_url"},
+    "alertmanager": {"alert_webhook_url", "heartbeat_webhook_url"},
     "grafana": {"grafana_password"},
     "postgres-exporter": {"postgres_monitor_password"},
     "redis-exporter": {"redis_exporter.json"},
