@@ -188,6 +188,34 @@ def test_naru_is_an_ordinary_role(volume: Volume, statement: str) -> None:
         cursor.execute(statement)
 
 
+TRAP = """
+CREATE TABLE public.caught (who text);
+CREATE FUNCTION public.trap(oid, integer) RETURNS boolean LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO public.caught VALUES (current_user); RETURN true; END $$;
+CREATE OPERATOR public.= (FUNCTION = public.trap, LEFTARG = oid, RIGHTARG = integer);
+ALTER DATABASE naru SET search_path = public, pg_catalog
+"""
+NO_TRAP = """
+ALTER DATABASE naru RESET search_path;
+DROP OPERATOR public.= (oid, integer);
+DROP FUNCTION public.trap;
+DROP TABLE public.caught
+"""
+
+
+def test_what_naru_defines_in_its_database_is_not_run_by_the_superuser(volume: Volume) -> None:
+    with closing(volume.connect("naru")) as connection, connection.cursor() as cursor:
+        cursor.execute(TRAP)
+        try:
+            cursor.execute("SELECT oid = 10 FROM pg_roles WHERE rolname = 'postgres'")
+            cursor.execute("TRUNCATE public.caught")
+            done = volume.make()
+            cursor.execute("SELECT who FROM public.caught")
+            assert (cursor.fetchall(), done.returncode) == ([], 0), done.stderr
+        finally:
+            cursor.execute(NO_TRAP)
+
+
 def test_naru_migrates(volume: Volume) -> None:
     migrate(volume.url("naru"))
     with closing(volume.connect("naru")) as connection, connection.cursor() as cursor:

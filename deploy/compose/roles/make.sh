@@ -29,6 +29,8 @@ superuser=$(password "$SUPERUSER_PASSWORD_FILE")
 naru=$(password "$NARU_PASSWORD_FILE")
 monitor=$(password "$MONITOR_PASSWORD_FILE")
 export PGDATABASE=naru PGCONNECT_TIMEOUT=10
+# naru owns the database: whatever it defines or sets there must not be what the superuser's statements mean.
+export PGOPTIONS="-c search_path=pg_catalog -c role=none"
 
 if said=$(ask postgres "$superuser" 'SELECT 1' 2>&1); then
     export PGUSER=postgres PGPASSWORD="$superuser"
@@ -42,7 +44,7 @@ else
 fi
 
 # A table that somebody holds is waited for, but not for long: whoever comes after us would wait, too.
-PGOPTIONS="-c lock_timeout=10s -c client_min_messages=warning $(setting naru.superuser_password "$superuser")"
+PGOPTIONS="$PGOPTIONS -c lock_timeout=10s -c client_min_messages=warning $(setting naru.superuser_password "$superuser")"
 PGOPTIONS="$PGOPTIONS $(setting naru.password "$naru") $(setting naru.monitor_password "$monitor")"
 export PGOPTIONS
 run() {
@@ -56,8 +58,10 @@ if [ "$PGUSER" = naru ]; then
     psql -XAtqc 'SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usesysid = 10 AND pid <> pg_backend_pid()' \
         >/dev/null
 fi
-# What restores have kept: the way back leads there.
-for database in $(psql -XAtqc "SELECT datname FROM pg_database WHERE datname LIKE 'naru\\_%' AND datdba = 'naru'::regrole"); do
+# What restores have kept: the way back leads there. One that is half dropped takes no connection.
+kept=$(psql -XAtqc "SELECT datname FROM pg_database WHERE datdba = 'naru'::regrole AND datallowconn AND datconnlimit <> -2
+    AND datname ~ '^naru_(before|undone|restoring|drill)_\\d{8}T\\d{9}Z\$'")
+for database in $kept; do
     PGDATABASE=$database run -f "$here/owners.sql"
 done
 echo "roles: naru owns the database, naru_monitor watches, postgres is the superuser"
