@@ -33,8 +33,8 @@ BLOCK_SECONDS = 0.4
 SHORT_BLOCK_SECONDS = 0.02
 #: Entries of one stream per read: a long answer that is looked at late comes in a few reads.
 ENTRIES = 500
-#: A read asks for every stream. One that brought news of most of them was worth it, and the next begins at once; one
-#: that brought little of many (several workers flush by turns) waits for more, the longer the more streams there are.
+#: A read asks for every stream that has text. One that brought news of most was worth it, and the next begins at
+#: once; one that brought little of many (several workers flush by turns) waits for more, the longer the more there are.
 PAUSE_PER_STREAM_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.02
 #: Of so many streams the news are taken in and sent in a row; then whatever else is ready has its turn.
@@ -52,8 +52,8 @@ class Reader:
 
     def __init__(self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
         self._on_change = on_change
-        self._first = _Lane(settings, on_change=self._first_changed, on_health=on_health)
-        self._rest = _Lane(settings, on_change=on_change, on_health=on_health)
+        self._first = _Lane(settings, on_change=self._first_changed, on_health=on_health, pauses=False)
+        self._rest = _Lane(settings, on_change=on_change, on_health=on_health, pauses=True)
 
     @property
     def is_failing(self) -> bool:
@@ -71,7 +71,9 @@ class Reader:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        await asyncio.gather(self._first.run(), self._rest.run())
+        async with asyncio.TaskGroup() as lanes:  # it ends when both have closed what they had open
+            lanes.create_task(self._first.run())
+            lanes.create_task(self._rest.run())
 
     def _first_changed(self, changed: list[Stream], ended: list[Stream]) -> None:
         self._on_change(changed, ended)
@@ -82,10 +84,13 @@ class Reader:
 
 
 class _Lane:
-    """One connection that waits for news of some streams."""
+    """One connection that waits for news of some streams, and one that ends its wait."""
 
-    def __init__(self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
+    def __init__(
+        self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None], pauses: bool
+    ) -> None:
         self._settings = settings
+        self._pauses = pauses
         self._on_change = on_change
         self._on_health = on_health
         self._streams: dict[str, Stream] = {}
@@ -119,13 +124,19 @@ class _Lane:
             while True:
                 try:
                     await self._read_once()
-                except FAILURES as error:
+                except Exception as error:
+                    if not isinstance(error, FAILURES):
+                        # Nothing is known to come here; text that nobody reads any more would be worse than a line.
+                        log.exception("reading live streams failed by our own fault")
                     await self._fail(error)
                     await asyncio.sleep(back_off)
                     back_off = min(LONGEST_BACK_OFF_SECONDS, 2 * back_off)
                 else:
                     back_off = FIRST_BACK_OFF_SECONDS
         finally:
+            self._taken, self._client_id = -1, 0
+            if self._unblocking is not None:
+                self._unblocking.cancel()
             for client in filter(None, (self._client, self._control)):
                 with suppress(*FAILURES):
                     await client.aclose()
@@ -134,6 +145,7 @@ class _Lane:
         if not self._streams and not self.is_failing:
             self._wanted.clear()
             await self._wanted.wait()
+            await self._look_after_rest()
         if self._client is None:
             self._client = self._connect(single_connection_client=True)
             self._client_id = await self._client.client_id()
@@ -149,8 +161,19 @@ class _Lane:
         self._recover()
         grown = await self._fold(answer)
         without_news = len(ids) - grown
-        if without_news > grown > 0:
+        if self._pauses and without_news > grown > 0:
             await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, without_news * PAUSE_PER_STREAM_SECONDS))
+
+    async def _look_after_rest(self) -> None:
+        """A connection that Redis has closed meanwhile is no failure: the next read makes another."""
+        if self._client is None:
+            return
+        try:
+            await self._client.ping()
+        except FAILURES:
+            client, self._client, self._client_id = self._client, None, 0
+            with suppress(*FAILURES):
+                await client.aclose()
 
     async def _fold(self, answer: Sequence[tuple[str, list[tuple[str, dict[str, str]]]]]) -> int:
         """Fold what was read into the texts; returns of how many streams there was news."""
