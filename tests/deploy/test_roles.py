@@ -220,6 +220,8 @@ def test_naru_migrates(volume: Volume) -> None:
     migrate(volume.url("naru"))
     with closing(volume.connect("naru")) as connection, connection.cursor() as cursor:
         cursor.execute("ALTER TABLE message ADD COLUMN later int; ALTER TABLE message DROP COLUMN later")
+        cursor.execute("SELECT tableowner FROM pg_tables WHERE schemaname = 'public' AND tablename = 'message'")
+        assert cursor.fetchall() == [("naru",)]
 
 
 def test_the_product_runs_on_what_was_the_superusers(before: Volume, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Reader:
 
     def follow(self, stream: Stream) -> None:
         """Read this stream too, from now and from its beginning."""
-        (self._rest if stream.text.length else self._first).follow(stream)
+        self._first.follow(stream)
 
     def drop(self, stream: Stream) -> None:
         """Nobody looks at it any more."""
