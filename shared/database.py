@@ -109,9 +109,15 @@ def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
 def _look_at(
     engine: Engine, connection: psycopg2.extensions.connection, record: ConnectionPoolEntry, _proxy: object
 ) -> None:
-    """Before each use: ping a connection that rested for long, or on which the server said something unasked."""
+    """Before each use: ping a connection that rested for long, or on which the server said something unasked; and undo
+    what its last user made of it. An isolation level that is not the server's own, SQLAlchemy leaves one, would cost
+    each statement that is its own transaction a round trip."""
     rested = time.monotonic() - record.info.get("used_at", time.monotonic())
     try:
+        if connection.autocommit:
+            connection.autocommit = False
+        if connection.isolation_level is not None:
+            connection.isolation_level = None
         if rested > TRUSTED_SECONDS or _is_ready(connection, select.POLLIN, seconds=0.0):
             engine.dialect.do_ping(connection)  # type: ignore[arg-type] # SQLAlchemy's protocol of the driver's class
     except psycopg2.Error as error:
@@ -179,7 +185,10 @@ def statement(engine: Engine) -> Iterator[Connection]:
     """
     try:
         with engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            # Not by SQLAlchemy's option, whose way back costs a round trip. The next user undoes it (`_look_at`).
+            driver: psycopg2.extensions.connection = connection.connection.driver_connection  # type: ignore[assignment]
+            driver.autocommit = True
+            yield connection
     except Exception as error:
         if is_outage(error):
             raise Unavailable from error

@@ -1,4 +1,4 @@
-"""The door to Postgres, where a process has more descriptors than select() can count."""
+"""The door to Postgres: round trips, and a process that has more descriptors than select() can count."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import os
 import subprocess
 import sys
 
-from sqlalchemy import Engine
+import psycopg2.extensions
+import pytest
+from sqlalchemy import Engine, text
+
+from shared import database
+from shared.database import statement, transaction
 
 # A process of its own: in pytest's, a socket that is collected before the connect leaves a low number free.
 CROWDED = """
@@ -39,3 +44,37 @@ def test_a_connection_with_a_high_descriptor_serves(engine: Engine) -> None:
     descriptors = [int(line) for line in done.stdout.split()]
     assert len(descriptors) == 2
     assert min(descriptors) > 1023
+
+
+def test_a_statement_is_one_round_trip_whoever_had_the_connection_before(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[object] = []
+
+    def wait(connection: psycopg2.extensions.connection) -> None:
+        waits.append(connection)
+        database._wait(connection)
+
+    def round_trips() -> int:
+        waits.clear()
+        with statement(engine) as connection:
+            connection.execute(text("SELECT 1"))
+        return len(waits)
+
+    psycopg2.extensions.set_wait_callback(wait)
+    try:
+        round_trips()  # it connects
+        assert round_trips() == 1
+        with transaction(engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
+            assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == "repeatable read"
+        assert round_trips() == 1
+        with transaction(engine) as connection:
+            assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == "read committed"
+            connection.execute(text("CREATE TEMPORARY TABLE undone (id int)"))
+            connection.rollback()
+        assert round_trips() == 1
+        with transaction(engine) as connection:
+            gone = connection.execute(text("SELECT to_regclass('undone')")).scalar_one()
+        assert gone is None, "it was no statement of its own"
+    finally:
+        psycopg2.extensions.set_wait_callback(database._wait)

@@ -57,7 +57,7 @@ def stopping_after(engine: Engine, statements: int) -> Iterator[None]:
 
     def stop(connection: Connection, *_: Any) -> None:
         left[0] -= 1
-        if left[0] <= 0 or connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        if left[0] <= 0 or getattr(connection.connection.driver_connection, "autocommit", False):
             raise StoppedError
 
     def stop_before_commit(_: Any) -> None:
