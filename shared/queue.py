@@ -6,15 +6,17 @@ Postgres is the request. What a worker does with a hint is `workers/`; when hint
 
 from __future__ import annotations
 
-import contextlib
+import base64
+import json
 import logging
 import queue
 import threading
 import time
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.transport import redis as broker
 from kombu.transport.virtual import QoS
 from redis import Redis, RedisError
@@ -35,6 +37,8 @@ TASK = "naru.answer"
 QUEUE = "chat"
 #: Hints that wait for Redis in one process; beyond it they are dropped, and the reconciler sends them again.
 WAITING_HINTS = 10_000
+#: Hints that are sent in one command.
+HINTS_AT_ONCE = 100
 PROBE_SECONDS = 0.5
 
 
@@ -119,6 +123,38 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
+class HintMessage:
+    """The message of a hint as Celery makes it, made once: each hint is a copy with its own ids (decision 0023).
+
+    Making each with `send_task` takes 0.5 ms of CPU, and 1.3 ms when the process had rested; Redis takes 0.04 of them.
+    """
+
+    _TASK_ID, _REQUEST_ID, _HTTP_ID, _BODY = "naru-task-id", "naru-request-id", "naru-http-id", "naru-body"
+
+    def __init__(self, app: Celery) -> None:
+        made = app.amqp.create_task_message(self._TASK_ID, TASK, [self._REQUEST_ID], {}, ignore_result=None)
+        # By way of kombu's transport in memory: so the envelope is kombu's too.
+        with Connection("memory://") as connection, connection.channel() as channel:  # type: ignore[no-untyped-call]
+            producer = app.amqp.Producer(channel, auto_declare=False)
+            headers = {logs.HTTP_REQUEST_ID: self._HTTP_ID}
+            app.amqp.send_task_message(producer, TASK, made, queue=QUEUE, headers=headers)
+            message = channel._get(QUEUE)  # noqa: SLF001 - nothing public gives it as it is stored
+        self._body = base64.b64decode(message["body"]).decode()
+        message["body"] = self._BODY
+        message["properties"]["delivery_tag"] = self._TASK_ID
+        self._message = json.dumps(message)
+
+    def of(self, request_id: UUID, http_request_id: str) -> str:
+        """The hint for this request; with the id of the HTTP request by which it came ("" for none)."""
+        body = self._body.replace(self._REQUEST_ID, str(request_id))
+        return (
+            self._message.replace(self._TASK_ID, str(uuid4()))
+            .replace(self._REQUEST_ID, str(request_id))
+            .replace(self._HTTP_ID, http_request_id)
+            .replace(self._BODY, base64.b64encode(body.encode()).decode())
+        )
+
+
 class Dispatcher:
     """Sends hints in the background, so that nobody waits for Redis.
 
@@ -126,11 +162,11 @@ class Dispatcher:
     queued request is marked for a new hint, because what Redis held may be gone.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, *, app: Celery | None = None) -> None:
-        self._app = app or make_celery(settings)
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
         self._engine = engine
         timeout = settings.redis_timeout_seconds
-        self._probe = Redis.from_url(
+        self._redis = Redis.from_url(
             settings.redis_url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
@@ -139,6 +175,7 @@ class Dispatcher:
         )
         #: Each with the id of the HTTP request by which it came, for the worker's log.
         self._waiting: queue.Queue[tuple[UUID, str] | None] = queue.Queue(WAITING_HINTS)
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         #: False from a failed send until Redis answers again.
         self.healthy = True
@@ -162,49 +199,50 @@ class Dispatcher:
             self._waiting.put_nowait(None)
         self._thread.join(timeout=2)
 
-    def _warm(self) -> None:
-        """Import and connect what a first hint would otherwise wait 0.1 s for."""
-        _ = self._app.backend
-        if not self._answers():
-            return
-        with contextlib.suppress(Exception), self._app.producer_pool.acquire(block=True) as producer:
-            producer.connection.ensure_connection(max_retries=1)
-            producer.maybe_declare(self._app.amqp.queues[QUEUE])
-
     def _run(self) -> None:
-        self._warm()
-        while (waiting := self._waiting.get()) is not None:
-            request_id, http_request_id = waiting
-            headers = {logs.HTTP_REQUEST_ID: http_request_id} if http_request_id else None
+        message = HintMessage(make_celery(self._settings))
+        self._answers()  # connected before the first hint
+        while hints := self._next():
             try:
-                self._app.send_task(TASK, args=[str(request_id)], queue=QUEUE, headers=headers)
-            except Exception as error:  # noqa: BLE001 - kombu raises its own, redis-py's and bare socket errors here
+                # In the order in which they came: workers take from the other end.
+                self._redis.lpush(f"{PREFIX}{QUEUE}", *(message.of(*hint) for hint in hints))
+            except Exception as error:  # noqa: BLE001 - a thread that ends would send no hint ever again
                 metrics.PUBLISH_FAILURES.labels("hint").inc()
                 log.warning("hint not sent: Redis fails", extra={"error": type(error).__name__})
                 self.healthy = False
                 self._await_redis()
 
+    def _next(self) -> list[tuple[UUID, str]]:
+        """The hints that wait, as soon as there are some; none at the end."""
+        hints: list[tuple[UUID, str]] = []
+        while not self._is_over and len(hints) < HINTS_AT_ONCE and not (hints and self._waiting.empty()):
+            waiting = self._waiting.get()
+            if waiting is None:
+                self._is_over = True
+            else:
+                hints.append(waiting)
+        return hints
+
     def _await_redis(self) -> None:
         while not self._answers():
             time.sleep(PROBE_SECONDS)
-            if not self._discard_waiting():
+            self._discard_waiting()
+            if self._is_over:
                 return
         self.healthy = True
         self._hint_all_again()
 
     def _answers(self) -> bool:
         try:
-            return bool(self._probe.ping())
+            return bool(self._redis.ping())
         except (RedisError, OSError):
             return False
 
-    def _discard_waiting(self) -> bool:
-        """Drop what waits (it will be hinted again); False when the end was asked for."""
+    def _discard_waiting(self) -> None:
+        """Drop what waits: it will be hinted again."""
         while not self._waiting.empty():
             if self._waiting.get_nowait() is None:
-                self._waiting.put_nowait(None)
-                return False
-        return True
+                self._is_over = True
 
     def _hint_all_again(self) -> None:
         try:

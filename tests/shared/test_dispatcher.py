@@ -14,8 +14,9 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
+from shared import logs
 from shared.database import make_engine
-from shared.queue import QUEUE, TASK, Dispatcher
+from shared.queue import QUEUE, TASK, Dispatcher, make_celery
 from shared.settings import Settings
 from tests.shared.world import World
 from tests.stack import Stack, wait_until
@@ -52,6 +53,30 @@ def test_a_hint_is_a_task_with_an_id_and_nothing_else(dispatcher: Dispatcher, st
         assert json.loads(base64.b64decode(first["body"]))[:2] == [[str(ids[0])], {}]
         assert first["headers"]["lang"] == "py"
     assert dispatcher.healthy
+
+
+def test_a_hint_is_the_message_that_celery_makes(dispatcher: Dispatcher, settings: Settings, stack: Stack) -> None:
+    request_id, headers = uuid4(), {logs.HTTP_REQUEST_ID: "http-1"}
+    task_id = make_celery(settings).send_task(TASK, args=[str(request_id)], queue=QUEUE, headers=headers).id
+    with logs.bound(**headers):
+        dispatcher.send(request_id)
+    dispatcher.send(request_id)
+    with stack.redis_client() as client:
+        wait_until(lambda: client.llen(KEY) == 3, seconds=5)
+        celerys, ours, without = hints(client)
+    assert len({celerys["headers"]["id"], ours["headers"]["id"], without["headers"]["id"]}) == 3
+    assert len({each["properties"]["delivery_tag"] for each in (celerys, ours, without)}) == 3
+    for hint in (celerys, ours, without):
+        own_id = hint["headers"]["id"]
+        assert (hint["headers"]["root_id"], hint["properties"]["correlation_id"]) == (own_id, own_id)
+        hint["headers"] |= {"id": task_id, "root_id": task_id}
+        hint["properties"] |= {"correlation_id": task_id, "delivery_tag": ""}
+        assert hint["headers"].pop("origin")
+        hint["properties"].pop("reply_to")  # nobody replies
+    assert ours == celerys
+    assert without["headers"].pop(logs.HTTP_REQUEST_ID) == ""
+    celerys["headers"].pop(logs.HTTP_REQUEST_ID)
+    assert without == celerys
 
 
 def test_everyone_may_send_at_once(dispatcher: Dispatcher, stack: Stack) -> None:
