@@ -42,6 +42,7 @@ class LeaseThread:
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._checkpoints = Checkpoints(process)
         self._missing: set[tuple[UUID, int]] = set()
+        self._hears_requests = False
         #: Postgres does not answer; the thread tries again and again.
         self.is_away = False
 
@@ -76,8 +77,8 @@ class LeaseThread:
     def _keep(self) -> None:
         """One connection's life. Autocommit: a statement that fails takes nothing with it."""
         with self._engine.connect() as connection:
-            for channel in (notify.STOP, notify.REQUEST):
-                connection.execute(text(f"LISTEN {channel}"))
+            connection.execute(text(f"LISTEN {notify.STOP}"))
+            self._hears_requests = False
             round_at = 0.0
             while not self._closing.is_set():
                 now = self._process.lease_turned_at = time.monotonic()
@@ -109,12 +110,20 @@ class LeaseThread:
             process.member = offering  # only now: what is claimed with the new models is served by the row's
         if process.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
+        self._hear_requests(connection, process.broker_is_away())
         self._compare(fleet.running_of(connection, member.worker_id), member.worker_id)
         if not process.publisher.healthy:
             self._checkpoints.hurry()
         if self.is_away:
             self.is_away = False
             log.info("lease: Postgres is back")
+
+    def _hear_requests(self, connection: Connection, wanted: bool) -> None:
+        """Listen for new requests only while hints do not come: else each one would wake every worker's thread, and
+        Postgres would wake its connection first, in the very moment in which the hint is on its way."""
+        if wanted != self._hears_requests:
+            connection.execute(text(f"{'LISTEN' if wanted else 'UNLISTEN'} {notify.REQUEST}"))
+            self._hears_requests = wanted
 
     def _compare(self, rows: dict[tuple[UUID, int], bool], worker_id: UUID) -> None:
         """Hear the stops whose notice was missed; give back what runs in its row only, two rounds in a row.

@@ -106,6 +106,7 @@ class Pickup:
                 away = not away
                 metrics.BROKER_AWAY.set(away)
                 log.warning("Redis is away: requests are taken from Postgres" if away else "Redis is back")
+                self._process.broker_changed()
 
     def _look(self) -> None:
         while not self._closing.is_set():

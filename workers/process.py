@@ -141,6 +141,10 @@ class Process:
         """A request is queued, says a notification."""
         self._pickup.heard_of_request()
 
+    def broker_changed(self) -> None:
+        """Redis is away, or back."""
+        self._lease.wake()
+
     def storage_is_away(self) -> bool:
         """Whether the lease thread waits for a Postgres that does not answer."""
         return self._lease.is_away

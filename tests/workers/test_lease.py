@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 
 from shared import lifecycle, notify
 from shared.database import transaction
@@ -90,3 +90,24 @@ def test_a_stop_that_comes_with_a_rounds_own_reply_is_not_left_lying(process: Pr
         assert (heard, time.monotonic() - began < 1) == ([request_id], True)
         process._lease.wake()
         ear.join()
+
+
+def test_new_requests_are_heard_only_while_hints_do_not_come(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(process, "heard_of_request", lambda: heard.append("a request"))
+
+    def sent(connection: Connection) -> list[str]:
+        """What is heard of one that is sent behind a round."""
+        heard.clear()
+        process._lease._round(connection)
+        with transaction(process.engine) as other:
+            notify.send(other, notify.REQUEST, uuid4(), uuid4())
+        process._lease._listen(connection, until=time.monotonic() + 0.3)
+        return list(heard)
+
+    with process._lease._engine.connect() as connection:
+        assert not sent(connection)
+        monkeypatch.setattr(process, "broker_is_away", lambda: True)
+        assert sent(connection) == ["a request"]
+        monkeypatch.setattr(process, "broker_is_away", lambda: False)
+        assert not sent(connection)
