@@ -132,6 +132,25 @@ def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_u
     run(work)
 
 
+def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
+            lives = [publisher.open(uuid4(), 1) for _ in range(10)]
+
+            async def keep_step(live: LiveAnswer, *, work_seconds: float, until: float) -> None:
+                while publisher.interval_seconds != until:
+                    await publisher.beat()
+                    time.sleep(work_seconds)  # noqa: ASYNC251 - the loop is to be busy
+                    live.add("word ")
+
+            assert publisher.interval_seconds == 0.02
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(keep_step(live, work_seconds=0.002, until=0.03) for live in lives))
+                await keep_step(lives[0], work_seconds=0.0, until=0.02)
+
+    run(work)
+
+
 def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) -> None:
     number = 5 * WOKEN_AT_ONCE + 1
 
