@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -38,8 +37,6 @@ log = logging.getLogger(__name__)
 #: A hint that finds every slot taken (only while the pickup holds some) is dropped after this: it will be sent again.
 SLOT_PATIENCE_SECONDS = 5.0
 STORAGE_RETRY_SECONDS = 0.5
-#: A claim is noted this much later: the provider is called in that moment, by another thread of this interpreter.
-NOTE_SECONDS = 0.005
 
 
 @dataclass(slots=True)
@@ -112,6 +109,10 @@ def _answer_claimed(process: Process, claimed: Claimed) -> None:
         bound(conversation_id=claimed.conversation_id, attempt=claimed.attempt, worker_id=claimed.worker_id),
         process.running.answering(claimed) as running,
     ):
+        metrics.CLAIMS.labels(_provider_of(claimed)).inc()
+        if claimed.attempt == 1:
+            metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
+        log.info("claimed", extra={"model": claimed.model, "queue_seconds": round(claimed.queue_seconds, 4)})
         streamed = _streamed(process, running)
         status: Status | None = None
         try:
@@ -130,10 +131,7 @@ def _streamed(process: Process, running: RunningAnswer) -> Streamed:
     """The prompt and the stream; a fault of ours ends as a failed answer, not as a lost one."""
     try:
         prompt = _prompt(process, running.claimed)
-        stream = process.loop.submit(_stream(process, running, prompt))
-        wait([stream], timeout=NOTE_SECONDS)
-        _note_claim(running.claimed)
-        return stream.result()
+        return process.loop.submit(_stream(process, running, prompt)).result()
     except Exception:
         log.exception("an answer failed by our own fault")
         return Streamed(running.live.text() if running.live else "", error=_OurFault())
@@ -276,13 +274,6 @@ def _release(process: Process, claimed: Claimed, answer: Answer, outcome: Outcom
 
 def _provider_of(claimed: Claimed) -> str:
     return claimed.model.partition("/")[0]
-
-
-def _note_claim(claimed: Claimed) -> None:
-    metrics.CLAIMS.labels(_provider_of(claimed)).inc()
-    if claimed.attempt == 1:
-        metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
-    log.info("claimed", extra={"model": claimed.model, "queue_seconds": round(claimed.queue_seconds, 4)})
 
 
 def _note(process: Process, running: RunningAnswer, streamed: Streamed, status: Status | None) -> None:
