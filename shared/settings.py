@@ -109,7 +109,9 @@ class Settings:
         60.0, "A worker whose /healthz is bad for this long ends, to be started again; 0: never", least=0.0
     )
 
-    flush_seconds: float = setting(0.02, "How often waiting text is sent to Redis; up to half longer where a worker is busy", least=0.001)
+    flush_seconds: float = setting(
+        0.02, "How often waiting text is sent to Redis; up to half longer where a worker is busy", least=0.001
+    )
     stream_seconds: int = setting(900, "How long a live stream is kept in Redis", least=10)
     ended_stream_seconds: int = setting(120, "How long it is kept after its end", least=1)
     redis_timeout_seconds: float = setting(1.0, "Longest wait for Redis where a person or an answer waits", least=0.05)
