@@ -189,8 +189,9 @@ class Publisher:
             asyncio.get_running_loop().call_soon(self._flush_beat, began)
 
     def _flush_beat(self, began: float) -> None:
-        self._beat_at = began
         self._flush_waiting()
+        if self._due.is_set():
+            self._beat_at = began
 
     def _flush_waiting(self) -> None:
         if self._dirty or self._extra:

@@ -151,6 +151,19 @@ def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) 
     run(work)
 
 
+def test_a_beat_that_had_nothing_to_send_makes_the_next_ones_no_rarer(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
+            await publisher.beat()
+            await asyncio.sleep(0.5)  # a model that thinks: whatever is sent next is not that beat's
+            live = publisher.open(uuid4(), 1)
+            live.add("first")
+            await until(lambda: read(client, live.request_id).text == "first")
+            assert publisher.interval_seconds == 0.05
+
+    run(work)
+
+
 def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) -> None:
     number = 5 * WOKEN_AT_ONCE + 1
 
