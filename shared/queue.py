@@ -150,8 +150,9 @@ class HintMessage:
         return (
             self._message.replace(self._TASK_ID, str(uuid4()))
             .replace(self._REQUEST_ID, str(request_id))
-            .replace(self._HTTP_ID, http_request_id)
             .replace(self._BODY, base64.b64encode(body.encode()).decode())
+            # Last: it may come from outside. Its form (`web/http_id.py`) fits into JSON as it is.
+            .replace(self._HTTP_ID, http_request_id)
         )
 
 
