@@ -95,9 +95,18 @@ def write_generated(folder: Path) -> list[str]:
 def password_of_naru(folder: Path) -> str:
     """postgres_password; where only that is gone, what database_url has: the two must not differ."""
     path, address = folder / "postgres_password", folder / "database_url"
-    if not path.exists() and address.exists():
-        return unquote(urlsplit(address.read_text().strip()).password or "")
-    return kept_or_new(path)
+    if path.exists() or not address.exists():
+        return kept_or_new(path)
+    try:
+        password = unquote(urlsplit(address.read_text(encoding="utf-8").strip()).password or "")
+    except (OSError, ValueError):  # no text, or no address
+        password = ""
+    if not password:
+        raise SetupProblem(
+            f"{address} holds no password of naru: write postgresql://naru:PASSWORD@postgres:5432/naru into it,"
+            " with the password that Postgres has, or delete it where Postgres has no volume yet; then run this again."
+        )
+    return password
 
 
 def kept_or_new(path: Path) -> str:

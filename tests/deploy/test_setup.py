@@ -88,6 +88,20 @@ def test_a_folder_from_before_keeps_its_password_of_naru_and_gets_the_other_role
     assert contents(tmp_path) == after, "the role's password is the one in database_url"
 
 
+@pytest.mark.parametrize(
+    "address", ["", "postgresql://postgres:5432/naru", "postgresql://naru:@postgres:5432/naru", "postgresql://[naru"]
+)
+def test_an_address_without_a_password_is_named_and_nothing_is_made_of_it(tmp_path: Path, address: str) -> None:
+    set_up(wishes(tmp_path))
+    password, file = (tmp_path / "secrets" / name for name in ("postgres_password", "database_url"))
+    password.unlink()
+    file.unlink()
+    file.write_text(f"{address}\n")
+    with pytest.raises(SetupProblem, match=r"secrets/database_url holds no password of naru: write .* or delete it"):
+        set_up(wishes(tmp_path))
+    assert not password.exists()
+
+
 def test_two_setups_have_nothing_in_common(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
