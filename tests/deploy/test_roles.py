@@ -55,9 +55,9 @@ class Volume:
         password = self.secret(files.get(role, "postgres_password"))
         return f"postgresql://{role}:{password}@127.0.0.1:{self.servers.postgres_server.port}/{database}"
 
-    def connect(self, role: str, database: str = "naru") -> Any:
-        """A session of a role; each statement commits."""
-        connection = psycopg2.connect(self.url(role, database))
+    def connect(self, role: str, database: str = "naru", *, name: str = "") -> Any:
+        """A session of a role, under the name of an application; each statement commits."""
+        connection = psycopg2.connect(self.url(role, database), application_name=name)
         connection.autocommit = True
         return connection
 
@@ -167,6 +167,22 @@ def test_what_somebody_has_turned_is_put_right(volume: Volume) -> None:
     assert done.returncode == 0, done.stderr
     assert volume.state() == before
     volume.connect("naru").close()
+
+
+def test_sessions_of_ours_that_are_the_superusers_still_are_ended_by_the_next_run(volume: Volume) -> None:
+    """What is left where the run that renamed the superuser ended before it could end them."""
+    with (
+        closing(volume.connect("postgres", name="naru-web")) as left,
+        closing(volume.connect("postgres", name="psql")) as of_a_person,
+        closing(volume.connect("naru", name="naru-web")) as ordinary,
+    ):
+        done = volume.make()
+        assert done.returncode == 0, done.stderr
+        with pytest.raises(psycopg2.OperationalError), left.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        for each in (of_a_person, ordinary):
+            with each.cursor() as cursor:
+                cursor.execute("SELECT 1")
 
 
 @pytest.mark.parametrize(

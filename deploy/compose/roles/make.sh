@@ -52,12 +52,16 @@ run() {
 }
 run -f "$here/roles.sql" -f "$here/owners.sql"
 
+# Who was connected as naru before it was made anew is the superuser still: all of them are ended, and web and workers
+# come back as they do after a restart of the server. A run that ended just before this has left them: they are known by
+# the names that our processes give themselves, since a person may be there as the superuser by now.
+left="application_name LIKE 'naru-%'"
 if [ "$PGUSER" = naru ]; then
     export PGUSER=postgres PGPASSWORD="$superuser"
-    # Who was connected as naru is the superuser still. Web and workers come back as they do after a restart of the server.
-    psql -XAtqc 'SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usesysid = 10 AND pid <> pg_backend_pid()' \
-        >/dev/null
+    left=true
 fi
+psql -XAtqc "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE usesysid = 10 AND pid <> pg_backend_pid() AND $left" >/dev/null
 # What restores have kept: the way back leads there. One that is half dropped takes no connection.
 kept=$(psql -XAtqc "SELECT datname FROM pg_database WHERE datdba = 'naru'::regrole AND datallowconn AND datconnlimit <> -2
     AND datname ~ '^naru_(before|undone|restoring|drill)_\\d{8}T\\d{9}Z\$'")
