@@ -69,7 +69,7 @@ class Runtime:
         return lifecycle.stop(self.engine, request_id, owner_id=owner_id)
 
     def nudge(self, conversation_id: UUID) -> None:
-        """Something has happened in this conversation: its viewers are told now, not within a second."""
+        """Something has happened in this conversation: its viewers are told within 0.11 s, not a second."""
         if self.watcher is not None and not self.watcher.is_closing:
             self.watcher.nudge(conversation_id)
 

@@ -2,9 +2,9 @@
 
 It lives in uvicorn's loop; only `nudge` may be called from other threads. It holds the reader (text) and the
 sweep (rows) together: the reader wakes the viewers of a request that grew, a sweep finds new and ended
-requests, and a nudge makes the next sweep come now instead of within a second. With Redis away the sweep
-carries the text, with Postgres away the streams go on and the rows stay as they were; both come back by
-themselves.
+requests, and a nudge makes the next sweep come within 0.11 s (while Postgres is quick) instead of within a
+second. With Redis away the sweep carries the text, with Postgres away the streams go on and the rows stay as
+they were; both come back by themselves.
 """
 
 from __future__ import annotations
@@ -87,7 +87,10 @@ class Watcher:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def nudge(self, conversation_id: UUID) -> None:
-        """Something has happened in this conversation: look now. From any thread."""
+        """Something has happened in this conversation: look soon. From any thread.
+
+        Soon is within LONGEST_PAUSE_SECONDS and GATHER_SECONDS, while Postgres is quick.
+        """
         self._loop.call_soon_threadsafe(self._nudge, conversation_id)
 
     @property
