@@ -56,7 +56,7 @@ def archiving(tmp_path: Path) -> Iterator[Servers]:
 def run(servers: Servers, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """A program that finds the server as psql does."""
     where = {"PGHOST": "127.0.0.1", "PGPORT": str(servers.postgres_server.port), "PGUSER": "naru"}
-    environ = {**servers.environ, **where, "PGPASSWORD": servers.password, "PGDATABASE": "naru"}
+    environ = {**servers.environ, **where, "PGPASSWORD": servers.password, "PGDATABASE": "postgres"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     if check:
         assert done.returncode == 0, done.stderr
