@@ -45,6 +45,8 @@ FAILURES = (RedisError, OSError, asyncio.TimeoutError)
 
 
 OnChange = Callable[[list[Stream], list[Stream]], None]
+#: What XREAD answers: of each key that has news its entries, each an id and its fields.
+News = Sequence[tuple[str, list[tuple[str, dict[str, str]]]]]
 
 
 class Reader:
@@ -115,7 +117,9 @@ class _Lane:
 
     def drop(self, stream: Stream) -> None:
         """Nobody looks at it any more."""
-        self._streams.pop(key_of(stream.request_id), None)
+        key = key_of(stream.request_id)
+        if self._streams.get(key) is stream:
+            del self._streams[key]
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -155,11 +159,12 @@ class _Lane:
             self._recover()
             await asyncio.sleep(BLOCK_SECONDS)
             return
-        ids: dict[Any, Any] = {key: stream.last_id for key, stream in self._streams.items()}
+        asked = dict(self._streams)
+        ids: dict[Any, Any] = {key: stream.last_id for key, stream in asked.items()}
         answer: Any = await self._client.xread(ids, count=ENTRIES, block=int(self._block_seconds * 1000))
         self._taken = -1
         self._recover()
-        grown = await self._fold(answer)
+        grown = await self._fold(answer, asked)
         without_news = len(ids) - grown
         if self._pauses and without_news > grown > 0:
             await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, without_news * PAUSE_PER_STREAM_SECONDS))
@@ -175,22 +180,23 @@ class _Lane:
             with suppress(*FAILURES):
                 await client.aclose()
 
-    async def _fold(self, answer: Sequence[tuple[str, list[tuple[str, dict[str, str]]]]]) -> int:
+    async def _fold(self, answer: News, asked: dict[str, Stream]) -> int:
         """Fold what was read into the texts; returns of how many streams there was news."""
         grown = 0
         for at in range(0, len(answer), FOLDED_AT_ONCE):
-            grown += self._fold_some(answer[at : at + FOLDED_AT_ONCE])
+            grown += self._fold_some(answer[at : at + FOLDED_AT_ONCE], asked)
             await asyncio.sleep(0)
         return grown
 
-    def _fold_some(self, answer: Sequence[tuple[str, list[tuple[str, dict[str, str]]]]]) -> int:
+    def _fold_some(self, answer: News, asked: dict[str, Stream]) -> int:
         now = asyncio.get_running_loop().time()
         changed: list[Stream] = []
         ended: list[Stream] = []
         grown = 0
         for key, entries in answer:
-            stream = self._streams.get(key)
-            if stream is None or not entries:
+            stream = asked[key]
+            # One that was dropped and is followed anew is another object, read to another place: this is not its news.
+            if stream is not self._streams.get(key) or not entries:
                 continue
             grown += 1
             stream.last_id, stream.heard_at = entries[-1][0], now

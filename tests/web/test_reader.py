@@ -1,0 +1,197 @@
+"""The two lanes of the reader on a real Redis: who reads a stream, from where, and what a lane that fails does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+
+from shared.live.events import Event, Kind, key_of, to_fields
+from shared.settings import load_settings
+from tests.web.eyes import deltas
+from web.watch.reader import ENTRIES, Reader
+from web.watch.viewer import Conversation, Stream
+
+Work = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """A worker's side of the streams, and a look at the server."""
+    with redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as made:
+        yield made
+
+
+def write(client: redis.Redis, request_id: UUID, *events: Event) -> list[str]:
+    """Entries of a live stream; their ids."""
+    with client.pipeline(transaction=False) as pipeline:
+        for event in events:
+            fields: Any = to_fields(event)
+            pipeline.xadd(key_of(request_id), fields)
+        return pipeline.execute()
+
+
+def stream_of(request_id: UUID) -> Stream:
+    """Somebody looks at it."""
+    return Stream(request_id, Conversation(uuid4()), now=0.0)
+
+
+class Watching:
+    """A reader, and what it has told."""
+
+    def __init__(self, redis_url: str, *, on_change: Callable[[], None] = lambda: None) -> None:
+        self.health: list[bool] = []
+        self.reader = Reader(
+            load_settings({"REDIS_URL": redis_url}),
+            on_change=lambda *_: on_change(),
+            on_health=self.health.append,
+        )
+
+    async def follow(self, client: redis.Redis, *events: Event) -> Stream:
+        """A new stream with these events, once it has been read."""
+        request_id = uuid4()
+        *_, last_id = write(client, request_id, *events)
+        stream = stream_of(request_id)
+        self.reader.follow(stream)
+        await until(lambda: stream.last_id == last_id)
+        return stream
+
+    @property
+    def lanes(self) -> tuple[list[Stream], list[Stream]]:
+        """What each of them reads."""
+        first, rest = (list(lane._streams.values()) for lane in (self.reader._first, self.reader._rest))
+        return first, rest
+
+
+@asynccontextmanager
+async def watching(redis_url: str, *, on_change: Callable[[], None] = lambda: None) -> AsyncIterator[Watching]:
+    """A reader that runs."""
+    made = Watching(redis_url, on_change=on_change)
+    running = asyncio.create_task(made.reader.run())
+    try:
+        yield made
+        assert not running.done(), "it never ends by itself"
+    finally:
+        limit = time.monotonic() + 5
+        while not running.done() and time.monotonic() < limit:  # redis-py swallows a cancellation now and then
+            running.cancel()
+            await asyncio.wait([running], timeout=0.1)
+        assert running.done()
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 8.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "not in time"
+        await asyncio.sleep(0.005)
+
+
+def run(work: Work) -> None:
+    async def main() -> None:
+        await work()
+
+    asyncio.run(main())
+
+
+def asked_until(monitor: Any, key: str, last_id: str) -> list[list[str]]:
+    """From where each connection has read the stream, one list per connection, until one has read from `last_id`."""
+    asked: dict[str, list[str]] = {}
+    while last_id not in (each[-1] for each in asked.values()):
+        seen = monitor.next_command()
+        words = seen["command"].split()
+        if words[0] != "XREAD" or key not in words:
+            continue
+        streams = words[words.index("STREAMS") + 1 :]
+        from_id = streams[streams.index(key) + len(streams) // 2]
+        ids = asked.setdefault(seen["client_port"], [])
+        if from_id not in ids[-1:]:
+            ids.append(from_id)
+    return list(asked.values())
+
+
+def test_with_its_first_text_a_stream_goes_on_in_the_other_lane_from_where_it_was(
+    client: redis.Redis, redis_url: str
+) -> None:
+    watched: Any = client  # its monitor has no types
+
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            with watched.monitor() as monitor:
+                stream = await here.follow(client, Event(Kind.START, 1))
+                started = stream.last_id
+                assert here.lanes == ([stream], [])
+                (first,) = write(client, stream.request_id, Event(Kind.DELTA, 1, 0, "one "))
+                await until(lambda: here.lanes == ([], [stream]))
+                assert stream.last_id == first
+                (second,) = write(client, stream.request_id, Event(Kind.DELTA, 1, 4, "two"))
+                await until(lambda: stream.text.since(0) == "one two")
+                asked = await asyncio.to_thread(asked_until, monitor, key_of(stream.request_id), second)
+            assert asked == [["0-0", started], [first, second]]
+
+    run(work)
+
+
+def test_what_is_dropped_after_it_has_changed_lanes_is_read_no_more(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            dropped, other = [await here.follow(client, Event(Kind.DELTA, 1, 0, "one ")) for _ in range(2)]
+            await until(lambda: here.lanes == ([], [dropped, other]))
+            here.reader.drop(dropped)
+            assert here.lanes == ([], [other])
+            last_id = dropped.last_id
+            for each in (dropped, other):
+                write(client, each.request_id, Event(Kind.DELTA, 1, 4, "two"))
+            await until(lambda: other.text.since(0) == "one two")
+            assert (dropped.last_id, dropped.text.since(0)) == (last_id, "one ")
+
+    run(work)
+
+
+def test_an_old_stream_that_is_dropped_late_takes_the_new_one_of_its_request_not_along(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            old = await here.follow(client, Event(Kind.START, 1))
+            new = stream_of(old.request_id)
+            here.reader.follow(new)
+            here.reader.drop(old)
+            write(client, new.request_id, Event(Kind.DELTA, 1, 0, "one"))
+            await until(lambda: new.text.since(0) == "one")
+
+    run(work)
+
+
+def test_what_a_read_for_the_old_stream_brings_makes_no_hole_in_the_new_one(
+    client: redis.Redis, redis_url: str
+) -> None:
+    """The new one begins anew and comes to the lane whose read still waits for news behind the old one's place."""
+    text = "가나다라" * ENTRIES
+    request_id, late = uuid4(), Event(Kind.DELTA, 1, len(text), "!")
+    new: list[Stream] = []
+    sent: list[str] = []
+
+    def news_come_before_the_lane_is_changed() -> None:
+        if new and new[0].text.length and not sent:
+            sent.extend(write(client, request_id, late))
+
+    async def work() -> None:
+        async with watching(redis_url, on_change=news_come_before_the_lane_is_changed) as here:
+            write(client, request_id, *deltas(1, text, size=2))
+            old = stream_of(request_id)
+            here.reader.follow(old)
+            await until(lambda: old.text.since(0) == text)
+            await asyncio.sleep(0.05)  # the next read of all with text waits
+            here.reader.drop(old)
+            new.append(stream_of(request_id))
+            here.reader.follow(new[0])
+            await until(lambda: new[0].text.since(0) == text + "!", seconds=3)
+            assert old.text.since(0) == text
+
+    run(work)
