@@ -15,7 +15,7 @@ import redis
 from shared.live.events import Event, Kind, key_of, to_fields
 from shared.settings import load_settings
 from tests.web.eyes import deltas
-from web.watch.reader import ENTRIES, Reader
+from web.watch.reader import BLOCK_SECONDS, ENTRIES, Reader
 from web.watch.viewer import Conversation, Stream
 
 Work = Callable[[], Awaitable[None]]
@@ -193,5 +193,20 @@ def test_what_a_read_for_the_old_stream_brings_makes_no_hole_in_the_new_one(
             here.reader.follow(new[0])
             await until(lambda: new[0].text.since(0) == text + "!", seconds=3)
             assert old.text.since(0) == text
+
+    run(work)
+
+
+def test_what_is_watched_first_after_a_failure_is_read_at_once(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            dropped = await here.follow(client, Event(Kind.START, 1))
+            client.client_kill_filter(_id=str(here.reader._first._client_id))
+            await until(lambda: here.health)
+            here.reader.drop(dropped)
+            await until(lambda: here.health == [False, True])
+            began = time.monotonic()
+            await here.follow(client, Event(Kind.DELTA, 1, 0, "one"))
+            assert time.monotonic() - began < BLOCK_SECONDS / 2
 
     run(work)

@@ -156,9 +156,9 @@ class _Lane:
         self._taken = self._asked
         if not self._streams:
             await self._client.ping()
+            self._taken = -1
             self._recover()
-            await asyncio.sleep(BLOCK_SECONDS)
-            return
+            return  # and wait until there is something to read
         asked = dict(self._streams)
         ids: dict[Any, Any] = {key: stream.last_id for key, stream in asked.items()}
         answer: Any = await self._client.xread(ids, count=ENTRIES, block=int(self._block_seconds * 1000))
