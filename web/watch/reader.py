@@ -54,8 +54,10 @@ class Reader:
 
     def __init__(self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
         self._on_change = on_change
-        self._first = _Lane(settings, on_change=self._first_changed, on_health=on_health, pauses=False)
-        self._rest = _Lane(settings, on_change=on_change, on_health=on_health, pauses=True)
+        #: Ends the waits of both lanes.
+        self._control = _client(settings)
+        self._first = _Lane(settings, self._control, on_change=self._first_changed, on_health=on_health, pauses=False)
+        self._rest = _Lane(settings, self._control, on_change=on_change, on_health=on_health, pauses=True)
 
     @property
     def is_failing(self) -> bool:
@@ -73,9 +75,13 @@ class Reader:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        async with asyncio.TaskGroup() as lanes:  # it ends when both have closed what they had open
-            lanes.create_task(self._first.run())
-            lanes.create_task(self._rest.run())
+        try:
+            async with asyncio.TaskGroup() as lanes:  # it ends when both have closed what they had open
+                lanes.create_task(self._first.run())
+                lanes.create_task(self._rest.run())
+        finally:
+            with suppress(*FAILURES):
+                await self._control.aclose()
 
     def _first_changed(self, changed: list[Stream], ended: list[Stream]) -> None:
         self._on_change(changed, ended)
@@ -86,12 +92,19 @@ class Reader:
 
 
 class _Lane:
-    """One connection that waits for news of some streams, and one that ends its wait."""
+    """One connection that waits for news of some streams; `control` ends its wait."""
 
     def __init__(
-        self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None], pauses: bool
+        self,
+        settings: Settings,
+        control: Redis,
+        *,
+        on_change: OnChange,
+        on_health: Callable[[bool], None],
+        pauses: bool,
     ) -> None:
         self._settings = settings
+        self._control = control
         self._pauses = pauses
         self._on_change = on_change
         self._on_health = on_health
@@ -102,7 +115,6 @@ class _Lane:
         self._taken = 0
         self._client: Redis | None = None
         self._client_id = 0
-        self._control = self._connect()
         self._block_seconds = BLOCK_SECONDS
         self._unblocking: asyncio.Task[None] | None = None
         self.is_failing = False
@@ -141,9 +153,9 @@ class _Lane:
             self._taken, self._client_id = -1, 0
             if self._unblocking is not None:
                 self._unblocking.cancel()
-            for client in filter(None, (self._client, self._control)):
+            if self._client is not None:
                 with suppress(*FAILURES):
-                    await client.aclose()
+                    await self._client.aclose()
 
     async def _read_once(self) -> None:
         if not self._streams and not self.is_failing:
@@ -151,7 +163,7 @@ class _Lane:
             await self._wanted.wait()
             await self._look_after_rest()
         if self._client is None:
-            self._client = self._connect(single_connection_client=True)
+            self._client = _client(self._settings, single_connection_client=True)
             self._client_id = await self._client.client_id()
         self._taken = self._asked
         if not self._streams:
@@ -238,16 +250,17 @@ class _Lane:
             self.is_failing = False
             self._on_health(True)
 
-    def _connect(self, *, single_connection_client: bool = False) -> Redis:
-        timeout = self._settings.redis_timeout_seconds
-        return connect(
-            self._settings.redis_url,
-            decode_responses=True,
-            # An entry that is not UTF-8 must not stop the reading of all others.
-            encoding_errors="replace",
-            protocol=2,
-            socket_timeout=max(timeout, 2 * BLOCK_SECONDS),
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            single_connection_client=single_connection_client,
-        )
+
+def _client(settings: Settings, *, single_connection_client: bool = False) -> Redis:
+    timeout = settings.redis_timeout_seconds
+    return connect(
+        settings.redis_url,
+        decode_responses=True,
+        # An entry that is not UTF-8 must not stop the reading of all others.
+        encoding_errors="replace",
+        protocol=2,
+        socket_timeout=max(timeout, 2 * BLOCK_SECONDS),
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        single_connection_client=single_connection_client,
+    )
