@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -195,6 +196,33 @@ def test_what_a_read_for_the_old_stream_brings_makes_no_hole_in_the_new_one(
             assert old.text.since(0) == text
 
     run(work)
+
+
+@pytest.mark.parametrize("lanes", [("_first",), ("_rest",), ("_first", "_rest")])
+def test_a_failure_of_any_lane_is_told_once_and_both_go_on(
+    lanes: tuple[str, ...], client: redis.Redis, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="web.watch.reader")
+
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            speaks = await here.follow(client, Event(Kind.DELTA, 1, 0, "one "))
+            silent = await here.follow(client, Event(Kind.START, 1))
+            await until(lambda: here.lanes == ([silent], [speaks]))
+            with client.pipeline(transaction=False) as pipeline:
+                for lane in lanes:
+                    pipeline.client_kill_filter(_id=str(getattr(here.reader, lane)._client_id))
+                assert pipeline.execute() == [1] * len(lanes)
+            await until(lambda: here.health)
+            write(client, speaks.request_id, Event(Kind.DELTA, 1, 4, "two"))
+            write(client, silent.request_id, Event(Kind.DELTA, 1, 0, "first"))
+            await until(lambda: (speaks.text.since(0), silent.text.since(0)) == ("one two", "first"))
+            await until(lambda: not here.reader.is_failing)
+            assert here.health == [False, True]
+
+    run(work)
+    said = [record.getMessage().split(":")[0] for record in caplog.records if record.name == "web.watch.reader"]
+    assert said == ["live streams cannot be read", "live streams are read again"]
 
 
 def test_what_is_watched_first_after_a_failure_is_read_at_once(client: redis.Redis, redis_url: str) -> None:

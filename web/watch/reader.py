@@ -54,10 +54,12 @@ class Reader:
 
     def __init__(self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
         self._on_change = on_change
+        self._on_health = on_health
+        self._was_failing = False
         #: Ends the waits of both lanes.
         self._control = _client(settings)
-        self._first = _Lane(settings, self._control, on_change=self._first_changed, on_health=on_health, pauses=False)
-        self._rest = _Lane(settings, self._control, on_change=on_change, on_health=on_health, pauses=True)
+        self._first = self._lane(settings, on_change=self._first_changed, pauses=False)
+        self._rest = self._lane(settings, on_change=on_change, pauses=True)
 
     @property
     def is_failing(self) -> bool:
@@ -83,6 +85,9 @@ class Reader:
             with suppress(*FAILURES):
                 await self._control.aclose()
 
+    def _lane(self, settings: Settings, *, on_change: OnChange, pauses: bool) -> _Lane:
+        return _Lane(settings, self._control, on_change=on_change, on_health=self._health_changed, pauses=pauses)
+
     def _first_changed(self, changed: list[Stream], ended: list[Stream]) -> None:
         self._on_change(changed, ended)
         for stream in changed:
@@ -90,23 +95,29 @@ class Reader:
                 self._first.drop(stream)
                 self._rest.follow(stream)
 
+    def _health_changed(self, fault: str) -> None:
+        """A lane cannot read, or can again: said once for both, who read the same Redis."""
+        if self.is_failing == self._was_failing:
+            return
+        self._was_failing = self.is_failing
+        if self.is_failing:
+            log.warning("live streams cannot be read: %s", fault)
+        else:
+            log.info("live streams are read again")
+        self._on_health(not self.is_failing)
+
 
 class _Lane:
     """One connection that waits for news of some streams; `control` ends its wait."""
 
     def __init__(
-        self,
-        settings: Settings,
-        control: Redis,
-        *,
-        on_change: OnChange,
-        on_health: Callable[[bool], None],
-        pauses: bool,
+        self, settings: Settings, control: Redis, *, on_change: OnChange, on_health: Callable[[str], None], pauses: bool
     ) -> None:
         self._settings = settings
         self._control = control
         self._pauses = pauses
         self._on_change = on_change
+        #: Called with the name of what has failed, and with none when it is well again.
         self._on_health = on_health
         self._streams: dict[str, Stream] = {}
         self._wanted = asyncio.Event()
@@ -240,15 +251,13 @@ class _Lane:
             with suppress(*FAILURES):
                 await client.aclose()
         if not self.is_failing:
-            log.warning("live streams cannot be read: %s", type(error).__name__)
             self.is_failing = True
-            self._on_health(False)
+            self._on_health(type(error).__name__)
 
     def _recover(self) -> None:
         if self.is_failing:
-            log.info("live streams are read again")
             self.is_failing = False
-            self._on_health(True)
+            self._on_health("")
 
 
 def _client(settings: Settings, *, single_connection_client: bool = False) -> Redis:
