@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from shared.tables import Outcome, Status
 from workers import prompts, retries
 from workers.process import Process
 from workers.providers.base import Done, Prompt
-from workers.providers.limits import limited
+from workers.providers.limits import Limited
 from workers.running import Interruption, RunningAnswer
 
 log = logging.getLogger(__name__)
@@ -168,21 +169,22 @@ async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> S
     try:
         running.begin()
         provider, model = process.registry.provider_for(prompt.model)
-        stream = limited(
+        stream = Limited(
             provider.stream(replace(prompt, model=model)),
             first_token_seconds=settings.first_token_seconds,
             idle_seconds=settings.idle_seconds,
             total_seconds=min(settings.total_seconds, running.claimed.left_seconds),
         )
-        async for item in stream:
-            if isinstance(item, Done):
-                streamed.done = item
-            else:
-                if streamed.first_token_at is None:
-                    streamed.first_token_at = time.monotonic()
-                live.add(item)
-                # What the provider sends until then would wait for the flush anyway.
-                await process.publisher.beat()
+        async with aclosing(stream):
+            async for item in stream:
+                if isinstance(item, Done):
+                    streamed.done = item
+                else:
+                    if streamed.first_token_at is None:
+                        streamed.first_token_at = time.monotonic()
+                    live.add(item)
+                    # What the provider sends until a flush would wait for it anyway: it is taken with each beat.
+                    await process.publisher.beat(lambda: live.add(stream.take()))
         if streamed.done is None:
             streamed.error = StreamBroken("the provider's stream ended without its end")
     except ProviderError as error:

@@ -1,7 +1,7 @@
 """The worker's side of the live stream: one flusher per process sends what waits of all answers in one pipeline.
 
 Text is sent every flush interval, and at once on a start, a first delta and an end. A provider's reader keeps step
-(`beat`): what comes between two flushes is read, decoded and sent in one go. Publishing that fails is counted, never
+(`beat`): what comes between two flushes is taken, decoded and sent in one go. Publishing that fails is counted, never
 raised and never waited for: the text stays in the `LiveAnswer`, and a snapshot repairs the stream when Redis is back.
 Runs in the worker's event loop; only `LiveAnswer.text()` may be called from other threads.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -74,11 +75,14 @@ class LiveAnswer:
         #: False when the stream lacks something that was sent: a snapshot is due.
         self.whole = True
 
-    def add(self, text: str) -> None:
-        """Append a delta. The first one is sent at once."""
+    def add(self, text: str) -> bool:
+        """Append a delta; False when there is nothing in it. The first one is sent at once."""
+        if not text:
+            return False
         self._parts.append(text)
         self._length += len(text)
         self._publisher.wake(self, urgent=self._length == len(text))
+        return True
 
     def text(self) -> str:
         """All of it so far; may be called from any thread."""
@@ -113,6 +117,31 @@ class _Deltas:
         return bool(self.lives)
 
 
+#: Adds what has come since the last beat; whether there was any.
+More = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Who waits for a beat."""
+
+    future: asyncio.Future[None]
+    more: More | None
+
+    def goes_on(self) -> bool:
+        """At a beat: whether it waits for the next one too. Else it is woken."""
+        if self.future.done():  # cancelled
+            return False
+        try:
+            if self.more is not None and self.more():
+                return True
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(None)
+        return False
+
+
 class Publisher:
     """One per worker process, made and used in its event loop."""
 
@@ -123,7 +152,7 @@ class Publisher:
         self._extra: list[tuple[LiveAnswer, Event]] = []
         #: Set when a flush is due.
         self._due = asyncio.Event()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
         #: When the beat began whose flush is due, and what one takes with its flush of late, in s.
         self._beat_at: float | None = None
@@ -155,12 +184,16 @@ class Publisher:
         else:
             self._plan()
 
-    async def beat(self) -> None:
-        """Return shortly before the next flush, also when flushing fails; at most one interval."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+    async def beat(self, more: More | None = None) -> None:
+        """Return shortly before the next flush, also when flushing fails; at most one interval.
+
+        With `more`, return at the first beat at which that gives False: until then it is called with each, and what it
+        adds goes out with that flush. To wake a task costs as much as all else that is done for a word.
+        """
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(future, more))
         self._plan()
-        await waiter
+        await future
 
     def _plan(self) -> None:
         if self._timer is None:
@@ -177,16 +210,18 @@ class Publisher:
         waiting, self._waiting = self._waiting, []
         self._wake(waiting, time.monotonic())
 
-    def _wake(self, waiting: list[asyncio.Future[None]], began: float) -> None:
-        for waiter in waiting[-WOKEN_AT_ONCE:]:
-            if not waiter.done():
-                waiter.set_result(None)
-        del waiting[-WOKEN_AT_ONCE:]
+    def _wake(self, waiting: list[Waiting], began: float) -> None:
+        for each in waiting[:WOKEN_AT_ONCE]:
+            if each.goes_on():
+                self._waiting.append(each)
+        del waiting[:WOKEN_AT_ONCE]
         if waiting:
             asyncio.get_running_loop().call_soon(self._wake, waiting, began)
         else:
             # Behind them: what they read now goes out with this flush.
             asyncio.get_running_loop().call_soon(self._flush_beat, began)
+        if self._waiting:
+            self._plan()
 
     def _flush_beat(self, began: float) -> None:
         self._flush_waiting()

@@ -15,7 +15,7 @@ from uuid import uuid4
 from shared.errors import ProviderError
 from workers.providers.anthropic import AnthropicProvider
 from workers.providers.base import Done, Prompt, Turn
-from workers.providers.limits import limited
+from workers.providers.limits import Limited
 from workers.providers.openai import OpenAIProvider
 
 #: Planted, and looked for in everything that could be shown or logged.
@@ -109,7 +109,7 @@ async def ask(
     """Ask and collect; an error of ours is collected too, any other is raised."""
     asked = prompt(message, **options)
     answer, began = Answer(trace=asked.trace_id), time.monotonic()
-    stream = limited(
+    stream = Limited(
         provider.stream(asked),
         first_token_seconds=first_token_seconds,
         idle_seconds=idle_seconds,

@@ -64,7 +64,7 @@ CASES = [
     Case("fault=badhead", errors.BadStream, ".*", ".*"),
     Case("fault=gzip", errors.BadStream, "DecodingError", "DecodingError"),
     Case("fault=cut at=3", errors.StreamBroken, ".*Error", ".*Error"),
-    Case("fault=eof at=3", errors.StreamBroken, "ReadError", "ReadError"),
+    Case("fault=eof at=3", errors.StreamBroken, "ClientPayloadError", "ClientPayloadError"),
     Case("fault=malformed at=3", errors.BadStream, "JSONDecodeError", "JSONDecodeError"),
 ]
 

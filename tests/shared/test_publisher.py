@@ -4,65 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from itertools import pairwise
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
 import redis
-from redis.asyncio import Redis
 
 from shared.live.events import Event, Kind, key_of
-from shared.live.publisher import ENTRIES_PER_SNAPSHOT, WOKEN_AT_ONCE, LiveAnswer, Publisher
-from shared.settings import Settings, load_settings
+from shared.live.publisher import ENTRIES_PER_SNAPSHOT, LiveAnswer, Publisher
+from tests.shared.publishing import publishing, run, settings_for, until
 from tests.shared.redis_reading import Reader, entries, read
 from tests.stack import Stack
 
 WORDS = ["나루 ", "is ", "a ", "landing \U0001f600 ", "é", "\n"]
 
 
-def settings_for(redis_url: str, **values: object) -> Settings:
-    environ = {f"NARU_{name.upper()}": str(value) for name, value in values.items()}
-    return load_settings({"REDIS_URL": redis_url, "NARU_FLUSH_SECONDS": "0.005", **environ})
-
-
 @pytest.fixture
 def client(redis_url: str) -> redis.Redis:
     return redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5)
-
-
-@asynccontextmanager
-async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
-    """A publisher with its flusher, as a worker process has it."""
-    timeout = settings.redis_timeout_seconds
-    connection: Redis = Redis.from_url(
-        settings.redis_url, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout
-    )
-    publisher = Publisher(connection, settings)
-    flusher = asyncio.create_task(publisher.run())
-    try:
-        yield publisher
-    finally:
-        assert not flusher.done(), "the flusher never ends by itself"
-        while not flusher.done():  # redis-py swallows a cancellation now and then
-            flusher.cancel()
-            await asyncio.wait([flusher], timeout=0.1)
-        await connection.aclose()
-
-
-async def until(condition: Callable[[], object], *, seconds: float = 8.0) -> None:
-    limit = time.monotonic() + seconds
-    while not await asyncio.to_thread(condition):
-        assert time.monotonic() < limit, "not in time"
-        await asyncio.sleep(0.01)
-
-
-def run(work: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await work()
-
-    asyncio.run(main())
 
 
 def test_every_delta_of_every_answer_arrives(client: redis.Redis, redis_url: str) -> None:
@@ -107,104 +66,6 @@ def test_a_start_a_first_word_and_an_end_go_out_at_once_the_rest_together(client
                 " second third",
                 "failed",
             ]
-
-    run(work)
-
-
-def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_url: str) -> None:
-    async def work() -> None:
-        async with publishing(settings_for(redis_url, flush_seconds=0.2)) as publisher:
-            lives = [publisher.open(uuid4(), 1) for _ in range(20)]
-            for live in lives:
-                live.add("first ")
-
-            async def keep_step(live: LiveAnswer) -> None:
-                for word in ("second ", "third "):
-                    await publisher.beat()
-                    live.add(word)
-
-            await asyncio.gather(*map(keep_step, lives))
-            await until(lambda: all(read(client, live.request_id).text == live.text() for live in lives))
-            for live in lives:
-                texts = [event.text for event in entries(client, live.request_id)]
-                assert texts == ["", "first ", "second ", "third "], "one entry for each beat"
-
-    run(work)
-
-
-def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) -> None:
-    async def work() -> None:
-        async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
-            lives = [publisher.open(uuid4(), 1) for _ in range(10)]
-
-            async def keep_step(live: LiveAnswer, *, work_seconds: float, until: float) -> None:
-                while publisher.interval_seconds != until:
-                    await publisher.beat()
-                    time.sleep(work_seconds)  # noqa: ASYNC251 - the loop is to be busy
-                    live.add("word ")
-
-            assert publisher.interval_seconds == 0.02
-            async with asyncio.timeout(10):
-                await asyncio.gather(*(keep_step(live, work_seconds=0.002, until=0.03) for live in lives))
-                await keep_step(lives[0], work_seconds=0.0, until=0.02)
-
-    run(work)
-
-
-def test_a_beat_that_had_nothing_to_send_makes_the_next_ones_no_rarer(client: redis.Redis, redis_url: str) -> None:
-    async def work() -> None:
-        async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
-            await publisher.beat()
-            await asyncio.sleep(0.5)  # a model that thinks: whatever is sent next is not that beat's
-            live = publisher.open(uuid4(), 1)
-            live.add("first")
-            await until(lambda: read(client, live.request_id).text == "first")
-            assert publisher.interval_seconds == 0.05
-
-    run(work)
-
-
-def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) -> None:
-    number = 5 * WOKEN_AT_ONCE + 1
-
-    async def work() -> None:
-        async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
-            awake: list[int] = []
-
-            async def reader(name: int) -> None:
-                await publisher.beat()
-                awake.append(name)
-
-            readers = [asyncio.create_task(reader(name)) for name in range(number)]
-            seen = [0]
-            while seen[-1] < number:
-                await asyncio.sleep(0)
-                seen.append(len(awake))
-            await asyncio.gather(*readers)
-            assert max(after - before for before, after in pairwise(seen)) <= WOKEN_AT_ONCE
-
-    run(work)
-
-
-def test_the_beat_goes_on_when_redis_hangs_and_when_a_waiter_is_cancelled(own_stack: Stack, redis_url: str) -> None:
-    async def work() -> None:
-        settings = settings_for(own_stack.settings.redis_url, flush_seconds=0.02, redis_timeout_seconds=2)
-        async with publishing(settings) as publisher:
-            live = publisher.open(uuid4(), 1)
-            own_stack.servers.redis.freeze()
-            try:
-                live.add("first ")
-                cancelled = asyncio.create_task(publisher.beat())
-                kept = asyncio.create_task(publisher.beat())
-                await asyncio.sleep(0)
-                cancelled.cancel()
-                began = time.monotonic()
-                await kept
-                for _ in range(5):
-                    await publisher.beat()
-                assert time.monotonic() - began < 1, "reading from a provider does not wait for Redis"
-            finally:
-                own_stack.servers.redis.thaw()
 
     run(work)
 

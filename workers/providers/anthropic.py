@@ -58,7 +58,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
         # With this `cast_to` the SDK gives the reply itself, whatever its types say of a stream.
         return cast("httpx2.Response", reply)
 
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
         return _EventReader()
 
 

@@ -5,10 +5,11 @@ Only the protocol and its values. Errors live in `shared.errors`, vendors in a f
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 
 class Finish(StrEnum):
@@ -58,8 +59,35 @@ class Prompt:
     trace_id: str = ""
 
 
-#: What a provider gives: text as it comes, then exactly one Done.
-Stream = AsyncGenerator[str | Done, None]
+class Stream(ABC):
+    """What a provider gives: text as it comes, then exactly one Done. Read by one task, and closed when left early.
+
+    Beside asking for the next item, who reads may `take` what has come by itself, between two items.
+    """
+
+    def __init__(self) -> None:
+        self._items = self._run()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[str | Done]:
+        return self._items.__anext__()
+
+    async def aclose(self) -> None:
+        """Close the provider's connection, if it is open."""
+        await self._items.aclose()
+
+    @abstractmethod
+    def _run(self) -> AsyncGenerator[str | Done, None]:
+        """The items."""
+
+    @abstractmethod
+    def take(self) -> str:
+        """The text that is here by now. It never waits and never raises.
+
+        Empty when there is none, or when something else has come: the next item tells what.
+        """
 
 
 class Provider(Protocol):
@@ -72,7 +100,7 @@ class Provider(Protocol):
     def stream(self, prompt: Prompt) -> Stream:
         """Answer `prompt`: str deltas (never empty), then exactly one Done; or one raise of ProviderError.
 
-        Cancelling the task that reads, or closing the generator, closes the provider's connection within
+        Cancelling the task that reads, or closing the stream, closes the provider's connection within
         milliseconds.
         """
 

@@ -10,40 +10,46 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from time import monotonic
-from typing import Any, TypeVar
 
 from shared.errors import FirstTokenTimeout, IdleTimeout, ProviderError, TotalTimeout
+from workers.providers.base import Done, Stream
 
-ItemT = TypeVar("ItemT")
 
-
-async def limited(
-    stream: AsyncGenerator[ItemT, Any],
-    *,
-    first_token_seconds: float,
-    idle_seconds: float,
-    total_seconds: float,
-) -> AsyncGenerator[ItemT, None]:
+class Limited(Stream):
     """The items of `stream`, as long as they come in time.
 
     Otherwise the provider's connection is closed at once, and FirstTokenTimeout, IdleTimeout or
-    TotalTimeout is raised. To be read in one task. Closing it closes `stream`.
+    TotalTimeout is raised. Closing it closes `stream`.
     """
-    watch = _Watch(first_token_seconds, idle_seconds, total_seconds)
-    try:
-        while True:
-            watch.asked_at = monotonic()
-            item = await stream.__anext__()
-            watch.got()
-            yield item
-    except StopAsyncIteration:
-        return
-    except asyncio.CancelledError:
-        watch.check_cancelled()
-        raise
-    finally:
-        watch.close()
-        await stream.aclose()
+
+    def __init__(
+        self, stream: Stream, *, first_token_seconds: float, idle_seconds: float, total_seconds: float
+    ) -> None:
+        super().__init__()
+        self._stream = stream
+        self._limits = (first_token_seconds, idle_seconds, total_seconds)
+        self._watch: _Watch | None = None
+
+    def take(self) -> str:
+        """See `base.Stream.take`; nothing beyond the end of all time, which the next item tells."""
+        return self._stream.take() if self._watch is not None and not self._watch.is_over else ""
+
+    async def _run(self) -> AsyncGenerator[str | Done, None]:
+        watch = self._watch = _Watch(*self._limits)
+        try:
+            while True:
+                watch.asked_at = monotonic()
+                item = await self._stream.__anext__()
+                watch.got()
+                yield item
+        except StopAsyncIteration:
+            return
+        except asyncio.CancelledError:
+            watch.check_cancelled()
+            raise
+        finally:
+            watch.close()
+            await self._stream.aclose()
 
 
 class _Watch:
@@ -52,7 +58,7 @@ class _Watch:
     def __init__(self, first_token_seconds: float, idle_seconds: float, total_seconds: float) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("limited() is read in a task")
+            raise RuntimeError("a limited stream is read in a task")
         self._task = task
         self._cancellings = task.cancelling()
         self._loop = asyncio.get_running_loop()
@@ -65,17 +71,21 @@ class _Watch:
         self.asked_at = 0.0
         self._timer = self._loop.call_later(min(first_token_seconds, total_seconds), self._look)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time for all of the answer has passed."""
+        return monotonic() >= self._end
+
     def got(self) -> None:
         """Note that an item came. Raises where it came too late after all."""
         self.asked_at = 0.0
-        now = monotonic()
         if not self._started:
             self._started = True
             self._timer.cancel()
             self._timer = self._loop.call_later(self._idle_seconds, self._look)
         if self._expired is not None:
             self.check_cancelled()
-        if now >= self._end:
+        if self.is_over:
             # A provider that never lets us wait is never met waiting by the timer.
             raise TotalTimeout
 

@@ -100,7 +100,7 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
                     raise
         raise AssertionError  # the last round returns or raises
 
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
         return _ChunkReader()
 
 

@@ -1,0 +1,164 @@
+"""Taking what has come: between two items of a stream, without waiting, and nothing of it is lost or told twice."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from shared import errors
+from tests.providers.asking import Answer, AnyProvider, Wire, prompt
+from workers.providers.base import Done, Stream
+from workers.providers.limits import Limited
+from workers.providers.openai import OpenAIProvider
+from workers.providers.sdk import _SdkStream
+from workers.providers.simulator import text_for, tokens_for
+
+#: Long enough for what the simulator sends at once to be here.
+MEANWHILE_SECONDS = 0.1
+
+
+def limited(stream: Stream, *, total_seconds: float = 20.0) -> Limited:
+    return Limited(stream, first_token_seconds=10, idle_seconds=10, total_seconds=total_seconds)
+
+
+async def read(stream: Stream, *, every_seconds: float) -> tuple[Answer, int]:
+    """All of it as a worker reads it: an item, and then what can be taken, until that is nothing. How often it was."""
+    answer, taken = Answer(), 0
+    try:
+        async with aclosing(stream):
+            async for item in stream:
+                if isinstance(item, Done):
+                    answer.done = item
+                    continue
+                answer.deltas.append(item)
+                await asyncio.sleep(every_seconds)
+                while text := stream.take():
+                    answer.deltas.append(text)
+                    taken += 1
+                    await asyncio.sleep(every_seconds)
+    except errors.ProviderError as error:
+        answer.error = error
+    return answer, taken
+
+
+@pytest.mark.parametrize("message", ["[[sim: tokens=60 pace=100]]", "[[sim: tokens=60 pace=100]] 한국어로 😀"])
+def test_most_of_an_answer_is_taken_and_all_of_it_is_there(wire: Wire, message: str) -> None:
+    async def asked(provider: AnyProvider) -> tuple[Answer, int]:
+        return await read(limited(provider.stream(prompt(message))), every_seconds=0.03)
+
+    answer, taken = wire.run(asked)
+    assert answer.text == text_for(message)
+    assert answer.done is not None
+    assert answer.done.usage is not None
+    # Else the layers under the SDK are others than those that `body` knows, and every word costs half as much again.
+    assert taken >= 10
+
+
+@pytest.mark.parametrize("fault", ["error", "cut", "eof", "end", "malformed"])
+def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fault: str) -> None:
+    message = f"[[sim: tokens=40 pace=100 fault={fault} at=20]]"
+
+    async def asked(provider: AnyProvider) -> tuple[Answer, int]:
+        return await read(limited(provider.stream(prompt(message))), every_seconds=0.02)
+
+    answer, taken = wire.run(asked)
+    # A connection that is cut takes along what was still on its way.
+    sent = tokens_for(message)[:20]
+    assert "".join(sent).startswith(answer.text)
+    assert len(answer.text) >= len("".join(sent[:15]))
+    assert taken > 3
+    assert isinstance(answer.error, errors.ProviderError)
+    assert answer.done is None
+
+
+def test_nothing_is_taken_before_the_first_item_and_after_the_last(wire: Wire) -> None:
+    async def asked(provider: AnyProvider) -> list[str]:
+        stream = limited(provider.stream(prompt("[[sim: tokens=4 pace=0]]")))
+        before = stream.take()
+        async with aclosing(stream):
+            async for _ in stream:
+                pass
+        return [before, stream.take()]
+
+    assert wire.run(asked) == ["", ""]
+
+
+def test_nothing_is_taken_when_the_time_for_all_of_it_is_over(wire: Wire) -> None:
+    async def asked(provider: AnyProvider) -> tuple[Answer, int]:
+        stream = limited(provider.stream(prompt("[[sim: tokens=1000 pace=100]]")), total_seconds=1.0)
+        return await read(stream, every_seconds=0.03)
+
+    answer, taken = wire.run(asked)
+    assert type(answer.error) is errors.TotalTimeout
+    assert taken > 5
+
+
+def test_a_reply_far_beyond_the_buffer_is_taken_whole(wire: Wire) -> None:
+    # Three megabytes at once: the connection is paused many times, and goes on when its buffer was emptied.
+    message = "[[sim: tokens=3000 size=1000 pace=0]]"
+
+    async def asked(provider: AnyProvider) -> tuple[Answer, int]:
+        return await read(limited(provider.stream(prompt(message))), every_seconds=0.002)
+
+    answer, _ = wire.run(asked)
+    assert answer.text == text_for(message)
+    assert answer.done is not None
+
+
+def test_a_connection_whose_reply_was_taken_serves_again(wire: Wire) -> None:
+    async def twice(provider: AnyProvider) -> list[str]:
+        return [
+            (await read(limited(provider.stream(prompt("[[sim: tokens=9 pace=50]]"))), every_seconds=0.05))[0].text
+            for _ in range(3)
+        ]
+
+    assert wire.run(twice) == [text_for("[[sim: tokens=9 pace=50]]")] * 3
+
+
+def test_a_reply_that_is_encoded_comes_item_by_item() -> None:
+    words = ["zipped ", "words ", "come ", "too"]
+
+    async def asked() -> tuple[Answer, int]:
+        async with _zipping(words) as url:
+            provider = OpenAIProvider(base_url=url)
+            try:
+                return await read(limited(provider.stream(prompt("any"))), every_seconds=0.01)
+            finally:
+                await provider.close()
+
+    answer, taken = asyncio.run(asked())
+    assert (answer.text, taken) == ("".join(words), 0)
+    assert answer.done is not None
+
+
+@asynccontextmanager
+async def _zipping(words: list[str]) -> AsyncIterator[str]:
+    """A server that zips its replies."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(int(length.partition(b":")[2]))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n"
+        )
+        events: list[dict[str, object]] = [{"choices": [{"delta": {"content": word}}]} for word in words]
+        events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+        writer.write(gzip.compress(b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+
+
+def test_half_an_emoji_is_read_where_the_fast_parser_takes_none() -> None:
+    stream = _SdkStream(OpenAIProvider(base_url="http://127.0.0.1:9/v1"), prompt("any"))
+    halves = [r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude00b"}}]}']
+    assert [stream._reading.read(f"data: {half}\n\n".encode()) for half in halves] == ["a", "\U0001f600b"]

@@ -1,0 +1,51 @@
+"""A publisher as a worker process has it, on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+
+from shared.live.publisher import Publisher
+from shared.settings import Settings, load_settings
+
+
+def settings_for(redis_url: str, **values: object) -> Settings:
+    environ = {f"NARU_{name.upper()}": str(value) for name, value in values.items()}
+    return load_settings({"REDIS_URL": redis_url, "NARU_FLUSH_SECONDS": "0.005", **environ})
+
+
+@asynccontextmanager
+async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
+    """A publisher with its flusher, as a worker process has it."""
+    timeout = settings.redis_timeout_seconds
+    connection: Redis = Redis.from_url(
+        settings.redis_url, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout
+    )
+    publisher = Publisher(connection, settings)
+    flusher = asyncio.create_task(publisher.run())
+    try:
+        yield publisher
+    finally:
+        assert not flusher.done(), "the flusher never ends by itself"
+        while not flusher.done():  # redis-py swallows a cancellation now and then
+            flusher.cancel()
+            await asyncio.wait([flusher], timeout=0.1)
+        await connection.aclose()
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 8.0) -> None:
+    limit = time.monotonic() + seconds
+    while not await asyncio.to_thread(condition):
+        assert time.monotonic() < limit, "not in time"
+        await asyncio.sleep(0.01)
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await work()
+
+    asyncio.run(main())

@@ -1,0 +1,174 @@
+"""The beat: readers keep step with the flush, are asked for more at each, and never wait for Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+from uuid import uuid4
+
+import pytest
+import redis
+
+from shared.live.publisher import WOKEN_AT_ONCE, LiveAnswer
+from tests.shared.publishing import publishing, run, settings_for, until
+from tests.shared.redis_reading import entries, read
+from tests.stack import Stack
+
+
+@pytest.fixture
+def client(redis_url: str) -> redis.Redis:
+    return redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5)
+
+
+def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.2)) as publisher:
+            lives = [publisher.open(uuid4(), 1) for _ in range(20)]
+            for live in lives:
+                live.add("first ")
+
+            async def keep_step(live: LiveAnswer) -> None:
+                for word in ("second ", "third "):
+                    await publisher.beat()
+                    live.add(word)
+
+            await asyncio.gather(*map(keep_step, lives))
+            await until(lambda: all(read(client, live.request_id).text == live.text() for live in lives))
+            for live in lives:
+                texts = [event.text for event in entries(client, live.request_id)]
+                assert texts == ["", "first ", "second ", "third "], "one entry for each beat"
+
+    run(work)
+
+
+def test_what_is_taken_with_each_beat_goes_out_with_it_until_there_is_nothing(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.1)) as publisher:
+            lives = [publisher.open(uuid4(), 1) for _ in range(2 * WOKEN_AT_ONCE + 1)]
+
+            async def take(live: LiveAnswer) -> None:
+                words = iter(("second ", "third ", ""))
+                live.add("first ")
+                await publisher.beat(lambda: live.add(next(words)))
+                assert next(words, None) is None, "it is not called any more"
+
+            await asyncio.gather(*map(take, lives))
+            for live in lives:
+                await until(lambda of=live: read(client, of.request_id).text == "first second third ")  # type: ignore[misc]
+                texts = [event.text for event in entries(client, live.request_id)]
+                assert texts == ["", "first ", "second ", "third "], "one entry for each beat"
+
+    run(work)
+
+
+def test_a_fault_in_taking_is_its_own_answers_only(redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
+            left = iter(range(3))
+            well = asyncio.create_task(publisher.beat(lambda: next(left, None) is not None))
+            with pytest.raises(ZeroDivisionError):
+                await publisher.beat(lambda: bool(1 / 0))
+            assert not well.done()
+            await well
+
+    run(work)
+
+
+def test_nothing_is_taken_for_who_was_cancelled(redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
+            calls: list[int] = []
+
+            def count() -> bool:
+                calls.append(1)
+                return True
+
+            waiting = asyncio.create_task(publisher.beat(count))
+            await until(lambda: len(calls) > 2)
+            waiting.cancel()
+            seen = len(calls)
+            for _ in range(3):
+                await publisher.beat()
+            assert len(calls) == seen
+
+    run(work)
+
+
+def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
+            lives = [publisher.open(uuid4(), 1) for _ in range(10)]
+
+            async def keep_step(live: LiveAnswer, *, work_seconds: float, until: float) -> None:
+                while publisher.interval_seconds != until:
+                    await publisher.beat()
+                    time.sleep(work_seconds)  # noqa: ASYNC251 - the loop is to be busy
+                    live.add("word ")
+
+            assert publisher.interval_seconds == 0.02
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(keep_step(live, work_seconds=0.002, until=0.03) for live in lives))
+                await keep_step(lives[0], work_seconds=0.0, until=0.02)
+
+    run(work)
+
+
+def test_a_beat_that_had_nothing_to_send_makes_the_next_ones_no_rarer(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
+            await publisher.beat()
+            await asyncio.sleep(0.5)  # a model that thinks: whatever is sent next is not that beat's
+            live = publisher.open(uuid4(), 1)
+            live.add("first")
+            await until(lambda: read(client, live.request_id).text == "first")
+            assert publisher.interval_seconds == 0.05
+
+    run(work)
+
+
+def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) -> None:
+    number = 5 * WOKEN_AT_ONCE + 1
+
+    async def work() -> None:
+        async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
+            awake: list[int] = []
+
+            async def reader(name: int) -> None:
+                await publisher.beat()
+                awake.append(name)
+
+            readers = [asyncio.create_task(reader(name)) for name in range(number)]
+            seen = [0]
+            while seen[-1] < number:
+                await asyncio.sleep(0)
+                seen.append(len(awake))
+            await asyncio.gather(*readers)
+            assert max(after - before for before, after in pairwise(seen)) <= WOKEN_AT_ONCE
+
+    run(work)
+
+
+def test_the_beat_goes_on_when_redis_hangs_and_when_a_waiter_is_cancelled(own_stack: Stack, redis_url: str) -> None:
+    async def work() -> None:
+        settings = settings_for(own_stack.settings.redis_url, flush_seconds=0.02, redis_timeout_seconds=2)
+        async with publishing(settings) as publisher:
+            live = publisher.open(uuid4(), 1)
+            own_stack.servers.redis.freeze()
+            try:
+                live.add("first ")
+                cancelled = asyncio.create_task(publisher.beat())
+                kept = asyncio.create_task(publisher.beat())
+                await asyncio.sleep(0)
+                cancelled.cancel()
+                began = time.monotonic()
+                await kept
+                for _ in range(5):
+                    await publisher.beat()
+                assert time.monotonic() - began < 1, "reading from a provider does not wait for Redis"
+            finally:
+                own_stack.servers.redis.thaw()
+
+    run(work)
