@@ -179,17 +179,27 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def statement(engine: Engine) -> Iterator[Connection]:
-    """One statement that is its own transaction: two round trips fewer than `transaction`.
+    """A statement, or several sent together, as their own transaction: two round trips fewer than `transaction`.
 
-    Raises Unavailable when Postgres is away, also when it went away before it said what became of the statement.
+    Raises Unavailable when Postgres is away; Unsure when it went away before it said what became of the statement.
     """
+    is_open = False
     try:
         with engine.connect() as connection:
             # Not by SQLAlchemy's option, whose way back costs a round trip. The next user undoes it (`_look_at`).
             driver: psycopg2.extensions.connection = connection.connection.driver_connection  # type: ignore[assignment]
-            driver.autocommit = True
+            driver.autocommit = is_open = True
             yield connection
     except Exception as error:
         if is_outage(error):
-            raise Unavailable from error
+            raise (Unsure if is_open and not _is_refused(error) else Unavailable) from error
         raise
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether Postgres has said that it undid the statement, on a connection that it went on to serve."""
+    return (
+        isinstance(error, DBAPIError)
+        and not error.connection_invalidated
+        and getattr(error.orig, "pgcode", None) is not None
+    )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg2.errors
-from sqlalchemy import Connection, Engine, Executable, event
+from sqlalchemy import ClauseElement, Connection, CursorResult, Engine, Executable, event
 from sqlalchemy.engine import ExceptionContext
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,38 @@ class _Known:
         return f"EXECUTE {self.name}({values})" if values else f"EXECUTE {self.name}"
 
 
+class Together:
+    """Statements that are sent in one piece: one round trip, and a transaction of their own where none is open.
+
+    Each sees what those before it have done. Built once from statements that are built once, and that SQLAlchemy has
+    not to write anew for each set of values (no `expanding` parameters).
+    """
+
+    def __init__(self, *statements: ClauseElement) -> None:
+        self._statements = statements
+        self._texts: tuple[str, ...] = ()
+        #: Parameters that have their values from the statements, by other names in each.
+        self._constants: dict[str, Any] = {}
+
+    def run(self, connection: Connection, values: dict[str, Any]) -> CursorResult[Any]:
+        """The rows of the last one, as the driver gives them; `values` are the parameters of all of them."""
+        if not self._texts:
+            compiled = [self._compile(connection, number, values) for number in range(len(self._statements))]
+            self._constants = {name: value for _, constants in compiled for name, value in constants.items()}
+            self._texts = tuple(text for text, _ in compiled)
+        return connection.exec_driver_sql(
+            "; ".join(self._texts), {**self._constants, **values}, execution_options={_OPTION: self._texts}
+        )
+
+    def _compile(self, connection: Connection, number: int, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """One statement's text for the driver, and the values that it brings itself."""
+        compiled = self._statements[number].compile(connection)
+        all_values = compiled.construct_params(values) or {}
+        names = {name: name if name in values else f"of_{number}_{name}" for name in all_values}
+        text = _PARAMETER.sub(lambda found: f"%({names[found[1]]})s" if found[1] else "%%", str(compiled))
+        return text, {names[name]: value for name, value in all_values.items() if name not in values}
+
+
 class _Preparing:
     def __init__(self) -> None:
         self._is_on = True
@@ -64,16 +96,13 @@ class _Preparing:
     ) -> tuple[str, Any]:
         """SQLAlchemy's event: another text for the same parameters."""
         context, is_many = rest
-        if not self._is_on or is_many or context is None or not context.execution_options.get(_OPTION):
+        marked = None if context is None else context.execution_options.get(_OPTION)
+        if not self._is_on or is_many or not marked:
             return text, parameters
         # Lives as long as the driver's connection.
         known: dict[str, _Known] = connection.connection.info.setdefault(_OPTION, {})
-        if text not in known:
-            numbered, names = _numbered(text)
-            made = _Known(f"naru_{len(known)}", names)
-            cursor.execute(f"PREPARE {made.name} AS {numbered}")
-            known[text] = made
-        return known[text].call, parameters
+        calls = [_call_of(each, known, cursor) for each in ((text,) if marked is True else marked)]
+        return "; ".join(calls), parameters
 
     def on_error(self, context: ExceptionContext) -> None:
         """SQLAlchemy's event: behind a pooler statements are sent whole, from the first time that it shows."""
@@ -82,6 +111,16 @@ class _Preparing:
             self._is_on = False
             # The person's question is refused as when Postgres is away, and accepted when it is sent again.
             context.is_disconnect = True
+
+
+def _call_of(text: str, known: dict[str, _Known], cursor: Any) -> str:
+    """What runs a statement, which is prepared here and now where the connection does not know it."""
+    if text not in known:
+        numbered, names = _numbered(text)
+        made = _Known(f"naru_{len(known)}", names)
+        cursor.execute(f"PREPARE {made.name} AS {numbered}")
+        known[text] = made
+    return known[text].call
 
 
 def _numbered(text: str) -> tuple[str, tuple[str, ...]]:

@@ -10,8 +10,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    CTE,
     BindParameter,
     Column,
+    ColumnElement,
     Connection,
     Engine,
     Interval,
@@ -23,19 +25,21 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     or_,
     select,
     union_all,
     update,
 )
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet, notify
-from shared.database import PATIENCE_SECONDS, transaction
+from shared.database import PATIENCE_SECONDS, statement, transaction
 from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel, Unsure
 from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.values import Question, Submitted, storable
-from shared.prepared import prepared
+from shared.prepared import Together, prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
 log = logging.getLogger(__name__)
@@ -70,29 +74,42 @@ def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_c
 
 
 def _submit_once(engine: Engine, question: Question, text: str, *, deadline_seconds: float) -> Submitted:
-    request_id, user_message_id = uuid4(), uuid4()
-    with transaction(engine) as connection:
-        leaf_id = _enter_conversation(connection, question, text)
-        if question.regenerate:
-            if (known := _known(connection, question)) is not None:
+    request_id = uuid4()
+    values = {
+        "q_request": request_id,
+        "q_owner": question.owner_id,
+        "q_conversation": question.conversation_id,
+        "q_title": _title_of(text),
+        "q_message": uuid4(),
+        "q_text": text,
+        "q_key": question.idempotency_key,
+        "q_model": question.model,
+        "q_deadline": timedelta(seconds=deadline_seconds),
+    }
+    if question.regenerate or not _is_stored_at_once(engine, values):
+        with transaction(engine) as connection:
+            if (known := _store_by_steps(connection, question, values)) is not None:
                 return known
-            user_message_id = _question_of(connection, leaf_id)
-        values = {
-            "q_request": request_id,
-            "q_owner": question.owner_id,
-            "q_conversation": question.conversation_id,
-            "q_message": user_message_id,
-            "q_parent": leaf_id,
-            "q_text": text,
-            "q_key": question.idempotency_key,
-            "q_model": question.model,
-            "q_deadline": timedelta(seconds=deadline_seconds),
-        }
-        stored = connection.execute(_STORE_AGAIN if question.regenerate else _STORE, values).one_or_none()
-        if stored is None:
-            return _why_not(connection, question)
     log.info("submitted", extra={"request_id": str(request_id), "conversation_id": str(question.conversation_id)})
     return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True)
+
+
+def _is_stored_at_once(engine: Engine, values: dict[str, Any]) -> bool:
+    """What nearly every question needs, in one round trip and a transaction of its own; False: nothing is stored."""
+    with statement(engine) as connection:
+        return _AT_ONCE.run(connection, values).first() is not None
+
+
+def _store_by_steps(connection: Connection, question: Question, values: dict[str, Any]) -> Submitted | None:
+    """The same, and an answer once more, by steps that tell what is in the way: a request that the same key made, or
+    an error. None: it is stored."""
+    leaf_id = _enter_conversation(connection, values)
+    if question.regenerate:
+        if (known := _known(connection, question)) is not None:
+            return known
+        values = {**values, "q_message": _question_of(connection, leaf_id)}
+    stored = connection.execute(_STORE_AGAIN if question.regenerate else _STORE, values).one_or_none()
+    return _why_not(connection, question) if stored is None else None
 
 
 def _checked(question: Question, max_characters: int) -> str:
@@ -105,9 +122,8 @@ def _checked(question: Question, max_characters: int) -> str:
     return text
 
 
-def _enter_conversation(connection: Connection, question: Question, text: str) -> UUID | None:
+def _enter_conversation(connection: Connection, values: dict[str, Any]) -> UUID | None:
     """Make the conversation with its first question; lock it; return the end of its branch."""
-    values = {"q_conversation": question.conversation_id, "q_owner": question.owner_id, "q_title": _title_of(text)}
     row = connection.execute(_ENTER, values).one_or_none()
     if row is None:
         raise NotFound
@@ -165,64 +181,72 @@ _OWNER, _KEY = _given("owner", _R.owner_id), _given("key", _R.idempotency_key)
 _CONVERSATION = _given("conversation", conversation.c.id)
 _WITH_SAME_KEY = select(_R.id, _R.conversation_id).where(_R.owner_id == _OWNER, _R.idempotency_key == _KEY)
 # In the text, not as parameters: the plan is made once, and must use the partial index.
-_ACTIVE: BindParameter[list[str]] = bindparam(
-    "q_active", [status.value for status in ACTIVE], expanding=True, literal_execute=True
-)
+_ACTIVE: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in ACTIVE]
 _UNDER_WAY = select(_R.id, _R.conversation_id).where(_R.conversation_id == _CONVERSATION, _R.status.in_(_ACTIVE))
 _KNOWN = union_all(_WITH_SAME_KEY.add_columns(literal(True).label("is_same")), _UNDER_WAY.add_columns(literal(False)))
 
 
-_NEW = upsert(conversation).values(id=_CONVERSATION, owner_id=_OWNER, title=_given("title", conversation.c.title))
-# A conversation that is there is set to what it is: that locks it, and gives it back, in the same statement.
-_ENTER = prepared(
-    _NEW.on_conflict_do_update(
+_MODEL = _given("model", _R.model)
+_IS_OFFERED = or_(_MODEL == "", fleet.may_offer(_MODEL))
+_TITLE = _given("title", conversation.c.title)
+
+
+def _enter_statement(*if_so: ColumnElement[bool]) -> Insert:
+    """Make the conversation with its first question. One that is there is set to what it is: that locks it, and gives
+    it back, in the same statement."""
+    made = {"id": _CONVERSATION, "owner_id": _OWNER, "title": _TITLE}
+    new = upsert(conversation).from_select(
+        list(made), select(*(cast(value, conversation.c[name].type) for name, value in made.items())).where(*if_so)
+    )
+    return new.on_conflict_do_update(
         index_elements=[conversation.c.id],
         set_={"owner_id": conversation.c.owner_id},
-        where=and_(conversation.c.owner_id == _NEW.excluded.owner_id, conversation.c.deleted_at.is_(None)),
-    ).returning(conversation.c.leaf_id)
-)
+        where=and_(conversation.c.owner_id == new.excluded.owner_id, conversation.c.deleted_at.is_(None)),
+    )
 
 
-def _store_statement(*, with_question: bool) -> Select[Any]:
-    """The request first, then (unless it is asked again) its question, the branch's new end and the notification."""
-    message_id, model = _given("message", message.c.id), _given("model", _R.model)
+_ENTER = prepared(_enter_statement().returning(conversation.c.leaf_id))
+
+
+def _stored_statement(message_id: BindParameter[Any]) -> CTE:
+    """The request; nothing in a conversation that this transaction has not entered."""
     values = {
         "id": _given("request", _R.id),
         "owner_id": _OWNER,
         "conversation_id": _CONVERSATION,
         "user_message_id": message_id,
         "idempotency_key": _KEY,
-        "model": model,
+        "model": _MODEL,
         "status": literal(Status.QUEUED.value),
         "deadline_at": NOW + cast(bindparam("q_deadline"), Interval),
         "dispatched_at": NOW,
     }
+    c = conversation.c
+    is_entered = select(c.id).where(c.id == _CONVERSATION, c.owner_id == _OWNER, c.deleted_at.is_(None)).exists()
     # Looked for before the insert, which would wait for a request that ends just now, while its end waits for the
     # conversation that is locked here.
-    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), or_(model == "", fleet.may_offer(model)))
-    stored = (
-        upsert(chat_request)
-        .from_select(
-            list(values), select(*(cast(value, _R[name].type) for name, value in values.items())).where(is_free)
-        )
-        # No conflict target: with one, a conflict on the other unique index would raise instead.
-        .on_conflict_do_nothing()
-        .returning(_R.id, _R.conversation_id)
-        .cte("stored")
-    )
-    parent_id, text = _given("parent", message.c.parent_id), _given("text", message.c.content)
+    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), _IS_OFFERED)
+    chosen = select(*(cast(value, _R[name].type) for name, value in values.items())).where(is_entered, is_free)
+    made = upsert(chat_request).from_select(list(values), chosen)
+    # No conflict target: with one, a conflict on the other unique index would raise instead.
+    return made.on_conflict_do_nothing().returning(_R.id, _R.conversation_id).cte("stored")
+
+
+def _store_statement(*, with_question: bool) -> Select[Any]:
+    """The request first, then (unless it is asked again) its question, the branch's new end and the notification."""
+    c, message_id = conversation.c, _given("message", message.c.id)
+    stored = _stored_statement(message_id)
+    # Its parent is the branch's end before `moved`: a statement sees what was there when it began.
+    said = (message_id, c.id, c.leaf_id, literal("user"), _given("text", message.c.content))
     asked = insert(message).from_select(
         ["id", "conversation_id", "parent_id", "role", "content"],
-        select(message_id, stored.c.conversation_id, cast(parent_id, message.c.id.type), literal("user"), text),
+        select(*said).where(c.id == stored.c.conversation_id),
     )
+    model = func.coalesce(func.nullif(_MODEL, ""), c.model)
     moved = (
         update(conversation)
-        .where(conversation.c.id == stored.c.conversation_id)
-        .values(
-            leaf_id=message_id,
-            updated_at=NOW,
-            model=func.coalesce(func.nullif(model, ""), conversation.c.model),
-        )
+        .where(c.id == stored.c.conversation_id)
+        .values(leaf_id=message_id, updated_at=NOW, model=model)
         .cte("moved")
     )
     besides = (asked.cte("asked"), moved) if with_question else (moved,)
@@ -231,6 +255,8 @@ def _store_statement(*, with_question: bool) -> Select[Any]:
 
 _STORE = prepared(_store_statement(with_question=True))
 _STORE_AGAIN = prepared(_store_statement(with_question=False))
+# A model that nobody offers makes no conversation either: what is refused leaves nothing.
+_AT_ONCE = Together(_enter_statement(_IS_OFFERED), _store_statement(with_question=True))
 
 
 def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:

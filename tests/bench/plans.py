@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import statistics
 import tempfile
 import time
@@ -41,6 +42,7 @@ from workers.pickup import due_requests
 #: These grow with what is said. `worker` has a row for each worker process, and is read as a whole.
 GROWING = {"chat_request", "message", "conversation", "request_attempt"}
 PLANNED = ("select", "with", "insert", "update", "delete", "execute")
+_TOGETHER = re.compile("; (?=EXECUTE )")
 
 
 @dataclass
@@ -92,13 +94,18 @@ class Plans:
     def _before(self, *given: Any) -> None:
         _, cursor, text, parameters, context, is_many = given
         if self._step and not is_many and text.lstrip().lower().startswith(PLANNED):
-            key = (self._step, text)
-            if key not in self.seen:
-                with cursor.connection.cursor() as asking:
-                    asking.execute(f"EXPLAIN (FORMAT JSON) {text}", parameters)
-                    (plan,) = asking.fetchone()
-                self.seen[key] = Seen(self._step, text, plan[0]["Plan"])
-            context.naru_began = (self.seen[key], time.perf_counter())
+            # Those that are sent together are planned one by one; the time of all of them is the last one's.
+            *_, last = [self._seen(cursor, part, parameters) for part in _TOGETHER.split(text)]
+            context.naru_began = (last, time.perf_counter())
+
+    def _seen(self, cursor: Any, text: str, parameters: Any) -> Seen:
+        key = (self._step, text)
+        if key not in self.seen:
+            with cursor.connection.cursor() as asking:
+                asking.execute(f"EXPLAIN (FORMAT JSON) {text}", parameters)
+                (plan,) = asking.fetchone()
+            self.seen[key] = Seen(self._step, text, plan[0]["Plan"])
+        return self.seen[key]
 
     def _after(self, *given: Any) -> None:
         context = given[4]

@@ -20,6 +20,8 @@ import uvloop
 
 T = TypeVar("T")
 READ_BYTES = 65536
+#: Words that only a question's way to its rows has: two prepared statements in one piece (`shared.prepared.Together`).
+STORES = b"; EXECUTE naru_"
 
 
 @dataclass

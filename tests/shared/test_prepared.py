@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, Engine, Integer, bindparam, cast, literal, select, text
+from sqlalchemy import Connection, Engine, Integer, bindparam, cast, func, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
 from shared.database import is_outage, make_engine, statement
 from shared.errors import Unavailable
 from shared.lifecycle import Question, submit
-from shared.prepared import prepared
+from shared.prepared import Together, prepared
 from shared.settings import Settings
+from shared.tables import conversation
 
 _ONE, _TWO = (cast(bindparam(name), Integer) for name in ("one", "two"))
 _SUM = prepared(select(_ONE + _TWO, _ONE % 4, literal("50 % of it's %(one)s")))
@@ -50,6 +51,35 @@ def test_one_without_parameters_runs(one_connection: Engine) -> None:
     for _ in range(2):
         with statement(one_connection) as connection:
             assert connection.execute(_NOTHING_ASKED).scalar_one() == 1
+
+
+_MADE = text("INSERT INTO conversation (id, owner_id, title) VALUES (:id, 'o', :title)")
+_SEEN = select(conversation.c.title, cast(literal(7), Integer) % 4).where(conversation.c.id == bindparam("id"))
+_BOTH = Together(_MADE, _SEEN)
+_BAD = Together(_MADE, select(literal(1) / bindparam("by", type_=Integer)))
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("pooled", [False, True])
+def test_two_that_are_sent_together_see_each_other_and_are_prepared_once(
+    world_settings: Settings, *, pooled: bool
+) -> None:
+    settings = dataclasses.replace(world_settings, listen_database_url=world_settings.database_url if pooled else "")
+    engine = make_engine(settings, name="together", pool=1)
+    for title in ("50 % of it's %(id)s", "한글; SELECT 1"):
+        with statement(engine) as connection:
+            assert tuple(_BOTH.run(connection, {"id": uuid4(), "title": title}).one()) == (title, 3)
+    with statement(engine) as connection:
+        assert len(_prepared_in(connection)) == (0 if pooled else 2)
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("world")
+def test_of_two_that_are_sent_together_both_are_done_or_none(one_connection: Engine) -> None:
+    with pytest.raises(DBAPIError), statement(one_connection) as connection:
+        _BAD.run(connection, {"id": uuid4(), "title": "?", "by": 0})
+    with statement(one_connection) as connection:
+        assert connection.execute(select(func.count()).select_from(conversation)).scalar_one() == 0
 
 
 def test_nothing_is_prepared_behind_a_pooler(world_settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Submit, when the reply to its COMMIT is lost: whether the question was stored is found out, or said to be unknown."""
+"""Submit, when the reply to it is lost: whether the question was stored is found out, or said to be unknown."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from shared import lifecycle
 from shared.database import make_engine
 from shared.errors import Unavailable, Unsure
 from shared.lifecycle import Question, Submitted, asking
 from shared.settings import load_settings
-from shared.tables import chat_request, message
-from tests.faults.proxy import Lines, Proxy, Trap
+from shared.tables import chat_request, conversation, message
+from tests.faults.proxy import STORES, Lines, Proxy, Trap
 from tests.shared.world import OWNER, World
 
 
@@ -44,7 +44,7 @@ def submit(engine: Engine, *, conversation_id: UUID | None = None, key: str = "k
 
 @pytest.mark.parametrize("arrives", [True, False])
 def test_a_lost_commit_is_found_out_by_the_key(world: World, line: Proxy, far: Engine, *, arrives: bool) -> None:
-    trap = Trap(b"COMMIT", armed=b"INSERT INTO chat_request", forward=arrives)
+    trap = Trap(STORES, forward=arrives)
     line.set(trap=trap)
     submitted = submit(far)
     assert trap.sprung.is_set()
@@ -57,9 +57,7 @@ def test_what_cannot_be_found_out_is_not_called_a_refusal(
     world: World, line: Proxy, far: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.5)
-    line.set(
-        trap=Trap(b"COMMIT", armed=b"INSERT INTO chat_request", action=lambda: setattr(line, "refuses", True)),
-    )
+    line.set(trap=Trap(STORES, action=lambda: setattr(line, "refuses", True)))
     conversation_id = uuid4()
     with pytest.raises(Unsure):
         submit(far, conversation_id=conversation_id)
@@ -69,9 +67,20 @@ def test_what_cannot_be_found_out_is_not_called_a_refusal(
     assert world.count(chat_request) == 1
 
 
-def test_what_never_came_to_its_commit_is_refused_and_not_stored(world: World, line: Proxy, far: Engine) -> None:
-    line.set(trap=Trap(b"INSERT INTO chat_request", forward=True))
+def test_what_was_never_sent_is_refused_and_not_stored(world: World, line: Proxy, far: Engine) -> None:
+    line.set(refuses=True)
     with pytest.raises(Unavailable) as refused:
         submit(far)
     assert not isinstance(refused.value, Unsure)
     assert world.count(chat_request) == 0
+
+
+def test_what_postgres_itself_gave_up_is_a_refusal(world: World, far: Engine) -> None:
+    """It waits for the conversation in vain, and says so: nothing is left to be found out."""
+    conversation_id = submit(far).conversation_id
+    with world.engine.begin() as connection:
+        connection.execute(select(conversation).where(conversation.c.id == conversation_id).with_for_update())
+        with pytest.raises(Unavailable) as refused:
+            submit(far, conversation_id=conversation_id, key="another")
+    assert not isinstance(refused.value, Unsure)
+    assert world.count(chat_request) == 1

@@ -11,7 +11,7 @@ import psycopg2
 
 from deploy.local import processes
 from tests.faults.fault import CannotInject, fault
-from tests.faults.proxy import Trap
+from tests.faults.proxy import STORES, Trap
 from tests.faults.rig import Shape
 from tests.faults.shot import Shot
 
@@ -38,7 +38,7 @@ def restarted(shot: Shot) -> None:
     trap = None
     if shot.index % 2:
         # The first commit of a question reaches Postgres (or, every other time, does not); its reply reaches nobody.
-        trap = Trap(b"COMMIT", armed=b"INSERT INTO chat_request", forward=shot.index % 4 == 1)
+        trap = Trap(STORES, forward=shot.index % 4 == 1)
         shot.rig.proxies["web.postgres"].set(trap=trap)
     more = shot.rig.crowd.start(shot._ask(6, shot.words(tokens=20), {"again": shot.index % 3 == 0}))
     if trap is not None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from tests.faults.crowd import Asked, Page
 from tests.faults.fault import fault
-from tests.faults.proxy import Trap
+from tests.faults.proxy import STORES, Trap
 from tests.faults.rig import Shape
 from tests.faults.shot import Shot
 
@@ -34,7 +34,7 @@ def killed(shot: Shot) -> None:
         shot.rig.start_web(ready=False)
         shot.picked_up()
     elif kind in {1, 2}:
-        trap = Trap(b"COMMIT", armed=b"INSERT INTO chat_request", forward=kind == 1)
+        trap = Trap(STORES, forward=kind == 1)
         asking = shot.rig.crowd.start(shot._ask(1, shot.words(tokens=20), {}))
         shot.rig.kill_by(trap, shot.rig.proxies["web.postgres"], web, struck=shot.strike)
         shot.asked += asking.result(90)
