@@ -55,11 +55,12 @@ class _Known:
         return f"EXECUTE {self.name}({values})" if values else f"EXECUTE {self.name}"
 
 
-class Together:
+class Piece:
     """Statements that are sent in one piece: one round trip, and a transaction of their own where none is open.
 
-    Each sees what those before it have done. Built once from statements that are built once, and that SQLAlchemy has
-    not to write anew for each set of values (no `expanding` parameters).
+    Each sees what those before it have done. They go past most of what SQLAlchemy does for a statement, which costs a
+    process that had rested as much as Postgres's own part. Built once, from statements that are built once and that
+    need not be written anew for each set of values (no `expanding` parameters).
     """
 
     def __init__(self, *statements: ClauseElement) -> None:

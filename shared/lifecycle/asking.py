@@ -39,7 +39,7 @@ from shared.database import PATIENCE_SECONDS, statement, transaction
 from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel, Unsure
 from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.values import Question, Submitted, storable
-from shared.prepared import Together, prepared
+from shared.prepared import Piece, prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
 log = logging.getLogger(__name__)
@@ -256,7 +256,7 @@ def _store_statement(*, with_question: bool) -> Select[Any]:
 _STORE = prepared(_store_statement(with_question=True))
 _STORE_AGAIN = prepared(_store_statement(with_question=False))
 # A model that nobody offers makes no conversation either: what is refused leaves nothing.
-_AT_ONCE = Together(_enter_statement(_IS_OFFERED), _store_statement(with_question=True))
+_AT_ONCE = Piece(_enter_statement(_IS_OFFERED), _store_statement(with_question=True))
 
 
 def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:

@@ -32,7 +32,7 @@ from shared.database import statement
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Answer, Claimed, Said, storable
-from shared.prepared import prepared
+from shared.prepared import Piece
 from shared.tables import Outcome, Status, chat_request, message, request_attempt, worker
 
 _R = chat_request.c
@@ -59,7 +59,7 @@ def claim(
         "default_model": models[0] if models else "",
     }
     with statement(engine) as connection:
-        rows = connection.execute(_CLAIM_AS_SUSPECT if as_suspect else _CLAIM, values).all()
+        rows = (_CLAIM_AS_SUSPECT if as_suspect else _CLAIM).run(connection, values).all()
     if not rows:
         return None
     request_id, *columns = rows[0][: len(_CLAIMED_COLUMNS)]
@@ -290,5 +290,5 @@ def undispatch(engine: Engine, request_id: UUID, *, models: Sequence[str]) -> No
         )
 
 
-_CLAIM = prepared(_claim_statement(as_suspect=False))
-_CLAIM_AS_SUSPECT = prepared(_claim_statement(as_suspect=True))
+_CLAIM = Piece(_claim_statement(as_suspect=False))
+_CLAIM_AS_SUSPECT = Piece(_claim_statement(as_suspect=True))
