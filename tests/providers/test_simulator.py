@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from uuid import uuid4
 
@@ -128,3 +129,20 @@ def test_it_ends_at_once_when_told_to_with_streams_running(number: signal.Signal
             process.send_signal(number)
             assert process.wait(3) == 0
         assert process.stderr.read() == ""
+
+
+def test_who_does_not_read_for_a_while_gets_the_whole_answer_in_order(wire: Wire) -> None:
+    # 20 MB, more than sockets hold: most of it waits in the simulator.
+    message = "[[sim: tokens=400 size=50000 pace=1000 first=0]]"
+    body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": message}]}).encode()
+    address = urllib.parse.urlsplit(wire.simulator.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        time.sleep(1)
+        come = b""
+        while not come.endswith(b"\r\n0\r\n\r\n"):
+            come += connection.recv(2**20)
+    events = re.findall(rb"data: (\{.*\})\n\n", come)
+    said = [(json.loads(event)["choices"] or [{}])[0].get("delta", {}).get("content") or "" for event in events]
+    assert [text for text in said if text] == tokens_for(message)

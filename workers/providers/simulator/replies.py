@@ -1,6 +1,6 @@
 """Sending one streamed reply: at its pace, with the fault it was asked to have.
 
-A reply is a list of ready bytes and one timer. When the loop is late, what is due goes out in one write, so
+A reply is a list of ready bytes and its turn. When the loop is late, what is due goes out in one write, so
 that the pace holds. Which reply a request gets is the server's decision.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import time_ns
 
 from workers.providers.simulator.journal import Journal
+from workers.providers.simulator.pacing import Pacer, Sender, Turn
 from workers.providers.simulator.script import Script
 from workers.providers.simulator.text import marked_tokens, tokens_of
 from workers.providers.simulator.wire import Call, Failure, Wire
@@ -53,6 +54,7 @@ class Reply:
         first_token_seconds: float,
         journal: Journal,
         on_end: Callable[[], None],
+        pacer: Pacer,
     ) -> None:
         self._transport, self._wire, self._call, self._script = transport, wire, call, script
         self._pace, self._journal, self._on_end = pace, journal, on_end
@@ -66,9 +68,10 @@ class Reply:
         self._sent = 0
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time() + first_token_seconds
-        self._timer: asyncio.TimerHandle | None = None
+        self._pacer, self._turn, self._sender = pacer, Turn(self._step), Sender(transport)
+        self._timer: asyncio.TimerHandle | Turn | None = self._turn
         transport.write(framed(wire.opening(call)))
-        self._timer = self._loop.call_at(self._began, self._step)
+        pacer.at(self._began, self._turn)
 
     def closed(self) -> None:
         """The client went away."""
@@ -89,7 +92,7 @@ class Reply:
                 self._journal.write("first", self._call)
             self._send(due)
         if self._sent < self._stops_at:
-            self._timer = self._loop.call_at(self._began + self._sent / self._pace, self._step)
+            self._pacer.at(self._began + self._sent / self._pace, self._turn)
         else:
             self._finish()
 
@@ -101,7 +104,7 @@ class Reply:
         else:
             data = b"".join(self._deltas[self._sent : due])
         self._sent = due
-        self._transport.write(data)
+        self._sender.write(data)
 
     def _stamped(self, number: int) -> bytes:
         before, after = self._clock_parts

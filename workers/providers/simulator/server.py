@@ -16,6 +16,7 @@ from time import time
 from typing import Any, cast
 
 from workers.providers.simulator.journal import Journal
+from workers.providers.simulator.pacing import Pacer
 from workers.providers.simulator.replies import Reply, framed, reset
 from workers.providers.simulator.script import FAULTS_BEFORE, BadScript, Script, read
 from workers.providers.simulator.wire import WIRES, Call, Failure, Wire, call_from
@@ -33,6 +34,7 @@ class Simulator:
         self.pace = pace
         self.first_token_seconds = first_token_seconds
         self.journal = journal
+        self.pacer = Pacer(asyncio.get_running_loop())
         self._calls = 0
         self._misbehaved: Counter[str] = Counter()
 
@@ -160,6 +162,7 @@ class _Connection(asyncio.Protocol):
             first_token_seconds=simulator.first_token_seconds if script.first is None else script.first,
             journal=simulator.journal,
             on_end=self._done,
+            pacer=simulator.pacer,
         )
 
     def _refuse(self, wire: Wire, call: Call, script: Script, failure: Failure) -> None:
