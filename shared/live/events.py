@@ -12,6 +12,7 @@ one beyond it is a gap. So doubled delivery is harmless and a hole cannot be sho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
@@ -57,3 +58,8 @@ def from_fields(fields: dict[str, str]) -> Event | None:
         return Event(_KINDS[fields["k"]], int(fields["a"]), int(fields["o"]), fields["t"])
     except (KeyError, ValueError):
         return None
+
+
+def from_entry(words: Sequence[str]) -> Event | None:
+    """The same of an entry as Redis gives it: names and values in turn."""
+    return from_fields(dict(zip(words[::2], words[1::2], strict=False)))

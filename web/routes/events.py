@@ -6,6 +6,8 @@ Only HTTP is here; what is sent is cut in `web/watch/viewer.py`.
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +19,8 @@ from web.runtime import current_runtime
 from web.watch import frames
 from web.watch.viewer import Viewer
 from web.watch.watcher import KEEP_ALIVE_SECONDS, TooManyViewers, Watcher
+
+log = logging.getLogger(__name__)
 
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -69,21 +73,60 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": frames.RETRY, "more_body": True})
-            await self._follow(direct)
+            await _Following(self._viewer, direct).run()
             await direct({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
             self._watcher.leave(self._viewer)
 
-    async def _follow(self, send: Send) -> None:
-        viewer, loop = self._viewer, asyncio.get_running_loop()
+
+class _Following:
+    """Sends one viewer what it lacks: at once where its connection takes it, else in a task that waits for that."""
+
+    def __init__(self, viewer: Viewer, send: Send) -> None:
+        self._viewer, self._send = viewer, send
+        self._loop = asyncio.get_running_loop()
+        #: The server's word on whether the connection takes more now (`write_paused`); None where it says nothing.
+        self._flow: Any = getattr(getattr(send, "__self__", None), "flow", None)
+        #: While the task has something that is not sent yet, nothing may overtake it.
+        self._is_sending = False
+
+    async def run(self) -> None:
+        """Until the viewer is closed."""
+        viewer = self._viewer
+        if hasattr(self._flow, "write_paused"):
+            viewer.push = self._push
         while not viewer.is_closed:
-            await viewer.wait(loop)
-            lacking = viewer.collect(loop.time(), keep_alive_seconds=KEEP_ALIVE_SECONDS)
-            if lacking:
+            await viewer.wait(self._loop)
+            self._is_sending = True
+            if lacking := self._lacking():
                 # Waits here while the browser is slow: then it gets all it lacks at once, however much that
                 # is.
-                await send({"type": "http.response.body", "body": lacking, "more_body": True})
+                await self._send(_part(lacking))
+            self._is_sending = False
+
+    def _lacking(self) -> bytes:
+        return self._viewer.collect(self._loop.time(), keep_alive_seconds=KEEP_ALIVE_SECONDS)
+
+    def _push(self) -> bool:
+        """See `Viewer.push`. Called by who reads for all viewers: never waits, never raises."""
+        if self._is_sending or self._flow.write_paused:
+            return False
+        try:
+            if lacking := self._lacking():
+                # A connection that is not paused is written to without waiting: one step is all of it.
+                self._send(_part(lacking)).send(None)  # type: ignore[attr-defined]
+                raise RuntimeError("the server waits though its connection is not paused")
+        except StopIteration:
+            pass
+        except Exception:
+            log.exception("a viewer is closed by our own fault; its browser comes again")
+            self._viewer.close()
+        return True
+
+
+def _part(body: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": body, "more_body": True}
 
 
 class DirectSend:

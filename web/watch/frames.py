@@ -5,9 +5,9 @@ Only how they are written; when each is sent is decided in `viewer.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from json import JSONEncoder
-from typing import Any
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
 from uuid import UUID
 
 _encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -17,8 +17,7 @@ RETRY = b"retry: 1000\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(NamedTuple):
     """How far one browser has got: it has the attempt's text up to `offset`, in code points."""
 
     request_id: UUID
@@ -47,7 +46,7 @@ def delta(request_id: str, attempt: int, offset: int, text: str) -> bytes:
     after = offset + len(text)
     return (
         f'id: {request_id}.{attempt}.{after}\nevent: delta\ndata: {{"request_id":"{request_id}",'
-        f'"attempt":{attempt},"at":{offset},"next":{after},"text":{_encode(text)}}}\n\n'
+        f'"attempt":{attempt},"at":{offset},"next":{after},"text":{encode_basestring(text)}}}\n\n'
     ).encode()
 
 
@@ -55,7 +54,7 @@ def snapshot(request_id: str, attempt: int, text: str) -> bytes:
     """Text that replaces what the browser has."""
     return (
         f'id: {request_id}.{attempt}.{len(text)}\nevent: snapshot\ndata: {{"request_id":"{request_id}",'
-        f'"attempt":{attempt},"next":{len(text)},"text":{_encode(text)}}}\n\n'
+        f'"attempt":{attempt},"next":{len(text)},"text":{encode_basestring(text)}}}\n\n'
     ).encode()
 
 

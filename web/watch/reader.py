@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from shared.live.connection import connect
-from shared.live.events import Kind, from_fields, key_of
+from shared.live.events import Kind, from_entry, key_of
 from shared.settings import Settings
 from web.watch.viewer import Stream
 
@@ -40,13 +40,14 @@ LONGEST_PAUSE_SECONDS = 0.02
 #: Of so many streams the news are taken in and sent in a row; then whatever else is ready has its turn.
 FOLDED_AT_ONCE = 8
 FIRST_BACK_OFF_SECONDS = 0.1
+CANCEL_AGAIN_SECONDS = 0.1
 LONGEST_BACK_OFF_SECONDS = 1.0
 FAILURES = (RedisError, OSError, asyncio.TimeoutError)
 
 
 OnChange = Callable[[list[Stream], list[Stream]], None]
-#: What XREAD answers: of each key that has news its entries, each an id and its fields.
-News = Sequence[tuple[str, list[tuple[str, dict[str, str]]]]]
+#: What XREAD answers: of each key that has news its entries, each an id and its fields' names and values in turn.
+News = Sequence[tuple[str, list[tuple[str, list[str]]]]]
 
 
 class Reader:
@@ -77,11 +78,16 @@ class Reader:
 
     async def run(self) -> None:
         """Read until cancelled."""
+        lanes = [asyncio.create_task(lane.run()) for lane in (self._first, self._rest)]
         try:
-            async with asyncio.TaskGroup() as lanes:  # it ends when both have closed what they had open
-                lanes.create_task(self._first.run())
-                lanes.create_task(self._rest.run())
+            await asyncio.gather(*lanes)
         finally:
+            # More than once: redis-py swallows a cancellation now and then, and a lane that goes on is waited for.
+            while not all(lane.done() for lane in lanes):
+                for lane in lanes:
+                    lane.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait(lanes, timeout=CANCEL_AGAIN_SECONDS)
             with suppress(*FAILURES):
                 await self._control.aclose()
 
@@ -175,6 +181,8 @@ class _Lane:
             await self._look_after_rest()
         if self._client is None:
             self._client = _client(self._settings, single_connection_client=True)
+            # As it comes: a dictionary for each entry, made by the client, would be read once and thrown away.
+            self._client.set_response_callback("XREAD", _as_it_comes)
             self._client_id = await self._client.client_id()
         self._taken = self._asked
         if not self._streams:
@@ -223,10 +231,15 @@ class _Lane:
                 continue
             grown += 1
             stream.last_id, stream.heard_at = entries[-1][0], now
-            events = [event for _, fields in entries if (event := from_fields(fields))]
-            if sum(stream.text.fold(event) for event in events):
+            is_changed = is_ended = False
+            for _, words in entries:
+                event = from_entry(words)
+                if event is not None:
+                    is_changed = stream.text.fold(event) or is_changed
+                    is_ended = is_ended or event.kind is Kind.END
+            if is_changed:
                 changed.append(stream)
-            if any(event.kind is Kind.END for event in events):
+            if is_ended:
                 ended.append(stream)
         if changed or ended:
             self._on_change(changed, ended)
@@ -258,6 +271,10 @@ class _Lane:
         if self.is_failing:
             self.is_failing = False
             self._on_health("")
+
+
+def _as_it_comes(response: Any, **_: Any) -> Any:
+    return response or []
 
 
 def _client(settings: Settings, *, single_connection_client: bool = False) -> Redis:

@@ -47,6 +47,9 @@ class LiveText:
 
     def delta(self, attempt: int, offset: int, text: str) -> bool:
         """Text that begins at `offset`: appended, cut where it overlaps, kept aside beyond the end."""
+        if attempt == self.attempt and offset == self.length and text and not self._early:
+            self._append(text)  # as nearly always
+            return True
         if attempt < self.attempt or offset < 0:
             return False
         changed = self.start(attempt)

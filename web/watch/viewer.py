@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -137,6 +138,10 @@ class Conversation:
             viewer.wake()
 
 
+def _not_yet() -> bool:
+    return False
+
+
 class Viewer:
     """One open connection of one browser to one conversation."""
 
@@ -149,6 +154,7 @@ class Viewer:
         "cursor",
         "is_closed",
         "owner_id",
+        "push",
         "sent_at",
     )
 
@@ -158,6 +164,8 @@ class Viewer:
         self.cursor = cursor
         self.is_closed = False
         self.sent_at = now
+        #: Sends what this viewer lacks here and now; False when its connection cannot take it, or is not ready yet.
+        self.push: Callable[[], bool] = _not_yet
         self._serial = -1
         self._shown: State | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -165,7 +173,11 @@ class Viewer:
         self._is_stale = True
 
     def wake(self) -> None:
-        """Something may have changed for this viewer."""
+        """Something may have changed for this viewer. To wake its task for each word would cost as much as the word."""
+        if self.is_closed or not self.push():
+            self._wake_task()
+
+    def _wake_task(self) -> None:
         self._is_stale = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -173,7 +185,7 @@ class Viewer:
     def close(self) -> None:
         """The connection is over, whoever ended it."""
         self.is_closed = True
-        self.wake()
+        self._wake_task()
 
     async def wait(self, loop: asyncio.AbstractEventLoop) -> None:
         """Until there was a `wake`. A plain future: an Event with a timeout costs a task for every word.

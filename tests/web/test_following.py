@@ -1,0 +1,156 @@
+"""How a viewer is sent what it lacks: at once where its connection takes it, and in order where that is slow."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from web.routes.events import _Following
+from web.watch.viewer import Conversation, Stream, Viewer
+
+OWNER = "browser:alice"
+
+
+class Server:
+    """A connection as uvicorn shows it: what is written, and whether it takes more."""
+
+    def __init__(self) -> None:
+        self.flow = self
+        self.write_paused = False
+        self.written = b""
+        self.fault: Exception | None = None
+        self._takes = asyncio.Event()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if self.fault:
+            raise self.fault
+        while self.write_paused:
+            await self._takes.wait()
+        self.written += message["body"]
+
+    def pause(self) -> None:
+        self.write_paused = True
+        self._takes.clear()
+
+    def resume(self) -> None:
+        self.write_paused = False
+        self._takes.set()
+
+
+class Watched:
+    """One viewer of one answer, followed."""
+
+    def __init__(self) -> None:
+        self.server = Server()
+        self.conversation = Conversation(uuid4())
+        self.conversation.owner_id = OWNER
+        self.stream = self.conversation.stream = Stream(uuid4(), self.conversation, now=0.0)
+        self.viewer = Viewer(self.conversation, owner_id=OWNER, cursor=None, now=0.0)
+        self.conversation.viewers.add(self.viewer)
+        self.following = asyncio.create_task(_Following(self.viewer, self.server.send).run())  # type: ignore[arg-type]
+
+    def say(self, *words: str) -> None:
+        """The answer grows, and its viewers are told."""
+        for word in words:
+            self.stream.text.delta(1, self.stream.text.length, word)
+            self.conversation.wake()
+
+    def comes_in_order(self, *words: str) -> bool:
+        """Whether each was written once, in this order."""
+        places = [self.server.written.find(word.encode()) for word in words]
+        once = all(self.server.written.count(word.encode()) == 1 for word in words)
+        return once and places == sorted(places)
+
+    async def end(self) -> None:
+        self.viewer.close()
+        await asyncio.wait_for(self.following, 5)
+
+
+def run(work: Callable[[Watched], Awaitable[None]]) -> None:
+    async def main() -> None:
+        watched = Watched()
+        await asyncio.sleep(0.01)
+        await work(watched)
+        await watched.end()
+
+    asyncio.run(main())
+
+
+def test_a_word_is_sent_where_it_is_read_without_waking_a_task() -> None:
+    async def work(watched: Watched) -> None:
+        watched.say("first ", "second ")
+        assert watched.comes_in_order("first ", "second ")
+
+    run(work)
+
+
+def test_a_slow_connection_gets_all_that_it_lacks_at_once_and_nothing_overtakes() -> None:
+    async def work(watched: Watched) -> None:
+        watched.say("first ")
+        watched.server.pause()
+        watched.say("second ")
+        await asyncio.sleep(0.01)  # the task waits with it
+        watched.say("third ", "fourth ")
+        assert watched.comes_in_order("first ")
+        watched.server.resume()
+        watched.say("fifth ")  # before the task had its turn
+        assert not watched.comes_in_order("fifth ")
+        await asyncio.sleep(0.01)
+        assert watched.comes_in_order("first ", "second ", "third fourth fifth ")
+        watched.say("sixth ")
+        assert watched.comes_in_order("fifth ", "sixth ")
+
+    run(work)
+
+
+def test_a_fault_closes_its_viewer_only_and_the_reader_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(watched: Watched) -> None:
+        watched.server.fault = ZeroDivisionError()
+        watched.say("first ")
+        assert watched.viewer.is_closed
+        assert "comes again" in caplog.text
+
+    run(work)
+
+
+def test_who_may_not_look_is_sent_nothing_and_closed() -> None:
+    async def work(watched: Watched) -> None:
+        watched.conversation.owner_id = "browser:bob"
+        watched.say("first ")
+        await asyncio.wait_for(watched.following, 5)
+        assert b"first" not in watched.server.written
+
+    run(work)
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_the_servers_own_send_says_whether_it_takes_more(http: str) -> None:
+    """Else words go by way of tasks again: slower, and as right."""
+    found: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            found.append(send.__self__.flow.write_paused)  # type: ignore[attr-defined]
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    async def main() -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, http=http, lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+        server.should_exit = True
+        await asyncio.wait_for(serving, 10)
+
+    asyncio.run(main())
+    assert found == [False]
