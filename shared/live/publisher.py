@@ -323,12 +323,14 @@ class Publisher:
             log.warning("live text is not published: Redis fails", extra={"error": type(error).__name__})
         self.healthy = False
         metrics.PUBLISH_FAILURES.labels("live").inc()
-        ends = [(live, event) for live, event in extra if event.kind is Kind.END]
+        ends = [(live, event) for live, event in extra if event.kind is Kind.END][-ENTRIES_PER_SNAPSHOT:]
         await asyncio.sleep(RETRY_SECONDS)
         # Every stream may be gone, not only those of this flush. An end is worth repeating, a start is not: the
         # snapshot says the attempt too.
-        self._extra = ends[-ENTRIES_PER_SNAPSHOT:] + self._extra
-        for live in self._open:
+        self._extra = ends + self._extra
+        # Those that have ended too: their last words were in what failed.
+        lacking = self._open | {live for live, _ in ends}
+        for live in lacking:
             live.whole = False
-        self._dirty |= self._open
+        self._dirty |= lacking
         self._flush_waiting()

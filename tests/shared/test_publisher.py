@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from shared.live.events import Event, Kind, key_of
-from shared.live.publisher import ENTRIES_PER_SNAPSHOT, LiveAnswer, Publisher
+from shared.live.publisher import ENTRIES_PER_SNAPSHOT, RETRY_SECONDS, LiveAnswer, Publisher
 from tests.shared.publishing import publishing, run, settings_for, until
 from tests.shared.redis_reading import Reader, entries, read
 from tests.stack import Stack
@@ -187,6 +187,7 @@ def test_with_redis_frozen_and_gone_nothing_waits_and_afterwards_all_is_there(ow
                 ending.add("the end")
                 publisher.close(ending, status="succeeded")
                 unheard = publisher.open(uuid4(), 1)
+                await asyncio.sleep(2 * RETRY_SECONDS)  # it was tried to send them, in vain
                 assert not publisher.healthy
                 await asyncio.to_thread(servers.start_redis)
                 await check_whole(publisher, reading, live)
