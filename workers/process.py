@@ -21,7 +21,6 @@ from shared import fleet, metrics
 from shared.database import make_engine
 from shared.fleet import Member, Model
 from shared.interpreter import settle_memory
-from shared.live.connection import connect
 from shared.live.publisher import Publisher
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
@@ -84,14 +83,7 @@ class Process:
         self._discovering = self.loop.submit(self.registry.keep_discovering(self._models_changed))
 
     async def _make_publisher(self) -> Publisher:
-        # No timeout per read (a twentieth of the worker's CPU): each flush has one as a whole.
-        redis = connect(
-            self.settings.redis_url,
-            decode_responses=True,
-            socket_timeout=None,
-            socket_connect_timeout=self.settings.redis_timeout_seconds,
-        )
-        publisher = Publisher(redis, self.settings)
+        publisher = Publisher(self.settings)
         self._flusher = self.loop.loop.create_task(publisher.run())
         return publisher
 
@@ -207,6 +199,7 @@ class Process:
             self._flusher.cancel()
             await asyncio.wait([self._flusher], timeout=0.1)
         await self.publisher.drain()
+        await self.publisher.aclose()
         await self.registry.close()
 
     def _leave(self) -> None:

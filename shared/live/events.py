@@ -8,6 +8,8 @@
 The offset is a position in Unicode code points (Python's `len`). A reader keeps (attempt, offset) and the text: an
 older attempt is dropped, a newer one starts over, a delta at its offset is appended, one that overlaps is cut,
 one beyond it is a gap. So doubled delivery is harmless and a hole cannot be shown.
+
+On the wire an entry is one field: its name says the kind, its value is "attempt offset text" (decision 0024).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ PREFIX = "naru:"
 
 
 class Kind(StrEnum):
-    """What an entry says; one letter on the wire."""
+    """What an entry says; one letter on the wire, the field's name."""
 
     START = "s"
     DELTA = "d"
@@ -47,19 +49,21 @@ def key_of(request_id: UUID) -> str:
     return f"{PREFIX}live:{request_id}"
 
 
-def to_fields(event: Event) -> dict[str, str | int]:
-    """The entry's fields for XADD."""
-    return {"k": event.kind.value, "a": event.attempt, "o": event.offset, "t": event.text}
+def to_value(event: Event) -> str:
+    """The value of the entry's one field; its name is the kind."""
+    return f"{event.attempt} {event.offset} {event.text}"
 
 
 def from_fields(fields: dict[str, str]) -> Event | None:
     """The event of an entry; None when it is not one of ours."""
-    try:
-        return Event(_KINDS[fields["k"]], int(fields["a"]), int(fields["o"]), fields["t"])
-    except (KeyError, ValueError):
-        return None
+    return from_entry(tuple(*fields.items())) if len(fields) == 1 else None
 
 
 def from_entry(words: Sequence[str]) -> Event | None:
     """The same of an entry as Redis gives it: names and values in turn."""
-    return from_fields(dict(zip(words[::2], words[1::2], strict=False)))
+    try:
+        kind, value = words
+        attempt, offset, text = value.split(" ", 2)
+        return Event(_KINDS[kind], int(attempt), int(offset), text)
+    except (KeyError, ValueError):
+        return None

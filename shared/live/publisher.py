@@ -16,31 +16,48 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from redis import RedisError
-from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import AbstractConnection
 
 from shared import metrics
-from shared.live.events import Event, Kind, key_of, to_fields
+from shared.live.connection import connect
+from shared.live.events import Event, Kind, key_of, to_value
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
 #: A snapshot this often bounds what a new reader has to read and what Redis has to keep.
 ENTRIES_PER_SNAPSHOT = 500
+#: What is written stays out of Redis's append-only file, and is not replicated: see decision 0024. Where that cannot be
+#: asked for it is written as everything is.
+_PASSING = "pcall(redis.set_repl, redis.REPL_NONE)\n"
 #: Appends each delta to its stream, if that is there (one that Redis has lost gets a snapshot instead); returns the
 #: numbers of those that were not. One command for all of them: a command and a reply for each took a third of what a
-#: token costs in a worker.
-_APPEND = """
+#: token costs in a worker (decision 0013).
+_APPEND = (
+    _PASSING
+    + """
 local missing = {}
 for i = 1, #KEYS do
-  local at = 3 * i - 2
-  local attempt, offset, text = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  if not redis.call('XADD', KEYS[i], 'NOMKSTREAM', '*', 'k', 'd', 'a', attempt, 'o', offset, 't', text) then
+  if not redis.call('XADD', KEYS[i], 'NOMKSTREAM', '*', 'd', ARGV[i]) then
     missing[#missing + 1] = i
   end
 end
 return missing
 """
+)
+#: Appends any other entry; a snapshot replaces everything before it: the stream is trimmed to it.
+_PUT = (
+    _PASSING
+    + """
+if ARGV[1] == 'n' then
+  redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])
+else
+  redis.call('XADD', KEYS[1], '*', ARGV[1], ARGV[2])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
+)
 #: A start is sent this long after it was made.
 START_SECONDS = 0.005
 #: With a beat so many readers are woken in a row; then whatever else is ready has its turn, such as a new answer.
@@ -145,8 +162,17 @@ class Waiting:
 class Publisher:
     """One per worker process, made and used in its event loop."""
 
-    def __init__(self, redis: Redis, settings: Settings) -> None:
-        self._redis, self._settings = redis, settings
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # No timeout per read (a twentieth of the worker's CPU): each flush has one as a whole.
+        self._redis = connect(
+            settings.redis_url,
+            decode_responses=True,
+            socket_timeout=None,
+            socket_connect_timeout=settings.redis_timeout_seconds,
+            redis_connect_func=self._connected,
+        )
+        self._was_connected = self._is_connected_anew = False
         self._open: set[LiveAnswer] = set()
         self._dirty: set[LiveAnswer] = set()
         self._extra: list[tuple[LiveAnswer, Event]] = []
@@ -248,6 +274,10 @@ class Publisher:
         if self._dirty or self._extra:
             await self._flush()
 
+    async def aclose(self) -> None:
+        """Let the connection go."""
+        await self._redis.aclose()
+
     async def _flush(self) -> None:
         self._due.clear()
         began, self._beat_at = self._beat_at, None
@@ -265,6 +295,7 @@ class Publisher:
             await self._failed(next(reply for reply in replies if isinstance(reply, Exception)), extra)
             return
         self.healthy = True
+        self._repair_after_connecting()
         if began is not None:
             self._beat_takes += BEAT_WEIGHT * (time.monotonic() - began - self._beat_takes)
         if deltas:
@@ -278,7 +309,7 @@ class Publisher:
         """Put all that waits into the pipeline."""
         lives: list[LiveAnswer] = []
         keys: list[str] = []
-        values: list[str | int] = []
+        values: list[str] = []
         ends = []
         for live, given in extra:
             if given.kind is Kind.END:
@@ -291,7 +322,7 @@ class Publisher:
             elif (event := live.unsent()) is not None:
                 lives.append(live)
                 keys.append(live.key)
-                values += [event.attempt, event.offset, event.text]
+                values.append(to_value(event))
                 live.entries += 1
         deltas = _Deltas(len(pipeline), lives)
         if deltas:
@@ -302,17 +333,26 @@ class Publisher:
 
     def _add(self, pipeline: Pipeline, live: LiveAnswer, event: Event) -> None:
         kept = self._settings.ended_stream_seconds if event.kind is Kind.END else self._settings.stream_seconds
-        pipeline.xadd(live.key, to_fields(event))  # type: ignore[arg-type]
-        pipeline.expire(live.key, kept)
+        pipeline.eval(_PUT, 1, live.key, event.kind.value, to_value(event), kept)
         live.entries += 1
 
     def _add_snapshot(self, pipeline: Pipeline, live: LiveAnswer) -> None:
-        """The snapshot replaces everything before it: the stream is trimmed to it in the same command."""
-        event = Event(Kind.SNAPSHOT, live.attempt, text=live.text())
+        self._add(pipeline, live, Event(Kind.SNAPSHOT, live.attempt, text=live.text()))
         live.mark_sent()
-        pipeline.xadd(live.key, to_fields(event), maxlen=1, approximate=False)  # type: ignore[arg-type]
-        pipeline.expire(live.key, self._settings.stream_seconds)
         live.whole, live.entries = True, 1
+
+    async def _connected(self, connection: AbstractConnection) -> None:
+        await connection.on_connect()
+        self._was_connected, self._is_connected_anew = True, self._was_connected
+
+    def _repair_after_connecting(self) -> None:
+        """A Redis that was restarted may have the streams of long ago, in which an append would leave a hole: redis-py
+        connects anew and says nothing. Those that just began, or just got a snapshot, are whole."""
+        if self._is_connected_anew:
+            self._is_connected_anew = False
+            for live in self._open:
+                if live.entries > 1:
+                    self._lost(live)
 
     def _lost(self, live: LiveAnswer) -> None:
         live.whole = False

@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 import uvloop
-from redis.asyncio import Redis
 
 from shared.live.publisher import LiveAnswer, Publisher
 from shared.settings import load_settings
@@ -63,7 +62,7 @@ async def _feed(lives: list[LiveAnswer], *, tokens: int, pace: float, after: flo
 async def main() -> None:
     """Until the input ends."""
     settings = load_settings()
-    publisher = Publisher(Redis.from_url(settings.redis_url, decode_responses=True), settings)
+    publisher = Publisher(settings)
     flusher = asyncio.create_task(publisher.run())
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):

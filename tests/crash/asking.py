@@ -80,7 +80,7 @@ class Person:
         """Wait until the live stream has some text of it."""
         with self.stack.redis_client() as redis:
             wait_until(
-                lambda: any(fields.get("k") == "d" for _, fields in redis.xrange(f"naru:live:{request_id}")),
+                lambda: any("d" in fields for _, fields in redis.xrange(f"naru:live:{request_id}")),
                 seconds=seconds,
                 what="the first words",
             )

@@ -7,8 +7,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from redis.asyncio import Redis
-
 from shared.live.publisher import Publisher
 from shared.settings import Settings, load_settings
 
@@ -21,11 +19,7 @@ def settings_for(redis_url: str, **values: object) -> Settings:
 @asynccontextmanager
 async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
     """A publisher with its flusher, as a worker process has it."""
-    timeout = settings.redis_timeout_seconds
-    connection: Redis = Redis.from_url(
-        settings.redis_url, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout
-    )
-    publisher = Publisher(connection, settings)
+    publisher = Publisher(settings)
     flusher = asyncio.create_task(publisher.run())
     try:
         yield publisher
@@ -34,7 +28,7 @@ async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
         while not flusher.done():  # redis-py swallows a cancellation now and then
             flusher.cancel()
             await asyncio.wait([flusher], timeout=0.1)
-        await connection.aclose()
+        await publisher.aclose()
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 8.0) -> None:

@@ -8,24 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.live.events import Event, Kind, from_fields, key_of, to_fields
+from shared.live.events import Event, Kind, from_fields, key_of, to_value
 
 EVENTS = st.builds(Event, st.sampled_from(Kind), st.integers(1, 9), st.integers(0, 10**6), st.text())
 
 
 @given(EVENTS)
 def test_what_is_written_is_read(event: Event) -> None:
-    as_redis_gives_it = {name: str(value) for name, value in to_fields(event).items()}
-    assert from_fields(as_redis_gives_it) == event
+    assert from_fields({event.kind.value: to_value(event)}) == event
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {},
-        {"k": "d", "a": "1", "o": "0"},
-        {"k": "z", "a": "1", "o": "0", "t": ""},
-        {"k": "d", "a": "one", "o": "0", "t": ""},
+        {"d": "1 0"},
+        {"z": "1 0 text"},
+        {"d": "one 0 text"},
+        {"d": "1 0 text", "e": "1 0 succeeded"},
     ],
 )
 def test_what_is_not_ours_is_no_event(fields: dict[str, str]) -> None:

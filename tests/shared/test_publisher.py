@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from shared.live.events import Event, Kind, key_of
+from shared.live.events import Event, Kind, key_of, to_value
 from shared.live.publisher import ENTRIES_PER_SNAPSHOT, RETRY_SECONDS, LiveAnswer, Publisher
 from tests.shared.publishing import publishing, run, settings_for, until
 from tests.shared.redis_reading import Reader, entries, read
@@ -239,3 +239,54 @@ def test_an_end_right_after_redis_lost_the_stream_is_heard(client: redis.Redis, 
             assert client.ttl(key_of(live.request_id)) <= 120
 
     run(work)
+
+
+def test_after_connecting_anew_a_stream_with_an_old_part_gets_the_whole_text(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url)) as publisher:
+            live, begun = publisher.open(uuid4(), 1), publisher.open(uuid4(), 1)
+            live.add("what it knew, ")
+            await until(lambda: read(client, live.request_id).text == live.text())
+            old = entries(client, live.request_id)
+            live.add("what it forgot, ")
+            await until(lambda: read(client, live.request_id).text == live.text())
+            # A restart of Redis between two flushes, with what a rewrite of its file had kept: no flush fails.
+            await publisher._redis.connection_pool.disconnect()
+            client.delete(key_of(live.request_id))
+            for event in old:
+                client.xadd(key_of(live.request_id), {event.kind.value: to_value(event)})
+            live.add("and what is new")
+            await until(lambda: read(client, live.request_id).text == live.text(), seconds=2)
+            begun.add("this one as well")
+            await until(lambda: read(client, begun.request_id).text == begun.text(), seconds=2)
+            assert publisher.healthy
+
+    run(work)
+
+
+def test_live_text_is_not_written_to_the_disk_of_redis(own_stack: Stack) -> None:
+    async def work() -> None:
+        with own_stack.redis_client() as reading:
+            reading.config_set("appendonly", "yes")
+            await until(lambda: not reading.info("persistence")["aof_rewrite_in_progress"])
+            async with publishing(settings_for(own_stack.redis_url, flush_seconds=0.001)) as publisher:
+                live = publisher.open(uuid4(), 1)
+                while live.entries < ENTRIES_PER_SNAPSHOT or not live.whole:
+                    live.add("whispered ")
+                    await asyncio.sleep(0.001)
+                live.add("whispered ")
+                publisher.close(live, status="succeeded")
+                await until(lambda: read(reading, live.request_id).ended)
+            reading.set("naru:said", "aloud")
+            await until(lambda: b"aloud" in appended(own_stack))
+            assert b"whispered" not in appended(own_stack)
+            assert str(live.request_id).encode() not in appended(own_stack)
+
+    run(work)
+
+
+def appended(stack: Stack) -> bytes:
+    """All that Redis has on its disk."""
+    return b"".join(file.read_bytes() for file in (stack.servers.folder / "redis").rglob("*") if file.is_file())

@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 
 from shared import fleet, lifecycle
 from shared.lifecycle import Answer, Claimed, Question
-from shared.live.events import Event, Kind, key_of, to_fields
+from shared.live.events import Event, Kind, key_of, to_value
 from tests.stack import Stack, wait_until
 from web.identity import COOKIE, Cookies
 
@@ -209,8 +209,7 @@ class Hand:
         """Entries of its live stream, in one pipeline."""
         with self.redis.pipeline(transaction=False) as pipeline:
             for event in events:
-                fields: Any = to_fields(event)
-                pipeline.xadd(key_of(request_id), fields)
+                pipeline.xadd(key_of(request_id), {event.kind.value: to_value(event)})
             pipeline.execute()
 
     def finish(self, claimed: Claimed, text: str) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from shared.live.events import Event, Kind, key_of, to_fields
+from shared.live.events import Event, Kind, key_of, to_value
 from shared.settings import load_settings
 from tests.web.eyes import deltas
 from web.watch.reader import BLOCK_SECONDS, ENTRIES, Reader
@@ -33,8 +33,7 @@ def write(client: redis.Redis, request_id: UUID, *events: Event) -> list[str]:
     """Entries of a live stream; their ids."""
     with client.pipeline(transaction=False) as pipeline:
         for event in events:
-            fields: Any = to_fields(event)
-            pipeline.xadd(key_of(request_id), fields)
+            pipeline.xadd(key_of(request_id), {event.kind.value: to_value(event)})
         return pipeline.execute()
 
 
