@@ -21,6 +21,8 @@ from uuid import UUID
 
 #: Every key of ours begins so.
 PREFIX = "naru:"
+#: A stream of one entry, which each flush of a worker replaces: who follows many live streams waits for this one.
+FLUSHES = f"{PREFIX}flushes"
 
 
 class Kind(StrEnum):

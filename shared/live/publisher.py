@@ -21,7 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from shared import metrics
 from shared.live.connection import connect
-from shared.live.events import Event, Kind, key_of, to_value
+from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 )
+#: Says that a flush was sent.
+_RING = _PASSING + "redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'f', '')"
 #: A start is sent this long after it was made.
 START_SECONDS = 0.005
 #: With a beat so many readers are woken in a row; then whatever else is ready has its turn, such as a new answer.
@@ -329,6 +331,8 @@ class Publisher:
             pipeline.eval(_APPEND, len(keys), *keys, *values)
         for live, given in ends:
             self._add(pipeline, live, given)
+        if len(pipeline):
+            pipeline.eval(_RING, 1, FLUSHES)
         return deltas
 
     def _add(self, pipeline: Pipeline, live: LiveAnswer, event: Event) -> None:

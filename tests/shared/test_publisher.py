@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from shared.live.events import Event, Kind, key_of, to_value
+from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
 from shared.live.publisher import ENTRIES_PER_SNAPSHOT, RETRY_SECONDS, LiveAnswer, Publisher
 from tests.shared.publishing import publishing, run, settings_for, until
 from tests.shared.redis_reading import Reader, entries, read
@@ -66,6 +66,20 @@ def test_a_start_a_first_word_and_an_end_go_out_at_once_the_rest_together(client
                 " second third",
                 "failed",
             ]
+
+    run(work)
+
+
+def test_each_flush_is_announced_behind_what_it_sends(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url)) as publisher:
+            live = publisher.open(uuid4(), 1)
+            for word in WORDS:
+                last = client.xrevrange(FLUSHES, count=1)
+                live.add(word)
+                await until(lambda: read(client, live.request_id).text == live.text())
+                await until(lambda last=last: client.xrevrange(FLUSHES, count=1) != last)  # type: ignore[misc]
+            assert client.xlen(FLUSHES) == 1
 
     run(work)
 

@@ -13,10 +13,17 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from shared.live.events import Event, Kind, key_of, to_value
+from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
 from shared.settings import load_settings
 from tests.web.eyes import deltas
-from web.watch.reader import BLOCK_SECONDS, ENTRIES, Reader
+from web.watch.reader import (
+    BLOCK_SECONDS,
+    ENTRIES,
+    LONGEST_PAUSE_SECONDS,
+    PAUSE_PER_STREAM_SECONDS,
+    WAITED_FOR_EACH,
+    Reader,
+)
 from web.watch.viewer import Conversation, Stream
 
 Work = Callable[[], Awaitable[None]]
@@ -256,5 +263,88 @@ def test_it_ends_though_a_cancellation_of_a_lane_is_swallowed(redis_url: str) ->
         await asyncio.wait([running], timeout=5)
         assert running.cancelled()
         assert swallowed.is_set()
+
+    run(work)
+
+
+async def follow_many(here: Watching, client: redis.Redis) -> list[Stream]:
+    """More streams with text than a lane waits for one by one; the lane waits for a flush when this returns."""
+    many = [await here.follow(client, Event(Kind.DELTA, 1, 0, "one ")) for _ in range(WAITED_FOR_EACH + 1)]
+    await until(lambda: len(here.lanes[1]) == len(many))
+    await until(lambda: waits(here))
+    return many
+
+
+def waits(here: Watching) -> bool:
+    """Whether the lane of those with text waits, and knows of all."""
+    lane = here.reader._rest
+    return lane._taken == lane._asked
+
+
+def count_calls(of: Any, name: str) -> list[None]:
+    """Grows with each call of this method."""
+    calls: list[None] = []
+    method = getattr(of, name)
+
+    def counted(*args: object, **options: object) -> object:
+        calls.append(None)
+        return method(*args, **options)
+
+    setattr(of, name, counted)
+    return calls
+
+
+def flush(client: redis.Redis) -> None:
+    """What a worker says behind the entries of a flush."""
+    client.xadd(FLUSHES, {"f": ""}, maxlen=1)
+
+
+def test_many_streams_are_read_with_the_next_flush_of_a_worker(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            many = await follow_many(here, client)
+            for number in range(5):
+                text = many[number].text.since(0)
+                flush(client)
+                await asyncio.sleep(BLOCK_SECONDS / 4)  # it waits for the next one
+                write(client, many[number].request_id, Event(Kind.DELTA, 1, len(text), "two"))
+                began = time.monotonic()
+                flush(client)
+                await until(lambda number=number: many[number].text.since(0) == "one two")  # type: ignore[misc]
+                assert time.monotonic() - began < BLOCK_SECONDS / 2
+
+    run(work)
+
+
+def test_many_streams_are_read_without_a_flush_too_after_a_while(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            many = await follow_many(here, client)
+            write(client, many[7].request_id, Event(Kind.DELTA, 1, 4, "two"))
+            await until(lambda: many[7].text.since(0) == "one two", seconds=3 * BLOCK_SECONDS)
+            await until(lambda: waits(here))
+            for each in many:
+                here.reader.drop(each)
+            flush(client)
+            again = await here.follow(client, Event(Kind.DELTA, 1, 0, "all others were dropped"))
+            await until(lambda: here.lanes == ([], [again]))
+            assert here.health == []
+
+    run(work)
+
+
+def test_flushes_of_answers_that_nobody_watches_here_do_not_keep_it_reading(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            await follow_many(here, client)
+            reads = count_calls(here.reader._rest, "_news_of")
+            began = time.monotonic()
+            while time.monotonic() - began < 0.5:
+                flush(client)
+                await asyncio.sleep(0.001)
+            pauses = 0.5 / min(LONGEST_PAUSE_SECONDS, WAITED_FOR_EACH * PAUSE_PER_STREAM_SECONDS)
+            assert 0 < len(reads) <= pauses + 1
 
     run(work)

@@ -1,7 +1,8 @@
 """The one reader of live streams of this process: an XREAD over all that have text, and one over those without.
 
 It reads and folds, in uvicorn's own loop; what changed it hands to `on_change`. Streams are read from their beginning,
-never from `$`. A newly watched stream does not wait for a blocked read: the read is unblocked. And a first word does
+never from `$`. Where many have text, it is read with each flush of a worker, which says so in a stream of its own.
+A newly watched stream does not wait for a blocked read: the read is unblocked. And a first word does
 not wait for its turn among the words of hundreds: those without text are few, and are read by themselves. When Redis
 fails the reader backs off, says so through `on_health`, and goes on by itself when it is back; the sweep carries the
 text meanwhile.
@@ -21,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from shared.live.connection import connect
-from shared.live.events import Kind, from_entry, key_of
+from shared.live.events import FLUSHES, Kind, from_entry, key_of
 from shared.settings import Settings
 from web.watch.viewer import Stream
 
@@ -33,8 +34,12 @@ BLOCK_SECONDS = 0.4
 SHORT_BLOCK_SECONDS = 0.02
 #: Entries of one stream per read: a long answer that is looked at late comes in a few reads.
 ENTRIES = 500
+#: Redis's wait for many streams costs it more than to read them: above so many a lane waits for the next flush of any
+#: worker instead, and then reads.
+WAITED_FOR_EACH = 32
 #: A read asks for every stream that has text. One that brought news of most was worth it, and the next begins at
 #: once; one that brought little of many (several workers flush by turns) waits for more, the longer the more there are.
+#: So does one that brought nothing: the flush was of answers that nobody watches here.
 PAUSE_PER_STREAM_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.02
 #: Of so many streams the news are taken in and sent in a row; then whatever else is ready has its turn.
@@ -132,6 +137,8 @@ class _Lane:
         self._taken = 0
         self._client: Redis | None = None
         self._client_id = 0
+        #: The last flush that was heard of.
+        self._flush_id = "0-0"
         self._block_seconds = BLOCK_SECONDS
         self._unblocking: asyncio.Task[None] | None = None
         self.is_failing = False
@@ -184,21 +191,40 @@ class _Lane:
             # As it comes: a dictionary for each entry, made by the client, would be read once and thrown away.
             self._client.set_response_callback("XREAD", _as_it_comes)
             self._client_id = await self._client.client_id()
+            self._flush_id = "0-0"  # another server may count from a smaller number
         self._taken = self._asked
         if not self._streams:
             await self._client.ping()
             self._taken = -1
             self._recover()
             return  # and wait until there is something to read
+        many = self._pauses and len(self._streams) > WAITED_FOR_EACH
+        if many:
+            await self._await_flush(self._client)
         asked = dict(self._streams)
-        ids: dict[Any, Any] = {key: stream.last_id for key, stream in asked.items()}
-        answer: Any = await self._client.xread(ids, count=ENTRIES, block=int(self._block_seconds * 1000))
+        answer = await self._news_of(self._client, asked, waits=not many) if asked else []
         self._taken = -1
         self._recover()
         grown = await self._fold(answer, asked)
-        without_news = len(ids) - grown
-        if self._pauses and without_news > grown > 0:
+        without_news = len(asked) - grown
+        if self._pauses and without_news > grown and (grown or many):
             await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, without_news * PAUSE_PER_STREAM_SECONDS))
+
+    async def _news_of(self, client: Redis, asked: dict[str, Stream], *, waits: bool) -> News:
+        ids: dict[Any, Any] = {key: stream.last_id for key, stream in asked.items()}
+        news: Any = await client.xread(ids, count=ENTRIES, block=self._block_milliseconds if waits else None)
+        return news  # type: ignore[no-any-return]
+
+    async def _await_flush(self, client: Redis) -> None:
+        """Return when a worker has flushed since the last time, or after a while."""
+        flushes: Any = await client.xread({FLUSHES: self._flush_id}, block=self._block_milliseconds)
+        if flushes:
+            self._flush_id = flushes[0][1][-1][0]
+        self._taken = -1  # what is read now are all streams there are now
+
+    @property
+    def _block_milliseconds(self) -> int:
+        return int(self._block_seconds * 1000)
 
     async def _look_after_rest(self) -> None:
         """A connection that Redis has closed meanwhile is no failure: the next read makes another."""
