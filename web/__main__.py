@@ -6,6 +6,7 @@ once when it is told to stop, instead of waiting for browsers that never close t
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import signal
@@ -27,6 +28,9 @@ log = logging.getLogger("web")
 #: How long a page's own work may go on after the end was asked for.
 GRACE_SECONDS = 3
 PING_SECONDS = 30.0
+#: uvicorn looks this often whether to stop, and each tenth time makes the date's header anew; we at each fifth.
+UVICORN_TICK_SECONDS = 0.1
+TICKS_IN_ONE = 5
 #: Streamlit's messages: history, uploads.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -37,6 +41,12 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
         super().__init__(config)
         self._runtime = runtime
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look whether to stop twice a second instead of ten times: that was half of what web does at rest."""
+        if counter:
+            await asyncio.sleep((TICKS_IN_ONE - 1) * UVICORN_TICK_SECONDS)
+        return await super().on_tick(counter * TICKS_IN_ONE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop serving."""
