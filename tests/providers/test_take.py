@@ -61,17 +61,17 @@ def test_most_of_an_answer_is_taken_and_all_of_it_is_there(wire: Wire, message: 
 
 @pytest.mark.parametrize("fault", ["error", "cut", "eof", "end", "malformed"])
 def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fault: str) -> None:
-    message = f"[[sim: tokens=40 pace=100 fault={fault} at=20]]"
+    message = f"[[sim: tokens=40 pace=40 fault={fault} at=20]]"
 
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
-        return await read(limited(provider.stream(prompt(message))), every_seconds=0.02)
+        return await read(limited(provider.stream(prompt(message))), every_seconds=0.05)
 
     answer, taken = wire.run(asked)
     # A connection that is cut takes along what was still on its way.
     sent = tokens_for(message)[:20]
     assert "".join(sent).startswith(answer.text)
     assert len(answer.text) >= len("".join(sent[:15]))
-    assert taken > 3
+    assert taken > 1, "again and again, not all at the end"
     assert isinstance(answer.error, errors.ProviderError)
     assert answer.done is None
 
