@@ -175,17 +175,24 @@ def test_signs_that_turn_pile_up_or_do_not_end_stay_where_they_are(browser: Brow
         person.is_unharmed(person.answers, person.questions)
 
 
+#: Where the empty place between the question and its answer begins and ends, less what an edge's own line may blur.
+GAP = """() => {
+  const question = document.querySelector(".naru-question").getBoundingClientRect();
+  const answer = document.querySelector("[class*='st-key-answer-'] [data-testid='stMarkdown']").getBoundingClientRect();
+  return [question.bottom + 6, answer.top - 6];
+}"""
+
+
 def nothing_is_painted_between(person: Person) -> bool:
     """Whether the gap under the question is empty."""
     # Ours does not pile marks up; what a system has for other scripts does.
     person.page.add_style_tag(content=".naru-question { font-family: sans-serif !important }")
     person.answers.evaluate("(node) => { node.scrollIntoView(); document.querySelector('.stMain').scrollBy(0, -200); }")
-    question = person.questions.bounding_box()
-    answer = person.answers.get_by_test_id("stMarkdown").bounding_box()
-    assert question is not None
-    assert answer is not None
-    top = question["y"] + question["height"] + 6
-    clip = {"x": 0, "y": top, "width": 390, "height": answer["y"] - 6 - top}
+    # Both ends in one step: the view may move between two.
+    top, bottom = person.page.evaluate(GAP)
+    if bottom - top < 1:
+        return False
+    clip = {"x": 0, "y": top, "width": 390, "height": bottom - top}
     picture = Image.open(io.BytesIO(person.page.screenshot(clip=clip)))  # type: ignore[arg-type]
     return len(picture.convert("RGB").getcolors(100_000) or "many") == 1
 
