@@ -5,7 +5,10 @@ The routes are read from the app's own list: one that is added is tested here, o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -95,3 +98,11 @@ def test_headers_without_end_and_strange_methods_are_refused(stack: Stack, web: 
     assert ask(web.url, path, cookie=cookie, x_long="x" * 100_000).status == 400
     assert ask(web.url, path, method="DELETE", cookie=cookie).status == 405
     assert ask(web.url, "/healthz").status == 200, "it serves on"
+
+
+def test_the_date_in_the_headers_is_of_the_last_seconds(web: Process) -> None:
+    # The server makes it anew at a tick of its own, which web has slowed down.
+    for _ in range(3):
+        time.sleep(1)
+        age = datetime.now(UTC) - parsedate_to_datetime(ask(web.url, "/healthz").headers["date"])
+        assert timedelta() <= age < timedelta(seconds=3)
