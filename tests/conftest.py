@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from sqlalchemy import Engine
 
 from deploy.local.checks import scrub
@@ -41,6 +41,8 @@ CHROMIUM_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
+#: How long a page may take where a test says nothing else: the library's 5 s are short beside other work.
+PATIENCE_MS = 15_000
 numbers = itertools.count(1)
 STACK = pytest.StashKey[Stack]()
 
@@ -178,6 +180,7 @@ def browser() -> Iterator[Browser]:
     found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
     if found is None and sys.platform == "linux":
         (pytest.fail if STRICT else pytest.skip)("no Chromium here: apt install chromium fonts-nanum")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS.split())
         yield launched
