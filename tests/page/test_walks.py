@@ -14,7 +14,7 @@ from sqlalchemy import text
 from shared.database import make_engine
 from tests.page.pictures import fill
 from tests.page.walk import COMPOSER, Person, visitor
-from tests.stack import Stack
+from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.browser
 SLOW = "[[sim: tokens=1500 pace=40]] "
@@ -296,6 +296,7 @@ def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
     person.page.mouse.move(640, 400)
     person.page.mouse.wheel(0, -5000)
     expect(person.page.locator(".naru-newer")).to_be_visible()
+    wait_until(lambda: main.evaluate("main => main.scrollTop") < 10, what="the wheel's own way is over")
     person.page.wait_for_timeout(600)
     assert main.evaluate("main => main.scrollTop") < 10
     person.page.locator(".naru-newer").click()
