@@ -13,12 +13,14 @@ _POSTGRES = re.compile(
     r"(?:postgres|postgresql|postgresql\+psycopg2)://(?:[^:/?@]*(?::[^/?@]*)?@)?"
     r"(?:\[[0-9A-Fa-f:.]+\]|[^/:?\[\]@]*)(?::(?P<port>\d{1,5}))?(?:[/?].*)?"
 )
+#: Names, patterns and addresses, with commas or whitespace between them (shared/hosts.py).
+_HOSTS = re.compile(r"(?:(?:\*|(?:\*?\.)?[\w-]+(?:\.[\w-]+)*|\[?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?)(?:[\s,]+|$))*")
 _HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LAST_PORT = 65_535
 
 
 def complaint(kind: str, text: str) -> str | None:
-    """Why `text` cannot be a `kind` (postgres, redis, http, ollama, key); None when it can, or is empty."""
+    """Why `text` cannot be a `kind` (postgres, redis, http, ollama, hosts, key); None when it can, or is empty."""
     if not text or (kind == "ollama" and text == "off"):
         return None
     if kind == "key":
@@ -51,10 +53,15 @@ def _is_url(text: str, schemes: set[str]) -> bool:
         return False
 
 
-_CHECKS = {"postgres": _is_postgres, "redis": _is_redis, "http": _is_http, "ollama": _is_http}
+def _are_hosts(text: str) -> bool:
+    return _HOSTS.fullmatch(text) is not None
+
+
+_CHECKS = {"postgres": _is_postgres, "redis": _is_redis, "http": _is_http, "ollama": _is_http, "hosts": _are_hosts}
 _FORMS = {
     "postgres": "postgresql://user:password@host:port/name, with %XX for special characters of the password",
     "redis": "redis://:password@host:port/0, with %XX for special characters of the password",
     "http": "http://host:port or https://host",
     "ollama": "http://host:port, or off",
+    "hosts": "names without scheme and port, as chat.example.org, .example.org or *, separated by commas",
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 from shared.addresses import complaint
 from shared.errors import SettingsError
+from shared.keys import LEAST_BYTES, is_strong, keys_in
 
 #: Variables that other software names too keep their usual names; all others begin with NARU_.
 PLAIN_NAMES = {
@@ -57,7 +58,11 @@ class Settings:
         "", "A direct connection for LISTEN where DATABASE_URL is a pooler", secret=True, kind="postgres"
     )
     redis_url: str = setting("", "Redis, as redis://:password@host:port/0", secret=True, kind="redis")
-    secret_key: str = setting("", "Signs the browsers' cookies; the same for every web process", secret=True)
+    secret_key: str = setting(
+        "",
+        "Signs the browsers' cookies, the same for every web process; of several keys, newest first, all verify",
+        secret=True,
+    )
 
     openai_api_key: str = setting("", "Key of OpenAI or of a compatible server", secret=True, kind="key")
     openai_base_url: str = setting(
@@ -73,6 +78,12 @@ class Settings:
 
     host: str = setting("127.0.0.1", "Address that the page listens on")
     port: int = setting(8501, "Port of the page", least=0, most=LAST_PORT)
+    domain: str = setting("", "Public name of the page, which it answers to; compose sets it", kind="hosts")
+    allowed_hosts: str = setting(
+        "",
+        "Further names that the page answers to: chat.example.org, .example.org for a domain and all below, * for any",
+        kind="hosts",
+    )
     secure_cookies: bool = setting(False, "Mark cookies Secure also when the request came by plain HTTP")
     hsts_seconds: int = setting(
         63_072_000, "How long a browser that came by TLS remembers to come by TLS only; 0: not at all", least=0
@@ -178,6 +189,10 @@ class Settings:
                 "NARU_RETRY_AFTER_LIMIT_SECONDS must not exceed NARU_DEADLINE_SECONDS",
             ),
             (
+                not self.secret_key or is_strong(next(iter(keys_in(self.secret_key)), "")),
+                f"NARU_SECRET_KEY begins with a key shorter than {LEAST_BYTES} bytes. {STRONGER_KEY}",
+            ),
+            (
                 self.ended_stream_seconds <= self.stream_seconds,
                 "NARU_ENDED_STREAM_SECONDS must not exceed NARU_STREAM_SECONDS",
             ),
@@ -192,6 +207,11 @@ class Settings:
             if not getattr(self, name):
                 raise SettingsError(f"{variable_of(name)} is not set. Set it, or start with ./naru up, which sets it.")
 
+
+STRONGER_KEY = (
+    "Make a longer one (openssl rand -hex 32) and put it and a comma before the old one, "
+    "which still verifies: nobody loses a conversation"
+)
 
 #: The Redis transport gives an unacknowledged message to someone else after this time. Hints are
 #: acknowledged before they are worked on, so nothing of ours lives that long; the check keeps it so.

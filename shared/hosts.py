@@ -1,0 +1,88 @@
+"""The names that Naru answers to. A stranger's name is refused, so that DNS rebinding leads nowhere.
+
+The attack: evil.test resolves to the stranger's server first and to 127.0.0.1 a minute later. The browser takes both
+for one site, so the stranger's page may read Naru's. Only the Host header tells the two apart.
+
+An IP address in the Host header cannot be rebound: nobody resolves it. A server that listens on all addresses answers
+to every one, because behind a published port or NAT it cannot know under which it is reached.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import suppress
+from ipaddress import ip_address
+
+from shared.settings import Settings
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+ALL_ADDRESSES = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+
+
+class KnownHosts:
+    """Loopback's names, where the server listens, NARU_DOMAIN, NARU_ALLOWED_HOSTS; beyond loopback, the machine's name
+    too."""
+
+    def __init__(self, settings: Settings, *, listens_on: str | None = None) -> None:
+        """`listens_on` is the server's address where that is not NARU_HOST."""
+        address = _plain(settings.host if listens_on is None else listens_on)
+        allowed = [_plain(each) for each in re.split(r"[\s,]+", f"{settings.allowed_hosts},{settings.domain}") if each]
+        self._takes_any = "*" in allowed
+        self._takes_addresses = address in ALL_ADDRESSES
+        self._suffixes = tuple(each.removeprefix("*") for each in allowed if each.startswith((".", "*.")))
+        own = () if is_loopback(address) else _own_names()
+        self._names = {*LOOPBACK, address, *own, *(each.removeprefix(".") for each in allowed)} - {""}
+
+    def knows(self, host: str | None) -> bool:
+        """Whether a request with this Host header is answered. The port does not count: it may be forwarded."""
+        if self._takes_any:
+            return True
+        name = name_in(host)
+        if name is None:
+            return False
+        return (
+            name in self._names
+            or name.endswith(self._suffixes)
+            or (self._takes_addresses and _address(name) is not None)
+        )
+
+
+def name_in(host: str | None) -> str | None:
+    """Return the name or address in a Host header, in lower case, without port; None for a malformed one."""
+    found = _HOST.fullmatch(host or "")
+    if found is None:
+        return None
+    if found["v6"] is not None:
+        return _address(found["v6"])
+    return _plain(found["name"])
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
+    known = _address(address)
+    return address == "localhost" if known is None else ip_address(known).is_loopback
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: an address in its short form, a name in lower case and as DNS has it."""
+    bare = name.strip().removeprefix("[").removesuffix("]").rstrip(".").lower()
+    if not bare.isascii():
+        with suppress(UnicodeError):  # a name that DNS cannot have is met by no request
+            bare = bare.encode("idna").decode()
+    return _address(bare) or bare
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+def _own_names() -> tuple[str, ...]:
+    """The machine's name, alone and as mDNS has it. DNS is not asked: that may take seconds."""
+    name = _plain(socket.gethostname())
+    short = name.partition(".")[0]
+    return (name, short, f"{short}.local") if short else ()
