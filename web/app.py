@@ -6,6 +6,7 @@ the page (`python -m web` does), not from anywhere else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -16,21 +17,26 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.web import bootstrap
 
+from shared.keys import keys_in
 from shared.settings import Settings
 from web.http_id import HttpIdMiddleware
-from web.identity import IdentityMiddleware
+from web.identity import OWNER_HEADER, IdentityMiddleware
 from web.routes import make_routes
 from web.routes.answers import Refusal, apologise, refuse
 from web.routes.events import DirectSend
 from web.routes.guard import GuardMiddleware
 from web.runtime import current_runtime
+from web.state import OWNER
 
 
 def streamlit_options(settings: Settings) -> dict[str, Any]:
     """What Streamlit must be told before its app is made; looks are in `.streamlit/config.toml`."""
     return {
-        # The same in every web process, else an upload or a sign-in made by one is unknown to the next.
-        "server.cookieSecret": sha256(b"naru.streamlit:" + settings.secret_key.encode()).hexdigest(),
+        # The same in every web process, else an upload or a sign-in made by one is unknown to the next. Of the newest
+        # key: a rotation makes Streamlit's own cookies worthless, which nothing here uses beyond a page's life.
+        "server.cookieSecret": sha256(b"naru.streamlit:" + keys_in(settings.secret_key)[0].encode()).hexdigest(),
+        # Streamlit resumes a session only for the same values, so a session id leads nobody into another's session.
+        "server.trustedUserHeaders": json.dumps({OWNER_HEADER: OWNER}),
         "server.fileWatcherType": "none",
         "server.runOnSave": False,
         "server.headless": True,

@@ -44,7 +44,7 @@ def draw() -> None:
         frame = Frame.of(words)
         if frame is None:
             log.info("page without identity")
-            notices.sentence(words.t("notice.no_identity"))
+            notices.sentence(words.t("notice.bad_cookie" if state.is_cookie_unusable() else "notice.no_identity"))
             return
         chat.draw(frame)
         frame.runtime.page_was_drawn()

@@ -17,8 +17,9 @@ import streamlit as st
 
 from shared.conversations import Opened
 from shared.logs import HTTP_REQUEST_ID
+from web.cookies import Verdict
 from web.http_id import HEADER
-from web.identity import COOKIE, owner_of
+from web.identity import OWNER_HEADER, VERDICT_HEADER
 from web.words import best_locale
 
 #: Keys of widgets: their values are Streamlit's, their names are ours.
@@ -29,6 +30,8 @@ LANGUAGE = "language"
 MENU = "conversation-menu"
 TITLE = "conversation-title"
 
+#: Under this name `st.user` has the owner that Streamlit bound the session to when it began (web/app.py).
+OWNER = "naru_owner"
 LOCALE_COOKIE = "naru_locale"
 WINDOW = 30
 
@@ -74,8 +77,21 @@ class Asked:
 
 
 def owner() -> str | None:
-    """Who is asking, by the signed cookie; None where the browser keeps none."""
-    return owner_of(st.context.cookies.get(COOKIE))
+    """The owner of this session and of the connection that it runs for; None for a browser without a good cookie.
+
+    Streamlit gives a session to nobody but its owner. Should it ever fail to, this is the second wall: another owner's
+    connection finds nothing of what the session held.
+    """
+    bound = st.user.get(OWNER)
+    if bound != st.context.headers.get(OWNER_HEADER):
+        st.session_state.clear()
+        return None
+    return bound if isinstance(bound, str) else None
+
+
+def is_cookie_unusable() -> bool:
+    """Whether there is no owner because the browser's cookie is forged or comes twice."""
+    return st.context.headers.get(VERDICT_HEADER) in {Verdict.FORGED, Verdict.DOUBLED}
 
 
 def log_ids() -> dict[str, str]:

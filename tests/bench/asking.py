@@ -19,7 +19,7 @@ from shared.lifecycle import Question
 from shared.queue import Dispatcher
 from shared.settings import Settings
 from shared.tables import Status, chat_request, message, worker
-from web.identity import COOKIE, Cookies
+from web.cookies import Cookies
 
 THREADS = 16
 
@@ -54,7 +54,7 @@ class Asker:
     def page(self) -> Page:
         """A browser that was never here before, on an empty conversation."""
         browser_id = uuid4()
-        return Page(f"browser:{browser_id}", f"{COOKIE}={self._cookies.make(browser_id)}", uuid4())
+        return Page(f"browser:{browser_id}", "=".join(self._cookies.make(browser_id)), uuid4())
 
     async def ask(self, page: Page, words: str) -> UUID:
         """Press Enter; returns when the question is stored."""

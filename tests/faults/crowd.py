@@ -25,7 +25,8 @@ from shared.errors import Unsure
 from tests.faults.door import PATH
 from tests.faults.history import History
 from tests.faults.screen import Screen
-from web.identity import COOKIE, Cookies
+from web.cookies import Cookies
+from web.identity import owner_of
 
 T = TypeVar("T")
 #: What a browser does with a broken event stream: `retry:` of the server, then the page's own longer and longer waits.
@@ -54,7 +55,7 @@ class Page:
         self._crowd = crowd
         self.number = next(crowd.numbers)
         self.conversation_id: UUID = like.conversation_id if like else uuid4()
-        self.cookie: str = like.cookie if like else f"{COOKIE}={crowd.cookies.make(uuid4())}"
+        self.cookie: str = like.cookie if like else "=".join(crowd.cookies.make(uuid4()))
         self.ends: dict[str, str] = {}
         self._accepted: set[str] = set()
         self._changed = asyncio.Event()
@@ -286,6 +287,6 @@ class Crowd:
 
 def owner_id(cookie: str, secret_key: str) -> str:
     """The owner behind a page's cookie."""
-    found = Cookies(secret_key).read(cookie.partition("=")[2])
+    found = owner_of(Cookies(secret_key).read([cookie], is_tls=False))
     assert found is not None
-    return f"browser:{UUID(str(found[0]))}"
+    return found

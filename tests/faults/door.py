@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -26,11 +26,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.errors import NaruError, Unavailable
 from shared.lifecycle import Question
-from web.identity import COOKIE, owner_of
+from web.cookies import Cookies
+from web.identity import owner_of
 from web.runtime import current_runtime
 
 PATH = "/faults/submit"
 threads = ThreadPoolExecutor(32, thread_name_prefix="script")
+
+
+@cache
+def cookies() -> Cookies:
+    """Reads the browsers' cookies, as web does."""
+    return Cookies(current_runtime().settings.secret_key)
 
 
 class Door:
@@ -46,7 +53,7 @@ class Door:
             return
         request = Request(scope, receive)
         asked = json.loads(await request.body())
-        owner_id = owner_of(request.cookies.get(COOKIE)) or "nobody"
+        owner_id = owner_of(cookies().read(request.headers.getlist("cookie"), is_tls=False)) or "nobody"
         # Streamlit runs a callback in a thread of the session, too.
         submitted = asyncio.get_running_loop().run_in_executor(threads, partial(submit, owner_id, asked))
         status, answer = await submitted

@@ -25,7 +25,7 @@ from shared import fleet, lifecycle
 from shared.lifecycle import Answer, Claimed, Question
 from shared.live.events import Event, Kind, key_of, to_value
 from tests.stack import Stack, wait_until
-from web.identity import COOKIE, Cookies
+from web.cookies import Cookies
 
 ONE_HOUR = 3600.0
 #: Every eye that was opened; closed after each test, also after one that failed.
@@ -35,8 +35,7 @@ OPENED: list[Eye] = []
 def browser(stack: Stack) -> tuple[str, str]:
     """A new browser: its owner and the cookie header that it sends."""
     browser_id = uuid4()
-    value = Cookies(stack.settings.secret_key).make(browser_id)
-    return f"browser:{browser_id}", f"{COOKIE}={value}"
+    return f"browser:{browser_id}", "=".join(Cookies(stack.settings.secret_key).make(browser_id))
 
 
 @dataclass

@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from itsdangerous import TimestampSigner
 
 from tests.stack import Process, Stack
 from tests.web.conftest import Look
 from tests.web.eyes import Hand, ask, browser
-from web.identity import COOKIE, LIFETIME_SECONDS, Cookies
+from web.cookies import LEGACY_NAME
 
 PAGE = {"accept": "text/html"}
 
@@ -86,63 +85,6 @@ def test_malformed_ids_are_a_sentence(stack: Stack, web: Process) -> None:
         assert answer.data["message"].endswith(".")
 
 
-def test_a_page_gives_a_browser_its_identity_and_keeps_it(stack: Stack, web: Process) -> None:
-    cookies = Cookies(stack.settings.secret_key)
-    first = ask(web.url, "/", **PAGE)
-    value, _, attributes = first.headers["set-cookie"].partition(";")
-    assert {"HttpOnly", "SameSite=Lax", "Path=/", f"Max-Age={LIFETIME_SECONDS}"} <= {
-        each.strip() for each in attributes.split(";")
-    }
-    assert "Secure" not in attributes
-    found = cookies.read(value.removeprefix(f"{COOKIE}="))
-    assert found is not None
-    assert "set-cookie" not in ask(web.url, "/", cookie=value, **PAGE).headers, "a fresh one is kept"
-    assert "set-cookie" not in ask(web.url, "/healthz").headers, "only a page gives one"
-    tls = ask(web.url, "/", x_forwarded_proto="https", **PAGE)
-    assert "; Secure" in tls.headers["set-cookie"]
-    forged = ask(web.url, "/", cookie=value[:-3] + "abc", **PAGE)
-    other = cookies.read(forged.headers["set-cookie"].partition(";")[0].removeprefix(f"{COOKIE}="))
-    assert other is not None
-    assert other[0] != found[0], "a forged cookie gets a new identity"
-    etag = first.headers["etag"]
-    cached = ask(web.url, "/", if_none_match=etag, **PAGE)
-    assert (cached.status, "set-cookie" in cached.headers) == (304, True)
-
-
-class At(TimestampSigner):
-    """A signer at another time."""
-
-    moment = 0
-
-    def get_timestamp(self) -> int:
-        """That time."""
-        return self.moment
-
-
-def test_a_cookie_is_renewed_and_expires(stack: Stack, web: Process) -> None:
-    cookies, browser_id = Cookies(stack.settings.secret_key), uuid4()
-    signer = At(stack.settings.secret_key, salt="naru.browser")
-    now = TimestampSigner("x").get_timestamp()
-    for age, same in ((2 * 86_400, True), (LIFETIME_SECONDS + 60, False)):
-        signer.moment = now - age
-        answer = ask(web.url, "/", cookie=f"{COOKIE}={signer.sign(browser_id.hex).decode()}", **PAGE)
-        found = cookies.read(answer.headers["set-cookie"].partition(";")[0].removeprefix(f"{COOKIE}="))
-        assert found is not None
-        assert (found[0] == browser_id) is same
-    assert cookies.read(None) is None
-    assert Cookies("another key").read(cookies.make(browser_id)) is None
-    assert cookies.read(TimestampSigner(stack.settings.secret_key).sign(browser_id.hex).decode()) is None
-
-
-def test_a_cookie_of_a_process_whose_clock_is_ahead_is_known(stack: Stack) -> None:
-    cookies, browser_id = Cookies(stack.settings.secret_key), uuid4()
-    signer = At(stack.settings.secret_key, salt="naru.browser")
-    signer.moment = TimestampSigner("x").get_timestamp() + 300
-    found = cookies.read(signer.sign(browser_id.hex).decode())
-    assert found is not None
-    assert found[0] == browser_id
-
-
 def test_every_answer_carries_the_headers(stack: Stack, web: Process) -> None:
     for path in ("/", "/healthz", "/no/such/page", "/_stcore/health", "/api/requests/x/stop"):
         headers = ask(web.url, path).headers
@@ -206,9 +148,9 @@ def test_what_cookies_come_back_is_counted(stack: Stack, web: Process) -> None:
 
     _, cookie = browser(stack)
     before = {each: counted(*each) for each in KINDS}
-    for value in (None, cookie, f"{COOKIE}=forged", f"{COOKIE}=forged"):
+    for value in (None, cookie, f"{LEGACY_NAME}=forged", f"{LEGACY_NAME}=forged"):
         ask(web.url, "/", **PAGE, **({"cookie": value} if value else {}))
-    ask(web.url, "/healthz", cookie=f"{COOKIE}=forged")
+    ask(web.url, "/healthz", cookie=f"{LEGACY_NAME}=forged")
     assert _handshake(web.url, web.url) == 101
     grown = {each: counted(*each) - before[each] for each in KINDS}
     assert grown == {

@@ -90,15 +90,15 @@ def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
     conversation_id = state.conversation_id()
     if conversation_id is None:
         return
-    question = Question(
-        owner_id=frame.owner_id,
-        conversation_id=conversation_id,
-        text=text,
-        idempotency_key=f"again:{again_for}" if again_for else state.idempotency_key(),
-        model=state.chosen_model(),
-        regenerate=again_for is not None,
-    )
     try:
+        question = Question(
+            owner_id=frame.owner_id,
+            conversation_id=conversation_id,
+            text=text,
+            idempotency_key=f"again:{again_for}" if again_for else state.idempotency_key(),
+            model=state.chosen_model(),
+            regenerate=again_for is not None,
+        )
         with logs.bound(**state.log_ids()):
             _accept(frame, question)
     except NaruError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from shared.errors import NotFound
 from web import state
 from web.runtime import Runtime, current_runtime
 from web.words import Words
@@ -19,14 +20,22 @@ class Frame:
     """One run of the page for one owner."""
 
     runtime: Runtime
-    owner_id: str
     words: Words
+    _owner_id: str
 
     @classmethod
     def of(cls, words: Words) -> Frame | None:
         """The frame of this run; None for a browser that keeps no cookie."""
         owner_id = state.owner()
-        return None if owner_id is None else cls(runtime=current_runtime(), owner_id=owner_id, words=words)
+        return None if owner_id is None else cls(runtime=current_runtime(), words=words, _owner_id=owner_id)
+
+    @property
+    def owner_id(self) -> str:
+        """Whose run this is. Raises NotFound when the connection is now another owner's: callbacks and fragments run
+        with the frame of an earlier run."""
+        if state.owner() != self._owner_id:
+            raise NotFound
+        return self._owner_id
 
     @property
     def engine(self) -> Engine:

@@ -1,0 +1,59 @@
+"""Streamlit's page socket without a browser: which session it opens, and everything that the session draws."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+
+class PageSocket:
+    """One tab's socket. `session` resumes the session of this id, as a browser does after a lost connection."""
+
+    def __init__(self, url: str, cookie: str, *, session: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self.session = ""
+        self.frames: list[ForwardMsg] = []
+        self._opening = connect(
+            f"{url.replace('http', 'ws', 1)}/_stcore/stream",
+            additional_headers={**({"Cookie": cookie} if cookie else {}), **(headers or {})},
+            subprotocols=[Subprotocol(each) for each in ("streamlit", "none", session) if each],
+            open_timeout=30,
+            max_size=None,
+            proxy=None,
+        )
+
+    def __enter__(self) -> Self:
+        self._socket = self._opening.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._opening.__exit__(kind, error, at)
+
+    def run(self, conversation_id: UUID, *widgets: WidgetState) -> Self:
+        """Run the page once, with these widgets' values, and read all that it draws."""
+        message = BackMsg()
+        message.rerun_script.query_string = f"c={conversation_id}"
+        message.rerun_script.widget_states.widgets.extend(widgets)
+        self._socket.send(message.SerializeToString())
+        limit = time.monotonic() + 60
+        finished = False
+        while not finished:
+            frame = ForwardMsg()
+            frame.ParseFromString(bytes(self._socket.recv(timeout=limit - time.monotonic(), decode=False)))
+            self.frames.append(frame)
+            if frame.WhichOneof("type") == "new_session":
+                self.session = frame.new_session.initialize.session_id
+            finished = frame.WhichOneof("type") == "script_finished"
+        return self
+
+    def drew(self, text: str) -> bool:
+        """Whether this text stood in anything that was drawn."""
+        return any(text in str(frame) for frame in self.frames)

@@ -1,0 +1,113 @@
+"""A Streamlit session belongs to its owner: its id leads nobody else into it, with Postgres up or away."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine, select
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+
+from shared import lifecycle
+from shared.database import make_engine
+from shared.lifecycle import Question
+from shared.tables import chat_request
+from tests.stack import Process, Stack
+from tests.web.eyes import browser
+from tests.web.socket import PageSocket
+from web.identity import OWNER_HEADER
+
+SECRET = "only-the-first-owner-reads-this"
+
+
+def ask_question(engine: Engine, owner_id: str) -> UUID:
+    """Store the first owner's question; returns its conversation."""
+    question = Question(owner_id=owner_id, conversation_id=uuid4(), text=SECRET, idempotency_key=uuid4().hex)
+    return lifecycle.submit(engine, question, deadline_seconds=3600, max_characters=1000).conversation_id
+
+
+def stop_postgres(stack: Stack) -> None:
+    """Stop it at once; the page must notice by itself."""
+    stack.servers.postgres.kill()
+
+
+@pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "disconnected"])
+def test_session_id_of_another_opens_a_new_session(
+    stack: Stack, web: Process, engine: Engine, is_connected: bool
+) -> None:
+    (owner_id, cookie), (_, stranger) = browser(stack), browser(stack)
+    conversation_id = ask_question(engine, owner_id)
+    with ExitStack() as open_sockets:
+        first = open_sockets.enter_context(PageSocket(web.url, cookie)).run(conversation_id)
+        assert first.drew(SECRET)
+        if not is_connected:
+            open_sockets.close()
+        for other in (stranger, ""):
+            with PageSocket(web.url, other, session=first.session) as stolen:
+                stolen.run(conversation_id)
+                assert stolen.session not in {"", first.session}
+                assert not stolen.drew(SECRET)
+        if is_connected:
+            first.frames.clear()
+            assert first.run(conversation_id).drew(SECRET), "the owner's own socket was left alone"
+
+
+def test_owner_resumes_the_same_session(stack: Stack, web: Process, engine: Engine) -> None:
+    owner_id, cookie = browser(stack)
+    conversation_id = ask_question(engine, owner_id)
+    with PageSocket(web.url, cookie) as first:
+        first.run(conversation_id)
+    with PageSocket(web.url, cookie, session=first.session) as again:
+        again.run(conversation_id)
+        assert again.session == first.session
+
+
+def test_stranger_sees_nothing_while_postgres_is_away(own_stack: Stack) -> None:
+    (owner_id, cookie), (_, stranger) = browser(own_stack), browser(own_stack)
+    engine = make_engine(own_stack.settings, name="test")
+    conversation_id = ask_question(engine, owner_id)
+    engine.dispose()
+    web = own_stack.start_web()
+    with PageSocket(web.url, cookie) as first:
+        first.run(conversation_id)
+        assert first.drew(SECRET)
+    stop_postgres(own_stack)
+    with PageSocket(web.url, stranger, session=first.session) as stolen:
+        stolen.run(conversation_id)
+        assert not stolen.drew(SECRET)
+        assert stolen.drew("does not answer") or stolen.drew("database"), "the page says that Postgres is away"
+    with PageSocket(web.url, cookie, session=first.session) as again:
+        again.run(conversation_id)
+        assert again.drew(SECRET), "the owner still sees what was read before"
+
+
+def test_stranger_runs_no_callback_of_the_session(stack: Stack, web: Process, engine: Engine) -> None:
+    (owner_id, cookie), (_, stranger) = browser(stack), browser(stack)
+    conversation_id = uuid4()
+    with PageSocket(web.url, cookie) as first:
+        first.run(conversation_id)
+        composer = next(
+            frame.delta.new_element.chat_input.id
+            for frame in first.frames
+            if frame.delta.new_element.WhichOneof("type") == "chat_input"
+        )
+    typed = WidgetState(id=composer)
+    typed.chat_input_value.data = "not mine"
+    with PageSocket(web.url, stranger, session=first.session) as tab:
+        tab.run(conversation_id, typed)
+    with engine.connect() as connection:
+        assert owner_id not in set(connection.execute(select(chat_request.c.owner_id)).scalars())
+    with PageSocket(web.url, cookie, session=first.session) as tab:
+        tab.run(conversation_id, typed)
+    with engine.connect() as connection:
+        assert owner_id in set(connection.execute(select(chat_request.c.owner_id)).scalars()), "the owner's does run"
+
+
+def test_client_cannot_name_its_owner(stack: Stack, web: Process, engine: Engine) -> None:
+    owner_id, _ = browser(stack)
+    conversation_id = ask_question(engine, owner_id)
+    with PageSocket(web.url, "", headers={OWNER_HEADER: owner_id}) as forged:
+        forged.run(conversation_id)
+        assert not forged.drew(SECRET)
+        assert forged.drew("needs a cookie")

@@ -1,0 +1,137 @@
+"""The signed cookie by which a browser is known: its name, its value, and what of a request's cookies is believed.
+
+    __Host-naru_browser_KEYID    over TLS: no other host and no plain HTTP can set a cookie of this name
+    naru_browser_KEYID           over plain HTTP
+    naru_browser                 of earlier versions, signed with HMAC-SHA1; read, never written
+
+KEYID tells the signing key (shared/keys.py). Cookies do not know ports: two Narus on two ports of one machine have two
+keys, hence two names, and do not overwrite each other. A cookie that another key signed is left alone for the same
+reason, so the right key, once it is back, finds every browser again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from uuid import UUID
+
+from itsdangerous import BadSignature, TimestampSigner
+
+from shared.keys import endings_of, key_id, keys_in
+
+LEGACY_NAME = "naru_browser"
+PLAIN, HOST = "naru_browser_", "__Host-naru_browser_"
+LIFETIME_SECONDS = 365 * 86_400
+#: An older cookie is issued anew, with the same identity, when a page is loaded.
+RENEW_AFTER_SECONDS = 86_400
+_WELL_FORMED = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{1,12}\.[A-Za-z0-9_-]{27,43}")
+
+
+class Verdict(StrEnum):
+    """What a request's cookies are worth."""
+
+    GOOD = "good"
+    #: There is none.
+    MISSING = "missing"
+    #: There are only others: of another key, expired, or no cookie of ours at all.
+    REFUSED = "refused"
+    #: The name that would be written holds a whole cookie with a wrong signature.
+    FORGED = "forged"
+    #: One name comes twice, so somebody else set one of the two (cookie tossing).
+    DOUBLED = "doubled"
+
+    @property
+    def forbids_cookie(self) -> bool:
+        """Whether a new cookie would overwrite what may be the browser's own."""
+        return self in {Verdict.FORGED, Verdict.DOUBLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was found; `browser_id` only where the verdict is GOOD."""
+
+    verdict: Verdict
+    browser_id: UUID | None = None
+    #: The newest key signed it less than a day ago, under the name that fits the connection.
+    is_current: bool = False
+
+
+class Cookies:
+    """Makes and reads the cookie. The same keys in every web process make the same identities."""
+
+    def __init__(self, secret_key: str) -> None:
+        """`secret_key` is NARU_SECRET_KEY, with one key or several."""
+        keys = keys_in(secret_key)
+        self._host, self._plain = (
+            [(prefix + key_id(key), _signer(key, prefix)) for key in keys] for prefix in (HOST, PLAIN)
+        )
+        self._legacy = [TimestampSigner(ending, salt="naru.browser") for ending in endings_of(secret_key)]
+
+    def make(self, browser_id: UUID, *, is_tls: bool = False) -> tuple[str, str]:
+        """Return name and value of this browser's cookie."""
+        name, signer = (self._host if is_tls else self._plain)[0]
+        return name, signer.sign(browser_id.hex).decode()
+
+    def read(self, cookie_headers: Iterable[str], *, is_tls: bool) -> Reading:
+        """Return what a request's Cookie headers say: the newest key first, TLS before plain HTTP, the old name last.
+
+        `is_tls` says which name a new cookie would have. A `__Host-` cookie counts on plain HTTP too: browsers send it
+        over TLS only, so a proxy ended the TLS and did not say so.
+        """
+        given = _by_name(cookie_headers)
+        written = (self._host if is_tls else self._plain)[0][0]
+        places = [*self._host, *self._plain, *((LEGACY_NAME, signer) for signer in self._legacy)]
+        for name, signer in places:
+            values = given.get(name, ())
+            if len(values) > 1:
+                return Reading(Verdict.DOUBLED)
+            if not values:
+                continue
+            found = _unsigned(signer, values[0])
+            if found is not None:
+                browser_id, age = found
+                is_fitting = name == written or name == self._host[0][0]
+                return Reading(Verdict.GOOD, browser_id, is_current=is_fitting and age < RENEW_AFTER_SECONDS)
+            if name == written and _is_forged(signer, values[0]):
+                return Reading(Verdict.FORGED)
+        others = any(name.startswith((LEGACY_NAME, HOST)) for name in given)
+        return Reading(Verdict.REFUSED if others else Verdict.MISSING)
+
+
+def set_cookie(name: str, value: str) -> str:
+    """Return the Set-Cookie header's value."""
+    secure = "; Secure" if name.startswith(HOST) else ""
+    return f"{name}={value}; Max-Age={LIFETIME_SECONDS}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+
+def _signer(key: str, prefix: str) -> TimestampSigner:
+    # With the prefix in the salt: a value that came over TLS is worth nothing under the name that anyone may set.
+    return TimestampSigner(key, salt=f"naru.cookie:{prefix}", digest_method=sha256)
+
+
+def _by_name(cookie_headers: Iterable[str]) -> dict[str, list[str]]:
+    given: dict[str, list[str]] = {}
+    for header in cookie_headers:
+        for pair in header.split(";"):
+            name, _, value = pair.partition("=")
+            given.setdefault(name.strip(), []).append(value.strip())
+    return given
+
+
+def _unsigned(signer: TimestampSigner, value: str) -> tuple[UUID, float] | None:
+    """The browser and its cookie's age in seconds; None for one that is forged or expired."""
+    try:
+        # The age is looked at here: `max_age` would also refuse a cookie from the future, which another web process
+        # makes whose clock is a second ahead. The browser would lose its conversations.
+        signed, at = signer.unsign(value, return_timestamp=True)
+        age = signer.get_timestamp() - at.timestamp()
+        return None if age > LIFETIME_SECONDS else (UUID(hex=signed.decode()), age)
+    except (BadSignature, ValueError, OverflowError):
+        return None
+
+
+def _is_forged(signer: TimestampSigner, value: str) -> bool:
+    return _WELL_FORMED.fullmatch(value) is not None and not signer.validate(value)
