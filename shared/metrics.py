@@ -68,6 +68,7 @@ COOKIES = _counter(
     "at",
     "what",
 )
+REFUSED_HOSTS = _counter("naru_refused_hosts_total", "Requests for a name that the page does not answer to")
 
 #: The codes that a request fails with; PROVIDER_ERRORS has them as its kinds.
 CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)

@@ -304,7 +304,7 @@ class Stack:
 
     def start_web(self, *, ready: bool = True, **settings: object) -> Process:
         """The web process on a free port; its `url` has no slash at the end."""
-        process = self._listening("web", "web", ready=ready, host="127.0.0.1", port="{port}", **settings)
+        process = self._listening("web", "web", ready=ready, port="{port}", **{"host": "127.0.0.1", **settings})
         if ready:
             for path in ("/readyz", "/_stcore/health"):
                 url = process.url + path

@@ -19,6 +19,7 @@ from streamlit.web import bootstrap
 
 from shared.keys import keys_in
 from shared.settings import Settings
+from web.asgi.hosts import HostMiddleware
 from web.http_id import HttpIdMiddleware
 from web.identity import OWNER_HEADER, IdentityMiddleware
 from web.routes import make_routes
@@ -64,7 +65,7 @@ def make_app() -> st.App:
     return st.App(
         Path(__file__).with_name("page.py"),
         routes=make_routes(),
-        middleware=[Middleware(GuardMiddleware), Middleware(IdentityMiddleware)],
+        middleware=[Middleware(GuardMiddleware), Middleware(HostMiddleware), Middleware(IdentityMiddleware)],
         lifespan=_lifespan,
         exception_handlers={Refusal: refuse, Exception: apologise},
     )

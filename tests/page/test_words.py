@@ -51,7 +51,9 @@ def test_every_error_has_its_sentence(locale: str) -> None:
 
 def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
     keys = set(catalogue("en"))
-    sources = [path.read_text(encoding="utf-8") for path in (*WEB.glob("views/*.py"), WEB / "page.py")]
+    sources = [
+        path.read_text(encoding="utf-8") for path in (*WEB.glob("views/*.py"), *WEB.glob("asgi/*.py"), WEB / "page.py")
+    ]
     scripts = "".join(path.read_text(encoding="utf-8") for path in WEB.glob("live/*.js"))
     named = {key for source in sources for key in re.findall(r"[\"']([a-z_]+\.[a-z_0-9.]+)[\"']", source)}
     named = {key for key in named if key.split(".")[0] in {each.split(".")[0] for each in keys}}

@@ -68,7 +68,15 @@ def is_own_site(headers: Headers) -> bool:
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         return _is_allowed(headers.get("origin"))
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host") or _is_allowed(origin)
+    return origin is None or _netloc(origin) == headers.get("host") or _is_allowed(origin)
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None for one that no browser sends."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _is_allowed(origin: str | None) -> bool:

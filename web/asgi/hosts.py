@@ -1,0 +1,98 @@
+"""Refuses requests for names that Naru does not answer to (shared/hosts.py says why), with 421 and a page that says
+which setting to change.
+
+Health and metrics are exempt. Probes ask by a pod's address and Prometheus by a service's name, which nobody could
+list; nothing of a person is in the answers, and nginx does not pass the paths on.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from html import escape
+
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from shared import metrics
+from shared.hosts import KnownHosts, name_in
+from web.asgi.sparse_log import SparseLog
+from web.runtime import current_runtime
+from web.words import Words, best_locale
+
+log = logging.getLogger(__name__)
+
+EXEMPT_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/_stcore/health"})
+MISDIRECTED = 421
+#: DNS allows no longer name; what is longer is no name, and not worth showing.
+LONGEST_NAME = 253
+_PAGE = """<!doctype html>
+<html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>:root {{ color-scheme: light dark }} body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem;
+margin: 15vh auto; padding: 0 1.5rem }} code {{ overflow-wrap: anywhere }}</style></head>
+<body><main><h1>{title}</h1><p>{sentence}</p><p>{operator}</p><p><code>{setting}</code></p></main></body></html>
+"""
+
+
+class HostMiddleware:
+    """Passes on what was asked by a known name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._known: KnownHosts | None = None
+        self._refused = SparseLog(log, "host refused")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] not in {"http", "websocket"} or scope["path"] in EXEMPT_PATHS or self._is_known(scope):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        name = _shown(headers)
+        metrics.REFUSED_HOSTS.inc()
+        self._refused(host=name, path=scope["path"][:LONGEST_NAME])
+        answer = _answer(headers, name)
+        if scope["type"] == "http":
+            await answer(scope, receive, send)
+            return
+        websocket = WebSocket(scope, receive, send)
+        await receive()
+        if "websocket.http.response" in scope.get("extensions", {}):
+            await websocket.send_denial_response(answer)
+        else:
+            await websocket.close(1008, "unknown host")
+
+    def _is_known(self, scope: Scope) -> bool:
+        if self._known is None:
+            self._known = KnownHosts(current_runtime().settings)
+        hosts = Headers(scope=scope).getlist("host")
+        return self._known.knows(hosts[0] if len(hosts) == 1 else None)
+
+
+def _shown(headers: Headers) -> str:
+    """The name as the page and the log show it; empty for none, or for what cannot be one."""
+    name = name_in(headers.get("host")) or ""
+    return name if len(name) <= LONGEST_NAME else ""
+
+
+def _answer(headers: Headers, name: str) -> Response:
+    words = Words(best_locale(*re.split(r"[,;]", headers.get("accept-language", ""))))
+    sentence, operator = words.t("host.sentence", host=name or "?"), words.t("host.operator")
+    setting = f"NARU_ALLOWED_HOSTS={name}"
+    if "text/html" in headers.get("accept", ""):
+        page = _PAGE.format(
+            lang=words.locale,
+            title=escape(words.t("host.title")),
+            sentence=escape(sentence),
+            operator=escape(operator),
+            setting=escape(setting),
+        )
+        answer: Response = HTMLResponse(page, status_code=MISDIRECTED)
+    else:
+        data = {"error": "unknown_host", "message": f"{sentence} {operator} {setting}"}
+        answer = JSONResponse(data, status_code=MISDIRECTED)
+    answer.headers["cache-control"] = "no-store"
+    return answer
