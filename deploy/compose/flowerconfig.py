@@ -1,6 +1,6 @@
 """Flower's options in docker-compose.yml: it watches, and nothing can be done with it.
 
-Read by `celery … flower --conf=…`, which takes every name here that is an option of its own.
+Read by `python -m workers.flower --conf=…`, which takes every name here that is an option of its own.
 """
 
 from pathlib import Path

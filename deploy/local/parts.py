@@ -95,7 +95,7 @@ def flower(environ: Mapping[str, str], *, port: int, password: str, data: Path) 
         "FLOWER_READ_ONLY": "true",  # stopping is the page's and the supervisor's
     }
     return Part(
-        command=module("flower", "celery", "-A", "workers.app:app", "flower", environ={**environ, **options}),
+        command=module("flower", "workers.flower", environ={**environ, **options}),
         is_ready=lambda _: is_ok(f"http://127.0.0.1:{port}/healthcheck"),
     )
 
