@@ -21,6 +21,7 @@ Naru, an AI chat that a team runs itself.
   ./naru up                 everything on this machine: PostgreSQL, Redis, worker, Flower, page
   ./naru ask "…"            one question from the terminal, streamed; --json for scripts
   ./naru doctor             looks at everything an operator would, and says what to do
+  ./naru keys rotate        a new key for the browsers' cookies; nobody loses a conversation
   ./naru backup             one encrypted, checked backup; --list shows them
   ./naru restore NAME       puts one in the place of the data; what was there is kept
   ./naru restore-drill      proves that the newest one can be restored; harms nothing
@@ -43,6 +44,12 @@ DATABASE_URL and REDIS_URL. Exit code 0 only for an answer; Ctrl-C stops the ans
 DOCTOR = """\
 Looks at the settings, both servers, the tables, the workers and the models' keys, and says what to do about each.
 Exit code 0 when nothing is wrong (hints marked ! do not count).
+"""
+KEYS = """\
+Replaces the key that signs the browsers' cookies, in the data folder. Start Naru again afterwards.
+
+  rotate   a new key signs; the two before it still verify, and a cookie of theirs is renewed when a page is loaded
+  drop     only the newest key verifies: after a key became known, or when everybody has come by since a rotation
 """
 BACKUP = """\
 Makes one encrypted backup of the database, checked and with a manifest, and throws away what newer ones cover.
@@ -134,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = command(commands, "doctor", "look for what is wrong, and say what to do", DOCTOR)
     add_data(doctor)
     doctor.set_defaults(run=run_doctor)
+    add_keys(command(commands, "keys", "replace the key that signs the browsers' cookies", KEYS))
     add_backup(command(commands, "backup", "make an encrypted backup, or list them", BACKUP))
     add_restore(command(commands, "restore", "put a backup in the place of the data, or undo that", RESTORE))
     add_drill(command(commands, "restore-drill", "prove that the newest backup can be restored", DRILL))
@@ -177,6 +185,13 @@ def add_ask(ask: argparse.ArgumentParser) -> None:
     ask.add_argument("--json", action="store_true", help="end with one JSON object on stdout; the text goes to stderr")
     add_data(ask)
     ask.set_defaults(run=run_ask)
+
+
+def add_keys(keys: argparse.ArgumentParser) -> None:
+    """The options of `keys`."""
+    keys.add_argument("action", choices=("rotate", "drop"), help="what to do with the keys")
+    add_data(keys)
+    keys.set_defaults(run=run_keys)
 
 
 def add_backup(backup: argparse.ArgumentParser) -> None:
@@ -267,6 +282,14 @@ def run_doctor(chosen: argparse.Namespace) -> int:
     from deploy.local.doctor import examine  # noqa: PLC0415 - each command imports only what it needs
 
     return examine(data=chosen.data.resolve())
+
+
+def run_keys(chosen: argparse.Namespace) -> int:
+    """./naru keys"""
+    from deploy.local import keys  # noqa: PLC0415 - each command imports only what it needs
+
+    act = keys.rotate if chosen.action == "rotate" else keys.drop
+    return act(chosen.data.resolve())
 
 
 def run_backup(chosen: argparse.Namespace) -> int:

@@ -15,10 +15,12 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 NEEDED_MEGABYTES = 300
+SECRETS = "secrets.json"
 
 
 class DataProblem(Exception):
@@ -76,15 +78,11 @@ class DataFolder:
 
     def secrets(self) -> tuple[Secrets, bool]:
         """The folder's secrets, and whether they are new."""
-        path = self.path / "secrets.json"
-        try:
-            return Secrets(**json.loads(path.read_text())), False
-        except FileNotFoundError:
-            made = Secrets(**{name: secrets.token_urlsafe(24) for name in Secrets.__dataclass_fields__})
-            write_privately(path, json.dumps(asdict(made), indent=1))
-            return made, True
-        except (ValueError, TypeError):
-            raise DataProblem(f"{path} is damaged: put it back from a backup, or remove it.") from None
+        if (kept := secrets_in(self.path)) is not None:
+            return kept, False
+        made = Secrets(**{name: secrets.token_urlsafe(24) for name in Secrets.__dataclass_fields__})
+        write_privately(self.path / SECRETS, json.dumps(asdict(made), indent=1))
+        return made, True
 
     def running(self) -> Running | None:
         """What runs here, when it is ready."""
@@ -96,6 +94,44 @@ class DataFolder:
             (self.path / "running.json").unlink(missing_ok=True)
         else:
             write_privately(self.path / "running.json", json.dumps(asdict(running)))
+
+
+def secrets_in(path: Path) -> Secrets | None:
+    """The secrets of this data folder; None for one that has none yet. Raises DataProblem when they are damaged."""
+    file = path / SECRETS
+    try:
+        return Secrets(**json.loads(file.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DataProblem(f"{file} cannot be read ({error.strerror}): run this as the user of ./naru up.") from None
+    except (ValueError, TypeError):
+        raise DataProblem(f"{file} is damaged: put it back from a backup, or remove it.") from None
+
+
+def change_secrets(path: Path, change: Callable[[Secrets], Secrets]) -> tuple[Secrets, Secrets]:
+    """Replace the secrets whole, one change after another; returns the old ones and the new ones.
+
+    Naru may run meanwhile: it has read them at its start. Raises DataProblem where there are none.
+    """
+    nothing = DataProblem(f"{path} holds no keys: ./naru up makes them. Name another folder with --data DIR.")
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        raise nothing from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        old = secrets_in(path)
+        if old is None:
+            raise nothing
+        new = change(old)
+        write_privately(path / SECRETS, json.dumps(asdict(new), indent=1))
+        os.fsync(folder)
+        return old, new
+    except OSError as error:
+        raise DataProblem(f"{path} cannot be written ({error.strerror}): the keys are as they were.") from None
+    finally:
+        os.close(folder)
 
 
 def running_on(path: Path) -> Running | None:

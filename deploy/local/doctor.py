@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,8 +21,9 @@ import psycopg2
 import redis
 
 from deploy.backup.shelf import shelf_of
-from deploy.local import terminal
 from deploy.local.data import running_on
+from deploy.local.doors import cookie_keys, hosts
+from deploy.local.findings import Finding, Findings, Level, show
 from deploy.local.given import OLDEST_POSTGRES, OLDEST_REDIS
 from deploy.local.parts import ask as ask_postgres
 from deploy.local.parts import is_migrated, is_ok
@@ -43,26 +41,6 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 PROVIDER_SECONDS = 10
 
 
-class Level(StrEnum):
-    """How a finding is marked."""
-
-    GOOD = "ok"
-    HINT = "! "
-    WRONG = "NO"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line, and what to do."""
-
-    level: Level
-    what: str
-    to_do: str = ""
-
-
-Findings = Iterator[Finding]
-
-
 def examine(*, data: Path) -> int:
     """Print everything that is found; 1 when something is wrong."""
     try:
@@ -76,7 +54,7 @@ def examine(*, data: Path) -> int:
     show(Finding(Level.GOOD, "settings: complete, and they fit each other"))
     checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_server, workers, keys)
     found = [finding for check in checks for finding in carefully(check, settings)]
-    found += [*page_and_disk(data), *backups(settings, data)]
+    found += [*page_and_disk(data), *backups(settings, data), *cookie_keys(settings, data), *hosts(settings, data)]
     return 1 if any(finding.level is Level.WRONG for finding in found) else 0
 
 
@@ -91,14 +69,6 @@ def carefully(check: Callable[[Settings], Findings], settings: Settings) -> Find
         finding = Finding(Level.WRONG, f"{check.__name__.replace('_', ' ')}: {reason}", "start it, or correct its URL")
         show(finding)
         yield finding
-
-
-def show(finding: Finding) -> None:
-    """One line, and what to do below it."""
-    print(f"{finding.level.value}  {terminal.line(finding.what)}")
-    if finding.to_do:
-        print(f"      → {terminal.line(finding.to_do)}")
-    sys.stdout.flush()
 
 
 def postgres(settings: Settings) -> Findings:
