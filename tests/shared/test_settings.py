@@ -24,6 +24,7 @@ SPECIAL = {
     "database_url": ("postgresql://a:b#c@d:1/e", "postgresql://a:b#c@d:1/e"),
     "listen_database_url": ("postgres://[::1]:5432/e", "postgres://[::1]:5432/e"),
     "redis_url": ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    "secret_key": ("new-" * 10 + ", old", "new-" * 10 + ", old"),
     "openai_api_key": ("sk-1", "sk-1"),
     "anthropic_api_key": ("sk-2", "sk-2"),
     **dict.fromkeys(("backup_key", "backup_s3_access_key", "backup_s3_secret_key"), ("0f-key", "0f-key")),
@@ -86,6 +87,7 @@ SENSELESS = {
     "redis": ["here", "http://:pass@h", "redis://:pass@h:x", "redis://:pass@h:99999", "redis://[::1", "redis://"],
     "http": ["here", "ftp://h", "http://", "http://[::1", "http://h:x", "http://h h", "http://나루"],
     "ollama": ["on", "http://h:x"],
+    "hosts": ["https://chat.example.org", "chat.example.org:443", "a/b", "a..b", "a b@c", "!", "*.", "fe80::1%eth0"],
     "key": ["two keys", "line\nbreak", "키", "\x1b[31m"],
 }
 
@@ -157,6 +159,9 @@ def test_an_empty_variable_gives_way_to_its_file(tmp_path: Path) -> None:
         ({"retry_after_limit_seconds": 1801}, "NARU_RETRY_AFTER_LIMIT_SECONDS"),
         ({"ended_stream_seconds": 901}, "NARU_ENDED_STREAM_SECONDS"),
         ({"log_level": "loud"}, "NARU_LOG_LEVEL"),
+        ({"secret_key": "s" * 31}, "NARU_SECRET_KEY"),
+        ({"secret_key": "short," + "l" * 40}, "NARU_SECRET_KEY"),
+        ({"secret_key": ", ,"}, "NARU_SECRET_KEY"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_with_its_reason(values: dict[str, object], named: str) -> None:
@@ -184,7 +189,7 @@ def test_a_process_names_what_it_needs() -> None:
 def test_secrets_are_not_shown() -> None:
     forms = {"postgres": "postgresql://u:hidden@h/d", "redis": "redis://:hidden@h"}
     secret = {
-        name: forms.get(each.metadata["kind"], f"hidden-{name}")
+        name: forms.get(each.metadata["kind"], f"hidden-{name}" + "-" * 32)
         for name, each in FIELDS.items()
         if each.metadata["secret"]
     }
