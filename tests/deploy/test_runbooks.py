@@ -25,7 +25,7 @@ CODE = {
     "restore-drill": ("deploy/backup",),
 }
 #: Read by code that both run, and used by one.
-NOT_USED = {("web", "NARU_CONCURRENCY")}
+NOT_USED = {("web", "NARU_CONCURRENCY"), ("worker", "NARU_ALLOWED_HOSTS"), ("worker", "NARU_DOMAIN")}
 SETTINGS = {variable_of(name): field for name, field in Settings.__dataclass_fields__.items()}
 
 
