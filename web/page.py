@@ -43,7 +43,8 @@ def draw() -> None:
     try:
         frame = Frame.of(words)
         if frame is None:
-            log.info("page without identity")
+            if state.has_browser():
+                log.info("page without identity")
             notices.sentence(words.t("notice.bad_cookie" if state.is_cookie_unusable() else "notice.no_identity"))
             return
         chat.draw(frame)

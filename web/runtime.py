@@ -22,11 +22,17 @@ from shared.queue import Dispatcher
 from shared.reconciler import Ticker
 from shared.settings import Settings, load_settings
 from shared.tables import Status
+from shared.wedge import WedgeWatch
+from web.liveness import Liveness
 from web.watch.besttext import BestText
 from web.watch.listener import Listener
 from web.watch.watcher import Watcher
 
 log = logging.getLogger(__name__)
+
+#: No thread of Python may be away for longer than so many times the limit of a wedged process. It is long, because a
+#: container that was paused and goes on would meet it.
+NO_THREAD = 5.0
 
 
 class Runtime:
@@ -43,6 +49,14 @@ class Runtime:
         self._listener: Listener | None = None
         self._gauges: metrics.SystemGauges | None = None
         self._has_drawn = False
+        self.liveness = Liveness(settings, follows_streams=self._follows_streams)
+        self._living: asyncio.Task[None] | None = None
+        self._wedge = WedgeWatch(
+            self.liveness.signs,
+            limit_seconds=settings.web_wedged_seconds,
+            start_seconds=0.0,  # it begins when everything is there
+            no_thread=NO_THREAD,
+        )
 
     def submit(self, question: Question) -> Submitted:
         """Store a question, send its hint in the background, and let the conversation's viewers know.
@@ -83,10 +97,13 @@ class Runtime:
         self._ticker.start()
         self._gauges = metrics.SystemGauges(self.engine)
         metrics.REGISTRY.register(self._gauges)
+        self._living = asyncio.create_task(self.liveness.run())
+        self._wedge.start()
         settle_memory()
 
     def page_was_drawn(self) -> None:
         """With its first page Streamlit has loaded the rest of itself."""
+        self.liveness.page_ended()
         if not self._has_drawn:
             self._has_drawn = True
             settle_memory()
@@ -98,6 +115,9 @@ class Runtime:
 
     async def stop_all(self) -> None:
         """End what `start` began, then the rest. Nothing is lost by it: the truth is in Postgres."""
+        self._wedge.close()
+        if self._living is not None:
+            self._living.cancel()
         self.close_viewers()
         if self.watcher is not None:
             await self.watcher.close()
@@ -108,6 +128,9 @@ class Runtime:
             metrics.REGISTRY.unregister(self._gauges)
         self._best_text.close()
         self.engine.dispose()
+
+    def _follows_streams(self) -> bool:
+        return self.watcher is None or self.watcher.is_closing or self.watcher.follows
 
     def _on_notice(self, notice: notify.Notice) -> None:
         self.nudge(notice.conversation_id)

@@ -76,6 +76,11 @@ class Asked:
     fate: dict[str, Any] | None
 
 
+def has_browser() -> bool:
+    """Whether a browser asks for this page; False for a run that only checks that pages run (web/liveness.py)."""
+    return bool(st.context.headers)
+
+
 def owner() -> str | None:
     """The owner of this session and of the connection that it runs for; None for a browser without a good cookie.
 

@@ -1,6 +1,6 @@
 """The worker's own port: /healthz (it renews and consumes), /readyz (Postgres and Redis, each named), /metrics.
 
-Who acts on a bad health: the process itself (`wedge.py`), its container's health check (deploy/images/probe.py),
+Who acts on a bad health: the process itself (`shared/wedge.py`), its container's health check (deploy/images/probe.py),
 Kubernetes.
 """
 

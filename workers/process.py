@@ -25,19 +25,21 @@ from shared.live.publisher import Publisher
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
 from shared.settings import CLOSE_SECONDS, Settings
-from workers.health import HealthServer
+from shared.wedge import WedgeWatch
+from workers.health import HealthServer, health_of
 from workers.lease import LeaseThread
 from workers.loop import LoopThread
 from workers.pickup import Pickup
 from workers.prices import Prices
 from workers.providers.registry import Registry
 from workers.running import Interruption, Running
-from workers.wedge import WedgeWatch
 
 log = logging.getLogger(__name__)
 
 #: What an interrupted answer takes to be stored and released.
 HAND_OVER_SECONDS = 2.0
+#: No thread of Python may be away for longer than so many times the limit of a wedged worker.
+NO_THREAD = 2.0
 
 
 class Process:
@@ -64,7 +66,15 @@ class Process:
         self._dispatcher = Dispatcher(settings, self.engine)
         self._ticker = Ticker(self.engine, settings, resend=self._dispatcher.send, best_text=None)
         self._health = HealthServer(self)
-        self._wedge = WedgeWatch(self)
+        self._wedge = WedgeWatch(
+            lambda: health_of(self),
+            limit_seconds=settings.wedged_seconds,
+            no_thread=NO_THREAD,
+            leave=self.leave_at_once,
+            leave_seconds=settings.grace_seconds,
+            # A draining worker consumes no more and ends within its grace time.
+            is_draining=self.draining.is_set,
+        )
 
     def start(self) -> None:
         """Start everything; Postgres and Redis may still be away."""

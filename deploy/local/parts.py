@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ import psycopg2
 
 from deploy.local import postgres, redis_server
 from deploy.local.processes import ROOT, Command
+from deploy.local.silence import DIRECT
 from deploy.local.supervisor import Part
-from shared.settings import CLOSE_SECONDS, Settings
+from shared.settings import CLOSE_SECONDS, Settings, load_settings
 
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of our loopback
+HEAD_START_SECONDS = 5.0
 WORKER_AT_WORK = (
     "SELECT 1 FROM worker WHERE pid = %s AND host = %s AND lost_at IS NULL AND lease_expires_at > clock_timestamp()"
 )
@@ -58,7 +58,14 @@ def web(environ: Mapping[str, str], *, url: str) -> Part:
         command=module("web", "web", environ=environ),
         is_ready=lambda _: is_ok(f"{url}/_stcore/health") and is_ok(f"{url}/readyz"),
         is_at_work=lambda _: is_ok(f"{url}/_stcore/health"),  # it waits for a Postgres that is away, and says so
+        answers_at=f"{url}/healthz",
+        silent_seconds=silent_seconds_of(load_settings(environ)),
     )
+
+
+def silent_seconds_of(settings: Settings) -> float:
+    """How long web may be silent: longer than web itself waits, for only web can say where its threads stand."""
+    return settings.web_wedged_seconds and settings.web_wedged_seconds + HEAD_START_SECONDS
 
 
 def worker(environ: Mapping[str, str], *, number: int, settings: Settings) -> Part:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from deploy.local import processes
+from deploy.local import processes, silence
 
 T = TypeVar("T")
 LOG = logging.getLogger("naru.up")
@@ -48,6 +48,9 @@ class Part:
     is_ready: Callable[[int], bool]  # takes the pid
     # What is asked instead once it was ready: a part that works without another one is not dead while that is away.
     is_at_work: Callable[[int], bool] | None = None
+    # Where it answers once it was ready, and for how long it may take connections and answer nothing. 0: for ever.
+    answers_at: str = ""
+    silent_seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -127,7 +130,20 @@ class Supervisor:
         child = self._spawn(part.command)
         if await self._until_ready(part, child, is_first=not ready.done(), patience_seconds=patience_seconds):
             self._announce(part, ready)
+            if part.answers_at and part.silent_seconds:
+                await self.blocking(partial(self._end_when_silent, part, child))
         return await self.blocking(child.wait)
+
+    def _end_when_silent(self, part: Part, child: subprocess.Popen[bytes]) -> None:
+        """Kill a part that takes connections and answers nothing; return when it has ended."""
+
+        def is_over() -> bool:
+            return child.poll() is not None
+
+        if silence.outlasts(part.answers_at, limit_seconds=part.silent_seconds, is_over=is_over):
+            LOG.error("part is silent", extra={"name_of_part": part.name, "silent_seconds": part.silent_seconds})
+            self._say(f"  {part.name} did not answer for {part.silent_seconds:g} s; it is ended")
+            processes.send_to_group(child.pid, signal.SIGKILL)
 
     def _announce(self, part: Part, ready: asyncio.Future[None]) -> None:
         LOG.info("part ready", extra={"name_of_part": part.name})

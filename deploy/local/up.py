@@ -22,6 +22,7 @@ from deploy.local import parts, postgres, privileges, processes, redis_server, t
 from deploy.local.data import DataFolder, DataProblem, Running, Secrets
 from deploy.local.given import check_servers
 from deploy.local.reach import check_options
+from deploy.local.silence import DIRECT
 from deploy.local.supervisor import PartFailed, Supervisor
 from shared.errors import SettingsError
 from shared.logs import JsonFormatter
@@ -291,7 +292,7 @@ def ollama_answers(url: str) -> bool:
     if url == "off":
         return False
     try:
-        with parts.DIRECT.open(f"{url.rstrip('/')}/api/tags", timeout=0.3) as answer:
+        with DIRECT.open(f"{url.rstrip('/')}/api/tags", timeout=0.3) as answer:
             return bool(json.load(answer).get("models"))
     except (OSError, ValueError, AttributeError):
         return False

@@ -1,6 +1,7 @@
-"""`python -m tests.faults.door`: the web process as it is, with one door more: for questions without a page.
+"""`python -m tests.faults.door`: the web process as it is, with two doors more: for questions without a page, and harm.
 
     POST /faults/submit  {"conversation_id", "text", "idempotency_key", "regenerate"?, "die"?}
+    POST /faults/harm    {"kind"}: one of HARMS, after which the process lives on and does not serve
 
 What the page's callback does is done here, in this process, by the same function: `Runtime.submit`. So the web process
 may be killed, cut off and frozen around it. `die` names the moment in which the process kills itself: "before_publish"
@@ -15,6 +16,7 @@ import json
 import os
 import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -23,6 +25,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from streamlit.runtime import get_instance
 
 from shared.errors import NaruError, Unavailable
 from shared.lifecycle import Question
@@ -31,6 +34,8 @@ from web.identity import owner_of
 from web.runtime import current_runtime
 
 PATH = "/faults/submit"
+HARM_PATH = "/faults/harm"
+FOR_EVER_SECONDS = 600.0
 threads = ThreadPoolExecutor(32, thread_name_prefix="script")
 
 
@@ -48,16 +53,41 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] != PATH:
+        if scope["type"] != "http" or scope["path"] not in {PATH, HARM_PATH}:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
+        if scope["path"] == HARM_PATH:
+            kind = json.loads(await request.body())["kind"]
+            await JSONResponse({})(scope, receive, send)
+            asyncio.get_running_loop().call_later(0.1, HARMS[kind])
+            return
         asked = json.loads(await request.body())
         owner_id = owner_of(cookies().read(request.headers.getlist("cookie"), is_tls=False)) or "nobody"
         # Streamlit runs a callback in a thread of the session, too.
         submitted = asyncio.get_running_loop().run_in_executor(threads, partial(submit, owner_id, asked))
         status, answer = await submitted
         await JSONResponse(answer, status_code=status)(scope, receive, send)
+
+
+def stop_loop() -> None:
+    """The event loop stands still, as in a computation without end."""
+    time.sleep(FOR_EVER_SECONDS)
+
+
+def stop_pages() -> None:
+    """Every page's script waits for a lock of Streamlit's that nobody gives back."""
+    get_instance()._script_cache._lock.acquire()
+
+
+def stop_streams() -> None:
+    """The sweep has ended by a fault: no page hears of an answer."""
+    watcher = current_runtime().watcher
+    assert watcher is not None
+    watcher._tasks[1].cancel()
+
+
+HARMS = {"loop": stop_loop, "pages": stop_pages, "streams": stop_streams}
 
 
 def submit(owner_id: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:

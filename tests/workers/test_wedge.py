@@ -18,9 +18,9 @@ from deploy.local.processes import ROOT
 from deploy.local.supervisor import Supervisor
 from shared.queue import QUEUE, make_celery
 from shared.tables import Status
+from shared.wedge import WEDGED
 from tests.crash.asking import Person
 from tests.stack import SHORT_LEASES, Stack, free_port, get, wait_until
-from workers.wedge import WEDGED
 
 
 @pytest.fixture

@@ -25,8 +25,12 @@ PATIENCE_SECONDS = 2.0
 
 
 async def health(_: Request) -> Response:
-    """The process answers. The servers behind it are not asked: a restart of this process mends none."""
-    return json_answer({"status": "ok"})
+    """Whether this process serves people (web/liveness.py); 503 when it does not. No server behind it is asked.
+
+    The signs are looked at here and made elsewhere: asking costs nothing, however often strangers ask.
+    """
+    bad = [name for name, is_good in current_runtime().liveness.signs().items() if not is_good]
+    return json_answer({"status": "wedged", "not_well": bad} if bad else {"status": "ok"}, status=503 if bad else 200)
 
 
 async def readiness(_: Request) -> Response:

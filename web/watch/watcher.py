@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ PATIENCE_SECONDS = 2.0
 SILENCE_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 10.0
 VIEWERS_PER_OWNER = 20
+#: A sweep later than this, while Postgres answers, comes no more.
+LATE_SWEEP_SECONDS = 5.0
 
 
 class TooManyViewers(Exception):
@@ -61,6 +64,7 @@ class Watcher:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="watch")
         self._reader = Reader(settings, on_change=self._text_changed, on_health=self._health_changed)
         self._postgres_away = False
+        self._swept_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         self.is_closing = False
 
@@ -102,6 +106,12 @@ class Watcher:
     def slow(self) -> bool:
         """Whether what is shown may lag: Redis or Postgres does not answer."""
         return self._reader.is_failing or self._postgres_away
+
+    @property
+    def follows(self) -> bool:
+        """Whether reader and sweep run, for any thread. A server that is away does not stop them."""
+        is_late = time.monotonic() - self._swept_at > LATE_SWEEP_SECONDS and not self._postgres_away
+        return not is_late and not any(task.done() for task in self._tasks)
 
     async def may_look(self, conversation_id: UUID, owner_id: str) -> bool:
         """Whether this owner may look at this conversation; nobody's is everybody's until its first question.
@@ -172,7 +182,7 @@ class Watcher:
     async def _sweep_forever(self) -> None:
         next_full = 0.0
         while True:
-            began = self._loop.time()
+            began, self._swept_at = self._loop.time(), time.monotonic()
             is_full = began >= next_full
             if is_full:
                 next_full = began + SWEEP_SECONDS

@@ -1,0 +1,152 @@
+"""A web process that lives and does not serve ends or is ended: real processes, each harmed in its own way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from deploy.local import parts, silence
+from deploy.local.processes import ROOT, Command
+from deploy.local.supervisor import Part, Supervisor
+from shared.wedge import WEDGED
+from tests.faults.door import HARM_PATH
+from tests.stack import NO_PROXY, Process, Stack, get, wait_until
+
+#: Below the real limits, so that the tests are short; above what a loaded machine stalls for.
+SHORT = {"web_wedged_seconds": 3, "web_check_seconds": 1}
+
+
+@pytest.fixture
+def web(stack: Stack) -> Process:
+    """A web process that can be harmed, and is well."""
+    process = stack._listening("web", "tests.faults.door", host="127.0.0.1", port="{port}", **SHORT)
+    wait_until(lambda: get(process.url + "/healthz")[0] == 200, seconds=30, what="web is well")
+    return process
+
+
+def harm(web: Process, kind: str) -> None:
+    body = json.dumps({"kind": kind}).encode()
+    with NO_PROXY.open(urllib.request.Request(web.url + HARM_PATH, data=body), timeout=10):
+        pass
+
+
+def not_well(web: Process) -> list[str]:
+    """The bad signs that /healthz names."""
+    status, body = get(web.url + "/healthz")
+    return json.loads(body)["not_well"] if status == 503 else []
+
+
+@pytest.mark.parametrize("kind", ["pages", "streams"])
+def test_process_that_answers_and_serves_nobody_ends(web: Process, kind: str) -> None:
+    harm(web, kind)
+    wait_until(lambda: kind in not_well(web), seconds=60, what="/healthz names it")
+    assert web.wait(seconds=40) == WEDGED
+    assert f'"not_well": ["{kind}"]' in web.log_text()
+    assert "most recent call first" in web.log_text(), "the log shows where each thread stood"
+
+
+def test_process_with_a_blocked_loop_ends(web: Process) -> None:
+    harm(web, "loop")
+    assert web.wait(seconds=60) == WEDGED
+    assert '"loop"' in web.log_text()
+
+
+def test_process_without_its_servers_is_well(own_stack: Stack) -> None:
+    web = own_stack.start_web(**SHORT)
+    own_stack.servers.redis.kill()
+    own_stack.servers.postgres.freeze()
+    limit = time.monotonic() + 12
+    while time.monotonic() < limit:
+        assert get(web.url + "/healthz")[0] == 200
+        time.sleep(0.5)
+    assert web.running
+
+
+def test_frozen_web_is_ended_and_started_again(stack: Stack, tmp_path: Path) -> None:
+    lines: list[str] = []
+    (tmp_path / "up").mkdir()
+    supervisor = Supervisor(logs=tmp_path / "up", pids=tmp_path / "pids", say=lines.append)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environ = stack.environ(host="127.0.0.1", port=port, **SHORT)
+    part = parts.web(environ, url=f"http://127.0.0.1:{port}")
+
+    async def story() -> None:
+        try:
+            await supervisor.start(part)
+            os.kill(supervisor._children["web"].pid, 19)
+            while "  web is back" not in lines:  # noqa: ASYNC110 - it is another process that makes it true
+                await asyncio.sleep(0.05)
+        finally:
+            supervisor.kill()
+
+    asyncio.run(asyncio.wait_for(story(), 90))
+    assert "  web did not answer for 8 s; it is ended" in lines
+    assert "  web ended (signal 9); starting it again in 0.5 s" in lines
+
+
+def test_container_check_ends_a_frozen_web(web: Process, tmp_path: Path) -> None:
+    argv = [sys.executable, str(ROOT / "deploy/images/probe.py"), web.url + "/readyz", "--end-frozen-after", "2"]
+
+    def probe() -> str:
+        environ = os.environ | {"TMPDIR": str(tmp_path)}
+        return subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30).stdout
+
+    assert probe().startswith("200 ")
+    web.freeze()
+    assert "it was ended" not in probe(), "silent once"
+    assert "it was ended" in probe(), "silent twice on end"
+    assert web.wait(seconds=10) == -9
+
+
+def test_refused_and_closed_connections_are_no_silence() -> None:
+    """A web process whose connections strangers have used up refuses or closes more of them: it is not frozen."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/healthz"
+        assert not silence.is_silent(url), "nobody listens"
+        listener.listen(1)
+        assert silence.is_silent(url), "taken by the kernel, answered by nobody"
+
+
+def test_part_that_answers_badly_is_left_alone(tmp_path: Path) -> None:
+    code = (
+        "import http.server as h\n"
+        "class H(h.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self): self.send_error(503)\n"
+        "s = h.HTTPServer(('127.0.0.1', {port}), H); print('alive', flush=True); s.serve_forever()"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    lines: list[str] = []
+    (tmp_path / "up").mkdir()
+    supervisor = Supervisor(logs=tmp_path / "up", pids=tmp_path / "pids", say=lines.append)
+    argv = (sys.executable, "-I", "-c", code.replace("{port}", str(port)))
+    part = Part(
+        command=Command(name="web", argv=argv, environ=dict(os.environ)),
+        is_ready=lambda _: "alive" in (tmp_path / "up" / "web.log").read_text(),
+        answers_at=f"http://127.0.0.1:{port}/healthz",
+        silent_seconds=0.5,
+    )
+
+    async def story() -> None:
+        try:
+            await supervisor.start(part)
+            await asyncio.sleep(6)
+            assert supervisor._children["web"].poll() is None
+        finally:
+            supervisor.kill()
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+    assert not [line for line in lines if "did not answer" in line]
