@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from deploy.local import processes
+from deploy.local import parts, processes, silence
 from shared.database import driver_url
 from shared.migrations.__main__ import migrate
 from shared.settings import Settings
@@ -204,9 +205,16 @@ class Rig:
         with self._environment(environ):
             process = self.stack._listening("web", "tests.faults.door", ready=False, **values)
         self.watched.append(Watched("web", process, {"environ": environ}))
+        threading.Thread(target=self._end_when_silent, args=[process], name="silence", daemon=True).start()
         if ready:
             self.wait(lambda: self.stack._answers(process, process.url + "/readyz"), seconds=60, what="web is ready")
         return process
+
+    def _end_when_silent(self, web: Process) -> None:
+        """Do what `up` does with a web process that takes connections and answers nothing."""
+        limit_seconds = parts.silent_seconds_of(self.stack.settings)
+        if silence.outlasts(web.url + "/healthz", limit_seconds=limit_seconds, is_over=lambda: not web.running):
+            processes.send_to_group(web.pid, signal.SIGKILL)
 
     @contextmanager
     def _environment(self, environ: dict[str, str] | None) -> Iterator[None]:

@@ -1,16 +1,19 @@
-"""Faults of web and of people: web killed at each moment, Enter pressed twice, Stop pressed in every phase."""
+"""Faults of web and of people: web killed, frozen and flooded, Enter pressed twice, Stop pressed in every phase."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from uuid import uuid4
 
-from tests.faults.crowd import Asked, Page
+from tests.faults.crowd import Asked, Crowd, Page
+from tests.faults.door import HARM_PATH
 from tests.faults.fault import fault
 from tests.faults.proxy import STORES, Trap
 from tests.faults.rig import Shape
 from tests.faults.shot import Shot
+from tests.faults.visitor import draws_page, flood
 
 
 @fault(
@@ -43,6 +46,65 @@ def killed(shot: Shot) -> None:
     shot.see_ends(reading)
     if kind:
         shot.recovered_by_text(reading)
+
+
+@fault(
+    32,
+    "web frozen, its loop stopped, its pages stuck, its streams stuck, flooded",
+    recovery="harm → a page is drawn, and a new question's first words are shown",
+    shape=Shape(webs=1),
+)
+def wedged(shot: Shot) -> None:
+    """A web process that lives and serves nobody is restarted; one that a stranger floods serves on."""
+    kind = list(HARMS)[shot.index % len(HARMS)]
+    reading = shot.ask(4, shot.words(tokens=240, pace=30))
+    shot.see_text(reading)
+    shot.strike()
+    shot.rig.do(HARMS[kind](shot))
+    # It takes effect a moment after it was asked for.
+    shot.rig.sleep(0.5)
+    shot.asked.append(shot.rig.do(_served_again(shot.rig.crowd), seconds=120))
+    took = time.time() - shot.struck
+    shot.recovery.append(took)
+    shot.figures[kind].append(took)
+    shot.see_ends(shot.asked, seconds=90)
+
+
+async def _served_again(crowd: Crowd) -> Asked:
+    """Come until the page is drawn; ask, and press Enter again after each error; wait for the first words."""
+    page = await crowd.page()
+    while not await draws_page(crowd.session, crowd.url(page.number), page.cookie):
+        await asyncio.sleep(0.2)
+    asked = await page.ask("[[sim: emit=call tokens=30 pace=30 first=0.1]] after the harm?", seconds=90)
+    assert asked is not None
+    await page.see_text(asked.request, seconds=60)
+    return asked
+
+
+async def _freeze(shot: Shot) -> None:
+    shot.rig.webs[0].freeze()
+
+
+async def _flood(shot: Shot) -> None:
+    await flood(shot.rig.crowd.session, shot.rig.webs[0].url)
+
+
+def _stop(part: str) -> Callable[[Shot], Coroutine[None, None, None]]:
+    async def stop(shot: Shot) -> None:
+        url = shot.rig.webs[0].url + HARM_PATH
+        async with shot.rig.crowd.session.post(url, json={"kind": part}) as reply:
+            assert reply.status == 200
+
+    return stop
+
+
+HARMS: dict[str, Callable[[Shot], Coroutine[None, None, None]]] = {
+    "frozen": _freeze,
+    "loop stopped": _stop("loop"),
+    "pages stuck": _stop("pages"),
+    "streams stuck": _stop("streams"),
+    "flooded": _flood,
+}
 
 
 @fault(22, "Enter pressed ten times, reloads, a second tab", recovery="–", shape=Shape(webs=2))

@@ -1,0 +1,52 @@
+"""A browser as Streamlit knows it: it opens the page's WebSocket and has the page drawn. And a stranger who floods it.
+
+`tests/faults/crowd.py` follows answers by the event stream and needs no script. Here the script is what is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+DRAWN_SECONDS = 4.0
+FLOOD = 1_000
+
+
+def rerun() -> bytes:
+    """The message that has the page drawn."""
+    return BackMsg(rerun_script=ClientState()).SerializeToString()
+
+
+async def draws_page(session: aiohttp.ClientSession, url: str, cookie: str) -> bool:
+    """Whether the whole page is drawn within DRAWN_SECONDS."""
+    try:
+        async with (
+            asyncio.timeout(DRAWN_SECONDS),
+            session.ws_connect(f"{url}/_stcore/stream", protocols=("streamlit",), headers={"Cookie": cookie}) as socket,
+        ):
+            await socket.send_bytes(rerun())
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.BINARY:
+                    continue
+                if ForwardMsg.FromString(message.data).WhichOneof("type") == "script_finished":
+                    return True
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return False
+    return False
+
+
+async def flood(session: aiohttp.ClientSession, url: str) -> None:
+    """Send FLOOD messages on one socket without a cookie, and leave at once."""
+    try:
+        async with (
+            asyncio.timeout(DRAWN_SECONDS),
+            session.ws_connect(f"{url}/_stcore/stream", protocols=("streamlit",)) as socket,
+        ):
+            for _ in range(FLOOD):
+                await socket.send_bytes(rerun())
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return
