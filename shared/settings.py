@@ -124,7 +124,9 @@ class Settings:
         10.0, "A web process whose /healthz is bad for this long ends, to be started again; 0: never", least=0.0
     )
     web_check_seconds: float = setting(
-        4.0, "How often a web process runs a page by itself to see that pages run", least=0.1
+        4.0,
+        "How often a web process runs a page by itself, to see that pages run; a third as often while nobody looks",
+        least=0.1,
     )
 
     flush_seconds: float = setting(

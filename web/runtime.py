@@ -49,7 +49,7 @@ class Runtime:
         self._listener: Listener | None = None
         self._gauges: metrics.SystemGauges | None = None
         self._has_drawn = False
-        self.liveness = Liveness(settings, follows_streams=self._follows_streams)
+        self.liveness = Liveness(settings, follows_streams=self._follows_streams, is_visited=self._is_visited)
         self._living: asyncio.Task[None] | None = None
         self._wedge = WedgeWatch(
             self.liveness.signs,
@@ -131,6 +131,9 @@ class Runtime:
 
     def _follows_streams(self) -> bool:
         return self.watcher is None or self.watcher.is_closing or self.watcher.follows
+
+    def _is_visited(self) -> bool:
+        return self.watcher is not None and self.watcher.watched > 0
 
     def _on_notice(self, notice: notify.Notice) -> None:
         self.nudge(notice.conversation_id)

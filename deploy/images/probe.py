@@ -1,9 +1,9 @@
 """The images' health check: one GET to a process of its own container; exit code 0 for a 2xx.
 
 Docker restarts what has ended, not what is unhealthy, and a process that is frozen as a whole cannot end itself. So
-with `--end-frozen-after N` the probe kills a web process or a worker that has taken connections and answered nothing for
-N probes on end; the restart policy brings a new one, and a worker's answers are taken over meanwhile. Everything else
-that they may suffer from they see by themselves (shared/wedge.py). Standard library only: it runs every few seconds.
+with `--end-frozen-after N` the probe kills a web process or a worker that has taken connections and answered nothing
+for N probes on end. The restart policy brings a new one, and a worker's answers are taken over meanwhile. All else that
+they may suffer from they see by themselves (shared/wedge.py). Standard library only: it runs every few seconds.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def wedged(shot: Shot) -> None:
 async def _served_again(crowd: Crowd) -> Asked:
     """Come until the page is drawn; ask, and press Enter again after each error; wait for the first words."""
     page = await crowd.page()
-    while not await draws_page(crowd.session, crowd.url(page.number), page.cookie):
+    while not await draws_page(crowd.session, crowd.url(page.number), page.cookie):  # noqa: ASYNC110 - another process
         await asyncio.sleep(0.2)
     asked = await page.ask("[[sim: emit=call tokens=30 pace=30 first=0.1]] after the harm?", seconds=90)
     assert asked is not None
