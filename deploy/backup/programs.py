@@ -21,6 +21,7 @@ from deploy.backup.chain import Program
 from deploy.backup.key import Key
 from deploy.backup.problem import BackupProblem
 from deploy.local import postgres
+from deploy.local.environment import environment_of
 from shared.database import libpq_url
 from shared.settings import environment
 
@@ -75,7 +76,11 @@ def _tools_in(folder: Path) -> Tools | None:
 
 def postgres_program(tools: Tools, name: str, *words: str, url: str = "") -> Program:
     """pg_dump or pg_restore; with `url` it goes to that database."""
-    environ = environment() | {"LC_ALL": "C", "PGAPPNAME": "naru-backup", "PGCONNECT_TIMEOUT": "10"}
+    environ = environment_of("dump", environment()) | {
+        "LC_ALL": "C",
+        "PGAPPNAME": "naru-backup",
+        "PGCONNECT_TIMEOUT": "10",
+    }
     argv = [str(tools.folder / name), *words]
     if url:
         parts = dict(parse_dsn(libpq_url(url)))
@@ -90,4 +95,6 @@ def cipher_program(key: Key, *, decrypt: bool) -> Program:
     if found is None:
         raise BackupProblem("there is no openssl here: install it (Debian, Ubuntu: apt install openssl).")
     words = (*CIPHER, "-d") if decrypt else CIPHER
-    return Program(name="openssl", argv=(found, *words), environ=environment(), secret=key.secret)
+    return Program(
+        name="openssl", argv=(found, *words), environ=environment_of("cipher", environment()), secret=key.secret
+    )

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import psycopg2
 
+from deploy.local.environment import environment_of
 from shared.database import libpq_url
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
@@ -44,7 +45,9 @@ def check_servers(settings: Settings, environ: Mapping[str, str]) -> None:
         return
     command = [sys.executable, "-m", "deploy.local.given"]
     try:
-        done = subprocess.run(command, env=dict(environ), capture_output=True, text=True, timeout=WHOLE_SECONDS)
+        done = subprocess.run(
+            command, env=environment_of("given", environ), capture_output=True, text=True, timeout=WHOLE_SECONDS
+        )
     except subprocess.TimeoutExpired:
         raise SettingsError("the server of DATABASE_URL or REDIS_URL does not answer. Is the address right?") from None
     if done.returncode != 0:

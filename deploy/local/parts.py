@@ -15,6 +15,7 @@ from typing import Any
 import psycopg2
 
 from deploy.local import postgres, redis_server
+from deploy.local.environment import environment_of
 from deploy.local.processes import ROOT, Command
 from deploy.local.silence import DIRECT
 from deploy.local.supervisor import Part
@@ -39,7 +40,7 @@ def broker(server: redis_server.RedisServer, environ: Mapping[str, str]) -> Part
 
 def migration(environ: Mapping[str, str]) -> Command:
     """Not a part: it runs to its end."""
-    return module("migrate", "shared.migrations", environ=environ)
+    return module("migrate", "shared.migrations", environ=environment_of("migrate", environ))
 
 
 def is_migrated(database_url: str) -> bool:
@@ -55,7 +56,7 @@ def is_migrated(database_url: str) -> bool:
 def web(environ: Mapping[str, str], *, url: str) -> Part:
     """The page and its routes."""
     return Part(
-        command=module("web", "web", environ=environ),
+        command=module("web", "web", environ=environment_of("web", environ)),
         is_ready=lambda _: is_ok(f"{url}/_stcore/health") and is_ok(f"{url}/readyz"),
         is_at_work=lambda _: is_ok(f"{url}/_stcore/health"),  # it waits for a Postgres that is away, and says so
         answers_at=f"{url}/healthz",
@@ -72,7 +73,12 @@ def worker(environ: Mapping[str, str], *, number: int, settings: Settings) -> Pa
     """One worker process; it is given its grace time to finish its answers."""
     name = "worker" if number == 1 else f"worker-{number}"
     return Part(
-        command=module(name, "workers", environ=environ, grace_seconds=settings.grace_seconds + CLOSE_SECONDS + 2),
+        command=module(
+            name,
+            "workers",
+            environ=environment_of("worker", environ),
+            grace_seconds=settings.grace_seconds + CLOSE_SECONDS + 2,
+        ),
         is_ready=lambda pid: is_registered(settings.database_url, pid, by=WORKER_READY),
         is_at_work=lambda pid: is_at_work(settings.database_url, pid),
     )
@@ -82,7 +88,9 @@ def simulator(environ: Mapping[str, str], *, port: int) -> Part:
     """The demo model."""
     words = ("--host", "127.0.0.1", "--port", str(port))
     return Part(
-        command=module("simulator", "workers.providers.simulator", *words, environ=environ),
+        command=module(
+            "simulator", "workers.providers.simulator", *words, environ=environment_of("simulator", environ)
+        ),
         is_ready=lambda _: listens(port),
     )
 
@@ -102,7 +110,7 @@ def flower(environ: Mapping[str, str], *, port: int, password: str, data: Path) 
         "FLOWER_READ_ONLY": "true",  # stopping is the page's and the supervisor's
     }
     return Part(
-        command=module("flower", "workers.flower", environ={**environ, **options}),
+        command=module("flower", "workers.flower", environ=environment_of("flower", environ) | options),
         is_ready=lambda _: is_ok(f"http://127.0.0.1:{port}/healthcheck"),
     )
 

@@ -23,6 +23,7 @@ import psycopg2
 from psycopg2 import sql
 
 from deploy.local import privileges
+from deploy.local.environment import environment_of
 from deploy.local.processes import Command
 
 USER = DATABASE = "naru"
@@ -179,8 +180,9 @@ def remove_foreign_pid_file(data: Path) -> None:
 
 
 def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The person's environment without what would bend the server: PG* variables and their locale."""
-    return {name: value for name, value in environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    """What a server may see, without the person's locale, which would bend it."""
+    seen = environment_of("postgres", environ)
+    return {name: value for name, value in seen.items() if not name.startswith(("LC_", "LANG"))}
 
 
 def answers(server: Postgres) -> bool:

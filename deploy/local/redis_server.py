@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.environment import environment_of
 from deploy.local.processes import Command
 
 
@@ -50,7 +51,7 @@ class RedisServer:
         return Command(
             name="redis",
             argv=(str(program()), str(configuration)),
-            environ=environ,
+            environ=environment_of("redis", environ),
             death_signal=signal.SIGTERM,
             grace_seconds=10.0,
         )

@@ -1,0 +1,79 @@
+"""The environment of each program that `up` and `backup` start: the variables that it reads, and no others.
+
+Anyone who reads a process's memory, its /proc/PID/environ or its crash report sees its environment. Therefore a
+vendor's key reaches the workers only, and the key that signs cookies reaches web only.
+
+A setting that no line here names holds no secret; web and workers read it. `docker-compose.yml` follows the same table
+(tests/deploy/test_compose.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Literal
+
+from shared.settings import Settings, variable_of
+
+#: `given` tries the servers that a person names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
+Part = Literal[
+    "web", "worker", "flower", "simulator", "migrate", "postgres", "redis", "given", "dump", "cipher", "launcher"
+]
+
+#: The settings that fewer or other parts read. `launcher`: the command that a person types, which starts the others.
+READERS: Mapping[str, frozenset[Part]] = {
+    "database_url": frozenset({"web", "worker", "migrate", "given"}),
+    "listen_database_url": frozenset({"web", "worker"}),
+    "redis_url": frozenset({"web", "worker", "flower", "given"}),
+    "secret_key": frozenset({"web"}),
+    "openai_api_key": frozenset({"worker"}),
+    "openai_base_url": frozenset({"worker"}),
+    "anthropic_api_key": frozenset({"worker"}),
+    "anthropic_base_url": frozenset({"worker"}),
+    "ollama_url": frozenset({"worker"}),
+    "simulator_url": frozenset({"worker"}),
+    "models": frozenset({"worker"}),
+    "prices": frozenset({"worker"}),
+    "system_prompt": frozenset({"worker"}),
+    "log_level": frozenset({"web", "worker", "flower", "migrate"}),
+}
+OTHERS: frozenset[Part] = frozenset({"web", "worker"})
+BACKUP = "backup_"
+
+#: Every part: programs, folders, time zone, language, certificates, libraries, the interpreter and its memory.
+SYSTEM = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "TZDIR", "LANG", "LANGUAGE"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH"),
+    }
+)
+SYSTEM_PREFIXES = ("LC_", "PYTHON", "MALLOC_")
+#: libpq's own variables, and those of Kerberos that it reads.
+LIBPQ = ("PG*", "KRB5*")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+#: Variables that are no settings of ours. A `*` stands for any ending.
+MORE: Mapping[Part, tuple[str, ...]] = {
+    "web": (*LIBPQ, "FORWARDED_ALLOW_IPS"),  # uvicorn reads it
+    # Only workers go out, and a proxy's address may hold a password. The SDKs read more variables of their vendors.
+    "worker": (*LIBPQ, *PROXIES, *map(str.lower, PROXIES), "NETRC", "OPENAI_*", "ANTHROPIC_*"),
+    "flower": ("FLOWER_*",),
+    "migrate": LIBPQ,
+    "given": LIBPQ,
+    "dump": LIBPQ,
+    "cipher": ("OPENSSL_*",),
+}
+
+
+def readers_of(setting: str) -> frozenset[Part]:
+    """The parts that read the setting of this name."""
+    if setting.startswith(BACKUP):
+        return frozenset({"launcher"})
+    return READERS.get(setting, OTHERS)
+
+
+def environment_of(part: Part, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `environ` that this part may see. A setting may also be given as `X_FILE`."""
+    settings = {variable_of(each.name) for each in fields(Settings) if part in readers_of(each.name)}
+    names = SYSTEM | settings | {f"{name}_FILE" for name in settings} | set(MORE.get(part, ()))
+    prefixes = (*SYSTEM_PREFIXES, *(name[:-1] for name in MORE.get(part, ()) if name.endswith("*")))
+    return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}

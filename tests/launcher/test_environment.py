@@ -1,0 +1,81 @@
+"""Every part of `up` is given the variables that it reads, and no others."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from deploy.local.environment import MORE, READERS, Part, environment_of, readers_of
+from deploy.local.processes import ROOT
+from shared.settings import Settings, variable_of
+
+SETTINGS = {each.name: each for each in fields(Settings)}
+PARTS: tuple[Part, ...] = get_args(Part)
+#: What a person may have in the shell: none of it is any part's.
+FOREIGN = {"AWS_SECRET_ACCESS_KEY": "canary", "GITHUB_TOKEN": "canary", "BROKER_URL": "canary", "APP": "canary"}
+
+
+def settings_read_in(folder: str) -> set[str]:
+    """Names behind `settings.` in the sources of a folder."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / folder).rglob("*.py")]
+    found = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in found if ast.unparse(node.value).endswith("settings")} & set(SETTINGS)
+
+
+def test_every_setting_has_a_part_that_reads_it() -> None:
+    assert set(READERS) <= set(SETTINGS), "a setting that is gone"
+    for name in SETTINGS:
+        assert readers_of(name), name
+        assert readers_of(name) <= set(PARTS), name
+
+
+def test_every_secret_names_its_readers() -> None:
+    for name, each in SETTINGS.items():
+        assert not each.metadata["secret"] or name in READERS or readers_of(name) == {"launcher"}, name
+
+
+@pytest.mark.parametrize(("folder", "part"), [("web", "web"), ("workers", "worker")])
+def test_every_setting_reaches_the_code_that_reads_it(folder: str, part: Part) -> None:
+    found = settings_read_in(folder)
+    assert len(found) > 5
+    for name in found:
+        assert part in readers_of(name), f"{folder}/ reads {name}"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_part_is_given_its_settings_in_both_forms_and_nothing_foreign(part: Part) -> None:
+    variables = {variable_of(name): name for name in SETTINGS}
+    given = FOREIGN | dict.fromkeys(variables, "x") | {f"{each}_FILE": "x" for each in variables}
+    seen = environment_of(part, given)
+    assert not FOREIGN.keys() & seen.keys()
+    for variable, name in variables.items():
+        reads = part in readers_of(name)
+        # What the vendors' own libraries read has the vendors' prefix.
+        if not reads and not variable.startswith(("OPENAI_", "ANTHROPIC_")):
+            assert variable not in seen
+            assert f"{variable}_FILE" not in seen
+        if reads:
+            assert {variable, f"{variable}_FILE"} <= seen.keys()
+
+
+def test_system_variables_pass_and_proxies_reach_workers_only() -> None:
+    system = ("PATH", "HOME", "TZ", "LC_ALL", "SSL_CERT_FILE", "PYTHONPATH", "LD_LIBRARY_PATH")
+    proxies = ("HTTPS_PROXY", "https_proxy", "NO_PROXY")
+    given = dict.fromkeys((*system, *proxies), "x")
+    for part in PARTS:
+        seen = environment_of(part, given)
+        assert set(system) <= seen.keys(), part
+        assert (set(proxies) <= seen.keys()) == (part == "worker"), part
+        assert part in MORE or seen.keys() == set(system), part
+
+
+def test_source_names_every_program_that_is_started() -> None:
+    """Whoever starts a program with the whole environment of the person tells it every secret."""
+    for path in (*(ROOT / "deploy" / "local").glob("*.py"), *(ROOT / "deploy" / "backup").glob("*.py")):
+        for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg in {"env", "environ"} and isinstance(node.value, ast.Call):
+                assert ast.unparse(node.value) not in {"environment()", "dict(environment())"}, path
