@@ -28,7 +28,7 @@ PYTHON = HOME / "bin" / "python"
 TEST_PART = "# ---- test ----"
 NEEDED_MEGABYTES = 1500
 WITH_TEST_PART = {"test", "bench", "lock"}
-COMMANDS = {"up", "ask", "doctor", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"}
+COMMANDS = {"up", "ask", "urls", "doctor", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"}
 #: The command line in the Python at hand: for its words it needs the standard library only.
 WORDS = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from deploy.local.cli import main; sys.exit(main(sys.argv[1:]))"

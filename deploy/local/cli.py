@@ -20,6 +20,7 @@ Naru, an AI chat that a team runs itself.
 
   ./naru up                 everything on this machine: PostgreSQL, Redis, worker, Flower, page
   ./naru ask "…"            one question from the terminal, streamed; --json for scripts
+  ./naru urls               the addresses, and Flower's password
   ./naru doctor             looks at everything an operator would, and says what to do
   ./naru keys rotate        a new key for the browsers' cookies; nobody loses a conversation
   ./naru backup             one encrypted, checked backup; --list shows them
@@ -50,6 +51,9 @@ Replaces the key that signs the browsers' cookies, in the data folder. Start Nar
 
   rotate   a new key signs; the two before it still verify, and a cookie of theirs is renewed when a page is loaded
   drop     only the newest key verifies: after a key became known, or when everybody has come by since a rotation
+"""
+URLS = """\
+Prints the addresses of the Naru that runs on the data folder, and the password of Flower, which `up` does not print.
 """
 BACKUP = """\
 Makes one encrypted backup of the database, checked and with a manifest, and throws away what newer ones cover.
@@ -142,6 +146,9 @@ def parser() -> argparse.ArgumentParser:
     add_data(doctor)
     doctor.set_defaults(run=run_doctor)
     add_keys(command(commands, "keys", "replace the key that signs the browsers' cookies", KEYS))
+    urls = command(commands, "urls", "print the addresses and Flower's password", URLS)
+    add_data(urls)
+    urls.set_defaults(run=run_urls)
     add_backup(command(commands, "backup", "make an encrypted backup, or list them", BACKUP))
     add_restore(command(commands, "restore", "put a backup in the place of the data, or undo that", RESTORE))
     add_drill(command(commands, "restore-drill", "prove that the newest backup can be restored", DRILL))
@@ -290,6 +297,13 @@ def run_keys(chosen: argparse.Namespace) -> int:
 
     act = keys.rotate if chosen.action == "rotate" else keys.drop
     return act(chosen.data.resolve())
+
+
+def run_urls(chosen: argparse.Namespace) -> int:
+    """./naru urls"""
+    from deploy.local.urls import show  # noqa: PLC0415 - each command imports only what it needs
+
+    return show(data=chosen.data.resolve())
 
 
 def run_backup(chosen: argparse.Namespace) -> int:

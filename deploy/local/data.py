@@ -15,12 +15,17 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 NEEDED_MEGABYTES = 300
 SECRETS = "secrets.json"
+#: What `up` and `backup` write into a data folder; a file that is being written has `.new` behind its name.
+OURS = frozenset({"lock", "running.json", SECRETS, "pids", "postgres", "redis", "flower", "logs", "backups"})
+#: Bits that let anyone but the owner in.
+OPEN = stat.S_IRWXG | stat.S_IRWXO
 
 
 class DataProblem(Exception):
@@ -55,8 +60,8 @@ class DataFolder:
         self.pids = path / "pids"
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.logs.mkdir(exist_ok=True)
-            (path / "flower").mkdir(exist_ok=True)
+            self.logs.mkdir(exist_ok=True, mode=0o700)
+            (path / "flower").mkdir(exist_ok=True, mode=0o700)
             self._lock_file = (path / "lock").open("a")
         except OSError as error:
             raise DataProblem(f"{path} cannot be written ({error.strerror}): name another with --data DIR.") from None
@@ -76,6 +81,39 @@ class DataFolder:
         """Give the folder back."""
         self._lock_file.close()
 
+    def close_to_others(self) -> list[str]:
+        """Take everybody else's rights on this folder and on all below it; return what a person should know, in lines.
+
+        A folder that holds other things too, or is not Naru's own, may be a home or a shared one: nothing in it is
+        touched. What a link leads to is never touched.
+        """
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        if (reason := self._stays_open_because()) is not None:
+            to_do = "Name a folder of Naru's own with --data DIR."
+            return (
+                [f"{self.path} is open to other users (mode {mode:04o}), for {reason}. {to_do}"] if mode & OPEN else []
+            )
+        closed = sum(_close(path) for each in self.path.iterdir() for path in _all_below(each))
+        said = [f"Closed to other users: {closed} files and folders in {self.path}."] if closed else []
+        if mode & OPEN & ~self._closed_mode():
+            self.path.chmod(self._closed_mode())
+            said.append(f"Closed to other users: {self.path}, which had mode {mode:04o}.")
+        return said
+
+    def _stays_open_because(self) -> str | None:
+        others = sorted(each.name for each in self.path.iterdir() if each.name.removesuffix(".new") not in OURS)
+        if others:
+            return f"it holds other things than Naru's, such as {others[0]}"
+        if self.path.resolve() in {Path("/"), Path.home()}:
+            return "it is a home"
+        return "it is another user's" if self.path.stat().st_uid != os.geteuid() else None
+
+    def _closed_mode(self) -> int:
+        """PostgreSQL may have to run as another user, who then goes through here (privileges.py)."""
+        postgres = self.path / "postgres"
+        is_anothers = postgres.exists() and postgres.stat().st_uid != os.geteuid()
+        return 0o711 if is_anothers else 0o700
+
     def secrets(self) -> tuple[Secrets, bool]:
         """The folder's secrets, and whether they are new."""
         if (kept := secrets_in(self.path)) is not None:
@@ -94,6 +132,26 @@ class DataFolder:
             (self.path / "running.json").unlink(missing_ok=True)
         else:
             write_privately(self.path / "running.json", json.dumps(asdict(running)))
+
+
+def _all_below(path: Path) -> Iterator[Path]:
+    """The path itself and everything below it. No link is followed."""
+    yield path
+    if path.is_dir() and not path.is_symlink():
+        for folder, folders, files in os.walk(path):
+            yield from (Path(folder, name) for name in (*folders, *files))
+
+
+def _close(path: Path) -> bool:
+    """Whether it was open to others and is closed now."""
+    try:
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode) or not found.st_mode & OPEN:
+            return False
+        path.chmod(stat.S_IMODE(found.st_mode) & ~OPEN)
+    except OSError:  # it is gone, or another user's
+        return False
+    return True
 
 
 def secrets_in(path: Path) -> Secrets | None:

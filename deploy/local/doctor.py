@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 import time
 import urllib.error
 import urllib.request
@@ -289,12 +290,15 @@ def page_and_disk(data: Path) -> Findings:
     found = []
     if (running := running_on(data)) is not None:
         if is_ok(f"{running.url}/readyz"):
-            found.append(Finding(Level.GOOD, f"page: ready at {running.url}"))
+            found.append(Finding(Level.GOOD, f"page: ready at {running.url} (./naru urls shows all addresses)"))
         else:
             found.append(Finding(Level.WRONG, f"page: {running.url} is not ready", f"see {data / 'logs' / 'web.log'}"))
         free = shutil.disk_usage(data).free // 2**20
         if free < FREE_MEGABYTES:
             found.append(Finding(Level.HINT, f"disk: {free} MB free at {data}", "make room before it is full"))
+        if (mode := stat.S_IMODE(data.stat().st_mode)) & stat.S_IROTH:
+            to_do = f"chmod 700 {data}, or name a folder of Naru's own with --data"
+            found.append(Finding(Level.HINT, f"data: {data} is open to other users (mode {mode:04o})", to_do))
     for finding in found:
         show(finding)
         yield finding

@@ -35,6 +35,9 @@ READERS: Mapping[str, frozenset[Part]] = {
     "models": frozenset({"worker"}),
     "prices": frozenset({"worker"}),
     "system_prompt": frozenset({"worker"}),
+    "host": frozenset({"web", "flower"}),
+    "domain": frozenset({"web", "flower"}),
+    "allowed_hosts": frozenset({"web", "flower"}),
     "log_level": frozenset({"web", "worker", "flower", "migrate"}),
 }
 OTHERS: frozenset[Part] = frozenset({"web", "worker"})

@@ -66,7 +66,7 @@ class Plan:
     secrets: Secrets
     new_secrets: bool
     settings: Settings  # as the person set them
-    environ: dict[str, str]  # what children get
+    environ: dict[str, str]  # of all children; each gets what it reads (environment.py)
     host: str
     port: int
     workers: list[str] = field(default_factory=list)
@@ -80,12 +80,15 @@ class Plan:
 
 def up(wishes: Wishes) -> int:
     """The whole command; returns its exit code."""
+    os.umask(0o077)  # all children have it too: nobody but the owner reads what they write
     try:
         folder = DataFolder(wishes.data)
         if (running := take_or_find(folder)) is not None:
             say("Naru is already running on this data folder.")
             announce(running)
             return 0
+        for line in folder.close_to_others():
+            say(line)
         log_to(folder.logs / "up.log")
         for name in processes.end_left_over(folder.pids):
             say(f"  ended a {name} that an earlier, killed run had left behind")
@@ -125,7 +128,6 @@ def plan(wishes: Wishes, folder: DataFolder) -> Plan:
     port = free_port() if port == 0 else port
     check_port(host, port)
     environ |= {"NARU_HOST": host, "NARU_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    # With the whole environment: where a child would find a server, it is tried.
     check_servers(settings, environ | {"PYTHONPATH": str(processes.ROOT)})
     if not settings.secret_key:
         environ["NARU_SECRET_KEY"] = secrets.secret_key
@@ -302,7 +304,7 @@ def ready_lines(plan: Plan) -> Running:
     """What is printed when all is ready, also by a second `up`."""
     lines = [
         f"  Page     {plan.url}",
-        f"  Flower   http://127.0.0.1:{plan.environ['FLOWER_PORT']}  naru : {plan.secrets.flower_password}",
+        f"  Flower   http://127.0.0.1:{plan.environ['FLOWER_PORT']}  (./naru urls shows its password)",
         f"  Metrics  {plan.url}/metrics",
         f"  Logs     {plan.folder.logs}",
     ]

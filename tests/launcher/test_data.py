@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import data
 from deploy.local.data import DataFolder, DataProblem, Running
 
 
@@ -61,3 +62,42 @@ def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataProblem, match="--data DIR"):
         DataFolder(tmp_path / "file" / "below")
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """The mode of everything below a folder, by its place."""
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in folder.rglob("*")}
+
+
+def test_open_folder_is_closed_with_all_below(folder: DataFolder) -> None:
+    folder.path.chmod(0o755)
+    (folder.logs / "web.log").touch(mode=0o644)
+    folder.logs.chmod(0o755)
+    secret = folder.path.parent / "elsewhere"
+    secret.touch(mode=0o644)
+    secret.chmod(0o644)
+    (folder.path / "flower" / "link").symlink_to(secret)
+    assert len(folder.close_to_others()) == 2
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    assert not [name for name, mode in modes(folder.path).items() if mode & 0o077 and name != "flower/link"]
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o644, "what a link leads to is not ours"
+    assert folder.close_to_others() == [], "nothing is left to close"
+
+
+def test_folder_with_other_things_is_left_alone(folder: DataFolder) -> None:
+    folder.path.chmod(0o755)
+    folder.logs.chmod(0o755)
+    (folder.path / "letters").mkdir(mode=0o755)
+    [line] = folder.close_to_others()
+    assert "such as letters" in line
+    assert "--data DIR" in line
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o755
+    assert stat.S_IMODE(folder.logs.stat().st_mode) == 0o755
+
+
+def test_home_is_left_alone(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.path.chmod(0o755)
+    monkeypatch.setattr(data.Path, "home", lambda: folder.path)
+    [line] = folder.close_to_others()
+    assert "it is a home" in line
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o755

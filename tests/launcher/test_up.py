@@ -19,7 +19,7 @@ import psycopg2
 import pytest
 
 from deploy.local.checks import scrub
-from deploy.local.data import running_on
+from deploy.local.data import running_on, secrets_in
 from deploy.local.processes import ROOT, started_at
 from tests.stack import NO_PROXY, Servers, get, wait_until
 
@@ -79,10 +79,29 @@ class Up:
             self.stop(signal.SIGTERM)
 
 
+#: Secrets in the environment of `up`, and the parts that may see each.
+CANARIES = {
+    "NARU_SECRET_KEY": "canary-secret-key-" + "s" * 32,
+    "NARU_BACKUP_KEY": "canary-backup-key",
+    "NARU_SYSTEM_PROMPT": "canary-system-prompt",
+    "HTTPS_PROXY": "http://canary-proxy@127.0.0.1:9",
+    "AWS_SECRET_ACCESS_KEY": "canary-of-another-program",
+}
+MAY_SEE = {"web": {"NARU_SECRET_KEY"}, "worker": {"NARU_SYSTEM_PROMPT", "HTTPS_PROXY"}}
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; servers that write their title over it show less."""
+    pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().rstrip("\0").split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One Naru for the tests that only look."""
-    up = Up(tmp_path_factory.mktemp("up") / "data", "--port", "0")
+    data = tmp_path_factory.mktemp("up") / "data"
+    data.mkdir(mode=0o755)  # as a person makes it
+    up = Up(data, "--port", "0", **CANARIES)
     try:
         yield up.ready()
     finally:
@@ -127,6 +146,40 @@ def test_secrets_are_the_owners_and_not_in_the_process_list(running: Up) -> None
         assert not [secret for secret in secrets if secret in shown], name
 
 
+def test_no_part_sees_the_secret_of_another(running: Up) -> None:
+    secrets = secrets_in(running.data)
+    for name, pid in running.pids().items():
+        seen = environ_of(pid)
+        assert CANARIES.keys() & seen.keys() == MAY_SEE.get(name, set()), name
+        assert not [value for value in seen.values() if "canary" in value and value not in CANARIES.values()], name
+        if name not in {"web", "worker"}:
+            assert not [each for each in seen.values() if secrets.postgres_password in each], name
+        if name not in {"web", "worker", "flower"}:
+            assert not [each for each in seen.values() if secrets.redis_password in each], name
+        if name != "flower":
+            assert not [each for each in seen.values() if secrets.flower_password in each], name
+
+
+def test_everything_in_the_data_folder_is_the_owners(running: Up) -> None:
+    assert f"Closed to other users: {running.data}, which had mode 0755." in running.text
+    for path in (running.data, *running.data.rglob("*")):
+        assert path.is_symlink() or not path.lstat().st_mode & 0o077, path
+
+
+def test_password_is_shown_on_demand_and_never_printed_by_up(running: Up) -> None:
+    password = secrets_in(running.data).flower_password
+    assert password not in running.text
+    command = [sys.executable, "-P", "-m", "deploy.local.cli", "urls", "--data"]
+    environ = {**scrub(os.environ), "PYTHONPATH": str(ROOT)}
+    shown = subprocess.run([*command, str(running.data)], env=environ, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0
+    assert f"  Flower's user is naru, its password {password}" in shown.stdout.splitlines()
+    assert f"  Page     {running.url}" in shown.stdout.splitlines()
+    nobody = subprocess.run([*command, "/nowhere"], env=environ, capture_output=True, text=True, timeout=60)
+    assert nobody.returncode == 1
+    assert nobody.stderr.startswith("naru: no Naru runs on /nowhere.")
+
+
 def test_nothing_listens_beyond_this_machine(running: Up) -> None:
     links = [link for pid in running.pids().values() for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
     inodes = {str(link.readlink()).removeprefix("socket:[").rstrip("]") for link in links}
@@ -137,9 +190,9 @@ def test_nothing_listens_beyond_this_machine(running: Up) -> None:
 
 
 def test_flower_asks_for_its_password(running: Up) -> None:
-    found = re.search(r"Flower +http://(\S+) +naru : (\S+)", running.text)
+    found = re.search(r"Flower +http://(\S+) ", running.text)
     assert found
-    address, password = found.groups()
+    address, password = found[1], secrets_in(running.data).flower_password
     assert get(f"http://{address}/workers")[0] == 401
     knows = urllib.request.Request(f"http://{address}/workers")
     knows.add_header("Authorization", "Basic " + base64.b64encode(f"naru:{password}".encode()).decode())
@@ -242,12 +295,17 @@ def test_servers_of_ones_own_are_used(tmp_path: Path, starts: list[Up], servers:
         "DATABASE_URL": servers.postgres_server.url_of("mine"),
         "REDIS_URL": servers.redis_server.url_of(500),
         "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+        "OPENAI_API_KEY": "sk-canary",
     }
     up = Up(tmp_path / "data", "--port", "0", "--workers", "2", **urls).ready()
     starts.append(up)
     assert set(up.pids()) == {"web", "worker", "worker-2", "flower"}
     assert not (up.data / "postgres").exists()
     assert "demo simulator" not in up.text
+    assert {name for name, pid in up.pids().items() if "sk-canary" in environ_of(pid).values()} == {
+        "worker",
+        "worker-2",
+    }
     assert up.stop() == 0
     assert servers.postgres.running
     assert servers.redis.running
