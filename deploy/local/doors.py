@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.local.data import SECRETS, DataProblem, running_on, secrets_in
 from deploy.local.findings import Finding, Findings, Level, show
-from deploy.local.parts import DIRECT
+from deploy.local.silence import DIRECT
 from shared.keys import LEAST_BYTES, is_strong, key_id, keys_in
 from shared.settings import STRONGER_KEY, Settings
 

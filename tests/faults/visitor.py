@@ -18,7 +18,7 @@ FLOOD = 1_000
 
 def rerun() -> bytes:
     """The message that has the page drawn."""
-    return BackMsg(rerun_script=ClientState()).SerializeToString()
+    return bytes(BackMsg(rerun_script=ClientState()).SerializeToString())
 
 
 async def draws_page(session: aiohttp.ClientSession, url: str, cookie: str) -> bool:

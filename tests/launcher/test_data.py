@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import data
 from deploy.local.data import DataFolder, DataProblem, Running
 
 
@@ -97,7 +96,7 @@ def test_folder_with_other_things_is_left_alone(folder: DataFolder) -> None:
 
 def test_home_is_left_alone(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.path.chmod(0o755)
-    monkeypatch.setattr(data.Path, "home", lambda: folder.path)
+    monkeypatch.setattr(Path, "home", lambda: folder.path)
     [line] = folder.close_to_others()
     assert "it is a home" in line
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o755

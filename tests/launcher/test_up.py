@@ -19,7 +19,7 @@ import psycopg2
 import pytest
 
 from deploy.local.checks import scrub
-from deploy.local.data import running_on, secrets_in
+from deploy.local.data import Secrets, running_on, secrets_in
 from deploy.local.processes import ROOT, started_at
 from tests.stack import NO_PROXY, Servers, get, wait_until
 
@@ -96,6 +96,12 @@ def environ_of(pid: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
+def kept_secrets(running: Up) -> Secrets:
+    kept = secrets_in(running.data)
+    assert kept is not None
+    return kept
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One Naru for the tests that only look."""
@@ -147,7 +153,7 @@ def test_secrets_are_the_owners_and_not_in_the_process_list(running: Up) -> None
 
 
 def test_no_part_sees_the_secret_of_another(running: Up) -> None:
-    secrets = secrets_in(running.data)
+    secrets = kept_secrets(running)
     for name, pid in running.pids().items():
         seen = environ_of(pid)
         assert CANARIES.keys() & seen.keys() == MAY_SEE.get(name, set()), name
@@ -167,7 +173,7 @@ def test_everything_in_the_data_folder_is_the_owners(running: Up) -> None:
 
 
 def test_password_is_shown_on_demand_and_never_printed_by_up(running: Up) -> None:
-    password = secrets_in(running.data).flower_password
+    password = kept_secrets(running).flower_password
     assert password not in running.text
     command = [sys.executable, "-P", "-m", "deploy.local.cli", "urls", "--data"]
     environ = {**scrub(os.environ), "PYTHONPATH": str(ROOT)}
@@ -192,7 +198,7 @@ def test_nothing_listens_beyond_this_machine(running: Up) -> None:
 def test_flower_asks_for_its_password(running: Up) -> None:
     found = re.search(r"Flower +http://(\S+) ", running.text)
     assert found
-    address, password = found[1], secrets_in(running.data).flower_password
+    address, password = found[1], kept_secrets(running).flower_password
     assert get(f"http://{address}/workers")[0] == 401
     knows = urllib.request.Request(f"http://{address}/workers")
     knows.add_header("Authorization", "Basic " + base64.b64encode(f"naru:{password}".encode()).decode())
