@@ -34,7 +34,7 @@ def cookie_keys(settings: Settings, data: Path) -> Findings:
         what = f"cookies: {weak} of the older keys in {name} has less than {LEAST_BYTES} bytes, and still verifies"
         finding = Finding(Level.HINT, what, "take it out when everybody has come by: docs/operations/security.md")
     else:
-        older = f", {len(found) - 1} older verify" if len(found) > 1 else ""
+        older = f"; older keys that verify: {len(found) - 1}" if len(found) > 1 else ""
         finding = Finding(Level.GOOD, f"cookies: key {key_id(found[0])} signs{older}")
     show(finding)
     yield finding

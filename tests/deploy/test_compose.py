@@ -16,6 +16,7 @@ from tornado.options import options
 from deploy.compose.roll import SERVICES as ROLLED
 from deploy.compose.setup import LOGGING, VENDORS
 from deploy.local.processes import ROOT
+from shared.hosts import KnownHosts
 from shared.settings import CLOSE_SECONDS, Settings, load_settings, variable_of
 from tests.deploy.reading import compose, missing, seconds
 
@@ -205,6 +206,11 @@ def test_nobody_but_the_server_and_who_makes_the_roles_is_the_superuser() -> Non
     assert with_superuser == {"roles", "postgres"}
     without = {name for name, service in services().items() if "data" not in service.get("networks", ())}
     assert "restore-drill" in without, "it has a server of its own"
+
+
+def test_web_answers_to_the_name_that_the_probe_asks_by() -> None:
+    site = settings_of("prometheus")["NARU_SITE"]
+    assert KnownHosts(load_settings(settings_of("web") | SERVERS), listens_on="0.0.0.0").knows(f"{site}:8443")
 
 
 def test_flowers_options_are_options_of_flower() -> None:
