@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 
-import streamlit.logger
 import uvicorn
 
 from shared import logs
@@ -21,6 +20,7 @@ from shared.errors import SettingsError
 from shared.interpreter import take_turns
 from shared.settings import Settings, load_settings
 from web.http import BoundedHttp
+from web.log_lines import adopt_library_loggers
 from web.runtime import Runtime, current_runtime
 
 log = logging.getLogger("web")
@@ -54,18 +54,6 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def adopt_streamlit_loggers() -> None:
-    """Send what Streamlit and uvicorn log through ours: Streamlit gives each logger a handler of its own."""
-
-    def pass_on(logger: logging.Logger) -> None:
-        logger.handlers.clear()
-        logger.propagate = True
-
-    # Called by Streamlit for each logger that it makes from now on, with those of modules imported later.
-    streamlit.logger.setup_formatter = pass_on
-    streamlit.logger.update_formatter()
-
-
 def config_of(settings: Settings) -> uvicorn.Config:
     """uvicorn's options."""
     return uvicorn.Config(
@@ -95,7 +83,7 @@ def main() -> int:
     try:
         settings = load_settings()
         logs.configure(settings.log_level, part="web")
-        adopt_streamlit_loggers()
+        adopt_library_loggers()
         runtime = current_runtime()
         server = Server(config_of(settings), runtime)
     except SettingsError as error:

@@ -45,6 +45,8 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "server.enableXsrfProtection": True,
         "browser.gatherUsageStats": False,
         "client.showErrorDetails": "none",
+        # Where `rich` is installed Streamlit would write tracebacks past our log.
+        "logger.enableRich": False,
         "global.developmentMode": False,
     }
 

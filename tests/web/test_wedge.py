@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from tests.faults.door import HARM_PATH
 from tests.stack import NO_PROXY, Process, Stack, get, wait_until
 
 #: Below the real limits, so that the tests are short; above what a loaded machine stalls for.
-SHORT: Mapping[str, Any] = {"web_wedged_seconds": 3, "web_check_seconds": 1}
+SHORT: dict[str, Any] = {"web_wedged_seconds": 3, "web_check_seconds": 1}
 
 
 @pytest.fixture

@@ -1,0 +1,76 @@
+"""Web's log: libraries write through our handler, and what clients send fills it neither by number nor by tracebacks.
+
+A client may send any widget state, any message and any bytes. Streamlit and uvicorn log a traceback for what they
+cannot read. It shows no fault of ours, so one line with the error's type and place is all that is kept of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import TracebackType
+
+import streamlit.logger
+
+from shared.log_rate import RateBound
+
+WEB = Path(__file__).parent
+#: Whose frames do not make an error ours: they hand on what a client sent, and call Streamlit.
+_PASS_ON = (WEB / "app.py", WEB / "http.py", WEB / "http_id.py", WEB / "identity.py", WEB / "asgi", WEB / "routes")
+_LIBRARIES = ("streamlit", "uvicorn", "websockets", "asyncio")
+
+
+def adopt_library_loggers() -> None:
+    """Send what Streamlit and uvicorn log through our handler: Streamlit gives each logger a handler of its own."""
+
+    def pass_on(logger: logging.Logger) -> None:
+        logger.handlers.clear()
+        logger.propagate = True
+
+    # Streamlit calls it for each logger that it makes from now on, for modules that are imported later too.
+    streamlit.logger.setup_formatter = pass_on
+    streamlit.logger.update_formatter()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RateBound(is_bounded))
+        handler.addFilter(without_foreign_traceback)
+
+
+def is_bounded(record: logging.LogRecord) -> bool:
+    """Whether clients can cause this line at will. What a question does (`shared`) is bounded with the questions."""
+    return record.levelno >= logging.WARNING or not record.name.startswith("shared")
+
+
+def without_foreign_traceback(record: logging.LogRecord) -> bool:
+    """Replace the traceback of a library's error by the error's type and place, unless our own code failed."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and record.name.startswith(_LIBRARIES) and not _is_ours(error.__traceback__):
+        # Not the error's text: it may quote what was sent.
+        record.error, record.place = type(error).__name__, _place(error.__traceback__)
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def _is_ours(traceback: TracebackType | None) -> bool:
+    """Whether code of the page or of `shared` stands in the traceback."""
+    return any(
+        path.is_relative_to(WEB.parent / "shared")
+        or (path.is_relative_to(WEB) and not any(path.is_relative_to(each) for each in _PASS_ON))
+        for path in map(Path, _files(traceback))
+    )
+
+
+def _files(traceback: TracebackType | None) -> list[str]:
+    files = []
+    while traceback is not None:
+        files.append(traceback.tb_frame.f_code.co_filename)
+        traceback = traceback.tb_next
+    return files
+
+
+def _place(traceback: TracebackType | None) -> str:
+    """File and line of the innermost frame."""
+    place = ""
+    while traceback is not None:
+        place = f"{Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return place
