@@ -9,6 +9,10 @@ NaruError
 │   ├── Empty                the question has no text
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
+│   ├── OverLimit            asked too much for now; each of these says when to try again
+│   │   ├── TooManyActive    the owner has as many questions waiting or running as one may have
+│   │   ├── OwnerTooFast     the owner asked as many questions in the last minute as one may
+│   │   └── AddressTooFast   so did everybody behind the owner's address together
 │   └── Unavailable          Postgres does not answer
 │       └── Unsure           it went away while it stored this: the one refusal that may have been stored after all
 └── ProviderError            a provider did not give a whole answer
@@ -92,6 +96,40 @@ class UnknownModel(Refused):
     """No worker offers this model."""
 
     code = "unknown_model"
+
+
+class OverLimit(Refused):
+    """Too much is asked at once."""
+
+    code = "over_limit"
+
+    def __init__(self, limit: int = 0, seconds: int = 0) -> None:
+        """`limit` is the number that is reached; `seconds` the time until a retry can succeed, 0 if nobody knows."""
+        sentences = [(type(self).__doc__ or "").split("\n", 1)[0]]
+        if limit:
+            sentences.append(f"The limit is {limit}.")
+        if seconds:
+            sentences.append(f"Try again in {seconds} s.")
+        super().__init__(" ".join(sentences))
+        self.limit, self.seconds = limit, seconds
+
+
+class TooManyActive(OverLimit):
+    """Too many of your questions are waiting or being answered; wait for an answer, or stop one."""
+
+    code = "too_many_active"
+
+
+class OwnerTooFast(OverLimit):
+    """You ask too many questions a minute."""
+
+    code = "owner_too_fast"
+
+
+class AddressTooFast(OverLimit):
+    """Too many questions a minute come from this address."""
+
+    code = "address_too_fast"
 
 
 class Unavailable(Refused):

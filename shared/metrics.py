@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 
 from shared.database import transaction
-from shared.errors import DEADLINE, INTERNAL, WORKER_LOST, ProviderError, Unavailable
+from shared.errors import DEADLINE, INTERNAL, WORKER_LOST, OverLimit, ProviderError, Unavailable
 from shared.tables import TERMINAL
 
 log = logging.getLogger(__name__)
@@ -69,11 +69,16 @@ COOKIES = _counter(
     "what",
 )
 REFUSED_HOSTS = _counter("naru_refused_hosts_total", "Requests for a name that the page does not answer to")
+OVER_LIMIT = _counter(
+    "naru_over_limit_total", "Questions, new browsers and live streams refused by this process, by the limit", "limit"
+)
 
 #: The codes that a request fails with; PROVIDER_ERRORS has them as its kinds.
 CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)
 #: At a page a browser may have none: it is new. At the page's socket it must have the one that the page gave it.
 COOKIE_KINDS = {"page": ("good", "refused", "new"), "socket": ("good", "refused", "missing")}
+STREAM_LIMITS = ("owner_streams", "address_streams", "process_streams")
+LIMITS = (*(each.code for each in OverLimit.__subclasses__()), "address_newcomers", *STREAM_LIMITS)
 
 
 def _begin_at_zero() -> None:
@@ -84,6 +89,8 @@ def _begin_at_zero() -> None:
         PUBLISH_FAILURES.labels(what)
     for code in CODES:
         FAILED.labels(code)
+    for limit in LIMITS:
+        OVER_LIMIT.labels(limit)
     for at, kinds in COOKIE_KINDS.items():
         for what in kinds:
             COOKIES.labels(at, what)

@@ -90,6 +90,26 @@ class Settings:
     )
     max_question_characters: int = setting(32_000, "Longest question that is accepted", least=1)
 
+    owner_active_questions: int = setting(
+        16, "Questions of one person that wait or run at once: nobody fills the queue alone; 0: any number", least=0
+    )
+    owner_questions_per_minute: int = setting(
+        30, "Questions that one person asks within a minute, far above what people type; 0: any number", least=0
+    )
+    address_questions_per_minute: int = setting(
+        600, "The same for one address, which may be a whole office, in each web process; 0: any number", least=0
+    )
+    address_newcomers_per_minute: int = setting(
+        120, "Browsers without a cookie that one address may bring, in each web process; 0: any number", least=0
+    )
+    owner_streams: int = setting(
+        20, "Live streams of one person at once; only visible pages hold one; 0: any number", least=0
+    )
+    address_streams: int = setting(300, "The same for one address, in each web process; 0: any number", least=0)
+    process_streams: int = setting(
+        2000, "Live streams of one web process, about four times what a core carries; 0: any number", least=0
+    )
+
     concurrency: int = setting(320, "Answers that one worker process carries at once", least=1)
     worker_metrics_host: str = setting("127.0.0.1", "Address of a worker's /metrics, /healthz, /readyz")
     worker_metrics_port: int = setting(0, "Its port; 0: any free one, -1: none", least=-1, most=LAST_PORT)

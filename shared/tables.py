@@ -164,6 +164,9 @@ chat_request = Table(
     Index("ix_chat_request_queued", "available_at", postgresql_where=text("status = 'queued'")),
     Index("ix_chat_request_running", "worker_id", postgresql_where=text("status = 'running'")),
     Index("ix_chat_request_deadline", "deadline_at", postgresql_where=text("status IN ('queued', 'running')")),
+    # What an owner may ask is counted by these two.
+    Index("ix_chat_request_owner_active", "owner_id", postgresql_where=text("status IN ('queued', 'running')")),
+    Index("ix_chat_request_owner_id_created_at", "owner_id", "created_at"),
     Index("ix_chat_request_conversation_id_created_at", "conversation_id", text("created_at DESC")),
     Index("ix_chat_request_ended_at", text("ended_at DESC"), postgresql_where=text("ended_at IS NOT NULL")),
 )

@@ -27,7 +27,7 @@ from shared.conversations import Shown, open_conversation
 from shared.database import make_engine, transaction
 from shared.errors import NaruError, Unavailable, UnknownModel
 from shared.fleet import Fleet, fleet
-from shared.lifecycle import Question, Submitted
+from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.live.events import Kind, from_fields, key_of
 from shared.queue import Dispatcher
 from shared.settings import Settings
@@ -102,6 +102,7 @@ def submit(engine: Engine, settings: Settings, *, text: str, model: str | None) 
         question,
         deadline_seconds=settings.deadline_seconds,
         max_characters=settings.max_question_characters,
+        limits=OwnerLimits.of(settings),
     )
 
 

@@ -19,13 +19,14 @@ these, and when, is in `workers/answer.py`, `shared/reconciler.py` and the page;
 
 from shared.lifecycle.asking import stop, submit
 from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, end_restored, expire, give_back, take_back
-from shared.lifecycle.values import Answer, Claimed, Question, Said, Submitted, storable
+from shared.lifecycle.values import Answer, Claimed, OwnerLimits, Question, Said, Submitted, storable
 from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release, undispatch
 
 __all__ = [
     "MAX_LOSSES",
     "Answer",
     "Claimed",
+    "OwnerLimits",
     "Question",
     "Said",
     "Submitted",

@@ -38,7 +38,8 @@ from shared import fleet, notify
 from shared.database import PATIENCE_SECONDS, statement, transaction
 from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel, Unsure
 from shared.lifecycle.ending import NOW, Ending, end
-from shared.lifecycle.values import Question, Submitted, storable
+from shared.lifecycle.owner_limits import MAY_ASK, refuse_over_limit, values_of
+from shared.lifecycle.values import OwnerLimits, Question, Submitted, storable
 from shared.prepared import Piece, prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
@@ -48,20 +49,28 @@ TITLE_CHARACTERS = 60
 #: Between two tries to find out whether a question was stored.
 LOOK_AGAIN_SECONDS = 0.25
 _R = chat_request.c
+_UNLIMITED = OwnerLimits()
 
 
-def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_characters: int) -> Submitted:
+def submit(
+    engine: Engine,
+    question: Question,
+    *,
+    deadline_seconds: float,
+    max_characters: int,
+    limits: OwnerLimits = _UNLIMITED,
+) -> Submitted:
     """Store a question and its request, or find the request that the same key made before.
 
-    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel or Unavailable: nothing is stored then,
-    so nothing of it is answered later. Where the commit's outcome was lost, the same key finds it out at once, on
-    another connection; Unsure when Postgres stays away for so long that it cannot.
+    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel, TooManyActive, OwnerTooFast or
+    Unavailable: nothing is stored then, so nothing of it is answered later. Where the commit's outcome was lost, the
+    same key finds it out at once, on another connection; Unsure when Postgres stays away for so long that it cannot.
     """
     text = _checked(question, max_characters)
     limit, is_unsure = time.monotonic() + PATIENCE_SECONDS, False
     while True:
         try:
-            stored = _submit_once(engine, question, text, deadline_seconds=deadline_seconds)
+            stored = _submit_once(engine, question, text, deadline_seconds=deadline_seconds, limits=limits)
             # Found by its key after a lost commit: it was this very call that stored it.
             return replace(stored, is_new=stored.is_new or is_unsure)
         except Unavailable as error:
@@ -73,7 +82,9 @@ def submit(engine: Engine, question: Question, *, deadline_seconds: float, max_c
             time.sleep(LOOK_AGAIN_SECONDS)
 
 
-def _submit_once(engine: Engine, question: Question, text: str, *, deadline_seconds: float) -> Submitted:
+def _submit_once(
+    engine: Engine, question: Question, text: str, *, deadline_seconds: float, limits: OwnerLimits
+) -> Submitted:
     request_id = uuid4()
     values = {
         "q_request": request_id,
@@ -85,10 +96,11 @@ def _submit_once(engine: Engine, question: Question, text: str, *, deadline_seco
         "q_key": question.idempotency_key,
         "q_model": question.model,
         "q_deadline": timedelta(seconds=deadline_seconds),
+        **values_of(limits),
     }
     if question.regenerate or not _is_stored_at_once(engine, values):
         with transaction(engine) as connection:
-            if (known := _store_by_steps(connection, question, values)) is not None:
+            if (known := _store_by_steps(connection, question, values, limits)) is not None:
                 return known
     log.info("submitted", extra={"request_id": str(request_id), "conversation_id": str(question.conversation_id)})
     return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True)
@@ -100,7 +112,9 @@ def _is_stored_at_once(engine: Engine, values: dict[str, Any]) -> bool:
         return _AT_ONCE.run(connection, values).first() is not None
 
 
-def _store_by_steps(connection: Connection, question: Question, values: dict[str, Any]) -> Submitted | None:
+def _store_by_steps(
+    connection: Connection, question: Question, values: dict[str, Any], limits: OwnerLimits
+) -> Submitted | None:
     """The same, and an answer once more, by steps that tell what is in the way: a request that the same key made, or
     an error. None: it is stored."""
     leaf_id = _enter_conversation(connection, values)
@@ -109,7 +123,7 @@ def _store_by_steps(connection: Connection, question: Question, values: dict[str
             return known
         values = {**values, "q_message": _question_of(connection, leaf_id)}
     stored = connection.execute(_STORE_AGAIN if question.regenerate else _STORE, values).one_or_none()
-    return _why_not(connection, question) if stored is None else None
+    return _why_not(connection, question, limits) if stored is None else None
 
 
 def _checked(question: Question, max_characters: int) -> str:
@@ -146,13 +160,17 @@ def _question_of(connection: Connection, leaf_id: UUID | None) -> UUID:
     return UUID(str(row))
 
 
-def _why_not(connection: Connection, question: Question) -> Submitted:
-    """The request that stood in the way, when the same key made it. Raises StillRunning or UnknownModel."""
+def _why_not(connection: Connection, question: Question, limits: OwnerLimits) -> Submitted:
+    """The request that stood in the way, when the same key made it.
+
+    Raises StillRunning, UnknownModel, TooManyActive or OwnerTooFast.
+    """
     if (known := _known(connection, question)) is not None:
         return known
     if question.model and not connection.execute(select(fleet.may_offer(literal(question.model)))).scalar_one():
         raise UnknownModel
-    raise StillRunning  # the same key was stored in another conversation meanwhile
+    refuse_over_limit(connection, question.owner_id, limits)
+    raise StillRunning  # the same key was stored in another conversation meanwhile, or a limit is free again
 
 
 def _known(connection: Connection, question: Question) -> Submitted | None:
@@ -225,7 +243,7 @@ def _stored_statement(message_id: BindParameter[Any]) -> CTE:
     is_entered = select(c.id).where(c.id == _CONVERSATION, c.owner_id == _OWNER, c.deleted_at.is_(None)).exists()
     # Looked for before the insert, which would wait for a request that ends just now, while its end waits for the
     # conversation that is locked here.
-    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), _IS_OFFERED)
+    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), _IS_OFFERED, MAY_ASK)
     chosen = select(*(cast(value, _R[name].type) for name, value in values.items())).where(is_entered, is_free)
     made = upsert(chat_request).from_select(list(values), chosen)
     # No conflict target: with one, a conflict on the other unique index would raise instead.
@@ -255,8 +273,8 @@ def _store_statement(*, with_question: bool) -> Select[Any]:
 
 _STORE = prepared(_store_statement(with_question=True))
 _STORE_AGAIN = prepared(_store_statement(with_question=False))
-# A model that nobody offers makes no conversation either: what is refused leaves nothing.
-_AT_ONCE = Piece(_enter_statement(_IS_OFFERED), _store_statement(with_question=True))
+# A model that nobody offers makes no conversation either, nor does an owner at a limit: what is refused leaves nothing.
+_AT_ONCE = Piece(_enter_statement(_IS_OFFERED, MAY_ASK), _store_statement(with_question=True))
 
 
 def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:

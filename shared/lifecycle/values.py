@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
+from shared.settings import Settings
 from shared.tables import Status
 
 
@@ -20,6 +21,23 @@ class Question:
     idempotency_key: str
     model: str = ""
     regenerate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerLimits:
+    """How much one owner may ask; 0 means any number.
+
+    `active` counts the questions that wait or run, `per_minute` those stored within the last minute. Transactions that
+    run at the same moment do not see each other, so an owner can exceed a limit by the number of them.
+    """
+
+    active: int = 0
+    per_minute: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> OwnerLimits:
+        """The limits that the operator has set."""
+        return cls(active=settings.owner_active_questions, per_minute=settings.owner_questions_per_minute)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ def test_a_backup_is_whole_counted_private_and_unreadable_without_the_key(yard: 
     assert yard.shelf.find("newest") == made
     file = yard.shelf.path(made)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert (made.size, made.schema, made.postgres_major) == (file.stat().st_size, "0001", 18)
+    assert (made.size, made.schema, made.postgres_major) == (file.stat().st_size, "0002", 18)
     assert file.read_bytes()[:8] == b"Salted__"
     assert yard.plain(made)[:5] == b"PGDMP"
     assert sorted(path.name for path in yard.shelf.folder.iterdir()) == [

@@ -158,3 +158,10 @@ def test_a_server_that_comes_up_later_is_found(stack: Stack) -> None:
     assert f"start the server at http://127.0.0.1:{port}" in naru(stack, "doctor").stdout
     with serving({"/v1/models": {"data": [{"id": "late"}]}}, port=port):
         wait_until(lambda: "openai/late" in naru(stack, "doctor").stdout, seconds=20)
+
+
+def test_fast_terminal_is_told_when_to_ask_again(answering: Stack) -> None:
+    assert naru(answering, "ask", "[[sim: tokens=1]] One?").returncode == 0
+    refused = naru(answering, "ask", "Two?", owner_questions_per_minute=1)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("naru ask: You ask too many questions a minute. The limit is 1. Try again in ")

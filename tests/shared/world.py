@@ -16,13 +16,14 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet, lifecycle
 from shared.fleet import Member, Model
-from shared.lifecycle import Answer, Claimed, Question, Submitted
+from shared.lifecycle import Answer, Claimed, OwnerLimits, Question, Submitted
 from shared.reconciler import Repairs, tick
 from shared.tables import chat_request, conversation, message, reconciler_tick, request_attempt, worker
 
 OWNER = "browser:alice"
 STRANGER = "browser:mallory"
 MODEL = "demo/echo"
+NO_LIMITS = OwnerLimits()
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class World:
         regenerate: bool = False,
         deadline_seconds: float = 600.0,
         max_characters: int = 1000,
+        limits: OwnerLimits = NO_LIMITS,
     ) -> Submitted:
         """Submit a question, by default in a conversation of its own."""
         question = Question(
@@ -52,7 +54,13 @@ class World:
             model=model,
             regenerate=regenerate,
         )
-        return lifecycle.submit(self.engine, question, deadline_seconds=deadline_seconds, max_characters=max_characters)
+        return lifecycle.submit(
+            self.engine,
+            question,
+            deadline_seconds=deadline_seconds,
+            max_characters=max_characters,
+            limits=limits,
+        )
 
     def worker(self, *models: str, lease_seconds: float = 60.0, slots: int = 4) -> UUID:
         """A worker with a fresh lease."""

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from shared.errors import NaruError, Refused, TooLong
+from shared.errors import NaruError, OverLimit, Refused, TooLong
 from web import state
 from web.words import Words
 
@@ -20,7 +20,11 @@ log = logging.getLogger(__name__)
 
 def notice_of(error: NaruError, *, is_text_kept: bool = False) -> state.Notice:
     """The sentence of a refusal, with its values."""
-    values = {"length": error.length, "limit": error.limit} if isinstance(error, TooLong) else {}
+    values = {}
+    if isinstance(error, TooLong):
+        values = {"length": error.length, "limit": error.limit}
+    elif isinstance(error, OverLimit):
+        values = {"limit": error.limit, "seconds": error.seconds}
     return state.Notice(error.code, values, is_text_kept=is_text_kept)
 
 

@@ -1,0 +1,80 @@
+"""How much one owner may ask: the condition in the statement that stores a question, and the reason when it refuses.
+
+Each count stops at its limit and goes by an index of its own, so it costs the same however many rows an owner has.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Interval,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+)
+
+from shared.errors import OwnerTooFast, TooManyActive
+from shared.lifecycle.values import OwnerLimits
+from shared.prepared import prepared
+from shared.tables import ACTIVE, chat_request
+
+_R = chat_request.c
+_IS_OWNERS = _R.owner_id == bindparam("q_owner", type_=_R.owner_id.type)
+# Cast: Postgres takes two parameters that are compared for text.
+_MOST_ACTIVE = cast(bindparam("q_most_active"), Integer)
+_MOST_RECENT = cast(bindparam("q_most_recent"), Integer)
+# In the text, not as parameters: the plan is made once, and must use the partial index.
+_IS_ACTIVE = _R.status.in_([literal_column(f"'{status.value}'") for status in ACTIVE])
+_MINUTE = literal_column("interval '1 minute'", Interval())
+# Not clock_timestamp(): it changes from row to row, so no index can be asked for what is later.
+_NOW = func.statement_timestamp()
+_IS_RECENT = _R.created_at > _NOW - _MINUTE
+
+
+def _reaches(most: ColumnElement[int], condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the owner has `most` such requests; false where `most` is 0."""
+    found = select(literal_column("1")).select_from(chat_request).where(_IS_OWNERS, condition).limit(most).subquery()
+    return and_(most > 0, select(func.count()).select_from(found).scalar_subquery() >= most)
+
+
+#: Its parameters come from `values_of`, with `q_owner`.
+MAY_ASK = not_(or_(_reaches(_MOST_ACTIVE, _IS_ACTIVE), _reaches(_MOST_RECENT, _IS_RECENT)))
+
+_oldest_counted = (
+    select(func.extract("epoch", _R.created_at + _MINUTE - _NOW))
+    .where(_IS_OWNERS, _IS_RECENT)
+    .order_by(_R.created_at.desc())
+    .offset(func.greatest(_MOST_RECENT - 1, 0))
+    .limit(1)
+    .scalar_subquery()
+)
+_WHY = prepared(
+    select(
+        _reaches(_MOST_ACTIVE, _IS_ACTIVE).label("is_full"),
+        case((_MOST_RECENT > 0, _oldest_counted)).label("seconds"),
+    )
+)
+
+
+def values_of(limits: OwnerLimits) -> dict[str, int]:
+    """The parameters of MAY_ASK."""
+    return {"q_most_active": limits.active, "q_most_recent": limits.per_minute}
+
+
+def refuse_over_limit(connection: Connection, owner_id: str, limits: OwnerLimits) -> None:
+    """Raise TooManyActive or OwnerTooFast where the owner is at a limit now."""
+    row = connection.execute(_WHY, {"q_owner": owner_id, **values_of(limits)}).one()
+    if row.is_full:
+        raise TooManyActive(limits.active)
+    if row.seconds is not None:
+        raise OwnerTooFast(limits.per_minute, max(1, math.ceil(row.seconds)))
