@@ -45,6 +45,16 @@ SHORT_LEASES: Mapping[str, float] = {
     "stall_seconds": 2,
     "tick_seconds": 0.2,
 }
+#: For crowds, which all come from one address. Not 0: the limits are counted as ever, and cost what they cost.
+WIDE_LIMITS: Mapping[str, int] = {
+    "owner_active_questions": 1_000_000,
+    "owner_questions_per_minute": 1_000_000,
+    "address_questions_per_minute": 1_000_000,
+    "address_newcomers_per_minute": 1_000_000,
+    "owner_streams": 1_000_000,
+    "address_streams": 1_000_000,
+    "process_streams": 1_000_000,
+}
 
 T = TypeVar("T")
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -19,7 +19,9 @@ from streamlit.web import bootstrap
 
 from shared.keys import keys_in
 from shared.settings import Settings
+from web.asgi.address import ClientAddressMiddleware
 from web.asgi.hosts import HostMiddleware
+from web.asgi.newcomers import NewcomerMiddleware
 from web.http_id import HttpIdMiddleware
 from web.identity import OWNER_HEADER, IdentityMiddleware
 from web.routes import make_routes
@@ -67,7 +69,13 @@ def make_app() -> st.App:
     return st.App(
         Path(__file__).with_name("page.py"),
         routes=make_routes(),
-        middleware=[Middleware(GuardMiddleware), Middleware(HostMiddleware), Middleware(IdentityMiddleware)],
+        middleware=[
+            Middleware(GuardMiddleware),
+            Middleware(HostMiddleware),
+            Middleware(ClientAddressMiddleware),
+            Middleware(NewcomerMiddleware),
+            Middleware(IdentityMiddleware),
+        ],
         lifespan=_lifespan,
         exception_handlers={Refusal: refuse, Exception: apologise},
     )

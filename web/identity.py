@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import metrics
+from web.asgi.newcomers import IS_NEWCOMER
 from web.asgi.sparse_log import SparseLog
 from web.cookies import Cookies, Reading, Verdict, set_cookie
 from web.runtime import current_runtime
@@ -75,8 +76,9 @@ class IdentityMiddleware:
         await self._app(scope, receive, send_with_cookie)
 
 
-def fresh_identity(scope: Scope) -> UUID:  # noqa: ARG001 - a limit per address looks at it
-    """A new identity for a browser that has none."""
+def fresh_identity(scope: Scope) -> UUID:
+    """Return a new identity, and tell the limit around this that the answer brings one."""
+    scope[IS_NEWCOMER] = True
     return uuid4()
 
 

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 from uuid import UUID
 
 from shared import lifecycle, metrics, notify
 from shared.database import make_engine
+from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
 from shared.interpreter import settle_memory
-from shared.lifecycle import Question, Submitted
+from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
 from shared.settings import Settings, load_settings
 from shared.tables import Status
 from shared.wedge import WedgeWatch
+from web.asgi.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
 from web.watch.besttext import BestText
 from web.watch.listener import Listener
@@ -33,6 +36,9 @@ log = logging.getLogger(__name__)
 #: No thread of Python may be away for longer than so many times the limit of a wedged process. It is long, because a
 #: container that was paused and goes on would meet it.
 NO_THREAD = 5.0
+#: Of one owner, for each question that it may ask: the composer itself tries a question up to six times while an answer
+#: is ending. Whoever tries more often is refused without Postgres, and uses up nothing of the address's allowance.
+TRIES_PER_QUESTION = 4
 
 
 class Runtime:
@@ -43,7 +49,11 @@ class Runtime:
         self.settings = settings
         self.engine = make_engine(settings, name="naru-web")
         self.dispatcher = Dispatcher(settings, self.engine)
+        self.newcomers = RateLimit(settings.address_newcomers_per_minute)
         self.watcher: Watcher | None = None
+        self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
+        self._questions = RateLimit(settings.address_questions_per_minute)
+        self._owner_limits = OwnerLimits.of(settings)
         self._best_text = BestText(settings, self.engine)
         self._ticker: Ticker | None = None
         self._listener: Listener | None = None
@@ -58,22 +68,35 @@ class Runtime:
             no_thread=NO_THREAD,
         )
 
-    def submit(self, question: Question) -> Submitted:
+    def submit(self, question: Question, *, client: str) -> Submitted:
         """Store a question, send its hint in the background, and let the conversation's viewers know.
 
-        Raises what `shared.lifecycle.submit` raises.
+        `client` is the person's address as `web/asgi/address.py` gives it. Raises AddressTooFast, or what
+        `shared.lifecycle.submit` raises.
         """
-        submitted = lifecycle.submit(
-            self.engine,
-            question,
-            deadline_seconds=self.settings.deadline_seconds,
-            max_characters=self.settings.max_question_characters,
-        )
+        try:
+            submitted = self._store(question, client)
+        except OverLimit as error:
+            report_over_limit(error.code, client)
+            raise
         if submitted.is_new:
             metrics.SUBMITTED.inc()
         self.dispatcher.send(submitted.request_id)
         self.nudge(submitted.conversation_id)
         return submitted
+
+    def _store(self, question: Question, client: str) -> Submitted:
+        if wait := self._tries.take(question.owner_id):
+            raise OwnerTooFast(self.settings.owner_questions_per_minute, math.ceil(wait))
+        if wait := self._questions.take(client):
+            raise AddressTooFast(self.settings.address_questions_per_minute, math.ceil(wait))
+        return lifecycle.submit(
+            self.engine,
+            question,
+            deadline_seconds=self.settings.deadline_seconds,
+            max_characters=self.settings.max_question_characters,
+            limits=self._owner_limits,
+        )
 
     def stop(self, request_id: UUID, *, owner_id: str) -> Status:
         """Stop a request; raises NotFound for another owner's, Unavailable when Postgres is away.

@@ -17,6 +17,7 @@ import streamlit as st
 
 from shared.conversations import Opened
 from shared.logs import HTTP_REQUEST_ID
+from web.asgi.address import CLIENT_HEADER
 from web.cookies import Verdict
 from web.http_id import HEADER
 from web.identity import OWNER_HEADER, VERDICT_HEADER
@@ -97,6 +98,11 @@ def owner() -> str | None:
 def is_cookie_unusable() -> bool:
     """Whether there is no owner because the browser's cookie is forged or comes twice."""
     return st.context.headers.get(VERDICT_HEADER) in {Verdict.FORGED, Verdict.DOUBLED}
+
+
+def client() -> str:
+    """The address of this browser's connection, as limits count it; empty without our ASGI app around the page."""
+    return st.context.headers.get(CLIENT_HEADER) or ""
 
 
 def log_ids() -> dict[str, str]:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from shared import lifecycle
 from shared.database import make_engine, transaction
-from shared.lifecycle import Question
+from shared.lifecycle import OwnerLimits, Question
 from shared.queue import Dispatcher
 from shared.settings import Settings
 from shared.tables import Status, chat_request, message, worker
@@ -79,6 +79,7 @@ class Asker:
             question,
             deadline_seconds=self._settings.deadline_seconds,
             max_characters=self._settings.max_question_characters,
+            limits=OwnerLimits.of(self._settings),
         )
         return submitted.request_id
 

@@ -26,7 +26,7 @@ from tests.bench.figure import Numbers, Size
 from tests.bench.journal import Journal
 from tests.bench.noise import Quiet
 from tests.bench.processes import accounted
-from tests.stack import CALM, Process, Servers, Stack, wait_until
+from tests.stack import CALM, WIDE_LIMITS, Process, Servers, Stack, wait_until
 
 TEMPLATE = "naru"
 WARMING_QUESTIONS = 3
@@ -184,7 +184,7 @@ class Bench:
         with stack.redis_client() as client:
             client.flushdb()
         defaults = Settings()
-        stack.configure(**{name: getattr(defaults, name) for name in CALM}, **settings)
+        stack.configure(**{name: getattr(defaults, name) for name in CALM}, **WIDE_LIMITS, **settings)
         log = self.folder / f"calls-{number}.jsonl"
         words = ("--host", "127.0.0.1", "--port", "{port}", "--log", str(log))
         simulator = stack._listening("simulator", "workers.providers.simulator", *words)

@@ -104,7 +104,7 @@ def submit(owner_id: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         regenerate=bool(asked.get("regenerate")),
     )
     try:
-        submitted = runtime.submit(question)
+        submitted = runtime.submit(question, client="")
     except NaruError as error:
         return 503 if isinstance(error, Unavailable) else 409, {"error": error.code}
     except Exception as error:  # noqa: BLE001 - the page says a sentence then

@@ -31,7 +31,7 @@ from tests.faults import evidence
 from tests.faults.crowd import Crowd
 from tests.faults.history import History
 from tests.faults.proxy import Lines, Proxy, Trap
-from tests.stack import CALM, NO_PROXY, Process, Servers, Stack
+from tests.stack import CALM, NO_PROXY, WIDE_LIMITS, Process, Servers, Stack
 
 T = TypeVar("T")
 
@@ -89,6 +89,7 @@ class Rig:
         )
         defaults = Settings()
         settings: dict[str, object] = {name: getattr(defaults, name) for name in CALM}
+        settings |= WIDE_LIMITS
         settings |= {"deadline_seconds": DEADLINE_SECONDS, "total_seconds": DEADLINE_SECONDS, **shape.settings}
         self.stack.configure(**settings)
         self.lines = Lines()

@@ -52,7 +52,7 @@ class Watched:
         self.conversation = Conversation(uuid4())
         self.conversation.owner_id = OWNER
         self.stream = self.conversation.stream = Stream(uuid4(), self.conversation, now=0.0)
-        self.viewer = Viewer(self.conversation, owner_id=OWNER, cursor=None, now=0.0)
+        self.viewer = Viewer(self.conversation, owner_id=OWNER, client="", cursor=None, now=0.0)
         self.conversation.viewers.add(self.viewer)
         self.following = asyncio.create_task(_Following(self.viewer, self.server.send).run())  # type: ignore[arg-type]
 

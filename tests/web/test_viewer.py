@@ -44,7 +44,7 @@ def test_the_last_words_come_before_the_news_that_nothing_runs() -> None:
     conversation.owner_id = OWNER
     conversation.row = row(conversation.id, request_id, "running")
     stream = conversation.stream = Stream(request_id, conversation, now=0.0)
-    viewer = Viewer(conversation, owner_id=OWNER, cursor=None, now=0.0)
+    viewer = Viewer(conversation, owner_id=OWNER, client="", cursor=None, now=0.0)
     stream.text.delta(1, 0, "almost ")
     conversation.refresh(slow=False)
     assert names(viewer.collect(0.0, keep_alive_seconds=10)) == ["state", "snapshot"]
@@ -60,9 +60,9 @@ def test_a_sweep_follows_nothing_for_those_who_left_meanwhile(settings: Settings
     async def followed() -> list[Stream]:
         watcher = Watcher(settings, engine)
         conversation_id = uuid4()
-        left = watcher.enter(conversation_id, owner_id=OWNER, cursor=None)
+        left = watcher.enter(conversation_id, owner_id=OWNER, client="", cursor=None)
         watcher.leave(left)
-        watcher.enter(conversation_id, owner_id=OWNER, cursor=None)
+        watcher.enter(conversation_id, owner_id=OWNER, client="", cursor=None)
         watcher._follow(left.conversation, row(conversation_id, uuid4(), "running"))
         await watcher.close()
         reader = watcher._reader

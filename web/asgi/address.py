@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
-from starlette.types import Scope
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+#: How the page's threads learn the address: Streamlit passes a WebSocket's headers on to them, and nothing else.
+CLIENT_HEADER = "x-naru-client"
 #: One subscriber usually holds a whole /64 (RFC 6177), so addresses within one count together.
 IPV6_PREFIX = 64
+
+
+class ClientAddressMiddleware:
+    """Puts the client's address into a header, in place of whatever the client itself wrote there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] in {"http", "websocket"}:
+            MutableHeaders(scope=scope)[CLIENT_HEADER] = client_of(scope)
+        await self._app(scope, receive, send)
 
 
 def client_of(scope: Scope) -> str:

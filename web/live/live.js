@@ -150,6 +150,7 @@ class LiveAnswer {
       text: ({ reset, text }) => (reset ? this.answer.replace(text) : this.answer.append(text), this.paintSoon()),
       changed: () => this.changed(),
       ended: (requestId) => this.report("ended", requestId, 0),
+      unheard: () => this.data.active && this.trigger("ended", this.data.active),
     };
   }
 

@@ -8,11 +8,12 @@ Not here: how the text looks (markdown.js), words and buttons (live.js).
 const LOST_AFTER_MS = 1000; // shorter breaks are not worth a word
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 15000;
+const LOOK_AFTER_MS = [4000, 10000, 30000]; // without a stream nobody tells of an end: the page looks for itself
 const WAITING = new Set(["queued", "next", "no_worker", "waiting"]);
 const HANDLERS = { state: "onState", delta: "onDelta", snapshot: "onSnapshot", end: "onEnd" };
 
 export class AnswerStream {
-  /* `listener` has changed(), text({reset, text}), ended(requestId). */
+  /* `listener` has changed(), text({reset, text}), ended(requestId), unheard(). */
   constructor(conversationId, listener) {
     this.conversationId = conversationId;
     this.listener = listener;
@@ -64,6 +65,7 @@ export class AnswerStream {
     this.source = null;
     clearTimeout(this.retryTimer);
     clearTimeout(this.lostTimer);
+    clearTimeout(this.lookTimer);
     this.lostTimer = null;
   }
 
@@ -77,19 +79,34 @@ export class AnswerStream {
   found() {
     this.retryMs = FIRST_RETRY_MS;
     clearTimeout(this.lostTimer);
+    clearTimeout(this.lookTimer);
     this.lostTimer = null;
     if (this.lost) { this.lost = false; this.listener.changed(); }
   }
 
   failed(source) {
     if (this.source !== source) return;
-    this.lostTimer ??= setTimeout(() => { this.lost = true; this.listener.changed(); }, LOST_AFTER_MS);
+    this.lostTimer ??= setTimeout(() => this.lose(), LOST_AFTER_MS);
     if (source.readyState !== EventSource.CLOSED) return; // the browser itself tries again
     source.close();
     this.source = null;
     clearTimeout(this.retryTimer);
     this.retryTimer = setTimeout(() => this.connect(), this.retryMs * (0.75 + Math.random() / 2));
     this.retryMs = Math.min(this.retryMs * 2, LONGEST_RETRY_MS);
+  }
+
+  /* Broken off, or refused (429) because too many are open: EventSource does not tell the two apart. */
+  lose() {
+    this.lost = true;
+    this.listener.changed();
+    this.lookLater(0);
+  }
+
+  lookLater(tries) {
+    this.lookTimer = setTimeout(() => {
+      this.listener.unheard?.();
+      this.lookLater(Math.min(tries + 1, LOOK_AFTER_MS.length - 1));
+    }, LOOK_AFTER_MS[tries]);
   }
 
   /* Something is missing: a connection without an id is answered with a snapshot. */

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from web.asgi.address import client_of
+from web.asgi.limits import report_over_limit
 from web.routes.answers import Refusal, json_answer, owner_or_refuse, uuid_in_path
 from web.routes.guard import is_own_site
 from web.runtime import current_runtime
@@ -28,6 +30,11 @@ _HEADERS = {
     "x-accel-buffering": "no",
     "cache-control": "no-store",
 }
+_OVER_LIMIT = {
+    "owner_streams": "Too many open pages in this browser. Close some of them.",
+    "address_streams": "Too many open pages behind this address. Close some of them.",
+    "process_streams": "This server follows as many pages as it can. Try again in a moment.",
+}
 #: Where `DirectSend` keeps it.
 _DIRECT = "naru.send"
 
@@ -41,19 +48,26 @@ async def events(request: Request) -> Response:
     watcher = current_runtime().watcher
     if watcher is None or watcher.is_closing:
         raise Refusal(503, "stopping", "The server is stopping. Try again in a moment.")
-    if not await watcher.may_look(conversation_id, owner_id):
-        raise Refusal(404, "not_found", "This conversation does not exist, or is not yours.")
+    client = client_of(request.scope)
     resume_from = request.headers.get("last-event-id") or request.query_params.get("after")
     try:
-        viewer = watcher.enter(conversation_id, owner_id=owner_id, cursor=frames.parse_cursor(resume_from))
-    except TooManyViewers:
-        answer = json_answer(
-            {"error": "too_many", "message": "Too many open pages in this browser. Close some of them."},
-            status=429,
+        watcher.check(owner_id, client)  # before Postgres is asked
+        if not await watcher.may_look(conversation_id, owner_id):
+            raise Refusal(404, "not_found", "This conversation does not exist, or is not yours.")
+        viewer = watcher.enter(
+            conversation_id, owner_id=owner_id, client=client, cursor=frames.parse_cursor(resume_from)
         )
-        answer.headers["retry-after"] = "5"
-        return answer
+    except TooManyViewers as error:
+        report_over_limit(error.limit, client)
+        return _too_many(error.limit)
     return EventStream(watcher, viewer)
+
+
+def _too_many(limit: str) -> Response:
+    """The refusal. The page tries again by itself, less and less often, and looks for the answer without a stream."""
+    answer = json_answer({"error": limit, "message": _OVER_LIMIT[limit]}, status=429)
+    answer.headers["retry-after"] = "15"
+    return answer
 
 
 class EventStream(Response):

@@ -115,7 +115,7 @@ def _accept(frame: Frame, question: Question) -> None:
     until = time.monotonic() + ENDING_SECONDS
     while True:
         try:
-            frame.runtime.submit(question)
+            frame.runtime.submit(question, client=frame.client)
         except StillRunning:
             if time.monotonic() > until:
                 raise

@@ -20,6 +20,8 @@ class Frame:
     """One run of the page for one owner."""
 
     runtime: Runtime
+    #: The person's address, as limits count it.
+    client: str
     words: Words
     _owner_id: str
 
@@ -27,7 +29,9 @@ class Frame:
     def of(cls, words: Words) -> Frame | None:
         """The frame of this run; None for a browser that keeps no cookie."""
         owner_id = state.owner()
-        return None if owner_id is None else cls(runtime=current_runtime(), words=words, _owner_id=owner_id)
+        if owner_id is None:
+            return None
+        return cls(runtime=current_runtime(), client=state.client(), words=words, _owner_id=owner_id)
 
     @property
     def owner_id(self) -> str:

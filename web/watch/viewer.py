@@ -150,6 +150,7 @@ class Viewer:
         "_serial",
         "_shown",
         "_waiter",
+        "client",
         "conversation",
         "cursor",
         "is_closed",
@@ -158,9 +159,13 @@ class Viewer:
         "sent_at",
     )
 
-    def __init__(self, conversation: Conversation, *, owner_id: str, cursor: Cursor | None, now: float) -> None:
+    def __init__(
+        self, conversation: Conversation, *, owner_id: str, client: str, cursor: Cursor | None, now: float
+    ) -> None:
         self.conversation = conversation
         self.owner_id = owner_id
+        #: Its address, as limits count it.
+        self.client = client
         self.cursor = cursor
         self.is_closed = False
         self.sent_at = now

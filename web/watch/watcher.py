@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -21,6 +20,7 @@ from sqlalchemy import Engine
 
 from shared.errors import Unavailable
 from shared.settings import Settings
+from web.asgi.limits import OpenStreams
 from web.watch.frames import Cursor
 from web.watch.reader import Reader
 from web.watch.sweep import Known, Row, owner_of_conversation, sweep
@@ -41,13 +41,17 @@ PATIENCE_SECONDS = 2.0
 #: A stream that says nothing for this long is looked up in Postgres.
 SILENCE_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 10.0
-VIEWERS_PER_OWNER = 20
 #: A sweep later than this, while Postgres answers, comes no more.
 LATE_SWEEP_SECONDS = 5.0
 
 
 class TooManyViewers(Exception):
-    """This browser has too many open connections already."""
+    """One more live stream would be over a limit."""
+
+    def __init__(self, limit: str) -> None:
+        """`limit` is its name in shared/metrics.py."""
+        super().__init__(limit)
+        self.limit = limit
 
 
 class Watcher:
@@ -56,7 +60,11 @@ class Watcher:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine = engine
         self._conversations: dict[UUID, Conversation] = {}
-        self._of_owner: Counter[str] = Counter()
+        self._open = OpenStreams(
+            per_owner=settings.owner_streams,
+            per_address=settings.address_streams,
+            in_all=settings.process_streams,
+        )
         self._nudged: set[UUID] = set()
         self._is_nudged = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -128,14 +136,18 @@ class Watcher:
             return True
         return owner in (None, owner_id)
 
-    def enter(self, conversation_id: UUID, *, owner_id: str, cursor: Cursor | None) -> Viewer:
-        """A new viewer. Raises TooManyViewers."""
-        if self._of_owner[owner_id] >= VIEWERS_PER_OWNER:
-            raise TooManyViewers
+    def check(self, owner_id: str, client: str) -> None:
+        """Raise TooManyViewers if one more stream would be over a limit."""
+        if limit := self._open.reached(owner_id, client):
+            raise TooManyViewers(limit)
+
+    def enter(self, conversation_id: UUID, *, owner_id: str, client: str, cursor: Cursor | None) -> Viewer:
+        """Return a new viewer; `client` is its address as limits count it. Raises TooManyViewers."""
+        self.check(owner_id, client)
         conversation = self._conversations.setdefault(conversation_id, Conversation(conversation_id))
-        viewer = Viewer(conversation, owner_id=owner_id, cursor=cursor, now=self._loop.time())
+        viewer = Viewer(conversation, owner_id=owner_id, client=client, cursor=cursor, now=self._loop.time())
         conversation.viewers.add(viewer)
-        self._of_owner[owner_id] += 1
+        self._open.enter(owner_id, client)
         if conversation.state is None:
             self._nudge(conversation_id)
         return viewer
@@ -145,7 +157,7 @@ class Watcher:
         viewer.close()
         conversation = viewer.conversation
         conversation.viewers.discard(viewer)
-        self._of_owner -= Counter([viewer.owner_id])
+        self._open.leave(viewer.owner_id, viewer.client)
         if conversation.viewers:
             return
         self._conversations.pop(conversation.id, None)

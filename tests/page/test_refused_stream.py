@@ -1,0 +1,45 @@
+"""The page while its live stream is refused: it asks again ever less often, and shows the answer all the same."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.page.walk import visitor
+from tests.stack import Stack
+from tests.web.eyes import Eye
+from tests.web.eyes import browser as new_identity
+
+pytestmark = pytest.mark.browser
+#: It asks after 0.5, 1, 2, 4, 8, 15, 15, … s: in a minute that is nine times.
+MOST_STREAMS = 20
+
+
+def carry(page: Page, url: str, cookie: str) -> None:
+    """Have the browser of this page bring that identity."""
+    name, _, value = cookie.partition("=")
+    page.context.add_cookies([{"name": name, "value": value, "url": url}])
+
+
+def test_page_without_a_stream_shows_the_answer(stack: Stack, browser: Browser) -> None:
+    stack.start_simulator()
+    stack.start_worker()
+    web = stack.start_web(owner_streams=1)
+    _, cookie = new_identity(stack)
+    other_page = Eye(web.url, uuid4(), cookie).open()
+    assert other_page.status == 200
+    with visitor(browser, web.url) as person:
+        asked: list[str] = []
+        person.page.on("request", lambda request: asked.append(request.url) if "/events" in request.url else None)
+        carry(person.page, web.url, cookie)
+        person.open().ask("[[sim: tokens=5]] hello")
+        bar = person.page.locator(".naru-bar")
+        expect(bar).to_have_text("Reconnecting… nothing is lost", timeout=15_000)
+        expect(person.answers).to_have_count(1, timeout=60_000)
+        assert len(asked) <= MOST_STREAMS, "it does not hammer"
+        other_page.close()
+        expect(bar).to_be_hidden(timeout=45_000)
+        person.ask("[[sim: tokens=5]] again")
+        person.wait_for_end(answers=2)

@@ -1,0 +1,75 @@
+"""The page's WebSocket without a browser: opens a session as Streamlit's frontend does, and asks by the composer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from uuid import UUID
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class PageSocket:
+    """One tab; `frames` is all that was drawn in the last run."""
+
+    connection: ClientConnection
+    frames: list[ForwardMsg] = field(default_factory=list)
+    composer: str = ""
+
+    def rerun(self, conversation_id: UUID, *widgets: WidgetState) -> None:
+        """Have the page run with these widgets' values, and wait for nothing."""
+        message = BackMsg()
+        message.rerun_script.query_string = f"c={conversation_id}"
+        message.rerun_script.widget_states.widgets.extend(widgets)
+        self.connection.send(message.SerializeToString())
+
+    def run(self, conversation_id: UUID, *widgets: WidgetState) -> None:
+        """Run the page with these widgets' values, until the run ends."""
+        self.rerun(conversation_id, *widgets)
+        self.frames = []
+        limit = time.monotonic() + PATIENCE_SECONDS
+        while not self.frames or self.frames[-1].WhichOneof("type") != "script_finished":
+            frame = ForwardMsg()
+            frame.ParseFromString(bytes(self.connection.recv(timeout=limit - time.monotonic(), decode=False)))
+            self.frames.append(frame)
+            if frame.delta.new_element.HasField("chat_input"):
+                self.composer = frame.delta.new_element.chat_input.id
+
+    def ask(self, conversation_id: UUID, text: str) -> None:
+        """Send a question from the composer, in this conversation."""
+        if not self.composer:
+            self.run(conversation_id)
+        widget = WidgetState(id=self.composer)
+        widget.chat_input_value.data = text
+        self.run(conversation_id, widget)
+
+    def drew(self, text: str) -> bool:
+        """Whether the last run drew this text."""
+        return any(text in frame.delta.new_element.html.body for frame in self.frames)
+
+
+@contextmanager
+def page_socket(
+    url: str, cookie: str, headers: Mapping[str, str] | None = None, *, tls: SSLContext | None = None
+) -> Iterator[PageSocket]:
+    """Open a tab of the browser with this cookie; `url` is the page's, without a slash at its end."""
+    with connect(
+        f"{url.replace('http', 'ws', 1)}/_stcore/stream",
+        additional_headers={"Cookie": cookie, **(headers or {})},
+        subprotocols=[Subprotocol("streamlit")],
+        ssl=tls,
+        open_timeout=PATIENCE_SECONDS,
+        max_size=None,
+        proxy=None,
+    ) as connection:
+        yield PageSocket(connection)

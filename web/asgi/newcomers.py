@@ -1,0 +1,81 @@
+"""Limits how many new identities one address gets: each is a cookie that costs its bearer one GET.
+
+Beyond the limit the page itself is withheld, with status 429. A page without a cookie would cost a hundred files and a
+session, and could do nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from html import escape
+
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.asgi.address import client_of
+from web.asgi.limits import report_over_limit
+from web.runtime import current_runtime
+from web.words import Words, best_locale
+
+#: Set in the scope by whoever gives the browser its new identity.
+IS_NEWCOMER = "naru.is_newcomer"
+LIMIT = "address_newcomers"
+#: The page loads itself again after so many seconds more, at random: those who wait do not come back together.
+_SPREAD_SECONDS = (5, 15)
+_HTML = """<!doctype html>
+<html lang="{locale}">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="refresh" content="{seconds}">
+<title>{title}</title>
+<body style="font-family: sans-serif; max-width: 36em; margin: 20vh auto; padding: 1em">
+<p>{sentence}</p>
+</body>
+</html>
+"""
+
+
+class NewcomerMiddleware:
+    """Stands around whatever sets the identity's cookie, and replaces its answer beyond the limit."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_refused = False
+
+        async def send_within_limit(message: Message) -> None:
+            nonlocal is_refused
+            if is_refused:
+                return
+            if message["type"] == "http.response.start" and scope.get(IS_NEWCOMER):
+                client = client_of(scope)
+                if wait := current_runtime().newcomers.take(client):
+                    is_refused = True
+                    report_over_limit(LIMIT, client)
+                    await _refusal(scope, wait)(scope, receive, send)
+                    return
+            await send(message)
+
+        await self._app(scope, receive, send_within_limit)
+
+
+def _refusal(scope: Scope, wait: float) -> Response:
+    """A page that says why and loads itself again, in the first language of the browser that we speak."""
+    wishes = Headers(scope=scope).get("accept-language", "").split(",")
+    words = Words(best_locale(*(wish.partition(";")[0].strip() for wish in wishes)))
+    seconds = math.ceil(wait) + random.randint(*_SPREAD_SECONDS)
+    html = _HTML.format(
+        locale=words.locale,
+        seconds=seconds,
+        title=words.t("app.name"),
+        sentence=escape(words.error("newcomers", seconds=seconds)),
+    )
+    return HTMLResponse(html, status_code=429, headers={"retry-after": str(seconds), "cache-control": "no-store"})
