@@ -178,6 +178,8 @@ def settings_text(wishes: Wishes, *, has_model: bool) -> str:
         f"NARU_EMAIL={wishes.email}",
         "NARU_HTTP_PORT=80",
         "NARU_HTTPS_PORT=443",
+        "# Networks of a balancer in front, which names its clients in X-Forwarded-For: 10.0.0.0/8,2001:db8::/32",
+        "NARU_TRUSTED_PROXIES=",
         "# Processes that every `up` keeps",
         "NARU_WEBS=1",
         "NARU_WORKERS=1",

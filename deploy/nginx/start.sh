@@ -6,6 +6,9 @@
 #   NARU_HTTP_PORT      where people reach port 80, NARU_HTTPS_PORT where they reach 443: for the redirect
 #   NARU_HSTS_SECONDS   how long a browser remembers to come by TLS only; 0: not at all
 #   NARU_FLOWER_ALLOW   networks that may see /flower/ and /grafana/, comma-separated
+#   NARU_TRUSTED_PROXIES  networks of a balancer in front, whose X-Forwarded-For is believed; empty: there is none
+#   NARU_NGINX_SOCKETS  open WebSockets of one address, one for each open page; NARU_NGINX_STREAMS: live streams, one for
+#                       each visible page; NARU_NGINX_CONNECTIONS: both and all else; 0: any number
 set -eu
 umask 027
 here=$(cd -- "$(dirname -- "$0")" && pwd -P)
@@ -67,6 +70,23 @@ for network in $(echo "${NARU_FLOWER_ALLOW:-127.0.0.0/8,10.0.0.0/8,172.16.0.0/12
     case $network in *[!0-9a-fA-F.:/]*) fail "NARU_FLOWER_ALLOW names $network, which is no network: give addresses as 10.0.0.0/8" ;; esac
     echo "allow $network;" >>"$made/flower_allow.conf"
 done
+
+# Behind a balancer every address would be the balancer's. What others say in X-Forwarded-For is not believed.
+: >"$made/real_ip.conf"
+for network in $(echo "${NARU_TRUSTED_PROXIES:-}" | tr ',' ' '); do
+    case $network in *[!0-9a-fA-F.:/]*) fail "NARU_TRUSTED_PROXIES names $network, which is no network: give addresses as 10.0.0.0/8" ;; esac
+    echo "set_real_ip_from $network;" >>"$made/real_ip.conf"
+done
+[ ! -s "$made/real_ip.conf" ] || printf 'real_ip_header X-Forwarded-For;\nreal_ip_recursive on;\n' >>"$made/real_ip.conf"
+
+limit_open() { # variable, zone, number
+    case $3 in *[!0-9]*) fail "$1 is $3, which is no number" ;; esac
+    : >"$made/$2.conf"
+    [ "$3" = 0 ] || echo "limit_conn $2 $3;" >"$made/$2.conf"
+}
+limit_open NARU_NGINX_SOCKETS sockets "${NARU_NGINX_SOCKETS:-400}"
+limit_open NARU_NGINX_STREAMS streams "${NARU_NGINX_STREAMS:-400}"
+limit_open NARU_NGINX_CONNECTIONS connections "${NARU_NGINX_CONNECTIONS:-800}"
 
 # Until certbot has brought one, a certificate of our own: nginx has to be up for certbot to be asked.
 if [ ! -s "$store/self-signed/fullchain.pem" ]; then

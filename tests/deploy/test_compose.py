@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+from ipaddress import ip_network
 from itertools import pairwise
 from typing import Any
 
@@ -169,6 +170,13 @@ def test_its_variables_are_settings_of_ours(name: str) -> None:
     foreign = {"FORWARDED_ALLOW_IPS"}
     assert {variable.removesuffix("_FILE") for variable in settings_of(name)} <= known | foreign
     load_settings(settings_of(name) | SERVERS)
+
+
+def test_web_believes_addresses_from_nginxs_network_only() -> None:
+    (network,) = compose()["networks"]["front"]["ipam"]["config"]
+    trusted = settings_of("web")["FORWARDED_ALLOW_IPS"]
+    assert trusted == network["subnet"]
+    assert ip_network(trusted).is_private
 
 
 def test_redis_keeps_hints_and_never_drops_one() -> None:

@@ -200,6 +200,8 @@ def test_with_a_domain_no_other_name_is_answered(tmp_path: Path) -> None:
         ("NARU_FLOWER_ALLOW", "all"),
         ("NARU_HSTS_SECONDS", "long"),
         ("NARU_HTTPS_PORT", "https"),
+        ("NARU_TRUSTED_PROXIES", "balancer.example.org"),
+        ("NARU_NGINX_SOCKETS", "many"),
     ],
 )
 def test_nonsense_is_refused_in_a_sentence(tmp_path: Path, variable: str, value: str) -> None:

@@ -25,7 +25,13 @@ CODE = {
     "restore-drill": ("deploy/backup",),
 }
 #: Read by code that both run, and used by one.
-NOT_USED = {("web", "NARU_CONCURRENCY"), ("worker", "NARU_ALLOWED_HOSTS"), ("worker", "NARU_DOMAIN")}
+NOT_USED = {
+    ("web", "NARU_CONCURRENCY"),
+    ("worker", "NARU_ALLOWED_HOSTS"),
+    ("worker", "NARU_DOMAIN"),
+    ("worker", "NARU_OWNER_ACTIVE_QUESTIONS"),
+    ("worker", "NARU_OWNER_QUESTIONS_PER_MINUTE"),
+}
 SETTINGS = {variable_of(name): field for name, field in Settings.__dataclass_fields__.items()}
 
 

@@ -141,6 +141,7 @@ def test_a_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
     assert "COMPOSE_PROFILES=certificate\n" in settings
     assert "NARU_DOMAIN=chat.example.org\n" in settings
     assert "NARU_SIMULATOR_URL=\n" in settings
+    assert "NARU_TRUSTED_PROXIES=\n" in settings
 
 
 @pytest.mark.parametrize(
