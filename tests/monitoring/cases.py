@@ -129,6 +129,15 @@ QUEUE = (
         at="20m",
     ),
     Case("IdentityBroken", {'naru_browser_cookies_total{at="socket",what="missing"}': grows(3)}, (), at="20m"),
+    Case(
+        "LimitRefuses",
+        {
+            'naru_over_limit_total{limit="address_too_fast"}': grows(15),
+            'naru_over_limit_total{limit="owner_streams"}': grows(4),
+        },
+        ({'naru_over_limit_total{limit="owner_streams"}': grows(4)},),
+        at="20m",
+    ),
 )
 
 
