@@ -72,6 +72,10 @@ REFUSED_HOSTS = _counter("naru_refused_hosts_total", "Requests for a name that t
 OVER_LIMIT = _counter(
     "naru_over_limit_total", "Questions, new browsers and live streams refused by this process, by the limit", "limit"
 )
+SOCKETS = Gauge("naru_sockets", "Pages (WebSockets) open in this process", registry=REGISTRY)
+SOCKETS_CLOSED = _counter("naru_sockets_closed_total", "WebSockets that were closed for breaking a rule", "reason")
+SOCKETS_REFUSED = _counter("naru_sockets_refused_total", "WebSockets that were not let in", "reason")
+PAGE_WAIT_SECONDS = _histogram("naru_page_wait_seconds", "From a click's arrival to the start of its run", _LATENCY)
 
 #: The codes that a request fails with; PROVIDER_ERRORS has them as its kinds.
 CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)
@@ -79,6 +83,11 @@ CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses_
 COOKIE_KINDS = {"page": ("good", "refused", "new"), "socket": ("good", "refused", "missing")}
 STREAM_LIMITS = ("owner_streams", "address_streams", "process_streams")
 LIMITS = (*(each.code for each in OverLimit.__subclasses__()), "address_newcomers", *STREAM_LIMITS)
+
+#: Too many messages, too long a message, one that never ended, one that no page of ours sends.
+CLOSE_REASONS = ("flood", "size", "unfinished", "protocol")
+#: Too many in the process, from the address, without a cookie, in the browser; opened too often.
+REFUSE_REASONS = ("process", "address", "identity", "owner", "openings")
 
 
 def _begin_at_zero() -> None:
@@ -91,6 +100,10 @@ def _begin_at_zero() -> None:
         FAILED.labels(code)
     for limit in LIMITS:
         OVER_LIMIT.labels(limit)
+    for reason in CLOSE_REASONS:
+        SOCKETS_CLOSED.labels(reason)
+    for reason in REFUSE_REASONS:
+        SOCKETS_REFUSED.labels(reason)
     for at, kinds in COOKIE_KINDS.items():
         for what in kinds:
             COOKIES.labels(at, what)

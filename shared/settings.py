@@ -109,6 +109,44 @@ class Settings:
     process_streams: int = setting(
         2000, "Live streams of one web process, about four times what a core carries; 0: any number", least=0
     )
+    sockets: int = setting(
+        1000, "Pages (WebSockets) open at once in one web process, which then uses about 500 MB", least=1
+    )
+    sockets_per_owner: int = setting(40, "Pages open at once in one browser: each tab is one", least=1)
+    sockets_per_address: int = setting(200, "Pages open at once from one address: an office may have one", least=1)
+    sockets_without_identity: int = setting(
+        32, "Pages open at once in browsers without our cookie: they only see a sentence", least=1
+    )
+    socket_openings_per_minute: float = setting(
+        60.0, "How often one browser may open a page, as many at once: twenty reloads are fine", least=1
+    )
+    socket_messages_per_second: float = setting(
+        10.0, "Messages that one page may send on average: nobody clicks faster", least=0.1
+    )
+    socket_message_burst: float = setting(
+        40.0, "Messages that it may send at once; each 8 kB of a message count as one more", least=2
+    )
+    socket_message_bytes: int = setting(
+        262_144, "Longest message of a page: at least 4 bytes a character of a question, and 64 kB", least=65_536
+    )
+    socket_frame_seconds: float = setting(
+        30.0, "How long a message may take to arrive: a long question by a slow phone does in 20", least=1.0
+    )
+    socket_widgets: int = setting(500, "Widgets that a page's message may name; ours has fewer than a hundred", least=1)
+    page_runs: int = setting(
+        4, "Page runs under way at once: more make none quicker and keep all else waiting", least=1
+    )
+    page_turn_seconds: float = setting(
+        0.5, "After this long a run's turn ends: it waits for Postgres and keeps nobody from running", least=0.01
+    )
+    page_run_seconds: float = setting(
+        10.0, "How long a page's next click waits for the run before it; Postgres's timeouts are shorter", least=0.1
+    )
+    kept_sessions: int = setting(64, "Pages remembered after their connection has ended, in one web process", least=0)
+    kept_sessions_per_owner: int = setting(8, "The same of one browser: each reload leaves one", least=0)
+    kept_session_seconds: int = setting(
+        120, "How long they are remembered: a phone that changes its network is back by then", least=1
+    )
 
     concurrency: int = setting(320, "Answers that one worker process carries at once", least=1)
     worker_metrics_host: str = setting("127.0.0.1", "Address of a worker's /metrics, /healthz, /readyz")
@@ -220,6 +258,20 @@ class Settings:
             (
                 not self.secret_key or is_strong(next(iter(keys_in(self.secret_key)), "")),
                 f"NARU_SECRET_KEY begins with a key shorter than {LEAST_BYTES} bytes. {STRONGER_KEY}",
+            ),
+            (
+                self.socket_message_bytes >= 4 * self.max_question_characters + 65_536,
+                (
+                    "NARU_SOCKET_MESSAGE_BYTES must be at least 4 x NARU_MAX_QUESTION_CHARACTERS + 65536: "
+                    "the longest question has to fit into one message"
+                ),
+            ),
+            (
+                self.socket_message_burst >= 2 + self.socket_message_bytes / 8192,
+                (
+                    "NARU_SOCKET_MESSAGE_BURST must be at least 2 + NARU_SOCKET_MESSAGE_BYTES / 8192: "
+                    "the longest message has to fit into the burst"
+                ),
             ),
             (
                 self.ended_stream_seconds <= self.stream_seconds,

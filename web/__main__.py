@@ -19,6 +19,7 @@ from shared import logs
 from shared.errors import SettingsError
 from shared.interpreter import take_turns
 from shared.settings import Settings, load_settings
+from web.asgi.websocket import BoundedWebSocket
 from web.http import BoundedHttp
 from web.log_lines import adopt_library_loggers
 from web.runtime import Runtime, current_runtime
@@ -31,8 +32,6 @@ PING_SECONDS = 30.0
 #: uvicorn looks this often whether to stop, and each tenth time makes the date's header anew; we at each fifth.
 UVICORN_TICK_SECONDS = 0.1
 TICKS_IN_ONE = 5
-#: Streamlit's messages: history, uploads.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class Server(uvicorn.Server):
@@ -61,10 +60,10 @@ def config_of(settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http=BoundedHttp,
-        ws="websockets-sansio",
+        ws=BoundedWebSocket,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,
-        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_max_size=settings.socket_message_bytes,
         # Compressing each of Streamlit's small messages costs more than it saves.
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -22,6 +22,7 @@ from shared.settings import Settings
 from web.asgi.address import ClientAddressMiddleware
 from web.asgi.hosts import HostMiddleware
 from web.asgi.newcomers import NewcomerMiddleware
+from web.asgi.sockets import SocketBounds
 from web.http_id import HttpIdMiddleware
 from web.identity import OWNER_HEADER, IdentityMiddleware
 from web.routes import make_routes
@@ -50,6 +51,11 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         # Where `rich` is installed Streamlit would write tracebacks past our log.
         "logger.enableRich": False,
         "global.developmentMode": False,
+        # One thread per session, which takes the next click when it is done; else each click begins another thread.
+        "runner.fastReruns": False,
+        # Megabytes. Our own bound (`socket_message_bytes`) is lower; this one also counts what comes in parts.
+        "server.maxWidgetStateSize": 1,
+        "server.disconnectedSessionTTL": settings.kept_session_seconds,
     }
 
 
@@ -75,6 +81,7 @@ def make_app() -> st.App:
             Middleware(ClientAddressMiddleware),
             Middleware(NewcomerMiddleware),
             Middleware(IdentityMiddleware),
+            Middleware(SocketBounds),
         ],
         lifespan=_lifespan,
         exception_handlers={Refusal: refuse, Exception: apologise},

@@ -1,0 +1,168 @@
+"""A process that attacks: `python -m tests.attacks.attacker PLAN`, where PLAN is a `Plan` as JSON.
+
+It prints an `Outcome` as JSON when its time is over. It is a process of its own, so that the honest person beside it
+is not slowed down by what the attack costs on this side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+
+from tests.attacks import wire
+from tests.attacks.wire import Refused, Socket, frame
+
+TICK_SECONDS = 0.05
+CONNECT_AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do. `messages` are hexadecimal payloads, sent in turn; `rate` is in messages a second and socket."""
+
+    url: str
+    sockets: int = 1
+    #: How a socket attacks: one of the functions in `WAYS`.
+    way: str = "flood"
+    messages: tuple[str, ...] = ()
+    rate: float = 100.0
+    #: The most that one socket sends before it only listens; 0: no end.
+    most: int = 0
+    seconds: float = 30.0
+    cookies: tuple[str, ...] = ("",)
+    addresses: tuple[str, ...] = ("127.0.0.1",)
+    #: Open a socket anew at once when it was closed.
+    is_stubborn: bool = True
+    frame_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of it: close codes and refused handshakes with how often each came."""
+
+    opened: int = 0
+    sent: int = 0
+    closed: dict[int, int] = field(default_factory=dict)
+    refused: dict[int, int] = field(default_factory=dict)
+
+
+def count(counts: dict[int, int], key: int) -> None:
+    """One more of `key`."""
+    counts[key] = counts.get(key, 0) + 1
+
+
+class Attack:
+    """One plan under way."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.outcome = Outcome()
+        self.end = time.monotonic() + plan.seconds
+        self.frames = [frame(bytes.fromhex(each)) for each in plan.messages]
+        self._connecting = asyncio.Semaphore(CONNECT_AT_ONCE)
+
+    async def run(self) -> Outcome:
+        """All sockets at once, until the time is over."""
+        tasks = [asyncio.create_task(self._socket(number)) for number in range(self.plan.sockets)]
+        await asyncio.wait(tasks, timeout=max(0.0, self.end - time.monotonic()))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return self.outcome
+
+    async def _socket(self, number: int) -> None:
+        cookie = self.plan.cookies[number % len(self.plan.cookies)]
+        address = self.plan.addresses[number % len(self.plan.addresses)]
+        while time.monotonic() < self.end:
+            try:
+                async with self._connecting:
+                    socket = await Socket.open(self.plan.url, cookie=cookie, address=address)
+            except Refused as error:
+                count(self.outcome.refused, error.status)
+                await asyncio.sleep(TICK_SECONDS)
+                continue
+            self.outcome.opened += 1
+            await self._attack(socket)
+            if not self.plan.is_stubborn:
+                return
+
+    async def _attack(self, socket: Socket) -> None:
+        """Attack by one socket until it is closed."""
+        attack = asyncio.create_task(WAYS[self.plan.way](self, socket))
+        try:
+            count(self.outcome.closed, await socket.code())
+        finally:
+            attack.cancel()
+            socket.abort()
+
+    async def flood(self, socket: Socket) -> None:
+        """Send messages at the plan's rate, some at a time."""
+        sent, began = 0, time.monotonic()
+        while True:
+            due = int((time.monotonic() - began + TICK_SECONDS) * self.plan.rate) - sent
+            if self.plan.most:
+                due = min(due, self.plan.most - sent)
+            socket.send(*(self.frames[(sent + each) % len(self.frames)] for each in range(due)))
+            sent += due
+            self.outcome.sent += due
+            await socket.writer.drain()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def leave(self, socket: Socket) -> None:
+        """Send everything at once and go."""
+        socket.send(*(self.frames[each % len(self.frames)] for each in range(self.plan.most)))
+        self.outcome.sent += self.plan.most
+        await socket.writer.drain()
+        socket.abort()
+
+    async def unfinished(self, socket: Socket) -> None:
+        """Begin a frame and never finish it."""
+        socket.send(wire.unfinished_frame(self.plan.frame_bytes, sent=max(0, self.plan.frame_bytes - 1)))
+        self.outcome.sent += 1
+
+    async def fragments(self, socket: Socket) -> None:
+        """Begin a message of many frames and never finish it."""
+        socket.send(frame(b"", is_final=False))
+        while True:
+            socket.send(frame(b"", opcode=wire.CONTINUATION, is_final=False) * int(self.plan.rate * TICK_SECONDS))
+            self.outcome.sent += int(self.plan.rate * TICK_SECONDS)
+            await socket.writer.drain()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def pings(self, socket: Socket) -> None:
+        """Send nothing but pings."""
+        while True:
+            socket.send(frame(b"?", opcode=wire.PING) * int(self.plan.rate * TICK_SECONDS))
+            self.outcome.sent += int(self.plan.rate * TICK_SECONDS)
+            await socket.writer.drain()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def idle(self, socket: Socket) -> None:
+        """Hold the socket, after one message."""
+        socket.send(*self.frames[:1])
+        self.outcome.sent += 1
+
+
+WAYS = {
+    "flood": Attack.flood,
+    "leave": Attack.leave,
+    "unfinished": Attack.unfinished,
+    "fragments": Attack.fragments,
+    "pings": Attack.pings,
+    "idle": Attack.idle,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Attack as told, and print the outcome."""
+    given = json.loads(arguments[0])
+    plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    print(json.dumps(asdict(asyncio.run(Attack(plan).run()))), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

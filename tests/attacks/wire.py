@@ -1,0 +1,150 @@
+"""WebSocket frames and Streamlit's messages, built by hand: an attack sends what no client library would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from streamlit.proto.BackMsg_pb2 import BackMsg
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONTINUATION = 0
+CUT = 1006
+"""The code of a connection that ended without a close frame, as RFC 6455 names it."""
+
+
+class Refused(Exception):
+    """The handshake was answered by another status than 101; the argument is that status, 0 for no answer."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return int(self.args[0])
+
+
+def frame(payload: bytes, *, opcode: int = BINARY, is_final: bool = True) -> bytes:
+    """One frame of a client. Its mask is zero, so the payload stands in it as it is."""
+    first = (0x80 if is_final else 0) | opcode
+    size = len(payload)
+    if size < 126:
+        head = struct.pack("!BB", first, 0x80 | size)
+    elif size < 1 << 16:
+        head = struct.pack("!BBH", first, 0x80 | 126, size)
+    else:
+        head = struct.pack("!BBQ", first, 0x80 | 127, size)
+    return head + b"\0\0\0\0" + payload
+
+
+def unfinished_frame(size: int, *, sent: int) -> bytes:
+    """The head of a frame of `size` bytes and the first `sent` of them."""
+    return struct.pack("!BBQ", 0x80 | BINARY, 0x80 | 127, size) + b"\0\0\0\0" + b"x" * sent
+
+
+@dataclass(slots=True)
+class Socket:
+    """One WebSocket to the page."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @classmethod
+    async def open(
+        cls, url: str, *, cookie: str = "", address: str = "127.0.0.1", session: str = "", seconds: float = 30.0
+    ) -> Socket:
+        """Connect from `address`. Raises Refused; `session` names the Streamlit session to go on with."""
+        parts = urlsplit(url)
+        protocols = ["streamlit", *(["unused", session] if session else [])]
+        lines = [
+            "GET /_stcore/stream HTTP/1.1",
+            f"Host: {parts.netloc}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            f"Sec-WebSocket-Protocol: {', '.join(protocols)}",
+            *([f"Cookie: {cookie}"] if cookie else []),
+        ]
+        try:
+            async with asyncio.timeout(seconds):
+                reader, writer = await asyncio.open_connection(parts.hostname, parts.port, local_addr=(address, 0))
+                writer.write("\r\n".join([*lines, "", ""]).encode())
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            raise Refused(0) from None
+        status = int(head.split(maxsplit=2)[1])
+        if status != 101:
+            writer.close()
+            raise Refused(status)
+        return cls(reader, writer)
+
+    def send(self, *frames: bytes) -> None:
+        """Write frames; what the server does not take yet waits in our memory."""
+        with contextlib.suppress(OSError):
+            self.writer.write(b"".join(frames))
+
+    async def receive(self) -> tuple[int, bytes]:
+        """The next frame's opcode and payload; CLOSE with the code 1006 when the connection has been cut."""
+        try:
+            first, size = await self.reader.readexactly(2)
+            if size == 126:
+                (size,) = struct.unpack("!H", await self.reader.readexactly(2))
+            elif size == 127:
+                (size,) = struct.unpack("!Q", await self.reader.readexactly(8))
+            return first & 0x0F, await self.reader.readexactly(size)
+        except (OSError, asyncio.IncompleteReadError):
+            return CLOSE, struct.pack("!H", CUT)
+
+    async def code(self) -> int:
+        """Read until the server closes; the close code."""
+        while True:
+            opcode, payload = await self.receive()
+            if opcode == PING:
+                self.send(frame(payload, opcode=PONG))
+            if opcode == CLOSE:
+                return int.from_bytes(payload[:2], "big") if payload else 1005
+
+    def abort(self) -> None:
+        """Cut the connection, whatever is still to be sent."""
+        self.writer.transport.abort()
+
+
+def kinds() -> dict[str, bytes]:
+    """One message of each kind that Streamlit's browser can send, by its name: also of kinds to come."""
+    found = {}
+    for field in BackMsg.DESCRIPTOR.oneofs_by_name["type"].fields:
+        for name, message in _filled(BackMsg(), field):
+            found[name] = message.SerializeToString()
+    return found
+
+
+def _filled(message: Message, field: FieldDescriptor) -> list[tuple[str, Message]]:
+    if field.message_type is None:
+        setattr(message, field.name, True)
+        return [(field.name, message)]
+    getattr(message, field.name).SetInParent()
+    inner = [each for one in field.message_type.oneofs if not one.name.startswith("_") for each in one.fields]
+    if not inner:
+        return [(field.name, message)]
+    made = []
+    for each in inner:
+        copy = type(message)()
+        copy.CopyFrom(message)
+        getattr(getattr(copy, field.name), each.name).SetInParent()
+        made.append((f"{field.name}.{each.name}", copy))
+    return made
+
+
+def rerun(*, query: str = "", fragment: str = "", widgets: int = 0, widget_bytes: int = 0) -> bytes:
+    """A click: asks Streamlit to run the page, with the state of `widgets` widgets that do not exist."""
+    message = BackMsg()
+    message.rerun_script.query_string = query
+    message.rerun_script.fragment_id = fragment
+    for number in range(widgets):
+        state = message.rerun_script.widget_states.widgets.add()
+        state.id, state.string_value = f"$$WIDGET-{number}", "x" * widget_bytes
+    return message.SerializeToString()

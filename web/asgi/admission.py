@@ -1,0 +1,79 @@
+"""Who may open another WebSocket: at most so many per owner, per address, without an identity, and in the process.
+
+For the event loop's thread only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from shared.settings import Settings
+from web.asgi.bucket import Bucket
+
+#: Buckets are remembered until there are this many; then the full ones are forgotten.
+_MANY = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Whose socket it is, as limits count it. Without a valid identity it is the address's."""
+
+    owner_id: str | None
+    address: str
+
+    @property
+    def key(self) -> str:
+        """The name under which turns and openings are counted."""
+        return self.owner_id or f"address:{self.address}"
+
+
+@dataclass(slots=True)
+class Admission:
+    """Counts the open sockets. Each guest that is `let_in` must be `let_out` once."""
+
+    settings: Settings
+    _open: Counter[str] = field(default_factory=Counter)
+    _openings: dict[str, Bucket] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many sockets are open."""
+        return self._open["all"]
+
+    def let_in(self, guest: Guest) -> str | None:
+        """Count the socket and return None, or return the reason why it is not let in."""
+        settings = self.settings
+        bounds = {
+            "process": (self._open["all"], settings.sockets),
+            "address": (self._open[f"address:{guest.address}"], settings.sockets_per_address),
+            "identity": (self._open["nobody"], settings.sockets_without_identity)
+            if guest.owner_id is None
+            else (0, settings.sockets),
+            "owner": (self._open[guest.key], settings.sockets_per_owner),
+        }
+        for reason, (count, most) in bounds.items():
+            if count >= most:
+                return reason
+        if not self._bucket(guest.key).spend():
+            return "openings"
+        self._open.update(self._names(guest))
+        return None
+
+    def let_out(self, guest: Guest) -> None:
+        """The socket has ended."""
+        for name in self._names(guest):
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]
+
+    def _names(self, guest: Guest) -> set[str]:
+        return {"all", f"address:{guest.address}", guest.key, *(() if guest.owner_id else ("nobody",))}
+
+    def _bucket(self, key: str) -> Bucket:
+        if len(self._openings) > _MANY:
+            self._openings = {each: bucket for each, bucket in self._openings.items() if not bucket.is_full}
+        if key not in self._openings:
+            openings = self.settings.socket_openings_per_minute
+            self._openings[key] = Bucket(per_second=openings / 60, burst=openings)
+        return self._openings[key]

@@ -1,0 +1,34 @@
+"""A token bucket: how much of something is allowed at once, and how quickly the allowance comes back."""
+
+from __future__ import annotations
+
+import time
+
+
+class Bucket:
+    """Holds up to `burst` tokens and regains `per_second` of them; it begins full."""
+
+    __slots__ = ("_at", "_burst", "_per_second", "_tokens")
+
+    def __init__(self, *, per_second: float, burst: float) -> None:
+        self._per_second, self._burst = per_second, burst
+        self._tokens, self._at = burst, time.monotonic()
+
+    def spend(self, tokens: float = 1.0) -> bool:
+        """Take tokens; False where too few are left, and then none is taken."""
+        self._refill()
+        if self._tokens < tokens:
+            return False
+        self._tokens -= tokens
+        return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing was spent lately, so that the bucket need not be remembered."""
+        self._refill()
+        return self._tokens >= self._burst
+
+    def _refill(self) -> None:
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
+        self._at = now

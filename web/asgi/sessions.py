@@ -1,0 +1,81 @@
+"""Streamlit's sessions after their socket has ended: kept for a browser that comes back, but few and not for long.
+
+Streamlit keeps the last 128 for two minutes, whoever they were. Here a session without an owner, or of a socket that
+we closed, goes at once; of the others so many are kept per owner and in the process, the oldest go first.
+
+For the event loop's thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+
+from streamlit.runtime import Runtime
+
+from shared.interpreter import give_back_memory
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: How often sessions are looked through whose time is over.
+_SWEEP_SECONDS = 10.0
+#: Memory is given back when this many sessions have gone since the last time; a collection takes some 20 ms.
+_MANY_GONE = 16
+
+
+class Sessions:
+    """Knows which session belongs to which socket, and closes those that are not kept."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._holders: dict[str, object] = {}
+        #: Session id to owner and the time of leaving, the oldest first.
+        self._kept: dict[str, tuple[str, float]] = {}
+        self._gone = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def joined(self, session_id: str, holder: object) -> None:
+        """A socket is connected to the session; it may be one that was kept, or one of another socket."""
+        self._holders[session_id] = holder
+        self._kept.pop(session_id, None)
+
+    def left(self, session_id: str, holder: object, *, owner_id: str | None) -> None:
+        """The socket has ended. Without `owner_id` the session is not kept."""
+        if self._holders.get(session_id) is not holder:
+            return  # another socket has taken the session over
+        del self._holders[session_id]
+        if owner_id is None:
+            self._close(session_id)
+        else:
+            self._kept[session_id] = (owner_id, time.monotonic())
+            self._drop_surplus(owner_id)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _drop_surplus(self, owner_id: str) -> None:
+        mine = [each for each, (owner, _) in self._kept.items() if owner == owner_id]
+        for session_id in mine[: max(0, len(mine) - self._settings.kept_sessions_per_owner)]:
+            self._close(session_id)
+        while len(self._kept) > self._settings.kept_sessions:
+            most, _ = Counter(owner for owner, _ in self._kept.values()).most_common(1)[0]
+            self._close(next(each for each, (owner, _) in self._kept.items() if owner == most))
+
+    def _sweep(self) -> None:
+        self._timer = None
+        limit = time.monotonic() - self._settings.kept_session_seconds
+        for session_id in [each for each, (_, at) in self._kept.items() if at <= limit]:
+            self._close(session_id)
+        if self._gone >= _MANY_GONE:
+            self._gone = 0
+            give_back_memory()
+        if self._kept or self._gone:
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _close(self, session_id: str) -> None:
+        self._kept.pop(session_id, None)
+        self._gone += 1
+        if Runtime.exists():
+            Runtime.instance().close_session(session_id)

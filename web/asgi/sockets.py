@@ -1,0 +1,234 @@
+"""The bounds on the page's WebSocket between uvicorn and Streamlit: who may open one, which messages pass, and when.
+
+The order of checks: how many sockets there are (`admission`), which kinds of message the page needs, and whose turn it
+is to run the page (`turns`). Bytes, frames and their rate are bounded one layer below, in `websocket`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+from shared import metrics
+from shared.settings import Settings
+from web.asgi.address import client_of
+from web.asgi.admission import Admission, Guest
+from web.asgi.sessions import Sessions
+from web.asgi.turns import Turn, Turns
+from web.asgi.websocket import BACKLOG, CLOSE, POLICY_VIOLATION, WHEN_CLOSED
+from web.runtime import current_runtime
+
+log = logging.getLogger(__name__)
+
+#: The kinds of message that our page sends. The others clear everybody's cache, start `git`, or ask for files.
+KINDS = frozenset({"rerun_script", "stop_script", "app_heartbeat"})
+#: A rerun without its widgets: the address, the time zone, hashes of cached messages. Streamlit keeps it.
+MOST_ENVELOPE_BYTES = 32 * 1024
+#: "script_finished" is far shorter; longer messages are not looked into.
+_SHORT_BYTES = 512
+#: Codes of a socket that broke a rule; its session is not worth keeping.
+_BAD_CODES = frozenset({1002, 1007, 1008, 1009})
+_SENTENCES = {
+    "process": "Too many pages are open on this server. Try again in a moment.",
+    "address": "Too many pages are open from this address. Close some of them.",
+    "identity": "Too many pages are open in browsers without cookies. Allow cookies for this address.",
+    "owner": "Too many pages are open in this browser. Close some of them.",
+    "openings": "This page was opened too often. Try again in a minute.",
+}
+
+
+class SocketBounds:
+    """ASGI middleware for WebSockets; it must stand inside the one that finds the owner."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._house: House | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        if self._house is None:
+            self._house = House(current_runtime().settings)
+        guest = Guest(scope.get("naru.owner_id"), client_of(scope))
+        admission = self._house.admission
+        if reason := admission.let_in(guest):
+            await _refuse(scope, receive, send, reason)
+            return
+        metrics.SOCKETS.set(admission.total)
+        gate = Gate(guest, self._house, scope)
+        scope.get(WHEN_CLOSED, []).append(gate.shut)
+        try:
+            await self._app(scope, gate.inward(receive), gate.outward(send))
+        finally:
+            gate.shut()
+            gate.leave()
+            admission.let_out(guest)
+            metrics.SOCKETS.set(admission.total)
+
+
+class House:
+    """What the sockets of one process share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.admission = Admission(settings)
+        self.turns = Turns(at_once=settings.page_runs, seconds=settings.page_turn_seconds)
+        self.sessions = Sessions(settings)
+
+
+class Gate:
+    """One socket's gate: holds messages back until they may pass, and learns from what goes out when a run ends."""
+
+    def __init__(self, guest: Guest, house: House, scope: Scope) -> None:
+        self._guest, self._house = guest, house
+        # Under another server than ours nothing waits, and the app ends the socket by itself.
+        self._close: Callable[[str], None] | None = scope.get(CLOSE)
+        self._backlog: Callable[[], int] = scope.get(BACKLOG, lambda: 0)
+        self._session_id = ""
+        self._turn: Turn | None = None
+        self._is_running = self._is_sending = self._is_shut = self._was_bad = False
+        #: Set at each change that a message may be waiting for.
+        self._change = asyncio.Event()
+
+    def shut(self) -> None:
+        """Let nothing pass any more: the connection has ended. Again is harmless."""
+        self._is_shut = True
+        self._end_turn()
+        self._change.set()
+
+    def leave(self) -> None:
+        """Give the session up: kept for its owner, closed where there is none or a rule was broken."""
+        if self._session_id:
+            owner_id = None if self._was_bad else self._guest.owner_id
+            self._house.sessions.left(self._session_id, self, owner_id=owner_id)
+
+    def inward(self, receive: Receive) -> Receive:
+        """`receive` for the app."""
+
+        async def received() -> Message:
+            while True:
+                message = await receive()
+                # A queue that always holds something would never let anyone else in the event loop run.
+                await asyncio.sleep(0)
+                if message["type"] == "websocket.disconnect":
+                    self._was_bad = self._was_bad or message.get("code") in _BAD_CODES
+                if message["type"] != "websocket.receive" or await self._passes(message):
+                    return message
+
+        return received
+
+    def outward(self, send: Send) -> Send:
+        """`send` for the app. Raises OSError, as uvicorn does, when the connection has ended."""
+
+        async def sent(message: Message) -> None:
+            if self._is_shut:
+                raise ConnectionError
+            self._is_sending = True
+            try:
+                await send(message)
+            finally:
+                self._is_sending = False
+                self._change.set()
+            if message["type"] == "websocket.send":
+                self._learn(message.get("bytes") or b"")
+
+        return sent
+
+    async def _passes(self, message: Message) -> bool:
+        """Wait until the app may have this message; False where it never may."""
+        asked = _parsed(message.get("bytes"), most_widgets=self._house.settings.socket_widgets)
+        if asked is None:
+            self._was_bad = True
+            if self._close is not None:
+                self._close("protocol")
+            return False
+        kind = asked.WhichOneof("type")
+        if kind == "rerun_script":
+            return await self._may_run(is_whole_page=not asked.rerun_script.fragment_id)
+        return kind in KINDS
+
+    async def _may_run(self, *, is_whole_page: bool) -> bool:
+        """Wait for the end of this socket's run, then for a turn; False when the connection ended meanwhile.
+
+        A run has ended when its last message was taken by the client: who does not read starts no more runs.
+        """
+        settings, began = self._house.settings, time.monotonic()
+        limit = began + settings.page_run_seconds
+        while self._is_sending or (self._is_running and time.monotonic() < limit):
+            if not await self._next_change(settings.page_run_seconds):
+                return False
+        self._end_turn()
+        turn = self._turn = self._house.turns.ask(self._guest.key, self._change.set, weight=1 + self._backlog())
+        while not turn.is_held:
+            if not await self._next_change(settings.page_run_seconds):
+                return False
+        metrics.PAGE_WAIT_SECONDS.observe(time.monotonic() - began)
+        # Streamlit ignores a fragment that is gone, and says nothing.
+        self._is_running = is_whole_page
+        return not self._is_shut
+
+    async def _next_change(self, seconds: float) -> bool:
+        """Wait for a change, `seconds` at most; False when the connection has ended."""
+        self._change.clear()
+        if not self._is_shut:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._change.wait()
+        return not self._is_shut
+
+    def _learn(self, payload: bytes) -> None:
+        if self._session_id and len(payload) > _SHORT_BYTES:
+            return
+        message = ForwardMsg.FromString(payload)
+        kind = message.WhichOneof("type")
+        if kind == "new_session" and not self._session_id:
+            self._session_id = message.new_session.initialize.session_id
+            self._house.sessions.joined(self._session_id, self)
+        elif kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+            self._is_running = False
+            self._end_turn()
+            self._change.set()
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.end()
+            self._turn = None
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> None:
+    """Answer the handshake with 429 (503 where the process is full) and a sentence."""
+    metrics.SOCKETS_REFUSED.labels(reason).inc()
+    log.info("socket refused", extra={"reason": reason})
+    await receive()
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
+    status = 503 if reason == "process" else 429
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": _SENTENCES[reason].encode()})
+
+
+def _parsed(payload: bytes | None, *, most_widgets: int) -> BackMsg | None:
+    """Streamlit's message; None for what no page of ours sends."""
+    if payload is None:
+        return None
+    try:
+        message = BackMsg.FromString(payload)
+    except DecodeError:
+        return None
+    if message.WhichOneof("type") == "rerun_script":
+        states = message.rerun_script.widget_states
+        if len(states.widgets) > most_widgets or len(payload) - states.ByteSize() > MOST_ENVELOPE_BYTES:
+            return None
+    return message
