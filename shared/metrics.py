@@ -75,6 +75,9 @@ OVER_LIMIT = _counter(
 SOCKETS = Gauge("naru_sockets", "Pages (WebSockets) open in this process", registry=REGISTRY)
 SOCKETS_CLOSED = _counter("naru_sockets_closed_total", "WebSockets that were closed for breaking a rule", "reason")
 SOCKETS_REFUSED = _counter("naru_sockets_refused_total", "WebSockets that were not let in", "reason")
+CONNECTIONS_CLOSED = _counter(
+    "naru_connections_closed_total", "HTTP connections that were closed for a bound on time or number", "reason"
+)
 PAGE_WAIT_SECONDS = _histogram("naru_page_wait_seconds", "From a click's arrival to the start of its run", _LATENCY)
 
 #: The codes that a request fails with; PROVIDER_ERRORS has them as its kinds.
@@ -88,6 +91,8 @@ LIMITS = (*(each.code for each in OverLimit.__subclasses__()), "address_newcomer
 CLOSE_REASONS = ("flood", "size", "unfinished", "protocol")
 #: Too many in the process, from the address, without a cookie, in the browser; opened too often.
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings")
+#: A request that did not arrive in time, an answer that was not taken, one connection too many.
+CONNECTION_REASONS = ("late", "stalled", "full")
 
 
 def _begin_at_zero() -> None:
@@ -104,6 +109,8 @@ def _begin_at_zero() -> None:
         SOCKETS_CLOSED.labels(reason)
     for reason in REFUSE_REASONS:
         SOCKETS_REFUSED.labels(reason)
+    for reason in CONNECTION_REASONS:
+        CONNECTIONS_CLOSED.labels(reason)
     for at, kinds in COOKIE_KINDS.items():
         for what in kinds:
             COOKIES.labels(at, what)

@@ -109,6 +109,19 @@ class Settings:
     process_streams: int = setting(
         2000, "Live streams of one web process, about four times what a core carries; 0: any number", least=0
     )
+    connections: int = setting(
+        2000, "HTTP connections of one web process at once: each page holds two, and some more while it loads", least=10
+    )
+    head_seconds: float = setting(
+        15.0, "How long a request's head may take to arrive; a browser sends it at once", least=0.1
+    )
+    body_seconds: float = setting(
+        30.0, "How long its body may take: an upload of 1 MB by a slow phone does in 20", least=0.1
+    )
+    keep_alive_seconds: int = setting(5, "How long a connection without a request is kept for the next one", least=1)
+    stalled_seconds: float = setting(
+        60.0, "How long a client may take nothing of an answer: a phone in a tunnel is back by then", least=0.1
+    )
     sockets: int = setting(
         1000, "Pages (WebSockets) open at once in one web process, which then uses about 500 MB", least=1
     )

@@ -17,7 +17,7 @@ import uvicorn
 
 from shared import logs
 from shared.errors import SettingsError
-from shared.interpreter import take_turns
+from shared.interpreter import open_many_files, take_turns
 from shared.settings import Settings, load_settings
 from web.asgi.websocket import BoundedWebSocket
 from web.http import BoundedHttp
@@ -66,6 +66,7 @@ def config_of(settings: Settings) -> uvicorn.Config:
         ws_max_size=settings.socket_message_bytes,
         # Compressing each of Streamlit's small messages costs more than it saves.
         ws_per_message_deflate=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
         # X-Forwarded-* is believed from FORWARDED_ALLOW_IPS only; uvicorn's default is this machine.
         proxy_headers=True,
@@ -79,6 +80,7 @@ def config_of(settings: Settings) -> uvicorn.Config:
 def main() -> int:
     """The command. Exit code 1 and one sentence when it cannot start."""
     take_turns()
+    open_many_files()
     try:
         settings = load_settings()
         logs.configure(settings.log_level, part="web")

@@ -53,6 +53,8 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "global.developmentMode": False,
         # One thread per session, which takes the next click when it is done; else each click begins another thread.
         "runner.fastReruns": False,
+        # A collection of all garbage after each run; `web/asgi/sessions.py` does it once for many.
+        "runner.postScriptGC": False,
         # Megabytes. Our own bound (`socket_message_bytes`) is lower; this one also counts what comes in parts.
         "server.maxWidgetStateSize": 1,
         "server.disconnectedSessionTTL": settings.kept_session_seconds,

@@ -1,4 +1,4 @@
-"""A process that attacks: `python -m tests.attacks.attacker PLAN`, where PLAN is a `Plan` as JSON.
+"""A process that attacks: `python -m tests.attacks.attacker FILE`, where FILE holds a `Plan` as JSON.
 
 It prints an `Outcome` as JSON when its time is over. It is a process of its own, so that the honest person beside it
 is not slowed down by what the attack costs on this side.
@@ -11,6 +11,8 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.attacks import wire
 from tests.attacks.wire import Refused, Socket, frame
@@ -25,7 +27,7 @@ class Plan:
 
     url: str
     sockets: int = 1
-    #: How a socket attacks: one of the functions in `WAYS`.
+    #: How a socket attacks: one of the functions in `WAYS`, or "half_heads", which opens no socket.
     way: str = "flood"
     messages: tuple[str, ...] = ()
     rate: float = 100.0
@@ -77,6 +79,9 @@ class Attack:
         cookie = self.plan.cookies[number % len(self.plan.cookies)]
         address = self.plan.addresses[number % len(self.plan.addresses)]
         while time.monotonic() < self.end:
+            if self.plan.way == "half_heads":
+                await self._half_head(address)
+                continue
             try:
                 async with self._connecting:
                     socket = await Socket.open(self.plan.url, cookie=cookie, address=address)
@@ -97,6 +102,26 @@ class Attack:
         finally:
             attack.cancel()
             socket.abort()
+
+    async def _half_head(self, address: str) -> None:
+        """Send a request's head byte by byte and never finish it; note the status of the answer, 0 for none."""
+        parts = urlsplit(self.plan.url)
+        try:
+            async with self._connecting:
+                reader, writer = await asyncio.open_connection(parts.hostname, parts.port, local_addr=(address, 0))
+        except OSError:
+            count(self.outcome.refused, 0)
+            await asyncio.sleep(TICK_SECONDS)
+            return
+        self.outcome.opened += 1
+        answer = asyncio.create_task(reader.read(12))
+        writer.write(b"GET / HTTP/1.1\r\nX-Long: ")
+        while not answer.done():
+            writer.write(b"x")
+            await asyncio.wait([answer], timeout=1)
+        words = b"" if answer.exception() else answer.result()
+        count(self.outcome.closed, int(words[9:12] or 0))
+        writer.close()
 
     async def flood(self, socket: Socket) -> None:
         """Send messages at the plan's rate, some at a time."""
@@ -140,6 +165,13 @@ class Attack:
             await socket.writer.drain()
             await asyncio.sleep(TICK_SECONDS)
 
+    async def come_and_go(self, socket: Socket) -> None:
+        """Draw the page once, do not look at it, and go."""
+        socket.send(*self.frames[:1])
+        self.outcome.sent += 1
+        await socket.writer.drain()
+        socket.abort()
+
     async def idle(self, socket: Socket) -> None:
         """Hold the socket, after one message."""
         socket.send(*self.frames[:1])
@@ -152,13 +184,14 @@ WAYS = {
     "unfinished": Attack.unfinished,
     "fragments": Attack.fragments,
     "pings": Attack.pings,
+    "come_and_go": Attack.come_and_go,
     "idle": Attack.idle,
 }
 
 
 def main(arguments: list[str]) -> int:
     """Attack as told, and print the outcome."""
-    given = json.loads(arguments[0])
+    given = json.loads(Path(arguments[0]).read_text())
     plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
     print(json.dumps(asdict(asyncio.run(Attack(plan).run()))), flush=True)
     return 0

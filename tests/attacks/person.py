@@ -21,7 +21,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.attacks.wire import BINARY, CLOSE, PING, PONG, Socket, frame, rerun
-from tests.stack import Stack
+from tests.stack import Stack, wait_until
 from tests.web.eyes import Eye, Hand, browser, deltas
 
 PATIENCE_SECONDS = 60.0
@@ -111,6 +111,14 @@ class Person:
         for thread in self._threads:
             thread.start()
         return self
+
+    def wait_until_there(self) -> None:
+        """Wait until each thing was done once: only the first one of a process loads and compiles."""
+        wait_until(
+            lambda: all(each.taken for name, each in self.took.items() if name != "stream"),
+            seconds=PATIENCE_SECONDS,
+            what="the person",
+        )
 
     def __exit__(self, *_: object) -> None:
         self._over.set()

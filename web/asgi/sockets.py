@@ -21,15 +21,15 @@ from shared import metrics
 from shared.settings import Settings
 from web.asgi.address import client_of
 from web.asgi.admission import Admission, Guest
-from web.asgi.sessions import Sessions
+from web.asgi.sessions import Sessions, Tidy
 from web.asgi.turns import Turn, Turns
 from web.asgi.websocket import BACKLOG, CLOSE, POLICY_VIOLATION, WHEN_CLOSED
 from web.runtime import current_runtime
 
 log = logging.getLogger(__name__)
 
-#: The kinds of message that our page sends. The others clear everybody's cache, start `git`, or ask for files.
-KINDS = frozenset({"rerun_script", "stop_script", "app_heartbeat"})
+#: What our page sends besides reruns. Other kinds clear everybody's cache, start `git`, or ask for files.
+KINDS = frozenset({"stop_script", "app_heartbeat"})
 #: A rerun without its widgets: the address, the time zone, hashes of cached messages. Streamlit keeps it.
 MOST_ENVELOPE_BYTES = 32 * 1024
 #: "script_finished" is far shorter; longer messages are not looked into.
@@ -73,6 +73,7 @@ class SocketBounds:
             gate.shut()
             gate.leave()
             admission.let_out(guest)
+            self._house.tidy.later(ended=1)
             metrics.SOCKETS.set(admission.total)
 
 
@@ -84,6 +85,7 @@ class House:
         self.admission = Admission(settings)
         self.turns = Turns(at_once=settings.page_runs, seconds=settings.page_turn_seconds)
         self.sessions = Sessions(settings)
+        self.tidy = Tidy(self.sessions)
 
 
 class Gate:
@@ -146,15 +148,14 @@ class Gate:
 
     async def _passes(self, message: Message) -> bool:
         """Wait until the app may have this message; False where it never may."""
-        asked = _parsed(message.get("bytes"), most_widgets=self._house.settings.socket_widgets)
-        if asked is None:
+        kind = _kind_of(message.get("bytes"), most_widgets=self._house.settings.socket_widgets)
+        if kind is None:
             self._was_bad = True
             if self._close is not None:
                 self._close("protocol")
             return False
-        kind = asked.WhichOneof("type")
-        if kind == "rerun_script":
-            return await self._may_run(is_whole_page=not asked.rerun_script.fragment_id)
+        if kind in {"page", "fragment"}:
+            return await self._may_run(is_whole_page=kind == "page")
         return kind in KINDS
 
     async def _may_run(self, *, is_whole_page: bool) -> bool:
@@ -169,10 +170,11 @@ class Gate:
                 return False
         self._end_turn()
         turn = self._turn = self._house.turns.ask(self._guest.key, self._change.set, weight=1 + self._backlog())
-        while not turn.is_held:
+        while not turn.was_granted:
             if not await self._next_change(settings.page_run_seconds):
                 return False
         metrics.PAGE_WAIT_SECONDS.observe(time.monotonic() - began)
+        self._house.tidy.later(runs=1)
         # Streamlit ignores a fragment that is gone, and says nothing.
         self._is_running = is_whole_page
         return not self._is_shut
@@ -219,16 +221,21 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> No
     await send({"type": "websocket.http.response.body", "body": _SENTENCES[reason].encode()})
 
 
-def _parsed(payload: bytes | None, *, most_widgets: int) -> BackMsg | None:
-    """Streamlit's message; None for what no page of ours sends."""
+def _kind_of(payload: bytes | None, *, most_widgets: int) -> str | None:
+    """Streamlit's name for the kind of message, and for a rerun "page" or "fragment"; None for what no page sends.
+
+    The parsed message is not kept: it may wait for its turn for a while, and one copy of it is enough.
+    """
     if payload is None:
         return None
     try:
         message = BackMsg.FromString(payload)
     except DecodeError:
         return None
-    if message.WhichOneof("type") == "rerun_script":
-        states = message.rerun_script.widget_states
-        if len(states.widgets) > most_widgets or len(payload) - states.ByteSize() > MOST_ENVELOPE_BYTES:
-            return None
-    return message
+    kind = message.WhichOneof("type")
+    if kind != "rerun_script":
+        return kind or ""
+    states = message.rerun_script.widget_states
+    if len(states.widgets) > most_widgets or len(payload) - states.ByteSize() > MOST_ENVELOPE_BYTES:
+        return None
+    return "fragment" if message.rerun_script.fragment_id else "page"
