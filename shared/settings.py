@@ -140,7 +140,7 @@ class Settings:
         40.0, "Messages that it may send at once; each 8 kB of a message count as one more", least=2
     )
     socket_message_bytes: int = setting(
-        262_144, "Longest message of a page: at least 4 bytes a character of a question, and 64 kB", least=65_536
+        196_608, "Longest message of a page: at least 4 bytes a character of a question, and 64 kB", least=65_536
     )
     socket_frame_seconds: float = setting(
         30.0, "How long a message may take to arrive: a long question by a slow phone does in 20", least=1.0
@@ -150,7 +150,10 @@ class Settings:
         4, "Page runs under way at once: more make none quicker and keep all else waiting", least=1
     )
     page_turn_seconds: float = setting(
-        0.5, "After this long a run's turn ends: it waits for Postgres and keeps nobody from running", least=0.01
+        2.0, "A run that takes longer makes room for another: it waits for Postgres, and works no more", least=0.01
+    )
+    page_runs_overdue: int = setting(
+        12, "Runs that may make room so; Postgres has as many connections for them (NARU_DATABASE_POOL)", least=0
     )
     page_run_seconds: float = setting(
         10.0, "How long a page's next click waits for the run before it; Postgres's timeouts are shorter", least=0.1

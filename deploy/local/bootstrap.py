@@ -64,9 +64,11 @@ def wants_words_only(arguments: list[str]) -> bool:
     """
     if not arguments or arguments[0] not in {*COMMANDS, "--"} or arguments[0] == "compose":
         return True
-    # Behind `--` comes a question; the fault suite, the test of the containers and the bench have words of their own.
+    # Behind `--` comes a question; the suites of faults, attacks and containers and the bench have words of their own.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    has_own_words = arguments[:1] == ["bench"] or arguments[:2] in (["test", "faults"], ["test", "deploy"])
+    has_own_words = arguments[:1] == ["bench"] or (
+        arguments[:1] == ["test"] and arguments[1:2] in (["faults"], ["attacks"], ["deploy"])
+    )
     return bool({"-h", "--help"} & set(options)) and not has_own_words
 
 

@@ -1,5 +1,5 @@
-"""`./naru test` and `./naru bench`: the static checks, then pytest; the fault suite; the containers; the bench. All in
-an environment that leads to nothing of the person's.
+"""`./naru test` and `./naru bench`: the static checks, then pytest; the fault suite; the attacks; the containers; the
+bench. All in an environment that leads to nothing of the person's.
 
 What is checked is configured in pyproject.toml; the rules that no tool knows are tests in tests/house/.
 """
@@ -29,6 +29,8 @@ FOREIGN = (
     "PG",
     "STREAMLIT_",
 )
+#: What `./naru test NAME` runs instead of the tests.
+SUITES = {"faults": "tests.faults", "attacks": "tests.attacks", "deploy": "tests.deploy"}
 STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
 # Three, also on two cores: much of the time is waiting for a lease or a timeout. In the tests' own order, the long ones
 # come first and the quick ones fill the end.
@@ -48,14 +50,9 @@ def test(arguments: Sequence[str]) -> int:
     return code or (1 if failed else 0)
 
 
-def faults(arguments: Sequence[str]) -> int:
-    """Run the fault suite; its exit code."""
-    return run_module("tests.faults", arguments)
-
-
-def containers(arguments: Sequence[str]) -> int:
-    """Run the test of the containers; its exit code."""
-    return run_module("tests.deploy", arguments)
+def suite(name: str, arguments: Sequence[str]) -> int:
+    """Run one of `SUITES`; its exit code."""
+    return run_module(SUITES[name], arguments)
 
 
 def bench(arguments: Sequence[str]) -> int:

@@ -77,6 +77,7 @@ Runs ruff, mypy, the import rules and pytest, on servers of their own; nothing o
 Everything after `test` goes to pytest: ./naru test tests/launcher -k port -x
 
 `./naru test faults` injects the faults of docs/reliability.md instead; it takes hours: see ./naru test faults --help
+`./naru test attacks` attacks the page on loopback beside an honest person; ten minutes: see ./naru test attacks --help
 `./naru test deploy` brings docker-compose.yml up on a Docker engine and rolls it under load; --help says how
 """
 BENCH = """\
@@ -111,14 +112,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def carry_out(arguments: Sequence[str]) -> int:
     """One command."""
-    if list(arguments[:2]) == ["test", "faults"]:
-        from deploy.local.checks import faults  # noqa: PLC0415 - each command imports only what it needs
+    if list(arguments[:2]) in (["test", "faults"], ["test", "attacks"], ["test", "deploy"]):
+        from deploy.local.checks import suite  # noqa: PLC0415 - each command imports only what it needs
 
-        return faults(list(arguments[2:]))
-    if list(arguments[:2]) == ["test", "deploy"]:
-        from deploy.local.checks import containers  # noqa: PLC0415 - each command imports only what it needs
-
-        return containers(list(arguments[2:]))
+        return suite(arguments[1], list(arguments[2:]))
     if list(arguments[:1]) == ["compose"]:
         from deploy.compose.cli import main as compose  # noqa: PLC0415 - each command imports only what it needs
 

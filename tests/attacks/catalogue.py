@@ -11,10 +11,10 @@ from tests.stack import Stack
 from tests.web.eyes import browser
 
 CLICK = (rerun().hex(),)
-HEAVY = (rerun(widgets=200, widget_bytes=1000).hex(),)
+HEAVY = (rerun(widgets=190, widget_bytes=1000).hex(),)
 TOO_MANY_WIDGETS = (rerun(widgets=20_000).hex(),)
 EVERY_KIND = tuple(message.hex() for message in kinds().values())
-FRAME_BYTES = 256 * 1024
+FRAME_BYTES = 192 * 1024
 HUGE_FRAME_BYTES = 60 * 1024 * 1024
 ADDRESSES = 50
 
@@ -91,13 +91,13 @@ ATTACKS = (
     ),
     Attack(
         name="heavy",
-        about="200 sockets, each with 200 kB of widget state, as often as allowed",
+        about="200 sockets, each with 190 kB of widget state, as often as allowed",
         identities=20,
         options={"sockets": 200, "messages": HEAVY, "rate": 0.3},
     ),
     Attack(
         name="unfinished",
-        about="200 sockets that send 256 kB less one byte",
+        about="200 sockets that send 192 kB less one byte",
         identities=20,
         options={"sockets": 200, "way": "unfinished", "frame_bytes": FRAME_BYTES},
     ),

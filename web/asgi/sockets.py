@@ -83,7 +83,11 @@ class House:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.admission = Admission(settings)
-        self.turns = Turns(at_once=settings.page_runs, seconds=settings.page_turn_seconds)
+        self.turns = Turns(
+            at_once=settings.page_runs,
+            seconds=settings.page_turn_seconds,
+            most_overdue=settings.page_runs_overdue,
+        )
         self.sessions = Sessions(settings)
         self.tidy = Tidy(self.sessions)
 

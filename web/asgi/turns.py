@@ -40,7 +40,7 @@ class Turn:
     def begin(self, seconds: float) -> None:
         """Hold the turn, for `seconds` at most. Called by `Turns` only."""
         self.was_granted = True
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.end)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._turns.overdue, self)
         self.granted()
 
     def end(self) -> None:
@@ -52,14 +52,16 @@ class Turn:
 
 
 class Turns:
-    """At most `at_once` turns are held; each ends by itself after `seconds`.
+    """At most `at_once` turns are held; one that is held for `seconds` makes room for another.
 
-    A turn ends by itself because a run that waits, for a Postgres that does not answer, keeps nobody from running.
+    It makes room because it waits, for a Postgres that does not answer, and keeps nobody from running. On an overloaded
+    machine it may still be working, so no more than `most_overdue` turns make room.
     """
 
-    def __init__(self, *, at_once: int, seconds: float) -> None:
-        self._at_once, self._seconds = at_once, seconds
+    def __init__(self, *, at_once: int, seconds: float, most_overdue: int) -> None:
+        self._at_once, self._seconds, self._most_overdue = at_once, seconds, most_overdue
         self._held: set[Turn] = set()
+        self._overdue: set[Turn] = set()
         self._waiting: list[Turn] = []
         self._counts: dict[str, tuple[float, float]] = {}
 
@@ -73,25 +75,38 @@ class Turns:
 
     def ended(self, turn: Turn) -> None:
         """Let the next one run. Called by `Turn` only."""
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+        self._held.discard(turn)
+        self._overdue.discard(turn)
+        self._grant()
+
+    def overdue(self, turn: Turn) -> None:
+        """Let another one run beside this one. Called by `Turn` only."""
         if turn in self._held:
             self._held.remove(turn)
+            self._overdue.add(turn)
             self._grant()
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
 
     def _grant(self) -> None:
-        while self._waiting and len(self._held) < self._at_once:
-            turn = min(self._waiting, key=lambda each: self._recent(each.owner))
+        # One moment for all: what is looked at later would seem less used than its equal.
+        now = time.monotonic()
+        while self._waiting and self._has_room():
+            turn = min(self._waiting, key=lambda each: self._recent(each.owner, now))
             self._waiting.remove(turn)
             self._held.add(turn)
-            self._counts[turn.owner] = (self._recent(turn.owner) + turn.weight, time.monotonic())
-            self._forget_faded()
+            self._counts[turn.owner] = (self._recent(turn.owner, now) + turn.weight, now)
+            self._forget_faded(now)
             turn.begin(self._seconds)
 
-    def _recent(self, owner: str) -> float:
-        count, at = self._counts.get(owner, (0.0, 0.0))
-        return count * math.exp((at - time.monotonic()) * _DECAY)
+    def _has_room(self) -> bool:
+        surplus = max(0, len(self._overdue) - self._most_overdue)
+        return len(self._held) + surplus < self._at_once
 
-    def _forget_faded(self) -> None:
+    def _recent(self, owner: str, now: float) -> float:
+        count, at = self._counts.get(owner, (0.0, 0.0))
+        return count * math.exp((at - now) * _DECAY)
+
+    def _forget_faded(self, now: float) -> None:
         if len(self._counts) > _MANY_OWNERS:
-            self._counts = {each: count for each, count in self._counts.items() if self._recent(each) > _FADED_RUNS}
+            self._counts = {each: used for each, used in self._counts.items() if self._recent(each, now) > _FADED_RUNS}

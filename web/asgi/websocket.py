@@ -13,6 +13,7 @@ from asyncio import TimerHandle
 from collections.abc import Callable
 from typing import Any
 
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -34,6 +35,9 @@ BACKLOG = "naru.backlog"
 _SLICE_BYTES = 4096
 #: A frame costs one message, and one more for each of these: a question of 32,000 characters costs up to 17.
 _BYTES_PER_MESSAGE = 8192
+#: Reading goes on until this waits for the app, so that a flood is seen as one while the first message waits its turn.
+_MOST_QUEUED = 64
+_MOST_QUEUED_BYTES = 256 * 1024
 #: After our close frame we read on for this long and throw it away: a socket that is closed with bytes unread resets
 #: the connection, and the client might never see why.
 _LINGER_SECONDS = 1.0
@@ -54,6 +58,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         #: Bytes that came since the end of the last whole frame, and the timer that waits for the rest.
         self._partial_bytes = 0
         self._deadline: TimerHandle | None = None
+        self._queued_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client, parsed slice by slice until the socket is closed."""
@@ -75,6 +80,22 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
                     self.close_at_once("flood")
                     return
         super().handle_events()
+
+    def send_receive_event_to_app(self) -> None:
+        """Queue a whole message, and pause reading where enough waits."""
+        self._queued_bytes += sum(len(each) for each in self.frames)
+        super().send_receive_event_to_app()
+        is_room_left = self.queue.qsize() < _MOST_QUEUED and self._queued_bytes < _MOST_QUEUED_BYTES
+        if self.read_paused and is_room_left and not self.close_sent:
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Return the app's next message."""
+        message = await super().receive()
+        if message["type"] == "websocket.receive":
+            self._queued_bytes -= len(message.get("bytes") or b"")
+        return message
 
     def close_at_once(self, reason: str) -> None:
         """Close with 1008, count it under `reason`, and let the app see the end and nothing that lies before it."""
@@ -127,6 +148,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def _forget_queue(self) -> None:
         self.frames = []
+        self._queued_bytes = 0
         while not self.queue.empty():
             self.queue.get_nowait()
         if self._deadline is not None:

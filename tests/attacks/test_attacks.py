@@ -1,0 +1,56 @@
+"""A short round of attacks. The bounds are wide: they tell a process that answers from one that hung for 45 s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.database import make_engine
+from tests.attacks.catalogue import ATTACKS
+from tests.attacks.run import MOST_GROWTH_MB, MOST_LEFT_MB, Result, attack
+from tests.stack import Process, Stack
+
+#: For a machine that is busy with other tests; without the bounds on sockets `/healthz` was silent for 45 s.
+MOST_SECONDS = 15.0
+ANSWERED_AT_ONCE = ("healthz", "stop")
+
+
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One web for all attacks, as it is for all strangers."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def engine(stack: Stack) -> Iterator[Engine]:
+    """For the honest person's rows."""
+    made = make_engine(stack.settings, name="attacks")
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack) -> Process:
+    """The process that is attacked."""
+    return stack.start_web()
+
+
+@pytest.mark.parametrize("name", ["burst", "flood-addresses", "unfinished"])
+def test_attack_leaves_the_page_answering(stack: Stack, web: Process, engine: Engine, name: str) -> None:
+    one = next(each for each in ATTACKS if each.name == name)
+    result = attack(stack, web, engine, one, seconds=4, rest=1, memory_seconds=30)
+    assert result.person_closed == [], "an honest page is never closed"
+    for what in ANSWERED_AT_ONCE:
+        assert longest(result, what) < MOST_SECONDS, what
+    assert result.memory["most"] - result.memory["before"] <= MOST_GROWTH_MB
+    assert result.memory["after"] - result.memory["before"] <= MOST_LEFT_MB
+    if one.answer:
+        assert result.outcome.closed.get(one.answer), result.outcome
+        assert result.metrics["sockets closed: flood"] > 0
+
+
+def longest(result: Result, what: str) -> float:
+    """The longest that this took while the attack went on and after it."""
+    return max(result.took[what]["during"] + result.took[what]["after"])

@@ -1,0 +1,90 @@
+"""Clients that take their time, where no proxy stands in front."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from tests.stack import Process, Stack
+from tests.web.conftest import Look
+from tests.web.eyes import ask, browser
+
+SECONDS = 1
+CONNECTIONS = 20
+
+
+@pytest.fixture
+def web(stack: Stack) -> Process:
+    """A web process that waits a second for what is due."""
+    return stack.start_web(head_seconds=SECONDS, body_seconds=SECONDS, connections=CONNECTIONS)
+
+
+@pytest.fixture
+def connect(web: Process) -> Iterator[Connect]:
+    """Opens plain connections, and closes them after the test."""
+    with ExitStack() as opened:
+        yield Connect(web.url, opened)
+
+
+class Connect:
+    """Connections that send what they are told."""
+
+    def __init__(self, url: str, opened: ExitStack) -> None:
+        self._parts, self._opened = urlsplit(url), opened
+
+    def __call__(self, words: bytes) -> socket.socket:
+        """Connect and send these bytes."""
+        made = socket.create_connection((self._parts.hostname, self._parts.port or 0), timeout=15)
+        self._opened.enter_context(made)
+        made.sendall(words)
+        return made
+
+
+def status(connection: socket.socket) -> int:
+    """The status of the answer that ends the connection; 0 for none."""
+    words = b""
+    while piece := connection.recv(1000):
+        words += piece
+    return int(words.split(maxsplit=2)[1]) if words else 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ",
+        b"\r\n\r\n",
+        b"POST /api/requests/x/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc",
+    ],
+)
+def test_request_that_does_not_arrive_is_ended(connect: Connect, words: bytes) -> None:
+    # The body's request may be answered before the body is there; then only its connection ends.
+    assert status(connect(words)) in {408, 400, 403}
+
+
+def test_head_that_drips_is_ended(connect: Connect) -> None:
+    connection = connect(b"GET / HTTP/1.1\r\nX-A: ")
+    connection.settimeout(0.2)
+    for _ in range(60):
+        connection.sendall(b"x")
+        with suppress(TimeoutError):
+            assert connection.recv(12) == b"HTTP/1.1 408"
+            return
+    pytest.fail("the connection is still open")
+
+
+def test_idle_connections_make_room_for_a_person(web: Process, connect: Connect) -> None:
+    held = [connect(b"GET / HTTP/1.1\r\n") for _ in range(CONNECTIONS + 10)]
+    assert ask(web.url, "/healthz").status == 200
+    assert status(held[0]) == 503
+
+
+def test_stream_of_events_outlives_every_bound(stack: Stack, web: Process, look: Look) -> None:
+    eye = look(uuid4(), browser(stack)[1]).open()
+    eye.until(lambda each: each.states())
+    assert not eye.join(seconds=4 * SECONDS)

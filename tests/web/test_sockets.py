@@ -1,0 +1,162 @@
+"""The bounds on the page's WebSocket, tried by hand-made frames on a real web process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.attacks import wire
+from tests.attacks.person import Page
+from tests.attacks.run import closed_counts
+from tests.attacks.wire import Refused, Socket, frame, kinds, rerun, unfinished_frame
+from tests.stack import Process, Stack
+from tests.web.eyes import browser
+
+FRAME_SECONDS = 1
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One for all tests here: each is a browser of its own."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack) -> Process:
+    """A web process that lets few pages in and does not wait long."""
+    return stack.start_web(sockets_per_owner=3, sockets_without_identity=2, socket_frame_seconds=FRAME_SECONDS)
+
+
+@pytest.fixture
+def cookie(stack: Stack) -> str:
+    """A browser's cookie."""
+    return browser(stack)[1]
+
+
+async def code_after(url: str, cookie: str, *frames: bytes) -> int:
+    """The close code of a socket that sends these frames."""
+    socket = await Socket.open(url, cookie=cookie)
+    socket.send(*frames)
+    try:
+        return await asyncio.wait_for(socket.code(), PATIENCE_SECONDS)
+    finally:
+        socket.abort()
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "frames"),
+    [
+        ("flood", 1008, [frame(rerun())] * 200),
+        ("flood", 1008, [frame(b"", opcode=wire.PING)] * 200),
+        ("flood", 1008, [frame(b"", is_final=False), *[frame(b"", opcode=0, is_final=False)] * 200]),
+        ("size", 1009, [frame(b"x" * 300_000)]),
+        ("unfinished", 1008, [unfinished_frame(1000, sent=10)]),
+        ("unfinished", 1008, [frame(b"", is_final=False)]),
+        ("protocol", 1008, [frame(b"\xff\xff\xff")]),
+        ("protocol", 1008, [frame(b"text", opcode=wire.TEXT)]),
+        ("protocol", 1008, [frame(rerun(widgets=1000))]),
+    ],
+)
+def test_hostile_socket_is_closed_and_counted(
+    web: Process, cookie: str, reason: str, code: int, frames: list[bytes]
+) -> None:
+    before = closed_counts(web).get(f"sockets closed: {reason}", 0)
+    assert asyncio.run(code_after(web.url, cookie, *frames)) == code
+    assert closed_counts(web)[f"sockets closed: {reason}"] == before + 1
+
+
+def test_forty_clicks_at_once_close_nothing(web: Process, cookie: str) -> None:
+    async def click() -> None:
+        page = await Page.open(web.url, cookie)
+        page.socket.send(*[frame(rerun(query=page.query))] * 35)
+        await asyncio.wait_for(page.click(), PATIENCE_SECONDS)
+        page.socket.abort()
+
+    asyncio.run(click())
+
+
+def test_longest_question_passes(web: Process, stack: Stack, cookie: str) -> None:
+    async def ask() -> None:
+        page = await Page.open(web.url, cookie)
+        await asyncio.wait_for(page.ask("\N{GRINNING FACE}" * stack.settings.max_question_characters), PATIENCE_SECONDS)
+        await asyncio.wait_for(page.click(), PATIENCE_SECONDS)
+        page.socket.abort()
+
+    asyncio.run(ask())
+    assert "submitted" in web.log_text()
+
+
+def test_foreign_kinds_of_message_reach_nobody(web: Process, cookie: str) -> None:
+    async def send() -> None:
+        page = await Page.open(web.url, cookie)
+        page.socket.send(*(frame(message) for name, message in kinds().items() if name != "rerun_script"))
+        await asyncio.wait_for(page.click(), PATIENCE_SECONDS)
+        page.socket.abort()
+
+    asyncio.run(send())
+    assert "Client tried to shut down runtime" not in web.log_text()
+
+
+def test_page_without_cookie_draws_its_sentence(web: Process) -> None:
+    async def look() -> None:
+        page = await asyncio.wait_for(Page.open(web.url, ""), PATIENCE_SECONDS)
+        assert page.composer == ""
+        page.socket.abort()
+
+    asyncio.run(look())
+
+
+def test_one_browser_holds_only_so_many_sockets(web: Process, cookie: str) -> None:
+    async def crowd() -> None:
+        sockets = [await Socket.open(web.url, cookie=cookie) for _ in range(3)]
+        with pytest.raises(Refused) as refused:
+            await Socket.open(web.url, cookie=cookie)
+        assert refused.value.status == 429
+        sockets.pop().abort()
+        sockets.append(await reopened(web.url, cookie))
+        for socket in sockets:
+            socket.abort()
+
+    asyncio.run(crowd())
+
+
+async def reopened(url: str, cookie: str) -> Socket:
+    """A socket as soon as there is room for it."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await Socket.open(url, cookie=cookie)
+            except Refused:
+                await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_session_is_kept_for_an_owner_only(web: Process, cookie: str, is_known: bool) -> None:
+    async def come_back() -> tuple[str, str]:
+        name = cookie if is_known else ""
+        page = await asyncio.wait_for(Page.open(web.url, name), PATIENCE_SECONDS)
+        page.socket.abort()
+        await asyncio.sleep(0.5)
+        again = Page(await Socket.open(web.url, cookie=name, session=page.session))
+        await asyncio.wait_for(again.click(), PATIENCE_SECONDS)
+        again.socket.abort()
+        return page.session, again.session
+
+    before, after = asyncio.run(come_back())
+    assert (before == after) is is_known
+
+
+def test_openings_are_bounded(stack: Stack, cookie: str) -> None:
+    web = stack.start_web(socket_openings_per_minute=3)
+
+    async def reload() -> None:
+        for _ in range(3):
+            (await Socket.open(web.url, cookie=cookie)).abort()
+        with pytest.raises(Refused):
+            await Socket.open(web.url, cookie=cookie)
+        (await Socket.open(web.url, cookie=browser(stack)[1])).abort()
+
+    asyncio.run(reload())
+    web.terminate()

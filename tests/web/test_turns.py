@@ -1,0 +1,66 @@
+"""Whose page runs next."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from web.asgi.turns import NEWCOMER_RUNS, Turns
+
+LONG_SECONDS = 60.0
+
+
+def order_of(turns: Turns, *owners: str) -> list[str]:
+    """Ask for each of these owners behind one turn that is held, and return the order in which they got theirs."""
+    got: list[str] = []
+    first = turns.ask("first", lambda: None)
+    asked = {owner: turns.ask(owner, partial(got.append, owner)) for owner in owners}
+    first.end()
+    while len(got) < len(owners):
+        asked[got[-1]].end()
+    return got
+
+
+def test_who_ran_least_comes_first() -> None:
+    async def run() -> None:
+        turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0)
+        for _ in range(30):
+            turns.ask("busy", lambda: None).end()
+        turns.ask("calm", lambda: None).end()
+        assert order_of(turns, "busy", "calm") == ["calm", "busy"]
+
+    asyncio.run(run())
+
+
+def test_newcomers_stand_behind_those_who_click_now_and_then() -> None:
+    async def run() -> None:
+        turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0)
+        turns.ask("known", lambda: None).end()
+        # As if it had been some time ago.
+        turns._counts["known"] = (NEWCOMER_RUNS / 2, turns._counts["known"][1])
+        assert order_of(turns, "new", "known") == ["known", "new"]
+
+    asyncio.run(run())
+
+
+def test_overdue_turns_make_room_but_not_for_all() -> None:
+    async def run() -> None:
+        turns = Turns(at_once=1, seconds=0.05, most_overdue=2)
+        asked = [turns.ask(str(number), lambda: None) for number in range(5)]
+        await asyncio.sleep(1)
+        assert [turn.was_granted for turn in asked] == [True, True, True, False, False]
+        asked[0].end()
+        assert asked[3].was_granted
+
+    asyncio.run(run())
+
+
+def test_turn_that_is_given_up_while_waiting_is_not_granted() -> None:
+    async def run() -> None:
+        turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0)
+        held, left, waits = (turns.ask(owner, lambda: None) for owner in "abc")
+        left.end()
+        held.end()
+        assert (left.was_granted, waits.was_granted) == (False, True)
+
+    asyncio.run(run())
