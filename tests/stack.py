@@ -262,7 +262,7 @@ class Stack:
         )
 
     def configure(self, **settings: object) -> None:
-        """Settings, by their names in shared/settings.py, for all that is started from now on."""
+        """Settings, by their names in shared/settings, for all that is started from now on."""
         self.values |= {variable_of(name): str(value) for name, value in settings.items()}
 
     def environ(self, **settings: object) -> dict[str, str]:

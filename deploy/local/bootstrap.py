@@ -1,7 +1,7 @@
 """Makes Naru's own environment from requirements.lock, then becomes deploy.local.cli inside it.
 
 Runs under any Python >= 3.11 with nothing but the standard library, and knows nothing of the product. It is
-the one program beside shared/settings.py that touches the process environment: it runs before anything else
+the one program beside shared/settings that touches the process environment: it runs before anything else
 can be imported.
 """
 

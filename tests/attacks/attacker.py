@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.attacks import wire
@@ -191,8 +192,9 @@ WAYS = {
 
 def main(arguments: list[str]) -> int:
     """Attack as told, and print the outcome."""
-    given = json.loads(Path(arguments[0]).read_text())
-    plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = json.loads(Path(arguments[0]).read_text())
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    plan = Plan(**values)
     print(json.dumps(asdict(asyncio.run(Attack(plan).run()))), flush=True)
     return 0
 

@@ -147,4 +147,4 @@ def rerun(*, query: str = "", fragment: str = "", widgets: int = 0, widget_bytes
     for number in range(widgets):
         state = message.rerun_script.widget_states.widgets.add()
         state.id, state.string_value = f"$$WIDGET-{number}", "x" * widget_bytes
-    return message.SerializeToString()
+    return bytes(message.SerializeToString())

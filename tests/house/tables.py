@@ -17,7 +17,9 @@ from shared.settings import Settings, variable_of
 def settings_table() -> str:
     """Variable, default and meaning of every setting, as Markdown."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
-    for each in fields(Settings):
+    own = Settings.__annotations__
+    # A dataclass lists the fields of its base first; a reader looks for the servers and keys first.
+    for each in sorted(fields(Settings), key=lambda each: each.name not in own):
         default = (
             ""
             if each.default == ""

@@ -17,7 +17,7 @@ from tests.web.eyes import Answered, Eye, ask, browser
 from tests.web.page_socket import page_socket
 from web.asgi.address import CLIENT_HEADER
 from web.asgi.limits import MOST_CLIENTS, OpenStreams, RateLimit
-from web.identity import COOKIE
+from web.cookies import PLAIN
 
 HERE, THERE = {"X-Forwarded-For": "192.0.2.7"}, {"X-Forwarded-For": "198.51.100.9"}
 QUESTIONS = 60
@@ -152,7 +152,7 @@ def test_new_browsers_of_an_address_are_limited(stack: Stack) -> None:
     welcomed = [visit(web) for _ in range(3)]
     assert [answer.status for answer in welcomed] == [200] * 3
     cookie = welcomed[0].headers["set-cookie"].split(";")[0]
-    assert cookie.startswith(COOKIE)
+    assert cookie.startswith(PLAIN)
     refused = visit(web, Accept_Language="ko-KR,ko;q=0.9")
     assert refused.status == 429
     assert "set-cookie" not in refused.headers
@@ -170,7 +170,7 @@ def test_new_browsers_of_an_address_are_limited(stack: Stack) -> None:
 def test_forged_cookie_counts_as_a_new_browser(stack: Stack) -> None:
     web = stack.start_web(address_newcomers_per_minute=1)
     assert visit(web).status == 200
-    assert visit(web, Cookie=f"{COOKIE}=forged").status == 429
+    assert visit(web, Cookie=f"{PLAIN}0=forged").status == 429
 
 
 @pytest.mark.parametrize("limit", ["owner_streams", "address_streams", "process_streams"])

@@ -1,8 +1,8 @@
 """Every setting of Naru: its variable, default, unit and bounds; and the checks of settings that depend on each other.
 
-The only module that reads the environment. Nothing is read at import: entry points call `load_settings()` once and
-pass the value on. Any variable may be given as `X_FILE`, the path of a file that holds it (mounted secrets).
-Which processes are started with which settings is not decided here but in `deploy/`.
+The only module that reads the environment; `clients.py` declares the bounds on clients. Nothing is read at import:
+entry points call `load_settings()` once and pass the value on. Any variable may be given as `X_FILE`, the path of a
+file that holds it (mounted secrets). `deploy/` decides which processes are started with which settings.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from shared.addresses import complaint
 from shared.errors import SettingsError
 from shared.keys import LEAST_BYTES, is_strong, keys_in
+from shared.settings.clients import ClientBounds
+from shared.settings.field import LAST_PORT, setting
 
 #: Variables that other software names too keep their usual names; all others begin with NARU_.
 PLAIN_NAMES = {
@@ -27,28 +29,11 @@ PLAIN_NAMES = {
     "anthropic_api_key",
     "anthropic_base_url",
 }
-
-
-#: No number of ours is larger: beyond it clocks, sockets and Postgres's intervals overflow.
-MOST = 1_000_000_000
-LAST_PORT = 65_535
 _SHOWN = 60
 
 
-def setting(
-    default: Any, doc: str, *, least: float | None = None, most: float = MOST, secret: bool = False, kind: str = ""
-) -> Any:
-    """A field with its one sentence for the settings table; `least` and `most` are the numbers allowed, `kind` is what
-    a text has to be (shared/addresses.py)."""
-    return field(
-        default=default,
-        repr=not secret,
-        metadata={"doc": doc, "least": least, "most": most, "secret": secret, "kind": kind},
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(ClientBounds):
     """All settings of one process, read once and never changed. Durations are in seconds."""
 
     database_url: str = setting(
@@ -88,82 +73,6 @@ class Settings:
     hsts_seconds: int = setting(
         63_072_000, "How long a browser that came by TLS remembers to come by TLS only; 0: not at all", least=0
     )
-    max_question_characters: int = setting(32_000, "Longest question that is accepted", least=1)
-
-    owner_active_questions: int = setting(
-        16, "Questions of one person that wait or run at once: nobody fills the queue alone; 0: any number", least=0
-    )
-    owner_questions_per_minute: int = setting(
-        30, "Questions that one person asks within a minute, far above what people type; 0: any number", least=0
-    )
-    address_questions_per_minute: int = setting(
-        600, "The same for one address, which may be a whole office, in each web process; 0: any number", least=0
-    )
-    address_newcomers_per_minute: int = setting(
-        120, "Browsers without a cookie that one address may bring, in each web process; 0: any number", least=0
-    )
-    owner_streams: int = setting(
-        20, "Live streams of one person at once; only visible pages hold one; 0: any number", least=0
-    )
-    address_streams: int = setting(300, "The same for one address, in each web process; 0: any number", least=0)
-    process_streams: int = setting(
-        2000, "Live streams of one web process, about four times what a core carries; 0: any number", least=0
-    )
-    connections: int = setting(
-        2000, "HTTP connections of one web process at once: each page holds two, and some more while it loads", least=10
-    )
-    head_seconds: float = setting(
-        15.0, "How long a request's head may take to arrive; a browser sends it at once", least=0.1
-    )
-    body_seconds: float = setting(
-        30.0, "How long its body may take: an upload of 1 MB by a slow phone does in 20", least=0.1
-    )
-    keep_alive_seconds: int = setting(5, "How long a connection without a request is kept for the next one", least=1)
-    stalled_seconds: float = setting(
-        60.0, "How long a client may take nothing of an answer: a phone in a tunnel is back by then", least=0.1
-    )
-    sockets: int = setting(
-        1000, "Pages (WebSockets) open at once in one web process, which then uses about 500 MB", least=1
-    )
-    sockets_per_owner: int = setting(40, "Pages open at once in one browser: each tab is one", least=1)
-    sockets_per_address: int = setting(200, "Pages open at once from one address: an office may have one", least=1)
-    sockets_without_identity: int = setting(
-        32, "Pages open at once in browsers without our cookie: they only see a sentence", least=1
-    )
-    socket_openings_per_minute: float = setting(
-        60.0, "How often one browser may open a page, as many at once: twenty reloads are fine", least=1
-    )
-    socket_messages_per_second: float = setting(
-        10.0, "Messages that one page may send on average: nobody clicks faster", least=0.1
-    )
-    socket_message_burst: float = setting(
-        40.0, "Messages that it may send at once; each 8 kB of a message count as one more", least=2
-    )
-    socket_message_bytes: int = setting(
-        196_608, "Longest message of a page: at least 4 bytes a character of a question, and 64 kB", least=65_536
-    )
-    socket_frame_seconds: float = setting(
-        30.0, "How long a message may take to arrive: a long question by a slow phone does in 20", least=1.0
-    )
-    socket_widgets: int = setting(500, "Widgets that a page's message may name; ours has fewer than a hundred", least=1)
-    page_runs: int = setting(
-        4, "Page runs under way at once: more make none quicker and keep all else waiting", least=1
-    )
-    page_turn_seconds: float = setting(
-        2.0, "A run that takes longer makes room for another: it waits for Postgres, and works no more", least=0.01
-    )
-    page_runs_overdue: int = setting(
-        12, "Runs that may make room so; Postgres has as many connections for them (NARU_DATABASE_POOL)", least=0
-    )
-    page_run_seconds: float = setting(
-        10.0, "How long a page's next click waits for the run before it; Postgres's timeouts are shorter", least=0.1
-    )
-    kept_sessions: int = setting(64, "Pages remembered after their connection has ended, in one web process", least=0)
-    kept_sessions_per_owner: int = setting(8, "The same of one browser: each reload leaves one", least=0)
-    kept_session_seconds: int = setting(
-        120, "How long they are remembered: a phone that changes its network is back by then", least=1
-    )
-
     concurrency: int = setting(320, "Answers that one worker process carries at once", least=1)
     worker_metrics_host: str = setting("127.0.0.1", "Address of a worker's /metrics, /healthz, /readyz")
     worker_metrics_port: int = setting(0, "Its port; 0: any free one, -1: none", least=-1, most=LAST_PORT)
@@ -230,6 +139,7 @@ class Settings:
     def check(self) -> None:
         """Raise SettingsError when two settings do not fit each other; the sentence says which and why."""
         rules = [
+            *self.client_rules(),
             (
                 self.renew_seconds * 3 <= self.lease_seconds,
                 "NARU_LEASE_SECONDS must be at least 3 x NARU_RENEW_SECONDS: a lease has to survive two lost renewals",
@@ -274,20 +184,6 @@ class Settings:
             (
                 not self.secret_key or is_strong(next(iter(keys_in(self.secret_key)), "")),
                 f"NARU_SECRET_KEY begins with a key shorter than {LEAST_BYTES} bytes. {STRONGER_KEY}",
-            ),
-            (
-                self.socket_message_bytes >= 4 * self.max_question_characters + 65_536,
-                (
-                    "NARU_SOCKET_MESSAGE_BYTES must be at least 4 x NARU_MAX_QUESTION_CHARACTERS + 65536: "
-                    "the longest question has to fit into one message"
-                ),
-            ),
-            (
-                self.socket_message_burst >= 2 + self.socket_message_bytes / 8192,
-                (
-                    "NARU_SOCKET_MESSAGE_BURST must be at least 2 + NARU_SOCKET_MESSAGE_BYTES / 8192: "
-                    "the longest message has to fit into the burst"
-                ),
             ),
             (
                 self.ended_stream_seconds <= self.stream_seconds,
