@@ -84,7 +84,7 @@ PAGE_WAIT_SECONDS = _histogram("naru_page_wait_seconds", "From a click's arrival
 CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)
 #: At a page a browser may have none: it is new. At the page's socket it must have the one that the page gave it.
 COOKIE_KINDS = {"page": ("good", "refused", "new"), "socket": ("good", "refused", "missing")}
-STREAM_LIMITS = ("owner_streams", "address_streams", "process_streams")
+STREAM_LIMITS = ("streams_per_owner", "streams_per_address", "streams")
 LIMITS = (*(each.code for each in OverLimit.__subclasses__()), "address_newcomers", *STREAM_LIMITS)
 
 #: Too many messages, too long a message, one that never ended, one that no page of ours sends.

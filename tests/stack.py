@@ -51,9 +51,9 @@ WIDE_LIMITS: Mapping[str, int] = {
     "owner_questions_per_minute": 1_000_000,
     "address_questions_per_minute": 1_000_000,
     "address_newcomers_per_minute": 1_000_000,
-    "owner_streams": 1_000_000,
-    "address_streams": 1_000_000,
-    "process_streams": 1_000_000,
+    "streams_per_owner": 1_000_000,
+    "streams_per_address": 1_000_000,
+    "streams": 1_000_000,
 }
 
 T = TypeVar("T")

@@ -84,8 +84,8 @@ limit_open() { # variable, zone, number
     : >"$made/$2.conf"
     [ "$3" = 0 ] || echo "limit_conn $2 $3;" >"$made/$2.conf"
 }
-limit_open NARU_NGINX_SOCKETS sockets "${NARU_NGINX_SOCKETS:-400}"
-limit_open NARU_NGINX_STREAMS streams "${NARU_NGINX_STREAMS:-400}"
+limit_open NARU_NGINX_SOCKETS sockets "${NARU_NGINX_SOCKETS:-300}"
+limit_open NARU_NGINX_STREAMS streams "${NARU_NGINX_STREAMS:-300}"
 limit_open NARU_NGINX_CONNECTIONS connections "${NARU_NGINX_CONNECTIONS:-800}"
 
 # Until certbot has brought one, a certificate of our own: nginx has to be up for certbot to be asked.

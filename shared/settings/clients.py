@@ -29,12 +29,14 @@ class ClientBounds:
     address_newcomers_per_minute: int = setting(
         120, "Browsers without a cookie that one address may bring, in each web process; 0: any number", least=0
     )
-    owner_streams: int = setting(
-        20, "Live streams of one person at once; only visible pages hold one; 0: any number", least=0
+    streams: int = setting(
+        1000, "Live streams of one web process at once: one for each visible page; 0: any number", least=0
     )
-    address_streams: int = setting(300, "The same for one address, in each web process; 0: any number", least=0)
-    process_streams: int = setting(
-        2000, "Live streams of one web process, about four times what a core carries; 0: any number", least=0
+    streams_per_owner: int = setting(
+        20, "Live streams of one person at once: so many pages are not looked at side by side; 0: any number", least=0
+    )
+    streams_per_address: int = setting(
+        200, "Live streams of one address, which may be a whole office, in each web process; 0: any number", least=0
     )
     connections: int = setting(
         2000, "HTTP connections of one web process at once: each page holds two, and some more while it loads", least=10

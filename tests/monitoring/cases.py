@@ -133,9 +133,9 @@ QUEUE = (
         "LimitRefuses",
         {
             'naru_over_limit_total{limit="address_too_fast"}': grows(15),
-            'naru_over_limit_total{limit="owner_streams"}': grows(4),
+            'naru_over_limit_total{limit="streams_per_owner"}': grows(4),
         },
-        ({'naru_over_limit_total{limit="owner_streams"}': grows(4)},),
+        ({'naru_over_limit_total{limit="streams_per_owner"}': grows(4)},),
         at="20m",
     ),
 )

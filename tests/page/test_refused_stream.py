@@ -26,7 +26,7 @@ def carry(page: Page, url: str, cookie: str) -> None:
 def test_page_without_a_stream_shows_the_answer(stack: Stack, browser: Browser) -> None:
     stack.start_simulator()
     stack.start_worker()
-    web = stack.start_web(owner_streams=1)
+    web = stack.start_web(streams_per_owner=1)
     _, cookie = new_identity(stack)
     other_page = Eye(web.url, uuid4(), cookie).open()
     assert other_page.status == 200

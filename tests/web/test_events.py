@@ -152,7 +152,7 @@ def test_connections_of_one_browser_are_bounded_and_given_back(stack: Stack, web
     path = f"/api/conversations/{uuid4()}/events"
     eyes = [look(uuid4(), cookie).open() for _ in range(20)]
     refused = ask(web.url, path, cookie=cookie)
-    assert (refused.status, refused.data["error"]) == (429, "owner_streams")
+    assert (refused.status, refused.data["error"]) == (429, "streams_per_owner")
     assert refused.headers["retry-after"]
     for eye in eyes:
         eye.close()

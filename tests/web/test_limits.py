@@ -87,11 +87,11 @@ def test_rate_limit_remembers_a_bounded_number_of_clients() -> None:
 def test_open_streams_forget_who_left() -> None:
     streams = OpenStreams(per_owner=1, per_address=2, in_all=3)
     streams.enter("alice", "office")
-    assert streams.reached("alice", "home") == "owner_streams"
+    assert streams.reached("alice", "home") == "streams_per_owner"
     streams.enter("bob", "office")
-    assert streams.reached("carol", "office") == "address_streams"
+    assert streams.reached("carol", "office") == "streams_per_address"
     streams.enter("carol", "home")
-    assert streams.reached("dave", "cafe") == "process_streams"
+    assert streams.reached("dave", "cafe") == "streams"
     for owner, address in (("alice", "office"), ("bob", "office"), ("carol", "home")):
         streams.leave(owner, address)
     assert streams.reached("alice", "office") is None
@@ -173,12 +173,12 @@ def test_forged_cookie_counts_as_a_new_browser(stack: Stack) -> None:
     assert visit(web, Cookie=f"{PLAIN}0=forged").status == 429
 
 
-@pytest.mark.parametrize("limit", ["owner_streams", "address_streams", "process_streams"])
+@pytest.mark.parametrize("limit", ["streams_per_owner", "streams_per_address", "streams"])
 def test_live_streams_are_limited(stack: Stack, limit: str) -> None:
     stack.configure(**{limit: 3})
     web = stack.start_web()
     one = browser(stack)[1]
-    cookies = [one if limit == "owner_streams" else browser(stack)[1] for _ in range(4)]
+    cookies = [one if limit == "streams_per_owner" else browser(stack)[1] for _ in range(4)]
     eyes = [Eye(web.url, uuid4(), cookie).open() for cookie in cookies]
     assert [eye.status for eye in eyes] == [200, 200, 200, 429]
     refused = ask(web.url, f"/api/conversations/{uuid4()}/events", Cookie=cookies[-1])

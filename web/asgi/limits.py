@@ -64,11 +64,11 @@ class OpenStreams:
     def reached(self, owner_id: str, client: str) -> str | None:
         """Return the limit that forbids one more, as shared/metrics.py names it; None where none does."""
         if 0 < self._per_owner <= self._of_owner[owner_id]:
-            return "owner_streams"
+            return "streams_per_owner"
         if 0 < self._per_address <= self._of_address[client]:
-            return "address_streams"
+            return "streams_per_address"
         if 0 < self._in_all <= self.number:
-            return "process_streams"
+            return "streams"
         return None
 
     def enter(self, owner_id: str, client: str) -> None:

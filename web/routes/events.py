@@ -31,9 +31,9 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _OVER_LIMIT = {
-    "owner_streams": "Too many open pages in this browser. Close some of them.",
-    "address_streams": "Too many open pages behind this address. Close some of them.",
-    "process_streams": "This server follows as many pages as it can. Try again in a moment.",
+    "streams_per_owner": "Too many open pages in this browser. Close some of them.",
+    "streams_per_address": "Too many open pages behind this address. Close some of them.",
+    "streams": "This server follows as many pages as it can. Try again in a moment.",
 }
 #: Where `DirectSend` keeps it.
 _DIRECT = "naru.send"

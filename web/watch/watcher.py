@@ -61,9 +61,9 @@ class Watcher:
         self._engine = engine
         self._conversations: dict[UUID, Conversation] = {}
         self._open = OpenStreams(
-            per_owner=settings.owner_streams,
-            per_address=settings.address_streams,
-            in_all=settings.process_streams,
+            per_owner=settings.streams_per_owner,
+            per_address=settings.streams_per_address,
+            in_all=settings.streams,
         )
         self._nudged: set[UUID] = set()
         self._is_nudged = asyncio.Event()
