@@ -10,7 +10,7 @@ import asyncio
 from asyncio import TimerHandle
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared import metrics
 from web.runtime import current_runtime
@@ -112,8 +112,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         metrics.CONNECTIONS_CLOSED.labels(reason).inc()
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn does not say that there may be none
-        if cycle is None or cycle.response_complete:
+        if not self.cycle or self.cycle.response_complete:
             body = sentence.encode()
             phrase = {408: "Request Timeout", 503: "Service Unavailable"}[status]
             head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"

@@ -64,7 +64,7 @@ def test_twenty_reloads_keep_the_page(person: Person) -> None:
     person.ask("[[sim: tokens=5]] before")
     person.wait_for_end()
     for _ in range(RELOADS):
-        person.page.reload(wait_until="commit")
+        person.page.reload(wait_until="domcontentloaded")
     person.composer.wait_for()
     expect(person.answers).to_have_count(1)
     person.ask("[[sim: tokens=5]] and after")

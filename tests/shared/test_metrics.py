@@ -77,7 +77,19 @@ def test_without_postgres_they_are_left_out_and_nothing_fails() -> None:
 
 def test_no_label_is_an_id_an_owner_or_a_text() -> None:
     labels = {label for collector in collectors() for label in getattr(collector, "_labelnames", ())}
-    assert labels <= {"status", "model", "direction", "outcome", "provider", "kind", "what", "code", "at", "limit"}
+    assert labels <= {
+        "status",
+        "model",
+        "direction",
+        "outcome",
+        "provider",
+        "kind",
+        "what",
+        "code",
+        "at",
+        "limit",
+        "reason",
+    }
 
 
 def test_the_names_of_the_operations_guide_and_our_own() -> None:
