@@ -23,8 +23,6 @@ SPECIAL = {
     "total_seconds": ("400.5", 400.5),
     "deadline_seconds": ("2000.5", 2000.5),
     "lease_seconds": ("7.5", 7.5),
-    "socket_message_burst": ("90.5", 90.5),
-    "socket_message_bytes": ("262145", 262_145),
     "database_url": ("postgresql://a:b#c@d:1/e", "postgresql://a:b#c@d:1/e"),
     "listen_database_url": ("postgres://[::1]:5432/e", "postgres://[::1]:5432/e"),
     "redis_url": ("unix:///run/redis.sock", "unix:///run/redis.sock"),
