@@ -19,10 +19,12 @@ from streamlit.web import bootstrap
 
 from shared.keys import keys_in
 from shared.settings import Settings
+from web.asgi import copies
 from web.asgi.address import ClientAddressMiddleware
 from web.asgi.hosts import HostMiddleware
 from web.asgi.newcomers import NewcomerMiddleware
 from web.asgi.sockets import SocketBounds
+from web.asgi.static import StaticFilesMiddleware, assets_below
 from web.http_id import HttpIdMiddleware
 from web.identity import OWNER_HEADER, IdentityMiddleware
 from web.routes import make_routes
@@ -30,6 +32,7 @@ from web.routes.answers import Refusal, apologise, refuse
 from web.routes.events import DirectSend
 from web.routes.guard import GuardMiddleware
 from web.runtime import current_runtime
+from web.shell import chunks
 from web.state import OWNER
 
 
@@ -65,6 +68,7 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
 async def _lifespan(_: st.App) -> AsyncIterator[None]:
     runtime = current_runtime()
     await runtime.start()
+    copies.make_in_background(chunks.of_a_visit)
     try:
         yield
     finally:
@@ -80,6 +84,7 @@ def make_app() -> st.App:
         middleware=[
             Middleware(GuardMiddleware),
             Middleware(HostMiddleware),
+            _static_files(),
             Middleware(ClientAddressMiddleware),
             Middleware(NewcomerMiddleware),
             Middleware(IdentityMiddleware),
@@ -87,6 +92,18 @@ def make_app() -> st.App:
         ],
         lifespan=_lifespan,
         exception_handlers={Refusal: refuse, Exception: apologise},
+    )
+
+
+def _static_files() -> Middleware:
+    """Streamlit's files and ours, at the paths at which Streamlit would serve them."""
+    return Middleware(
+        StaticFilesMiddleware,
+        assets={
+            **dict(assets_below(chunks.STREAMLIT / "static", "/static", are_hashed=True)),
+            **dict(assets_below(Path(__file__).with_name("static"), "/app/static", are_hashed=False)),
+        },
+        prefixes=("/static/", "/app/static/"),
     )
 
 

@@ -39,7 +39,8 @@ def draw() -> None:
         initial_sidebar_state=SIDEBAR_PX,
         menu_items={"About": f"**{words.t('app.name')}** — {words.t('app.tagline')}"},
     )
-    st.html(STYLE)
+    if not state.has_routes():  # else the document has it already
+        st.html(STYLE)
     try:
         frame = Frame.of(words)
         if frame is None:

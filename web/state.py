@@ -111,6 +111,11 @@ def log_ids() -> dict[str, str]:
     return {HTTP_REQUEST_ID: found} if found else {}
 
 
+def has_routes() -> bool:
+    """Whether the page runs in our ASGI app; not so in a plain `streamlit run`."""
+    return HEADER in st.context.headers
+
+
 def locale() -> str:
     """The language: chosen on the page, else chosen earlier, else the browser's."""
     return best_locale(locale_choice(), st.context.locale)

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from tests.deploy.stage import Stage
 
-PATHS = ("/", "/_stcore/health", "/app/static/fonts/pretendard/pretendard.css", "/early.js", "/favicon.png")
+PATHS = ("/", "/_stcore/health", "/page.css", "/live.js", "/favicon.png")
 VISITORS = 3
 PAUSE_SECONDS = 0.15
 

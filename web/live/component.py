@@ -11,14 +11,18 @@ from typing import Any
 import streamlit as st
 
 from web import state
-from web.live.modules import HERE, bundle
+from web.live.modules import HERE, bundle, live_address
 
-_component = st.components.v2.component(
-    "naru_live",
-    html=(HERE / "live.html").read_text(encoding="utf-8"),
-    js=bundle(),
-    isolate_styles=False,
-)
+_HTML = (HERE / "live.html").read_text(encoding="utf-8")
+#: Streamlit sends a component's script over the WebSocket at each load of the page, uncompressed: 140 kB. This one
+#: fetches the module, which the browser keeps. A relative address would be looked for below the blob that this becomes.
+_LOADER = f"""
+const {{ default: draw }} = await import(new URL({live_address()!r}, document.baseURI));
+export default draw;
+"""
+_component = st.components.v2.component("naru_live", html=_HTML, js=_LOADER, isolate_styles=False)
+#: Where our routes are not there: a plain `streamlit run`.
+_whole = st.components.v2.component("naru_live_whole", html=_HTML, js=bundle(), isolate_styles=False)
 
 
 def live_answer(
@@ -49,7 +53,7 @@ def live_answer(
         "locale_choice": locale_choice,
     }
     # In a list: in a dictionary Streamlit looks for data frames, and imports pandas to know one (80 MB, half a second).
-    _component(
+    (_component if state.has_routes() else _whole)(
         key=state.LIVE,
         data=[data],
         on_started_change=on_change,

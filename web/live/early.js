@@ -43,8 +43,6 @@ class Early {
   /* Over the column, down to the composer: its last line where the last line was. */
   makeRoom() {
     const { left, composerTop, bottom, textLeft, textWidth, ground, ink, font } = this.place;
-    const sheet = document.createElement("style");
-    sheet.textContent = STYLE; // Streamlit puts it into the page with the first run only
     this.room = document.createElement("div");
     this.room.className = "naru-early";
     this.room.setAttribute("aria-hidden", "true"); // the live answer will say it
@@ -52,7 +50,7 @@ class Early {
     const text = document.createElement("div");
     text.className = "naru-answer naru-growing";
     text.style.cssText = `position:absolute;box-sizing:border-box;left:${textLeft - left}px;width:${textWidth}px;bottom:${composerTop - bottom}px`;
-    this.room.append(sheet, text);
+    this.room.append(text);
     document.body.append(this.room);
     return new GrowingAnswer(text);
   }

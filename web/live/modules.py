@@ -5,16 +5,18 @@ Not here: the component that Streamlit mounts (component.py), the routes (web/ro
 
 from __future__ import annotations
 
-import json
 import re
+from functools import cache
 from pathlib import Path
+
+from web.asgi.representation import version_of
 
 HERE = Path(__file__).parent
 LIVE = ("copy.js", "sent.js", "draft.js", "links.js", "bounds.js", "markdown.js", "stream.js", "live.js")
-STYLE = HERE.parent / "style.css"
 EARLY = ("bounds.js", "markdown.js", "stream.js", "early.js")
 
 
+@cache
 def bundle(names: tuple[str, ...] = LIVE) -> str:
     """One ES module made of these files, in this order; those that others import come first."""
     vendored = (HERE / "vendor" / "marked.js").read_text(encoding="utf-8")
@@ -30,6 +32,6 @@ def bundle(names: tuple[str, ...] = LIVE) -> str:
     return "".join(parts)
 
 
-def early_bundle() -> str:
-    """The module of the page's first half second, with the style that it needs."""
-    return f"const STYLE = {json.dumps(STYLE.read_text(encoding='utf-8'))};\n{bundle(EARLY)}"
+def live_address() -> str:
+    """Return the address of the live answer's module, relative to the page; it names the content."""
+    return f"./live.js?v={version_of(bundle().encode())}"

@@ -2,7 +2,7 @@
 
     events   GET  /api/conversations/{id}/events    what happens in a conversation, as server-sent events
     stop     POST /api/requests/{id}/stop
-    front    GET  / /early.js /favicon.png    what there is before Streamlit has drawn anything
+    front    GET  / /page.css /early.js /live.js /favicon.png    what there is before Streamlit has drawn anything
     health   GET  /healthz /readyz /metrics
     guard    headers on every answer; who may call from where
     answers  how a refusal is written
@@ -13,7 +13,7 @@ What they do is done in `web/watch/` and `shared/`.
 from starlette.routing import BaseRoute, Route
 
 from web.routes.events import events
-from web.routes.front import early, icon, page
+from web.routes.front import early, icon, live, page, stylesheet
 from web.routes.health import health, measurements, readiness
 from web.routes.stop import stop
 
@@ -24,7 +24,9 @@ def make_routes() -> list[BaseRoute]:
         Route("/api/conversations/{conversation_id}/events", events, methods=["GET"]),
         Route("/api/requests/{request_id}/stop", stop, methods=["POST"]),
         Route("/", page, methods=["GET"]),
+        Route("/page.css", stylesheet, methods=["GET"]),
         Route("/early.js", early, methods=["GET"]),
+        Route("/live.js", live, methods=["GET"]),
         Route("/favicon.png", icon, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", readiness, methods=["GET"]),

@@ -1,67 +1,62 @@
-"""GET /, /early.js and /favicon.png: what the browser has before Streamlit has drawn anything.
+"""GET /, /page.css, /early.js, /live.js and /favicon.png: what the browser has before Streamlit has drawn anything.
 
-The page is Streamlit's own, with our name in it, without the font that we do not use, and with the script that shows a
-running answer's text at once after a reload (`web/live/early.js`).
+What they hold is made in `web/shell/`.
 """
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
+from uuid import UUID
 
-import streamlit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from web.live.modules import early_bundle
+from web.asgi.representation import REVALIDATE, Held
+from web.shell.document import document, early_script, live_script, page_css
+from web.state import LOCALE_COOKIE
+from web.words import best_locale
 
 WEB = Path(__file__).parents[1]
-#: Asked for with the hash of what it holds.
-_FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
-_FOR_A_DAY = {"cache-control": "public, max-age=86400"}
-_UNUSED_FONT = re.compile(r"<link\s+rel=\"preload\"[^>]*/SourceSans[^>]*>\s*")
+_FOR_A_DAY = "public, max-age=86400"
 
 
 async def page(request: Request) -> Response:
-    """The page; 304 for a browser that has it."""
-    headers = {"cache-control": "no-cache", "etag": f'"{_hash(_page())}"'}
-    if request.headers.get("if-none-match") == headers["etag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(_page(), media_type="text/html", headers=headers)
+    """The page, in the language that Streamlit's first run will choose."""
+    browsers = request.headers.get("accept-language", "").partition(",")[0]
+    locale = best_locale(request.cookies.get(LOCALE_COOKIE), browsers)
+    held = document(locale, is_conversation=_is_id(request.query_params.get("c", "")))
+    return held.answer(request, cache_control=REVALIDATE)
 
 
-async def early(_: Request) -> Response:
+async def stylesheet(request: Request) -> Response:
+    """Streamlit's stylesheet with our fonts."""
+    return page_css().answer(request)
+
+
+async def early(request: Request) -> Response:
     """The script that listens before Streamlit does."""
-    return Response(_early(), media_type="text/javascript", headers=_FOR_EVER)
+    return early_script().answer(request)
 
 
-async def icon(_: Request) -> Response:
+async def live(request: Request) -> Response:
+    """The live answer's module."""
+    return live_script().answer(request)
+
+
+async def icon(request: Request) -> Response:
     """The icon, under the name that Streamlit gives it: told of another one, it would import numpy to look at it."""
-    return Response(_icon(), media_type="image/svg+xml", headers=_FOR_A_DAY)
+    return _icon().answer(request, cache_control=_FOR_A_DAY)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 @cache
-def _page() -> str:
-    html = (Path(streamlit.__file__).with_name("static") / "index.html").read_text(encoding="utf-8")
-    html = _UNUSED_FONT.sub("", html).replace("<title>Streamlit</title>", "<title>Naru</title>")
-    # Before Streamlit's own: modules run in the order in which they stand here.
-    return html.replace(
-        "<title>", f'<script type="module" src="./early.js?v={_hash(_early())}"></script>\n    <title>', 1
-    )
-
-
-@cache
-def _early() -> str:
-    return early_bundle()
-
-
-@cache
-def _hash(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:12]
-
-
-@cache
-def _icon() -> bytes:
-    return (WEB / "static" / "icon.svg").read_bytes()
+def _icon() -> Held:
+    return Held((WEB / "static" / "icon.svg").read_text(encoding="utf-8"), "image/svg+xml")

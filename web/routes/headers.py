@@ -6,17 +6,15 @@ anything from elsewhere.
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
-from pathlib import Path
 
-import streamlit
+from web.shell.document import inline_scripts
 
 _POLICY = (
     "default-src 'self'",
-    # Streamlit's page has an inline script, named by its hash; components are loaded as blobs.
+    # The page has inline scripts, Streamlit's and ours, named by their hashes; components are loaded as blobs.
     "script-src 'self' blob: 'wasm-unsafe-eval' {inline}",
     # Emotion, which Streamlit is styled with, writes its rules into the page.
     "style-src 'self' 'unsafe-inline'",
@@ -31,16 +29,13 @@ _POLICY = (
     "form-action 'self'",
     "frame-ancestors 'self'",
 )
-_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 @cache
 def security_headers() -> dict[str, str]:
-    """The headers; read once from the installed Streamlit, whose inline scripts change with its version."""
-    page = Path(streamlit.__file__).with_name("static") / "index.html"
-    scripts = _INLINE_SCRIPT.findall(page.read_text(encoding="utf-8"))
+    """The headers; made once, because the page's inline scripts change with Streamlit's version and with ours only."""
     return {
-        "content-security-policy": "; ".join(_POLICY).format(inline=" ".join(map(_source_of, scripts))),
+        "content-security-policy": "; ".join(_POLICY).format(inline=" ".join(map(_source_of, inline_scripts()))),
         "x-content-type-options": "nosniff",
         "x-frame-options": "SAMEORIGIN",
         "referrer-policy": "same-origin",

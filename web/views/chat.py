@@ -85,9 +85,6 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
             on_unsure=state.ask_for_fate,
         )
     composer.draw(frame, opened, offered)
-    with st.container(key="warm"):
-        # Never seen: Streamlit fetches what draws code and formulas now, not in the middle of an answer's end.
-        st.markdown("```python\n0\n```\n$0$")
 
 
 def _name_tab(frame: Frame, opened: Opened | None) -> None:

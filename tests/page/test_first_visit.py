@@ -1,0 +1,247 @@
+"""A first visit in Chromium: what it loads, and the skeleton, in which one can type before Streamlit is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from deploy.local.processes import ROOT
+from tests.house.icons import listed, named_in
+from tests.page.network import Load, Network
+from tests.page.walk import COMPOSER, Person, visitor
+from tests.stack import Stack, wait_until
+from web.shell import chunks
+
+pytestmark = pytest.mark.browser
+MOST_BYTES = 1_600_000
+STREAMLIT = "**/static/js/index.*.js"
+#: A code block's colours: loaded last.
+LAST = "rehype-katex"
+
+
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One for all: each visitor is a browser of its own."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def url(stack: Stack) -> str:
+    """The page's address."""
+    stack.start_simulator()
+    stack.start_worker()
+    return stack.start_web().url
+
+
+@pytest.fixture
+def person(browser: Browser, url: str) -> Iterator[Person]:
+    """Someone who has not opened the page yet."""
+    with visitor(browser, url) as found:
+        yield found
+        assert found.errors == []
+
+
+class Gate:
+    """Holds Streamlit's main script back, as a slow network does."""
+
+    def __init__(self, page: Page) -> None:
+        self._held: list[Route] = []
+        self._is_open = False
+        page.route(STREAMLIT, self._asked)
+
+    def _asked(self, route: Route) -> None:
+        if self._is_open:
+            route.continue_()
+        else:
+            self._held.append(route)
+
+    def open(self) -> None:
+        """Let it come."""
+        self._is_open = True
+        while self._held:
+            self._held.pop().continue_()
+
+
+def skeleton_of(person: Person, address: str = "/") -> Gate:
+    """Open the page without Streamlit and wait for the skeleton."""
+    gate = Gate(person.page)
+    person.page.goto(person.url + address, wait_until="commit")
+    expect(field(person)).to_be_visible()
+    return gate
+
+
+def field(person: Person) -> Locator:
+    """The skeleton's text field."""
+    return person.page.locator("#naru-skeleton textarea")
+
+
+def open_and_rest(person: Person) -> Network:
+    """Open the page and wait until all that is loaded late has come."""
+    network = Network(person.page)
+    person.open()
+    wait_until(lambda: _pumped(person.page) and any(LAST in load.url for load in network.loads), seconds=60)
+    person.page.wait_for_load_state("networkidle")
+    return network
+
+
+def _pumped(page: Page) -> bool:
+    """Playwright tells of events while it is called."""
+    page.wait_for_timeout(50)
+    return True
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_first_visit_is_small_and_second_loads_nothing(browser: Browser, url: str, locale: str) -> None:
+    with visitor(browser, url, locale=locale) as person:
+        first = open_and_rest(person)
+        loaded = sorted(first.loaded, key=lambda load: -load.bytes)
+        assert first.bytes <= MOST_BYTES, loaded[:10]
+        assert not [load.url for load in loaded if "SourceSans" in load.url or "MaterialSymbols-" in load.url]
+        person.page.close()
+        second = Person(person_page := person.page.context.new_page(), url)
+        again = Network(person_page)
+        second.open()
+        person_page.wait_for_load_state("networkidle")
+        assert again.bytes < 50_000
+        kinds = {load.kind for load in again.loaded}
+        assert not kinds & {"Script", "Stylesheet", "Font"}, again.loaded
+
+
+def test_files_of_the_first_page_are_asked_for_at_once(person: Person) -> None:
+    """A file that only its importer names costs a round trip more."""
+    network = Network(person.page)
+    gate = skeleton_of(person)
+    first = {path.rsplit("/", 1)[-1] for path in chunks.first_page()}
+    wait_until(lambda: _pumped(person.page) and first <= names(network.loaded), seconds=30)
+    before = names(network.loads)
+    gate.open()
+    person.composer.wait_for()
+    later = names(network.loads) - before
+    assert not later & {path.rsplit("/", 1)[-1] for path in chunks.late()}, "not before the composer"
+    assert {name.partition(".")[0] for name in later} <= {"wavesurfer", "record"}, (
+        "web/shell/chunks.py names the others"
+    )
+
+
+def names(loads: list[Load]) -> set[str]:
+    """The scripts of Streamlit among them."""
+    return {load.url.rsplit("/", 1)[-1] for load in loads if "/static/js/" in load.url}
+
+
+def test_code_is_drawn_by_files_that_came_at_rest(person: Person) -> None:
+    open_and_rest(person)
+    network = Network(person.page)
+    person.ask("Show me code and a table")
+    person.wait_for_end()
+    expect(person.answers.locator("code").first).to_be_visible()
+    assert not [load.url for load in network.loads if "SyntaxHighlighter" in load.url]
+
+
+def test_text_typed_before_streamlit_moves_to_the_composer(person: Person) -> None:
+    gate = skeleton_of(person)
+    assert field(person).evaluate("field => document.activeElement === field")
+    person.page.keyboard.type("half a thuoght")
+    for _ in range(5):
+        person.page.keyboard.press("ArrowLeft")
+    gate.open()
+    expect(person.composer).to_have_value("half a thuoght")
+    expect(person.page.locator("#naru-skeleton")).to_have_count(0)
+    expect(person.composer).to_be_focused()
+    person.page.keyboard.type("!")
+    expect(person.composer).to_have_value("half a th!uoght")
+    person.page.reload()
+    expect(person.composer).to_have_value("half a th!uoght")
+
+
+def test_enter_before_streamlit_sends_once_it_is_there(person: Person) -> None:
+    gate = skeleton_of(person)
+    person.page.keyboard.type("Hello")
+    person.page.keyboard.press("Shift+Enter")
+    person.page.keyboard.type("there")
+    person.page.keyboard.press("Enter")
+    expect(field(person)).to_have_value("Hello\nthere")
+    gate.open()
+    expect(person.questions).to_have_count(1)
+    expect(person.questions).to_contain_text("there")
+    person.wait_for_end()
+    expect(person.composer).to_have_value("")
+    person.page.reload()
+    person.wait_for_end()
+    expect(person.questions).to_have_count(1)
+
+
+def test_text_survives_a_reload_of_the_skeleton(person: Person) -> None:
+    skeleton_of(person)
+    person.page.keyboard.type("not lost")
+    person.page.reload(wait_until="commit")
+    expect(field(person)).to_have_value("not lost")
+
+
+def test_composition_is_not_cut_by_the_pages_arrival(person: Person) -> None:
+    gate = skeleton_of(person)
+    session = person.page.context.new_cdp_session(person.page)
+    session.send("Input.imeSetComposition", {"text": "하", "selectionStart": 1, "selectionEnd": 1})
+    gate.open()
+    person.composer.wait_for()
+    session.send("Input.imeSetComposition", {"text": "한", "selectionStart": 1, "selectionEnd": 1})
+    expect(field(person)).to_have_value("한")
+    session.send("Input.insertText", {"text": "한"})
+    expect(person.composer).to_have_value("한")
+    expect(person.page.locator("#naru-skeleton")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [390, 700, 900, 1280, 1920])
+def test_composer_stands_where_the_skeletons_stood(browser: Browser, url: str, width: int) -> None:
+    with visitor(browser, url, viewport={"width": width, "height": 800}) as person:
+        gate = skeleton_of(person)
+        before = [person.page.locator(f"#naru-skeleton {each}").bounding_box() for each in (".composer", "textarea")]
+        gate.open()
+        person.composer.wait_for()
+        expect(person.page.locator("#naru-skeleton")).to_have_count(0)
+        after = [person.page.locator(".st-key-composer-box").bounding_box(), person.composer.bounding_box()]
+        assert before == after
+
+
+@pytest.mark.parametrize(("scheme", "stored"), [("light", None), ("dark", None), ("light", "Dark"), ("dark", "Light")])
+def test_skeleton_has_the_colours_of_the_page(browser: Browser, url: str, scheme: str, stored: str | None) -> None:
+    with visitor(browser, url, color_scheme=scheme) as person:
+        if stored:
+            person.page.goto(f"{url}/healthz")
+            person.page.evaluate("name => localStorage.setItem('stActiveTheme-/-v2', JSON.stringify(name))", stored)
+        gate = skeleton_of(person)
+        colour = "node => getComputedStyle(node).backgroundColor"
+        before = [person.page.locator(each).evaluate(colour) for each in ("#naru-skeleton", "#naru-skeleton .side")]
+        gate.open()
+        person.composer.wait_for()
+        after = [person.page.get_by_test_id(each).evaluate(colour) for each in ("stApp", "stSidebar")]
+        assert before == after
+
+
+def test_page_without_a_composer_loses_its_skeleton(person: Person) -> None:
+    person.page.goto(f"{person.url}/?c=nonsense")
+    expect(person.page.locator(".naru-notice")).to_be_visible()
+    expect(person.page.locator("#naru-skeleton")).to_have_count(0)
+    expect(person.page.get_by_test_id(COMPOSER)).to_have_count(0)
+
+
+def test_icons_are_drawn_from_the_small_font(person: Person) -> None:
+    person.open()
+    icons = person.page.get_by_test_id("stIconMaterial")
+    expect(person.page.locator(".st-key-empty").get_by_test_id("stIconMaterial")).to_have_count(4)
+    assert person.page.evaluate(
+        "document.fonts.ready.then(() => document.fonts.check('16px \"Material Symbols Rounded\"'))"
+    )
+    for icon in icons.all():
+        box = icon.bounding_box()
+        if box is not None:  # a name that is no ligature of the font is as wide as its letters
+            assert box["width"] <= box["height"] * 1.3, icon.text_content()
+
+
+def test_every_icon_is_in_the_small_font() -> None:
+    used = named_in(chunks.STREAMLIT / "static" / "js", "index.*.js", "DynamicIcon.*.js")
+    used |= named_in(ROOT / "web", "*.py", "*.js")
+    assert used <= listed(), "add the name to web/static/fonts/icons/names.txt and run python -m tests.house.icons"
+    assert all(re.fullmatch("[a-z0-9_]+", name) for name in listed())

@@ -1,0 +1,58 @@
+"""Compressed copies of installed files, made once for an environment, because Brotli at its best is slow.
+
+A copy lies beside the packages that it was made from and goes with them. An image makes its copies when it is built;
+elsewhere the first web process makes them in the background, and until then the page gets quicker, larger ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from web.asgi.encoding import BEST, compress
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path(sys.prefix) / "naru-compressed"
+#: A start of Naru has both cores busy for about this long.
+BEGIN_AFTER_SECONDS = 30.0
+
+
+def copy_of(path: Path) -> Path:
+    """Return where the Brotli copy of a file is kept, there or not. The file's name must change with its content."""
+    return FOLDER / f"{path.name}.br"
+
+
+def make(paths: Iterable[Path]) -> int:
+    """Make the copies that are missing and return their number. Raises OSError where they cannot be written."""
+    FOLDER.mkdir(exist_ok=True)
+    made = 0
+    for path in paths:
+        copy = copy_of(path)
+        if not copy.exists():
+            half = copy.with_suffix(f".{os.getpid()}")  # other processes may make the same one
+            half.write_bytes(compress(path.read_bytes(), "br", quality=BEST))
+            half.replace(copy)
+            made += 1
+    return made
+
+
+def make_in_background(paths: Callable[[], Iterable[Path]]) -> None:
+    """Make the missing copies in a thread of the lowest priority, once the process has started."""
+    threading.Thread(target=_make_quietly, args=(paths,), name="compressing", daemon=True).start()
+
+
+def _make_quietly(paths: Callable[[], Iterable[Path]]) -> None:
+    time.sleep(BEGIN_AFTER_SECONDS)
+    try:
+        if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        if made := make(paths()):
+            log.info("compressed the page's files", extra={"count": made})
+    except OSError as error:
+        log.info("the page's files stay compressed quickly, not well", extra={"reason": str(error)})

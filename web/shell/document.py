@@ -1,0 +1,108 @@
+"""The HTML document: Streamlit's, with our name, our stylesheet, the files of the first page, and the skeleton.
+
+What is changed is found by what it is, so that a new Streamlit whose page lacks it fails a test, not a visit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from functools import cache
+from html import escape
+from pathlib import Path
+
+from web.asgi.representation import Held
+from web.live.modules import EARLY, bundle, live_address
+from web.shell.chunks import STREAMLIT, first_page, late
+from web.shell.stylesheet import stylesheet
+from web.words import Words
+
+HERE = Path(__file__).parent
+CONFIG = HERE.parents[1] / ".streamlit" / "config.toml"
+INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_FONT_PRELOAD = re.compile(r"<link\s+rel=\"preload\"[^>]*/SourceSans[^>]*>\s*")
+_STYLESHEET = re.compile(r"<link rel=\"stylesheet\"[^>]*/static/css/index\.[^>]*>\s*")
+_COLOURS = {
+    "ground": "backgroundColor",
+    "side": "sidebar",
+    "ink": "textColor",
+    "faint": "secondaryBackgroundColor",
+    "line": "borderColor",
+    "accent": "primaryColor",
+}
+
+
+@cache
+def document(locale: str, *, is_conversation: bool) -> Held:
+    """The page in this language; with the script that follows a running answer where a conversation is opened."""
+    html = (STREAMLIT / "index.html").read_text(encoding="utf-8")
+    html = _STYLESHEET.sub("", _FONT_PRELOAD.sub("", html))
+    html = html.replace('<html lang="en">', f'<html lang="{locale}">')
+    html = html.replace("<title>Streamlit</title>", f"{_early() if is_conversation else ''}<title>Naru</title>")
+    head = "".join(f'<link rel="modulepreload" crossorigin href="./{path}">\n' for path in first_page())
+    head += f'<link rel="modulepreload" href="{live_address()}">\n'
+    head += f"<style>{skeleton_style()}</style><noscript><style>#naru-skeleton {{ display: none }}</style></noscript>\n"
+    html = html.replace("</head>", f"{head}</head>")
+    placeholder = escape(Words(locale).t("composer.placeholder"), quote=True)
+    skeleton = _read("skeleton.html").replace("{placeholder}", placeholder)
+    # Behind the skeleton, so that nothing keeps the browser from painting it.
+    sheet = f'<link rel="stylesheet" href="./page.css?v={page_css().version}">\n'
+    html = html.replace("<body>", f"<body>\n{skeleton}<script>{skeleton_script()}</script>\n{sheet}")
+    return Held(html, "text/html")
+
+
+@cache
+def early_script() -> Held:
+    """The module that shows a running answer before Streamlit does."""
+    return Held(bundle(EARLY), "text/javascript")
+
+
+@cache
+def live_script() -> Held:
+    """The module of the live answer, which Streamlit mounts (`web/live/component.py`)."""
+    return Held(bundle(), "text/javascript")
+
+
+@cache
+def page_css() -> Held:
+    """The page's stylesheet."""
+    return Held(stylesheet(), "text/css")
+
+
+def inline_scripts() -> list[str]:
+    """The scripts that stand in the document, the same in every language: the policy names them by their hashes."""
+    return [*INLINE_SCRIPT.findall((STREAMLIT / "index.html").read_text(encoding="utf-8")), skeleton_script()]
+
+
+@cache
+def skeleton_script() -> str:
+    """The skeleton's script, with the addresses of the files that are loaded late."""
+    return _read("skeleton.js").replace("[/* late */]", json.dumps([f"./{path}" for path in late()]))
+
+
+@cache
+def skeleton_style() -> str:
+    """The skeleton's style, in the colours of the theme."""
+    theme = tomllib.loads(CONFIG.read_text(encoding="utf-8"))["theme"]
+    light, dark = (_colours(theme[name]) for name in ("light", "dark"))
+    colours = "".join(f"--{name}: light-dark({light[name]}, {dark[name]}); " for name in _COLOURS)
+    return _read("skeleton.css").replace("/* colours */", colours)
+
+
+def _colours(theme: dict[str, str | dict[str, str]]) -> dict[str, str]:
+    """The colours of one theme by the skeleton's names."""
+    found = {}
+    for name, option in _COLOURS.items():
+        value = theme[option]
+        found[name] = value["backgroundColor"] if isinstance(value, dict) else value
+    return found
+
+
+def _early() -> str:
+    # Before Streamlit's own: modules run in the order in which they stand here.
+    return f'<script type="module" src="./early.js?v={early_script().version}"></script>\n    '
+
+
+def _read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")

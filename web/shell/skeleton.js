@@ -1,0 +1,108 @@
+/*
+The page until Streamlit has drawn it: its shapes in the theme's colours, and a composer in which one can type. What was typed goes into
+the page's own composer as soon as that is there. Inline in the document (document.py); a draft is kept as live/draft.js keeps it.
+*/
+{
+  const COMPOSER = "[data-testid='stChatInputTextArea']";
+  const SEND = "[data-testid='stChatInputSubmitButton']";
+  const DRAWN = ".naru-block"; // the live answer: from here on the page looks after a sent question
+  const WITHOUT_COMPOSER = ".naru-notice, [data-testid='stDialog'], [data-testid='stException']";
+  const LATE = [/* late */];
+  const PATIENCE_MS = 20000; // a page that Streamlit has begun and not drawn by then is shown as it is
+  const SENT_WITHIN_MS = 10000;
+  const REST_MS = 1500; // without a key: loading what draws code holds the page up for a moment
+
+  // Known beforehand, Streamlit need not ask for it: its WebSocket opens a round trip earlier.
+  window.__streamlit = { BACKEND_BASE_URL: `${location.origin}/`, HOST_CONFIG: { allowedOrigins: [location.origin], useExternalAuthToken: false } };
+
+  // A browser that keeps nothing throws at every look.
+  const stored = (look) => { try { return look(); } catch { return null; } };
+  const skeleton = document.getElementById("naru-skeleton");
+  const box = skeleton.querySelector("textarea");
+  const key = `naru:draft:${new URLSearchParams(location.search).get("c") ?? "new"}`;
+  let isComposing = false;
+  let isSending = false;
+  let frame = 0;
+
+  const theme = stored(() => JSON.parse(localStorage.getItem(`stActiveTheme-${location.pathname}-v2`)));
+  if (theme === "Light" || theme === "Dark") skeleton.style.colorScheme = theme.toLowerCase();
+  const sidebar = Number.parseInt(stored(() => localStorage.getItem("sidebarWidth")), 10);
+  if (sidebar) skeleton.style.setProperty("--sidebar", `${sidebar}px`);
+  box.value = stored(() => sessionStorage.getItem(key)) ?? "";
+  if (matchMedia("(hover: hover)").matches) box.focus({ preventScroll: true });
+
+  // As if typed: React listens to the event, and reads through the element's own setter.
+  const type = (field, text) => {
+    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, text);
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  const sendWhenDrawn = (until) => {
+    const button = document.querySelector(SEND);
+    if (document.querySelector(DRAWN) && button && !button.disabled) button.click();
+    else if (performance.now() < until) setTimeout(() => sendWhenDrawn(until), 50);
+  };
+
+  const loadLate = async () => {
+    for (const each of LATE) await import(each);
+  };
+
+  const loadLateAtRest = () => {
+    let timer = 0;
+    const load = () => {
+      document.removeEventListener("input", wait);
+      (window.requestIdleCallback ?? setTimeout)(() => loadLate().catch(() => {})); // then they come when they are needed
+    };
+    const wait = () => {
+      clearTimeout(timer);
+      timer = setTimeout(load, REST_MS);
+    };
+    document.addEventListener("input", wait);
+    wait();
+  };
+
+  const leave = () => {
+    watch.disconnect();
+    clearTimeout(impatience);
+    skeleton.remove();
+    loadLateAtRest();
+  };
+
+  const handOver = (field) => {
+    const isFocused = document.activeElement === box;
+    const { selectionStart, selectionEnd } = box;
+    if (box.value) type(field, box.value);
+    if (key.endsWith(":new")) stored(() => sessionStorage.removeItem(key));
+    if (isFocused) {
+      field.focus({ preventScroll: true });
+      field.setSelectionRange(selectionStart, selectionEnd);
+    }
+    if (isSending) sendWhenDrawn(performance.now() + SENT_WITHIN_MS);
+    leave();
+  };
+
+  const look = () => {
+    frame = 0;
+    const field = document.querySelector(COMPOSER);
+    if (field && !isComposing && document.querySelector(DRAWN)) handOver(field);
+    else if (!field && document.querySelector(WITHOUT_COMPOSER)) leave();
+  };
+
+  const watch = new MutationObserver(() => { frame ||= requestAnimationFrame(look); });
+  watch.observe(document.body, { childList: true, subtree: true });
+  const impatience = setTimeout(() => document.querySelector("[data-testid='stApp']") && leave(), PATIENCE_MS);
+
+  box.addEventListener("compositionstart", () => { isComposing = true; });
+  box.addEventListener("compositionend", () => { isComposing = false; setTimeout(look); });
+  box.addEventListener("input", () => {
+    isSending = false;
+    box.classList.remove("sending");
+    stored(() => sessionStorage.setItem(key, box.value));
+  });
+  box.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || !matchMedia("(hover: hover)").matches) return;
+    event.preventDefault();
+    isSending = Boolean(box.value.trim());
+    box.classList.toggle("sending", isSending);
+  });
+}
