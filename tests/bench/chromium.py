@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from tests.bench.figure import CannotMeasure
 from tests.bench.processes import accounted
@@ -72,6 +74,15 @@ class Chromium:
         page.set_default_timeout(30_000)
         page.add_init_script(SCRIPT)
         return page
+
+    @contextmanager
+    def profile(self) -> Iterator[BrowserContext]:
+        """A browser that has never been anywhere."""
+        made = self._browser.new_context()
+        try:
+            yield made
+        finally:
+            made.close()
 
     def open(self, url: str) -> None:
         """A new conversation."""

@@ -56,12 +56,12 @@ class Held:
         headers = {"cache-control": cache_control, "etag": f'W/"{self.version}"', "vary": "Accept-Encoding"}
         if coding is not None:
             headers["content-encoding"] = coding
-        response = Response(self._represented(coding), media_type=self._media_type, headers=headers)
+        body = self.content if coding is None else self.compress(coding)
+        response = Response(body, media_type=self._media_type, headers=headers)
         return unless_known(response, request.headers)
 
-    def _represented(self, coding: Coding | None) -> bytes:
-        if coding is None:
-            return self.content
+    def compress(self, coding: Coding) -> bytes:
+        """Return the content in this coding, compressed once."""
         if coding not in self._compressed:
             self._compressed[coding] = compress(self.content, coding, quality=GOOD)
         return self._compressed[coding]

@@ -16,7 +16,7 @@ from web.asgi.representation import Held
 from web.live.modules import EARLY, bundle, live_address
 from web.shell.chunks import STREAMLIT, first_page, late
 from web.shell.stylesheet import stylesheet
-from web.words import Words
+from web.words import LOCALES, Words
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parents[1] / ".streamlit" / "config.toml"
@@ -68,6 +68,13 @@ def live_script() -> Held:
 def page_css() -> Held:
     """The page's stylesheet."""
     return Held(stylesheet(), "text/css")
+
+
+def prepare() -> None:
+    """Make all of them, and compress them for a browser."""
+    documents = [document(locale, is_conversation=each) for locale in LOCALES for each in (False, True)]
+    for held in (*documents, early_script(), live_script(), page_css()):
+        held.compress("br")
 
 
 def inline_scripts() -> list[str]:

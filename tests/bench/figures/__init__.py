@@ -24,6 +24,7 @@ from tests.bench.figures import (
     stops,
     submits,
     viewers,
+    visit,
 )
 
 FIGURES: tuple[Figure, ...] = (
@@ -32,6 +33,7 @@ FIGURES: tuple[Figure, ...] = (
     idle.FIGURE,
     page.FIGURE,
     pages.FIGURE,
+    visit.FIGURE,
     burst.FIGURE,
     submits.FIGURE,
     first_text.FIGURE,
