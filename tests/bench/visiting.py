@@ -18,10 +18,11 @@ from web.shell import chunks
 SLOW_LINE = {"offline": False, "downloadThroughput": 1_600_000 / 8, "uploadThroughput": 750_000 / 8, "latency": 150}
 SCRIPT = """
 (() => {
+  const COMPOSER = "[data-testid='stChatInputTextArea']";
   const seen = window.__visit = { typing: 0, composer: 0 };
   const look = () => {
     if (!seen.typing && document.querySelector("#naru-skeleton textarea")) seen.typing = performance.now();
-    if (!seen.composer && document.querySelector("[data-testid='stChatInputTextArea']")) seen.composer = performance.now();
+    if (!seen.composer && document.querySelector(COMPOSER)) seen.composer = performance.now();
   };
   new MutationObserver(look).observe(document, { subtree: true, childList: true });
 })();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import ssl
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import brotli
 import pytest
 
 from deploy.local.processes import ROOT
@@ -20,7 +22,9 @@ from tests.deploy.door import START, Door, door, trusting
 from tests.deploy.looking import ONCE, PRIVATE
 from tests.stack import Servers, Stack, wait_until
 from tests.web.eyes import browser
+from web.shell import chunks
 
+SCRIPT = f"/{chunks.first_page()[0]}"
 NOBODY = "127.0.0.1:9"
 WEBSOCKET = {
     "Connection": "Upgrade",
@@ -101,6 +105,21 @@ def test_an_event_is_not_held_back(before_web: tuple[Stack, Door]) -> None:
     connection.sock.settimeout(5)
     assert answer.readline(), "the first line comes while the stream is open"
     connection.close()
+
+
+def test_compressed_files_pass_as_web_sent_them(before_web: tuple[Stack, Door]) -> None:
+    _, naru = before_web
+    for path in ("/", "/page.css", SCRIPT):
+        for accepted, coding in (("gzip, br", "br"), ("gzip", "gzip")):
+            connection = naru.connect()
+            connection.request("GET", path, headers={"Accept-Encoding": accepted})
+            answer = connection.getresponse()
+            body = answer.read()
+            connection.close()
+            assert answer.headers["content-encoding"] == coding
+            assert "Accept-Encoding" in answer.headers["vary"]
+            text = (brotli.decompress if coding == "br" else gzip.decompress)(body)
+            assert text.decode() == naru.ask(path)[2], "compressed once"
 
 
 def test_who_asks_is_said_by_nginx_and_not_by_the_client(before_web: tuple[Stack, Door]) -> None:

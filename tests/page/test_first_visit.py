@@ -45,12 +45,12 @@ def person(browser: Browser, url: str) -> Iterator[Person]:
 
 
 class Gate:
-    """Holds Streamlit's main script back, as a slow network does."""
+    """Holds a file back, by default Streamlit's main script, as a slow network does."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, files: str = STREAMLIT) -> None:
         self._held: list[Route] = []
         self._is_open = False
-        page.route(STREAMLIT, self._asked)
+        page.route(files, self._asked)
 
     def _asked(self, route: Route) -> None:
         if self._is_open:
@@ -203,6 +203,17 @@ def test_composer_stands_where_the_skeletons_stood(browser: Browser, url: str, w
         expect(person.page.locator("#naru-skeleton")).to_have_count(0)
         after = [person.page.locator(".st-key-composer-box").bounding_box(), person.composer.bounding_box()]
         assert before == after
+
+
+def test_skeleton_stays_until_the_page_moves_no_more(person: Person) -> None:
+    gate = Gate(person.page, "**/static/js/Selectbox.*.js")
+    person.page.goto(person.url, wait_until="commit")
+    person.composer.wait_for()
+    person.page.wait_for_timeout(500)
+    expect(field(person)).to_be_visible()
+    gate.open()
+    expect(person.page.locator("#naru-skeleton")).to_have_count(0)
+    expect(person.page.get_by_test_id("stSkeleton")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("scheme", "stored"), [("light", None), ("dark", None), ("light", "Dark"), ("dark", "Light")])

@@ -1,7 +1,7 @@
 """Compressed copies of installed files, made once for an environment, because Brotli at its best is slow.
 
-A copy lies beside the packages that it was made from and goes with them. An image makes its copies when it is built;
-elsewhere the first web process makes them in the background, and until then the page gets quicker, larger ones.
+Copies lie in the environment of the packages that they were made from and go with it. The build of an image makes
+them; elsewhere the first web process does, in the background. Until then clients get a quicker, larger coding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from web.asgi.encoding import BEST, compress
 log = logging.getLogger(__name__)
 
 FOLDER = Path(sys.prefix) / "naru-compressed"
-#: A start of Naru has both cores busy for about this long.
+#: A start of Naru keeps two cores busy for less than this.
 BEGIN_AFTER_SECONDS = 30.0
 
 
@@ -55,4 +55,4 @@ def _make_quietly(paths: Callable[[], Iterable[Path]]) -> None:
         if made := make(paths()):
             log.info("compressed the page's files", extra={"count": made})
     except OSError as error:
-        log.info("the page's files stay compressed quickly, not well", extra={"reason": str(error)})
+        log.info("cannot keep compressed files; using quicker ones", extra={"reason": str(error)})

@@ -1,8 +1,8 @@
 """Static files, compressed and cached as well as a browser allows: Streamlit's under /static, ours under /app/static.
 
-Streamlit serves both uncompressed, through five threads a file. Here each text file is compressed once and kept, so
-that a first visit of 110 files costs web a tenth of the time. Only paths that were listed at the start are answered:
-no path is joined, so none can leave its folder.
+Streamlit serves both uncompressed and reads them from disk for each request. Here each text file is compressed once
+and kept in memory: 1.1 MB for a first visit, 13 MB if every file is asked for in both codings. Only paths that were
+listed at the start are answered. No path is joined to a folder, so none can leave it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The page's shell: the document that a browser gets at `/`, before Streamlit runs in it.
 
-The document, its stylesheet, the skeleton that is shown until Streamlit has drawn the page, and which of Streamlit's
-files a first visit loads. All that relies on how Streamlit builds its frontend is in here. The routes that send it are
-in `web/routes/front.py`; what a running answer needs is in `web/live/`.
+It holds the document, its stylesheet, the skeleton that stands until Streamlit has drawn the page, and the list of
+Streamlit's files that a visit loads. Only this package knows how Streamlit builds its frontend. The routes are in
+`web/routes/front.py`, the live answer's own modules in `web/live/`.
 """

@@ -1,7 +1,7 @@
 """Streamlit's JavaScript files: those that the first page loads, and those that only an answer needs.
 
-Streamlit's build writes manifest.json, which names each file with its imports. Without it a browser learns of a file
-only when the file that imports it has come: four rounds of requests on the way to the composer.
+Streamlit's build writes manifest.json, which lists each file with its imports. A document that names them all saves
+three rounds of requests: else a browser learns of a file only from the one that imports it.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import streamlit
 
 STREAMLIT = Path(streamlit.__file__).with_name("static")
 ENTRY = "index.html"
-#: Streamlit's elements on an empty page. One that is missing here still comes, a round of requests later.
+#: Streamlit's elements on an empty page. One that is not listed still works; its file comes a round of requests later.
 FIRST_PAGE = ("BidiComponent", "Button", "ButtonGroup", "ChatInput", "Html", "Selectbox")
-#: What draws code and formulas, half a megabyte: loaded when the page is at rest, before the first answer ends.
+#: Half a megabyte that draws code and formulas. The page loads it at rest, so that no answer waits for it.
 LATE = ("StreamlitSyntaxHighlighter", "rehype-katex")
 
 
 @cache
 def first_page() -> tuple[str, ...]:
-    """The files of the first page, as paths below Streamlit's static folder, without those in its index.html."""
+    """Return the first page's files that index.html does not name, as paths below Streamlit's static folder."""
     begun = _with_imports([ENTRY])
     return tuple(path for path in _with_imports(_keys(FIRST_PAGE)) if path not in begun)
 
 
 @cache
 def late() -> tuple[str, ...]:
-    """The files that the page loads once it is at rest, imports first left out: they are loaded with them."""
+    """Return the files that the page loads once it is at rest; a browser loads their imports with them."""
     return tuple(_manifest()[key]["file"] for key in _keys(LATE))
 
 
 @cache
 def of_a_visit() -> tuple[Path, ...]:
-    """Every JavaScript file that a visit loads, the largest last: what is compressed ahead of time."""
+    """Return every JavaScript file that a visit loads, the smallest first."""
     paths = _with_imports([ENTRY, *_keys(FIRST_PAGE), *_keys(LATE)])
     return tuple(sorted((STREAMLIT / path for path in paths), key=lambda path: path.stat().st_size))
 

@@ -1,6 +1,6 @@
 """The HTML document: Streamlit's, with our name, our stylesheet, the files of the first page, and the skeleton.
 
-What is changed is found by what it is, so that a new Streamlit whose page lacks it fails a test, not a visit.
+Where a new version of Streamlit lacks what is replaced here, `tests/web/test_static.py` fails and the page still works.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COLOURS = {
 
 @cache
 def document(locale: str, *, is_conversation: bool) -> Held:
-    """The page in this language; with the script that follows a running answer where a conversation is opened."""
+    """Return the page in this language; an opened conversation gets the script that follows a running answer."""
     html = (STREAMLIT / "index.html").read_text(encoding="utf-8")
     html = _STYLESHEET.sub("", _FONT_PRELOAD.sub("", html))
     html = html.replace('<html lang="en">', f'<html lang="{locale}">')
@@ -46,7 +46,7 @@ def document(locale: str, *, is_conversation: bool) -> Held:
     html = html.replace("</head>", f"{head}</head>")
     placeholder = escape(Words(locale).t("composer.placeholder"), quote=True)
     skeleton = _read("skeleton.html").replace("{placeholder}", placeholder)
-    # Behind the skeleton, so that nothing keeps the browser from painting it.
+    # A stylesheet in the head would keep the browser from painting the skeleton.
     sheet = f'<link rel="stylesheet" href="./page.css?v={page_css().version}">\n'
     html = html.replace("<body>", f"<body>\n{skeleton}<script>{skeleton_script()}</script>\n{sheet}")
     return Held(html, "text/html")
@@ -71,14 +71,14 @@ def page_css() -> Held:
 
 
 def prepare() -> None:
-    """Make all of them, and compress them for a browser."""
+    """Make and compress all of it ahead of the first visitor."""
     documents = [document(locale, is_conversation=each) for locale in LOCALES for each in (False, True)]
     for held in (*documents, early_script(), live_script(), page_css()):
         held.compress("br")
 
 
 def inline_scripts() -> list[str]:
-    """The scripts that stand in the document, the same in every language: the policy names them by their hashes."""
+    """Return the scripts that stand in the document, in every language the same; the policy names their hashes."""
     return [*INLINE_SCRIPT.findall((STREAMLIT / "index.html").read_text(encoding="utf-8")), skeleton_script()]
 
 

@@ -1,21 +1,22 @@
 /*
-The page until Streamlit has drawn it: its shapes in the theme's colours, and a composer in which one can type. What was typed goes into
-the page's own composer as soon as that is there. Inline in the document (document.py); a draft is kept as live/draft.js keeps it.
+The skeleton: the page's shapes until Streamlit has drawn the page, and a field in which one can type. The text moves to Streamlit's
+composer when that appears. This script stands in the document (document.py). It keeps a draft where live/draft.js keeps it.
 */
 {
   const COMPOSER = "[data-testid='stChatInputTextArea']";
   const SEND = "[data-testid='stChatInputSubmitButton']";
-  const DRAWN = ".naru-block"; // the live answer: from here on the page looks after a sent question
+  const DRAWN = ".naru-block"; // the live answer, which follows up each question that is sent
+  const HALF_DRAWN = "[data-testid='stSkeleton']"; // an element whose file has not come: the composer would move
   const WITHOUT_COMPOSER = ".naru-notice, [data-testid='stDialog'], [data-testid='stException']";
   const LATE = [/* late */];
-  const PATIENCE_MS = 20000; // a page that Streamlit has begun and not drawn by then is shown as it is
+  const PATIENCE_MS = 20000; // then the skeleton gives way to whatever Streamlit has drawn
   const SENT_WITHIN_MS = 10000;
-  const REST_MS = 1500; // without a key: loading what draws code holds the page up for a moment
+  const REST_MS = 1500; // since the last key: the late files block the page for up to 0.2 s when they run
 
-  // Known beforehand, Streamlit need not ask for it: its WebSocket opens a round trip earlier.
-  window.__streamlit = { BACKEND_BASE_URL: `${location.origin}/`, HOST_CONFIG: { allowedOrigins: [location.origin], useExternalAuthToken: false } };
+  // Streamlit's way for hosts that embed it: told this, it opens its WebSocket a round trip earlier.
+  window.__streamlit = { BACKEND_BASE_URL: new URL("./", location.href).href, HOST_CONFIG: { allowedOrigins: [location.origin], useExternalAuthToken: false } };
 
-  // A browser that keeps nothing throws at every look.
+  // A browser that blocks storage throws at each access.
   const stored = (look) => { try { return look(); } catch { return null; } };
   const skeleton = document.getElementById("naru-skeleton");
   const box = skeleton.querySelector("textarea");
@@ -51,7 +52,7 @@ the page's own composer as soon as that is there. Inline in the document (docume
     let timer = 0;
     const load = () => {
       document.removeEventListener("input", wait);
-      (window.requestIdleCallback ?? setTimeout)(() => loadLate().catch(() => {})); // then they come when they are needed
+      (window.requestIdleCallback ?? setTimeout)(() => loadLate().catch(() => {})); // Streamlit asks again
     };
     const wait = () => {
       clearTimeout(timer);
@@ -84,7 +85,8 @@ the page's own composer as soon as that is there. Inline in the document (docume
   const look = () => {
     frame = 0;
     const field = document.querySelector(COMPOSER);
-    if (field && !isComposing && document.querySelector(DRAWN)) handOver(field);
+    const isDrawn = document.querySelector(DRAWN) && !document.querySelector(HALF_DRAWN);
+    if (field && isDrawn && !isComposing) handOver(field);
     else if (!field && document.querySelector(WITHOUT_COMPOSER)) leave();
   };
 
