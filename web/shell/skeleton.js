@@ -9,7 +9,7 @@ composer when that appears. This script stands in the document (document.py). It
   const HALF_DRAWN = "[data-testid='stSkeleton']"; // an element whose file has not come: the composer would move
   const WITHOUT_COMPOSER = ".naru-notice, [data-testid='stDialog'], [data-testid='stException']";
   const LATE = [/* late */];
-  const PATIENCE_MS = 20000; // then the skeleton gives way to whatever Streamlit has drawn
+  const PATIENCE_MS = 30000; // then the skeleton gives way to whatever Streamlit has drawn, unless a text would be lost
   const SENT_WITHIN_MS = 10000;
   const REST_MS = 1500; // since the last key: the late files block the page for up to 0.2 s when they run
 
@@ -64,7 +64,7 @@ composer when that appears. This script stands in the document (document.py). It
 
   const leave = () => {
     watch.disconnect();
-    clearTimeout(impatience);
+    clearInterval(impatience);
     skeleton.remove();
     loadLateAtRest();
   };
@@ -92,7 +92,11 @@ composer when that appears. This script stands in the document (document.py). It
 
   const watch = new MutationObserver(() => { frame ||= requestAnimationFrame(look); });
   watch.observe(document.body, { childList: true, subtree: true });
-  const impatience = setTimeout(() => document.querySelector("[data-testid='stApp']") && leave(), PATIENCE_MS);
+  const impatience = setInterval(() => {
+    const field = document.querySelector(COMPOSER);
+    if (field && !isComposing) handOver(field);
+    else if (!box.value && document.querySelector("[data-testid='stApp']")) leave();
+  }, PATIENCE_MS);
 
   box.addEventListener("compositionstart", () => { isComposing = true; });
   box.addEventListener("compositionend", () => { isComposing = false; setTimeout(look); });
