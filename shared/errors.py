@@ -49,13 +49,13 @@ class SettingsError(NaruError):
 
 
 class Refused(NaruError):
-    """This cannot be done now."""
+    """This can't be done right now."""
 
     code = "refused"
 
 
 class StillRunning(Refused):
-    """An answer is still running in this conversation."""
+    """An answer is still running in this chat."""
 
     code = "still_running"
 
@@ -65,7 +65,7 @@ class StillRunning(Refused):
 
 
 class NotFound(Refused):
-    """This does not exist, or is not yours."""
+    """This was deleted, or you can't see it."""
 
     code = "not_found"
 
@@ -93,7 +93,7 @@ class NothingToAnswer(Refused):
 
 
 class UnknownModel(Refused):
-    """No worker offers this model."""
+    """This model is not available right now."""
 
     code = "unknown_model"
 
@@ -133,13 +133,13 @@ class AddressTooFast(OverLimit):
 
 
 class Unavailable(Refused):
-    """The database does not answer right now."""
+    """The database does not respond right now."""
 
     code = "unavailable"
 
 
 class Unsure(Unavailable):
-    """The database went away while this was being stored."""
+    """The database went away while this was being saved."""
 
     code = "unsure"
 
@@ -215,7 +215,7 @@ class FirstTokenTimeout(ProviderError):
 
 
 class IdleTimeout(ProviderError):
-    """The model fell silent in the middle of its answer."""
+    """The model stopped responding in the middle of its answer."""
 
     code = "idle_timeout"
     retryable = True
@@ -246,7 +246,7 @@ class ModelNotFound(ProviderError):
 
 
 class ContextTooLong(ProviderError):
-    """The conversation is longer than the model can read."""
+    """The chat is longer than the model can read."""
 
     code = "context_too_long"
 

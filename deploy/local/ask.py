@@ -112,11 +112,11 @@ def choose(there: Fleet, wanted: str | None) -> str:
     if wanted is None and offered:
         return offered[0]
     if wanted is None and there.live_workers:
-        raise UnknownModel("the workers offer no model yet: ./naru doctor says which server they wait for.")
+        raise UnknownModel("no model is offered yet: ./naru doctor says which server Naru waits for.")
     if wanted is None:
-        raise UnknownModel("no worker has ever told what models there are; start one (./naru up), or name one: --model")
+        raise UnknownModel("no model is known yet: start Naru (./naru up), or name one with --model")
     if there.live_workers and wanted not in offered:
-        raise UnknownModel(f"no worker offers {wanted}. Offered: {', '.join(offered) or 'nothing'}")
+        raise UnknownModel(f"the model {wanted} is not available. Available: {', '.join(offered) or 'none'}")
     return wanted
 
 
@@ -155,7 +155,7 @@ class Terminal:
         """What it is waiting for, one line for each news."""
         waits = state.retry_at - time.monotonic() if state.retry_at is not None else 0
         line = {
-            Phase.NO_WORKER: "No worker is running. The question is saved and waits for one (Ctrl-C gives up).",
+            Phase.NO_WORKER: f"{self._words.t('live.no_worker')} (Ctrl-C gives up)",
             Phase.QUEUED: self._words.t("live.queued", place=place(self._words, state.position or 1)),
             Phase.WAITING: self._words.t("live.waiting", duration=f"{max(0, waits):.0f} s"),
         }.get(state.phase)
@@ -218,7 +218,7 @@ class Follower:
                     if self._look():
                         break
                 except Unavailable:
-                    self._terminal.note("the database does not answer; waiting for it")
+                    self._terminal.note("the database does not respond; waiting for it")
         report = self._report()
         self._terminal.end(report)
         if report.status == Status.SUCCEEDED:

@@ -77,7 +77,7 @@ def test_json_ends_with_one_object(answering: Stack) -> None:
 
 def test_without_a_worker_it_says_so_and_ctrl_c_gives_up(stack: Stack) -> None:
     ask = asking(stack, "Is anybody there?", "--model", "demo/simulator", "--json")
-    wait_until(lambda: "No worker is running" in ask.log_text(), seconds=30)
+    wait_until(lambda: "Nothing can answer right now" in ask.log_text(), seconds=30)
     ask.child.send_signal(signal.SIGINT)
     assert ask.wait() == 130
     assert json.loads(ask.log_text().splitlines()[-1])["status"] == "cancelled"
@@ -106,7 +106,7 @@ def test_a_worker_that_dies_in_the_middle_is_told_and_made_good(stack: Stack) ->
 def test_a_model_that_nobody_offers_is_refused_with_those_there_are(answering: Stack) -> None:
     asked = naru(answering, "ask", "Hello", "--model", "openai/none")
     assert asked.returncode == 1
-    assert asked.stderr == "naru ask: no worker offers openai/none. Offered: demo/simulator\n"
+    assert asked.stderr == "naru ask: the model openai/none is not available. Available: demo/simulator\n"
 
 
 def test_where_nothing_runs_it_says_what_to_start(stack: Stack, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
         person.open().ask(SLOW + "x")
         text = person.wait_for_text(characters=100)
         web.kill()
-        expect(person.page.locator(".naru-bar")).to_have_text("Reconnecting… nothing is lost", timeout=10_000)
+        expect(person.page.locator(".naru-bar")).to_have_text("Reconnecting… your chat is safe", timeout=10_000)
         bar = person.page.locator(".naru-bar").bounding_box()
         name = person.page.locator(".naru-name").bounding_box()
         assert bar is not None

@@ -140,7 +140,7 @@ def test_a_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) ->
 def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:
     assert not page.exception
     app = visit(conversation="nonsense")
-    assert "does not exist, or is not yours" in said(app)
+    assert "was deleted, or you can't see it" in said(app)
     app.button(key="way-out").click().run()
     assert "What would you like to know?" in said(app)
 
@@ -160,7 +160,7 @@ def test_an_unforeseen_error_is_an_apology_with_an_id(page: AppTest, monkeypatch
     assert not page.exception
     assert "Something went wrong on our side" in said(page)
     assert "a secret detail" not in said(page)
-    assert page.caption[-1].value.startswith("For the operator: ")
+    assert page.caption[-1].value.startswith("For the administrator: ")
 
 
 def test_korean_is_chosen_by_the_switch(page: AppTest) -> None:

@@ -174,7 +174,7 @@ def test_enter_twice_makes_one_question(person: Person) -> None:
 def test_answer_again_replaces_the_answer(person: Person) -> None:
     person.ask("[[sim: tokens=20]] hello")
     person.wait_for_end()
-    person.page.get_by_role("button", name="Answer again").click()
+    person.page.get_by_role("button", name="Regenerate").click()
     expect(person.answers).to_have_count(0)
     person.wait_for_end()
     expect(person.questions).to_have_count(1)
@@ -198,7 +198,7 @@ def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person)
     second = person.page.url
     expect(person.page.locator(".naru-link[aria-current]")).to_have_text(["[[sim: tokens=5]] second"])
     expect(person.page).to_have_title("[[sim: tokens=5]] second · Naru")
-    expect(person.page.get_by_role("button", name="Rename or delete this conversation", exact=True)).to_be_visible()
+    expect(person.page.get_by_role("button", name="Rename or delete this chat", exact=True)).to_be_visible()
     person.page.locator(".naru-link", has_text="first").click()
     expect(person.questions).to_contain_text(["first"])
     expect(person.page).not_to_have_url(second)
@@ -214,14 +214,14 @@ def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person)
     expect(person.page.locator(".st-key-empty")).to_be_visible()
     expect(person.page.locator(".naru-link")).to_have_count(2)
     person.page.goto(address)
-    expect(person.page.locator(".naru-notice")).to_contain_text("does not exist, or is not yours")
+    expect(person.page.locator(".naru-notice")).to_contain_text("was deleted, or you can't see it")
 
 
 @pytest.mark.parametrize("address", ["/?c=nonsense", "/?c="])
 def test_an_address_of_nothing_has_a_way_out(browser: Browser, url: str, address: str) -> None:
     with visitor(browser, url, locale="ko-KR") as stranger:
         stranger.page.goto(url + address)
-        expect(stranger.page.locator(".naru-notice")).to_contain_text("존재하지 않거나 권한이 없는 대화입니다")
+        expect(stranger.page.locator(".naru-notice")).to_contain_text("삭제되었거나 볼 수 없는 대화입니다")
         stranger.page.locator(".st-key-way-out button").click()
         expect(stranger.page.locator(".st-key-empty")).to_be_visible()
 
@@ -231,7 +231,7 @@ def test_another_browser_sees_nothing_of_it(browser: Browser, person: Person) ->
     person.wait_for_end()
     with visitor(browser, person.url) as stranger:
         stranger.page.goto(person.page.url)
-        expect(stranger.page.locator(".naru-notice")).to_contain_text("does not exist, or is not yours")
+        expect(stranger.page.locator(".naru-notice")).to_contain_text("was deleted, or you can't see it")
         expect(stranger.questions).to_have_count(0)
         expect(stranger.page.locator(".st-key-conversations .naru-link")).to_have_count(0)
 

@@ -16,7 +16,7 @@ from web.words.words import catalogue
 
 WEB = Path(__file__).parents[2] / "web"
 #: Keys whose last part is put together in the code: every one of the group is used.
-GROUPS = ("error.", "live.", "empty.", "sidebar.")
+GROUPS = ("error.", "live.", "empty.", "sidebar.", "streamlit.")
 
 
 def codes() -> Iterator[str]:
@@ -52,7 +52,8 @@ def test_every_error_has_its_sentence(locale: str) -> None:
 def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
     keys = set(catalogue("en"))
     sources = [
-        path.read_text(encoding="utf-8") for path in (*WEB.glob("views/*.py"), *WEB.glob("asgi/*.py"), WEB / "page.py")
+        path.read_text(encoding="utf-8")
+        for path in (*WEB.glob("views/*.py"), *WEB.glob("routes/*.py"), *WEB.glob("asgi/*.py"), WEB / "page.py")
     ]
     scripts = "".join(path.read_text(encoding="utf-8") for path in WEB.glob("live/*.js"))
     named = {key for source in sources for key in re.findall(r"[\"']([a-z_]+\.[a-z_0-9.]+)[\"']", source)}

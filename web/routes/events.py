@@ -53,7 +53,7 @@ async def events(request: Request) -> Response:
     try:
         watcher.check(owner_id, client)  # before Postgres is asked
         if not await watcher.may_look(conversation_id, owner_id):
-            raise Refusal(404, "not_found", "This conversation does not exist, or is not yours.")
+            raise Refusal(404, "not_found", "This chat was deleted, or you can't see it.")
         viewer = watcher.enter(
             conversation_id, owner_id=owner_id, client=client, cursor=frames.parse_cursor(resume_from)
         )

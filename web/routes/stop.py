@@ -31,7 +31,7 @@ async def stop(request: Request) -> Response:
         here = contextvars.copy_context()
         status = await asyncio.get_running_loop().run_in_executor(_threads, here.run, asked)
     except NotFound:
-        raise Refusal(404, "not_found", "This request does not exist, or is not yours.") from None
+        raise Refusal(404, "not_found", "This question was deleted, or you can't see it.") from None
     except Unavailable:
         raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.") from None
     return json_answer({"status": "stopping" if status is Status.RUNNING else status.value})
