@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, select, update
+from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, select, tuple_, update
 
 from shared.branch import walk_from
 from shared.database import transaction
@@ -72,17 +72,27 @@ class Opened:
     active: ActiveRequest | None
 
 
-def list_conversations(engine: Engine, *, owner_id: str, limit: int = 100) -> list[ConversationRow]:
-    """The owner's conversations, newest first. One that never got its first question is not one."""
+def list_conversations(
+    engine: Engine, *, owner_id: str, after: ConversationRow | None = None, limit: int = 100
+) -> list[ConversationRow]:
+    """At most `limit` of the owner's conversations, newest first; with `after` those that follow that one.
+
+    A conversation that never got its first question is left out.
+    """
     c = conversation.c
+    listed = (
+        select(c.id, c.title, c.updated_at)
+        .where(c.owner_id == owner_id, c.deleted_at.is_(None), c.leaf_id.is_not(None))
+        # The id decides between two of the same moment. The index ends at the moment: Postgres sorts the few of each.
+        .order_by(c.updated_at.desc(), c.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        listed = listed.where(tuple_(c.updated_at, c.id) < (after.updated_at, after.id))
     with transaction(engine) as connection:
-        rows = connection.execute(
-            select(c.id, c.title, c.updated_at)
-            .where(c.owner_id == owner_id, c.deleted_at.is_(None), c.leaf_id.is_not(None))
-            .order_by(c.updated_at.desc())
-            .limit(limit)
-        )
-        return [ConversationRow(id=row.id, title=row.title, updated_at=row.updated_at) for row in rows]
+        return [
+            ConversationRow(id=row.id, title=row.title, updated_at=row.updated_at) for row in connection.execute(listed)
+        ]
 
 
 def open_conversation(engine: Engine, conversation_id: UUID, *, owner_id: str, limit: int = 30) -> Opened:

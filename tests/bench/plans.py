@@ -152,7 +152,9 @@ def _look(world: World, plans: Plans, *, owner_id: str, number: int, filled: Fil
     """What the page and the routes read."""
     conversation_id, engine = filled.conversation_id(number), world.engine
     with plans.step("list conversations"):
-        conversations.list_conversations(engine, owner_id=owner_id)
+        listed = conversations.list_conversations(engine, owner_id=owner_id, limit=20)
+    with plans.step("list the next page"):
+        conversations.list_conversations(engine, owner_id=owner_id, after=listed[-1], limit=20)
     with plans.step("open a conversation"):
         opened = conversations.open_conversation(engine, conversation_id, owner_id=owner_id)
         assert opened.messages

@@ -6,9 +6,11 @@ import threading
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import func, update
 
 from shared import conversations, lifecycle
 from shared.conversations import Opened
+from shared.database import transaction
 from shared.errors import NotFound
 from shared.lifecycle import Answer
 from shared.tables import Outcome, Status, conversation, message
@@ -187,6 +189,21 @@ def test_the_list_is_the_owners_newest_first_and_without_empty_ones(world: World
         first,
         third,
     ]
+
+
+def test_pages_of_the_list_give_each_conversation_once(world: World) -> None:
+    """Also those of one moment, which only their ids tell apart."""
+    made = [world.ask().conversation_id for _ in range(7)]
+    with transaction(world.engine) as connection:
+        connection.execute(update(conversation).where(conversation.c.id.in_(made[2:])).values(updated_at=func.now()))
+    pages, after = [], None
+    while page := conversations.list_conversations(world.engine, owner_id=OWNER, after=after, limit=2):
+        pages.append([each.id for each in page])
+        after = page[-1]
+    whole = [each.id for each in conversations.list_conversations(world.engine, owner_id=OWNER)]
+    assert [len(page) for page in pages] == [2, 2, 2, 1]
+    assert [each for page in pages for each in page] == whole
+    assert set(whole) == set(made)
 
 
 def test_an_answer_ends_in_its_deleted_conversation_too(world: World) -> None:

@@ -29,6 +29,9 @@ def test_every_statement_goes_by_an_index(settings: Settings, world_engine: Engi
         # The guide's two: messages of a conversation (ours by their branch), conversations by owner and activity.
         assert {"pk_message", "ix_conversation_owner_id_updated_at"} <= used
 
+        (paged,) = [seen for seen in plans.seen.values() if seen.step == "list the next page"]
+        assert paged.indexes() == ["ix_conversation_owner_id_updated_at"]
+
         with plans.step("a statement without an index"), engine.begin() as connection:
             connection.execute(select(message.c.id).where(message.c.content == "x"))
         assert "message" in list(plans.seen.values())[-1].scanned(), "it would have been found"
