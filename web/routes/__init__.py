@@ -3,6 +3,8 @@
     events   GET  /api/conversations/{id}/events    what happens in a conversation, as server-sent events
     stop     POST /api/requests/{id}/stop
     front    GET  / /page.css /early.js /live.js /favicon.png    what there is before Streamlit has drawn anything
+    manifest GET  /manifest.json /favicon.ico    what a browser asks for beside the page
+    lost     GET  everything that is no page: a 404 with a way home
     health   GET  /healthz /readyz /metrics
     guard    headers on every answer; who may call from where
     answers  how a refusal is written
@@ -15,6 +17,8 @@ from starlette.routing import BaseRoute, Route
 from web.routes.events import events
 from web.routes.front import early, icon, live, page, stylesheet
 from web.routes.health import health, measurements, readiness
+from web.routes.lost import Lost
+from web.routes.manifest import favicon, manifest
 from web.routes.stop import stop
 
 
@@ -28,7 +32,10 @@ def make_routes() -> list[BaseRoute]:
         Route("/early.js", early, methods=["GET"]),
         Route("/live.js", live, methods=["GET"]),
         Route("/favicon.png", icon, methods=["GET"]),
+        Route("/favicon.ico", favicon, methods=["GET"]),
+        Route("/manifest.json", manifest, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", readiness, methods=["GET"]),
         Route("/metrics", measurements, methods=["GET"]),
+        Lost(),
     ]

@@ -41,7 +41,7 @@ def document(locale: str, *, is_conversation: bool) -> Held:
     html = html.replace('<html lang="en">', f'<html lang="{locale}">')
     html = html.replace("<title>Streamlit</title>", f"{_early() if is_conversation else ''}<title>Naru</title>")
     head = "".join(f'<link rel="modulepreload" crossorigin href="./{path}">\n' for path in first_page())
-    head += f'<link rel="modulepreload" href="{live_address()}">\n'
+    head += f'<link rel="modulepreload" href="{live_address()}">\n<link rel="manifest" href="./manifest.json">\n'
     head += f"<style>{skeleton_style()}</style><noscript><style>#naru-skeleton {{ display: none }}</style></noscript>\n"
     html = html.replace("</head>", f"{head}</head>")
     placeholder = escape(Words(locale).t("composer.placeholder"), quote=True)
