@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from shared.conversations import Opened
+from shared.conversations import ConversationRow, Opened
 from shared.logs import HTTP_REQUEST_ID
 from web.asgi.address import CLIENT_HEADER
 from web.cookies import Verdict
@@ -53,6 +53,7 @@ _UNSURE = "naru.unsure"
 _FATE = "naru.fate"
 _SESSION = "naru.session"
 _LOCALE = "naru.locale"
+_LISTED = "naru.listed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,17 @@ class Notice:
     values: dict[str, Any] = field(default_factory=dict)
     incident_id: str = ""
     is_text_kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The sidebar's list as it was last read, down to where the person has scrolled."""
+
+    owner_id: str = ""
+    rows: tuple[ConversationRow, ...] = ()
+    has_more: bool = False
+    #: The last try to read it failed: Postgres was away.
+    is_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +285,11 @@ def ask_for(dialog: Dialog) -> None:
     st.session_state[_DIALOG] = dialog
 
 
+def is_dialog_asked_for() -> bool:
+    """Whether the coming whole run opens a dialog."""
+    return _DIALOG in st.session_state
+
+
 def take_dialog() -> Dialog | None:
     """The dialog to open now."""
     dialog: Dialog | None = st.session_state.pop(_DIALOG, None)
@@ -288,3 +305,14 @@ def remembered(conversation_id: UUID) -> Opened | None:
     """What was last read of this conversation."""
     found: Opened | None = st.session_state.get(_OPENED)
     return found if found is not None and found.id == conversation_id else None
+
+
+def listed(owner_id: str) -> Listed:
+    """The sidebar's list, as far as it was read for this owner."""
+    found: Listed | None = st.session_state.get(_LISTED)
+    return found if found is not None and found.owner_id == owner_id else Listed()
+
+
+def remember_list(listed: Listed) -> None:
+    """Keep the list for the runs to come, and for the time when Postgres does not answer."""
+    st.session_state[_LISTED] = listed

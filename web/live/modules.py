@@ -5,15 +5,18 @@ Not here: the component that Streamlit mounts (component.py), the routes (web/ro
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
 
 from web.asgi.representation import version_of
+from web.words import LOCALES, Words
 
 HERE = Path(__file__).parent
 LIVE = ("copy.js", "sent.js", "draft.js", "links.js", "bounds.js", "markdown.js", "stream.js", "live.js")
 EARLY = ("bounds.js", "markdown.js", "stream.js", "early.js")
+SHELL = ("shell.js",)
 
 
 @cache
@@ -25,13 +28,26 @@ def bundle(names: tuple[str, ...] = LIVE) -> str:
         vendored,
         "\nreturn module.exports; })();\n",
     ]
-    for name in names:
-        source = (HERE / name).read_text(encoding="utf-8")
-        source = re.sub(r"^import .*;\n", "", source, flags=re.MULTILINE)
-        parts.append(re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE))
-    return "".join(parts)
+    return "".join(parts) + _joined(names)
+
+
+@cache
+def shell_bundle() -> str:
+    """The module of the page's head, with the words that it needs."""
+    words = json.dumps({locale: Words(locale).group("streamlit.") for locale in LOCALES}, ensure_ascii=False)
+    return f"const FOREIGN_WORDS = {words};\n{_joined(SHELL)}"
 
 
 def live_address() -> str:
     """Return the address of the live answer's module, relative to the page; it names the content."""
     return f"./live.js?v={version_of(bundle().encode())}"
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    """Return these files as one, without the imports and exports between them."""
+    parts = []
+    for name in names:
+        source = (HERE / name).read_text(encoding="utf-8")
+        source = re.sub(r"^import .*;\n", "", source, flags=re.MULTILINE)
+        parts.append(re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE))
+    return "".join(parts)

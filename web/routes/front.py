@@ -1,4 +1,4 @@
-"""GET /, /page.css, /early.js, /live.js and /favicon.png: what the browser has before Streamlit has drawn anything.
+"""GET /, /page.css, /shell.js, /early.js, /live.js and /favicon.png: what the browser has before Streamlit has drawn anything.
 
 What they hold is made in `web/shell/`.
 """
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from web.asgi.representation import REVALIDATE, Held
-from web.shell.document import document, early_script, live_script, page_css
+from web.shell.document import document, early_script, live_script, page_css, shell_script
 from web.state import LOCALE_COOKIE
 from web.words import best_locale
 
@@ -37,6 +37,11 @@ async def stylesheet(request: Request) -> Response:
 async def early(request: Request) -> Response:
     """The script that listens before Streamlit does."""
     return early_script().answer(request)
+
+
+async def shell(request: Request) -> Response:
+    """The script around the conversation."""
+    return shell_script().answer(request)
 
 
 async def live(request: Request) -> Response:

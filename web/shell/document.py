@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 from web.asgi.representation import Held
-from web.live.modules import EARLY, bundle, live_address
+from web.live.modules import EARLY, bundle, live_address, shell_bundle
 from web.shell.chunks import STREAMLIT, first_page, late
 from web.shell.stylesheet import stylesheet
 from web.words import LOCALES, Words
@@ -39,7 +39,7 @@ def document(locale: str, *, is_conversation: bool) -> Held:
     html = (STREAMLIT / "index.html").read_text(encoding="utf-8")
     html = _STYLESHEET.sub("", _FONT_PRELOAD.sub("", html))
     html = html.replace('<html lang="en">', f'<html lang="{locale}">')
-    html = html.replace("<title>Streamlit</title>", f"{_early() if is_conversation else ''}<title>Naru</title>")
+    html = html.replace("<title>Streamlit</title>", f"{_scripts(is_conversation=is_conversation)}<title>Naru</title>")
     head = "".join(f'<link rel="modulepreload" crossorigin href="./{path}">\n' for path in first_page())
     head += f'<link rel="modulepreload" href="{live_address()}">\n<link rel="manifest" href="./manifest.json">\n'
     head += f"<style>{skeleton_style()}</style><noscript><style>#naru-skeleton {{ display: none }}</style></noscript>\n"
@@ -59,6 +59,12 @@ def early_script() -> Held:
 
 
 @cache
+def shell_script() -> Held:
+    """The module of what stands around the conversation: the sidebar's list, the theme switch, Streamlit's words."""
+    return Held(shell_bundle(), "text/javascript")
+
+
+@cache
 def live_script() -> Held:
     """The module of the live answer, which Streamlit mounts (`web/live/component.py`)."""
     return Held(bundle(), "text/javascript")
@@ -73,7 +79,7 @@ def page_css() -> Held:
 def prepare() -> None:
     """Make and compress all of it ahead of the first visitor."""
     documents = [document(locale, is_conversation=each) for locale in LOCALES for each in (False, True)]
-    for held in (*documents, early_script(), live_script(), page_css()):
+    for held in (*documents, shell_script(), early_script(), live_script(), page_css()):
         held.compress("br")
 
 
@@ -106,9 +112,11 @@ def _colours(theme: dict[str, str | dict[str, str]]) -> dict[str, str]:
     return found
 
 
-def _early() -> str:
+def _scripts(*, is_conversation: bool) -> str:
     # Before Streamlit's own: modules run in the order in which they stand here.
-    return f'<script type="module" src="./early.js?v={early_script().version}"></script>\n    '
+    scripts = {"shell": shell_script(), **({"early": early_script()} if is_conversation else {})}
+    tags = [f'<script type="module" src="./{name}.js?v={held.version}"></script>' for name, held in scripts.items()]
+    return "".join(f"{tag}\n    " for tag in tags)
 
 
 def _read(name: str) -> str:

@@ -10,14 +10,14 @@ from uuid import UUID
 
 import streamlit as st
 
-from shared.conversations import ConversationRow, Opened, list_conversations, open_conversation
+from shared.conversations import Opened, open_conversation
 from shared.errors import NotFound, Unavailable
 from shared.fleet import Fleet, fleet
 from web import state
 from web.bounds import without_turns
 from web.fate import is_stored
 from web.live.component import live_answer
-from web.views import composer, empty, messages, notices, sidebar
+from web.views import composer, empty, listing, messages, notices, sidebar
 from web.views.frame import Frame
 
 RETRY_SECONDS = 3.0
@@ -26,12 +26,11 @@ RETRY_SECONDS = 3.0
 def draw(frame: Frame) -> None:
     """Draw the page of one conversation."""
     conversation_id = state.conversation_id()
-    rows: list[ConversationRow] = []
     opened: Opened | None = None
     offered: Fleet | None = None
     refusal: NotFound | Unavailable | None = None
     try:
-        rows = list_conversations(frame.engine, owner_id=frame.owner_id)
+        listing.read(frame)
         offered = fleet(frame.engine)
         if conversation_id is None:
             raise NotFound
@@ -41,7 +40,7 @@ def draw(frame: Frame) -> None:
     except (NotFound, Unavailable) as error:
         refusal = error
     _name_tab(frame, opened)
-    sidebar.draw(frame, rows, opened)
+    sidebar.draw(frame, opened)
     if isinstance(refusal, NotFound):
         notices.refused(frame.words, refusal)
         return

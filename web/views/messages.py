@@ -15,7 +15,7 @@ import streamlit as st
 from shared.conversations import Opened, Shown
 from shared.tables import Status
 from web import state
-from web.bounds import beginning
+from web.bounds import beginning, without_turns
 from web.markdown import to_streamlit
 from web.views.composer import again, short_name
 from web.views.frame import Frame
@@ -26,7 +26,9 @@ DEMO_PREFIX = "demo/"
 
 
 def draw(frame: Frame, opened: Opened) -> None:
-    """Draw them, oldest first."""
+    """Draw them, oldest first, under a heading that is heard and not seen: the sidebar shows it."""
+    title = escape(without_turns(opened.title) or frame.words.t("sidebar.untitled"))
+    st.html(f'<h1 class="naru-spoken">{title}</h1>')
     if opened.has_earlier:
         st.button(
             frame.words.t("history.earlier"),

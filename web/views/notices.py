@@ -54,11 +54,18 @@ def refused(words: Words, error: NaruError) -> None:
     """The whole page is this sentence, and a way out of it."""
     if not isinstance(error, Refused):
         log.error("page refused", extra={"action": "page_refused", "code": error.code})
+    _title(words)
     show(words, notice_of(error))
     st.button(words.t("sidebar.new"), key="way-out", icon=":material/edit_square:", on_click=state.leave_conversation)
 
 
 def incident(words: Words, error: Exception) -> None:
     """The whole page is an apology with an id."""
+    _title(words)
     show(words, unforeseen(error))
     st.button(words.t("notice.reload"), key="reload", icon=":material/refresh:")
+
+
+def _title(words: Words) -> None:
+    """The heading that a page needs to be found by, heard and not seen."""
+    st.html(f'<h1 class="naru-spoken">{escape(words.t("app.name"))}</h1>')

@@ -1,0 +1,172 @@
+/*
+What stands around the conversation: Streamlit's own words in the page's language, the theme switch, and the sidebar's list, which
+grows as one scrolls and follows what other tabs do. Runs in the page's head (web/routes/front.py), before Streamlit and without the
+live answer: a page that shows a refusal has these too. Not here: the lines of the list (web/views/listing.py).
+*/
+const NEAR_PX = 600; // of the list below the last line in sight: then the next page is asked for
+const MENU_FRAMES = 60; // that Streamlit may take to open its menu
+const AGAIN_MS = 5000; // after a page that did not come, when the person scrolls
+const LIST = ".st-key-conversations";
+const MORE = ".st-key-more-conversations button";
+const AGAIN = ".st-key-list-again button";
+const SIDEBAR = "[data-testid='stSidebar']";
+const SCROLLING = ":is(.naru-answer, [class*='st-key-answer-']) :is(pre, table)";
+const SETTLED_MS = 300; // between two looks at what scrolls
+const LIVE = ".naru-live";
+const SPOKEN = ["aria-label", "title", "placeholder", "aria-roledescription"];
+/* Streamlit's own texts stand in these; anything else may be a person's or a model's. */
+const FOREIGN_TEXT = "[data-testid='stSkipToContent'], [data-testid='InputInstructions'] > span, [data-testid='stMarkdownContainer'] section.footnotes > h2";
+const PERSONS = ".naru-link, .naru-question, .naru-answer";
+
+/* `texts` has, for each language, the same keys; those of English are Streamlit's own words. */
+export class ForeignWords {
+  constructor(texts) {
+    this.texts = texts;
+    this.rows = Object.keys(texts.en).map((key) => ({
+      key, forms: Object.values(texts).map((each) => new RegExp(`^${RegExp.escape?.(each[key]) ?? each[key]}$`.replace(/(\\?\{)n(\\?\})/, "(\\d[\\d-]*)"))),
+    }));
+  }
+
+  /* The same words in this language; undefined for what is none of Streamlit's. */
+  say(text, locale) {
+    const trimmed = text?.trim();
+    for (const { key, forms } of trimmed ? this.rows : []) {
+      const found = forms.map((form) => form.exec(trimmed)).find(Boolean);
+      if (found) return (this.texts[locale] ?? this.texts.en)[key].replace("{n}", found[1] ?? "");
+    }
+    return undefined;
+  }
+}
+
+class Shell {
+  constructor() {
+    this.words = new ForeignWords(FOREIGN_WORDS);
+    document.documentElement.lang = this.locale(document.cookie.match(/(?:^|; )naru_locale=(\w+)/)?.[1] ?? navigator.language);
+    this.lineCount = 0;
+    this.askedAt = -AGAIN_MS;
+    this.list = "";
+    this.tabs = new BroadcastChannel("naru:list");
+    this.tabs.onmessage = ({ data }) => this.heard(data);
+    new MutationObserver((records) => this.changed(records)).observe(document, {
+      childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: [...SPOKEN, "lang"],
+    });
+    document.addEventListener("scroll", (event) => event.target.closest?.(LIST) && this.readOn(), { capture: true, passive: true });
+    addEventListener("resize", () => this.changed([]));
+    document.addEventListener("click", (event) => this.choose(event.target.closest?.("[data-naru-theme]")));
+  }
+
+  locale(wish) {
+    const language = wish.slice(0, 2).toLowerCase();
+    return language in FOREIGN_WORDS ? language : "en";
+  }
+
+  changed(all) {
+    this.settling ??= setTimeout(() => { this.settling = null; this.placeFocus(); }, SETTLED_MS);
+    const records = all.filter(({ target }) => !(target.closest ? target : target.parentElement)?.closest(LIVE)); // it changes with every frame
+    if (!records.length) return;
+    const drawn = document.querySelector("[data-naru-locale]")?.dataset.naruLocale;
+    if (drawn && document.documentElement.lang !== drawn) document.documentElement.lang = drawn;
+    const isOtherLanguage = records.some((record) => record.attributeName === "lang" && record.target === document.documentElement);
+    const places = isOtherLanguage ? [document.body] : records.map((record) => (record.target.nodeType === Node.TEXT_NODE ? record.target.parentElement : record.target));
+    for (const place of new Set(places)) if (place?.isConnected && place.querySelectorAll) this.translate(place);
+    if (!records.some(({ target }) => (target.closest ? target : target.parentElement)?.closest?.(SIDEBAR) || target.querySelector?.(SIDEBAR))) return;
+    this.showTheme();
+    this.followList();
+  }
+
+  translate(place) {
+    const locale = document.documentElement.lang;
+    const all = (selector) => [...(place.matches?.(selector) ? [place] : []), ...place.querySelectorAll(selector)];
+    for (const element of all(SPOKEN.map((name) => `[${name}]`).join())) {
+      if (element.closest(PERSONS) || element.matches("[data-testid='stMarkdownContainer'] a[title]")) continue;
+      for (const name of SPOKEN) {
+        const ours = this.words.say(element.getAttribute(name), locale);
+        if (ours && ours !== element.getAttribute(name)) element.setAttribute(name, ours);
+      }
+    }
+    for (const element of [...all(FOREIGN_TEXT), ...(place.closest?.(FOREIGN_TEXT) ? [place.closest(FOREIGN_TEXT)] : [])]) {
+      const ours = this.words.say(element.textContent, locale);
+      if (ours && ours !== element.textContent && element.firstChild) element.firstChild.data = ours; // React keeps its node
+    }
+    for (const icon of all("[data-testid='stIconMaterial']")) if (!icon.ariaHidden) icon.ariaHidden = "true";
+    for (const list of all("[role='menu'], [role='listbox']")) this.makeLandmark(list.closest("body > *"), list.ariaLabel);
+  }
+
+  /* What Streamlit opens beside its root belongs to no landmark: a reader that goes from one to the next would miss it. */
+  makeLandmark(place, name) {
+    if (!place || place.id === "root" || place.role) return;
+    place.role = "region";
+    place.ariaLabel = name || FOREIGN_WORDS[document.documentElement.lang].menu;
+  }
+
+  /* The Tab key stops where it can do something: at code and tables that scroll, not at those that do not, nor at the whole page. */
+  placeFocus() {
+    const main = document.querySelector("[data-testid='stMain']");
+    if (main && main.tabIndex !== -1) main.tabIndex = -1; // still what "skip to main content" goes to
+    for (const box of document.querySelectorAll(SCROLLING)) {
+      const isWider = box.scrollWidth > box.clientWidth + 1;
+      if (isWider && box.tabIndex !== 0) box.tabIndex = 0;
+      else if (!isWider && box.hasAttribute("tabindex")) box.removeAttribute("tabindex");
+    }
+  }
+
+  /* ---- the theme: Streamlit keeps it, under this name; its own menu is not shown, but is what changes it without a reload ---- */
+
+  theme() {
+    try {
+      return JSON.parse(localStorage.getItem(`stActiveTheme-${location.pathname}-v2`)) ?? "System";
+    } catch {
+      return "System";
+    }
+  }
+
+  showTheme() {
+    for (const button of document.querySelectorAll("[data-naru-theme]")) {
+      const pressed = String(button.dataset.naruTheme === this.theme());
+      if (button.ariaPressed !== pressed) button.ariaPressed = pressed;
+    }
+  }
+
+  async choose(button) {
+    if (!button) return;
+    const menu = document.querySelector("[data-testid='stMainMenuButton']");
+    const item = () => document.querySelector(`[data-testid='stMainMenuItem-theme-${button.dataset.naruTheme}']`);
+    const opened = () => menu?.ariaExpanded === "true";
+    if (!opened()) menu?.click();
+    for (let tries = 0; tries < MENU_FRAMES && !item(); tries += 1) await new Promise(requestAnimationFrame);
+    item()?.click();
+    if (opened()) menu.click();
+    button.focus();
+    this.showTheme();
+  }
+
+  /* ---- the list ---- */
+
+  /* The page has drawn it: when it is another list than before, this tab tells the others. */
+  followList() {
+    const lines = [...document.querySelectorAll(`${LIST} a.naru-link`)];
+    if (lines.length !== this.lineCount) { this.lineCount = lines.length; this.askedAt = -AGAIN_MS; }
+    this.readOn();
+    const list = lines.slice(0, 50).map((line) => line.search + line.textContent).join("\n");
+    if (list === this.list || !lines.length) return;
+    if (this.list && list !== this.told) this.tabs.postMessage(list);
+    this.list = list;
+    this.told = null;
+  }
+
+  heard(list) {
+    if (list === this.list) return;
+    this.told = list; // what comes is this tab's own reading of the same change: no news
+    document.querySelector(AGAIN)?.click();
+  }
+
+  readOn() {
+    const [place, more] = [document.querySelector(LIST), document.querySelector(MORE)];
+    if (!place || !more || more.getBoundingClientRect().top > place.getBoundingClientRect().bottom + NEAR_PX) return;
+    if (performance.now() - this.askedAt < AGAIN_MS) return;
+    this.askedAt = performance.now();
+    more.click();
+  }
+}
+
+new Shell();
