@@ -18,8 +18,10 @@ DEEPEST = 20
 WIDEST_INDENT = 2 * DEEPEST
 #: Marks of emphasis, code and links in one paragraph.
 MOST_MARKS = 1000
+#: Characters of one paragraph: some of Markdown's rules look from each to the end.
+LONGEST_PARAGRAPH = 10_000
 _MARKS = "*_`~["
-_CONTAINER = re.compile(r"[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t]))")
+_CONTAINER = re.compile(r"[ \t]*(?:>|(?:[-*+]|[0-9]{1,9}[.)])(?=[ \t]))")
 _RULE = re.compile(r"[ \t]*([-*_])(?:[ \t]*\1)+[ \t]*")
 _COMBINING = (
     "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
@@ -61,7 +63,7 @@ def shallow(line: str) -> str:
     if len(line) <= DEEPEST:
         return line
     rest = line.lstrip(" \t")
-    if len(line[: len(line) - len(rest)].expandtabs(4)) > WIDEST_INDENT:
+    if len(line) - len(rest) > WIDEST_INDENT:
         line = " " * WIDEST_INDENT + rest
     at = 0
     for _ in range(DEEPEST):

@@ -109,7 +109,7 @@ def test_all_of_it_is_there_and_nothing_else(sheet: Page) -> None:
         "&lt;b onclick=alert(1)&gt;raw&lt;/b&gt; :red[x]",
         "<li>nested<ul><li>deeper</li></ul></li>",
         "<p>its second paragraph</p>",
-        '<th style="text-align:center">b</th>',
+        '<th style="text-align: center;">b</th>',
         "    return x  # $5</code></pre>",
         "<blockquote><p>quote <strong>x</strong>\nmore</p></blockquote>",
         '<a href="https://example.org/x.png" target="_blank" rel="noopener noreferrer">img</a>',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # comes with what checks the import rules
 
-from web.bounds import DEEPEST, MOST, beginning
-from web.markdown import IN_CODE, JOINER, plain, to_streamlit
+from web.bounds import DEEPEST, MOST, beginning, without_floods
+from web.markdown import JOINER, plain, to_streamlit
+from web.markdown.formulas import MOST_EM, MOST_ROWS, can_be_typeset
+from web.markdown.inline import IN_CODE
 
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 IMAGE = "![x](http://e.example/?secret)"
@@ -34,15 +37,28 @@ TEXTS = st.text(
         ("$x^2$", "$x^2$"),
         (":red[x]", r"\:red[x]"),
         (":material/home:", rf"\:{JOINER}material/home:"),
-        ("at 10:30:45", "at 10:30:45"),
+        ("at 10:30:45", r"at 10\:30\:45"),
+        (":---: |", ":---: |"),
+        ("시간:오전", r"시간\:오전"),
+        (r"\:smile:", rf"\:{JOINER}smile:"),
+        ("&colon;smile&#58;", rf"\:{JOINER}smile&#58;"),
         ("10~20, 30~40", r"10\~20, 30\~40"),
         ("~~gone~~", "~~gone~~"),
-        ("![cat](https://e.example/c.png)", "[cat](https://e.example/c.png)"),
-        ("![](https://e.example/c)", r"[https\://e.example/c](https://e.example/c)"),
+        ("![cat](https://e.example/c.png)", "[cat](<https://e.example/c.png>)"),
+        ("![](https://e.example/c)", r"[https\://e.example/c](<https://e.example/c>)"),
         ("[x](javascript:alert)", r"[x]\(javascript\:alert)"),
         ("[x](/etc/passwd)", r"[x]\(/etc/passwd)"),
         ("<b>x</b>", r"\<b>x\</b>"),
         ("<https://e.example>", "<https://e.example>"),
+        ("at https://e.example/a_(b).", "at <https://e.example/a_(b)>."),
+        ('[x](https://e.example "title")', "[x](<https://e.example>)"),
+        ("[x](data:text/html,x)", r"[x]\(data\:text/html,x)"),
+        ("[x]: data:text/html,x", r"[x]\: data\:text/html,x"),
+        ("[x]: https://e.example", "[x]: <https://e.example>"),
+        ("사과[^1] 배[^note]", r"사과¹ 배\[^note]"),
+        ("a\n[^1]: b", "a\n\n¹ b"),
+        ("```mermaid\nx\n```", "```\nx\n```"),
+        ("```py title\nx\n```", "```py\nx\n```"),
         ("1 < 2", "1 < 2"),
         ('**"굵게"**는', f'**"굵게"**{JOINER}는'),
         ('그는**"말"**했다', f'그는{JOINER}**"말"**{JOINER}했다'),
@@ -89,7 +105,7 @@ def test_text_after_code_is_not_code() -> None:
 
 def test_an_image_is_never_hidden_by_a_code_mark_in_another_line() -> None:
     assert "![" not in to_streamlit("- a ` b\n- ![x](http://e.example/?secret) ` c")
-    assert "![" not in to_streamlit("| a ` | ![x](http://e.example/?secret) ` |")
+    assert "![" not in to_streamlit("| a | b |\n|---|---|\n| a ` | ![x](http://e.example/?secret) ` |")
 
 
 def images(text: str) -> int:
@@ -183,7 +199,8 @@ def test_it_never_raises_and_keeps_the_words(text: str) -> None:
 @given(TEXTS.filter(lambda text: "```" not in text))
 @settings(max_examples=200, deadline=None)
 def test_fenced_code_is_untouched_whatever_it_is(text: str) -> None:
-    code = text.replace("\r", "").replace("\x00", "")
+    kept = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]", "", text)
+    code = "\n".join(line if line.strip() else "" for line in without_floods(kept).split("\n"))
     assert f"```text\n{code}\n```" in to_streamlit(f"before $5\n\n```text\n{code}\n```\n\nafter $5")
 
 
@@ -243,9 +260,12 @@ def test_a_ruler_is_no_list() -> None:
 
 
 def test_thousands_of_marks_are_signs() -> None:
-    assert to_streamlit("*" * 5000) == "\\*" * 5000
-    assert to_streamlit("> *a\n" * 2000).endswith("\\> \\*a")
-    for line in ("| **a** |\n", "- **a**\n", "1. **a**\n", "# **a**\n", "**a**\n\n"):
+    assert to_streamlit("a" + "*" * 5000) == "a" + "\\*" * 5000
+    assert to_streamlit("*" * 5000) == "*" * 5000, "a line across the page"
+    assert to_streamlit("> *a\n" * 2000).endswith("> \\*a")
+    table = "| a |\n|---|\n" + "| **a** |\n" * 2000
+    assert to_streamlit(table) == table.strip()
+    for line in ("- **a**\n", "1. **a**\n", "# **a**\n", "**a**\n\n"):
         assert to_streamlit(line * 2000) == (line * 2000).strip()
     ordered = "\n".join(f"{number}. **a**" for number in range(1, 2000))
     assert to_streamlit(ordered) == ordered
@@ -262,3 +282,56 @@ def test_of_a_megabyte_the_page_shows_a_beginning(part: str) -> None:
     assert text.startswith(shown)
     assert MOST / 100 < len(shown) <= MOST
     assert beginning(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\frac{1}{2}",
+        r"x \\[4pt] y \\ [1, 2]",
+        r"\hspace{1cm}\kern3pt\rule{1cm}{0.4pt}\raisebox{2pt}{x}",
+        r"\genfrac{}{}{0pt}{}{n}{k}",
+        r"\Huge x",
+        r"\text{9000 mm}",
+        "\\\\ ".join("x" * (MOST_ROWS + 1)),
+    ],
+)
+def test_plain_formula_is_typeset(tex: str) -> None:
+    assert can_be_typeset(tex)
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\rule{9999em}{9999em}",
+        r"\rule[-9999em]{1em}{1em}",
+        "\\rule{9%\n999em}{1em}",
+        r"\rule{9\empty9em}{1em}",
+        r"\kern9999em",
+        r"\kern\a",
+        r"\hspace*{9999em}",
+        r"\raisebox{9999em}{x}",
+        r"a\\[9999em]b",
+        r"a\cr[9999em]b",
+        r"\genfrac{}{}{9999pt}{}{n}{k}",
+        r"\def\a{9}\rule{\a em}{1em}",
+        r"\newcommand{\a}{9999em}\rule{\a}{1em}",
+        r"\rule{9\@firstoftwo{9}{9}em}{1em}",
+        r"\Huge\Huge x",
+        r"\raisebox{9em}{" * 5 + "}" * 5,
+        r"\kern9em" * (MOST_EM // 9 + 1),
+        r"x\\" * (MOST_ROWS + 1),
+        r"\frac{1}{" * 20 + "}" * 20,
+    ],
+)
+def test_formula_that_may_be_too_large_is_not_typeset(tex: str) -> None:
+    assert not can_be_typeset(tex)
+    assert "$" not in to_streamlit(f"\\({tex}\\)").replace("\\$", "")
+
+
+@pytest.mark.parametrize("blank", ["\x0b", "\x0c", "\x1c", "\x85", "\u2003", "\u3000", "\u2028"])
+def test_line_that_is_blank_to_python_only_hides_nothing(blank: str) -> None:
+    for text in (f"a\n{blank}\n    :color[x]{{background='red'}}", f"- a\n{blank}\n      {IMAGE}"):
+        shown = to_streamlit(text)
+        assert images(text) == 0
+        assert blank not in shown

@@ -4,22 +4,39 @@ web/bounds.py, which says why. Not here: what the Markdown means (markdown.js).
 */
 const MOST = 500000; // what an answer may cost to draw: each character 1, and these as many elements as they make
 const COSTS = { "\n": 20, "|": 100, "*": 10, _: 10, "`": 10, "~": 10, "[": 10 };
-export const DEEPEST = 20; // quotes, lists and emphasis within each other
+export const DEEPEST = 20; // quotes and lists within each other in one line
+const WIDEST_INDENT = 2 * DEEPEST;
 const MOST_MARKS = 1000; // of emphasis, code and links in one paragraph
-const LONGEST_PARAGRAPH = 20000; // in characters: some of Markdown's rules look from each to the end
-export const LONGEST_HEADING = 1000; // in characters, of one that is underlined: this much is searched from each block on
-export const LONGEST_FORMULA = 4000; // in characters: its end is looked for from each sign that may begin one
+const LONGEST_PARAGRAPH = 10000; // in characters: some of Markdown's rules look from each to the end
 
-export const FLOOD_SPAN = 18; // code units: marks outside of the first plane are two each
-const FLOOD = /(\p{M}{8})\p{M}+/gu;
+export const FLOOD_SPAN = 9; // code units: marks of the first plane are one each
+const COMBINING = "[\\u0300-\\u036f\\u0483-\\u0489\\u0591-\\u05bd\\u0610-\\u061a\\u064b-\\u065f\\u0e31\\u0e34-\\u0e3a\\u0e47-\\u0e4e\\u1ab0-\\u1aff\\u1dc0-\\u1dff\\u20d0-\\u20ff\\ufe00-\\ufe0f\\ufe20-\\ufe2f]";
+const FLOOD = new RegExp(`(${COMBINING}{8})${COMBINING}+`, "g");
 export const withoutFloods = (text) => text.replace(FLOOD, "$1");
 
 /* Whether this paragraph is shown as it is written. */
 export function isTooDense(text) {
-  if (text.length > LONGEST_PARAGRAPH) return true;
+  if (text.length > LONGEST_PARAGRAPH && Array.from(text).length > LONGEST_PARAGRAPH) return true;
   let marks = 0;
   for (const sign of text) if (sign in COSTS && sign !== "\n" && sign !== "|" && ++marks > MOST_MARKS) return true;
   return false;
+}
+
+const CONTAINER = /[ \t]*(?:>|(?:[-*+]|[0-9]{1,9}[.)])(?=[ \t]))/y;
+const WHOLE_RULE = /^[ \t]*([-*_])(?:[ \t]*\1)+[ \t]*$/;
+
+/* A line of Markdown that opens no more quotes and lists within each other than can be drawn. */
+export function shallow(line) {
+  if (line.length <= DEEPEST) return line;
+  const lead = /^[ \t]*/.exec(line)[0];
+  if (lead.length > WIDEST_INDENT) line = " ".repeat(WIDEST_INDENT) + line.slice(lead.length);
+  CONTAINER.lastIndex = 0;
+  let end = 0;
+  for (let depth = 0; depth <= DEEPEST; depth++) {
+    if (!CONTAINER.test(line)) return line;
+    end = CONTAINER.lastIndex;
+  }
+  return WHOLE_RULE.test(line) ? line : `${line.slice(0, end - 1)}\\${line.slice(end - 1)}`;
 }
 
 /* Lets a text that grows pass until it has cost too much. */

@@ -1,116 +1,20 @@
 /*
 The live answer's Markdown: text that is still growing -> DOM nodes.
 
-Blocks that are finished are never touched again; only the last, still open block is parsed anew on each paint and patched in
-place. Nothing here goes through innerHTML: every node is made by hand, so markup inside an answer can only ever be text.
+The text is rewritten as it is for Streamlit (rewrite.js) and read by the parser that Streamlit uses, block by block. Blocks that
+are finished are never touched again; only the last, still open block is parsed anew on each paint and patched in place. Nothing
+here goes through innerHTML: every node is made by hand, so markup inside an answer can only ever be text.
 Not here: where the text comes from (stream.js), what surrounds it (live.js).
 */
-import { marked } from "./vendor/marked.js";
-import { Beginning, DEEPEST, FLOOD_SPAN, LONGEST_FORMULA, LONGEST_HEADING, isTooDense, withoutFloods } from "./bounds.js";
+import { micromark } from "./vendor/micromark.js";
+import { Beginning, FLOOD_SPAN, isTooDense, withoutFloods } from "./bounds.js";
+import { preparedLines, rewritten, wholeLines } from "./rewrite.js";
+import { canTypeset, loadTypesetter, typeset, typesetAll } from "./typeset.js";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
-const PUNCTUATION = /[\p{P}\p{S}]/u;
-const WORD = /[\p{L}\p{N}]/u;
-const WORD_JOINER = "&#8288;"; // invisible, and a punctuation mark in the eyes of Markdown
-const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0" };
-
-/* CommonMark does not close `**"굵게"**` when a Korean particle follows. An invisible mark between the two lets it. */
-export function easeEmphasis(text) {
-  if (!text.includes("*")) return text;
-  const marks = [];
-  const open = new Map();
-  for (const match of text.matchAll(/\\.|(`+)(?!`)[^]*?[^`]\1(?!`)|\*+/g)) {
-    const run = match[0];
-    if (run[0] !== "*" || run.length > 3) continue;
-    const before = text[match.index - 1] ?? "";
-    const after = text[match.index + run.length] ?? "";
-    const begin = open.get(run.length);
-    if (begin && before.trim()) {
-      if (PUNCTUATION.test(begin.after) && WORD.test(begin.before)) marks.push(begin.index);
-      if (PUNCTUATION.test(before) && WORD.test(after)) marks.push(match.index + run.length);
-      open.delete(run.length);
-    } else if (after.trim()) {
-      open.set(run.length, { index: match.index, before, after });
-    }
-  }
-  for (const at of marks.sort((a, b) => b - a)) text = text.slice(0, at) + WORD_JOINER + text.slice(at);
-  return text;
-}
-
-/* "$x^2$" is a formula, "$5 and $10" is not: the same rule as web/markdown.py. */
-const DOLLAR = /^\$(?![\s$])((?:\\.|[^$\\\n])+?)\$(?![\p{L}\p{N}$])/u;
-export function dollarFormula(source) {
-  const match = DOLLAR.exec(source);
-  if (!match || /\s$/.test(match[1])) return null;
-  return /[\\^_={}]/.test(match[1]) || /^[A-Za-z]$/.test(match[1]) ? match : null;
-}
-
-const formulas = [
-  {
-    name: "formulaBlock",
-    level: "block",
-    start: (source) => source.match(/(?:^|\n) {0,3}(?:\$\$|\\\[)/)?.index,
-    tokenizer(source) {
-      const match = /^ {0,3}(?:\$\$([^]+?)\$\$|\\\[([^]+?)\\\])[ \t]*(?:\n|$)/.exec(source.slice(0, LONGEST_FORMULA));
-      return match ? { type: "formulaBlock", raw: match[0], text: (match[1] ?? match[2]).trim() } : undefined;
-    },
-  },
-  {
-    name: "formula",
-    level: "inline",
-    start: (source) => source.match(/\$|\\[([]/)?.index,
-    tokenizer(source) {
-      const match = /^(?:\$\$([^$]+?)\$\$|\\\(([^]+?)\\\)|\\\[([^]+?)\\\])/.exec(source.slice(0, LONGEST_FORMULA)) ?? dollarFormula(source);
-      if (!match) return undefined;
-      return { type: "formula", raw: match[0], text: (match[1] ?? match[2] ?? match[3]).trim() };
-    },
-  },
-];
-
-const parser = new marked.Marked({ gfm: true, extensions: formulas });
-
-class PlainTokenizer extends marked.Tokenizer {
-  /* marked looks for a heading's underline from each block on to the text's end. */
-  lheading(source) { return super.lheading(source.slice(0, source.lastIndexOf("\n", LONGEST_HEADING) + 1 || LONGEST_HEADING)); }
-  html() { return undefined; }
-  tag() { return undefined; }
-  del(source, ...rest) { return source.startsWith("~~") ? super.del(source, ...rest) : undefined; } // "10~20, 30~40"
-}
-
-/* What is deeper or denser than a browser can take is text. */
-class AnswerLexer extends marked.Lexer {
-  depth = 0;
-
-  within(source, tokens, whole, parse) {
-    if (this.depth >= DEEPEST) { tokens.push(whole); return tokens; }
-    this.depth += 1;
-    try { return parse(); } finally { this.depth -= 1; }
-  }
-
-  blockTokens(source, tokens = [], ...rest) {
-    return this.within(source, tokens, paragraph(source), () => super.blockTokens(source, tokens, ...rest));
-  }
-
-  inlineTokens(source, tokens = []) {
-    if (isTooDense(source)) { tokens.push(plain(source)); return tokens; }
-    return this.within(source, tokens, plain(source), () => super.inlineTokens(easeEmphasis(source), tokens));
-  }
-}
-
-const plain = (text) => ({ type: "text", raw: text, text });
-const paragraph = (text) => ({ type: "paragraph", raw: text, text, tokens: [plain(text)] });
-
-function lex(source) {
-  return new AnswerLexer({ ...parser.defaults, tokenizer: new PlainTokenizer() }).lex(source);
-}
-
-function decoded(text) {
-  return text.replace(/&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w{2,8}));/g, (all, decimal, hex, name) => {
-    if (name) return ENTITIES[name] ?? all;
-    const code = decimal ? Number(decimal) : parseInt(hex, 16);
-    return code > 0 && code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff) ? String.fromCodePoint(code) : "\ufffd";
-  });
-}
+const LIST_MARK = /^ {0,3}(?:([-*+])|[0-9]{1,9}([.)]))/;
+const SIGNS = [["<->", "↔"], ["->", "→"], ["<-", "←"], ["--", "—"], [">=", "≥"], ["<=", "≤"], ["~=", "≈"]];
+const LONGEST_HELD_FORMULA = 400; // characters: a formula is shown when it is whole, but a text does not wait longer for its end
 
 function element(name, children = [], attributes = {}) {
   const node = document.createElement(name);
@@ -119,56 +23,78 @@ function element(name, children = [], attributes = {}) {
   return node;
 }
 
-function link(token, children) {
-  if (!SAFE_LINK.test(token.href)) return [token.raw];
-  return [element("a", children, { href: token.href, target: "_blank", rel: "noopener noreferrer" })];
+/* Streamlit draws some signs for others; rewrite.js keeps it from most, and what is left is done here too. */
+function withSigns(text) {
+  for (const [sign, drawn] of SIGNS) text = text.replace(new RegExp(`(^|\\s)${sign}(\\s|$)`, "g"), `$1${drawn}$2`);
+  return text;
 }
 
-function inline(tokens) {
-  return (tokens ?? []).flatMap((token) => {
-    switch (token.type) {
-      case "strong": return [element("strong", inline(token.tokens))];
-      case "em": return [element("em", inline(token.tokens))];
-      case "del": return [element("del", inline(token.tokens))];
-      case "codespan": return [element("code", [token.text])];
-      case "br": return [element("br")];
-      case "link": return link(token, inline(token.tokens));
-      case "image": return link(token, [token.text || token.href]); // never fetched: the address may carry a secret out
-      case "formula": return [element("span", [token.text], { class: "naru-tex" })];
-      case "checkbox": return [element("span", [token.checked ? "☑ " : "☐ "])];
-      default: return token.tokens ? inline(token.tokens) : [decoded(token.text ?? token.raw)];
+/* An address as Streamlit writes it. */
+function encoded(address) {
+  return address.replace(/%(?![A-Za-z0-9]{2})|[^!#$%&-;=?-Z_a-z~]/gu, (sign) => encodeURIComponent(sign.toWellFormed?.() ?? sign));
+}
+
+function link(address, children) {
+  return SAFE_LINK.test(address) ? [element("a", children, { href: encoded(address), target: "_blank", rel: "noopener noreferrer" })] : children;
+}
+
+function inline(nodes, context, isLink = false) {
+  return nodes.flatMap((node) => {
+    const children = () => inline(node.children, context);
+    switch (node.type) {
+      case "text": return [isLink ? node.value : withSigns(node.value)];
+      case "strong": return [element("strong", children())];
+      case "emphasis": return [element("em", children())];
+      case "delete": return [element("del", children())];
+      case "inlineCode": return [element("code", [node.value.replace(/\r?\n|\r/g, " ")])];
+      case "break": return [element("br"), "\n"];
+      case "link": return link(node.url, inline(node.children, context, true));
+      case "linkReference": return link(context.address(node.identifier), inline(node.children, context, true));
+      case "inlineMath": context.hasFormulas = true; return [typeset(node.value, false)];
+      case "image": case "imageReference": return [node.alt ?? ""]; // never fetched: the address may carry a secret out
+      default: return [node.value ?? ""];
     }
   });
 }
 
-function cells(row, align, name) {
-  return row.map((cell, i) => element(name, inline(cell.tokens), align[i] ? { style: `text-align:${align[i]}` } : {}));
+function table(node, context) {
+  const cells = (row, name) => node.align.map((align, i) =>
+    element(name, inline(row.children[i]?.children ?? [], context), align ? { style: `text-align: ${align};` } : {}));
+  const [head, ...rows] = node.children.map((row, i) => element("tr", cells(row, i ? "td" : "th")));
+  return element("table", [element("thead", [head]), ...(rows.length ? [element("tbody", rows)] : [])]);
 }
 
-function table(token) {
-  const head = element("thead", [element("tr", cells(token.header, token.align, "th"))]);
-  const body = element("tbody", token.rows.map((row) => element("tr", cells(row, token.align, "td"))));
-  return element("table", [head, body]);
+function item(node, isLoose, context) {
+  const content = node.children.flatMap((child) => (child.type === "paragraph" && !isLoose ? inline(child.children, context) : [block(child, context)]));
+  const made = element("li", content.filter(Boolean));
+  if (typeof node.checked === "boolean") {
+    const box = element("input", [], { type: "checkbox", disabled: "", ...(node.checked ? { checked: "" } : {}) });
+    const place = isLoose && node.children[0]?.type === "paragraph" ? made.firstChild : made;
+    place.prepend(box, place.hasChildNodes() ? " " : "");
+    made.className = "task-list-item";
+  }
+  return made;
 }
 
-function list(token) {
-  const items = token.items.map((item) => element("li", item.tokens.flatMap(block)));
-  const start = token.ordered && token.start !== 1 ? { start: token.start } : {};
-  return element(token.ordered ? "ol" : "ul", items, start);
+function list(node, context) {
+  const isLoose = node.spread || node.children.some((child) => child.spread);
+  const start = node.ordered && node.start !== 1 ? { start: String(node.start) } : {};
+  const tasks = node.children.some((child) => typeof child.checked === "boolean") ? { class: "contains-task-list" } : {};
+  return element(node.ordered ? "ol" : "ul", node.children.map((child) => item(child, isLoose, context)), { ...start, ...tasks });
 }
 
-function block(token) {
-  switch (token.type) {
-    case "space": case "def": return [];
-    case "heading": return [element(`h${token.depth}`, inline(token.tokens))];
-    case "paragraph": return [element("p", inline(token.tokens))];
-    case "list": return [list(token)];
-    case "blockquote": return [element("blockquote", token.tokens.flatMap(block))];
-    case "code": return [element("pre", [element("code", [token.text])], { tabindex: "0" })];
-    case "table": return [table(token)];
-    case "hr": return [element("hr")];
-    case "formulaBlock": return [element("p", [token.text], { class: "naru-tex naru-tex-block" })];
-    default: return token.tokens ? inline(token.tokens) : [decoded(token.text ?? token.raw)];
+function block(node, context) {
+  switch (node.type) {
+    case "definition": return null;
+    case "heading": return element(`h${node.depth}`, inline(node.children, context));
+    case "paragraph": return element("p", inline(node.children, context));
+    case "list": return list(node, context);
+    case "blockquote": return element("blockquote", node.children.map((child) => block(child, context)).filter(Boolean));
+    case "code": return element("pre", [element("code", [node.value.replace(/^\n/, "")])], { tabindex: "0" });
+    case "table": return table(node, context);
+    case "thematicBreak": return element("hr");
+    case "math": context.hasFormulas = true; return typeset(node.value, true);
+    default: return node.value ? element("p", [node.value]) : null;
   }
 }
 
@@ -239,6 +165,60 @@ export function healed(text) {
   return text.slice(0, from + marker) + (open.length ? part.trimEnd() + open.reverse().map((mark) => mark.close).join("") : part);
 }
 
+/* The parts of a text that stand for themselves: a block that nothing holds, or one item of a list. */
+function pieces(blocks) {
+  const parts = [];
+  for (const block of blocks) {
+    if (!parts.length || block.isTop) parts.push({ lines: [], blocks: [], from: block.start });
+    parts.at(-1).lines.push(...block.lines);
+    parts.at(-1).blocks.push(block);
+  }
+  return parts;
+}
+
+/* What needs no parser: code between fences, and a paragraph that is shown as it is written. */
+function simple({ blocks, lines }) {
+  const [first, ...rest] = blocks;
+  const filled = rest.filter(({ kind }) => kind !== "blank");
+  if (first.fence === "begin" && /^ {0,3}[`~]/.test(lines[0])) {
+    const indent = /^ */.exec(lines[0])[0].length;
+    const end = blocks.findIndex(({ fence }) => fence === "end");
+    const code = lines.slice(1, end < 0 ? lines.length : end);
+    if (indent && code.some((line) => /^ {0,2}\t/.test(line))) return null; // a tab that is cut in two
+    const inside = code.map((line) => line.replace(new RegExp(`^ {0,${indent}}`), ""));
+    return [{ type: "code", value: inside.join("\n") }];
+  }
+  if (first.isDense && !filled.length && !first.prefixes[0].trim() && !/^#/.test(first.contents[0])) {
+    return [{ type: "paragraph", children: [{ type: "text", value: first.contents.join("\n") }] }];
+  }
+  return null;
+}
+
+function definitionsIn(nodes) {
+  return nodes.flatMap((node) => (node.type === "definition" ? [node] : ["blockquote", "list", "listItem"].includes(node.type) ? definitionsIn(node.children) : []));
+}
+
+/* The blocks of all parts, {node, raw, from}: neighbouring items make one list, as if they had been parsed together. */
+function joined(parsed) {
+  const made = [];
+  const markOf = (node, text) => (node?.type === "list" ? LIST_MARK.exec(text.slice(node.position.start.offset)).slice(1).join("") : "");
+  for (const { nodes, text, from, isSpaced } of parsed) {
+    let rest = nodes;
+    const last = made.at(-1);
+    const first = nodes[0];
+    if (last?.mark && last.mark === markOf(first, text)) {
+      last.items.push(...first.children);
+      last.node = { ...last.node, spread: last.node.spread || last.isSpaced || first.spread, children: last.items };
+      last.texts.push(text);
+      last.isSpaced = isSpaced;
+      rest = nodes.slice(1);
+    }
+    rest.forEach((node, i) => made.push({ node, order: i, isStart: i === 0 && rest === nodes, from, mark: markOf(node, text), isSpaced, texts: [text], items: node.type === "list" ? [...node.children] : [] }));
+  }
+  for (const entry of made) entry.raw = [entry.order, entry.node.spread, ...entry.texts].join("\n");
+  return made;
+}
+
 export class GrowingAnswer {
   constructor(root) {
     this.root = root;
@@ -250,11 +230,15 @@ export class GrowingAnswer {
     this.beginning = new Beginning();
     this.settled = 0; // characters (of this language, not offsets) whose blocks are final
     this.open = []; // [{raw, nodes}] of what may still change
+    this.parsed = new Map(); // the open parts' trees, by their Markdown
+    this.definitions = new Map(); // what references mean: {address, line} by name
+    this.context = { address: (name) => this.definitions.get(name)?.address ?? "", hasFormulas: false };
+    this.isFinal = false;
     this.root.replaceChildren();
   }
 
   append(text) {
-    const at = Math.max(0, this.text.length - FLOOD_SPAN); // a flood comes in many pieces
+    const at = Math.max(this.settled, this.text.length - FLOOD_SPAN); // a flood comes in many pieces
     this.text = this.text.slice(0, at) + withoutFloods(this.text.slice(at) + this.beginning.take(text.replaceAll("\r", "")));
   }
 
@@ -270,13 +254,49 @@ export class GrowingAnswer {
   }
 
   paint({ final = false } = {}) {
+    if (final && !this.isFinal && this.definitions.size) this.reopen(); // what is said at the end may be meant at the beginning
+    this.isFinal = final;
     const tail = this.text.slice(this.settled);
-    const tokens = lex(final ? tail : healed(held(tail)));
-    const blocks = tokens.map((token) => ({ raw: token.raw, nodes: null, token }));
+    const shown = final ? tail : healed(held(tail));
+    const { lines, dropped } = this.settled ? { lines: preparedLines(shown), dropped: 0 } : wholeLines(shown);
+    const parts = pieces(rewritten(lines));
+    const blocks = joined(this.parseAll(parts));
     blocks.forEach((entry, i) => this.place(entry, i));
     for (const entry of this.open.slice(blocks.length)) entry.nodes.forEach((node) => node.remove());
     this.open = blocks;
-    this.settle(tail.lastIndexOf("\n") + 1);
+    if (!final) this.settle(tail, dropped);
+    if (this.context.hasFormulas) this.typesetSoon();
+  }
+
+  reopen() {
+    this.settled = 0;
+    this.open = [];
+    this.parsed.clear();
+    this.root.replaceChildren();
+  }
+
+  /* The trees of the parts; once more when they define what others refer to. */
+  parseAll(parts) {
+    const parsed = parts.map((part) => this.parse(part));
+    const before = this.definitions.size;
+    for (const { label, identifier, url } of parsed.flatMap(({ definitions }) => definitions)) {
+      if (!this.definitions.has(identifier)) this.definitions.set(identifier, { address: url, line: `[${label}]: <${url}>` });
+    }
+    if (this.definitions.size === before) return parsed;
+    this.parsed.clear();
+    return parts.map((part) => this.parse(part));
+  }
+
+  parse(part) {
+    const text = part.lines.join("\n");
+    let tree = this.parsed.get(text);
+    if (!tree) {
+      const known = text.includes("[") ? [...this.definitions.values()].map(({ line }) => `\n\n${line}`) : [];
+      const nodes = simple(part) ?? micromark.parse([text, ...known].join("")).children;
+      tree = { nodes: nodes.filter(({ type }) => type !== "definition"), definitions: text.includes("]: <") ? definitionsIn(nodes) : [] };
+      this.parsed.set(text, tree);
+    }
+    return { ...tree, text, from: part.from, isSpaced: part.lines.length > 1 && !part.lines.at(-1) };
   }
 
   place(entry, index) {
@@ -285,7 +305,7 @@ export class GrowingAnswer {
       entry.nodes = previous.nodes;
       return;
     }
-    const fresh = block(entry.token).map((node) => (typeof node === "string" ? element("p", [node]) : node));
+    const fresh = [block(entry.node, this.context)].filter(Boolean);
     if (previous?.nodes.length === 1 && fresh.length === 1 && previous.nodes[0].nodeName === fresh[0].nodeName) {
       patch(previous.nodes[0], fresh[0]);
       entry.nodes = previous.nodes;
@@ -298,14 +318,24 @@ export class GrowingAnswer {
   }
 
   /* All blocks before the last one that begins in a finished line are final. */
-  settle(finishedLines) {
-    let at = 0;
-    let last = 0;
-    const starts = this.open.map((entry) => (at += entry.raw.length) - entry.raw.length);
-    this.open.forEach((entry, i) => {
-      if (entry.token.type !== "space" && starts[i] < finishedLines) last = i;
-    });
-    this.settled += starts[last] ?? 0;
+  settle(tail, dropped) {
+    const starts = [0];
+    for (let at = tail.indexOf("\n"); at >= 0; at = tail.indexOf("\n", at + 1)) starts.push(at + 1);
+    const last = this.open.findLastIndex(({ isStart, from }) => isStart && from + dropped < starts.length - 1);
+    if (last < 1) return;
+    this.settled += starts[this.open[last].from + dropped];
     this.open = this.open.slice(last);
+    const texts = new Set(this.open.flatMap((entry) => entry.texts));
+    for (const text of this.parsed.keys()) if (!texts.has(text)) this.parsed.delete(text);
+  }
+
+  /* The typesetter comes with the first formula; until then formulas stand there as their source. */
+  async typesetSoon() {
+    this.context.hasFormulas = false;
+    if (canTypeset() || !(await loadTypesetter()) || !this.root.querySelector(".naru-tex")) return;
+    for (const entry of this.open) entry.nodes.forEach((node) => node.remove());
+    this.open = [];
+    typesetAll(this.root);
+    this.paint({ final: this.isFinal });
   }
 }

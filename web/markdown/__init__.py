@@ -1,5 +1,6 @@
 """Model text for Streamlit's Markdown. May import `web.bounds` only."""
 
-from web.markdown.rewrite import IN_CODE, JOINER, plain, to_streamlit
+from web.markdown.inline import JOINER, plain
+from web.markdown.rewrite import to_streamlit
 
-__all__ = ["IN_CODE", "JOINER", "plain", "to_streamlit"]
+__all__ = ["JOINER", "plain", "to_streamlit"]
