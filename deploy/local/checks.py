@@ -30,7 +30,7 @@ FOREIGN = (
     "STREAMLIT_",
 )
 #: What `./naru test NAME` runs instead of the tests.
-SUITES = {"faults": "tests.faults", "attacks": "tests.attacks", "deploy": "tests.deploy"}
+SUITES = {"faults": "tests.faults", "attacks": "tests.attacks", "fuzz": "tests.fuzz", "deploy": "tests.deploy"}
 STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
 # Three, also on two cores: much of the time is waiting for a lease or a timeout. In the tests' own order, the long ones
 # come first and the quick ones fill the end.

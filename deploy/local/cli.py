@@ -78,6 +78,7 @@ Everything after `test` goes to pytest: ./naru test tests/launcher -k port -x
 
 `./naru test faults` injects the faults of docs/reliability.md instead; it takes hours: see ./naru test faults --help
 `./naru test attacks` attacks the page on loopback beside an honest person; ten minutes: see ./naru test attacks --help
+`./naru test fuzz --minutes 120` draws hostile answers in both renderers of the page, and says what they did
 `./naru test deploy` brings docker-compose.yml up on a Docker engine and rolls it under load; --help says how
 """
 BENCH = """\
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def carry_out(arguments: Sequence[str]) -> int:
     """One command."""
-    if list(arguments[:2]) in (["test", "faults"], ["test", "attacks"], ["test", "deploy"]):
+    if list(arguments[:2]) in (["test", "faults"], ["test", "attacks"], ["test", "fuzz"], ["test", "deploy"]):
         from deploy.local.checks import suite  # noqa: PLC0415 - each command imports only what it needs
 
         return suite(arguments[1], list(arguments[2:]))

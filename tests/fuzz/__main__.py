@@ -1,0 +1,50 @@
+"""The command: `python -m tests.fuzz`, which `./naru test fuzz` runs. Exit code 1 when a text did something."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tests.conftest import CHROMIUM_FLAGS
+from tests.fuzz.rig import sheet
+from tests.fuzz.run import Report, fuzz
+
+ABOUT = """\
+Draws hostile Markdown in both renderers of the page, in Chromium, and says what a text has done that no text may do:
+run a script, ask a foreign server, restyle the page, grow without bound, or look different while it streams and after.
+What it finds belongs into tests/fuzz/seeds.json.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what was asked."""
+    parser = argparse.ArgumentParser(prog="./naru test fuzz", description=ABOUT)
+    parser.add_argument("--minutes", type=float, default=60, help="how long (default 60)")
+    parser.add_argument("--seed", type=int, help="the texts of an earlier run; by default new ones")
+    chosen = parser.parse_args(arguments)
+    seed = random.randrange(10**9) if chosen.seed is None else chosen.seed
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    print(f"seed {seed}", flush=True)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS.split())
+        with sheet(browser, Path(folder)) as both:
+            report = fuzz(both, seed=seed, seconds=chosen.minutes * 60, note=_progress)
+        browser.close()
+    print(f"\n{report.texts} texts, {len(report.findings)} findings")
+    print(*report.findings, sep="\n\n")
+    return 1 if report.findings else 0
+
+
+def _progress(report: Report) -> None:
+    print(f"\r{report.texts} texts, {len(report.findings)} findings", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
