@@ -65,7 +65,7 @@ def _answer(frame: Frame, message: Shown, *, is_last: bool) -> None:
         if remark:
             st.html(remark)
         if not is_last:
-            row = _badge(frame, message) + _copy(frame, message) + _meta(frame, message)
+            row = _copy(frame, message) + _badge(frame, message) + _meta(frame, message)
             st.html(f'<div class="naru-actions">{row}</div>')
             return
         with st.container(key="last-actions", horizontal=True, vertical_alignment="center"):
