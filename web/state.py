@@ -8,6 +8,7 @@ Postgres. Widgets are read through here too, because Streamlit keeps their value
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -29,7 +30,6 @@ COMPOSER = "composer"
 MODEL = "model"
 LANGUAGE = "language"
 MENU = "conversation-menu"
-TITLE = "conversation-title"
 
 #: Under this name `st.user` has the owner that Streamlit bound the session to when it began (web/app.py).
 OWNER = "naru_owner"
@@ -38,14 +38,21 @@ WINDOW = 30
 
 #: An idempotency key as it is made here.
 KEY_FORM = re.compile("[0-9a-f]{32}")
+#: A returned connection, as `live/connection.js` names it.
+BACK_FORM = re.compile("back [0-9]{1,20}")
 
-Dialog = Literal["rename", "delete"]
+DialogKind = Literal["rename", "delete"]
 
 _CONVERSATION = "naru.conversation"
+_FRESH = "naru.fresh"
+_GONE = "naru.gone"
+_INSTEAD = "naru.instead"
 _KEY = "naru.idempotency_key"
 _WINDOW = "naru.window"
 _NOTICE = "naru.notice"
 _DIALOG = "naru.dialog"
+_DIALOG_IS_NEW = "naru.dialog_is_new"
+_DECIDED = "naru.decided"
 _OPENED = "naru.opened"
 _ACCEPTED = "naru.accepted"
 _RETURNED = "naru.returned"
@@ -64,6 +71,7 @@ class Notice:
     values: dict[str, Any] = field(default_factory=dict)
     incident_id: str = ""
     is_text_kept: bool = False
+    id: str = field(default_factory=lambda: uuid4().hex)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,23 @@ class Asked:
     accepted: str | None
     returned: dict[str, Any] | None
     fate: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialog:
+    """A dialog that the page is asked to show, for one conversation."""
+
+    id: str
+    kind: DialogKind
+    conversation_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the person decided in a dialog; `title` is what a rename was given."""
+
+    dialog: Dialog
+    title: str
 
 
 def has_browser() -> bool:
@@ -151,22 +176,83 @@ def timezone() -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def conversation_id() -> UUID | None:
-    """The conversation in the address; a new one gets its id, and the address, here. None: the address is nonsense."""
-    asked = st.query_params.get("c")
-    if asked is None:
-        found = uuid4()
-        st.query_params["c"] = str(found)
+def conversation_id() -> UUID:
+    """The conversation that the page works on: the one in the address, or a new one where that names none.
+
+    An address says `?c=` for a conversation that was stored, and `?new=` for one that has no question yet.
+    """
+    found: UUID
+    if is_gone():
+        found = st.session_state[_INSTEAD]
+    elif (asked := asked_id()) is None:
+        # The browser has not named the new conversation yet.
+        found = st.session_state.get(_CONVERSATION) or _fresh_id()
     else:
-        try:
-            found = UUID(asked)
-        except ValueError:
-            return None
+        found = _uuid_of(asked) or _fresh_id()
     if st.session_state.get(_CONVERSATION) != found:
-        st.session_state[_CONVERSATION] = found
-        for key in (_KEY, _ACCEPTED, _RETURNED, _UNSURE, _FATE, _WINDOW, _OPENED, MODEL, MENU):
+        _forget_page()
+        for key in (_KEY, _RETURNED, _UNSURE, _FATE):
             st.session_state.pop(key, None)
+        st.session_state[_CONVERSATION] = found
     return found
+
+
+def _forget_page() -> None:
+    for key in (_ACCEPTED, _WINDOW, _OPENED, _DIALOG, MODEL, MENU):
+        st.session_state.pop(key, None)
+
+
+def asked_id() -> str | None:
+    """What the address names, well formed or not; None when it names nothing."""
+    for name in ("c", "new"):
+        if (found := st.query_params.get(name)) is not None:
+            return str(found)
+    return None
+
+
+def _uuid_of(text: str | None) -> UUID | None:
+    try:
+        return UUID(text or "")
+    except ValueError:
+        return None
+
+
+def is_fresh() -> bool:
+    """Whether the address allows for a conversation that has no question yet."""
+    return "c" not in st.query_params
+
+
+def is_gone() -> bool:
+    """Whether the address names a conversation that cannot be shown."""
+    return asked_id() is not None and st.session_state.get(_GONE) == asked_id()
+
+
+def give_up_conversation() -> None:
+    """The conversation in the address cannot be shown: from now on the page works on a new one.
+
+    The key of the question that is being written, and one that was refused, stay with the page.
+    """
+    st.session_state[_GONE], st.session_state[_INSTEAD] = asked_id(), _fresh_id()
+    _forget_page()
+    st.session_state[_CONVERSATION] = _fresh_id()
+
+
+def settle_address() -> None:
+    """Name the conversation that began where another one was gone."""
+    if is_gone():
+        st.query_params.from_dict({"c": str(conversation_id())})
+
+
+def _fresh_id() -> UUID:
+    """The id of the next new conversation: the same until its first question is stored."""
+    found: UUID = st.session_state.setdefault(_FRESH, uuid4())
+    return found
+
+
+def came_back() -> str | None:
+    """What the browser calls the moment at which its connection came back, in the run that it asked for then."""
+    mark = str(getattr(st.session_state.get(LIVE), "started", None))
+    return mark if BACK_FORM.fullmatch(mark) else None
 
 
 def follow_link() -> None:
@@ -175,12 +261,12 @@ def follow_link() -> None:
     if asked == "new":
         leave_conversation()
     elif asked:
-        st.query_params["c"] = str(asked)
+        st.query_params.from_dict({"c": str(asked)})
 
 
 def leave_conversation() -> None:
-    """Go to a new chat, in one step: an address without an id between the two would catch who goes back."""
-    st.query_params["c"] = str(uuid4())
+    """Go to a new chat."""
+    st.query_params.from_dict({"new": str(_fresh_id())})
 
 
 def idempotency_key() -> str:
@@ -192,6 +278,9 @@ def renew_idempotency_key() -> None:
     """The question was accepted: the next one is another."""
     st.session_state[_ACCEPTED] = idempotency_key()
     st.session_state[_KEY] = uuid4().hex
+    st.session_state.pop(_WINDOW, None)  # the end of the conversation is what is looked at now
+    if st.session_state.get(_FRESH) == st.session_state.get(_CONVERSATION):
+        st.session_state.pop(_FRESH, None)
 
 
 def composed() -> str:
@@ -254,19 +343,14 @@ def chosen_menu_item() -> str | None:
     return st.session_state.get(MENU)
 
 
-def typed_title() -> str:
-    """What stands in the rename dialog."""
-    return str(st.session_state.get(TITLE) or "")
-
-
 def window() -> int:
     """How many messages of the branch are shown."""
     return int(st.session_state.get(_WINDOW, WINDOW))
 
 
 def widen_window() -> None:
-    """Show thirty more."""
-    st.session_state[_WINDOW] = window() + WINDOW
+    """Show twice as many: five steps lead to the first of 500."""
+    st.session_state[_WINDOW] = window() * 2
 
 
 def show_notice(notice: Notice) -> None:
@@ -280,20 +364,40 @@ def take_notice() -> Notice | None:
     return notice
 
 
-def ask_for(dialog: Dialog) -> None:
-    """Open this dialog in the coming run."""
-    st.session_state[_DIALOG] = dialog
+def ask_for_dialog(kind: DialogKind) -> None:
+    """Show this dialog from the coming run on."""
+    st.session_state[_DIALOG] = Dialog(uuid4().hex, kind, conversation_id())
+    st.session_state[_DIALOG_IS_NEW] = True
 
 
-def is_dialog_asked_for() -> bool:
-    """Whether the coming whole run opens a dialog."""
-    return _DIALOG in st.session_state
+def take_new_dialog() -> bool:
+    """Whether a dialog was asked for that no run of the page has drawn yet; it is no longer new after this."""
+    return bool(st.session_state.pop(_DIALOG_IS_NEW, False))
 
 
-def take_dialog() -> Dialog | None:
-    """The dialog to open now."""
-    dialog: Dialog | None = st.session_state.pop(_DIALOG, None)
-    return dialog
+def dialog() -> Dialog | None:
+    """The dialog that was asked for last. The browser shows each once, and keeps it over every run."""
+    found: Dialog | None = st.session_state.get(_DIALOG)
+    return found
+
+
+def decision() -> Decision | None:
+    """What was decided in the last dialog. Only from the live answer's callback."""
+    said, asked = getattr(st.session_state.get(LIVE), "decided", None), dialog()
+    if asked is None or not isinstance(said, Mapping) or said.get("id") != asked.id:
+        return None
+    return Decision(asked, str(said.get("title") or ""))
+
+
+def end_dialog(asked: Dialog, *, error: str) -> None:
+    """Tell the browser how it ended; with an error it stays open and shows it."""
+    st.session_state[_DECIDED] = {"id": asked.id, "error": error, "try": uuid4().hex}
+
+
+def decided() -> dict[str, str] | None:
+    """How the last dialog ended."""
+    found: dict[str, str] | None = st.session_state.get(_DECIDED)
+    return found
 
 
 def remember(opened: Opened) -> None:

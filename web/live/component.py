@@ -27,27 +27,35 @@ _whole = st.components.v2.component("naru_live_whole", html=_HTML, js=bundle(), 
 
 def live_answer(
     *,
-    conversation_id: str | None,
+    place: Mapping[str, Any],
     settled: list[str],
     active: str | None,
     question: state.Asked,
+    max_characters: int,
+    dialog: Mapping[str, Any] | None,
+    decided: Mapping[str, str] | None,
     labels: Mapping[str, str],
     locale: str,
     locale_choice: str | None,
     on_change: Callable[[], None],
     on_open: Callable[[], None],
     on_unsure: Callable[[], None],
+    on_decided: Callable[[], None],
 ) -> None:
     """Mount the live answer.
 
     `on_change` runs when it learned of a request the page lacks, or when one has ended; `on_open` when a link to
-    another conversation was clicked; `on_unsure` when the browser heard nothing of a question that it sent.
+    another conversation was clicked; `on_unsure` when the browser heard nothing of a question that it sent;
+    `on_decided` when a dialog was decided. `place` is where the page is (`web/views/chat.py`).
     """
     data: dict[str, Any] = {
-        "conversation_id": conversation_id,
+        **place,
         "settled": settled,
         "active": active,
         **asdict(question),
+        "max_characters": max_characters,
+        "dialog": dialog,
+        "decided": decided,
         "labels": dict(labels),
         "locale": locale,
         "locale_choice": locale_choice,
@@ -60,4 +68,5 @@ def live_answer(
         on_ended_change=on_change,
         on_opened_change=on_open,
         on_unsure_change=on_unsure,
+        on_decided_change=on_decided,
     )

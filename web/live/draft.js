@@ -1,19 +1,9 @@
 /*
 The composer's draft: what is typed and not sent yet survives a reload, and belongs to the conversation that the person sees or has
-just chosen. Not here: sending it (web/views/composer.py), what becomes of it then (sent.js).
+just chosen. Not here: the rules of sending it (composer.js), what becomes of it then (sent.js).
 */
+import { COMPOSER, SEND } from "./focus.js";
 import { Sent } from "./sent.js";
-
-export const COMPOSER = "[data-testid='stChatInputTextArea']";
-const SEND = "[data-testid='stChatInputSubmitButton']";
-
-/* Where a keyboard is at hand the page begins with typing; elsewhere it would only throw up the screen's keyboard. */
-export function focusComposer(tries = 20) {
-  if (!matchMedia("(hover: hover)").matches || document.activeElement !== document.body) return;
-  const box = document.querySelector(COMPOSER);
-  if (box) box.focus({ preventScroll: true });
-  else if (tries) setTimeout(() => focusComposer(tries - 1), 100);
-}
 
 const ARRIVED_WITHIN_MS = 5000; // else the page is where it was: the server did not follow
 
@@ -23,42 +13,33 @@ function type(box, text) {
   box.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-const keyOf = (conversationId) => (conversationId ? `naru:draft:${conversationId}` : "");
+const NEW_KEY = "naru:draft:new"; // of every conversation that has no question yet: its id may be another one after a reload
+const keyOf = (conversationId) => (conversationId ? `naru:draft:${conversationId}` : NEW_KEY);
 
 export class Draft {
-  constructor() {
+  /* `isAway()` says whether the server is. */
+  constructor(isAway) {
     this.typed = (event) => {
       if (!event.target.matches?.(COMPOSER) || !this.key) return;
       if (event.target.value) sessionStorage.setItem(this.key, event.target.value);
       else sessionStorage.removeItem(this.key);
     };
-    // What is sent while the page is on its way to another conversation waits until it is there.
-    this.held = (event) => {
-      this.sending(event);
-      if (!this.leaving || event.key !== "Enter" || event.shiftKey || event.isComposing || !event.target.matches?.(COMPOSER)) return;
-      event.preventDefault();
-      event.stopImmediatePropagation();
-      this.isSendWaiting = true;
-    };
-    this.clicked = (event) => event.target.closest?.(SEND) && this.keepSent();
-    document.addEventListener("click", this.clicked, { capture: true });
     this.wentBack = () => this.leaveFor(new URLSearchParams(location.search).get("c"));
     document.addEventListener("input", this.typed);
-    document.addEventListener("keydown", this.held, { capture: true });
     window.addEventListener("popstate", this.wentBack);
     this.sent = new Sent((text) => this.giveBack(text));
-    this.isAway = () => false;
     this.forget = () => this.forgetWhenSent(); // nobody says when Streamlit has emptied the box
     window.addEventListener("pagehide", this.forget);
-    this.ticker = setInterval(() => { this.forgetWhenSent(); this.sent.lookAfter(this.isAway()); }, 1000);
+    this.ticker = setInterval(() => { this.forgetWhenSent(); this.sent.lookAfter(isAway()); }, 1000);
   }
 
-  /* The person has chosen another conversation: from now on what is typed is typed there. */
+  /* The person has chosen another conversation, a new one without an id: from now on what is typed is typed there. */
   leaveFor(conversationId) {
     const key = keyOf(conversationId);
-    if (key && key === this.leaving) { this.stay(); return; }
+    if (key === this.leaving) { this.stay(); return; }
     if (!this.key || key === this.key) return;
     this.leaving = this.key;
+    this.target = conversationId;
     this.key = ""; // so that clearing the box does not forget the draft of the conversation that is left
     const box = document.querySelector(COMPOSER);
     if (box?.value) type(box, "");
@@ -67,25 +48,42 @@ export class Draft {
   }
 
   stay() {
-    this.leaving = "";
+    this.leaving = this.target = "";
     this.isSendWaiting = false;
     this.keepFor(this.shown);
   }
 
-  /* The page shows this conversation. */
-  keepFor(conversationId) {
-    const key = keyOf(conversationId);
-    this.shown = conversationId;
-    if (key === this.key || (key && key === this.leaving)) return;
-    if (this.key) this.leaveFor(conversationId);
+  /* What is sent while the page is on its way to another conversation waits until it is there. */
+  waitsForArrival() {
+    if (this.leaving) this.isSendWaiting = true;
+    return Boolean(this.leaving);
+  }
+
+  /* The page shows this conversation: {conversation_id, exists, gone}, `gone` being the one that it cannot show. */
+  keepFor(shown) {
+    const key = keyOf(shown.exists ? shown.conversation_id : "");
+    const isBorn = shown.exists && this.key === NEW_KEY && this.shown?.conversation_id === shown.conversation_id;
+    this.shown = shown;
+    if (isBorn) this.moveFrom(NEW_KEY, key);
+    if (shown.gone) this.moveFrom(keyOf(shown.gone), key); // nobody will come back to it
+    const isHere = Boolean(shown.gone) && shown.gone === this.target;
+    if (key === this.key || (key === this.leaving && !isHere)) return;
+    if (this.key) this.leaveFor(shown.exists ? shown.conversation_id : "");
     clearTimeout(this.staying);
-    this.leaving = "";
+    this.leaving = this.target = "";
     this.key = key;
     const typed = document.querySelector(COMPOSER)?.value;
-    if (key && typed) sessionStorage.setItem(key, typed);
-    else if (key) this.restore(sessionStorage.getItem(key), 20);
+    if (typed) sessionStorage.setItem(key, typed);
+    else this.restore(sessionStorage.getItem(key), 20);
     if (this.isSendWaiting) setTimeout(() => document.querySelector(SEND)?.click());
     this.isSendWaiting = false;
+  }
+
+  moveFrom(gone, key) {
+    const text = sessionStorage.getItem(gone);
+    if (text && !sessionStorage.getItem(key)) sessionStorage.setItem(key, text);
+    sessionStorage.removeItem(gone);
+    if (this.key === gone) this.key = key;
   }
 
   restore(text, tries) {
@@ -95,15 +93,15 @@ export class Draft {
     else if (text && box && !box.value) type(box, text);
   }
 
-  sending(event) {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.target.matches?.(COMPOSER)) this.keepSent();
-  }
-
   /* Before Streamlit has it: what is known of the question must be from now, not from when the box is found empty. */
   keepSent() {
-    if (this.leaving || !document.querySelector(COMPOSER)?.value.trim()) return;
     this.about = this.sent.about();
     setTimeout(() => this.forgetWhenSent());
+  }
+
+  /* One of the page's own questions, by a click. */
+  keepAsked(text) {
+    if (text) this.sent.keep(this.sent.about(), text);
   }
 
   /* An emptied box is no sign that anybody has the question: from here on it is kept as one that was sent. */
@@ -126,9 +124,7 @@ export class Draft {
   close() {
     clearInterval(this.ticker);
     clearTimeout(this.staying);
-    document.removeEventListener("click", this.clicked, { capture: true });
     document.removeEventListener("input", this.typed);
-    document.removeEventListener("keydown", this.held, { capture: true });
     window.removeEventListener("popstate", this.wentBack);
     window.removeEventListener("pagehide", this.forget);
   }

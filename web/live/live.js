@@ -1,22 +1,22 @@
 /*
-The live answer on the page: the running text, what it is waiting for in words, Stop, and the thin bars.
+The live answer on the page: the running text, the question on its way, Stop, and the thin bars; and what holds them together.
 
 Streamlit calls the default export again at every change of data; there is one LiveAnswer per mount and it survives them all.
-Not here: the protocol (stream.js), Markdown (markdown.js).
+Not here: the protocol (stream.js), Markdown (markdown.js), the sentences (wording.js), the view's place (reading.js), keys (composer.js).
 */
+import { Composer } from "./composer.js";
+import { Connection } from "./connection.js";
 import { copyAnswer } from "./copy.js";
-import { COMPOSER, Draft, focusComposer } from "./draft.js";
+import { Dialog } from "./dialog.js";
+import { Draft } from "./draft.js";
+import { Focus, STOP, focusComposer } from "./focus.js";
 import { Links } from "./links.js";
 import { GrowingAnswer } from "./markdown.js";
+import { Reading } from "./reading.js";
 import { AnswerStream } from "./stream.js";
+import { Wording } from "./wording.js";
 
-const BOTTOM_SLACK_PX = 48; // nearer to the end than this is "reading the newest line"
-const SECONDS_SHOWN_AFTER = 5;
 const NEW = "new";
-const WIDER_WITHIN_MS = 4000;
-const MOVES = ["wheel", "touchmove", "keydown", "mousedown"]; // by which a reader moves the view
-const MOVED_WITHIN_MS = 1000; // of such a move: later the page itself has moved, which drops old messages when new ones come
-const HELD_MS = 10000; // that a scrollbar may be held: nobody says when it is let go
 const FOREIGN_DIALOG = "body > [data-testid='stDialog']:not(:has([data-testid='stVerticalBlock']))"; // Streamlit's own
 const PLACE = "naru:place"; // where the running answer stood when the page was left: for early.js
 const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
@@ -30,59 +30,64 @@ class LiveAnswer {
   constructor(parent) {
     this.part = (name) => parent.querySelector(`.naru-${name}`);
     this.answer = new GrowingAnswer(this.part("answer"));
-    this.part("stop").addEventListener("click", () => this.stop());
-    this.part("newer").addEventListener("click", () => { this.follow = true; this.toBottom(); });
-    this.follow = true;
     this.frame = 0;
     this.restUntil = 0;
     this.ticker = setInterval(() => this.words(), 1000);
     document.addEventListener("click", copyAnswer);
-    this.scrolled = () => this.readerMoved();
-    document.addEventListener("scroll", this.scrolled, { capture: true, passive: true });
-    this.watch = new MutationObserver(() => { this.handOverWhenDrawn(); this.nameMenu(); this.closeForeignDialog(); });
-    this.watch.observe(document.body, { childList: true, subtree: true, characterData: true });
     this.coverRule = document.head.appendChild(document.createElement("style"));
-    this.draft = new Draft();
-    this.draft.isAway = () => Boolean(this.stream?.lost);
-    this.links = new Links((id) => { this.draft.leaveFor(id); this.trigger("opened", id || NEW); });
+    this.reading = new Reading(this.part("block"), this.part("newer"));
+    this.connection = new Connection(() => this.show(), (mark) => this.trigger("started", mark));
+    this.draft = new Draft(() => this.isAway);
+    this.draft.sent.changed = () => this.sentChanged();
+    this.composer = new Composer(this);
+    this.focus = new Focus();
+    this.links = new Links((id) => this.followLink(id));
+    this.dialog = new Dialog(this.part("dialog"), (decision) => this.trigger("decided", decision));
     this.leaving = () => this.keepPlace();
     window.addEventListener("pagehide", this.leaving);
-    this.lastTop = 0;
-    this.movingUntil = 0;
-    this.fromEnd = 0;
-    this.widening = (event) => event.target.closest?.(".st-key-earlier button") && this.keepReadingPlace();
-    this.moving = (event) => this.readerMoves(event);
-    document.addEventListener("click", this.widening, { capture: true });
-    for (const kind of MOVES) document.addEventListener(kind, this.moving, { capture: true, passive: true });
-    this.growth = new ResizeObserver(() => this.grown());
-    this.growth.observe(this.column());
+    this.watch = new MutationObserver(() => this.pageChanged());
+    this.watch.observe(document.body, {
+      childList: true, subtree: true, characterData: true, attributeFilter: ["disabled", "data-test-connection-state"],
+    });
   }
 
-  /* What scrolls holds this; it grows with the live text and with what Streamlit draws alike. */
-  column() {
-    let node = this.part("block");
-    while (node.parentElement && node.parentElement !== this.scroller()) node = node.parentElement;
-    return node;
+  /* Before the page is painted. */
+  pageChanged() {
+    this.handOverWhenDrawn();
+    this.nameMenu();
+    this.closeForeignDialog();
+    this.connection.look();
+    this.echo();
+    this.composer.look();
+    this.focus.look();
   }
 
-  grown() {
-    if (this.follow) this.toBottom();
-    else if (this.fromEnd) this.scroller().scrollTop = this.scroller().scrollHeight - this.fromEnd;
+  get isAway() {
+    return Boolean(this.stream?.lost) || this.connection.isAway;
   }
 
-  /* "Earlier" puts messages above what is being read: that stays where it is. */
-  keepReadingPlace() {
-    const main = this.scroller();
-    this.follow = false;
-    this.fromEnd = main.scrollHeight - main.scrollTop;
-    setTimeout(() => { this.fromEnd = 0; }, WIDER_WITHIN_MS);
+  get maxCharacters() {
+    return this.data?.max_characters ?? Infinity;
   }
 
-  readerMoves({ type, target }) {
-    if (type === "mousedown" && target !== this.scroller()) return; // only its scrollbar moves the view
-    if (type === "keydown" && target.matches?.("input, textarea")) return;
-    this.fromEnd = 0;
-    this.movingUntil = performance.now() + (type === "mousedown" ? HELD_MS : MOVED_WITHIN_MS);
+  get isRunning() {
+    const { requestId, ended } = this.stream ?? {};
+    return Boolean(requestId) && !ended && !this.isSettled(requestId);
+  }
+
+  /* Why a question would not be taken now: the key of a hint. Where the stream is lost, only the server knows. */
+  whyNot() {
+    if (this.connection.isBroken) return "away";
+    if (this.draft.sent.onItsWay) return "sending";
+    return this.isRunning && !this.stream.lost ? "running" : "";
+  }
+
+  followLink(id) {
+    if (this.connection.isBroken) this.composer.hint("away_link");
+    else if (id || this.data.exists || this.data.gone) {
+      this.draft.leaveFor(id);
+      this.trigger("opened", id || NEW);
+    }
   }
 
   /* Streamlit's name of a button with an icon alone is the icon's. */
@@ -93,19 +98,22 @@ class LiveAnswer {
 
   /* "Connection error" lies over the whole page and holds the keyboard; the thin bar says it already. */
   closeForeignDialog() {
-    if (this.stream?.lost) document.querySelector(`${FOREIGN_DIALOG} [aria-label="Close"]`)?.click();
+    if (this.isAway) document.querySelector(`${FOREIGN_DIALOG} [aria-label="Close"]`)?.click();
   }
 
   update({ data: [data], setTriggerValue }) {
     this.data = data;
     this.trigger = setTriggerValue;
-    this.plural = new Intl.PluralRules(data.locale, { type: "ordinal" });
+    this.wording = new Wording(data.labels, data.locale);
+    this.nameAddress();
     if (data.locale_choice) document.cookie = `naru_locale=${data.locale_choice}; path=/; max-age=31536000; samesite=lax`;
     document.documentElement.lang = data.locale;
     this.takeColours();
     if (this.conversationId !== data.conversation_id) this.open(data.conversation_id);
-    this.draft.keepFor(data.conversation_id);
+    this.draft.keepFor(data);
     this.draft.sent.update(data, setTriggerValue);
+    this.dialog.update(data.dialog, data.decided);
+    this.connection.drawn(data);
     const requestId = this.stream?.requestId;
     if (requestId && data.settled.includes(requestId) && this.settling !== requestId) {
       this.settling = requestId;
@@ -113,10 +121,22 @@ class LiveAnswer {
       setTimeout(() => this.handOverWhenDrawn(), DRAWN_WITHIN_MS + 50);
     }
     this.part("stop-word").textContent = this.say("stop");
+    this.part("echo-words").textContent = this.say("sending");
     this.part("newer").textContent = this.say("newer");
     this.show();
-    this.handOverWhenDrawn();
+    this.pageChanged();
     this.noticeMissedEnd();
+  }
+
+  /* A conversation is called `new` in the address until its first question is stored. Not by Streamlit: each of its changes is a
+  step of the browser's history. */
+  nameAddress() {
+    const { conversation_id: id, exists, gone, asked } = this.data;
+    const address = new URLSearchParams(location.search);
+    const named = address.get("c") ?? address.get("new");
+    if (gone || (named !== asked && named !== id)) return; // not to be shown, or already on the way elsewhere
+    const name = `?${exists ? "c" : "new"}=${id}`;
+    if (location.search !== name) history.replaceState(history.state, "", name);
   }
 
   /* Streamlit gives the theme's colours to components only; the page's own style needs two of them. */
@@ -130,13 +150,12 @@ class LiveAnswer {
   open(conversationId) {
     this.stream?.close();
     this.conversationId = conversationId;
-    this.follow = true;
+    this.reading.follow = true;
     this.reported = null;
     this.speak("");
     const early = window.naruEarly; // has listened since before Streamlit began (early.js)
     this.stream = early?.take(conversationId, this.listener()) ?? (conversationId ? new AnswerStream(conversationId, this.listener()) : null);
     if (this.stream && early) this.takeOver(early);
-    focusComposer();
   }
 
   takeOver(early) {
@@ -215,8 +234,8 @@ class LiveAnswer {
     this.frame = requestAnimationFrame((began) => {
       this.frame = 0;
       this.answer.paint({ final: Boolean(this.stream?.ended) });
-      if (this.follow) this.toBottom();
-      else this.part("newer").hidden = !this.stream?.hasText;
+      if (this.reading.follow) this.reading.toBottom();
+      else this.part("newer").hidden = !this.isRunning || !this.stream.hasText;
       this.uncover?.clear();
       this.uncover = null;
       const taken = performance.now() - began;
@@ -228,8 +247,8 @@ class LiveAnswer {
   keepPlace() {
     const [block, stream] = [this.part("block"), this.stream];
     const bottom = document.querySelector("[data-testid='stBottom']");
-    if (block.hidden || !this.follow || !stream?.hasText || stream.ended || stream.dimmed || !bottom) { sessionStorage.removeItem(PLACE); return; }
-    const [text, main, style] = [this.part("answer").getBoundingClientRect(), this.scroller().getBoundingClientRect(), getComputedStyle(this.part("answer"))];
+    if (block.hidden || !this.reading.follow || !stream?.hasText || stream.ended || stream.dimmed || !bottom) { sessionStorage.removeItem(PLACE); return; }
+    const [text, main, style] = [this.part("answer").getBoundingClientRect(), this.reading.scroller().getBoundingClientRect(), getComputedStyle(this.part("answer"))];
     sessionStorage.setItem(PLACE, JSON.stringify({
       conversationId: this.conversationId, width: innerWidth, height: innerHeight, left: main.left, composerTop: bottom.getBoundingClientRect().top,
       bottom: text.bottom, textLeft: text.left, textWidth: text.width, ink: style.color, font: style.fontFamily, ground: getComputedStyle(document.documentElement).getPropertyValue("--naru-ground"),
@@ -250,47 +269,52 @@ class LiveAnswer {
     this.part("answer").classList.toggle("naru-dimmed", Boolean(stream?.dimmed));
     this.part("answer").classList.toggle("naru-growing", running && stream.hasText && !stream.dimmed);
     this.part("status").classList.toggle("naru-over", !running); // keeps its height: the actions take its place
-    this.part("stop").disabled = !running || this.stoppingId === stream.requestId;
+    document.documentElement.toggleAttribute("data-naru-running", running); // the composer's button is Stop (style.css)
+    for (const stop of document.querySelectorAll(STOP)) stop.disabled = !running || this.stoppingId === stream.requestId;
     this.bar();
     this.words();
-    if (!waiting) this.part("newer").hidden = true;
+    if (!running) this.part("newer").hidden = true;
     if (stream?.ended) this.paintSoon();
-    if (appeared) { this.follow = true; this.toBottom(); }
+    if (appeared) this.reading.toEnd();
+  }
+
+  sentChanged() {
+    this.echo();
+    if (!this.part("echo").hidden) this.reading.toEnd();
+  }
+
+  /* The question stands where the server will draw it, until it does. */
+  echo() {
+    const text = this.draft.sent.onItsWay;
+    const [echo, shown] = [this.part("echo"), this.part("echo-text")];
+    if (shown.textContent !== text) shown.textContent = text;
+    if (echo.hidden === Boolean(text)) echo.hidden = !text;
+    document.documentElement.toggleAttribute("data-naru-sending", Boolean(text));
   }
 
   bar() {
-    const text = this.stream?.lost ? this.say("reconnecting") : this.stream?.seen.slow && !this.stream.ended ? this.say("slow") : "";
+    const text = this.isAway ? this.say("reconnecting") : this.stream?.seen.slow && !this.stream.ended ? this.say("slow") : "";
     const bar = this.part("bar");
     if (bar.textContent !== text) bar.textContent = text;
     bar.hidden = !text;
-    bar.style.left = `${this.scroller().getBoundingClientRect().left}px`; // beside the sidebar, not over the name
+    bar.style.left = `${this.reading.scroller().getBoundingClientRect().left}px`; // beside the sidebar, not over the name
   }
 
-  say(key, values = {}) {
-    return (this.data.labels[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
-  }
-
-  duration(seconds) {
-    if (seconds < 90) return this.say("seconds", { n: Math.max(1, Math.round(seconds)) });
-    return this.say("minutes", { n: Math.round(seconds / 60) });
-  }
-
-  place(position) {
-    const form = this.plural.select(position);
-    return this.say(`place_${form}` in this.data.labels ? `place_${form}` : "place_other", { n: position });
+  say(key, values) {
+    return this.data ? this.wording.say(key, values) : "";
   }
 
   /* The one line that says what the answer is waiting for; also called every second for its clock. */
   words() {
     if (!this.data || !this.stream?.requestId) return;
-    const line = this.stoppingId === this.stream.requestId ? this.say("stopping") : this.phaseWords();
+    const line = this.stoppingId === this.stream.requestId ? this.say("stopping") : this.wording.phase(this.stream, this.answer);
     const words = this.part("words");
     if (words.textContent !== line) words.textContent = line;
     const spoken = `${this.stream.requestId}${this.stream.seen.phase}${this.stream.seen.attempt ?? ""}${this.stream.seen.position ?? ""}`;
     if (spoken !== this.spoken && !this.part("block").hidden) {
       this.speak(words.textContent, spoken);
     }
-    this.part("pulse").hidden = this.stream.hasText && !this.stream.dimmed;
+    this.part("pulse").hidden = !line && this.stream.hasText;
   }
 
   /* To screen readers; once for each `occasion`. */
@@ -299,89 +323,38 @@ class LiveAnswer {
     if (this.part("spoken").textContent !== text) this.part("spoken").textContent = text;
   }
 
-  phaseWords() {
-    const { seen, seenAt, dimmed } = this.stream;
-    const passed = (performance.now() - seenAt) / 1000;
-    const since = Math.floor((seen.since_seconds ?? 0) + passed);
-    const clock = since >= SECONDS_SHOWN_AFTER ? ` ${this.duration(since)}` : "";
-    switch (seen.phase) {
-      case "queued": {
-        const place = this.say("queued", { place: this.place(seen.position ?? 1) });
-        // Not counted down here: it is an estimate, and one that had run out would say nothing.
-        return seen.expected_seconds == null ? place : `${place} · ${this.say("about", { duration: this.duration(seen.expected_seconds) })}`;
-      }
-      case "next": return dimmed ? this.say("again_soon") : this.say("next");
-      case "no_worker": return this.say("no_worker");
-      case "waiting": {
-        const left = Math.ceil((seen.retry_in_seconds ?? 0) - passed);
-        return left > 0 ? this.say("waiting", { duration: this.duration(left) }) : this.say("next");
-      }
-      case "thinking":
-        if ((seen.attempt ?? 1) > 1) return this.again(seen) + clock;
-        return this.say("thinking") + clock;
-      case "streaming": return dimmed ? this.again(seen) : this.answer.isCut ? this.say("beginning") : "";
-      default: return "";
-    }
+  /* Whether there is something to stop; it is asked for here. */
+  stop() {
+    if (!this.isRunning || this.part("block").hidden) return false;
+    if (this.stoppingId !== this.stream.requestId) this.askToStop(this.stream.requestId);
+    return true;
   }
 
-  again(seen) {
-    return this.say("again", { attempt: this.place(seen.attempt), n: seen.attempt });
-  }
-
-  async stop() {
-    const requestId = this.stream?.requestId;
-    if (!requestId || this.stoppingId === requestId) return;
+  async askToStop(requestId) {
     this.stoppingId = requestId;
     this.show();
-    document.querySelector(COMPOSER)?.focus();
+    focusComposer();
     try {
       const address = new URL(`api/requests/${encodeURIComponent(requestId)}/stop`, document.baseURI);
       const answer = await fetch(address, { method: "POST", headers: { "X-Naru": "1" }, credentials: "same-origin", signal: AbortSignal.timeout(STOP_WITHIN_MS) });
       if (!answer.ok) throw new Error(String(answer.status));
     } catch {
       this.stoppingId = null; // not asked: the button is there again
+      this.composer.hint("stop_failed");
       this.show();
     }
   }
 
-  scroller() {
-    if (this.main?.isConnected) return this.main;
-    let node = this.part("block").parentElement;
-    while (node && !/(auto|scroll)/.test(getComputedStyle(node).overflowY)) node = node.parentElement;
-    this.main = node ?? document.scrollingElement;
-    return this.main;
-  }
-
-  readerMoved() {
-    const main = this.scroller();
-    const isAtEnd = main.scrollHeight - main.scrollTop - main.clientHeight < BOTTOM_SLACK_PX;
-    const isGoingUp = main.scrollTop < this.lastTop && performance.now() < this.movingUntil;
-    if (isAtEnd || isGoingUp) this.follow = isAtEnd; // only going up is leaving the end
-    this.lastTop = main.scrollTop;
-    if (this.follow) this.part("newer").hidden = true;
-  }
-
-  toBottom() {
-    const main = this.scroller();
-    main.scrollTop = main.scrollHeight;
-    this.part("newer").hidden = true;
-  }
-
   close() {
-    this.stream?.close();
     this.watch.disconnect();
-    this.growth.disconnect();
+    for (const each of [this.reading, this.connection, this.draft, this.composer, this.focus, this.links]) each.close();
+    this.stream?.close();
     this.coverRule.remove();
-    this.draft.close();
-    this.links.close();
     window.removeEventListener("pagehide", this.leaving);
     clearInterval(this.ticker);
     clearTimeout(this.resting);
     cancelAnimationFrame(this.frame);
     document.removeEventListener("click", copyAnswer);
-    document.removeEventListener("click", this.widening, { capture: true });
-    for (const kind of MOVES) document.removeEventListener(kind, this.moving, { capture: true });
-    document.removeEventListener("scroll", this.scrolled, { capture: true });
   }
 }
 

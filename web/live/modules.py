@@ -17,7 +17,10 @@ from web.words import LOCALES, Words
 
 HERE = Path(__file__).parent
 MARKDOWN = ("bounds.js", "formulas.js", "blocks.js", "inline.js", "rewrite.js", "typeset.js", "markdown.js")
-LIVE = ("copy.js", "sent.js", "draft.js", "links.js", *MARKDOWN, "stream.js", "live.js")
+LIVE = (
+    *("copy.js", "focus.js", "sent.js", "draft.js", "composer.js", "links.js", "connection.js", "dialog.js"),
+    *("reading.js", "wording.js", *MARKDOWN, "stream.js", "live.js"),
+)
 EARLY = (*MARKDOWN, "stream.js", "early.js")
 SHELL = ("shell.js",)
 

@@ -36,6 +36,7 @@ export class AnswerStream {
     this.dimmed = false;
     this.seen = { phase: "idle" }; // the last `state` event
     this.seenAt = performance.now();
+    this.textAt = performance.now(); // when the last text came
     this.ended = null;
     this.isIdle = false; // nothing is asked here, as the last event says
     this.listener.text({ reset: true, text: "" });
@@ -161,6 +162,7 @@ export class AnswerStream {
     this.attempt = data.attempt;
     this.next = data.next;
     this.hasText = true;
+    this.textAt = performance.now();
     // Text of an attempt that was lost may still come after the news that another one is waited for.
     this.dimmed = WAITING.has(this.seen.phase) && data.attempt <= (this.seen.attempt ?? 0);
     if (!this.dimmed) this.seen = { ...this.seen, phase: "streaming", request_id: this.requestId };

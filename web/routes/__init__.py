@@ -2,7 +2,7 @@
 
     events   GET  /api/conversations/{id}/events    what happens in a conversation, as server-sent events
     stop     POST /api/requests/{id}/stop
-    front    GET  / /page.css /shell.js /early.js /live.js /favicon.png    what there is before Streamlit has drawn anything
+    front    GET  / /page.css /shell.js /early.js /live.js /favicon.png    what the browser has before Streamlit draws
     manifest GET  /manifest.json /favicon.ico    what a browser asks for beside the page
     lost     GET  everything that is no page: a 404 with a way home
     health   GET  /healthz /readyz /metrics

@@ -1,6 +1,6 @@
-"""GET /, /page.css, /shell.js, /early.js, /live.js and /favicon.png: what the browser has before Streamlit has drawn anything.
+"""GET /, /page.css, /shell.js, /early.js, /live.js and /favicon.png: what the browser has before Streamlit draws.
 
-What they hold is made in `web/shell/`.
+`web/shell/` makes their content.
 """
 
 from __future__ import annotations

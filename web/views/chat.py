@@ -6,6 +6,8 @@ shows what it last knew, keeps what is typed, and tries again by itself.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import streamlit as st
@@ -17,7 +19,7 @@ from web import state
 from web.bounds import without_turns
 from web.fate import is_stored
 from web.live.component import live_answer
-from web.views import composer, empty, listing, messages, notices, sidebar
+from web.views import composer, dialogs, empty, listing, messages, notices, sidebar
 from web.views.frame import Frame
 
 RETRY_SECONDS = 3.0
@@ -25,29 +27,39 @@ RETRY_SECONDS = 3.0
 
 def draw(frame: Frame) -> None:
     """Draw the page of one conversation."""
-    conversation_id = state.conversation_id()
     opened: Opened | None = None
     offered: Fleet | None = None
-    refusal: NotFound | Unavailable | None = None
+    is_away = False
     try:
         listing.read(frame)
         offered = fleet(frame.engine)
-        if conversation_id is None:
-            raise NotFound
-        opened = open_conversation(frame.engine, conversation_id, owner_id=frame.owner_id, limit=state.window())
+        opened = _open(frame)
         state.remember(opened)
         _tell_fate(frame)
-    except (NotFound, Unavailable) as error:
-        refusal = error
+    except Unavailable:
+        is_away = True
+        opened = opened or state.remembered(state.conversation_id()) or _unread(state.conversation_id())
     _name_tab(frame, opened)
     sidebar.draw(frame, opened)
-    if isinstance(refusal, NotFound):
-        notices.refused(frame.words, refusal)
-        return
-    if opened is None and conversation_id is not None:
-        opened = state.remembered(conversation_id) or _unread(conversation_id)
-    if opened is not None:
-        _conversation(frame, opened, offered, is_away=refusal is not None)
+    _conversation(frame, opened, offered, is_away=is_away)
+
+
+def _open(frame: Frame) -> Opened:
+    """The conversation in the address, or a new one in the place of one that cannot be shown."""
+    try:
+        opened = _read(frame)
+        if opened.exists or state.is_gone() or state.is_fresh():
+            if opened.exists:
+                state.settle_address()
+            return opened
+    except NotFound:
+        pass
+    state.give_up_conversation()
+    return _read(frame)
+
+
+def _read(frame: Frame) -> Opened:
+    return open_conversation(frame.engine, state.conversation_id(), owner_id=frame.owner_id, limit=state.window())
 
 
 def _tell_fate(frame: Frame) -> None:
@@ -65,6 +77,8 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
     with st.container(key="history"):
         if opened.messages:
             messages.draw(frame, opened)
+        elif state.is_gone():
+            _gone(frame)
         elif not is_away:
             empty.draw(frame)
     with st.container(key="away"):
@@ -72,23 +86,49 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
             _away(frame)
     with st.container(key="livebox"):
         live_answer(
-            conversation_id=str(opened.id),
+            place=_place(opened),
             settled=[str(message.request_id) for message in opened.messages if message.request_id][-20:],
             active=str(opened.active.request_id) if opened.active else None,
             question=state.question(),
+            max_characters=frame.runtime.settings.max_question_characters,
+            dialog=dialogs.shown(frame, opened),
+            decided=state.decided(),
             labels=frame.words.group("live."),
             locale=frame.words.locale,
             locale_choice=state.locale_choice(),
             on_change=_nothing,
             on_open=state.follow_link,
             on_unsure=state.ask_for_fate,
+            on_decided=partial(dialogs.decide, frame),
         )
     composer.draw(frame, opened, offered)
 
 
-def _name_tab(frame: Frame, opened: Opened | None) -> None:
+def _place(opened: Opened) -> dict[str, Any]:
+    """The conversation that the address named and the one that is shown, for the browser."""
+    asked = state.asked_id()
+    return {
+        "conversation_id": str(opened.id),
+        "exists": opened.exists,
+        "asked": asked,
+        "gone": asked if state.is_gone() else None,
+        "back": state.came_back(),
+    }
+
+
+def _gone(frame: Frame) -> None:
+    """The address names nothing that can be shown. What is asked below begins a new chat."""
+    notice = state.take_notice()
+    if notice is not None and notice.code != NotFound.code:
+        state.show_notice(notice)  # above the composer
+        notice = None
+    notices.show(frame.words, notice or notices.notice_of(NotFound()))
+    notices.way_out(frame.words)
+
+
+def _name_tab(frame: Frame, opened: Opened) -> None:
     name = frame.words.t("app.name")
-    title = without_turns(opened.title) if opened is not None else ""
+    title = without_turns(opened.title)
     st.set_page_config(page_title=f"{title} · {name}" if title else name)
 
 
@@ -97,7 +137,8 @@ def _nothing() -> None:
 
 
 def _unread(conversation_id: UUID) -> Opened:
-    return Opened(id=conversation_id, exists=False, title="", model=None, messages=(), has_earlier=False, active=None)
+    exists = not (state.is_fresh() or state.is_gone())
+    return Opened(id=conversation_id, exists=exists, title="", model=None, messages=(), has_earlier=False, active=None)
 
 
 def _away(frame: Frame) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from html import escape
 from uuid import UUID
 
 import streamlit as st
@@ -42,7 +43,20 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
         with st.container(key="composer-box"):
             state.idempotency_key()
             st.chat_input(t("composer.placeholder"), key=state.COMPOSER, on_submit=send, args=(frame,))
+            _side(frame)
             _picker(frame, opened, fleet)
+
+
+def _side(frame: Frame) -> None:
+    """Stop, in the place of Streamlit's button while an answer runs; why a question is not sent; how long it is. All of
+    it is filled and shown by `web/live/composer.js`."""
+    stop = escape(frame.words.t("live.stop"), quote=True)
+    with st.container(key="composer-side"):
+        st.html(
+            f'<button type="button" class="naru-stop-here" aria-label="{stop}" title="{stop}">'
+            '<span class="naru-square" aria-hidden="true"></span></button>'
+            '<div class="naru-side"><span class="naru-hint" role="status"></span><span class="naru-count"></span></div>'
+        )
 
 
 def _picker(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
@@ -88,8 +102,6 @@ def again(frame: Frame, answer_id: UUID) -> None:
 
 def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
     conversation_id = state.conversation_id()
-    if conversation_id is None:
-        return
     try:
         question = Question(
             owner_id=frame.owner_id,

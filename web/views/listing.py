@@ -24,7 +24,7 @@ from web.views.frame import Frame
 
 #: Lines that are read at a time: more than the tallest screen shows, so that scrolling never waits for the first.
 PAGE = 50
-ACTIONS: tuple[state.Dialog, ...] = ("rename", "delete")
+ACTIONS: tuple[state.DialogKind, ...] = ("rename", "delete")
 
 
 def read(frame: Frame) -> None:
@@ -42,8 +42,8 @@ def draw(frame: Frame, opened: Opened | None) -> None:
     @st.fragment(key="listing")
     def listing() -> None:
         is_alone = next(runs) > 0
-        if is_alone and state.is_dialog_asked_for():
-            st.rerun()  # the dialogs belong to the whole page
+        if state.take_new_dialog() and is_alone:
+            st.rerun()  # the live answer shows the dialogs, and this run does not draw it
         _draw(frame, opened)
 
     listing()
@@ -144,4 +144,4 @@ def _open_row(frame: Frame, conversation_id: object, title: str) -> None:
 def _open_dialog() -> None:
     action = state.chosen_menu_item()
     if action in ACTIONS:
-        state.ask_for("rename" if action == "rename" else "delete")
+        state.ask_for_dialog("rename" if action == "rename" else "delete")

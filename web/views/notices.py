@@ -35,19 +35,24 @@ def unforeseen(error: Exception, *, is_text_kept: bool = False) -> state.Notice:
     return state.Notice("internal", incident_id=incident_id, is_text_kept=is_text_kept)
 
 
-def show(words: Words, notice: state.Notice) -> None:
-    """One quiet box: the sentence, what was kept, the id."""
+def text(words: Words, notice: state.Notice) -> str:
+    """The sentence, and what was kept."""
     parts = [words.error(notice.code, **notice.values)]
     if notice.is_text_kept:
         parts.append(words.t("notice.kept"))
-    sentence(" ".join(parts))
+    return " ".join(parts)
+
+
+def show(words: Words, notice: state.Notice) -> None:
+    """One quiet box: the sentence, what was kept, the id."""
+    sentence(text(words, notice), notice.id)
     if notice.incident_id:
         st.caption(words.t("notice.id", id=notice.incident_id))
 
 
-def sentence(text: str) -> None:
-    """A sentence in its box."""
-    st.html(f'<div class="naru-notice" role="alert">{escape(text)}</div>')
+def sentence(text: str, notice_id: str = "") -> None:
+    """A sentence in its box. The browser hides a notice that was read; with another id the same sentence is new."""
+    st.html(f'<div class="naru-notice" role="alert" data-naru-notice="{notice_id}">{escape(text)}</div>')
 
 
 def refused(words: Words, error: NaruError) -> None:
@@ -56,6 +61,11 @@ def refused(words: Words, error: NaruError) -> None:
         log.error("page refused", extra={"action": "page_refused", "code": error.code})
     _title(words)
     show(words, notice_of(error))
+    way_out(words)
+
+
+def way_out(words: Words) -> None:
+    """A button that leads to a new chat."""
     st.button(words.t("sidebar.new"), key="way-out", icon=":material/edit_square:", on_click=state.leave_conversation)
 
 

@@ -1,22 +1,17 @@
 """The sidebar: name and "new chat" at its head, the list between, at its foot language, theme and who can see this.
 
-Head and foot stay in view; the list scrolls between them (`listing.py`). The dialogs of its menu are here.
+Head and foot stay in view; the list scrolls between them (`listing.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
 
 import streamlit as st
 
-from shared import conversations
 from shared.conversations import Opened
-from shared.errors import NaruError
 from web import state
-from web.bounds import without_turns
-from web.markdown import plain
-from web.views import listing, notices
+from web.views import listing
 from web.views.frame import Frame
 from web.words import LOCALES
 
@@ -33,51 +28,6 @@ def draw(frame: Frame, opened: Opened | None) -> None:
         with st.container(key="conversations"):
             listing.draw(frame, opened)
         _foot(frame)
-    if opened is not None and (dialog := state.take_dialog()):
-        {"rename": _rename, "delete": _delete}[dialog](frame, opened)
-
-
-def _rename(frame: Frame, opened: Opened) -> None:
-    t = frame.words.t
-
-    @st.dialog(t("rename.title"))
-    def dialog() -> None:
-        with st.form("rename-form", border=False):  # so that Enter saves
-            st.text_input(t("rename.label"), value=opened.title, key=state.TITLE, max_chars=200)
-            saved = st.form_submit_button(t("rename.save"), type="primary", key="rename-save")
-        if saved:
-            _carry_out(
-                lambda: conversations.rename(
-                    frame.engine, opened.id, owner_id=frame.owner_id, title=state.typed_title()
-                )
-            )
-            st.rerun()
-
-    dialog()
-
-
-def _delete(frame: Frame, opened: Opened) -> None:
-    t = frame.words.t
-
-    @st.dialog(t("delete.title"))
-    def dialog() -> None:
-        st.markdown(plain(t("delete.text", title=without_turns(opened.title))))
-        with st.container(horizontal=True):
-            if st.button(t("delete.confirm"), type="primary", key="delete-confirm"):
-                _carry_out(lambda: conversations.delete(frame.engine, opened.id, owner_id=frame.owner_id))
-                state.leave_conversation()
-                st.rerun()
-            if st.button(t("dialog.cancel"), key="delete-cancel"):
-                st.rerun()
-
-    dialog()
-
-
-def _carry_out(change: Callable[[], None]) -> None:
-    try:
-        change()
-    except NaruError as error:
-        state.show_notice(notices.notice_of(error))
 
 
 def _foot(frame: Frame) -> None:

@@ -1,0 +1,116 @@
+/*
+Where the reader is in the conversation: the view follows the text only from its end, earlier messages come when the reader reaches
+the top, and nothing that is being read moves. Not here: the text itself (live.js).
+*/
+const BOTTOM_SLACK_PX = 48; // nearer to the end than this is "reading the newest line"
+const TOP_SLACK_PX = 160; // nearer to the top than this, earlier messages are fetched
+const WIDER_WITHIN_MS = 8000; // else the server did not follow
+const SETTLED_AFTER_MS = 500; // without growth, once the first of them is there
+const MOVES = ["wheel", "touchmove", "keydown", "mousedown"]; // by which a reader moves the view
+const MOVED_WITHIN_MS = 1000; // of such a move: later the page itself has moved, which drops old messages when new ones come
+const HELD_MS = 10000; // that a scrollbar may be held: nobody says when it is let go
+const QUESTION = ".naru-question";
+const EARLIER = ".st-key-earlier button";
+
+export class Reading {
+  /* `inside` is an element of the column; `pill` leads back to the end. */
+  constructor(inside, pill) {
+    this.inside = inside;
+    this.pill = pill;
+    this.follow = true;
+    this.lastTop = 0;
+    this.movingUntil = 0;
+    this.fromEnd = 0;
+    this.toEnd = () => { this.follow = true; this.toBottom(); };
+    this.scrolled = () => this.readerMoved();
+    this.widening = (event) => event.target.closest?.(EARLIER) && this.keepPlace();
+    this.moving = (event) => this.readerMoves(event);
+    pill.addEventListener("click", this.toEnd);
+    document.addEventListener("scroll", this.scrolled, { capture: true, passive: true });
+    document.addEventListener("click", this.widening, { capture: true });
+    for (const kind of MOVES) document.addEventListener(kind, this.moving, { capture: true, passive: true });
+    this.growth = new ResizeObserver(() => this.grown());
+    this.growth.observe(this.column());
+  }
+
+  scroller() {
+    if (this.main?.isConnected) return this.main;
+    let node = this.inside.parentElement;
+    while (node && !/(auto|scroll)/.test(getComputedStyle(node).overflowY)) node = node.parentElement;
+    this.main = node ?? document.scrollingElement;
+    return this.main;
+  }
+
+  /* The child of what scrolls that holds everything; it grows with the live text and with what Streamlit draws alike. */
+  column() {
+    let node = this.inside;
+    while (node.parentElement && node.parentElement !== this.scroller()) node = node.parentElement;
+    return node;
+  }
+
+  grown() {
+    const { left, width } = this.column().getBoundingClientRect();
+    this.pill.style.left = `${left + width / 2}px`; // the column's middle, not the window's
+    if (this.follow) this.toBottom();
+    else if (this.fromEnd) this.stay();
+  }
+
+  stay() {
+    const main = this.scroller();
+    main.scrollTop = main.scrollHeight - this.fromEnd;
+    if (document.querySelectorAll(QUESTION).length > this.shown) this.endStay(SETTLED_AFTER_MS);
+  }
+
+  endStay(afterMs) {
+    clearTimeout(this.staying);
+    this.staying = setTimeout(() => { this.fromEnd = 0; this.fetchEarlier(); }, afterMs);
+  }
+
+  /* Earlier messages come above what is being read: that stays where it is. */
+  keepPlace() {
+    const main = this.scroller();
+    this.follow = false;
+    this.fromEnd = main.scrollHeight - main.scrollTop;
+    this.shown = document.querySelectorAll(QUESTION).length;
+    this.endStay(WIDER_WITHIN_MS);
+  }
+
+  readerMoves({ type, target }) {
+    if (type === "mousedown" && target !== this.scroller()) return; // only its scrollbar moves the view
+    if (type === "keydown" && target.matches?.("input, textarea")) return;
+    this.movingUntil = performance.now() + (type === "mousedown" ? HELD_MS : MOVED_WITHIN_MS);
+    this.fetchEarlier(); // at the very top nothing scrolls any more
+  }
+
+  readerMoved() {
+    const main = this.scroller();
+    const isAtEnd = main.scrollHeight - main.scrollTop - main.clientHeight < BOTTOM_SLACK_PX;
+    const isMoving = performance.now() < this.movingUntil;
+    const isGoingUp = main.scrollTop < this.lastTop && isMoving;
+    if (isAtEnd || isGoingUp) this.follow = isAtEnd; // only going up is leaving the end
+    if (this.fromEnd && isMoving) this.fromEnd = main.scrollHeight - main.scrollTop;
+    this.lastTop = main.scrollTop;
+    if (this.follow) this.pill.hidden = true;
+    if (isGoingUp) this.fetchEarlier();
+  }
+
+  /* As if the button were clicked, which stays there for keyboards. */
+  fetchEarlier() {
+    if (this.follow || this.fromEnd || this.scroller().scrollTop > TOP_SLACK_PX) return;
+    document.querySelector(EARLIER)?.click();
+  }
+
+  toBottom() {
+    const main = this.scroller();
+    main.scrollTop = main.scrollHeight;
+    this.pill.hidden = true;
+  }
+
+  close() {
+    clearTimeout(this.staying);
+    this.growth.disconnect();
+    document.removeEventListener("scroll", this.scrolled, { capture: true });
+    document.removeEventListener("click", this.widening, { capture: true });
+    for (const kind of MOVES) document.removeEventListener(kind, this.moving, { capture: true });
+  }
+}

@@ -1,0 +1,61 @@
+/*
+The live answer's sentences, from the labels that the server gives (web/words). Not here: where they stand (live.js).
+*/
+const SECONDS_SHOWN_AFTER = 5;
+const QUIET_AFTER_SECONDS = 2.5; // without a new word in the middle of an answer
+
+export class Wording {
+  constructor(labels, locale) {
+    this.labels = labels;
+    this.plural = new Intl.PluralRules(locale, { type: "ordinal" });
+  }
+
+  say(key, values = {}) {
+    return (this.labels[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
+  }
+
+  duration(seconds) {
+    if (seconds < 90) return this.say("seconds", { n: Math.max(1, Math.round(seconds)) });
+    return this.say("minutes", { n: Math.round(seconds / 60) });
+  }
+
+  place(position) {
+    const form = this.plural.select(position);
+    return this.say(`place_${form}` in this.labels ? `place_${form}` : "place_other", { n: position });
+  }
+
+  /* The one line that says what the answer is waiting for; empty while text comes. */
+  phase(stream, { isCut }) {
+    const { seen, seenAt, dimmed } = stream;
+    const passed = (performance.now() - seenAt) / 1000;
+    const since = Math.floor((seen.since_seconds ?? 0) + passed);
+    const clock = since >= SECONDS_SHOWN_AFTER ? ` ${this.duration(since)}` : "";
+    switch (seen.phase) {
+      case "queued": {
+        const place = this.say("queued", { place: this.place(seen.position ?? 1) });
+        // Not counted down here: it is an estimate, and one that had run out would say nothing.
+        return seen.expected_seconds == null ? place : `${place} · ${this.say("about", { duration: this.duration(seen.expected_seconds) })}`;
+      }
+      case "next": return dimmed ? this.say("again_soon") : this.say("next");
+      case "no_worker": return this.say("no_worker");
+      case "waiting": {
+        const left = Math.ceil((seen.retry_in_seconds ?? 0) - passed);
+        return left > 0 ? this.say("waiting", { duration: this.duration(left) }) : this.say("next");
+      }
+      case "thinking":
+        if ((seen.attempt ?? 1) > 1) return this.again(seen, dimmed) + clock;
+        return this.say("thinking") + clock;
+      case "streaming": return dimmed ? this.again(seen, dimmed) : this.isQuiet(stream) ? this.say("quiet") : isCut ? this.say("beginning") : "";
+      default: return "";
+    }
+  }
+
+  isQuiet({ seen, dimmed, textAt }) {
+    return seen.phase === "streaming" && !dimmed && performance.now() - textAt > QUIET_AFTER_SECONDS * 1000;
+  }
+
+  /* Only text that broke off tells of a lost connection; without any, the model may just have been busy. */
+  again(seen, dimmed) {
+    return this.say(dimmed ? "again" : "again_without_text", { attempt: this.place(seen.attempt), n: seen.attempt });
+  }
+}
