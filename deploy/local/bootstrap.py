@@ -64,7 +64,7 @@ def wants_words_only(arguments: list[str]) -> bool:
     """
     if not arguments or arguments[0] not in {*COMMANDS, "--"} or arguments[0] == "compose":
         return True
-    # Behind `--` comes a question; the bench and the suites of faults, attacks, fuzz and containers have their own words.
+    # Behind `--` comes a question; the bench and the suites (faults, attacks, fuzz, deploy) have words of their own.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     has_own_words = arguments[:1] == ["bench"] or (
         arguments[:1] == ["test"] and arguments[1:2] in (["faults"], ["attacks"], ["fuzz"], ["deploy"])

@@ -7,6 +7,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.page.walk import visitor
 from tests.stack import Stack, wait_until
+from web.words.words import catalogue
 
 pytestmark = pytest.mark.browser
 SLOW = "[[sim: tokens=1500 pace=40]] "
@@ -74,3 +75,29 @@ def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
         wait_until(lambda: person.page.evaluate("() => window.dialogs"), seconds=60, what="Streamlit's dialog")
         expect(person.page.get_by_test_id("stDialog")).to_have_count(0)
         expect(person.page.locator(".naru-bar")).to_be_visible()
+
+
+def test_typing_goes_on_while_the_web_is_away(stack: Stack, browser: Browser) -> None:
+    stack.start_simulator()
+    stack.start_worker()
+    web = stack.start_web()
+    with visitor(browser, web.url, locale="ko-KR") as person:
+        person.open().ask("[[sim: tokens=5]] before")
+        person.wait_for_end()
+        person.composer.press_sequentially("[[sim: tokens=5]] typed")
+        web.kill()
+        expect(person.page.locator(".naru-bar")).to_be_visible()
+        person.page.keyboard.type(" while away")
+        expect(person.composer).to_have_value("[[sim: tokens=5]] typed while away")
+        expect(person.page.get_by_test_id("stConnectionStatus")).not_to_be_visible()
+        person.page.keyboard.press("Enter")
+        expect(person.page.locator(".naru-hint")).to_have_text(catalogue("ko")["live.hint_away"])
+        person.page.get_by_role("link", name=catalogue("ko")["sidebar.new"]).click()
+        expect(person.page.locator(".naru-hint")).to_have_text(catalogue("ko")["live.hint_away_link"])
+        expect(person.composer).to_have_value("[[sim: tokens=5]] typed while away")
+        stack.run("web", "-m", "web", host="127.0.0.1", port=web.url.rsplit(":", 1)[1])
+        expect(person.page.locator(".naru-bar")).to_be_hidden(timeout=60_000)
+        expect(person.page.locator(".naru-hint")).to_have_text("")
+        person.composer.press("Enter")
+        person.wait_for_end(answers=2)
+        expect(person.questions.last).to_contain_text("typed while away")

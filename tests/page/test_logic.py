@@ -47,9 +47,8 @@ def said(app: AppTest) -> str:
 
 
 def address(app: AppTest) -> str:
-    """The conversation in the address."""
-    found = app.query_params["c"]
-    return found if isinstance(found, str) else str(found[-1])
+    """The conversation that the page works on; the browser names it in the address."""
+    return str(app.session_state["naru.conversation"])
 
 
 def count(engine: Engine) -> int:

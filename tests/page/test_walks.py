@@ -109,7 +109,7 @@ def test_typing_and_clicking_elsewhere_harm_nothing(person: Person) -> None:
     length = len(person.wait_for_text(characters=50))
     person.wait_for_text(characters=length + 20)
     person.composer.press("Enter")
-    expect(person.page.locator(".naru-notice")).to_contain_text("아직 답변이 진행 중입니다")
+    expect(person.page.locator(".naru-hint")).to_contain_text("아직 답변이 진행 중입니다")
     expect(person.composer).to_have_value("half a thought")
     person.page.locator(".naru-stop").click()
     expect(person.page.locator(".naru-remark")).to_have_text("중지됨")
@@ -217,7 +217,7 @@ def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person)
     expect(person.page.locator(".naru-notice")).to_contain_text("was deleted, or you can't see it")
 
 
-@pytest.mark.parametrize("address", ["/?c=nonsense", "/?c="])
+@pytest.mark.parametrize("address", ["/?c=nonsense", "/?c=", "/?c=581f1694-51fd-4926-a0af-ebaeb0860d11"])
 def test_an_address_of_nothing_has_a_way_out(browser: Browser, url: str, address: str) -> None:
     with visitor(browser, url, locale="ko-KR") as stranger:
         stranger.page.goto(url + address)
