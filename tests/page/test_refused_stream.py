@@ -36,7 +36,7 @@ def test_page_without_a_stream_shows_the_answer(stack: Stack, browser: Browser) 
         carry(person.page, web.url, cookie)
         person.open().ask("[[sim: tokens=5]] hello")
         bar = person.page.locator(".naru-bar")
-        expect(bar).to_have_text("Reconnecting… nothing is lost", timeout=15_000)
+        expect(bar).to_have_text("Reconnecting… your chat is safe", timeout=15_000)
         expect(person.answers).to_have_count(1, timeout=60_000)
         assert len(asked) <= MOST_STREAMS, "it does not hammer"
         other_page.close()

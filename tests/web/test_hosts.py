@@ -92,7 +92,7 @@ def test_probes_and_prometheus_ask_by_any_name(web: Process, path: str) -> None:
         assert "set-cookie" not in answer.headers or "naru" not in answer.headers["set-cookie"]
 
 
-@pytest.mark.parametrize(("language", "words"), [("ko-KR,ko;q=0.9", "운영자"), ("fr, en;q=0.5", "run this Naru")])
+@pytest.mark.parametrize(("language", "words"), [("ko-KR,ko;q=0.9", "관리자"), ("fr, en;q=0.5", "run this Naru")])
 def test_refusal_names_the_setting(web: Process, language: str, words: str) -> None:
     answer: Answered = ask(web.url, "/", host="evil.test", accept="text/html", accept_language=language)
     assert answer.status == 421

@@ -8,19 +8,18 @@ list; nothing of a person is in the answers, and nginx does not pass the paths o
 from __future__ import annotations
 
 import logging
-import re
 from html import escape
 
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from shared import metrics
 from shared.hosts import KnownHosts, name_in
+from web.asgi.sentence_page import sentence_page, words_for
 from web.asgi.sparse_log import SparseLog
 from web.runtime import current_runtime
-from web.words import Words, best_locale
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +27,6 @@ EXEMPT_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/_stcore/health"})
 MISDIRECTED = 421
 #: DNS allows no longer name; what is longer is no name, and not worth showing.
 LONGEST_NAME = 253
-_PAGE = """<!doctype html>
-<html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>:root {{ color-scheme: light dark }} body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem;
-margin: 15vh auto; padding: 0 1.5rem }} code {{ overflow-wrap: anywhere }}</style></head>
-<body><main><h1>{title}</h1><p>{sentence}</p><p>{operator}</p><p><code>{setting}</code></p></main></body></html>
-"""
 
 
 class HostMiddleware:
@@ -79,20 +71,11 @@ def _shown(headers: Headers) -> str:
 
 
 def _answer(headers: Headers, name: str) -> Response:
-    words = Words(best_locale(*re.split(r"[,;]", headers.get("accept-language", ""))))
+    words = words_for(headers)
     sentence, operator = words.t("host.sentence", host=name or "?"), words.t("host.operator")
     setting = f"NARU_ALLOWED_HOSTS={name}"
     if "text/html" in headers.get("accept", ""):
-        page = _PAGE.format(
-            lang=words.locale,
-            title=escape(words.t("host.title")),
-            sentence=escape(sentence),
-            operator=escape(operator),
-            setting=escape(setting),
-        )
-        answer: Response = HTMLResponse(page, status_code=MISDIRECTED)
-    else:
-        data = {"error": "unknown_host", "message": f"{sentence} {operator} {setting}"}
-        answer = JSONResponse(data, status_code=MISDIRECTED)
-    answer.headers["cache-control"] = "no-store"
-    return answer
+        body = f"<p>{escape(sentence)}</p><p>{escape(operator)}</p><p><code>{escape(setting)}</code></p>"
+        return sentence_page(words, status=MISDIRECTED, title=words.t("host.title"), body=body)
+    data = {"error": "unknown_host", "message": f"{sentence} {operator} {setting}"}
+    return JSONResponse(data, status_code=MISDIRECTED, headers={"cache-control": "no-store"})

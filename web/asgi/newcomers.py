@@ -11,31 +11,19 @@ import random
 from html import escape
 
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.asgi.address import client_of
 from web.asgi.limits import report_over_limit
+from web.asgi.sentence_page import sentence_page, words_for
 from web.runtime import current_runtime
-from web.words import Words, best_locale
 
 #: Set in the scope by whoever gives the browser its new identity.
 IS_NEWCOMER = "naru.is_newcomer"
 LIMIT = "address_newcomers"
 #: The page loads itself again after so many seconds more, at random: those who wait do not come back together.
 _SPREAD_SECONDS = (5, 15)
-_HTML = """<!doctype html>
-<html lang="{locale}">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="refresh" content="{seconds}">
-<title>{title}</title>
-<body style="font-family: sans-serif; max-width: 36em; margin: 20vh auto; padding: 1em">
-<p>{sentence}</p>
-</body>
-</html>
-"""
 
 
 class NewcomerMiddleware:
@@ -68,14 +56,11 @@ class NewcomerMiddleware:
 
 
 def _refusal(scope: Scope, wait: float) -> Response:
-    """A page that says why and loads itself again, in the first language of the browser that we speak."""
-    wishes = Headers(scope=scope).get("accept-language", "").split(",")
-    words = Words(best_locale(*(wish.partition(";")[0].strip() for wish in wishes)))
+    """A page that says why and loads itself again."""
+    words = words_for(Headers(scope=scope))
     seconds = math.ceil(wait) + random.randint(*_SPREAD_SECONDS)
-    html = _HTML.format(
-        locale=words.locale,
-        seconds=seconds,
-        title=words.t("app.name"),
-        sentence=escape(words.error("newcomers", seconds=seconds)),
-    )
-    return HTMLResponse(html, status_code=429, headers={"retry-after": str(seconds), "cache-control": "no-store"})
+    body = f"<p>{escape(words.error('newcomers', seconds=seconds))}</p>"
+    reload = f'<meta http-equiv="refresh" content="{seconds}">\n'
+    page = sentence_page(words, status=429, title=words.t("newcomers.title"), body=body, head=reload)
+    page.headers["retry-after"] = str(seconds)
+    return page
