@@ -60,10 +60,15 @@ class Liveness:
 
     def signs(self) -> dict[str, bool]:
         """Return each sign by name, True when it is good."""
+        now = time.monotonic()
+        turns = now - self._turned_at < STALL_SECONDS
         return {
-            "loop": time.monotonic() - self._turned_at < STALL_SECONDS,
+            # Among hundreds of scripts the loop waits for its turn: it is starved, not stuck. A stuck one starts no
+            # script, so pages end soon after it.
+            "loop": turns or now - self._page_ended_at < PAGE_SECONDS,
             "pages": self._pages_run(),
-            "streams": self._follows_streams(),
+            # Reader and sweep live in the loop: while it does not turn they cannot be judged.
+            "streams": not turns or self._follows_streams(),
         }
 
     def _pages_run(self) -> bool:

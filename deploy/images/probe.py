@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TIMEOUT_SECONDS = 4.0
+#: A frozen process computes nothing; one that computes for more than so much of this time is only late.
+LOOK_SECONDS, BUSY = 0.5, 0.1
 #: Instead of a status: nobody listens (it starts or ends); or somebody does, and says nothing.
 ABSENT, SILENT = -1, 0
 #: Where it is noted how often on end a port was silent. A container's /tmp is its own, and empty at its start.
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     status, body = look(chosen.url)
     if chosen.end_frozen_after:
         port = urllib.parse.urlsplit(chosen.url).port or 80
-        if count(port, is_silent=status == SILENT) >= chosen.end_frozen_after:
+        if count(port, is_silent=status == SILENT and not is_busy(port)) >= chosen.end_frozen_after:
             body += "; it was ended" if signal_listener(port, signal.SIGKILL) else "; it could not be ended"
     print(f"{status} {body[:500]}")  # noqa: T201 - `docker inspect` shows it
     return 0 if 200 <= status < 300 else 1
@@ -60,6 +63,25 @@ def look(url: str) -> tuple[int, str]:
         return SILENT if is_silent else ABSENT, f"no answer: {error.reason}"
     except OSError as error:
         return ABSENT, f"no answer: {error}"
+
+
+def is_busy(port: int) -> bool:
+    """Whether the process that listens on a port here computes: then it is late and not frozen, and judges itself."""
+    pid = listener_of(port)
+    if pid is None:
+        return False
+    before = cpu_seconds(pid)
+    time.sleep(LOOK_SECONDS)
+    return cpu_seconds(pid) - before > BUSY * LOOK_SECONDS
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has computed so far; 0 when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def count(port: int, *, is_silent: bool) -> int:

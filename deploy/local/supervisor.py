@@ -140,7 +140,7 @@ class Supervisor:
         def is_over() -> bool:
             return child.poll() is not None
 
-        if silence.outlasts(part.answers_at, limit_seconds=part.silent_seconds, is_over=is_over):
+        if silence.outlasts(part.answers_at, child.pid, limit_seconds=part.silent_seconds, is_over=is_over):
             LOG.error("part is silent", extra={"name_of_part": part.name, "silent_seconds": part.silent_seconds})
             self._say(f"  {part.name} did not answer for {part.silent_seconds:g} s; it is ended")
             processes.send_to_group(child.pid, signal.SIGKILL)

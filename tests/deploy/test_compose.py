@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from ipaddress import ip_network
 from itertools import pairwise
 from typing import Any
@@ -16,6 +17,7 @@ from tornado.options import options
 
 from deploy.compose.roll import SERVICES as ROLLED
 from deploy.compose.setup import LOGGING, VENDORS
+from deploy.local.environment import Part, readers_of
 from deploy.local.processes import ROOT
 from shared.hosts import KnownHosts
 from shared.settings import CLOSE_SECONDS, Settings, load_settings, variable_of
@@ -109,6 +111,15 @@ def test_no_secret_stands_in_a_variable() -> None:
                 assert variable.endswith("_FILE"), f"{name}: {variable}"
             assert not re.search(r"://[^/\s]*:[^/\s]*@", str(value)), f"{name}: {variable}"
         assert not re.search(r"requirepass|--password[= ]", str(service.get("command"))), name
+
+
+@pytest.mark.parametrize("part", ["web", "worker", "flower", "simulator", "migrate"])
+def test_service_gets_only_settings_that_it_reads(part: Part) -> None:
+    """The same table that `up` follows."""
+    settings = {variable_of(each.name): each.name for each in fields(Settings)}
+    for variable in services()[part].get("environment") or {}:
+        name = settings.get(variable.removesuffix("_FILE"))
+        assert name is None or part in readers_of(name), f"{part} does not read {variable}"
 
 
 def test_each_secret_is_a_file_and_goes_only_where_it_is_used() -> None:

@@ -214,7 +214,8 @@ class Rig:
     def _end_when_silent(self, web: Process) -> None:
         """Do what `up` does with a web process that takes connections and answers nothing."""
         limit_seconds = parts.silent_seconds_of(self.stack.settings)
-        if silence.outlasts(web.url + "/healthz", limit_seconds=limit_seconds, is_over=lambda: not web.running):
+        url = web.url + "/healthz"
+        if silence.outlasts(url, web.pid, limit_seconds=limit_seconds, is_over=lambda: not web.running):
             processes.send_to_group(web.pid, signal.SIGKILL)
 
     @contextmanager

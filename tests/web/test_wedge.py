@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from deploy.local.processes import ROOT, Command
 from deploy.local.supervisor import Part, Supervisor
 from shared.wedge import WEDGED
 from tests.faults.door import HARM_PATH
-from tests.stack import NO_PROXY, Process, Stack, get, wait_until
+from tests.stack import NO_PROXY, Process, Stack, free_port, get, wait_until
 
 #: Below the real limits, so that the tests are short; above what a loaded machine stalls for.
 SHORT: dict[str, Any] = {"web_wedged_seconds": 3, "web_check_seconds": 1}
@@ -76,16 +77,14 @@ def test_frozen_web_is_ended_and_started_again(stack: Stack, tmp_path: Path) -> 
     lines: list[str] = []
     (tmp_path / "up").mkdir()
     supervisor = Supervisor(logs=tmp_path / "up", pids=tmp_path / "pids", say=lines.append)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environ = stack.environ(host="127.0.0.1", port=port, **SHORT)
     part = parts.web(environ, url=f"http://127.0.0.1:{port}")
 
     async def story() -> None:
         try:
             await supervisor.start(part)
-            os.kill(supervisor._children["web"].pid, 19)
+            os.kill(supervisor._children["web"].pid, signal.SIGSTOP)
             while "  web is back" not in lines:  # noqa: ASYNC110 - it is another process that makes it true
                 await asyncio.sleep(0.05)
         finally:
@@ -120,34 +119,48 @@ def test_refused_and_closed_connections_are_no_silence() -> None:
         assert silence.is_silent(url), "taken by the kernel, answered by nobody"
 
 
-def test_part_that_answers_badly_is_left_alone(tmp_path: Path) -> None:
-    code = (
-        "import http.server as h\n"
-        "class H(h.BaseHTTPRequestHandler):\n"
-        "    def do_GET(self): self.send_error(503)\n"
-        "s = h.HTTPServer(('127.0.0.1', {port}), H); print('alive', flush=True); s.serve_forever()"
-    )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+#: A program that takes connections and answers 503; one that computes until it is told to sleep, and answers nothing.
+ANSWERS_BADLY = """
+import http.server as h
+class H(h.BaseHTTPRequestHandler):
+    def do_GET(self): self.send_error(503)
+h.HTTPServer(("127.0.0.1", {port}), H).serve_forever()
+"""
+COMPUTES = """
+import signal, socket, time
+signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
+s = socket.create_server(("127.0.0.1", {port}))
+while True: pass
+"""
+
+
+@pytest.mark.parametrize(("code", "ends"), [(ANSWERS_BADLY, False), (COMPUTES, True)])
+def test_only_idle_silence_ends_a_part(tmp_path: Path, code: str, ends: bool) -> None:
+    port = free_port()
     lines: list[str] = []
     (tmp_path / "up").mkdir()
     supervisor = Supervisor(logs=tmp_path / "up", pids=tmp_path / "pids", say=lines.append)
-    argv = (sys.executable, "-I", "-c", code.replace("{port}", str(port)))
     part = Part(
-        command=Command(name="web", argv=argv, environ=dict(os.environ)),
-        is_ready=lambda _: "alive" in (tmp_path / "up" / "web.log").read_text(),
+        command=Command(
+            name="web", argv=(sys.executable, "-I", "-c", code.replace("{port}", str(port))), environ=dict(os.environ)
+        ),
+        is_ready=lambda _: parts.listens(port),
         answers_at=f"http://127.0.0.1:{port}/healthz",
-        silent_seconds=0.5,
+        silent_seconds=1,
     )
 
     async def story() -> None:
         try:
             await supervisor.start(part)
-            await asyncio.sleep(6)
-            assert supervisor._children["web"].poll() is None
+            child = supervisor._children["web"]
+            await asyncio.sleep(8)
+            assert child.poll() is None, "it answers badly or computes, and is left alone"
+            if ends:
+                child.send_signal(signal.SIGUSR1)
+                while not any("did not answer" in line for line in lines):  # noqa: ASYNC110 - a thread says it
+                    await asyncio.sleep(0.05)
         finally:
             supervisor.kill()
 
     asyncio.run(asyncio.wait_for(story(), 60))
-    assert not [line for line in lines if "did not answer" in line]
+    assert any("did not answer" in line for line in lines) == ends

@@ -41,8 +41,8 @@ PATIENCE_SECONDS = 2.0
 #: A stream that says nothing for this long is looked up in Postgres.
 SILENCE_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 10.0
-#: A sweep later than this, while Postgres answers, comes no more.
-LATE_SWEEP_SECONDS = 5.0
+#: A sweep later than this, while Postgres answers, comes no more. In a starved loop one takes several seconds.
+LATE_SWEEP_SECONDS = 10.0
 
 
 class TooManyViewers(Exception):
