@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from shared.conversations import ConversationRow, Opened
+from shared.conversations import Opened
 from shared.logs import HTTP_REQUEST_ID
 from web.asgi.address import CLIENT_HEADER
 from web.cookies import Verdict
 from web.http_id import HEADER
 from web.identity import OWNER_HEADER, VERDICT_HEADER
+from web.state_values import Asked, Decision, Dialog, DialogKind, Listed, Notice
 from web.words import best_locale
 
 #: Keys of widgets: their values are Streamlit's, their names are ours.
@@ -41,8 +40,6 @@ KEY_FORM = re.compile("[0-9a-f]{32}")
 #: A returned connection, as `live/connection.js` names it.
 BACK_FORM = re.compile("back [0-9]{1,20}")
 
-DialogKind = Literal["rename", "delete"]
-
 _CONVERSATION = "naru.conversation"
 _FRESH = "naru.fresh"
 _GONE = "naru.gone"
@@ -61,57 +58,6 @@ _FATE = "naru.fate"
 _SESSION = "naru.session"
 _LOCALE = "naru.locale"
 _LISTED = "naru.listed"
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One sentence for the person, by its code; `incident_id` is what an operator can look up."""
-
-    code: str
-    values: dict[str, Any] = field(default_factory=dict)
-    incident_id: str = ""
-    is_text_kept: bool = False
-    id: str = field(default_factory=lambda: uuid4().hex)
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """The sidebar's list as it was last read, down to where the person has scrolled."""
-
-    owner_id: str = ""
-    rows: tuple[ConversationRow, ...] = ()
-    has_more: bool = False
-    #: The last try to read it failed: Postgres was away.
-    is_stale: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What became of the questions of this page, as `live/sent.js` reads it. All of it stays until the next question:
-    a run that is cut short loses nothing."""
-
-    key: str
-    session: str
-    accepted: str | None
-    returned: dict[str, Any] | None
-    fate: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dialog:
-    """A dialog that the page is asked to show, for one conversation."""
-
-    id: str
-    kind: DialogKind
-    conversation_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the person decided in a dialog; `title` is what a rename was given."""
-
-    dialog: Dialog
-    title: str
 
 
 def has_browser() -> bool:

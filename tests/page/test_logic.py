@@ -139,7 +139,7 @@ def test_a_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) ->
 def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:
     assert not page.exception
     app = visit(conversation="nonsense")
-    assert "was deleted, or you can't see it" in said(app)
+    assert "This chat was deleted, or you" in said(app)
     app.button(key="way-out").click().run()
     assert "What would you like to know?" in said(app)
 
@@ -147,7 +147,7 @@ def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:
 def test_without_a_cookie_the_page_says_what_it_needs(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "owner", lambda: None)
     page.run()
-    assert "needs a cookie" in said(page)
+    assert "Allow cookies for this address" in said(page)
 
 
 def test_an_unforeseen_error_is_an_apology_with_an_id(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:

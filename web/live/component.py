@@ -12,6 +12,7 @@ import streamlit as st
 
 from web import state
 from web.live.modules import HERE, bundle, live_address
+from web.state_values import Asked
 
 _HTML = (HERE / "live.html").read_text(encoding="utf-8")
 #: Streamlit sends a component's script over the WebSocket at each load of the page, uncompressed: 140 kB. This one
@@ -30,7 +31,7 @@ def live_answer(
     place: Mapping[str, Any],
     settled: list[str],
     active: str | None,
-    question: state.Asked,
+    question: Asked,
     max_characters: int,
     dialog: Mapping[str, Any] | None,
     decided: Mapping[str, str] | None,

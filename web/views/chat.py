@@ -19,6 +19,7 @@ from web import state
 from web.bounds import without_turns
 from web.fate import is_stored
 from web.live.component import live_answer
+from web.state_values import Notice
 from web.views import composer, dialogs, empty, listing, messages, notices, sidebar
 from web.views.frame import Frame
 
@@ -70,7 +71,7 @@ def _tell_fate(frame: Frame) -> None:
     stored = is_stored(frame.engine, owner_id=frame.owner_id, key=key)
     state.tell_fate(key, is_stored=stored)
     if not stored:
-        state.show_notice(state.Notice("not_sent", is_text_kept=True))
+        state.show_notice(Notice("not_sent", is_text_kept=True))
 
 
 def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_away: bool) -> None:

@@ -19,6 +19,7 @@ from shared.errors import NaruError, StillRunning
 from shared.fleet import Fleet
 from shared.lifecycle import Question
 from web import state
+from web.state_values import Notice
 from web.views import notices
 from web.views.frame import Frame
 
@@ -136,7 +137,7 @@ def _accept(frame: Frame, question: Question) -> None:
             return
 
 
-def _refuse(notice: state.Notice, text: str) -> None:
+def _refuse(notice: Notice, text: str) -> None:
     state.show_notice(notice)
     if text:
         state.put_back(text)

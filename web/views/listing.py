@@ -20,11 +20,12 @@ import streamlit as st
 from shared.conversations import ConversationRow, Opened, list_conversations
 from shared.errors import Unavailable
 from web import state
+from web.state_values import DialogKind, Listed
 from web.views.frame import Frame
 
 #: Lines that are read at a time: more than the tallest screen shows, so that scrolling never waits for the first.
 PAGE = 50
-ACTIONS: tuple[state.DialogKind, ...] = ("rename", "delete")
+ACTIONS: tuple[DialogKind, ...] = ("rename", "delete")
 
 
 def read(frame: Frame) -> None:
@@ -32,7 +33,7 @@ def read(frame: Frame) -> None:
     shown = max(PAGE, len(state.listed(frame.owner_id).rows))
     with _kept(frame):
         rows = list_conversations(frame.engine, owner_id=frame.owner_id, limit=shown + 1)
-        state.remember_list(state.Listed(frame.owner_id, tuple(rows[:shown]), has_more=len(rows) > shown))
+        state.remember_list(Listed(frame.owner_id, tuple(rows[:shown]), has_more=len(rows) > shown))
 
 
 def draw(frame: Frame, opened: Opened | None) -> None:
@@ -65,7 +66,7 @@ def _draw(frame: Frame, opened: Opened | None) -> None:
     st.button(t("sidebar.more"), key="list-again", on_click=_read_again, args=(frame,))
 
 
-def _lines(frame: Frame, listed: state.Listed, opened: Opened | None) -> None:
+def _lines(frame: Frame, listed: Listed, opened: Opened | None) -> None:
     """As few elements as can be: the lines before the open conversation, its own with the menu, the rest."""
     today = datetime.now(state.timezone()).date()
     html = ""
@@ -88,7 +89,7 @@ def _read_more(frame: Frame) -> None:
     with suppress(Unavailable), _kept(frame):
         after = listed.rows[-1] if listed.rows else None
         rows = list_conversations(frame.engine, owner_id=frame.owner_id, after=after, limit=PAGE + 1)
-        state.remember_list(state.Listed(frame.owner_id, (*listed.rows, *rows[:PAGE]), has_more=len(rows) > PAGE))
+        state.remember_list(Listed(frame.owner_id, (*listed.rows, *rows[:PAGE]), has_more=len(rows) > PAGE))
 
 
 def _read_again(frame: Frame) -> None:

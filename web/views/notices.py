@@ -13,29 +13,30 @@ import streamlit as st
 
 from shared.errors import NaruError, OverLimit, Refused, TooLong
 from web import state
+from web.state_values import Notice
 from web.words import Words
 
 log = logging.getLogger(__name__)
 
 
-def notice_of(error: NaruError, *, is_text_kept: bool = False) -> state.Notice:
+def notice_of(error: NaruError, *, is_text_kept: bool = False) -> Notice:
     """The sentence of a refusal, with its values."""
     values = {}
     if isinstance(error, TooLong):
         values = {"length": error.length, "limit": error.limit}
     elif isinstance(error, OverLimit):
         values = {"limit": error.limit, "seconds": error.seconds}
-    return state.Notice(error.code, values, is_text_kept=is_text_kept)
+    return Notice(error.code, values, is_text_kept=is_text_kept)
 
 
-def unforeseen(error: Exception, *, is_text_kept: bool = False) -> state.Notice:
+def unforeseen(error: Exception, *, is_text_kept: bool = False) -> Notice:
     """Write the error into the log, under an id that the page shows."""
     incident_id = uuid4().hex[:12]
     log.error("page failed", exc_info=error, extra={"action": "page_failed", "incident_id": incident_id})
-    return state.Notice("internal", incident_id=incident_id, is_text_kept=is_text_kept)
+    return Notice("internal", incident_id=incident_id, is_text_kept=is_text_kept)
 
 
-def text(words: Words, notice: state.Notice) -> str:
+def text(words: Words, notice: Notice) -> str:
     """The sentence, and what was kept."""
     parts = [words.error(notice.code, **notice.values)]
     if notice.is_text_kept:
@@ -43,7 +44,7 @@ def text(words: Words, notice: state.Notice) -> str:
     return " ".join(parts)
 
 
-def show(words: Words, notice: state.Notice) -> None:
+def show(words: Words, notice: Notice) -> None:
     """One quiet box: the sentence, what was kept, the id."""
     sentence(text(words, notice), notice.id)
     if notice.incident_id:
