@@ -167,3 +167,13 @@ def test_addresses_beside_the_page_answer_what_they_are(korean: Person) -> None:
     missing = get(f"{korean.url}/api/nope", headers={"accept": "application/json"})
     assert (missing.status, missing.json()["error"]) == (404, "no_such_page")
     assert get(f"{korean.url}/_stcore/health").status == 200
+
+
+def test_language_switch_shows_its_names_whole(korean: Person) -> None:
+    switch = korean.page.locator(".st-key-foot [role='radio']")
+    expect(switch).to_have_count(2)
+    cut = (
+        "buttons => buttons.filter(each => each.scrollWidth > each.clientWidth || each.innerText.includes('…')).length"
+    )
+    parts = "buttons => buttons.flatMap(each => [each, ...each.querySelectorAll('*')])"
+    assert switch.evaluate_all(f"buttons => ({cut})(({parts})(buttons))") == 0
