@@ -153,7 +153,7 @@ def test_markup_does_nothing_live_ended_reloaded_and_as_a_title(person: Watched)
     person.page.locator(".st-key-conversation-menu button").first.click()
     person.page.get_by_text("Delete", exact=True).click()
     expect(person.page.get_by_role("dialog")).to_contain_text("<script>")
-    person.is_unharmed(person.page.get_by_role("dialog").get_by_test_id("stMarkdown"))
+    person.is_unharmed(person.page.locator(".naru-dialog-text"))
 
 
 def test_signs_that_turn_pile_up_or_do_not_end_stay_where_they_are(browser: Browser, url: str) -> None:
@@ -245,7 +245,8 @@ def test_a_question_over_the_limit_is_refused_and_kept(person: Watched) -> None:
     question = ("[[sim: tokens=5]] " + MARKUP * 40)[:LIMIT]
     for text in (question + "!", "\U0001f600" * 100_000):
         person.ask(text)
-        expect(person.page.locator(".naru-notice")).to_contain_text(f"{LIMIT:,}")
+        expect(person.page.locator(".naru-hint")).to_contain_text("too long")
+        expect(person.page.locator(".naru-count")).to_contain_text(f"{LIMIT:,}")
         expect(person.composer).to_have_value(text)
         expect(person.questions).to_have_count(0)
     person.ask(question)
