@@ -1,6 +1,6 @@
 """A flood from one address through the real nginx and the real web process: others do not notice it.
 
-Bounded: 11 sockets with two messages each, 220 requests of each kind, on loopback. Floods of messages on one socket
+Bounded: 11 sockets with 100 messages each, 220 requests of each kind, on loopback. Floods of messages on one socket
 are in tests/attacks.
 """
 
@@ -27,7 +27,7 @@ from tests.web.page_socket import page_socket
 
 NOBODY = "127.0.0.1:9"
 ATTACKER, PERSON = {"X-Forwarded-For": "192.0.2.7"}, {"X-Forwarded-For": "198.51.100.9"}
-SOCKETS, STREAMS, TRIES, REQUESTS, MESSAGES = 8, 8, 3, 220, 2
+SOCKETS, STREAMS, TRIES, REQUESTS, MESSAGES = 8, 8, 3, 220, 100
 QUESTIONS = 5
 #: An answer takes milliseconds; this only tells a page that goes on from one that hangs.
 PATIENCE_SECONDS = 30.0
