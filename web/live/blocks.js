@@ -9,17 +9,17 @@ import { canBeTypeset } from "./formulas.js";
 const QUOTE = 0;
 const FENCE = /^(`{3,}|~{3,})([^]*)$/;
 const CLOSING_FENCE = /^ {0,3}(`{3,}|~{3,})[ \t]*$/;
-const ITEM = /^([-*+]|([0-9]{1,9})[.)])( +|$)/;
+export const ITEM = /^([-*+]|([0-9]{1,9})[.)])( +|$)/;
 const RULE = /^([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
+const UNDERLINE = /^(?:=+|--?)[ \t]*$/;
 const HEADING = /^#{1,6}(?:[ \t]|$)/;
 const BLOCK_FORMULA = /^(?:\$\$|\\\[)/;
 const FOOTNOTE_LINE = /^\[\^[^\[\]\s]{1,50}\]:/;
 const DEFINITION = /^\[([^\[\]\\`$^|:<&*_~]{1,100})\]:[ \t]*<?((?:https?:\/\/|mailto:)[^\s<>\\|]+?)>?(?:[ \t]+"[^"\\]*")?[ \t]*$/i;
 const LEAD = /^(?:[ \t]*(?:>|[-*+](?=[ \t])|[0-9]{1,9}[.)](?=[ \t])))*[ \t]*/;
-export const DELIMITER_ROW = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 const FORMULA_LINES = 40;
 const LANGUAGE = /^[ \t]*([A-Za-z0-9_+#.-]{0,30})/;
-const NO_FORMULA = /\$\$|`|^~~~|!\[|\]\(|:[^\s:]*[[{]/;
+const NO_FORMULA = /\$\$|`|^~~~|!\[|\]\(|:[^\s:]*[[{]|:material\//;
 
 /* A line without tabs before its content. */
 function expanded(line) {
@@ -64,15 +64,11 @@ class Scanner {
     this.isBare = false;
     this.run = null;
     this.isTop = false;
-    this.isUnsure = false; // a table may have ended in a list: what follows is parsed with it
     this.wasIndented = false; // the last line that was not blank was indented code
   }
 
   flush() {
     if (this.run?.contents.length) this.blocks.push(this.run);
-    const contents = this.run?.contents ?? [];
-    const table = contents.findIndex((content) => DELIMITER_ROW.test(content));
-    if (table >= 0 && contents.slice(table).some((content) => ITEM.test(content))) this.isUnsure = true;
     this.run = null;
   }
 
@@ -92,11 +88,11 @@ class Scanner {
     }
     const line = shallow(expanded(raw));
     const [from, held] = this.held(line);
-    const isParagraph = (this.run !== null || this.wasIndented) && !this.stack.length; // the parser's lists depend on it
+    const isParagraph = this.run !== null && !this.stack.length; // the parser's lists depend on it
     let isHeld = held === this.stack.length;
     const [pos, isNew] = this.opened(line, from, held);
     const indent = indentOf(line, pos);
-    this.isTop = !this.isUnsure && held === 0 && (isNew ? !isParagraph : !this.run);
+    this.isTop = held === 0 && !this.wasIndented && (isNew ? !isParagraph : !this.run);
     if (pos + indent === line.length) { this.blank(line, held, isNew); return; }
     if (isNew || !this.run) {
       this.flush();
@@ -161,13 +157,12 @@ class Scanner {
     const start = pos + indent;
     const content = line.slice(start);
     const fence = FENCE.exec(content);
-    const wasIndented = this.wasIndented;
     this.wasIndented = indent > 3 && !this.run;
     if (indent > 3) {
       if (this.run) this.isTop = false;
-      else { this.isTop &&= !wasIndented; this.one("code", line, 0); return; }
+      else { this.isTop &&= !this.lines[this.at - 1]; this.one("code", line, 0); return; }
     } else if (fence && !(fence[1][0] === "`" && fence[2].includes("`"))) {
-      this.isTop ||= held === 0 && !this.isUnsure;
+      this.isTop ||= held === 0;
       this.interrupt(held);
       this.fence = fence[1];
       this.one("code", line.slice(0, start) + fence[1] + languageOf(fence[2]), 0).fence = "begin";
@@ -177,22 +172,32 @@ class Scanner {
       this.one("as is", line, start);
       return;
     } else if (HEADING.test(content)) {
-      this.isTop ||= held === 0 && !this.isUnsure;
+      this.isTop ||= held === 0;
       this.interrupt(held);
       this.one("text", line, start);
       return;
     } else if (BLOCK_FORMULA.test(content) && isHeld && this.formula(line, start)) {
       return;
     }
-    this.paragraph(line, start);
+    if (this.run) this.paragraph(line.slice(0, pos) + content, pos, isHeld);
+    else this.paragraph(line, start, isHeld);
   }
 
   interrupt(held) {
     if (this.run) { this.stack.length = held; this.flush(); }
   }
 
-  paragraph(line, start) {
-    const content = line.slice(start);
+  paragraph(line, start, isHeld) {
+    let content = line.slice(start);
+    if (this.run?.contents.length && UNDERLINE.test(content)) {
+      if (content[0] === "=" && this.run.contents.length === 1 && isHeld) {
+        this.run.contents[0] = `# ${this.run.contents[0]}`;
+        this.at++;
+        this.flush();
+        return;
+      }
+      content = `\\${content}`;
+    }
     const definition = DEFINITION.exec(content);
     if (definition || FOOTNOTE_LINE.test(content)) {
       const hadRun = this.run !== null;
@@ -206,6 +211,7 @@ class Scanner {
     }
     this.run ??= { kind: "text", start: this.at, prefixes: [], contents: [], isTop: this.isTop };
     if (!this.run.contents.length) this.run.start = this.at;
+    this.run.hasLazy ||= !isHeld;
     this.run.prefixes.push(line.slice(0, start));
     this.run.contents.push(content);
     this.at++;

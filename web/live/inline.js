@@ -15,8 +15,8 @@ const TOKEN = new RegExp(
   "|(?<image>!\\[)|(?<open>\\[)|(?<close>\\])|(?<html><(?=[A-Za-z/!?]))", "gu");
 const SHORTCODE = /(?:[A-Za-z0-9_+-]|\\[_+-]|&#?[A-Za-z0-9]{1,31};){1,80}(?::|\\:|&(?:#0*58|#[xX]0*3[aA]|colon);)|material\//y;
 const NO_SHORTCODE = /[0-9][0-9]:|[-_]+:/y;
-const NO_TEX = /[$`]|\\$|!\[|\]\(|:[^\s:]*[[{]/;
-const DOLLAR = /\$(?![ \t\n$])([^$\n]+)(?<![ \t])\$(?!\$)/y;
+const NO_TEX = /[$`]|\\$|!\[|\]\(|:[^\s:]*[[{]|:material\//;
+const DOLLAR = /\$(?![\s$])([^$\n]+)(?<!\s)\$(?!\$)/y;
 const FORMULA_SIGN = /[\\^_={}]|^[A-Za-z]$/;
 const RESOURCE = /\([ \t]*(?:<((?:https?:\/\/|mailto:)[^\s<>\\|]*)>|((?:https?:\/\/|mailto:)(?:[^\s<>()\\|]|\([^\s<>()\\|]*\))*))(?:[ \t]+(?:"[^"\\`$|]*"|'[^'\\`$|]*'))?[ \t]*\)/iy;
 const FOOTNOTE = /\^([0-9]{1,4})\](:?)/y;
@@ -97,11 +97,11 @@ class Run {
   }
 
   isTex(text) {
-    return /[^ \t\n]/.test(text) && !NO_TEX.test(text) && canBeTypeset(text);
+    return text.trim() !== "" && !NO_TEX.test(text) && canBeTypeset(text);
   }
 
   between(mark, tex) {
-    let line = tex.replaceAll("\n", " ").replace(/^[ \t]+|[ \t]+$/g, "");
+    let line = tex.replaceAll("\n", " ").trim();
     if (this.inRow) line = line.replaceAll("\\|", "\\Vert ").replaceAll("|", "\\vert ");
     if (/^[0-9]/.test(this.next())) mark = "$$";
     return mark + line + mark;
@@ -119,7 +119,7 @@ class Run {
       const counts = new Set((code.match(/`+/g) ?? []).map((inner) => inner.length));
       size = [1, 2, size].find((count) => !counts.has(count));
     }
-    return "`".repeat(size) + withoutIcons(code) + "`".repeat(size);
+    return "`".repeat(size) + withoutIcons(code.replaceAll("\n", " ")) + "`".repeat(size);
   }
 
   stars(mark, index) {
@@ -200,11 +200,7 @@ class Run {
     return `](<${escapedAddress(resource[1] ?? resource[2])}>)`;
   }
 
-  symbol(mark, index) {
-    const isEdge = (sign) => sign === undefined || sign === "\n" || sign === "";
-    if (mark === "--" && isEdge(this.text[index - 1]) && isEdge(this.next())) return mark; // a heading's underline
-    return mark[0] + JOINER + mark.slice(1);
-  }
+  symbol(mark) { return mark[0] + JOINER + mark.slice(1); }
 
   html(mark) { return `\\${mark}`; }
 
@@ -212,7 +208,7 @@ class Run {
     if (matchAt(SHORTCODE, this.text, this.at) && !matchAt(NO_SHORTCODE, this.text, this.at)) return `\\:${JOINER}`;
     const after = this.next();
     const isTarget = this.text[index - 1] === "]";
-    const isName = after && !isSpace(after) && (after === ":" || after.length > 1 || !isPunctuation(after));
-    return mark === ":" && (isTarget || isName) ? "\\:" : mark;
+    const isName = after && (after === "\t" || !isSpace(after)) && (after === ":" || after.length > 1 || !isPunctuation(after));
+    return mark === ":" && (isTarget || isName || this.text.startsWith("[^", this.at)) ? "\\:" : mark;
   }
 }

@@ -277,6 +277,7 @@ export class GrowingAnswer {
 
   /* The trees of the parts; once more when they define what others refer to. */
   parseAll(parts) {
+    parts.forEach((part, i) => { part.text = part.lines.join("\n") + (i < parts.length - 1 ? "\n" : ""); });
     const parsed = parts.map((part) => this.parse(part));
     const before = this.definitions.size;
     for (const { label, identifier, url } of parsed.flatMap(({ definitions }) => definitions)) {
@@ -288,15 +289,15 @@ export class GrowingAnswer {
   }
 
   parse(part) {
-    const text = part.lines.join("\n");
+    const { text } = part;
     let tree = this.parsed.get(text);
     if (!tree) {
       const known = text.includes("[") ? [...this.definitions.values()].map(({ line }) => `\n\n${line}`) : [];
       const nodes = simple(part) ?? micromark.parse([text, ...known].join("")).children;
-      tree = { nodes: nodes.filter(({ type }) => type !== "definition"), definitions: text.includes("]: <") ? definitionsIn(nodes) : [] };
+      tree = { nodes: nodes.filter(({ position }) => !(position?.start.offset >= text.length)), definitions: text.includes("]: <") ? definitionsIn(nodes) : [] };
       this.parsed.set(text, tree);
     }
-    return { ...tree, text, from: part.from, isSpaced: part.lines.length > 1 && !part.lines.at(-1) };
+    return { ...tree, text, from: part.from, isSpaced: part.blocks.length > 1 && part.blocks.at(-1).kind === "blank" };
   }
 
   place(entry, index) {

@@ -2,11 +2,12 @@
 Model text -> Markdown that shows what the model meant, and can do nothing else. The twin of web/markdown/rewrite.py: for
 the same text both give the same lines (tests/page/test_twins.py). Not here: drawing it (markdown.js).
 */
-import { DELIMITER_ROW, scan } from "./blocks.js";
+import { ITEM, scan } from "./blocks.js";
 import { isTooDense, withoutFloods } from "./bounds.js";
 import { inlineMarkdown, literalMarkdown, withoutIcons } from "./inline.js";
 
 const CONTROL = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]/g;
+const DELIMITERS = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 
 /* {lines, dropped}: the lines that the whole text has to Streamlit, which takes common indentation away, and what surrounds the
    text; and how many lines that were before them. */
@@ -41,11 +42,25 @@ export function rewritten(lines) {
 
 function textContents(block) {
   const { contents } = block;
-  const isDelimiters = (content) => /[|:]/.test(content) && DELIMITER_ROW.test(content);
-  if (contents.some(isDelimiters)) return contents.map((content) => (isDelimiters(content) ? content : boundedText(content, true)));
-  const run = contents.join("\n");
-  block.isDense = isTooDense(run);
-  return boundedText(run, false).split("\n");
+  const isDelimiters = (content) => /[|:]/.test(content) && DELIMITERS.test(content);
+  const at = Math.max(0, contents.findIndex((content, i) => i > 0 && isDelimiters(content)));
+  const head = at ? boundedText(contents[at - 1], true) : "";
+  if (!at || block.hasLazy || head.trim() === "|" || cellsOf(head) !== cellsOf(contents[at])) {
+    const run = contents.map((content) => (isDelimiters(content) ? `\\${content}` : content)).join("\n");
+    block.isDense = isTooDense(run);
+    return boundedText(run, false).split("\n");
+  }
+  const before = at > 1 ? boundedText(contents.slice(0, at - 1).join("\n"), false).split("\n") : [];
+  return [...before, head, contents[at], ...contents.slice(at + 1).map((row) => boundedText(inTable(row), true))];
+}
+
+function cellsOf(row) {
+  return row.replace(/\\[\\|]/g, "").replace(/^[ \t]+|[ \t]+$/g, "").replace(/^\|/, "").replace(/\|$/, "").split("|").length;
+}
+
+function inTable(row) {
+  const mark = ITEM.exec(row)?.[1];
+  return mark ? `${mark.slice(0, -1)}\\${row.slice(mark.length - 1)}` : row;
 }
 
 function boundedText(run, inRow) {

@@ -35,13 +35,16 @@ class Block:
     start: int
     prefixes: list[str] = field(default_factory=list)
     contents: list[str] = field(default_factory=list)
+    has_lazy: bool = False  # a line of it lacks what holds the others
 
 
 _QUOTE = 0
 _FENCE = re.compile(r"(?P<mark>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
 _CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*")
-_ITEM = re.compile(r"(?P<mark>[-*+]|(?P<number>[0-9]{1,9})[.)])(?P<space> +|$)")
+ITEM = re.compile(r"(?P<mark>[-*+]|(?P<number>[0-9]{1,9})[.)])(?P<space> +|$)")
 _RULE = re.compile(r"([-*_])(?:[ \t]*\1){2,}[ \t]*")
+#: Of a heading. Those that the text may have for something else are no heading, so that nobody has to know.
+_UNDERLINE = re.compile(r"(?:=+|--?)[ \t]*")
 _HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
 _BLOCK_FORMULA = re.compile(r"\$\$|\\\[")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,50}\]:")
@@ -56,7 +59,7 @@ _LEAD = re.compile(r"(?:[ \t]*(?:>|[-*+](?=[ \t])|[0-9]{1,9}[.)](?=[ \t])))*[ \t
 _LANGUAGE = re.compile(r"[ \t]*([A-Za-z0-9_+#.-]{0,30})")
 _PICTURE = re.compile("mermaid(?![A-Za-z0-9_])", re.IGNORECASE)
 _FORMULA_LINES = 40
-_NO_FORMULA = re.compile(r"\$\$|`|^~~~|!\[|\]\(|:[^\s:]*[\[{]")
+_NO_FORMULA = re.compile(r"\$\$|`|^~~~|!\[|\]\(|:[^\s:]*[\[{]|:material/")
 
 
 def scan(lines: list[str]) -> Iterator[Block]:
@@ -164,7 +167,7 @@ class _Scanner:
         while pos < len(line):
             indent = _indent(line, pos)
             rest = line[pos + indent :]
-            item = _ITEM.match(rest)
+            item = ITEM.match(rest)
             if indent > 3:
                 break
             if rest.startswith(">"):
@@ -218,7 +221,10 @@ class _Scanner:
             yield from self.flush()
             yield formula
             return
-        yield from self._paragraph(line, start)
+        # Without what a paragraph's line is indented by, it is no code, whatever has become of the paragraph.
+        yield from self._paragraph(
+            line[:pos] + content if self.run else line, pos if self.run else start, is_held=is_held
+        )
 
     def _interrupt(self, held: int) -> Iterator[Block]:
         """End the open paragraph, and whatever held it and does not hold this line."""
@@ -226,8 +232,16 @@ class _Scanner:
             self.stack = self.stack[:held]
             yield from self.flush()
 
-    def _paragraph(self, line: str, start: int) -> Iterator[Block]:
+    def _paragraph(self, line: str, start: int, *, is_held: bool) -> Iterator[Block]:
         content = line[start:]
+        if self.run and self.run.contents and _UNDERLINE.fullmatch(content):
+            if content[0] == "=" and len(self.run.contents) == 1 and is_held:
+                self.run.contents[0] = "# " + self.run.contents[0]
+                self.at += 1
+                yield from self.flush()
+                return
+            content = "\\" + content
+            line = line[:start] + content
         definition = _DEFINITION.fullmatch(content)
         if definition or _FOOTNOTE.match(content):
             had_run = self.run is not None
@@ -245,6 +259,7 @@ class _Scanner:
             self.run = Block(Kind.TEXT, self.at)
         if not self.run.contents:
             self.run.start = self.at
+        self.run.has_lazy |= not is_held
         self.run.prefixes.append(line[:start])
         self.run.contents.append(content)
         self.at += 1

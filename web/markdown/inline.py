@@ -32,8 +32,8 @@ _NAME = r"(?:[A-Za-z0-9_+-]|\\[_+-]|&#?[A-Za-z0-9]{1,31};)"
 _SHORTCODE = re.compile(rf"{_NAME}{{1,80}}(?::|\\:|&(?:#0*58|#[xX]0*3[aA]|colon);)|material/")
 _NO_SHORTCODE = re.compile(r"[0-9][0-9]:|[-_]+:")
 #: No formula holds these. Streamlit looks for formulas with a rule of its own first, and finds none now and then.
-_NO_TEX = re.compile(r"[$`]|\\$|!\[|\]\(|:[^\s:]*[\[{]")
-_DOLLAR = re.compile(r"\$(?![ \t\n$])([^$\n]+)(?<![ \t])\$(?!\$)")
+_NO_TEX = re.compile(r"[$`]|\\$|!\[|\]\(|:[^\s:]*[\[{]|:material/")
+_DOLLAR = re.compile(r"\$(?![\s$])([^$\n]+)(?<!\s)\$(?!\$)")
 _FORMULA_SIGN = re.compile(r"[\\^_={}]|^[A-Za-z]$")
 _RESOURCE = re.compile(
     r"\([ \t]*(?:<(?P<held>(?:https?://|mailto:)[^\s<>\\|]*)>|(?P<bare>(?:https?://|mailto:)(?:[^\s<>()\\|]|\([^\s<>()\\|]*\))*))"
@@ -109,12 +109,12 @@ def _formula(run: _Run, token: re.Match[str]) -> str:
 
 
 def _is_tex(text: str) -> bool:
-    return bool(text.strip(" \t\n")) and not _NO_TEX.search(text) and can_be_typeset(text)
+    return bool(text.strip()) and not _NO_TEX.search(text) and can_be_typeset(text)
 
 
 def _between(mark: str, tex: str, run: _Run) -> str:
     """A formula on one line: one that begins with `$$` and goes on would make all that follows a formula."""
-    line = tex.replace("\n", " ").strip(" \t")
+    line = tex.replace("\n", " ").strip()
     if run.in_row:
         line = line.replace("\\|", "\\Vert ").replace("|", "\\vert ")
     if "0" <= run.next() <= "9":
@@ -137,7 +137,8 @@ def _ticks(run: _Run, token: re.Match[str]) -> str:
     if size > 2:  # at a line's start Streamlit would look for a formula only behind the next such line
         counts = {len(inner) for inner in re.findall("`+", code)}
         size = next(count for count in (1, 2, size) if count not in counts)
-    return "`" * size + without_icons(code) + "`" * size
+    # On one line: what Streamlit takes for code before it looks for formulas ends with its line.
+    return "`" * size + without_icons(code.replace("\n", " ")) + "`" * size
 
 
 def without_icons(code: str) -> str:
@@ -243,10 +244,7 @@ def _close(run: _Run, _: re.Match[str]) -> str:
     return "]"
 
 
-def _symbol(run: _Run, token: re.Match[str]) -> str:
-    is_alone = run.text[token.start() - 1 : token.start()] in {"", "\n"} and run.next() in {"", "\n"}
-    if is_alone and token[0] == "--":
-        return token[0]  # a heading's underline
+def _symbol(_: _Run, token: re.Match[str]) -> str:
     return token[0][0] + JOINER + token[0][1:]
 
 
@@ -259,8 +257,13 @@ def _colon(run: _Run, token: re.Match[str]) -> str:
         return "\\:" + JOINER
     after = run.next()
     is_target = run.text[token.start() - 1 : token.start()] == "]"
-    is_name = after and not after.isspace() and (after == ":" or after > "\uffff" or not _is_punctuation(after))
-    return "\\:" if token[0] == ":" and (is_target or is_name) else token[0]
+    is_footnote = run.text.startswith("[^", run.at)
+    is_name = (
+        after
+        and (after == "\t" or not after.isspace())
+        and (after == ":" or after > "\uffff" or not _is_punctuation(after))
+    )
+    return "\\:" if token[0] == ":" and (is_target or is_footnote or is_name) else token[0]
 
 
 _REWRITE = {

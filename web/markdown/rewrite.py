@@ -13,7 +13,7 @@ import re
 import textwrap
 
 from web.bounds import LONGEST_PARAGRAPH, MOST_MARKS, marks, without_floods
-from web.markdown.blocks import Block, Kind, scan
+from web.markdown.blocks import ITEM, Block, Kind, scan
 from web.markdown.inline import inline, literal, without_icons
 
 #: Invisible and without meaning in an answer. Some are white space to Python and none to Markdown.
@@ -32,7 +32,7 @@ def rewritten(block: Block) -> list[str]:
         case Kind.CODE:
             return [without_icons(block.contents[0])]
         case Kind.TEXT:
-            contents = _text(block.contents)
+            contents = _text(block)
             return [prefix + content for prefix, content in zip(block.prefixes, contents, strict=False)]
         case _:
             return [prefix + content for prefix, content in zip(block.prefixes, block.contents, strict=True)]
@@ -45,10 +45,27 @@ def _lines(text: str) -> list[str]:
     return textwrap.dedent("\n".join(lines)).strip().split("\n")
 
 
-def _text(contents: list[str]) -> list[str]:
-    if any(_is_delimiters(content) for content in contents):
-        return [content if _is_delimiters(content) else _bounded(content, in_row=True) for content in contents]
-    return _bounded("\n".join(contents), in_row=False).split("\n")
+def _text(block: Block) -> list[str]:
+    contents = block.contents
+    at = next((at for at, content in enumerate(contents) if at and _is_delimiters(content)), 0)
+    head = _bounded(contents[at - 1], in_row=True) if at else ""
+    if not at or block.has_lazy or head.strip() == "|" or _cells(head) != _cells(contents[at]):
+        # Not a table, and nobody else may take it for one: its marks are paired across lines.
+        lines = ("\\" + content if _is_delimiters(content) else content for content in contents)
+        return _bounded("\n".join(lines), in_row=False).split("\n")
+    before = _bounded("\n".join(contents[: at - 1]), in_row=False).split("\n") if at > 1 else []
+    return [*before, head, contents[at], *(_bounded(_in_table(row), in_row=True) for row in contents[at + 1 :])]
+
+
+def _cells(row: str) -> int:
+    """How many cells the row has."""
+    return re.sub(r"\\[\\|]", "", row).strip(" \t").removeprefix("|").removesuffix("|").count("|") + 1
+
+
+def _in_table(row: str) -> str:
+    """A row that does not begin a list."""
+    item = ITEM.match(row)
+    return f"{row[: item.end('mark') - 1]}\\{row[item.end('mark') - 1 :]}" if item else row
 
 
 def _is_delimiters(content: str) -> bool:
