@@ -61,6 +61,8 @@ MORE: Mapping[Part, tuple[str, ...]] = {
     "worker": (*LIBPQ, *PROXIES, *map(str.lower, PROXIES), "NETRC", "OPENAI_*", "ANTHROPIC_*"),
     "flower": ("FLOWER_*",),
     "migrate": LIBPQ,
+    # archive_command runs deploy/backup/pitr/archive.sh. It gets the path of the key, not the key.
+    "postgres": ("NARU_PITR_*", "NARU_BACKUP_KEY_FILE"),
     "given": LIBPQ,
     "dump": LIBPQ,
     "cipher": ("OPENSSL_*",),
