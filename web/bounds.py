@@ -3,7 +3,7 @@
 A model may send a megabyte of table rows, ten thousand quotes within each other or as many opened brackets. Whatever is
 over these bounds is text: Markdown's own rules would take minutes with it, or the browser's whole stack. No honest
 answer comes near them. The live twin is in `live/bounds.js`, with the same numbers.
-Not here: what the Markdown means (`markdown.py`).
+Not here: what the Markdown means (`markdown/`).
 """
 
 from __future__ import annotations

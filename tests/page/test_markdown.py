@@ -38,7 +38,7 @@ TEXTS = st.text(
         (":red[x]", r"\:red[x]"),
         (":material/home:", rf"\:{JOINER}material/home:"),
         ("at 10:30:45", r"at 10\:30\:45"),
-        (":---: |", ":---: |"),
+        ("a :---: b", "a :---: b"),
         ("시간:오전", r"시간\:오전"),
         (r"\:smile:", rf"\:{JOINER}smile:"),
         ("&colon;smile&#58;", rf"\:{JOINER}smile&#58;"),

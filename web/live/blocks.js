@@ -226,7 +226,9 @@ class Scanner {
   formula(first, start) {
     const close = first.startsWith("\\[", start) ? "\\]" : "$$";
     const body = [];
-    for (let at = this.at; at < Math.min(this.lines.length, this.at + FORMULA_LINES); at++) {
+    const end = Math.min(this.lines.length, this.at + FORMULA_LINES);
+    if (!this.lines.slice(this.at, end).some((line) => line.includes(close))) return false;
+    for (let at = this.at; at < end; at++) {
       let content = first.slice(start + 2);
       if (at > this.at) {
         const line = shallow(expanded(this.lines[at]));

@@ -12,6 +12,7 @@ import { preparedLines, rewritten, wholeLines } from "./rewrite.js";
 import { canTypeset, loadTypesetter, typeset, typesetAll } from "./typeset.js";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
+const STAND_IN = "\ue000"; // around the number of a text that is shown as it is written: the parser would take seconds for it
 const LIST_MARK = /^ {0,3}(?:([-*+])|[0-9]{1,9}([.)]))/;
 const SIGNS = [["<->", "↔"], ["->", "→"], ["<-", "←"], ["--", "—"], [">=", "≥"], ["<=", "≤"], ["~=", "≈"]];
 const LONGEST_HELD_FORMULA = 400; // characters: a formula is shown when it is whole, but a text does not wait longer for its end
@@ -169,27 +170,38 @@ export function healed(text) {
 function pieces(blocks) {
   const parts = [];
   for (const block of blocks) {
-    if (!parts.length || block.isTop) parts.push({ lines: [], blocks: [], from: block.start });
-    parts.at(-1).lines.push(...block.lines);
-    parts.at(-1).blocks.push(block);
+    if (!parts.length || block.isTop) parts.push({ lines: [], blocks: [], dense: [], from: block.start });
+    const part = parts.at(-1);
+    part.blocks.push(block);
+    if (block.isDense) part.lines.push(`${block.prefixes[0]}${STAND_IN}${part.dense.push(block.contents.join("\n")) - 1}${STAND_IN}`);
+    else part.lines.push(...block.lines);
   }
+  parts.forEach((part, i) => {
+    part.text = part.lines.join("\n") + (i < parts.length - 1 ? "\n" : "");
+    part.key = [part.text, ...part.dense].join("\n");
+  });
   return parts;
 }
 
-/* What needs no parser: code between fences, and a paragraph that is shown as it is written. */
+/* Put the dense texts where their stand-ins are. */
+function fill(nodes, dense) {
+  for (const node of nodes) {
+    if (node.type === "text") node.value = node.value.replace(new RegExp(`${STAND_IN}([0-9]+)${STAND_IN}`, "g"), (all, index) => dense[index] ?? all);
+    if (node.children) fill(node.children, dense);
+  }
+}
+
+/* What needs no parser: code between fences. */
 function simple({ blocks, lines }) {
-  const [first, ...rest] = blocks;
-  const filled = rest.filter(({ kind }) => kind !== "blank");
+  const [first] = blocks;
   if (first.fence === "begin" && /^ {0,3}[`~]/.test(lines[0])) {
     const indent = /^ */.exec(lines[0])[0].length;
     const end = blocks.findIndex(({ fence }) => fence === "end");
+    if (end >= 0 && blocks.slice(end + 1).some(({ kind }) => kind !== "blank")) return null;
     const code = lines.slice(1, end < 0 ? lines.length : end);
     if (indent && code.some((line) => /^ {0,2}\t/.test(line))) return null; // a tab that is cut in two
     const inside = code.map((line) => line.replace(new RegExp(`^ {0,${indent}}`), ""));
     return [{ type: "code", value: inside.join("\n") }];
-  }
-  if (first.isDense && !filled.length && !first.prefixes[0].trim() && !/^#/.test(first.contents[0])) {
-    return [{ type: "paragraph", children: [{ type: "text", value: first.contents.join("\n") }] }];
   }
   return null;
 }
@@ -202,20 +214,20 @@ function definitionsIn(nodes) {
 function joined(parsed) {
   const made = [];
   const markOf = (node, text) => (node?.type === "list" ? LIST_MARK.exec(text.slice(node.position.start.offset)).slice(1).join("") : "");
-  for (const { nodes, text, from, isSpaced } of parsed) {
+  for (const { nodes, text, key, from, isSpaced } of parsed) {
     let rest = nodes;
     const last = made.at(-1);
     const first = nodes[0];
     if (last?.mark && last.mark === markOf(first, text)) {
       last.items.push(...first.children);
       last.node = { ...last.node, spread: last.node.spread || last.isSpaced || first.spread, children: last.items };
-      last.texts.push(text);
+      last.keys.push(key);
       last.isSpaced = isSpaced;
       rest = nodes.slice(1);
     }
-    rest.forEach((node, i) => made.push({ node, order: i, isStart: i === 0 && rest === nodes, from, mark: markOf(node, text), isSpaced, texts: [text], items: node.type === "list" ? [...node.children] : [] }));
+    rest.forEach((node, i) => made.push({ node, order: i, isStart: i === 0 && rest === nodes, from, mark: markOf(node, text), isSpaced, keys: [key], items: node.type === "list" ? [...node.children] : [] }));
   }
-  for (const entry of made) entry.raw = [entry.order, entry.node.spread, ...entry.texts].join("\n");
+  for (const entry of made) entry.raw = [entry.order, entry.node.spread, ...entry.keys].join("\n");
   return made;
 }
 
@@ -277,7 +289,6 @@ export class GrowingAnswer {
 
   /* The trees of the parts; once more when they define what others refer to. */
   parseAll(parts) {
-    parts.forEach((part, i) => { part.text = part.lines.join("\n") + (i < parts.length - 1 ? "\n" : ""); });
     const parsed = parts.map((part) => this.parse(part));
     const before = this.definitions.size;
     for (const { label, identifier, url } of parsed.flatMap(({ definitions }) => definitions)) {
@@ -289,15 +300,16 @@ export class GrowingAnswer {
   }
 
   parse(part) {
-    const { text } = part;
-    let tree = this.parsed.get(text);
+    const { text, key } = part;
+    let tree = this.parsed.get(key);
     if (!tree) {
       const known = text.includes("[") ? [...this.definitions.values()].map(({ line }) => `\n\n${line}`) : [];
       const nodes = simple(part) ?? micromark.parse([text, ...known].join("")).children;
       tree = { nodes: nodes.filter(({ position }) => !(position?.start.offset >= text.length)), definitions: text.includes("]: <") ? definitionsIn(nodes) : [] };
-      this.parsed.set(text, tree);
+      if (part.dense.length) fill(tree.nodes, part.dense);
+      this.parsed.set(key, tree);
     }
-    return { ...tree, text, from: part.from, isSpaced: part.blocks.length > 1 && part.blocks.at(-1).kind === "blank" };
+    return { ...tree, text, key, from: part.from, isSpaced: part.blocks.length > 1 && part.blocks.at(-1).kind === "blank" };
   }
 
   place(entry, index) {
@@ -326,8 +338,8 @@ export class GrowingAnswer {
     if (last < 1) return;
     this.settled += starts[this.open[last].from + dropped];
     this.open = this.open.slice(last);
-    const texts = new Set(this.open.flatMap((entry) => entry.texts));
-    for (const text of this.parsed.keys()) if (!texts.has(text)) this.parsed.delete(text);
+    const keys = new Set(this.open.flatMap((entry) => entry.keys));
+    for (const key of this.parsed.keys()) if (!keys.has(key)) this.parsed.delete(key);
   }
 
   /* The typesetter comes with the first formula; until then formulas stand there as their source. */

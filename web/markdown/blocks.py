@@ -273,7 +273,10 @@ class _Scanner:
         r"""`\[…\]` or `$$…$$` that has its lines for itself."""
         close = "\\]" if first.startswith("\\[", start) else "$$"
         body: list[str] = []
-        for at in range(self.at, min(len(self.lines), self.at + _FORMULA_LINES)):
+        end = min(len(self.lines), self.at + _FORMULA_LINES)
+        if not any(close in line for line in self.lines[self.at : end]):
+            return None
+        for at in range(self.at, end):
             content = first[start + 2 :]
             if at > self.at:
                 line = shallow(expanded(self.lines[at]))
