@@ -222,7 +222,7 @@ def test_a_megabyte_from_a_model_leaves_the_page_usable(person: Watched) -> None
     person.ask(f'[[sim: text="{PART}" repeat={PARTS} size=20000 pace=10]] to stop')
     person.wait_for_text(characters=5000)
     person.is_usable()
-    expect(person.page.locator(".naru-words")).to_contain_text("too long to be shown whole", timeout=USABLE_MS)
+    expect(person.page.locator(".naru-words")).to_contain_text("too long to show whole", timeout=USABLE_MS)
     person.page.locator(".naru-stop").click()
     expect(person.page.locator(".naru-remark", has_text="Stopped")).to_be_visible(timeout=USABLE_MS)
     person.wait_for_end()
@@ -230,7 +230,7 @@ def test_a_megabyte_from_a_model_leaves_the_page_usable(person: Watched) -> None
     person.wait_for_end(answers=2)
     person.page.reload()
     person.wait_for_end(answers=2)
-    expect(person.page.locator(".naru-remark", has_text="too long to be shown whole").last).to_be_visible()
+    expect(person.page.locator(".naru-remark", has_text="too long to show whole").last).to_be_visible()
     copied = person.page.locator(".st-key-last-actions .naru-copy").get_attribute("data-naru-copy")
     assert len(unquote(copied or "").strip()) == length
     person.is_usable()

@@ -100,7 +100,7 @@ def test_a_worker_that_dies_in_the_middle_is_told_and_made_good(stack: Stack) ->
     stack.start_worker(ready=False)
     first.kill()
     assert ask.wait(seconds=60) == 0
-    assert "Answering again (2nd try)" in ask.log_text()
+    assert "Answering again from the start (2nd try)" in ask.log_text()
 
 
 def test_a_model_that_nobody_offers_is_refused_with_those_there_are(answering: Stack) -> None:
@@ -154,7 +154,7 @@ def test_a_server_that_comes_up_later_is_found(stack: Stack) -> None:
     stack.configure(openai_base_url=f"http://127.0.0.1:{port}/v1")
     stack.start_worker()
     refused = naru(stack, "ask", "Hello")
-    assert "the workers offer no model yet" in refused.stderr
+    assert "no model is offered yet" in refused.stderr
     assert f"start the server at http://127.0.0.1:{port}" in naru(stack, "doctor").stdout
     with serving({"/v1/models": {"data": [{"id": "late"}]}}, port=port):
         wait_until(lambda: "openai/late" in naru(stack, "doctor").stdout, seconds=20)

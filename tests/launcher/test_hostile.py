@@ -151,9 +151,9 @@ def test_questions_and_models_without_sense_are_refused_and_nothing_is_stored(an
         (["ask", "-"], b"y" * (terminal.LONGEST_INPUT + 2), "too long for any question"),
         (["ask", "-"], b" \n\t ", "has no text"),
         (["ask", "Hello", "--model", "\x1b[31mred"], b"", "the model ␛[31mred is not available"),
-        (["ask", "Hello", "--model", LONG], b"", "Offered: demo/simulator"),
-        (["ask", "Hello", "--model", "\udcff\udcfe"], b"", "Offered: demo/simulator"),
-        (["ask", "Hello", "--model", ""], b"", "Offered: demo/simulator"),
+        (["ask", "Hello", "--model", LONG], b"", "Available: demo/simulator"),
+        (["ask", "Hello", "--model", "\udcff\udcfe"], b"", "Available: demo/simulator"),
+        (["ask", "Hello", "--model", ""], b"", "Available: demo/simulator"),
     ):
         assert said in at.refused(*words, stdin=stdin)
     assert stored(answering) == before

@@ -45,7 +45,7 @@ export class Wording {
       case "thinking":
         if ((seen.attempt ?? 1) > 1) return this.again(seen, dimmed) + clock;
         return this.say("thinking") + clock;
-      case "streaming": return dimmed ? this.again(seen, dimmed) : this.isQuiet(stream) ? this.say("quiet") : isCut ? this.say("beginning") : "";
+      case "streaming": return dimmed ? this.again(seen, dimmed) : isCut ? this.say("beginning") : this.isQuiet(stream) ? this.say("quiet") : "";
       default: return "";
     }
   }
