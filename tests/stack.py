@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg2
 import redis
@@ -46,7 +46,7 @@ SHORT_LEASES: Mapping[str, float] = {
     "tick_seconds": 0.2,
 }
 #: For crowds, which all come from one address. Not 0: the limits are counted as ever, and cost what they cost.
-WIDE_LIMITS: Mapping[str, int] = {
+WIDE_LIMITS: Mapping[str, Any] = {
     "owner_active_questions": 1_000_000,
     "owner_questions_per_minute": 1_000_000,
     "address_questions_per_minute": 1_000_000,

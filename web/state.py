@@ -48,7 +48,7 @@ _KEY = "naru.idempotency_key"
 _WINDOW = "naru.window"
 _NOTICE = "naru.notice"
 _DIALOG = "naru.dialog"
-_DIALOG_IS_NEW = "naru.dialog_is_new"
+_WHOLE_PAGE = "naru.whole_page"
 _DECIDED = "naru.decided"
 _OPENED = "naru.opened"
 _ACCEPTED = "naru.accepted"
@@ -313,12 +313,17 @@ def take_notice() -> Notice | None:
 def ask_for_dialog(kind: DialogKind) -> None:
     """Show this dialog from the coming run on."""
     st.session_state[_DIALOG] = Dialog(uuid4().hex, kind, conversation_id())
-    st.session_state[_DIALOG_IS_NEW] = True
+    ask_for_whole_page()
 
 
-def take_new_dialog() -> bool:
-    """Whether a dialog was asked for that no run of the page has drawn yet; it is no longer new after this."""
-    return bool(st.session_state.pop(_DIALOG_IS_NEW, False))
+def ask_for_whole_page() -> None:
+    """Have a fragment's run followed by one of the whole page."""
+    st.session_state[_WHOLE_PAGE] = True
+
+
+def take_whole_page() -> bool:
+    """Whether the whole page was asked for since this was last called."""
+    return bool(st.session_state.pop(_WHOLE_PAGE, False))
 
 
 def dialog() -> Dialog | None:

@@ -19,7 +19,8 @@ NAMES = re.compile(
 #: Text that a person can read or hear: of elements that are rendered, and in the attributes that are read aloud.
 HEARD = """() => {
   const names = ["aria-label", "title", "placeholder", "aria-roledescription", "alt"];
-  const own = ".naru-question, .naru-link, [class*='st-key-answer-'] [data-testid='stMarkdownContainer'] p";
+  const own = ".naru-question, .naru-link, h1.naru-spoken,"
+    + "[class*='st-key-answer-'] [data-testid='stMarkdownContainer'] p";
   const found = [];
   for (const element of document.querySelectorAll("body *")) {
     if (!element.checkVisibility({ visibilityProperty: true })) continue;

@@ -17,7 +17,7 @@ from shared.database import make_engine, transaction
 from shared.tables import conversation
 from tests.page.pictures import fill
 from tests.page.walk import Person, visitor
-from tests.stack import Stack
+from tests.stack import WIDE_LIMITS, Stack
 
 pytestmark = pytest.mark.browser
 
@@ -70,7 +70,7 @@ def gallery(stack: Stack, browser: Browser) -> Iterator[Gallery]:
     """Every state, made once, for real."""
     stack.start_simulator()
     stack.start_worker(concurrency=3)
-    with visitor(browser, stack.start_web().url) as person:
+    with visitor(browser, stack.start_web(**WIDE_LIMITS).url) as person:
         addresses = {"empty": "/"}
         addresses["ended"] = asked(person, f'[[sim: text="{RICH}"]] Show me everything')
         person.wait_for_end()

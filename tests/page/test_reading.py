@@ -12,7 +12,7 @@ from shared.database import make_engine
 from tests.page.pictures import fill
 from tests.page.test_walks import SLOW
 from tests.page.walk import Person, visitor
-from tests.stack import Stack, wait_until
+from tests.stack import WIDE_LIMITS, Stack, wait_until
 
 pytestmark = pytest.mark.browser
 #: Where the first question of before stands after each frame.
@@ -44,7 +44,7 @@ def url(stack: Stack) -> str:
     """The page's address, with a worker and the simulator behind it."""
     stack.start_simulator()
     stack.start_worker()
-    return stack.start_web().url
+    return stack.start_web(**WIDE_LIMITS).url
 
 
 @pytest.fixture

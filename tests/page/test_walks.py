@@ -14,7 +14,7 @@ from sqlalchemy import text
 from shared.database import make_engine
 from tests.page.pictures import fill
 from tests.page.walk import COMPOSER, Person, visitor
-from tests.stack import Stack, wait_until
+from tests.stack import WIDE_LIMITS, Stack, wait_until
 
 pytestmark = pytest.mark.browser
 SLOW = "[[sim: tokens=1500 pace=40]] "
@@ -31,7 +31,7 @@ def url(stack: Stack) -> str:
     """The page's address, with a worker and the simulator behind it."""
     stack.start_simulator()
     stack.start_worker()
-    return stack.start_web().url
+    return stack.start_web(**WIDE_LIMITS).url
 
 
 @pytest.fixture

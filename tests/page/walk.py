@@ -56,9 +56,12 @@ class Person:
         return self.page.locator(".naru-question")
 
     def ask(self, text: str) -> None:
-        """Type and press Enter."""
+        """Type, and send as one does: with Enter, or with the button where fingers do it."""
         self.composer.fill(text)
-        self.composer.press("Enter")
+        if self.page.evaluate("() => matchMedia('(pointer: coarse)').matches"):
+            self.page.get_by_test_id("stChatInputSubmitButton").click()
+        else:
+            self.composer.press("Enter")
 
     def wait_for_text(self, *, characters: int = 1) -> str:
         """Wait until so much of the running answer is there."""

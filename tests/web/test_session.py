@@ -110,4 +110,4 @@ def test_client_cannot_name_its_owner(stack: Stack, web: Process, engine: Engine
     with PageSocket(web.url, "", headers={OWNER_HEADER: owner_id}) as forged:
         forged.run(conversation_id)
         assert not forged.drew(SECRET)
-        assert forged.drew("needs a cookie")
+        assert forged.drew("Allow cookies for this address")

@@ -57,9 +57,9 @@ def status(connection: socket.socket) -> int:
     "words",
     [
         b"",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ",
         b"\r\n\r\n",
-        b"POST /api/requests/x/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc",
+        b"POST /api/requests/x/stop HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc",
     ],
 )
 def test_request_that_does_not_arrive_is_ended(connect: Connect, words: bytes) -> None:

@@ -44,7 +44,7 @@ class Shell {
     document.documentElement.lang = this.locale(document.cookie.match(/(?:^|; )naru_locale=(\w+)/)?.[1] ?? navigator.language);
     this.lineCount = 0;
     this.askedAt = -AGAIN_MS;
-    this.list = "";
+    this.list = undefined; // until it is drawn for the first time
     this.tabs = new BroadcastChannel("naru:list");
     this.tabs.onmessage = ({ data }) => this.heard(data);
     new MutationObserver((records) => this.changed(records)).observe(document, {
@@ -88,7 +88,11 @@ class Shell {
       const ours = this.words.say(element.textContent, locale);
       if (ours && ours !== element.textContent && element.firstChild) element.firstChild.data = ours; // React keeps its node
     }
-    for (const icon of all("[data-testid='stIconMaterial']")) if (!icon.ariaHidden) icon.ariaHidden = "true";
+    for (const icon of all("[data-testid='stIconMaterial']")) {
+      if (!icon.ariaHidden) icon.ariaHidden = "true";
+      const spoken = icon.parentElement?.previousElementSibling; // Streamlit's name for a button that is only an icon
+      if (spoken?.textContent === `${icon.textContent} icon`) spoken.ariaHidden = "true";
+    }
     for (const list of all("[role='menu'], [role='listbox']")) this.makeLandmark(list.closest("body > *"), list.ariaLabel);
   }
 
@@ -148,8 +152,8 @@ class Shell {
     if (lines.length !== this.lineCount) { this.lineCount = lines.length; this.askedAt = -AGAIN_MS; }
     this.readOn();
     const list = lines.slice(0, 50).map((line) => line.search + line.textContent).join("\n");
-    if (list === this.list || !lines.length) return;
-    if (this.list && list !== this.told) this.tabs.postMessage(list);
+    if (list === this.list || !document.querySelector(AGAIN)) return;
+    if (this.list !== undefined && list !== this.told) this.tabs.postMessage(list);
     this.list = list;
     this.told = null;
   }

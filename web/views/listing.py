@@ -43,8 +43,8 @@ def draw(frame: Frame, opened: Opened | None) -> None:
     @st.fragment(key="listing")
     def listing() -> None:
         is_alone = next(runs) > 0
-        if state.take_new_dialog() and is_alone:
-            st.rerun()  # the live answer shows the dialogs, and this run does not draw it
+        if state.take_whole_page() and is_alone:
+            st.rerun()
         _draw(frame, opened)
 
     listing()
@@ -63,7 +63,7 @@ def _draw(frame: Frame, opened: Opened | None) -> None:
         st.caption(t("sidebar.away"))
     if listed.has_more:
         st.button(t("sidebar.more"), key="more-conversations", type="tertiary", on_click=_read_more, args=(frame,))
-    st.button(t("sidebar.more"), key="list-again", on_click=_read_again, args=(frame,))
+    st.button(t("sidebar.more"), key="list-again", on_click=_read_again, args=(frame, opened))
 
 
 def _lines(frame: Frame, listed: Listed, opened: Opened | None) -> None:
@@ -92,9 +92,11 @@ def _read_more(frame: Frame) -> None:
         state.remember_list(Listed(frame.owner_id, (*listed.rows, *rows[:PAGE]), has_more=len(rows) > PAGE))
 
 
-def _read_again(frame: Frame) -> None:
+def _read_again(frame: Frame, opened: Opened | None) -> None:
     with suppress(Unavailable):
         read(frame)
+        if opened is not None and all(row.id != opened.id for row in state.listed(frame.owner_id).rows):
+            state.ask_for_whole_page()  # another tab may have deleted the open chat
 
 
 @contextmanager
