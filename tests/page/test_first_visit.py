@@ -234,8 +234,8 @@ def test_skeleton_has_the_colours_of_the_page(browser: Browser, url: str, scheme
 def test_page_without_a_composer_loses_its_skeleton(person: Person) -> None:
     person.open()
     ours = next(each for each in person.page.context.cookies() if each["name"].startswith("naru_browser_"))
-    second = {"name": ours["name"], "value": "x", "domain": ours["domain"], "path": "/_stcore"}
-    person.page.context.add_cookies([second])  # two cookies of one name: the page draws one sentence
+    # Two cookies of one name: the page draws one sentence.
+    person.page.context.add_cookies([{"name": ours["name"], "value": "x", "domain": "127.0.0.1", "path": "/_stcore"}])
     person.page.reload()
     expect(person.page.locator(".naru-notice")).to_be_visible()
     expect(person.page.locator("#naru-skeleton")).to_have_count(0)
