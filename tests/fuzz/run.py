@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,9 +25,16 @@ class Report:
 
 
 def fuzz(
-    sheet: Sheet, *, seed: int, seconds: float, note: Callable[[Report], None] = lambda _: None, most: int = 20
+    sheet: Sheet,
+    *,
+    seed: int,
+    seconds: float,
+    texts: float = math.inf,
+    note: Callable[[Report], None] = lambda _: None,
+    most: int = 20,
 ) -> Report:
-    """Draw the texts of `seed` for `seconds`, at least one batch; ends early when `most` have done something."""
+    """Draw the texts of `seed` for `seconds`, at least one batch; ends early after `texts` of them, or when `most` have
+    done something."""
     report = Report()
     limit = time.monotonic() + seconds
     for batch in itertools.count():
@@ -38,6 +46,6 @@ def fuzz(
             sheet.foreign.clear()
         report.texts += BATCH
         note(report)
-        if time.monotonic() > limit or len(report.findings) >= most:
+        if time.monotonic() > limit or report.texts >= texts or len(report.findings) >= most:
             return report
     raise AssertionError("not reached")

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.browser
 SEEDS: list[str] = json.loads((Path(__file__).parent / "seeds.json").read_text(encoding="utf-8"))
 SECONDS = 60.0
 SEED = 20261128
+#: A machine that is quicker than ours must not be the first to see a text: it would fail by its speed.
+TEXTS = 12_000
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,6 @@ def test_oracle_sees_what_it_is_for(both: Sheet) -> None:
 
 @pytest.mark.timeout(600)
 def test_hostile_text_does_nothing_for_a_minute(both: Sheet) -> None:
-    report = fuzz(both, seed=SEED, seconds=SECONDS)
+    report = fuzz(both, seed=SEED, seconds=SECONDS, texts=TEXTS)
     assert report.texts > 0
     assert report.findings == [], "\n\n".join(report.findings[:5])

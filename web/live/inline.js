@@ -15,7 +15,7 @@ const TOKEN = new RegExp(
   "|(?<image>!\\[)|(?<open>\\[)|(?<close>\\])|(?<html><(?=[A-Za-z/!?]))", "gu");
 const SHORTCODE = /(?:[A-Za-z0-9_+-]|\\[_+-]|&#?[A-Za-z0-9]{1,31};){1,80}(?::|\\:|&(?:#0*58|#[xX]0*3[aA]|colon);)|material\//y;
 const NO_SHORTCODE = /[0-9][0-9]:|[-_]+:/y;
-const NO_TEX = /[$`]|\\$|!\[|\]\(|:[^\s:]*[[{]|:material\//;
+const NO_TEX = /[$`]|\\\s*$|!\[|\]\(|:[^\s:]*[[{]|:material\//;
 const DOLLAR = /\$(?![\s$])([^$\n]+)(?<!\s)\$(?!\$)/y;
 const FORMULA_SIGN = /[\\^_={}]|^[A-Za-z]$/;
 const RESOURCE = /\([ \t]*(?:<((?:https?:\/\/|mailto:)[^\s<>\\|]*)>|((?:https?:\/\/|mailto:)(?:[^\s<>()\\|]|\([^\s<>()\\|]*\))*))(?:[ \t]+(?:"[^"\\`$|]*"|'[^'\\`$|]*'))?[ \t]*\)/iy;

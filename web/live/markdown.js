@@ -13,7 +13,7 @@ import { canTypeset, loadTypesetter, typeset, typesetAll } from "./typeset.js";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
 const STAND_IN = "\ue000"; // around the number of a text that is shown as it is written: the parser would take seconds for it
-const LIST_MARK = /^ {0,3}(?:([-*+])|[0-9]{1,9}([.)]))/;
+const LIST_MARK = /^ {0,3}(?:([-*+])|[0-9]{1,9}([.)]))(?=\s|$)/;
 const SIGNS = [["<->", "↔"], ["->", "→"], ["<-", "←"], ["--", "—"], [">=", "≥"], ["<=", "≤"], ["~=", "≈"]];
 const LONGEST_HELD_FORMULA = 400; // characters: a formula is shown when it is whole, but a text does not wait longer for its end
 
@@ -28,6 +28,11 @@ function element(name, children = [], attributes = {}) {
 function withSigns(text) {
   for (const [sign, drawn] of SIGNS) text = text.replace(new RegExp(`(^|\\s)${sign}(\\s|$)`, "g"), `$1${drawn}$2`);
   return text;
+}
+
+/* An address for a definition: the parser has taken its escapes and entities away. */
+function escaped(address) {
+  return address.replace(/[<>\\&]/g, "\\$&");
 }
 
 /* An address as Streamlit writes it. */
@@ -177,7 +182,9 @@ function pieces(blocks) {
     else part.lines.push(...block.lines);
   }
   parts.forEach((part, i) => {
-    part.text = part.lines.join("\n") + (i < parts.length - 1 ? "\n" : "");
+    // The blank line that ends a list is none of its last item's, whose code may be open.
+    const next = parts[i + 1]?.lines[0];
+    part.text = part.lines.join("\n") + (next !== undefined && (part.lines.at(-1) !== "" || LIST_MARK.test(next)) ? "\n" : "");
     part.key = [part.text, ...part.dense].join("\n");
   });
   return parts;
@@ -292,7 +299,7 @@ export class GrowingAnswer {
     const parsed = parts.map((part) => this.parse(part));
     const before = this.definitions.size;
     for (const { label, identifier, url } of parsed.flatMap(({ definitions }) => definitions)) {
-      if (!this.definitions.has(identifier)) this.definitions.set(identifier, { address: url, line: `[${label}]: <${url}>` });
+      if (!this.definitions.has(identifier)) this.definitions.set(identifier, { address: url, line: `[${label}]: <${escaped(url)}>` });
     }
     if (this.definitions.size === before) return parsed;
     this.parsed.clear();

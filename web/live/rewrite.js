@@ -1,12 +1,12 @@
 /*
 Model text -> Markdown that shows what the model meant, and can do nothing else. The twin of web/markdown/rewrite.py: for
-the same text both give the same lines (tests/page/test_twins.py). Not here: drawing it (markdown.js).
+the same text both give the same lines (tests/fuzz/test_twins.py). Not here: drawing it (markdown.js).
 */
 import { ITEM, scan } from "./blocks.js";
 import { isTooDense, withoutFloods } from "./bounds.js";
 import { inlineMarkdown, literalMarkdown, withoutIcons } from "./inline.js";
 
-const CONTROL = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]/g;
+const CONTROL = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]/g;
 const DELIMITERS = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 
 /* {lines, dropped}: the lines that the whole text has to Streamlit, which takes common indentation away, and what surrounds the

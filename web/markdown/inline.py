@@ -32,7 +32,7 @@ _NAME = r"(?:[A-Za-z0-9_+-]|\\[_+-]|&#?[A-Za-z0-9]{1,31};)"
 _SHORTCODE = re.compile(rf"{_NAME}{{1,80}}(?::|\\:|&(?:#0*58|#[xX]0*3[aA]|colon);)|material/")
 _NO_SHORTCODE = re.compile(r"[0-9][0-9]:|[-_]+:")
 #: No formula holds these. Streamlit looks for formulas with a rule of its own first, and finds none now and then.
-_NO_TEX = re.compile(r"[$`]|\\$|!\[|\]\(|:[^\s:]*[\[{]|:material/")
+_NO_TEX = re.compile(r"[$`]|\\\s*$|!\[|\]\(|:[^\s:]*[\[{]|:material/")
 _DOLLAR = re.compile(r"\$(?![\s$])([^$\n]+)(?<!\s)\$(?!\$)")
 _FORMULA_SIGN = re.compile(r"[\\^_={}]|^[A-Za-z]$")
 _RESOURCE = re.compile(

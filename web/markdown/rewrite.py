@@ -4,7 +4,7 @@ Streamlit's Markdown knows more than a model does: `$5 and $10` would be a formu
 `:material/home:` an icon, `10~20, 30~40` struck out, an image a request to a foreign server. Here these are made plain,
 `\\(…\\)` becomes a formula, and Korean emphasis beside a particle is closed. Code is left alone.
 The live answer rewrites its text in the same way (`web/live/rewrite.js`) and reads it with the parser that Streamlit
-uses: `tests/page/test_twins.py` holds the two together. Not here: drawing (`web/views/messages.py`).
+uses: `tests/fuzz/test_twins.py` holds the two together. Not here: drawing (`web/views/messages.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from web.markdown.blocks import ITEM, Block, Kind, scan
 from web.markdown.inline import inline, literal, without_icons
 
 #: Invisible and without meaning in an answer. Some are white space to Python and none to Markdown.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _DELIMITERS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 
 
