@@ -62,6 +62,9 @@ class ClientBounds:
     socket_openings_per_minute: float = setting(
         60.0, "How often one browser may open a page, as many at once: twenty reloads are fine", least=1
     )
+    socket_openings_per_second: float = setting(
+        20.0, "Pages that one web process opens: each takes 15 to 30 ms of it, and the others wait", least=0.1
+    )
     socket_messages_per_second: float = setting(
         10.0, "Messages that one page may send on average: nobody clicks faster", least=0.1
     )
@@ -75,6 +78,11 @@ class ClientBounds:
         30.0, "How long a message may take to arrive: a long question by a slow phone does in 20", least=1.0
     )
     socket_widgets: int = setting(500, "Widgets that a page's message may name; ours has fewer than a hundred", least=1)
+    socket_state_bytes: int = setting(
+        32_768,
+        "Longest message without its question: the address and the widgets, which a session keeps; ours has 4 kB",
+        least=16_384,
+    )
     page_runs: int = setting(
         4, "Page runs under way at once: more make none quicker and keep all else waiting", least=1
     )

@@ -12,6 +12,7 @@ from tests.web.eyes import browser
 
 CLICK = (rerun().hex(),)
 HEAVY = (rerun(widgets=190, widget_bytes=1000).hex(),)
+LONG_QUESTION = (rerun(widgets=30, widget_bytes=1000, question_bytes=128_000).hex(),)
 TOO_MANY_WIDGETS = (rerun(widgets=20_000).hex(),)
 EVERY_KIND = tuple(message.hex() for message in kinds().values())
 FRAME_BYTES = 192 * 1024
@@ -91,9 +92,16 @@ ATTACKS = (
     ),
     Attack(
         name="heavy",
-        about="200 sockets, each with 190 kB of widget state, as often as allowed",
+        about="200 sockets, each with 190 kB of widget state",
         identities=20,
+        answer=1008,
         options={"sockets": 200, "messages": HEAVY, "rate": 0.3},
+    ),
+    Attack(
+        name="questions",
+        about="200 sockets, each with the longest question and 30 kB of widget state, as often as allowed",
+        identities=20,
+        options={"sockets": 200, "messages": LONG_QUESTION, "rate": 0.3},
     ),
     Attack(
         name="unfinished",

@@ -37,7 +37,7 @@ def web(stack: Stack) -> Process:
     return stack.start_web()
 
 
-@pytest.mark.parametrize("name", ["burst", "flood-addresses", "unfinished"])
+@pytest.mark.parametrize("name", ["burst", "flood-addresses", "unfinished", "come-and-go"])
 def test_attack_leaves_the_page_answering(stack: Stack, web: Process, engine: Engine, name: str) -> None:
     one = next(each for each in ATTACKS if each.name == name)
     result = attack(stack, web, engine, one, seconds=4, rest=1, memory_seconds=30)

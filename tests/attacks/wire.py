@@ -139,12 +139,17 @@ def _filled(message: Message, field: FieldDescriptor) -> list[tuple[str, Message
     return made
 
 
-def rerun(*, query: str = "", fragment: str = "", widgets: int = 0, widget_bytes: int = 0) -> bytes:
-    """A click: asks Streamlit to run the page, with the state of `widgets` widgets that do not exist."""
+def rerun(
+    *, query: str = "", fragment: str = "", widgets: int = 0, widget_bytes: int = 0, question_bytes: int = 0
+) -> bytes:
+    """A click: asks Streamlit to run the page, with the state of `widgets` widgets and of a composer, all made up."""
     message = BackMsg()
     message.rerun_script.query_string = query
     message.rerun_script.fragment_id = fragment
     for number in range(widgets):
         state = message.rerun_script.widget_states.widgets.add()
         state.id, state.string_value = f"$$WIDGET-{number}", "x" * widget_bytes
+    if question_bytes:
+        state = message.rerun_script.widget_states.widgets.add()
+        state.id, state.chat_input_value.data = "$$WIDGET-composer", "x" * question_bytes
     return bytes(message.SerializeToString())

@@ -57,6 +57,8 @@ async def code_after(url: str, cookie: str, *frames: bytes) -> int:
         ("protocol", 1008, [frame(b"\xff\xff\xff")]),
         ("protocol", 1008, [frame(b"text", opcode=wire.TEXT)]),
         ("protocol", 1008, [frame(rerun(widgets=1000))]),
+        ("protocol", 1008, [frame(rerun(widgets=40, widget_bytes=1000))]),
+        ("protocol", 1008, [frame(rerun(widgets=40, widget_bytes=1000, question_bytes=1000))]),
     ],
 )
 def test_hostile_socket_is_closed_and_counted(
@@ -160,3 +162,37 @@ def test_openings_are_bounded(stack: Stack, cookie: str) -> None:
 
     asyncio.run(reload())
     web.terminate()
+
+
+def test_pages_are_opened_one_after_the_other(stack: Stack) -> None:
+    web = stack.start_web(socket_openings_per_second=2, page_run_seconds=1.2)
+
+    async def status(cookie: str) -> int:
+        try:
+            (await Socket.open(web.url, cookie=cookie)).abort()
+        except Refused as refused:
+            return refused.status
+        return 101
+
+    async def open_six() -> list[int]:
+        return await asyncio.gather(*(status(browser(stack)[1]) for _ in range(6)))
+
+    assert sorted(asyncio.run(open_six())) == [101] * 3 + [503] * 3
+    assert closed_counts(web) == {"sockets refused: pace": 3}
+    assert "ERROR" not in web.log_text()
+    web.terminate()
+
+
+def test_long_message_is_followed_by_one_that_asks_for_nothing(web: Process, cookie: str) -> None:
+    """Streamlit would hold it until the next click; a page that sent a long question still works after it."""
+
+    async def ask() -> None:
+        page = await Page.open(web.url, cookie)
+        for length in (20_000, 10, 20_000):
+            await asyncio.wait_for(page.ask("x" * length), PATIENCE_SECONDS)
+            await asyncio.wait_for(page.click(), PATIENCE_SECONDS)
+        page.socket.abort()
+
+    before = web.log_text().count("submitted")
+    asyncio.run(ask())
+    assert web.log_text().count("submitted") == before + 3

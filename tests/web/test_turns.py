@@ -43,6 +43,16 @@ def test_newcomers_stand_behind_those_who_click_now_and_then() -> None:
     asyncio.run(run())
 
 
+def test_newcomers_may_count_less() -> None:
+    async def run() -> None:
+        turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0, newcomer_runs=1)
+        for _ in range(3):
+            turns.ask("again and again", lambda: None).end()
+        assert order_of(turns, "again and again", "new") == ["new", "again and again"]
+
+    asyncio.run(run())
+
+
 def test_overdue_turns_make_room_but_not_for_all() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=0.05, most_overdue=2)

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 _PAUSE_SECONDS = 10.0
 _MANY_ENDED = 16
 _MANY_RUNS = 100
+#: What a run was given is garbage after it, in cycles: after this much of it the collection does not wait so long.
+_MANY_BYTES = 8 * 1024 * 1024
+_SHORT_PAUSE_SECONDS = 1.0
 
 
 class Sessions:
@@ -85,21 +88,29 @@ class Tidy:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._ended = self._runs = 0
+        self._ended = self._runs = self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def later(self, *, ended: int = 0, runs: int = 0) -> None:
-        """Sockets have ended or pages have run: look into it within ten seconds."""
+    def later(self, *, ended: int = 0, runs: int = 0, size: int = 0) -> None:
+        """Sockets have ended, or pages have run on `size` bytes: look into it soon."""
         self._ended += ended
         self._runs += runs
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._tidy)
+        self._bytes += size
+        self._within(_SHORT_PAUSE_SECONDS if self._bytes >= _MANY_BYTES else _PAUSE_SECONDS)
+
+    def _within(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._tidy)
 
     def _tidy(self) -> None:
         self._timer = None
         self._sessions.drop_expired()
-        if self._ended >= _MANY_ENDED or self._runs >= _MANY_RUNS:
-            self._ended = self._runs = 0
+        if self._ended >= _MANY_ENDED or self._runs >= _MANY_RUNS or self._bytes >= _MANY_BYTES:
+            self._ended = self._runs = self._bytes = 0
             give_back_memory()
         if self._sessions.kept:
-            self.later()
+            self._within(_PAUSE_SECONDS)

@@ -1,7 +1,7 @@
 """The bounds on the page's WebSocket between uvicorn and Streamlit: who may open one, which messages pass, and when.
 
-The order of checks: how many sockets there are (`admission`), which kinds of message the page needs, and whose turn it
-is to run the page (`turns`). Bytes, frames and their rate are bounded one layer below, in `websocket`.
+The order of checks: how many sockets there are (`admission`), whose page is opened next, which kinds of message the page
+needs, and whose turn it is to run the page (both `turns`). Bytes, frames and their rate are bounded one layer below, in `websocket`.
 """
 
 from __future__ import annotations
@@ -30,18 +30,25 @@ log = logging.getLogger(__name__)
 
 #: What our page sends besides reruns. Other kinds clear everybody's cache, start `git`, or ask for files.
 KINDS = frozenset({"stop_script", "app_heartbeat"})
-#: A rerun without its widgets: the address, the time zone, hashes of cached messages. Streamlit keeps it.
-MOST_ENVELOPE_BYTES = 32 * 1024
+#: Streamlit holds a page's last message, and what it has read from it, until the next one: after one that is longer than
+#: this it gets another at once, that asks for nothing.
+_LARGE_BYTES = 16 * 1024
+_HEARTBEAT = BackMsg(app_heartbeat=True).SerializeToString()
 #: "script_finished" is far shorter; longer messages are not looked into.
 _SHORT_BYTES = 512
+#: Who opens a page counts as one who has just opened one: a crowd that comes back again and again stands behind them.
+_NEWCOMER_OPENINGS = 1.0
 #: Codes of a socket that broke a rule; its session is not worth keeping.
 _BAD_CODES = frozenset({1002, 1007, 1008, 1009})
+#: Reasons that are ours, not the client's.
+_OUR_REASONS = frozenset({"process", "pace"})
 _SENTENCES = {
     "process": "Too many pages are open on this server. Try again in a moment.",
     "address": "Too many pages are open from this address. Close some of them.",
     "identity": "Too many pages are open in browsers without cookies. Allow cookies for this address.",
     "owner": "Too many pages are open in this browser. Close some of them.",
     "openings": "This page was opened too often. Try again in a minute.",
+    "pace": "Too many pages are being opened on this server. Try again in a moment.",
 }
 
 
@@ -68,7 +75,10 @@ class SocketBounds:
         gate = Gate(guest, self._house, scope)
         scope.get(WHEN_CLOSED, []).append(gate.shut)
         try:
-            await self._app(scope, gate.inward(receive), gate.outward(send))
+            if await gate.may_open():
+                await self._app(scope, gate.inward(receive), gate.outward(send))
+            else:
+                await _refuse(scope, receive, send, "pace")
         finally:
             gate.shut()
             gate.leave()
@@ -87,6 +97,9 @@ class House:
             at_once=settings.page_runs,
             seconds=settings.page_turn_seconds,
             most_overdue=settings.page_runs_overdue,
+        )
+        self.openings = Turns(
+            at_once=1, seconds=settings.page_run_seconds, most_overdue=0, newcomer_runs=_NEWCOMER_OPENINGS
         )
         self.sessions = Sessions(settings)
         self.tidy = Tidy(self.sessions)
@@ -118,10 +131,31 @@ class Gate:
             owner_id = None if self._was_bad else self._guest.owner_id
             self._house.sessions.left(self._session_id, self, owner_id=owner_id)
 
+    async def may_open(self) -> bool:
+        """Wait until the page may be opened; False when the connection ended meanwhile, or others took too long.
+
+        An opening makes a session and runs the page, whether or not the client is still there then.
+        """
+        settings = self._house.settings
+        turn = self._house.openings.ask(self._guest.key, self._change.set)
+        if not turn.was_granted:
+            await self._next_change(settings.page_run_seconds)
+        if self._is_shut or not turn.was_granted:
+            turn.end()
+            return False
+        asyncio.get_running_loop().call_later(1 / settings.socket_openings_per_second, turn.end)
+        return True
+
     def inward(self, receive: Receive) -> Receive:
         """`receive` for the app."""
 
+        is_holding_much = False
+
         async def received() -> Message:
+            nonlocal is_holding_much
+            if is_holding_much:
+                is_holding_much = False
+                return {"type": "websocket.receive", "bytes": _HEARTBEAT}
             while True:
                 message = await receive()
                 # A queue that always holds something would never let anyone else in the event loop run.
@@ -129,6 +163,7 @@ class Gate:
                 if message["type"] == "websocket.disconnect":
                     self._was_bad = self._was_bad or message.get("code") in _BAD_CODES
                 if message["type"] != "websocket.receive" or await self._passes(message):
+                    is_holding_much = len(message.get("bytes") or b"") > _LARGE_BYTES
                     return message
 
         return received
@@ -152,17 +187,18 @@ class Gate:
 
     async def _passes(self, message: Message) -> bool:
         """Wait until the app may have this message; False where it never may."""
-        kind = _kind_of(message.get("bytes"), most_widgets=self._house.settings.socket_widgets)
+        payload = message.get("bytes")
+        kind = _kind_of(payload, self._house.settings)
         if kind is None:
             self._was_bad = True
             if self._close is not None:
                 self._close("protocol")
             return False
         if kind in {"page", "fragment"}:
-            return await self._may_run(is_whole_page=kind == "page")
+            return await self._may_run(is_whole_page=kind == "page", size=len(payload or b""))
         return kind in KINDS
 
-    async def _may_run(self, *, is_whole_page: bool) -> bool:
+    async def _may_run(self, *, is_whole_page: bool, size: int) -> bool:
         """Wait for the end of this socket's run, then for a turn; False when the connection ended meanwhile.
 
         A run has ended when its last message was taken by the client: who does not read starts no more runs.
@@ -178,7 +214,7 @@ class Gate:
             if not await self._next_change(settings.page_run_seconds):
                 return False
         metrics.PAGE_WAIT_SECONDS.observe(time.monotonic() - began)
-        self._house.tidy.later(runs=1)
+        self._house.tidy.later(runs=1, size=size)
         # Streamlit ignores a fragment that is gone, and says nothing.
         self._is_running = is_whole_page
         return not self._is_shut
@@ -212,7 +248,7 @@ class Gate:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> None:
-    """Answer the handshake with 429 (503 where the process is full) and a sentence."""
+    """Answer the handshake with 429 (503 where the process has too much to do) and a sentence."""
     metrics.SOCKETS_REFUSED.labels(reason).inc()
     log.info("socket refused", extra={"reason": reason})
     await receive()
@@ -220,12 +256,12 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> No
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
         return
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
-    status = 503 if reason == "process" else 429
+    status = 503 if reason in _OUR_REASONS else 429
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": _SENTENCES[reason].encode()})
 
 
-def _kind_of(payload: bytes | None, *, most_widgets: int) -> str | None:
+def _kind_of(payload: bytes | None, settings: Settings) -> str | None:
     """Streamlit's name for the kind of message, and for a rerun "page" or "fragment"; None for what no page sends.
 
     The parsed message is not kept: it may wait for its turn for a while, and one copy of it is enough.
@@ -239,7 +275,8 @@ def _kind_of(payload: bytes | None, *, most_widgets: int) -> str | None:
     kind = message.WhichOneof("type")
     if kind != "rerun_script":
         return kind or ""
-    states = message.rerun_script.widget_states
-    if len(states.widgets) > most_widgets or len(payload) - states.ByteSize() > MOST_ENVELOPE_BYTES:
+    widgets = message.rerun_script.widget_states.widgets
+    question = max((each.chat_input_value.ByteSize() for each in widgets), default=0)
+    if len(widgets) > settings.socket_widgets or len(payload) - question > settings.socket_state_bytes:
         return None
     return "fragment" if message.rerun_script.fragment_id else "page"

@@ -1,4 +1,4 @@
-"""Turns: how many page runs are under way at once, and whose comes next.
+"""Turns: how many page runs (or openings of pages) are under way at once, and whose comes next.
 
 A run is work for the interpreter, which does one thing at a time. More runs at once make none of them quicker, and they
 keep the event loop waiting, which answers everybody. So few run at once, and of those that wait the owner comes first
@@ -58,8 +58,11 @@ class Turns:
     machine it may still be working, so no more than `most_overdue` turns make room.
     """
 
-    def __init__(self, *, at_once: int, seconds: float, most_overdue: int) -> None:
+    def __init__(
+        self, *, at_once: int, seconds: float, most_overdue: int, newcomer_runs: float = NEWCOMER_RUNS
+    ) -> None:
         self._at_once, self._seconds, self._most_overdue = at_once, seconds, most_overdue
+        self._newcomer_runs = newcomer_runs
         self._held: set[Turn] = set()
         self._overdue: set[Turn] = set()
         self._waiting: list[Turn] = []
@@ -67,7 +70,7 @@ class Turns:
 
     def ask(self, owner: str, granted: Callable[[], None], *, weight: int = 1) -> Turn:
         """Ask for a turn, which counts as `weight` runs. `granted` may be called before this returns."""
-        self._counts.setdefault(owner, (NEWCOMER_RUNS, time.monotonic()))
+        self._counts.setdefault(owner, (self._newcomer_runs, time.monotonic()))
         turn = Turn(self, owner, granted, weight=weight)
         self._waiting.append(turn)
         self._grant()

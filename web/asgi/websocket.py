@@ -13,7 +13,7 @@ from asyncio import TimerHandle
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn._types import ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -37,7 +37,7 @@ _SLICE_BYTES = 4096
 _BYTES_PER_MESSAGE = 8192
 #: Reading goes on until this waits for the app, so that a flood is seen as one while the first message waits its turn.
 _MOST_QUEUED = 64
-_MOST_QUEUED_BYTES = 256 * 1024
+_MOST_QUEUED_BYTES = 64 * 1024
 #: After our close frame we read on for this long and throw it away: a socket that is closed with bytes unread resets
 #: the connection, and the client might never see why.
 _LINGER_SECONDS = 1.0
@@ -58,7 +58,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         #: Bytes that came since the end of the last whole frame, and the timer that waits for the rest.
         self._partial_bytes = 0
         self._deadline: TimerHandle | None = None
-        self._queued_bytes = 0
+        self._queued_bytes = self._received_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client, parsed slice by slice until the socket is closed."""
@@ -86,15 +86,22 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._queued_bytes += sum(len(each) for each in self.frames)
         super().send_receive_event_to_app()
         is_room_left = self.queue.qsize() < _MOST_QUEUED and self._queued_bytes < _MOST_QUEUED_BYTES
-        if self.read_paused and is_room_left and not self.close_sent:
-            self.read_paused = False
-            self.transport.resume_reading()
+        if is_room_left and not self.close_sent:
+            self._read_on()
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the app's next message."""
+        # The app comes back when it has let the last one pass: until then that one waits, and no other beside it.
+        self._queued_bytes -= self._received_bytes
+        self._received_bytes = 0
+        if self.queue.empty():
+            self._read_on()
         message = await super().receive()
         if message["type"] == "websocket.receive":
-            self._queued_bytes -= len(message.get("bytes") or b"")
+            self._received_bytes = len(message.get("bytes") or b"")
+            if self._received_bytes >= _MOST_QUEUED_BYTES and not self.read_paused and not self._is_over:
+                self.read_paused = True
+                self.transport.pause_reading()
         return message
 
     def close_at_once(self, reason: str) -> None:
@@ -116,6 +123,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._forget_queue()
         self._tell()
         super().connection_lost(exc)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send the app's message. A refusal is an answer too: uvicorn would log an error after it."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     async def run_asgi(self) -> None:
         """Run the app, which may close the socket and ask to be called when it has ended."""
@@ -140,15 +153,18 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self.disconnected = True
         self.writable.set()
         self.transport.write(b"".join(self.conn.data_to_send()))
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
+        self._read_on()
         self.close_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
         self._tell()
 
+    def _read_on(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+
     def _forget_queue(self) -> None:
         self.frames = []
-        self._queued_bytes = 0
+        self._queued_bytes = self._received_bytes = 0
         while not self.queue.empty():
             self.queue.get_nowait()
         if self._deadline is not None:
