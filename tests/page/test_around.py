@@ -107,6 +107,14 @@ def test_a_persons_words_are_never_taken_for_streamlits(korean: Person) -> None:
     )
 
 
+def test_reload_on_a_phone_shows_the_chat_and_not_the_list(browser: Browser, url: str) -> None:
+    with visitor(browser, url, viewport={"width": 390, "height": 844}) as person:
+        person.open().page.get_by_role("button", name="Expand sidebar").click()
+        expect(person.page.get_by_test_id("stSidebarCollapseButton")).to_be_visible()
+        person.open()
+        expect(person.page.get_by_role("button", name="Expand sidebar")).to_be_visible()
+
+
 def test_nothing_to_touch_is_smaller_than_44_px(browser: Browser, url: str) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with visitor(browser, url, **phone) as person:

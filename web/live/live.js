@@ -90,10 +90,12 @@ class LiveAnswer {
     }
   }
 
-  /* Streamlit's name of a button with an icon alone is the icon's. */
+  /* Streamlit's name of a button with an icon alone is the icon's. It draws two, one for wide and one for narrow windows. */
   nameMenu() {
-    const menu = document.querySelector(".st-key-conversation-menu button");
-    if (this.data && menu && menu.getAttribute("aria-label") !== this.say("menu")) menu.setAttribute("aria-label", this.say("menu"));
+    if (!this.data) return;
+    for (const menu of document.querySelectorAll(".st-key-conversation-menu button")) {
+      if (menu.ariaLabel !== this.say("menu")) menu.ariaLabel = this.say("menu");
+    }
   }
 
   /* "Connection error" lies over the whole page and holds the keyboard; the thin bar says it already. */

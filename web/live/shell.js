@@ -10,8 +10,9 @@ const LIST = ".st-key-conversations";
 const MORE = ".st-key-more-conversations button";
 const AGAIN = ".st-key-list-again button";
 const SIDEBAR = "[data-testid='stSidebar']";
-const SCROLLING = ":is(.naru-answer, [class*='st-key-answer-']) :is(pre, table)";
-const SETTLED_MS = 300; // between two looks at what scrolls
+const ANSWERS = ":is(.naru-answer, [class*='st-key-answer-'])";
+const SCROLLING = `${ANSWERS} :is(pre, table)`;
+const SETTLED_MS = 300; // between two looks at what scrolls and at headings
 const LIVE = ".naru-live";
 const SPOKEN = ["aria-label", "title", "placeholder", "aria-roledescription"];
 /* Streamlit's own texts stand in these; anything else may be a person's or a model's. */
@@ -61,7 +62,7 @@ class Shell {
   }
 
   changed(all) {
-    this.settling ??= setTimeout(() => { this.settling = null; this.placeFocus(); }, SETTLED_MS);
+    this.settling ??= setTimeout(() => { this.settling = null; this.placeFocus(); this.levelHeadings(); }, SETTLED_MS);
     const records = all.filter(({ target }) => !(target.closest ? target : target.parentElement)?.closest(LIVE)); // it changes with every frame
     if (!records.length) return;
     const drawn = document.querySelector("[data-naru-locale]")?.dataset.naruLocale;
@@ -101,6 +102,20 @@ class Shell {
     if (!place || place.id === "root" || place.role) return;
     place.role = "region";
     place.ariaLabel = name || FOREIGN_WORDS[document.documentElement.lang].menu;
+  }
+
+  /* A screen reader walks by levels: a model's headings follow the answer's own (h2), and none is skipped. */
+  levelHeadings() {
+    for (const answer of document.querySelectorAll(ANSWERS)) {
+      const open = [];
+      for (const heading of answer.querySelectorAll("h1, h2:not(.naru-spoken), h3, h4, h5, h6")) {
+        const depth = Number(heading.tagName[1]);
+        while (open.length && open.at(-1) >= depth) open.pop();
+        open.push(depth);
+        const level = String(Math.min(2 + open.length, 6));
+        if (heading.ariaLevel !== level) heading.ariaLevel = level;
+      }
+    }
   }
 
   /* The Tab key stops where it can do something: at code and tables that scroll, not at those that do not, nor at the whole page. */

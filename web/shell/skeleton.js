@@ -29,6 +29,10 @@ composer when that appears. This script stands in the document (document.py). It
   if (theme === "Light" || theme === "Dark") skeleton.style.colorScheme = theme.toLowerCase();
   const sidebar = Number.parseInt(stored(() => localStorage.getItem("sidebarWidth")), 10);
   if (sidebar) skeleton.style.setProperty("--sidebar", `${sidebar}px`);
+  // Streamlit keeps the sidebar open over a reload, and in a narrow window it lies over the page.
+  if (matchMedia("(max-width: 768px)").matches) {
+    stored(() => Object.keys(localStorage).filter((name) => name.startsWith("stSidebarCollapsed-")).forEach((name) => localStorage.removeItem(name)));
+  }
   box.value = stored(() => sessionStorage.getItem(key)) ?? "";
   if (matchMedia("(hover: hover)").matches) box.focus({ preventScroll: true });
 
