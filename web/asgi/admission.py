@@ -6,13 +6,10 @@ For the event loop's thread only.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from shared.settings import Settings
-from web.asgi.bucket import Bucket
-
-#: Buckets are remembered until there are this many; then the full ones are forgotten.
-_MANY = 2048
+from web.asgi.limits import RateLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +25,13 @@ class Guest:
         return self.owner_id or f"address:{self.address}"
 
 
-@dataclass(slots=True)
 class Admission:
     """Counts the open sockets. Each guest that is `let_in` must be `let_out` once."""
 
-    settings: Settings
-    _open: Counter[str] = field(default_factory=Counter)
-    _openings: dict[str, Bucket] = field(default_factory=dict)
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._open: Counter[str] = Counter()
+        self._openings = RateLimit(settings.socket_openings_per_minute)
 
     @property
     def total(self) -> int:
@@ -55,7 +52,7 @@ class Admission:
         for reason, (count, most) in bounds.items():
             if count >= most:
                 return reason
-        if not self._bucket(guest.key).spend():
+        if self._openings.take(guest.key):
             return "openings"
         self._open.update(self._names(guest))
         return None
@@ -69,11 +66,3 @@ class Admission:
 
     def _names(self, guest: Guest) -> set[str]:
         return {"all", f"address:{guest.address}", guest.key, *(() if guest.owner_id else ("nobody",))}
-
-    def _bucket(self, key: str) -> Bucket:
-        if len(self._openings) > _MANY:
-            self._openings = {each: bucket for each, bucket in self._openings.items() if not bucket.is_full}
-        if key not in self._openings:
-            openings = self.settings.socket_openings_per_minute
-            self._openings[key] = Bucket(per_second=openings / 60, burst=openings)
-        return self._openings[key]

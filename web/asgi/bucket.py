@@ -22,12 +22,6 @@ class Bucket:
         self._tokens -= tokens
         return True
 
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing was spent lately, so that the bucket need not be remembered."""
-        self._refill()
-        return self._tokens >= self._burst
-
     def _refill(self) -> None:
         now = time.monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)

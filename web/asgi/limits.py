@@ -29,7 +29,7 @@ class RateLimit:
     bucket again.
     """
 
-    def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, per_minute: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds_per_use = _MINUTE / per_minute if per_minute else 0.0
         self._clock = clock
         self._lock = threading.Lock()
