@@ -1,7 +1,8 @@
 """The bounds on the page's WebSocket between uvicorn and Streamlit: who may open one, which messages pass, and when.
 
-The order of checks: how many sockets there are (`admission`), whose page is opened next, which kinds of message the page
-needs, and whose turn it is to run the page (both `turns`). Bytes, frames and their rate are bounded one layer below, in `websocket`.
+The order of checks: how many sockets there are (`admission`), whose page is opened next, which kinds of message the
+page needs, and whose turn it is to run the page (both `turns`). Bytes, frames and their rate are bounded one layer
+below, in `websocket`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ log = logging.getLogger(__name__)
 
 #: What our page sends besides reruns. Other kinds clear everybody's cache, start `git`, or ask for files.
 KINDS = frozenset({"stop_script", "app_heartbeat"})
-#: Streamlit holds a page's last message, and what it has read from it, until the next one: after one that is longer than
-#: this it gets another at once, that asks for nothing.
+#: Streamlit holds a page's last message until the next one comes, raw and parsed. After a message longer than this it
+#: gets one at once that asks for nothing.
 _LARGE_BYTES = 16 * 1024
 _HEARTBEAT = BackMsg(app_heartbeat=True).SerializeToString()
 #: "script_finished" is far shorter; longer messages are not looked into.
