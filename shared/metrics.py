@@ -89,7 +89,7 @@ LIMITS = (*(each.code for each in OverLimit.__subclasses__()), "address_newcomer
 
 #: Too many messages, too long a message, one that never ended, one that no page of ours sends.
 CLOSE_REASONS = ("flood", "size", "unfinished", "protocol")
-#: Too many in the process, from the address, without a cookie, in the browser; opened too often.
+#: Too many in the process, from the address, without a cookie, in the browser; opened too often; too many at once.
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings", "pace")
 #: A request that did not arrive in time, an answer that was not taken, one connection too many.
 CONNECTION_REASONS = ("late", "stalled", "full")

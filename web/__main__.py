@@ -19,6 +19,7 @@ from shared import logs
 from shared.errors import SettingsError
 from shared.interpreter import open_many_files, take_turns
 from shared.settings import Settings, load_settings
+from web.asgi.patience import watch_closes
 from web.asgi.websocket import BoundedWebSocket
 from web.http import BoundedHttp
 from web.log_lines import adopt_library_loggers
@@ -32,6 +33,7 @@ PING_SECONDS = 30.0
 #: uvicorn looks this often whether to stop, and each tenth time makes the date's header anew; we at each fifth.
 UVICORN_TICK_SECONDS = 0.1
 TICKS_IN_ONE = 5
+TICKS_BETWEEN_SWEEPS = 10
 
 
 class Server(uvicorn.Server):
@@ -43,6 +45,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Look whether to stop twice a second instead of ten times: that was half of what web does at rest."""
+        if counter % TICKS_BETWEEN_SWEEPS == 0:
+            watch_closes(self.server_state.connections)
         if counter:
             await asyncio.sleep((TICKS_IN_ONE - 1) * UVICORN_TICK_SECONDS)
         return await super().on_tick(counter * TICKS_IN_ONE)

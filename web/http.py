@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared import metrics
+from web.asgi.patience import Patience
 from web.runtime import current_runtime
 
 #: Request line and headers together; as much as uvicorn's other protocol allows.
 LONGEST_HEAD_BYTES = 64 * 1024
 
 
-class BoundedHttp(HttpToolsProtocol):
+class BoundedHttp(Patience, HttpToolsProtocol):
     """Refuses a head that is too long, a request that takes too long to arrive, and one connection too many.
 
-    An answer takes as long as the app makes it: neither a stream of events nor a WebSocket is cut here, unless the
-    client takes nothing of it.
+    An answer takes as long as the app makes it: neither a stream of events nor a WebSocket is cut here.
     """
 
     #: Connections without a request, the longest first: the first to go when there are too many connections.
@@ -33,9 +33,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._settings = current_runtime().settings
         self._is_in_head, self._head_bytes = True, 0
-        #: The end of the client's patience with us, and of ours with the client: to send, and to take.
         self._send_timer: TimerHandle | None = None
-        self._take_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: its head is due."""
@@ -57,12 +55,12 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._is_in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > LONGEST_HEAD_BYTES:
-                self.send_400_response("The request's headers are too long.")
-                return
             if self._send_timer is None:
                 self._expect_by(self._settings.head_seconds)
         super().data_received(data)
+        # A longer piece has a body in it, or is a head without an end.
+        if self._is_in_head and self._head_bytes > LONGEST_HEAD_BYTES:
+            self.send_400_response("The request's headers are too long.")
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -72,12 +70,12 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is whole; its body is due."""
         self._is_in_head = False
-        self._without_request.pop(self, None)
         self._expect_by(self._settings.body_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """All of it is here."""
+        self._without_request.pop(self, None)
         self._expect_by(None)
         self._is_in_head, self._head_bytes = True, 0
         super().on_message_complete()
@@ -89,22 +87,16 @@ class BoundedHttp(HttpToolsProtocol):
             self._await_request()
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection is another protocol's from now on."""
+        """The connection is another protocol's from now on.
+
+        Whoever asks for that while an answer is under way goes: its app would not hear that the client has left.
+        """
+        is_answering = bool(self.cycle) and not self.cycle.response_complete
+        if is_answering or self.pipeline or self.flow.write_paused:
+            self.transport.abort()
+            return
         self._release()
         super().handle_websocket_upgrade()
-
-    def pause_writing(self) -> None:
-        """The client takes less than we send."""
-        super().pause_writing()
-        if self._take_timer is None:
-            self._take_timer = self.loop.call_later(self._settings.stalled_seconds, self._stalled)
-
-    def resume_writing(self) -> None:
-        """It has taken nearly all of it."""
-        super().resume_writing()
-        if self._take_timer is not None:
-            self._take_timer.cancel()
-            self._take_timer = None
 
     def refuse(self, status: int, reason: str, sentence: str) -> None:
         """Answer with a sentence, unless an answer has begun, and close."""
@@ -132,19 +124,10 @@ class BoundedHttp(HttpToolsProtocol):
     def _release(self) -> None:
         self._without_request.pop(self, None)
         self._expect_by(None)
-        if self._take_timer is not None:
-            self._take_timer.cancel()
-            self._take_timer = None
 
     def _late(self) -> None:
         self._send_timer = None
         self.refuse(408, "late", "The request took too long to arrive.")
-
-    def _stalled(self) -> None:
-        self._take_timer = None
-        metrics.CONNECTIONS_CLOSED.labels("stalled").inc()
-        # What lies in the buffer would keep a close waiting for the client.
-        self.transport.abort()
 
     def _make_room(self) -> bool:
         """End the connection that has waited longest without a request: a person's request is there at once."""

@@ -93,7 +93,9 @@ class ClientBounds:
         12, "Runs that may make room so; Postgres has as many connections for them (NARU_DATABASE_POOL)", least=0
     )
     page_run_seconds: float = setting(
-        10.0, "How long a page's next click waits for the run before it; Postgres's timeouts are shorter", least=0.1
+        10.0,
+        "How long a page waits to be opened, and its next click for the run before it; Postgres's timeouts are shorter",
+        least=0.1,
     )
     kept_sessions: int = setting(64, "Pages remembered after their connection has ended, in one web process", least=0)
     kept_sessions_per_owner: int = setting(8, "The same of one browser: each reload leaves one", least=0)

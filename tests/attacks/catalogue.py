@@ -11,6 +11,7 @@ from tests.stack import Stack
 from tests.web.eyes import browser
 
 CLICK = (rerun().hex(),)
+GHOST = (rerun(fragment="gone").hex(),)
 HEAVY = (rerun(widgets=190, widget_bytes=1000).hex(),)
 LONG_QUESTION = (rerun(widgets=30, widget_bytes=1000, question_bytes=128_000).hex(),)
 TOO_MANY_WIDGETS = (rerun(widgets=20_000).hex(),)
@@ -82,6 +83,13 @@ ATTACKS = (
         identities=50,
         addresses=ADDRESSES,
         options={"sockets": 50, "rate": 9.0},
+    ),
+    Attack(
+        name="ghosts",
+        about="50 sockets that ask for fragments which do not exist, 9 times a second",
+        identities=50,
+        addresses=ADDRESSES,
+        options={"sockets": 50, "messages": GHOST, "rate": 9.0},
     ),
     Attack(
         name="widgets",

@@ -157,10 +157,27 @@ def test_what_is_sent_before_the_new_chat_is_there_is_asked_there(person: Person
 def test_a_sent_question_is_no_draft_any_more(person: Person) -> None:
     person.composer.press_sequentially("[[sim: tokens=5]] x")
     person.composer.press("Enter")
-    expect(person.composer).to_have_value("")
+    expect(person.questions).to_have_count(1)
     person.page.reload()
     person.wait_for_end()
     expect(person.composer).to_have_value("")
+
+
+def test_a_reload_right_after_enter_loses_nothing(person: Person) -> None:
+    """The socket may close before the question's turn has come: then its text is back in the box."""
+    text = "[[sim: tokens=5]] x"
+    person.composer.press_sequentially(text)
+    person.composer.press("Enter")
+    expect(person.composer).to_have_value("")
+    person.page.reload()
+    sent_or_back = f"""() => {{
+      const box = document.querySelector("[data-testid='stChatInputTextArea']")?.value;
+      const asked = document.querySelectorAll(".naru-question").length;
+      return (asked === 1 && box === "") || (asked === 0 && box === "{text}");
+    }}"""
+    person.page.wait_for_function(sent_or_back)
+    person.page.wait_for_timeout(1000)
+    assert person.page.evaluate(sent_or_back)
 
 
 def test_enter_twice_makes_one_question(person: Person) -> None:

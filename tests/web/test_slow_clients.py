@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -10,12 +11,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.stack import Process, Stack
+from tests.attacks.run import closed_counts
+from tests.stack import Process, Stack, get, wait_until
 from tests.web.conftest import Look
 from tests.web.eyes import ask, browser
 
 SECONDS = 1
 CONNECTIONS = 20
+HANDSHAKE = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
 
 
 @pytest.fixture
@@ -25,10 +28,16 @@ def web(stack: Stack) -> Process:
 
 
 @pytest.fixture
-def connect(web: Process) -> Iterator[Connect]:
-    """Opens plain connections, and closes them after the test."""
-    with ExitStack() as opened:
-        yield Connect(web.url, opened)
+def connect(web: Process, opened: ExitStack) -> Connect:
+    """Opens plain connections."""
+    return Connect(web.url, opened)
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """Closes what was opened after the test."""
+    with ExitStack() as stack:
+        yield stack
 
 
 class Connect:
@@ -88,3 +97,33 @@ def test_stream_of_events_outlives_every_bound(stack: Stack, web: Process, look:
     eye = look(uuid4(), browser(stack)[1]).open()
     eye.until(lambda each: each.states())
     assert not eye.join(seconds=4 * SECONDS)
+
+
+def test_upgrade_in_the_middle_of_an_answer_ends_its_stream(stack: Stack, opened: ExitStack) -> None:
+    """uvicorn would hand the connection on, and the stream's app would never hear that its client has left."""
+    web = stack.start_web(streams_per_owner=1)
+    stream = request(f"/api/conversations/{uuid4()}/events", f"Cookie: {browser(stack)[1]}")
+    connect = Connect(web.url, opened)
+    first = connect(stream)
+    assert head_of(first) == b"HTTP/1.1 200"
+    assert head_of(connect(stream)) == b"HTTP/1.1 429"
+    first.sendall(request("/_stcore/stream", "Connection: Upgrade", "Upgrade: websocket", *HANDSHAKE))
+    wait_until(lambda: head_of(connect(stream)) == b"HTTP/1.1 200", what="the first stream has ended")
+
+
+def test_close_ends_though_the_client_takes_nothing(stack: Stack, opened: ExitStack) -> None:
+    web = stack.start_web(stalled_seconds=SECONDS, head_seconds=SECONDS)
+    (script,) = set(re.findall(r"static/js/index\.[\w-]+\.js", get(web.url)[1])[:1])
+    # Enough to fill every buffer, and a head without an end, which web closes.
+    Connect(web.url, opened)(request(f"/{script}") * 40 + b"GET / HTTP/1.1\r\nX-A: ")
+    wait_until(lambda: closed_counts(web).get("connections closed: stalled") == 1, seconds=30, what="it is cut")
+
+
+def request(path: str, *headers: str) -> bytes:
+    """A request's head."""
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
+
+
+def head_of(connection: socket.socket) -> bytes:
+    """The answer's version and status."""
+    return connection.recv(12)

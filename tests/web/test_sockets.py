@@ -178,7 +178,9 @@ def test_pages_are_opened_one_after_the_other(stack: Stack) -> None:
         return await asyncio.gather(*(status(browser(stack)[1]) for _ in range(6)))
 
     assert sorted(asyncio.run(open_six())) == [101] * 3 + [503] * 3
-    assert closed_counts(web) == {"sockets refused: pace": 3}
+    assert closed_counts(web) == {"sockets refused: pace": 3}, (
+        "one opens at once, two more in the 1.2 s that others wait"
+    )
     assert "ERROR" not in web.log_text()
     web.terminate()
 
@@ -196,3 +198,40 @@ def test_long_message_is_followed_by_one_that_asks_for_nothing(web: Process, coo
     before = web.log_text().count("submitted")
     asyncio.run(ask())
     assert web.log_text().count("submitted") == before + 3
+
+
+def test_fragments_that_are_gone_hold_no_turn(stack: Stack) -> None:
+    """Streamlit passes over them and says nothing, so that nobody would end their turns."""
+    web = stack.start_web(page_runs=1, page_runs_overdue=0)
+
+    async def crowd() -> None:
+        ghosts = [await Page.open(web.url, browser(stack)[1]) for _ in range(3)]
+        for page in ghosts:
+            page.socket.send(frame(rerun(fragment="gone")))
+        await asyncio.sleep(1)  # so that they would have their turns
+        page = await Page.open(web.url, browser(stack)[1])
+        for _ in range(3):
+            await asyncio.wait_for(page.click(), PATIENCE_SECONDS)
+        for each in (*ghosts, page):
+            each.socket.abort()
+
+    asyncio.run(crowd())
+    web.terminate()
+
+
+def test_session_that_another_socket_took_over_runs_nothing_for_the_first(stack: Stack, cookie: str) -> None:
+    web = stack.start_web(page_runs=1, page_runs_overdue=0)
+
+    async def take_over() -> None:
+        first = await Page.open(web.url, cookie)
+        second = Page(await Socket.open(web.url, cookie=cookie, session=first.session))
+        await asyncio.wait_for(second.click(), PATIENCE_SECONDS)
+        assert second.session == first.session
+        first.socket.send(frame(rerun(query="c=x")))
+        for _ in range(3):
+            await asyncio.wait_for(second.click(), PATIENCE_SECONDS)
+        for page in (first, second):
+            page.socket.abort()
+
+    asyncio.run(take_over())
+    web.terminate()

@@ -1,7 +1,10 @@
-"""Streamlit's sessions after their socket has ended: kept for a browser that comes back, but few and not for long.
+"""Streamlit's sessions: which socket has which, what they run, and which are kept after their socket has ended.
 
 Streamlit keeps the last 128 for two minutes, whoever they were. Here a session without an owner, or of a socket that
 we closed, goes at once; of the others so many are kept per owner and in the process, the oldest go first.
+
+This relies on names of Streamlit's that are not documented: `_session_mgr`, a client's `_websocket`, a session's
+`_state`. tests/web/test_sockets.py fails when they change.
 
 For the event loop's thread only.
 """
@@ -14,12 +17,16 @@ import time
 from collections import Counter
 
 from streamlit.runtime import Runtime
+from streamlit.runtime.app_session import AppSession, AppSessionState
+from streamlit.runtime.session_manager import SessionManager
 
 from shared.interpreter import give_back_memory
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
+#: Scope key of a socket's mark, by which its session is found.
+MARK = "naru.mark"
 #: A collection takes 20 to 50 ms; it is done this often at most, after this many sockets have ended or pages have run.
 _PAUSE_SECONDS = 10.0
 _MANY_ENDED = 16
@@ -38,10 +45,32 @@ class Sessions:
         #: Session id to owner and the time of leaving, the oldest first.
         self._kept: dict[str, tuple[str, float]] = {}
 
-    def joined(self, session_id: str, holder: object) -> None:
-        """A socket is connected to the session; it may be one that was kept, or one of another socket."""
-        self._holders[session_id] = holder
-        self._kept.pop(session_id, None)
+    def join(self, holder: object) -> str:
+        """Return the id of the session that was just connected to the socket with this mark; "" where there is none.
+
+        It may be one that was kept, or one of another socket.
+        """
+        found = (
+            info.session.id
+            for info in reversed(_manager().list_active_sessions())
+            if info.client._websocket.scope.get(MARK) is holder  # type: ignore[attr-defined]  # noqa: SLF001
+        )
+        if session_id := next(found, ""):
+            self._holders[session_id] = holder
+            self._kept.pop(session_id, None)
+        return session_id
+
+    def runs(self, session_id: str) -> bool:
+        """Whether a script of this session is under way."""
+        session = self._active(session_id)
+        return session is not None and session._state is AppSessionState.APP_IS_RUNNING  # noqa: SLF001
+
+    def would_run(self, session_id: str, holder: object, *, fragment_id: str) -> bool:
+        """Whether Streamlit would run the page for this socket. It passes over what is not the session's any more."""
+        session = self._active(session_id)
+        if session is None or self._holders.get(session_id) is not holder:
+            return False
+        return not fragment_id or session.has_fragment(fragment_id)
 
     def left(self, session_id: str, holder: object, *, owner_id: str | None) -> None:
         """The socket has ended. Without `owner_id` the session is not kept."""
@@ -65,6 +94,10 @@ class Sessions:
         """How many sessions are kept without a socket."""
         return len(self._kept)
 
+    def _active(self, session_id: str) -> AppSession | None:
+        info = _manager().get_active_session_info(session_id)
+        return info.session if info else None
+
     def _drop_surplus(self, owner_id: str) -> None:
         mine = [each for each, (owner, _) in self._kept.items() if owner == owner_id]
         for session_id in mine[: max(0, len(mine) - self._settings.kept_sessions_per_owner)]:
@@ -75,8 +108,12 @@ class Sessions:
 
     def _close(self, session_id: str) -> None:
         self._kept.pop(session_id, None)
-        if Runtime.exists():
+        if Runtime.exists() and not Runtime.instance().is_active_session(session_id):
             Runtime.instance().close_session(session_id)
+
+
+def _manager() -> SessionManager:
+    return Runtime.instance()._session_mgr  # noqa: SLF001
 
 
 class Tidy:

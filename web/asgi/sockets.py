@@ -22,7 +22,7 @@ from shared import metrics
 from shared.settings import Settings
 from web.asgi.address import client_of
 from web.asgi.admission import Admission, Guest
-from web.asgi.sessions import Sessions, Tidy
+from web.asgi.sessions import MARK, Sessions, Tidy
 from web.asgi.turns import Turn, Turns
 from web.asgi.websocket import BACKLOG, CLOSE, POLICY_VIOLATION, WHEN_CLOSED
 from web.runtime import current_runtime
@@ -37,7 +37,7 @@ _LARGE_BYTES = 16 * 1024
 _HEARTBEAT = BackMsg(app_heartbeat=True).SerializeToString()
 #: "script_finished" is far shorter; longer messages are not looked into.
 _SHORT_BYTES = 512
-#: Who opens a page counts as one who has just opened one: a crowd that comes back again and again stands behind them.
+#: Somebody unknown counts as if they had just opened one page: a crowd that keeps coming back stands behind them.
 _NEWCOMER_OPENINGS = 1.0
 #: Codes of a socket that broke a rule; its session is not worth keeping.
 _BAD_CODES = frozenset({1002, 1007, 1008, 1009})
@@ -74,11 +74,12 @@ class SocketBounds:
             return
         metrics.SOCKETS.set(admission.total)
         gate = Gate(guest, self._house, scope)
+        scope[MARK] = gate
         scope.get(WHEN_CLOSED, []).append(gate.shut)
         try:
             if await gate.may_open():
                 await self._app(scope, gate.inward(receive), gate.outward(send))
-            else:
+            elif not gate.is_shut:
                 await _refuse(scope, receive, send, "pace")
         finally:
             gate.shut()
@@ -116,13 +117,14 @@ class Gate:
         self._backlog: Callable[[], int] = scope.get(BACKLOG, lambda: 0)
         self._session_id = ""
         self._turn: Turn | None = None
-        self._is_running = self._is_sending = self._is_shut = self._was_bad = False
+        self._is_open = self._is_running = self._is_sending = self._was_bad = False
+        self.is_shut = False
         #: Set at each change that a message may be waiting for.
         self._change = asyncio.Event()
 
     def shut(self) -> None:
         """Let nothing pass any more: the connection has ended. Again is harmless."""
-        self._is_shut = True
+        self.is_shut = True
         self._end_turn()
         self._change.set()
 
@@ -138,14 +140,19 @@ class Gate:
         An opening makes a session and runs the page, whether or not the client is still there then.
         """
         settings = self._house.settings
-        turn = self._house.openings.ask(self._guest.key, self._change.set)
-        if not turn.was_granted:
-            await self._next_change(settings.page_run_seconds)
-        if self._is_shut or not turn.was_granted:
+        turn = self._house.openings.ask(self._guest.key, f"from {self._guest.address}", granted=self._change.set)
+        try:
+            if not turn.was_granted:
+                await self._next_change(settings.page_run_seconds)
+            if turn.was_granted and not self.is_shut:
+                seconds = 1 / settings.socket_openings_per_second
+                asyncio.get_running_loop().call_later(seconds, turn.end)
+                return True
+        except BaseException:
             turn.end()
-            return False
-        asyncio.get_running_loop().call_later(1 / settings.socket_openings_per_second, turn.end)
-        return True
+            raise
+        turn.end()
+        return False
 
     def inward(self, receive: Receive) -> Receive:
         """`receive` for the app."""
@@ -154,6 +161,8 @@ class Gate:
 
         async def received() -> Message:
             nonlocal is_holding_much
+            # Streamlit asks for the first message right after it has connected the session.
+            self._session_id = self._session_id or (self._house.sessions.join(self) if self._is_open else "")
             if is_holding_much:
                 is_holding_much = False
                 return {"type": "websocket.receive", "bytes": _HEARTBEAT}
@@ -173,7 +182,7 @@ class Gate:
         """`send` for the app. Raises OSError, as uvicorn does, when the connection has ended."""
 
         async def sent(message: Message) -> None:
-            if self._is_shut:
+            if self.is_shut:
                 raise ConnectionError
             self._is_sending = True
             try:
@@ -181,6 +190,8 @@ class Gate:
             finally:
                 self._is_sending = False
                 self._change.set()
+            if message["type"] == "websocket.accept":
+                self._is_open = True
             if message["type"] == "websocket.send":
                 self._learn(message.get("bytes") or b"")
 
@@ -189,17 +200,17 @@ class Gate:
     async def _passes(self, message: Message) -> bool:
         """Wait until the app may have this message; False where it never may."""
         payload = message.get("bytes")
-        kind = _kind_of(payload, self._house.settings)
+        kind, fragment_id = _kind_of(payload, self._house.settings)
         if kind is None:
             self._was_bad = True
             if self._close is not None:
                 self._close("protocol")
             return False
-        if kind in {"page", "fragment"}:
-            return await self._may_run(is_whole_page=kind == "page", size=len(payload or b""))
+        if kind == "rerun_script":
+            return await self._may_run(fragment_id, size=len(payload or b""))
         return kind in KINDS
 
-    async def _may_run(self, *, is_whole_page: bool, size: int) -> bool:
+    async def _may_run(self, fragment_id: str, *, size: int) -> bool:
         """Wait for the end of this socket's run, then for a turn; False when the connection ended meanwhile.
 
         A run has ended when its last message was taken by the client: who does not read starts no more runs.
@@ -210,34 +221,39 @@ class Gate:
             if not await self._next_change(settings.page_run_seconds):
                 return False
         self._end_turn()
-        turn = self._turn = self._house.turns.ask(self._guest.key, self._change.set, weight=1 + self._backlog())
+        if not self._house.sessions.would_run(self._session_id, self, fragment_id=fragment_id):
+            return False
+        turn = self._turn = self._house.turns.ask(
+            self._guest.key,
+            granted=self._change.set,
+            is_over=lambda: not self._house.sessions.runs(self._session_id),
+            weight=1 + self._backlog(),
+        )
         while not turn.was_granted:
             if not await self._next_change(settings.page_run_seconds):
                 return False
         metrics.PAGE_WAIT_SECONDS.observe(time.monotonic() - began)
         self._house.tidy.later(runs=1, size=size)
-        # Streamlit ignores a fragment that is gone, and says nothing.
-        self._is_running = is_whole_page
-        return not self._is_shut
+        self._is_running = not fragment_id
+        return not self.is_shut
 
     async def _next_change(self, seconds: float) -> bool:
         """Wait for a change, `seconds` at most; False when the connection has ended."""
         self._change.clear()
-        if not self._is_shut:
+        if not self.is_shut:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._change.wait()
-        return not self._is_shut
+        return not self.is_shut
 
     def _learn(self, payload: bytes) -> None:
-        if self._session_id and len(payload) > _SHORT_BYTES:
+        if len(payload) > _SHORT_BYTES:
             return
         message = ForwardMsg.FromString(payload)
-        kind = message.WhichOneof("type")
-        if kind == "new_session" and not self._session_id:
-            self._session_id = message.new_session.initialize.session_id
-            self._house.sessions.joined(self._session_id, self)
-        elif kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+        if (
+            message.WhichOneof("type") == "script_finished"
+            and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN
+        ):
             self._is_running = False
             self._end_turn()
             self._change.set()
@@ -262,22 +278,22 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> No
     await send({"type": "websocket.http.response.body", "body": _SENTENCES[reason].encode()})
 
 
-def _kind_of(payload: bytes | None, settings: Settings) -> str | None:
-    """Streamlit's name for the kind of message, and for a rerun "page" or "fragment"; None for what no page sends.
+def _kind_of(payload: bytes | None, settings: Settings) -> tuple[str | None, str]:
+    """Streamlit's name for the kind of message (None for what no page sends), and the fragment that shall run.
 
     The parsed message is not kept: it may wait for its turn for a while, and one copy of it is enough.
     """
     if payload is None:
-        return None
+        return None, ""
     try:
         message = BackMsg.FromString(payload)
     except DecodeError:
-        return None
+        return None, ""
     kind = message.WhichOneof("type")
     if kind != "rerun_script":
-        return kind or ""
+        return kind or "", ""
     widgets = message.rerun_script.widget_states.widgets
     question = max((each.chat_input_value.ByteSize() for each in widgets), default=0)
     if len(widgets) > settings.socket_widgets or len(payload) - question > settings.socket_state_bytes:
-        return None
-    return "fragment" if message.rerun_script.fragment_id else "page"
+        return None, ""
+    return kind, message.rerun_script.fragment_id

@@ -1,9 +1,10 @@
 """Turns: how many page runs (or openings of pages) are under way at once, and whose comes next.
 
 A run is work for the interpreter, which does one thing at a time. More runs at once make none of them quicker, and they
-keep the event loop waiting, which answers everybody. So few run at once, and of those that wait the owner comes first
-who has run the least lately. A run counts more where more messages wait behind it: fifty sockets that click without
-end stand behind one person who clicks now and then, although that person gets more turns than each of the fifty.
+keep the event loop waiting, which answers everybody. So few run at once, and of those that wait the one comes first
+whose names have run the least lately. A run counts more where more messages wait behind it: fifty sockets that click
+without end stand behind one person who clicks now and then, although that person gets more turns than each of the
+fifty.
 
 For the event loop's thread only.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 #: A run counts half after this long.
@@ -21,27 +23,38 @@ HALF_LIFE_SECONDS = 10.0
 #: are here already, for some seconds. Somebody who clicks once a second has a count of 14.
 NEWCOMER_RUNS = 20.0
 _DECAY = math.log(2) / HALF_LIFE_SECONDS
-#: Owners are remembered until there are this many; then those are forgotten whose runs have faded.
-_MANY_OWNERS = 2048
-_FADED_RUNS = 0.05
+#: Names are remembered up to this many, about 3 MB; then the one that ran least recently is forgotten.
+_MOST_NAMES = 20_000
 
 
 class Turn:
     """One run's turn: waiting, then held, then ended."""
 
-    __slots__ = ("_timer", "_turns", "granted", "owner", "was_granted", "weight")
+    __slots__ = ("_timer", "_turns", "granted", "is_over", "names", "was_granted", "weight")
 
-    def __init__(self, turns: Turns, owner: str, granted: Callable[[], None], *, weight: int) -> None:
-        self.owner, self.granted, self.weight = owner, granted, weight
+    def __init__(
+        self,
+        turns: Turns,
+        names: tuple[str, ...],
+        granted: Callable[[], None],
+        *,
+        is_over: Callable[[], bool],
+        weight: int,
+    ) -> None:
+        self.names, self.granted, self.is_over, self.weight = names, granted, is_over, weight
         self._turns = turns
         self._timer: asyncio.TimerHandle | None = None
         self.was_granted = False
 
     def begin(self, seconds: float) -> None:
-        """Hold the turn, for `seconds` at most. Called by `Turns` only."""
+        """Hold the turn; it is overdue after `seconds`. Called by `Turns` only."""
         self.was_granted = True
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._turns.overdue, self)
+        self.look_again(seconds)
         self.granted()
+
+    def look_again(self, seconds: float) -> None:
+        """Look after `seconds` whether the run is over. Called by `Turns` only."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._turns.overdue, self)
 
     def end(self) -> None:
         """Give the turn back, or stop waiting for it. Again is harmless."""
@@ -54,8 +67,9 @@ class Turn:
 class Turns:
     """At most `at_once` turns are held; one that is held for `seconds` makes room for another.
 
-    It makes room because it waits, for a Postgres that does not answer, and keeps nobody from running. On an overloaded
-    machine it may still be working, so no more than `most_overdue` turns make room.
+    It makes room because it may wait, for a Postgres that does not answer, and keeps nobody from running. On an
+    overloaded machine it may still be working, so no more than `most_overdue` turns make room. Whoever asks says how to
+    find out that a run is over though nobody ended its turn.
     """
 
     def __init__(
@@ -66,12 +80,21 @@ class Turns:
         self._held: set[Turn] = set()
         self._overdue: set[Turn] = set()
         self._waiting: list[Turn] = []
-        self._counts: dict[str, tuple[float, float]] = {}
+        #: Runs of each name, and when they were counted, the least recent name first.
+        self._counts: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def ask(self, owner: str, granted: Callable[[], None], *, weight: int = 1) -> Turn:
-        """Ask for a turn, which counts as `weight` runs. `granted` may be called before this returns."""
-        self._counts.setdefault(owner, (self._newcomer_runs, time.monotonic()))
-        turn = Turn(self, owner, granted, weight=weight)
+    def ask(
+        self,
+        *names: str,
+        granted: Callable[[], None],
+        is_over: Callable[[], bool] = lambda: False,
+        weight: int = 1,
+    ) -> Turn:
+        """Ask for a turn, which counts as `weight` runs for each name. `granted` may be called before this returns."""
+        now = time.monotonic()
+        for name in names:
+            self._counts.setdefault(name, (self._newcomer_runs, now))
+        turn = Turn(self, names, granted, is_over=is_over, weight=weight)
         self._waiting.append(turn)
         self._grant()
         return turn
@@ -85,7 +108,11 @@ class Turns:
         self._grant()
 
     def overdue(self, turn: Turn) -> None:
-        """Let another one run beside this one. Called by `Turn` only."""
+        """End the turn if its run is over; otherwise let another one run beside it. Called by `Turn` only."""
+        if turn.is_over():
+            turn.end()
+            return
+        turn.look_again(self._seconds)
         if turn in self._held:
             self._held.remove(turn)
             self._overdue.add(turn)
@@ -95,21 +122,20 @@ class Turns:
         # One moment for all: what is looked at later would seem less used than its equal.
         now = time.monotonic()
         while self._waiting and self._has_room():
-            turn = min(self._waiting, key=lambda each: self._recent(each.owner, now))
+            turn = min(self._waiting, key=lambda each: self._recent(each.names, now))
             self._waiting.remove(turn)
             self._held.add(turn)
-            self._counts[turn.owner] = (self._recent(turn.owner, now) + turn.weight, now)
-            self._forget_faded(now)
+            for name in turn.names:
+                self._counts[name] = (self._recent((name,), now) + turn.weight, now)
+                self._counts.move_to_end(name)
+            while len(self._counts) > _MOST_NAMES:
+                self._counts.popitem(last=False)
             turn.begin(self._seconds)
 
     def _has_room(self) -> bool:
         surplus = max(0, len(self._overdue) - self._most_overdue)
         return len(self._held) + surplus < self._at_once
 
-    def _recent(self, owner: str, now: float) -> float:
-        count, at = self._counts.get(owner, (0.0, 0.0))
-        return count * math.exp((at - now) * _DECAY)
-
-    def _forget_faded(self, now: float) -> None:
-        if len(self._counts) > _MANY_OWNERS:
-            self._counts = {each: used for each, used in self._counts.items() if self._recent(each, now) > _FADED_RUNS}
+    def _recent(self, names: tuple[str, ...], now: float) -> float:
+        counted = (self._counts.get(name, (0.0, 0.0)) for name in names)
+        return sum(count * math.exp((at - now) * _DECAY) for count, at in counted)

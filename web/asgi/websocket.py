@@ -19,6 +19,7 @@ from websockets.frames import Frame
 
 from shared import metrics
 from web.asgi.bucket import Bucket
+from web.asgi.patience import Patience
 from web.runtime import current_runtime
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ _MASK_BYTES = 4
 _REASONS = {1009: "size", 1002: "protocol", 1007: "protocol"}
 
 
-class BoundedWebSocket(WebSocketsSansIOProtocol):
+class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
     """Closes a socket that sends too much, and drops what waits when a socket ends."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
