@@ -17,7 +17,7 @@ import uvicorn
 
 from shared import logs
 from shared.errors import SettingsError
-from shared.interpreter import open_many_files, take_turns
+from shared.interpreter import open_many_files, share_arenas, take_turns
 from shared.settings import Settings, load_settings
 from web.asgi.patience import watch_closes
 from web.asgi.websocket import BoundedWebSocket
@@ -84,6 +84,7 @@ def config_of(settings: Settings) -> uvicorn.Config:
 def main() -> int:
     """The command. Exit code 1 and one sentence when it cannot start."""
     take_turns()
+    share_arenas()
     open_many_files()
     try:
         settings = load_settings()

@@ -14,7 +14,7 @@ CLICK = (rerun().hex(),)
 GHOST = (rerun(fragment="gone").hex(),)
 HEAVY = (rerun(widgets=190, widget_bytes=1000).hex(),)
 LONG_QUESTION = (rerun(widgets=30, widget_bytes=1000, question_bytes=128_000).hex(),)
-TOO_MANY_WIDGETS = (rerun(widgets=20_000).hex(),)
+TOO_MANY_WIDGETS = (rerun(widgets=1000).hex(),)
 EVERY_KIND = tuple(message.hex() for message in kinds().values())
 FRAME_BYTES = 192 * 1024
 HUGE_FRAME_BYTES = 60 * 1024 * 1024
@@ -93,7 +93,7 @@ ATTACKS = (
     ),
     Attack(
         name="widgets",
-        about="50 sockets that send the state of 20,000 widgets",
+        about="50 sockets that send the state of 1,000 widgets",
         identities=50,
         answer=1008,
         options={"sockets": 50, "messages": TOO_MANY_WIDGETS},
