@@ -52,7 +52,7 @@ class ClientBounds:
         60.0, "How long a client may take nothing of an answer: a phone in a tunnel is back by then", least=0.1
     )
     sockets: int = setting(
-        1000, "Pages (WebSockets) open at once in one web process, which then uses about 500 MB", least=1
+        1000, "Pages (WebSockets) open at once in one web process, which then uses about 200 MB", least=1
     )
     sockets_per_owner: int = setting(40, "Pages open at once in one browser: each tab is one", least=1)
     sockets_per_address: int = setting(200, "Pages open at once from one address: an office may have one", least=1)
