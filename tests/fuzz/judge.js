@@ -100,6 +100,7 @@
         return answer;
       });
       await naru.loadTypesetter();
+      await naru.loadColours();
       for (const answer of answers) answer.paint({ final: true });
       await new Promise((done) => setTimeout(done, 0));
       await document.fonts.ready;

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Dialog, Page, Request
 from deploy.local.checks import scrub
 from deploy.local.processes import Command
 from tests.stack import Process, free_port, get, start, wait_until
-from web.live.modules import bundle
+from web.live.modules import bundle, colours
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -64,9 +64,11 @@ class Sheet:
 
     def open(self) -> Sheet:
         """Load the page, and the live answer's code into it."""
+        # Streamlit alone does not serve it.
+        self.page.route("**/colours.js?*", lambda route: route.fulfill(body=colours(), content_type="text/javascript"))
         self.page.goto(self.url)
         self.page.get_by_label("batch").wait_for()
-        exports = "const mount = (window.naru = { GrowingAnswer, loadTypesetter }, function"
+        exports = "const mount = (window.naru = { GrowingAnswer, loadTypesetter, loadColours }, function"
         source = bundle().replace("export default function mount", exports).rstrip()
         self.page.add_script_tag(content=f"(() => {{ {source}); }})()")
         self.page.evaluate(f"() => {{ window.judge = {JUDGE}; }}")

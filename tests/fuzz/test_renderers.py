@@ -62,6 +62,54 @@ def test_centred_column_is_a_table(both: Sheet) -> None:
     assert shown.live.shape == shown.streamlit.shape
 
 
+CODE = {
+    "python": "def f(x: int) -> str:\n    # why\n    return f\"{x!r}\" + 'a' * 2",
+    "js": "const f = async (x) => `${x}` ?? /a/g; // why",
+    "bash": 'for each in $(ls); do echo "$each" | grep -v x; done # why',
+    "sql": "SELECT a, COUNT(*) FROM b WHERE c = 'd' GROUP BY a;",
+    "json": '{"a": [1, true, null, "b"]}',
+    "yaml": "a:\n  - b: 1 # why\n    c: 'd'",
+    "html": "<p class='a'>b &amp; <!-- c --><script>let a = 1;</script></p>",
+    "tsx": "const A = ({ b }: { b: string }) => <p id={b}>c</p>;",
+    "rust": 'fn main() { let x: u8 = 1; println!("{}", x); }',
+    "diff": "-a\n+b",
+    "cpp": "#include <a>\nint main() { return 0; }",
+    "nosuch": "a = 1",
+    "Python": "a = 1",
+}
+#: The code's pieces of one colour each.
+COLOURED = """root => {
+  const pieces = [];
+  const walker = document.createTreeWalker(root.querySelector("code"), NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); ) {
+    const { color } = getComputedStyle(node.parentElement);
+    if (pieces.at(-1)?.[0] === color) pieces.at(-1)[1] += node.data;
+    else pieces.push([color, node.data]);
+  }
+  return pieces.map((piece) => piece.join(" ").trimEnd());
+}"""
+
+
+def test_code_has_its_colours_live(both: Sheet) -> None:
+    texts = [f"```{language}\n{code}\n```" for language, code in CODE.items()]
+    both.draw(texts, step=3)
+    for index, language in enumerate(CODE):
+        ended = both.page.locator(f".st-key-answer-{index}").evaluate(COLOURED)
+        live = both.page.locator(f".naru-answer:nth-child({index + 1})").evaluate(COLOURED)
+        assert live == ended, language
+        assert (len(live) > 1) == (language not in {"nosuch", "Python"}), language
+
+
+def test_code_that_cannot_be_coloured_is_shown(both: Sheet) -> None:
+    long = "x = 1  # why\n" * 2000
+    hostile = "#define " * 2000
+    both.draw([f"```python\n{long}```", f"```cpp\n{hostile}\n```"])
+    live = both.page.locator(".naru-answer code")
+    assert live.nth(0).inner_text().strip() == long.strip()
+    assert live.nth(0).locator(".token").count() > 100
+    assert live.nth(1).inner_text().strip() == hostile.strip()
+
+
 def test_formula_is_typeset_live(both: Sheet) -> None:
     assert katex_address(), "Streamlit has another name for what typesets its formulas: see web/live/modules.py"
     (shown,) = both.draw(["Inline \\(x^2\\).\n\n\\[\n\\frac{1}{2}\n\\]"])

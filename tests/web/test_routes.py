@@ -19,7 +19,18 @@ from tests.web.eyes import Answered, Hand, ask, browser
 from web.routes import make_routes
 
 #: What tells nothing of anybody, and changes nothing.
-OPEN = {"/", "/page.css", "/shell.js", "/early.js", "/live.js", "/favicon.png", "/healthz", "/readyz", "/metrics"}
+OPEN = {
+    "/",
+    "/page.css",
+    "/shell.js",
+    "/early.js",
+    "/live.js",
+    "/colours.js",
+    "/favicon.png",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+}
 OPEN |= {"/{path:path}", "/favicon.ico", "/manifest.json"}
 ROUTES = [route for route in make_routes() if isinstance(route, Route)]
 OWNED = [route for route in ROUTES if route.path not in OPEN]

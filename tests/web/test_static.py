@@ -64,7 +64,7 @@ def fetch(web: Process, path: str, *, method: str = "GET", **headers: str) -> Re
 
 
 @pytest.mark.parametrize(("accepted", "coding"), [(CHROMIUM, "br"), ("gzip", "gzip"), ("identity", None)])
-@pytest.mark.parametrize("path", ["/", "/page.css", "/live.js", "/early.js", "/favicon.png", SCRIPT])
+@pytest.mark.parametrize("path", ["/", "/page.css", "/live.js", "/early.js", "/colours.js", "/favicon.png", SCRIPT])
 def test_text_comes_in_the_preferred_coding(web: Process, path: str, accepted: str, coding: str | None) -> None:
     plain, reply = fetch(web, path), fetch(web, path, accept_encoding=accepted)
     assert (reply.status, reply.headers["content-encoding"]) == (200, coding)

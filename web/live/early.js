@@ -42,11 +42,11 @@ class Early {
 
   /* Over the column, down to the composer: its last line where the last line was. */
   makeRoom() {
-    const { left, composerTop, bottom, textLeft, textWidth, ground, ink, font } = this.place;
+    const { left, composerTop, bottom, textLeft, textWidth, ground, ink, font, scheme } = this.place;
     this.room = document.createElement("div");
     this.room.className = "naru-early";
     this.room.setAttribute("aria-hidden", "true"); // the live answer will say it
-    this.room.style.cssText = `position:fixed;z-index:999999;inset:0 0 auto ${left}px;height:${composerTop}px;overflow:hidden;background:${ground};color:${ink};font-family:${font}`;
+    this.room.style.cssText = `position:fixed;z-index:999999;inset:0 0 auto ${left}px;height:${composerTop}px;overflow:hidden;background:${ground};color:${ink};color-scheme:${scheme};font-family:${font}`;
     const text = document.createElement("div");
     text.className = "naru-answer naru-growing";
     text.style.cssText = `position:absolute;box-sizing:border-box;left:${textLeft - left}px;width:${textWidth}px;bottom:${composerTop - bottom}px`;

@@ -253,7 +253,7 @@ class LiveAnswer {
     const [text, main, style] = [this.part("answer").getBoundingClientRect(), this.reading.scroller().getBoundingClientRect(), getComputedStyle(this.part("answer"))];
     sessionStorage.setItem(PLACE, JSON.stringify({
       conversationId: this.conversationId, width: innerWidth, height: innerHeight, left: main.left, composerTop: bottom.getBoundingClientRect().top,
-      bottom: text.bottom, textLeft: text.left, textWidth: text.width, ink: style.color, font: style.fontFamily, ground: getComputedStyle(document.documentElement).getPropertyValue("--naru-ground"),
+      bottom: text.bottom, textLeft: text.left, textWidth: text.width, ink: style.color, font: style.fontFamily, ground: getComputedStyle(document.documentElement).getPropertyValue("--naru-ground"), scheme: style.colorScheme,
     }));
   }
 

@@ -7,6 +7,7 @@ here goes through innerHTML: every node is made by hand, so markup inside an ans
 Not here: where the text comes from (stream.js), what surrounds it (live.js).
 */
 import { micromark } from "./vendor/micromark.js";
+import { canColour, colourAll, coloured, loadColours } from "./colours.js";
 import { Beginning, FLOOD_SPAN, isTooDense, withoutFloods } from "./bounds.js";
 import { preparedLines, rewritten, wholeLines } from "./rewrite.js";
 import { canTypeset, loadTypesetter, typeset, typesetAll } from "./typeset.js";
@@ -89,6 +90,11 @@ function list(node, context) {
   return element(node.ordered ? "ol" : "ul", node.children.map((child) => item(child, isLoose, context)), { ...start, ...tasks });
 }
 
+function codeBlock(code, language, context) {
+  context.hasCode ||= language !== "";
+  return element("pre", [element("code", coloured(code, language), language ? { "data-language": language } : {})], { tabindex: "0" });
+}
+
 function block(node, context) {
   switch (node.type) {
     case "definition": return null;
@@ -96,7 +102,7 @@ function block(node, context) {
     case "paragraph": return element("p", inline(node.children, context));
     case "list": return list(node, context);
     case "blockquote": return element("blockquote", node.children.map((child) => block(child, context)).filter(Boolean));
-    case "code": return element("pre", [element("code", [node.value.replace(/^\n/, "")])], { tabindex: "0" });
+    case "code": return codeBlock(node.value.replace(/^\n/, ""), /^\w*/.exec(node.lang ?? "")[0], context);
     case "table": return table(node, context);
     case "thematicBreak": return element("hr");
     case "math": context.hasFormulas = true; return typeset(node.value, true);
@@ -208,7 +214,7 @@ function simple({ blocks, lines }) {
     const code = lines.slice(1, end < 0 ? lines.length : end);
     if (indent && code.some((line) => /^ {0,2}\t/.test(line))) return null; // a tab that is cut in two
     const inside = code.map((line) => line.replace(new RegExp(`^ {0,${indent}}`), ""));
-    return [{ type: "code", value: inside.join("\n") }];
+    return [{ type: "code", lang: /^ *[`~]+[ \t]*([^ \t]*)/.exec(lines[0])[1], value: inside.join("\n") }];
   }
   return null;
 }
@@ -251,7 +257,7 @@ export class GrowingAnswer {
     this.open = []; // [{raw, nodes}] of what may still change
     this.parsed = new Map(); // the open parts' trees, by their Markdown
     this.definitions = new Map(); // what references mean: {address, line} by name
-    this.context = { address: (name) => this.definitions.get(name)?.address ?? "", hasFormulas: false };
+    this.context = { address: (name) => this.definitions.get(name)?.address ?? "", hasFormulas: false, hasCode: false };
     this.isFinal = false;
     this.root.replaceChildren();
   }
@@ -285,6 +291,7 @@ export class GrowingAnswer {
     this.open = blocks;
     if (!final) this.settle(tail, dropped);
     if (this.context.hasFormulas) this.typesetSoon();
+    if (this.context.hasCode) this.colourSoon();
   }
 
   reopen() {
@@ -357,5 +364,10 @@ export class GrowingAnswer {
     this.open = [];
     typesetAll(this.root);
     this.paint({ final: this.isFinal });
+  }
+  /* So do the colours of code. */
+  async colourSoon() {
+    this.context.hasCode = false;
+    if (!canColour() && (await loadColours())) colourAll(this.root);
   }
 }

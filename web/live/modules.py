@@ -16,7 +16,10 @@ from web.asgi.representation import version_of
 from web.words import LOCALES, Words
 
 HERE = Path(__file__).parent
-MARKDOWN = ("bounds.js", "formulas.js", "blocks.js", "inline.js", "rewrite.js", "typeset.js", "markdown.js")
+MARKDOWN = (
+    *("bounds.js", "formulas.js", "blocks.js", "inline.js", "rewrite.js"),
+    *("typeset.js", "colours.js", "markdown.js"),
+)
 LIVE = (
     *("copy.js", "focus.js", "sent.js", "draft.js", "composer.js", "links.js", "connection.js", "dialog.js"),
     *("reading.js", "wording.js", *MARKDOWN, "stream.js", "live.js"),
@@ -29,7 +32,8 @@ SHELL = ("shell.js",)
 def bundle(names: tuple[str, ...] = LIVE) -> str:
     """One ES module made of these files, in this order; those that others import come first."""
     vendored = (HERE / "vendor" / "micromark.js").read_text(encoding="utf-8")
-    return f"const KATEX = {json.dumps(katex_address())};\n{vendored}{_joined(names)}"
+    addresses = f"const KATEX = {json.dumps(katex_address())};\nconst COLOURS = {json.dumps(colours_address())};\n"
+    return f"{addresses}{vendored}{_joined(names)}"
 
 
 @cache
@@ -37,6 +41,17 @@ def shell_bundle() -> str:
     """The module of the page's head, with the words that it needs."""
     words = json.dumps({locale: Words(locale).group("streamlit.") for locale in LOCALES}, ensure_ascii=False)
     return f"const FOREIGN_WORDS = {words};\n{_joined(SHELL)}"
+
+
+@cache
+def colours() -> str:
+    """The module that colours code, with the languages that models write most."""
+    return (HERE / "vendor" / "prism.js").read_text(encoding="utf-8")
+
+
+def colours_address() -> str:
+    """Return its address, relative to the page; it names the content."""
+    return f"./colours.js?v={version_of(colours().encode())}"
 
 
 def katex_address() -> str:

@@ -2,7 +2,7 @@
 
     events   GET  /api/conversations/{id}/events    what happens in a conversation, as server-sent events
     stop     POST /api/requests/{id}/stop
-    front    GET  / /page.css /shell.js /early.js /live.js /favicon.png    what the browser has before Streamlit draws
+    front    GET  / /page.css /*.js /favicon.png    what the browser has before Streamlit draws
     manifest GET  /manifest.json /favicon.ico    what a browser asks for beside the page
     lost     GET  everything that is no page: a 404 with a way home
     health   GET  /healthz /readyz /metrics
@@ -15,7 +15,7 @@ What they do is done in `web/watch/` and `shared/`.
 from starlette.routing import BaseRoute, Route
 
 from web.routes.events import events
-from web.routes.front import early, icon, live, page, shell, stylesheet
+from web.routes.front import colours, early, icon, live, page, shell, stylesheet
 from web.routes.health import health, measurements, readiness
 from web.routes.lost import Lost
 from web.routes.manifest import favicon, manifest
@@ -32,6 +32,7 @@ def make_routes() -> list[BaseRoute]:
         Route("/shell.js", shell, methods=["GET"]),
         Route("/early.js", early, methods=["GET"]),
         Route("/live.js", live, methods=["GET"]),
+        Route("/colours.js", colours, methods=["GET"]),
         Route("/favicon.png", icon, methods=["GET"]),
         Route("/favicon.ico", favicon, methods=["GET"]),
         Route("/manifest.json", manifest, methods=["GET"]),

@@ -1,4 +1,4 @@
-"""GET /, /page.css, /shell.js, /early.js, /live.js and /favicon.png: what the browser has before Streamlit draws.
+"""GET /, /page.css, our scripts and /favicon.png: what the browser has before Streamlit draws.
 
 `web/shell/` makes their content.
 """
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from web.asgi.representation import REVALIDATE, Held
-from web.shell.document import document, early_script, live_script, page_css, shell_script
+from web.shell.document import colours_script, document, early_script, live_script, page_css, shell_script
 from web.state import LOCALE_COOKIE
 from web.words import best_locale
 
@@ -47,6 +47,11 @@ async def shell(request: Request) -> Response:
 async def live(request: Request) -> Response:
     """The live answer's module."""
     return live_script().answer(request)
+
+
+async def colours(request: Request) -> Response:
+    """The module that colours the live answer's code."""
+    return colours_script().answer(request)
 
 
 async def icon(request: Request) -> Response:

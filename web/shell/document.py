@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 from web.asgi.representation import Held
-from web.live.modules import EARLY, bundle, live_address, shell_bundle
+from web.live.modules import EARLY, bundle, colours, live_address, shell_bundle
 from web.shell.chunks import STREAMLIT, first_page, late
 from web.shell.stylesheet import stylesheet
 from web.words import LOCALES, Words
@@ -71,6 +71,12 @@ def live_script() -> Held:
 
 
 @cache
+def colours_script() -> Held:
+    """The module that colours the live answer's code."""
+    return Held(colours(), "text/javascript")
+
+
+@cache
 def page_css() -> Held:
     """The page's stylesheet."""
     return Held(stylesheet(), "text/css")
@@ -79,7 +85,7 @@ def page_css() -> Held:
 def prepare() -> None:
     """Make and compress all of it ahead of the first visitor."""
     documents = [document(locale, is_conversation=each) for locale in LOCALES for each in (False, True)]
-    for held in (*documents, shell_script(), early_script(), live_script(), page_css()):
+    for held in (*documents, shell_script(), early_script(), live_script(), colours_script(), page_css()):
         held.compress("br")
 
 
