@@ -55,4 +55,6 @@ def test_bundle_has_no_module_but_these() -> None:
         "micromark.js",
         "micromark.entry.js",
         "micromark.LICENSE",
+        "prism.js",
+        "prism.LICENSE",
     }

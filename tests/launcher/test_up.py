@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg2
@@ -60,7 +61,11 @@ class Up:
 
     def pids(self) -> dict[str, int]:
         """The parts that run, by name."""
-        return {path.stem: json.loads(path.read_text())["pid"] for path in (self.data / "pids").glob("*.json")}
+        found = {}
+        for path in (self.data / "pids").glob("*.json"):
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                found[path.stem] = json.loads(path.read_text())["pid"]
+        return found
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Ctrl-C, and the exit code."""
@@ -106,7 +111,8 @@ def kept_secrets(running: Up) -> Secrets:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One Naru for the tests that only look."""
     data = tmp_path_factory.mktemp("up") / "data"
-    data.mkdir(mode=0o755)  # as a person makes it
+    data.mkdir()
+    data.chmod(0o755)  # as a person makes it, whatever the umask is here
     up = Up(data, "--port", "0", **CANARIES)
     try:
         yield up.ready()

@@ -213,9 +213,11 @@ def test_a_failure_of_any_lane_is_told_once_and_both_go_on(
             speaks = await here.follow(client, Event(Kind.DELTA, 1, 0, "one "))
             silent = await here.follow(client, Event(Kind.START, 1))
             await until(lambda: here.lanes == ([silent], [speaks]))
+            killed = [getattr(here.reader, lane) for lane in lanes]
+            await until(lambda: all(lane._client_id for lane in killed))
             with client.pipeline(transaction=False) as pipeline:
-                for lane in lanes:
-                    pipeline.client_kill_filter(_id=str(getattr(here.reader, lane)._client_id))
+                for lane in killed:
+                    pipeline.client_kill_filter(_id=str(lane._client_id))
                 assert pipeline.execute() == [1] * len(lanes)
             await until(lambda: here.health)
             write(client, speaks.request_id, Event(Kind.DELTA, 1, 4, "two"))
@@ -233,6 +235,7 @@ def test_what_is_watched_first_after_a_failure_is_read_at_once(client: redis.Red
     async def work() -> None:
         async with watching(redis_url) as here:
             dropped = await here.follow(client, Event(Kind.START, 1))
+            await until(lambda: here.reader._first._client_id)
             client.client_kill_filter(_id=str(here.reader._first._client_id))
             await until(lambda: here.health)
             here.reader.drop(dropped)
