@@ -77,14 +77,15 @@ CODE = {
     "nosuch": "a = 1",
     "Python": "a = 1",
 }
-#: The code's pieces of one colour each.
+#: The code's pieces of one look each.
 COLOURED = """root => {
   const pieces = [];
   const walker = document.createTreeWalker(root.querySelector("code"), NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode()); ) {
-    const { color } = getComputedStyle(node.parentElement);
-    if (pieces.at(-1)?.[0] === color) pieces.at(-1)[1] += node.data;
-    else pieces.push([color, node.data]);
+    const { color, fontWeight, fontStyle, opacity } = getComputedStyle(node.parentElement);
+    const look = [color, fontWeight, fontStyle, opacity].join(" ");
+    if (pieces.at(-1)?.[0] === look) pieces.at(-1)[1] += node.data;
+    else pieces.push([look, node.data]);
   }
   return pieces.map((piece) => piece.join(" ").trimEnd());
 }"""
