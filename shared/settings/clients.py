@@ -63,7 +63,7 @@ class ClientBounds:
         60.0, "How often one browser may open a page, as many at once: twenty reloads are fine", least=1
     )
     socket_openings_per_second: float = setting(
-        20.0, "Pages that one web process opens: each takes 15 to 30 ms of it, and the others wait", least=0.1
+        20.0, "Pages that one web process opens: each takes about 13 ms of it, and the others wait", least=0.1
     )
     socket_messages_per_second: float = setting(
         10.0, "Messages that one page may send on average: nobody clicks faster", least=0.1
@@ -80,7 +80,7 @@ class ClientBounds:
     socket_widgets: int = setting(500, "Widgets that a page's message may name; ours has fewer than a hundred", least=1)
     socket_state_bytes: int = setting(
         32_768,
-        "Longest message without its question: the address and the widgets, which a session keeps; ours has 4 kB",
+        "Longest message without its question: the address and the widgets, which a session keeps; ours has 0.5 kB",
         least=16_384,
     )
     page_runs: int = setting(

@@ -185,8 +185,8 @@ def test_pages_are_opened_one_after_the_other(stack: Stack) -> None:
     web.terminate()
 
 
-def test_long_message_is_followed_by_one_that_asks_for_nothing(web: Process, cookie: str) -> None:
-    """Streamlit would hold it until the next click; a page that sent a long question still works after it."""
+def test_page_goes_on_after_long_questions(web: Process, cookie: str) -> None:
+    """Web follows each with a message that asks for nothing; what that saves is seen by the attack `questions`."""
 
     async def ask() -> None:
         page = await Page.open(web.url, cookie)

@@ -156,7 +156,6 @@ class Gate:
 
     def inward(self, receive: Receive) -> Receive:
         """`receive` for the app."""
-
         is_holding_much = False
 
         async def received() -> Message:
@@ -211,7 +210,9 @@ class Gate:
         return kind in KINDS
 
     async def _may_run(self, fragment_id: str, *, size: int) -> bool:
-        """Wait for the end of this socket's run, then for a turn; False when the connection ended meanwhile.
+        """Wait for the end of this socket's run, then for a turn.
+
+        Return False when the connection ended meanwhile, or when Streamlit would pass over the message.
 
         A run has ended when its last message was taken by the client: who does not read starts no more runs.
         """
