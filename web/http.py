@@ -65,6 +65,8 @@ class BoundedHttp(Patience, HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._is_in_head, self._head_bytes = True, 0
+        if self._send_timer is None:  # it came in one piece with the request before
+            self._expect_by(self._settings.head_seconds)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -12,9 +11,10 @@ from uuid import uuid4
 import pytest
 
 from tests.attacks.run import closed_counts
-from tests.stack import Process, Stack, get, wait_until
+from tests.stack import Process, Stack, wait_until
 from tests.web.conftest import Look
 from tests.web.eyes import ask, browser
+from web.shell.chunks import STREAMLIT
 
 SECONDS = 1
 CONNECTIONS = 20
@@ -112,10 +112,13 @@ def test_upgrade_in_the_middle_of_an_answer_ends_its_stream(stack: Stack, opened
 
 
 def test_close_ends_though_the_client_takes_nothing(stack: Stack, opened: ExitStack) -> None:
-    web = stack.start_web(stalled_seconds=SECONDS, head_seconds=SECONDS)
-    (script,) = set(re.findall(r"static/js/index\.[\w-]+\.js", get(web.url)[1])[:1])
-    # Enough to fill every buffer, and a head without an end, which web closes.
-    Connect(web.url, opened)(request(f"/{script}") * 40 + b"GET / HTTP/1.1\r\nX-A: ")
+    web = stack.start_web(head_seconds=SECONDS, stalled_seconds=4 * SECONDS)
+    largest = max((STREAMLIT / "static" / "js").iterdir(), key=lambda path: path.stat().st_size)
+    connection = Connect(web.url, opened)(request(f"/static/js/{largest.name}"))
+    # Web closes for the head that does not end, while most of the file still waits to be taken.
+    connection.sendall(b"GET / HTTP/1.1\r\nX-A: ")
+    wait_until(lambda: closed_counts(web).get("connections closed: late") == 1, seconds=30, what="it is closed")
+    assert "connections closed: stalled" not in closed_counts(web)
     wait_until(lambda: closed_counts(web).get("connections closed: stalled") == 1, seconds=30, what="it is cut")
 
 
