@@ -21,7 +21,7 @@ const FOREIGN_DIALOG = "body > [data-testid='stDialog']:not(:has([data-testid='s
 const PLACE = "naru:place"; // where the running answer stood when the page was left: for early.js
 const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
 const DRAWN_SHARE = 0.95; // of the live text's height: then Streamlit has drawn the answer
-const DRAWN_WITHIN_MS = 1500;
+const DRAWN_WITHIN_MS = 5000; // a slow browser still loads what draws code and formulas; the live text stays until then
 const STOP_WITHIN_MS = 15000; // longer than Postgres may take; then the button is there again
 const HEAVY_MS = 50; // of drawing in one frame
 const ASK_AGAIN_MS = [4000, 10000, 30000]; // when the page does not take an ended answer over
