@@ -1,7 +1,7 @@
 """The worker rows: register, renew the lease, drain, leave; and what the page asks of the fleet.
 
 One row per worker process, one lease for everything that it runs. Who is marked lost, and what becomes of its
-requests, is the reconciler's; the thread that renews is `workers/lease.py`.
+requests, is the reconciler's; the thread that renews is `workers/process/lease.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.database import transaction
+from shared.postgres.database import transaction
 from shared.tables import Status, chat_request, request_attempt, worker
 
 _NOW = func.clock_timestamp()

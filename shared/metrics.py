@@ -14,8 +14,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 
-from shared.database import transaction
 from shared.errors import DEADLINE, INTERNAL, WORKER_LOST, OverLimit, ProviderError, Unavailable
+from shared.postgres.database import transaction
 from shared.tables import TERMINAL
 
 log = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from redis.retry import Retry
 from sqlalchemy import Engine, update
 
 from shared import logs, metrics
-from shared.database import transaction
 from shared.errors import NaruError
 from shared.live.events import PREFIX
+from shared.postgres.database import transaction
 from shared.settings import VISIBILITY_TIMEOUT_SECONDS, Settings
 from shared.tables import Status, chat_request
 
@@ -151,7 +151,7 @@ class HintMessage:
             self._message.replace(self._TASK_ID, str(uuid4()))
             .replace(self._REQUEST_ID, str(request_id))
             .replace(self._BODY, base64.b64encode(body.encode()).decode())
-            # Last: it may come from outside. Its form (`web/http_id.py`) fits into JSON as it is.
+            # Last: it may come from outside. Its form (`web/asgi/http_id.py`) fits into JSON as it is.
             .replace(self._HTTP_ID, http_request_id)
         )
 

@@ -39,9 +39,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import lifecycle, metrics
-from shared.database import statement, transaction
 from shared.errors import Unavailable
-from shared.prepared import prepared
+from shared.postgres.database import statement, transaction
+from shared.postgres.prepared import prepared
 from shared.settings import Settings
 from shared.tables import Status, chat_request, reconciler_tick, worker
 

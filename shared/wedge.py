@@ -3,7 +3,7 @@
 Compose restarts a process that ends, not one that is unhealthy. Therefore the process judges itself by the same signs
 that its /healthz shows. A timer of the interpreter stands behind the thread that judges, because that thread cannot run
 either when no thread of Python runs. A process that is frozen as a whole is ended from outside: `up` does it
-(deploy/local/silence.py), and so does the container's health check (deploy/images/probe.py).
+(deploy/embedded/silence.py), and so does the container's health check (deploy/images/probe.py).
 """
 
 from __future__ import annotations

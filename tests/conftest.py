@@ -26,9 +26,9 @@ import redis
 from playwright.sync_api import Browser, expect, sync_playwright
 from sqlalchemy import Engine
 
-from deploy.local.checks import scrub
-from shared.database import make_engine
+from deploy.cli.checks import scrub
 from shared.migrations.__main__ import migrate
+from shared.postgres.database import make_engine
 from shared.settings import Settings
 from tests.stack import Servers, Stack
 

@@ -26,8 +26,8 @@ import psycopg2
 import redis
 from psycopg2 import sql
 
-from deploy.local import postgres, processes, redis_server
-from deploy.local.checks import scrub
+from deploy.cli.checks import scrub
+from deploy.embedded import postgres, processes, redis_server
 from shared.settings import Settings, load_settings, variable_of
 
 #: For tests in which nobody is to be taken for lost, however slow the machine.
@@ -290,7 +290,7 @@ class Stack:
         """The demo simulator; sets NARU_SIMULATOR_URL for what is started after it. It logs into `calls_log`."""
         process = self._listening(
             "simulator",
-            "workers.providers.simulator",
+            "workers.simulator",
             *("--host", "127.0.0.1", "--port", "{port}", "--log", str(self.calls_log)),
         )
         self.configure(simulator_url=process.url)

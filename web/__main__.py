@@ -19,9 +19,9 @@ from shared import logs
 from shared.errors import SettingsError
 from shared.interpreter import open_many_files, share_arenas, take_turns
 from shared.settings import Settings, load_settings
+from web.asgi.http import BoundedHttp
 from web.asgi.patience import watch_closes
 from web.asgi.websocket import BoundedWebSocket
-from web.http import BoundedHttp
 from web.log_lines import adopt_library_loggers
 from web.runtime import Runtime, current_runtime
 

@@ -21,18 +21,18 @@ from streamlit.web import bootstrap
 
 from shared.keys import keys_in
 from shared.settings import Settings
+from web.api import make_routes
+from web.api.answers import Refusal, apologise, refuse
+from web.api.events import DirectSend
+from web.api.guard import GuardMiddleware
 from web.asgi import copies
 from web.asgi.address import ClientAddressMiddleware
 from web.asgi.hosts import HostMiddleware
+from web.asgi.http_id import HttpIdMiddleware
+from web.asgi.identity import OWNER_HEADER, IdentityMiddleware
 from web.asgi.newcomers import NewcomerMiddleware
 from web.asgi.sockets import SocketBounds
 from web.asgi.static import StaticFilesMiddleware, assets_below
-from web.http_id import HttpIdMiddleware
-from web.identity import OWNER_HEADER, IdentityMiddleware
-from web.routes import make_routes
-from web.routes.answers import Refusal, apologise, refuse
-from web.routes.events import DirectSend
-from web.routes.guard import GuardMiddleware
 from web.runtime import current_runtime
 from web.shell import chunks
 from web.shell.document import prepare

@@ -13,10 +13,11 @@ import streamlit as st
 
 from shared import logs
 from shared.errors import NaruError
+from shared.words import Words
 from web import state
-from web.views import chat, notices
-from web.views.frame import Frame
-from web.words import Words
+from web.pages import notices
+from web.pages.chat import chat
+from web.pages.frame import Frame
 
 STYLE = Path(__file__).with_name("style.css")
 SIDEBAR_PX = 280

@@ -15,19 +15,20 @@ import math
 import threading
 from uuid import UUID
 
-from shared import lifecycle, metrics, notify
-from shared.database import make_engine
+from shared import lifecycle, metrics
 from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
+from shared.following.best_text import BestText
 from shared.interpreter import settle_memory
 from shared.lifecycle import OwnerLimits, Question, Submitted
+from shared.postgres import notify
+from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
 from shared.settings import Settings, load_settings
 from shared.tables import Status
 from shared.wedge import WedgeWatch
-from web.asgi.limits import RateLimit, report_over_limit
+from web.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
-from web.watch.besttext import BestText
 from web.watch.listener import Listener
 from web.watch.watcher import Watcher
 

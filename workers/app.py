@@ -1,7 +1,7 @@
 """The Celery app of the workers: the one task, and what happens when Celery starts, turns and ends.
 
 `celery -A workers.app:app …` finds it here; `python -m workers` runs a worker with the right options. Flower uses the
-same app, so that its broker settings are the same. What the task does is `workers/answer.py`.
+same app, so that its broker settings are the same. What the task does is `workers/answering/answer.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from shared import logs
 from shared.errors import NaruError
 from shared.queue import QUEUE, TASK, make_celery
 from shared.settings import load_settings
-from workers.answer import answer
-from workers.process import Process
+from workers.answering.answer import answer
+from workers.worker import Process
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from deploy.backup.problem import BackupProblem
-from deploy.local.processes import die_with_parent
+from deploy.embedded.processes import die_with_parent
 
 LONGEST_REASON = 300
 

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import psycopg2
 
+from deploy import terminal
 from deploy.backup import bucket_copy, drill, restore
 from deploy.backup import manifest as manifests
 from deploy.backup.key import Key, key_from, make_key
@@ -33,9 +34,8 @@ from deploy.backup.server import reason_of
 from deploy.backup.shelf import Shelf, shelf_of
 from deploy.backup.source import Places, Source, find, find_for_drill
 from deploy.backup.take import Work, take
-from deploy.local import terminal
-from deploy.local.data import DataProblem
-from deploy.local.reach import check_options
+from deploy.embedded.data import DataProblem
+from deploy.embedded.reach import check_options
 from shared.errors import NaruError
 from shared.settings import Settings, load_settings
 

@@ -17,7 +17,7 @@ from deploy.backup.place import embedded
 from deploy.backup.restore import Load, bring_up_to_date, loaded
 from deploy.backup.server import Server
 from deploy.backup.source import Source
-from deploy.local import postgres
+from deploy.embedded import postgres
 
 
 def has_own_server() -> bool:

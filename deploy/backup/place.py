@@ -13,10 +13,10 @@ from pathlib import Path
 
 from deploy.backup.problem import BackupProblem
 from deploy.backup.server import Server
-from deploy.local import postgres, privileges, processes
-from deploy.local.data import DataFolder, running_on
-from deploy.local.reach import NOT_FOUND
-from deploy.local.up import free_port
+from deploy.cli.up import free_port
+from deploy.embedded import postgres, privileges, processes
+from deploy.embedded.data import DataFolder, running_on
+from deploy.embedded.reach import NOT_FOUND
 from shared.settings import Settings, environment
 
 START_SECONDS = 60.0

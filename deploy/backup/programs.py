@@ -20,9 +20,9 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from deploy.backup.chain import Program
 from deploy.backup.key import Key
 from deploy.backup.problem import BackupProblem
-from deploy.local import postgres
-from deploy.local.environment import environment_of
-from shared.database import libpq_url
+from deploy.embedded import postgres
+from deploy.embedded.environment import environment_of
+from shared.postgres.database import libpq_url
 from shared.settings import environment
 
 #: What openssl is told: AES-256 in counter mode. The passphrase is 256 random bits, so the rounds add nothing; they

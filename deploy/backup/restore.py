@@ -22,10 +22,10 @@ from deploy.backup.problem import BackupProblem, of_disk
 from deploy.backup.programs import Tools, cipher_program, postgres_program, tools_for
 from deploy.backup.server import Server, one, reason_of
 from deploy.backup.source import Source
-from shared.database import driver_url
 from shared.errors import NaruError
 from shared.lifecycle import end_restored
 from shared.migrations.__main__ import migrate
+from shared.postgres.database import driver_url
 
 #: The first PostgreSQL with this setting; pg_restore since then sets it on every server.
 KNOWS_TRANSACTION_TIMEOUT = 17

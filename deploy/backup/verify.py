@@ -12,10 +12,10 @@ from sqlalchemy.pool import NullPool
 from deploy.backup.manifest import Manifest
 from deploy.backup.problem import BackupProblem
 from deploy.backup.server import Server, counts, one, schema_of
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from shared.conversations import list_conversations, open_conversation
-from shared.database import driver_url
 from shared.fleet import fleet
+from shared.postgres.database import driver_url
 
 _NEWEST = """
     SELECT id, owner_id FROM conversation WHERE deleted_at IS NULL AND leaf_id IS NOT NULL

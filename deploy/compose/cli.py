@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.compose import roll, setup
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from shared.settings import environment
 
 SETUP = """\

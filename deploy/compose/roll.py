@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 
 #: In this order: a new worker understands what an old page asks; and how long an old container has to end, at least.
 SERVICES = {"worker": 930, "web": 20}

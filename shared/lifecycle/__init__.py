@@ -14,7 +14,8 @@
 
 Every write of a worker is fenced by (status, attempt, worker) and tells by its row count whether the worker still had
 the right; a request ends in one statement together with its answer and its attempt. Time is Postgres's own. What calls
-these, and when, is in `workers/answer.py`, `shared/reconciler.py` and the page; nothing here knows Redis or Celery.
+these, and when, is in `workers/answering/answer.py`, `shared/reconciler.py` and the page; nothing here knows Redis or
+Celery.
 """
 
 from shared.lifecycle.asking import stop, submit

@@ -34,13 +34,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared import fleet, notify
-from shared.database import PATIENCE_SECONDS, statement, transaction
+from shared import fleet
 from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel, Unsure
 from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.owner_limits import MAY_ASK, refuse_over_limit, values_of
 from shared.lifecycle.values import OwnerLimits, Question, Submitted, storable
-from shared.prepared import Piece, prepared
+from shared.postgres import notify
+from shared.postgres.database import PATIENCE_SECONDS, statement, transaction
+from shared.postgres.prepared import Piece, prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
 log = logging.getLogger(__name__)

@@ -27,8 +27,9 @@ from sqlalchemy import (
     update,
 )
 
-from shared import metrics, notify
-from shared.prepared import prepared
+from shared import metrics
+from shared.postgres import notify
+from shared.postgres.prepared import prepared
 from shared.tables import Outcome, Status, chat_request, conversation, message, request_attempt
 
 #: Postgres's clock, read anew in every row: between processes no other clock decides.

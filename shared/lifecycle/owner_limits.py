@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from shared.errors import OwnerTooFast, TooManyActive
 from shared.lifecycle.values import OwnerLimits
-from shared.prepared import prepared
+from shared.postgres.prepared import prepared
 from shared.tables import ACTIVE, chat_request
 
 _R = chat_request.c

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Engine, Interval, case, cast, func, literal, select, update
 
-from shared import notify
-from shared.database import transaction
 from shared.errors import DEADLINE, RESTORED, WORKER_LOST
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
+from shared.postgres import notify
+from shared.postgres.database import transaction
 from shared.tables import ACTIVE, Outcome, Status, chat_request
 
 #: A request that was running, as a suspect, when its worker was lost this often is taken for the cause.

@@ -26,13 +26,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared import notify
-from shared.branch import walk_from
-from shared.database import statement
+from shared.lifecycle.branch import walk_from
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Answer, Claimed, Said, storable
-from shared.prepared import Piece
+from shared.postgres import notify
+from shared.postgres.database import statement
+from shared.postgres.prepared import Piece
 from shared.tables import Outcome, Status, chat_request, message, request_attempt, worker
 
 _R = chat_request.c

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from shared.database import driver_url
 from shared.errors import NaruError, SettingsError
+from shared.postgres.database import driver_url
 from shared.settings import load_settings
 
 PATIENCE_SECONDS = 30.0

@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
-from shared.database import driver_url
+from shared.postgres.database import driver_url
 from shared.settings import load_settings
 from shared.tables import metadata
 

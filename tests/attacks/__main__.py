@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.database import make_engine
 from shared.migrations.__main__ import migrate
+from shared.postgres.database import make_engine
 from tests.attacks.catalogue import ATTACKS, Attack
 from tests.attacks.run import MEMORY_BACK_SECONDS, Result, attack
 from tests.bench.figure import p

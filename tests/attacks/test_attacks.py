@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from tests.attacks.catalogue import ATTACKS
 from tests.attacks.run import MOST_GROWTH_MB, MOST_LEFT_MB, Result, attack
 from tests.stack import Process, Stack

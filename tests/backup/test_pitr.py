@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import postgres, privileges
-from deploy.local.processes import ROOT
+from deploy.embedded import postgres, privileges
+from deploy.embedded.processes import ROOT
 from tests.backup.yard import Yard
 from tests.stack import Servers, free_port, start, wait_until
 

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.backup.problem import BackupProblem
 from deploy.backup.retention import Keep
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.backup.yard import Yard
 from tests.faults.proxy import Lines
 from tests.stack import Servers

@@ -17,8 +17,8 @@ from deploy.backup.key import key_from, make_key
 from deploy.backup.place import server_at
 from deploy.backup.server import Server
 from shared.conversations import open_conversation
-from shared.database import make_engine
 from shared.migrations.__main__ import migrate
+from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from tests.backup.yard import Yard, is_reached, kept_signal, naru
 from tests.page.walk import visitor

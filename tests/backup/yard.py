@@ -27,7 +27,7 @@ from deploy.backup.server import Server, counts
 from deploy.backup.shelf import Shelf
 from deploy.backup.source import Source, proved
 from deploy.backup.take import Work, take
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.stack import Stack
 
 #: Conversations with one question each; {size} bytes of hexadecimal digits, which hardly compress.
@@ -148,7 +148,7 @@ def put(shelf: Shelf, made: Manifest, content: bytes = b"cipher") -> None:
 
 def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """One command to its end."""
-    command = [sys.executable, "-P", "-m", "deploy.local.cli", *words]
+    command = [sys.executable, "-P", "-m", "deploy.cli.main", *words]
     return subprocess.run(
         command, env=stack.environ(**settings), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
     )

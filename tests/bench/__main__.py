@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from shared.interpreter import take_turns
 from tests.bench import noise, table
 from tests.bench.curves import CURVES

@@ -14,12 +14,12 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from shared import lifecycle
-from shared.database import make_engine, transaction
 from shared.lifecycle import OwnerLimits, Question
+from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
 from shared.settings import Settings
 from shared.tables import Status, chat_request, message, worker
-from web.cookies import Cookies
+from web.asgi.cookies import Cookies
 
 THREADS = 16
 

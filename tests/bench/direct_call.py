@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.stack import Stack
 
 

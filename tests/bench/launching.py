@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import processes
-from deploy.local.checks import scrub
+from deploy.cli.checks import scrub
+from deploy.embedded import processes
 from tests.bench.processes import accounted
 
 #: The same entry as ./naru, in this very environment.
-IN_THIS_ENVIRONMENT = (sys.executable, "-P", "-m", "deploy.local.cli")
+IN_THIS_ENVIRONMENT = (sys.executable, "-P", "-m", "deploy.cli.main")
 _READY = re.compile(r"Naru is ready at (\S+)")
 
 

@@ -11,7 +11,7 @@ from typing import Self
 
 import psycopg2
 
-from shared import notify
+from shared.postgres import notify
 from tests.bench.figure import Numbers
 from tests.bench.processes import cpu_seconds, tree_cpu_seconds
 from tests.bench.stacks import Running

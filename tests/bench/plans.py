@@ -25,19 +25,19 @@ import psycopg2
 from sqlalchemy import Engine, event
 
 from shared import conversations, fleet, lifecycle
-from shared.database import make_engine
+from shared.conversations.fate import is_stored
+from shared.following.best_text import checkpoint_of
+from shared.following.sweep import Known, owner_of_conversation, sweep
 from shared.lifecycle import Answer, Claimed
 from shared.metrics import SystemGauges
 from shared.migrations.__main__ import migrate
+from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import Outcome, Status
 from tests.bench.filling import Filled, fill
 from tests.shared.world import MODEL, World
 from tests.stack import Servers
-from web.fate import is_stored
-from web.watch.besttext import checkpoint_of
-from web.watch.sweep import Known, owner_of_conversation, sweep
-from workers.pickup import due_requests
+from workers.process.pickup import due_requests
 
 #: These grow with what is said. `worker` has a row for each worker process, and is read as a whole.
 GROWING = {"chat_request", "message", "conversation", "request_attempt"}

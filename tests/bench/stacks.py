@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from deploy.local import postgres, redis_server
+from deploy.embedded import postgres, redis_server
 from shared.migrations.__main__ import migrate
 from shared.settings import Settings
 from tests.bench import noise
@@ -187,7 +187,7 @@ class Bench:
         stack.configure(**{name: getattr(defaults, name) for name in CALM}, **WIDE_LIMITS, **settings)
         log = self.folder / f"calls-{number}.jsonl"
         words = ("--host", "127.0.0.1", "--port", "{port}", "--log", str(log))
-        simulator = stack._listening("simulator", "workers.providers.simulator", *words)
+        simulator = stack._listening("simulator", "workers.simulator", *words)
         stack.configure(simulator_url=simulator.url)
         running = Running(stack, simulator, Journal(log))
         try:

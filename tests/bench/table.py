@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from deploy.local import postgres, redis_server
+from deploy.embedded import postgres, redis_server
 from tests.bench.figure import Figure, Numbers
 from tests.bench.noise import Quiet
 

@@ -23,13 +23,13 @@ from pathlib import Path
 import psycopg2
 from sqlalchemy import Engine
 
-from deploy.local import postgres
-from deploy.local.checks import scrub
+from deploy.cli.checks import scrub
+from deploy.embedded import postgres
 from shared import lifecycle
 from shared.conversations import list_conversations, open_conversation
-from shared.database import make_engine
 from shared.lifecycle import Answer
 from shared.migrations.__main__ import migrate
+from shared.postgres.database import make_engine
 from shared.settings import environment, load_settings
 from tests.bench.filling import Filled, fill
 from tests.shared.world import MODEL, World

@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine, select, text
 
 from shared import lifecycle
-from shared.database import transaction
 from shared.lifecycle import Question
+from shared.postgres.database import transaction
 from shared.queue import Dispatcher
 from shared.tables import TERMINAL, Status, chat_request, message
 from tests.stack import Stack, wait_until
-from workers.providers.simulator import text_for as full_text
+from workers.simulator import text_for as full_text
 
 OWNER = "browser:alice"
 __all__ = ["Person", "full_text"]

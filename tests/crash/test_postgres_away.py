@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from shared.database import PATIENCE_SECONDS, make_engine
 from shared.errors import Unavailable
+from shared.postgres.database import PATIENCE_SECONDS, make_engine
 from shared.tables import Status
 from tests.crash.asking import Person, full_text
 from tests.stack import Stack

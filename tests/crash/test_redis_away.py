@@ -7,7 +7,7 @@ import time
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from shared.tables import Status
 from tests.crash.asking import Person, full_text
 from tests.stack import Stack, wait_until

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from shared.queue import QUEUE, TASK, make_celery
 from shared.tables import Status
 from tests.crash.asking import Person

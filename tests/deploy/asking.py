@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine, text
 
 from shared import lifecycle
-from shared.database import make_engine, transaction
 from shared.lifecycle import Question
+from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
 from shared.settings import load_settings
 

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.deploy import stand_ins
 from tests.deploy.load import Questions, Visits, trusting
 from tests.deploy.looking import numbers
@@ -96,7 +96,7 @@ def keeps_the_old_where_the_new_is_broken(stage: Stage) -> str:
     """A version that does not serve is taken away again, and the old one has gone on."""
     for service in ("web", "worker"):
         stage.engine.docker("build", "--tag", f"naru-{service}:test-3", "-", stdin=BROKEN.format(service=service))
-    launcher = str(ROOT / "deploy" / "local" / "bootstrap.py")
+    launcher = str(ROOT / "deploy" / "cli" / "bootstrap.py")
     with Visits(stage) as visits:
         roll = subprocess.run(
             [sys.executable, "-I", launcher, "compose", "roll", "--no-build", "--patience", "15", "web"],

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.deploy.reading import missing
 from tests.stack import free_port, get, wait_until
 

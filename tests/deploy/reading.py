@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 
 #: Debian's Python has PyYAML wherever docker-compose is installed; ours needs it for nothing else.
 PYTHONS = (sys.executable, "/usr/bin/python3")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.deploy import stand_ins
 from tests.deploy.engine import Engine
 from tests.stack import free_port
@@ -53,7 +53,7 @@ class Stage:
 
     def naru(self, *words: str, seconds: float = 900, check: bool = True) -> str:
         """A command of ours, as a person gives it, under the Python at hand."""
-        launcher = str(ROOT / "deploy" / "local" / "bootstrap.py")
+        launcher = str(ROOT / "deploy" / "cli" / "bootstrap.py")
         command = [sys.executable, "-I", launcher, *words]
         return self.engine.run(command, cwd=ROOT, environ=self.environ, seconds=seconds, check=check)
 

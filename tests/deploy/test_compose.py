@@ -17,8 +17,8 @@ from tornado.options import options
 
 from deploy.compose.roll import SERVICES as ROLLED
 from deploy.compose.setup import LOGGING, VENDORS
-from deploy.local.environment import Part, readers_of
-from deploy.local.processes import ROOT
+from deploy.embedded.environment import Part, readers_of
+from deploy.embedded.processes import ROOT
 from shared.hosts import KnownHosts
 from shared.settings import CLOSE_SECONDS, Settings, load_settings, variable_of
 from tests.deploy.reading import compose, missing, seconds

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cli.bootstrap import LOCK, TEST_PART
+from deploy.cli.lock import ENTRY, IMAGES
+from deploy.embedded.processes import ROOT
 from deploy.images import probe
-from deploy.local.bootstrap import LOCK, TEST_PART
-from deploy.local.lock import ENTRY, IMAGES
-from deploy.local.processes import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DOCKERFILES = {
@@ -35,7 +35,7 @@ MUST_NOT_HOLD = {
 }
 WHAT_IMAGES_ARE_MADE_OF = {
     *("shared", "web", "workers", ".streamlit/config.toml", "requirements.lock"),
-    *("deploy/__init__.py", "deploy/backup", "deploy/images", "deploy/local", "deploy/nginx"),
+    *("deploy/__init__.py", "deploy/backup", "deploy/images", "deploy/cli", "deploy/nginx"),
 }
 #: Imported where they are there, and done without elsewhere.
 OPTIONAL = {"uvloop"}

@@ -16,7 +16,7 @@ from uuid import uuid4
 import brotli
 import pytest
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.conftest import TEMPLATE
 from tests.deploy.door import START, Door, door, trusting
 from tests.deploy.looking import ONCE, PRIVATE

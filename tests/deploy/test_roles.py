@@ -19,8 +19,8 @@ from psycopg2.errors import InsufficientPrivilege
 from deploy.backup import drill
 from deploy.backup.restore import Load, forget, go_back
 from deploy.compose.setup import Wishes, set_up
-from deploy.local import postgres
-from deploy.local.processes import ROOT
+from deploy.embedded import postgres
+from deploy.embedded.processes import ROOT
 from shared.migrations.__main__ import migrate
 from tests.backup.yard import Yard, naru
 from tests.stack import Servers, Stack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from shared.settings import Settings, variable_of
 from tests.deploy.reading import yaml
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cli.bootstrap import WORDS
 from deploy.compose.setup import SetupProblem, Wishes, set_up
-from deploy.local.bootstrap import WORDS
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from shared.settings import load_settings
 from tests.deploy.reading import compose
 

@@ -16,7 +16,7 @@ from shared.lifecycle import Question
 from tests.deploy.door import door
 from tests.page.walk import Person, visitor
 from tests.stack import Stack
-from web.cookies import HOST, LEGACY_NAME, PLAIN, Cookies
+from web.asgi.cookies import HOST, LEGACY_NAME, PLAIN, Cookies
 
 pytestmark = pytest.mark.browser
 OLD, NEW, OTHER = "old-key-" + "o" * 32, "new-key-" + "n" * 32, "other-key-" + "x" * 32

@@ -77,5 +77,5 @@ def _assert_ids_all_the_way(log: Path, request_id: str) -> None:
     of_request = [line for line in lines if line.get("request_id") == request_id]
     assert {"claimed", "attempt ended"} <= {line["message"] for line in of_request}
     for line in of_request:
-        if line["logger"] == "workers.answer":
+        if line["logger"] == "workers.answering.answer":
             assert {"conversation_id", "attempt", "worker_id"} <= set(line)

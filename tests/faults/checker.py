@@ -14,8 +14,8 @@ from functools import cache
 
 from tests.faults.evidence import Call, Evidence, Row
 from tests.faults.history import Entry
-from workers.providers.simulator.script import Script, read
-from workers.providers.simulator.text import marked_tokens, tokens_of
+from workers.simulator.script import Script, read
+from workers.simulator.text import marked_tokens, tokens_of
 
 #: After its deadline a request has this long to be ended.
 GRACE_SECONDS = 30.0

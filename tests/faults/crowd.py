@@ -25,8 +25,8 @@ from shared.errors import Unsure
 from tests.faults.door import PATH
 from tests.faults.history import History
 from tests.faults.screen import Screen
-from web.cookies import Cookies
-from web.identity import owner_of
+from web.asgi.cookies import Cookies
+from web.asgi.identity import owner_of
 
 T = TypeVar("T")
 #: What a browser does with a broken event stream: `retry:` of the server, then the page's own longer and longer waits.

@@ -29,8 +29,8 @@ from streamlit.runtime import get_instance
 
 from shared.errors import NaruError, Unavailable
 from shared.lifecycle import Question
-from web.cookies import Cookies
-from web.identity import owner_of
+from web.asgi.cookies import Cookies
+from web.asgi.identity import owner_of
 from web.runtime import current_runtime
 
 PATH = "/faults/submit"

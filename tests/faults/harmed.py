@@ -14,9 +14,9 @@ import threading
 import time
 from typing import Any
 
-from workers import answer as life
 from workers.__main__ import main
-from workers.process import Process
+from workers.answering import answer as life
+from workers.worker import Process
 
 AFTER_SECONDS = 0.3
 STALL_SECONDS = 20.0

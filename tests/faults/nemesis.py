@@ -14,7 +14,7 @@ from collections.abc import Callable
 import psycopg2
 from redis import RedisError
 
-from deploy.local import processes
+from deploy.embedded import processes
 from shared.queue import Dispatcher
 from tests.faults.rig import Rig, Shape
 

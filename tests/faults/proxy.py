@@ -20,7 +20,7 @@ import uvloop
 
 T = TypeVar("T")
 READ_BYTES = 65536
-#: Words that only a question's way to its rows has: two prepared statements in one piece (`shared.prepared.Piece`).
+#: Bytes that only storing a question sends: two prepared statements in one piece (`shared/postgres/prepared.py`).
 STORES = b"; EXECUTE naru_"
 
 

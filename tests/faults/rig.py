@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from deploy.local import parts, processes, silence
-from shared.database import driver_url
+from deploy.embedded import parts, processes, silence
 from shared.migrations.__main__ import migrate
+from shared.postgres.database import driver_url
 from shared.settings import Settings
 from tests.bench.stacks import DurableServers
 from tests.faults import evidence

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.bench.table import conditions
 from tests.faults.checker import Verdict
 from tests.faults.fault import CannotInject, Fault

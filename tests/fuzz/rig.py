@@ -17,8 +17,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Dialog, Page, Request
 
-from deploy.local.checks import scrub
-from deploy.local.processes import Command
+from deploy.cli.checks import scrub
+from deploy.embedded.processes import Command
 from tests.stack import Process, free_port, get, start, wait_until
 from web.live.modules import bundle, colours
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import streamlit
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 
 ICONS = ROOT / "web" / "static" / "fonts" / "icons"
 NAMES = ICONS / "names.txt"

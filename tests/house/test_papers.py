@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.house.tables import declared_metrics, metrics_table, settings_table
 
 

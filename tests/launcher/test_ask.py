@@ -12,14 +12,14 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.providers.test_registry import serving
 from tests.stack import SHORT_LEASES, Process, Servers, Stack, free_port, wait_until
 
 
 def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """One command to its end."""
-    command = [sys.executable, "-P", "-m", "deploy.local.cli", *words]
+    command = [sys.executable, "-P", "-m", "deploy.cli.main", *words]
     return subprocess.run(
         command, env=stack.environ(**settings), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
     )
@@ -27,7 +27,7 @@ def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedP
 
 def asking(stack: Stack, *words: str) -> Process:
     """`./naru ask` as a process that can be interrupted."""
-    return stack.run("ask", "-P", "-m", "deploy.local.cli", "ask", *words)
+    return stack.run("ask", "-P", "-m", "deploy.cli.main", "ask", *words)
 
 
 @pytest.fixture(scope="module")

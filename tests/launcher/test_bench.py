@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from deploy.local import bootstrap, cli
-from deploy.local.processes import ROOT
+from deploy.cli import bootstrap
+from deploy.cli import main as cli
+from deploy.embedded.processes import ROOT
 from tests.stack import Stack
 
-COMMAND = (sys.executable, "-P", "-m", "deploy.local.cli", "bench")
+COMMAND = (sys.executable, "-P", "-m", "deploy.cli.main", "bench")
 
 
 def run(*words: str, stack: Stack) -> subprocess.CompletedProcess[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.bootstrap import TEST_PART
-from deploy.local.processes import ROOT
+from deploy.cli.bootstrap import TEST_PART
+from deploy.embedded.processes import ROOT
 from tests.stack import wait_until
 
 SAYS_WHERE = "import sys, some_package; print('cli', sys.prefix, sys.argv[1:], some_package.__file__)"
@@ -49,11 +49,11 @@ class Clone:
         self.root = folder / "a clone"
         wheels = folder / "wheels"
         wheels.mkdir()
-        local = self.root / "deploy" / "local"
-        local.mkdir(parents=True)
-        for name in ("naru", "deploy/local/bootstrap.py", "deploy/__init__.py", "deploy/local/__init__.py"):
+        commands = self.root / "deploy" / "cli"
+        commands.mkdir(parents=True)
+        for name in ("naru", "deploy/cli/bootstrap.py", "deploy/__init__.py", "deploy/cli/__init__.py"):
             shutil.copy(ROOT / name, self.root / name)
-        (local / "cli.py").write_text(SAYS_WHERE)
+        (commands / "main.py").write_text(SAYS_WHERE)
         run, test = make_wheel(wheels, "some_package"), make_wheel(wheels, "some_tool")
         self.lock = self.root / "requirements.lock"
         self.lock.write_text(f"{run}\n{TEST_PART}\n{test}")
@@ -95,8 +95,10 @@ def test_it_is_made_once_and_the_command_runs_in_it(clone: Clone) -> None:
     ],
 )
 def test_words_are_said_by_the_python_at_hand(clone: Clone, words: list[str], code: int, shown: str) -> None:
-    for name in ("cli", "terminal", "processes"):  # no more than these, and of them the standard library only
-        shutil.copy(ROOT / "deploy" / "local" / f"{name}.py", clone.root / "deploy" / "local")
+    # No more than these, and of them the standard library only.
+    for name in ("cli/main.py", "terminal.py", "embedded/__init__.py", "embedded/processes.py"):
+        (clone.root / "deploy" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "deploy" / name, clone.root / "deploy" / name)
     said = clone.naru(*words)
     assert (said.returncode, shown in said.stdout + said.stderr) == (code, True), said.stderr
     assert "Traceback" not in said.stderr
@@ -143,7 +145,7 @@ def test_two_runs_at_once_do_not_meet(clone: Clone) -> None:
 
 def test_it_is_not_removed_under_a_running_naru(clone: Clone) -> None:
     assert clone.naru("up").returncode == 0
-    (clone.root / "deploy" / "local" / "cli.py").write_text("import time; print('up', flush=True); time.sleep(60)")
+    (clone.root / "deploy" / "cli" / "main.py").write_text("import time; print('up', flush=True); time.sleep(60)")
     running = subprocess.Popen([str(clone.root / "naru"), "up"], env=clone.environ, stdout=subprocess.PIPE)
     assert running.stdout is not None
     assert running.stdout.readline() == b"up\n"
@@ -156,7 +158,7 @@ def test_it_is_not_removed_under_a_running_naru(clone: Clone) -> None:
         running.kill()
         running.wait()
         running.stdout.close()
-    (clone.root / "deploy" / "local" / "cli.py").write_text(SAYS_WHERE)
+    (clone.root / "deploy" / "cli" / "main.py").write_text(SAYS_WHERE)
     assert "Installing" in clone.naru("up").stderr
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.data import DataFolder, DataProblem, Running
+from deploy.embedded.data import DataFolder, DataProblem, Running
 
 
 @pytest.fixture

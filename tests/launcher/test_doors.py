@@ -6,9 +6,9 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-from deploy.local.data import DataFolder, Running
-from deploy.local.doors import cookie_keys, hosts
-from deploy.local.findings import Level
+from deploy.cli.doors import cookie_keys, hosts
+from deploy.cli.findings import Level
+from deploy.embedded.data import DataFolder, Running
 from shared.settings import Settings
 from tests.stack import Stack
 from tests.web.eyes import ask

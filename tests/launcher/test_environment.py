@@ -9,8 +9,8 @@ from typing import get_args
 
 import pytest
 
-from deploy.local.environment import MORE, READERS, Part, environment_of, readers_of
-from deploy.local.processes import ROOT
+from deploy.embedded.environment import MORE, READERS, Part, environment_of, readers_of
+from deploy.embedded.processes import ROOT
 from shared.settings import Settings, variable_of
 
 SETTINGS = {each.name: each for each in fields(Settings)}
@@ -75,7 +75,7 @@ def test_system_variables_pass_and_proxies_reach_workers_only() -> None:
 
 def test_source_names_every_program_that_is_started() -> None:
     """Whoever starts a program with the whole environment of the person tells it every secret."""
-    for path in (*(ROOT / "deploy" / "local").glob("*.py"), *(ROOT / "deploy" / "backup").glob("*.py")):
+    for path in (path for room in ("cli", "embedded", "backup") for path in (ROOT / "deploy" / room).glob("*.py")):
         for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg in {"env", "environ"} and isinstance(node.value, ast.Call):
                 assert ast.unparse(node.value) not in {"environment()", "dict(environment())"}, path

@@ -17,15 +17,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from deploy.local import cli, terminal
-from deploy.local.processes import ROOT
-from deploy.local.up import PortTaken, check_port
-from shared.database import make_engine, transaction
+from deploy import terminal
+from deploy.cli import main as cli
+from deploy.cli.up import PortTaken, check_port
+from deploy.embedded.processes import ROOT
+from shared.postgres.database import make_engine, transaction
 from shared.settings import Settings
 from shared.tables import chat_request
 from tests.stack import Servers, Stack
 
-COMMAND = (sys.executable, "-P", "-m", "deploy.local.cli")
+COMMAND = (sys.executable, "-P", "-m", "deploy.cli.main")
 LONG = "x" * 100_000
 LIMIT = 32_000
 #: What an answer may try on a terminal: colour, title, a line written over, backspaces, C1's CSI, a turned direction.

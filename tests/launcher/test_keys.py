@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.local import keys
-from deploy.local.cli import main
-from deploy.local.data import DataFolder
+from deploy.cli import keys
+from deploy.cli.main import main
+from deploy.embedded.data import DataFolder
 from shared.keys import is_strong, key_id, keys_in
-from web.cookies import Cookies
+from web.asgi.cookies import Cookies
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 
-from deploy.local.bootstrap import LOCK, TEST_PART
-from deploy.local.lock import ENTRY
-from deploy.local.processes import ROOT
+from deploy.cli.bootstrap import LOCK, TEST_PART
+from deploy.cli.lock import ENTRY
+from deploy.embedded.processes import ROOT
 
 TEXT = LOCK.read_text()
 RUN, TEST = TEXT.split(f"\n{TEST_PART}\n")

@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from deploy.local.parts import is_migrated
+from deploy.embedded.parts import is_migrated
 from tests.stack import Servers, wait_until
 
 

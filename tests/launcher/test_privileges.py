@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import postgres, privileges, processes
+from deploy.embedded import postgres, privileges, processes
 from tests.stack import free_port, start, wait_until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
@@ -90,7 +90,7 @@ def test_who_became_somebody_else_still_ends_with_us(way: privileges.RunAs) -> N
 PARENT = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-from deploy.local.processes import Command, spawn
+from deploy.embedded.processes import Command, spawn
 command = Command(name="x", argv=tuple(sys.argv[1:]), environ=dict(os.environ))
 print(spawn(command, log=subprocess.DEVNULL).pid, flush=True)
 time.sleep(60)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.local.processes import Command, end, end_left_over, spawn, started_at, write_pid_file
+from deploy.embedded.processes import Command, end, end_left_over, spawn, started_at, write_pid_file
 from tests.stack import wait_until
 
 SLEEP = "import time; time.sleep(60)"
@@ -69,7 +69,7 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
 
 PARENT = f"""
 import subprocess, sys, time, os
-from deploy.local.processes import Command, spawn
+from deploy.embedded.processes import Command, spawn
 child = spawn(
     Command(name="x", argv=(sys.executable, "-I", "-c", {SLEEP!r}), environ=dict(os.environ)), log=subprocess.DEVNULL
 )

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import parts, processes, supervisor
-from deploy.local.processes import Command, started_at
-from deploy.local.supervisor import LARGEST_LOG_BYTES, Part, PartFailed, Supervisor, trim
+from deploy.embedded import parts, processes, supervisor
+from deploy.embedded.processes import Command, started_at
+from deploy.embedded.supervisor import LARGEST_LOG_BYTES, Part, PartFailed, Supervisor, trim
 from tests.stack import Stack, free_port, wait_until
 
 LIVES = "import sys, time; print('alive', flush=True); time.sleep(60)"

@@ -19,9 +19,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from deploy.local.checks import scrub
-from deploy.local.data import Secrets, running_on, secrets_in
-from deploy.local.processes import ROOT, started_at
+from deploy.cli.checks import scrub
+from deploy.embedded.data import Secrets, running_on, secrets_in
+from deploy.embedded.processes import ROOT, started_at
 from tests.stack import NO_PROXY, Servers, get, wait_until
 
 
@@ -31,7 +31,7 @@ class Up:
     def __init__(self, data: Path, *words: str, **environ: str) -> None:
         self.data = data
         self.out = data.parent / f"{data.name}-{time.monotonic_ns()}.out"
-        command = [sys.executable, "-P", "-m", "deploy.local.cli", "up", "--data", str(data), *words]
+        command = [sys.executable, "-P", "-m", "deploy.cli.main", "up", "--data", str(data), *words]
         clean = {**scrub(os.environ), "PYTHONPATH": str(ROOT), "NARU_OLLAMA_URL": "off"}
         with self.out.open("wb") as output:
             self.process = subprocess.Popen(
@@ -181,7 +181,7 @@ def test_everything_in_the_data_folder_is_the_owners(running: Up) -> None:
 def test_password_is_shown_on_demand_and_never_printed_by_up(running: Up) -> None:
     password = kept_secrets(running).flower_password
     assert password not in running.text
-    command = [sys.executable, "-P", "-m", "deploy.local.cli", "urls", "--data"]
+    command = [sys.executable, "-P", "-m", "deploy.cli.main", "urls", "--data"]
     environ = {**scrub(os.environ), "PYTHONPATH": str(ROOT)}
     shown = subprocess.run([*command, str(running.data)], env=environ, capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0

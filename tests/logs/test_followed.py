@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from deploy.local.processes import ROOT, Command
+from deploy.embedded.processes import ROOT, Command
 from tests.e2e.visitor import Visitor
 from tests.stack import NO_PROXY, Process, Stack, free_port, get, start, wait_until
 

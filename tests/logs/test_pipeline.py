@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.logs.planted import HARMLESS, SECRETS
 
 LOGGING = ROOT / "deploy" / "logging"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 
 SETUP = ROOT / "deploy" / "logging" / "setup.sh"
 needs_openssl = pytest.mark.skipif(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.conftest import STRICT
 
 MONITORING = ROOT / "deploy" / "monitoring"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from deploy.local import processes
+from deploy.embedded import processes
 from tests.monitoring.exporters import TEXT_FILES
 from tests.monitoring.rulebook import MONITORING
 from tests.stack import Process, Stack, free_port, get, start, wait_until

@@ -18,8 +18,8 @@ from uuid import UUID, uuid4
 from playwright.sync_api import Browser, StorageState, sync_playwright
 from sqlalchemy import Engine, insert, select, update
 
-from shared.database import make_engine, transaction
 from shared.migrations.__main__ import migrate
+from shared.postgres.database import make_engine, transaction
 from shared.tables import chat_request, conversation, message
 from tests.conftest import CHROMIUM_FLAGS
 from tests.page.walk import Person, visitor
@@ -122,7 +122,7 @@ def takeover(studio: Studio) -> None:
     studio.person.page.wait_for_timeout(5000)
     studio.shoot("no-worker", address, ready=".naru-status")
     port = str(free_port())
-    studio.stack.run("simulator", "-m", "workers.providers.simulator", "--port", port, "--first-token", "600")
+    studio.stack.run("simulator", "-m", "workers.simulator", "--port", port, "--first-token", "600")
     studio.person.page.wait_for_timeout(2500)
     studio.worker = studio.stack.start_worker(simulator_url=f"http://127.0.0.1:{port}")
     studio.shoot("takeover", address, ready=".naru-status")

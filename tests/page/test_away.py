@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, expect
 
+from shared.words.words import catalogue
 from tests.page.walk import visitor
 from tests.stack import Stack, wait_until
-from web.words.words import catalogue
 
 pytestmark = pytest.mark.browser
 SLOW = "[[sim: tokens=1500 pace=40]] "

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, StorageState, expect
 from sqlalchemy import select
 
-from shared.database import make_engine, transaction
+from shared.postgres.database import make_engine, transaction
 from shared.tables import conversation
 from tests.page.pictures import fill
 from tests.page.walk import Person, visitor

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+from shared.words.words import catalogue
 from tests.page.test_walks import SLOW, focused
 from tests.page.walk import COMPOSER, Person, visitor
 from tests.stack import Process, Stack
-from web.words.words import catalogue
 
 pytestmark = pytest.mark.browser
 SEND = "stChatInputSubmitButton"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from tests.house.icons import listed, named_in
 from tests.page.network import Load, Network
 from tests.page.walk import COMPOSER, Person, visitor

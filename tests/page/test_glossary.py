@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from shared import errors
-from web.words import LOCALES
-from web.words.words import catalogue
+from shared.words import LOCALES
+from shared.words.words import catalogue
 
 ROW = re.compile(r"^\|([^|\n]+)\|([^|\n]+)\|([^|\n]*)\|([^|\n]*)\|$", re.MULTILINE)
 #: Files whose literal sentences reach a person: refusals of the routes, and the command for the terminal.
 SPOKEN = (
-    "web/routes/answers.py",
-    "web/routes/events.py",
-    "web/routes/guard.py",
-    "web/routes/stop.py",
-    "deploy/local/ask.py",
+    "web/api/answers.py",
+    "web/api/events.py",
+    "web/api/guard.py",
+    "web/api/stop.py",
+    "deploy/cli/ask.py",
 )
 #: Calls of those files that show their text to a person.
 SPEAKING = {"Refusal", "UnknownModel", "complain", "note", "json_answer"}

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from web import bounds
 from web.live.modules import HERE, bundle
+from web.markdown import bounds
 
 pytestmark = pytest.mark.browser
 

@@ -16,7 +16,7 @@ from shared.conversations import open_conversation
 from shared.tables import chat_request, message
 from tests.stack import Stack
 from web import runtime, state
-from web.views import chat
+from web.pages.chat import chat
 
 PAGE = Path(__file__).parents[2] / "web" / "page.py"
 OWNER = f"browser:{uuid4()}"

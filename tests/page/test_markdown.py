@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # comes with what checks the import rules
 
-from web.bounds import DEEPEST, MOST, beginning, without_floods
 from web.markdown import JOINER, plain, to_streamlit
+from web.markdown.bounds import DEEPEST, MOST, beginning, without_floods
 from web.markdown.formulas import MOST_EM, MOST_ROWS, can_be_typeset
 from web.markdown.inline import IN_CODE
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import text
 
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from tests.page.pictures import fill
 from tests.page.test_walks import SLOW
 from tests.page.walk import Person, visitor

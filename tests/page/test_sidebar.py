@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 from sqlalchemy import text
 
-from shared.database import make_engine, transaction
+from shared.postgres.database import make_engine, transaction
 from tests.page.walk import Person, visitor
 from tests.stack import Stack, wait_until
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import text
 
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from tests.page.pictures import fill
 from tests.page.walk import COMPOSER, Person, visitor
 from tests.stack import WIDE_LIMITS, Stack, wait_until

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from shared import errors
-from web.words import LOCALES, Words, best_locale
-from web.words.words import catalogue
+from shared.words import LOCALES, Words, best_locale
+from shared.words.words import catalogue
 
 WEB = Path(__file__).parents[2] / "web"
 #: Keys whose last part is put together in the code: every one of the group is used.
@@ -53,7 +53,10 @@ def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
     keys = set(catalogue("en"))
     sources = [
         path.read_text(encoding="utf-8")
-        for path in (*WEB.glob("views/*.py"), *WEB.glob("routes/*.py"), *WEB.glob("asgi/*.py"), WEB / "page.py")
+        for path in (
+            WEB / "page.py",
+            *(path for room in ("pages", "api", "asgi") for path in (WEB / room).rglob("*.py")),
+        )
     ]
     scripts = "".join(path.read_text(encoding="utf-8") for path in WEB.glob("live/*.js"))
     named = {key for source in sources for key in re.findall(r"[\"']([a-z_]+\.[a-z_0-9.]+)[\"']", source)}

@@ -15,8 +15,8 @@ from uuid import uuid4
 from shared.errors import ProviderError
 from workers.providers.anthropic import AnthropicProvider
 from workers.providers.base import Done, Prompt, Turn
-from workers.providers.limits import Limited
 from workers.providers.openai import OpenAIProvider
+from workers.providers.timeouts import Limited
 
 #: Planted, and looked for in everything that could be shown or logged.
 KEY = "sk-planted-7f3b1c9e"

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     """One simulator for the run (per xdist process), on a port of its own."""
     log = tmp_path_factory.mktemp("simulator") / "calls.jsonl"
-    argv = [sys.executable, "-m", "workers.providers.simulator", "--pace", "0", "--first-token", "0"]
+    argv = [sys.executable, "-m", "workers.simulator", "--pace", "0", "--first-token", "0"]
     with subprocess.Popen([*argv, "--log", str(log)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip().rpartition(" ")[2]

@@ -8,8 +8,8 @@ import pytest
 
 from tests.providers.asking import Answer, AnyProvider, Wire, ask
 from workers.providers.base import Finish, Turn
-from workers.providers.simulator import text_for, tokens_for
-from workers.providers.simulator.text import split
+from workers.simulator import text_for, tokens_for
+from workers.simulator.text import split
 
 
 @pytest.mark.parametrize(

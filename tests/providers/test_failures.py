@@ -12,7 +12,7 @@ import pytest
 from shared import errors
 from shared.errors import ProviderError
 from tests.providers.asking import KEY, Answer, Wire, ask
-from workers.providers.simulator import tokens_for
+from workers.simulator import tokens_for
 
 Kind = type[ProviderError]
 SECRET = "a-private-question"

@@ -12,8 +12,8 @@ import pytest
 from shared import errors
 from tests.providers.asking import AnyProvider, Wire, ask, prompt
 from workers.providers.base import Done, Stream
-from workers.providers.limits import Limited
-from workers.providers.simulator import tokens_for
+from workers.providers.timeouts import Limited
+from workers.simulator import tokens_for
 
 #: What "at once" means on a busy machine. Alone it is about 1 ms.
 AT_ONCE_SECONDS = 0.25

@@ -23,7 +23,7 @@ from workers.providers import registry as module
 from workers.providers.catalogue import DEFAULT_MODELS, size_of
 from workers.providers.openai import OpenAIProvider
 from workers.providers.registry import Offer, Registry
-from workers.providers.simulator import text_for
+from workers.simulator import text_for
 
 
 def names(registry: Registry) -> list[str]:

@@ -18,9 +18,9 @@ import pytest
 
 from tests.providers.asking import Simulator, Wire
 from tests.providers.conftest import ROOT
-from workers.providers.simulator import text_for, tokens_for
-from workers.providers.simulator.script import BadScript, read
-from workers.providers.simulator.text import marked_tokens
+from workers.simulator import text_for, tokens_for
+from workers.simulator.script import BadScript, read
+from workers.simulator.text import marked_tokens
 
 
 def test_the_answer_says_that_it_is_a_demo_in_the_questions_language() -> None:
@@ -116,7 +116,7 @@ def test_other_paths(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_when_told_to_with_streams_running(number: signal.Signals) -> None:
-    argv = [sys.executable, "-m", "workers.providers.simulator", "--host", "127.0.0.1", "--port", "0"]
+    argv = [sys.executable, "-m", "workers.simulator", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -13,10 +13,10 @@ import pytest
 from shared import errors
 from tests.providers.asking import Answer, AnyProvider, Wire, prompt
 from workers.providers.base import Done, Stream
-from workers.providers.limits import Limited
 from workers.providers.openai import OpenAIProvider
 from workers.providers.sdk import _SdkStream
-from workers.providers.simulator import text_for, tokens_for
+from workers.providers.timeouts import Limited
+from workers.simulator import text_for, tokens_for
 
 #: Long enough for what the simulator sends at once to be here.
 MEANWHILE_SECONDS = 0.1

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, delete, text
 
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from shared.settings import Settings, load_settings
 from shared.tables import conversation, reconciler_tick, worker
 from tests.conftest import TEMPLATE

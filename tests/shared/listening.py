@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from sqlalchemy import Engine, text
 
-from shared import notify
-from shared.notify import Notice
+from shared.postgres import notify
+from shared.postgres.notify import Notice
 
 
 class Listener:

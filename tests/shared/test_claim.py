@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import insert, update
 
 from shared import fleet, lifecycle
-from shared.branch import MAX_TURNS
 from shared.lifecycle import Answer, Claimed, Said
+from shared.lifecycle.branch import MAX_TURNS
 from shared.tables import Outcome, Status, chat_request, worker
 from tests.shared.together import together
 from tests.shared.world import MODEL, OWNER, World

@@ -10,9 +10,9 @@ from sqlalchemy import func, update
 
 from shared import conversations, lifecycle
 from shared.conversations import Opened
-from shared.database import transaction
 from shared.errors import NotFound
 from shared.lifecycle import Answer
+from shared.postgres.database import transaction
 from shared.tables import Outcome, Status, conversation, message
 from tests.shared.world import MODEL, OWNER, STRANGER, World
 

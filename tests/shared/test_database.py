@@ -10,14 +10,14 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import Engine, text
 
-from shared import database
-from shared.database import statement, transaction
+from shared.postgres import database
+from shared.postgres.database import statement, transaction
 
 # A process of its own: in pytest's, a socket that is collected before the connect leaves a low number free.
 CROWDED = """
 import os, resource
 from sqlalchemy import text
-from shared.database import make_engine, statement
+from shared.postgres.database import make_engine, statement
 from shared.settings import load_settings
 
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

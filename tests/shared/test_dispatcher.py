@@ -15,7 +15,7 @@ import redis
 from sqlalchemy import Engine
 
 from shared import logs
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from shared.queue import QUEUE, TASK, Dispatcher, make_celery
 from shared.settings import Settings
 from tests.shared.world import World

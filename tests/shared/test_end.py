@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
-from shared import lifecycle, notify
+from shared import lifecycle
 from shared.lifecycle import Answer, Claimed
+from shared.postgres import notify
 from shared.tables import Outcome, Status, conversation, message
 from tests.shared.listening import Listener
 from tests.shared.together import together

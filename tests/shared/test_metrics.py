@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import delete, insert
 
 from shared import fleet, metrics
-from shared.database import make_engine
 from shared.metrics import REGISTRY, SystemGauges
+from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import message
 from tests.shared.world import World

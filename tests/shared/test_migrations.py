@@ -12,9 +12,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
-from shared.database import driver_url
 from shared.errors import SettingsError
 from shared.migrations.__main__ import config, migrate
+from shared.postgres.database import driver_url
 from shared.tables import metadata
 from tests.shared.together import together
 from tests.stack import Servers, free_port

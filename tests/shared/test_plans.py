@@ -6,7 +6,7 @@ import dataclasses
 
 from sqlalchemy import Engine, select
 
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from shared.settings import Settings
 from shared.tables import message
 from tests.bench.filling import Filled, fill

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Connection, Engine, Integer, bindparam, cast, func, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
-from shared.database import is_outage, make_engine, statement
 from shared.errors import Unavailable
 from shared.lifecycle import Question, submit
-from shared.prepared import Piece, prepared
+from shared.postgres.database import is_outage, make_engine, statement
+from shared.postgres.prepared import Piece, prepared
 from shared.settings import Settings
 from shared.tables import conversation
 

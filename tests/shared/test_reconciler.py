@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import event, func, select, text
 
 from shared import fleet, lifecycle
-from shared.database import make_engine
 from shared.errors import DEADLINE, Unavailable
 from shared.lifecycle import Answer
+from shared.postgres.database import make_engine
 from shared.reconciler import ADVISORY_LOCK, Repairs, Ticker, tick
 from shared.settings import Settings
 from shared.tables import Outcome, Status, reconciler_tick

@@ -8,9 +8,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, update
 
-from shared import fleet, lifecycle, notify
+from shared import fleet, lifecycle
 from shared.errors import NotFound
 from shared.lifecycle import Answer
+from shared.postgres import notify
 from shared.tables import Outcome, Status, chat_request
 from tests.shared.listening import Listener
 from tests.shared.together import together

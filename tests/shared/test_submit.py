@@ -8,10 +8,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import update
 
-from shared import conversations, lifecycle, notify
-from shared.database import make_engine
+from shared import conversations, lifecycle
 from shared.errors import Empty, NaruError, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel
 from shared.lifecycle import Submitted
+from shared.postgres import notify
+from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import Status, chat_request, conversation, message
 from tests.shared.listening import Listener

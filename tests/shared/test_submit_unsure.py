@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, select
 
 from shared import lifecycle
-from shared.database import make_engine
 from shared.errors import Unavailable, Unsure
 from shared.lifecycle import Question, Submitted, asking
+from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import chat_request, conversation, message
 from tests.faults.proxy import STORES, Lines, Proxy, Trap

@@ -6,9 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from shared import fleet, lifecycle, notify
+from shared import fleet, lifecycle
 from shared.errors import WORKER_LOST
 from shared.lifecycle import MAX_LOSSES, Answer, Claimed
+from shared.postgres import notify
 from shared.tables import Outcome
 from tests.shared.listening import Listener
 from tests.shared.world import OWNER, World

@@ -25,7 +25,7 @@ from shared import fleet, lifecycle
 from shared.lifecycle import Answer, Claimed, Question
 from shared.live.events import Event, Kind, key_of, to_value
 from tests.stack import Stack, wait_until
-from web.cookies import Cookies
+from web.asgi.cookies import Cookies
 
 ONE_HOUR = 3600.0
 #: Every eye that was opened; closed after each test, also after one that failed.

@@ -11,7 +11,7 @@ from itsdangerous import TimestampSigner
 from shared.keys import key_id
 from tests.stack import Process, Stack
 from tests.web.eyes import Answered, ask
-from web.cookies import HOST, LEGACY_NAME, LIFETIME_SECONDS, PLAIN, Cookies, Verdict
+from web.asgi.cookies import HOST, LEGACY_NAME, LIFETIME_SECONDS, PLAIN, Cookies, Verdict
 
 PAGE = {"accept": "text/html"}
 OLD, NEW, OTHER = "old-key-" + "o" * 32, "new-key-" + "n" * 32, "other-key-" + "x" * 32

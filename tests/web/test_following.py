@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from web.routes.events import _Following
+from web.api.events import _Following
 from web.watch.viewer import Conversation, Stream, Viewer
 
 OWNER = "browser:alice"

@@ -12,7 +12,7 @@ import pytest
 from tests.stack import Process, Stack
 from tests.web.conftest import Look
 from tests.web.eyes import Hand, ask, browser
-from web.cookies import LEGACY_NAME
+from web.asgi.cookies import LEGACY_NAME
 
 PAGE = {"accept": "text/html"}
 

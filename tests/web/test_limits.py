@@ -17,8 +17,8 @@ from tests.stack import Process, Stack, get, wait_until
 from tests.web.eyes import Answered, Eye, ask, browser
 from tests.web.page_socket import page_socket
 from web.asgi.address import CLIENT_HEADER
-from web.asgi.limits import MOST_CLIENTS, OpenStreams, RateLimit
-from web.cookies import PLAIN
+from web.asgi.cookies import PLAIN
+from web.limits import MOST_CLIENTS, OpenStreams, RateLimit
 
 HERE, THERE = {"X-Forwarded-For": "192.0.2.7"}, {"X-Forwarded-For": "198.51.100.9"}
 QUESTIONS = 60

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine
 
 from shared import fleet
-from shared.database import make_engine, transaction
 from shared.lifecycle import Claimed
 from shared.live.events import Event, Kind
+from shared.postgres.database import make_engine, transaction
 from tests.stack import Stack, get, wait_until
 from tests.web.eyes import Eye, Hand, ask, browser, deltas
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from tests.stack import Process, Stack
 from tests.web.eyes import Answered, Hand, ask, browser
-from web.routes import make_routes
+from web.api import make_routes
 
 #: What tells nothing of anybody, and changes nothing.
 OPEN = {

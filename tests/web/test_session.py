@@ -10,13 +10,13 @@ from sqlalchemy import Engine, select
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from shared import lifecycle
-from shared.database import make_engine
 from shared.lifecycle import Question
+from shared.postgres.database import make_engine
 from shared.tables import chat_request
 from tests.stack import Process, Stack
 from tests.web.eyes import browser
 from tests.web.socket import PageSocket
-from web.identity import OWNER_HEADER
+from web.asgi.identity import OWNER_HEADER
 
 SECRET = "only-the-first-owner-reads-this"
 

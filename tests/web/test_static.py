@@ -12,8 +12,8 @@ import pytest
 from starlette.routing import Route
 
 from tests.stack import Process, Stack
+from web.api import make_routes
 from web.asgi.representation import FOREVER
-from web.routes import make_routes
 from web.shell import chunks
 from web.shell.document import document, early_script, page_css
 from web.shell.stylesheet import ICON_FONT, OURS, address_of

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.following.text import MAX_EARLY, LiveText
 from shared.live.events import Event, Kind, from_fields, to_value
-from web.watch.text import MAX_EARLY, LiveText
 
 #: Characters that browsers and Python count differently are among them.
 WORDS = st.lists(st.text(alphabet="aé나🙂👩‍👩‍👧\n ", min_size=1, max_size=6), max_size=12)

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine
 
+from shared.following.sweep import Row
 from shared.settings import Settings
-from web.watch.sweep import Row
 from web.watch.viewer import Conversation, Stream, Viewer
 from web.watch.watcher import Watcher
 

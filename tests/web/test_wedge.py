@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from deploy.local import parts, silence
-from deploy.local.processes import ROOT, Command
-from deploy.local.supervisor import Part, Supervisor
+from deploy.embedded import parts, silence
+from deploy.embedded.processes import ROOT, Command
+from deploy.embedded.supervisor import Part, Supervisor
 from shared.wedge import WEDGED
 from tests.faults.door import HARM_PATH
 from tests.stack import NO_PROXY, Process, Stack, free_port, get, wait_until

@@ -10,8 +10,8 @@ import pytest
 
 from shared import fleet
 from shared.settings import Settings
-from workers.checkpoints import SLICE_CHARACTERS, Checkpoints
-from workers.process import Process
+from workers.process.checkpoints import SLICE_CHARACTERS, Checkpoints
+from workers.worker import Process
 
 WORKER = uuid4()
 Texts = dict[tuple[UUID, int], str]

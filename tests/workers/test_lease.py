@@ -11,13 +11,14 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, select, text
 
-from shared import lifecycle, notify
-from shared.database import transaction
+from shared import lifecycle
 from shared.lifecycle import Question
+from shared.postgres import notify
+from shared.postgres.database import transaction
 from shared.tables import Status, chat_request
 from tests.stack import Stack
-from workers.answer import answer
-from workers.process import Process
+from workers.answering.answer import answer
+from workers.worker import Process
 
 
 @pytest.fixture

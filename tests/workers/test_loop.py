@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.stack import wait_until
-from workers.loop import BEAT_SECONDS, LoopThread
+from workers.process.loop import BEAT_SECONDS, LoopThread
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from uuid import UUID
 
 import pytest
 
-from deploy.local.up import waiting_line
+from deploy.cli.up import waiting_line
 from shared import fleet, lifecycle
 from tests.shared.world import World
 from tests.stack import Stack, free_port, wait_until
-from workers.health import readiness_of
-from workers.process import Process
+from workers.process.health import readiness_of
+from workers.worker import Process
 
 
 class Answering:

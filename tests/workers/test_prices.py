@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import SettingsError
-from workers.prices import Prices
+from workers.answering.prices import Prices
 from workers.providers.base import Usage
 
 MILLION = 1_000_000

@@ -7,8 +7,8 @@ import time
 
 from tests.stack import Stack, wait_until
 from tests.workers.test_running import claimed
-from workers.process import Process
-from workers.running import Interruption
+from workers.process.running import Interruption
+from workers.worker import Process
 
 
 def test_what_was_being_claimed_at_the_end_of_the_grace_time_is_handed_over_too(stack: Stack) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.lifecycle import Said
 from shared.tables import Status
-from workers.prompts import CUT_TO, MARGIN, TOKENS_PER_MESSAGE, estimate_tokens, fitted, turns_of
+from workers.answering.prompts import CUT_TO, MARGIN, TOKENS_PER_MESSAGE, estimate_tokens, fitted, turns_of
 from workers.providers.base import Turn
 
 

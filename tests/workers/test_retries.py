@@ -9,7 +9,7 @@ import pytest
 from shared import errors
 from shared.errors import ProviderError
 from shared.settings import load_settings
-from workers.retries import FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, Again, decide, wait_seconds
+from workers.answering.retries import FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, Again, decide, wait_seconds
 
 SETTINGS = load_settings({"NARU_MAX_TRIES": "5", "NARU_RETRY_AFTER_LIMIT_SECONDS": "120"})
 

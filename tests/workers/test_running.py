@@ -14,8 +14,8 @@ import pytest
 
 from shared.lifecycle import Claimed
 from tests.stack import wait_until
-from workers.loop import LoopThread
-from workers.running import REMEMBERED_NOTICES, Interruption, Running, RunningAnswer
+from workers.process.loop import LoopThread
+from workers.process.running import REMEMBERED_NOTICES, Interruption, Running, RunningAnswer
 
 
 @pytest.fixture

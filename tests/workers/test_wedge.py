@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local import parts
-from deploy.local.processes import ROOT
-from deploy.local.supervisor import Supervisor
+from deploy.embedded import parts
+from deploy.embedded.processes import ROOT
+from deploy.embedded.supervisor import Supervisor
 from shared.queue import QUEUE, make_celery
 from shared.tables import Status
 from shared.wedge import WEDGED

@@ -1,5 +1,5 @@
 """The ASGI side of the page: what stands between uvicorn and Streamlit, before any script runs.
 
-Bounds on bytes, time and number live here. Routes (`web/routes`) and the page (`web/views`) do not, and nothing
+Bounds on bytes, time and number live here. Routes (`web/api`) and the page (`web/pages/chat`) do not, and nothing
 here imports them.
 """

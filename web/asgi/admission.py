@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from shared.settings import Settings
-from web.asgi.limits import RateLimit
+from web.limits import RateLimit
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.asgi.address import client_of
-from web.asgi.limits import report_over_limit
 from web.asgi.sentence_page import sentence_page, words_for
+from web.limits import report_over_limit
 from web.runtime import current_runtime
 
 #: Set in the scope by whoever gives the browser its new identity.

@@ -10,7 +10,7 @@ from html import escape
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse
 
-from web.words import Words, best_locale
+from shared.words import Words, best_locale
 
 #: An honest header names a handful of languages; a hostile one may be as long as a head.
 _LONGEST_ACCEPT_LANGUAGE = 200

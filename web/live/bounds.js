@@ -1,6 +1,6 @@
 /*
 How much of an answer is drawn, and how deep: what every browser can draw within a few seconds. The same numbers as in
-web/bounds.py, which says why. Not here: what the Markdown means (markdown.js).
+web/markdown/bounds.py, which says why. Not here: what the Markdown means (markdown.js).
 */
 const MOST = 500000; // what an answer may cost to draw: each character 1, and these as many elements as they make
 const COSTS = { "\n": 20, "|": 100, "*": 10, _: 10, "`": 10, "~": 10, "[": 10 };

@@ -1,7 +1,7 @@
 """The live answer as a Streamlit component (Custom Component v2, no iframe): its files, its mount, its triggers.
 
 Not here: what the browser does with the events (`*.js` beside this file) and what the page does at a trigger
-(`web/views`).
+(`web/pages/chat`).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ import streamlit as st
 
 from web import state
 from web.live.modules import HERE, bundle, live_address
-from web.state_values import Asked
+from web.state.values import Asked
 
 _HTML = (HERE / "live.html").read_text(encoding="utf-8")
 #: Streamlit sends a component's script over the WebSocket at each load of the page, uncompressed: 140 kB. This one
@@ -47,7 +47,7 @@ def live_answer(
 
     `on_change` runs when it learned of a request the page lacks, or when one has ended; `on_open` when a link to
     another conversation was clicked; `on_unsure` when the browser heard nothing of a question that it sent;
-    `on_decided` when a dialog was decided. `place` is where the page is (`web/views/chat.py`).
+    `on_decided` when a dialog was decided. `place` is where the page is (`web/pages/chat/chat.py`).
     """
     data: dict[str, Any] = {
         **place,

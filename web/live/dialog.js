@@ -1,6 +1,6 @@
 /*
 Rename and delete, asked in the browser's own dialog. Streamlit's closes with the next run of the page, together with what is typed
-in it, and an answer that ends is such a run. Not here: what is then done (web/views/dialogs.py).
+in it, and an answer that ends is such a run. Not here: what is then done (web/pages/chat/dialogs.py).
 */
 const ANSWERED_WITHIN_MS = 8000; // else the button is there again
 

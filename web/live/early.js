@@ -1,6 +1,6 @@
 /*
 The first half second of a reload in the middle of an answer: listens to the conversation before Streamlit has begun, and shows the text
-where it stood, until the page's own live answer takes both over. Runs in the page's head (web/routes/front.py); gives the stream
+where it stood, until the page's own live answer takes both over. Runs in the page's head (web/api/front.py); gives the stream
 to live.js as `window.naruEarly`.
 Not here: the protocol (stream.js), Markdown (markdown.js), the live answer itself (live.js).
 */

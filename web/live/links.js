@@ -1,6 +1,6 @@
 /*
 Links between conversations, followed without loading the page anew. They are real links: with a modifier key, the middle
-button or without this script they do what links do. Not here: which links there are (web/views/sidebar.py).
+button or without this script they do what links do. Not here: which links there are (web/pages/chat/sidebar.py).
 */
 const PHONE = "(max-width: 767px)";
 

@@ -1,6 +1,6 @@
 """The browser's side as it is sent: plain files, joined into single ES modules, so that nobody needs a build step.
 
-Not here: the component that Streamlit mounts (component.py), the routes (web/routes/front.py).
+Not here: the component that Streamlit mounts (component.py), the routes (web/api/front.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import streamlit
 
+from shared.words import LOCALES, Words
 from web.asgi.representation import version_of
-from web.words import LOCALES, Words
 
 HERE = Path(__file__).parent
 MARKDOWN = (

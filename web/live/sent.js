@@ -1,7 +1,7 @@
 /*
 What was sent and is not known to be accepted: shown as "sending", and kept, over a reload too, until the server has said what became
 of it. Streamlit empties the box before anybody has the question, and drops it without a word when the server is away.
-Not here: the text that is still being typed (draft.js), storing a question (web/views/composer.py).
+Not here: the text that is still being typed (draft.js), storing a question (web/pages/chat/composer.py).
 */
 const SAME_SESSION_MS = 2500; // asked behind the question, on the same connection: the answer is certain
 const OTHER_SESSION_MS = 5000; // after a reload an older session may still be storing it

@@ -1,7 +1,7 @@
 /*
 What stands around the conversation: Streamlit's own words in the page's language, the theme switch, and the sidebar's list, which
-grows as one scrolls and follows what other tabs do. Runs in the page's head (web/routes/front.py), before Streamlit and without the
-live answer: a page that shows a refusal has these too. Not here: the lines of the list (web/views/listing.py).
+grows as one scrolls and follows what other tabs do. Runs in the page's head (web/api/front.py), before Streamlit and without the
+live answer: a page that shows a refusal has these too. Not here: the lines of the list (web/pages/chat/listing.py).
 */
 const NEAR_PX = 600; // of the list below the last line in sight: then the next page is asked for
 const MENU_FRAMES = 60; // that Streamlit may take to open its menu

@@ -1,5 +1,5 @@
 /*
-The live answer's sentences, from the labels that the server gives (web/words). Not here: where they stand (live.js).
+The live answer's sentences, from the labels that the server gives (shared/words). Not here: where they stand (live.js).
 */
 const SECONDS_SHOWN_AFTER = 5;
 const QUIET_AFTER_SECONDS = 2.5; // without a new word in the middle of an answer

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from web.bounds import shallow
+from web.markdown.bounds import shallow
 from web.markdown.formulas import can_be_typeset
 from web.markdown.inline import escaped
 

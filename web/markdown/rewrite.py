@@ -4,7 +4,7 @@ Streamlit's Markdown knows more than a model does: `$5 and $10` would be a formu
 `:material/home:` an icon, `10~20, 30~40` struck out, an image a request to a foreign server. Here these are made plain,
 `\\(…\\)` becomes a formula, and Korean emphasis beside a particle is closed. Code is left alone.
 The live answer rewrites its text in the same way (`web/live/rewrite.js`) and reads it with the parser that Streamlit
-uses: `tests/fuzz/test_twins.py` holds the two together. Not here: drawing (`web/views/messages.py`).
+uses: `tests/fuzz/test_twins.py` holds the two together. Not here: drawing (`web/pages/chat/messages.py`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 import textwrap
 
-from web.bounds import LONGEST_PARAGRAPH, MOST_MARKS, marks, without_floods
 from web.markdown.blocks import ITEM, Block, Kind, scan
+from web.markdown.bounds import LONGEST_PARAGRAPH, MOST_MARKS, marks, without_floods
 from web.markdown.inline import inline, literal, without_icons
 
 #: Invisible and without meaning in an answer. Some are white space to Python and none to Markdown.

@@ -2,5 +2,5 @@
 
 It holds the document, its stylesheet, the skeleton that stands until Streamlit has drawn the page, and the list of
 Streamlit's files that a visit loads. Only this package knows how Streamlit builds its frontend. The routes are in
-`web/routes/front.py`, the live answer's own modules in `web/live/`.
+`web/api/front.py`, the live answer's own modules in `web/live/`.
 """

@@ -12,11 +12,11 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
+from shared.words import LOCALES, Words
 from web.asgi.representation import Held
 from web.live.modules import EARLY, bundle, colours, live_address, shell_bundle
 from web.shell.chunks import STREAMLIT, first_page, late
 from web.shell.stylesheet import stylesheet
-from web.words import LOCALES, Words
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parents[1] / ".streamlit" / "config.toml"

@@ -9,5 +9,5 @@
     listener  LISTEN: "look now" from other processes
     besttext  the partial text of a worker that does not speak, for a stop that it does not answer
 
-The routes that speak HTTP are in `web/routes/`; who writes the streams is in `shared/live/`.
+The routes that speak HTTP are in `web/api/`; who writes the streams is in `shared/live/`.
 """

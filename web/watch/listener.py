@@ -15,8 +15,8 @@ from contextlib import closing, suppress
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection
 
-from shared import notify
-from shared.database import libpq_url
+from shared.postgres import notify
+from shared.postgres.database import libpq_url
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)

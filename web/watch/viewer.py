@@ -2,7 +2,7 @@
 
 A viewer holds no queue: only how far it has got. What it lacks is cut from the shared text when it can be
 sent, so a slow browser costs no memory, and neither a gap nor a doubled character can be sent. Who calls
-`wake` is `watcher.py`; who sends the bytes is `web/routes/events.py`.
+`wake` is `watcher.py`; who sends the bytes is `web/api/events.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from shared.following.phases import State, state_of
+from shared.following.sweep import Row
+from shared.following.text import LiveText
 from web.watch import frames
 from web.watch.frames import Cursor
-from web.watch.phases import State, state_of
-from web.watch.sweep import Row
-from web.watch.text import LiveText
 
 #: Ends that a viewer can still be told of; more than these never lie between two of its frames.
 KEPT_ENDS = 4

@@ -19,11 +19,11 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from shared.errors import Unavailable
+from shared.following.sweep import Known, Row, owner_of_conversation, sweep
 from shared.settings import Settings
-from web.asgi.limits import OpenStreams
+from web.limits import OpenStreams
 from web.watch.frames import Cursor
 from web.watch.reader import Reader
-from web.watch.sweep import Known, Row, owner_of_conversation, sweep
 from web.watch.viewer import Conversation, Stream, Viewer
 
 log = logging.getLogger(__name__)

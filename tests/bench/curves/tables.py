@@ -14,9 +14,9 @@ from sqlalchemy import Engine
 
 from shared import fleet, lifecycle
 from shared.conversations import list_conversations, open_conversation
-from shared.database import make_engine
 from shared.fleet import Member, Model
 from shared.lifecycle import Answer, Question
+from shared.postgres.database import make_engine
 from tests.bench import filling
 from tests.bench.curves.curve import Curve, Points, add
 from tests.bench.figure import Numbers, Size

@@ -16,7 +16,7 @@ from uuid import UUID
 import uvloop
 from sqlalchemy import func, select
 
-from shared.database import transaction
+from shared.postgres.database import transaction
 from shared.tables import Status, chat_request
 from tests.bench import filling
 from tests.bench.asking import Asker

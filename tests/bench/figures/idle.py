@@ -10,8 +10,8 @@ import subprocess
 import time
 from collections import Counter
 
-from deploy.local.checks import scrub
-from deploy.local.processes import ROOT
+from deploy.cli.checks import scrub
+from deploy.embedded.processes import ROOT
 from shared.settings import environment
 from tests.bench.figure import Figure, Line, Numbers
 from tests.bench.launching import IN_THIS_ENVIRONMENT, up

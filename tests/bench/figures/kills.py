@@ -18,7 +18,7 @@ from tests.bench.event_stream import Event, Eye, Reading
 from tests.bench.figure import Figure, Line, Numbers, spread
 from tests.bench.stacks import Bench, Running
 from tests.stack import wait_until
-from workers.providers.simulator import text_for
+from workers.simulator import text_for
 
 QUESTION = "[[sim: tokens=150 pace=50 first=0.1]] Tell me of the ferry, time {number}. 나루?"
 

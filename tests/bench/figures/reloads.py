@@ -20,7 +20,7 @@ from tests.bench.chromium import Chromium
 from tests.bench.event_stream import Eye, Reading
 from tests.bench.figure import CannotMeasure, Figure, Line, Numbers, spread
 from tests.bench.stacks import Bench, Running
-from workers.providers.simulator import text_for
+from workers.simulator import text_for
 
 TOGETHER = 8
 QUESTIONS = (

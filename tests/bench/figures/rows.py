@@ -11,7 +11,7 @@ import random
 import time
 
 from shared.conversations import list_conversations, open_conversation
-from shared.database import make_engine
+from shared.postgres.database import make_engine
 from tests.bench import filling
 from tests.bench.figure import Figure, Line, Numbers, spread
 from tests.bench.filling import Filled

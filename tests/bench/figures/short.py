@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select
 
 from shared import fleet, lifecycle
-from shared.database import transaction
 from shared.fleet import Member, Model
+from shared.postgres.database import transaction
 from shared.tables import Status, chat_request
 from tests.bench import filling
 from tests.bench.asking import Asker

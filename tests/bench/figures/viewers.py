@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 import uvloop
 
-from deploy.local.processes import ROOT
+from deploy.embedded.processes import ROOT
 from shared import fleet, lifecycle
 from shared.fleet import Member, Model
 from tests.bench import words

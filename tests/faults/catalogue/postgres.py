@@ -9,7 +9,7 @@ import time
 
 import psycopg2
 
-from deploy.local import processes
+from deploy.embedded import processes
 from tests.faults.fault import CannotInject, fault
 from tests.faults.proxy import STORES, Trap
 from tests.faults.rig import Shape

@@ -1,0 +1,319 @@
+"""`./naru doctor`: what an operator would look at, each with what to do about it.
+
+It only looks: nothing is changed, and no question is asked of a model. Each check is a function that yields findings;
+one that cannot be made is a finding too.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+import redis
+
+from deploy.backup.shelf import shelf_of
+from deploy.cli.doors import cookie_keys, hosts
+from deploy.cli.findings import Finding, Findings, Level, show
+from deploy.cli.given import OLDEST_POSTGRES, OLDEST_REDIS
+from deploy.embedded.data import running_on
+from deploy.embedded.parts import ask as ask_postgres
+from deploy.embedded.parts import is_migrated, is_ok
+from deploy.embedded.reach import NotRunning, settings_of
+from shared.errors import SettingsError
+from shared.postgres.database import libpq_url
+from shared.settings import Settings
+
+CLOCK_SECONDS = 2.0
+BACKUP_HOURS = 26
+WAITING_SECONDS = 60
+FREE_MEGABYTES = 1000
+CONNECTIONS_PER_PROCESS = 11
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+PROVIDER_SECONDS = 10
+
+
+def examine(*, data: Path) -> int:
+    """Print everything that is found; 1 when something is wrong."""
+    try:
+        settings = settings_of(data)
+    except NotRunning as error:
+        show(Finding(Level.WRONG, f"servers: {error}"))
+        return 1
+    except SettingsError as error:
+        show(Finding(Level.WRONG, f"settings: {error}", "correct this variable; the README's table has them all"))
+        return 1
+    show(Finding(Level.GOOD, "settings: complete, and they fit each other"))
+    checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_server, workers, keys)
+    found = [finding for check in checks for finding in carefully(check, settings)]
+    found += [*page_and_disk(data), *backups(settings, data), *cookie_keys(settings, data), *hosts(settings, data)]
+    return 1 if any(finding.level is Level.WRONG for finding in found) else 0
+
+
+def carefully(check: Callable[[Settings], Findings], settings: Settings) -> Findings:
+    """Show each finding as it comes; a check that breaks is one."""
+    try:
+        for finding in check(settings):
+            show(finding)
+            yield finding
+    except (psycopg2.Error, redis.RedisError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        finding = Finding(Level.WRONG, f"{check.__name__.replace('_', ' ')}: {reason}", "start it, or correct its URL")
+        show(finding)
+        yield finding
+
+
+def postgres(settings: Settings) -> Findings:
+    """Version, durability, room for connections, clock."""
+    with psycopg2.connect(libpq_url(settings.database_url), connect_timeout=3) as connection:
+        value = {name: setting(connection, name) for name in POSTGRES_SETTINGS}
+        replica, used, clock, own = one(
+            connection,
+            "SELECT pg_is_in_recovery(), (SELECT count(*) FROM pg_stat_activity), clock_timestamp(), current_user",
+        )
+        version = connection.server_version
+    connection.close()
+    if version < OLDEST_POSTGRES:
+        yield Finding(Level.WRONG, f"postgres: version {value['server_version']}", "use 14 or newer")
+    else:
+        yield Finding(Level.GOOD, f"postgres: {value['server_version']}, as {own}")
+    if replica:
+        yield Finding(Level.WRONG, "postgres: this is a read-only replica", "point DATABASE_URL at the primary")
+    if value["server_encoding"] != "UTF8":
+        yield Finding(Level.WRONG, f"postgres: encoding {value['server_encoding']}", "make the database with UTF8")
+    for name in ("fsync", "synchronous_commit", "full_page_writes"):
+        if value[name] == "off":
+            to_do = f"set {name} = on: an accepted question could be lost when the machine fails"
+            yield Finding(Level.WRONG, f"postgres: {name} is off", to_do)
+    left = int(value["max_connections"]) - int(used)
+    if left < 2 * CONNECTIONS_PER_PROCESS:
+        to_do = f"raise max_connections: each web and worker process takes up to {CONNECTIONS_PER_PROCESS}"
+        yield Finding(Level.HINT, f"postgres: {left} of {value['max_connections']} connections left", to_do)
+    apart = abs((datetime.now(UTC) - clock).total_seconds())
+    if apart > CLOCK_SECONDS:
+        to_do = "run NTP on both; nothing breaks (Postgres's clock decides), but logs and times shown disagree"
+        yield Finding(Level.HINT, f"clock: this machine and Postgres are {apart:.0f} s apart", to_do)
+    yield from privacy(settings.database_url, what="postgres", secure="sslmode=" in settings.database_url)
+
+
+POSTGRES_SETTINGS = (
+    "server_version",
+    "server_encoding",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "max_connections",
+)
+
+
+def one(connection: Any, question: str) -> tuple[Any, ...]:
+    """The one row of a query."""
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return tuple(cursor.fetchone())
+
+
+def setting(connection: Any, name: str) -> str:
+    """A setting of the server."""
+    return str(one(connection, f"SHOW {name}")[0])
+
+
+def privacy(url: str, *, what: str, secure: bool) -> Findings:
+    """A server elsewhere wants a password and encryption."""
+    parts = urlsplit(url)
+    if parts.hostname in LOOPBACK:
+        return
+    if not parts.password:
+        yield Finding(Level.HINT, f"{what}: reached without a password", "give it one, and put it into the URL")
+    if not secure:
+        yield Finding(Level.HINT, f"{what}: reached without TLS", "use sslmode=verify-full, or rediss:// for Redis")
+
+
+def tables(settings: Settings) -> Findings:
+    """The newest migration."""
+    if is_migrated(settings.database_url):
+        yield Finding(Level.GOOD, "tables: up to date")
+    else:
+        yield Finding(Level.WRONG, "tables: not those of this version", "run: python -m shared.migrations")
+
+
+def listening(settings: Settings) -> Findings:
+    """LISTEN, which a transaction pooler swallows without a word."""
+    connection = psycopg2.connect(libpq_url(settings.listen_database_url or settings.database_url), connect_timeout=3)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("LISTEN naru_doctor")
+            cursor.execute("NOTIFY naru_doctor")
+            limit = time.monotonic() + 1
+            while not connection.notifies and time.monotonic() < limit:
+                time.sleep(0.02)
+                connection.poll()
+        if connection.notifies:
+            yield Finding(Level.GOOD, "notifications: they arrive")
+        else:
+            to_do = "set NARU_LISTEN_DATABASE_URL to the server itself (a transaction pooler cannot LISTEN)"
+            yield Finding(Level.HINT, "notifications: lost, so stops and new questions wait for the next look", to_do)
+    finally:
+        connection.close()
+
+
+def redis_server(settings: Settings) -> Findings:
+    """Version, role, what it does when memory is full, durability."""
+    with redis.Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
+        info: dict[str, Any] = dict(client.info())
+    name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
+    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST_REDIS:
+        yield Finding(Level.WRONG, f"redis: {name}", "use 6.2 or newer")
+    else:
+        yield Finding(Level.GOOD, f"redis: {name}")
+    if info.get("role") != "master":
+        yield Finding(Level.WRONG, "redis: this is a replica", "point REDIS_URL at the primary")
+    if info.get("maxmemory_policy") != "noeviction":
+        to_do = "CONFIG SET maxmemory-policy noeviction: a full memory must refuse, not drop hints at random"
+        yield Finding(Level.WRONG, f"redis: maxmemory-policy is {info.get('maxmemory_policy')}", to_do)
+    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    if limit and used > 0.8 * limit:
+        yield Finding(Level.HINT, f"redis: {used / limit:.0%} of its memory is used", "give it more: maxmemory")
+    if not info.get("aof_enabled"):
+        to_do = "CONFIG SET appendonly yes; without it a restart loses hints, which are sent again within a minute"
+        yield Finding(Level.HINT, "redis: nothing is written to disk", to_do)
+    yield from privacy(settings.redis_url, what="redis", secure=settings.redis_url.startswith("rediss:"))
+
+
+FLEET = """
+    SELECT count(*), count(*) FILTER (WHERE NOT draining), coalesce(sum(slots) FILTER (WHERE NOT draining), 0),
+           count(*) FILTER (WHERE NOT draining AND consumed_at > clock_timestamp() - interval '30 s')
+      FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp()
+"""
+QUEUE = """
+    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(available_at)), 0)
+      FROM chat_request WHERE status = 'queued' AND available_at <= clock_timestamp()
+"""
+
+
+def workers(settings: Settings) -> Findings:
+    """Who answers, and who waits."""
+    row = ask_postgres(settings.database_url, FLEET)
+    if row is None:
+        yield Finding(Level.WRONG, "workers: not known, there are no tables", "run: python -m shared.migrations")
+        return
+    there, taking, slots, consuming = (int(value) for value in row)
+    if not there:
+        yield Finding(Level.WRONG, "workers: none runs", "start one: ./naru up, or python -m workers")
+    elif not taking:
+        yield Finding(Level.WRONG, f"workers: all {there} are draining", "start another one")
+    elif not consuming:
+        to_do = "see the worker's log and its REDIS_URL; they take questions from Postgres meanwhile"
+        yield Finding(Level.HINT, f"workers: {taking} run, none hears from Redis", to_do)
+    else:
+        yield Finding(Level.GOOD, f"workers: {consuming} consume, {slots} answers at once")
+    waiting, oldest = ask_postgres(settings.database_url, QUEUE) or (0, 0)
+    if float(oldest) > WAITING_SECONDS:
+        to_do = "more workers, or a higher NARU_CONCURRENCY; the log of a worker may say what holds it"
+        yield Finding(Level.HINT, f"queue: {waiting} wait, the oldest for {float(oldest):.0f} s", to_do)
+
+
+def keys(settings: Settings) -> Findings:
+    """Whether each provider that is set takes our key: its list of models costs nothing."""
+    openai = settings.openai_base_url or "https://api.openai.com/v1"
+    anthropic = settings.anthropic_base_url or "https://api.anthropic.com"
+    if settings.openai_api_key or settings.openai_base_url:
+        bearer = {"Authorization": f"Bearer {settings.openai_api_key}"} if settings.openai_api_key else {}
+        yield key("openai", f"{openai.rstrip('/')}/models", bearer)
+    if settings.anthropic_api_key or settings.anthropic_base_url:
+        headers = {"x-api-key": settings.anthropic_api_key, "anthropic-version": "2023-06-01"}
+        yield key("anthropic", f"{anthropic.rstrip('/')}/v1/models", headers)
+    if settings.ollama_url != "off" and is_ok(f"{settings.ollama_url.rstrip('/')}/api/tags"):
+        yield Finding(Level.GOOD, f"ollama: answers at {settings.ollama_url}")
+    row = ask_postgres(settings.database_url, OFFERED)
+    if row is None:
+        return  # no worker, which is said already
+    offered = row[0] or []
+    if not offered:
+        to_do = "set OPENAI_API_KEY or ANTHROPIC_API_KEY, or NARU_MODELS"
+        if settings.openai_base_url:
+            where = address_of(settings.openai_base_url)
+            to_do = f"start the server at {where} and its model: the workers ask it again within a minute"
+        yield Finding(Level.WRONG, "models: no worker offers any", to_do)
+    elif all(model["demo"] for model in offered):
+        to_do = "set OPENAI_API_KEY or ANTHROPIC_API_KEY for the worker, and start it again"
+        yield Finding(Level.HINT, "models: only the demo simulator answers", to_do)
+    else:
+        yield Finding(Level.GOOD, f"models: {', '.join(model['name'] for model in offered[:8])}")
+
+
+OFFERED = """
+    SELECT models FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp() AND NOT draining
+     ORDER BY renewed_at DESC LIMIT 1
+"""
+
+
+def address_of(url: str) -> str:
+    """Scheme, host and port alone: what else a URL holds may be secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def key(name: str, url: str, headers: dict[str, str]) -> Finding:
+    """One GET of a list of models."""
+    if urlsplit(url).scheme not in {"http", "https"}:
+        return Finding(Level.WRONG, f"{name}: {url} is no address", "correct its base URL")
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
+    try:
+        with urllib.request.urlopen(request, timeout=PROVIDER_SECONDS) as answer:  # noqa: S310
+            json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code in {401, 403}:
+            return Finding(
+                Level.WRONG, f"{name}: refuses the key ({error.code})", "set a valid key, start the worker again"
+            )
+        return Finding(Level.HINT, f"{name}: answers {error.code} to a list of its models", "look at its status page")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        what = f"{name}: {address_of(url)} is not reached ({reason})"
+        return Finding(Level.WRONG, what, "start it, or check the network, the proxy and the base URL")
+    return Finding(Level.GOOD, f"{name}: takes the key")
+
+
+def page_and_disk(data: Path) -> Findings:
+    """The page of a running `up`, and room for its data."""
+    found = []
+    if (running := running_on(data)) is not None:
+        if is_ok(f"{running.url}/readyz"):
+            found.append(Finding(Level.GOOD, f"page: ready at {running.url} (./naru urls shows all addresses)"))
+        else:
+            found.append(Finding(Level.WRONG, f"page: {running.url} is not ready", f"see {data / 'logs' / 'web.log'}"))
+        free = shutil.disk_usage(data).free // 2**20
+        if free < FREE_MEGABYTES:
+            found.append(Finding(Level.HINT, f"disk: {free} MB free at {data}", "make room before it is full"))
+        if (mode := stat.S_IMODE(data.stat().st_mode)) & stat.S_IROTH:
+            to_do = f"chmod 700 {data}, or name a folder of Naru's own with --data"
+            found.append(Finding(Level.HINT, f"data: {data} is open to other users (mode {mode:04o})", to_do))
+    for finding in found:
+        show(finding)
+        yield finding
+
+
+def backups(settings: Settings, data: Path) -> Findings:
+    """How old the newest backup is, on a machine that makes them."""
+    shelf = shelf_of(settings, data)
+    if not shelf.folder.is_dir():
+        return
+    age = shelf.newest_age_seconds()
+    if age is not None and age < BACKUP_HOURS * 3600:
+        finding = Finding(Level.GOOD, f"backup: the newest is {age / 3600:.0f} h old")
+    else:
+        what = "none in" if age is None else f"the newest is {age / 3600:.0f} h old in"
+        finding = Finding(Level.HINT, f"backup: {what} {shelf.folder}", "see why it failed: ./naru backup")
+    show(finding)
+    yield finding

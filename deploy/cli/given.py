@@ -1,0 +1,120 @@
+"""Whether the servers that a person names can be used, before anything is started on them: one sentence when not.
+
+`up` runs it as a program of its own: redis-py would stay in the launcher's memory for as long as Naru runs.
+No sentence holds a password or the address's other secrets: the variable is named, and host and port.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import psycopg2
+
+from deploy.embedded.environment import environment_of
+from shared.errors import SettingsError
+from shared.postgres.database import libpq_url
+from shared.settings import Settings, load_settings
+
+OLDEST_POSTGRES = 140000
+OLDEST_REDIS = (6, 2)
+TRY_SECONDS = 3
+WHOLE_SECONDS = 15.0  # of the program: its start and both tries, on a loaded machine
+
+#: What a driver says → what that means; the first that fits.
+SIGNS = (
+    (
+        ("password", "authentication", "noauth", "wrongpass", "invalid username"),
+        "the server refuses its user or password",
+    ),
+    (("does not exist", "db index", "invalid db"), "the server has no database of this name"),
+    (("refused",), "nothing listens there"),
+    (("translate host", "name or service", "name resolution", "nodename"), "there is no host of this name"),
+    (("timeout", "timed out"), "nobody answers there as {kind} within {seconds} s"),
+    (("too many", "remaining connection slots", "max number of clients"), "the server has no connection left"),
+    (("certificate", "ssl error", "does not support ssl"), "no encrypted connection could be made"),
+)
+
+
+def check_servers(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raise SettingsError when a server that was given cannot be used."""
+    if not (settings.database_url or settings.redis_url):
+        return
+    command = [sys.executable, "-m", "deploy.cli.given"]
+    try:
+        done = subprocess.run(
+            command, env=environment_of("given", environ), capture_output=True, text=True, timeout=WHOLE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise SettingsError("the server of DATABASE_URL or REDIS_URL does not answer. Is the address right?") from None
+    if done.returncode != 0:
+        raise SettingsError(done.stdout.strip() or "the servers that were given could not be tried.")
+
+
+def try_postgres(settings: Settings) -> str | None:
+    """What is wrong with DATABASE_URL; None when it can be used."""
+    url = settings.database_url
+    try:
+        connection = psycopg2.connect(libpq_url(url), connect_timeout=TRY_SECONDS)
+    except psycopg2.Error as error:
+        return sentence("DATABASE_URL", url, why(error, kind="Postgres"))
+    version = connection.server_version
+    connection.close()
+    return (
+        sentence("DATABASE_URL", url, "the server is older than PostgreSQL 14") if version < OLDEST_POSTGRES else None
+    )
+
+
+def try_redis(settings: Settings) -> str | None:
+    """What is wrong with REDIS_URL; None when it can be used."""
+    import redis  # noqa: PLC0415 - 15 MB that the launcher itself does without
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.retry import Retry  # noqa: PLC0415
+
+    url, retry = settings.redis_url, Retry(NoBackoff(), 0)
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=TRY_SECONDS, socket_connect_timeout=TRY_SECONDS, retry=retry
+        ) as client:
+            info = dict(client.info("server"))
+    except redis.exceptions.BusyLoadingError:
+        return None  # it is coming up
+    except (redis.RedisError, OSError, ValueError) as error:
+        return sentence("REDIS_URL", url, why(error, kind="Redis"))
+    version = tuple(int(part) for part in str(info.get("redis_version", "0.0")).split(".")[:2])
+    return sentence("REDIS_URL", url, "the server is older than Redis 6.2") if version < OLDEST_REDIS else None
+
+
+def why(error: Exception, *, kind: str) -> str:
+    """What a driver's error means, for people; never the error itself, which may quote the address."""
+    said = str(error).lower()
+    found = (meaning for signs, meaning in SIGNS if any(sign in said for sign in signs))
+    return next(found, "what answers there is no {kind} that can be used").format(kind=kind, seconds=TRY_SECONDS)
+
+
+def sentence(variable: str, url: str, reason: str) -> str:
+    """One sentence with the variable, the place and the reason."""
+    where = urlsplit(url).netloc.rpartition("@")[2]
+    to_do = "Correct it, or unset it: Naru brings its own."
+    return f"{variable} ({where or 'this machine'}) cannot be used: {reason}. {to_do}"
+
+
+def main() -> int:
+    """Try what is set, side by side; print what is wrong."""
+    settings = load_settings()
+    with ThreadPoolExecutor(2) as threads:
+        tries = [
+            threads.submit(each, settings)
+            for each, url in ((try_postgres, settings.database_url), (try_redis, settings.redis_url))
+            if url
+        ]
+        wrong = [found for each in tries if (found := each.result())]
+    print("\n      ".join(wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

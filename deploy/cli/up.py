@@ -1,0 +1,358 @@
+"""`./naru up`, top-down: take the data folder, clean up, start everything in order, say where it is, wait, stop.
+
+What the parts are is in parts.py; keeping them running is supervisor.py's; what lies in the folder is data.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy import terminal
+from deploy.cli.given import check_servers
+from deploy.embedded import parts, postgres, privileges, processes, redis_server
+from deploy.embedded.data import DataFolder, DataProblem, Running, Secrets
+from deploy.embedded.reach import check_options
+from deploy.embedded.silence import DIRECT
+from deploy.embedded.supervisor import PartFailed, Supervisor
+from shared.errors import SettingsError
+from shared.logs import JsonFormatter
+from shared.settings import Settings, environment, load_settings
+
+PATIENCE_SECONDS = 90.0  # for another `up` that starts or stops on the same folder
+
+
+class PortTaken(Exception):
+    """The page's port belongs to another program."""
+
+
+PROBLEMS = (
+    DataProblem,
+    PartFailed,
+    PortTaken,
+    SettingsError,
+    postgres.PostgresProblem,
+    redis_server.RedisProblem,
+    privileges.NoOrdinaryUser,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What was asked for on the command line; None leaves it to the settings."""
+
+    data: Path
+    host: str | None = None
+    port: int | None = None
+    workers: int = 1
+    flower_port: int = 0
+
+
+@dataclass(slots=True)
+class Plan:
+    """What this start works with; it grows as the servers come up."""
+
+    wishes: Wishes
+    folder: DataFolder
+    secrets: Secrets
+    new_secrets: bool
+    settings: Settings  # as the person set them
+    environ: dict[str, str]  # of all children; each gets what it reads (environment.py)
+    host: str
+    port: int
+    workers: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where the page is reached from this machine."""
+        shown = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - shown, not bound
+        return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
+
+
+def up(wishes: Wishes) -> int:
+    """The whole command; returns its exit code."""
+    os.umask(0o077)  # all children have it too: nobody but the owner reads what they write
+    try:
+        folder = DataFolder(wishes.data)
+        if (running := take_or_find(folder)) is not None:
+            say("Naru is already running on this data folder.")
+            announce(running)
+            return 0
+        for line in folder.close_to_others():
+            say(line)
+        log_to(folder.logs / "up.log")
+        for name in processes.end_left_over(folder.pids):
+            say(f"  ended a {name} that an earlier, killed run had left behind")
+        folder.set_running(None)
+        return asyncio.run(run(plan(wishes, folder)))
+    except PartFailed as error:
+        sys.stderr.write(f"naru: {terminal.visible(str(error))}\n")  # with the end of the part's log
+    except PROBLEMS as error:
+        sys.stderr.write(f"naru: {terminal.line(str(error))}\n")
+    return 1
+
+
+def take_or_find(folder: DataFolder) -> Running | None:
+    """Hold the folder (None), or find what runs on it; waits for one that is starting or stopping."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    told = False
+    while not folder.take():
+        if (running := folder.running()) is not None:
+            return running
+        if time.monotonic() > limit:
+            raise DataProblem(f"another naru holds {folder.path} and does not become ready; see {folder.logs}.")
+        if not told:
+            say("Another naru is starting or stopping on this data folder; waiting for it …")
+            told = True
+        time.sleep(0.1)
+    return None
+
+
+def plan(wishes: Wishes, folder: DataFolder) -> Plan:
+    """Everything that is known before anything is started."""
+    environ = environment()
+    settings = load_settings(environ)
+    check_options(settings)
+    secrets, are_new = folder.secrets()
+    host = wishes.host or settings.host
+    port = settings.port if wishes.port is None else wishes.port
+    port = free_port() if port == 0 else port
+    check_port(host, port)
+    environ |= {"NARU_HOST": host, "NARU_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    check_servers(settings, environ | {"PYTHONPATH": str(processes.ROOT)})
+    if not settings.secret_key:
+        environ["NARU_SECRET_KEY"] = secrets.secret_key
+    return Plan(
+        wishes=wishes,
+        folder=folder,
+        secrets=secrets,
+        new_secrets=are_new,
+        settings=settings,
+        environ=environ,
+        host=host,
+        port=port,
+    )
+
+
+async def run(plan: Plan) -> int:
+    """Start, wait for a signal or a failure, stop."""
+    supervisor = Supervisor(logs=plan.folder.logs, pids=plan.folder.pids, say=say)
+    told_to_stop = watch_signals(supervisor)
+    starting = asyncio.create_task(start_all(plan, supervisor))
+    stopping = asyncio.create_task(told_to_stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()  # raises what went wrong
+            plan.folder.set_running(ready_lines(plan))  # before the line that others wait for
+            announce(ready_lines(plan))
+            tending = asyncio.create_task(supervisor.tend_logs())
+            await stopping
+            tending.cancel()
+        say("Stopping …  (Ctrl-C again stops at once)")
+        if line := await supervisor.blocking(lambda: waiting_line(plan.environ)):
+            say(line)
+    finally:
+        plan.folder.set_running(None)
+        starting.cancel()
+        await supervisor.stop([["web"], plan.workers, ["flower"], ["simulator"], ["migrate", "redis"], ["postgres"]])
+    say("Naru has stopped. Its data is kept in " + str(plan.folder.path))
+    return 0
+
+
+def waiting_line(environ: Mapping[str, str]) -> str:
+    """What the stop waits for, when answers are under way; empty when none is."""
+    settings = load_settings(environ)
+    row = parts.ask(settings.database_url, "SELECT count(*) FROM chat_request WHERE status = 'running'")
+    if row is None or not row[0] or not settings.grace_seconds:
+        return ""
+    answers = "1 answer" if row[0] == 1 else f"{row[0]} answers"
+    return f"  waiting up to {settings.grace_seconds:g} s for {answers} to finish; Ctrl-C again ends at once"
+
+
+def watch_signals(supervisor: Supervisor) -> asyncio.Event:
+    """The first INT, TERM or HUP asks for an orderly stop; the second one ends everything now."""
+    told = asyncio.Event()
+
+    def on_signal() -> None:
+        if told.is_set():
+            supervisor.kill()
+            say("Stopped at once. Nothing that was stored is lost.")
+            os._exit(130)
+        told.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return told
+
+
+async def start_all(plan: Plan, supervisor: Supervisor) -> None:
+    """The servers side by side, then the tables, then everything that needs them side by side."""
+    say(f"Starting Naru; data and logs in {plan.folder.path}")
+    await together(start_database(plan, supervisor), start_broker(plan, supervisor), start_simulator(plan, supervisor))
+    settings = load_settings(plan.environ)
+    workers = [
+        parts.worker(plan.environ, number=number, settings=settings) for number in range(1, plan.wishes.workers + 1)
+    ]
+    plan.workers = [part.name for part in workers]
+    await together(
+        supervisor.start(parts.web(plan.environ, url=plan.url)),
+        *(supervisor.start(part) for part in workers),
+        start_flower(plan, supervisor),
+    )
+
+
+async def together(*steps: Coroutine[None, None, None]) -> None:
+    """Side by side; the first failure cancels the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def start_database(plan: Plan, supervisor: Supervisor) -> None:
+    """The embedded PostgreSQL, unless DATABASE_URL is set; then the tables."""
+    if not plan.settings.database_url:
+        data = plan.folder.path / "postgres"
+        server = postgres.Postgres(
+            data=data,
+            port=free_port(),
+            password=plan.secrets.postgres_password,
+            run_as=await supervisor.blocking(lambda: postgres.run_as(data)),
+            connections=60 + 15 * plan.wishes.workers,
+        )
+        was_there = data.exists()
+        await supervisor.blocking(lambda: postgres.prepare(server, plan.environ))
+        if plan.new_secrets and was_there:
+            await supervisor.blocking(lambda: postgres.set_password(server, plan.environ))
+        await supervisor.start(parts.database(server, plan.environ))
+        plan.environ["DATABASE_URL"] = server.url
+    database_url = load_settings(plan.environ).database_url
+    if await supervisor.blocking(lambda: parts.is_migrated(database_url)):
+        return
+    began = time.monotonic()
+    await supervisor.run_once(parts.migration(plan.environ))
+    say(f"  {'tables':<10} ready  {time.monotonic() - began:4.1f} s")
+
+
+async def start_broker(plan: Plan, supervisor: Supervisor) -> None:
+    """The embedded Redis, unless REDIS_URL is set."""
+    if plan.settings.redis_url:
+        return
+    server = redis_server.RedisServer(
+        data=plan.folder.path / "redis", port=free_port(), password=plan.secrets.redis_password
+    )
+    await supervisor.start(parts.broker(server, plan.environ))
+    plan.environ["REDIS_URL"] = server.url
+
+
+async def start_simulator(plan: Plan, supervisor: Supervisor) -> None:
+    """The demo model, only where there is no other and none was named."""
+    settings = plan.settings
+    if settings.simulator_url or has_provider(settings):
+        return
+    if await supervisor.blocking(lambda: ollama_answers(settings.ollama_url)):
+        return
+    port = free_port()
+    await supervisor.start(parts.simulator(plan.environ, port=port))
+    plan.environ["NARU_SIMULATOR_URL"] = f"http://127.0.0.1:{port}"
+
+
+async def start_flower(plan: Plan, supervisor: Supervisor) -> None:
+    """Flower on a port of its own."""
+    port = plan.wishes.flower_port or free_port()
+    password = plan.secrets.flower_password
+    await supervisor.start(parts.flower(plan.environ, port=port, password=password, data=plan.folder.path))
+    plan.environ["FLOWER_PORT"] = str(port)
+
+
+def has_provider(settings: Settings) -> bool:
+    """Whether a key or an address of a model's provider is set."""
+    return any(
+        (
+            settings.openai_api_key,
+            settings.openai_base_url,
+            settings.anthropic_api_key,
+            settings.anthropic_base_url,
+        )
+    )
+
+
+def ollama_answers(url: str) -> bool:
+    """Whether an Ollama with at least one model is there."""
+    if url == "off":
+        return False
+    try:
+        with DIRECT.open(f"{url.rstrip('/')}/api/tags", timeout=0.3) as answer:
+            return bool(json.load(answer).get("models"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def ready_lines(plan: Plan) -> Running:
+    """What is printed when all is ready, also by a second `up`."""
+    lines = [
+        f"  Page     {plan.url}",
+        f"  Flower   http://127.0.0.1:{plan.environ['FLOWER_PORT']}  (./naru urls shows its password)",
+        f"  Metrics  {plan.url}/metrics",
+        f"  Logs     {plan.folder.logs}",
+    ]
+    if "NARU_SIMULATOR_URL" in plan.environ and not plan.settings.simulator_url:
+        lines.append("  No model is connected: the demo simulator answers. Set OPENAI_API_KEY or ANTHROPIC_API_KEY.")
+    reached = load_settings(plan.environ)
+    environ = {"DATABASE_URL": reached.database_url, "REDIS_URL": reached.redis_url}
+    return Running(url=plan.url, lines=lines, environ=environ)
+
+
+def announce(running: Running) -> None:
+    """The addresses, and the one line that others wait for."""
+    for line in running.lines:
+        say(line)
+    say(f"Naru is ready at {running.url}")
+
+
+def check_port(host: str, port: int) -> None:
+    """PortTaken when the page could not listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, TypeError, UnicodeError) as error:  # the latter two for a name that no host can have
+            reason = getattr(error, "strerror", None) or "no such host"
+            raise PortTaken(
+                f"the page cannot listen on {host}:{port} ({reason}).\n"
+                "      Choose another with --port N, or any free one with --port 0."
+            ) from None
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def log_to(path: Path) -> None:
+    """The launcher's own log, beside those of the parts."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(JsonFormatter(part="up"))
+    logging.getLogger("naru").addHandler(handler)
+    logging.getLogger("naru").setLevel(logging.INFO)
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal."""
+    print(line, flush=True)

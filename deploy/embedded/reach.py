@@ -1,0 +1,54 @@
+"""How `ask` and `doctor` find the Naru of this machine: the person's variables first, then the data folder of a running
+`up`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+
+from deploy.embedded.data import running_on
+from shared.errors import SettingsError
+from shared.settings import Settings, environment, load_settings, variable_of
+
+NOT_FOUND = (
+    "no Naru runs here. Start one with ./naru up (in another terminal), name its data folder with --data DIR,\n"
+    "      or set DATABASE_URL and REDIS_URL."
+)
+
+
+class NotRunning(Exception):
+    """Nothing says where the servers are; the message says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_FOUND)
+
+
+def check_options(settings: Settings) -> None:
+    """Raise SettingsError for an option behind the `?` that libpq does not know; what it says itself may quote all."""
+    for name in ("database_url", "listen_database_url"):
+        try:
+            parse_dsn(getattr(settings, name).replace("+psycopg2", "", 1))
+        except psycopg2.Error:
+            what = "holds an option that Postgres does not know: look behind its ?"
+            raise SettingsError(f"{variable_of(name)} {what}.") from None
+
+
+def settings_of(data: Path) -> Settings:
+    """The settings with the addresses of the servers. Raises NotRunning, SettingsError."""
+    environ = environment()
+    settings = load_settings(environ)
+    check_options(settings)
+    if settings.database_url and settings.redis_url:
+        return settings
+    running = running_on(data)
+    if running is None:
+        raise NotRunning
+    missing = {
+        name: url
+        for name, url in running.environ.items()
+        if not (settings.database_url if name == "DATABASE_URL" else settings.redis_url)
+    }
+    return load_settings({**environ, **missing})

@@ -1,0 +1,216 @@
+"""Conversations as people see them: list, open, rename, delete.
+
+Every function takes the owner and reaches rows through it only. How a message comes to be is `lifecycle/`; how it is
+drawn is the page's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, select, tuple_, update
+
+from shared.errors import NotFound
+from shared.lifecycle import stop, storable
+from shared.lifecycle.branch import walk_from
+from shared.postgres.database import transaction
+from shared.postgres.prepared import prepared
+from shared.tables import ACTIVE, Status, chat_request, conversation, message
+
+MAX_TITLE_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationRow:
+    """One line of the sidebar."""
+
+    id: UUID
+    title: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One message of the branch. From `request_id` on only of answers, which carry how their request ended."""
+
+    message_id: UUID
+    role: str
+    text: str
+    created_at: datetime
+    request_id: UUID | None = None
+    status: Status | None = None
+    error_code: str | None = None
+    finish: str | None = None
+    model: str | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveRequest:
+    """The request under way in a conversation."""
+
+    request_id: UUID
+    status: Status
+    attempt: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A conversation with the last messages of its branch, oldest first; `exists` from its first question on."""
+
+    id: UUID
+    exists: bool
+    title: str
+    model: str | None
+    messages: tuple[Shown, ...]
+    has_earlier: bool
+    active: ActiveRequest | None
+
+
+def list_conversations(
+    engine: Engine, *, owner_id: str, after: ConversationRow | None = None, limit: int = 100
+) -> list[ConversationRow]:
+    """At most `limit` of the owner's conversations, newest first; with `after` those that follow that one.
+
+    A conversation that never got its first question is left out.
+    """
+    c = conversation.c
+    listed = (
+        select(c.id, c.title, c.updated_at)
+        .where(c.owner_id == owner_id, c.deleted_at.is_(None), c.leaf_id.is_not(None))
+        # The id decides between two of the same moment. The index ends at the moment: Postgres sorts the few of each.
+        .order_by(c.updated_at.desc(), c.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        listed = listed.where(tuple_(c.updated_at, c.id) < (after.updated_at, after.id))
+    with transaction(engine) as connection:
+        return [
+            ConversationRow(id=row.id, title=row.title, updated_at=row.updated_at) for row in connection.execute(listed)
+        ]
+
+
+def open_conversation(engine: Engine, conversation_id: UUID, *, owner_id: str, limit: int = 30) -> Opened:
+    """The conversation and the last `limit` messages of its branch. Raises NotFound when it is another's or deleted.
+
+    An id that nobody has yet is an empty conversation: the page makes the id before the first question.
+    """
+    # One moment for all three statements: an answer that ends between them would be neither under way nor there.
+    with transaction(engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
+        row = _row_of(connection, conversation_id, owner_id=owner_id)
+        if row is None:
+            return Opened(
+                id=conversation_id, exists=False, title="", model=None, messages=(), has_earlier=False, active=None
+            )
+        found = _branch(connection, row.leaf_id, limit=limit + 1)
+        active = connection.execute(
+            select(chat_request.c.id, chat_request.c.status, chat_request.c.attempt, chat_request.c.model).where(
+                chat_request.c.conversation_id == conversation_id, chat_request.c.status.in_(ACTIVE)
+            )
+        ).one_or_none()
+    return Opened(
+        id=conversation_id,
+        exists=True,
+        title=row.title,
+        model=row.model,
+        messages=tuple(_shown(each) for each in reversed(found[:limit])),
+        has_earlier=len(found) > limit,
+        active=active
+        and ActiveRequest(
+            request_id=active.id, status=Status(active.status), attempt=active.attempt, model=active.model
+        ),
+    )
+
+
+def check_owner(engine: Engine, conversation_id: UUID, *, owner_id: str) -> bool:
+    """Whether the conversation exists yet. Raises NotFound when it is another's or deleted."""
+    with transaction(engine) as connection:
+        return _row_of(connection, conversation_id, owner_id=owner_id) is not None
+
+
+def rename(engine: Engine, conversation_id: UUID, *, owner_id: str, title: str) -> None:
+    """Give it another title. Raises NotFound; an empty title is left as it was."""
+    words = storable(" ".join(title.split()))[:MAX_TITLE_CHARACTERS]
+    _change(engine, conversation_id, owner_id, {"title": words} if words else {"title": conversation.c.title})
+
+
+def delete(engine: Engine, conversation_id: UUID, *, owner_id: str) -> None:
+    """Delete it from every view, and stop what is being answered in it. Raises NotFound.
+
+    Its rows are kept for the time that retention keeps them.
+    """
+    _change(engine, conversation_id, owner_id, {"deleted_at": func.clock_timestamp()})
+    with transaction(engine) as connection:
+        running = connection.execute(
+            select(chat_request.c.id).where(
+                chat_request.c.conversation_id == conversation_id, chat_request.c.status.in_(ACTIVE)
+            )
+        ).scalar_one_or_none()
+    if running is not None:
+        stop(engine, running, owner_id=owner_id)
+
+
+def _change(engine: Engine, conversation_id: UUID, owner_id: str, values: dict[str, Any]) -> None:
+    c = conversation.c
+    with transaction(engine) as connection:
+        changed = connection.execute(
+            update(conversation)
+            .where(c.id == conversation_id, c.owner_id == owner_id, c.deleted_at.is_(None))
+            .values(**values)
+            .returning(c.id)
+        ).one_or_none()
+    if changed is None:
+        raise NotFound
+
+
+def _row_of(connection: Connection, conversation_id: UUID, *, owner_id: str) -> Any:
+    c = conversation.c
+    row = connection.execute(
+        select(c.owner_id, c.title, c.model, c.leaf_id, c.deleted_at).where(c.id == conversation_id)
+    ).one_or_none()
+    if row is not None and (row.owner_id != owner_id or row.deleted_at is not None):
+        raise NotFound
+    return row
+
+
+def _branch_statement() -> Select[Any]:
+    """Built once: building it anew each time costs more than Postgres takes to run it."""
+    m, r = message.c, chat_request.c
+    walk = walk_from(bindparam("leaf_id", type_=m.id.type), limit=bindparam("depth_limit", type_=Integer))
+    return prepared(
+        select(
+            *(m.id, m.role, m.content, m.created_at, m.request_id),
+            *(r.status, r.error_code, r.finish, r.model, r.attempt),
+        )
+        .join(walk, m.id == walk.c.id)
+        .outerjoin(chat_request, r.id == m.request_id)
+        .order_by(walk.c.depth)
+    )
+
+
+_BRANCH = _branch_statement()
+
+
+def _branch(connection: Connection, leaf_id: UUID | None, *, limit: int) -> Sequence[Any]:
+    """The messages from the leaf up, newest first, at most `limit`, each with its request's end."""
+    return connection.execute(_BRANCH, {"leaf_id": leaf_id, "depth_limit": limit}).all()
+
+
+def _shown(row: Any) -> Shown:
+    return Shown(
+        message_id=row.id,
+        role=row.role,
+        text=row.content,
+        created_at=row.created_at,
+        request_id=row.request_id,
+        status=Status(row.status) if row.status else None,
+        error_code=row.error_code,
+        finish=row.finish,
+        model=row.model,
+        attempt=row.attempt or 0,
+    )

@@ -1,0 +1,73 @@
+"""The best partial text of an attempt whose worker does not speak: from its live stream and its last
+checkpoint.
+
+For the reconciler, which carries out a stop that no worker answered. Called in its thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from sqlalchemy import Engine, select
+
+from shared.following.text import LiveText
+from shared.live.events import from_fields, key_of
+from shared.postgres.database import transaction
+from shared.settings import Settings
+from shared.tables import request_attempt
+
+log = logging.getLogger(__name__)
+
+
+class BestText:
+    """Looks in both places; Redis being away only means that the checkpoint is all there is."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._engine = engine
+        self._redis: Redis = Redis.from_url(
+            settings.redis_url,
+            decode_responses=True,
+            encoding_errors="replace",
+            protocol=2,
+            socket_timeout=settings.redis_timeout_seconds,
+            socket_connect_timeout=settings.redis_timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def __call__(self, request_id: UUID, attempt: int) -> str | None:
+        """The longest text known of this attempt; None when nothing is known of it."""
+        text = LiveText()
+        for fields in self._entries(request_id):
+            event = from_fields(fields)
+            if event is not None and event.attempt == attempt:
+                text.fold(event)
+        text.whole(attempt, checkpoint_of(self._engine, request_id, attempt))
+        return text.since(0) or None
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._redis.close()
+
+    def _entries(self, request_id: UUID) -> list[dict[str, str]]:
+        try:
+            entries: Any = self._redis.xrange(key_of(request_id))
+            return [fields for _, fields in entries]
+        except (RedisError, OSError) as error:
+            log.info("best text: no live stream", extra={"error": type(error).__name__})
+            return []
+
+
+def checkpoint_of(engine: Engine, request_id: UUID, attempt: int) -> str:
+    """The attempt's text as it was last written into Postgres; empty when there is none."""
+    c = request_attempt.c
+    with transaction(engine) as connection:
+        found = connection.execute(
+            select(c.checkpoint).where(c.request_id == request_id, c.attempt == attempt)
+        ).scalar_one_or_none()
+    return found or ""

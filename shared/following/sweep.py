@@ -1,0 +1,144 @@
+"""Where every watched request is, in one statement: its row, its place in the queue, and the text that is
+missing.
+
+Reads only. What a person is shown of it is decided in `phases.py`; when it is run, in `watcher.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+from shared.postgres.database import statement
+from shared.postgres.prepared import prepared
+from shared.tables import TERMINAL
+
+#: How many of the last answers the expected wait is made of.
+LAST_ANSWERS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a followed request's text. More than that is fetched when its stream says nothing, and when it
+    has ended: the row may tell of the end before the stream has told the last words.
+    """
+
+    request_id: UUID
+    attempt: int
+    length: int
+    is_silent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One request as Postgres has it. Seconds are by Postgres's clock when the statement ran."""
+
+    conversation_id: UUID
+    owner_id: str
+    request_id: UUID
+    status: str
+    attempt: int
+    code: str | None
+    since_seconds: float
+    retry_in_seconds: float
+    position: int | None
+    expected_seconds: float | None
+    free_slots: int
+    workers: int
+    checkpoint: str | None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the request has come to its end."""
+        return self.status in TERMINAL
+
+
+_OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversation_id"))
+
+# The queue, the fleet and the pace are looked at only when a watched request waits: `waiting` is evaluated
+# once.
+_SWEEP = prepared(
+    text(
+        """
+        WITH wanted AS (
+            SELECT latest.id
+            FROM unnest(CAST(:conversations AS text[])::uuid[]) AS asked (id)
+            CROSS JOIN LATERAL (
+                SELECT id FROM chat_request WHERE conversation_id = asked.id ORDER BY created_at DESC LIMIT 1
+            ) AS latest
+            UNION
+            SELECT unnest(CAST(:known AS text[])::uuid[])
+        ), found AS (
+            SELECT r.*, c.owner_id AS conversation_owner
+            FROM wanted JOIN chat_request r ON r.id = wanted.id JOIN conversation c ON c.id = r.conversation_id
+        ), waiting AS (
+            SELECT EXISTS (SELECT 1 FROM found WHERE status = 'queued') AS anyone
+        ), line AS (
+            SELECT id, row_number() OVER (ORDER BY available_at, id) AS place
+            FROM chat_request
+            WHERE status = 'queued' AND available_at <= clock_timestamp() AND (SELECT anyone FROM waiting)
+        ), fleet AS (
+            SELECT count(*) AS workers, coalesce(sum(slots), 0) AS slots,
+                   (SELECT count(*) FROM chat_request WHERE status = 'running') AS taken
+            FROM worker
+            WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > clock_timestamp()
+              AND (SELECT anyone FROM waiting)
+        ), pace AS (
+            SELECT avg(extract(epoch FROM ended_at - started_at)) AS seconds
+            FROM (
+                SELECT started_at, ended_at FROM chat_request
+                WHERE ended_at IS NOT NULL AND (SELECT anyone FROM waiting)
+                ORDER BY ended_at DESC LIMIT :last_answers
+            ) AS last
+        )
+        SELECT found.conversation_id, found.conversation_owner AS owner_id, found.id AS request_id, found.status,
+               found.attempt, coalesce(found.error_code, found.wait_code) AS code,
+               extract(epoch FROM clock_timestamp() - CASE found.status
+                   WHEN 'running' THEN coalesce(a.started_at, found.started_at) ELSE found.created_at
+               END)::float8 AS since_seconds,
+               greatest(0, extract(epoch FROM found.available_at - clock_timestamp()))::float8
+                   AS retry_in_seconds,
+               line.place AS position,
+               (line.place * pace.seconds / nullif(fleet.slots, 0))::float8 AS expected_seconds,
+               greatest(0, fleet.slots - fleet.taken)::int AS free_slots, fleet.workers::int AS workers,
+               CASE WHEN (s.is_silent OR found.ended_at IS NOT NULL)
+                     AND (a.attempt > s.attempt OR char_length(a.checkpoint) > s.length) THEN a.checkpoint END
+                   AS checkpoint
+        FROM found
+        CROSS JOIN fleet
+        CROSS JOIN pace
+        LEFT JOIN line ON line.id = found.id
+        LEFT JOIN request_attempt a
+            ON a.request_id = found.id AND a.attempt = found.attempt AND found.status <> 'queued'
+        LEFT JOIN unnest(
+            CAST(:known AS text[])::uuid[], CAST(:attempts AS int[]), CAST(:lengths AS int[]), CAST(:silent AS bool[])
+        )
+            AS s (id, attempt, length, is_silent) ON s.id = found.id
+        ORDER BY found.conversation_id, found.created_at
+        """
+    )
+)
+
+
+def sweep(engine: Engine, conversations: Collection[UUID], *, known: Sequence[Known]) -> list[Row]:
+    """The last request of each conversation and those of `known`, oldest first in each conversation."""
+    values = {
+        "conversations": [str(each) for each in conversations],
+        "known": [str(each.request_id) for each in known],
+        "attempts": [each.attempt for each in known],
+        "lengths": [each.length for each in known],
+        "silent": [each.is_silent for each in known],
+        "last_answers": LAST_ANSWERS,
+    }
+    with statement(engine) as connection:
+        return [Row(**row) for row in connection.execute(_SWEEP, values).mappings()]
+
+
+def owner_of_conversation(engine: Engine, conversation_id: UUID) -> str | None:
+    """Whose conversation it is; None when nobody has it yet."""
+    with statement(engine) as connection:
+        owner: str | None = connection.execute(_OWNER, {"conversation_id": conversation_id}).scalar_one_or_none()
+        return owner

@@ -1,0 +1,72 @@
+"""GET /, /page.css, our scripts and /favicon.png: what the browser has before Streamlit draws.
+
+`web/shell/` makes their content.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.words import best_locale
+from web.asgi.representation import REVALIDATE, Held
+from web.shell.document import colours_script, document, early_script, live_script, page_css, shell_script
+from web.state import LOCALE_COOKIE
+
+WEB = Path(__file__).parents[1]
+_FOR_A_DAY = "public, max-age=86400"
+
+
+async def page(request: Request) -> Response:
+    """The page, in the language that Streamlit's first run will choose."""
+    browsers = request.headers.get("accept-language", "").partition(",")[0]
+    locale = best_locale(request.cookies.get(LOCALE_COOKIE), browsers)
+    held = document(locale, is_conversation=_is_id(request.query_params.get("c", "")))
+    return held.answer(request, cache_control=REVALIDATE)
+
+
+async def stylesheet(request: Request) -> Response:
+    """Streamlit's stylesheet with our fonts."""
+    return page_css().answer(request)
+
+
+async def early(request: Request) -> Response:
+    """The script that listens before Streamlit does."""
+    return early_script().answer(request)
+
+
+async def shell(request: Request) -> Response:
+    """The script around the conversation."""
+    return shell_script().answer(request)
+
+
+async def live(request: Request) -> Response:
+    """The live answer's module."""
+    return live_script().answer(request)
+
+
+async def colours(request: Request) -> Response:
+    """The module that colours the live answer's code."""
+    return colours_script().answer(request)
+
+
+async def icon(request: Request) -> Response:
+    """The icon, under the name that Streamlit gives it: told of another one, it would import numpy to look at it."""
+    return _icon().answer(request, cache_control=_FOR_A_DAY)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+@cache
+def _icon() -> Held:
+    return Held((WEB / "static" / "icon.svg").read_text(encoding="utf-8"), "image/svg+xml")

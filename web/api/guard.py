@@ -1,0 +1,92 @@
+"""The guard around every answer: security headers on it, and nothing from another site let in.
+
+A browser names the site a request comes from (Origin, Sec-Fetch-Site) and lets no page forge it. What changes
+something needs our own header besides, which another site's page cannot send without asking us first. Whose
+rows these are is decided by the owner, not here.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import config as streamlit_config
+
+from web.api.answers import Refusal
+from web.api.headers import security_headers, transport_security
+from web.runtime import current_runtime
+
+
+class GuardMiddleware:
+    """Headers on every answer; a websocket of another site is refused before Streamlit sees it.
+
+    Streamlit's own check stays on. It also lets pages of localhost and of the machine's addresses in, and
+    asks a server on the internet for the latter, in the event loop, each time a foreign page tries.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._headers = [(name.encode(), value.encode()) for name, value in security_headers().items()]
+        self._names = frozenset(name for name, _ in self._headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "websocket" and not is_own_site(Headers(scope=scope)):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "another site"})
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        settings = current_runtime().settings
+        is_tls = scope["scheme"] == "https"
+        ours = [*self._headers, *(transport_security(settings.hsts_seconds) if is_tls else ())]
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [pair for pair in message["headers"] if pair[0].lower() not in self._names]
+                if is_tls or settings.secure_cookies:
+                    kept = [(name, _secured(name, value)) for name, value in kept]
+                message["headers"] = [*kept, *ours]
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
+
+
+def _secured(name: bytes, value: bytes) -> bytes:
+    """A cookie that goes by TLS only: Streamlit's own do not say so."""
+    if name.lower() != b"set-cookie" or b"; secure" in value.lower():
+        return value
+    return value + b"; Secure"
+
+
+def is_own_site(headers: Headers) -> bool:
+    """Whether what the browser says of the origin fits. To say nothing fits: it is no browser, or no CORS."""
+    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        return _is_allowed(headers.get("origin"))
+    origin = headers.get("origin")
+    return origin is None or _netloc(origin) == headers.get("host") or _is_allowed(origin)
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None for one that no browser sends."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _is_allowed(origin: str | None) -> bool:
+    """Whether the operator named this origin in Streamlit's own option, for a proxy that changes the Host."""
+    return origin is not None and origin in (streamlit_config.get_option("server.corsAllowedOrigins") or ())
+
+
+def refuse_foreign_post(request: Request) -> None:
+    """Raises Refusal unless a page of ours has sent this."""
+    if not is_own_site(request.headers):
+        raise Refusal(403, "foreign_origin", "This can only be asked from Naru's own page.")
+    if request.headers.get("x-naru") != "1":
+        raise Refusal(403, "missing_header", "The header X-Naru: 1 is missing.")

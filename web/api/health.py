@@ -1,0 +1,81 @@
+"""GET /healthz, /readyz and /metrics: for probes and Prometheus; nothing of a person is in them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import metrics
+from shared.postgres.database import transaction
+from web.api.answers import json_answer
+from web.runtime import Runtime, current_runtime
+
+#: A probe that waits longer than this tells its caller nothing new.
+PATIENCE_SECONDS = 2.0
+
+
+async def health(_: Request) -> Response:
+    """Whether this process serves people (web/liveness.py); 503 when it does not. No server behind it is asked.
+
+    The signs are looked at here and made elsewhere: asking costs nothing, however often strangers ask.
+    """
+    bad = [name for name, is_good in current_runtime().liveness.signs().items() if not is_good]
+    return json_answer({"status": "wedged", "not_well": bad} if bad else {"status": "ok"}, status=503 if bad else 200)
+
+
+async def readiness(_: Request) -> Response:
+    """Whether people can be served. Without Postgres nothing can be accepted; without Redis all is slower."""
+    runtime = current_runtime()
+    postgres, redis = await asyncio.gather(
+        _probe(lambda: asyncio.to_thread(_ask_postgres, runtime)), _probe(lambda: _ask_redis(runtime))
+    )
+    is_ready = postgres["ok"]
+    status = "unavailable" if not is_ready else "ok" if redis["ok"] else "degraded"
+    return json_answer({"status": status, "postgres": postgres, "redis": redis}, status=200 if is_ready else 503)
+
+
+async def measurements(_: Request) -> Response:
+    """Prometheus's text. In a thread: gauges of the whole system are asked of Postgres."""
+    watcher = current_runtime().watcher
+    metrics.ACTIVE_SESSIONS.set(watcher.watched if watcher else 0)
+    body = await asyncio.to_thread(generate_latest, metrics.REGISTRY)
+    return Response(body, headers={"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store"})
+
+
+async def _probe(ask: Callable[[], Awaitable[None]]) -> dict[str, Any]:
+    began = time.monotonic()
+    try:
+        await asyncio.wait_for(ask(), PATIENCE_SECONDS)
+    except TimeoutError:
+        return {"ok": False, "error": f"no answer within {PATIENCE_SECONDS:g} s"}
+    except Exception as error:  # noqa: BLE001 - whatever it is, this server cannot be used now
+        # Never its text: a driver's message may hold the address and the user.
+        return {"ok": False, "error": type(error).__name__}
+    return {"ok": True, "latency_seconds": round(time.monotonic() - began, 4)}
+
+
+def _ask_postgres(runtime: Runtime) -> None:
+    with transaction(runtime.engine) as connection:
+        connection.execute(text("SELECT 1"))
+
+
+async def _ask_redis(runtime: Runtime) -> None:
+    client: Redis = Redis.from_url(
+        runtime.settings.redis_url,
+        protocol=2,
+        socket_timeout=runtime.settings.redis_timeout_seconds,
+        socket_connect_timeout=runtime.settings.redis_timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+    async with client:
+        await client.ping()

@@ -1,0 +1,115 @@
+"""Who is asking: for now one signed cookie per browser. Routes and the page learn the owner here and nowhere else.
+
+An owner is a text such as `browser:<uuid>`; every row is reached through it only. Accounts belong here too: a
+signed-in person's owner would be found first, before the browser's cookie is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+from uuid import UUID, uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import metrics
+from web.asgi.cookies import Cookies, Reading, Verdict, set_cookie
+from web.asgi.newcomers import IS_NEWCOMER
+from web.asgi.sparse_log import SparseLog
+from web.runtime import current_runtime
+
+log = logging.getLogger(__name__)
+
+#: Streamlit binds its session to what this header holds (web/app.py). Only the middleware sets it.
+OWNER_HEADER = "x-naru-owner"
+#: Why there is no owner, for the sentence on the page.
+VERDICT_HEADER = "x-naru-cookie"
+
+
+def owner_of_request(connection: HTTPConnection) -> str | None:
+    """The owner of a request to one of our routes, as the middleware found it."""
+    return cast("str | None", connection.scope.get("naru.owner_id"))
+
+
+def owner_of(reading: Reading) -> str | None:
+    """The owner behind a request's cookies; None for none."""
+    return None if reading.browser_id is None else f"browser:{reading.browser_id}"
+
+
+class IdentityMiddleware:
+    """Passes the owner on in the scope, and gives each browser its cookie when it loads a page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._cookies: Cookies | None = None
+        self._refused = SparseLog(log, "identity refused", level=logging.INFO)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        settings = current_runtime().settings
+        if self._cookies is None:
+            self._cookies = Cookies(settings.secret_key)
+        cookies = self._cookies
+        is_tls = scope["scheme"] in {"https", "wss"} or settings.secure_cookies
+        reading = cookies.read(Headers(scope=scope).getlist("cookie"), is_tls=is_tls)
+        _count(scope, reading.verdict)
+        if reading.verdict not in {Verdict.GOOD, Verdict.MISSING}:
+            # Of one browser: a cookie from elsewhere. Of all of them: NARU_SECRET_KEY is not what it was.
+            self._refused(path=scope["path"], verdict=reading.verdict.value)
+        _pass_on(scope, reading)
+        if scope["type"] == "websocket" or reading.is_current or reading.verdict.forbids_cookie:
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start" and _is_page(scope, message):
+                browser_id = reading.browser_id or fresh_identity(scope)
+                cookie = set_cookie(*cookies.make(browser_id, is_tls=is_tls))
+                MutableHeaders(scope=message).append("set-cookie", cookie)
+            await send(message)
+
+        await self._app(scope, receive, send_with_cookie)
+
+
+def fresh_identity(scope: Scope) -> UUID:
+    """Return a new identity, and tell the limit around this that the answer brings one."""
+    scope[IS_NEWCOMER] = True
+    return uuid4()
+
+
+def _pass_on(scope: Scope, reading: Reading) -> None:
+    """Tell the routes by the scope and Streamlit by headers, whatever the client wrote into these."""
+    owner_id = owner_of(reading)
+    scope["naru.owner_id"] = owner_id
+    headers = MutableHeaders(scope=scope)
+    del headers[OWNER_HEADER]
+    headers[VERDICT_HEADER] = reading.verdict.value
+    if owner_id is not None:
+        headers[OWNER_HEADER] = owner_id
+
+
+def _count(scope: Scope, verdict: Verdict) -> None:
+    """Count the cookies that come back: refused in number they tell of a changed or of two different keys, missing at
+    the page's socket of cookies that do not reach us. Each is a browser that has lost its conversations."""
+    what = {Verdict.GOOD: "good", Verdict.MISSING: "missing"}.get(verdict, "refused")
+    if scope["type"] == "websocket":
+        metrics.COOKIES.labels("socket", what).inc()
+    elif scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", ""):
+        metrics.COOKIES.labels("page", "new" if what == "missing" else what).inc()
+
+
+def _is_page(scope: Scope, message: Message) -> bool:
+    """Only a page sets the cookie: two scripts that load at once would set two identities.
+
+    A page that the browser has already (304) counts: its cookie may have been deleted meanwhile.
+    """
+    if scope["method"] != "GET":
+        return False
+    if message["status"] == 304:
+        return "text/html" in Headers(scope=scope).get("accept", "")
+    return message["status"] == 200 and MutableHeaders(scope=message).get("content-type", "").startswith("text/html")

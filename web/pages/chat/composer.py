@@ -1,0 +1,143 @@
+"""The composer: the one place where a question is sent, with the model picker in its line.
+
+The work is done in callbacks, never in the script's body: a run may be repeated or cut short at any time. A
+refused question is put back where it was typed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from html import escape
+from uuid import UUID
+
+import streamlit as st
+
+from shared import logs
+from shared.conversations import Opened
+from shared.errors import NaruError, StillRunning
+from shared.fleet import Fleet
+from shared.lifecycle import Question
+from web import state
+from web.pages import notices
+from web.pages.frame import Frame
+from web.state.values import Notice
+
+log = logging.getLogger(__name__)
+
+#: So long a question is held up before it is refused because another one is being answered.
+ENDING_SECONDS = 0.5
+
+
+def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
+    """Draw notice, demo line, input and picker at the bottom of the page."""
+    t = frame.words.t
+    is_demo = fleet is not None and bool(fleet.models) and all(model.demo for model in fleet.models)
+    with st.bottom, st.container(key="bottom"):
+        # Both are always there, empty or not: an element more before it would make the input anew, without its text.
+        with st.container(key="above-composer"):
+            if notice := state.take_notice():
+                notices.show(frame.words, notice)
+        with st.container(key="demo"):
+            if is_demo:
+                st.html(f'<div class="naru-demo-line" role="note">{t("demo.line")}</div>')
+        with st.container(key="composer-box"):
+            state.idempotency_key()
+            st.chat_input(t("composer.placeholder"), key=state.COMPOSER, on_submit=send, args=(frame,))
+            _side(frame)
+            _picker(frame, opened, fleet)
+
+
+def _side(frame: Frame) -> None:
+    """Stop, in the place of Streamlit's button while an answer runs; why a question is not sent; how long it is. All of
+    it is filled and shown by `web/live/composer.js`."""
+    stop = escape(frame.words.t("live.stop"), quote=True)
+    with st.container(key="composer-side"):
+        st.html(
+            f'<button type="button" class="naru-stop-here" aria-label="{stop}" title="{stop}">'
+            '<span class="naru-square" aria-hidden="true"></span></button>'
+            '<div class="naru-side"><span class="naru-hint" role="status"></span><span class="naru-count"></span></div>'
+        )
+
+
+def _picker(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
+    names = [model.name for model in fleet.models] if fleet is not None else []
+    kept = state.chosen_model() or (opened.model or "")
+    if kept and kept not in names and (not names or state.chosen_model()):
+        names = [kept, *names]
+    if not names:
+        return
+    state.offer_model(kept if kept in names else names[0])
+    st.selectbox(
+        frame.words.t("composer.model"),
+        names,
+        key=state.MODEL,
+        label_visibility="collapsed",
+        format_func=short_name,
+        filter_mode=None,
+    )
+
+
+def short_name(model: str) -> str:
+    """A model without its provider: `gpt-5.2` of `openai/gpt-5.2`."""
+    return model.split("/", 1)[-1]
+
+
+def send(frame: Frame) -> None:
+    """Submit what was typed."""
+    text = state.composed()
+    if text.strip():
+        _submit(frame, text)
+
+
+def ask(frame: Frame, text: str) -> None:
+    """Submit one of the page's own first questions."""
+    _submit(frame, text)
+
+
+def again(frame: Frame, answer_id: UUID) -> None:
+    """Answer the last question again; the old answer is kept in the rows. Each answer is replaced once, however often
+    and in however many tabs this is clicked."""
+    _submit(frame, "", again_for=answer_id)
+
+
+def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
+    conversation_id = state.conversation_id()
+    try:
+        question = Question(
+            owner_id=frame.owner_id,
+            conversation_id=conversation_id,
+            text=text,
+            idempotency_key=f"again:{again_for}" if again_for else state.idempotency_key(),
+            model=state.chosen_model(),
+            regenerate=again_for is not None,
+        )
+        with logs.bound(**state.log_ids()):
+            _accept(frame, question)
+    except NaruError as error:
+        log.info("question refused", extra={"error_code": error.code, "conversation_id": str(conversation_id)})
+        _refuse(notices.notice_of(error, is_text_kept=bool(text)), text)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the person keeps the text and gets a sentence
+        _refuse(notices.unforeseen(error, is_text_kept=bool(text)), text)
+    else:
+        state.renew_idempotency_key()
+
+
+def _accept(frame: Frame, question: Question) -> None:
+    """Submit it. An answer that is just ending is waited for: its last word is on the page before its end is stored."""
+    until = time.monotonic() + ENDING_SECONDS
+    while True:
+        try:
+            frame.runtime.submit(question, client=frame.client)
+        except StillRunning:
+            if time.monotonic() > until:
+                raise
+            time.sleep(ENDING_SECONDS / 5)
+        else:
+            return
+
+
+def _refuse(notice: Notice, text: str) -> None:
+    state.show_notice(notice)
+    if text:
+        state.put_back(text)

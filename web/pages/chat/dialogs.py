@@ -1,0 +1,53 @@
+"""The words of the rename and delete dialogs, and the change that a decision makes.
+
+`web/live/dialog.js` shows them. Streamlit's own dialogs close with the next run of the page, and what is typed in them
+is gone. The menu that asks for them is in `sidebar.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared import conversations
+from shared.conversations import Opened
+from shared.errors import NaruError
+from web import state
+from web.markdown.bounds import without_turns
+from web.pages import notices
+from web.pages.frame import Frame
+
+
+def shown(frame: Frame, opened: Opened) -> dict[str, Any] | None:
+    """The dialog to show, in the person's words; None when none was asked for this conversation."""
+    asked, t = state.dialog(), frame.words.t
+    if asked is None or asked.conversation_id != opened.id or not opened.exists:
+        return None
+    title = without_turns(opened.title)
+    words = (
+        {"title": t("rename.title"), "label": t("rename.label"), "confirm": t("rename.save"), "value": opened.title}
+        if asked.kind == "rename"
+        else {
+            "title": t("delete.title"),
+            "text": t("delete.text", title=title),
+            "confirm": t("delete.confirm"),
+        }
+    )
+    return {"id": asked.id, "kind": asked.kind, "cancel": t("dialog.cancel"), **words}
+
+
+def decide(frame: Frame) -> None:
+    """Rename or delete as it was decided. An error is shown in the dialog, which stays open with what is typed."""
+    decision = state.decision()
+    if decision is None:
+        return
+    asked, error = decision.dialog, ""
+    try:
+        if asked.kind == "rename":
+            conversations.rename(frame.engine, asked.conversation_id, owner_id=frame.owner_id, title=decision.title)
+        else:
+            conversations.delete(frame.engine, asked.conversation_id, owner_id=frame.owner_id)
+            if asked.conversation_id == state.conversation_id():
+                state.leave_conversation()
+    except NaruError as refused:
+        error = notices.text(frame.words, notices.notice_of(refused))
+    state.end_dialog(asked, error=error)

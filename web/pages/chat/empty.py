@@ -1,0 +1,29 @@
+"""The empty page: the name, one sentence, four useful first questions in the person's language."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from web.pages.chat.composer import ask
+from web.pages.frame import Frame
+
+QUESTIONS = ("empty.1", "empty.2", "empty.3", "empty.4")
+ICONS = (":material/lightbulb:", ":material/edit:", ":material/code:", ":material/balance:")
+
+
+def draw(frame: Frame) -> None:
+    """Draw it; a click on a question asks it."""
+    t = frame.words.t
+    with st.container(key="empty"):
+        st.html(f"<h1>{t('empty.heading')}</h1><p>{t('app.tagline')}</p>")
+        with st.container(key="first-questions"):
+            for key, icon in zip(QUESTIONS, ICONS, strict=True):
+                text = t(f"{key}.text")
+                st.button(
+                    f"**{t(f'{key}.title')}**  \n{text}",
+                    key=f"first-{key[-1]}",
+                    icon=icon,
+                    on_click=ask,
+                    args=(frame, text),
+                    width="stretch",
+                )

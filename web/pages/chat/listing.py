@@ -1,0 +1,150 @@
+"""The list of conversations in the sidebar: real links by day, read page by page as the person scrolls.
+
+It is a fragment of its own: another page of it, or a change that another tab has made, draws nothing else anew. Rename
+and delete stand beside the open conversation only: a menu for each of a thousand lines would be a thousand widgets.
+`web/live/shell.js` presses the two buttons: "more" when the end of the list comes near, "again" when another tab
+has changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from html import escape
+from itertools import count, groupby
+
+import streamlit as st
+
+from shared.conversations import ConversationRow, Opened, list_conversations
+from shared.errors import Unavailable
+from web import state
+from web.pages.frame import Frame
+from web.state.values import DialogKind, Listed
+
+#: Lines that are read at a time: more than the tallest screen shows, so that scrolling never waits for the first.
+PAGE = 50
+ACTIONS: tuple[DialogKind, ...] = ("rename", "delete")
+
+
+def read(frame: Frame) -> None:
+    """Read the list anew, as far down as the person has come. Raises Unavailable, and keeps the list as it was."""
+    shown = max(PAGE, len(state.listed(frame.owner_id).rows))
+    with _kept(frame):
+        rows = list_conversations(frame.engine, owner_id=frame.owner_id, limit=shown + 1)
+        state.remember_list(Listed(frame.owner_id, tuple(rows[:shown]), has_more=len(rows) > shown))
+
+
+def draw(frame: Frame, opened: Opened | None) -> None:
+    """Draw the list that was last read."""
+    runs = count()
+
+    @st.fragment(key="listing")
+    def listing() -> None:
+        is_alone = next(runs) > 0
+        if state.take_whole_page() and is_alone:
+            st.rerun()
+        _draw(frame, opened)
+
+    listing()
+
+
+def _draw(frame: Frame, opened: Opened | None) -> None:
+    t = frame.words.t
+    listed = state.listed(frame.owner_id)
+    if not listed.rows and not listed.is_stale:
+        st.caption(t("sidebar.none"))
+    if opened is not None and opened.exists and all(row.id != opened.id for row in listed.rows):
+        st.html(_heading(t("sidebar.open")))
+        _open_row(frame, opened.id, opened.title)
+    _lines(frame, listed, opened)
+    if listed.is_stale:
+        st.caption(t("sidebar.away"))
+    if listed.has_more:
+        st.button(t("sidebar.more"), key="more-conversations", type="tertiary", on_click=_read_more, args=(frame,))
+    st.button(t("sidebar.more"), key="list-again", on_click=_read_again, args=(frame, opened))
+
+
+def _lines(frame: Frame, listed: Listed, opened: Opened | None) -> None:
+    """As few elements as can be: the lines before the open conversation, its own with the menu, the rest."""
+    today = datetime.now(state.timezone()).date()
+    html = ""
+    for group, members in groupby(listed.rows, lambda row: _group(row, today)):
+        html += _heading(frame.words.t(f"sidebar.{group}"))
+        for row in members:
+            if opened is None or row.id != opened.id:
+                html += _link(frame, row.id, row.title)
+                continue
+            st.html(html)
+            html = ""
+            _open_row(frame, row.id, row.title)
+    if html:
+        st.html(html)
+
+
+def _read_more(frame: Frame) -> None:
+    """Read the page that follows the last line."""
+    listed = state.listed(frame.owner_id)
+    with suppress(Unavailable), _kept(frame):
+        after = listed.rows[-1] if listed.rows else None
+        rows = list_conversations(frame.engine, owner_id=frame.owner_id, after=after, limit=PAGE + 1)
+        state.remember_list(Listed(frame.owner_id, (*listed.rows, *rows[:PAGE]), has_more=len(rows) > PAGE))
+
+
+def _read_again(frame: Frame, opened: Opened | None) -> None:
+    with suppress(Unavailable):
+        read(frame)
+        if opened is not None and all(row.id != opened.id for row in state.listed(frame.owner_id).rows):
+            state.ask_for_whole_page()  # another tab may have deleted the open chat
+
+
+@contextmanager
+def _kept(frame: Frame) -> Iterator[None]:
+    """The list that is there stays, and says so, when it can't be read."""
+    try:
+        yield
+    except Unavailable:
+        state.remember_list(replace(state.listed(frame.owner_id), owner_id=frame.owner_id, is_stale=True))
+        raise
+
+
+def _group(row: ConversationRow, today: date) -> str:
+    day = row.updated_at.astimezone(state.timezone()).date()
+    if day >= today:
+        return "today"
+    if day == today - timedelta(days=1):
+        return "yesterday"
+    return "week" if day > today - timedelta(days=7) else "earlier"
+
+
+def _heading(text: str) -> str:
+    return f'<h2 class="naru-day">{escape(text)}</h2>'
+
+
+def _link(frame: Frame, conversation_id: object, title: str, *, is_open: bool = False) -> str:
+    title = escape(title or frame.words.t("sidebar.untitled"))
+    current = ' aria-current="page"' if is_open else ""
+    href = f"?c={conversation_id}"
+    return f'<a class="naru-link" data-naru-link href="{href}"{current} title="{title}" dir="auto">{title}</a>'
+
+
+def _open_row(frame: Frame, conversation_id: object, title: str) -> None:
+    with st.container(key="open-conversation", horizontal=True, gap=None, vertical_alignment="center"):
+        st.html(_link(frame, conversation_id, title, is_open=True))
+        st.menu_button(
+            "",
+            ACTIONS,
+            key=state.MENU,
+            type="tertiary",
+            icon=":material/more_horiz:",
+            help=frame.words.t("live.menu"),
+            format_func=lambda action: frame.words.t(f"sidebar.{action}"),
+            on_click=_open_dialog,
+        )
+
+
+def _open_dialog() -> None:
+    action = state.chosen_menu_item()
+    if action in ACTIONS:
+        state.ask_for_dialog("rename" if action == "rename" else "delete")

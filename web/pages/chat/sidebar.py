@@ -1,0 +1,57 @@
+"""The sidebar: name and "new chat" at its head, the list between, at its foot language, theme and who can see this.
+
+Head and foot stay in view; the list scrolls between them (`listing.py`).
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+
+from shared.conversations import Opened
+from shared.words import LOCALES
+from web import state
+from web.pages.chat import listing
+from web.pages.frame import Frame
+
+#: As Streamlit names its themes, each with our word for it.
+THEMES = {"System": "sidebar.theme_system", "Light": "sidebar.theme_light", "Dark": "sidebar.theme_dark"}
+
+
+def draw(frame: Frame, opened: Opened | None) -> None:
+    """Draw it."""
+    t = frame.words.t
+    with st.sidebar:
+        st.html(f'<div class="naru-name">{t("app.name")}</div>')
+        st.html(f'<a class="naru-link naru-new" data-naru-link href="./">{escape(t("sidebar.new"))}</a>')
+        with st.container(key="conversations"):
+            listing.draw(frame, opened)
+        _foot(frame)
+
+
+def _foot(frame: Frame) -> None:
+    t = frame.words.t
+    with st.container(key="foot"):
+        st.segmented_control(
+            t("sidebar.language"),
+            list(LOCALES),
+            default=frame.words.locale,
+            key=state.LANGUAGE,
+            format_func=LOCALES.__getitem__,
+            label_visibility="collapsed",
+            required=True,
+            on_change=state.choose_locale,
+        )
+        st.html(_theme_switch(frame))
+        st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{escape(t("sidebar.who"))}</p>')
+
+
+def _theme_switch(frame: Frame) -> str:
+    """Three buttons, pressed and followed by `web/live/shell.js`: the theme is the browser's, not the server's."""
+    buttons = "".join(
+        f'<button type="button" data-naru-theme="{theme}" aria-pressed="false">{escape(frame.words.t(key))}</button>'
+        for theme, key in THEMES.items()
+    )
+    label = escape(frame.words.t("sidebar.theme"), quote=True)
+    return f'<div class="naru-theme" role="group" aria-label="{label}">{buttons}</div>'

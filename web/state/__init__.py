@@ -1,0 +1,134 @@
+"""What the page remembers: every key of `session_state`, `query_params` and the page's cookies, here and nowhere else.
+
+All of it is a cache. The truth is the conversation's id in the address, the browser's signed cookie, and Postgres.
+Widgets are read through here too, because Streamlit keeps their values under the same roof.
+
+    keys          the names of all that is kept
+    values        the values that are kept from run to run
+    browser       the owner, the connection, the language, the time zone
+    conversation  the one in the address, and what was last read
+    composing     the one that is being written, and how the last one ended
+    dialogs       sentences and dialogs for a coming run
+
+May import `web.asgi` (names of headers and cookies) and `shared`; knows nothing of what is drawn.
+"""
+
+from web.state.browser import (
+    choose_locale,
+    client,
+    has_browser,
+    has_routes,
+    is_cookie_unusable,
+    locale,
+    locale_choice,
+    log_ids,
+    owner,
+    timezone,
+)
+from web.state.composing import (
+    ask_for_fate,
+    chosen_model,
+    composed,
+    idempotency_key,
+    offer_model,
+    put_back,
+    question,
+    renew_idempotency_key,
+    tell_fate,
+    unsure_key,
+)
+from web.state.conversation import (
+    asked_id,
+    came_back,
+    conversation_id,
+    follow_link,
+    give_up_conversation,
+    is_fresh,
+    is_gone,
+    leave_conversation,
+    listed,
+    remember,
+    remember_list,
+    remembered,
+    settle_address,
+    widen_window,
+    window,
+)
+from web.state.dialogs import (
+    ask_for_dialog,
+    ask_for_whole_page,
+    chosen_menu_item,
+    decided,
+    decision,
+    dialog,
+    end_dialog,
+    show_notice,
+    take_notice,
+    take_whole_page,
+)
+from web.state.keys import (
+    COMPOSER,
+    LANGUAGE,
+    LIVE,
+    LOCALE_COOKIE,
+    MENU,
+    MODEL,
+    OWNER,
+    WINDOW,
+)
+
+__all__ = [
+    "COMPOSER",
+    "LANGUAGE",
+    "LIVE",
+    "LOCALE_COOKIE",
+    "MENU",
+    "MODEL",
+    "OWNER",
+    "WINDOW",
+    "ask_for_dialog",
+    "ask_for_fate",
+    "ask_for_whole_page",
+    "asked_id",
+    "came_back",
+    "choose_locale",
+    "chosen_menu_item",
+    "chosen_model",
+    "client",
+    "composed",
+    "conversation_id",
+    "decided",
+    "decision",
+    "dialog",
+    "end_dialog",
+    "follow_link",
+    "give_up_conversation",
+    "has_browser",
+    "has_routes",
+    "idempotency_key",
+    "is_cookie_unusable",
+    "is_fresh",
+    "is_gone",
+    "leave_conversation",
+    "listed",
+    "locale",
+    "locale_choice",
+    "log_ids",
+    "offer_model",
+    "owner",
+    "put_back",
+    "question",
+    "remember",
+    "remember_list",
+    "remembered",
+    "renew_idempotency_key",
+    "settle_address",
+    "show_notice",
+    "take_notice",
+    "take_whole_page",
+    "tell_fate",
+    "timezone",
+    "unsure_key",
+    "widen_window",
+    "window",
+]
