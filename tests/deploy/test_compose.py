@@ -22,6 +22,7 @@ from deploy.embedded.processes import ROOT
 from shared.hosts import KnownHosts
 from shared.settings import CLOSE_SECONDS, Settings, load_settings, variable_of
 from tests.deploy.reading import compose, missing, seconds
+from tests.patience import patient
 
 OURS = ("nginx", "web", "worker", "flower", "migrate", "roles", "postgres", "redis", "simulator", "certbot")
 SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_URL")
@@ -73,7 +74,11 @@ def test_older_and_newer_compose_both_read_it() -> None:
     for files in (("docker-compose.yml",), ("docker-compose.yml", "docker-compose.dev.yml")):
         words = [word for name in files for word in ("-f", name)]
         done = subprocess.run(
-            ["docker-compose", *words, "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, timeout=60
+            ["docker-compose", *words, "config", "--quiet"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=patient(60),
         )
         assert done.returncode == 0, done.stderr
 

@@ -15,6 +15,7 @@ from deploy.compose.setup import SetupProblem, Wishes, set_up
 from deploy.embedded.processes import ROOT
 from shared.settings import load_settings
 from tests.deploy.reading import compose
+from tests.patience import patient
 
 KEY = "sk-a-made-up-key"
 
@@ -179,7 +180,7 @@ def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
         env={"PATH": "/nonexistent"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "secrets" / "database_url").exists()

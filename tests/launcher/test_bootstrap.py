@@ -16,6 +16,7 @@ import pytest
 
 from deploy.cli.bootstrap import TEST_PART
 from deploy.embedded.processes import ROOT
+from tests.patience import patient
 from tests.stack import wait_until
 
 SAYS_WHERE = "import sys, some_package; print('cli', sys.prefix, sys.argv[1:], some_package.__file__)"
@@ -68,7 +69,9 @@ class Clone:
     def naru(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run ./naru from elsewhere."""
         command = [str(self.root / "naru"), *arguments]
-        return subprocess.run(command, cwd="/", env=self.environ | environ, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            command, cwd="/", env=self.environ | environ, capture_output=True, text=True, timeout=patient(120)
+        )
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_two_runs_at_once_do_not_meet(clone: Clone) -> None:
         subprocess.Popen(command, env=clone.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    output = [process.communicate(timeout=120) for process in both]
+    output = [process.communicate(timeout=patient(120)) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum("Installing" in errors for _, errors in output) == 1
 
@@ -170,7 +173,7 @@ def test_a_run_waits_for_the_one_that_installs(clone: Clone) -> None:
         )
         assert waiting.stderr is not None
         assert wait_until(waiting.stderr.readline) == "Another naru is installing; waiting for it …\n".encode()
-    waiting.communicate(timeout=120)
+    waiting.communicate(timeout=patient(120))
     assert waiting.returncode == 0
 
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from tests.page.walk import Person, visitor
+from tests.patience import patient_ms
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -163,7 +164,7 @@ def test_an_unknown_address_is_a_404_with_a_way_home(browser: Browser, url: str,
         assert answer.status == 404
         expect(person.page.get_by_role("heading")).to_have_text(said)
         person.page.get_by_role("link").click()
-        expect(person.composer).to_be_visible(timeout=30_000)
+        expect(person.composer).to_be_visible(timeout=patient_ms(15))
 
 
 def test_addresses_beside_the_page_answer_what_they_are(korean: Person) -> None:

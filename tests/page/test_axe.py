@@ -17,6 +17,7 @@ from shared.postgres.database import make_engine, transaction
 from shared.tables import conversation
 from tests.page.pictures import fill
 from tests.page.walk import Person, visitor
+from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack
 
 pytestmark = pytest.mark.browser
@@ -76,9 +77,9 @@ def gallery(stack: Stack, browser: Browser) -> Iterator[Gallery]:
         addresses["ended"] = asked(person, f'[[sim: text="{RICH}"]] Show me everything')
         person.wait_for_end()
         addresses["failed"] = asked(person, "[[sim: fault=quota]] Why is the sky blue?")
-        expect(person.page.locator(".naru-failed")).to_be_visible(timeout=30_000)
+        expect(person.page.locator(".naru-failed")).to_be_visible(timeout=patient_ms(15))
         addresses["failed in the middle"] = asked(person, "[[sim: fault=cut at=120]] Why is the sea salt?")
-        expect(person.page.locator(".naru-failed")).to_be_visible(timeout=60_000)
+        expect(person.page.locator(".naru-failed")).to_be_visible(timeout=patient_ms(30))
         addresses["stopped"] = asked(person, "[[sim: tokens=1500 pace=20]] stop me")
         person.wait_for_text(characters=100)
         person.page.locator(".naru-stop").first.click()
@@ -144,7 +145,7 @@ def test_axe_finds_nothing(gallery: Gallery, browser: Browser, scheme: str, loca
     with visitor(browser, gallery.url, storage_state=gallery.storage, **looks) as person:
         for state, address in gallery.addresses.items():
             person.page.goto(address if address.startswith("http") else gallery.url + address)
-            expect(person.page.locator(READY.get(state, ".naru-about")).first).to_be_visible(timeout=30_000)
+            expect(person.page.locator(READY.get(state, ".naru-about")).first).to_be_visible(timeout=patient_ms(15))
             findings[state] = found(person.page)
         for dialog in (0, 1):
             person.open(gallery.addresses["ended"])

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from shared.postgres.database import make_engine, transaction
 from tests.page.walk import Person, visitor
+from tests.patience import patient_ms
 from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.browser
@@ -124,11 +125,11 @@ def test_list_stays_while_postgres_is_away(own_stack: Stack, browser: Browser) -
         expect(lines(person)).to_have_count(50)
         own_stack.servers.stop_postgres()
         person.page.locator(".st-key-more-conversations button").click()
-        expect(person.page.get_by_text("More chats can't be loaded right now.")).to_be_visible(timeout=30_000)
+        expect(person.page.get_by_text("More chats can't be loaded right now.")).to_be_visible(timeout=patient_ms(15))
         expect(lines(person)).to_have_count(50)
         own_stack.servers.start_postgres()
         person.page.locator(".st-key-more-conversations button").click()
-        expect(lines(person)).to_have_count(100, timeout=30_000)
+        expect(lines(person)).to_have_count(100, timeout=patient_ms(15))
         expect(person.page.get_by_text("More chats can't be loaded right now.")).to_have_count(0)
 
 

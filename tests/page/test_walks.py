@@ -14,6 +14,7 @@ from sqlalchemy import text
 from shared.postgres.database import make_engine
 from tests.page.pictures import fill
 from tests.page.walk import COMPOSER, Person, visitor
+from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack, wait_until
 
 pytestmark = pytest.mark.browser
@@ -199,7 +200,7 @@ def test_answer_again_replaces_the_answer(person: Person) -> None:
 
 def test_a_failure_says_why_and_offers_another_try(person: Person) -> None:
     person.ask("[[sim: fault=quota times=1]] hello")
-    expect(person.page.locator(".naru-failed")).to_contain_text("quota", timeout=30_000)
+    expect(person.page.locator(".naru-failed")).to_contain_text("quota", timeout=patient_ms(15))
     expect(person.page.locator(".naru-spoken[role='status']")).to_contain_text("quota")
     person.page.get_by_role("button", name="Try again").click()
     expect(person.page.locator(".naru-failed")).to_have_count(0)

@@ -9,8 +9,10 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
+from tests.patience import patient_ms
+
 COMPOSER = "stChatInputTextArea"
-RUNNING_SECONDS = 30.0
+RUNNING_SECONDS = 20.0
 
 
 class Person:
@@ -66,14 +68,14 @@ class Person:
     def wait_for_text(self, *, characters: int = 1) -> str:
         """Wait until so much of the running answer is there."""
         pattern = re.compile(rf"[\s\S]{{{characters},}}")
-        expect(self.live).to_have_text(pattern, timeout=RUNNING_SECONDS * 1000)
+        expect(self.live).to_have_text(pattern, timeout=patient_ms(RUNNING_SECONDS))
         expect(self.block).to_be_visible()
         return self.live.inner_text()
 
     def wait_for_end(self, *, answers: int = 1) -> None:
         """Wait until the answer is Streamlit's own Markdown."""
-        expect(self.answers).to_have_count(answers, timeout=RUNNING_SECONDS * 1000)
-        expect(self.block).to_be_hidden(timeout=RUNNING_SECONDS * 1000)
+        expect(self.answers).to_have_count(answers, timeout=patient_ms(RUNNING_SECONDS))
+        expect(self.block).to_be_hidden(timeout=patient_ms(RUNNING_SECONDS))
 
     def another_tab(self) -> Person:
         """A second tab of the same browser on the same conversation."""
@@ -86,6 +88,7 @@ def visitor(browser: Browser, url: str, **context: Any) -> Iterator[Person]:
     profile: BrowserContext = browser.new_context(
         **{"locale": "en-US", "timezone_id": "Asia/Seoul", "viewport": {"width": 1280, "height": 800}, **context}
     )
+    profile.set_default_timeout(patient_ms(RUNNING_SECONDS))
     try:
         yield Person(profile.new_page(), url)
     finally:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 
 from shared.postgres import database
 from shared.postgres.database import statement, transaction
+from tests.patience import patient
 
 # A process of its own: in pytest's, a socket that is collected before the connect leaves a low number free.
 CROWDED = """
@@ -38,7 +39,7 @@ def test_a_connection_with_a_high_descriptor_serves(engine: Engine) -> None:
         env=os.environ | {"DATABASE_URL": url, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert done.returncode == 0, done.stderr
     descriptors = [int(line) for line in done.stdout.split()]
