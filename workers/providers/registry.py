@@ -18,11 +18,11 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
-from workers.providers.anthropic import AnthropicProvider
+from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import DEFAULT_MODELS, size_of
-from workers.providers.openai import OpenAIProvider
-from workers.providers.sdk import is_loopback
+from workers.providers.openai.adapter import OpenAIProvider
+from workers.providers.sdk.provider import is_loopback
 
 log = logging.getLogger(__name__)
 
