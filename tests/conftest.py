@@ -1,4 +1,4 @@
-"""The fixtures of all tests, nine in number; the rig behind them is tests/stack.py.
+"""The fixtures of all tests, ten in number; the rig behind them is tests/stack.py.
 
 servers        one embedded PostgreSQL and Redis for the run (per xdist process), with the migrated template
 database_url   a new migrated database for this test
@@ -8,6 +8,7 @@ engine         a SQLAlchemy engine on them
 stack          starts web, worker and simulator processes on them; ends them after the test
 module_stack   one for all tests of a module that leave nothing in each other's way: `stack` may be overridden by it
 own_stack      the same on servers of this test's own, which may be stopped, killed, frozen and started again
+module_own_stack  one such for a module whose tests leave the servers well
 browser        Chromium; skipped where there is none, an error where NARU_TEST_STRICT=1
 """
 
@@ -30,6 +31,8 @@ from deploy.cli.checks import scrub
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import Settings
+from tests.page.walk import forget
+from tests.patience import patient, patient_ms, slowness
 from tests.stack import Servers, Stack
 
 for name in set(os.environ) - set(scrub(os.environ)):  # before any test module can read them
@@ -42,7 +45,16 @@ CHROMIUM_FLAGS = (
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
 #: How long a page may take where a test says nothing else: the library's 5 s are short beside other work.
-PATIENCE_MS = 15_000
+PAGE_SECONDS = 15
+#: The files that take longest: begun last, each would run alone at the end.
+LONGEST = frozenset(
+    f"tests/{name}.py"
+    for name in (
+        *("page/test_axe", "page/test_walks", "page/test_composer", "page/test_first_visit", "web/test_wedge"),
+        *("e2e/test_hostile", "e2e/test_outages", "launcher/test_bootstrap", "launcher/test_up"),
+        *("crash/test_worker_lost", "faults/test_mixed", "bench/test_smoke"),
+    )
+)
 numbers = itertools.count(1)
 STACK = pytest.StashKey[Stack]()
 
@@ -50,6 +62,20 @@ STACK = pytest.StashKey[Stack]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`./naru test` says here which of its other checks failed, so that the end of the output shows it."""
     parser.addoption("--failed-checks", default="", help="named in the closing lines; set by ./naru test")
+
+
+def pytest_report_header() -> str:
+    """How slow this machine is; measured here, before any test runs beside the measurement."""
+    return f"limits are stretched for a machine that is {slowness():.1f} times slower than ours"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest files come first, and each test's own time limit is stretched, too."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONGEST)
+    usual = float(config.getini("timeout"))
+    for item in items:
+        own = item.get_closest_marker("timeout")
+        item.add_marker(pytest.mark.timeout(patient(own.args[0] if own else usual)), append=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -145,16 +171,21 @@ def module_stack(
 @pytest.fixture
 def own_stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
     """A stack on servers of its own: `own_stack.servers` may be harmed."""
-    servers = Servers(tmp_path)
+    yield from _own_stack(request, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_own_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The same for a whole module whose tests start again what they have stopped."""
+    yield from _own_stack(request, tmp_path_factory.mktemp("own"))
+
+
+def _own_stack(request: pytest.FixtureRequest, folder: Path) -> Iterator[Stack]:
+    servers = Servers(folder)
+    database_url, redis_url = servers.postgres_server.url, servers.redis_server.url
     try:
-        migrate(servers.postgres_server.url)
-        yield from _stack(
-            request,
-            tmp_path,
-            servers=servers,
-            database_url=servers.postgres_server.url,
-            redis_url=servers.redis_server.url,
-        )
+        migrate(database_url)
+        yield from _stack(request, folder, servers=servers, database_url=database_url, redis_url=redis_url)
     finally:
         servers.close()
 
@@ -180,8 +211,9 @@ def browser() -> Iterator[Browser]:
     found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
     if found is None and sys.platform == "linux":
         (pytest.fail if STRICT else pytest.skip)("no Chromium here: apt install chromium fonts-nanum")
-    expect.set_options(timeout=PATIENCE_MS)
+    expect.set_options(timeout=patient_ms(PAGE_SECONDS))
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS.split())
         yield launched
+        forget(launched)
         launched.close()

@@ -29,6 +29,7 @@ from psycopg2 import sql
 from deploy.cli.checks import scrub
 from deploy.embedded import postgres, processes, redis_server
 from shared.settings import Settings, load_settings, variable_of
+from tests.patience import patient, slowness
 
 #: For tests in which nobody is to be taken for lost, however slow the machine.
 CALM: Mapping[str, float] = {
@@ -40,9 +41,9 @@ CALM: Mapping[str, float] = {
 }
 #: For crash tests: `stack.configure(**SHORT_LEASES)` before anything is started.
 SHORT_LEASES: Mapping[str, float] = {
-    "lease_seconds": 2.4,
+    "lease_seconds": 2.4 * slowness(),
     "renew_seconds": 0.4,
-    "stall_seconds": 2,
+    "stall_seconds": 2 * slowness(),
     "tick_seconds": 0.2,
 }
 #: For crowds, which all come from one address. Not 0: the limits are counted as ever, and cost what they cost.
@@ -68,20 +69,22 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], T], *, seconds: float = 15.0, what: str = "") -> T:
-    """Call until it returns something true, and return that; AssertionError when the time is over."""
-    limit = time.monotonic() + seconds
+    """Call until it returns something true, and return that; AssertionError when the time is over, which is stretched
+    by how slow this machine is.
+    """
+    limit = time.monotonic() + patient(seconds)
     while True:
         if found := condition():
             return found
         if time.monotonic() > limit:
-            raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+            raise AssertionError(f"not within {patient(seconds):g} s: {what or condition}")
         time.sleep(0.02)
 
 
 def get(url: str, *, seconds: float = 5.0) -> tuple[int, str]:
     """Status and body of a GET, whatever the status; (0, "") when nobody answers."""
     try:
-        with NO_PROXY.open(url, timeout=seconds) as answer:
+        with NO_PROXY.open(url, timeout=patient(seconds)) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
@@ -114,7 +117,7 @@ class Process:
 
     def wait(self, *, seconds: float = 20.0) -> int:
         """Its exit code, when it ends in time."""
-        return self.child.wait(seconds)
+        return self.child.wait(patient(seconds))
 
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
@@ -336,7 +339,7 @@ class Stack:
         raise AssertionError(f"{name}: no free port in three tries")
 
     def _listens(self, process: Process, port: int) -> bool:
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + patient(30)
         while process.running and time.monotonic() < limit:
             with socket.socket() as probe:
                 probe.settimeout(1)

@@ -19,16 +19,10 @@ from shared.errors import SettingsError
 from shared.keys import LEAST_BYTES, is_strong, keys_in
 from shared.settings.clients import ClientBounds
 from shared.settings.field import LAST_PORT, setting
+from shared.vendors import WITH_KEY
 
 #: Variables that other software names too keep their usual names; all others begin with NARU_.
-PLAIN_NAMES = {
-    "database_url",
-    "redis_url",
-    "openai_api_key",
-    "openai_base_url",
-    "anthropic_api_key",
-    "anthropic_base_url",
-}
+PLAIN_NAMES = {"database_url", "redis_url", *(name for vendor in WITH_KEY for name in vendor.settings)}
 _SHOWN = 60
 
 

@@ -21,10 +21,11 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.attacks.wire import BINARY, CLOSE, PING, PONG, Socket, frame, rerun
+from tests.patience import patient
 from tests.stack import Stack, wait_until
 from tests.web.eyes import Eye, Hand, browser, deltas
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = patient(30)
 ASKERS = 4
 PIECE = "word " * 4
 

@@ -10,10 +10,11 @@ from sqlalchemy import Engine
 from shared.postgres.database import make_engine
 from tests.attacks.catalogue import ATTACKS
 from tests.attacks.run import MOST_GROWTH_MB, MOST_LEFT_MB, Result, attack
+from tests.patience import patient
 from tests.stack import Process, Stack
 
 #: For a machine that is busy with other tests; without the bounds on sockets `/healthz` was silent for 45 s.
-MOST_SECONDS = 15.0
+MOST_SECONDS = patient(7.5)
 ANSWERED_AT_ONCE = ("healthz", "stop")
 
 

@@ -30,6 +30,7 @@ from deploy.backup.signing import Credentials
 from shared.settings import load_settings
 from tests.backup.yard import KEY, NOON, Yard, kept_signal, manifest, put
 from tests.conftest import STRICT
+from tests.patience import patient
 from tests.stack import NO_PROXY, Stack, free_port, get, wait_until
 
 #: moto computes the signature over the unescaped address: so no name here has a sign that is escaped. How those are
@@ -88,7 +89,7 @@ def unsigned(url: str, service: str, method: str, form: dict[str, str]) -> str:
     """One of the free actions; the header only says which service is meant."""
     request = urllib.request.Request(url, method=method, data=urlencode(form).encode())
     request.add_header("Authorization", f"AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request")
-    with NO_PROXY.open(request, timeout=20) as answer:
+    with NO_PROXY.open(request, timeout=patient(20)) as answer:
         return str(answer.read().decode())
 
 

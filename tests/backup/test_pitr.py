@@ -16,6 +16,7 @@ import pytest
 from deploy.embedded import postgres, privileges
 from deploy.embedded.processes import ROOT
 from tests.backup.yard import Yard
+from tests.patience import patient
 from tests.stack import Servers, free_port, start, wait_until
 
 PITR = ROOT / "deploy" / "backup" / "pitr"
@@ -57,7 +58,7 @@ def run(servers: Servers, *command: str, check: bool = True) -> subprocess.Compl
     """A program that finds the server as psql does."""
     where = {"PGHOST": "127.0.0.1", "PGPORT": str(servers.postgres_server.port), "PGUSER": "naru"}
     environ = {**servers.environ, **where, "PGPASSWORD": servers.password, "PGDATABASE": "postgres"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=patient(60), check=False)
     if check:
         assert done.returncode == 0, done.stderr
     return done
@@ -131,7 +132,7 @@ def test_a_segment_is_never_replaced_by_another_one(tmp_path: Path) -> None:
 
     def script(name: str, *words: str) -> subprocess.CompletedProcess[str]:
         command = [str(PITR / name), *words]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=patient(30), check=False)
 
     one, other = tmp_path / "one", tmp_path / "other"
     one.write_bytes(os.urandom(1000))
@@ -159,7 +160,7 @@ def test_the_base_is_the_last_that_had_ended(tmp_path: Path) -> None:
     for base in (first, long, unnamed):
         cipher = "openssl enc -aes-256-ctr -md sha256 -pbkdf2 -iter 10000 -pass"
         words = [*cipher.split(), f"file:{tmp_path / 'key'}", "-in", str(content), "-out", str(base)]
-        subprocess.run(words, check=True, timeout=30)
+        subprocess.run(words, check=True, timeout=patient(30))
     written = datetime(2026, 11, 15, 1, tzinfo=UTC).timestamp()
     os.utime(unnamed, (written, written))
     for number, (moment, expected) in enumerate(
@@ -173,6 +174,6 @@ def test_the_base_is_the_last_that_had_ended(tmp_path: Path) -> None:
         }.items()
     ):
         command = [str(PITR / "recover.sh"), moment, str(tmp_path / f"into{number}")]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=patient(30), check=False)
         assert (done.returncode == 0) is (expected is not None), done.stderr
         assert expected is None or expected.name in done.stdout, moment

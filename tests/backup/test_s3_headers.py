@@ -11,6 +11,7 @@ import pytest
 
 from deploy.backup.s3 import Bucket
 from deploy.backup.signing import Credentials
+from tests.patience import patient
 
 STARTED = b"<InitiateMultipartUploadResult><UploadId>7</UploadId></InitiateMultipartUploadResult>"
 COMPLETED = b"<CompleteMultipartUploadResult/>"
@@ -65,5 +66,5 @@ def test_a_header_is_found_however_it_is_written(spelling: str, tmp_path: Path) 
             Bucket(endpoint=url, name="kept", prefix="", credentials=who, part_bytes=10).put("f", tmp_path / "file")
         finally:
             server.shutdown()
-            thread.join(timeout=5)
+            thread.join(timeout=patient(5))
     assert re.findall(r'<ETag>"(part-\d)"</ETag>', Handler.completed.decode()) == ["part-1", "part-2", "part-3"]

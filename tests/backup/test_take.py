@@ -16,6 +16,7 @@ from deploy.backup.retention import Keep
 from deploy.embedded.processes import ROOT
 from tests.backup.yard import Yard
 from tests.faults.proxy import Lines
+from tests.patience import patient
 from tests.stack import Servers
 
 
@@ -44,7 +45,7 @@ def test_openssl_and_pg_restore_alone_can_read_it(yard: Yard, tmp_path: Path) ->
     opened = subprocess.run(
         [*made.cipher.split(), "-d", "-pass", f"file:{tmp_path / 'key'}", "-in", str(yard.shelf.path(made))],
         capture_output=True,
-        timeout=30,
+        timeout=patient(30),
         check=True,
     )
     assert opened.stdout == yard.plain(made)
@@ -107,7 +108,7 @@ def on_a_tiny_disk(folder: Path) -> tuple[list[str], bool]:
     """How to start a program for which `folder` is a tiny disk; False where only its files can be limited."""
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", TINY_DISK, "sh", str(folder)]
     try:
-        return command, subprocess.run([*command, "true"], capture_output=True, timeout=20).returncode == 0
+        return command, subprocess.run([*command, "true"], capture_output=True, timeout=patient(20)).returncode == 0
     except OSError:
         return [], False
 
@@ -121,7 +122,7 @@ def test_a_full_disk_leaves_nothing_but_what_was_there(yard: Yard, tmp_path: Pat
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         preexec_fn=None if is_disk else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
     )
     assert "is full" in done.stdout, done.stdout + done.stderr

@@ -28,6 +28,7 @@ from deploy.backup.shelf import Shelf
 from deploy.backup.source import Source, proved
 from deploy.backup.take import Work, take
 from deploy.embedded.processes import ROOT
+from tests.patience import patient
 from tests.stack import Stack
 
 #: Conversations with one question each; {size} bytes of hexadecimal digits, which hardly compress.
@@ -150,7 +151,13 @@ def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedP
     """One command to its end."""
     command = [sys.executable, "-P", "-m", "deploy.cli.main", *words]
     return subprocess.run(
-        command, env=stack.environ(**settings), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        command,
+        env=stack.environ(**settings),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=patient(90),
+        check=False,
     )
 
 

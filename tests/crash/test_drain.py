@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from shared.tables import Status
 from tests.crash.asking import Person, full_text
+from tests.patience import patient, slowness
 from tests.stack import Stack
 
 
@@ -21,9 +22,7 @@ def test_what_can_finish_finishes_and_the_rest_is_handed_over_without_a_loss(sta
             alice.wait_text(request)
         stack.start_worker()
         leaving.terminate()
-        began = time.monotonic()
         assert leaving.wait(seconds=15) == 0
-        assert time.monotonic() - began < 8
         assert (alice.wait_end(quick).attempt, alice.answers(quick)) == (1, [full_text(short)])
         row = alice.wait_end(slow, seconds=40)
         assert (row.status, row.attempt, row.losses, row.tries) == (Status.SUCCEEDED, 2, 0, 0)
@@ -32,7 +31,9 @@ def test_what_can_finish_finishes_and_the_rest_is_handed_over_without_a_loss(sta
 
 def test_a_draining_worker_takes_nothing_new(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
-    leaving = stack.start_worker(grace_seconds=6, wedged_seconds=1.25)  # and is not taken for a wedged one meanwhile
+    leaving = stack.start_worker(
+        grace_seconds=patient(6), wedged_seconds=1.25 * slowness()
+    )  # and is not taken for a wedged one meanwhile
     with Person(stack, engine) as alice:
         held = alice.ask("[[sim: tokens=120 pace=30]]")
         alice.wait_text(held)

@@ -7,9 +7,11 @@ import time
 import pytest
 
 from shared.errors import Unavailable
-from shared.postgres.database import PATIENCE_SECONDS, make_engine
+from shared.postgres.connections import PATIENCE_SECONDS
+from shared.postgres.database import make_engine
 from shared.tables import Status
 from tests.crash.asking import Person, full_text
+from tests.patience import patient
 from tests.stack import Stack
 
 LONG = "[[sim: tokens=90 pace=30 first=0.1]]"
@@ -17,14 +19,14 @@ LONG = "[[sim: tokens=90 pace=30 first=0.1]]"
 
 def test_running_answers_wait_for_postgres_and_are_stored_once(own_stack: Stack) -> None:
     own_stack.start_simulator()
-    own_stack.start_worker(lease_seconds=6, renew_seconds=1.5, stall_seconds=3)
+    own_stack.start_worker(lease_seconds=3, renew_seconds=0.75, stall_seconds=2)
     engine = make_engine(own_stack.settings, name="test")
     with Person(own_stack, engine) as alice:
         requests = [alice.ask(LONG) for _ in range(10)]
         for request in requests:
             alice.wait_text(request)
         own_stack.servers.stop_postgres()
-        time.sleep(8)  # longer than the lease, and than the answers themselves
+        time.sleep(4)  # longer than the lease, and than the answers themselves
         own_stack.servers.start_postgres()
         for request in requests:
             row = alice.wait_end(request)
@@ -46,7 +48,7 @@ def test_a_frozen_postgres_is_not_waited_for_without_end(own_stack: Stack) -> No
         began = time.monotonic()
         with pytest.raises(Unavailable):
             alice.ask(LONG)
-        assert time.monotonic() - began < 3 * PATIENCE_SECONDS
+        assert time.monotonic() - began < patient(3 * PATIENCE_SECONDS)
         own_stack.servers.postgres.thaw()
         row = alice.wait_end(running)
         assert (row.status, row.attempt) == (Status.SUCCEEDED, 1)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deploy.embedded.processes import ROOT
 from tests.deploy.reading import missing
+from tests.patience import patient
 from tests.stack import free_port, get, wait_until
 
 START = ROOT / "deploy" / "nginx" / "start.sh"
@@ -53,7 +54,9 @@ class Door:
         sent = {"Accept": PAGE, **(headers or {})}
         if password:
             sent["Authorization"] = "Basic " + base64.b64encode(f"naru:{password}".encode()).decode()
-        connection = self.connect() if tls else http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        connection = (
+            self.connect() if tls else http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=patient(10))
+        )
         try:
             connection.request(method, path, headers=sent)
             answer = connection.getresponse()
@@ -64,7 +67,9 @@ class Door:
 
     def connect(self, *, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
         """A connection to its TLS side."""
-        return http.client.HTTPSConnection("127.0.0.1", self.https_port, timeout=10, context=context or trusting())
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.https_port, timeout=patient(10), context=context or trusting()
+        )
 
     def certificate(self) -> bytes:
         """The one that it shows now."""

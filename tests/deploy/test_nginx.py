@@ -20,6 +20,7 @@ from deploy.embedded.processes import ROOT
 from tests.conftest import TEMPLATE
 from tests.deploy.door import START, Door, door, trusting
 from tests.deploy.looking import ONCE, PRIVATE
+from tests.patience import patient
 from tests.stack import Servers, Stack, wait_until
 from tests.web.eyes import browser
 from web.shell import chunks
@@ -102,7 +103,7 @@ def test_an_event_is_not_held_back(before_web: tuple[Stack, Door]) -> None:
     answer = connection.getresponse()
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["content-encoding"] is None
-    connection.sock.settimeout(5)
+    connection.sock.settimeout(patient(5))
     assert answer.readline(), "the first line comes while the stream is open"
     connection.close()
 
@@ -194,7 +195,7 @@ def sign(folder: Path, name: str) -> None:
     """A certificate where certbot would lay it."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-subj", f"/CN={name}", "-keyout", str(folder / "privkey.pem"), "-out", str(folder / "new.pem")]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=patient(30))
     (folder / "new.pem").rename(folder / "fullchain.pem")
 
 
@@ -226,7 +227,12 @@ def test_with_a_domain_no_other_name_is_answered(tmp_path: Path) -> None:
 def test_nonsense_is_refused_in_a_sentence(tmp_path: Path, variable: str, value: str) -> None:
     environ = {"PATH": "/usr/sbin:/usr/bin:/bin", "NARU_RUN": str(tmp_path), "NARU_CERTIFICATES": str(tmp_path)}
     done = subprocess.run(
-        ["sh", str(START)], env={**environ, variable: value}, capture_output=True, text=True, cwd=ROOT, timeout=30
+        ["sh", str(START)],
+        env={**environ, variable: value},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=patient(30),
     )
     assert done.returncode == 1
     assert variable.removesuffix("S_PORT") in done.stderr

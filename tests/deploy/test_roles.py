@@ -18,11 +18,12 @@ from psycopg2.errors import InsufficientPrivilege
 
 from deploy.backup import drill
 from deploy.backup.restore import Load, forget, go_back
-from deploy.compose.setup import Wishes, set_up
+from deploy.compose.setup import SetupOptions, set_up
 from deploy.embedded import postgres
 from deploy.embedded.processes import ROOT
 from shared.migrations.__main__ import migrate
 from tests.backup.yard import Yard, naru
+from tests.patience import patient
 from tests.stack import Servers, Stack
 
 MAKE = ROOT / "deploy" / "compose" / "roles" / "make.sh"
@@ -73,7 +74,9 @@ class Volume:
             "NARU_PASSWORD_FILE": str(secrets / "postgres_password"),
             "MONITOR_PASSWORD_FILE": str(secrets / "postgres_monitor_password"),
         }
-        done = subprocess.run(["sh", str(MAKE)], env=environ, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["sh", str(MAKE)], env=environ, capture_output=True, text=True, timeout=patient(60), check=False
+        )
         for each in secrets.glob("postgres_*"):
             value = each.read_text().strip()
             assert not value or value not in done.stdout + done.stderr, f"{each.name} is shown"
@@ -94,7 +97,7 @@ def volume_of(servers: Servers, folder: Path, **passwords: str) -> Volume:
     (folder / "secrets").mkdir()
     for name, value in passwords.items():
         (folder / "secrets" / name).write_text(f"{value}\n")
-    set_up(Wishes(folder=folder, domain="", email="", files={}, environ={}))
+    set_up(SetupOptions(folder=folder, domain="", email="", files={}, environ={}))
     return Volume(servers, folder)
 
 

@@ -19,11 +19,12 @@ from playwright.sync_api import Browser, Dialog, Locator, Request, expect
 
 from tests.conftest import TEMPLATE
 from tests.page.walk import Person, visitor
+from tests.patience import patient_ms
 from tests.stack import Servers, Stack, wait_until
 
 pytestmark = pytest.mark.browser
 LIMIT = 32_000
-USABLE_MS = 30_000  # a hang would be minutes; the machine may be busy
+USABLE_MS = patient_ms(15)  # a hang would be minutes; the machine may be busy
 EVIL = "http://evil.example"
 IMAGE = f"![x]({EVIL}/x.png)"
 ACT = "window.acted=1"

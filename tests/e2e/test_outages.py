@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.visitor import Visitor
-from tests.stack import SHORT_LEASES, Process, Stack, wait_until
+from tests.patience import patient_ms
+from tests.stack import SHORT_LEASES, WIDE_LIMITS, Process, Stack, wait_until
 
 pytestmark = pytest.mark.browser
 
 WORDS = " ".join(f"word{number}" for number in range(120))
 LONG = f'[[sim: text="{WORDS}" pace=30 first=0.1]]'
+
+
+@pytest.fixture(scope="module")
+def own_stack(module_own_stack: Stack) -> Stack:
+    """One for all: whoever stops a server starts it again."""
+    module_own_stack.configure(**SHORT_LEASES, broker_silence_seconds=1)
+    module_own_stack.start_simulator()
+    return module_own_stack
+
+
+@pytest.fixture(scope="module")
+def web(own_stack: Stack) -> Process:
+    """The page."""
+    return own_stack.start_web(**WIDE_LIMITS)
+
+
+@pytest.fixture
+def worker(own_stack: Stack) -> Process:
+    """The one worker that runs."""
+    running = [each for each in own_stack.processes if each.command.name == "worker" and each.running]
+    return running[0] if running else own_stack.start_worker()
 
 
 @contextmanager
@@ -32,37 +55,26 @@ def _shows_a_prefix(visitor: Visitor) -> bool:
     return len(text) > 20
 
 
-def test_a_killed_worker_is_seen_within_seconds_and_the_answer_starts_over(stack: Stack, browser: Browser) -> None:
-    stack.configure(**SHORT_LEASES)
-    stack.start_simulator()
-    worker, web = stack.start_worker(), stack.start_web()
-    with _visit(browser, web) as alice:
-        alice.ask(LONG)
-        wait_until(lambda: _shows_a_prefix(alice), what="the first words")
+def test_a_killed_worker_is_seen_within_seconds_and_the_answer_starts_over(
+    own_stack: Stack, web: Process, worker: Process, browser: Browser
+) -> None:
+    """By two people, each in their language."""
+    with _visit(browser, web) as alice, _visit(browser, web, locale="ko-KR") as cheolsu:
+        for each in (alice, cheolsu):
+            each.ask(LONG)
+        for each in (alice, cheolsu):
+            wait_until(partial(_shows_a_prefix, each), what="the first words")
         worker.kill()
-        stack.start_worker()
+        own_stack.start_worker()
         alice.sees("2nd try", seconds=15)
-        wait_until(lambda: _shows_a_prefix(alice), what="the first words again")
-        alice.sees_whole_answer(WORDS)
-
-
-def test_the_same_in_korean(stack: Stack, browser: Browser) -> None:
-    stack.configure(**SHORT_LEASES)
-    stack.start_simulator()
-    worker, web = stack.start_worker(), stack.start_web()
-    with _visit(browser, web, locale="ko-KR") as cheolsu:
-        cheolsu.ask(LONG)
-        wait_until(lambda: _shows_a_prefix(cheolsu), what="the first words")
-        worker.kill()
-        stack.start_worker()
         cheolsu.sees("2번째 시도", seconds=15)
-        cheolsu.sees_whole_answer(WORDS)
+        wait_until(lambda: _shows_a_prefix(alice), what="the first words again")
+        for each in (alice, cheolsu):
+            each.sees_whole_answer(WORDS)
 
 
-def test_redis_restarts_empty_and_the_text_goes_on(own_stack: Stack, browser: Browser) -> None:
-    own_stack.start_simulator()
-    web = own_stack.start_web()
-    own_stack.start_worker()
+@pytest.mark.usefixtures("worker")
+def test_redis_restarts_empty_and_the_text_goes_on(own_stack: Stack, web: Process, browser: Browser) -> None:
     with _visit(browser, web) as alice:
         alice.ask(LONG)
         wait_until(lambda: _shows_a_prefix(alice), what="the first words")
@@ -73,22 +85,21 @@ def test_redis_restarts_empty_and_the_text_goes_on(own_stack: Stack, browser: Br
         alice.sees_whole_answer(WORDS)
 
 
-def test_with_redis_gone_the_page_is_slow_says_so_and_answers(own_stack: Stack, browser: Browser) -> None:
-    own_stack.start_simulator()
-    web = own_stack.start_web()
-    own_stack.start_worker(broker_silence_seconds=1)
+@pytest.mark.usefixtures("worker")
+def test_with_redis_gone_the_page_is_slow_says_so_and_answers(own_stack: Stack, web: Process, browser: Browser) -> None:
     own_stack.servers.stop_redis()
-    with _visit(browser, web) as alice:
-        alice.ask(LONG)
-        alice.sees("Live updates are slow right now")
-        wait_until(lambda: _shows_a_prefix(alice), what="the first words, from the checkpoints")
-        alice.sees_whole_answer(WORDS)
+    try:
+        with _visit(browser, web) as alice:
+            alice.ask(LONG)
+            alice.sees("Live updates are slow right now")
+            wait_until(lambda: _shows_a_prefix(alice), what="the first words, from the checkpoints")
+            alice.sees_whole_answer(WORDS)
+    finally:
+        own_stack.servers.start_redis()
 
 
-def test_postgres_restarts_and_the_answer_is_stored_once(own_stack: Stack, browser: Browser) -> None:
-    own_stack.start_simulator()
-    web = own_stack.start_web()
-    own_stack.start_worker()
+@pytest.mark.usefixtures("worker")
+def test_postgres_restarts_and_the_answer_is_stored_once(own_stack: Stack, web: Process, browser: Browser) -> None:
     with _visit(browser, web) as alice:
         alice.ask(LONG)
         wait_until(lambda: _shows_a_prefix(alice), what="the first words")
@@ -99,14 +110,16 @@ def test_postgres_restarts_and_the_answer_is_stored_once(own_stack: Stack, brows
         alice.sees_whole_answer(WORDS)
 
 
-def test_with_postgres_away_the_question_stays_in_the_composer(own_stack: Stack, browser: Browser) -> None:
-    own_stack.start_simulator()
-    web = own_stack.start_web()
-    own_stack.start_worker()
+@pytest.mark.usefixtures("worker")
+def test_with_postgres_away_the_question_stays_in_the_composer(
+    own_stack: Stack, web: Process, browser: Browser
+) -> None:
     with _visit(browser, web) as alice:
         own_stack.servers.stop_postgres()
         alice.ask("Where is my question?")
-        expect(alice.page.get_by_test_id("stChatInputTextArea")).to_have_value("Where is my question?", timeout=15_000)
+        expect(alice.page.get_by_test_id("stChatInputTextArea")).to_have_value(
+            "Where is my question?", timeout=patient_ms(15)
+        )
         own_stack.servers.start_postgres()
         alice.page.get_by_test_id("stChatInputTextArea").press("Enter")
         alice.sees("demo simulator", seconds=30)

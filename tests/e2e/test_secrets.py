@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from shared.tables import TERMINAL
 from tests.crash.asking import Person
+from tests.patience import patient
 from tests.stack import NO_PROXY, Process, Stack, free_port, get, wait_until
 
 KEY = "sk-planted-0123456789abcdef"
@@ -39,7 +40,7 @@ def flower(stack: Stack) -> Process:
 def _flower_tasks(flower: Process) -> str:
     password = base64.b64encode(b"naru:secret-of-flower").decode()
     request = urllib.request.Request(flower.url + "/api/tasks", headers={"Authorization": f"Basic {password}"})
-    with NO_PROXY.open(request, timeout=5) as answer:
+    with NO_PROXY.open(request, timeout=patient(5)) as answer:
         return str(answer.read().decode())
 
 

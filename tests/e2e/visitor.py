@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, Page, expect
 
+from tests.patience import patient_ms
 from tests.stack import Process
 
 
@@ -12,13 +13,14 @@ class Visitor:
 
     def __init__(self, browser: Browser, web: Process, *, locale: str = "en-US") -> None:
         self.context = browser.new_context(locale=locale)
+        self.context.set_default_timeout(patient_ms(20))
         self.page = self.open_tab(web.url)
 
     def open_tab(self, url: str) -> Page:
         """Another tab of the same browser, with the composer ready."""
         page = self.context.new_page()
         page.goto(url)
-        expect(page.get_by_test_id("stChatInputTextArea")).to_be_visible(timeout=20_000)
+        expect(page.get_by_test_id("stChatInputTextArea")).to_be_visible(timeout=patient_ms(20))
         return page
 
     def ask(self, words: str) -> None:
@@ -33,11 +35,13 @@ class Visitor:
 
     def sees(self, words: str, *, seconds: float = 20) -> None:
         """These words are visible somewhere on the page."""
-        expect(self.page.get_by_text(words).first).to_be_visible(timeout=seconds * 1000)
+        expect(self.page.get_by_text(words).first).to_be_visible(timeout=patient_ms(seconds))
 
     def sees_whole_answer(self, words: str, *, seconds: float = 30) -> None:
         """The stored answer stands on the page, once, as Streamlit's own Markdown."""
-        expect(self.page.locator(".stMarkdown").get_by_text(words, exact=True)).to_have_count(1, timeout=seconds * 1000)
+        expect(self.page.locator(".stMarkdown").get_by_text(words, exact=True)).to_have_count(
+            1, timeout=patient_ms(seconds)
+        )
 
     def close(self) -> None:
         """Close the browser window."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.proxy import Lines, Proxy, Trap
+from tests.patience import patient
 
 
 class Echo:
@@ -69,7 +70,7 @@ def proxy(lines: Lines, echo: Echo) -> Iterator[Proxy]:
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[socket.socket]:
     """A connection through it, already used."""
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as made:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=patient(2)) as made:
         said(made, b"hello")
         yield made
 
@@ -86,7 +87,7 @@ def test_a_black_hole_swallows_and_gives_back(proxy: Proxy, client: socket.socke
     with pytest.raises(TimeoutError):
         client.recv(100)
     proxy.pass_all()
-    client.settimeout(2)
+    client.settimeout(patient(2))
     assert client.recv(100) == b"into the dark"
 
 
@@ -94,7 +95,7 @@ def test_a_reset_is_one_and_the_next_connection_works(proxy: Proxy, client: sock
     assert proxy.reset() == 1
     with pytest.raises(ConnectionResetError):
         client.recv(100)
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as again:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=patient(2)) as again:
         said(again, b"again")
 
 
@@ -109,7 +110,7 @@ def test_a_half_close_ends_one_direction_only(proxy: Proxy, client: socket.socke
     proxy.half_close()
     assert client.recv(100) == b""
     client.sendall(b"still heard")
-    limit = time.monotonic() + 2
+    limit = time.monotonic() + patient(2)
     while b"still heard" not in echo.heard and time.monotonic() < limit:
         time.sleep(0.01)
     assert b"still heard" in echo.heard
@@ -129,7 +130,7 @@ def test_a_forgotten_connection_is_open_to_the_client_alone(proxy: Proxy, client
     client.settimeout(0.2)
     with pytest.raises(TimeoutError):
         client.recv(100)
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as again:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=patient(2)) as again:
         said(again, b"new ones pass")
 
 
@@ -145,6 +146,6 @@ def test_a_trap_springs_at_its_words_and_only_behind_its_arming(
     client.sendall(b"COMMIT it")
     with pytest.raises(ConnectionResetError):
         client.recv(100)
-    assert trap.sprung.wait(2)
+    assert trap.sprung.wait(patient(2))
     assert done == ["sprung"]
     assert (b"COMMIT it" in echo.heard) is forward

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Dialog, Page, Request
 
 from deploy.cli.checks import scrub
 from deploy.embedded.processes import Command
+from tests.patience import patient
 from tests.stack import Process, free_port, get, start, wait_until
 from web.live.modules import bundle, colours
 
@@ -26,7 +27,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 JUDGE = (HERE / "judge.js").read_text(encoding="utf-8")
 WHOLE = 10**9
-DRAWING_SECONDS = 120.0
+DRAWING_SECONDS = patient(60)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.fuzz.grammar import text_of
+from tests.patience import patient_ms
 from web.live.modules import HERE, bundle
 from web.markdown import to_streamlit
 
@@ -24,6 +25,7 @@ TEXTS = 5000
 def page(browser: Browser) -> Iterator[Page]:
     """An empty page with the live answer's code."""
     page = browser.new_page()
+    page.set_default_timeout(patient_ms(20))
     exports = "const mount = (window.naru = { rewritten, wholeLines }, function"
     page.set_content("<p>")
     page.add_script_tag(content=bundle().replace("export default function mount", exports).rstrip() + ");")

@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 
 from deploy.embedded.processes import ROOT
+from tests.patience import patient
 from tests.providers.test_registry import serving
 from tests.stack import SHORT_LEASES, Process, Servers, Stack, free_port, wait_until
 
@@ -21,7 +22,13 @@ def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedP
     """One command to its end."""
     command = [sys.executable, "-P", "-m", "deploy.cli.main", *words]
     return subprocess.run(
-        command, env=stack.environ(**settings), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        command,
+        env=stack.environ(**settings),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=patient(90),
+        check=False,
     )
 
 

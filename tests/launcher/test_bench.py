@@ -10,6 +10,7 @@ import pytest
 from deploy.cli import bootstrap
 from deploy.cli import main as cli
 from deploy.embedded.processes import ROOT
+from tests.patience import patient
 from tests.stack import Stack
 
 COMMAND = (sys.executable, "-P", "-m", "deploy.cli.main", "bench")
@@ -17,7 +18,9 @@ COMMAND = (sys.executable, "-P", "-m", "deploy.cli.main", "bench")
 
 def run(*words: str, stack: Stack) -> subprocess.CompletedProcess[str]:
     """The command to its end."""
-    return subprocess.run((*COMMAND, *words), env=stack.environ(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        (*COMMAND, *words), env=stack.environ(), cwd=ROOT, capture_output=True, text=True, timeout=patient(60)
+    )
 
 
 def test_it_explains_itself(stack: Stack) -> None:

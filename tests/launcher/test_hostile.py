@@ -24,6 +24,7 @@ from deploy.embedded.processes import ROOT
 from shared.postgres.database import make_engine, transaction
 from shared.settings import Settings
 from shared.tables import chat_request
+from tests.patience import patient
 from tests.stack import Servers, Stack
 
 COMMAND = (sys.executable, "-P", "-m", "deploy.cli.main")
@@ -43,7 +44,7 @@ def run(*words: str | bytes, stack: Stack, stdin: bytes = b"", **variables: str)
         cwd=ROOT,
         input=stdin,
         capture_output=True,
-        timeout=90,
+        timeout=patient(90),
         check=False,
     )
 

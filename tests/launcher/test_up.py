@@ -22,6 +22,7 @@ import pytest
 from deploy.cli.checks import scrub
 from deploy.embedded.data import Secrets, running_on, secrets_in
 from deploy.embedded.processes import ROOT, started_at
+from tests.patience import patient
 from tests.stack import NO_PROXY, Servers, get, wait_until
 
 
@@ -70,7 +71,7 @@ class Up:
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Ctrl-C, and the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(patient(40))
 
     def database_url(self) -> str:
         """As its children have it."""
@@ -183,11 +184,13 @@ def test_password_is_shown_on_demand_and_never_printed_by_up(running: Up) -> Non
     assert password not in running.text
     command = [sys.executable, "-P", "-m", "deploy.cli.main", "urls", "--data"]
     environ = {**scrub(os.environ), "PYTHONPATH": str(ROOT)}
-    shown = subprocess.run([*command, str(running.data)], env=environ, capture_output=True, text=True, timeout=60)
+    shown = subprocess.run(
+        [*command, str(running.data)], env=environ, capture_output=True, text=True, timeout=patient(60)
+    )
     assert shown.returncode == 0
     assert f"  Flower's user is naru, its password {password}" in shown.stdout.splitlines()
     assert f"  Page     {running.url}" in shown.stdout.splitlines()
-    nobody = subprocess.run([*command, "/nowhere"], env=environ, capture_output=True, text=True, timeout=60)
+    nobody = subprocess.run([*command, "/nowhere"], env=environ, capture_output=True, text=True, timeout=patient(60))
     assert nobody.returncode == 1
     assert nobody.stderr.startswith("naru: no Naru runs on /nowhere.")
 
@@ -218,7 +221,7 @@ def test_flower_asks_for_its_password(running: Up) -> None:
 
 def test_a_second_up_prints_the_address_and_ends_well(running: Up) -> None:
     second = Up(running.data, "--port", "0")
-    assert second.process.wait(20) == 0
+    assert second.process.wait(patient(20)) == 0
     assert second.text.splitlines()[0] == "Naru is already running on this data folder."
     assert second.url == running.url
     assert get(f"{running.url}/readyz")[0] == 200
@@ -227,7 +230,7 @@ def test_a_second_up_prints_the_address_and_ends_well(running: Up) -> None:
 def test_a_taken_port_is_said(running: Up, tmp_path: Path) -> None:
     port = running.url.rpartition(":")[2]
     refused = Up(tmp_path / "data", "--port", port)
-    assert refused.process.wait(20) == 1
+    assert refused.process.wait(patient(20)) == 1
     assert f"cannot listen on 127.0.0.1:{port}" in refused.text
     assert "--port 0" in refused.text
     assert not (tmp_path / "data" / "postgres").exists()
@@ -287,7 +290,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, starts: list[Up]) -> None
     wait_until(lambda: "Stopping" in up.text)
     began = time.monotonic()
     assert up.stop() == 130
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < patient(4)
     assert gone(pids)
 
 
@@ -332,12 +335,12 @@ def test_a_half_made_database_is_finished_and_a_foreign_folder_is_explained(tmp_
     (foreign / "letters").touch()
     up = Up(tmp_path / "data", "--port", "0")
     starts.append(up)
-    assert up.process.wait(40) == 1
+    assert up.process.wait(patient(40)) == 1
     assert "is not empty: move it away" in up.text
     assert (foreign / "letters").exists()
 
 
 def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
     up = Up(tmp_path / "data", NARU_LEASE_SECONDS="soon")
-    assert up.process.wait(20) == 1
+    assert up.process.wait(patient(20)) == 1
     assert up.text == "naru: NARU_LEASE_SECONDS is 'soon', which is not a number.\n"

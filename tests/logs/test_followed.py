@@ -18,6 +18,7 @@ from playwright.sync_api import Browser
 
 from deploy.embedded.processes import ROOT, Command
 from tests.e2e.visitor import Visitor
+from tests.patience import patient
 from tests.stack import NO_PROXY, Process, Stack, free_port, get, start, wait_until
 
 pytestmark = pytest.mark.browser
@@ -129,5 +130,5 @@ def test_a_question_is_found_in_every_log_by_its_ids(stack: Stack, nginx: Proces
 def answered_as(web: Process, http_request_id: str) -> str:
     """The id in web's answer to a request that came with this one."""
     request = urllib.request.Request(web.url + "/healthz", headers={"X-Request-ID": http_request_id})
-    with NO_PROXY.open(request, timeout=5) as answer:
+    with NO_PROXY.open(request, timeout=patient(5)) as answer:
         return str(answer.headers["x-request-id"])

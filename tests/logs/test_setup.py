@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded.processes import ROOT
+from tests.patience import patient
 
 SETUP = ROOT / "deploy" / "logging" / "setup.sh"
 needs_openssl = pytest.mark.skipif(
@@ -18,7 +19,7 @@ needs_openssl = pytest.mark.skipif(
 
 
 def run(*command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, input=given, capture_output=True, timeout=20)
+    return subprocess.run(command, input=given, capture_output=True, timeout=patient(20))
 
 
 def function(call: str, *, given: bytes = b"", secrets: Path = Path("/nowhere")) -> subprocess.CompletedProcess[bytes]:

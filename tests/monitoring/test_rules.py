@@ -15,6 +15,7 @@ import pytest
 from tests.deploy.reading import compose
 from tests.monitoring.cases import CASES, RECORDS, Case, Record, Series
 from tests.monitoring.rulebook import MONITORING, Rule, alerts, metrics_in, program, rules
+from tests.patience import patient
 
 RECORDED = {rule.name for rule in rules() if rule.kind == "record"}
 
@@ -26,7 +27,7 @@ def promtool() -> str:
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
     """One command, to its end."""
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=patient(60))
 
 
 @dataclass(frozen=True)

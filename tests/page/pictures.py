@@ -23,6 +23,7 @@ from shared.postgres.database import make_engine, transaction
 from shared.tables import chat_request, conversation, message
 from tests.conftest import CHROMIUM_FLAGS
 from tests.page.walk import Person, visitor
+from tests.patience import patient_ms
 from tests.stack import SHORT_LEASES, Process, Servers, Stack, free_port
 
 SIZES = ((390, 844), (768, 1024), (1440, 900))
@@ -50,7 +51,7 @@ class Studio:
             looks = {"viewport": {"width": width, "height": height}, "color_scheme": scheme, "locale": locale}
             with visitor(self.browser, self.url, storage_state=storage, **looks) as looker:
                 looker.open(address)
-                looker.page.locator(ready).first.wait_for(timeout=15_000)
+                looker.page.locator(ready).first.wait_for(timeout=patient_ms(15))
                 looker.page.wait_for_timeout(SETTLE_MS)
                 if top:
                     looker.page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
@@ -101,10 +102,10 @@ def ended(studio: Studio) -> None:
 
 def failed(studio: Studio) -> None:
     address = studio.conversation("[[sim: fault=quota]] Why is the sky blue?")
-    studio.person.page.locator(".naru-failed").wait_for(timeout=30_000)
+    studio.person.page.locator(".naru-failed").wait_for(timeout=patient_ms(15))
     studio.shoot("failed", address, ready=".naru-failed")
     address = studio.conversation("[[sim: fault=cut at=120]] Why is the sea salt?")
-    studio.person.page.locator(".naru-failed").wait_for(timeout=60_000)
+    studio.person.page.locator(".naru-failed").wait_for(timeout=patient_ms(30))
     studio.shoot("failed-partial", address, ready=".naru-failed")
 
 

@@ -7,33 +7,40 @@ from playwright.sync_api import Browser, expect
 
 from shared.words.words import catalogue
 from tests.page.walk import visitor
+from tests.patience import patient_ms
 from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.browser
 SLOW = "[[sim: tokens=1500 pace=40]] "
 
 
+@pytest.fixture(scope="module")
+def own_stack(module_own_stack: Stack) -> Stack:
+    """One with a worker for all; each has a web process of its own."""
+    module_own_stack.start_simulator()
+    module_own_stack.start_worker()
+    return module_own_stack
+
+
 def test_postgres_away_is_a_sentence_and_mends_itself(own_stack: Stack, browser: Browser) -> None:
-    own_stack.start_simulator()
-    own_stack.start_worker()
-    with visitor(browser, own_stack.start_web().url) as person:
+    web = own_stack.start_web()
+    with visitor(browser, web.url) as person:
         person.open().ask("[[sim: tokens=5]] before")
         person.wait_for_end()
         own_stack.servers.stop_postgres()
         person.ask("[[sim: tokens=5]] during")
-        expect(person.page.locator(".naru-notice").first).to_contain_text("database", timeout=30_000)
-        expect(person.composer).to_have_value("[[sim: tokens=5]] during", timeout=15_000)
+        expect(person.page.locator(".naru-notice").first).to_contain_text("database", timeout=patient_ms(15))
+        expect(person.composer).to_have_value("[[sim: tokens=5]] during", timeout=patient_ms(15))
         expect(person.questions).to_contain_text(["before"])
         own_stack.servers.start_postgres()
-        expect(person.page.locator(".st-key-away .naru-notice")).to_have_count(0, timeout=30_000)
+        expect(person.page.locator(".st-key-away .naru-notice")).to_have_count(0, timeout=patient_ms(15))
         person.composer.press("Enter")
         person.wait_for_end(answers=2)
+    web.kill()
 
 
-def test_a_question_that_the_dying_web_never_took_is_back_in_the_box(stack: Stack, browser: Browser) -> None:
-    stack.start_simulator()
-    stack.start_worker()
-    web = stack.start_web()
+def test_a_question_that_the_dying_web_never_took_is_back_in_the_box(own_stack: Stack, browser: Browser) -> None:
+    web = own_stack.start_web()
     with visitor(browser, web.url) as person:
         person.open().ask("[[sim: tokens=5]] before")
         person.wait_for_end()
@@ -42,8 +49,8 @@ def test_a_question_that_the_dying_web_never_took_is_back_in_the_box(stack: Stac
         expect(person.composer).to_have_value("")
         person.page.wait_for_timeout(1200)
         web.kill()
-        stack.run("web", "-m", "web", host="127.0.0.1", port=web.url.rsplit(":", 1)[1])
-        expect(person.composer).to_have_value("[[sim: tokens=5]] lost", timeout=30_000)
+        own_stack.run("web", "-m", "web", host="127.0.0.1", port=web.url.rsplit(":", 1)[1])
+        expect(person.composer).to_have_value("[[sim: tokens=5]] lost", timeout=patient_ms(15))
         expect(person.page.locator(".naru-notice")).to_contain_text("before your question was received")
         person.composer.press("Enter")
         person.wait_for_end(answers=2)
@@ -51,10 +58,8 @@ def test_a_question_that_the_dying_web_never_took_is_back_in_the_box(stack: Stac
         expect(person.composer).to_have_value("")
 
 
-def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
-    stack.start_simulator()
-    stack.start_worker()
-    web = stack.start_web()
+def test_the_web_away_is_a_thin_bar(own_stack: Stack, browser: Browser) -> None:
+    web = own_stack.start_web()
     with visitor(browser, web.url) as person:
         person.page.add_init_script("""
           window.dialogs = 0;
@@ -65,7 +70,7 @@ def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
         person.open().ask(SLOW + "x")
         text = person.wait_for_text(characters=100)
         web.kill()
-        expect(person.page.locator(".naru-bar")).to_have_text("Reconnecting… your chat is safe", timeout=10_000)
+        expect(person.page.locator(".naru-bar")).to_have_text("Reconnecting… your chat is safe", timeout=patient_ms(10))
         bar = person.page.locator(".naru-bar").bounding_box()
         name = person.page.locator(".naru-name").bounding_box()
         assert bar is not None
@@ -77,10 +82,8 @@ def test_the_web_away_is_a_thin_bar(stack: Stack, browser: Browser) -> None:
         expect(person.page.locator(".naru-bar")).to_be_visible()
 
 
-def test_typing_goes_on_while_the_web_is_away(stack: Stack, browser: Browser) -> None:
-    stack.start_simulator()
-    stack.start_worker()
-    web = stack.start_web()
+def test_typing_goes_on_while_the_web_is_away(own_stack: Stack, browser: Browser) -> None:
+    web = own_stack.start_web()
     with visitor(browser, web.url, locale="ko-KR") as person:
         person.open().ask("[[sim: tokens=5]] before")
         person.wait_for_end()
@@ -95,8 +98,8 @@ def test_typing_goes_on_while_the_web_is_away(stack: Stack, browser: Browser) ->
         person.page.get_by_role("link", name=catalogue("ko")["sidebar.new"]).click()
         expect(person.page.locator(".naru-hint")).to_have_text(catalogue("ko")["live.hint_away_link"])
         expect(person.composer).to_have_value("[[sim: tokens=5]] typed while away")
-        stack.run("web", "-m", "web", host="127.0.0.1", port=web.url.rsplit(":", 1)[1])
-        expect(person.page.locator(".naru-bar")).to_be_hidden(timeout=60_000)
+        own_stack.run("web", "-m", "web", host="127.0.0.1", port=web.url.rsplit(":", 1)[1])
+        expect(person.page.locator(".naru-bar")).to_be_hidden(timeout=patient_ms(30))
         expect(person.page.locator(".naru-hint")).to_have_text("")
         person.composer.press("Enter")
         person.wait_for_end(answers=2)

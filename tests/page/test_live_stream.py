@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.faults.screen import Screen
+from tests.patience import patient_ms
 from web.live.modules import HERE
 
 pytestmark = pytest.mark.browser
@@ -47,6 +48,7 @@ window.tell = (events) => events.map(([kind, data]) => {
 def page(browser: Browser) -> Iterator[Page]:
     """A page with the module and a made-up EventSource."""
     opened = browser.new_page()
+    opened.set_default_timeout(patient_ms(20))
     opened.set_content('<base href="http://naru.invalid/">')
     opened.add_script_tag(content=(HERE / "stream.js").read_text().replace("export ", "") + FRAME)
     yield opened

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from shared.postgres.database import make_engine
 from tests.page.pictures import fill
 from tests.page.test_walks import SLOW
-from tests.page.walk import Person, visitor
+from tests.page.walk import Person, newcomer
+from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack, wait_until
 
 pytestmark = pytest.mark.browser
@@ -50,7 +51,7 @@ def url(stack: Stack) -> str:
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
     """Someone on a new page."""
-    with visitor(browser, url) as found:
+    with newcomer(browser, url) as found:
         yield found.open()
         assert found.errors == []
 
@@ -81,7 +82,7 @@ def test_scrolling_to_the_top_loads_earlier_messages(stack: Stack, person: Perso
     person.page.mouse.move(640, 300)
     for answers in (30, 50):
         person.page.mouse.wheel(0, -30_000)
-        expect(person.answers).to_have_count(answers, timeout=30_000)
+        expect(person.answers).to_have_count(answers, timeout=patient_ms(15))
         if answers == 30:
             person.page.wait_for_timeout(1000)
             places = person.page.evaluate("() => window.places")
@@ -99,7 +100,7 @@ def test_asking_shows_the_last_messages_again(stack: Stack, person: Person) -> N
     expect(person.answers).to_have_count(30)
     person.ask("[[sim: tokens=5]] and now")
     expect(person.questions.last).to_contain_text("and now")
-    expect(person.answers).to_have_count(15, timeout=30_000)
+    expect(person.answers).to_have_count(15, timeout=patient_ms(15))
 
 
 def test_pill_stands_over_the_column_and_leaves_with_the_end(person: Person) -> None:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.page.walk import visitor
+from tests.patience import patient_ms
 from tests.stack import Stack
 from tests.web.eyes import Eye
 from tests.web.eyes import browser as new_identity
@@ -36,10 +37,10 @@ def test_page_without_a_stream_shows_the_answer(stack: Stack, browser: Browser) 
         carry(person.page, web.url, cookie)
         person.open().ask("[[sim: tokens=5]] hello")
         bar = person.page.locator(".naru-bar")
-        expect(bar).to_have_text("Reconnecting… your chat is safe", timeout=15_000)
-        expect(person.answers).to_have_count(1, timeout=60_000)
+        expect(bar).to_have_text("Reconnecting… your chat is safe", timeout=patient_ms(15))
+        expect(person.answers).to_have_count(1, timeout=patient_ms(30))
         assert len(asked) <= MOST_STREAMS, "it does not hammer"
         other_page.close()
-        expect(bar).to_be_hidden(timeout=45_000)
+        expect(bar).to_be_hidden(timeout=patient_ms(25))
         person.ask("[[sim: tokens=5]] again")
         person.wait_for_end(answers=2)

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Locator, expect
 from sqlalchemy import text
 
 from shared.postgres.database import make_engine, transaction
-from tests.page.walk import Person, visitor
+from tests.page.walk import Person, newcomer, visitor
+from tests.patience import patient_ms
 from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.browser
@@ -34,7 +35,7 @@ def url(stack: Stack) -> str:
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
     """Someone with one short conversation."""
-    with visitor(browser, url) as found:
+    with newcomer(browser, url) as found:
         found.open().ask("[[sim: tokens=5]] the newest")
         found.wait_for_end()
         yield found
@@ -124,11 +125,11 @@ def test_list_stays_while_postgres_is_away(own_stack: Stack, browser: Browser) -
         expect(lines(person)).to_have_count(50)
         own_stack.servers.stop_postgres()
         person.page.locator(".st-key-more-conversations button").click()
-        expect(person.page.get_by_text("More chats can't be loaded right now.")).to_be_visible(timeout=30_000)
+        expect(person.page.get_by_text("More chats can't be loaded right now.")).to_be_visible(timeout=patient_ms(15))
         expect(lines(person)).to_have_count(50)
         own_stack.servers.start_postgres()
         person.page.locator(".st-key-more-conversations button").click()
-        expect(lines(person)).to_have_count(100, timeout=30_000)
+        expect(lines(person)).to_have_count(100, timeout=patient_ms(15))
         expect(person.page.get_by_text("More chats can't be loaded right now.")).to_have_count(0)
 
 

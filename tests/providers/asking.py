@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from shared.errors import ProviderError
+from tests.patience import patient
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Done, Prompt, Turn
 from workers.providers.openai.adapter import OpenAIProvider
@@ -38,7 +39,7 @@ class Simulator:
 
     def wait_for(self, event: str, trace: str, *, seconds: float = 3.0) -> dict[str, Any]:
         """The first such event, once it is there."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + patient(seconds)
         while time.monotonic() < end:
             if found := [line for line in self.events(trace) if line["event"] == event]:
                 return found[0]

@@ -18,9 +18,11 @@ import pytest
 
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
+from shared.vendors import WITH_KEY
+from tests.patience import patient
 from tests.providers.asking import KEY, Simulator, ask
 from workers.providers import registry as module
-from workers.providers.catalogue import DEFAULT_MODELS, size_of
+from workers.providers.catalogue import size_of
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.registry import Offer, Registry
 from workers.simulator import text_for
@@ -40,7 +42,7 @@ def test_nothing_is_configured() -> None:
 
 def test_keys_bring_the_current_defaults() -> None:
     offers = names(registry_with(openai_api_key=KEY, anthropic_api_key=KEY, simulator_url="http://x"))
-    defaults = [f"{key}/{model}" for key, models in DEFAULT_MODELS.items() for model in models]
+    defaults = [f"{vendor.name}/{model}" for vendor in WITH_KEY for model in vendor.default_models]
     assert offers == [*defaults, "demo/simulator"]
     assert all(size_of(name).context_tokens for name in defaults)
 
@@ -129,7 +131,7 @@ def test_a_server_is_asked_again_until_it_lists_and_then_for_new_models(monkeypa
         again.cancel()
 
     with serving(replies) as url:
-        asyncio.run(within(until_two(url), seconds=5))
+        asyncio.run(within(until_two(url), seconds=patient(5)))
     assert heard == [["openai/a"], ["openai/a", "openai/b"]], "one that is away keeps what it has listed"
 
 
@@ -145,8 +147,8 @@ def test_an_ollama_that_does_not_answer_costs_300_ms() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         registry = registry_with(ollama_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
-        asyncio.run(within(registry.discover(), seconds=1.0))
-        assert time.monotonic() - began < 2
+        asyncio.run(within(registry.discover(), seconds=patient(1)))
+        assert time.monotonic() - began < patient(2)
     assert names(registry) == []
 
 

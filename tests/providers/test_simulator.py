@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.patience import patient
 from tests.providers.asking import Simulator, Wire
 from tests.providers.conftest import ROOT
 from workers.simulator import text_for, tokens_for
@@ -72,7 +73,7 @@ def test_a_fault_can_end_after_some_calls(wire: Wire) -> None:
 
 def test_the_pace_is_kept(wire: Wire) -> None:
     answer = wire.ask("[[sim: tokens=31 pace=50 first=0.2]]")
-    assert 0.8 <= answer.seconds < 1.6
+    assert 0.8 <= answer.seconds < patient(1.6)
 
 
 def test_each_token_can_carry_the_servers_clock(wire: Wire) -> None:
@@ -121,13 +122,15 @@ def test_it_ends_at_once_when_told_to_with_streams_running(number: signal.Signal
         assert process.stdout is not None
         assert process.stderr is not None
         port = int(process.stdout.readline().strip().rpartition(":")[2])
-        body = json.dumps({"stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
+        body = json.dumps(
+            {"stream": True, "messages": [{"role": "user", "content": "[[sim: tokens=10000 pace=10]]"}]}
+        ).encode()
         head = f"POST /v1/messages HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(head + body)
             assert client.recv(100)
             process.send_signal(number)
-            assert process.wait(3) == 0
+            assert process.wait(patient(3)) == 0
         assert process.stderr.read() == ""
 
 
@@ -136,7 +139,7 @@ def test_who_does_not_read_for_a_while_gets_the_whole_answer_in_order(wire: Wire
     message = "[[sim: tokens=400 size=50000 pace=1000 first=0]]"
     body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": message}]}).encode()
     address = urllib.parse.urlsplit(wire.simulator.url)
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=patient(10)) as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         time.sleep(1)

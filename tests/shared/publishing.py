@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from shared.live.publisher import Publisher
 from shared.settings import Settings, load_settings
+from tests.patience import patient
 
 
 def settings_for(redis_url: str, **values: object) -> Settings:
@@ -32,7 +33,7 @@ async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 8.0) -> None:
-    limit = time.monotonic() + seconds
+    limit = time.monotonic() + patient(seconds)
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < limit, "not in time"
         await asyncio.sleep(0.01)

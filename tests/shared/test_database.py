@@ -10,8 +10,9 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.postgres import database
+from shared.postgres import connections
 from shared.postgres.database import statement, transaction
+from tests.patience import patient
 
 # A process of its own: in pytest's, a socket that is collected before the connect leaves a low number free.
 CROWDED = """
@@ -38,7 +39,7 @@ def test_a_connection_with_a_high_descriptor_serves(engine: Engine) -> None:
         env=os.environ | {"DATABASE_URL": url, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert done.returncode == 0, done.stderr
     descriptors = [int(line) for line in done.stdout.split()]
@@ -53,7 +54,7 @@ def test_a_statement_is_one_round_trip_whoever_had_the_connection_before(
 
     def wait(connection: psycopg2.extensions.connection) -> None:
         waits.append(connection)
-        database._wait(connection)
+        connections.wait_for_server(connection)
 
     def round_trips() -> int:
         waits.clear()
@@ -77,4 +78,4 @@ def test_a_statement_is_one_round_trip_whoever_had_the_connection_before(
             gone = connection.execute(text("SELECT to_regclass('undone')")).scalar_one()
         assert gone is None, "it was no statement of its own"
     finally:
-        psycopg2.extensions.set_wait_callback(database._wait)
+        psycopg2.extensions.set_wait_callback(connections.wait_for_server)

@@ -11,6 +11,7 @@ from sqlalchemy import text, update
 from shared import fleet, lifecycle
 from shared.fleet import Model
 from shared.tables import Outcome, worker
+from tests.patience import patient
 from tests.shared.world import MODEL, OWNER, World
 from tests.stack import wait_until
 
@@ -110,7 +111,7 @@ def test_a_checkpoint_that_waited_for_the_end_of_its_attempt_is_left_out(world: 
             )
             waiting = thread.submit(_checkpoint, world, worker_id, {(mine.request_id, 1): "stale"})
             wait_until(lambda: world.scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
-        waiting.result(timeout=10)
+        waiting.result(timeout=patient(10))
     assert world.attempt(mine.request_id, 1)["checkpoint"] == "kept"
 
 

@@ -17,6 +17,7 @@ from shared.postgres.database import make_engine
 from shared.reconciler import ADVISORY_LOCK, Repairs, Ticker, tick
 from shared.settings import Settings
 from shared.tables import Outcome, Status, reconciler_tick
+from tests.patience import patient
 from tests.shared.together import together
 from tests.shared.world import OWNER, World
 from tests.stack import Stack, wait_until
@@ -38,15 +39,16 @@ def test_the_first_tick_of_all_forgives(world: World) -> None:
     assert tick_now(world).lost_workers == 1
 
 
-@pytest.mark.parametrize(("gap_seconds", "forgiven"), [(0.5, False), (1.9, False), (2.1, True), (3600, True)])
-def test_after_a_gap_in_anyones_ticks_nobody_is_marked_lost(
-    world: World, gap_seconds: float, *, forgiven: bool
-) -> None:
+@pytest.mark.parametrize("gap_seconds", [0.5, 1.9, 2.1, 3600])
+def test_after_a_gap_in_anyones_ticks_nobody_is_marked_lost(world: World, gap_seconds: float) -> None:
     world.expire_lease(world.running().worker_id)
     world.ticked(seconds_ago=gap_seconds)
-    assert tick_now(world).lost_workers == (0 if forgiven else 1)
+    lost = tick_now(world).lost_workers
     (row,) = world.rows(reconciler_tick)
-    assert row["gap_seconds"] == pytest.approx(gap_seconds, abs=0.5)
+    # What counts is the gap that the tick found: on a slow machine it is a little longer than the one that was made.
+    assert gap_seconds <= row["gap_seconds"] < gap_seconds + patient(1)
+    forgiven = row["gap_seconds"] > 2
+    assert lost == (0 if forgiven else 1)
     if forgiven:
         assert 2.5 < (row["mercy_until"] - row["ticked_at"]).total_seconds() < 3.1
 
@@ -54,9 +56,9 @@ def test_after_a_gap_in_anyones_ticks_nobody_is_marked_lost(
 def test_mercy_lasts_its_time_and_no_longer(world: World) -> None:
     claimed = world.running()
     world.expire_lease(claimed.worker_id)
-    world.ticked(mercy_for=0.2)
+    world.ticked(mercy_for=60)
     assert tick_now(world).lost_workers == 0
-    time.sleep(0.2)
+    world.ticked(mercy_for=-0.01)
     repairs = tick_now(world)
     assert (repairs.lost_workers, repairs.taken_back) == (1, 1)
 
@@ -137,7 +139,7 @@ def test_a_ticker_that_freezes_in_its_tick_stops_nobody_else_for_long(world: Wor
 @pytest.mark.parametrize(("dispatches", "wait_seconds"), RESENDS)
 def test_a_hint_is_sent_again_ever_more_rarely(world: World, dispatches: int, wait_seconds: float) -> None:
     request_id = world.ask().request_id
-    world.put(request_id, dispatches=dispatches, dispatched_at=world.ago(wait_seconds - 0.5))
+    world.put(request_id, dispatches=dispatches, dispatched_at=world.ago(wait_seconds - 2))
     assert world.tick().resend == []
     world.put(request_id, dispatched_at=world.ago(wait_seconds + 0.01))
     assert world.tick().resend == [request_id]
@@ -171,7 +173,7 @@ def test_past_its_deadline_a_request_fails_with_the_text_there_is(world: World, 
         fleet.checkpoint(connection, claimed.worker_id, {(claimed.request_id, 1): "Bec"})
     if status is Status.QUEUED:
         lifecycle.release(world.engine, claimed, text="Beca", outcome=Outcome.RELEASED, code="overloaded")
-    world.put(claimed.request_id, deadline_at=world.ago(-0.3))
+    world.put(claimed.request_id, deadline_at=world.ago(-60))
     assert world.tick().expired == 0
     world.put(claimed.request_id, deadline_at=world.ago(0))
     assert world.tick().expired == 1
@@ -204,9 +206,7 @@ def test_what_is_locked_is_left_for_the_next_tick(world: World) -> None:
     world.ticked()
     with world.begin() as other:
         other.execute(text("SELECT id FROM chat_request FOR UPDATE"))
-        began = time.monotonic()
-        assert tick_now(world).taken_back == 0
-        assert time.monotonic() - began < 1
+        assert tick_now(world).taken_back == 0, "a tick that waited would never have ended"
     assert world.tick().taken_back == 1
 
 
@@ -239,7 +239,7 @@ def test_the_thread_resends_and_carries_out_stops_with_the_best_text(world: Worl
 def test_a_worker_leaves_out_what_others_have_just_done(world: World, world_settings: Settings, part: str) -> None:
     """Web never does: what only it can do would wait as long as any worker ticks."""
     resent: list[UUID] = []
-    settings = replace(world_settings, tick_seconds=0.3)
+    settings = replace(world_settings, tick_seconds=patient(0.25))
     best_text = None if part == "worker" else lambda *_: None
     waiting = world.ask().request_id
     world.put(waiting, dispatched_at=None)
@@ -247,7 +247,7 @@ def test_a_worker_leaves_out_what_others_have_just_done(world: World, world_sett
     ticker = Ticker(world.engine, settings, resend=resent.append, best_text=best_text)
     ticker.start()
     try:
-        until = time.monotonic() + 1
+        until = time.monotonic() + 3 * settings.tick_seconds
         while time.monotonic() < until and not resent:
             world.ticked(seconds_ago=0)
             time.sleep(0.05)

@@ -13,6 +13,7 @@ from shared.errors import NotFound
 from shared.lifecycle import Answer
 from shared.postgres import notify
 from shared.tables import Outcome, Status, chat_request
+from tests.patience import patient
 from tests.shared.listening import Listener
 from tests.shared.together import together
 from tests.shared.world import OWNER, STRANGER, World
@@ -87,7 +88,7 @@ def test_a_stop_is_not_lost_when_the_request_is_queued_again_meanwhile(world: Wo
             )
             wait_until(lambda: world.scalar(waits), what="the stop waits for the row")
             repairing.execute(update(chat_request).where(row).values(status=Status.QUEUED, worker_id=None))
-        assert stopped.result(timeout=5) is Status.CANCELLED
+        assert stopped.result(timeout=patient(5)) is Status.CANCELLED
     assert world.row(claimed.request_id)["status"] == "cancelled"
 
 

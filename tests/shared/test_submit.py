@@ -15,6 +15,7 @@ from shared.postgres import notify
 from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import Status, chat_request, conversation, message
+from tests.patience import patient
 from tests.shared.listening import Listener
 from tests.shared.together import together
 from tests.shared.world import OWNER, STRANGER, World
@@ -102,7 +103,7 @@ def test_a_question_at_the_moment_of_an_end_does_not_wait_for_it(world: World) -
         row = chat_request.c.id == claimed.request_id
         ending.execute(update(chat_request).where(row).values(first_token_at=world.ago(0)))
         asked = pool.submit(world.ask, conversation_id=claimed.conversation_id)
-        assert isinstance(asked.exception(timeout=5), StillRunning)
+        assert isinstance(asked.exception(timeout=patient(5)), StillRunning)
         ending.execute(update(conversation).values(updated_at=world.ago(0)))
 
 

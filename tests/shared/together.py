@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from tests.patience import patient
+
 T = TypeVar("T")
 
 
@@ -15,7 +17,7 @@ def together(*functions: Callable[[], T]) -> list[T | Exception]:
     barrier = threading.Barrier(len(functions))
 
     def start(function: Callable[[], T]) -> T:
-        barrier.wait(timeout=10)
+        barrier.wait(timeout=patient(10))
         return function()
 
     outcomes: list[T | Exception] = []

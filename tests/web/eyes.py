@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from shared import fleet, lifecycle
 from shared.lifecycle import Answer, Claimed, Question
 from shared.live.events import Event, Kind, key_of, to_value
+from tests.patience import patient
 from tests.stack import Stack, wait_until
 from web.asgi.cookies import Cookies
 
@@ -54,7 +55,7 @@ class Answered:
 
 def ask(url: str, path: str, *, method: str = "GET", **headers: str) -> Answered:
     """One request; header names are given with underscores."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patient(10))
     try:
         connection.request(method, path, headers={name.replace("_", "-"): each for name, each in headers.items()})
         answer = connection.getresponse()
@@ -97,7 +98,7 @@ class Eye:
         headers = {"Cookie": self.cookie, "Accept": "text/event-stream"}
         if resume and self.last_id:
             headers["Last-Event-ID"] = self.last_id
-        self._connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        self._connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=patient(30))
         self._connection.request("GET", f"/api/conversations/{self.conversation_id}/events", headers=headers)
         answer = self._connection.getresponse()
         self.status = answer.status
@@ -116,10 +117,10 @@ class Eye:
         self.join()
         self._connection.close()
 
-    def join(self, *, seconds: float = 10.0) -> bool:
-        """Whether the connection has ended."""
+    def join(self, *, seconds: float | None = None) -> bool:
+        """Whether the connection has ended, after at most so long."""
         assert self._thread is not None
-        self._thread.join(seconds)
+        self._thread.join(patient(10) if seconds is None else seconds)
         return not self._thread.is_alive()
 
     def until(self, condition: Callable[[Eye], object], *, seconds: float = 10.0, what: str = "") -> Eye:

@@ -15,7 +15,9 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-PATIENCE_SECONDS = 60.0
+from tests.patience import patient
+
+PATIENCE_SECONDS = patient(60)
 
 
 @dataclass

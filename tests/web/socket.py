@@ -14,6 +14,8 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from tests.patience import patient
+
 
 class PageSocket:
     """One tab's socket. `session` resumes the session of this id, as a browser does after a lost connection."""
@@ -25,7 +27,7 @@ class PageSocket:
             f"{url.replace('http', 'ws', 1)}/_stcore/stream",
             additional_headers={**({"Cookie": cookie} if cookie else {}), **(headers or {})},
             subprotocols=[Subprotocol(each) for each in ("streamlit", "none", session) if each],
-            open_timeout=30,
+            open_timeout=patient(30),
             max_size=None,
             proxy=None,
         )
@@ -43,7 +45,7 @@ class PageSocket:
         message.rerun_script.query_string = f"c={conversation_id}"
         message.rerun_script.widget_states.widgets.extend(widgets)
         self._socket.send(message.SerializeToString())
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + patient(60)
         finished = False
         while not finished:
             frame = ForwardMsg()

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import Engine, text
 
 from shared import lifecycle
 from shared.live.events import Event, Kind, key_of
 from shared.tables import Outcome
+from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
 from tests.web.conftest import Look
 from tests.web.eyes import Hand, ask, browser, deltas
+
+
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One for all of them; each finds it empty."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack) -> Process:
+    """The web process."""
+    return stack.start_web()
+
+
+@pytest.fixture(autouse=True)
+def _emptied(engine: Engine) -> Iterator[None]:
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE conversation, worker CASCADE"))
+
 
 ANSWER = "".join(random.Random(7).choices("나루는 배를 타는 곳입니다. A ferry! 🙂é\n", k=3000))
 
@@ -133,10 +156,10 @@ def test_the_place_in_the_queue_and_its_wait_are_told(stack: Stack, look: Look, 
     assert eye.state()["phase"] == "queued"
     first = hand.claim(conversations[0][1])
     eye.until(lambda eye: eye.state().get("position") == 2, seconds=5)
-    assert lifecycle.release(engine, first, text="", outcome=Outcome.RELEASED, wait_seconds=30, code="rate_limited")
+    assert lifecycle.release(engine, first, text="", outcome=Outcome.RELEASED, wait_seconds=300, code="rate_limited")
     waiting = look(conversations[0][0], cookie).open()
     waiting.until(lambda eye: eye.state().get("phase") == "waiting", what="the provider's wait")
-    assert 28 <= waiting.state()["retry_in_seconds"] <= 30
+    assert 300 - patient(5) <= waiting.state()["retry_in_seconds"] <= 300
     assert waiting.state()["code"] == "rate_limited"
 
 
@@ -168,7 +191,7 @@ def test_ten_thousand_characters_reach_a_page_that_comes_late(stack: Stack, look
     hand.write(request_id, *deltas(1, long, size=60))
     began = time.monotonic()
     eye = look(conversation_id, cookie).open().until(lambda eye: eye.text == long)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < patient(3)
     assert eye.bytes < 4 * len(long.encode())
 
 

@@ -9,12 +9,25 @@ from uuid import uuid4
 
 import pytest
 
-from tests.stack import Process, Stack
+from tests.patience import patient
+from tests.stack import Process, Stack, wait_until
 from tests.web.conftest import Look
 from tests.web.eyes import Hand, ask, browser
 from web.asgi.cookies import LEGACY_NAME
 
 PAGE = {"accept": "text/html"}
+
+
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One for all of them."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack) -> Process:
+    """The web process."""
+    return stack.start_web()
 
 
 def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, hand: Hand) -> None:
@@ -61,7 +74,7 @@ def test_a_websocket_of_another_site_is_refused(web: Process, origin: str) -> No
 
 
 def _handshake(url: str, origin: str) -> int:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patient(5))
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -107,7 +120,7 @@ def test_over_tls_the_browser_is_told_to_stay_there_and_every_cookie_is_secure(s
 
 def test_the_events_are_never_stored_nor_held_back(stack: Stack, web: Process, look: Look) -> None:
     _, cookie = browser(stack)
-    connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=patient(5))
     headers = {"Cookie": cookie, "Accept-Encoding": "gzip"}
     connection.request("GET", f"/api/conversations/{uuid4()}/events", headers=headers)
     answer = connection.getresponse()
@@ -123,10 +136,9 @@ def test_health_readiness_and_measurements(web: Process) -> None:
     assert ask(web.url, "/healthz").data == {"status": "ok"}
     ready = ask(web.url, "/readyz").data
     assert (ready["status"], ready["postgres"]["ok"], ready["redis"]["ok"]) == ("ok", True, True)
-    measured = ask(web.url, "/metrics")
-    assert measured.headers["content-type"].startswith("text/plain")
-    assert "chatbot_active_sessions 0.0" in measured.body
-    assert "naru_requests_queued 0.0" in measured.body
+    assert ask(web.url, "/metrics").headers["content-type"].startswith("text/plain")
+    wait_until(lambda: "chatbot_active_sessions 0.0" in ask(web.url, "/metrics").body, what="nobody looks any more")
+    wait_until(lambda: "naru_requests_queued 0.0" in ask(web.url, "/metrics").body, what="nothing waits any more")
 
 
 def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) -> None:
@@ -134,7 +146,7 @@ def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) 
     conversation_id = uuid4()
     for _ in range(2):
         look(conversation_id, cookie).open().until(lambda eye: eye.states())
-    assert "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body
+    wait_until(lambda: "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body, what="the others have left")
 
 
 def test_what_cookies_come_back_is_counted(stack: Stack, web: Process) -> None:

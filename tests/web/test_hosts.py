@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.patience import patient
 from tests.stack import Process, Stack
 from tests.web.eyes import Answered, ask
 from web.asgi.hosts import EXEMPT_PATHS
@@ -40,7 +41,7 @@ def web(stack: Stack) -> Process:
 
 def handshake(url: str, host: str) -> int:
     """Open the page's socket by this name, as its own page would; returns the HTTP status."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patient(10))
     headers = {
         "Host": host,
         "Origin": f"http://{host}",
@@ -75,7 +76,7 @@ def test_known_host_is_answered(web: Process, host: str) -> None:
 
 
 def test_doubled_host_is_refused(web: Process) -> None:
-    connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=patient(10))
     connection.putrequest("GET", "/", skip_host=True)
     for host in ("localhost", "evil.test"):
         connection.putheader("Host", host)

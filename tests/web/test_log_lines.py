@@ -17,6 +17,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from shared import log_rate
 from shared.log_rate import BURST, PERIOD_SECONDS, RateBound
 from tests.faults.visitor import rerun
+from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
 from tests.web.eyes import browser
 from web.log_lines import without_foreign_traceback
@@ -55,7 +56,7 @@ def test_forged_widget_is_one_line_without_a_traceback(stack: Stack, web: Proces
             aiohttp.ClientSession() as session,
             session.ws_connect(address, protocols=("streamlit",), headers=headers) as socket,
         ):
-            widget = await asyncio.wait_for(widget_of(socket), 30)
+            widget = await asyncio.wait_for(widget_of(socket), patient(30))
             for _ in range(5):
                 await socket.send_bytes(forged(widget))
                 await asyncio.sleep(0.5)

@@ -21,6 +21,18 @@ from web.asgi.identity import OWNER_HEADER
 SECRET = "only-the-first-owner-reads-this"
 
 
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One for all of them."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack) -> Process:
+    """The web process."""
+    return stack.start_web()
+
+
 def ask_question(engine: Engine, owner_id: str) -> UUID:
     """Store the first owner's question; returns its conversation."""
     question = Question(owner_id=owner_id, conversation_id=uuid4(), text=SECRET, idempotency_key=uuid4().hex)

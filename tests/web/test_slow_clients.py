@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tests.attacks.run import closed_counts
+from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
 from tests.web.conftest import Look
 from tests.web.eyes import ask, browser
@@ -21,7 +22,13 @@ CONNECTIONS = 20
 HANDSHAKE = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One for all: what a test opened is closed after it."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
     """A web process that waits a second for what is due."""
     return stack.start_web(head_seconds=SECONDS, body_seconds=SECONDS, connections=CONNECTIONS)
@@ -48,7 +55,7 @@ class Connect:
 
     def __call__(self, words: bytes) -> socket.socket:
         """Connect and send these bytes."""
-        made = socket.create_connection((self._parts.hostname, self._parts.port or 0), timeout=15)
+        made = socket.create_connection((self._parts.hostname, self._parts.port or 0), timeout=patient(15))
         self._opened.enter_context(made)
         made.sendall(words)
         return made

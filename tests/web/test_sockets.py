@@ -10,11 +10,12 @@ from tests.attacks import wire
 from tests.attacks.person import Page
 from tests.attacks.run import closed_counts
 from tests.attacks.wire import Refused, Socket, frame, kinds, rerun, unfinished_frame
+from tests.patience import patient, slowness
 from tests.stack import Process, Stack
 from tests.web.eyes import browser
 
 FRAME_SECONDS = 1
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = patient(30)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,8 @@ def test_openings_are_bounded(stack: Stack, cookie: str) -> None:
 
 
 def test_pages_are_opened_one_after_the_other(stack: Stack) -> None:
-    web = stack.start_web(socket_openings_per_second=2, page_run_seconds=1.2)
+    pace = 0.5 * slowness()
+    web = stack.start_web(socket_openings_per_second=1 / pace, page_run_seconds=2.4 * pace)
 
     async def status(cookie: str) -> int:
         try:
@@ -179,7 +181,7 @@ def test_pages_are_opened_one_after_the_other(stack: Stack) -> None:
 
     assert sorted(asyncio.run(open_six())) == [101] * 3 + [503] * 3
     assert closed_counts(web) == {"sockets refused: pace": 3}, (
-        "one opens at once, two more in the 1.2 s that others wait"
+        "one opens at once, two more in the time that others wait"
     )
     assert "ERROR" not in web.log_text()
     web.terminate()

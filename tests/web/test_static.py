@@ -11,6 +11,7 @@ import brotli
 import pytest
 from starlette.routing import Route
 
+from tests.patience import patient
 from tests.stack import Process, Stack
 from web.api import make_routes
 from web.asgi.representation import FOREVER
@@ -54,7 +55,7 @@ def web(stack: Stack) -> Process:
 
 def fetch(web: Process, path: str, *, method: str = "GET", **headers: str) -> Reply:
     """One request, its path and headers as they stand here."""
-    connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=patient(10))
     named = {name.replace("_", "-"): value for name, value in {"accept_encoding": "identity", **headers}.items()}
     connection.request(method, path, headers=named)
     answer = connection.getresponse()

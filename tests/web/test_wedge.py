@@ -21,10 +21,11 @@ from deploy.embedded.processes import ROOT, Command
 from deploy.embedded.supervisor import Part, Supervisor
 from shared.wedge import WEDGED
 from tests.faults.door import HARM_PATH
+from tests.patience import patient, slowness
 from tests.stack import NO_PROXY, Process, Stack, free_port, get, wait_until
 
 #: Below the real limits, so that the tests are short; above what a loaded machine stalls for.
-SHORT: dict[str, Any] = {"web_wedged_seconds": 3, "web_check_seconds": 1}
+SHORT: dict[str, Any] = {"web_wedged_seconds": 3 * slowness(), "web_check_seconds": 1}
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def web(stack: Stack) -> Process:
 
 def harm(web: Process, kind: str) -> None:
     body = json.dumps({"kind": kind}).encode()
-    with NO_PROXY.open(urllib.request.Request(web.url + HARM_PATH, data=body), timeout=10):
+    with NO_PROXY.open(urllib.request.Request(web.url + HARM_PATH, data=body), timeout=patient(10)):
         pass
 
 
@@ -66,7 +67,7 @@ def test_process_without_its_servers_is_well(own_stack: Stack) -> None:
     web = own_stack.start_web(**SHORT)
     own_stack.servers.redis.kill()
     own_stack.servers.postgres.freeze()
-    limit = time.monotonic() + 12
+    limit = time.monotonic() + 3 * SHORT["web_wedged_seconds"]
     while time.monotonic() < limit:
         assert get(web.url + "/healthz")[0] == 200
         time.sleep(0.5)
@@ -90,8 +91,8 @@ def test_frozen_web_is_ended_and_started_again(stack: Stack, tmp_path: Path) -> 
         finally:
             supervisor.kill()
 
-    asyncio.run(asyncio.wait_for(story(), 90))
-    assert "  web did not answer for 8 s; it is ended" in lines
+    asyncio.run(asyncio.wait_for(story(), patient(90)))
+    assert f"  web did not answer for {part.silent_seconds:g} s; it is ended" in lines
     assert "  web ended (signal 9); starting it again in 0.5 s" in lines
 
 
@@ -100,7 +101,7 @@ def test_container_check_ends_a_frozen_web(web: Process, tmp_path: Path) -> None
 
     def probe() -> str:
         environ = os.environ | {"TMPDIR": str(tmp_path)}
-        return subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30).stdout
+        return subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=patient(30)).stdout
 
     assert probe().startswith("200 ")
     web.freeze()
@@ -119,7 +120,8 @@ def test_refused_and_closed_connections_are_no_silence() -> None:
         assert silence.is_silent(url), "taken by the kernel, answered by nobody"
 
 
-#: A program that takes connections and answers 503; one that computes until it is told to sleep, and answers nothing.
+#: A program that takes connections and answers 503; one that computes half of the time until it is told to sleep, and
+#: answers nothing.
 ANSWERS_BADLY = """
 import http.server as h
 class H(h.BaseHTTPRequestHandler):
@@ -130,7 +132,10 @@ COMPUTES = """
 import signal, socket, time
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
 s = socket.create_server(("127.0.0.1", {port}))
-while True: pass
+while True:
+    until = time.process_time() + 0.05
+    while time.process_time() < until: pass
+    time.sleep(0.05)
 """
 
 
@@ -162,5 +167,5 @@ def test_only_idle_silence_ends_a_part(tmp_path: Path, code: str, ends: bool) ->
         finally:
             supervisor.kill()
 
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), patient(60)))
     assert any("did not answer" in line for line in lines) == ends

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,7 +17,8 @@ from shared.lifecycle import Question
 from shared.postgres import notify
 from shared.postgres.database import transaction
 from shared.tables import Status, chat_request
-from tests.stack import Stack
+from tests.patience import patient
+from tests.stack import Stack, wait_until
 from workers.answering.answer import answer
 from workers.worker import Process
 
@@ -26,12 +28,23 @@ def process(stack: Stack) -> Iterator[Process]:
     """A process whose loop runs and whose lease thread does not."""
     made = Process(stack.settings, answer=lambda *_: None)
     made.loop.start()
-    made.publisher = made.loop.submit(made._make_publisher()).result(timeout=5)
+    made.publisher = made.loop.submit(made._make_publisher()).result(timeout=patient(5))
     yield made
-    made.loop.submit(made._close_streams()).result(timeout=5)
+    made.loop.submit(made._close_streams()).result(timeout=patient(5))
     made.loop.close()
     made._dispatcher.close()
     made.engine.dispose()
+
+
+@contextmanager
+def standing_still(process: Process) -> Iterator[None]:
+    """The process's loop does nothing else meanwhile."""
+    go_on = threading.Event()
+    process.loop.call(go_on.wait)
+    try:
+        yield
+    finally:
+        go_on.set()
 
 
 def test_the_lease_counts_from_the_loops_last_sign_of_life(process: Process) -> None:
@@ -41,11 +54,11 @@ def test_the_lease_counts_from_the_loops_last_sign_of_life(process: Process) -> 
         process._lease._round(connection)
         assert process.member is not None
         worker = {"id": process.member.worker_id}
-        assert float(connection.execute(left, worker).scalar_one()) > lease_seconds - 0.5
-        process.loop.call(time.sleep, 1.5)
-        time.sleep(1.4)
-        process._lease._round(connection)
-        assert 0 < float(connection.execute(left, worker).scalar_one()) < lease_seconds - 0.8
+        assert float(connection.execute(left, worker).scalar_one()) > lease_seconds - patient(0.5)
+        with standing_still(process):
+            time.sleep(1.5)
+            process._lease._round(connection)
+            assert 0 < float(connection.execute(left, worker).scalar_one()) < lease_seconds - 0.8
 
 
 def test_a_hint_that_comes_while_the_loop_stands_still_is_given_back(process: Process) -> None:
@@ -54,9 +67,9 @@ def test_a_hint_that_comes_while_the_loop_stands_still_is_given_back(process: Pr
     asked = lifecycle.submit(process.engine, question, deadline_seconds=60, max_characters=100)
     with process._lease._engine.connect() as connection:
         process._lease._round(connection)
-        process.loop.call(time.sleep, 1.5)
-        time.sleep(1.0)
-        answer(process, asked.request_id)
+        with standing_still(process):
+            wait_until(lambda: process.loop.stalled_seconds() > process.settings.stall_seconds)
+            answer(process, asked.request_id)
         row = connection.execute(select(chat_request).where(chat_request.c.id == asked.request_id)).one()
     assert (row.status, row.dispatched_at) == (Status.QUEUED, None), "the next tick sends it to another worker"
 
@@ -83,12 +96,10 @@ def test_a_stop_that_comes_with_a_rounds_own_reply_is_not_left_lying(process: Pr
             notify.send(other, notify.STOP, request_id, uuid4())
         time.sleep(0.1)
         connection.execute(text("SELECT 1"))
-        began = time.monotonic()
-        ear = threading.Thread(target=process._lease._listen, args=(connection,), kwargs={"until": began + 2})
+        until = time.monotonic() + patient(30)
+        ear = threading.Thread(target=process._lease._listen, args=(connection,), kwargs={"until": until})
         ear.start()
-        while not heard and ear.is_alive():
-            time.sleep(0.01)
-        assert (heard, time.monotonic() - began < 1) == ([request_id], True)
+        wait_until(lambda: heard == [request_id], what="it is heard before the round is over")
         process._lease.wake()
         ear.join()
 
@@ -103,7 +114,7 @@ def test_new_requests_are_heard_only_while_hints_do_not_come(process: Process, m
         process._lease._round(connection)
         with transaction(process.engine) as other:
             notify.send(other, notify.REQUEST, uuid4(), uuid4())
-        process._lease._listen(connection, until=time.monotonic() + 0.3)
+        process._lease._listen(connection, until=time.monotonic() + patient(0.15))
         return list(heard)
 
     with process._lease._engine.connect() as connection:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.patience import patient
 from tests.stack import wait_until
-from workers.process.loop import BEAT_SECONDS, LoopThread
+from workers.process.loop import LoopThread
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_a_coroutine_runs_there_and_its_result_comes_back(loop: LoopThread) -> N
         await asyncio.sleep(0)
         return threading.current_thread().name
 
-    assert loop.submit(where()).result(timeout=2) == "streams"
+    assert loop.submit(where()).result(timeout=patient(2)) == "streams"
 
 
 def test_what_it_raises_comes_back_too(loop: LoopThread) -> None:
@@ -34,7 +35,7 @@ def test_what_it_raises_comes_back_too(loop: LoopThread) -> None:
         raise KeyError("k")
 
     with pytest.raises(KeyError):
-        loop.submit(fails()).result(timeout=2)
+        loop.submit(fails()).result(timeout=patient(2))
 
 
 def test_a_function_is_called_there(loop: LoopThread) -> None:
@@ -44,12 +45,12 @@ def test_a_function_is_called_there(loop: LoopThread) -> None:
 
 
 def test_it_says_when_it_stands_still(loop: LoopThread) -> None:
-    time.sleep(BEAT_SECONDS * 2)
-    assert loop.stalled_seconds() < 0.2
-    loop.call(time.sleep, 1.0)
-    time.sleep(0.9)
-    assert loop.stalled_seconds() > 0.4
-    wait_until(lambda: loop.stalled_seconds() < 0.3, seconds=3, what="it goes on")
+    wait_until(lambda: loop.stalled_seconds() < 0.2, what="it lives")
+    go_on = threading.Event()
+    loop.call(go_on.wait)
+    wait_until(lambda: loop.stalled_seconds() > 0.4, what="it stands still")
+    go_on.set()
+    wait_until(lambda: loop.stalled_seconds() < 0.3, what="it goes on")
 
 
 def test_closing_cancels_what_runs_and_ends_the_thread() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from tests.patience import patient
 from tests.stack import Stack, wait_until
 from tests.workers.test_running import claimed
 from workers.process.running import Interruption
@@ -23,7 +24,7 @@ def test_what_was_being_claimed_at_the_end_of_the_grace_time_is_handed_over_too(
             time.sleep(0.3)
             with process.running.answering(claimed()) as answer:
                 wait_until(lambda: answer.interruption is Interruption.DRAIN, seconds=10)
-        drain.join(timeout=10)
+        drain.join(timeout=patient(10))
         assert not drain.is_alive(), "with the last slot the drain is over"
     finally:
         process._dispatcher.close()

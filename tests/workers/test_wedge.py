@@ -20,6 +20,7 @@ from shared.queue import QUEUE, make_celery
 from shared.tables import Status
 from shared.wedge import WEDGED
 from tests.crash.asking import Person
+from tests.patience import patient, slowness
 from tests.stack import SHORT_LEASES, Stack, free_port, get, wait_until
 
 
@@ -27,7 +28,7 @@ from tests.stack import SHORT_LEASES, Stack, free_port, get, wait_until
 def port(stack: Stack) -> int:
     """The worker's own port, and short limits."""
     port = free_port()
-    stack.configure(**SHORT_LEASES, wedged_seconds=1.5, grace_seconds=3, worker_metrics_port=port)
+    stack.configure(**SHORT_LEASES, wedged_seconds=1.5 * slowness(), grace_seconds=3, worker_metrics_port=port)
     return port
 
 
@@ -35,7 +36,7 @@ def probe(port: int, tmp_path: Path, *words: str) -> tuple[int, str]:
     """What a container's health check would find: its exit code and what it says."""
     argv = [sys.executable, str(ROOT / "deploy/images/probe.py"), f"http://127.0.0.1:{port}/healthz", *words]
     environ = os.environ | {"TMPDIR": str(tmp_path)}
-    done = subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=patient(30))
     return done.returncode, done.stdout
 
 
@@ -43,7 +44,7 @@ def cancel_consumer(stack: Stack) -> None:
     """From then on the worker lives, answers a ping, and takes no hint: as after a reconnection that went wrong."""
     app = make_celery(stack.settings)
     with app.connection_for_write() as connection:
-        replies = app.control.cancel_consumer(QUEUE, connection=connection, reply=True, timeout=5, limit=1)
+        replies = app.control.cancel_consumer(QUEUE, connection=connection, reply=True, timeout=patient(5), limit=1)
     assert replies, "the worker did not hear"
 
 
@@ -78,7 +79,7 @@ def test_a_worker_that_does_not_consume_ends_and_is_started_again(
         finally:
             supervisor.kill()
 
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), patient(60)))
     assert f"  worker ended (exit code {WEDGED}); starting it again in 0.5 s" in lines
     log = (tmp_path / "up" / "worker.log").read_text()
     assert '"not_well": ["consuming"]' in log
@@ -99,7 +100,7 @@ def test_a_wedged_worker_hands_over_for_as_long_as_the_grace_time_though_its_tim
     stack: Stack, engine: Engine, port: int
 ) -> None:
     stack.start_simulator()
-    worker = stack.start_worker(grace_seconds=20, wedged_seconds=1.25)
+    worker = stack.start_worker(grace_seconds=20, wedged_seconds=1.25 * slowness())
     with Person(stack, engine) as person:
         asked = person.ask("[[sim: tokens=240 pace=30]]")
         person.wait_text(asked)
