@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from shared.redaction import may_hold_secrets, without_secrets
+from shared.vendors import SDKS
 
 #: The id of the HTTP request or WebSocket by which something came, as the proxy in front gave it.
 HTTP_REQUEST_ID = "http_request_id"
@@ -90,6 +91,6 @@ def configure(level: str, *, part: str) -> None:
     for ours in _OURS:
         logging.getLogger(ours).setLevel(wanted)
     # They log every call or task, at INFO; ours says the same with its ids.
-    noisy_loggers = ("httpx2", "httpx", "openai", "anthropic", "aiohttp.access", "alembic", "celery.worker.strategy")
+    noisy_loggers = ("httpx2", "httpx", *SDKS, "aiohttp.access", "alembic", "celery.worker.strategy")
     for noisy in (*noisy_loggers, "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

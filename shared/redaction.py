@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from shared.vendors import VENDORS
+
 REDACTED = "[redacted]"
 #: Fields that are never for a log, whatever stands in them.
 _FIELDS = frozenset(
@@ -23,6 +25,7 @@ _TOKENS = ("access_token", "refresh_token", "id_token", "session_token", "auth_t
 _NAMED = "|".join(
     (r"(?:proxy-)?authorization|(?:x-)?api[-_ ]?key|passw(?:or)?d|secret(?:[-_]key)?|(?:set-)?cookie", *_TOKENS)
 )
+_KEYS_BEGIN = tuple(vendor.key_begins for vendor in VENDORS if vendor.key_begins)
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A value behind a telling name: `api_key=…`, `'Authorization': 'Bearer …'`.
     (
@@ -36,14 +39,15 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(Basic)\s+(?=\S*[A-Z0-9])[A-Za-z0-9+/]{8,}={0,2}"), rf"\1 {REDACTED}"),
     # postgresql://user:password@host, redis://:password@host
     (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s/@]+@", re.IGNORECASE), rf"\1:{REDACTED}@"),
-    (re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"), REDACTED),  # OpenAI's keys, and Anthropic's sk-ant-
+    (re.compile(rf"\b(?:{'|'.join(map(re.escape, _KEYS_BEGIN))})[A-Za-z0-9_-]{{8,}}"), REDACTED),  # a vendor's key
     (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*"), REDACTED),  # a JWT
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),  # AWS
     (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"), REDACTED),
 )
 #: One of these stands in every line that has something to take out; to look for them costs next to nothing.
 _MARKS = (
-    *("sk-", "eyj", "akia", "asia", "@", "bearer ", "basic ", "authorization", "api", "passw", "secret", "cookie"),
+    *(begin.lower() for begin in _KEYS_BEGIN),
+    *("eyj", "akia", "asia", "@", "bearer ", "basic ", "authorization", "api", "passw", "secret", "cookie"),
     *('"token"', '"prompt"', '"content"', '"question"', '"answer"'),
     *_TOKENS,
 )

@@ -15,19 +15,18 @@ from pathlib import Path
 
 from deploy.embedded.processes import ROOT
 from shared.settings import environment
+from shared.vendors import VENDORS
 
 #: What a person's environment may hold that no test may touch.
 FOREIGN = (
     "DATABASE_URL",
     "REDIS_URL",
-    "OPENAI_",
-    "ANTHROPIC_",
     "NARU_",
-    "OLLAMA_",
     "CELERY_",
     "FLOWER_",
     "PG",
     "STREAMLIT_",
+    *(vendor.variables_begin for vendor in VENDORS if vendor.variables_begin),
 )
 #: What `./naru test NAME` runs instead of the tests.
 SUITES = {"faults": "tests.faults", "attacks": "tests.attacks", "fuzz": "tests.fuzz", "deploy": "tests.deploy"}

@@ -33,6 +33,7 @@ from shared.errors import SettingsError
 from shared.postgres.urls import libpq_url
 from shared.redis import make_client
 from shared.settings import Settings
+from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
 
 CLOCK_SECONDS = 2.0
 BACKUP_HOURS = 26
@@ -225,29 +226,26 @@ def workers(settings: Settings) -> Findings:
 
 
 def keys(settings: Settings) -> Findings:
-    """Whether each provider that is set takes our key: its list of models costs nothing."""
-    openai = settings.openai_base_url or "https://api.openai.com/v1"
-    anthropic = settings.anthropic_base_url or "https://api.anthropic.com"
-    if settings.openai_api_key or settings.openai_base_url:
-        bearer = {"Authorization": f"Bearer {settings.openai_api_key}"} if settings.openai_api_key else {}
-        yield key("openai", f"{openai.rstrip('/')}/models", bearer)
-    if settings.anthropic_api_key or settings.anthropic_base_url:
-        headers = {"x-api-key": settings.anthropic_api_key, "anthropic-version": "2023-06-01"}
-        yield key("anthropic", f"{anthropic.rstrip('/')}/v1/models", headers)
-    if settings.ollama_url != "off" and is_ok(f"{settings.ollama_url.rstrip('/')}/api/tags"):
-        yield Finding(Level.GOOD, f"ollama: answers at {settings.ollama_url}")
+    """Whether each vendor that is set takes our key, and which models the workers offer."""
+    for vendor in WITH_KEY:
+        if vendor.key_in(settings) or vendor.address_in(settings):
+            yield key(vendor, settings)
+    ollama = OLLAMA.address_in(settings)
+    if ollama and is_ok(f"{ollama}{OLLAMA.models_path}"):
+        yield Finding(Level.GOOD, f"ollama: answers at {ollama}")
     row = ask_postgres(settings.database_url, OFFERED)
     if row is None:
         return  # no worker, which is said already
     offered = row[0] or []
     if not offered:
-        to_do = "set OPENAI_API_KEY or ANTHROPIC_API_KEY, or NARU_MODELS"
-        if settings.openai_base_url:
-            where = address_of(settings.openai_base_url)
+        to_do = f"set {KEY_VARIABLES}, or NARU_MODELS"
+        servers = (vendor.address_in(settings) for vendor in WITH_KEY if vendor.lists_models)
+        if address := next(filter(None, servers), ""):
+            where = address_of(address)
             to_do = f"start the server at {where} and its model: the workers ask it again within a minute"
         yield Finding(Level.WRONG, "models: no worker offers any", to_do)
     elif all(model["demo"] for model in offered):
-        to_do = "set OPENAI_API_KEY or ANTHROPIC_API_KEY for the worker, and start it again"
+        to_do = f"set {KEY_VARIABLES} for the worker, and start it again"
         yield Finding(Level.HINT, "models: only the demo simulator answers", to_do)
     else:
         yield Finding(Level.GOOD, f"models: {', '.join(model['name'] for model in offered[:8])}")
@@ -265,10 +263,12 @@ def address_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def key(name: str, url: str, headers: dict[str, str]) -> Finding:
-    """One GET of a list of models."""
+def key(vendor: Vendor, settings: Settings) -> Finding:
+    """Ask the vendor for its list of models, which costs nothing."""
+    name, url = vendor.name, f"{vendor.address_in(settings) or vendor.default_address}{vendor.models_path}"
     if urlsplit(url).scheme not in {"http", "https"}:
         return Finding(Level.WRONG, f"{name}: {url} is no address", "correct its base URL")
+    headers = vendor.headers_with(vendor.key_in(settings))
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
     try:
         with urllib.request.urlopen(request, timeout=PROVIDER_SECONDS) as answer:  # noqa: S310

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from deploy import terminal
 from deploy.embedded.processes import ROOT
+from shared.vendors import KEY_VARIABLES, OPENAI
 
 ABOUT = """\
 Naru, an AI chat that a team runs itself.
@@ -30,11 +31,11 @@ Naru, an AI chat that a team runs itself.
   ./naru bench              how fast it is here, beside what one would use instead
   ./naru compose setup      before docker compose up: writes .env and secrets/; compose roll: a new version
 """
-UP = """\
+UP = f"""\
 Starts everything on this machine and keeps it running until Ctrl-C; the data stays.
 
 PostgreSQL and Redis come with Naru and live in the data folder; set DATABASE_URL or REDIS_URL to use your own.
-Models: set OPENAI_API_KEY, ANTHROPIC_API_KEY, or OPENAI_BASE_URL (any compatible server); an Ollama on this
+Models: set {KEY_VARIABLES}, or {OPENAI.address_variable} (any compatible server); an Ollama on this
 machine is found by itself; without any of them a demo simulator answers, and says so.
 A second `up` on the same data folder prints the address of the first. A second Ctrl-C stops at once.
 """
@@ -258,10 +259,10 @@ def folder(text: str) -> Path:
 
 def run_up(chosen: argparse.Namespace) -> int:
     """./naru up"""
-    from deploy.cli.up import Wishes, up  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.cli.up import Options, up  # noqa: PLC0415 - each command imports only what it needs
 
     return up(
-        Wishes(
+        Options(
             data=chosen.data.resolve(),
             host=chosen.host,
             port=chosen.port,

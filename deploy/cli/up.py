@@ -28,6 +28,7 @@ from deploy.embedded.supervisor import PartFailed, Supervisor
 from shared.errors import SettingsError
 from shared.logs import JsonFormatter
 from shared.settings import Settings, environment, load_settings
+from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY
 
 PATIENCE_SECONDS = 90.0  # for another `up` that starts or stops on the same folder
 
@@ -48,8 +49,8 @@ PROBLEMS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What was asked for on the command line; None leaves it to the settings."""
+class Options:
+    """The options of the command line; None leaves a value to the settings."""
 
     data: Path
     host: str | None = None
@@ -62,7 +63,7 @@ class Wishes:
 class Plan:
     """What this start works with; it grows as the servers come up."""
 
-    wishes: Wishes
+    options: Options
     folder: DataFolder
     secrets: Secrets
     new_secrets: bool
@@ -79,11 +80,11 @@ class Plan:
         return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
 
 
-def up(wishes: Wishes) -> int:
+def up(options: Options) -> int:
     """The whole command; returns its exit code."""
     os.umask(0o077)  # all children have it too: nobody but the owner reads what they write
     try:
-        folder = DataFolder(wishes.data)
+        folder = DataFolder(options.data)
         if (running := take_or_find(folder)) is not None:
             say("Naru is already running on this data folder.")
             announce(running)
@@ -94,7 +95,7 @@ def up(wishes: Wishes) -> int:
         for name in processes.end_left_over(folder.pids):
             say(f"  ended a {name} that an earlier, killed run had left behind")
         folder.set_running(None)
-        return asyncio.run(run(plan(wishes, folder)))
+        return asyncio.run(run(plan(options, folder)))
     except PartFailed as error:
         sys.stderr.write(f"naru: {terminal.visible(str(error))}\n")  # with the end of the part's log
     except PROBLEMS as error:
@@ -118,14 +119,14 @@ def take_or_find(folder: DataFolder) -> Running | None:
     return None
 
 
-def plan(wishes: Wishes, folder: DataFolder) -> Plan:
+def plan(options: Options, folder: DataFolder) -> Plan:
     """Everything that is known before anything is started."""
     environ = environment()
     settings = load_settings(environ)
     check_options(settings)
     secrets, are_new = folder.secrets()
-    host = wishes.host or settings.host
-    port = settings.port if wishes.port is None else wishes.port
+    host = options.host or settings.host
+    port = settings.port if options.port is None else options.port
     port = free_port() if port == 0 else port
     check_port(host, port)
     environ |= {"NARU_HOST": host, "NARU_PORT": str(port), "PYTHONUNBUFFERED": "1"}
@@ -133,7 +134,7 @@ def plan(wishes: Wishes, folder: DataFolder) -> Plan:
     if not settings.secret_key:
         environ["NARU_SECRET_KEY"] = secrets.secret_key
     return Plan(
-        wishes=wishes,
+        options=options,
         folder=folder,
         secrets=secrets,
         new_secrets=are_new,
@@ -202,7 +203,7 @@ async def start_all(plan: Plan, supervisor: Supervisor) -> None:
     await together(start_database(plan, supervisor), start_broker(plan, supervisor), start_simulator(plan, supervisor))
     settings = load_settings(plan.environ)
     workers = [
-        parts.worker(plan.environ, number=number, settings=settings) for number in range(1, plan.wishes.workers + 1)
+        parts.worker(plan.environ, number=number, settings=settings) for number in range(1, plan.options.workers + 1)
     ]
     plan.workers = [part.name for part in workers]
     await together(
@@ -231,7 +232,7 @@ async def start_database(plan: Plan, supervisor: Supervisor) -> None:
             port=free_port(),
             password=plan.secrets.postgres_password,
             run_as=await supervisor.blocking(lambda: postgres.run_as(data)),
-            connections=60 + 15 * plan.wishes.workers,
+            connections=60 + 15 * plan.options.workers,
         )
         was_there = data.exists()
         await supervisor.blocking(lambda: postgres.prepare(server, plan.environ))
@@ -263,7 +264,7 @@ async def start_simulator(plan: Plan, supervisor: Supervisor) -> None:
     settings = plan.settings
     if settings.simulator_url or has_provider(settings):
         return
-    if await supervisor.blocking(lambda: ollama_answers(settings.ollama_url)):
+    if await supervisor.blocking(lambda: ollama_answers(OLLAMA.address_in(settings))):
         return
     port = free_port()
     await supervisor.start(parts.simulator(plan.environ, port=port))
@@ -272,30 +273,23 @@ async def start_simulator(plan: Plan, supervisor: Supervisor) -> None:
 
 async def start_flower(plan: Plan, supervisor: Supervisor) -> None:
     """Flower on a port of its own."""
-    port = plan.wishes.flower_port or free_port()
+    port = plan.options.flower_port or free_port()
     password = plan.secrets.flower_password
     await supervisor.start(parts.flower(plan.environ, port=port, password=password, data=plan.folder.path))
     plan.environ["FLOWER_PORT"] = str(port)
 
 
 def has_provider(settings: Settings) -> bool:
-    """Whether a key or an address of a model's provider is set."""
-    return any(
-        (
-            settings.openai_api_key,
-            settings.openai_base_url,
-            settings.anthropic_api_key,
-            settings.anthropic_base_url,
-        )
-    )
+    """Whether the key or the address of a vendor is set."""
+    return any(vendor.key_in(settings) or vendor.address_in(settings) for vendor in WITH_KEY)
 
 
-def ollama_answers(url: str) -> bool:
+def ollama_answers(address: str) -> bool:
     """Whether an Ollama with at least one model is there."""
-    if url == "off":
+    if not address:
         return False
     try:
-        with DIRECT.open(f"{url.rstrip('/')}/api/tags", timeout=0.3) as answer:
+        with DIRECT.open(f"{address}{OLLAMA.models_path}", timeout=OLLAMA.listing_seconds) as answer:
             return bool(json.load(answer).get("models"))
     except (OSError, ValueError, AttributeError):
         return False
@@ -310,7 +304,7 @@ def ready_lines(plan: Plan) -> Running:
         f"  Logs     {plan.folder.logs}",
     ]
     if "NARU_SIMULATOR_URL" in plan.environ and not plan.settings.simulator_url:
-        lines.append("  No model is connected: the demo simulator answers. Set OPENAI_API_KEY or ANTHROPIC_API_KEY.")
+        lines.append(f"  No model is connected: the demo simulator answers. Set {KEY_VARIABLES}.")
     reached = load_settings(plan.environ)
     environ = {"DATABASE_URL": reached.database_url, "REDIS_URL": reached.redis_url}
     return Running(url=plan.url, lines=lines, environ=environ)

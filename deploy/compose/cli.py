@@ -1,4 +1,4 @@
-"""`./naru compose`: the words and arguments. The work is in setup.py and roll.py."""
+"""`./naru compose`: the arguments and the help. The work is in setup.py and roll.py."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from deploy.compose import roll, setup
 from deploy.embedded.processes import ROOT
 from shared.settings import environment
+from shared.vendors import either
 
-SETUP = """\
+SETUP = f"""\
 Writes .env and secrets/ for docker-compose.yml, once: what is there is never overwritten, and no secret is shown.
 
-A key is read from the file that is named, else from the variable of its name (OPENAI_API_KEY, …). Without a model's key
-and without OPENAI_BASE_URL the demo model answers, and says so.
+A key is read from the file that is named, else from the variable of its name (NAME_API_KEY). Without a model's key
+and without {either(setup.SERVERS)} the demo model answers, and says so.
 """
 ROLL = """\
 Brings a new version in with no failed request: builds the images, migrates, starts the new containers beside the old
@@ -26,18 +27,8 @@ get healthy, the new ones are removed and the old ones go on.
 """
 
 
-OPTIONS = {
-    "--openai-key": ("openai_api_key", "OpenAI's key"),
-    "--anthropic-key": ("anthropic_api_key", "Anthropic's key"),
-    "--alert-webhook": ("alert_webhook_url", "the address that alerts are sent to"),
-    "--heartbeat-webhook": ("heartbeat_webhook_url", "the address that a sign of life is sent to each five minutes"),
-    "--s3-access-key": ("backup_s3_access_key", "the bucket's access key, for backups"),
-    "--s3-secret-key": ("backup_s3_secret_key", "the bucket's secret key"),
-}
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Parse, and do what was asked; returns the exit code."""
+    """Parse the arguments and run the command; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="./naru compose", description="Naru in containers: docs/operations/compose.md"
     )
@@ -47,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "setup":
-            return setup.set_up(wishes_of(chosen))
+            return setup.set_up(options_of(chosen))
         return roll.roll(chosen.services or list(roll.SERVICES), build=chosen.build, patience_seconds=chosen.patience)
     except (setup.SetupProblem, roll.RollProblem) as error:
         print(f"naru compose: {error}", file=sys.stderr)
@@ -55,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """./naru compose setup"""
+    """Declare `./naru compose setup`."""
     made = commands.add_parser(
         "setup",
         help="write .env and secrets/",
@@ -65,13 +56,13 @@ def add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     made.set_defaults(command="setup")
     made.add_argument("--domain", default="", metavar="NAME", help="the name people type, as chat.example.org")
     made.add_argument("--email", default="", metavar="ADDRESS", help="with --domain: a certificate of Let's Encrypt")
-    for option, (name, words) in OPTIONS.items():
+    for option, name, words in setup.OPTIONS:
         made.add_argument(option, dest=name, type=Path, metavar="FILE", help=f"the file that holds {words}")
     made.add_argument("--into", type=Path, default=ROOT, metavar="DIR", help="folder (default: this one)")
 
 
 def add_roll(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """./naru compose roll"""
+    """Declare `./naru compose roll`."""
     made = commands.add_parser(
         "roll",
         help="bring a new version in",
@@ -87,18 +78,18 @@ def add_roll(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def service(name: str) -> str:
-    """One that can be rolled; argparse says the sentence."""
+    """Check the name of a service that can be rolled; argparse prints the error."""
     if name not in roll.SERVICES:
         raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(roll.SERVICES)}: others are renewed by up -d")
     return name
 
 
-def wishes_of(chosen: argparse.Namespace) -> setup.Wishes:
-    """What was asked for, and what the environment says."""
-    return setup.Wishes(
+def options_of(chosen: argparse.Namespace) -> setup.SetupOptions:
+    """Return the options of `setup`, with this process's environment."""
+    return setup.SetupOptions(
         folder=chosen.into.resolve(),
         domain=chosen.domain,
         email=chosen.email,
-        files={name: getattr(chosen, name) for name, _ in OPTIONS.values()},
+        files={name: getattr(chosen, name) for name in setup.GIVEN},
         environ=environment(),
     )

@@ -1,8 +1,10 @@
 """`./naru compose setup`: the settings (.env) and the secrets (secrets/) of docker-compose.yml.
 
-Nothing that exists is overwritten and no secret is shown. A container's process is another user than whoever runs
-this, so the secrets' files are readable for all and their folder for its owner only: a mount leads past the folder,
-for the one file, and nobody else on the machine comes by it (decision 0016).
+It overwrites nothing and shows no secret. A container's process runs as another user than the person who runs this, so
+everyone may read the files of the secrets, but only the owner may enter their folder. A mount of one file needs no way
+through the folder; other users of the machine do (decision 0016).
+
+Imports the standard library only: it runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -16,25 +18,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from shared.vendors import WITH_KEY, either, setting_of
+
 FOLDER_MODE, SECRET_MODE, SETTINGS_MODE = 0o700, 0o444, 0o600
 NAME = re.compile(r"(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", re.IGNORECASE)
-VENDORS = ("openai_api_key", "anthropic_api_key")
-#: What only the person can have. compose mounts a file for each: an empty one says that there is none.
-GIVEN = (*VENDORS, "alert_webhook_url", "heartbeat_webhook_url", "backup_s3_access_key", "backup_s3_secret_key")
+VENDOR_KEYS = tuple(setting_of(vendor.key_variable) for vendor in WITH_KEY)
+#: For each secret that only the person has: the option that names its file, its name in secrets/, words for the help.
+OPTIONS = (
+    *((f"--{vendor.name}-key", setting_of(vendor.key_variable), f"{vendor.title}'s key") for vendor in WITH_KEY),
+    ("--alert-webhook", "alert_webhook_url", "the address that alerts are sent to"),
+    ("--heartbeat-webhook", "heartbeat_webhook_url", "the address that a heartbeat is sent to every five minutes"),
+    ("--s3-access-key", "backup_s3_access_key", "the bucket's access key, for backups"),
+    ("--s3-secret-key", "backup_s3_secret_key", "the bucket's secret key"),
+)
+#: compose mounts a file for each of these; it is empty where the person gave nothing.
+GIVEN = tuple(name for _, name, _ in OPTIONS)
 LOGGING = (
     *("elastic_password", "kibana_system_password", "kibana_encryption_key", "logstash_internal_password"),
     "logs_operator_password",
 )
+#: The addresses of servers that may take no key.
+SERVERS = tuple(vendor.address_variable for vendor in WITH_KEY if not vendor.needs_key)
 SIMULATOR = "http://simulator:8080"
 
 
 class SetupProblem(Exception):
-    """It cannot be set up; the message says why and what to do."""
+    """The setup cannot go on; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What the person asked for."""
+class SetupOptions:
+    """The options of the command, and the environment that may hold secrets too."""
 
     folder: Path
     domain: str
@@ -43,24 +57,25 @@ class Wishes:
     environ: Mapping[str, str]
 
 
-def set_up(wishes: Wishes) -> int:
-    """Write what is missing; say what there is and what comes next."""
-    if wishes.domain and not NAME.fullmatch(wishes.domain):
-        raise SetupProblem(f"{wishes.domain!r} is no name of a machine: give one as chat.example.org.")
-    if wishes.email and not wishes.domain:
-        raise SetupProblem("a certificate is for a name: give --domain with --email.")
-    folder = private_folder(wishes.folder / "secrets")
-    made = write_generated(folder) + write_given(folder, wishes)
-    has_model = any((folder / name).stat().st_size for name in VENDORS) or bool(wishes.environ.get("OPENAI_BASE_URL"))
-    settings = wishes.folder / ".env"
+def set_up(options: SetupOptions) -> int:
+    """Write the missing files, and print a report. Returns the exit code; raises SetupProblem."""
+    if options.domain and not NAME.fullmatch(options.domain):
+        raise SetupProblem(f"{options.domain!r} is not a host name: give one like chat.example.org.")
+    if options.email and not options.domain:
+        raise SetupProblem("a certificate needs a name: give --domain with --email.")
+    folder = private_folder(options.folder / "secrets")
+    made = write_generated(folder) + write_given(folder, options)
+    has_key = any((folder / name).stat().st_size for name in VENDOR_KEYS)
+    has_model = has_key or any(options.environ.get(name) for name in SERVERS)
+    settings = options.folder / ".env"
     if is_new := not settings.exists():
-        write_once(settings, settings_text(wishes, has_model=has_model), mode=SETTINGS_MODE)
-    print("\n".join(report(wishes, made=made, has_model=has_model, is_new=is_new)))
+        write_once(settings, settings_text(options, has_model=has_model), mode=SETTINGS_MODE)
+    print("\n".join(report(options, made=made, has_model=has_model, is_new=is_new)))
     return 0
 
 
 def private_folder(folder: Path) -> Path:
-    """The folder, for its owner only."""
+    """Make the folder where it is missing, and close it to other users."""
     try:
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         folder.chmod(FOLDER_MODE)
@@ -72,7 +87,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def write_generated(folder: Path) -> list[str]:
-    """The secrets that are ours to make; the names of those that were missing."""
+    """Make the missing secrets that need no person; return their names."""
     postgres, redis = password_of_naru(folder), kept_or_new(folder / "redis_password")
     contents = {
         "postgres_superuser_password": secrets.token_hex(24),
@@ -93,13 +108,13 @@ def write_generated(folder: Path) -> list[str]:
 
 
 def password_of_naru(folder: Path) -> str:
-    """postgres_password; where only that is gone, what database_url has: the two must not differ."""
+    """Return the password in postgres_password, or in database_url where only that is left: the two must not differ."""
     path, address = folder / "postgres_password", folder / "database_url"
     if path.exists() or not address.exists():
         return kept_or_new(path)
     try:
         password = unquote(urlsplit(address.read_text(encoding="utf-8").strip()).password or "")
-    except (OSError, ValueError):  # no text, or no address
+    except (OSError, ValueError):  # the file holds no text, or no address
         password = ""
     if not password:
         raise SetupProblem(
@@ -110,39 +125,39 @@ def password_of_naru(folder: Path) -> str:
 
 
 def kept_or_new(path: Path) -> str:
-    """What the file holds; a new password where there is none. Letters and digits: it stands in addresses."""
+    """Return the password in the file, or a new one, which is fit for an address: letters and digits only."""
     return path.read_text().strip() if path.exists() else secrets.token_hex(24)
 
 
-def write_given(folder: Path, wishes: Wishes) -> list[str]:
-    """What was given; an empty file for what was not."""
-    given = {name: given_value(name, wishes) for name in GIVEN}
+def write_given(folder: Path, options: SetupOptions) -> list[str]:
+    """Write each secret of the person's, or an empty file; return the names of those that are new."""
+    given = {name: given_value(name, options) for name in GIVEN}
     written = []
     for name, value in given.items():
         path = folder / name
         if path.exists() and path.stat().st_size == 0 and value:
-            path.unlink()  # it said only that there was none
+            path.unlink()  # an earlier setup had no value
         if write_once(path, f"{value}\n" if value else "", mode=SECRET_MODE) and value:
             written.append(name)
     return written
 
 
-def given_value(name: str, wishes: Wishes) -> str:
-    """From its file, else from the environment; empty for none."""
-    path = wishes.files.get(name) or wishes.environ.get(f"{name.upper()}_FILE")
+def given_value(name: str, options: SetupOptions) -> str:
+    """Read a secret from its file, else from the environment; empty for none."""
+    path = options.files.get(name) or options.environ.get(f"{name.upper()}_FILE")
     if not path:
-        return wishes.environ.get(name.upper(), "").strip()
+        return options.environ.get(name.upper(), "").strip()
     try:
         value = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         raise SetupProblem(f"{path} cannot be read: name a text file that holds {name} and nothing else.") from None
     if len(value.split()) != 1:
-        raise SetupProblem(f"{path} does not hold {name}: it has to be one word.")
+        raise SetupProblem(f"{path} does not hold {name}: the file must hold one word and nothing else.")
     return value
 
 
 def write_once(path: Path, text: str, *, mode: int) -> bool:
-    """Write a file that is not there, whole or not at all; whether it was missing."""
+    """Write the file atomically, unless it exists; return whether it was missing."""
     if path.exists():
         return False
     half_made = path.with_name(f".{path.name}.{os.getpid()}")
@@ -161,10 +176,10 @@ def write_once(path: Path, text: str, *, mode: int) -> bool:
     return True
 
 
-def settings_text(wishes: Wishes, *, has_model: bool) -> str:
-    """.env: nothing in it is secret."""
-    profiles = [*([] if has_model else ["demo"]), *(["certificate"] if wishes.email else [])]
-    base = {name: wishes.environ.get(name, "") for name in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL")}
+def settings_text(options: SetupOptions, *, has_model: bool) -> str:
+    """Return the text of .env, which holds no secret."""
+    profiles = [*([] if has_model else ["demo"]), *(["certificate"] if options.email else [])]
+    addresses = [vendor.address_variable for vendor in WITH_KEY]
     lines = [
         "# Settings of docker-compose.yml, made by ./naru compose setup and yours to change; secrets are in secrets/.",
         "# What there is besides: docs/operations/compose.md",
@@ -174,8 +189,8 @@ def settings_text(wishes: Wishes, *, has_model: bool) -> str:
         "# The images' tag: change it with every version, then ./naru compose roll",
         "NARU_VERSION=1",
         "# The name people type, and whom Let's Encrypt writes to",
-        f"NARU_DOMAIN={wishes.domain}",
-        f"NARU_EMAIL={wishes.email}",
+        f"NARU_DOMAIN={options.domain}",
+        f"NARU_EMAIL={options.email}",
         "NARU_HTTP_PORT=80",
         "NARU_HTTPS_PORT=443",
         "# Networks of a balancer in front, which names its clients in X-Forwarded-For: 10.0.0.0/8,2001:db8::/32",
@@ -183,30 +198,30 @@ def settings_text(wishes: Wishes, *, has_model: bool) -> str:
         "# Processes that every `up` keeps",
         "NARU_WEBS=1",
         "NARU_WORKERS=1",
-        f"OPENAI_BASE_URL={base['OPENAI_BASE_URL']}",
-        f"ANTHROPIC_BASE_URL={base['ANTHROPIC_BASE_URL']}",
+        *(f"{name}={options.environ.get(name, '')}" for name in addresses),
         f"NARU_SIMULATOR_URL={'' if has_model else SIMULATOR}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def report(wishes: Wishes, *, made: list[str], has_model: bool, is_new: bool) -> list[str]:
-    """What the person reads."""
-    address = f"https://{domain_of(wishes.folder / '.env') or 'localhost'}/"
+def report(options: SetupOptions, *, made: list[str], has_model: bool, is_new: bool) -> list[str]:
+    """Return the lines that the person reads."""
+    address = f"https://{domain_of(options.folder / '.env') or 'localhost'}/"
     lines = [
         f"secrets/: made {', '.join(made)}" if made else "secrets/: all there; nothing was changed",
         ".env: made" if is_new else ".env: there already; it was not touched",
     ]
     if not has_model:
-        lines.append("No key was given: the demo model answers. For a real one run this again with --openai-key FILE,")
+        key_options = either(f"--{vendor.name}-key FILE" for vendor in WITH_KEY)
+        lines.append(f"No key was given: the demo model answers. For a real one run this again with {key_options},")
         lines.append("take demo out of COMPOSE_PROFILES and NARU_SIMULATOR_URL out of .env, and bring it up again.")
-    if not wishes.domain and is_new:
+    if not options.domain and is_new:
         lines.append("No --domain was given: the certificate is self-signed, and browsers will say so.")
-    if not (wishes.folder / "secrets" / "alert_webhook_url").stat().st_size:
+    if not (options.folder / "secrets" / "alert_webhook_url").stat().st_size:
         lines.append(
             "No --alert-webhook was given: the profile monitoring needs one, Alertmanager does not start without."
         )
-    if not (wishes.folder / "secrets" / "heartbeat_webhook_url").stat().st_size:
+    if not (options.folder / "secrets" / "heartbeat_webhook_url").stat().st_size:
         lines.append(
             "No --heartbeat-webhook was given: nobody outside notices when all of this, or its monitoring, is silent:"
         )
@@ -221,6 +236,6 @@ def report(wishes: Wishes, *, made: list[str], has_model: bool, is_new: bool) ->
 
 
 def domain_of(settings: Path) -> str:
-    """What .env has, which may be older than this run."""
+    """Return NARU_DOMAIN of .env, which may be older than this run."""
     found = re.search(r"^NARU_DOMAIN=(\S*)", settings.read_text(), re.MULTILINE)
     return found[1] if found else ""

@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import Literal
 
 from shared.settings import Settings, variable_of
+from shared.vendors import VENDORS
 
 #: `given` tries the servers that a person names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
 Part = Literal[
@@ -26,12 +27,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     "listen_database_url": frozenset({"web", "worker"}),
     "redis_url": frozenset({"web", "worker", "flower", "given"}),
     "secret_key": frozenset({"web"}),
-    "openai_api_key": frozenset({"worker"}),
-    "openai_base_url": frozenset({"worker"}),
-    "anthropic_api_key": frozenset({"worker"}),
-    "anthropic_base_url": frozenset({"worker"}),
-    "ollama_url": frozenset({"worker"}),
-    "simulator_url": frozenset({"worker"}),
+    **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),
     "prices": frozenset({"worker"}),
     "system_prompt": frozenset({"worker"}),
@@ -53,12 +49,13 @@ SYSTEM = frozenset(
 SYSTEM_PREFIXES = ("LC_", "PYTHON", "MALLOC_")
 #: libpq's own variables, and those of Kerberos that it reads.
 LIBPQ = ("PG*", "KRB5*")
+SDK_VARIABLES = tuple(f"{vendor.variables_begin}*" for vendor in VENDORS if vendor.sdk)
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 #: Variables that are no settings of ours. A `*` stands for any ending.
 MORE: Mapping[Part, tuple[str, ...]] = {
     "web": (*LIBPQ, "FORWARDED_ALLOW_IPS"),  # uvicorn reads it
     # Only workers go out, and a proxy's address may hold a password. The SDKs read more variables of their vendors.
-    "worker": (*LIBPQ, *PROXIES, *map(str.lower, PROXIES), "NETRC", "OPENAI_*", "ANTHROPIC_*"),
+    "worker": (*LIBPQ, *PROXIES, *map(str.lower, PROXIES), "NETRC", *SDK_VARIABLES),
     "flower": ("FLOWER_*",),
     "migrate": LIBPQ,
     # archive_command runs deploy/backup/pitr/archive.sh. It gets the path of the key, not the key.

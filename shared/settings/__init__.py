@@ -9,7 +9,7 @@ which settings.
     settings                                                                     all groups, and the rules between them
     reading                                                                      environment, files, parsing
 
-May import errors, keys and addresses.
+May import errors, keys, addresses and vendors.
 """
 
 from shared.settings.answers import VISIBILITY_TIMEOUT_SECONDS as VISIBILITY_TIMEOUT_SECONDS

@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
+from shared.vendors import WITH_KEY
+
 #: The largest number of any setting: beyond it clocks, sockets and Postgres's intervals overflow.
 MOST = 1_000_000_000
 LAST_PORT = 65_535
 #: Settings whose variables other software uses too; all other variables begin with NARU_.
-PLAIN_NAMES = {
-    "database_url",
-    "redis_url",
-    "openai_api_key",
-    "openai_base_url",
-    "anthropic_api_key",
-    "anthropic_base_url",
-}
+PLAIN_NAMES = {"database_url", "redis_url", *(name for vendor in WITH_KEY for name in vendor.settings)}
 
 #: Whether a rule between settings holds, and the sentence for when it does not.
 Rule = tuple[bool, str]

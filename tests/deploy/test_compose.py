@@ -16,11 +16,12 @@ from flower import options as flower_options
 from tornado.options import options
 
 from deploy.compose.roll import SERVICES as ROLLED
-from deploy.compose.setup import LOGGING, VENDORS
+from deploy.compose.setup import LOGGING, VENDOR_KEYS
 from deploy.embedded.environment import Part, readers_of
 from deploy.embedded.processes import ROOT
 from shared.hosts import KnownHosts
 from shared.settings import CLOSE_SECONDS, Settings, load_settings, variable_of
+from shared.vendors import WITH_KEY
 from tests.deploy.reading import compose, missing, seconds
 from tests.patience import patient
 
@@ -30,7 +31,7 @@ SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_U
 BUCKET = {"backup_key", "backup_s3_access_key", "backup_s3_secret_key"}
 GIVEN = {
     "web": {"database_url", "redis_url", "secret_key"},
-    "worker": {"database_url", "redis_url", "openai_api_key", "anthropic_api_key"},
+    "worker": {"database_url", "redis_url", *VENDOR_KEYS},
     "flower": {"redis_url", "flower_password"},
     "migrate": {"database_url"},
     "roles": {"postgres_superuser_password", "postgres_password", "postgres_monitor_password"},
@@ -143,7 +144,7 @@ def test_each_secret_is_a_file_and_goes_only_where_it_is_used() -> None:
             ROOT / "deploy/compose/flowerconfig.py"
         ).read_text()
         assert all(f"/run/secrets/{each}" in used + configuration for each in mounted), name
-    assert [name for name, secrets in GIVEN.items() if set(VENDORS) & secrets] == ["worker"], "web holds no key"
+    assert [name for name, secrets in GIVEN.items() if set(VENDOR_KEYS) & secrets] == ["worker"], "web holds no key"
 
 
 def test_only_who_needs_the_internet_has_a_way_to_it() -> None:
@@ -176,8 +177,13 @@ def test_a_worker_may_finish_its_answers() -> None:
 
 
 #: Instead of the files that are mounted.
-SERVERS = {"DATABASE_URL_FILE": "", "REDIS_URL_FILE": "", "OPENAI_API_KEY_FILE": "", "ANTHROPIC_API_KEY_FILE": ""}
-SERVERS |= {"NARU_SECRET_KEY_FILE": ""}
+SERVERS = dict.fromkeys(
+    (
+        *("DATABASE_URL_FILE", "REDIS_URL_FILE", "NARU_SECRET_KEY_FILE"),
+        *(f"{vendor.key_variable}_FILE" for vendor in WITH_KEY),
+    ),
+    "",
+)
 
 
 @pytest.mark.parametrize("name", ["web", "worker", "flower", "migrate"])

@@ -18,7 +18,7 @@ from psycopg2.errors import InsufficientPrivilege
 
 from deploy.backup import drill
 from deploy.backup.restore import Load, forget, go_back
-from deploy.compose.setup import Wishes, set_up
+from deploy.compose.setup import SetupOptions, set_up
 from deploy.embedded import postgres
 from deploy.embedded.processes import ROOT
 from shared.migrations.__main__ import migrate
@@ -97,7 +97,7 @@ def volume_of(servers: Servers, folder: Path, **passwords: str) -> Volume:
     (folder / "secrets").mkdir()
     for name, value in passwords.items():
         (folder / "secrets" / name).write_text(f"{value}\n")
-    set_up(Wishes(folder=folder, domain="", email="", files={}, environ={}))
+    set_up(SetupOptions(folder=folder, domain="", email="", files={}, environ={}))
     return Volume(servers, folder)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.bootstrap import WORDS
-from deploy.compose.setup import SetupProblem, Wishes, set_up
+from deploy.compose.setup import SetupOptions, SetupProblem, set_up
 from deploy.embedded.processes import ROOT
 from shared.settings import load_settings
 from tests.deploy.reading import compose
@@ -20,16 +20,16 @@ from tests.patience import patient
 KEY = "sk-a-made-up-key"
 
 
-def wishes(
+def options(
     folder: Path,
     *,
     domain: str = "",
     email: str = "",
     keys: Mapping[str, Path | None] | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Wishes:
-    """What a person may want."""
-    return Wishes(folder=folder, domain=domain, email=email, files=keys or {}, environ=environ or {})
+) -> SetupOptions:
+    """The options of one setup."""
+    return SetupOptions(folder=folder, domain=domain, email=email, files=keys or {}, environ=environ or {})
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_it_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
-    assert set_up(wishes(tmp_path)) == 0
+    assert set_up(options(tmp_path)) == 0
     assert set(compose()["secrets"]) <= set(contents(tmp_path))
     secrets = tmp_path / "secrets"
     settings = load_settings(
@@ -59,33 +59,33 @@ def test_it_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
 
 
 def test_another_user_on_the_machine_reaches_none_and_a_container_reaches_its_own(tmp_path: Path) -> None:
-    set_up(wishes(tmp_path))
+    set_up(options(tmp_path))
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert {stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "secrets").iterdir()} == {0o444}
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
 def test_a_second_run_changes_nothing_and_makes_what_is_missing(tmp_path: Path) -> None:
-    set_up(wishes(tmp_path))
+    set_up(options(tmp_path))
     before = contents(tmp_path)
     (tmp_path / "secrets" / "redis_url").unlink()
-    set_up(wishes(tmp_path, domain="other.example.org"))
+    set_up(options(tmp_path, domain="other.example.org"))
     assert contents(tmp_path) == before
 
 
 def test_a_folder_from_before_keeps_its_password_of_naru_and_gets_the_other_roles(tmp_path: Path) -> None:
-    set_up(wishes(tmp_path))
+    set_up(options(tmp_path))
     before = contents(tmp_path)
     for name in ("postgres_superuser_password", "postgres_monitor_password"):
         (tmp_path / "secrets" / name).unlink()
-    set_up(wishes(tmp_path))
+    set_up(options(tmp_path))
     after = contents(tmp_path)
     assert {name for name in after if after[name] != before[name]} == {
         "postgres_superuser_password",
         "postgres_monitor_password",
     }
     (tmp_path / "secrets" / "postgres_password").unlink()
-    set_up(wishes(tmp_path))
+    set_up(options(tmp_path))
     assert contents(tmp_path) == after, "the role's password is the one in database_url"
 
 
@@ -93,26 +93,26 @@ def test_a_folder_from_before_keeps_its_password_of_naru_and_gets_the_other_role
     "address", ["", "postgresql://postgres:5432/naru", "postgresql://naru:@postgres:5432/naru", "postgresql://[naru"]
 )
 def test_an_address_without_a_password_is_named_and_nothing_is_made_of_it(tmp_path: Path, address: str) -> None:
-    set_up(wishes(tmp_path))
+    set_up(options(tmp_path))
     password, file = (tmp_path / "secrets" / name for name in ("postgres_password", "database_url"))
     password.unlink()
     file.unlink()
     file.write_text(f"{address}\n")
     with pytest.raises(SetupProblem, match=r"secrets/database_url holds no password of naru: write .* or delete it"):
-        set_up(wishes(tmp_path))
+        set_up(options(tmp_path))
     assert not password.exists()
 
 
 def test_two_setups_have_nothing_in_common(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        set_up(wishes(tmp_path / name))
+        set_up(options(tmp_path / name))
     one, other = contents(tmp_path / "a"), contents(tmp_path / "b")
     assert not {name for name in one if one[name] and one[name] == other[name]} - {".env"}
 
 
 def test_no_secret_is_shown_and_none_stands_in_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    set_up(wishes(tmp_path, environ={"OPENAI_API_KEY": KEY}))
+    set_up(options(tmp_path, environ={"OPENAI_API_KEY": KEY}))
     made, said = contents(tmp_path), capsys.readouterr()
     for name in set(made) - {".env"}:
         value = made[name].strip()
@@ -124,20 +124,20 @@ def test_no_secret_is_shown_and_none_stands_in_the_settings(tmp_path: Path, caps
 def test_without_a_key_the_demo_answers_and_a_later_key_is_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    set_up(wishes(tmp_path))
+    set_up(options(tmp_path))
     assert "COMPOSE_PROFILES=demo\n" in contents(tmp_path)[".env"]
     assert "NARU_SIMULATOR_URL=http://simulator:8080\n" in contents(tmp_path)[".env"]
     assert "the demo model answers" in capsys.readouterr().out
     key = tmp_path / "key"
     key.write_text(f"{KEY}\n")
-    set_up(wishes(tmp_path, keys={"anthropic_api_key": key}))
+    set_up(options(tmp_path, keys={"anthropic_api_key": key}))
     assert contents(tmp_path)["anthropic_api_key"] == f"{KEY}\n"
-    set_up(wishes(tmp_path, environ={"ANTHROPIC_API_KEY": "another"}))
+    set_up(options(tmp_path, environ={"ANTHROPIC_API_KEY": "another"}))
     assert contents(tmp_path)["anthropic_api_key"] == f"{KEY}\n", "what is there stays"
 
 
 def test_a_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
-    set_up(wishes(tmp_path, domain="chat.example.org", email="ops@example.org", environ={"OPENAI_API_KEY": KEY}))
+    set_up(options(tmp_path, domain="chat.example.org", email="ops@example.org", environ={"OPENAI_API_KEY": KEY}))
     settings = contents(tmp_path)[".env"]
     assert "COMPOSE_PROFILES=certificate\n" in settings
     assert "NARU_DOMAIN=chat.example.org\n" in settings
@@ -148,7 +148,7 @@ def test_a_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("domain", "email", "key", "complaint"),
     [
-        ("https://chat.example.org", "", "", "no name of a machine"),
+        ("https://chat.example.org", "", "", "not a host name"),
         ("", "ops@example.org", "", "give --domain"),
         ("", "", "two words\n", "does not hold openai_api_key"),
     ],
@@ -161,7 +161,7 @@ def test_nonsense_is_refused_before_anything_is_shown(
         (tmp_path / "key").write_text(key)
         keys = {"openai_api_key": tmp_path / "key"}
     with pytest.raises(SetupProblem, match=complaint) as raised:
-        set_up(wishes(tmp_path, domain=domain, email=email, keys=keys))
+        set_up(options(tmp_path, domain=domain, email=email, keys=keys))
     assert "two words" not in str(raised.value)
 
 
@@ -187,11 +187,11 @@ def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
 
 
 def test_without_an_address_for_the_sign_of_life_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    set_up(wishes(tmp_path))
+    set_up(options(tmp_path))
     assert "--heartbeat-webhook" in capsys.readouterr().out
     assert contents(tmp_path)["heartbeat_webhook_url"] == ""
     address = tmp_path / "address"
     address.write_text("https://watch.example.org/ping/1\n")
-    set_up(wishes(tmp_path, keys={"heartbeat_webhook_url": address}))
+    set_up(options(tmp_path, keys={"heartbeat_webhook_url": address}))
     assert "heartbeat-webhook" not in capsys.readouterr().out
     assert contents(tmp_path)["heartbeat_webhook_url"] == address.read_text()

@@ -12,6 +12,7 @@ import pytest
 from deploy.embedded.environment import MORE, READERS, Part, environment_of, readers_of
 from deploy.embedded.processes import ROOT
 from shared.settings import Settings, variable_of
+from shared.vendors import WITH_KEY
 
 SETTINGS = {each.name: each for each in fields(Settings)}
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -55,7 +56,7 @@ def test_part_is_given_its_settings_in_both_forms_and_nothing_foreign(part: Part
     for variable, name in variables.items():
         reads = part in readers_of(name)
         # What the vendors' own libraries read has the vendors' prefix.
-        if not reads and not variable.startswith(("OPENAI_", "ANTHROPIC_")):
+        if not reads and not variable.startswith(tuple(vendor.variables_begin for vendor in WITH_KEY)):
             assert variable not in seen
             assert f"{variable}_FILE" not in seen or f"{variable}_FILE" in MORE.get(part, ())
         if reads:

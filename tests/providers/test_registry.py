@@ -18,10 +18,11 @@ import pytest
 
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
+from shared.vendors import WITH_KEY
 from tests.patience import patient
 from tests.providers.asking import KEY, Simulator, ask
 from workers.providers import registry as module
-from workers.providers.catalogue import DEFAULT_MODELS, size_of
+from workers.providers.catalogue import size_of
 from workers.providers.openai import OpenAIProvider
 from workers.providers.registry import Offer, Registry
 from workers.simulator import text_for
@@ -41,7 +42,7 @@ def test_nothing_is_configured() -> None:
 
 def test_keys_bring_the_current_defaults() -> None:
     offers = names(registry_with(openai_api_key=KEY, anthropic_api_key=KEY, simulator_url="http://x"))
-    defaults = [f"{key}/{model}" for key, models in DEFAULT_MODELS.items() for model in models]
+    defaults = [f"{vendor.name}/{model}" for vendor in WITH_KEY for model in vendor.default_models]
     assert offers == [*defaults, "demo/simulator"]
     assert all(size_of(name).context_tokens for name in defaults)
 

@@ -12,10 +12,10 @@ import re
 from typing import NamedTuple
 
 from shared.errors import SettingsError
+from shared.vendors import VENDORS
 from workers.providers.base import Usage
 
-#: Providers that send no bill.
-FREE = frozenset({"demo", "ollama"})
+FREE = frozenset(vendor.name for vendor in VENDORS if not vendor.sends_bills)
 _MILLION = 1_000_000
 #: What may follow a model's name for it to have its price: a date, or "latest".
 _EDITION = re.compile(r"(-\d{4,8}(-\d\d-\d\d)?|-latest)?")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from shared.vendors import ANTHROPIC
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS
 from workers.providers.sdk import ErrorEvent, Reader, SdkProvider
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import anthropic
     import httpx2
 
-OFFICIAL_BASE_URL = "https://api.anthropic.com"
+OFFICIAL_BASE_URL = ANTHROPIC.default_address
 
 _FINISHES = {
     "end_turn": Finish.STOP,

@@ -1,18 +1,12 @@
-"""What is known of models before asking anyone: what to offer by default, and how much they read and write.
+"""How many tokens each known model reads and writes.
 
-Pure data, checked 2026-11-23 against the vendors' SDKs and a public price list. A model that is not here
-works all the same; its sizes are then unknown (None). Prices are not kept here.
+Pure data, checked 2026-11-23 against the vendors' SDKs and a public price list. A model that is not here works all the
+same; its sizes are then unknown (None). The default models are in shared/vendors.py, the prices in prices.py.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-#: Offered when a key is set and NARU_MODELS is not; the first one is what a new conversation begins with.
-DEFAULT_MODELS: dict[str, tuple[str, ...]] = {
-    "openai": ("gpt-6.1-terra", "gpt-6.2-sol", "gpt-6-luna"),
-    "anthropic": ("claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-5-5"),
-}
 
 #: Asked of Messages, which demands a number, when nobody set one; every Claude since 4.5 writes more.
 CLAUDE_OUTPUT_TOKENS = 32_000

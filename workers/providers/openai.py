@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from shared.vendors import OPENAI
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.mapping import evidence_of
 from workers.providers.sdk import ErrorEvent, Reader, SdkProvider
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import httpx2
     import openai
 
-OFFICIAL_BASE_URL = "https://api.openai.com/v1"
+OFFICIAL_BASE_URL = OPENAI.default_address
 #: What compatible servers without accounts are given; the SDK refuses to send none.
 NO_KEY = "none"
 

@@ -1,9 +1,9 @@
 """Which models this worker offers, and which provider serves each.
 
-From the settings: NARU_MODELS if set; else the current defaults of the providers that have a key, what a
-compatible server and Ollama list when asked, and the demo simulator where its address is set. The offers go
-into the worker's row; the page's picker comes from there. What the models can is in `catalogue`; prompts are
-made elsewhere.
+From the settings: NARU_MODELS if set; else the current defaults of the providers that have a key, the models that a
+compatible server and Ollama list when asked, and the demo simulator where its address is set. The offers go into the
+worker's row, and the page's picker reads them there. Facts about each vendor are in shared/vendors.py, the sizes of
+models in `catalogue`.
 """
 
 from __future__ import annotations
@@ -11,31 +11,35 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
+from shared.vendors import DEMO, VENDORS, Vendor
 from workers.providers.anthropic import AnthropicProvider
 from workers.providers.base import Provider
-from workers.providers.catalogue import DEFAULT_MODELS, size_of
+from workers.providers.catalogue import size_of
 from workers.providers.openai import OpenAIProvider
 from workers.providers.sdk import is_loopback
 
 log = logging.getLogger(__name__)
 
-DEMO = "demo"
-DEMO_MODEL = "simulator"
-OLLAMA_SECONDS = 0.3
-#: A compatible server may be far away.
-LISTING_SECONDS = 3.0
+Adapter = OpenAIProvider | AnthropicProvider
+#: The adapter of each vendor.
+ADAPTERS: Mapping[str, Callable[..., Adapter]] = {
+    "openai": OpenAIProvider,
+    "anthropic": AnthropicProvider,
+    "ollama": OpenAIProvider,
+    "demo": OpenAIProvider,
+}
 #: Between two rounds of asking: growing while a configured server has not answered, steady for newly pulled models.
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_PAUSE_SECONDS = 180.0
-_DEFAULT_OLLAMA = Settings().ollama_url
+_DEFAULTS = Settings()
 _LISTING_BYTES = 4_000_000
 _MAX_LISTED = 50
 
@@ -53,15 +57,27 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class _Configured:
-    """A provider that the settings allow: how to make it; where it lists its models, if it must be asked."""
+    """A vendor that the settings allow, with its key and address; either may be empty."""
 
-    key: str
-    make: Callable[[], OpenAIProvider | AnthropicProvider]
-    listing_url: str | None = None
-    listing_seconds: float = LISTING_SECONDS
-    api_key: str = ""
-    #: Set by the person, rather than looked for where it usually is.
-    is_wanted: bool = True
+    vendor: Vendor
+    api_key: str
+    address: str
+
+    @property
+    def listing_url(self) -> str:
+        """Where it lists its models; empty when nobody has to ask."""
+        vendor = self.vendor
+        return f"{self.address}{vendor.models_path}" if vendor.lists_models and self.address else ""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a person set it, rather than that it is looked for at its usual address."""
+        return self.address != self.vendor.address_in(_DEFAULTS)
+
+    def make(self) -> Adapter:
+        """Make the adapter."""
+        address = f"{self.address}{self.vendor.api_path}" if self.address else self.vendor.default_address
+        return ADAPTERS[self.vendor.name](_provider_name(self.vendor.name), api_key=self.api_key, base_url=address)
 
 
 class Registry:
@@ -73,7 +89,7 @@ class Registry:
         self._named = _parse(settings.models, self._configured)
         self._listed: dict[str, tuple[str, ...]] = {}
         self._have_all_answered = False
-        self._providers: dict[str, OpenAIProvider | AnthropicProvider] = {}
+        self._providers: dict[str, Adapter] = {}
 
     async def discover(self) -> None:
         """Ask Ollama and compatible servers which models they have, as only they know.
@@ -134,7 +150,7 @@ class Registry:
         for each in providers:
             await each.close()
 
-    def _provider(self, key: str) -> OpenAIProvider | AnthropicProvider:
+    def _provider(self, key: str) -> Adapter:
         if key not in self._providers:
             self._providers[key] = self._configured[key].make()
         return self._providers[key]
@@ -144,39 +160,18 @@ class Registry:
             return list(self._named)
         offered: list[tuple[str, str]] = []
         for key, each in self._configured.items():
-            models = self._listed.get(key, ()) if each.listing_url else DEFAULT_MODELS.get(key, (DEMO_MODEL,))
+            models = self._listed.get(key, ()) if each.listing_url else each.vendor.default_models
             offered += [(key, model) for model in models]
         return offered
 
 
 def _configured(settings: Settings) -> dict[str, _Configured]:
-    """The providers that the settings allow, in the order of their offers; the demo comes last."""
+    """The vendors that the settings allow, in the order of their offers."""
     found: dict[str, _Configured] = {}
-    key, base_url = settings.openai_api_key, settings.openai_base_url
-    if key or base_url:
-        found["openai"] = _Configured(
-            "openai",
-            lambda: OpenAIProvider(api_key=key, base_url=base_url),
-            listing_url=f"{base_url.rstrip('/')}/models" if base_url else None,
-            api_key=key,
-        )
-    if settings.anthropic_api_key:
-        found["anthropic"] = _Configured(
-            "anthropic",
-            lambda: AnthropicProvider(api_key=settings.anthropic_api_key, base_url=settings.anthropic_base_url),
-        )
-    ollama = settings.ollama_url.rstrip("/")
-    if ollama and ollama.lower() != "off":
-        found["ollama"] = _Configured(
-            "ollama",
-            lambda: OpenAIProvider("ollama", base_url=f"{ollama}/v1"),
-            listing_url=f"{ollama}/api/tags",
-            listing_seconds=OLLAMA_SECONDS,
-            is_wanted=ollama != _DEFAULT_OLLAMA,
-        )
-    simulator = settings.simulator_url.rstrip("/")
-    if simulator:
-        found[DEMO] = _Configured(DEMO, lambda: OpenAIProvider("simulator", base_url=f"{simulator}/v1"))
+    for vendor in VENDORS:
+        api_key, address = vendor.key_in(settings), vendor.address_in(settings)
+        if api_key or (address and not vendor.needs_key):
+            found[vendor.name] = _Configured(vendor, api_key, address)
     return found
 
 
@@ -195,25 +190,24 @@ def _parse(text: str, configured: dict[str, _Configured]) -> tuple[tuple[str, st
     return tuple(named)
 
 
-#: Every provider there is, and the variable without which it cannot be served.
-_NEEDS = {
-    "openai": "OPENAI_API_KEY",
-    "anthropic": "ANTHROPIC_API_KEY",
-    "ollama": "NARU_OLLAMA_URL",
-    DEMO: "NARU_SIMULATOR_URL",
-}
+#: The variable without which each vendor cannot be served.
+_NEEDS = {vendor.name: vendor.key_variable or vendor.address_variable for vendor in VENDORS}
 
 
 def _offer(key: str, model: str) -> Offer:
-    size = size_of(model)
-    provider = "simulator" if key == DEMO else key
-    return Offer(f"{key}/{model}", provider, size.context_tokens, size.max_output_tokens, demo=key == DEMO)
+    size, is_demo = size_of(model), key == DEMO.name
+    return Offer(f"{key}/{model}", _provider_name(key), size.context_tokens, size.max_output_tokens, demo=is_demo)
+
+
+def _provider_name(key: str) -> str:
+    """The name in rows, metrics and logs: the demo's model is served by the provider "simulator"."""
+    return "simulator" if key == DEMO.name else key
 
 
 async def _listing(each: _Configured) -> tuple[str, ...]:
     """The models that a server lists; none if it does not answer in time, or not with a list."""
     try:
-        async with asyncio.timeout(each.listing_seconds):
+        async with asyncio.timeout(each.vendor.listing_seconds):
             return await asyncio.to_thread(_fetch_listing, each)
     except (
         OSError,
@@ -222,19 +216,19 @@ async def _listing(each: _Configured) -> tuple[str, ...]:
         TypeError,
         AttributeError,
     ) as error:  # TimeoutError is an OSError
-        log.info("%s listed no models: %s", each.key, type(error).__name__)
+        log.info("%s listed no models: %s", each.vendor.name, type(error).__name__)
         return ()
 
 
 def _fetch_listing(each: _Configured) -> tuple[str, ...]:
     """Ask for the list: Ollama's ({"models": [{"name"}]}) or OpenAI's ({"data": [{"id"}]})."""
-    url = str(each.listing_url)
+    url = each.listing_url
     if not url.startswith(("http://", "https://")):
         raise ValueError("not an HTTP address")
-    headers = {"Authorization": f"Bearer {each.api_key}"} if each.api_key else {}
     direct = [ProxyHandler({})] if is_loopback(url) else []
     opener = build_opener(*direct, _NoRedirect())
-    with opener.open(Request(url, headers=headers), timeout=each.listing_seconds) as reply:  # noqa: S310
+    request = Request(url, headers=each.vendor.headers_with(each.api_key))  # noqa: S310 - the scheme is checked above
+    with opener.open(request, timeout=each.vendor.listing_seconds) as reply:
         found: dict[str, Any] = json.loads(reply.read(_LISTING_BYTES))
     names = [str(entry.get("id") or entry["name"]) for entry in found.get("data") or found.get("models") or ()]
     return tuple(name for name in names if "embed" not in name)[:_MAX_LISTED]

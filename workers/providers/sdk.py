@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import jiter
 
 from shared.errors import BadStream, ProviderError, StreamBroken
+from shared.vendors import SDKS
 from workers.providers.base import Done, Finish, Prompt, Stream, Usage
 from workers.providers.body import Body, body_of
 from workers.providers.events import EventBuffer
@@ -76,7 +77,7 @@ ClientT = TypeVar("ClientT", bound=Client)
 class SdkProvider(ABC, Generic[ClientT]):
     """A provider reached through a vendor's SDK."""
 
-    loggers: ClassVar[tuple[str, ...]] = ("openai", "anthropic", "httpx2", "httpcore2", "aiohttp")
+    loggers: ClassVar[tuple[str, ...]] = (*SDKS, "httpx2", "httpcore2", "aiohttp")
 
     def __init__(self, name: str, *, api_key: str, base_url: str) -> None:
         self.name = name

@@ -1,0 +1,143 @@
+"""The vendors of models: the facts about each one that more than one part of Naru needs.
+
+These parts read the table: the settings, the launcher and `doctor`, `compose setup`, the redaction of logs, and the
+workers' registry. `docker-compose.yml`, `deploy/logging/pipeline.conf`, README.md and the sentences that name a key
+cannot import it; `tests/house/test_vendors.py` compares them with it. How to call a vendor is in `workers/providers/`.
+
+Imports the standard library only: `compose setup` runs before any package is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vendor:
+    """One vendor. A field that does not apply is empty."""
+
+    #: Stands before the slash in a model's name, as in openai/gpt-6-luna.
+    name: str
+    title: str
+    #: The environment variables of its key and of its address. The settings declare both.
+    key_variable: str = ""
+    address_variable: str
+    #: False: an address alone is enough, because compatible servers may take no key.
+    needs_key: bool = False
+    #: How each of its keys begins; the logs' filter looks for this.
+    key_begins: str = ""
+    #: The header that carries the key, up to the key.
+    key_header: str = "Authorization: Bearer "
+    #: Further headers of a request for the list of models.
+    headers: tuple[tuple[str, str], ...] = ()
+    #: Where it is when no address is set.
+    default_address: str = ""
+    #: Paths below the address: of the API that the adapter calls, and of the list of models, which costs nothing.
+    api_path: str = ""
+    models_path: str = ""
+    #: The workers ask a server at a set address which models it has, and wait this long.
+    lists_models: bool = False
+    listing_seconds: float = 3.0
+    #: Offered while NARU_MODELS is empty and nobody lists models; a new conversation begins with the first.
+    default_models: tuple[str, ...] = ()
+    #: The Python package of its SDK, which is also the name of the SDK's logger.
+    sdk: str = ""
+    #: The SDK or server reads further variables that begin with this.
+    variables_begin: str = ""
+    sends_bills: bool = True
+    is_demo: bool = False
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The names of the settings that hold its key and address."""
+        return tuple(setting_of(each) for each in (self.key_variable, self.address_variable) if each)
+
+    def key_in(self, settings: object) -> str:
+        """Return its key; empty where none is set."""
+        return str(getattr(settings, setting_of(self.key_variable))) if self.key_variable else ""
+
+    def address_in(self, settings: object) -> str:
+        """Return its address without a slash at the end; empty where none is set or it is `off`."""
+        address = str(getattr(settings, setting_of(self.address_variable))).rstrip("/")
+        return "" if address == OFF else address
+
+    def headers_with(self, key: str) -> dict[str, str]:
+        """Return the headers of a request for the list of models."""
+        name, _, scheme = self.key_header.partition(": ")
+        return dict(self.headers) | ({name: f"{scheme}{key}"} if key else {})
+
+
+OPENAI = Vendor(
+    name="openai",
+    title="OpenAI",
+    key_variable="OPENAI_API_KEY",
+    address_variable="OPENAI_BASE_URL",
+    key_begins="sk-",
+    default_address="https://api.openai.com/v1",
+    models_path="/models",
+    lists_models=True,
+    default_models=("gpt-6.1-terra", "gpt-6.2-sol", "gpt-6-luna"),
+    sdk="openai",
+    variables_begin="OPENAI_",
+)
+ANTHROPIC = Vendor(
+    name="anthropic",
+    title="Anthropic",
+    key_variable="ANTHROPIC_API_KEY",
+    address_variable="ANTHROPIC_BASE_URL",
+    needs_key=True,
+    key_begins="sk-ant-",
+    key_header="x-api-key: ",
+    headers=(("anthropic-version", "2023-06-01"),),
+    default_address="https://api.anthropic.com",
+    models_path="/v1/models",
+    default_models=("claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-5-5"),
+    sdk="anthropic",
+    variables_begin="ANTHROPIC_",
+)
+#: Speaks OpenAI's format. Naru looks for it at its usual address, so nobody need set one.
+OLLAMA = Vendor(
+    name="ollama",
+    title="Ollama",
+    address_variable="NARU_OLLAMA_URL",
+    api_path="/v1",
+    models_path="/api/tags",
+    lists_models=True,
+    listing_seconds=0.3,
+    variables_begin="OLLAMA_",
+    sends_bills=False,
+)
+#: The simulator, which speaks OpenAI's format too.
+DEMO = Vendor(
+    name="demo",
+    title="the demo simulator",
+    address_variable="NARU_SIMULATOR_URL",
+    api_path="/v1",
+    default_models=("simulator",),
+    sends_bills=False,
+    is_demo=True,
+)
+
+#: In the order of their offers.
+VENDORS = (OPENAI, ANTHROPIC, OLLAMA, DEMO)
+#: Those that people have an account with, or run as a compatible server.
+WITH_KEY = tuple(each for each in VENDORS if each.key_variable)
+SDKS = tuple(each.sdk for each in VENDORS if each.sdk)
+
+
+def setting_of(variable: str) -> str:
+    """Return the name of the setting that an environment variable sets."""
+    return variable.removeprefix("NARU_").lower()
+
+
+def either(words: Iterable[str]) -> str:
+    """Return the words as people list alternatives: `A`, `A or B`, `A, B or C`."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+#: "OPENAI_API_KEY or ANTHROPIC_API_KEY": what messages tell people to set.
+KEY_VARIABLES = either(each.key_variable for each in WITH_KEY)
