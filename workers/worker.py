@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 from shared import fleet, metrics
 from shared.fleet import Member, Model
-from shared.interpreter import settle_memory
+from shared.interpreter import freeze_loaded_objects
 from shared.live.publisher import Publisher
 from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
@@ -89,7 +89,7 @@ class Process:
         self._ticker.start()
         self._wedge.start()
         # Importing an SDK takes most of a second: before the first question, but behind everything else.
-        self.loop.submit(self.registry.warm()).add_done_callback(lambda _: settle_memory())
+        self.loop.submit(self.registry.warm()).add_done_callback(lambda _: freeze_loaded_objects())
         self._discovering = self.loop.submit(self.registry.keep_discovering(self._models_changed))
 
     async def _make_publisher(self) -> Publisher:
