@@ -10,7 +10,7 @@ import asyncio
 import time
 from uuid import UUID
 
-from shared.interpreter import settle_memory
+from shared.interpreter import freeze_loaded_objects
 from shared.live.publisher import Publisher
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
@@ -64,7 +64,7 @@ class Worker:
         self._ticker.start()
         self._wedge.start()
         # Importing an SDK takes most of a second: it is done before the first question, and after everything else.
-        loop.submit(registry.warm()).add_done_callback(lambda _: settle_memory())
+        loop.submit(registry.warm()).add_done_callback(lambda _: freeze_loaded_objects())
         self._discovering = loop.submit(registry.keep_discovering(self._models_changed))
 
     def answer(self, request_id: UUID) -> None:
