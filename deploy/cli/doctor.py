@@ -32,7 +32,7 @@ from deploy.embedded.reach import NotRunning, settings_of
 from shared.errors import SettingsError
 from shared.postgres.database import libpq_url
 from shared.settings import Settings
-from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
+from shared.vendors import COMPATIBLE, KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
 
 CLOCK_SECONDS = 2.0
 BACKUP_HOURS = 26
@@ -238,7 +238,7 @@ def keys(settings: Settings) -> Findings:
     offered = row[0] or []
     if not offered:
         to_do = f"set {KEY_VARIABLES}, or NARU_MODELS"
-        servers = (vendor.address_in(settings) for vendor in WITH_KEY if vendor.lists_models)
+        servers = (vendor.address_in(settings) for vendor in COMPATIBLE)
         if address := next(filter(None, servers), ""):
             where = address_of(address)
             to_do = f"start the server at {where} and its model: the workers ask it again within a minute"

@@ -10,13 +10,13 @@ from pathlib import Path
 from deploy.compose import roll, setup
 from deploy.embedded.processes import ROOT
 from shared.settings import environment
-from shared.vendors import either
+from shared.vendors import ADDRESS_VARIABLES
 
 SETUP = f"""\
 Writes .env and secrets/ for docker-compose.yml, once: what is there is never overwritten, and no secret is shown.
 
 A key is read from the file that is named, else from the variable of its name (NAME_API_KEY). Without a model's key
-and without {either(setup.SERVERS)} the demo model answers, and says so.
+and without {ADDRESS_VARIABLES} the demo model answers, and says so.
 """
 ROLL = """\
 Brings a new version in with no failed request: builds the images, migrates, starts the new containers beside the old

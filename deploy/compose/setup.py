@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from shared.vendors import WITH_KEY, either, setting_of
+from shared.vendors import COMPATIBLE, WITH_KEY, either, setting_of
 
 FOLDER_MODE, SECRET_MODE, SETTINGS_MODE = 0o700, 0o444, 0o600
 NAME = re.compile(r"(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", re.IGNORECASE)
@@ -37,8 +37,6 @@ LOGGING = (
     *("elastic_password", "kibana_system_password", "kibana_encryption_key", "logstash_internal_password"),
     "logs_operator_password",
 )
-#: The addresses of servers that may take no key.
-SERVERS = tuple(vendor.address_variable for vendor in WITH_KEY if not vendor.needs_key)
 SIMULATOR = "http://simulator:8080"
 
 
@@ -66,7 +64,7 @@ def set_up(options: SetupOptions) -> int:
     folder = private_folder(options.folder / "secrets")
     made = write_generated(folder) + write_given(folder, options)
     has_key = any((folder / name).stat().st_size for name in VENDOR_KEYS)
-    has_model = has_key or any(options.environ.get(name) for name in SERVERS)
+    has_model = has_key or any(options.environ.get(vendor.address_variable) for vendor in COMPATIBLE)
     settings = options.folder / ".env"
     if is_new := not settings.exists():
         write_once(settings, settings_text(options, has_model=has_model), mode=SETTINGS_MODE)
