@@ -31,6 +31,7 @@ from deploy.cli.checks import scrub
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import Settings
+from tests.page.walk import forget
 from tests.patience import patient, patient_ms, slowness
 from tests.stack import Servers, Stack
 
@@ -45,6 +46,15 @@ CHROMIUM_FLAGS = (
 )
 #: How long a page may take where a test says nothing else: the library's 5 s are short beside other work.
 PAGE_SECONDS = 15
+#: The files that take longest: begun last, each would run alone at the end.
+LONGEST = frozenset(
+    f"tests/{name}.py"
+    for name in (
+        *("page/test_axe", "page/test_walks", "page/test_composer", "page/test_first_visit", "web/test_wedge"),
+        *("e2e/test_hostile", "e2e/test_outages", "launcher/test_bootstrap", "launcher/test_up"),
+        *("crash/test_worker_lost", "faults/test_mixed", "bench/test_smoke"),
+    )
+)
 numbers = itertools.count(1)
 STACK = pytest.StashKey[Stack]()
 
@@ -60,7 +70,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each test's own time limit is stretched, too."""
+    """The longest files come first, and each test's own time limit is stretched, too."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONGEST)
     usual = float(config.getini("timeout"))
     for item in items:
         own = item.get_closest_marker("timeout")
@@ -204,4 +215,5 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS.split())
         yield launched
+        forget(launched)
         launched.close()

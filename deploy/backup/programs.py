@@ -22,7 +22,7 @@ from deploy.backup.key import Key
 from deploy.backup.problem import BackupProblem
 from deploy.embedded import postgres
 from deploy.embedded.environment import environment_of
-from shared.postgres.database import libpq_url
+from shared.postgres.urls import libpq_url
 from shared.settings import environment
 
 #: What openssl is told: AES-256 in counter mode. The passphrase is 256 random bits, so the rounds add nothing; they

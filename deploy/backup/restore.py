@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
-from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from deploy.backup import swap, verify
 from deploy.backup.chain import Chain, Program
@@ -25,7 +23,7 @@ from deploy.backup.source import Source
 from shared.errors import NaruError
 from shared.lifecycle import end_restored
 from shared.migrations.__main__ import migrate
-from shared.postgres.database import driver_url
+from shared.postgres.database import make_plain_engine
 
 #: The first PostgreSQL with this setting; pg_restore since then sets it on every server.
 KNOWS_TRANSACTION_TIMEOUT = 17
@@ -145,7 +143,7 @@ def bring_up_to_date(server: Server, database: str) -> int:
     """Migrate to this version, end what was under way, let the planner know the tables; how many were ended."""
     url = server.url_of(database)
     migrate(url, patience_seconds=10)
-    engine = create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True)
+    engine = make_plain_engine(url)
     try:
         with engine.begin() as connection:
             ended = end_restored(connection)

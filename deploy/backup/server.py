@@ -15,7 +15,7 @@ from psycopg2 import sql
 from sqlalchemy import make_url
 
 from deploy.backup.problem import BackupProblem
-from shared.postgres.database import driver_url, libpq_url
+from shared.postgres.urls import driver_url, libpq_url
 
 MAINTENANCE = "postgres"
 _SESSION = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=30000 -c timezone=UTC"

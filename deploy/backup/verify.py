@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg2
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from deploy.backup.manifest import Manifest
 from deploy.backup.problem import BackupProblem
@@ -15,7 +14,7 @@ from deploy.backup.server import Server, counts, one, schema_of
 from deploy.embedded.processes import ROOT
 from shared.conversations import list_conversations, open_conversation
 from shared.fleet import fleet
-from shared.postgres.database import driver_url
+from shared.postgres.database import make_plain_engine
 
 _NEWEST = """
     SELECT id, owner_id FROM conversation WHERE deleted_at IS NULL AND leaf_id IS NOT NULL
@@ -48,7 +47,7 @@ def check_counts(server: Server, database: str, found: Manifest) -> None:
 
 def check_reading(server: Server, database: str) -> int:
     """The product's own queries, on the newest conversation; how many messages its page shows."""
-    engine = create_engine(driver_url(server.url_of(database)), poolclass=NullPool, hide_parameters=True)
+    engine = make_plain_engine(server.url_of(database))
     try:
         fleet(engine)
         with engine.connect() as connection:

@@ -16,8 +16,6 @@ from typing import Any
 from uuid import uuid4
 
 from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy import Engine, func, select
 
 from deploy import terminal
@@ -33,6 +31,7 @@ from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.live.events import Kind, from_fields, key_of
 from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
+from shared.redis import make_client
 from shared.settings import Settings
 from shared.tables import Status, chat_request, request_attempt
 from shared.words import Words
@@ -187,13 +186,8 @@ class Follower:
 
     def __init__(self, engine: Engine, settings: Settings, submitted: Submitted, terminal: Terminal) -> None:
         self._engine, self._submitted, self._terminal = engine, submitted, terminal
-        timeout = settings.redis_timeout_seconds
-        self._redis: Redis = Redis.from_url(
-            settings.redis_url,
-            decode_responses=True,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
+        self._redis: Redis = make_client(
+            settings.redis_url, timeout_seconds=settings.redis_timeout_seconds, decode_responses=True
         )
         self._live = LiveText()
         self._last_id = "0-0"

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
-import redis
+from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
 from deploy.cli.doors import cookie_keys, hosts
@@ -30,7 +30,8 @@ from deploy.embedded.parts import ask as ask_postgres
 from deploy.embedded.parts import is_migrated, is_ok
 from deploy.embedded.reach import NotRunning, settings_of
 from shared.errors import SettingsError
-from shared.postgres.database import libpq_url
+from shared.postgres.urls import libpq_url
+from shared.redis import make_client
 from shared.settings import Settings
 from shared.vendors import COMPATIBLE, KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
 
@@ -66,7 +67,7 @@ def carefully(check: Callable[[Settings], Findings], settings: Settings) -> Find
         for finding in check(settings):
             show(finding)
             yield finding
-    except (psycopg2.Error, redis.RedisError, OSError) as error:
+    except (psycopg2.Error, RedisError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         finding = Finding(Level.WRONG, f"{check.__name__.replace('_', ' ')}: {reason}", "start it, or correct its URL")
         show(finding)
@@ -170,7 +171,7 @@ def listening(settings: Settings) -> Findings:
 
 def redis_server(settings: Settings) -> Findings:
     """Check Redis's version, role, policy for a full memory, and durability."""
-    with redis.Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
+    with make_client(settings.redis_url, timeout_seconds=3, retry=True) as client:
         info: dict[str, Any] = dict(client.info())
     name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST_REDIS:

@@ -16,7 +16,7 @@ import psycopg2
 
 from deploy.embedded.environment import environment_of
 from shared.errors import SettingsError
-from shared.postgres.database import libpq_url
+from shared.postgres.urls import libpq_url
 from shared.settings import Settings, load_settings
 
 OLDEST_POSTGRES = 140000
@@ -70,19 +70,17 @@ def try_postgres(settings: Settings) -> str | None:
 
 def try_redis(settings: Settings) -> str | None:
     """What is wrong with REDIS_URL; None when it can be used."""
-    import redis  # noqa: PLC0415 - 15 MB that the launcher itself does without
-    from redis.backoff import NoBackoff  # noqa: PLC0415
-    from redis.retry import Retry  # noqa: PLC0415
+    from redis import BusyLoadingError, RedisError  # noqa: PLC0415 - 15 MB that the launcher itself does without
 
-    url, retry = settings.redis_url, Retry(NoBackoff(), 0)
+    from shared.redis import make_client  # noqa: PLC0415
+
+    url = settings.redis_url
     try:
-        with redis.Redis.from_url(
-            url, socket_timeout=TRY_SECONDS, socket_connect_timeout=TRY_SECONDS, retry=retry
-        ) as client:
+        with make_client(url, timeout_seconds=TRY_SECONDS) as client:
             info = dict(client.info("server"))
-    except redis.exceptions.BusyLoadingError:
+    except BusyLoadingError:
         return None  # it is coming up
-    except (redis.RedisError, OSError, ValueError) as error:
+    except (RedisError, OSError, ValueError) as error:
         return sentence("REDIS_URL", url, why(error, kind="Redis"))
     version = tuple(int(part) for part in str(info.get("redis_version", "0.0")).split(".")[:2])
     return sentence("REDIS_URL", url, "the server is older than Redis 6.2") if version < OLDEST_REDIS else None

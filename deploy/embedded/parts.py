@@ -19,6 +19,7 @@ from deploy.embedded.environment import environment_of
 from deploy.embedded.processes import ROOT, Command
 from deploy.embedded.silence import DIRECT
 from deploy.embedded.supervisor import Part
+from shared.postgres.urls import libpq_url
 from shared.settings import CLOSE_SECONDS, Settings, load_settings
 
 HEAD_START_SECONDS = 5.0
@@ -148,8 +149,8 @@ def is_at_work(database_url: str, pid: int) -> bool:
 def ask(database_url: str, question: str, *values: object) -> tuple[Any, ...] | None:
     """The first row of a query; None when there is none, or no server, or no such table yet."""
     try:
-        # libpq's form of the URL; shared.postgres.database would bring SQLAlchemy, 20 MB, into the launcher.
-        connection = psycopg2.connect(database_url.replace("+psycopg2", "", 1), connect_timeout=2)
+        # Not by shared.postgres.database: SQLAlchemy would add 20 MB to the launcher.
+        connection = psycopg2.connect(libpq_url(database_url), connect_timeout=2)
     except psycopg2.OperationalError:
         return None
     try:

@@ -10,15 +10,13 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
+from redis import Redis, RedisError
 from sqlalchemy import Engine, select
 
 from shared.following.text import LiveText
 from shared.live.events import from_fields, key_of
 from shared.postgres.database import transaction
+from shared.redis import make_client
 from shared.settings import Settings
 from shared.tables import request_attempt
 
@@ -30,14 +28,12 @@ class BestText:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine = engine
-        self._redis: Redis = Redis.from_url(
+        self._redis: Redis = make_client(
             settings.redis_url,
+            timeout_seconds=settings.redis_timeout_seconds,
             decode_responses=True,
             encoding_errors="replace",
             protocol=2,
-            socket_timeout=settings.redis_timeout_seconds,
-            socket_connect_timeout=settings.redis_timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
         )
 
     def __call__(self, request_id: UUID, attempt: int) -> str | None:

@@ -40,8 +40,9 @@ from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.owner_limits import MAY_ASK, refuse_over_limit, values_of
 from shared.lifecycle.values import OwnerLimits, Question, Submitted, storable
 from shared.postgres import notify
-from shared.postgres.database import PATIENCE_SECONDS, statement, transaction
-from shared.postgres.prepared import Piece, prepared
+from shared.postgres.connections import PATIENCE_SECONDS
+from shared.postgres.database import statement, transaction
+from shared.postgres.prepared import Batch, prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
 log = logging.getLogger(__name__)
@@ -275,7 +276,7 @@ def _store_statement(*, with_question: bool) -> Select[Any]:
 _STORE = prepared(_store_statement(with_question=True))
 _STORE_AGAIN = prepared(_store_statement(with_question=False))
 # A model that nobody offers makes no conversation either, nor does an owner at a limit: what is refused leaves nothing.
-_AT_ONCE = Piece(_enter_statement(_IS_OFFERED, MAY_ASK), _store_statement(with_question=True))
+_AT_ONCE = Batch(_enter_statement(_IS_OFFERED, MAY_ASK), _store_statement(with_question=True))
 
 
 def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:

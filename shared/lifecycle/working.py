@@ -32,7 +32,7 @@ from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Answer, Claimed, Said, storable
 from shared.postgres import notify
 from shared.postgres.database import statement
-from shared.postgres.prepared import Piece
+from shared.postgres.prepared import Batch
 from shared.tables import Outcome, Status, chat_request, message, request_attempt, worker
 
 _R = chat_request.c
@@ -290,5 +290,5 @@ def undispatch(engine: Engine, request_id: UUID, *, models: Sequence[str]) -> No
         )
 
 
-_CLAIM = Piece(_claim_statement(as_suspect=False))
-_CLAIM_AS_SUSPECT = Piece(_claim_statement(as_suspect=True))
+_CLAIM = Batch(_claim_statement(as_suspect=False))
+_CLAIM_AS_SUSPECT = Batch(_claim_statement(as_suspect=True))

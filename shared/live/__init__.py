@@ -1,2 +1,4 @@
-"""The live stream of an answer: text on its way to the eyes, never the truth. Events here, the worker's publisher here;
-the reader is web's."""
+"""The live stream of an answer: its events, and the worker's publisher. The reader is `web/watch/`.
+
+The stream carries text to browsers and is never the truth: the row in Postgres is.
+"""

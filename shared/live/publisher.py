@@ -20,8 +20,8 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 
 from shared import metrics
-from shared.live.connection import connect
 from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
+from shared.redis import make_async_client
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -167,11 +167,12 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         # No timeout per read (a twentieth of the worker's CPU): each flush has one as a whole.
-        self._redis = connect(
+        self._redis = make_async_client(
             settings.redis_url,
+            timeout_seconds=None,
+            connect_timeout_seconds=settings.redis_timeout_seconds,
+            retry=True,
             decode_responses=True,
-            socket_timeout=None,
-            socket_connect_timeout=settings.redis_timeout_seconds,
             redis_connect_func=self._connected,
         )
         self._was_connected = self._is_connected_anew = False

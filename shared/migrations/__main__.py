@@ -8,12 +8,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
 
 from shared.errors import NaruError, SettingsError
-from shared.postgres.database import driver_url
+from shared.postgres.database import make_plain_engine
 from shared.settings import load_settings
 
 PATIENCE_SECONDS = 30.0
@@ -30,7 +29,7 @@ def config() -> Config:
 
 def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
     """Upgrade to head, waiting for the server first; a second process waits for the first one."""
-    engine = create_engine(driver_url(database_url), poolclass=NullPool)
+    engine = make_plain_engine(database_url)
     _await_server(engine, patience_seconds)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
-from shared.postgres.database import driver_url
+from shared.postgres.database import make_plain_engine
 from shared.settings import load_settings
 from shared.tables import metadata
 
@@ -22,6 +21,6 @@ if given is not None:
     _run(given)
     given.commit()
 else:
-    with create_engine(driver_url(load_settings().database_url), poolclass=NullPool).connect() as own:
+    with make_plain_engine(load_settings().database_url).connect() as own:
         _run(own)
         own.commit()

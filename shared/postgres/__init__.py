@@ -1,8 +1,10 @@
-"""Postgres: engines and transactions, statements that are planned once, and NOTIFY.
+"""Postgres: engines and transactions, prepared statements, and NOTIFY.
 
-    database  engines, transactions and what an outage is
-    prepared  statements that Postgres plans once per connection
-    notify    the channels of LISTEN and NOTIFY
+    database     engines, transactions, the probe, and the errors that mean an outage
+    urls         the spellings of a database URL; needs no SQLAlchemy
+    connections  tricks with psycopg2's connections: bounded waits, a reset without a round trip, autocommit
+    prepared     statements that Postgres plans once per connection, and batches of them
+    notify       the channels of LISTEN and NOTIFY
 
-The only package that knows the driver's tricks. May import errors and settings; knows no table.
+The product makes its engines here and nowhere else. May import errors and settings; knows no table.
 """

@@ -1,11 +1,16 @@
-"""Statements that Postgres plans once for each connection, not each time they run.
+"""Statements that Postgres plans once per connection instead of on each run, and batches of them.
 
-psycopg2 sends text, and Postgres plans it anew: a third of what the statements on the way to the first word cost
-(docs/decisions/0015). A statement that is built once and marked here is sent as PREPARE the first time that a
-connection runs it, and as EXECUTE from then on; its parameters and its rows are what they were.
+psycopg2 sends text, and Postgres plans it on each run: a third of the cost of the statements before the first word
+(docs/decisions/0015). `prepared` marks a statement that is built once. A connection sends it as PREPARE before its
+first run and as EXECUTE from then on, with the same parameters and rows.
 
-A value that a partial index is chosen by must stand in the text (`literal_execute`): a plan made once for all values
-could not use that index.
+A value that selects a partial index must stand in the text (`literal_execute`): a plan made once for all values cannot
+use that index.
+
+The trick is surgery on SQL text in two places. `prepare_and_execute` (SQLAlchemy's event `before_cursor_execute`)
+replaces the text that is about to be sent; `Batch` compiles statements itself and joins their texts. Both rely on
+psycopg2's parameter style, `%(name)s` and `%%`, on SQLAlchemy passing our execution options to its events, and on
+Postgres running several statements in one message as one transaction. Test: tests/shared/test_prepared.py.
 """
 
 from __future__ import annotations
@@ -23,54 +28,41 @@ log = logging.getLogger(__name__)
 
 _OPTION = "naru_prepared"
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
-#: What Postgres says when a pooler gave us another of its connections than the one that has prepared.
-_NOT_HERE = (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.DuplicatePreparedStatement)
+#: Postgres's errors when a pooler has switched to a server connection that did not see our PREPARE.
+_NOT_PREPARED = (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.DuplicatePreparedStatement)
 
 S = TypeVar("S", bound=Executable)
 
 
 def prepared(statement: S) -> S:
-    """Mark a statement; it must be one that is built once and run often."""
+    """Mark a statement as prepared; it must be built once and run often."""
     return statement.execution_options(**{_OPTION: True})
 
 
 def install(engine: Engine) -> None:
-    """Have the marked statements of this engine prepared."""
+    """Make this engine prepare the statements that are marked."""
     preparing = _Preparing()
-    event.listen(engine, "before_cursor_execute", preparing.before_execute, retval=True)
-    event.listen(engine, "handle_error", preparing.on_error)
+    event.listen(engine, "before_cursor_execute", preparing.prepare_and_execute, retval=True)
+    event.listen(engine, "handle_error", preparing.stop_behind_pooler)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A statement that a connection has prepared, and its parameters in the order of their numbers."""
+class Batch:
+    """Statements that are sent together: one round trip, and a transaction of their own where none is open.
 
-    name: str
-    parameters: tuple[str, ...]
-
-    @property
-    def call(self) -> str:
-        """What runs it; the driver fills in the parameters."""
-        values = ", ".join(f"%({each})s" for each in self.parameters)
-        return f"EXECUTE {self.name}({values})" if values else f"EXECUTE {self.name}"
-
-
-class Piece:
-    """Statements that are sent in one piece: one round trip, and a transaction of their own where none is open.
-
-    Each sees what those before it have done. They go past most of what SQLAlchemy does for a statement, which costs a
-    process that had rested as much as Postgres's own part. Built once, from statements that are built once and that
-    need not be written anew for each set of values (no `expanding` parameters).
+    Each sees the effects of the earlier ones. A batch bypasses most of SQLAlchemy's work per statement, which in a
+    process that had rested costs as much as Postgres's own part. Build it once, from statements that are built once and
+    whose text does not depend on the values (no `expanding` parameters).
     """
 
     def __init__(self, *statements: ClauseElement) -> None:
         self._statements = statements
         self._texts: tuple[str, ...] = ()
-        #: Parameters that have their values from the statements, by other names in each.
+        #: Values that the statements bring along, under parameter names that are unique in the batch.
         self._constants: dict[str, Any] = {}
 
     def run(self, connection: Connection, values: dict[str, Any]) -> CursorResult[Any]:
-        """The rows of the last one, as the driver gives them; `values` are the parameters of all of them."""
+        """Run all statements with the parameters in `values`; returns the rows of the last one, as psycopg2 gives
+        them."""
         if not self._texts:
             compiled = [self._compile(connection, number, values) for number in range(len(self._statements))]
             self._constants = {name: value for _, constants in compiled for name, value in constants.items()}
@@ -80,7 +72,7 @@ class Piece:
         )
 
     def _compile(self, connection: Connection, number: int, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """One statement's text for the driver, and the values that it brings itself."""
+        """Return one statement's text for the driver, and the values that it brings along."""
         compiled = self._statements[number].compile(connection)
         all_values = compiled.construct_params(values) or {}
         names = {name: name if name in values else f"of_{number}_{name}" for name in all_values}
@@ -88,44 +80,58 @@ class Piece:
         return text, {names[name]: value for name, value in all_values.items() if name not in values}
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A statement that a connection has prepared, and its parameters in the order of their numbers."""
+
+    name: str
+    parameters: tuple[str, ...]
+
+    @property
+    def execute(self) -> str:
+        """The EXECUTE that runs it; the driver fills in the parameters."""
+        values = ", ".join(f"%({each})s" for each in self.parameters)
+        return f"EXECUTE {self.name}({values})" if values else f"EXECUTE {self.name}"
+
+
 class _Preparing:
     def __init__(self) -> None:
         self._is_on = True
 
-    def before_execute(
+    def prepare_and_execute(
         self, connection: Connection, cursor: Any, text: str, parameters: Any, *rest: Any
     ) -> tuple[str, Any]:
-        """SQLAlchemy's event: another text for the same parameters."""
+        """SQLAlchemy's event: replace a marked statement by its EXECUTE, and prepare it first where needed."""
         context, is_many = rest
         marked = None if context is None else context.execution_options.get(_OPTION)
         if not self._is_on or is_many or not marked:
             return text, parameters
-        # Lives as long as the driver's connection.
-        known: dict[str, _Known] = connection.connection.info.setdefault(_OPTION, {})
-        calls = [_call_of(each, known, cursor) for each in ((text,) if marked is True else marked)]
-        return "; ".join(calls), parameters
+        # This dictionary lives as long as the driver's connection.
+        known: dict[str, _Prepared] = connection.connection.info.setdefault(_OPTION, {})
+        texts = (text,) if marked is True else marked
+        return "; ".join(_execute_of(each, known, cursor) for each in texts), parameters
 
-    def on_error(self, context: ExceptionContext) -> None:
-        """SQLAlchemy's event: behind a pooler statements are sent whole, from the first time that it shows."""
-        if isinstance(context.original_exception, _NOT_HERE):
+    def stop_behind_pooler(self, context: ExceptionContext) -> None:
+        """SQLAlchemy's event: send statements whole from now on when the first error reveals a pooler."""
+        if isinstance(context.original_exception, _NOT_PREPARED):
             log.warning("a pooler stands before Postgres: statements are not prepared any more")
             self._is_on = False
-            # The person's question is refused as when Postgres is away, and accepted when it is sent again.
+            # The question is refused as if Postgres were away, and accepted when it is sent again.
             context.is_disconnect = True
 
 
-def _call_of(text: str, known: dict[str, _Known], cursor: Any) -> str:
-    """What runs a statement, which is prepared here and now where the connection does not know it."""
+def _execute_of(text: str, known: dict[str, _Prepared], cursor: Any) -> str:
+    """Return the EXECUTE of a statement; PREPARE it now if the connection does not know it."""
     if text not in known:
         numbered, names = _numbered(text)
-        made = _Known(f"naru_{len(known)}", names)
+        made = _Prepared(f"naru_{len(known)}", names)
         cursor.execute(f"PREPARE {made.name} AS {numbered}")
         known[text] = made
-    return known[text].call
+    return known[text].execute
 
 
 def _numbered(text: str) -> tuple[str, tuple[str, ...]]:
-    """The text with $1, $2, … for psycopg2's parameters, and their names in that order."""
+    """Replace psycopg2's parameters by $1, $2, …; returns the text and the names in that order."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:

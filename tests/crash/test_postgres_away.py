@@ -7,7 +7,8 @@ import time
 import pytest
 
 from shared.errors import Unavailable
-from shared.postgres.database import PATIENCE_SECONDS, make_engine
+from shared.postgres.connections import PATIENCE_SECONDS
+from shared.postgres.database import make_engine
 from shared.tables import Status
 from tests.crash.asking import Person, full_text
 from tests.patience import patient

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from deploy.embedded import parts, processes, silence
 from shared.migrations.__main__ import migrate
-from shared.postgres.database import driver_url
+from shared.postgres.urls import driver_url
 from shared.settings import Settings
 from tests.bench.stacks import DurableServers
 from tests.faults import evidence

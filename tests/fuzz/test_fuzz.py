@@ -1,4 +1,4 @@
-"""Hostile texts in both renderers for a minute; `./naru test fuzz --minutes N` goes on for hours.
+"""Some thousand hostile texts in both renderers; `./naru test fuzz --minutes N` goes on for hours.
 
 One run takes the same texts as the one before, until somebody changes the seed: a failure must be one of the change.
 """
@@ -6,6 +6,7 @@ One run takes the same texts as the one before, until somebody changes the seed:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,9 @@ from tests.fuzz.run import fuzz
 
 pytestmark = pytest.mark.browser
 SEEDS: list[str] = json.loads((Path(__file__).parent / "seeds.json").read_text(encoding="utf-8"))
-SECONDS = 60.0
 SEED = 20261128
-#: A machine that is quicker than ours must not be the first to see a text: it would fail by its speed.
-TEXTS = 12_000
+#: Which texts are drawn does not depend on the machine: a quicker one must not be the first to see a text.
+TEXTS = 5000
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_oracle_sees_what_it_is_for(both: Sheet) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_hostile_text_does_nothing_for_a_minute(both: Sheet) -> None:
-    report = fuzz(both, seed=SEED, seconds=SECONDS, texts=TEXTS)
-    assert report.texts > 0
+def test_hostile_text_does_nothing(both: Sheet) -> None:
+    report = fuzz(both, seed=SEED, seconds=math.inf, texts=TEXTS)
+    assert report.texts == TEXTS
     assert report.findings == [], "\n\n".join(report.findings[:5])

@@ -85,3 +85,37 @@ def test_session_state_has_one_keeper() -> None:
     }
     assert naming
     assert all(name.startswith(MAY_NAME_SESSION_STATE) for name in naming), naming
+
+
+REDIS_MAKERS = {
+    "from_url",
+    "from_pool",
+    "Redis",
+    "StrictRedis",
+    "RedisCluster",
+    "ConnectionPool",
+    "BlockingConnectionPool",
+}
+ENGINE_MAKERS = {"create_engine", "create_async_engine", "engine_from_config"}
+
+
+def calls_of(names: set[str], tree: ast.Module) -> list[int]:
+    """Return the lines that call one of these names, plain or as an attribute, or import it under another name."""
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            lines += [node.lineno] if called in names else []
+        if isinstance(node, ast.ImportFrom):
+            lines += [node.lineno for alias in node.names if alias.name in names and alias.asname]
+    return lines
+
+
+def test_redis_clients_are_made_in_one_module() -> None:
+    made = {name for name, tree in product() if calls_of(REDIS_MAKERS, tree)}
+    assert made == {"shared/redis.py"}, "use make_client or make_async_client of shared/redis.py"
+
+
+def test_engines_are_made_in_one_package() -> None:
+    made = {name for name, tree in product() if calls_of(ENGINE_MAKERS, tree)}
+    assert made == {"shared/postgres/database.py"}, "use an engine of shared/postgres/database.py"

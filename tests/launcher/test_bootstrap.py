@@ -79,8 +79,23 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
-def test_it_is_made_once_and_the_command_runs_in_it(clone: Clone) -> None:
-    first = clone.naru("up", "--port", "0")
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, subprocess.CompletedProcess[str]]:
+    """A clone in which the environment was made, and what was said of it."""
+    clone = Clone(tmp_path_factory.mktemp("made"))
+    return clone, clone.naru("up", "--port", "0")
+
+
+@pytest.fixture(scope="module")
+def made(first_run: tuple[Clone, subprocess.CompletedProcess[str]]) -> Clone:
+    """The same clone, for tests that leave it with an environment."""
+    return first_run[0]
+
+
+def test_it_is_made_once_and_the_command_runs_in_it(
+    first_run: tuple[Clone, subprocess.CompletedProcess[str]],
+) -> None:
+    clone, first = first_run
     assert "Installing" in first.stderr
     assert first.stdout.startswith(f"cli {clone.environment} ['up', '--port', '0']")
     second = clone.naru("up")
@@ -108,16 +123,16 @@ def test_words_are_said_by_the_python_at_hand(clone: Clone, words: list[str], co
     assert not clone.environment.exists()
 
 
-def test_a_question_that_looks_like_an_option_is_none(clone: Clone) -> None:
-    assert clone.naru("ask", "--", "--help").stdout.startswith(f"cli {clone.environment} ")
+def test_a_question_that_looks_like_an_option_is_none(made: Clone) -> None:
+    assert made.naru("ask", "--", "--help").stdout.startswith(f"cli {made.environment} ")
 
 
-def test_the_tests_part_is_added_when_it_is_needed(clone: Clone) -> None:
-    assert clone.naru("up").returncode == 0
-    assert not list(clone.environment.glob("lib/*/site-packages/some_tool.py"))
-    assert clone.naru("test").returncode == 0
-    assert list(clone.environment.glob("lib/*/site-packages/some_tool.py"))
-    assert clone.naru("up").stderr == ""
+def test_the_tests_part_is_added_when_it_is_needed(made: Clone) -> None:
+    assert made.naru("up").returncode == 0
+    assert not list(made.environment.glob("lib/*/site-packages/some_tool.py"))
+    assert made.naru("test").returncode == 0
+    assert list(made.environment.glob("lib/*/site-packages/some_tool.py"))
+    assert made.naru("up").stderr == ""
 
 
 def test_one_without_pip_as_uv_makes_them_is_added_to(clone: Clone) -> None:
@@ -146,23 +161,23 @@ def test_two_runs_at_once_do_not_meet(clone: Clone) -> None:
     assert sum("Installing" in errors for _, errors in output) == 1
 
 
-def test_it_is_not_removed_under_a_running_naru(clone: Clone) -> None:
-    assert clone.naru("up").returncode == 0
-    (clone.root / "deploy" / "cli" / "main.py").write_text("import time; print('up', flush=True); time.sleep(60)")
-    running = subprocess.Popen([str(clone.root / "naru"), "up"], env=clone.environ, stdout=subprocess.PIPE)
+def test_it_is_not_removed_under_a_running_naru(made: Clone) -> None:
+    assert made.naru("up").returncode == 0
+    (made.root / "deploy" / "cli" / "main.py").write_text("import time; print('up', flush=True); time.sleep(60)")
+    running = subprocess.Popen([str(made.root / "naru"), "up"], env=made.environ, stdout=subprocess.PIPE)
     assert running.stdout is not None
     assert running.stdout.readline() == b"up\n"
-    clone.lock.write_text(f"# changed\n{clone.lock.read_text()}")
+    made.lock.write_text(f"# changed\n{made.lock.read_text()}")
     try:
-        refused = clone.naru("up")
+        refused = made.naru("up")
         assert refused.returncode == 1
         assert "a running naru still uses the environment" in refused.stderr
     finally:
         running.kill()
         running.wait()
         running.stdout.close()
-    (clone.root / "deploy" / "cli" / "main.py").write_text(SAYS_WHERE)
-    assert "Installing" in clone.naru("up").stderr
+    (made.root / "deploy" / "cli" / "main.py").write_text(SAYS_WHERE)
+    assert "Installing" in made.naru("up").stderr
 
 
 def test_a_run_waits_for_the_one_that_installs(clone: Clone) -> None:
@@ -193,7 +208,7 @@ def test_a_platform_without_a_package_is_named(clone: Clone) -> None:
     assert "nobody-made-this" in refused.stderr
 
 
-def test_an_old_python_is_told_what_is_needed(clone: Clone, tmp_path: Path) -> None:
+def test_an_old_python_is_told_what_is_needed(made: Clone, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("sh", "dirname", "readlink", "head", "cut"):
@@ -201,11 +216,11 @@ def test_an_old_python_is_told_what_is_needed(clone: Clone, tmp_path: Path) -> N
     old = programs / "python3"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.2" || exit 1\n')
     old.chmod(0o755)
-    refused = clone.naru("up", PATH=str(programs))
+    refused = made.naru("up", PATH=str(programs))
     assert refused.returncode == 1
     assert "Python 3.11 or newer is needed; found: Python 3.9.2." in refused.stderr
 
-    named = clone.naru("up", PATH=str(programs), PYTHON=sys.executable)
+    named = made.naru("up", PATH=str(programs), PYTHON=sys.executable)
     assert named.returncode == 0, named.stderr
 
 

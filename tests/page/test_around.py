@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.page.walk import Person, visitor
+from tests.page.walk import Person, newcomer
 from tests.patience import patient_ms
 from tests.stack import Stack
 
@@ -53,7 +53,7 @@ def url(stack: Stack) -> str:
 @pytest.fixture
 def korean(browser: Browser, url: str) -> Iterator[Person]:
     """Someone whose browser is Korean."""
-    with visitor(browser, url, locale="ko-KR") as found:
+    with newcomer(browser, url, locale="ko-KR") as found:
         yield found
         assert found.errors == []
 
@@ -109,7 +109,7 @@ def test_a_persons_words_are_never_taken_for_streamlits(korean: Person) -> None:
 
 
 def test_reload_on_a_phone_shows_the_chat_and_not_the_list(browser: Browser, url: str) -> None:
-    with visitor(browser, url, viewport={"width": 390, "height": 844}) as person:
+    with newcomer(browser, url, viewport={"width": 390, "height": 844}) as person:
         person.open().page.get_by_role("button", name="Expand sidebar").click()
         expect(person.page.get_by_test_id("stSidebarCollapseButton")).to_be_visible()
         person.open()
@@ -118,7 +118,7 @@ def test_reload_on_a_phone_shows_the_chat_and_not_the_list(browser: Browser, url
 
 def test_nothing_to_touch_is_smaller_than_44_px(browser: Browser, url: str) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    with visitor(browser, url, **phone) as person:
+    with newcomer(browser, url, **phone) as person:
         small = {"empty": too_small(person.open().page.locator("body"))}
         person.ask(FOOTNOTES)
         person.wait_for_end()
@@ -154,11 +154,12 @@ def test_paper_shows_the_conversation_alone(korean: Person) -> None:
     assert main.evaluate("main => main.scrollHeight - main.clientHeight") <= 1, "nothing is cut off"
     ink = korean.answers.locator("p").first.evaluate("text => getComputedStyle(text).color")
     assert ink == "rgb(27, 34, 34)"
+    korean.page.emulate_media(media="null", color_scheme="null")
 
 
 @pytest.mark.parametrize(("locale", "said"), [("ko-KR", "없는 페이지입니다"), ("en-US", "This page does not exist")])
 def test_an_unknown_address_is_a_404_with_a_way_home(browser: Browser, url: str, locale: str, said: str) -> None:
-    with visitor(browser, url, locale=locale) as person:
+    with newcomer(browser, url, locale=locale) as person:
         answer = person.page.goto(f"{url}/nope/deep")
         assert answer is not None
         assert answer.status == 404

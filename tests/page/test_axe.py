@@ -143,16 +143,18 @@ def test_axe_finds_nothing(gallery: Gallery, browser: Browser, scheme: str, loca
     looks: dict[str, Any] = {"color_scheme": scheme, "locale": locale, "viewport": size}
     findings: dict[str, list[str]] = {}
     with visitor(browser, gallery.url, storage_state=gallery.storage, **looks) as person:
-        for state, address in gallery.addresses.items():
+        # The ended answer comes last: the menu is opened there.
+        for state, address in sorted(gallery.addresses.items(), key=lambda each: each[0] == "ended"):
             person.page.goto(address if address.startswith("http") else gallery.url + address)
             expect(person.page.locator(READY.get(state, ".naru-about")).first).to_be_visible(timeout=patient_ms(15))
             findings[state] = found(person.page)
         for dialog in (0, 1):
-            person.open(gallery.addresses["ended"])
-            findings[f"menu {dialog}"] = open_menu(person, is_narrow=size is NARROW)
+            findings[f"menu {dialog}"] = open_menu(person, is_narrow=size is NARROW and dialog == 0)
             person.page.get_by_role("menuitem").nth(dialog).click()
             expect(person.page.get_by_role("dialog")).to_be_visible()
             findings[f"dialog {dialog}"] = found(person.page)
+            person.page.keyboard.press("Escape")
+            expect(person.page.get_by_role("dialog")).to_have_count(0)
     assert {state: what for state, what in findings.items() if what} == {}
 
 

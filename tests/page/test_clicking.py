@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.attacks.run import closed_counts
-from tests.page.walk import Person, visitor
+from tests.page.walk import Person, newcomer
 from tests.stack import Process, Stack
 
 pytestmark = pytest.mark.browser
@@ -35,7 +35,7 @@ def web(stack: Stack) -> Process:
 def person(browser: Browser, web: Process) -> Iterator[Person]:
     """Someone on a new page, whom nothing has closed in the end."""
     before = closed_counts(web)
-    with visitor(browser, web.url) as found:
+    with newcomer(browser, web.url) as found:
         yield found.open()
         assert closed_counts(web) == before
         assert found.errors == []

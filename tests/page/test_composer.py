@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, expect
 
 from shared.words.words import catalogue
 from tests.page.test_walks import SLOW, focused
-from tests.page.walk import COMPOSER, Person, visitor
+from tests.page.walk import COMPOSER, Person, newcomer
 from tests.stack import Process, Stack
 
 pytestmark = pytest.mark.browser
@@ -38,7 +38,7 @@ def web(stack: Stack) -> Process:
 @pytest.fixture
 def person(browser: Browser, web: Process) -> Iterator[Person]:
     """Someone on a new page."""
-    with visitor(browser, web.url) as found:
+    with newcomer(browser, web.url) as found:
         yield found.open()
         assert found.errors == []
 
@@ -121,7 +121,7 @@ def test_first_question_is_echoed_and_the_focus_moves(web: Process, person: Pers
 
 @pytest.mark.parametrize("hears", [True, False], ids=["told", "not-told"])
 def test_question_for_a_deleted_conversation_is_kept(browser: Browser, web: Process, *, hears: bool) -> None:
-    with visitor(browser, web.url) as person:
+    with newcomer(browser, web.url) as person:
         person.open().ask(SHORT + "shared")
         person.wait_for_end()
         other = Person(person.page.context.new_page(), person.url)
@@ -152,7 +152,7 @@ def test_question_for_a_deleted_conversation_is_kept(browser: Browser, web: Proc
 
 
 def test_asking_where_nothing_is_begins_a_new_chat(browser: Browser, web: Process) -> None:
-    with visitor(browser, web.url) as person:
+    with newcomer(browser, web.url) as person:
         person.open("/?c=581f1694-51fd-4926-a0af-ebaeb0860d11")
         expect(person.page.locator(".naru-notice")).to_have_text(EN["error.not_found"])
         person.ask(SHORT + "anyway")
@@ -269,7 +269,7 @@ def test_cancel_stands_before_the_action_of_a_dialog(person: Person) -> None:
 
 
 def test_enter_breaks_the_line_on_a_phone(browser: Browser, web: Process) -> None:
-    with visitor(browser, web.url, locale="ko-KR", **PHONE) as person:
+    with newcomer(browser, web.url, locale="ko-KR", **PHONE) as person:
         person.open().composer.press_sequentially(SHORT + "one")
         person.composer.press("Enter")
         person.composer.press_sequentially("two")

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from deploy.embedded.processes import ROOT
 from tests.house.icons import listed, named_in
 from tests.page.network import Load, Network
-from tests.page.walk import COMPOSER, Person, visitor
+from tests.page.walk import COMPOSER, Person, newcomer, visitor
 from tests.stack import Stack, wait_until
 from web.shell import chunks
 
@@ -39,6 +39,14 @@ def url(stack: Stack) -> str:
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
     """Someone who has not opened the page yet."""
+    with newcomer(browser, url) as found:
+        yield found
+        assert found.errors == []
+
+
+@pytest.fixture
+def first(browser: Browser, url: str) -> Iterator[Person]:
+    """Someone whose browser has nothing of the page."""
     with visitor(browser, url) as found:
         yield found
         assert found.errors == []
@@ -110,15 +118,15 @@ def test_first_visit_is_small_and_second_loads_nothing(browser: Browser, url: st
         assert not kinds & {"Script", "Stylesheet", "Font"}, again.loaded
 
 
-def test_files_of_the_first_page_are_asked_for_at_once(person: Person) -> None:
+def test_files_of_the_first_page_are_asked_for_at_once(first: Person) -> None:
     """A file that only its importer names costs a round trip more."""
-    network = Network(person.page)
-    gate = skeleton_of(person)
-    first = {path.rsplit("/", 1)[-1] for path in chunks.first_page()}
-    wait_until(lambda: _pumped(person.page) and first <= names(network.loaded), seconds=30)
+    network = Network(first.page)
+    gate = skeleton_of(first)
+    wanted = {path.rsplit("/", 1)[-1] for path in chunks.first_page()}
+    wait_until(lambda: _pumped(first.page) and wanted <= names(network.loaded), seconds=30)
     before = names(network.loads)
     gate.open()
-    person.composer.wait_for()
+    first.composer.wait_for()
     later = names(network.loads) - before
     assert not later & {path.rsplit("/", 1)[-1] for path in chunks.late()}, "not before the composer"
     assert {name.partition(".")[0] for name in later} <= {"wavesurfer", "record"}, (
@@ -131,12 +139,12 @@ def names(loads: list[Load]) -> set[str]:
     return {load.url.rsplit("/", 1)[-1] for load in loads if "/static/js/" in load.url}
 
 
-def test_code_is_drawn_by_files_that_came_at_rest(person: Person) -> None:
-    open_and_rest(person)
-    network = Network(person.page)
-    person.ask("Show me code and a table")
-    person.wait_for_end()
-    expect(person.answers.locator("code").first).to_be_visible()
+def test_code_is_drawn_by_files_that_came_at_rest(first: Person) -> None:
+    open_and_rest(first)
+    network = Network(first.page)
+    first.ask("Show me code and a table")
+    first.wait_for_end()
+    expect(first.answers.locator("code").first).to_be_visible()
     assert not [load.url for load in network.loads if "SyntaxHighlighter" in load.url]
 
 
@@ -195,7 +203,7 @@ def test_composition_is_not_cut_by_the_pages_arrival(person: Person) -> None:
 
 @pytest.mark.parametrize("width", [390, 700, 900, 1280, 1920])
 def test_composer_stands_where_the_skeletons_stood(browser: Browser, url: str, width: int) -> None:
-    with visitor(browser, url, viewport={"width": width, "height": 800}) as person:
+    with newcomer(browser, url, viewport={"width": width, "height": 800}) as person:
         gate = skeleton_of(person)
         before = [person.page.locator(f"#naru-skeleton {each}").bounding_box() for each in (".composer", "textarea")]
         gate.open()
@@ -218,7 +226,7 @@ def test_skeleton_stays_until_the_page_moves_no_more(person: Person) -> None:
 
 @pytest.mark.parametrize(("scheme", "stored"), [("light", None), ("dark", None), ("light", "Dark"), ("dark", "Light")])
 def test_skeleton_has_the_colours_of_the_page(browser: Browser, url: str, scheme: str, stored: str | None) -> None:
-    with visitor(browser, url, color_scheme=scheme) as person:
+    with newcomer(browser, url, color_scheme=scheme) as person:
         if stored:
             person.page.goto(f"{url}/healthz")
             person.page.evaluate("name => localStorage.setItem('stActiveTheme-/-v2', JSON.stringify(name))", stored)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from shared.postgres.database import make_engine
 from tests.page.pictures import fill
 from tests.page.test_walks import SLOW
-from tests.page.walk import Person, visitor
+from tests.page.walk import Person, newcomer
 from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack, wait_until
 
@@ -51,7 +51,7 @@ def url(stack: Stack) -> str:
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
     """Someone on a new page."""
-    with visitor(browser, url) as found:
+    with newcomer(browser, url) as found:
         yield found.open()
         assert found.errors == []
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Locator, expect
 from sqlalchemy import text
 
 from shared.postgres.database import make_engine, transaction
-from tests.page.walk import Person, visitor
+from tests.page.walk import Person, newcomer, visitor
 from tests.patience import patient_ms
 from tests.stack import Stack, wait_until
 
@@ -35,7 +35,7 @@ def url(stack: Stack) -> str:
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
     """Someone with one short conversation."""
-    with visitor(browser, url) as found:
+    with newcomer(browser, url) as found:
         found.open().ask("[[sim: tokens=5]] the newest")
         found.wait_for_end()
         yield found

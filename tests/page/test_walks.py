@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from shared.postgres.database import make_engine
 from tests.page.pictures import fill
-from tests.page.walk import COMPOSER, Person, visitor
+from tests.page.walk import COMPOSER, Person, newcomer, visitor
 from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack, wait_until
 
@@ -38,7 +38,7 @@ def url(stack: Stack) -> str:
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
     """Someone on a new page."""
-    with visitor(browser, url) as found:
+    with newcomer(browser, url) as found:
         yield found.open()
         assert found.errors == []
 
@@ -237,7 +237,7 @@ def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person)
 
 @pytest.mark.parametrize("address", ["/?c=nonsense", "/?c=", "/?c=581f1694-51fd-4926-a0af-ebaeb0860d11"])
 def test_an_address_of_nothing_has_a_way_out(browser: Browser, url: str, address: str) -> None:
-    with visitor(browser, url, locale="ko-KR") as stranger:
+    with newcomer(browser, url, locale="ko-KR") as stranger:
         stranger.page.goto(url + address)
         expect(stranger.page.locator(".naru-notice")).to_contain_text("삭제되었거나 볼 수 없는 대화입니다")
         stranger.page.locator(".st-key-way-out button").click()
@@ -247,7 +247,7 @@ def test_an_address_of_nothing_has_a_way_out(browser: Browser, url: str, address
 def test_another_browser_sees_nothing_of_it(browser: Browser, person: Person) -> None:
     person.ask("[[sim: tokens=5]] private")
     person.wait_for_end()
-    with visitor(browser, person.url) as stranger:
+    with newcomer(browser, person.url) as stranger:
         stranger.page.goto(person.page.url)
         expect(stranger.page.locator(".naru-notice")).to_contain_text("was deleted, or you can't see it")
         expect(stranger.questions).to_have_count(0)
@@ -255,7 +255,7 @@ def test_another_browser_sees_nothing_of_it(browser: Browser, person: Person) ->
 
 
 def test_on_a_phone_the_composer_covers_nothing(browser: Browser, url: str) -> None:
-    with visitor(browser, url, viewport={"width": 390, "height": 700}, locale="ko-KR") as person:
+    with newcomer(browser, url, viewport={"width": 390, "height": 700}, locale="ko-KR") as person:
         person.open().ask("코드와 표를 보여 주세요")
         person.wait_for_end()
         person.page.wait_for_timeout(500)
@@ -282,7 +282,7 @@ def test_a_page_with_an_answer_loads_nothing_for_tables_and_charts(stack: Stack,
 
 
 def test_copy_gives_the_answer_as_it_was_written(browser: Browser, url: str) -> None:
-    with visitor(browser, url, permissions=["clipboard-read", "clipboard-write"]) as person:
+    with newcomer(browser, url, permissions=["clipboard-read", "clipboard-write"]) as person:
         person.open().ask('[[sim: text="**bold** and $5"]] x')
         person.wait_for_end()
         person.page.locator(".naru-copy").click()

@@ -10,7 +10,7 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.postgres import database
+from shared.postgres import connections
 from shared.postgres.database import statement, transaction
 from tests.patience import patient
 
@@ -54,7 +54,7 @@ def test_a_statement_is_one_round_trip_whoever_had_the_connection_before(
 
     def wait(connection: psycopg2.extensions.connection) -> None:
         waits.append(connection)
-        database._wait(connection)
+        connections.wait_for_server(connection)
 
     def round_trips() -> int:
         waits.clear()
@@ -78,4 +78,4 @@ def test_a_statement_is_one_round_trip_whoever_had_the_connection_before(
             gone = connection.execute(text("SELECT to_regclass('undone')")).scalar_one()
         assert gone is None, "it was no statement of its own"
     finally:
-        psycopg2.extensions.set_wait_callback(database._wait)
+        psycopg2.extensions.set_wait_callback(connections.wait_for_server)

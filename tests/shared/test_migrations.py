@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from shared.errors import SettingsError
 from shared.migrations.__main__ import config, migrate
-from shared.postgres.database import driver_url
+from shared.postgres.urls import driver_url
 from shared.tables import metadata
 from tests.shared.together import together
 from tests.stack import Servers, free_port

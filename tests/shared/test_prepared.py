@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from shared.errors import Unavailable
 from shared.lifecycle import Question, submit
 from shared.postgres.database import is_outage, make_engine, statement
-from shared.postgres.prepared import Piece, prepared
+from shared.postgres.prepared import Batch, prepared
 from shared.settings import Settings
 from shared.tables import conversation
 
@@ -55,8 +55,8 @@ def test_one_without_parameters_runs(one_connection: Engine) -> None:
 
 _MADE = text("INSERT INTO conversation (id, owner_id, title) VALUES (:id, 'o', :title)")
 _SEEN = select(conversation.c.title, cast(literal(7), Integer) % 4).where(conversation.c.id == bindparam("id"))
-_BOTH = Piece(_MADE, _SEEN)
-_BAD = Piece(_MADE, select(literal(1) / bindparam("by", type_=Integer)))
+_BOTH = Batch(_MADE, _SEEN)
+_BAD = Batch(_MADE, select(literal(1) / bindparam("by", type_=Integer)))
 
 
 @pytest.mark.usefixtures("world")

@@ -120,7 +120,8 @@ def test_refused_and_closed_connections_are_no_silence() -> None:
         assert silence.is_silent(url), "taken by the kernel, answered by nobody"
 
 
-#: A program that takes connections and answers 503; one that computes until it is told to sleep, and answers nothing.
+#: A program that takes connections and answers 503; one that computes half of the time until it is told to sleep, and
+#: answers nothing.
 ANSWERS_BADLY = """
 import http.server as h
 class H(h.BaseHTTPRequestHandler):
@@ -131,7 +132,10 @@ COMPUTES = """
 import signal, socket, time
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
 s = socket.create_server(("127.0.0.1", {port}))
-while True: pass
+while True:
+    until = time.process_time() + 0.05
+    while time.process_time() < until: pass
+    time.sleep(0.05)
 """
 
 

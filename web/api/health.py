@@ -8,17 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import metrics
-from shared.postgres.database import transaction
+from shared import metrics, redis
+from shared.postgres import database
 from web.api.answers import json_answer
-from web.runtime import Runtime, current_runtime
+from web.runtime import current_runtime
 
 #: A probe that waits longer than this tells its caller nothing new.
 PATIENCE_SECONDS = 2.0
@@ -36,12 +32,14 @@ async def health(_: Request) -> Response:
 async def readiness(_: Request) -> Response:
     """Whether people can be served. Without Postgres nothing can be accepted; without Redis all is slower."""
     runtime = current_runtime()
-    postgres, redis = await asyncio.gather(
-        _probe(lambda: asyncio.to_thread(_ask_postgres, runtime)), _probe(lambda: _ask_redis(runtime))
+    settings = runtime.settings
+    of_postgres, of_redis = await asyncio.gather(
+        _probe(lambda: asyncio.to_thread(database.ping, runtime.engine)),
+        _probe(lambda: redis.ping(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)),
     )
-    is_ready = postgres["ok"]
-    status = "unavailable" if not is_ready else "ok" if redis["ok"] else "degraded"
-    return json_answer({"status": status, "postgres": postgres, "redis": redis}, status=200 if is_ready else 503)
+    is_ready = of_postgres["ok"]
+    status = "unavailable" if not is_ready else "ok" if of_redis["ok"] else "degraded"
+    return json_answer({"status": status, "postgres": of_postgres, "redis": of_redis}, status=200 if is_ready else 503)
 
 
 async def measurements(_: Request) -> Response:
@@ -62,20 +60,3 @@ async def _probe(ask: Callable[[], Awaitable[None]]) -> dict[str, Any]:
         # Never its text: a driver's message may hold the address and the user.
         return {"ok": False, "error": type(error).__name__}
     return {"ok": True, "latency_seconds": round(time.monotonic() - began, 4)}
-
-
-def _ask_postgres(runtime: Runtime) -> None:
-    with transaction(runtime.engine) as connection:
-        connection.execute(text("SELECT 1"))
-
-
-async def _ask_redis(runtime: Runtime) -> None:
-    client: Redis = Redis.from_url(
-        runtime.settings.redis_url,
-        protocol=2,
-        socket_timeout=runtime.settings.redis_timeout_seconds,
-        socket_connect_timeout=runtime.settings.redis_timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-    )
-    async with client:
-        await client.ping()

@@ -16,7 +16,7 @@ import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection
 
 from shared.postgres import notify
-from shared.postgres.database import libpq_url
+from shared.postgres.urls import libpq_url
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -17,12 +17,10 @@ from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from shared.live.connection import connect
 from shared.live.events import FLUSHES, Kind, from_entry, key_of
+from shared.redis import make_async_client
 from shared.settings import Settings
 from web.watch.viewer import Stream
 
@@ -305,14 +303,13 @@ def _as_it_comes(response: Any, **_: Any) -> Any:
 
 def _client(settings: Settings, *, single_connection_client: bool = False) -> Redis:
     timeout = settings.redis_timeout_seconds
-    return connect(
+    return make_async_client(
         settings.redis_url,
+        timeout_seconds=max(timeout, 2 * BLOCK_SECONDS),
+        connect_timeout_seconds=timeout,
         decode_responses=True,
         # An entry that is not UTF-8 must not stop the reading of all others.
         encoding_errors="replace",
         protocol=2,
-        socket_timeout=max(timeout, 2 * BLOCK_SECONDS),
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
         single_connection_client=single_connection_client,
     )

@@ -14,14 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from prometheus_client import generate_latest
-from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from sqlalchemy import text
 
 from shared import metrics
-from shared.errors import NaruError
-from shared.postgres.database import transaction
+from shared.postgres import database
+from shared.redis import answers, make_client
 
 if TYPE_CHECKING:
     from workers.worker import Process
@@ -77,30 +73,9 @@ def health_of(process: Process) -> dict[str, bool]:
 
 def readiness_of(process: Process) -> dict[str, bool]:
     """Postgres and Redis, each asked now."""
-    return {"postgres": _postgres(process), "redis": _redis(process)}
-
-
-def _postgres(process: Process) -> bool:
-    try:
-        with transaction(process.engine) as connection:
-            connection.execute(text("SELECT 1"))
-    except NaruError:
-        return False
-    return True
-
-
-def _redis(process: Process) -> bool:
-    timeout = process.settings.redis_timeout_seconds
-    try:
-        with Redis.from_url(
-            process.settings.redis_url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-        ) as redis:
-            return bool(redis.ping())
-    except (RedisError, OSError):
-        return False
+    settings = process.settings
+    with make_client(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds) as redis:
+        return {"postgres": database.answers(process.engine), "redis": answers(redis)}
 
 
 def _handler_of(process: Process) -> type[BaseHTTPRequestHandler]:

@@ -16,15 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy import Connection, text
 
 from shared import metrics
 from shared.errors import NaruError
 from shared.postgres.database import statement
 from shared.postgres.prepared import prepared
+from shared.redis import answers, make_client
 
 if TYPE_CHECKING:
     from workers.worker import Process
@@ -88,19 +86,13 @@ class Pickup:
             self._look_now.set()
 
     def _ping(self) -> None:
-        timeout = self._process.settings.redis_timeout_seconds
-        redis = Redis.from_url(
-            self._process.settings.redis_url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-        )
+        settings = self._process.settings
+        redis = make_client(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
         away = False
         while not self._closing.wait(PING_SECONDS):
-            try:
-                redis.ping()
+            if answers(redis):
                 self._answered_at = time.monotonic()
-            except (RedisError, OSError):
+            else:
                 log.debug("Redis does not answer a ping")
             if self.broker_is_away() != away:
                 away = not away

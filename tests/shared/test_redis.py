@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Connection, SSLConnection
 
-from shared.live.connection import connect
+from shared.redis import make_async_client
 
 COMMANDS = [
     ("XREAD", "COUNT", 500, "BLOCK", 400, b"STREAMS", "naru:live:1", "0-0"),
@@ -18,7 +18,8 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("scheme", "plain"), [("redis", Connection), ("rediss", SSLConnection)])
 def test_commands_are_packed_as_the_library_packs_them(scheme: str, plain: type[Connection]) -> None:
-    pool = connect(f"{scheme}://127.0.0.1:1/0").connection_pool
+    url = f"{scheme}://127.0.0.1:1/0"
+    pool = make_async_client(url, timeout_seconds=1, connect_timeout_seconds=1).connection_pool
     connection = pool.make_connection()  # type: ignore[no-untyped-call]
     assert isinstance(connection, plain)
     assert type(connection).pack_command is not plain.pack_command

@@ -1,0 +1,90 @@
+"""Tricks with psycopg2's connections that SQLAlchemy does not know of.
+
+Each function names its gain, the library behaviour that it relies on, and the test that fails when that changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import select
+import time
+
+import psycopg2
+import psycopg2.extensions
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+#: Longest silence of the server in one statement or connect. The server's own timeouts do not work while it is frozen
+#: (stopped, swapped out, without its disk), and the kernel still acknowledges what we send.
+PATIENCE_SECONDS = 8.0
+#: A connection that rested for longer is pinged before use: a firewall or a proxy may have dropped it silently.
+TRUSTED_SECONDS = 10.0
+
+
+def limit_waits() -> None:
+    """Limit every wait for Postgres in this process to PATIENCE_SECONDS; a longer one raises OperationalError.
+
+    Gain: a frozen server cannot hold a thread for ever. Relies on psycopg2's wait callback, which replaces libpq's
+    blocking wait in all connections of the process. Test: tests/crash/test_postgres_away.py.
+    """
+    psycopg2.extensions.set_wait_callback(wait_for_server)
+
+
+def wait_for_server(connection: psycopg2.extensions.connection) -> None:
+    """Drive the connection until its statement is done; psycopg2 calls this."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        flag = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
+        if not _is_ready(connection, flag, seconds=max(limit - time.monotonic(), 0.0)):
+            raise psycopg2.OperationalError("the server is silent")
+
+
+def reset_on_checkout(engine: Engine) -> None:
+    """Run `reset_and_ping` on each connection that leaves this engine's pool."""
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", functools.partial(reset_and_ping, engine))
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def reset_and_ping(
+    engine: Engine, connection: psycopg2.extensions.connection, record: ConnectionPoolEntry, _proxy: object
+) -> None:
+    """Restore autocommit and isolation level, and ping a connection that may be dead.
+
+    A connection may be dead when it rested for TRUSTED_SECONDS or when unread data waits on its socket: the server
+    sends some as it closes. Gain: no round trip for a ping in most transactions, none to undo autocommit, and none in
+    each statement for an isolation level that SQLAlchemy has left set. Relies on psycopg2 keeping both attributes on
+    the client's side between transactions. Test: the round trips in tests/shared/test_database.py.
+    """
+    rested = time.monotonic() - record.info.get("used_at", time.monotonic())
+    try:
+        if connection.autocommit:
+            connection.autocommit = False
+        if connection.isolation_level is not None:
+            connection.isolation_level = None
+        if rested > TRUSTED_SECONDS or _is_ready(connection, select.POLLIN, seconds=0.0):
+            engine.dialect.do_ping(connection)  # type: ignore[arg-type] # SQLAlchemy's protocol of the driver's class
+    except psycopg2.Error as error:
+        raise InvalidatePoolError from error
+
+
+def commit_each_statement(connection: Connection) -> None:
+    """Switch the driver's connection to autocommit until it returns to the pool.
+
+    Gain: two round trips (BEGIN and COMMIT). SQLAlchemy's own option would cost one to switch back. Relies on
+    `reset_and_ping`, which switches back, and on SQLAlchemy leaving BEGIN to psycopg2. Test: the round trips in
+    tests/shared/test_database.py.
+    """
+    driver: psycopg2.extensions.connection = connection.connection.driver_connection  # type: ignore[assignment]
+    driver.autocommit = True
+
+
+def _is_ready(connection: psycopg2.extensions.connection, flag: int, *, seconds: float) -> bool:
+    # poll() and not select(), which takes no descriptor above 1023: a process with hundreds of streams has those.
+    poller = select.poll()
+    poller.register(connection.fileno(), flag)
+    return bool(poller.poll(seconds * 1000))
