@@ -20,11 +20,11 @@ PARTS = {"backup", "cli", "embedded", "images", "logging", "monitoring", "nginx"
 class Example:
     """One thing of a recipe's kind that exists, and how the source names it."""
 
-    #: What stands for NAME in the recipe's paths.
+    #: Replace NAME in the recipe's paths.
     names: tuple[str, ...]
     #: Matches the code of each file that has to do with the example.
     words: str
-    #: Matches a mere use of it, which a recipe describes in words.
+    #: Matches a use of it; the recipe describes such places in words.
     used: str = ""
     #: Where the recipe must be complete.
     scope: tuple[str, ...]
