@@ -260,7 +260,7 @@ async def start_broker(plan: Plan, supervisor: Supervisor) -> None:
 
 
 async def start_simulator(plan: Plan, supervisor: Supervisor) -> None:
-    """The demo model, only where there is no other and none was named."""
+    """Start the demo simulator, unless a vendor is set or an Ollama answers."""
     settings = plan.settings
     if settings.simulator_url or has_provider(settings):
         return
@@ -285,7 +285,7 @@ def has_provider(settings: Settings) -> bool:
 
 
 def ollama_answers(address: str) -> bool:
-    """Whether an Ollama with at least one model is there."""
+    """Whether an Ollama at this address has at least one model."""
     if not address:
         return False
     try:

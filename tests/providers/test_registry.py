@@ -1,4 +1,4 @@
-"""What a worker offers, from its settings; and asking Ollama and compatible servers for their lists."""
+"""The offers of a worker: from its settings, and from the lists of Ollama and compatible servers."""
 
 from __future__ import annotations
 
