@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
+from shared.people import Owner
 from shared.settings import Settings
 from shared.tables import Status
 
@@ -15,7 +16,7 @@ from shared.tables import Status
 class Question:
     """What a person sends. `regenerate` answers the branch's last question again and ignores `text`."""
 
-    owner_id: str
+    owner: Owner
     conversation_id: UUID
     text: str
     idempotency_key: str

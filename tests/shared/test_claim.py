@@ -169,7 +169,7 @@ def test_a_claim_and_a_stop_at_once_never_both_have_it_whole(world: World) -> No
         request_id = world.ask().request_id
         claimed, status = together(
             lambda: world.try_claim(request_id, worker_id),  # noqa: B023
-            lambda: lifecycle.stop(world.engine, request_id, owner_id=OWNER),  # noqa: B023
+            lambda: lifecycle.stop(world.engine, request_id, owner=OWNER),  # noqa: B023
         )
         row = world.row(request_id)
         if claimed is None:
