@@ -22,7 +22,7 @@ from sqlalchemy import Engine, func, select
 from deploy import terminal
 from deploy.embedded.reach import NotRunning, settings_of
 from shared import lifecycle
-from shared.conversations import Shown, open_conversation
+from shared.conversations import open_conversation
 from shared.errors import NaruError, Unavailable, UnknownModel
 from shared.fleet import Fleet, fleet
 from shared.following.phases import Phase, State, state_of
@@ -30,6 +30,7 @@ from shared.following.sweep import Known, Row, sweep
 from shared.following.text import LiveText
 from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.live.events import Kind, from_fields, key_of
+from shared.messages import Message
 from shared.people import Owner
 from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
@@ -265,7 +266,7 @@ class Follower:
         self._terminal.whole(answer.text if answer else "")
         return report_of(self._engine, self._submitted, text=answer.text if answer else "")
 
-    def _answer(self) -> Shown | None:
+    def _answer(self) -> Message | None:
         opened = open_conversation(self._engine, self._submitted.conversation_id, owner=OWNER, limit=1)
         found = [message for message in opened.messages if message.request_id == self._submitted.request_id]
         return found[0] if found else None

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, sel
 from shared.errors import NotFound
 from shared.lifecycle import stop, storable
 from shared.lifecycle.branch import walk_from
+from shared.messages import Message, RequestEnd, TextPart
 from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.postgres.prepared import prepared
@@ -32,22 +33,6 @@ class ConversationRow:
     id: UUID
     title: str
     updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """One message of the branch. From `request_id` on only of answers, which carry how their request ended."""
-
-    message_id: UUID
-    role: str
-    text: str
-    created_at: datetime
-    request_id: UUID | None = None
-    status: Status | None = None
-    error_code: str | None = None
-    finish: str | None = None
-    model: str | None = None
-    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +53,7 @@ class Opened:
     exists: bool
     title: str
     model: str | None
-    messages: tuple[Shown, ...]
+    messages: tuple[Message, ...]
     has_earlier: bool
     active: ActiveRequest | None
 
@@ -119,7 +104,7 @@ def open_conversation(engine: Engine, conversation_id: UUID, *, owner: Owner, li
         exists=True,
         title=row.title,
         model=row.model,
-        messages=tuple(_shown(each) for each in reversed(found[:limit])),
+        messages=tuple(_message_of(each) for each in reversed(found[:limit])),
         has_earlier=len(found) > limit,
         active=active
         and ActiveRequest(
@@ -202,16 +187,22 @@ def _branch(connection: Connection, leaf_id: UUID | None, *, limit: int) -> Sequ
     return connection.execute(_BRANCH, {"leaf_id": leaf_id, "depth_limit": limit}).all()
 
 
-def _shown(row: Any) -> Shown:
-    return Shown(
-        message_id=row.id,
-        role=row.role,
-        text=row.content,
+def _message_of(row: Any) -> Message:
+    return Message(
+        row.role,
+        (TextPart(row.content),),
+        _end_of(row) if row.status else None,
+        id=row.id,
         created_at=row.created_at,
         request_id=row.request_id,
-        status=Status(row.status) if row.status else None,
+    )
+
+
+def _end_of(row: Any) -> RequestEnd:
+    return RequestEnd(
+        status=Status(row.status),
         error_code=row.error_code,
         finish=row.finish,
         model=row.model,
-        attempt=row.attempt or 0,
+        attempt=row.attempt,
     )

@@ -12,6 +12,7 @@ from shared import conversations, lifecycle
 from shared.conversations import Opened
 from shared.errors import NotFound
 from shared.lifecycle import Answer
+from shared.messages import RequestEnd
 from shared.postgres.database import transaction
 from shared.tables import Outcome, Status, conversation, message
 from tests.shared.world import MODEL, OWNER, STRANGER, World
@@ -78,10 +79,10 @@ def test_an_answer_says_how_its_request_ended(world: World, status: Status) -> N
         assert lifecycle.cancel(world.engine, claimed, answer)
     seen = opened(world, claimed.conversation_id)
     question, reply = seen.messages
-    assert (question.role, question.request_id, question.status) == ("user", None, None)
-    assert (reply.role, reply.text, reply.request_id, reply.status) == ("assistant", "a", claimed.request_id, status)
-    assert reply.error_code == ("auth_failed" if status is Status.FAILED else None)
-    assert (reply.finish, reply.model, reply.attempt) == ("stop", MODEL, 1)
+    assert (question.role, question.request_id, question.end) == ("user", None, None)
+    assert (reply.role, reply.text, reply.request_id) == ("assistant", "a", claimed.request_id)
+    code = "auth_failed" if status is Status.FAILED else None
+    assert reply.end == RequestEnd(status=status, error_code=code, finish="stop", model=MODEL, attempt=1)
     assert seen.active is None
 
 
@@ -115,7 +116,7 @@ def test_regenerating_makes_a_sibling_and_shows_it(world: World) -> None:
     again = world.ask("", conversation_id=conversation_id, regenerate=True)
     assert texts(opened(world, conversation_id)) == ["q1", "a1", "q2"], "the old answer makes room"
     claimed = world.claim(again.request_id, worker_id)
-    assert [each.text for each in claimed.said] == ["q1", "a1", "q2"], "the model does not see its other answer"
+    assert [each.text for each in claimed.branch] == ["q1", "a1", "q2"], "the model does not see its other answer"
     assert lifecycle.finish(world.engine, claimed, Answer(text="a2 again"))
     assert texts(opened(world, conversation_id)) == ["q1", "a1", "q2", "a2 again"]
     siblings = [row for row in world.rows(message) if row["parent_id"] == claimed.user_message_id]
