@@ -26,12 +26,12 @@ from shared.queue import Dispatcher
 from shared.reconciler import Ticker
 from shared.settings import CLOSE_SECONDS, Settings
 from shared.wedge import WedgeWatch
-from workers.answering.prices import Prices
 from workers.process.health import HealthServer, health_of
 from workers.process.lease import LeaseThread
 from workers.process.loop import LoopThread
 from workers.process.pickup import Pickup
 from workers.process.running import Interruption, Running
+from workers.providers.prices import Prices
 from workers.providers.registry import Registry
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from shared.tables import Outcome, Status
 from workers.answering import prompts, retries
 from workers.process.running import Interruption, RunningAnswer
 from workers.providers.base import Done, Prompt
-from workers.providers.timeouts import Limited
+from workers.providers.timeouts import WithTimeouts
 from workers.worker import Process
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> S
     try:
         running.begin()
         provider, model = process.registry.provider_for(prompt.model)
-        stream = Limited(
+        stream = WithTimeouts(
             provider.stream(replace(prompt, model=model)),
             first_token_seconds=settings.first_token_seconds,
             idle_seconds=settings.idle_seconds,

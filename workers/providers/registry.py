@@ -19,11 +19,11 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
 from shared.vendors import DEMO, VENDORS, Vendor
-from workers.providers.anthropic import AnthropicProvider
+from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
-from workers.providers.openai import OpenAIProvider
-from workers.providers.sdk import is_loopback
+from workers.providers.openai.adapter import OpenAIProvider
+from workers.providers.sdk.provider import is_loopback
 
 log = logging.getLogger(__name__)
 
