@@ -17,7 +17,7 @@ from deploy.embedded.processes import ROOT
 from shared.settings import environment
 from shared.vendors import VENDORS
 
-#: What a person's environment may hold that no test may touch.
+#: Beginnings of the variables that no test may read from a person's environment.
 FOREIGN = (
     "DATABASE_URL",
     "REDIS_URL",
