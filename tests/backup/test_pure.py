@@ -151,7 +151,7 @@ def test_a_key_is_private_new_and_never_replaced(tmp_path: Path) -> None:
     assert key_from(path.read_text().strip()) == made
     assert made.secret not in repr(made)
     assert make_key(tmp_path / "other").id != made.id
-    with pytest.raises(BackupProblem, match="never replaced"):
+    with pytest.raises(BackupProblem, match="never overwrites"):
         make_key(path)
     for text in ("", "short"):
         with pytest.raises(BackupProblem, match="--new-key"):

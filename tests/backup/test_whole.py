@@ -162,6 +162,6 @@ def test_commands_say_what_to_do(
     assert commands.restore_drill(tmp_path, at=None, here=False) == 1
     assert "--new-key" in capsys.readouterr().err
     assert commands.undo(tmp_path, "") == 1
-    assert "there is no kept database here" in capsys.readouterr().err
+    assert "there is no kept database." in capsys.readouterr().err
     assert commands.forget(tmp_path, "postgres") == 1
-    assert "nothing was dropped" in capsys.readouterr().err
+    assert "Nothing was dropped" in capsys.readouterr().err
