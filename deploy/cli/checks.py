@@ -17,7 +17,7 @@ from deploy.embedded.processes import ROOT
 from shared.settings import environment
 from shared.vendors import VENDORS
 
-#: Variables that could lead a test to a server, key or setting of the person. They begin with these words.
+#: Beginnings of the variables that no test may read from a person's environment.
 FOREIGN = (
     "DATABASE_URL",
     "REDIS_URL",

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from deploy import terminal
 from deploy.embedded.processes import ROOT
-from shared.vendors import KEY_VARIABLES, OPENAI
+from shared.vendors import ADDRESS_VARIABLES, KEY_VARIABLES
 
 ABOUT = """\
 Naru, an AI chat that a team runs itself.
@@ -35,7 +35,7 @@ UP = f"""\
 Starts everything on this machine and keeps it running until Ctrl-C; the data stays.
 
 PostgreSQL and Redis come with Naru and live in the data folder; set DATABASE_URL or REDIS_URL to use your own.
-Models: set {KEY_VARIABLES}, or {OPENAI.address_variable} (any compatible server); an Ollama on this
+Models: set {KEY_VARIABLES}, or {ADDRESS_VARIABLES} (any compatible server); an Ollama on this
 machine is found automatically. Without a model, a demo simulator answers, and says so.
 A second `up` on the same data folder prints the address of the first. A second Ctrl-C stops at once.
 """

@@ -255,7 +255,7 @@ async def start_broker(plan: Plan, supervisor: Supervisor) -> None:
 
 
 async def start_simulator(plan: Plan, supervisor: Supervisor) -> None:
-    """Start the demo model if there is no other model and no simulator in the settings."""
+    """Start the demo simulator, unless a vendor is set or an Ollama answers."""
     settings = plan.settings
     if settings.simulator_url or has_provider(settings):
         return
@@ -280,7 +280,7 @@ def has_provider(settings: Settings) -> bool:
 
 
 def ollama_answers(address: str) -> bool:
-    """Whether an Ollama with at least one model is there."""
+    """Whether an Ollama at this address has at least one model."""
     if not address:
         return False
     try:

@@ -27,7 +27,7 @@ from tests.patience import patient
 
 OURS = ("nginx", "web", "worker", "flower", "migrate", "roles", "postgres", "redis", "simulator", "certbot")
 SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_URL")
-#: Who is given which secrets, and nobody any other: whoever breaks into a container has these.
+#: The secrets of each container, and no others: an intruder in a container has these.
 BUCKET = {"backup_key", "backup_s3_access_key", "backup_s3_secret_key"}
 GIVEN = {
     "web": {"database_url", "redis_url", "secret_key"},

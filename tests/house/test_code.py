@@ -14,7 +14,7 @@ DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
 #: bootstrap.py runs with the standard library alone, before shared.settings can be imported.
-MAY_READ_THE_ENVIRONMENT = {"shared/settings/__init__.py", "deploy/cli/bootstrap.py"}
+MAY_READ_THE_ENVIRONMENT = {"shared/settings/reading.py", "deploy/cli/bootstrap.py"}
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
 MAY_NAME_SESSION_STATE = "web/state/"
 

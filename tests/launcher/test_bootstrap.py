@@ -114,9 +114,15 @@ def test_it_is_made_once_and_the_command_runs_in_it(
 )
 def test_words_are_said_by_the_python_at_hand(clone: Clone, words: list[str], code: int, shown: str) -> None:
     # No more than these, and of them the standard library only.
-    for name in ("cli/main.py", "terminal.py", "embedded/__init__.py", "embedded/processes.py"):
-        (clone.root / "deploy" / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "deploy" / name, clone.root / "deploy" / name)
+    commands = (
+        "deploy/cli/main.py",
+        "deploy/terminal.py",
+        "deploy/embedded/__init__.py",
+        "deploy/embedded/processes.py",
+    )
+    for name in (*commands, "shared/__init__.py", "shared/vendors.py"):
+        (clone.root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, clone.root / name)
     said = clone.naru(*words)
     assert (said.returncode, shown in said.stdout + said.stderr) == (code, True), said.stderr
     assert "Traceback" not in said.stderr

@@ -1,4 +1,4 @@
-"""What a worker offers, from its settings; and asking Ollama and compatible servers for their lists."""
+"""The offers of a worker: from its settings, and from the lists of Ollama and compatible servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.patience import patient
 from tests.providers.asking import KEY, Simulator, ask
 from workers.providers import registry as module
 from workers.providers.catalogue import size_of
-from workers.providers.openai import OpenAIProvider
+from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.registry import Offer, Registry
 from workers.simulator import text_for
 

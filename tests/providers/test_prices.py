@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import SettingsError
-from workers.answering.prices import Prices
 from workers.providers.base import Usage
+from workers.providers.prices import Prices
 
 MILLION = 1_000_000
 
