@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy import terminal
-from deploy.cli.given import check_servers
+from deploy.cli.servers import check_servers
 from deploy.embedded import parts, postgres, privileges, processes, redis_server
 from deploy.embedded.data import DataFolder, DataProblem, Running, Secrets
 from deploy.embedded.ports import PortTaken, check_port, free_port

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.given import try_postgres, try_redis
+from deploy.cli.servers import try_postgres, try_redis
 from shared.settings import Settings
 from tests.launcher.test_up import Up
 from tests.stack import Servers, free_port

@@ -43,10 +43,10 @@ def check_servers(settings: Settings, environ: Mapping[str, str]) -> None:
     """Raise SettingsError if a server that the settings name cannot be used."""
     if not (settings.database_url or settings.redis_url):
         return
-    command = [sys.executable, "-m", "deploy.cli.given"]
+    command = [sys.executable, "-m", "deploy.cli.servers"]
     try:
         done = subprocess.run(
-            command, env=environment_of("given", environ), capture_output=True, text=True, timeout=WHOLE_SECONDS
+            command, env=environment_of("servers", environ), capture_output=True, text=True, timeout=WHOLE_SECONDS
         )
     except subprocess.TimeoutExpired:
         raise SettingsError("the server of DATABASE_URL or REDIS_URL does not answer. Check the address.") from None
