@@ -22,8 +22,8 @@ import psycopg2
 from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
-from deploy.cli.doors import cookie_keys, hosts
 from deploy.cli.findings import Finding, Findings, Level, show
+from deploy.cli.security import cookie_keys, hosts
 from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
 from deploy.embedded.data import running_on
 from deploy.embedded.parts import ask as ask_postgres
