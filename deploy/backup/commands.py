@@ -22,9 +22,9 @@ from deploy import terminal
 from deploy.backup import bucket_copy, drill, restore
 from deploy.backup import manifest as manifests
 from deploy.backup.key import Key, key_from, make_key
+from deploy.backup.locate import server_at
 from deploy.backup.manifest import Manifest
 from deploy.backup.metric import Figures, backup_figures, drill_figures
-from deploy.backup.place import server_at
 from deploy.backup.problem import BackupProblem, Unsure
 from deploy.backup.restore import Load
 from deploy.backup.retention import Keep
@@ -35,7 +35,7 @@ from deploy.backup.shelf import Shelf, shelf_of
 from deploy.backup.source import Places, Source, find, find_for_drill
 from deploy.backup.take import Work, take
 from deploy.embedded.data import DataProblem
-from deploy.embedded.reach import check_options
+from deploy.embedded.locate import check_options
 from shared.errors import NaruError
 from shared.settings import Settings, load_settings
 

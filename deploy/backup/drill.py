@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.backup import swap, verify
-from deploy.backup.place import embedded
+from deploy.backup.locate import embedded
 from deploy.backup.restore import Load, bring_up_to_date, loaded
 from deploy.backup.server import Server
 from deploy.backup.source import Source

@@ -20,7 +20,7 @@ from redis import Redis, RedisError
 from sqlalchemy import Engine, func, select
 
 from deploy import terminal
-from deploy.embedded.reach import NotRunning, settings_of
+from deploy.embedded.locate import NotRunning, settings_of
 from shared import lifecycle
 from shared.conversations import Shown, open_conversation
 from shared.errors import NaruError, Unavailable, UnknownModel

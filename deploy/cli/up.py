@@ -20,8 +20,8 @@ from deploy import terminal
 from deploy.cli.servers import check_servers
 from deploy.embedded import parts, postgres, privileges, processes, redis_server
 from deploy.embedded.data import DataFolder, DataProblem, Running, Secrets
+from deploy.embedded.locate import check_options
 from deploy.embedded.ports import PortTaken, check_port, free_port
-from deploy.embedded.reach import check_options
 from deploy.embedded.silence import DIRECT
 from deploy.embedded.supervisor import PartFailed, Supervisor
 from shared.errors import SettingsError

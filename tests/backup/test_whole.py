@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from deploy.backup import commands
 from deploy.backup.key import key_from, make_key
-from deploy.backup.place import server_at
+from deploy.backup.locate import server_at
 from deploy.backup.server import Server
 from shared.conversations import open_conversation
 from shared.migrations.__main__ import migrate

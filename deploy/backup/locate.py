@@ -15,8 +15,8 @@ from deploy.backup.problem import BackupProblem
 from deploy.backup.server import Server
 from deploy.embedded import postgres, privileges, processes
 from deploy.embedded.data import DataFolder, running_on
+from deploy.embedded.locate import NOT_FOUND
 from deploy.embedded.ports import free_port
-from deploy.embedded.reach import NOT_FOUND
 from shared.settings import Settings, environment
 
 START_SECONDS = 60.0
