@@ -1,4 +1,4 @@
-"""A pipeline of programs with a time limit. All of them end together, whatever happens.
+"""A pipeline of programs with a time limit. The programs end together, whatever happens.
 
 Only the first error line of a program is reported: the lines below it may quote a row.
 """

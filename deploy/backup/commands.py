@@ -45,7 +45,7 @@ FIRST_DRILL_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Context:
     """The settings and folders of one command."""
 
     data: Path
@@ -69,27 +69,29 @@ class Setting:
         return Places(shelf=self.shelf, bucket=bucket, key=key, say=say)
 
 
-def setting_of(data: Path) -> Setting:
+def context_of(data: Path) -> Context:
     """Read the settings. Raises SettingsError."""
     settings = load_settings()
     check_options(settings)
-    return Setting(data=data, settings=settings, shelf=shelf_of(settings, data))
+    return Context(data=data, settings=settings, shelf=shelf_of(settings, data))
 
 
 def backup(data: Path, *, at: Moment | None) -> int:
     """Make one backup now, or one at each `at`."""
-    return _command("backup", lambda: _again(at, setting_of(data), backup_figures, lambda found: _backup(found, at)))
+    return _command(
+        "backup", lambda: _run_once_or_at(at, context_of(data), backup_figures, lambda context: _backup(context, at))
+    )
 
 
 def restore_drill(data: Path, *, at: Moment | None, here: bool) -> int:
     """Prove the newest backup now, or at each `at`."""
     return _command(
         "restore-drill",
-        lambda: _again(
+        lambda: _run_once_or_at(
             at,
-            setting_of(data),
+            context_of(data),
             drill_figures,
-            lambda found: _drill(found, here=here),
+            lambda context: _drill(context, here=here),
             pause_seconds=FIRST_DRILL_SECONDS,
         ),
     )
@@ -111,9 +113,9 @@ def show(data: Path) -> int:
     """List the backups, here and in the bucket."""
 
     def listed() -> int:
-        found = setting_of(data)
-        here = found.shelf.all()
-        bucket = bucket_of(found.settings)
+        context = context_of(data)
+        here = context.shelf.all()
+        bucket = bucket_of(context.settings)
         there = set(bucket_copy.names(bucket)) if bucket else set()
         for each in here:
             where = "here, bucket" if each.name in there else "here"
@@ -121,10 +123,10 @@ def show(data: Path) -> int:
             say(f"  {each.name}  {each.size / 1e6:9.1f} MB  {rows:>9} rows  key {each.key_id}  {where}")
         for name in sorted(there - {each.name for each in here}, reverse=True):
             say(f"  {name}  bucket only; ./naru restore fetches it")
-        for name in found.shelf.damaged():
+        for name in context.shelf.damaged():
             say(f"  {name}  DAMAGED: its file is truncated, missing or unreadable")
         number = "1 backup" if len(here) == 1 else f"{len(here)} backups"
-        say(f"{number} in {found.shelf.folder}" + (f", {len(there)} in the bucket {bucket.name}" if bucket else ""))
+        say(f"{number} in {context.shelf.folder}" + (f", {len(there)} in the bucket {bucket.name}" if bucket else ""))
         return 0
 
     return _command("backup", listed)
@@ -135,7 +137,7 @@ def restore_from(data: Path, name: str, *, grants: bool) -> int:
 
     def put() -> int:
         try:
-            source, kept = _restored(setting_of(data), name, grants=grants)
+            source, kept = _restore(context_of(data), name, grants=grants)
         except Unsure:
             raise
         except BackupProblem as error:
@@ -173,26 +175,26 @@ def forget(data: Path, name: str) -> int:
     return _command("restore", drop)
 
 
-def _backup(found: Setting, at: Moment | None) -> int:
+def _backup(context: Context, at: Moment | None) -> int:
     began = time.monotonic()
-    key, bucket = key_from(found.settings.backup_key), bucket_of(found.settings)
-    whole = None if at is None else _whole(found, key, since=at.before(datetime.now(UTC)))
-    made = whole or _taken(found, key)
-    figures = backup_figures(found.figures_folder)
-    with found.shelf.held():
+    key, bucket = key_from(context.settings.backup_key), bucket_of(context.settings)
+    whole = None if at is None else _intact_backup(context, key, since=at.before(datetime.now(UTC)))
+    made = whole or _new_backup(context, key)
+    figures = backup_figures(context.figures_folder)
+    with context.shelf.held():
         # Prune before the upload: a bucket that refuses for days must not let the disk fill up.
-        for name in found.shelf.prune(found.keep):
+        for name in context.shelf.prune(context.keep):
             say(f"  removed {name}: newer ones cover it")
         values = {
             "size_bytes": float(made.size),
             "data_timestamp_seconds": made.moment.timestamp(),
-            "kept": float(len(found.shelf.all())),
+            "kept": float(len(context.shelf.all())),
         }
         figures.noted(**values)
-        if bucket is None and found.shelf.folder.is_relative_to(found.data):
+        if bucket is None and context.shelf.folder.is_relative_to(context.data):
             say("  It is on the same disk as the data. Set another folder (NARU_BACKUP_DIR) or a bucket.")
         if bucket is not None:
-            values["bucket_data_timestamp_seconds"] = _copied(found, bucket, key, made).timestamp()
+            values["bucket_data_timestamp_seconds"] = _copy_to_bucket(context, bucket, key, made).timestamp()
     if whole is not None:
         # A later upload does not make the data newer: the next run is due by the age of the data.
         values["last_success_timestamp_seconds"] = datetime.fromisoformat(whole.ended_at).timestamp()
@@ -200,15 +202,15 @@ def _backup(found: Setting, at: Moment | None) -> int:
     return 0
 
 
-def _whole(found: Setting, key: Key, *, since: datetime) -> Manifest | None:
+def _intact_backup(context: Context, key: Key, *, since: datetime) -> Manifest | None:
     """Find an intact backup that an earlier run made after `since`, before its later steps failed."""
     now = datetime.now(UTC)  # ignores backups from the future, made while a clock was wrong
-    newest = next((each for each in found.shelf.all() if each.moment <= now), None)
+    newest = next((each for each in context.shelf.all() if each.moment <= now), None)
     if newest is None or newest.moment < since:
         return None
     try:
         newest.check_seal(key)
-        manifests.check_file(newest, found.shelf.path(newest))
+        manifests.check_file(newest, context.shelf.path(newest))
     except BackupProblem as error:
         say(f"  making another one: {error}")
         return None
@@ -216,82 +218,82 @@ def _whole(found: Setting, key: Key, *, since: datetime) -> Manifest | None:
     return newest
 
 
-def _taken(found: Setting, key: Key) -> Manifest:
-    with server_at(found.data, found.settings) as server:
-        found.shelf.make()
-        with found.shelf.held():
-            work = Work(server=server, shelf=found.shelf, key=key, seconds=found.settings.backup_seconds, say=say)
+def _new_backup(context: Context, key: Key) -> Manifest:
+    with server_at(context.data, context.settings) as server:
+        context.shelf.make()
+        with context.shelf.held():
+            work = Work(server=server, shelf=context.shelf, key=key, seconds=context.settings.backup_seconds, say=say)
             try:
                 made = take(work)
             except BackupProblem as error:
                 raise BackupProblem(
                     f"{error}\n      Nothing of it was kept. The older backups are unchanged."
                 ) from None
-    say(f"{made.name}: {made.size / 1e6:.1f} MB, encrypted and checked, in {found.shelf.folder}")
+    say(f"{made.name}: {made.size / 1e6:.1f} MB, encrypted and checked, in {context.shelf.folder}")
     return made
 
 
-def _copied(found: Setting, bucket: Bucket, key: Key, made: Manifest) -> datetime:
+def _copy_to_bucket(context: Context, bucket: Bucket, key: Key, made: Manifest) -> datetime:
     """Upload what the bucket lacks, check it and prune; return the moment of the newest copy's data."""
     try:
-        for name in bucket_copy.upload_missing(bucket, found.shelf, bucket_copy.copies(bucket, key)):
+        for name in bucket_copy.upload_missing(bucket, context.shelf, bucket_copy.copies(bucket, key)):
             say(f"  copied {name} to the bucket {bucket.name}")
         there = bucket_copy.copies(bucket, key)
         if made.name not in there.good:
             why = there.doubtful.get(made.name, "it is not there")
             raise BackupProblem(f"the bucket {bucket.name} has no good copy of {made.name}: {why}.")
-        for line in bucket_copy.prune(bucket, there, found.keep):
+        for line in bucket_copy.prune(bucket, there, context.keep):
             say(f"  {line}")
     except BackupProblem as error:
-        where = f"{made.name} is complete, in {found.shelf.folder}"
+        where = f"{made.name} is complete, in {context.shelf.folder}"
         raise BackupProblem(f"{error}\n      {where}. The next run uploads what the bucket lacks.") from None
     return made.moment
 
 
-def _drill(found: Setting, *, here: bool) -> int:
+def _drill(context: Context, *, here: bool) -> int:
     began = time.monotonic()
-    places = found.places()
-    found.shelf.make()
+    places = context.places()
+    context.shelf.make()
     with ExitStack() as stack:
-        scratch = stack.enter_context(found.shelf.scratch())
+        scratch = stack.enter_context(context.shelf.scratch())
         source = find_for_drill(places, scratch)
         if here or not drill.has_own_server():
-            server = stack.enter_context(server_at(found.data, found.settings))
+            server = stack.enter_context(server_at(context.data, context.settings))
         else:
             server = stack.enter_context(drill.temporary_server(scratch))
         # Its own server has no other roles, so grants cannot be restored there.
-        shown = drill.drill(server, source, Load(seconds=found.settings.backup_seconds, grants=False, say=say))
+        shown = drill.drill(server, source, Load(seconds=context.settings.backup_seconds, grants=False, say=say))
     rows, seconds = sum(source.found.tables.values()), time.monotonic() - began
-    drill_figures(found.figures_folder).succeeded(
+    drill_figures(context.figures_folder).succeeded(
         duration_seconds=seconds, data_timestamp_seconds=source.found.moment.timestamp(), rows=float(rows)
     )
     say(f"{source.found.name} can be restored: {rows} rows counted, {shown} messages read, in {seconds:.1f} s.")
     return 0
 
 
-def _restored(found: Setting, name: str, *, grants: bool) -> tuple[Source, str]:
-    source = find(found.places(), name)  # also proves it, before it starts the server of a stopped Naru
-    with server_at(found.data, found.settings, make=True) as server:
-        load = Load(seconds=found.settings.backup_seconds, grants=grants, say=say)
+def _restore(context: Context, name: str, *, grants: bool) -> tuple[Source, str]:
+    source = find(context.places(), name)  # also proves it, before it starts the server of a stopped Naru
+    with server_at(context.data, context.settings, make=True) as server:
+        load = Load(seconds=context.settings.backup_seconds, grants=grants, say=say)
         return source, restore.restore(server, source, load)
 
 
-def _again(
+def _run_once_or_at(
     at: Moment | None,
-    found: Setting,
+    context: Context,
     figures: Callable[[Path], Figures],
-    run: Callable[[Setting], int],
+    run: Callable[[Context], int],
     *,
     pause_seconds: float = 0.0,
 ) -> int:
     """Run once, or on a schedule. A failure shows in the metrics either way."""
-    kept = figures(found.figures_folder)
+    kept = figures(context.figures_folder)
     if at is None:
-        return _noted(kept, lambda: run(found))
+        return _recorded(kept, lambda: run(context))
     name = kept.prefix.removeprefix("naru_").replace("_", "-")
     last = kept.read().get("last_success_timestamp_seconds", 0.0)
     due = first_run(at, datetime.now(UTC), last, pause_seconds=pause_seconds)
-    run_at(at, lambda: _scheduled(name, lambda: _noted(kept, lambda: run(found))), due=due, say=say)
+    run_at(at, lambda: _scheduled(name, lambda: _recorded(kept, lambda: run(context))), due=due, say=say)
     return 0
 
 
@@ -305,7 +307,7 @@ def _scheduled(name: str, run: Callable[[], int]) -> int:
         return 1
 
 
-def _noted(figures: Figures, run: Callable[[], int]) -> int:
+def _recorded(figures: Figures, run: Callable[[], int]) -> int:
     try:
         return run()
     except BaseException:

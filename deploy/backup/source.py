@@ -35,7 +35,7 @@ class Places:
 
 
 def prove(found: Manifest, file: Path, key: Key) -> Source:
-    """Check the key, the schema and the file. Raises BackupProblem if one of them is wrong."""
+    """Check the key, the schema and the file. Raises BackupProblem if a check fails."""
     found.check_seal(key)
     verify.check_schema(found)
     manifests.check_file(found, file)

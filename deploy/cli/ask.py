@@ -142,7 +142,7 @@ class Terminal:
         self._written += new
 
     def whole(self, text: str) -> None:
-        """Print the rest of the stored answer, or all of it if it differs from the text printed so far."""
+        """Print the rest of the stored answer, or the whole answer if it differs from the text printed so far."""
         if not text.startswith(self._written):
             self._line()
             self._written = ""

@@ -130,15 +130,15 @@ def dispatch(arguments: Sequence[str]) -> int:
         from deploy.cli.checks import test
 
         return test(list(arguments[1:]))
-    chosen = parser().parse_args(arguments)
+    chosen = make_parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = chosen.run
     return run(chosen)
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Make the parser of all commands and their options."""
-    made = Parser(prog="./naru", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser = Parser(prog="./naru", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_up(command(commands, "up", "start everything on this machine", UP))
     add_ask(command(commands, "ask", "ask one question from the terminal", ASK))
     doctor = command(commands, "doctor", "find problems, and say what to do", DOCTOR)
@@ -157,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
     lock.add_argument("--upgrade", action="store_true", help="upgrade all packages to their newest versions")
     lock.set_defaults(run=run_lock)
-    return made
+    return parser
 
 
 def command(commands: argparse._SubParsersAction[Parser], name: str, line: str, text: str) -> argparse.ArgumentParser:
@@ -179,9 +179,9 @@ def add_up(up: argparse.ArgumentParser) -> None:
     up.set_defaults(run=run_up)
 
 
-def add_data(made: argparse.ArgumentParser) -> None:
+def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the option for the data folder."""
-    made.add_argument(
+    parser.add_argument(
         "--data", type=folder, default=ROOT / ".naru", metavar="DIR", help="data folder (default: .naru/ beside naru)"
     )
 

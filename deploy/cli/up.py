@@ -143,9 +143,9 @@ def plan(options: Options, folder: DataFolder) -> Plan:
 async def run(plan: Plan) -> int:
     """Start all parts, wait for a signal or a failure, then stop them. Returns the exit code."""
     supervisor = Supervisor(logs=plan.folder.logs, pids=plan.folder.pids, say=say)
-    told_to_stop = watch_signals(supervisor)
+    stop = watch_signals(supervisor)
     starting = asyncio.create_task(start_all(plan, supervisor))
-    stopping = asyncio.create_task(told_to_stop.wait())
+    stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
@@ -178,18 +178,18 @@ def waiting_line(environ: Mapping[str, str]) -> str:
 
 def watch_signals(supervisor: Supervisor) -> asyncio.Event:
     """Return an event that the first INT, TERM or HUP sets. The second one ends everything at once."""
-    told = asyncio.Event()
+    stop = asyncio.Event()
 
     def on_signal() -> None:
-        if told.is_set():
+        if stop.is_set():
             supervisor.kill()
             say("Stopped at once. No stored data is lost.")
             os._exit(130)
-        told.set()
+        stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return told
+    return stop
 
 
 async def start_all(plan: Plan, supervisor: Supervisor) -> None:

@@ -1,6 +1,6 @@
 """The user that PostgreSQL runs as. It refuses root, and in a container one is often root.
 
-The least invasive ways come first, and each is tried before it is chosen. Ordinary users need none of them. The user of
+The least invasive ways come first, and each is tried before it is chosen. Ordinary users do not need this. The user of
 Naru's own process never changes.
 """
 

@@ -258,9 +258,9 @@ def commanded(stack: Stack, store: Store, tmp_path: Path, monkeypatch: pytest.Mo
 
 def scheduled(shelf: Path, at: Moment) -> int:
     """One run of `naru backup --at`."""
-    found = commands.setting_of(shelf.parent)
+    found = commands.context_of(shelf.parent)
     figures = backup_figures(shelf)
-    return commands._scheduled("backup", lambda: commands._noted(figures, lambda: commands._backup(found, at)))
+    return commands._scheduled("backup", lambda: commands._recorded(figures, lambda: commands._backup(found, at)))
 
 
 def by_hand(shelf: Path) -> int:

@@ -103,8 +103,8 @@ def test_a_run_takes_over_only_a_whole_backup_of_its_period(
     now = datetime.now(UTC).replace(microsecond=0)
     made = manifest(now - age, key=sealed_with)
     put(Shelf(tmp_path), made, content)
-    found = commands.Setting(data=tmp_path, settings=load_settings({}), shelf=Shelf(tmp_path))
-    assert (commands._whole(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
+    found = commands.Context(data=tmp_path, settings=load_settings({}), shelf=Shelf(tmp_path))
+    assert (commands._intact_backup(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
 
 
 def test_a_period_begins_with_its_moment() -> None:
