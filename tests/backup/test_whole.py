@@ -88,7 +88,7 @@ def test_the_page_shows_the_answer_again_and_goes_on(at_hand: Stack, browser: Br
         person.wait_for_end(answers=2)
 
 
-def test_a_stopped_naru_is_backed_up_and_its_lost_folder_comes_back(
+def test_stopped_naru_is_backed_up_and_restored(
     at_hand: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"

@@ -147,7 +147,7 @@ def stored(stack: Stack) -> int:
     return int(number)
 
 
-def test_questions_and_models_without_sense_are_refused_and_nothing_is_stored(answering: Stack, at: Terminal) -> None:
+def test_malformed_questions_and_models_are_refused(answering: Stack, at: Terminal) -> None:
     at.sets(**answering.values)
     before = stored(answering)
     for words, stdin, said in (
@@ -164,7 +164,7 @@ def test_questions_and_models_without_sense_are_refused_and_nothing_is_stored(an
     assert stored(answering) == before
 
 
-def test_the_longest_question_and_one_in_no_encoding_are_answered(answering: Stack) -> None:
+def test_longest_and_undecodable_questions_are_answered(answering: Stack) -> None:
     longest = "[[sim: text=whole]] ".ljust(LIMIT, "y")
     done = run("ask", longest, stack=answering)
     assert (done.returncode, done.stdout) == (0, b"whole\n")
@@ -207,7 +207,7 @@ def at_a_terminal(*words: str, stack: Stack) -> str:
     return sent.decode().replace("\r\n", "\n")
 
 
-def test_an_answer_does_not_drive_the_terminal_and_a_file_has_it_as_it_is(answering: Stack) -> None:
+def test_answer_cannot_control_the_terminal(answering: Stack) -> None:
     question = f'[[sim: text="{DRIVING}"]] x'
     assert at_a_terminal("ask", question, stack=answering) == SHOWN + "\n"
     shown, _, report = at_a_terminal("ask", question, "--json", stack=answering).partition("\n")
