@@ -13,9 +13,9 @@ from pathlib import Path
 
 from deploy.backup.problem import BackupProblem
 from deploy.backup.server import Server
-from deploy.cli.up import free_port
 from deploy.embedded import postgres, privileges, processes
 from deploy.embedded.data import DataFolder, running_on
+from deploy.embedded.ports import free_port
 from deploy.embedded.reach import NOT_FOUND
 from shared.settings import Settings, environment
 

@@ -70,9 +70,9 @@ def try_postgres(settings: Settings) -> str | None:
 
 def try_redis(settings: Settings) -> str | None:
     """What is wrong with REDIS_URL; None when it can be used."""
-    from redis import BusyLoadingError, RedisError  # noqa: PLC0415 - 15 MB that the launcher itself does without
+    from redis import BusyLoadingError, RedisError  # 15 MB that the launcher itself does without
 
-    from shared.redis import make_client  # noqa: PLC0415
+    from shared.redis import make_client
 
     url = settings.redis_url
     try:

@@ -115,19 +115,19 @@ def main(arguments: Sequence[str]) -> int:
 def carry_out(arguments: Sequence[str]) -> int:
     """One command."""
     if list(arguments[:2]) in (["test", "faults"], ["test", "attacks"], ["test", "fuzz"], ["test", "deploy"]):
-        from deploy.cli.checks import suite  # noqa: PLC0415 - each command imports only what it needs
+        from deploy.cli.checks import suite
 
         return suite(arguments[1], list(arguments[2:]))
     if list(arguments[:1]) == ["compose"]:
-        from deploy.compose.cli import main as compose  # noqa: PLC0415 - each command imports only what it needs
+        from deploy.compose.cli import main as compose
 
         return compose(list(arguments[1:]))
     if list(arguments[:1]) == ["bench"]:
-        from deploy.cli.checks import bench  # noqa: PLC0415 - each command imports only what it needs
+        from deploy.cli.checks import bench
 
         return bench(list(arguments[1:]))
     if arguments[:1] == ["test"] and not {"-h", "--help"} & set(arguments):
-        from deploy.cli.checks import test  # noqa: PLC0415 - each command imports only what it needs
+        from deploy.cli.checks import test
 
         return test(list(arguments[1:]))
     chosen = parser().parse_args(arguments)
@@ -235,7 +235,7 @@ def add_drill(drill: argparse.ArgumentParser) -> None:
 
 def moment(text: str) -> object:
     """A time of the day or the week; argparse says the sentence."""
-    from deploy.backup.schedule import moment_of  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.backup.schedule import moment_of
 
     try:
         return moment_of(text)
@@ -259,7 +259,7 @@ def folder(text: str) -> Path:
 
 def run_up(chosen: argparse.Namespace) -> int:
     """./naru up"""
-    from deploy.cli.up import Options, up  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.cli.up import Options, up
 
     return up(
         Options(
@@ -274,7 +274,7 @@ def run_up(chosen: argparse.Namespace) -> int:
 
 def run_ask(chosen: argparse.Namespace) -> int:
     """./naru ask"""
-    from deploy.cli.ask import ask  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.cli.ask import ask
 
     text = sys.stdin.read(terminal.LONGEST_INPUT + 1) if chosen.question == "-" else chosen.question
     if len(text) > terminal.LONGEST_INPUT:
@@ -285,14 +285,14 @@ def run_ask(chosen: argparse.Namespace) -> int:
 
 def run_doctor(chosen: argparse.Namespace) -> int:
     """./naru doctor"""
-    from deploy.cli.doctor import examine  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.cli.doctor import examine
 
     return examine(data=chosen.data.resolve())
 
 
 def run_keys(chosen: argparse.Namespace) -> int:
     """./naru keys"""
-    from deploy.cli import keys  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.cli import keys
 
     act = keys.rotate if chosen.action == "rotate" else keys.drop
     return act(chosen.data.resolve())
@@ -300,14 +300,14 @@ def run_keys(chosen: argparse.Namespace) -> int:
 
 def run_urls(chosen: argparse.Namespace) -> int:
     """./naru urls"""
-    from deploy.cli.urls import show  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.cli.urls import show
 
     return show(data=chosen.data.resolve())
 
 
 def run_backup(chosen: argparse.Namespace) -> int:
     """./naru backup"""
-    from deploy.backup import commands  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.backup import commands
 
     if chosen.new_key:
         return commands.new_key(chosen.new_key)
@@ -318,7 +318,7 @@ def run_backup(chosen: argparse.Namespace) -> int:
 
 def run_restore(chosen: argparse.Namespace) -> int:
     """./naru restore"""
-    from deploy.backup import commands  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.backup import commands
 
     if chosen.undo is not None:
         return commands.undo(chosen.data.resolve(), chosen.undo)
@@ -329,7 +329,7 @@ def run_restore(chosen: argparse.Namespace) -> int:
 
 def run_drill(chosen: argparse.Namespace) -> int:
     """./naru restore-drill"""
-    from deploy.backup import commands  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.backup import commands
 
     return commands.restore_drill(chosen.data.resolve(), at=chosen.at, here=chosen.here)
 
@@ -343,7 +343,7 @@ def port(words: str) -> int:
 
 def run_lock(chosen: argparse.Namespace) -> int:
     """./naru lock"""
-    from deploy.cli.lock import remake_lock  # noqa: PLC0415 - each command imports only what it needs
+    from deploy.cli.lock import remake_lock
 
     return remake_lock(upgrade=chosen.upgrade)
 

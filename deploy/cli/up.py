@@ -6,12 +6,10 @@ What the parts are is in parts.py; keeping them running is supervisor.py's; what
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Coroutine, Mapping
@@ -22,6 +20,7 @@ from deploy import terminal
 from deploy.cli.given import check_servers
 from deploy.embedded import parts, postgres, privileges, processes, redis_server
 from deploy.embedded.data import DataFolder, DataProblem, Running, Secrets
+from deploy.embedded.ports import PortTaken, check_port, free_port
 from deploy.embedded.reach import check_options
 from deploy.embedded.silence import DIRECT
 from deploy.embedded.supervisor import PartFailed, Supervisor
@@ -31,10 +30,6 @@ from shared.settings import Settings, environment, load_settings
 from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY
 
 PATIENCE_SECONDS = 90.0  # for another `up` that starts or stops on the same folder
-
-
-class PortTaken(Exception):
-    """The page's port belongs to another program."""
 
 
 PROBLEMS = (
@@ -315,28 +310,6 @@ def announce(running: Running) -> None:
     for line in running.lines:
         say(line)
     say(f"Naru is ready at {running.url}")
-
-
-def check_port(host: str, port: int) -> None:
-    """PortTaken when the page could not listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, TypeError, UnicodeError) as error:  # the latter two for a name that no host can have
-            reason = getattr(error, "strerror", None) or "no such host"
-            raise PortTaken(
-                f"the page cannot listen on {host}:{port} ({reason}).\n"
-                "      Choose another with --port N, or any free one with --port 0."
-            ) from None
-
-
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def log_to(path: Path) -> None:

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         port = urllib.parse.urlsplit(chosen.url).port or 80
         if count(port, is_silent=status == SILENT and not is_busy(port)) >= chosen.end_frozen_after:
             body += "; it was ended" if signal_listener(port, signal.SIGKILL) else "; it could not be ended"
-    print(f"{status} {body[:500]}")  # noqa: T201 - `docker inspect` shows it
+    print(f"{status} {body[:500]}")  # `docker inspect` shows it
     return 0 if 200 <= status < 300 else 1
 
 

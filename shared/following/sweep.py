@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from shared.following.text import LiveText
 from shared.postgres.database import statement
 from shared.postgres.prepared import prepared
 from shared.tables import TERMINAL
@@ -30,6 +31,11 @@ class Known:
     attempt: int
     length: int
     is_silent: bool
+
+    @classmethod
+    def of(cls, request_id: UUID, text: LiveText, *, is_silent: bool) -> Known:
+        """Describe how far `text` has got."""
+        return cls(request_id=request_id, attempt=text.attempt, length=text.length, is_silent=is_silent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,11 @@ class Row:
     def is_ended(self) -> bool:
         """Whether the request has come to its end."""
         return self.status in TERMINAL
+
+    def complete(self, text: LiveText) -> None:
+        """Add the checkpoint to `text`, where the sweep found one that is longer."""
+        if self.checkpoint is not None:
+            text.whole(self.attempt, self.checkpoint)
 
 
 _OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversation_id"))

@@ -52,6 +52,12 @@ class Words:
         key = f"error.{code}"
         return self.t(key if key in self._texts else "error.provider", **values)
 
+    def place(self, number: int) -> str:
+        """A place in a queue, or the number of a try: 1st, 2nd, 3rd, 4th, 11th."""
+        is_teen = 10 < number % 100 < 14
+        kind = "other" if is_teen else {1: "one", 2: "two", 3: "few"}.get(number % 10, "other")
+        return self.t(f"live.place_{kind}", n=number)
+
     def group(self, prefix: str) -> dict[str, str]:
         """All texts below a prefix, unfilled, for the browser's part of the page."""
         return {key.removeprefix(prefix): text for key, text in self._texts.items() if key.startswith(prefix)}

@@ -16,7 +16,7 @@ from typing import Any
 
 from workers.__main__ import main
 from workers.answering import answer as life
-from workers.worker import Process
+from workers.process.context import Context
 
 AFTER_SECONDS = 0.3
 STALL_SECONDS = 20.0
@@ -24,14 +24,14 @@ STALL_SECONDS = 20.0
 _prompt = life._prompt
 
 
-def prompt(process: Process, claimed: Any) -> Any:
+def prompt(context: Context, claimed: Any) -> Any:
     """The product's own, with a look at the question."""
-    made = _prompt(process, claimed)
+    made = _prompt(context, claimed)
     words = str(made.turns[-1])
     if "poison" in words:
         threading.Timer(AFTER_SECONDS, os._exit, [1]).start()
     if "stall" in words and claimed.attempt == 1:
-        process.loop.call(time.sleep, STALL_SECONDS)
+        context.loop.call(time.sleep, STALL_SECONDS)
     return made
 
 

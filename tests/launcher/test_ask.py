@@ -95,7 +95,7 @@ def test_ctrl_c_keeps_what_has_been_written(answering: Stack) -> None:
     wait_until(lambda: "> Tell me" in ask.log_text(), seconds=30)
     ask.child.send_signal(signal.SIGINT)
     assert ask.wait() == 130
-    assert ask.log_text().endswith("[stopped]\n")
+    assert ask.log_text().endswith("[Stopped]\n")
 
 
 def test_a_worker_that_dies_in_the_middle_is_told_and_made_good(stack: Stack) -> None:
@@ -161,7 +161,7 @@ def test_a_server_that_comes_up_later_is_found(stack: Stack) -> None:
     stack.configure(openai_base_url=f"http://127.0.0.1:{port}/v1")
     stack.start_worker()
     refused = naru(stack, "ask", "Hello")
-    assert "no model is offered yet" in refused.stderr
+    assert "no model is available yet" in refused.stderr
     assert f"start the server at http://127.0.0.1:{port}" in naru(stack, "doctor").stdout
     with serving({"/v1/models": {"data": [{"id": "late"}]}}, port=port):
         wait_until(lambda: "openai/late" in naru(stack, "doctor").stdout, seconds=20)

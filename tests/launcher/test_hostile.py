@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 
 from deploy import terminal
 from deploy.cli import main as cli
-from deploy.cli.up import PortTaken, check_port
+from deploy.embedded.ports import PortTaken, check_port
 from deploy.embedded.processes import ROOT
 from shared.postgres.database import make_engine, transaction
 from shared.settings import Settings

@@ -275,15 +275,14 @@ def test_what_a_killed_up_left_is_cleaned_by_the_next(tmp_path: Path, starts: li
     pids = first.pids()
     first.process.kill()
     first.process.wait()
-    second = Up(tmp_path / "data", "--port", "0").ready()
+    second = Up(tmp_path / "data", "--port", "0", NARU_GRACE_SECONDS="60").ready()
     starts.append(second)
     assert gone(pids)
     assert get(f"{second.url}/readyz")[0] == 200
+    a_second_ctrl_c_stops_at_once(second)
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, starts: list[Up]) -> None:
-    up = Up(tmp_path / "data", "--port", "0", NARU_GRACE_SECONDS="60").ready()
-    starts.append(up)
+def a_second_ctrl_c_stops_at_once(up: Up) -> None:
     pids = up.pids()
     os.kill(pids["web"], signal.SIGSTOP)  # a part that would be waited for
     up.process.send_signal(signal.SIGINT)
