@@ -228,7 +228,7 @@ def test_half_a_backup_in_the_bucket_is_none(bucket: Bucket, tmp_path: Path) -> 
     ):
         bucket.put(name, tmp_path / "x")
     assert bucket_copy.names(bucket) == ["naru-20260103T000000Z"]
-    with pytest.raises(BackupProblem, match="no manifest"):
+    with pytest.raises(BackupProblem, match="not the manifest"):
         bucket_copy.fetch(bucket, "newest", Shelf(tmp_path))
 
 
@@ -258,9 +258,9 @@ def commanded(stack: Stack, store: Store, tmp_path: Path, monkeypatch: pytest.Mo
 
 def scheduled(shelf: Path, at: Moment) -> int:
     """One run of `naru backup --at`."""
-    found = commands.setting_of(shelf.parent)
+    found = commands.context_of(shelf.parent)
     figures = backup_figures(shelf)
-    return commands._scheduled("backup", lambda: commands._noted(figures, lambda: commands._backup(found, at)))
+    return commands._scheduled("backup", lambda: commands._recorded(figures, lambda: commands._backup(found, at)))
 
 
 def by_hand(shelf: Path) -> int:
@@ -296,7 +296,7 @@ def test_while_the_bucket_refuses_the_schedule_makes_one_backup_and_tries_its_co
     at = Moment(None, now.hour, now.minute)
     for _ in range(3):
         assert scheduled(commanded, at) == 1
-        assert "is whole" in capsys.readouterr().err
+        assert "is complete" in capsys.readouterr().err
     (made,) = Shelf(commanded).all()
     refused = figures.read()
     assert refused["failed"] == 1

@@ -103,8 +103,8 @@ def test_a_run_takes_over_only_a_whole_backup_of_its_period(
     now = datetime.now(UTC).replace(microsecond=0)
     made = manifest(now - age, key=sealed_with)
     put(Shelf(tmp_path), made, content)
-    found = commands.Setting(data=tmp_path, settings=load_settings({}), shelf=Shelf(tmp_path))
-    assert (commands._whole(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
+    found = commands.Context(data=tmp_path, settings=load_settings({}), shelf=Shelf(tmp_path))
+    assert (commands._intact_backup(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
 
 
 def test_a_period_begins_with_its_moment() -> None:
@@ -151,7 +151,7 @@ def test_a_key_is_private_new_and_never_replaced(tmp_path: Path) -> None:
     assert key_from(path.read_text().strip()) == made
     assert made.secret not in repr(made)
     assert make_key(tmp_path / "other").id != made.id
-    with pytest.raises(BackupProblem, match="never replaced"):
+    with pytest.raises(BackupProblem, match="never overwrites"):
         make_key(path)
     for text in ("", "short"):
         with pytest.raises(BackupProblem, match="--new-key"):

@@ -38,7 +38,7 @@ def test_what_was_destroyed_is_back_and_what_was_there_is_kept(yard: Yard) -> No
 
     (last,) = yard.databases()
     for name in ("postgres", yard.server.database):
-        with pytest.raises(BackupProblem, match="nothing was dropped"):
+        with pytest.raises(BackupProblem, match="Nothing was dropped"):
             forget(yard.server, name)
     forget(yard.server, last)
     assert yard.databases() == set()
@@ -139,7 +139,7 @@ def test_answers_under_way_in_the_backup_end_and_are_not_asked_again(yard: Yard)
         (Status.CANCELLED, None, "as far as it got"),
     ]
     assert yard.rows("SELECT count(*) FROM request_attempt WHERE ended_at IS NULL") == [(0,)]
-    assert any("3 answers were under way" in line for line in yard.said)
+    assert any("3 answers were in progress" in line for line in yard.said)
 
 
 def cut(yard: Yard, made: Manifest) -> Manifest:
@@ -185,13 +185,13 @@ def miscounted(yard: Yard, made: Manifest) -> Manifest:
 
 
 FAULTS: list[tuple[Callable[[Yard, Manifest], Manifest], str]] = [
-    (cut, "it was cut"),
+    (cut, "is truncated"),
     (flip, "was changed after"),
     (remove, "is missing"),
     (lie, "was changed after"),
     (newer, "newer Naru"),
     (newer_server, "server is older"),
-    (miscounted, "has 20 rows and the manifest says 21"),
+    (miscounted, "has 20 rows, but the manifest says 21"),
 ]
 
 

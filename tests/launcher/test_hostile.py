@@ -86,13 +86,16 @@ def at(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> T
     ("words", "said"),
     [
         *(
-            ([command, "--port", text], "is no port")
+            ([command, "--port", text], "is not a valid port")
             for command in ("up",)
             for text in ("abc", "-1", "99999", "", "١٢")
         ),
-        (["up", "--port", LONG], "is no port"),
-        (["up", "--flower-port", "1e3"], "is no port"),
-        *((["up", "--workers", text], "is no number of workers") for text in ("0", "-1", "100000", "many", "", LONG)),
+        (["up", "--port", LONG], "is not a valid port"),
+        (["up", "--flower-port", "1e3"], "is not a valid port"),
+        *(
+            (["up", "--workers", text], "is not a valid number of workers")
+            for text in ("0", "-1", "100000", "many", "", LONG)
+        ),
         *(([*command, "--data", ""], "name a folder") for command in (["up"], ["doctor"], ["ask", "Hello"])),
         (["up", "\x1b[31mred"], "␛[31mred"),
         (["\x1b]0;title\x07"], "invalid choice"),
@@ -115,7 +118,7 @@ def test_a_host_that_can_be_none_is_said(host: str) -> None:
 def test_a_data_folder_that_can_be_none_is_said(tmp_path: Path, at: Terminal) -> None:
     (tmp_path / "file").write_text("mine")
     for name in ("file", "file/below", "x" * 5000, "\x1b[31m" + "x" * 5000):
-        assert "name another with --data DIR" in at.refused("up", "--data", str(tmp_path / name), "--port", "0")
+        assert "another folder with --data DIR" in at.refused("up", "--data", str(tmp_path / name), "--port", "0")
         for command in (["ask", "Hello"], ["doctor"]):
             assert "./naru up" in at.refused(*command, "--data", str(tmp_path / name))
     assert (tmp_path / "file").read_text() == "mine"
@@ -150,7 +153,7 @@ def test_questions_and_models_without_sense_are_refused_and_nothing_is_stored(an
     for words, stdin, said in (
         (["ask", LONG], b"", f"has 100000 characters; the limit is {LIMIT}"),
         (["ask", "-"], b"y" * 1_000_000, f"has 1000000 characters; the limit is {LIMIT}"),
-        (["ask", "-"], b"y" * (terminal.LONGEST_INPUT + 2), "too long for any question"),
+        (["ask", "-"], b"y" * (terminal.LONGEST_INPUT + 2), "question on standard input is too long"),
         (["ask", "-"], b" \n\t ", "has no text"),
         (["ask", "Hello", "--model", "\x1b[31mred"], b"", "the model ␛[31mred is not available"),
         (["ask", "Hello", "--model", LONG], b"", "Available: demo/simulator"),

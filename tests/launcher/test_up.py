@@ -192,7 +192,7 @@ def test_password_is_shown_on_demand_and_never_printed_by_up(running: Up) -> Non
     assert f"  Page     {running.url}" in shown.stdout.splitlines()
     nobody = subprocess.run([*command, "/nowhere"], env=environ, capture_output=True, text=True, timeout=patient(60))
     assert nobody.returncode == 1
-    assert nobody.stderr.startswith("naru: no Naru runs on /nowhere.")
+    assert nobody.stderr.startswith("naru: Naru is not running on /nowhere.")
 
 
 def test_nothing_listens_beyond_this_machine(running: Up) -> None:
@@ -335,7 +335,7 @@ def test_a_half_made_database_is_finished_and_a_foreign_folder_is_explained(tmp_
     up = Up(tmp_path / "data", "--port", "0")
     starts.append(up)
     assert up.process.wait(patient(40)) == 1
-    assert "is not empty: move it away" in up.text
+    assert "is not empty but holds no complete database" in up.text
     assert (foreign / "letters").exists()
 
 
