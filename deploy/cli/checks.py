@@ -62,7 +62,7 @@ def bench(arguments: Sequence[str]) -> int:
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:
-    """One of the programs in `tests`, in the scrubbed environment; its exit code."""
+    """Run a program of `tests` in the scrubbed environment; return its exit code."""
     return wait(subprocess.Popen([sys.executable, "-m", name, *arguments], env=scrub(environment()), cwd=ROOT))
 
 

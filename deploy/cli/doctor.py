@@ -226,7 +226,7 @@ def workers(settings: Settings) -> Findings:
 
 
 def keys(settings: Settings) -> Findings:
-    """Whether each vendor that is set takes our key, and which models the workers offer."""
+    """Check that each configured vendor accepts our key, and list the models that the workers offer."""
     for vendor in WITH_KEY:
         if vendor.key_in(settings) or vendor.address_in(settings):
             yield key(vendor, settings)

@@ -269,7 +269,6 @@ def folder(text: str) -> Path:
 
 
 def run_up(chosen: argparse.Namespace) -> int:
-    """./naru up"""
     from deploy.cli.up import Options, up
 
     return up(
@@ -284,7 +283,6 @@ def run_up(chosen: argparse.Namespace) -> int:
 
 
 def run_ask(chosen: argparse.Namespace) -> int:
-    """./naru ask"""
     from deploy.cli.ask import ask
 
     text = sys.stdin.read(terminal.LONGEST_INPUT + 1) if chosen.question == "-" else chosen.question
@@ -295,14 +293,12 @@ def run_ask(chosen: argparse.Namespace) -> int:
 
 
 def run_doctor(chosen: argparse.Namespace) -> int:
-    """./naru doctor"""
     from deploy.cli.doctor import examine
 
     return examine(data=chosen.data.resolve())
 
 
 def run_keys(chosen: argparse.Namespace) -> int:
-    """./naru keys"""
     from deploy.cli import keys
 
     act = keys.rotate if chosen.action == "rotate" else keys.drop
@@ -310,14 +306,12 @@ def run_keys(chosen: argparse.Namespace) -> int:
 
 
 def run_urls(chosen: argparse.Namespace) -> int:
-    """./naru urls"""
     from deploy.cli.urls import show
 
     return show(data=chosen.data.resolve())
 
 
 def run_backup(chosen: argparse.Namespace) -> int:
-    """./naru backup"""
     from deploy.backup import commands
 
     if chosen.new_key:
@@ -328,7 +322,6 @@ def run_backup(chosen: argparse.Namespace) -> int:
 
 
 def run_restore(chosen: argparse.Namespace) -> int:
-    """./naru restore"""
     from deploy.backup import commands
 
     if chosen.undo is not None:
@@ -339,7 +332,6 @@ def run_restore(chosen: argparse.Namespace) -> int:
 
 
 def run_drill(chosen: argparse.Namespace) -> int:
-    """./naru restore-drill"""
     from deploy.backup import commands
 
     return commands.restore_drill(chosen.data.resolve(), at=chosen.at, here=chosen.here)
@@ -353,7 +345,6 @@ def port(words: str) -> int:
 
 
 def run_lock(chosen: argparse.Namespace) -> int:
-    """./naru lock"""
     from deploy.cli.lock import remake_lock
 
     return remake_lock(upgrade=chosen.upgrade)

@@ -275,12 +275,12 @@ async def start_flower(plan: Plan, supervisor: Supervisor) -> None:
 
 
 def has_provider(settings: Settings) -> bool:
-    """Whether the key or the address of a vendor is set."""
+    """Return whether the key or the address of a vendor is set."""
     return any(vendor.key_in(settings) or vendor.address_in(settings) for vendor in WITH_KEY)
 
 
 def ollama_answers(address: str) -> bool:
-    """Whether an Ollama at this address has at least one model."""
+    """Return whether an Ollama at this address has at least one model."""
     if not address:
         return False
     try:
