@@ -20,7 +20,7 @@ from redis import Redis, RedisError
 from sqlalchemy import Engine, func, select
 
 from deploy import terminal
-from deploy.embedded.reach import NotRunning, settings_of
+from deploy.embedded.locate import NotRunning, settings_of
 from shared import lifecycle
 from shared.conversations import open_conversation
 from shared.errors import NaruError, Unavailable, UnknownModel
@@ -144,7 +144,7 @@ class Terminal:
         self._written += new
 
     def whole(self, text: str) -> None:
-        """Print the rest of the stored answer, or all of it if it differs from the text printed so far."""
+        """Print the rest of the stored answer, or the whole answer if it differs from the text printed so far."""
         if not text.startswith(self._written):
             self._line()
             self._written = ""

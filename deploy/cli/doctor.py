@@ -22,13 +22,13 @@ import psycopg2
 from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
-from deploy.cli.doors import cookie_keys, hosts
 from deploy.cli.findings import Finding, Findings, Level, show
-from deploy.cli.given import OLDEST_POSTGRES, OLDEST_REDIS
+from deploy.cli.security import cookie_keys, hosts
+from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
 from deploy.embedded.data import running_on
+from deploy.embedded.locate import NotRunning, settings_of
 from deploy.embedded.parts import ask as ask_postgres
 from deploy.embedded.parts import is_migrated, is_ok
-from deploy.embedded.reach import NotRunning, settings_of
 from shared.errors import SettingsError
 from shared.postgres.urls import libpq_url
 from shared.redis import make_client
@@ -226,7 +226,7 @@ def workers(settings: Settings) -> Findings:
 
 
 def keys(settings: Settings) -> Findings:
-    """Whether each vendor that is set takes our key, and which models the workers offer."""
+    """Check that each configured vendor accepts our key, and list the models that the workers offer."""
     for vendor in WITH_KEY:
         if vendor.key_in(settings) or vendor.address_in(settings):
             yield key(vendor, settings)

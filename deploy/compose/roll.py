@@ -109,7 +109,7 @@ def containers(compose: Sequence[str], service: str) -> list[str]:
 
 
 def is_serving(container: dict[str, Any]) -> bool:
-    """Whether the container runs the service, as opposed to one command."""
+    """Return whether the container runs the service, as opposed to a single command."""
     labels = container.get("Config", {}).get("Labels") or {}
     one_off = labels.get("com.docker.compose.oneoff", "False").lower() == "true"
     return container.get("State", {}).get("Status") in {"running", "restarting"} and not one_off

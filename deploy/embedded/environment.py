@@ -16,17 +16,17 @@ from typing import Literal
 from shared.settings import Settings, variable_of
 from shared.vendors import VENDORS
 
-#: `given` tries the servers that a person names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
+#: `servers` tries the servers that a person names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
 Part = Literal[
-    "web", "worker", "flower", "simulator", "migrate", "postgres", "redis", "given", "dump", "cipher", "launcher"
+    "web", "worker", "flower", "simulator", "migrate", "postgres", "redis", "servers", "dump", "cipher", "launcher"
 ]
 
 #: The readers of each setting that more or fewer parts than web and workers read. `launcher` is the command that a
 #: person types.
 READERS: Mapping[str, frozenset[Part]] = {
-    "database_url": frozenset({"web", "worker", "migrate", "given"}),
+    "database_url": frozenset({"web", "worker", "migrate", "servers"}),
     "listen_database_url": frozenset({"web", "worker"}),
-    "redis_url": frozenset({"web", "worker", "flower", "given"}),
+    "redis_url": frozenset({"web", "worker", "flower", "servers"}),
     "secret_key": frozenset({"web"}),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),
@@ -61,7 +61,7 @@ MORE: Mapping[Part, tuple[str, ...]] = {
     "migrate": LIBPQ,
     # archive_command runs deploy/backup/pitr/archive.sh. It gets the path of the key, not the key.
     "postgres": ("NARU_PITR_*", "NARU_BACKUP_KEY_FILE"),
-    "given": LIBPQ,
+    "servers": LIBPQ,
     "dump": LIBPQ,
     "cipher": ("OPENSSL_*",),
 }

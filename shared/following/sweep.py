@@ -1,7 +1,6 @@
-"""Where every watched request is, in one statement: its row, its place in the queue, and the text that is
-missing.
+"""One statement for all watched requests: each one's row, its place in the queue, and text that its stream missed.
 
-Reads only. What a person is shown of it is decided in `phases.py`; when it is run, in `watcher.py`.
+Reads only. `phases.py` derives what a person sees; `web/watch/watcher.py` decides when to sweep.
 """
 
 from __future__ import annotations
@@ -19,14 +18,16 @@ from shared.postgres.database import statement
 from shared.postgres.prepared import prepared
 from shared.tables import TERMINAL
 
-#: How many of the last answers the expected wait is made of.
+#: Number of recent answers whose average duration gives the expected wait.
 LAST_ANSWERS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known of a followed request's text. More than that is fetched when its stream says nothing, and when it
-    has ended: the row may tell of the end before the stream has told the last words.
+    """The text of a followed request that its follower has.
+
+    A longer text is fetched when the stream is silent and when the request has ended: the row may show the end before
+    the stream has delivered the last text.
     """
 
     request_id: UUID
@@ -42,7 +43,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One request as Postgres has it. Seconds are by Postgres's clock when the statement ran."""
+    """One request in Postgres. Seconds are relative to Postgres's clock when the statement ran."""
 
     conversation_id: UUID
     owner: Owner
@@ -60,7 +61,7 @@ class Row:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the request has come to its end."""
+        """Whether the request has ended."""
         return self.status in TERMINAL
 
     def complete(self, text: LiveText) -> None:
@@ -71,8 +72,7 @@ class Row:
 
 _OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversation_id"))
 
-# The queue, the fleet and the pace are looked at only when a watched request waits: `waiting` is evaluated
-# once.
+# The queue, the fleet and the pace are read only when a watched request waits: `waiting` is evaluated once.
 _SWEEP = prepared(
     text(
         """
@@ -137,7 +137,7 @@ _SWEEP = prepared(
 
 
 def sweep(engine: Engine, conversations: Collection[UUID], *, known: Sequence[Known]) -> list[Row]:
-    """The last request of each conversation and those of `known`, oldest first in each conversation."""
+    """Return the last request of each conversation and those of `known`, oldest first in each conversation."""
     values = {
         "conversations": [str(each) for each in conversations],
         "known": [str(each.request_id) for each in known],
@@ -155,7 +155,7 @@ def _row(*, owner_id: str, **values: Any) -> Row:
 
 
 def owner_of_conversation(engine: Engine, conversation_id: UUID) -> Owner | None:
-    """Return the conversation's owner; None before its first question."""
+    """Return the owner of the conversation; None if it does not exist yet."""
     with statement(engine) as connection:
         key: str | None = connection.execute(_OWNER, {"conversation_id": conversation_id}).scalar_one_or_none()
     return None if key is None else Owner.from_key(key)

@@ -71,7 +71,7 @@ def test_a_frozen_redis_makes_it_slower_and_loses_nothing(own_stack: Stack) -> N
     _away(own_stack, how="frozen")
 
 
-def test_a_worker_starts_and_answers_without_redis_and_stops_when_told(own_stack: Stack) -> None:
+def test_worker_starts_answers_and_stops_without_redis(own_stack: Stack) -> None:
     own_stack.workers(0)
     own_stack.servers.stop_redis()
     worker = own_stack.start_worker(consuming=False, broker_silence_seconds=0.5)

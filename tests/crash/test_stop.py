@@ -32,7 +32,7 @@ def test_stop_while_queued_is_at_once_and_nothing_is_called(stack: Stack, engine
         assert alice.answers(request) == [""]
 
 
-def test_stop_before_the_first_word_closes_the_providers_connection(stack: Stack, engine: Engine) -> None:
+def test_stop_before_the_first_word_closes_the_connection(stack: Stack, engine: Engine) -> None:
     stack.workers(1)
     with Person(stack, engine) as alice:
         request = alice.ask("[[sim: tokens=5 first=30]]")
@@ -55,7 +55,7 @@ def test_stop_in_the_middle_keeps_the_text_so_far_as_the_answer(stack: Stack, en
         assert answer != full_text(LONG)
 
 
-def test_a_stop_that_a_frozen_worker_does_not_hear_is_carried_out_all_the_same(stack: Stack, engine: Engine) -> None:
+def test_stop_is_carried_out_for_a_frozen_worker(stack: Stack, engine: Engine) -> None:
     frozen, other = stack.workers(2)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)

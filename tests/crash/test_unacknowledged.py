@@ -34,7 +34,7 @@ def test_a_hint_under_way_is_written_down_nowhere(stack: Stack) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_worker_lives_when_redis_refuses_every_write_for_a_while(own_stack: Stack) -> None:
+def test_worker_survives_a_redis_that_refuses_writes(own_stack: Stack) -> None:
     """As with a full disk, and as a primary does that lost its replicas: BRPOP is a write, too."""
     (worker,) = own_stack.workers(1)
     engine = make_engine(own_stack.settings, name="test")

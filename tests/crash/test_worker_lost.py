@@ -45,7 +45,7 @@ def test_the_only_worker_killed_and_a_new_one_started(stack: Stack, engine: Engi
             assert alice.answers(request) == [full_text(LONG)]
 
 
-def test_a_frozen_worker_loses_its_answer_and_can_write_nothing_when_it_thaws(stack: Stack, engine: Engine) -> None:
+def test_thawed_worker_writes_nothing(stack: Stack, engine: Engine) -> None:
     first, second = stack.workers(2)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)
@@ -64,9 +64,7 @@ def test_a_frozen_worker_loses_its_answer_and_can_write_nothing_when_it_thaws(st
         assert alice.wait_end(again).status == Status.SUCCEEDED
 
 
-def test_a_request_that_kills_its_worker_three_times_fails_and_those_beside_it_are_answered(
-    stack: Stack, engine: Engine
-) -> None:
+def test_poison_request_fails_and_its_neighbours_are_answered(stack: Stack, engine: Engine) -> None:
     workers = stack.workers(1)
     with Person(stack, engine) as alice:
         poison = alice.ask("[[sim: tokens=2000 pace=20]]")

@@ -229,7 +229,7 @@ def test_postgres_is_tuned_and_keeps_texts_out_of_its_log() -> None:
     assert {name: given.get(name) for name in wanted} == wanted
 
 
-def test_nobody_but_the_server_and_who_makes_the_roles_is_the_superuser() -> None:
+def test_only_the_server_and_the_roles_job_are_superusers() -> None:
     assert settings_of("postgres")["POSTGRES_USER"] == "postgres"
     assert settings_of("postgres-exporter")["DATA_SOURCE_USER"] == "naru_monitor"
     with_superuser = {name for name, secrets in GIVEN.items() if "postgres_superuser_password" in secrets}

@@ -48,7 +48,7 @@ def test_every_setting_reaches_the_code_that_reads_it(folder: str, part: Part) -
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_part_is_given_its_settings_in_both_forms_and_nothing_foreign(part: Part) -> None:
+def test_part_gets_its_settings_and_nothing_else(part: Part) -> None:
     variables = {variable_of(name): name for name in SETTINGS}
     given = FOREIGN | dict.fromkeys(variables, "x") | {f"{each}_FILE": "x" for each in variables}
     seen = environment_of(part, given)

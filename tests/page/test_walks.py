@@ -146,7 +146,7 @@ def test_typing_and_clicking_elsewhere_harm_nothing(person: Person) -> None:
     assert focused(person) == COMPOSER
 
 
-def test_a_draft_survives_a_reload_and_belongs_to_its_conversation(person: Person) -> None:
+def test_draft_survives_a_reload_in_its_conversation(person: Person) -> None:
     person.ask("[[sim: tokens=5]] x")
     person.wait_for_end()
     person.composer.press_sequentially("not sent yet")
@@ -160,7 +160,7 @@ def test_a_draft_survives_a_reload_and_belongs_to_its_conversation(person: Perso
     expect(person.composer).to_have_value("not sent yet")
 
 
-def test_what_is_sent_before_the_new_chat_is_there_is_asked_there(person: Person) -> None:
+def test_question_sent_before_the_new_chat_lands_in_it(person: Person) -> None:
     person.ask("[[sim: tokens=5]] old")
     person.wait_for_end()
     old = person.page.url
@@ -293,7 +293,7 @@ def test_on_a_phone_the_composer_covers_nothing(browser: Browser, url: str) -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_page_with_an_answer_loads_nothing_for_tables_and_charts(stack: Stack, person: Person) -> None:
+def test_page_with_an_answer_loads_no_table_or_chart_code(stack: Stack, person: Person) -> None:
     person.ask("코드와 표를 보여 주세요")
     person.wait_for_end()
     person.page.locator(".st-key-conversation-menu button").first.click()
@@ -314,7 +314,7 @@ def test_copy_gives_the_answer_as_it_was_written(browser: Browser, url: str) -> 
         assert person.page.evaluate("() => navigator.clipboard.readText()") == "**bold** and $5"
 
 
-def test_copy_works_over_plain_http_where_there_is_no_clipboard_api(browser: Browser, url: str) -> None:
+def test_copy_works_without_the_clipboard_api(browser: Browser, url: str) -> None:
     with visitor(browser, url) as person:
         person.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
         person.open().ask('[[sim: text="**bold** and $5"]] x')

@@ -110,7 +110,7 @@ def test_a_compatible_server_lists_its_models() -> None:
     assert names(registry) == ["openai/org/model"]
 
 
-def test_a_server_is_asked_again_until_it_lists_and_then_for_new_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_is_asked_again_for_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "STEADY_PAUSE_SECONDS"):
         monkeypatch.setattr(module, name, 0.02)
     replies: dict[str, object] = {}

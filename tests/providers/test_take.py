@@ -78,7 +78,7 @@ def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fau
     assert answer.done is None
 
 
-def test_nothing_is_taken_before_the_first_item_and_after_the_last(wire: Wire) -> None:
+def test_take_is_empty_before_the_first_and_after_the_last(wire: Wire) -> None:
     async def asked(provider: AnyProvider) -> list[str]:
         stream = timed(provider.stream(prompt("[[sim: tokens=4 pace=0]]")))
         before = stream.take()

@@ -93,7 +93,7 @@ def test_a_word_is_sent_where_it_is_read_without_waking_a_task() -> None:
     run(work)
 
 
-def test_a_slow_connection_gets_all_that_it_lacks_at_once_and_nothing_overtakes() -> None:
+def test_slow_connection_catches_up_in_order() -> None:
     async def work(watched: Watched) -> None:
         watched.say("first ")
         watched.server.pause()

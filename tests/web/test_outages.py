@@ -83,7 +83,7 @@ def test_redis_killed_in_the_middle_and_back(own_stack: Stack, hand: Hand) -> No
         each.until(lambda eye: eye.ends())
 
 
-def test_redis_frozen_is_noticed_and_stopping_does_not_wait_for_it(own_stack: Stack, hand: Hand) -> None:
+def test_frozen_redis_is_noticed_and_does_not_delay_a_stop(own_stack: Stack, hand: Hand) -> None:
     own_stack.configure(redis_timeout_seconds=patient(0.5))
     web = own_stack.start_web()
     owner, cookie = browser(own_stack)

@@ -80,7 +80,7 @@ def test_the_lease_counts_from_the_loops_last_sign_of_life(context: Context, lea
             assert 0 < float(connection.execute(left, worker).scalar_one()) < lease_seconds - 0.8
 
 
-def test_a_hint_that_comes_while_the_loop_stands_still_is_given_back(context: Context, lease: LeaseThread) -> None:
+def test_hint_during_a_stalled_loop_is_given_back(context: Context, lease: LeaseThread) -> None:
     context.settings = dataclasses.replace(context.settings, stall_seconds=0.3)
     question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
     asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
@@ -93,7 +93,7 @@ def test_a_hint_that_comes_while_the_loop_stands_still_is_given_back(context: Co
     assert (row.status, row.dispatched_at) == (Status.QUEUED, None), "the next tick sends it to another worker"
 
 
-def test_without_a_model_a_worker_claims_nothing_and_the_question_waits(context: Context, lease: LeaseThread) -> None:
+def test_worker_without_a_model_claims_nothing(context: Context, lease: LeaseThread) -> None:
     question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
     asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
     with lease.connect() as connection:
@@ -105,7 +105,7 @@ def test_without_a_model_a_worker_claims_nothing_and_the_question_waits(context:
     assert (row.status, row.attempt) == (Status.QUEUED, 0)
 
 
-def test_a_stop_that_comes_with_a_rounds_own_reply_is_not_left_lying(context: Context, lease: LeaseThread) -> None:
+def test_stop_that_comes_with_a_reply_is_heard(context: Context, lease: LeaseThread) -> None:
     heard: list[UUID] = []
     context.running.stop = heard.append  # type: ignore[method-assign, assignment]
     request_id = uuid4()

@@ -13,7 +13,7 @@ from shared.tables import Status
 from workers.answering.prompts import CUT_TO, MARGIN, TOKENS_PER_MESSAGE, estimate_tokens, fitted, sendable
 
 
-def test_failed_and_empty_answers_are_left_out_and_stopped_ones_kept() -> None:
+def test_prompt_omits_failed_answers_and_keeps_stopped_ones() -> None:
     question = Message.of_text("user", "q")
     whole, half, empty, failed = (
         Message.of_text("assistant", text, end=RequestEnd(status=status))
@@ -53,7 +53,7 @@ def test_what_fits_is_sent_whole() -> None:
     assert fitted(longer, context_tokens=900, output_tokens=450) == (longer[-1],)
 
 
-def test_the_old_end_falls_away_and_the_rest_begins_with_a_question() -> None:
+def test_fitted_prompt_drops_the_oldest_and_starts_with_user() -> None:
     messages = talk(*[100] * 11)
     kept = fitted(messages, context_tokens=1000, output_tokens=100)  # room for 850
     assert kept == tuple(messages[-len(kept) :])
@@ -88,8 +88,8 @@ def test_always_it_fits_or_is_the_question_alone(lengths: list[int], context_tok
     assert len(kept) == 1 or sum(estimate_tokens(each.text) for each in kept) <= allowed
 
 
-def test_a_long_conversation_keeps_its_beginning_for_several_turns() -> None:
-    """A provider's cache takes a prompt that begins as the last one did; one that slides with each turn never hits."""
+def test_long_conversation_keeps_its_start_as_it_grows() -> None:
+    """A provider's cache takes a prompt that begins as the last one did; one that slides each time never hits."""
     chance = random.Random(7)
     lengths = [chance.randrange(60, 140) for _ in range(401)]
     messages, same, cuts = talk(*lengths), 0, 0

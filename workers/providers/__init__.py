@@ -7,7 +7,7 @@
     mapping     turns a vendor's errors into ours
     timeouts    limits how long a stream may keep us waiting
     registry    decides which models this worker offers
-    catalogue   default models and their sizes
+    catalogue   the sizes of known models
     prices      the cost of an answer
 
 Only this package imports the vendors' SDKs, and only when they are first needed. It builds no prompts and decides on no
