@@ -20,6 +20,7 @@ from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
 from shared.lifecycle import OwnerLimits, Question, Submitted
+from shared.people import Owner
 from shared.postgres import notify
 from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
@@ -87,7 +88,7 @@ class Runtime:
         return submitted
 
     def _store(self, question: Question, client: str) -> Submitted:
-        if wait := self._tries.take(question.owner_id):
+        if wait := self._tries.take(question.owner.key):
             raise OwnerTooFast(self.settings.owner_questions_per_minute, math.ceil(wait))
         if wait := self._questions.take(client):
             raise AddressTooFast(self.settings.address_questions_per_minute, math.ceil(wait))
@@ -99,12 +100,12 @@ class Runtime:
             limits=self._owner_limits,
         )
 
-    def stop(self, request_id: UUID, *, owner_id: str) -> Status:
+    def stop(self, request_id: UUID, *, owner: Owner) -> Status:
         """Stop a request; raises NotFound for another owner's, Unavailable when Postgres is away.
 
         RUNNING means: its worker is asked. One that does not answer is the reconciler's to deal with.
         """
-        return lifecycle.stop(self.engine, request_id, owner_id=owner_id)
+        return lifecycle.stop(self.engine, request_id, owner=owner)
 
     def nudge(self, conversation_id: UUID) -> None:
         """Something has happened in this conversation: its viewers are told within 0.11 s, not a second."""

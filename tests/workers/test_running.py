@@ -45,7 +45,7 @@ def claimed(request_id: UUID | None = None, *, attempt: int = 1) -> Claimed:
         broken_streams=0,
         queue_seconds=0.0,
         age_seconds=0.0,
-        said=(),
+        branch=(),
         left_seconds=60.0,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from shared.people import Owner
 from shared.settings import Settings
 from web.limits import RateLimit
 
@@ -16,13 +17,13 @@ from web.limits import RateLimit
 class Guest:
     """Whose socket it is, as limits count it. Without a valid identity it is the address's."""
 
-    owner_id: str | None
+    owner: Owner | None
     address: str
 
     @property
     def key(self) -> str:
         """The name under which turns and openings are counted."""
-        return self.owner_id or f"address:{self.address}"
+        return self.owner.key if self.owner else f"address:{self.address}"
 
 
 class Admission:
@@ -45,7 +46,7 @@ class Admission:
             "process": (self._open["all"], settings.sockets),
             "address": (self._open[f"address:{guest.address}"], settings.sockets_per_address),
             "identity": (self._open["nobody"], settings.sockets_without_identity)
-            if guest.owner_id is None
+            if guest.owner is None
             else (0, settings.sockets),
             "owner": (self._open[guest.key], settings.sockets_per_owner),
         }
@@ -65,4 +66,4 @@ class Admission:
                 del self._open[name]
 
     def _names(self, guest: Guest) -> set[str]:
-        return {"all", f"address:{guest.address}", guest.key, *(() if guest.owner_id else ("nobody",))}
+        return {"all", f"address:{guest.address}", guest.key, *(() if guest.owner else ("nobody",))}

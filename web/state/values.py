@@ -7,6 +7,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from shared.conversations import ConversationRow
+from shared.people import Owner
 
 DialogKind = Literal["rename", "delete"]
 
@@ -26,7 +27,7 @@ class Notice:
 class Listed:
     """The sidebar's list as it was last read, down to where the person has scrolled."""
 
-    owner_id: str = ""
+    owner: Owner | None = None
     rows: tuple[ConversationRow, ...] = ()
     has_more: bool = False
     #: The last try to read it failed: Postgres was away.

@@ -16,6 +16,7 @@ from uuid import UUID
 from shared.following.phases import State, state_of
 from shared.following.sweep import Row
 from shared.following.text import LiveText
+from shared.people import Owner
 from web.watch import frames
 from web.watch.frames import Cursor
 
@@ -92,12 +93,12 @@ class Ended:
 class Conversation:
     """What all viewers of one conversation share."""
 
-    __slots__ = ("_ends", "_serial", "id", "owner_id", "read_at", "row", "state", "stream", "viewers")
+    __slots__ = ("_ends", "_serial", "id", "owner", "read_at", "row", "state", "stream", "viewers")
 
     def __init__(self, conversation_id: UUID) -> None:
         self.id = conversation_id
         #: None until Postgres has said whose it is; nothing is shown to anyone before.
-        self.owner_id: str | None = None
+        self.owner: Owner | None = None
         self.viewers: set[Viewer] = set()
         self.row: Row | None = None
         self.read_at = 0.0
@@ -154,16 +155,16 @@ class Viewer:
         "conversation",
         "cursor",
         "is_closed",
-        "owner_id",
+        "owner",
         "push",
         "sent_at",
     )
 
     def __init__(
-        self, conversation: Conversation, *, owner_id: str, client: str, cursor: Cursor | None, now: float
+        self, conversation: Conversation, *, owner: Owner, client: str, cursor: Cursor | None, now: float
     ) -> None:
         self.conversation = conversation
-        self.owner_id = owner_id
+        self.owner = owner
         #: Its address, as limits count it.
         self.client = client
         self.cursor = cursor
@@ -205,7 +206,7 @@ class Viewer:
     def collect(self, now: float, *, keep_alive_seconds: float) -> bytes:
         """All that this viewer lacks, as one piece; empty when it lacks nothing."""
         conversation = self.conversation
-        if conversation.owner_id is not None and conversation.owner_id != self.owner_id:
+        if conversation.owner is not None and conversation.owner != self.owner:
             self.close()
             return b""
         parts: list[bytes] = []
@@ -225,7 +226,7 @@ class Viewer:
 
     def _collect_ends(self, parts: list[bytes]) -> None:
         conversation = self.conversation
-        if conversation.owner_id is None:
+        if conversation.owner is None:
             return
         if self._serial < 0:
             self._serial = conversation.serial_for_newcomers
