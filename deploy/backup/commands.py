@@ -64,7 +64,7 @@ class Context:
         return Keep(daily=s.backup_keep_daily, weekly=s.backup_keep_weekly, monthly=s.backup_keep_monthly)
 
     def places(self) -> Places:
-        """Return where the backups are, and the key. Raises BackupProblem if there is no key, or only some settings of a bucket."""
+        """Return the places of backups. Raises BackupProblem if the key or a setting of the bucket is missing."""
         key, bucket = key_from(self.settings.backup_key), bucket_of(self.settings)
         return Places(shelf=self.shelf, bucket=bucket, key=key, say=say)
 
