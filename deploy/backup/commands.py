@@ -64,7 +64,7 @@ class Context:
         return Keep(daily=s.backup_keep_daily, weekly=s.backup_keep_weekly, monthly=s.backup_keep_monthly)
 
     def places(self) -> Places:
-        """Return the places of backups. Raises BackupProblem if the key or a setting of the bucket is missing."""
+        """Return the places of the backups and their key. Raises BackupProblem without a key, or with half a bucket."""
         key, bucket = key_from(self.settings.backup_key), bucket_of(self.settings)
         return Places(shelf=self.shelf, bucket=bucket, key=key, say=say)
 

@@ -1,7 +1,7 @@
 """`python -m tests.faults.harmed`: a worker that some questions harm, as a bug in a parser or a driver would.
 
     poison    its process ends at once, a moment after the first words
-    stall     its event loop stands still for 20 s, in the first attempt
+    stall     its event loop stands still, in the first attempt
 
 Everything else is `workers/`.
 """
@@ -14,12 +14,13 @@ import threading
 import time
 from typing import Any
 
+from tests.patience import slowness
 from workers.__main__ import main
 from workers.answering import answer as life
 from workers.process.context import Context
 
 AFTER_SECONDS = 0.3
-STALL_SECONDS = 20.0
+STALL_SECONDS = 20.0 * slowness()
 
 _prompt = life._prompt
 
