@@ -16,7 +16,7 @@ from shared.log_rate import RateBound
 
 WEB = Path(__file__).parent
 #: Whose frames do not make an error ours: they hand on what a client sent, and call Streamlit.
-_PASS_ON = (WEB / "app.py", WEB / "http.py", WEB / "http_id.py", WEB / "identity.py", WEB / "asgi", WEB / "routes")
+_PASS_ON = (WEB / "app.py", WEB / "api", WEB / "asgi")
 _LIBRARIES = ("streamlit", "uvicorn", "websockets", "asyncio")
 
 
