@@ -23,10 +23,10 @@ from shared.keys import keys_in
 from shared.settings import Settings
 from web.api import make_routes
 from web.api.answers import Refusal, apologise, refuse
-from web.api.events import DirectSend
 from web.api.guard import GuardMiddleware
 from web.asgi import copies
 from web.asgi.address import ClientAddressMiddleware
+from web.asgi.direct_send import DirectSend
 from web.asgi.hosts import HostMiddleware
 from web.asgi.http_id import HttpIdMiddleware
 from web.asgi.identity import OWNER_HEADER, IdentityMiddleware

@@ -18,7 +18,7 @@ from shared.errors import NotFound, Unavailable
 from shared.fleet import Fleet, fleet
 from web import state
 from web.live.component import live_answer
-from web.markdown.bounds import without_turns
+from web.markdown.bounds import strip_bidi_controls
 from web.pages import notices
 from web.pages.chat import composer, dialogs, empty, listing, messages, sidebar
 from web.pages.frame import Frame
@@ -130,7 +130,7 @@ def _gone(frame: Frame) -> None:
 
 def _name_tab(frame: Frame, opened: Opened) -> None:
     name = frame.words.t("app.name")
-    title = without_turns(opened.title)
+    title = strip_bidi_controls(opened.title)
     st.set_page_config(page_title=f"{title} · {name}" if title else name)
 
 

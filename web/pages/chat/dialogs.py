@@ -12,7 +12,7 @@ from shared import conversations
 from shared.conversations import Opened
 from shared.errors import NaruError
 from web import state
-from web.markdown.bounds import without_turns
+from web.markdown.bounds import strip_bidi_controls
 from web.pages import notices
 from web.pages.frame import Frame
 
@@ -22,7 +22,7 @@ def shown(frame: Frame, opened: Opened) -> dict[str, Any] | None:
     asked, t = state.dialog(), frame.words.t
     if asked is None or asked.conversation_id != opened.id or not opened.exists:
         return None
-    title = without_turns(opened.title)
+    title = strip_bidi_controls(opened.title)
     words = (
         {"title": t("rename.title"), "label": t("rename.label"), "confirm": t("rename.save"), "value": opened.title}
         if asked.kind == "rename"

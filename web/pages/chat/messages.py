@@ -16,7 +16,7 @@ from shared.conversations import Opened, Shown
 from shared.tables import Status
 from web import state
 from web.markdown import to_streamlit
-from web.markdown.bounds import beginning, without_turns
+from web.markdown.bounds import beginning, strip_bidi_controls
 from web.pages.chat.composer import again, short_name
 from web.pages.frame import Frame
 
@@ -27,7 +27,7 @@ DEMO_PREFIX = "demo/"
 
 def draw(frame: Frame, opened: Opened) -> None:
     """Draw them, oldest first, under a heading that is heard and not seen: the sidebar shows it."""
-    title = escape(without_turns(opened.title) or frame.words.t("sidebar.untitled"))
+    title = escape(strip_bidi_controls(opened.title) or frame.words.t("sidebar.untitled"))
     st.html(f'<h1 class="naru-spoken">{title}</h1>')
     if opened.has_earlier:
         st.button(
