@@ -1,1 +1,1 @@
-"""One folder per way of running Naru. Nothing of the product imports from here."""
+"""The ways of running Naru, a folder each. The product imports nothing from here."""

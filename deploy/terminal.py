@@ -1,7 +1,7 @@
-"""What is written to a person's terminal, and read from it: no text of a stranger controls it, and none breaks it.
+"""Output to a person's terminal, which no text of a stranger can control or break.
 
-A model's answer may hold escape sequences: they move the cursor, set the title, and some terminals type them back.
-Where the output is no terminal (a file, a pipe) the text is as the model wrote it.
+A model's answer may contain escape sequences. They move the cursor, set the title, and some terminals type them back. A
+file or a pipe gets the text as the model wrote it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import sys
 import unicodedata
 from typing import TextIO
 
-#: More than any question that is accepted; a stream without an end would fill the memory.
+#: Longer than any accepted question. Without a limit, endless input would fill the memory.
 LONGEST_INPUT = 16_000_000
 _SHOWN = 300
 _KEPT = "\n\t"
 
 
 def _sign_for(code: int) -> str | None:
-    """What is shown for a character that a terminal would obey; None for one that is shown as it is."""
+    """Return the replacement of a control character; None for a character that is harmless."""
     character = chr(code)
     if character == "\r":
-        return ""  # of a line's end; alone it would write over the line
+        return ""  # part of a line end; alone it would overwrite the line
     if character in _KEPT:
         return None
     if code < 32:
@@ -29,38 +29,50 @@ def _sign_for(code: int) -> str | None:
     if code == 127:
         return "\u2421"
     is_control = unicodedata.category(character) == "Cc"
-    turns = unicodedata.bidirectional(character) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-    return "\ufffd" if is_control or turns else None
+    is_bidi_control = unicodedata.bidirectional(character) in {
+        "LRE",
+        "RLE",
+        "LRO",
+        "RLO",
+        "PDF",
+        "LRI",
+        "RLI",
+        "FSI",
+        "PDI",
+    }
+    return "\ufffd" if is_control or is_bidi_control else None
 
 
 _SIGNS = {code: sign for code in range(0x2070) if (sign := _sign_for(code)) is not None}
 
 
 def visible(text: str) -> str:
-    """`text` with a sign in the place of each control character but line feed and tab."""
+    """Replace each control character except line feed and tab with a visible one."""
     return text.translate(_SIGNS)
 
 
 def line(text: str) -> str:
-    """A sentence that may quote what was typed: nothing in it is obeyed, and it is not longer than a few lines."""
+    """Make a sentence that quotes input safe: replace control characters, and shorten it to a few lines."""
     shown = visible(text)
     return shown if len(shown) <= 2 * _SHOWN else f"{shown[:_SHOWN]} … {shown[-_SHOWN:]}"
 
 
 def json_line(report: object) -> str:
-    """`report` as JSON on one line, in which a terminal obeys nothing either: JSON has an escape for each character."""
+    """Return `report` as one line of JSON, with control characters escaped."""
     text = json.dumps(report, ensure_ascii=False)
     return "".join(f"\\u{ord(sign):04x}" if ord(sign) in _SIGNS else sign for sign in text)
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write a model's text: as it is, or made visible where a person's terminal would obey it."""
+    """Write a model's text; on a terminal, make control characters visible."""
     stream.write(visible(text) if stream.isatty() else text)
 
 
 def tolerate_every_character() -> None:
-    """A character that the terminal's encoding lacks is written as its escape, and never raises; a byte that it cannot
-    read becomes U+FFFD where the question is stored."""
+    """Write characters that the terminal's encoding lacks as escapes, instead of raising.
+
+    Undecodable input bytes become surrogates, which are stored as U+FFFD.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,1 +1,1 @@
-"""What web and workers both stand on. No Streamlit, no vendor SDK, nothing of either side."""
+"""Code that web and workers share. Imports neither of them, nor Streamlit, nor a vendor's SDK."""

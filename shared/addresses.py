@@ -1,6 +1,6 @@
-"""Whether an address or a key that a person set can be one: looked at once, before a driver stumbles over it.
+"""Checks the format of addresses and keys in settings, before a driver sees them.
 
-A driver's own error is a traceback in the terminal, and may quote the password. What is said here never does.
+A driver would fail with a traceback that may quote the password. These sentences never quote the value.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-#: As libpq and SQLAlchemy both read it: a password may hold a `#`, where `urlsplit` would see the end.
+#: As libpq and SQLAlchemy both read it: a password may hold a `#`, where `urlsplit` would end the address.
 _POSTGRES = re.compile(
     r"(?:postgres|postgresql|postgresql\+psycopg2)://(?:[^:/?@]*(?::[^/?@]*)?@)?"
     r"(?:\[[0-9A-Fa-f:.]+\]|[^/:?\[\]@]*)(?::(?P<port>\d{1,5}))?(?:[/?].*)?"
 )
-#: Names, patterns and addresses, with commas or whitespace between them (shared/hosts.py).
+#: Names, patterns and addresses, separated by commas or whitespace (shared/hosts.py).
 _HOSTS = re.compile(r"(?:(?:\*|(?:\*?\.)?[\w-]+(?:\.[\w-]+)*|\[?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?)(?:[\s,]+|$))*")
 _HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LAST_PORT = 65_535
 
 
 def complaint(kind: str, text: str) -> str | None:
-    """Why `text` cannot be a `kind` (postgres, redis, http, ollama, hosts, key); None when it can, or is empty."""
+    """Return why `text` is not a valid `kind` (postgres, redis, http, ollama, hosts, key); None if valid or empty."""
     if not text or (kind == "ollama" and text == "off"):
         return None
     if kind == "key":
@@ -49,7 +49,7 @@ def _is_url(text: str, schemes: set[str]) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and text.isprintable()
-    except ValueError:  # half of an IPv6 address, a port that is none
+    except ValueError:  # a malformed IPv6 address or port
         return False
 
 

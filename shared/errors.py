@@ -2,28 +2,28 @@
 
 NaruError
 ├── SettingsError            a variable is missing, malformed, or does not fit another one
-├── Refused                  what a person asked cannot be done now; nothing was stored, the text is theirs again
+├── Refused                  a person's request cannot be done now; nothing was stored, and the page keeps the text
 │   ├── StillRunning         an answer is still running in this conversation
-│   ├── NotFound             unknown, or another owner's: the two are told apart nowhere
+│   ├── NotFound             unknown, or another owner's; nothing reveals which
 │   ├── TooLong              the question is longer than the limit
 │   ├── Empty                the question has no text
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
-│   ├── OverLimit            asked too much for now; each of these says when to try again
-│   │   ├── TooManyActive    the owner has as many questions waiting or running as one may have
-│   │   ├── OwnerTooFast     the owner asked as many questions in the last minute as one may
-│   │   └── AddressTooFast   so did everybody behind the owner's address together
+│   ├── OverLimit            too many questions; each of these says when to try again
+│   │   ├── TooManyActive    too many of the owner's questions wait or run
+│   │   ├── OwnerTooFast     too many questions of the owner in the last minute
+│   │   └── AddressTooFast   too many questions from the owner's address in the last minute
 │   └── Unavailable          Postgres does not answer
-│       └── Unsure           it went away while it stored this: the one refusal that may have been stored after all
-└── ProviderError            a provider did not give a whole answer
+│       └── Unsure           it went away while storing: the only refusal after which the question may be stored
+└── ProviderError            a provider did not give a complete answer
     ├── retryable            RateLimited, Overloaded, ServerFailed, ConnectFailed, StreamBroken, BadStream,
     │                        FirstTokenTimeout, IdleTimeout
     └── final                QuotaExhausted, AuthFailed, ModelNotFound, ContextTooLong, ContentFiltered, BadRequest,
                              TotalTimeout
 
-`code` is what is stored in the row, shown through the catalogue (`error.<code>`) and counted as a metric label;
-`retryable` is the one bit that decides whether another attempt can help. The docstring of a class is its default
-message. No message may hold a prompt, an answer or a key. How a vendor's errors become these lives with the vendor.
+`code` is stored in the row, selects the sentence of the catalogue (`error.<code>`) and labels the metric. `retryable`
+decides whether another attempt can help. The docstring of a class is its default message. No message may hold a prompt,
+an answer or a key. `workers/providers/` maps a vendor's errors to these.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class OverLimit(Refused):
     code = "over_limit"
 
     def __init__(self, limit: int = 0, seconds: int = 0) -> None:
-        """`limit` is the number that is reached; `seconds` the time until a retry can succeed, 0 if nobody knows."""
+        """`limit` is the limit that was reached; `seconds` the time until a retry can succeed, 0 if unknown."""
         sentences = [(type(self).__doc__ or "").split("\n", 1)[0]]
         if limit:
             sentences.append(f"The limit is {limit}.")
@@ -147,8 +147,8 @@ class Unsure(Unavailable):
 class ProviderError(NaruError):
     """The provider did not give a whole answer.
 
-    `retry_after_seconds` is how long the provider asked us to wait (None: it did not say);
-    `provider_request_id` is its own id of the call, for its support.
+    `retry_after_seconds` is the wait that the provider asked for, or None. `provider_request_id` is its own id of the
+    call, for its support.
     """
 
     code = "provider"
@@ -263,9 +263,9 @@ class BadRequest(ProviderError):
     code = "bad_request"
 
 
-#: Ends that no provider reports: the reconciler and the lifecycle give them themselves.
+#: Codes that no provider reports; the reconciler and the lifecycle set them.
 DEADLINE = "deadline"
 WORKER_LOST = "worker_lost"
-#: It was under way when the backup was made that this database comes from.
+#: The request was running when the backup was taken that this database was restored from.
 RESTORED = "restored"
 INTERNAL = NaruError.code

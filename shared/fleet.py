@@ -1,7 +1,7 @@
-"""The worker rows: register, renew the lease, drain, leave; and what the page asks of the fleet.
+"""The worker rows: register, renew the lease, drain, leave; and the queries of the page about the fleet.
 
-One row per worker process, one lease for everything that it runs. Who is marked lost, and what becomes of its
-requests, is the reconciler's; the thread that renews is `workers/process/lease.py`.
+Each worker process has one row and one lease for everything that it runs. The reconciler marks workers lost and takes
+back their requests; the thread that renews leases is `workers/process/lease.py`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from shared.tables import Status, chat_request, request_attempt, worker
 
 _NOW = func.clock_timestamp()
 _W = worker.c
-#: The models of workers that were there this lately are still offered while none is: a question asked in the gap of
-#: a deploy keeps its model.
+#: While no worker is live, the page offers the models of workers that were live within this time. So a question asked
+#: during a deploy keeps its model.
 REMEMBERED_SECONDS = 86_400
 
 
@@ -49,7 +49,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """What a worker process says of itself."""
+    """A worker process, as it registers itself."""
 
     worker_id: UUID
     host: str
@@ -61,7 +61,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """What the page asks: how many workers can take a question now, and what they offer."""
+    """The workers that can take a question now, their slots in total, and the models on offer."""
 
     live_workers: int
     slots: int
@@ -69,7 +69,7 @@ class Fleet:
 
 
 def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
-    """Enter the fleet with a fresh lease."""
+    """Insert the worker's row with a new lease."""
     with transaction(engine) as connection:
         connection.execute(
             insert(worker).values(
@@ -85,7 +85,10 @@ def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
 
 
 def renew(connection: Connection, worker_id: UUID, *, lease_seconds: float, consumed: bool) -> bool:
-    """Renew the lease of everything this worker runs; False when the row is marked lost (or gone)."""
+    """Renew the worker's lease; returns False if its row is marked lost or gone.
+
+    `consumed` says that its broker connection has worked since the last time.
+    """
     values: dict[str, Any] = {"renewed_at": _NOW, "lease_expires_at": _NOW + timedelta(seconds=lease_seconds)}
     if consumed:
         values["consumed_at"] = _NOW
@@ -96,7 +99,7 @@ def renew(connection: Connection, worker_id: UUID, *, lease_seconds: float, cons
 
 
 def offer(connection: Connection, member: Member) -> None:
-    """Say which models this worker serves from now on."""
+    """Update the models that this worker offers."""
     connection.execute(update(worker).where(_W.id == member.worker_id).values(models=_as_json(member.models)))
 
 
@@ -105,12 +108,12 @@ def _as_json(models: Sequence[Model]) -> list[dict[str, Any]]:
 
 
 def start_draining(connection: Connection, worker_id: UUID) -> None:
-    """Say that this worker takes nothing new."""
+    """Mark the worker as draining: it takes no new requests."""
     connection.execute(update(worker).where(_W.id == worker_id).values(draining=True))
 
 
 def leave(engine: Engine, worker_id: UUID) -> None:
-    """Leave in order: nothing runs under this id any more. What still did is taken back by the next tick."""
+    """Mark the worker as gone. The next tick takes back any request that still runs under its id."""
     with transaction(engine) as connection:
         connection.execute(
             update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(lost_at=_NOW, draining=True)
@@ -118,7 +121,10 @@ def leave(engine: Engine, worker_id: UUID) -> None:
 
 
 def running_of(connection: Connection, worker_id: UUID) -> dict[tuple[UUID, int], bool]:
-    """What runs by the rows in this worker, as (request_id, attempt), and whether someone has asked to stop it."""
+    """Return the attempts that run in this worker according to their rows.
+
+    Shape: (request_id, attempt) to whether someone asked for a stop.
+    """
     r = chat_request.c
     rows = connection.execute(
         select(r.id, r.attempt, r.stop_requested_at.is_not(None).label("stopped")).where(
@@ -129,9 +135,9 @@ def running_of(connection: Connection, worker_id: UUID) -> dict[tuple[UUID, int]
 
 
 def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUID, int], str]) -> None:
-    """Write the text of running attempts, keyed (request_id, attempt), in one fenced statement.
+    """Write the text of running attempts, keyed (request_id, attempt), in one fenced UPDATE.
 
-    Shape: one UPDATE over unnested arrays; rows that this worker no longer owns are left alone.
+    Rows that this worker no longer owns stay unchanged.
     """
     if not texts:
         return
@@ -149,7 +155,7 @@ def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUI
         .where(
             request_attempt.c.request_id == given.c.request_id,
             request_attempt.c.attempt == given.c.attempt,
-            # Looked at again after waiting for whoever ends the attempt just now; the joined row is not.
+            # Postgres rechecks this row after waiting for a transaction that ends the attempt, but not the joined row.
             request_attempt.c.ended_at.is_(None),
             chat_request.c.id == given.c.request_id,
             and_(
@@ -163,7 +169,7 @@ def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUI
 
 
 def fleet(engine: Engine) -> Fleet:
-    """The fleet as it is now; models of lately lost workers are remembered while no worker is there."""
+    """Return the present fleet; while no worker is live, with the models of the latest one."""
     live = and_(_W.lost_at.is_(None), _W.lease_expires_at > _NOW, ~_W.draining)
     recent = _W.renewed_at > _NOW - timedelta(seconds=REMEMBERED_SECONDS)
     with transaction(engine) as connection:
@@ -183,7 +189,7 @@ def fleet(engine: Engine) -> Fleet:
 
 
 def may_offer(model: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a worker that is there, or was lately, offers this model; true while none is known at all."""
+    """Whether a worker that was live within REMEMBERED_SECONDS offers this model; true if there is no such worker."""
     lately = cast(timedelta(seconds=REMEMBERED_SECONDS), Interval)
     known = select(_W.id).where(_W.renewed_at > _NOW - lately)
     named = func.jsonb_build_array(func.jsonb_build_object(cast("name", Text), cast(model, Text)))

@@ -1,10 +1,10 @@
-"""The names that Naru answers to. A stranger's name is refused, so that DNS rebinding leads nowhere.
+"""The host names that Naru answers to. Other names are refused, which stops DNS rebinding.
 
-The attack: evil.test resolves to the stranger's server first and to 127.0.0.1 a minute later. The browser takes both
-for one site, so the stranger's page may read Naru's. Only the Host header tells the two apart.
+The attack: evil.test resolves to the attacker's server first and to 127.0.0.1 a minute later. The browser treats both
+as one site, so the attacker's page could read Naru's. Only the Host header tells them apart.
 
-An IP address in the Host header cannot be rebound: nobody resolves it. A server that listens on all addresses answers
-to every one, because behind a published port or NAT it cannot know under which it is reached.
+An IP address in the Host header cannot be rebound, because nobody resolves it. A server that listens on all addresses
+accepts every address: it cannot know its public one when a port is published or NAT is in use.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?:
 
 
 class KnownHosts:
-    """Loopback's names, where the server listens, NARU_DOMAIN, NARU_ALLOWED_HOSTS; beyond loopback, the machine's name
-    too."""
+    """Loopback names, the listening address, NARU_DOMAIN and NARU_ALLOWED_HOSTS, plus the machine's own name unless the
+    server listens on loopback only."""
 
     def __init__(self, settings: Settings, *, listens_on: str | None = None) -> None:
-        """`listens_on` is the server's address where that is not NARU_HOST."""
+        """`listens_on` is the server's address if it is not NARU_HOST."""
         address = _plain(settings.host if listens_on is None else listens_on)
         allowed = [_plain(each) for each in re.split(r"[\s,]+", f"{settings.allowed_hosts},{settings.domain}") if each]
         self._takes_any = "*" in allowed
@@ -36,7 +36,7 @@ class KnownHosts:
         self._names = {*LOOPBACK, address, *own, *(each.removeprefix(".") for each in allowed)} - {""}
 
     def knows(self, host: str | None) -> bool:
-        """Whether a request with this Host header is answered. The port does not count: it may be forwarded."""
+        """Whether to answer a request with this Host header. Its port is ignored, because it may be forwarded."""
         if self._takes_any:
             return True
         name = name_in(host)
@@ -60,16 +60,16 @@ def name_in(host: str | None) -> str | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
+    """Whether only this machine can reach a server that listens on this address."""
     known = _address(address)
     return address == "localhost" if known is None else ip_address(known).is_loopback
 
 
 def _plain(name: str) -> str:
-    """A name as it is compared: an address in its short form, a name in lower case and as DNS has it."""
+    """Normalize for comparison: an address in its short form, a name in lower case and IDNA."""
     bare = name.strip().removeprefix("[").removesuffix("]").rstrip(".").lower()
     if not bare.isascii():
-        with suppress(UnicodeError):  # a name that DNS cannot have is met by no request
+        with suppress(UnicodeError):  # no request can carry such a name
             bare = bare.encode("idna").decode()
     return _address(bare) or bare
 
@@ -82,7 +82,7 @@ def _address(text: str) -> str | None:
 
 
 def _own_names() -> tuple[str, ...]:
-    """The machine's name, alone and as mDNS has it. DNS is not asked: that may take seconds."""
+    """Return the machine's name, its short form and its mDNS name. Does not ask DNS, which may take seconds."""
     name = _plain(socket.gethostname())
     short = name.partition(".")[0]
     return (name, short, f"{short}.local") if short else ()

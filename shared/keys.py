@@ -1,7 +1,7 @@
-"""The keys in NARU_SECRET_KEY: one, or several with commas or whitespace between them, the newest first.
+"""The keys in NARU_SECRET_KEY: one or several, newest first, separated by commas or whitespace.
 
-The first key signs, all of them verify. So a key is replaced without anyone losing their conversations: put a new one
-first, and take the old one out when the browsers have come by.
+The first key signs and all of them verify. To replace a key without anyone losing conversations, put the new one first
+and remove the old one once browsers have returned.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import secrets
 from hashlib import sha256
 
-#: A signing key is as long as SHA-256's result at least: no shorter key uses its strength (RFC 2104, 3).
+#: Shortest signing key: the length of a SHA-256 digest (RFC 2104, section 3).
 LEAST_BYTES = 32
 _SEPARATOR = re.compile(r"[\s,]+")
 
@@ -21,9 +21,9 @@ def keys_in(text: str) -> tuple[str, ...]:
 
 
 def endings_of(text: str) -> tuple[str, ...]:
-    """Return the text itself and what follows each separator.
+    """Return the text itself and its rest after each separator.
 
-    Earlier versions took the whole text for one key, whatever it held. Such a key stays one when new keys are put
+    Earlier versions used the whole text as one key, separators included. Such a key stays valid when new keys are put
     before it.
     """
     starts = [0, *(found.end() for found in _SEPARATOR.finditer(text))]
@@ -31,12 +31,12 @@ def endings_of(text: str) -> tuple[str, ...]:
 
 
 def is_strong(key: str) -> bool:
-    """Whether the key may sign; a weaker one may still verify what it signed."""
+    """Whether the key may sign. A weaker key may still verify."""
     return len(key.encode()) >= LEAST_BYTES
 
 
 def key_id(key: str) -> str:
-    """Return 8 hex digits that tell keys apart and do not give them away."""
+    """Return 8 hex digits that identify a key without revealing it."""
     return sha256(b"naru.key:" + key.encode()).hexdigest()[:8]
 
 

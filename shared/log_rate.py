@@ -1,7 +1,7 @@
-"""Bounds the lines that others can cause, so that nobody fills the log by what they send.
+"""Limits the log lines that clients can cause, so that nobody fills the log.
 
-Lines are of one kind when logger, message before its values, error type and code are the same. Of each kind BURST lines
-pass in PERIOD_SECONDS; the rest are counted, and the next line of the kind says how many were left out.
+Lines are of one kind when they share logger, message template, error type and code. Each kind may have BURST lines per
+PERIOD_SECONDS. Further lines are counted, and the next line of the kind says how many were left out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PERIOD_SECONDS = 60.0
-#: A page that fails says so once or twice for each click of a person; somebody who looks for the cause needs a few.
+#: A failing page logs once or twice per click, and a few lines are enough to find the cause.
 BURST = 20
-#: Beyond so many kinds at once all others count as one: a message made of what was sent would be a new kind each time.
+#: Most kinds at once; all others share one kind. A message made of client data would be a new kind each time.
 MOST_KINDS = 500
 
 Kind = tuple[str, str, str, str]
@@ -23,7 +23,7 @@ Kind = tuple[str, str, str, str]
 
 @dataclass(slots=True)
 class _Count:
-    """What a kind had in its period."""
+    """The lines of one kind in its current period."""
 
     began: float
     passed: int = 0
@@ -31,7 +31,7 @@ class _Count:
 
 
 class RateBound(logging.Filter):
-    """Lets a bounded number of lines of each kind through. `is_bounded` tells which lines are counted at all."""
+    """Lets a limited number of lines of each kind through. `is_bounded` selects the lines that count."""
 
     def __init__(self, is_bounded: Callable[[logging.LogRecord], bool]) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class RateBound(logging.Filter):
         return self._counts.setdefault(kind, _Count(now))
 
     def _forget(self, now: float) -> None:
-        """Drop the kinds whose period is over and that have nothing more to say."""
+        """Drop kinds whose period is over and that left nothing out."""
         for kind, count in list(self._counts.items()):
             if now - count.began >= PERIOD_SECONDS and not count.left_out:
                 del self._counts[kind]

@@ -1,7 +1,7 @@
-"""Logs: one JSON object a line on stdout, with the ids of the request that a thread or task works on.
+"""Logs: one JSON object per line on stdout, with the ids of the request that a thread or task works on.
 
-A line never holds a prompt, an answer or a key: log ids, counts, codes (`redaction.py` is the belt). `bound()` puts ids
-on every line within it; the ids follow asyncio tasks too, being context variables.
+A line never holds a prompt, an answer or a key: log ids, counts and codes (`redaction.py` is the safety net). `bound()`
+adds ids to every line within it. The ids are context variables, so asyncio tasks inherit them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from shared.redaction import may_hold_secrets, without_secrets
 from shared.vendors import SDKS
 
-#: The id of the HTTP request or WebSocket by which something came, as the proxy in front gave it.
+#: The field for the id of an HTTP request or WebSocket, as the proxy in front set it.
 HTTP_REQUEST_ID = "http_request_id"
 
 _IDS: ContextVar[Mapping[str, str]] = ContextVar("naru_log_ids", default=MappingProxyType({}))
@@ -27,14 +27,14 @@ _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | 
 
 
 class JsonFormatter(logging.Formatter):
-    """Time (UTC), level, part (which process), logger, message, the bound ids, `extra`, the error's traceback."""
+    """Formats time (UTC), level, part (which process), logger, message, bound ids, `extra` and traceback as JSON."""
 
     def __init__(self, part: str) -> None:
         super().__init__()
         self._part = part
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
+        """Return one line of JSON."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {
             "time": f"{moment}.{int(record.msecs):03d}Z",
@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _without_rows(traceback: str, error: BaseException | None) -> str:
-    """Postgres's own messages quote the row that they complain about: only its code is kept of them."""
+    """Replace Postgres's messages by their SQLSTATE, because they quote the row that they complain about."""
     while error is not None:
         if code := getattr(error, "pgcode", None):
             traceback = traceback.replace(str(error).rstrip(), f"SQLSTATE {code}")
@@ -62,7 +62,7 @@ def _without_rows(traceback: str, error: BaseException | None) -> str:
 
 @contextmanager
 def bound(**ids: object) -> Iterator[None]:
-    """Put these ids on every line logged within."""
+    """Add these ids to every line that is logged within."""
     token = _IDS.set({**_IDS.get(), **{name: str(value) for name, value in ids.items()}})
     try:
         yield
@@ -71,12 +71,12 @@ def bound(**ids: object) -> Iterator[None]:
 
 
 def bound_id(name: str) -> str:
-    """The id that is on every line here under this name; empty where there is none."""
+    """Return the bound id of this name; empty where there is none."""
     return _IDS.get().get(name, "")
 
 
-#: Whose modules may speak at DEBUG. At that level the libraries below write what passes through them: frames of the
-#: page's WebSocket, requests to a provider, rows.
+#: Packages that may log at DEBUG. At that level libraries log the data that they carry: frames of the page's WebSocket,
+#: requests to a provider, rows.
 _OURS = ("shared", "web", "workers", "deploy")
 
 
@@ -90,7 +90,7 @@ def configure(level: str, *, part: str) -> None:
     root.setLevel(max(wanted, logging.INFO))
     for ours in _OURS:
         logging.getLogger(ours).setLevel(wanted)
-    # They log every call or task, at INFO; ours says the same with its ids.
+    # These log every call or task at INFO; our own lines say the same with our ids.
     noisy_loggers = ("httpx2", "httpx", *SDKS, "aiohttp.access", "alembic", "celery.worker.strategy")
     for noisy in (*noisy_loggers, "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
 """Every metric of Naru, declared once. Labels are bounded: status, kind, model; never an id, an owner or a text.
 
-The first four names are the operations guide's. Gauges of the whole system come from Postgres (`SystemGauges`), the
-same from every process that exports them: rules and boards take the max of them, and sums of everything else.
+The operations guide sets the first four names. Gauges of the whole system come from Postgres (`SystemGauges`), with the
+same value from every process: rules and boards use their max, and the sum of everything else.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from shared.tables import TERMINAL
 
 log = logging.getLogger(__name__)
 
-#: 2 and 5 are the objectives' own limits (docs/operations/alerts.md): a histogram knows shares at its bounds only.
+#: 2 and 5 are limits of the objectives (docs/operations/alerts.md); a histogram counts exactly only at its bounds.
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
 _ANSWER = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 900)
 
 REGISTRY = CollectorRegistry(auto_describe=True)
-#: The process's own memory, CPU time, start and open files, as `process_…`; on Linux only.
+#: Memory, CPU time, start time and open files of the process, as `process_…`; on Linux only.
 ProcessCollector(registry=REGISTRY)
 
 
@@ -38,65 +38,73 @@ def _histogram(name: str, doc: str, buckets: tuple[float, ...]) -> Histogram:
 
 
 REQUESTS = _counter("chatbot_requests_total", "Requests that ended, by status", "status")
-RESPONSE_SECONDS = _histogram("chatbot_response_duration_seconds", "From the question to the stored answer", _ANSWER)
-ACTIVE_SESSIONS = Gauge("chatbot_active_sessions", "Open conversations that a browser follows", registry=REGISTRY)
-TOKENS = _counter("chatbot_tokens_used", "Tokens, as the provider counted them", "model", "direction")
-
-QUEUE_SECONDS = _histogram("naru_queue_wait_seconds", "From the question to its first claim", _LATENCY)
-FIRST_WORD_SECONDS = _histogram(
-    "naru_first_word_seconds", "From the question to the first word of its answer, waiting included", _LATENCY
+RESPONSE_SECONDS = _histogram(
+    "chatbot_response_duration_seconds", "Time from the question to the stored answer", _ANSWER
 )
-FIRST_TOKEN_SECONDS = _histogram("naru_first_token_seconds", "From a claim to the model's first word", _LATENCY)
-STOP_SECONDS = _histogram("naru_stop_seconds", "From hearing of a stop to the closed provider stream", _LATENCY)
-TICK_SECONDS = _histogram("naru_reconciler_tick_seconds", "One reconciler tick", _LATENCY)
-CLAIMS = _counter("naru_claims_total", "Attempts begun: requests claimed by this process", "provider")
+ACTIVE_SESSIONS = Gauge("chatbot_active_sessions", "Open conversations that a browser follows", registry=REGISTRY)
+TOKENS = _counter("chatbot_tokens_used", "Tokens as counted by the provider", "model", "direction")
+
+QUEUE_SECONDS = _histogram("naru_queue_wait_seconds", "Time from the question to its first claim", _LATENCY)
+FIRST_WORD_SECONDS = _histogram(
+    "naru_first_word_seconds", "Time from the question to the first word of its answer, including all waits", _LATENCY
+)
+FIRST_TOKEN_SECONDS = _histogram("naru_first_token_seconds", "Time from a claim to the model's first word", _LATENCY)
+STOP_SECONDS = _histogram(
+    "naru_stop_seconds", "Time from the notice of a stop to the end of the provider's stream", _LATENCY
+)
+TICK_SECONDS = _histogram("naru_reconciler_tick_seconds", "Duration of a reconciler tick", _LATENCY)
+CLAIMS = _counter("naru_claims_total", "Attempts started: requests claimed by this process", "provider")
 ATTEMPTS = _counter("naru_attempts_total", "Attempts that ended, by outcome", "outcome")
-FAILED = _counter("naru_failed_total", "Requests that failed, by the code of the reason", "code")
+FAILED = _counter("naru_failed_total", "Requests that failed, by error code", "code")
 EXPIRED_LEASES = _counter("naru_expired_leases_total", "Workers marked lost by this process")
 TAKEN_BACK = _counter("naru_taken_back_total", "Requests taken back from lost workers by this process")
-FENCED_WRITES = _counter("naru_fenced_writes_total", "Writes refused because the right to the request was lost")
-PROVIDER_ERRORS = _counter("naru_provider_errors_total", "Errors of providers, by kind", "provider", "kind")
-PUBLISH_FAILURES = _counter("naru_publish_failures_total", "Hints or live text that Redis did not take", "what")
-BROKER_AWAY = Gauge("naru_broker_away", "1 while this worker takes requests from Postgres itself", registry=REGISTRY)
-RUNNING_HERE = Gauge("naru_running_here", "Answers under way in this worker process", registry=REGISTRY)
+FENCED_WRITES = _counter("naru_fenced_writes_total", "Writes refused because this worker no longer owned the request")
+PROVIDER_ERRORS = _counter("naru_provider_errors_total", "Provider errors, by kind", "provider", "kind")
+PUBLISH_FAILURES = _counter("naru_publish_failures_total", "Hints or live text that could not be sent to Redis", "what")
+BROKER_AWAY = Gauge(
+    "naru_broker_away", "1 while Redis is down and this worker takes requests from Postgres", registry=REGISTRY
+)
+RUNNING_HERE = Gauge("naru_running_here", "Answers that this worker process is running", registry=REGISTRY)
 SUBMITTED = _counter("naru_submitted_total", "Questions stored by this process")
-COST = _counter("naru_cost_dollars_total", "What answers cost by the price table, in US dollars", "model")
-UNPRICED = _counter("naru_unpriced_answers_total", "Answers whose cost is not known: no price, or no usage", "model")
+COST = _counter("naru_cost_dollars_total", "Cost of answers by the price table, in US dollars", "model")
+UNPRICED = _counter("naru_unpriced_answers_total", "Answers of unknown cost: no price, or no usage reported", "model")
 COOKIES = _counter(
     "naru_browser_cookies_total",
-    "Browsers' cookies where a page or its socket is opened, by what they were",
+    "Cookies of browsers that open a page or its socket, by validity",
     "at",
     "what",
 )
-REFUSED_HOSTS = _counter("naru_refused_hosts_total", "Requests for a name that the page does not answer to")
+REFUSED_HOSTS = _counter("naru_refused_hosts_total", "Requests refused for an unknown Host header")
 OVER_LIMIT = _counter(
-    "naru_over_limit_total", "Questions, new browsers and live streams refused by this process, by the limit", "limit"
+    "naru_over_limit_total", "Questions, new browsers and live streams refused by this process, by limit", "limit"
 )
 SOCKETS = Gauge("naru_sockets", "Pages (WebSockets) open in this process", registry=REGISTRY)
-SOCKETS_CLOSED = _counter("naru_sockets_closed_total", "WebSockets that were closed for breaking a rule", "reason")
-SOCKETS_REFUSED = _counter("naru_sockets_refused_total", "WebSockets that were not let in", "reason")
+SOCKETS_CLOSED = _counter("naru_sockets_closed_total", "WebSockets closed for breaking a rule", "reason")
+SOCKETS_REFUSED = _counter("naru_sockets_refused_total", "WebSockets refused", "reason")
 CONNECTIONS_CLOSED = _counter(
-    "naru_connections_closed_total", "HTTP connections that were closed for a bound on time or number", "reason"
+    "naru_connections_closed_total", "HTTP connections closed by a limit on time or number", "reason"
 )
-PAGE_WAIT_SECONDS = _histogram("naru_page_wait_seconds", "From a click's arrival to the start of its run", _LATENCY)
+PAGE_WAIT_SECONDS = _histogram(
+    "naru_page_wait_seconds", "Time from a click's arrival to the start of its page run", _LATENCY
+)
 
-#: The codes that a request fails with; PROVIDER_ERRORS has them as its kinds.
+#: The error codes of a failed request, and the kinds of PROVIDER_ERRORS.
 CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)
-#: At a page a browser may have none: it is new. At the page's socket it must have the one that the page gave it.
+#: A new browser opens a page without a cookie. Its socket must carry the cookie that the page set.
 COOKIE_KINDS = {"page": ("good", "refused", "new"), "socket": ("good", "refused", "missing")}
 STREAM_LIMITS = ("streams_per_owner", "streams_per_address", "streams")
 LIMITS = (*(each.code for each in OverLimit.__subclasses__()), "address_newcomers", *STREAM_LIMITS)
 
-#: Too many messages, too long a message, one that never ended, one that no page of ours sends.
+#: Too many messages, a message too long, an unfinished one, one that our page never sends.
 CLOSE_REASONS = ("flood", "size", "unfinished", "protocol")
-#: Too many in the process, from the address, without a cookie, in the browser; opened too often; too many at once.
+#: Too many in the process, from the address, without a cookie, in the browser; opened too often; too fast for all.
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings", "pace")
-#: A request that did not arrive in time, an answer that was not taken, one connection too many.
+#: A request that arrived too slowly, a response that was read too slowly, too many connections.
 CONNECTION_REASONS = ("late", "stalled", "full")
 
 
 def _begin_at_zero() -> None:
-    """A counter that appears with its first event hides it: Prometheus sees no growth from nothing."""
+    """Create all label values at zero: Prometheus sees no increase in a counter that appears with its first event."""
     for status in TERMINAL:
         REQUESTS.labels(status.value)
     for what in ("hint", "live"):
@@ -118,8 +126,7 @@ def _begin_at_zero() -> None:
 
 _begin_at_zero()
 
-# The last hour's by statement_timestamp(): an index cannot be asked for what is later than clock_timestamp(), which
-# changes from row to row.
+# The last hour by statement_timestamp(), because clock_timestamp() changes from row to row and so cannot use the index.
 _SYSTEM = text(
     """
     SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
@@ -136,33 +143,33 @@ _SYSTEM = text(
     """
 )
 _SYSTEM_GAUGES = {
-    "queued": ("naru_requests_queued", "Requests waiting for a worker now"),
-    "running": ("naru_requests_running", "Requests being answered now"),
-    "oldest": ("naru_oldest_queued_seconds", "How long the oldest due request has waited"),
-    # Accepted = succeeded + failed + cancelled + queued + running: each end has its answer (an index sees to "one"),
-    # and nothing else has any. What this counts is lost, or doubled.
+    "queued": ("naru_requests_queued", "Requests that wait for a worker"),
+    "running": ("naru_requests_running", "Requests that workers are answering"),
+    "oldest": ("naru_oldest_queued_seconds", "Waiting time of the oldest due request"),
+    # Each ended request has one answer (a unique index), and no other request has any. This counts the exceptions: lost
+    # or duplicated answers.
     "unaccounted": (
         "naru_requests_unaccounted",
-        "Requests that ended within the last hour without an answer, or have one and have not ended: always 0",
+        "Requests that ended in the last hour without an answer, or have one before their end: always 0",
     ),
     "workers": ("naru_workers", "Workers with a valid lease"),
-    "slots": ("naru_slots", "Answers that the live workers can carry at once"),
+    "slots": ("naru_slots", "Answers that the live workers can run at once"),
 }
 
 
 class SystemGauges(Collector):
-    """Gauges of the whole system, read from Postgres when scraped; left out while it does not answer."""
+    """Gauges of the whole system, read from Postgres when scraped; absent while it does not answer."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def describe(self) -> Iterator[Metric]:
-        """The names, without asking Postgres: registering must not need it."""
+        """Yield the names without asking Postgres, which may be down when the process starts."""
         for name, doc in _SYSTEM_GAUGES.values():
             yield GaugeMetricFamily(name, doc)
 
     def collect(self) -> Iterator[Metric]:
-        """One statement a scrape."""
+        """Yield all gauges from one statement."""
         try:
             with transaction(self._engine) as connection:
                 row = connection.execute(_SYSTEM).mappings().one()

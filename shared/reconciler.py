@@ -1,10 +1,11 @@
-"""The reconciler: what every web and worker process does each half second to repair what was lost.
+"""The reconciler: repairs that every web and worker process runs each half second.
 
-It repairs, it does not schedule: marks workers whose lease ran out and takes back their requests, ends what is past its
-deadline, carries out stops that no worker answered, and names the requests whose hint should be sent again. One tick is
-one short transaction under a transaction-long advisory lock: a lock of a whole session would survive in a frozen
-process and stop everything. A worker leaves its tick out when anybody has just ticked, so a large fleet does not tick
-more than a small one. The verbs themselves are in `lifecycle/`.
+It repairs and does not schedule. A tick marks workers lost whose lease ran out, takes back their requests, ends
+requests past their deadline, carries out stops that no worker answered, and lists the requests whose hint is due again.
+
+One tick is one short transaction under an advisory lock that ends with it. A session's lock would outlive the tick in a
+frozen process and block every other one. A worker skips its tick when any process has just ticked, so a large fleet
+does not tick more often than a small one. The verbs are in `lifecycle/`.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ log = logging.getLogger(__name__)
 
 _NOW = func.clock_timestamp()
 _R = chat_request.c
-#: "naru" on a telephone's keys and 1: the tick's own advisory lock.
+#: The advisory lock of the tick: "naru" on a telephone's keys, and 1.
 ADVISORY_LOCK = 62781
-#: A gap between anyone's ticks, or a restart of Postgres, proves that leases could not be renewed: nobody is marked
-#: lost for the mercy time after it.
+#: After a gap in all ticks, or a restart of Postgres, workers had no chance to renew. No worker is marked lost for the
+#: mercy time that follows.
 GAP_SECONDS = 2.0
 MERCY_SECONDS = 3.0
-#: A tick counts as just done for this share of the time between two.
+#: A tick counts as recent for this share of the tick interval.
 JUST_NOW = 0.9
 BATCH = 500
 FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 5.0, 60.0
@@ -63,7 +64,10 @@ FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 5.0, 60.0
 
 @dataclass(slots=True)
 class Repairs:
-    """What one tick did. `resend` are the requests whose hint is to be sent now."""
+    """The result of one tick.
+
+    `resend` lists the requests whose hint is due; `unanswered` lists the (request, attempt) of stops to carry out.
+    """
 
     lost_workers: int = 0
     taken_back: int = 0
@@ -77,49 +81,50 @@ def _is(status: Status) -> ColumnElement[bool]:
 
 
 _SECOND = cast(literal("1 second"), Interval)
-#: What each repair is for. `_LOOK` asks of all of them in one round trip: mostly there is nothing to repair.
-_RAN_OUT = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
-_OF_THE_LOST = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
-_EXPIRED = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _NOW)
-_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _NOW - bindparam("patience", type_=Float) * _SECOND)
-# A hint that was never sent, or so long ago that it may be lost: 5·2ⁿ s, at most 60.
-_WAITED = func.least(LAST_RESEND_SECONDS, FIRST_RESEND_SECONDS * func.power(2, func.least(_R.dispatches, 6)))
-_UNHINTED = (
+#: The condition of each repair. `_FIND_REPAIRS` tests all of them in one round trip: most ticks find nothing.
+_LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
+_ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
+_PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _NOW)
+_STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _NOW - bindparam("patience", type_=Float) * _SECOND)
+# A hint is due if none was sent, or if the last one may be lost: after 5·2ⁿ s, at most 60.
+_RESEND_SECONDS = func.least(LAST_RESEND_SECONDS, FIRST_RESEND_SECONDS * func.power(2, func.least(_R.dispatches, 6)))
+_HINT_DUE = (
     _is(Status.QUEUED),
     _R.available_at <= _NOW,
-    or_(_R.dispatched_at.is_(None), _R.dispatched_at < _NOW - _WAITED * _SECOND),
+    or_(_R.dispatched_at.is_(None), _R.dispatched_at < _NOW - _RESEND_SECONDS * _SECOND),
 )
-_LOOK = prepared(
+_FIND_REPAIRS = prepared(
     select(
-        exists().where(*_RAN_OUT).label("ran_out"),
-        exists().where(*_OF_THE_LOST).label("of_the_lost"),
-        exists().where(*_EXPIRED).label("expired"),
-        exists().where(*_UNANSWERED).label("unanswered"),
-        exists().where(*_UNHINTED).label("unhinted"),
+        exists().where(*_LEASE_EXPIRED).label("lease_expired"),
+        exists().where(*_ON_LOST_WORKER).label("on_lost_worker"),
+        exists().where(*_PAST_DEADLINE).label("past_deadline"),
+        exists().where(*_STOP_UNANSWERED).label("stop_unanswered"),
+        exists().where(*_HINT_DUE).label("hint_due"),
     )
 )
 
-# A tick that is lost with Postgres is made again, and what was built on it was committed after it, and keeps it.
-_ALONE = prepared(
+# No synchronous commit: a crash of Postgres may lose a tick, and the next one repeats it. Whatever depends on the tick
+# commits later, and its synchronous commit includes the tick.
+_TAKE_LOCK = prepared(
     text(
         f"""
         SELECT set_config('idle_in_transaction_session_timeout', '2s', true),
                set_config('synchronous_commit', 'off', true),
-               pg_try_advisory_xact_lock({ADVISORY_LOCK}) AS alone
+               pg_try_advisory_xact_lock({ADVISORY_LOCK}) AS is_locked
         """
     )
 )
 _GAP = func.extract("epoch", _NOW - reconciler_tick.c.ticked_at)
-_FORGIVEN = _NOW + timedelta(seconds=MERCY_SECONDS)
-_NOTE = prepared(
+_NEW_MERCY_UNTIL = _NOW + timedelta(seconds=MERCY_SECONDS)
+_RECORD_TICK = prepared(
     upsert(reconciler_tick)
-    .values(id=1, mercy_until=_FORGIVEN)
+    .values(id=1, mercy_until=_NEW_MERCY_UNTIL)
     .on_conflict_do_update(
         index_elements=[reconciler_tick.c.id],
         set_={
             "ticked_at": _NOW,
             "gap_seconds": _GAP,
-            "mercy_until": case((_GAP > GAP_SECONDS, _FORGIVEN), else_=reconciler_tick.c.mercy_until),
+            "mercy_until": case((_GAP > GAP_SECONDS, _NEW_MERCY_UNTIL), else_=reconciler_tick.c.mercy_until),
         },
     )
     .returning(
@@ -135,68 +140,72 @@ _JUST_TICKED = prepared(
 
 
 def just_ticked(engine: Engine, *, seconds: float) -> bool:
-    """Whether anybody has ticked within this time. Raises Unavailable."""
+    """Whether any process has ticked within this time. Raises Unavailable."""
     with statement(engine) as connection:
         return bool(connection.execute(_JUST_TICKED, {"seconds": seconds}).scalar_one())
 
 
 def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
-    """One tick; None when another process is at it. Raises Unavailable."""
+    """Run one tick; returns None if another process holds the lock. Raises Unavailable."""
     with transaction(engine) as connection:
-        if not connection.execute(_ALONE).one().alone:
+        if not connection.execute(_TAKE_LOCK).one().is_locked:
             return None
         repairs, patience = Repairs(), {"patience": stop_patience_seconds}
-        # Noted in any case; while leases prove nothing nobody is marked lost.
-        in_mercy = connection.execute(_NOTE).scalar_one()
-        due = connection.execute(_LOOK, patience).one()
-        if due.ran_out and not in_mercy:
+        # Recorded even when nothing is due. In the mercy time no worker is marked lost.
+        in_mercy = connection.execute(_RECORD_TICK).scalar_one()
+        due = connection.execute(_FIND_REPAIRS, patience).one()
+        if due.lease_expired and not in_mercy:
             repairs.lost_workers = _mark_lost(connection)
-        if due.of_the_lost or repairs.lost_workers:
+        if due.on_lost_worker or repairs.lost_workers:
             repairs.taken_back = _take_back(connection)
-        if due.expired:
+        if due.past_deadline:
             repairs.expired = _expire(connection)
-        if due.unanswered:
+        if due.stop_unanswered:
             repairs.unanswered = _unanswered_stops(connection, patience)
-        if due.unhinted or repairs.taken_back:
+        if due.hint_due or repairs.taken_back:
             repairs.resend = _due_hints(connection)
         return repairs
 
 
 def _mark_lost(connection: Connection) -> int:
     w = worker.c
-    marked = connection.execute(update(worker).where(*_RAN_OUT).values(lost_at=_NOW).returning(w.id, w.host)).all()
+    marked = connection.execute(
+        update(worker).where(*_LEASE_EXPIRED).values(lost_at=_NOW).returning(w.id, w.host)
+    ).all()
     for row in marked:
         log.warning("worker lost", extra={"worker_id": str(row.id), "worker_host": row.host})
     return len(marked)
 
 
 def _take_back(connection: Connection) -> int:
-    """Of every lost worker, not only of those marked just now: a claim may have committed beside the marking.
+    """Take back the requests of all lost workers, because a claim may commit after its worker was marked.
 
-    All at once: who is charged with the loss is found by comparing all that a worker ran.
+    They are taken back together: the loss is charged by comparing all requests of one worker.
     """
     lost = connection.execute(
         select(_R.id, _R.worker_id, _R.losses, _R.stop_requested_at)
-        .where(*_OF_THE_LOST)
+        .where(*_ON_LOST_WORKER)
         .with_for_update(skip_locked=True)
     ).all()
     return lifecycle.take_back(connection, lost) if lost else 0
 
 
 def _expire(connection: Connection) -> int:
-    due = connection.execute(select(_R.id).where(*_EXPIRED).limit(BATCH).with_for_update(skip_locked=True)).scalars()
+    due = connection.execute(
+        select(_R.id).where(*_PAST_DEADLINE).limit(BATCH).with_for_update(skip_locked=True)
+    ).scalars()
     return sum(lifecycle.expire(connection, request_id) for request_id in due)
 
 
 def _unanswered_stops(connection: Connection, patience: dict[str, float]) -> list[tuple[UUID, int]]:
-    rows = connection.execute(select(_R.id, _R.attempt).where(*_UNANSWERED).limit(BATCH), patience)
+    rows = connection.execute(select(_R.id, _R.attempt).where(*_STOP_UNANSWERED).limit(BATCH), patience)
     return [(row.id, row.attempt) for row in rows]
 
 
 def _due_hints(connection: Connection) -> list[UUID]:
     due = (
         select(_R.id)
-        .where(*_UNHINTED)
+        .where(*_HINT_DUE)
         .order_by(_R.available_at)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
@@ -214,9 +223,9 @@ def _due_hints(connection: Connection) -> list[UUID]:
 class Ticker:
     """The thread that ticks in one process.
 
-    `resend` is given each request whose hint is due (it must not block); `best_text` the (request, attempt) of a stop
-    that no worker answered, and returns the best partial text that this process can find, or None for the checkpoint;
-    a process without it (a worker) leaves such stops to web.
+    `resend` gets each request whose hint is due; it must not block. `best_text` gets the (request, attempt) of a stop
+    that no worker answered; it returns the longest partial text that this process finds, or None for the checkpoint. A
+    process without `best_text` (a worker) leaves such stops to web.
     """
 
     def __init__(
@@ -233,11 +242,11 @@ class Ticker:
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
-        """Begin to tick."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop ticking; waits for the tick under way."""
+        """Stop the thread; waits up to 5 s for the running tick."""
         self._stopping.set()
         self._thread.join(timeout=5)
 
@@ -258,7 +267,7 @@ class Ticker:
             metrics.TICK_SECONDS.observe(time.monotonic() - began)
 
     def _tick(self) -> None:
-        # Web does not leave it to others: only its own ticks tell it of the stops that no worker answered.
+        # Web never skips: it learns of unanswered stops from its own ticks only.
         if self._best_text is None and just_ticked(self._engine, seconds=JUST_NOW * self._settings.tick_seconds):
             return
         repairs = tick(self._engine, stop_patience_seconds=self._settings.stop_patience_seconds)

@@ -1,7 +1,7 @@
-"""What is taken out of a log line although nothing of ours puts it there: keys, tokens, passwords, addresses.
+"""Removes keys, tokens, passwords and addresses from log lines.
 
-A belt, not the rule: the rule is to log ids, counts and codes. It holds what comes along inside of foreign words, such
-as an error that an SDK has raised. The second belt, with patterns of its own, is `deploy/logging/pipeline.conf`.
+The rule is to log ids, counts and codes only. This is the safety net for secrets inside third-party messages, such as
+an SDK's error. `deploy/logging/pipeline.conf` is the second net, with patterns of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from shared.vendors import VENDORS
 
 REDACTED = "[redacted]"
-#: Fields that are never for a log, whatever stands in them.
+#: Fields that are redacted whatever their value.
 _FIELDS = frozenset(
     (
         *("authorization", "proxy_authorization", "api_key", "apikey", "x_api_key", "password", "passwd", "secret"),
@@ -27,14 +27,14 @@ _NAMED = "|".join(
 )
 _KEYS_BEGIN = tuple(vendor.key_begins for vendor in VENDORS if vendor.key_begins)
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # A value behind a telling name: `api_key=…`, `'Authorization': 'Bearer …'`.
+    # A value after a name such as `api_key=…` or `'Authorization': 'Bearer …'`.
     (
         re.compile(
             rf"""\b({_NAMED})(["'\\]*\s*[:=]\s*["'\\]*)(?:(?:bearer|basic)\s+)?[^\s"'\\,;&{{}}()\[\]]+""", re.IGNORECASE
         ),
         rf"\1\2{REDACTED}",
     ),
-    # With a digit (or a capital) in it, so that "basic questions" are not one.
+    # The value needs a digit (or a capital letter), so that "basic questions" does not match.
     (re.compile(r"\b(bearer)\s+(?=\S*\d)[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {REDACTED}"),
     (re.compile(r"\b(Basic)\s+(?=\S*[A-Z0-9])[A-Za-z0-9+/]{8,}={0,2}"), rf"\1 {REDACTED}"),
     # postgresql://user:password@host, redis://:password@host
@@ -44,7 +44,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),  # AWS
     (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"), REDACTED),
 )
-#: One of these stands in every line that has something to take out; to look for them costs next to nothing.
+#: Every line with a secret contains one of these; searching for them is cheap.
 _MARKS = (
     *(begin.lower() for begin in _KEYS_BEGIN),
     *("eyj", "akia", "asia", "@", "bearer ", "basic ", "authorization", "api", "passw", "secret", "cookie"),
@@ -54,25 +54,25 @@ _MARKS = (
 
 
 def may_hold_secrets(line: str) -> bool:
-    """Whether it is worth looking closer at a line of JSON; false for nearly all of ours."""
+    """Whether a line of JSON may need redaction; False for nearly all of our lines."""
     small = line.lower()
     return any(mark in small for mark in _MARKS)
 
 
 def redacted(text: str) -> str:
-    """The text without what looks like a secret or an address."""
+    """Return the text with everything that looks like a secret or an address replaced."""
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
     return text
 
 
 def without_secrets(line: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a log line, with those that are never for a log emptied and the text of the others redacted."""
+    """Return the fields of a log line: private fields replaced, the text of the others redacted."""
     return {key: REDACTED if _is_private(key, value) else _clean(value) for key, value in line.items()}
 
 
 def _is_private(key: object, value: object) -> bool:
-    # A number or None under such a name (`input_tokens`) is a count, not a secret.
+    # A number or None is a count (`input_tokens`), not a secret.
     return isinstance(key, str) and isinstance(value, str | bytes) and key.lower().replace("-", "_") in _FIELDS
 
 

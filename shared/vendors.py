@@ -125,6 +125,8 @@ DEMO = Vendor(
 VENDORS = (OPENAI, ANTHROPIC, OLLAMA, DEMO)
 #: Those that people have an account with, or run as a compatible server.
 WITH_KEY = tuple(each for each in VENDORS if each.key_variable)
+#: Those whose address alone is enough.
+COMPATIBLE = tuple(each for each in WITH_KEY if not each.needs_key)
 SDKS = tuple(each.sdk for each in VENDORS if each.sdk)
 
 
@@ -139,5 +141,6 @@ def either(words: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-#: "OPENAI_API_KEY or ANTHROPIC_API_KEY": what messages tell people to set.
+#: For messages that tell people which variables to set.
 KEY_VARIABLES = either(each.key_variable for each in WITH_KEY)
+ADDRESS_VARIABLES = either(each.address_variable for each in COMPATIBLE)

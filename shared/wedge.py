@@ -1,9 +1,9 @@
-"""Ends a process that lives and does not work, so that its keeper (compose, `up`, Kubernetes) starts it again.
+"""Ends a process that runs but no longer works, so that its supervisor (compose, `up`, Kubernetes) restarts it.
 
-Compose restarts a process that ends, not one that is unhealthy. Therefore the process judges itself by the same signs
-that its /healthz shows. A timer of the interpreter stands behind the thread that judges, because that thread cannot run
-either when no thread of Python runs. A process that is frozen as a whole is ended from outside: `up` does it
-(deploy/embedded/silence.py), and so does the container's health check (deploy/images/probe.py).
+Compose restarts a process that exits, not one that is unhealthy. So the process evaluates its own health checks, the
+ones that /healthz shows. If no Python thread runs at all, the checking thread cannot run either: a timer of the
+interpreter (`faulthandler`) then ends the process. A process that is frozen as a whole is ended from outside, by `up`
+(deploy/embedded/silence.py) or by the container's health check (deploy/images/probe.py).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ STDERR = 2
 #: The exit code of a wedged process: EX_SOFTWARE of sysexits.h.
 WEDGED = 70
 LOOK_SECONDS = 1.0
-#: Until the first good look, by default: servers may come up one after the other.
+#: Default time until all checks pass for the first time; the servers may start one after the other.
 START_SECONDS = 120.0
 
 
 class WedgeWatch:
-    """A thread that looks at the signs of life of its own process, and ends the process when they stay bad.
+    """A thread that runs the health checks of its own process, and ends the process when they keep failing.
 
-    `signs` returns each sign by name, True when it is good. Until all were good once they may stay bad for
-    `start_seconds`. `leave` is called before the end and may take `leave_seconds`. While `is_draining` returns True the
-    process ends by itself, and bad signs do not count. No thread of Python may be away for longer than `no_thread`
-    times the limit.
+    `checks` returns each result by name, True for good. Checks may fail for `limit_seconds`, and for `start_seconds`
+    until all have passed once. `leave` is called before the end and may take `leave_seconds`. Failures do not count
+    while `is_draining` returns True, because the process is ending anyway. The interpreter's timer ends the process
+    when this thread has not run for `no_thread` times the limit.
     """
 
     def __init__(
         self,
-        signs: Callable[[], Mapping[str, bool]],
+        checks: Callable[[], Mapping[str, bool]],
         *,
         limit_seconds: float,
         no_thread: float,
@@ -46,7 +46,7 @@ class WedgeWatch:
         leave_seconds: float = 0.0,
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._signs = signs
+        self._checks = checks
         self._limit_seconds = limit_seconds
         self._no_thread = no_thread
         self._start_seconds = start_seconds
@@ -54,27 +54,27 @@ class WedgeWatch:
         self._leave_seconds = leave_seconds
         self._is_draining = is_draining
         self._closing = threading.Event()
-        #: Held while the timer is set: a timer that is set after `close` would cut the process off.
+        #: Held while the timer is set, because a timer set after `close` would end the process.
         self._setting = threading.Lock()
 
     def start(self) -> None:
-        """Begin to look. A limit of 0 seconds means never."""
+        """Start checking. A limit of 0 seconds means never."""
         if self._limit_seconds:
             threading.Thread(target=self._run, name="wedge", daemon=True).start()
 
     def close(self) -> None:
-        """Stop looking: the process ends by itself."""
+        """Stop checking: the process is ending by itself."""
         with self._setting:
             self._closing.set()
             faulthandler.cancel_dump_traceback_later()
 
     def _run(self) -> None:
         patience_seconds = max(self._limit_seconds, self._start_seconds)
-        # Count from the first bad look, not from the last good one: a process that was frozen looks bad as it goes on.
+        # Count from the first failure, not from the last success: a process that was frozen fails when it resumes.
         bad_since: float | None = None
         while not self._closing.wait(LOOK_SECONDS):
             self._set_timer(self._no_thread * patience_seconds)
-            bad = [name for name, is_good in self._signs().items() if not is_good]
+            bad = [name for name, is_good in self._checks().items() if not is_good]
             if not bad:
                 bad_since, patience_seconds = None, self._limit_seconds
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -151,6 +152,10 @@ def start(command: processes.Command, *, log: Path) -> Process:
         return Process(command, log, processes.spawn(command, log=output))
 
 
+#: A data folder as initdb has made it in this process, and the password that it knows. A copy takes a tenth of that.
+_made: dict[Path, str] = {}
+
+
 class Servers:
     """An embedded PostgreSQL (no fsync) and Redis (no files). Each can be stopped, killed, frozen and started
     again.
@@ -159,11 +164,17 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environ = scrub(os.environ)
-        self.password = secrets.token_urlsafe(12)
+        template = next((each for each in _made if each.exists()), None)
+        self.password = _made[template] if template else secrets.token_urlsafe(12)
         self.run_as = postgres.run_as(folder / "postgres")
         self.postgres_server = self._postgres_at(free_port())
         self.redis_server = self._redis_at(free_port())
+        if template:
+            shutil.copytree(template, folder / "postgres")
         postgres.prepare(self.postgres_server, self.environ)
+        if not template:
+            shutil.copytree(folder / "postgres", folder / "made")
+            _made[folder / "made"] = self.password
         self.postgres = self.start_postgres(new_port=True)
         self.redis = self.start_redis(new_port=True)
 
@@ -323,6 +334,14 @@ class Stack:
                 url = process.url + path
                 wait_until(partial(self._answers, process, url), seconds=30, what=url)
         return process
+
+    def workers(self, number: int, **settings: Any) -> list[Process]:
+        """So many workers that run: those of earlier tests, the oldest ones killed or new ones started."""
+        running = [each for each in self.processes if each.command.name == "worker" and each.running]
+        for each in running[: len(running) - number]:
+            each.kill()
+        running = running[max(0, len(running) - number) :]
+        return running + [self.start_worker(**settings) for _ in range(number - len(running))]
 
     def _listening(self, name: str, module: str, *words: str, ready: bool = True, **settings: object) -> Process:
         """Start a module on a free port, and once more on another when that one was taken meanwhile."""

@@ -17,7 +17,7 @@ import uvicorn
 
 from shared import logs
 from shared.errors import SettingsError
-from shared.interpreter import open_many_files, share_arenas, take_turns
+from shared.interpreter import limit_malloc_arenas, raise_open_file_limit, shorten_switch_interval
 from shared.settings import Settings, load_settings
 from web.asgi.http import BoundedHttp
 from web.asgi.patience import watch_closes
@@ -83,9 +83,9 @@ def config_of(settings: Settings) -> uvicorn.Config:
 
 def main() -> int:
     """The command. Exit code 1 and one sentence when it cannot start."""
-    take_turns()
-    share_arenas()
-    open_many_files()
+    shorten_switch_interval()
+    limit_malloc_arenas()
+    raise_open_file_limit()
     try:
         settings = load_settings()
         logs.configure(settings.log_level, part="web")

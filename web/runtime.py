@@ -16,7 +16,7 @@ from uuid import UUID
 from shared import lifecycle, metrics
 from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
-from shared.interpreter import settle_memory
+from shared.interpreter import freeze_loaded_objects
 from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.postgres import notify
 from shared.postgres.database import make_engine
@@ -121,14 +121,14 @@ class Runtime:
         metrics.REGISTRY.register(self._gauges)
         self._living = asyncio.create_task(self.liveness.run())
         self._wedge.start()
-        settle_memory()
+        freeze_loaded_objects()
 
     def page_was_drawn(self) -> None:
         """Record a drawn page. After the first, memory is settled, since Streamlit has loaded all its modules."""
         self.liveness.page_ended()
         if not self._has_drawn:
             self._has_drawn = True
-            settle_memory()
+            freeze_loaded_objects()
 
     def close_viewers(self) -> None:
         """End every live connection, because at shutdown the server waits for its connections."""

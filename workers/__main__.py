@@ -9,7 +9,7 @@ import warnings
 from celery.exceptions import SecurityWarning
 
 from shared.errors import NaruError
-from shared.interpreter import take_turns
+from shared.interpreter import shorten_switch_interval
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     except NaruError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 1
-    take_turns()
+    shorten_switch_interval()
     # Celery warns of root because root may be handed a pickle; we take JSON only. `naru doctor` speaks of root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +19,7 @@ from shared import logs
 from shared.errors import NaruError
 from shared.queue import QUEUE, TASK, make_celery
 from shared.settings import load_settings
-from workers.answering.answer import answer
-from workers.worker import Process
+from workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -36,22 +34,22 @@ WAITING_EVENTS = 10_000
 TURN_SECONDS = 1.0
 SETTLE_SECONDS = (0.002, 0.02)
 
-_process: Process | None = None
+_worker: Worker | None = None
 
 
 @app.task(name=TASK, ignore_result=True, bind=True)
 def answer_request(task: Any, request_id: str) -> None:
     """The hint arrived: answer the request if there is anything to answer. Never raises into Celery."""
-    process = _process
-    if process is None:
-        log.error("a hint came to a process that is no worker")
+    worker = _worker
+    if worker is None:
+        log.error("a hint arrived in a process that is not a worker")
         return
     came_by = task.request.get(logs.HTTP_REQUEST_ID)
     with logs.bound(**{logs.HTTP_REQUEST_ID: came_by} if came_by else {}):
         try:
-            answer(process, UUID(request_id))
+            worker.answer(UUID(request_id))
         except Exception:
-            log.exception("a hint came to nothing", extra={"request_id": request_id})
+            log.exception("a hint failed", extra={"request_id": request_id})
 
 
 class Consuming(bootsteps.StartStopStep):
@@ -73,7 +71,7 @@ class Consuming(bootsteps.StartStopStep):
         if hub is not None:
             _bell.hang_in(hub)
             events = consumer.event_dispatcher
-            # Otherwise each event is flushed by itself, and beyond 24 in the thread of whichever answer came by.
+            # Otherwise each event is flushed by itself, and the 25th in the thread of an answer.
             events.on_send_buffered, events.buffer_limit = None, WAITING_EVENTS
             self._timers = [
                 hub.call_repeatedly(TURN_SECONDS, self._turned, consumer.task_consumer),
@@ -131,8 +129,8 @@ def _turn() -> None:
 
 
 def _consumed() -> None:
-    if _process is not None:
-        _process.consumed_at = time.monotonic()
+    if _worker is not None:
+        _worker.consumed()
 
 
 app.steps["consumer"].add(Consuming)
@@ -154,10 +152,10 @@ def _logging(**_: Any) -> None:
 @signals.worker_init.connect(weak=False)
 def _start(**_: Any) -> None:
     """Before Celery connects: a worker works with Redis absent too."""
-    global _process  # noqa: PLW0603 - Celery's signals have nothing else to carry it
+    global _worker  # noqa: PLW0603 - Celery's signals have nothing else to carry it
     try:
-        _process = Process(settings, answer=answer)
-        _process.start()
+        _worker = Worker(settings)
+        _worker.start()
     except NaruError as error:
         # Celery logs what a signal's receiver raises, and goes on: a worker that is none.
         sys.stderr.write(f"worker: {error}\n")
@@ -167,11 +165,11 @@ def _start(**_: Any) -> None:
 @signals.worker_shutting_down.connect(weak=False)
 def _drain(**_: Any) -> None:
     """Called within a signal handler: nothing here may wait."""
-    if _process is not None:
-        _process.drain()
+    if _worker is not None:
+        _worker.drain()
 
 
 @signals.worker_shutdown.connect(weak=False)
 def _close(**_: Any) -> None:
-    if _process is not None:
-        _process.close()
+    if _worker is not None:
+        _worker.close()

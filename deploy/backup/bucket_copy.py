@@ -1,8 +1,7 @@
-"""The backups' copies in a bucket: what is there and believed, what goes up, what comes down, what is thrown away.
+"""Copies of the backups in a bucket: list, check, upload, fetch and prune them.
 
-The manifest goes up last and is deleted first: what has one is whole there. A copy counts as good when its manifest is
-sealed with our key and the bucket says the size that stands in it; the bytes themselves are looked at by the drill and
-by a restore.
+The manifest is uploaded last and deleted first, so a copy with a manifest is complete. A copy counts as good if its
+manifest is sealed with our key and names the size that the bucket reports. The drill and a restore check the bytes.
 """
 
 from __future__ import annotations
@@ -19,13 +18,17 @@ from deploy.backup.retention import Keep, kept
 from deploy.backup.s3 import Bucket, Refused
 from deploy.backup.shelf import NEWEST, Shelf
 
-#: A manifest has some 2 KB; whatever is larger is none, and is not fetched.
+#: A manifest has about 2 KB. A larger object is not a manifest and is not fetched.
 LARGEST_MANIFEST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """What the bucket shows, by name: whole ones, of these those sealed with our key, and why others are not good."""
+    """The copies in a bucket, by name.
+
+    `whole` have a manifest and a file of its size; `good` are also sealed with our key; `doubtful` says why others are
+    not good.
+    """
 
     whole: Mapping[str, Manifest]
     good: Mapping[str, Manifest]
@@ -33,7 +36,7 @@ class Copies:
 
 
 def names(bucket: Bucket) -> list[str]:
-    """The backups in the bucket by their names alone, newest first: who fetches one looks at it."""
+    """List the names of backups in the bucket, newest first. Nothing is fetched or checked."""
     return _names(bucket.list())
 
 
@@ -43,7 +46,7 @@ def _names(there: Mapping[str, int]) -> list[str]:
 
 
 def _is_name(name: str) -> bool:
-    """Whether it is a backup's, also its date: others may put into a bucket what they like."""
+    """Return whether it is the name of a backup with a valid date: others may write to a bucket too."""
     try:
         return NAME.fullmatch(name) is not None and _moment_of(name) is not None
     except ValueError:
@@ -51,7 +54,7 @@ def _is_name(name: str) -> bool:
 
 
 def copies(bucket: Bucket, key: Key) -> Copies:
-    """Look at every backup there, as far as that goes without fetching it: its manifest, its seal, its size."""
+    """Check every copy as far as possible without fetching it: its manifest, seal and size."""
     there = bucket.list()
     whole: dict[str, Manifest] = {}
     good: dict[str, Manifest] = {}
@@ -71,31 +74,31 @@ def copies(bucket: Bucket, key: Key) -> Copies:
 
 
 class _Doubt(Exception):
-    """This copy is not believed."""
+    """This copy cannot be trusted; the message says why."""
 
 
 def _whole(bucket: Bucket, name: str, there: Mapping[str, int]) -> Manifest:
     if there[name + SUFFIX] > LARGEST_MANIFEST_BYTES:
-        raise _Doubt("its manifest is none")
+        raise _Doubt("its manifest is not a manifest")
     try:
         text = bucket.read(name + SUFFIX)
     except Refused as error:
-        raise _Doubt(f"its manifest is not given out ({error.code})") from None
+        raise _Doubt(f"its manifest cannot be read ({error.code})") from None
     try:
         found = manifests.parse(text, where=name + SUFFIX)
     except BackupProblem:
-        raise _Doubt("its manifest is none, or another version's") from None
+        raise _Doubt("its manifest is not valid, or is from another version") from None
     if found.name != name:
-        raise _Doubt(f"its manifest is that of {found.name}")
+        raise _Doubt(f"its manifest belongs to {found.name}")
     if there[found.file] != found.size:
-        raise _Doubt(f"its file has {there[found.file]} bytes of {found.size}")
+        raise _Doubt(f"its file has {there[found.file]} of {found.size} bytes")
     return found
 
 
 def upload_missing(bucket: Bucket, shelf: Shelf, there: Copies) -> Iterator[str]:
-    """Copy what the bucket has no whole copy of, newest first; also what earlier runs could not, as long as it is here.
+    """Upload each local backup that has no complete copy in the bucket, newest first; yield the names.
 
-    What is there under the name and is another, or is cut, is replaced by the one here.
+    This includes backups that earlier runs could not upload. A different or truncated copy is replaced.
     """
     for each in shelf.all():
         if there.whole.get(each.name) != each:
@@ -105,17 +108,15 @@ def upload_missing(bucket: Bucket, shelf: Shelf, there: Copies) -> Iterator[str]
 
 
 def fetch(bucket: Bucket, name: str, shelf: Shelf) -> Manifest:
-    """Bring one backup (or the newest) here; its hash is looked at by whoever restores it."""
+    """Download one backup (or the newest) to `shelf`. The caller checks its hash."""
     there = names(bucket)
     wanted = name.removesuffix(DUMP_SUFFIX)
     wanted = there[0] if name == NEWEST and there else wanted
     if wanted not in there:
-        raise BackupProblem(
-            f"there is no backup {name} here or in the bucket: ./naru backup --list shows what there is."
-        )
+        raise BackupProblem(f"there is no backup {name} here or in the bucket. ./naru backup --list shows all backups.")
     found = manifests.parse(bucket.read(wanted + SUFFIX), where=wanted + SUFFIX)
     if found.name != wanted:
-        raise BackupProblem(f"the bucket's {wanted}{SUFFIX} is the manifest of {found.name}: use another backup.")
+        raise BackupProblem(f"{wanted}{SUFFIX} in the bucket is the manifest of {found.name}. Use another backup.")
     partial = shelf.partial(found.file)
     try:
         bucket.get(found.file, partial)
@@ -129,9 +130,9 @@ def fetch(bucket: Bucket, name: str, shelf: Shelf) -> Manifest:
 
 
 def prune(bucket: Bucket, there: Copies, keep: Keep) -> list[str]:
-    """Throw away good copies that the rule does not keep; a line about each, and about each that is not believed.
+    """Delete good copies that `keep` does not cover; return a line about each, and about each doubtful copy.
 
-    What is not believed neither counts nor is thrown away. A bucket that keeps all by its own rule may refuse.
+    Doubtful copies do not count and are not deleted. A bucket with its own retention may refuse to delete.
     """
     lines = [f"left {name} alone in the bucket {bucket.name}: {why}" for name, why in there.doubtful.items()]
     staying = kept([each.moment for each in there.good.values()], keep)

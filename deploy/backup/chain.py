@@ -1,6 +1,6 @@
-"""Programs that each read what the one before it writes, with a time limit; ended together, whatever happens.
+"""A pipeline of programs with a time limit. The programs end together, whatever happens.
 
-What a program complains of is reported by its first line of error alone: the lines below it may quote a row.
+Only the first error line of a program is reported: the lines below it may quote a row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST_REASON = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One program: its name for people, its command line, and a secret that it reads from a descriptor of its own."""
+    """One program: its name for people, its command line, and a secret that it reads from its own file descriptor."""
 
     name: str
     argv: Sequence[str]
@@ -33,7 +33,7 @@ class Program:
 
 
 class ProgramFailed(BackupProblem):
-    """One of the programs ended badly."""
+    """One of the programs failed."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
@@ -41,13 +41,13 @@ class ProgramFailed(BackupProblem):
 
 
 class Chain:
-    """Started when entered; `out` is the end of it; `finish` waits for all and raises what went wrong."""
+    """Starts the programs on entry. `out` is the output of the last one; `finish` waits for all and raises errors."""
 
     def __init__(self, *programs: Program, source: IO[bytes] | None = None, seconds: float) -> None:
         self._programs, self._source, self._seconds = programs, source, seconds
         self._children: list[subprocess.Popen[bytes]] = []
         self._errors: list[IO[bytes]] = []
-        self._too_late = threading.Event()
+        self._timed_out = threading.Event()
         self._watch = threading.Timer(seconds, self._give_up)
 
     def __enter__(self) -> Self:
@@ -65,45 +65,45 @@ class Chain:
     def _start(self, program: Program, before: IO[bytes] | int) -> IO[bytes]:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the chain
         self._errors.append(errors)
-        given = _pipe_with(program.secret) if program.secret else None
+        secret = _pipe_with(program.secret) if program.secret else None
         try:
             child = subprocess.Popen(
-                [word.replace("{secret}", str(given)) for word in program.argv],
+                [word.replace("{secret}", str(secret)) for word in program.argv],
                 env=dict(program.environ),
                 stdin=before,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                pass_fds=() if given is None else (given,),
+                pass_fds=() if secret is None else (secret,),
                 start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - it only makes system calls
             )
         except OSError as error:
             raise ProgramFailed(program.name, f"cannot be started ({error.strerror})") from None
         finally:
-            if given is not None:
-                os.close(given)
+            if secret is not None:
+                os.close(secret)
         if self._children and not isinstance(before, int):
-            before.close()  # the child has it: who writes into it hears of that child's end
+            before.close()  # the child holds it now, so the program before it notices when that child ends
         self._children.append(child)
         return _output_of(child)
 
     @property
     def out(self) -> IO[bytes]:
-        """What the last program writes."""
+        """The output of the last program."""
         return _output_of(self._children[-1])
 
     def finish(self, *, early_end: bool = False) -> None:
-        """Wait for all of them. Raises ProgramFailed, or BackupProblem when the time was over.
+        """Wait for every program. Raises ProgramFailed, or BackupProblem after the time limit.
 
-        `early_end`: the last one may have stopped reading when it knew enough; only its own end counts.
+        `early_end`: the last program may stop reading early, so only its own exit code counts.
         """
         codes = [child.wait() for child in self._children]
-        if self._too_late.is_set():
+        if self._timed_out.is_set():
             raise BackupProblem(
-                f"it was not done within {self._seconds:g} s and was given up: look at the server and the disk, "
+                f"it took longer than {self._seconds:g} s and was aborted. Check the server and the disk, "
                 "or raise NARU_BACKUP_SECONDS."
             )
-        # Who was cut off by another's end (a signal) is not the one to blame.
+        # A program that a signal ended was cut off by another one's failure: blame that one first.
         ends = list(zip(self._programs, self._errors, codes, strict=True))[-1 if early_end else 0 :]
         for program, errors, code in sorted(ends, key=lambda end: end[2] < 0):
             if code != 0:
@@ -124,7 +124,7 @@ class Chain:
             errors.close()
 
     def _give_up(self) -> None:
-        self._too_late.set()
+        self._timed_out.set()
         self._kill()
 
     def _kill(self) -> None:
@@ -134,12 +134,12 @@ class Chain:
 
 def _output_of(child: subprocess.Popen[bytes]) -> IO[bytes]:
     if child.stdout is None:
-        raise RuntimeError("every program of a chain has a pipe")
+        raise RuntimeError("every program of a chain writes to a pipe")
     return child.stdout
 
 
 def _pipe_with(secret: str) -> int:
-    """The reading end of a pipe that holds the secret."""
+    """Return the reading end of a pipe that holds the secret."""
     reading, writing = os.pipe()
     os.write(writing, secret.encode() + b"\n")
     os.close(writing)
@@ -150,5 +150,5 @@ def _reason(errors: IO[bytes], code: int) -> str:
     errors.seek(0)
     lines = [line.strip() for line in errors.read(20_000).decode(errors="replace").splitlines() if line.strip()]
     told = next((line for line in lines if "error" in line.lower() or "fatal" in line.lower()), None)
-    fallback = f"was ended by signal {-code}" if code < 0 else f"exit code {code}"
+    fallback = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
     return (told or (lines[0] if lines else fallback))[:LONGEST_REASON]

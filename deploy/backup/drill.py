@@ -1,8 +1,8 @@
-"""The restore drill: the newest backup is loaded where it harms nobody, proved as a restore proves it, and thrown away.
+"""The restore drill: load the newest backup away from Naru's data, prove it as a restore does, and drop it.
 
-On a PostgreSQL of its own where one is in the environment (the embedded one: Naru's server is not even asked), else in
-a database of its own on the given server. With a bucket it is the bucket's copy that is tried: the one that is left
-when the machine is not.
+It uses a PostgreSQL of its own where the embedded one is installed, and does not touch Naru's server then. Otherwise it
+uses a database of its own on the given server. With a bucket it tries the bucket's copy: the one that survives the
+machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.backup import swap, verify
-from deploy.backup.place import embedded
+from deploy.backup.locate import embedded
 from deploy.backup.restore import Load, bring_up_to_date, loaded
 from deploy.backup.server import Server
 from deploy.backup.source import Source
@@ -21,7 +21,7 @@ from deploy.embedded import postgres
 
 
 def has_own_server() -> bool:
-    """Whether a PostgreSQL for this is in the environment."""
+    """Return whether the embedded PostgreSQL is installed."""
     try:
         postgres.programs()
     except postgres.PostgresProblem:
@@ -30,14 +30,14 @@ def has_own_server() -> bool:
 
 
 @contextmanager
-def throw_away(scratch: Path) -> Iterator[Server]:
-    """A PostgreSQL whose data is in `scratch` for as long as the block lasts."""
+def temporary_server(scratch: Path) -> Iterator[Server]:
+    """Run a PostgreSQL with its data in `scratch` for the length of the block."""
     with embedded(scratch / "postgres", password=secrets.token_urlsafe(24), log=scratch, durable=False) as server:
         yield server
 
 
 def drill(server: Server, source: Source, load: Load) -> int:
-    """Restore into a database of its own and prove it; how many messages its newest conversation shows."""
+    """Restore into a separate database and prove it; return how many messages its newest conversation shows."""
     with swap.alone(server) as cursor:
         for left in swap.beside(cursor, server.database, "drill"):
             swap.drop(cursor, left)

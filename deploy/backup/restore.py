@@ -1,7 +1,7 @@
-"""One restore of a proved backup, top-down: load beside the old data, count, bring up to date, swap; and the way back.
+"""Restore a proved backup, top-down: load beside the old data, count, migrate, swap; and the way back.
 
-Until the last step nothing touches Naru's database. Whatever fails before it leaves the data as it was; what was loaded
-so far is dropped, at the latest by the next restore.
+Nothing touches Naru's database until the last step. A failure before it leaves the data as it was. The half-loaded
+database is dropped, by the next restore at the latest.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from shared.lifecycle import end_restored
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_plain_engine
 
-#: The first PostgreSQL with this setting; pg_restore since then sets it on every server.
+#: The first PostgreSQL with this setting. pg_restore has set it on every server since.
 KNOWS_TRANSACTION_TIMEOUT = 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """How it is loaded. `grants` are the rights of other roles, which must exist then."""
+    """How to load a backup. `grants` restores the rights of other roles, which must exist."""
 
     seconds: float
     grants: bool
@@ -39,30 +39,32 @@ class Load:
 
 
 def restore(server: Server, source: Source, load: Load) -> str:
-    """Put `source` in the place of Naru's database; returns the name of the old one, empty when there was none."""
+    """Replace Naru's database with `source`; return the name that the old one now has, empty if there was none."""
     with swap.alone(server) as cursor:
         for left in swap.beside(cursor, server.database, "restoring"):
-            load.say(f"  removing {left}, which a restore that was broken off left")
+            load.say(f"  removing {left}, which an interrupted restore left behind")
             swap.drop(cursor, left)
         with loaded(server, cursor, source, load, kind="restoring") as new:
             ended = bring_up_to_date(server, new)
             if ended:
-                load.say(f"  {ended} answers were under way in the backup: ended as failed, to be asked again by hand")
+                load.say(
+                    f"  {ended} answers were in progress in the backup. They are marked as failed; people can ask again"
+                )
             shown = verify.check_reading(server, new)
-            load.say(f"  verified: counts as in the manifest; the newest conversation shows {shown} messages")
+            load.say(f"  verified: all counts match the manifest; the newest conversation shows {shown} messages")
             kept = swap.name_of(server.database, "before")
             there = swap.take_over(server, cursor, new=new, old_becomes=kept)
     return kept if there else ""
 
 
 def go_back(server: Server, name: str) -> tuple[str, str]:
-    """Put the database `name` (or the newest kept one) in its old place; it, and what the present one is now called."""
+    """Make `name` (or the newest kept database) Naru's again; return its name, and the present one's new name."""
     with swap.alone(server) as cursor:
         kept = swap.beside(cursor, server.database, "before", "undone")
         found = kept[0] if kept and not name else name
         if found not in kept:
             there = ", ".join(kept) or "none"
-            raise BackupProblem(f"there is no kept database {name or 'here'}. Kept: {there}.")
+            raise BackupProblem(f"there is no kept database{f' called {name}' if name else ''}. Kept: {there}.")
         becomes = swap.name_of(server.database, "undone")
         swap.take_over(server, cursor, new=found, old_becomes=becomes)
     return found, becomes
@@ -72,22 +74,23 @@ def forget(server: Server, name: str) -> None:
     """Drop a database that a restore has kept. Raises BackupProblem for any other name."""
     with swap.alone(server) as cursor:
         if name not in swap.beside(cursor, server.database, "before", "undone"):
-            raise BackupProblem(f"{name} is no database that a restore has kept: nothing was dropped.")
+            raise BackupProblem(f"{name} is not a database that a restore has kept. Nothing was dropped.")
         swap.drop(cursor, name)
 
 
 @contextmanager
 def loaded(server: Server, cursor: Any, source: Source, load: Load, *, kind: str) -> Iterator[str]:
-    """A new database with the backup in it, proved; dropped when anything within the block fails.
+    """Load the backup into a new database, prove it and yield its name.
 
-    Also where the block ends well: whoever wants to keep it has renamed it.
+    The database is dropped at the end of the block. To keep it, rename it within the block.
     """
     found, new = source.found, swap.name_of(server.database, kind)
     try:
         major = int(one(cursor, "SHOW server_version_num")) // 10_000
         if major < found.postgres_major:
             raise BackupProblem(
-                f"the backup is of PostgreSQL {found.postgres_major}, and this server is older ({major}): use a newer."
+                f"the backup is from PostgreSQL {found.postgres_major}, but this server is older ({major}). "
+                "Use a newer one."
             )
         swap.create(cursor, new, like=server.database)
         load.say(f"  loading {found.name} ({found.size / 1e6:.1f} MB) into {new}")
@@ -97,16 +100,16 @@ def loaded(server: Server, cursor: Any, source: Source, load: Load, *, kind: str
     except OSError as error:
         raise of_disk(error, where=source.file) from None
     except psycopg2.Error as error:
-        raise BackupProblem(f"Postgres failed while it restored: {reason_of(error)}") from None
+        raise BackupProblem(f"Postgres failed during the restore: {reason_of(error)}") from None
     except (SQLAlchemyError, NaruError) as error:
-        raise BackupProblem(f"the restored tables could not be brought up to date ({type(error).__name__}).") from None
+        raise BackupProblem(f"the restored tables could not be migrated ({type(error).__name__}).") from None
     finally:
-        with suppress(psycopg2.Error, BackupProblem):  # a server that is gone: the next restore drops it
+        with suppress(psycopg2.Error, BackupProblem):  # if the server is gone, the next restore drops it
             swap.drop(cursor, new)
 
 
 def _pour(server: Server, database: str, source: Source, load: Load, *, major: int) -> None:
-    """The file → openssl → pg_restore → the database."""
+    """Load the file through openssl and pg_restore into the database."""
     loading = _loading(tools_for(max(major, source.found.pg_dump)), server.url_of(database), load, major=major)
     with (
         source.file.open("rb") as file,
@@ -118,18 +121,18 @@ def _pour(server: Server, database: str, source: Source, load: Load, *, major: i
         except BackupProblem as error:
             if 'role "' in str(error) and "does not exist" in str(error):
                 raise BackupProblem(
-                    f"{error}\n      Make that role first, or leave all rights out: --no-grants."
+                    f"{error}\n      Create that role first, or leave out the rights of other roles: --no-grants."
                 ) from None
             raise
 
 
 def _loading(tools: Tools, url: str, load: Load, *, major: int) -> list[Program]:
-    """pg_restore, or what comes to the same on a server that is too old for what this one says first."""
+    """Prepare pg_restore, or its equivalent for a server that does not know a setting of this pg_restore."""
     words = ["--no-owner", *([] if load.grants else ["--no-privileges"])]
     if tools.major < KNOWS_TRANSACTION_TIMEOUT or major >= KNOWS_TRANSACTION_TIMEOUT:
         return [postgres_program(tools, "pg_restore", "--exit-on-error", "--no-password", *words, url=url)]
     script = postgres_program(tools, "pg_restore", "--file=-", *words)
-    # In the script's first lines only: no row stands there.
+    # Only in the first lines of the script, which hold no rows.
     without = ["sed", "-u", "1,40{/^SET transaction_timeout = /d}"]
     options = ("--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1")
     return [
@@ -140,7 +143,7 @@ def _loading(tools: Tools, url: str, load: Load, *, major: int) -> list[Program]
 
 
 def bring_up_to_date(server: Server, database: str) -> int:
-    """Migrate to this version, end what was under way, let the planner know the tables; how many were ended."""
+    """Migrate, end the requests that were in progress, and run ANALYZE; return how many requests were ended."""
     url = server.url_of(database)
     migrate(url, patience_seconds=10)
     engine = make_plain_engine(url)

@@ -1,8 +1,8 @@
-"""Which backups are kept: of the newest days, weeks and months that have one, the newest of each. Pure.
+"""The retention rule: keep the newest backup of each of the last days, weeks and months that have one. Pure.
 
-Counted are days that have a backup, not days of the calendar: when backups have failed for a month, the last good ones
-are not eaten by the date. The newest is kept whatever the numbers say, and so is all that is hardly older: a backup
-made by hand after an accident does not cost that day's good one.
+Only days with a backup count, not days of the calendar: after a month of failures the last good backups are still kept.
+The newest is always kept, and so are those of the two days before it: a backup made by hand after an accident does not
+replace the good one of that day.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: So much before the newest, nothing is thrown away.
+#: Backups this close to the newest one are always kept.
 RECENT = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How many of each."""
+    """How many backups of each kind to keep."""
 
     daily: int
     weekly: int
@@ -25,7 +25,7 @@ class Keep:
 
 
 def kept(moments: Iterable[datetime], keep: Keep) -> set[datetime]:
-    """Those of `moments` (of good backups) that stay."""
+    """Return the `moments` (of good backups) to keep."""
     newest_first = sorted(set(moments), reverse=True)
     rules: tuple[tuple[int, Callable[[datetime], object]], ...] = (
         (keep.daily, lambda moment: moment.date()),

@@ -1,7 +1,8 @@
-"""A bucket of an S3-compatible server: put, get, list and delete, over HTTP, signed with Signature Version 4.
+"""A client for a bucket of an S3-compatible server: put, get, list and delete.
 
-Everything that goes up is hashed and signed, and carries its MD5 (a bucket with Object Lock asks for it); large files
-go up in parts. Path-style addresses, which every such server knows. Why no SDK: docs/decisions/0017.
+It signs requests with Signature Version 4 and sends the MD5 of each upload, which a bucket with Object Lock requires.
+Large files are uploaded in parts. Addresses are path-style, which every such server supports. Decision 0017 says why it
+uses no SDK.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ AGAIN = {429, 500, 502, 503, 504}
 
 
 class Refused(BackupProblem):
-    """The server answered, and said no; `code` is its own word for it."""
+    """The server refused a request; `code` is its error code."""
 
     def __init__(self, sentence: str, code: str) -> None:
         super().__init__(sentence)
@@ -45,7 +46,7 @@ class NoSuchObject(Refused):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """One bucket. `prefix` is put before every name."""
+    """One bucket. Every name gets the prefix."""
 
     endpoint: str
     name: str
@@ -55,7 +56,7 @@ class Bucket:
     page: int = 1000
 
     def put(self, name: str, path: Path) -> None:
-        """Upload a file; it is there under its name only when it is whole."""
+        """Upload a file. It appears under its name only when it is complete."""
         size = path.stat().st_size
         if size <= self.part_bytes:
             self._ask("PUT", name, body=path.read_bytes())
@@ -70,24 +71,25 @@ class Bucket:
                     tags.append(self._ask("PUT", name, query=query, body=part).headers["etag"])
             self._ask("POST", name, query={"uploadId": upload}, body=_parts(tags))
         except BaseException:
-            self._ask("DELETE", name, query={"uploadId": upload})  # else its parts are paid for, and seen by nobody
+            # Otherwise its parts would stay, invisible and billed.
+            self._ask("DELETE", name, query={"uploadId": upload})
             raise
 
     def get(self, name: str, path: Path) -> None:
-        """Download into a file. Raises NoSuchObject."""
+        """Download to a file. Raises NoSuchObject."""
         try:
             with self._open("GET", name) as answer, path.open("wb") as file:
                 while block := answer.read(BLOCK):
                     file.write(block)
         except (HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            raise BackupProblem(f"the download of {name} broke off ({error}): try again.") from None
+            raise BackupProblem(f"the download of {name} was interrupted ({error}). Try again.") from None
 
     def read(self, name: str) -> str:
-        """A small text."""
+        """Return a small object as text."""
         return self._ask("GET", name).body.decode("utf-8", errors="replace")
 
     def list(self) -> dict[str, int]:
-        """All names behind the prefix, and the size of each in bytes."""
+        """Return the size in bytes of each object, by its name without the prefix."""
         sizes: dict[str, int] = {}
         token = ""
         while True:
@@ -103,13 +105,13 @@ class Bucket:
             token = tree.findtext("{*}NextContinuationToken") or ""
 
     def delete(self, name: str) -> None:
-        """Remove it; one that is not there is no error."""
+        """Delete an object, if it exists."""
         self._ask("DELETE", name)
 
     def _ask(
         self, method: str, name: str | None, *, query: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
-        """One request, tried again where that can help. S3 may say 200 and put an error into the body."""
+        """Send a request, with retries. S3 may answer 200 with an error in the body."""
         for pause in _pauses():
             try:
                 with self._open(method, name, query=query, body=body) as answer:
@@ -149,7 +151,7 @@ class Bucket:
         if method in {"PUT", "POST"}:
             request.add_header("Content-Type", "application/octet-stream")
         try:
-            answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
+            answer: HTTPResponse = urllib.request.build_opener().open(request, timeout=TIMEOUT_SECONDS)
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refusal(error.code, error.read(), name) from None
@@ -160,27 +162,27 @@ class Bucket:
         if status in AGAIN:
             return _TryAgain(f"{status} {code}")
         if status == 404 and code != "NoSuchBucket":
-            sentence = f"the bucket {self.name} has no {name}: ./naru backup --list shows what there is."
+            sentence = f"the bucket {self.name} has no {name}. ./naru backup --list shows all backups."
             return NoSuchObject(sentence, code)
         what = f"the bucket {self.name} at {self.endpoint} refused {name or 'the list'}: {status} {code}."
-        hint = "Look at NARU_BACKUP_S3_BUCKET, the region, both keys and what they may do."
+        hint = "Check NARU_BACKUP_S3_BUCKET, the region, both keys and their permissions."
         return Refused(f"{what}\n      {hint}", code)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Headers and body of a short answer."""
+    """The headers and body of a short response."""
 
     headers: Mapping[str, str]
     body: bytes
 
 
 class _TryAgain(Exception):
-    """The server is busy, or failed."""
+    """The server is busy or has failed; a retry may help."""
 
 
 def bucket_of(settings: Settings) -> Bucket | None:
-    """The bucket that the settings name; None when they name none. Raises BackupProblem when they are not whole."""
+    """Return the bucket of the settings, None if there is none. Raises BackupProblem if a setting is missing."""
     needed = {
         "NARU_BACKUP_S3_ENDPOINT": settings.backup_s3_endpoint,
         "NARU_BACKUP_S3_BUCKET": settings.backup_s3_bucket,
@@ -190,7 +192,9 @@ def bucket_of(settings: Settings) -> Bucket | None:
     if not any(needed.values()):
         return None
     if missing := [name for name, value in needed.items() if not value]:
-        raise BackupProblem(f"{missing[0]} is not set, and other settings of the bucket are: set it, or unset them.")
+        raise BackupProblem(
+            f"{missing[0]} is not set, but other settings of the bucket are. Set it, or unset the others."
+        )
     return Bucket(
         endpoint=settings.backup_s3_endpoint.rstrip("/"),
         name=settings.backup_s3_bucket,
@@ -204,7 +208,7 @@ def bucket_of(settings: Settings) -> Bucket | None:
 
 
 def _pauses() -> Iterator[float | None]:
-    """Before the next try; None behind the last one."""
+    """Yield the seconds to wait after each failed try; None after the last one."""
     yield from (2.0**number / 2 for number in range(TRIES - 1))
     yield None
 
@@ -218,9 +222,9 @@ def _parts(tags: list[str]) -> bytes:
 
 def _tree(body: bytes) -> ET.Element:
     try:
-        return ET.fromstring(body)  # noqa: S314 - expat bounds what entities may grow to
+        return ET.fromstring(body)  # noqa: S314 - expat limits the expansion of entities
     except ET.ParseError:
-        raise BackupProblem("what answers at NARU_BACKUP_S3_ENDPOINT is no S3 server: correct the address.") from None
+        raise BackupProblem("the server at NARU_BACKUP_S3_ENDPOINT is not an S3 server. Correct the address.") from None
 
 
 def _text_of(answer: Answer, name: str) -> str:

@@ -1,8 +1,7 @@
-"""Running a command again and again at a time of the day or the week, for a container that has no cron. UTC.
+"""Runs a command at a time of the day or the week, for a container without cron. Times are UTC.
 
-A run that failed is tried again after an hour; one that was missed (the machine was off) is made up for at the start.
-What such a run may take as done already is asked of `Moment.before`.
-Whoever watches sees a failure in the metric: nothing here sends anything.
+A failed run is tried again after an hour. A missed one (the machine was off) is made up for at the start. Failures show
+in the metrics; nothing here sends an alert.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 AGAIN_SECONDS = 3600.0
-LONGEST_SLEEP_SECONDS = 60.0  # the clock may be set meanwhile
+LONGEST_SLEEP_SECONDS = 60.0  # somebody may set the clock meanwhile
 _FORM = re.compile(rf"(?:({'|'.join(DAYS)}) )?([01]\d|2[0-3]):([0-5]\d)")
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Every day, or every week on `day` (0 is Monday), at hour and minute."""
+    """A time of every day, or of every week on `day` (0 is Monday)."""
 
     day: int | None
     hour: int
@@ -29,23 +28,23 @@ class Moment:
 
     @property
     def period(self) -> timedelta:
-        """From one to the next."""
+        """The time between two runs."""
         return timedelta(days=1 if self.day is None else 7)
 
     def after(self, now: datetime) -> datetime:
-        """The first such moment after `now`."""
+        """Return the first moment after `now`."""
         found = now.replace(hour=self.hour, minute=self.minute, second=0, microsecond=0)
         if self.day is not None:
             found += timedelta(days=(self.day - found.weekday()) % 7)
         return found if found > now else found + self.period
 
     def before(self, now: datetime) -> datetime:
-        """The last such moment, or `now` itself: what is not older than it is of this period."""
+        """Return the start of the current period: the last moment up to `now`."""
         return self.after(now) - self.period
 
 
 def moment_of(text: str) -> Moment:
-    """`03:15`, or `sun 04:30`. Raises ValueError."""
+    """Parse `03:15` or `sun 04:30`. Raises ValueError."""
     found = _FORM.fullmatch(text.strip().lower())
     if found is None:
         raise ValueError(text)
@@ -53,13 +52,13 @@ def moment_of(text: str) -> Moment:
 
 
 def first_run(moment: Moment, now: datetime, last_success: float, *, pause_seconds: float = 0.0) -> datetime:
-    """After the pause when one was missed, else the next moment."""
+    """Return the next moment, or `now` plus the pause if a run was missed."""
     missed = now.timestamp() - last_success > moment.period.total_seconds()
     return now + timedelta(seconds=pause_seconds) if missed else moment.after(now)
 
 
 def run_at(moment: Moment, run: Callable[[], int], *, due: datetime, say: Callable[[str], None]) -> None:
-    """Run when it is due, and at each moment then, for as long as the process lives."""
+    """Run at `due` and then at each moment, for as long as the process lives."""
     while True:
         say(f"next run at {due:%Y-%m-%d %H:%M} UTC")
         _sleep_until(due)

@@ -1,6 +1,6 @@
-"""The Postgres server that is backed up or restored to: its addresses, one moment of its data, its version.
+"""The Postgres server that is backed up or restored to: its addresses, its version and a snapshot of its data.
 
-Straight psycopg2 connections without the product's short limits: a count or an index of a large table takes its time.
+Connections are plain psycopg2, without the product's short timeouts: counting or indexing a large table takes long.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Server:
         return make_url(driver_url(self.url)).database or ""
 
     def url_of(self, database: str) -> str:
-        """The address of another database of the same server."""
+        """Return the address of another database on the same server."""
         made = make_url(driver_url(self.url)).set(database=database).render_as_string(hide_password=False)
         return libpq_url(made)
 
     @contextmanager
     def connected(self, database: str = "", *, autocommit: bool = True) -> Iterator[Any]:
-        """A connection to it. Raises BackupProblem when there is none to be had."""
+        """Connect for the length of the block. Raises BackupProblem if the server cannot be reached."""
         url = self.url_of(database) if database else libpq_url(self.url)
         try:
             connection = psycopg2.connect(
@@ -60,7 +60,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """What a database holds at one moment, and the name by which pg_dump sees the same moment."""
+    """The contents of a database at one moment, and the snapshot id by which pg_dump sees the same moment."""
 
     id: str
     tables: dict[str, int]
@@ -69,19 +69,19 @@ class Inventory:
 
     @property
     def postgres_major(self) -> int:
-        """The server's version."""
+        """The major version of the server."""
         return int(self.postgres.partition(".")[0])
 
 
 @contextmanager
 def inventory(server: Server) -> Iterator[Inventory]:
-    """One moment, held for as long as the block lasts."""
+    """Take a snapshot, which lasts for the length of the block."""
     with server.connected(autocommit=False) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
             tables = counts(cursor)
             if "alembic_version" not in tables:
-                raise BackupProblem(f"the database {server.database} holds no tables of Naru: is DATABASE_URL right?")
+                raise BackupProblem(f"the database {server.database} holds no tables of Naru. Check DATABASE_URL.")
             yield Inventory(
                 id=str(one(cursor, "SELECT pg_export_snapshot()")),
                 tables=tables,
@@ -91,24 +91,24 @@ def inventory(server: Server) -> Iterator[Inventory]:
 
 
 def counts(cursor: Any) -> dict[str, int]:
-    """The rows of every table."""
+    """Return the number of rows of every table."""
     cursor.execute(_COUNTED)
     names = [row[0] for row in cursor.fetchall()]
     return {name: one(cursor, sql.SQL("SELECT count(*) FROM public.{}").format(sql.Identifier(name))) for name in names}
 
 
 def schema_of(cursor: Any) -> str:
-    """The migration that the database is at."""
+    """Return the newest migration of the database."""
     return str(one(cursor, "SELECT version_num FROM alembic_version"))
 
 
 def one(cursor: Any, question: str | sql.Composable, *values: object) -> Any:
-    """The one value of a query; None when it has no row."""
+    """Return the first column of the first row; None if there is no row."""
     cursor.execute(question, values or None)
     row = cursor.fetchone()
     return None if row is None else row[0]
 
 
 def reason_of(error: psycopg2.Error) -> str:
-    """Its first line: what follows may quote a row."""
+    """Return the first line of the error. The lines after it may quote a row."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

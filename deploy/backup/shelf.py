@@ -1,8 +1,7 @@
-"""The folder of the backups: what is in it, who may write to it now, what is thrown away.
+"""The folder of the backups: list, lock, write and prune them.
 
-A backup is there when its manifest is, and is good when its file has the size that the manifest names; the hash is
-looked at before a restore. What is being written ends in `.partial`; the next backup removes what a killed one
-left.
+A backup exists if its manifest does, and is good if its file has the size in the manifest. A restore also checks the
+hash. Files that are being written end in `.partial`; the next backup removes those of a killed one.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Shelf:
         self.folder = folder
 
     def make(self) -> None:
-        """The folder, readable by its owner only, when it is not there yet."""
+        """Create the folder, readable by its owner only, if it does not exist."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -40,16 +39,16 @@ class Shelf:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nobody else writes here meanwhile. Raises BackupProblem when somebody does."""
-        with self._locked(".lock", f"another backup is being made in {self.folder}: wait for it."):
+        """Lock the folder for the length of the block. Raises BackupProblem if another backup holds it."""
+        with self._locked(".lock", f"another backup is in progress in {self.folder}. Wait for it."):
             for left in self.folder.glob(f"*{PARTIAL}"):
                 left.unlink(missing_ok=True)
             yield
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for one drill, on the disk that has room for backups; what a killed drill left is removed."""
-        with self._locked(".drill-lock", f"another drill is under way in {self.folder}: wait for it."):
+        """Create a folder for one drill on the disk of the backups. Removes the remains of a killed drill."""
+        with self._locked(".drill-lock", f"another drill is in progress in {self.folder}. Wait for it."):
             made = self.folder / ".drill"
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir(mode=0o700)
@@ -72,15 +71,15 @@ class Shelf:
             yield
 
     def partial(self, name: str) -> Path:
-        """Where a file is written before it is whole."""
+        """Return the path for a file that is being written."""
         return self.folder / f"{name}{PARTIAL}"
 
     def path(self, found: Manifest) -> Path:
-        """The encrypted file of a backup."""
+        """Return the path of a backup's encrypted file."""
         return self.folder / found.file
 
     def keep(self, partial: Path) -> Path:
-        """Give a whole file its name, so that it is there after a power cut too."""
+        """Give a complete file its final name, and sync it so that it survives a power cut."""
         path = partial.with_name(partial.name.removesuffix(PARTIAL))
         with partial.open("rb") as file:
             os.fsync(file.fileno())
@@ -93,38 +92,38 @@ class Shelf:
         return path
 
     def write_manifest(self, made: Manifest) -> None:
-        """From then on the backup is there."""
+        """Write the manifest, which makes the backup exist."""
         partial = self.partial(made.name + manifests.SUFFIX)
         partial.touch(mode=0o600)
         partial.write_text(made.as_json(), encoding="utf-8")
         self.keep(partial)
 
     def all(self) -> list[Manifest]:
-        """The good backups, newest first."""
+        """Return the good backups, newest first."""
         found = [manifests.read(path) for path in self.folder.glob(f"naru-*{manifests.SUFFIX}") if _is_manifest(path)]
         return sorted((each for each in found if self._is_good(each)), key=lambda each: each.name, reverse=True)
 
     def damaged(self) -> list[str]:
-        """Names of manifests that cannot be read or whose file is cut or gone. They are never thrown away by us."""
+        """Return the names of backups with an unreadable manifest or a damaged file. They are never pruned."""
         good = {each.name for each in self.all()}
         return sorted({path.stem for path in self.folder.glob(f"naru-*{manifests.SUFFIX}")} - good)
 
     def find(self, name: str) -> Manifest | None:
-        """A good backup by its name (or the newest); None when it is not here."""
+        """Find a good backup by its name, or the newest; None if it is not here."""
         return next((each for each in self.all() if name in {NEWEST, each.name, each.file}), None)
 
     def newest_age_seconds(self) -> float | None:
-        """How old the data of the newest good backup is; None when there is none."""
+        """Return the age of the newest good backup's data; None if there is none."""
         newest = self.find(NEWEST)
         return None if newest is None else (datetime.now(UTC) - newest.moment).total_seconds()
 
     def prune(self, keep: Keep) -> list[str]:
-        """Throw away what the rule does not keep; call it after a success only. Their names."""
+        """Delete the backups that `keep` does not cover; return their names. Call it only after a success."""
         good = self.all()
         staying = kept([each.moment for each in good], keep)
         gone = [each for each in good if each.moment not in staying]
         for each in gone:
-            # The manifest first: a file without one is no backup, a manifest without its file looks like one.
+            # The manifest first: a manifest without its file would look like a damaged backup.
             (self.folder / f"{each.name}{manifests.SUFFIX}").unlink(missing_ok=True)
             self.path(each).unlink(missing_ok=True)
         return [each.name for each in gone]
@@ -144,5 +143,5 @@ def _is_manifest(path: Path) -> bool:
 
 
 def shelf_of(settings: Settings, data: Path) -> Shelf:
-    """The shelf that the settings name, or the one in the data folder."""
+    """Return the folder in the settings, or the one in the data folder."""
     return Shelf((Path(settings.backup_dir) if settings.backup_dir else data / "backups").absolute())

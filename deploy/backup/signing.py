@@ -1,6 +1,6 @@
-"""AWS Signature Version 4, which S3-compatible servers ask for: the headers that sign one request. Pure.
+"""AWS Signature Version 4, which S3-compatible servers require: make the headers that sign one request. Pure.
 
-Checked against the vendor's own published examples in tests/backup/test_signing.py, and by a server that verifies.
+tests/backup/test_signing.py checks it against the vendor's published examples and against a server that verifies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Who signs, and for which region and service."""
+    """A key pair, with the region and service that it signs for."""
 
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
@@ -27,7 +27,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """The request: its path escaped as it is sent, the names of its headers in lower case, the SHA-256 of its body."""
+    """A request: its path escaped as sent, its header names in lower case, and the SHA-256 of its body."""
 
     method: str
     path: str
@@ -37,7 +37,7 @@ class Call:
 
 
 def authorization(credentials: Credentials, call: Call, now: datetime) -> dict[str, str]:
-    """The headers to add: date (`now`, in UTC), the body's hash, and the signature over all of it."""
+    """Return the headers to add: the date (`now`, in UTC), the hash of the body, and the signature."""
     added = {"x-amz-date": f"{now:%Y%m%dT%H%M%SZ}"}
     if credentials.service == "s3":
         added["x-amz-content-sha256"] = call.body_hash

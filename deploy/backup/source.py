@@ -1,4 +1,4 @@
-"""Finding a backup, here or in the bucket, and proving it before anything is done with it."""
+"""Finds a backup, here or in the bucket, and proves it before anything is done with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.backup.shelf import NEWEST, Shelf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A backup that `proved` has let pass: its manifest, its encrypted file, and the key."""
+    """A backup that `prove` has accepted: its manifest, its encrypted file and the key."""
 
     found: Manifest
     file: Path
@@ -26,7 +26,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where backups may be."""
+    """Where to look for backups."""
 
     shelf: Shelf
     bucket: Bucket | None
@@ -34,8 +34,8 @@ class Places:
     say: Callable[[str], None]
 
 
-def proved(found: Manifest, file: Path, key: Key) -> Source:
-    """The right key, tables that this Naru knows, an untouched and whole file; else BackupProblem."""
+def prove(found: Manifest, file: Path, key: Key) -> Source:
+    """Check the key, the schema and the file. Raises BackupProblem if a check fails."""
     found.check_seal(key)
     verify.check_schema(found)
     manifests.check_file(found, file)
@@ -43,7 +43,7 @@ def proved(found: Manifest, file: Path, key: Key) -> Source:
 
 
 def find(places: Places, name: str) -> Source:
-    """The backup of this name, or the newest of both places; one that is in the bucket only is brought here."""
+    """Find the backup of this name, or the newest of both places; fetch it if only the bucket has it."""
     here = places.shelf.find(name)
     if places.bucket is not None and (here is None or name == NEWEST):
         there = next(iter(bucket_copy.names(places.bucket)), "") if name == NEWEST else name
@@ -53,16 +53,16 @@ def find(places: Places, name: str) -> Source:
                 return _fetched(places, there or name, places.shelf)
     if here is None:
         shelf = places.shelf
-        damaged = f", and {name} is damaged (its file is cut or missing)" if name in shelf.damaged() else ""
+        damaged = f", and {name} is damaged (its file is truncated or missing)" if name in shelf.damaged() else ""
         raise BackupProblem(
-            f"there is no good backup{'' if name == NEWEST else f' {name}'} in {shelf.folder}{damaged}:\n"
-            "      ./naru backup --list shows what there is."
+            f"there is no good backup{'' if name == NEWEST else f' {name}'} in {shelf.folder}{damaged}.\n"
+            "      ./naru backup --list shows all backups."
         )
-    return proved(here, places.shelf.path(here), places.key)
+    return prove(here, places.shelf.path(here), places.key)
 
 
 def find_for_drill(places: Places, scratch: Path) -> Source:
-    """The newest: the bucket's copy where there is a bucket, brought into `scratch`; else the one here."""
+    """Find the newest backup: with a bucket, fetch its copy into `scratch`; otherwise use the local one."""
     return find(places, NEWEST) if places.bucket is None else _fetched(places, NEWEST, Shelf(scratch))
 
 
@@ -71,4 +71,4 @@ def _fetched(places: Places, name: str, into: Shelf) -> Source:
         raise RuntimeError("there is no bucket to fetch from")
     places.say(f"  fetching {name} from the bucket {places.bucket.name}")
     found = bucket_copy.fetch(places.bucket, name, into)
-    return proved(found, into.path(found), places.key)
+    return prove(found, into.path(found), places.key)

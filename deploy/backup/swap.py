@@ -1,8 +1,8 @@
-"""Databases that take each other's name: the new one comes, the old one stays beside it, and the way back is the same.
+"""Swaps databases by renaming them. The old one stays beside the new one, and going back is the same swap.
 
-Both renamings are one transaction, so there is no moment without Naru's database, also when we are killed in it. While
-the transaction holds the names nobody can connect; whoever is connected is ended. Web and workers live through that as
-they live through a restart of Postgres.
+Both renames are one transaction, so Naru's database always exists, even if the process is killed meanwhile. While the
+transaction holds the names, nobody can connect and open connections are ended. Web and workers survive that as they
+survive a restart of Postgres.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from psycopg2 import sql
 from deploy.backup.problem import BackupProblem, Unsure
 from deploy.backup.server import MAINTENANCE, Server, one, reason_of
 
-#: "naru" on a telephone's keys and 2: one restore at a time on a server.
+#: Allows one restore at a time on a server. The number is "naru" on a telephone keypad, and 2.
 ADVISORY_LOCK = 62782
 LONGEST_NAME = 63
 END_EVERY_SECONDS = 0.05
-#: Settings that are lists: PostgreSQL keeps their values quoted already.
+#: List settings, whose values PostgreSQL stores already quoted.
 LISTS = {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
 _EXISTS = "SELECT 1 FROM pg_database WHERE datname = %s"
-# Only those whom this user may end: one other would fail the statement for all. PostgreSQL ends vacuum by itself.
+# Only connections that this user may end: any other would fail the whole statement. PostgreSQL ends vacuum itself.
 _OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid
      WHERE datname = %s AND pid <> pg_backend_pid()
@@ -45,36 +45,36 @@ _GRANTS = """
 
 
 def name_of(database: str, kind: str) -> str:
-    """A name that says what it is and when it was made, as PostgreSQL can hold it."""
+    """Make a database name with a kind and the present time, short enough for PostgreSQL."""
     now = datetime.now(UTC)
     tail = f"_{kind}_{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z"
     return database[: LONGEST_NAME - len(tail)] + tail
 
 
 def is_ours(name: str, database: str, *kinds: str) -> bool:
-    """Whether `name_of` made this name for this very database: another Naru's may stand beside it."""
+    """Return whether `name_of` made this name for this database, not for another Naru's on the same server."""
     tail = re.search(rf"_(?:{'|'.join(kinds)})_\d{{8}}T\d{{9}}Z$", name)
     return tail is not None and name == database[: LONGEST_NAME - len(tail[0])] + tail[0]
 
 
 @contextmanager
 def alone(server: Server) -> Iterator[Any]:
-    """A cursor of the maintenance database, while nobody else restores on this server."""
+    """Yield a cursor of the maintenance database and keep other restores off this server meanwhile."""
     with server.connected(MAINTENANCE) as connection, connection.cursor() as cursor:
         if not one(cursor, "SELECT pg_try_advisory_lock(%s)", ADVISORY_LOCK):
-            raise BackupProblem("another restore is under way on this server: wait for it.")
+            raise BackupProblem("another restore is in progress on this server. Wait for it.")
         yield cursor
 
 
 def beside(cursor: Any, database: str, *kinds: str) -> list[str]:
-    """Databases of these kinds that stand beside `database`, newest first."""
+    """Return the databases of these kinds that belong to `database`, newest first."""
     cursor.execute("SELECT datname FROM pg_database")
     found = [name for (name,) in cursor.fetchall() if is_ours(name, database, *kinds)]
     return sorted(found, key=lambda name: name[-19:], reverse=True)
 
 
 def create(cursor: Any, name: str, *, like: str) -> None:
-    """A new, empty database with the locale of `like`, where that exists."""
+    """Create an empty database with the locale of `like`, if that exists."""
     cursor.execute(_LOCALE, (like,))
     row = cursor.fetchone()
     locale = sql.SQL(" LC_COLLATE {} LC_CTYPE {}").format(*map(sql.Literal, row)) if row else sql.SQL("")
@@ -82,16 +82,16 @@ def create(cursor: Any, name: str, *, like: str) -> None:
     try:
         cursor.execute(made + locale)
     except psycopg2.errors.InsufficientPrivilege:
-        raise BackupProblem("the user of DATABASE_URL may make no database: ALTER ROLE … CREATEDB lets it.") from None
+        raise BackupProblem("the user of DATABASE_URL may not create databases. Run ALTER ROLE … CREATEDB.") from None
 
 
 def drop(cursor: Any, name: str) -> None:
-    """Remove a database, whoever is still connected."""
+    """Drop a database, even if somebody is connected to it."""
     cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def take_over(server: Server, cursor: Any, *, new: str, old_becomes: str) -> bool:
-    """`new` becomes Naru's database; what was that becomes `old_becomes`. False when there was none."""
+    """Make `new` Naru's database and rename the old one to `old_becomes`. Returns False if there was no old one."""
     database = server.database
     there = one(cursor, _EXISTS, database) is not None
     if there:
@@ -101,14 +101,14 @@ def take_over(server: Server, cursor: Any, *, new: str, old_becomes: str) -> boo
     ending.start()
     try:
         with server.connected(MAINTENANCE, autocommit=False) as connection, connection.cursor() as renaming:
-            # Each waits up to 5 s for those who are connected to be gone; meanwhile nobody new gets in.
+            # Each rename waits up to 5 s for connections to end; meanwhile nobody new can connect.
             if there:
                 _rename(renaming, database, old_becomes)
             _rename(renaming, new, database)
             _commit(connection, old_becomes if there else new)
     except psycopg2.errors.ObjectInUse:
         raise BackupProblem(
-            f"somebody is connected to {database} whom this user may not end: end those connections, then try again."
+            f"this user may not end all connections to {database}. End them yourself, then try again."
         ) from None
     except psycopg2.errors.InsufficientPrivilege as error:
         raise BackupProblem(f"the user of DATABASE_URL may not rename the database: {reason_of(error)}") from None
@@ -123,7 +123,7 @@ def _commit(connection: Any, sign: str) -> None:
         connection.commit()
     except psycopg2.OperationalError:
         raise Unsure(
-            "Postgres went away in the moment of the swap, so it may be done or not: either way all is whole.\n"
+            "Postgres went away during the swap, which may or may not be done. Either way no data is lost.\n"
             f"      When the server is back, look at the names of its databases (psql -l) for {sign}."
         ) from None
 
@@ -133,18 +133,18 @@ def _rename(cursor: Any, old: str, new: str) -> None:
 
 
 def _end_others(server: Server, databases: tuple[str, ...], done: threading.Event) -> None:
-    """End the connections to `databases`, again and again: a pool opens new ones at once."""
+    """Keep ending the connections to `databases`, because a pool opens new ones at once."""
     try:
         with server.connected(MAINTENANCE) as connection, connection.cursor() as cursor:
             while not done.wait(END_EVERY_SECONDS):
                 for database in databases:
                     cursor.execute(_OTHERS, (database,))
     except (psycopg2.Error, BackupProblem):
-        return  # the renaming says what is the matter
+        return  # the rename reports the problem
 
 
 def _carry_over(cursor: Any, *, old: str, new: str) -> None:
-    """What belongs to the database itself and is in no dump: its settings, and who may connect."""
+    """Copy what no dump contains: the settings of the database itself, and the rights to connect to it."""
     name = sql.Identifier(new)
     cursor.execute(_CONFIGURED, (old,))
     for (line,) in cursor.fetchall():

@@ -1,7 +1,7 @@
-"""One backup, top-down: snapshot, dump, encrypt, check, keep, copy away, throw old ones away.
+"""Make one backup, top-down: snapshot, dump, encrypt, check and keep it.
 
-Nothing replaces or removes an older backup before the new one is whole and checked; a failure leaves the folder as it
-was. The plain data is on no disk at any time: it flows from pg_dump through openssl into the file.
+Older backups stay until the new one is complete and checked; a failure leaves the folder as it was. The plain data is
+never on a disk: it flows from pg_dump through openssl into the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one backup is made with."""
+    """The inputs of one backup."""
 
     server: Server
     shelf: Shelf
@@ -40,16 +40,16 @@ class Work:
 
 
 def take(work: Work) -> Manifest:
-    """Make one backup; the caller holds the shelf. Raises BackupProblem; then the folder is as it was."""
+    """Make one backup; the caller holds the folder's lock. Raises BackupProblem and leaves the folder as it was."""
     began = datetime.now(UTC)
     name = f"naru-{began:%Y%m%dT%H%M%SZ}"
     if work.shelf.find(name) is not None:
-        raise BackupProblem(f"{name} is there already: wait a second.")
+        raise BackupProblem(f"{name} already exists. Wait a second, then try again.")
     partial = work.shelf.partial(name + DUMP_SUFFIX)
     try:
         return _take(work, name, began, partial)
     except psycopg2.Error as error:
-        raise BackupProblem(f"Postgres failed while it was read: {reason_of(error)}") from None
+        raise BackupProblem(f"Postgres failed during the backup: {reason_of(error)}") from None
     except OSError as error:
         raise of_disk(error, where=work.shelf.folder) from None
     finally:
@@ -84,7 +84,7 @@ def _take(work: Work, name: str, began: datetime, partial: Path) -> Manifest:
 
 
 def _write(work: Work, moment: Inventory, tools: Tools, partial: Path, limit: float) -> tuple[int, str]:
-    """pg_dump → openssl → the file; its size and hash."""
+    """Write pg_dump's output through openssl to the file; return its size and SHA-256."""
     words = ("--format=custom", "--no-owner", "--no-password", "--lock-wait-timeout=30s", f"--snapshot={moment.id}")
     dump = postgres_program(tools, "pg_dump", *words, url=work.server.url)
     digest, size = hashlib.sha256(), 0
@@ -104,7 +104,7 @@ def _write(work: Work, moment: Inventory, tools: Tools, partial: Path, limit: fl
 
 
 def _check(work: Work, moment: Inventory, tools: Tools, partial: Path, limit: float) -> None:
-    """Read back what was written: it decrypts, lists every table's data, and can be unpacked to its last byte."""
+    """Read the file back: it must decrypt, list the data of every table, and unpack to its last byte."""
     for words, needed in ((("--list",), moment.tables), (("--file=/dev/null",), {})):
         load = postgres_program(tools, "pg_restore", *words)
         with partial.open("rb") as file:
@@ -117,7 +117,7 @@ def _check(work: Work, moment: Inventory, tools: Tools, partial: Path, limit: fl
         missing = [table for table in needed if f" TABLE DATA public {table} " not in listed]
         if missing:
             raise BackupProblem(
-                f"the dump lacks the table {missing[0]}: it is not kept. Look at the rights of the user."
+                f"the dump lacks the table {missing[0]}, so it is not kept. Check the rights of the database user."
             )
 
 

@@ -1,4 +1,4 @@
-"""Whether a restored database is what the manifest says, and can be read by the product's own queries."""
+"""Checks that a restored database matches its manifest and that the product's own queries can read it."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ _UNCHECKED = "SELECT conname FROM pg_constraint WHERE NOT convalidated LIMIT 1"
 
 
 def check_schema(found: Manifest) -> None:
-    """Raise BackupProblem when the backup comes from a newer Naru than this one."""
+    """Raise BackupProblem if the backup comes from a newer Naru than this one."""
     known = {path.stem.partition("_")[0] for path in (ROOT / "shared" / "migrations" / "versions").glob("*.py")}
     if found.schema not in known:
         raise BackupProblem(
-            f"{found.name} has the tables of a newer Naru (migration {found.schema}; this one knows {max(known)}): "
-            "install that version, then restore."
+            f"{found.name} has the tables of a newer Naru (migration {found.schema}; this one knows {max(known)}). "
+            "Install that version, then restore."
         )
 
 
 def check_counts(server: Server, database: str, found: Manifest) -> None:
-    """Every table has the rows that the manifest counted in the same moment as the dump."""
+    """Raise BackupProblem unless every table has the number of rows in the manifest."""
     with server.connected(database) as connection, connection.cursor() as cursor:
         there = counts(cursor)
         if there != found.tables:
             name = min(name for name in {*there, *found.tables} if there.get(name) != found.tables.get(name))
             has, should = there.get(name, "no"), found.tables.get(name, "no")
-            raise BackupProblem(f"the table {name} has {has} rows and the manifest says {should}: use another backup.")
+            raise BackupProblem(f"the table {name} has {has} rows, but the manifest says {should}. Use another backup.")
         if schema_of(cursor) != found.schema or one(cursor, _UNCHECKED) is not None:
-            raise BackupProblem("the restored tables are not those of the manifest: use another backup.")
+            raise BackupProblem("the restored tables do not match the manifest. Use another backup.")
 
 
 def check_reading(server: Server, database: str) -> int:
-    """The product's own queries, on the newest conversation; how many messages its page shows."""
+    """Read the newest conversation with the product's own queries; return how many messages its page shows."""
     engine = make_plain_engine(server.url_of(database))
     try:
         fleet(engine)
@@ -57,7 +57,7 @@ def check_reading(server: Server, database: str) -> int:
         listed = list_conversations(engine, owner_id=newest.owner_id)
         opened = open_conversation(engine, newest.id, owner_id=newest.owner_id)
         if newest.id not in {row.id for row in listed} or not opened.messages:
-            raise BackupProblem("the newest conversation cannot be read from the restored tables: use another backup.")
+            raise BackupProblem("the newest conversation cannot be read from the restored tables. Use another backup.")
         return len(opened.messages)
     except (SQLAlchemyError, psycopg2.Error) as error:
         raise BackupProblem(f"the restored tables cannot be read ({type(error).__name__}).") from None

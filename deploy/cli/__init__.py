@@ -1,4 +1,4 @@
-"""The command line: `main` reads it, one module a command, `bootstrap` makes the environment that all of it runs in.
+"""The command line: `main` parses it, each command has a module, `bootstrap` makes the environment.
 
-The only package that sees all others of `deploy`. The embedded servers are in `deploy/embedded/`.
+Only this package may import all others of `deploy`.
 """

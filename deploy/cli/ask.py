@@ -1,7 +1,8 @@
-"""`./naru ask "…"`: one question from the terminal, by the same path as the page's.
+"""`./naru ask "…"`: ask one question from the terminal, on the same path as the page.
 
-Submit, hint, follow the live stream and the row, and say how it ended. What an event, a phase or a sentence means is
-where the page has it from: shared/live, web/watch, web/words. The owner of these conversations is the terminal.
+It submits the question, sends the hint, follows the live stream and the row, and says how the request ended. Like the
+page, it takes events from `shared/live`, phases from `shared/following` and sentences from `shared/words`. The owner of
+its conversations is "terminal".
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from redis import Redis, RedisError
 from sqlalchemy import Engine, func, select
 
 from deploy import terminal
-from deploy.embedded.reach import NotRunning, settings_of
+from deploy.embedded.locate import NotRunning, settings_of
 from shared import lifecycle
 from shared.conversations import Shown, open_conversation
 from shared.errors import NaruError, Unavailable, UnknownModel
@@ -37,14 +38,14 @@ from shared.tables import Status, chat_request, request_attempt
 from shared.words import Words
 
 OWNER = "terminal"
-LOOK_SECONDS = 0.5  # between two looks at the row
+SWEEP_SECONDS = 0.5  # between two sweeps of the row
 BLOCK_MILLISECONDS = 100
 STOPPED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What `--json` ends with. Seconds are by Postgres's clock; None where it did not come to that."""
+    """The object that `--json` prints. Seconds are by Postgres's clock, and None if the request never got that far."""
 
     request_id: str
     conversation_id: str
@@ -60,7 +61,7 @@ class Report:
 
 
 def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
-    """The whole command; 0 only for an answer."""
+    """Ask and follow the answer; return the exit code, which is 0 only for an answer."""
     words = Words("en")
     try:
         settings = settings_of(data)
@@ -71,8 +72,7 @@ def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
             stack.callback(dispatcher.close)
             submitted = submit(engine, settings, text=text, model=model)
             dispatcher.send(submitted.request_id)
-            terminal = Terminal(as_json=as_json, words=words)
-            follower = Follower(engine, settings, submitted, terminal)
+            follower = Follower(engine, settings, submitted, Terminal(as_json=as_json, words=words))
             stack.callback(follower.close)
             return follower.run()
     except Unavailable as error:
@@ -83,7 +83,7 @@ def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
 
 
 def complain(sentence: str) -> None:
-    """One sentence on stderr."""
+    """Print one sentence to stderr."""
     sys.stderr.write(f"naru ask: {terminal.line(sentence)}\n")
 
 
@@ -94,7 +94,7 @@ def submit(engine: Engine, settings: Settings, *, text: str, model: str | None) 
         conversation_id=uuid4(),
         text=text,
         idempotency_key=uuid4().hex,
-        model=choose(fleet(engine), model),
+        model=choose_model(fleet(engine), model),
     )
     return lifecycle.submit(
         engine,
@@ -105,22 +105,22 @@ def submit(engine: Engine, settings: Settings, *, text: str, model: str | None) 
     )
 
 
-def choose(there: Fleet, wanted: str | None) -> str:
-    """The wanted model, or the first that the workers offer. Raises UnknownModel with what there is."""
-    offered = [model.name for model in there.models]
+def choose_model(workers: Fleet, wanted: str | None) -> str:
+    """Return the wanted model, or the first that the workers offer. Raises UnknownModel, which lists them."""
+    offered = [model.name for model in workers.models]
     if wanted is None and offered:
         return offered[0]
-    if wanted is None and there.live_workers:
-        raise UnknownModel("no model is offered yet: ./naru doctor says which server Naru waits for.")
+    if wanted is None and workers.live_workers:
+        raise UnknownModel("no model is available yet. ./naru doctor says which server Naru is waiting for.")
     if wanted is None:
-        raise UnknownModel("no model is known yet: start Naru (./naru up), or name one with --model")
-    if there.live_workers and wanted not in offered:
+        raise UnknownModel("no model is known yet. Start Naru (./naru up), or name a model with --model.")
+    if workers.live_workers and wanted not in offered:
         raise UnknownModel(f"the model {wanted} is not available. Available: {', '.join(offered) or 'none'}")
     return wanted
 
 
 class Terminal:
-    """The answer goes to stdout (with --json to stderr, and the report to stdout), all else to stderr."""
+    """Prints the answer to stdout and notes to stderr. With --json the answer goes to stderr, the report to stdout."""
 
     def __init__(self, *, as_json: bool, words: Words) -> None:
         self._answer = sys.stderr if as_json else sys.stdout
@@ -130,11 +130,11 @@ class Terminal:
         self._written = ""
 
     def text(self, live: LiveText) -> None:
-        """What has come since; another attempt starts over on a new line."""
+        """Print the text that is new. Another attempt starts over on a new line."""
         if live.attempt != self._attempt:
             if self._written:
                 self._line()
-                self.note(self._words.t("live.again", attempt=place(self._words, live.attempt)))
+                self.note(self._words.t("live.again", attempt=self._words.place(live.attempt)))
             self._attempt, self._written = live.attempt, ""
         new = live.since(len(self._written))
         terminal.write(self._answer, new)
@@ -142,7 +142,7 @@ class Terminal:
         self._written += new
 
     def whole(self, text: str) -> None:
-        """The stored answer: what is missing of it, or all of it when something else stands there."""
+        """Print the rest of the stored answer, or the whole answer if it differs from the text printed so far."""
         if not text.startswith(self._written):
             self._line()
             self._written = ""
@@ -151,25 +151,25 @@ class Terminal:
         self._line()
 
     def state(self, state: State) -> None:
-        """What it is waiting for, one line for each news."""
-        waits = state.retry_at - time.monotonic() if state.retry_at is not None else 0
+        """Print a line that says why the request is waiting, if it is."""
+        seconds_left = state.retry_at - time.monotonic() if state.retry_at is not None else 0
         line = {
             Phase.NO_WORKER: f"{self._words.t('live.no_worker')} (Ctrl-C gives up)",
-            Phase.QUEUED: self._words.t("live.queued", place=place(self._words, state.position or 1)),
-            Phase.WAITING: self._words.t("live.waiting", duration=f"{max(0, waits):.0f} s"),
+            Phase.QUEUED: self._words.t("live.queued", place=self._words.place(state.position or 1)),
+            Phase.WAITING: self._words.t("live.waiting", duration=f"{max(0, seconds_left):.0f} s"),
         }.get(state.phase)
         if line:
             self.note(line)
 
     def note(self, line: str) -> None:
-        """A line beside the answer."""
+        """Print a note in brackets to stderr."""
         sys.stderr.write(f"[{line}]\n")
         sys.stderr.flush()
 
     def end(self, report: Report) -> None:
-        """How it ended, when it is not an answer; and the report."""
+        """Say how the request ended, unless it was answered, and print the report."""
         if report.status == Status.CANCELLED:
-            self.note("stopped")
+            self.note(self._words.t("answer.stopped"))
         elif report.error_code is not None:
             self.note(self._words.error(report.error_code))
         if self._as_json:
@@ -182,7 +182,7 @@ class Terminal:
 
 
 class Follower:
-    """Follows one request to its end: text from its stream; all else, and text that is missing, from Postgres."""
+    """Follows one request to its end. Text comes from its stream; the state, and missing text, from Postgres."""
 
     def __init__(self, engine: Engine, settings: Settings, submitted: Submitted, terminal: Terminal) -> None:
         self._engine, self._submitted, self._terminal = engine, submitted, terminal
@@ -196,23 +196,23 @@ class Follower:
         self._stop_wanted = False
 
     def close(self) -> None:
-        """Let Redis go."""
+        """Close the connection to Redis."""
         self._redis.close()
 
     def run(self) -> int:
-        """Follow to the end and report; the exit code."""
+        """Follow to the end, print the report and return the exit code."""
         signal.signal(signal.SIGINT, self._on_interrupt)
-        look_at = 0.0
+        next_sweep = 0.0
         while True:
             ended = self._read()
             self._terminal.text(self._live)
-            if ended or self._stop_wanted or time.monotonic() >= look_at:
-                look_at = time.monotonic() + LOOK_SECONDS
+            if ended or self._stop_wanted or time.monotonic() >= next_sweep:
+                next_sweep = time.monotonic() + SWEEP_SECONDS
                 try:
-                    if self._look():
+                    if self._sweep():
                         break
                 except Unavailable:
-                    self._terminal.note("the database does not respond; waiting for it")
+                    self._terminal.note("The database does not respond. Waiting for it…")
         report = self._report()
         self._terminal.end(report)
         if report.status == Status.SUCCEEDED:
@@ -220,13 +220,13 @@ class Follower:
         return STOPPED if self._stop_asked else 1
 
     def _on_interrupt(self, *_: object) -> None:
-        """The first Ctrl-C asks for a stop; the second one leaves."""
+        """Ask for a stop at the first Ctrl-C; exit at the second."""
         if self._stop_wanted:
             raise SystemExit(STOPPED)
         self._stop_wanted = True
 
     def _read(self) -> bool:
-        """Fold in what the stream has; True at its end. Redis being away only means that Postgres is looked at."""
+        """Fold in new events of the stream; return True at its end. Without Redis, the text comes from Postgres."""
         try:
             streams: Any = self._redis.xread(
                 {key_of(self._submitted.request_id): self._last_id}, block=BLOCK_MILLISECONDS, count=500
@@ -244,16 +244,15 @@ class Follower:
                 ended = ended or event.kind is Kind.END
         return ended
 
-    def _look(self) -> bool:
-        """One look at the row; True when it is terminal."""
+    def _sweep(self) -> bool:
+        """Take in the request's row; return True if the request has ended."""
         request_id = self._submitted.request_id
         if self._stop_wanted and not self._stop_asked:
             lifecycle.stop(self._engine, request_id, owner_id=OWNER)
             self._stop_asked = True
-        known = Known(request_id=request_id, attempt=self._live.attempt, length=self._live.length, is_silent=True)
+        known = Known.of(request_id, self._live, is_silent=True)
         row: Row = sweep(self._engine, [], known=[known])[0]
-        if row.checkpoint is not None:
-            self._live.whole(row.attempt, row.checkpoint)
+        row.complete(self._live)
         state = state_of(row, self._live, read_at=time.monotonic(), slow=False)
         if state.is_news(self._shown):
             self._shown = state
@@ -272,19 +271,12 @@ class Follower:
 
 
 def flat(group: Any) -> list[tuple[str, dict[str, str]]]:
-    """redis-py nests the entries one deeper in RESP3."""
+    """Return the entries of a stream, which redis-py nests one level deeper in RESP 3."""
     return group[0] if group and isinstance(group[0], list) else group
 
 
-def place(words: Words, number: int) -> str:
-    """1st, 2nd, 3rd, 4th …"""
-    teens = 10 < number % 100 < 14
-    kind = "other" if teens else {1: "one", 2: "two", 3: "few"}.get(number % 10, "other")
-    return words.t(f"live.place_{kind}", n=number)
-
-
 def report_of(engine: Engine, submitted: Submitted, *, text: str) -> Report:
-    """The figures of an ended request."""
+    """Read the figures of a request that has ended."""
     r, a = chat_request.c, request_attempt.c
     claimed_at = select(func.min(a.started_at)).where(a.request_id == submitted.request_id).scalar_subquery()
 
@@ -322,5 +314,5 @@ def report_of(engine: Engine, submitted: Submitted, *, text: str) -> Report:
 
 
 def seconds(value: object) -> float | None:
-    """To the millisecond."""
+    """Round to the millisecond."""
     return None if value is None else round(float(str(value)), 3)

@@ -1,8 +1,7 @@
-"""Makes Naru's own environment from requirements.lock, then becomes deploy.cli.main inside it.
+"""Makes Naru's environment from requirements.lock, then becomes deploy.cli.main inside it.
 
-Runs under any Python >= 3.11 with nothing but the standard library, and knows nothing of the product. It is
-the one program beside shared/settings that touches the process environment: it runs before anything else
-can be imported.
+It needs Python 3.11 or newer and only the standard library, and imports nothing of Naru. Besides shared/settings it is
+the only code that touches the process environment, because it runs before anything else can be imported.
 """
 
 import contextlib
@@ -24,12 +23,12 @@ LOCK = ROOT / "requirements.lock"
 HOME = ROOT / ".naru-env"
 STAMP = HOME / "made.json"
 PYTHON = HOME / "bin" / "python"
-#: Everything below this line of the lock is needed by `naru test`, `bench` and `lock` only.
+#: Only `naru test`, `bench` and `lock` need the packages below this line of the lock.
 TEST_PART = "# ---- test ----"
 NEEDED_MEGABYTES = 1500
 WITH_TEST_PART = {"test", "bench", "lock"}
 COMMANDS = {"up", "ask", "urls", "doctor", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"}
-#: The command line in the Python at hand: for its words it needs the standard library only.
+#: Runs the command line in the current Python: help texts and errors need only the standard library.
 WORDS = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from deploy.cli.main import main; sys.exit(main(sys.argv[1:]))"
 )
@@ -49,7 +48,7 @@ def main(arguments: list[str]) -> NoReturn:
     except CannotMake as error:
         raise SystemExit(f"naru: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("naru: stopped while installing; the next start goes on from here.") from None
+        raise SystemExit("naru: stopped while installing. The next start continues from here.") from None
     os.set_inheritable(in_use.fileno(), True)  # held for as long as the command runs
     for name in ("PYTHONHOME", "PYTHONSAFEPATH", "PYTHONSTARTUP"):
         os.environ.pop(name, None)
@@ -59,23 +58,22 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def wants_words_only(arguments: list[str]) -> bool:
-    """Whether this ends with help or a complaint: nobody waits for 600 MB to read a sentence. Nor where all that
-    runs is in containers.
+    """Return whether the command needs no environment, because it only prints help or an error, or uses containers.
+
+    Nobody should wait for 600 MB to read a sentence.
     """
     if not arguments or arguments[0] not in {*COMMANDS, "--"} or arguments[0] == "compose":
         return True
-    # Behind `--` comes a question; the bench and the suites (faults, attacks, fuzz, deploy) have words of their own.
+    # A question follows `--`. The bench and the suites (faults, attacks, fuzz, deploy) have their own --help.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    has_own_words = arguments[:1] == ["bench"] or (
+    has_own_help = arguments[:1] == ["bench"] or (
         arguments[:1] == ["test"] and arguments[1:2] in (["faults"], ["attacks"], ["fuzz"], ["deploy"])
     )
-    return bool({"-h", "--help"} & set(options)) and not has_own_words
+    return bool({"-h", "--help"} & set(options)) and not has_own_help
 
 
 def ensure(parts: str) -> IO[str]:
-    """An environment that holds `parts`; the returned file is its shared lock: nobody remakes it while we
-    run.
-    """
+    """Make sure that the environment holds `parts`; return its shared lock, which keeps others from remaking it."""
     wanted = wanted_stamp(parts)
     in_use = open_lock("use")
     fcntl.flock(in_use, fcntl.LOCK_SH)
@@ -92,26 +90,28 @@ def ensure(parts: str) -> IO[str]:
 
 
 def wanted_stamp(parts: str) -> dict[str, str]:
-    """What the environment must have been made from."""
+    """Return the stamp of an environment that is up to date."""
     try:
         digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     except FileNotFoundError:
-        raise CannotMake(f"{LOCK.name} is missing in {ROOT}: this is not a whole copy of Naru.") from None
+        raise CannotMake(
+            f"{LOCK.name} is missing in {ROOT}: this copy of Naru is incomplete. Get a complete one."
+        ) from None
     return {"python": sys.version.split()[0], "base": sys.base_prefix, "lock": digest, "parts": parts}
 
 
 def same_base(found: dict[str, str], wanted: dict[str, str]) -> bool:
-    """True when the environment only lacks a part: it can be added to, also while Naru runs on it."""
+    """Return whether parts can be added to the environment, even while Naru runs in it."""
     return all(found.get(key) == wanted[key] for key in ("python", "base", "lock"))
 
 
 def satisfies(found: dict[str, str], wanted: dict[str, str]) -> bool:
-    """True when nothing is to be done."""
+    """Return whether the environment is up to date and has all wanted parts."""
     return same_base(found, wanted) and set(wanted["parts"].split()) <= set(found["parts"].split())
 
 
 def read_stamp() -> dict[str, str]:
-    """The stamp is written last: without a readable one the environment is half-made."""
+    """Read the stamp. It is written last, so without a readable one the environment is incomplete."""
     try:
         found = json.loads(STAMP.read_text())
     except (OSError, ValueError):
@@ -120,17 +120,17 @@ def read_stamp() -> dict[str, str]:
 
 
 def open_lock(purpose: str) -> IO[str]:
-    """A lock file beside the environment: `making` is held by who makes it, `use` by all who run in it."""
+    """Open a lock file beside the environment: `making` for the run that makes it, `use` for all that run in it."""
     path = HOME.with_name(f"{HOME.name}.{purpose}")
     try:
         return path.open("a")
     except OSError as error:
-        raise CannotMake(f"cannot write {path} ({error.strerror}): make {ROOT} writable for this user.") from None
+        raise CannotMake(f"cannot write {path} ({error.strerror}). Make {ROOT} writable for this user.") from None
 
 
 @contextlib.contextmanager
 def making() -> Iterator[None]:
-    """Only one run makes the environment; another waits for it and says so."""
+    """Let only one run make the environment; others wait for it and say so."""
     with open_lock("making") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,7 +141,7 @@ def making() -> Iterator[None]:
 
 
 def clear(in_use: IO[str]) -> None:
-    """Remove an old or half-made environment, unless a running Naru stands on it."""
+    """Remove an old or incomplete environment, unless a running Naru uses it."""
     if not HOME.exists():
         return
     try:
@@ -156,7 +156,7 @@ def clear(in_use: IO[str]) -> None:
 
 
 def make(wanted: dict[str, str], *, fresh: bool) -> None:
-    """Install the wanted parts of the lock, with uv when it is there, else with pip; stamp it last."""
+    """Install the wanted parts of the lock with uv, or with pip if there is no uv. Write the stamp last."""
     check_disk()
     uv = shutil.which("uv")
     lines = LOCK.read_text()
@@ -173,30 +173,30 @@ def make(wanted: dict[str, str], *, fresh: bool) -> None:
 
 
 def check_disk() -> None:
-    """Say early that the disk is too full, rather than fail in the middle."""
+    """Raise CannotMake if the disk has too little space, rather than fail in the middle."""
     free = shutil.disk_usage(ROOT).free // 2**20
     if free < NEEDED_MEGABYTES:
         raise CannotMake(
-            f"{ROOT} has {free} MB free, the packages need {NEEDED_MEGABYTES} MB: make room, then try again."
+            f"{ROOT} has {free} MB free, but the packages need {NEEDED_MEGABYTES} MB. Free some space, then try again."
         )
 
 
 def install_with_uv(uv: str, lock: str, *, fresh: bool) -> bool:
-    """Fast; False when uv could not (it may lack a mirror that pip is told of)."""
+    """Install with uv; return False if it fails (pip may be configured with a mirror that uv does not know)."""
     steps = [[uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--require-hashes", "-r", lock]]
     if fresh:
         steps.insert(0, [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(HOME)])
     for step in steps:
         done = subprocess.run(step, cwd=ROOT, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
-            say("uv could not; trying pip.")
+            say("uv failed; trying pip.")
             return False
     return True
 
 
 def install_with_pip(lock: str, *, fresh: bool) -> None:
-    """venv and pip, which every Python has; pip's own lines are the progress."""
-    # An environment that uv made has no pip of its own.
+    """Install with venv and pip, and show pip's progress."""
+    # An environment made by uv has no pip.
     if fresh or subprocess.run([PYTHON, "-c", "import pip"], stderr=subprocess.DEVNULL).returncode != 0:
         add_pip(fresh=fresh)
     command = [
@@ -220,7 +220,7 @@ def install_with_pip(lock: str, *, fresh: bool) -> None:
 
 
 def add_pip(*, fresh: bool) -> None:
-    """A new environment with pip in it, or pip for the one that is there."""
+    """Make a new environment with pip, or add pip to the existing one."""
     command = [sys.executable, "-I", "-m", "venv", "--clear", str(HOME)] if fresh else [str(PYTHON), "-m", "ensurepip"]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -233,11 +233,11 @@ def add_pip(*, fresh: bool) -> None:
             f"this Python ({sys.executable}) has no venv module.\n"
             f"      Debian, Ubuntu: apt install python3-venv (or python{version}-venv); or install uv."
         )
-    raise CannotMake(f"the environment could not be made:\n{done.stdout.strip()[-800:]}")
+    raise CannotMake(f"the environment could not be created:\n{done.stdout.strip()[-800:]}")
 
 
 def show_progress(installing: "subprocess.Popen[str]", *, total: int) -> None:
-    """One line that counts packages on a terminal; a line every 20 packages elsewhere."""
+    """Count packages: in one changing line on a terminal, in a line for every 20 packages elsewhere."""
     terminal = sys.stderr.isatty()
     count = 0
     for line in installing.stdout or ():
@@ -254,11 +254,11 @@ def show_progress(installing: "subprocess.Popen[str]", *, total: int) -> None:
 
 
 def explain_pip(errors: str) -> str:
-    """The one line that helps, from pip's many."""
+    """Return a sentence about the cause, with the relevant lines of pip's output."""
     tail = "\n".join(line for line in errors.strip().splitlines() if "ERROR" in line)[-600:] or errors[-600:]
     lowered = errors.lower()
     if "no space left" in lowered:
-        return "the disk is full: make room, then try again; the half-made environment is remade."
+        return "the disk is full. Free some space, then try again; naru makes the environment anew."
     if "no matching distribution" in lowered and "connection" not in lowered and "retrying" not in lowered:
         return (
             f"there is no ready-made package for {platform.system()} {platform.machine()}, "
@@ -274,7 +274,7 @@ def explain_pip(errors: str) -> str:
 
 
 def say(line: str) -> None:
-    """Progress goes to stderr: stdout is the command's own."""
+    """Print progress to stderr; stdout belongs to the command."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 

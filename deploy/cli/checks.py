@@ -1,7 +1,7 @@
-"""`./naru test` and `./naru bench`: the static checks, then pytest; the fault suite; the attacks; the containers; the
-bench. All in an environment that leads to nothing of the person's.
+"""`./naru test` and `./naru bench`: the static checks and pytest, the other suites, and the bench.
 
-What is checked is configured in pyproject.toml; the rules that no tool knows are tests in tests/house/.
+They run without the settings of the person's environment. pyproject.toml configures the checks; rules that no tool
+knows are tests in tests/house/.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deploy.embedded.processes import ROOT
 from shared.settings import environment
 from shared.vendors import VENDORS
 
-#: What a person's environment may hold that no test may touch.
+#: Beginnings of the variables that no test may read from a person's environment.
 FOREIGN = (
     "DATABASE_URL",
     "REDIS_URL",
@@ -28,19 +28,19 @@ FOREIGN = (
     "STREAMLIT_",
     *(vendor.variables_begin for vendor in VENDORS if vendor.variables_begin),
 )
-#: What `./naru test NAME` runs instead of the tests.
+#: The module that `./naru test NAME` runs instead of pytest.
 SUITES = {"faults": "tests.faults", "attacks": "tests.attacks", "fuzz": "tests.fuzz", "deploy": "tests.deploy"}
 STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
-# Three, also on two cores: much of the time is waiting for a lease or a timeout. In the tests' own order, the long ones
-# come first and the quick ones fill the end.
+# Three processes, even on two cores: tests often wait for a lease or a timeout. The order of the files is kept, because
+# the long ones come first and the quick ones fill the end.
 SHARED_OUT = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 ALONE = ("-n", "--numprocesses", "-s", "--capture=no", "--pdb", "--collect-only", "--co", "-p", "--version")
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Run everything; pytest's summary is the last line. 0 only when all of it passed."""
+    """Run the checks and pytest, whose summary comes last; return 0 only if everything passed."""
     environ = scrub(environment())
-    # Pytest rewrites each test module and keeps the result: without, each of its processes takes 6 s more.
+    # Pytest caches its rewritten test modules. Without the cache, each of its processes takes 6 s longer.
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
     failed = failed_checks(environ)
     command = [sys.executable, "-m", "pytest", *([] if wants_one_process(arguments) else SHARED_OUT), *arguments]
@@ -52,27 +52,27 @@ def test(arguments: Sequence[str]) -> int:
 
 
 def suite(name: str, arguments: Sequence[str]) -> int:
-    """Run one of `SUITES`; its exit code."""
+    """Run one of `SUITES`; return its exit code."""
     return run_module(SUITES[name], arguments)
 
 
 def bench(arguments: Sequence[str]) -> int:
-    """Run the bench; its exit code."""
+    """Run the bench; return its exit code."""
     return run_module("tests.bench", arguments)
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:
-    """One of the programs in `tests`, in the scrubbed environment; its exit code."""
+    """Run a program of `tests` in the scrubbed environment; return its exit code."""
     return wait(subprocess.Popen([sys.executable, "-m", name, *arguments], env=scrub(environment()), cwd=ROOT))
 
 
 def scrub(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without anything that could lead a test to a server, key or setting of the person's."""
+    """Return the environment without the settings of the person."""
     return {name: value for name, value in environ.items() if not name.startswith(FOREIGN) or name == STRICT}
 
 
 def failed_checks(environ: Mapping[str, str]) -> list[str]:
-    """Run the static checks side by side; say how each went; the names of those that failed."""
+    """Run the static checks in parallel, print the results, and return the names of those that failed."""
     programs = Path(sys.executable).parent
     checks = {
         "ruff check": [str(programs / "ruff"), "check", "--quiet", "."],
@@ -94,7 +94,7 @@ def failed_checks(environ: Mapping[str, str]) -> list[str]:
 
 
 def run_check(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str]:
-    """One check's exit code and output."""
+    """Run one check; return its exit code and output."""
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -108,12 +108,12 @@ def run_check(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int, 
 
 
 def wants_one_process(arguments: Sequence[str]) -> bool:
-    """Whether pytest is asked for something that needs the terminal, or how to share out is said already."""
+    """Return whether pytest needs the terminal, or the arguments already set the number of processes."""
     return any(argument.startswith(ALONE) for argument in arguments)
 
 
 def wait(tests: subprocess.Popen[bytes]) -> int:
-    """Its exit code; Ctrl-C is its to handle."""
+    """Wait for the exit code. The child handles Ctrl-C."""
     while True:
         try:
             return tests.wait()

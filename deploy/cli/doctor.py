@@ -1,7 +1,7 @@
-"""`./naru doctor`: what an operator would look at, each with what to do about it.
+"""`./naru doctor`: checks of an installation; each finding says what to do.
 
-It only looks: nothing is changed, and no question is asked of a model. Each check is a function that yields findings;
-one that cannot be made is a finding too.
+It changes nothing and asks no model a question. Each check is a function that yields findings. A check that fails to
+run is a finding too.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import psycopg2
 from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
-from deploy.cli.doors import cookie_keys, hosts
 from deploy.cli.findings import Finding, Findings, Level, show
-from deploy.cli.given import OLDEST_POSTGRES, OLDEST_REDIS
+from deploy.cli.security import cookie_keys, hosts
+from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
 from deploy.embedded.data import running_on
+from deploy.embedded.locate import NotRunning, settings_of
 from deploy.embedded.parts import ask as ask_postgres
 from deploy.embedded.parts import is_migrated, is_ok
-from deploy.embedded.reach import NotRunning, settings_of
 from shared.errors import SettingsError
 from shared.postgres.urls import libpq_url
 from shared.redis import make_client
 from shared.settings import Settings
-from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
+from shared.vendors import COMPATIBLE, KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
 
 CLOCK_SECONDS = 2.0
 BACKUP_HOURS = 26
@@ -45,14 +45,14 @@ PROVIDER_SECONDS = 10
 
 
 def examine(*, data: Path) -> int:
-    """Print everything that is found; 1 when something is wrong."""
+    """Print all findings; return 1 when one is WRONG, else 0."""
     try:
         settings = settings_of(data)
     except NotRunning as error:
         show(Finding(Level.WRONG, f"servers: {error}"))
         return 1
     except SettingsError as error:
-        show(Finding(Level.WRONG, f"settings: {error}", "correct this variable; the README's table has them all"))
+        show(Finding(Level.WRONG, f"settings: {error}", "correct this variable; the README's table lists all"))
         return 1
     show(Finding(Level.GOOD, "settings: complete, and they fit each other"))
     checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_server, workers, keys)
@@ -62,7 +62,7 @@ def examine(*, data: Path) -> int:
 
 
 def carefully(check: Callable[[Settings], Findings], settings: Settings) -> Findings:
-    """Show each finding as it comes; a check that breaks is one."""
+    """Show and yield the findings of a check; an error of a server becomes one."""
     try:
         for finding in check(settings):
             show(finding)
@@ -75,7 +75,7 @@ def carefully(check: Callable[[Settings], Findings], settings: Settings) -> Find
 
 
 def postgres(settings: Settings) -> Findings:
-    """Version, durability, room for connections, clock."""
+    """Check Postgres's version, durability, free connections and clock."""
     with psycopg2.connect(libpq_url(settings.database_url), connect_timeout=3) as connection:
         value = {name: setting(connection, name) for name in POSTGRES_SETTINGS}
         replica, used, clock, own = one(
@@ -118,30 +118,30 @@ POSTGRES_SETTINGS = (
 
 
 def one(connection: Any, question: str) -> tuple[Any, ...]:
-    """The one row of a query."""
+    """Return the one row of a query."""
     with connection.cursor() as cursor:
         cursor.execute(question)
         return tuple(cursor.fetchone())
 
 
 def setting(connection: Any, name: str) -> str:
-    """A setting of the server."""
+    """Return a setting of the server."""
     return str(one(connection, f"SHOW {name}")[0])
 
 
 def privacy(url: str, *, what: str, secure: bool) -> Findings:
-    """A server elsewhere wants a password and encryption."""
+    """Check that a server on another machine has a password and encryption."""
     parts = urlsplit(url)
     if parts.hostname in LOOPBACK:
         return
     if not parts.password:
-        yield Finding(Level.HINT, f"{what}: reached without a password", "give it one, and put it into the URL")
+        yield Finding(Level.HINT, f"{what}: used without a password", "set one there, and put it into the URL")
     if not secure:
-        yield Finding(Level.HINT, f"{what}: reached without TLS", "use sslmode=verify-full, or rediss:// for Redis")
+        yield Finding(Level.HINT, f"{what}: used without TLS", "use sslmode=verify-full, or rediss:// for Redis")
 
 
 def tables(settings: Settings) -> Findings:
-    """The newest migration."""
+    """Check that all migrations are applied."""
     if is_migrated(settings.database_url):
         yield Finding(Level.GOOD, "tables: up to date")
     else:
@@ -149,7 +149,7 @@ def tables(settings: Settings) -> Findings:
 
 
 def listening(settings: Settings) -> Findings:
-    """LISTEN, which a transaction pooler swallows without a word."""
+    """Check that notifications arrive: a transaction pooler drops LISTEN silently."""
     connection = psycopg2.connect(libpq_url(settings.listen_database_url or settings.database_url), connect_timeout=3)
     try:
         connection.autocommit = True
@@ -164,13 +164,13 @@ def listening(settings: Settings) -> Findings:
             yield Finding(Level.GOOD, "notifications: they arrive")
         else:
             to_do = "set NARU_LISTEN_DATABASE_URL to the server itself (a transaction pooler cannot LISTEN)"
-            yield Finding(Level.HINT, "notifications: lost, so stops and new questions wait for the next look", to_do)
+            yield Finding(Level.HINT, "notifications: lost, so stops and new questions wait for the next poll", to_do)
     finally:
         connection.close()
 
 
 def redis_server(settings: Settings) -> Findings:
-    """Version, role, what it does when memory is full, durability."""
+    """Check Redis's version, role, policy for a full memory, and durability."""
     with make_client(settings.redis_url, timeout_seconds=3, retry=True) as client:
         info: dict[str, Any] = dict(client.info())
     name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
@@ -204,10 +204,10 @@ QUEUE = """
 
 
 def workers(settings: Settings) -> Findings:
-    """Who answers, and who waits."""
+    """Check the workers, and the age of the queue."""
     row = ask_postgres(settings.database_url, FLEET)
     if row is None:
-        yield Finding(Level.WRONG, "workers: not known, there are no tables", "run: python -m shared.migrations")
+        yield Finding(Level.WRONG, "workers: unknown, because there are no tables", "run: python -m shared.migrations")
         return
     there, taking, slots, consuming = (int(value) for value in row)
     if not there:
@@ -215,18 +215,18 @@ def workers(settings: Settings) -> Findings:
     elif not taking:
         yield Finding(Level.WRONG, f"workers: all {there} are draining", "start another one")
     elif not consuming:
-        to_do = "see the worker's log and its REDIS_URL; they take questions from Postgres meanwhile"
-        yield Finding(Level.HINT, f"workers: {taking} run, none hears from Redis", to_do)
+        to_do = "see the worker's log and its REDIS_URL; meanwhile they take questions from Postgres"
+        yield Finding(Level.HINT, f"workers: {taking} run, none receives hints from Redis", to_do)
     else:
         yield Finding(Level.GOOD, f"workers: {consuming} consume, {slots} answers at once")
     waiting, oldest = ask_postgres(settings.database_url, QUEUE) or (0, 0)
     if float(oldest) > WAITING_SECONDS:
-        to_do = "more workers, or a higher NARU_CONCURRENCY; the log of a worker may say what holds it"
+        to_do = "start more workers, or raise NARU_CONCURRENCY; a worker's log may name the cause"
         yield Finding(Level.HINT, f"queue: {waiting} wait, the oldest for {float(oldest):.0f} s", to_do)
 
 
 def keys(settings: Settings) -> Findings:
-    """Whether each vendor that is set takes our key, and which models the workers offer."""
+    """Check that each configured vendor accepts our key, and list the models that the workers offer."""
     for vendor in WITH_KEY:
         if vendor.key_in(settings) or vendor.address_in(settings):
             yield key(vendor, settings)
@@ -235,11 +235,11 @@ def keys(settings: Settings) -> Findings:
         yield Finding(Level.GOOD, f"ollama: answers at {ollama}")
     row = ask_postgres(settings.database_url, OFFERED)
     if row is None:
-        return  # no worker, which is said already
+        return  # `workers` has reported it
     offered = row[0] or []
     if not offered:
         to_do = f"set {KEY_VARIABLES}, or NARU_MODELS"
-        servers = (vendor.address_in(settings) for vendor in WITH_KEY if vendor.lists_models)
+        servers = (vendor.address_in(settings) for vendor in COMPATIBLE)
         if address := next(filter(None, servers), ""):
             where = address_of(address)
             to_do = f"start the server at {where} and its model: the workers ask it again within a minute"
@@ -258,7 +258,7 @@ OFFERED = """
 
 
 def address_of(url: str) -> str:
-    """Scheme, host and port alone: what else a URL holds may be secret."""
+    """Return a URL's scheme, host and port; the other parts may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -267,7 +267,7 @@ def key(vendor: Vendor, settings: Settings) -> Finding:
     """Ask the vendor for its list of models, which costs nothing."""
     name, url = vendor.name, f"{vendor.address_in(settings) or vendor.default_address}{vendor.models_path}"
     if urlsplit(url).scheme not in {"http", "https"}:
-        return Finding(Level.WRONG, f"{name}: {url} is no address", "correct its base URL")
+        return Finding(Level.WRONG, f"{name}: {url} is not an address", "correct its base URL")
     headers = vendor.headers_with(vendor.key_in(settings))
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
     try:
@@ -278,7 +278,9 @@ def key(vendor: Vendor, settings: Settings) -> Finding:
             return Finding(
                 Level.WRONG, f"{name}: refuses the key ({error.code})", "set a valid key, start the worker again"
             )
-        return Finding(Level.HINT, f"{name}: answers {error.code} to a list of its models", "look at its status page")
+        return Finding(
+            Level.HINT, f"{name}: answers {error.code} to a request for its models", "look at its status page"
+        )
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         what = f"{name}: {address_of(url)} is not reached ({reason})"
@@ -287,7 +289,7 @@ def key(vendor: Vendor, settings: Settings) -> Finding:
 
 
 def page_and_disk(data: Path) -> Findings:
-    """The page of a running `up`, and room for its data."""
+    """Check the page of a running `up`, and the disk and mode of its data folder."""
     found = []
     if (running := running_on(data)) is not None:
         if is_ok(f"{running.url}/readyz"):
@@ -296,9 +298,9 @@ def page_and_disk(data: Path) -> Findings:
             found.append(Finding(Level.WRONG, f"page: {running.url} is not ready", f"see {data / 'logs' / 'web.log'}"))
         free = shutil.disk_usage(data).free // 2**20
         if free < FREE_MEGABYTES:
-            found.append(Finding(Level.HINT, f"disk: {free} MB free at {data}", "make room before it is full"))
+            found.append(Finding(Level.HINT, f"disk: {free} MB free at {data}", "free some space before it is full"))
         if (mode := stat.S_IMODE(data.stat().st_mode)) & stat.S_IROTH:
-            to_do = f"chmod 700 {data}, or name a folder of Naru's own with --data"
+            to_do = f"chmod 700 {data}, or name a folder for Naru alone with --data"
             found.append(Finding(Level.HINT, f"data: {data} is open to other users (mode {mode:04o})", to_do))
     for finding in found:
         show(finding)
@@ -306,7 +308,7 @@ def page_and_disk(data: Path) -> Findings:
 
 
 def backups(settings: Settings, data: Path) -> Findings:
-    """How old the newest backup is, on a machine that makes them."""
+    """Check the age of the newest backup, on a machine that makes them."""
     shelf = shelf_of(settings, data)
     if not shelf.folder.is_dir():
         return

@@ -1,4 +1,4 @@
-"""What `./naru doctor` finds, and how it is shown."""
+"""The findings of `./naru doctor`, and how they are printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy import terminal
 
 
 class Level(StrEnum):
-    """How a finding is marked."""
+    """The mark in front of a finding."""
 
     GOOD = "ok"
     HINT = "! "
@@ -20,7 +20,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line, and what to do."""
+    """One line, and the advice below it."""
 
     level: Level
     what: str
@@ -31,7 +31,7 @@ Findings = Iterator[Finding]
 
 
 def show(finding: Finding) -> None:
-    """One line, and what to do below it."""
+    """Print the line, and the advice below it."""
     print(f"{finding.level.value}  {terminal.line(finding.what)}")
     if finding.to_do:
         print(f"      → {terminal.line(finding.to_do)}")

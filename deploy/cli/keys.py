@@ -1,7 +1,7 @@
-"""`./naru keys`: replaces the key that signs the browsers' cookies, without anyone losing their conversations.
+"""`./naru keys`: replace the key that signs the browsers' cookies, without anyone losing their conversations.
 
-For the data folder of `./naru up`. Whoever sets NARU_SECRET_KEY, and compose, keep their key elsewhere: the sentence
-says what to do there.
+It changes the data folder of `./naru up`. With NARU_SECRET_KEY or compose the key is elsewhere, and an error says what
+to do there.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from shared.errors import SettingsError
 from shared.keys import key_id, keys_in, new_key
 from shared.settings import load_settings
 
-#: The key that signs and the two before it. More would only keep cookies good that nobody has shown for long.
+#: The key that signs, and the two before it. More would only help cookies that nobody has sent for a long time.
 KEPT_KEYS = 3
 ELSEWHERE = (
-    "NARU_SECRET_KEY is set, so the keys of the data folder are not used. Make a new key (openssl rand -hex 32), put "
-    "it and a comma before the present value, and start Naru again. compose: docs/operations/security.md"
+    "NARU_SECRET_KEY is set, so the keys in the data folder are not used. Make a new key (openssl rand -hex 32), put "
+    "it and a comma before the present value, and restart Naru. For compose see docs/operations/security.md"
 )
 
 
 def rotate(data: Path) -> int:
-    """Let a new key sign; returns the exit code."""
+    """Let a new key sign; return the exit code."""
     return _carry_out(data, lambda keys: (new_key(), *keys[: KEPT_KEYS - 1]))
 
 
 def drop(data: Path) -> int:
-    """Let only the newest key verify; returns the exit code."""
+    """Let only the newest key verify; return the exit code."""
     return _carry_out(data, lambda keys: keys[:1])
 
 
@@ -51,16 +51,14 @@ def _carry_out(data: Path, change: Callable[[tuple[str, ...]], tuple[str, ...]])
 
 
 def _report(old: tuple[str, ...], new: tuple[str, ...], *, is_running: bool) -> list[str]:
-    """What the person reads: ids only, never a key."""
+    """Return the lines to print. They contain ids of keys, never a key."""
     lines = [f"Key {key_id(new[0])} signs the browsers' cookies."]
     if len(new) > 1:
-        lines.append(f"Older keys that verify: {', '.join(map(key_id, new[1:]))}. ./naru keys drop takes them away.")
+        lines.append(f"Older keys that verify: {', '.join(map(key_id, new[1:]))}. ./naru keys drop removes them.")
     if gone := [key_id(key) for key in old if key not in new]:
-        lines.append(
-            f"Dropped: {', '.join(gone)}. A browser that has not come since its key was replaced is a new one here."
-        )
+        lines.append(f"Dropped: {', '.join(gone)}. A browser that has not visited since then gets a new identity.")
     if old == new:
         lines.append("Nothing was changed.")
     elif is_running:
-        lines.append("Naru runs with the keys it began with. Stop it and start it again: ./naru up")
+        lines.append("Naru is still running with the old keys. Restart it: ./naru up")
     return lines

@@ -1,8 +1,8 @@
-"""`./naru lock`: remakes requirements.lock from pyproject.toml.
+"""`./naru lock`: remake requirements.lock from pyproject.toml.
 
-One file for everything: first what Naru runs on, then, below a marker line, what only its tests need. Whole,
-it is an ordinary hashed requirements file; deploy/cli/bootstrap.py cuts it at the marker. It names no
-registry. deploy/images/*.lock are its entries that an image holds, word for word: no other versions.
+The file lists the packages that Naru needs to run and, below a marker line, those that only its tests need. It is an
+ordinary hashed requirements file without a registry; deploy/cli/bootstrap.py cuts it at the marker.
+deploy/images/*.lock are subsets of its entries, one for each image.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from deploy.cli.bootstrap import LOCK, ROOT, TEST_PART
 
 HEAD = "# Made by `./naru lock` from pyproject.toml; do not edit. For any Python >= 3.11 on any platform.\n"
 IMAGES = ROOT / "deploy" / "images"
-IMAGE_HEAD = "# Made by `./naru lock`: what requirements.lock has of the group {group}; do not edit.\n"
+IMAGE_HEAD = "# Made by `./naru lock`: the entries of requirements.lock in the group {group}; do not edit.\n"
 ENTRY = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._-]*)==.*?(?=^[a-z0-9]|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def remake_lock(*, upgrade: bool) -> int:
-    """Compile both parts with uv and write the one file; 0 when it is written."""
+    """Compile both parts with uv and write the locks; return the exit code."""
     uv = shutil.which("uv")
     if uv is None:
-        print("naru lock: uv is needed for this (https://docs.astral.sh/uv/); nothing else needs it.")
+        print("naru lock: install uv first (https://docs.astral.sh/uv/). Only this command needs it.")
         return 1
     with tempfile.TemporaryDirectory() as folder:
         pins = LOCK.read_text() if LOCK.exists() and not upgrade else ""
@@ -35,7 +35,7 @@ def remake_lock(*, upgrade: bool) -> int:
     running = {match.group(0) for match in ENTRY.finditer(run)}
     everything = [match.group(0) for match in ENTRY.finditer(test)]
     if not running <= set(everything):
-        print("naru lock: the tests' packages want other versions than Naru runs on; pin one in pyproject.toml.")
+        print("naru lock: the tests need other versions of packages than Naru itself. Pin one in pyproject.toml.")
         return 1
     only_test = "".join(entry for entry in everything if entry not in running)
     LOCK.write_text(f"{HEAD}{run}\n{TEST_PART}\n{only_test}")
@@ -46,7 +46,7 @@ def remake_lock(*, upgrade: bool) -> int:
 
 
 def write_image_lock(uv: str, image: str, run: str) -> None:
-    """What one image installs: which packages it needs says uv, which versions and hashes the lock."""
+    """Write the lock of one image. uv decides which packages it needs; the versions and hashes are from the lock."""
     group = f"{image}-image"
     with tempfile.TemporaryDirectory() as folder:
         needed = compile_part(uv, Path(folder) / "image.txt", "--group", group, pins=run, source=())
@@ -57,7 +57,7 @@ def write_image_lock(uv: str, image: str, run: str) -> None:
 
 
 def compile_part(uv: str, output: Path, *extra: str, pins: str, source: Sequence[str] = ("pyproject.toml",)) -> str:
-    """One resolution, which keeps the versions in `pins` where it can."""
+    """Resolve the dependencies once, and keep the versions in `pins` where possible."""
     output.write_text(pins)
     command = [
         uv,

@@ -1,17 +1,15 @@
-"""`./naru up`, top-down: take the data folder, clean up, start everything in order, say where it is, wait, stop.
+"""`./naru up`, top-down: lock the data folder, clean up, start everything in order, print the addresses, wait, stop.
 
-What the parts are is in parts.py; keeping them running is supervisor.py's; what lies in the folder is data.py's.
+parts.py defines the parts, supervisor.py keeps them running, and data.py has the contents of the folder.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Coroutine, Mapping
@@ -19,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy import terminal
-from deploy.cli.given import check_servers
+from deploy.cli.servers import check_servers
 from deploy.embedded import parts, postgres, privileges, processes, redis_server
 from deploy.embedded.data import DataFolder, DataProblem, Running, Secrets
-from deploy.embedded.reach import check_options
+from deploy.embedded.locate import check_options
+from deploy.embedded.ports import PortTaken, check_port, free_port
 from deploy.embedded.silence import DIRECT
 from deploy.embedded.supervisor import PartFailed, Supervisor
 from shared.errors import SettingsError
@@ -30,11 +29,7 @@ from shared.logs import JsonFormatter
 from shared.settings import Settings, environment, load_settings
 from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY
 
-PATIENCE_SECONDS = 90.0  # for another `up` that starts or stops on the same folder
-
-
-class PortTaken(Exception):
-    """The page's port belongs to another program."""
+PATIENCE_SECONDS = 90.0  # for another `up` that is starting or stopping on the same folder
 
 
 PROBLEMS = (
@@ -50,7 +45,7 @@ PROBLEMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options of the command line; None leaves a value to the settings."""
+    """The options of the command line. None means the value of the settings."""
 
     data: Path
     host: str | None = None
@@ -61,28 +56,28 @@ class Options:
 
 @dataclass(slots=True)
 class Plan:
-    """What this start works with; it grows as the servers come up."""
+    """The state of this start. It grows as the servers come up."""
 
     options: Options
     folder: DataFolder
     secrets: Secrets
     new_secrets: bool
-    settings: Settings  # as the person set them
-    environ: dict[str, str]  # of all children; each gets what it reads (environment.py)
+    settings: Settings  # from the person's environment
+    environ: dict[str, str]  # for all children; each gets only the variables that it reads (environment.py)
     host: str
     port: int
     workers: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        """Where the page is reached from this machine."""
+        """The address of the page on this machine."""
         shown = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - shown, not bound
         return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
 
 
 def up(options: Options) -> int:
-    """The whole command; returns its exit code."""
-    os.umask(0o077)  # all children have it too: nobody but the owner reads what they write
+    """Start everything and wait for the stop; return the exit code."""
+    os.umask(0o077)  # for all children too: only the owner can read the files that they write
     try:
         folder = DataFolder(options.data)
         if (running := take_or_find(folder)) is not None:
@@ -93,34 +88,34 @@ def up(options: Options) -> int:
             say(line)
         log_to(folder.logs / "up.log")
         for name in processes.end_left_over(folder.pids):
-            say(f"  ended a {name} that an earlier, killed run had left behind")
+            say(f"  ended a {name} that an earlier, killed run left behind")
         folder.set_running(None)
         return asyncio.run(run(plan(options, folder)))
     except PartFailed as error:
-        sys.stderr.write(f"naru: {terminal.visible(str(error))}\n")  # with the end of the part's log
+        sys.stderr.write(f"naru: {terminal.visible(str(error))}\n")  # includes the end of the part's log
     except PROBLEMS as error:
         sys.stderr.write(f"naru: {terminal.line(str(error))}\n")
     return 1
 
 
 def take_or_find(folder: DataFolder) -> Running | None:
-    """Hold the folder (None), or find what runs on it; waits for one that is starting or stopping."""
+    """Lock the folder and return None, or return the Naru that runs on it. Waits for one that starts or stops."""
     limit = time.monotonic() + PATIENCE_SECONDS
-    told = False
-    while not folder.take():
+    has_said_so = False
+    while not folder.lock():
         if (running := folder.running()) is not None:
             return running
         if time.monotonic() > limit:
-            raise DataProblem(f"another naru holds {folder.path} and does not become ready; see {folder.logs}.")
-        if not told:
+            raise DataProblem(f"another naru holds {folder.path} and does not become ready. See {folder.logs}.")
+        if not has_said_so:
             say("Another naru is starting or stopping on this data folder; waiting for it …")
-            told = True
+            has_said_so = True
         time.sleep(0.1)
     return None
 
 
 def plan(options: Options, folder: DataFolder) -> Plan:
-    """Everything that is known before anything is started."""
+    """Check the settings and the port, and collect all that is known before anything is started."""
     environ = environment()
     settings = load_settings(environ)
     check_options(settings)
@@ -146,16 +141,16 @@ def plan(options: Options, folder: DataFolder) -> Plan:
 
 
 async def run(plan: Plan) -> int:
-    """Start, wait for a signal or a failure, stop."""
+    """Start all parts, wait for a signal or a failure, then stop them. Returns the exit code."""
     supervisor = Supervisor(logs=plan.folder.logs, pids=plan.folder.pids, say=say)
-    told_to_stop = watch_signals(supervisor)
+    stop = watch_signals(supervisor)
     starting = asyncio.create_task(start_all(plan, supervisor))
-    stopping = asyncio.create_task(told_to_stop.wait())
+    stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()  # raises what went wrong
-            plan.folder.set_running(ready_lines(plan))  # before the line that others wait for
+            plan.folder.set_running(ready_lines(plan))  # before the last line, which scripts wait for
             announce(ready_lines(plan))
             tending = asyncio.create_task(supervisor.tend_logs())
             await stopping
@@ -172,7 +167,7 @@ async def run(plan: Plan) -> int:
 
 
 def waiting_line(environ: Mapping[str, str]) -> str:
-    """What the stop waits for, when answers are under way; empty when none is."""
+    """Return a line about the answers that a stop waits for; empty if there are none."""
     settings = load_settings(environ)
     row = parts.ask(settings.database_url, "SELECT count(*) FROM chat_request WHERE status = 'running'")
     if row is None or not row[0] or not settings.grace_seconds:
@@ -182,23 +177,23 @@ def waiting_line(environ: Mapping[str, str]) -> str:
 
 
 def watch_signals(supervisor: Supervisor) -> asyncio.Event:
-    """The first INT, TERM or HUP asks for an orderly stop; the second one ends everything now."""
-    told = asyncio.Event()
+    """Return an event that the first INT, TERM or HUP sets. The second one ends everything at once."""
+    stop = asyncio.Event()
 
     def on_signal() -> None:
-        if told.is_set():
+        if stop.is_set():
             supervisor.kill()
-            say("Stopped at once. Nothing that was stored is lost.")
+            say("Stopped at once. No stored data is lost.")
             os._exit(130)
-        told.set()
+        stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return told
+    return stop
 
 
 async def start_all(plan: Plan, supervisor: Supervisor) -> None:
-    """The servers side by side, then the tables, then everything that needs them side by side."""
+    """Start the servers in parallel, migrate, then start everything else in parallel."""
     say(f"Starting Naru; data and logs in {plan.folder.path}")
     await together(start_database(plan, supervisor), start_broker(plan, supervisor), start_simulator(plan, supervisor))
     settings = load_settings(plan.environ)
@@ -214,7 +209,7 @@ async def start_all(plan: Plan, supervisor: Supervisor) -> None:
 
 
 async def together(*steps: Coroutine[None, None, None]) -> None:
-    """Side by side; the first failure cancels the others and is raised as it is."""
+    """Run the steps in parallel. The first failure cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for step in steps:
@@ -224,7 +219,7 @@ async def together(*steps: Coroutine[None, None, None]) -> None:
 
 
 async def start_database(plan: Plan, supervisor: Supervisor) -> None:
-    """The embedded PostgreSQL, unless DATABASE_URL is set; then the tables."""
+    """Start the embedded PostgreSQL unless DATABASE_URL is set, then migrate."""
     if not plan.settings.database_url:
         data = plan.folder.path / "postgres"
         server = postgres.Postgres(
@@ -249,7 +244,7 @@ async def start_database(plan: Plan, supervisor: Supervisor) -> None:
 
 
 async def start_broker(plan: Plan, supervisor: Supervisor) -> None:
-    """The embedded Redis, unless REDIS_URL is set."""
+    """Start the embedded Redis unless REDIS_URL is set."""
     if plan.settings.redis_url:
         return
     server = redis_server.RedisServer(
@@ -260,7 +255,7 @@ async def start_broker(plan: Plan, supervisor: Supervisor) -> None:
 
 
 async def start_simulator(plan: Plan, supervisor: Supervisor) -> None:
-    """The demo model, only where there is no other and none was named."""
+    """Start the demo simulator, unless a vendor is set or an Ollama answers."""
     settings = plan.settings
     if settings.simulator_url or has_provider(settings):
         return
@@ -272,7 +267,7 @@ async def start_simulator(plan: Plan, supervisor: Supervisor) -> None:
 
 
 async def start_flower(plan: Plan, supervisor: Supervisor) -> None:
-    """Flower on a port of its own."""
+    """Start Flower on its own port."""
     port = plan.options.flower_port or free_port()
     password = plan.secrets.flower_password
     await supervisor.start(parts.flower(plan.environ, port=port, password=password, data=plan.folder.path))
@@ -280,12 +275,12 @@ async def start_flower(plan: Plan, supervisor: Supervisor) -> None:
 
 
 def has_provider(settings: Settings) -> bool:
-    """Whether the key or the address of a vendor is set."""
+    """Return whether the key or the address of a vendor is set."""
     return any(vendor.key_in(settings) or vendor.address_in(settings) for vendor in WITH_KEY)
 
 
 def ollama_answers(address: str) -> bool:
-    """Whether an Ollama with at least one model is there."""
+    """Return whether an Ollama at this address has at least one model."""
     if not address:
         return False
     try:
@@ -296,7 +291,7 @@ def ollama_answers(address: str) -> bool:
 
 
 def ready_lines(plan: Plan) -> Running:
-    """What is printed when all is ready, also by a second `up`."""
+    """Return the lines to print when everything is ready, also for a second `up`."""
     lines = [
         f"  Page     {plan.url}",
         f"  Flower   http://127.0.0.1:{plan.environ['FLOWER_PORT']}  (./naru urls shows its password)",
@@ -311,36 +306,14 @@ def ready_lines(plan: Plan) -> Running:
 
 
 def announce(running: Running) -> None:
-    """The addresses, and the one line that others wait for."""
+    """Print the addresses, and the last line, which scripts wait for."""
     for line in running.lines:
         say(line)
     say(f"Naru is ready at {running.url}")
 
 
-def check_port(host: str, port: int) -> None:
-    """PortTaken when the page could not listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, TypeError, UnicodeError) as error:  # the latter two for a name that no host can have
-            reason = getattr(error, "strerror", None) or "no such host"
-            raise PortTaken(
-                f"the page cannot listen on {host}:{port} ({reason}).\n"
-                "      Choose another with --port N, or any free one with --port 0."
-            ) from None
-
-
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def log_to(path: Path) -> None:
-    """The launcher's own log, beside those of the parts."""
+    """Write the launcher's log to a file beside those of the parts."""
     handler = logging.FileHandler(path)
     handler.setFormatter(JsonFormatter(part="up"))
     logging.getLogger("naru").addHandler(handler)
@@ -348,5 +321,5 @@ def log_to(path: Path) -> None:
 
 
 def say(line: str) -> None:
-    """A line for the person at the terminal."""
+    """Print a line for the person at the terminal."""
     print(line, flush=True)

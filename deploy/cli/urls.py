@@ -1,6 +1,6 @@
-"""`./naru urls`: where the Naru of a data folder is reached, and Flower's password.
+"""`./naru urls`: print the addresses of the Naru on a data folder, and Flower's password.
 
-`up` does not print the password: what it prints goes into journals and terminals' histories.
+`up` does not print the password, because its output ends up in journals and in the history of terminals.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from deploy.embedded.data import DataProblem, running_on, secrets_in
 
 
 def show(*, data: Path) -> int:
-    """Print the addresses and the password; 1 when no Naru runs there."""
+    """Print the addresses and the password; return 1 if no Naru runs there."""
     running = running_on(data)
     if running is None:
         sys.stderr.write(
-            f"naru: no Naru runs on {data}. Start one with ./naru up, or name its folder with --data DIR.\n"
+            f"naru: Naru is not running on {data}. Start it with ./naru up, or name its folder with --data DIR.\n"
         )
         return 1
     try:

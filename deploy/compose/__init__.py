@@ -1,1 +1,4 @@
-"""Naru in containers: what `docker-compose.yml` needs beside itself. The commands run on the standard library alone."""
+"""Naru in containers: the commands and files that `docker-compose.yml` needs.
+
+The commands import the standard library only, because they run before any package is installed.
+"""

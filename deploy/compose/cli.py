@@ -10,20 +10,20 @@ from pathlib import Path
 from deploy.compose import roll, setup
 from deploy.embedded.processes import ROOT
 from shared.settings import environment
-from shared.vendors import either
+from shared.vendors import ADDRESS_VARIABLES
 
 SETUP = f"""\
-Writes .env and secrets/ for docker-compose.yml, once: what is there is never overwritten, and no secret is shown.
+Writes .env and secrets/ for docker-compose.yml. It overwrites no file and shows no secret.
 
-A key is read from the file that is named, else from the variable of its name (NAME_API_KEY). Without a model's key
-and without {either(setup.SERVERS)} the demo model answers, and says so.
+It reads each key from the file that you name, else from the environment variable of the key. Without a vendor's key and
+without {ADDRESS_VARIABLES} the demo model answers, and says so.
 """
 ROLL = """\
-Brings a new version in with no failed request: builds the images, migrates, starts the new containers beside the old
+Installs a new version with no failed request: builds the images, migrates, starts the new containers beside the old
 ones, waits until they are healthy, then lets the old ones finish and removes them.
 
-Set NARU_VERSION in .env first, so that the way back is the old number and the same command. If a new container does not
-get healthy, the new ones are removed and the old ones go on.
+Set NARU_VERSION in .env first. To go back, set the old number and run the same command. If a new container does not
+become healthy, the new ones are removed and the old ones go on.
 """
 
 
@@ -54,8 +54,12 @@ def add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.set_defaults(command="setup")
-    made.add_argument("--domain", default="", metavar="NAME", help="the name people type, as chat.example.org")
-    made.add_argument("--email", default="", metavar="ADDRESS", help="with --domain: a certificate of Let's Encrypt")
+    made.add_argument(
+        "--domain", default="", metavar="NAME", help="the name that people type, such as chat.example.org"
+    )
+    made.add_argument(
+        "--email", default="", metavar="ADDRESS", help="with --domain: get a certificate from Let's Encrypt"
+    )
     for option, name, words in setup.OPTIONS:
         made.add_argument(option, dest=name, type=Path, metavar="FILE", help=f"the file that holds {words}")
     made.add_argument("--into", type=Path, default=ROOT, metavar="DIR", help="folder (default: this one)")
@@ -65,13 +69,13 @@ def add_roll(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Declare `./naru compose roll`."""
     made = commands.add_parser(
         "roll",
-        help="bring a new version in",
+        help="install a new version",
         description=ROLL,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.set_defaults(command="roll")
     made.add_argument("services", nargs="*", type=service, metavar="SERVICE", help="worker or web (default: both)")
-    made.add_argument("--no-build", dest="build", action="store_false", help="the images are there already")
+    made.add_argument("--no-build", dest="build", action="store_false", help="use the images that exist")
     made.add_argument(
         "--patience", type=float, default=180.0, metavar="SECONDS", help="longest wait for a new container"
     )
@@ -80,7 +84,7 @@ def add_roll(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def service(name: str) -> str:
     """Check the name of a service that can be rolled; argparse prints the error."""
     if name not in roll.SERVICES:
-        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(roll.SERVICES)}: others are renewed by up -d")
+        raise argparse.ArgumentTypeError(f"{name} is not one of {', '.join(roll.SERVICES)}: up -d renews the others")
     return name
 
 

@@ -1,7 +1,8 @@
-"""`./naru compose roll`: a new version, container by container, with no failed request.
+"""`./naru compose roll`: replaces the containers of web and worker by a new version, with no failed request.
 
-compose itself replaces all containers of a service at once. Here the new ones start beside the old; nginx looks their
-names up anew every second and passes over who does not answer; the old workers finish their answers before they go.
+compose itself replaces all containers of a service at once. Here the new ones start beside the old ones. nginx resolves
+their names every second and skips a container that does not answer. The old workers finish their answers before they
+end.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from typing import Any
 
 from deploy.embedded.processes import ROOT
 
-#: In this order: a new worker understands what an old page asks; and how long an old container has to end, at least.
+#: The services in their order, with the least time that an old container has to end. A new worker understands the
+#: requests of an old page, so workers come first.
 SERVICES = {"worker": 930, "web": 20}
-#: Until nginx has looked the names up anew.
+#: Until nginx has resolved the names again.
 NAMES_SECONDS = 3.0
 BUILD_SECONDS = 3600
 
 
 class RollProblem(Exception):
-    """The new version is not in; the message says how far it came and what to do."""
+    """The roll failed; the message says at which step, and what to do."""
 
 
 def roll(services: Sequence[str], *, build: bool, patience_seconds: float) -> int:
-    """Build, migrate, and exchange the containers of each service."""
+    """Build, migrate, and exchange the containers of each service. Returns the exit code; raises RollProblem."""
     compose = compose_command()
     if build:
         say("building the images")
@@ -43,7 +45,7 @@ def roll(services: Sequence[str], *, build: bool, patience_seconds: float) -> in
 
 
 def exchange(compose: Sequence[str], service: str, *, patience_seconds: float) -> None:
-    """New containers beside the old ones, then the old ones away."""
+    """Start as many new containers beside the old ones, wait for their health, and remove the old ones."""
     old = containers(compose, service)
     if not old:
         raise RollProblem(f"no container of {service} is running: docker compose up -d starts it.")
@@ -64,7 +66,7 @@ def exchange(compose: Sequence[str], service: str, *, patience_seconds: float) -
 
 
 def scale(compose: Sequence[str], service: str, number: int) -> None:
-    """So many containers; those that run are left as they are."""
+    """Start containers until the service has `number`; leave the running ones alone."""
     run(
         [*compose, "up", "-d", "--no-deps", "--no-recreate", "--no-build", "--scale", f"{service}={number}", service],
         f"the new containers of {service} could not be started: see above; the old ones go on",
@@ -72,7 +74,7 @@ def scale(compose: Sequence[str], service: str, number: int) -> None:
 
 
 def await_health(new: Sequence[str], *, patience_seconds: float) -> None:
-    """Return when all are healthy."""
+    """Wait until all are healthy. Raises RollProblem after `patience_seconds`."""
     limit = time.monotonic() + patience_seconds
     while True:
         states = {each: health(each) for each in new}
@@ -81,14 +83,14 @@ def await_health(new: Sequence[str], *, patience_seconds: float) -> None:
         bad = [each[:12] for each, state in states.items() if state != "healthy"]
         if time.monotonic() > limit:
             raise RollProblem(
-                f"{', '.join(bad) or 'no new container'} did not get healthy within {patience_seconds:g} s and was"
-                f" removed; the old version goes on. Look: docker compose logs --tail 50"
+                f"{', '.join(bad) or 'no new container'} did not become healthy within {patience_seconds:g} s and was"
+                f" removed; the old version goes on. See: docker compose logs --tail 50"
             )
         time.sleep(0.5)
 
 
 def health(container: str) -> str:
-    """healthy, starting, unhealthy; or, of one that does not run, how it ended."""
+    """Return healthy, starting or unhealthy; for a container that does not run, its status."""
     state = inspect(container).get("State", {})
     if state.get("Status") != "running":
         return str(state.get("Status", "gone"))
@@ -96,32 +98,32 @@ def health(container: str) -> str:
 
 
 def stop_seconds(container: str) -> int:
-    """How long it was told that it may take to end (stop_grace_period); 0 where compose did not tell it."""
+    """Return the container's stop_grace_period in seconds; 0 where compose set none."""
     return int(inspect(container).get("Config", {}).get("StopTimeout") or 0)
 
 
 def containers(compose: Sequence[str], service: str) -> list[str]:
-    """The ids of those that serve. Not those of a `compose run`, which older versions list with them."""
-    listed = run([*compose, "ps", "-q", service], "compose does not say what runs", quiet=True)
+    """Return the ids of the service's containers, without those of a `compose run`, which older versions list too."""
+    listed = run([*compose, "ps", "-q", service], "compose cannot list its containers", quiet=True)
     return [each for each in listed.split() if is_serving(inspect(each))]
 
 
 def is_serving(container: dict[str, Any]) -> bool:
-    """Whether it runs for the service and not for one command."""
+    """Return whether the container runs the service, as opposed to a single command."""
     labels = container.get("Config", {}).get("Labels") or {}
     one_off = labels.get("com.docker.compose.oneoff", "False").lower() == "true"
     return container.get("State", {}).get("Status") in {"running", "restarting"} and not one_off
 
 
 def inspect(container: str) -> dict[str, Any]:
-    """What the engine knows of it; nothing of one that is gone."""
+    """Return the engine's description of a container; empty for one that is gone."""
     done = subprocess.run(["docker", "inspect", container], capture_output=True, timeout=60)
     found: list[dict[str, Any]] = json.loads(done.stdout or b"[]")
     return found[0] if found else {}
 
 
 def remove(old: Sequence[str], *, grace_seconds: int) -> None:
-    """End them in order and take them away."""
+    """Stop the containers with time to finish, then remove them."""
     run(
         ["docker", "stop", "-t", str(grace_seconds), *old],
         "old containers could not be stopped",
@@ -132,19 +134,19 @@ def remove(old: Sequence[str], *, grace_seconds: int) -> None:
 
 
 def compose_command() -> list[str]:
-    """`docker compose`, or the older program of its own."""
+    """Return the command of compose: Docker's plugin, or the older program. Raises RollProblem without either."""
     if shutil.which("docker") is None:
-        raise RollProblem("there is no docker here: install Docker Engine, then try again.")
+        raise RollProblem("docker is not installed: install Docker Engine, then try again.")
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=60)
     if plugin.returncode == 0:
         return ["docker", "compose"]
     if shutil.which("docker-compose"):
         return ["docker-compose"]
-    raise RollProblem("docker has no compose here: install its compose plugin (or docker-compose), then try again.")
+    raise RollProblem("compose is not installed: install Docker's compose plugin or docker-compose, then try again.")
 
 
 def run(command: Sequence[str], problem: str, *, quiet: bool = False, seconds: float = BUILD_SECONDS) -> str:
-    """One command in the project's folder; what it wrote on stdout."""
+    """Run a command in the project's folder; return its stdout if `quiet`. Raises RollProblem when it fails."""
     try:
         done = subprocess.run(
             command,
@@ -155,12 +157,12 @@ def run(command: Sequence[str], problem: str, *, quiet: bool = False, seconds: f
             timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        raise RollProblem(f"{problem} (no end after {seconds:g} s).") from None
+        raise RollProblem(f"{problem} (still running after {seconds:g} s).") from None
     if done.returncode != 0:
         raise RollProblem(f"{problem}.")
     return done.stdout or ""
 
 
 def say(line: str) -> None:
-    """Progress."""
+    """Print a line of progress."""
     print(f"roll: {line}", flush=True)

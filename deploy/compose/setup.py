@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from shared.vendors import WITH_KEY, either, setting_of
+from shared.vendors import COMPATIBLE, WITH_KEY, either, setting_of
 
 FOLDER_MODE, SECRET_MODE, SETTINGS_MODE = 0o700, 0o444, 0o600
 NAME = re.compile(r"(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", re.IGNORECASE)
@@ -37,8 +37,6 @@ LOGGING = (
     *("elastic_password", "kibana_system_password", "kibana_encryption_key", "logstash_internal_password"),
     "logs_operator_password",
 )
-#: The addresses of servers that may take no key.
-SERVERS = tuple(vendor.address_variable for vendor in WITH_KEY if not vendor.needs_key)
 SIMULATOR = "http://simulator:8080"
 
 
@@ -66,7 +64,7 @@ def set_up(options: SetupOptions) -> int:
     folder = private_folder(options.folder / "secrets")
     made = write_generated(folder) + write_given(folder, options)
     has_key = any((folder / name).stat().st_size for name in VENDOR_KEYS)
-    has_model = has_key or any(options.environ.get(name) for name in SERVERS)
+    has_model = has_key or any(options.environ.get(vendor.address_variable) for vendor in COMPATIBLE)
     settings = options.folder / ".env"
     if is_new := not settings.exists():
         write_once(settings, settings_text(options, has_model=has_model), mode=SETTINGS_MODE)
@@ -182,20 +180,20 @@ def settings_text(options: SetupOptions, *, has_model: bool) -> str:
     addresses = [vendor.address_variable for vendor in WITH_KEY]
     lines = [
         "# Settings of docker-compose.yml, made by ./naru compose setup and yours to change; secrets are in secrets/.",
-        "# What there is besides: docs/operations/compose.md",
+        "# All others: docs/operations/compose.md",
         "COMPOSE_PROJECT_NAME=naru",
         "# demo: the demo model; certificate: Let's Encrypt; monitoring, logging, backup: docs/operations/",
         f"COMPOSE_PROFILES={','.join(profiles)}",
         "# The images' tag: change it with every version, then ./naru compose roll",
         "NARU_VERSION=1",
-        "# The name people type, and whom Let's Encrypt writes to",
+        "# The name that people type, and the address that Let's Encrypt writes to",
         f"NARU_DOMAIN={options.domain}",
         f"NARU_EMAIL={options.email}",
         "NARU_HTTP_PORT=80",
         "NARU_HTTPS_PORT=443",
-        "# Networks of a balancer in front, which names its clients in X-Forwarded-For: 10.0.0.0/8,2001:db8::/32",
+        "# Networks of a load balancer in front of nginx, which sets X-Forwarded-For: 10.0.0.0/8,2001:db8::/32",
         "NARU_TRUSTED_PROXIES=",
-        "# Processes that every `up` keeps",
+        "# Containers that every `up` runs",
         "NARU_WEBS=1",
         "NARU_WORKERS=1",
         *(f"{name}={options.environ.get(name, '')}" for name in addresses),
@@ -208,30 +206,28 @@ def report(options: SetupOptions, *, made: list[str], has_model: bool, is_new: b
     """Return the lines that the person reads."""
     address = f"https://{domain_of(options.folder / '.env') or 'localhost'}/"
     lines = [
-        f"secrets/: made {', '.join(made)}" if made else "secrets/: all there; nothing was changed",
-        ".env: made" if is_new else ".env: there already; it was not touched",
+        f"secrets/: made {', '.join(made)}" if made else "secrets/: complete; nothing was changed",
+        ".env: made" if is_new else ".env: exists; it was not changed",
     ]
     if not has_model:
         key_options = either(f"--{vendor.name}-key FILE" for vendor in WITH_KEY)
         lines.append(f"No key was given: the demo model answers. For a real one run this again with {key_options},")
         lines.append("take demo out of COMPOSE_PROFILES and NARU_SIMULATOR_URL out of .env, and bring it up again.")
     if not options.domain and is_new:
-        lines.append("No --domain was given: the certificate is self-signed, and browsers will say so.")
+        lines.append("No --domain was given: the certificate is self-signed, and browsers warn of it.")
     if not (options.folder / "secrets" / "alert_webhook_url").stat().st_size:
         lines.append(
-            "No --alert-webhook was given: the profile monitoring needs one, Alertmanager does not start without."
+            "No --alert-webhook was given: the profile monitoring needs one; Alertmanager does not start without it."
         )
     if not (options.folder / "secrets" / "heartbeat_webhook_url").stat().st_size:
-        lines.append(
-            "No --heartbeat-webhook was given: nobody outside notices when all of this, or its monitoring, is silent:"
-        )
+        lines.append("No --heartbeat-webhook was given: nobody outside notices when Naru or its monitoring is down:")
         lines.append("docs/operations/alerts.md#watchdog")
     return [
         *lines,
         "",
         "Next:  docker compose up -d          (or: docker-compose up -d)",
         f"Then:  {address}   and {address}flower/ as naru, with the password in secrets/flower_password",
-        "Copy secrets/backup_key to a place where the backups are not: without it no backup can be read.",
+        "Copy secrets/backup_key to a place apart from the backups: without it no backup can be read.",
     ]
 
 

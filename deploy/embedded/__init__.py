@@ -1,10 +1,10 @@
-"""Naru on one machine: the embedded servers, the processes, and who keeps them running.
+"""Naru on one machine: the embedded servers, the processes, and their supervisor.
 
-    data          the data folder: who holds it, its secrets, where its running Naru is reached
-    reach         how a command finds the Naru of this machine
+    data          the data folder: its lock, its secrets, the addresses of its running Naru
+    locate        how a command finds the Naru of this machine
     postgres, redis_server, privileges    the embedded servers
-    processes, environment, parts         what is started, with which variables
-    supervisor, silence                   what is started again, and when
+    processes, ports, environment, parts  the processes to start, and their variables
+    supervisor, silence                   when a process is started again
 
 May import `shared`; the commands that use it are in `deploy/cli/` and `deploy/backup/`.
 """

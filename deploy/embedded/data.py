@@ -1,9 +1,9 @@
-"""The data folder of `./naru up`: who holds it, its generated secrets, and where its running Naru is reached.
+"""The data folder of `./naru up`: its lock, its generated secrets, and the addresses of its running Naru.
 
-lock            held by the `up` that runs here
+lock            held by the running `up`
 running.json    its addresses, while it is ready
-secrets.json    generated once, 0600
-pids/           the children, with their start times
+secrets.json    generated once, mode 0600
+pids/           the child processes, with their start times
 postgres/ redis/ flower/
 logs/
 """
@@ -22,9 +22,9 @@ from pathlib import Path
 
 NEEDED_MEGABYTES = 300
 SECRETS = "secrets.json"
-#: What `up` and `backup` write into a data folder; a file that is being written has `.new` behind its name.
+#: The files and folders that `up` and `backup` make in a data folder. Files that are being written end in `.new`.
 OURS = frozenset({"lock", "running.json", SECRETS, "pids", "postgres", "redis", "flower", "logs", "backups"})
-#: Bits that let anyone but the owner in.
+#: Permission bits of everyone but the owner.
 OPEN = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -34,7 +34,7 @@ class DataProblem(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """What is generated for one data folder; letters, digits, - and _ only."""
+    """The generated secrets of one data folder. They contain letters, digits, - and _ only."""
 
     postgres_password: str
     redis_password: str
@@ -44,7 +44,7 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """What a second `up` on the same folder prints, and what `ask` and `doctor` connect to."""
+    """A running Naru: the lines that a second `up` prints, and the addresses that `ask` and `doctor` use."""
 
     url: str
     lines: list[str]
@@ -52,7 +52,7 @@ class Running:
 
 
 class DataFolder:
-    """One data folder. Everything that is written below it is named here or by an embedded server."""
+    """One data folder. Creates it and its subfolders."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,13 +64,17 @@ class DataFolder:
             (path / "flower").mkdir(exist_ok=True, mode=0o700)
             self._lock_file = (path / "lock").open("a")
         except OSError as error:
-            raise DataProblem(f"{path} cannot be written ({error.strerror}): name another with --data DIR.") from None
+            raise DataProblem(
+                f"cannot write to {path} ({error.strerror}). Choose another folder with --data DIR."
+            ) from None
         free = shutil.disk_usage(path).free // 2**20
         if free < NEEDED_MEGABYTES:
-            raise DataProblem(f"{path} has only {free} MB free: make room, or name another with --data DIR.")
+            raise DataProblem(
+                f"{path} has only {free} MB free. Free some space, or choose another folder with --data DIR."
+            )
 
-    def take(self) -> bool:
-        """Hold the folder for as long as this process lives; False while another does."""
+    def lock(self) -> bool:
+        """Lock the folder for as long as this process lives; return False if another process holds it."""
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -78,20 +82,22 @@ class DataFolder:
         return True
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the lock."""
         self._lock_file.close()
 
     def close_to_others(self) -> list[str]:
-        """Take everybody else's rights on this folder and on all below it; return what a person should know, in lines.
+        """Remove the permissions of other users on this folder and its contents; return lines for the person.
 
-        A folder that holds other things too, or is not Naru's own, may be a home or a shared one: nothing in it is
-        touched. What a link leads to is never touched.
+        A folder with other contents, or of another user, may be a home or a shared one, so nothing in it is changed.
+        Links are not followed.
         """
         mode = stat.S_IMODE(self.path.stat().st_mode)
         if (reason := self._stays_open_because()) is not None:
-            to_do = "Name a folder of Naru's own with --data DIR."
+            to_do = "Choose a separate folder for Naru with --data DIR."
             return (
-                [f"{self.path} is open to other users (mode {mode:04o}), for {reason}. {to_do}"] if mode & OPEN else []
+                [f"{self.path} stays open to other users (mode {mode:04o}), because {reason}. {to_do}"]
+                if mode & OPEN
+                else []
             )
         closed = sum(_close(path) for each in self.path.iterdir() for path in _all_below(each))
         said = [f"Closed to other users: {closed} files and folders in {self.path}."] if closed else []
@@ -103,19 +109,19 @@ class DataFolder:
     def _stays_open_because(self) -> str | None:
         others = sorted(each.name for each in self.path.iterdir() if each.name.removesuffix(".new") not in OURS)
         if others:
-            return f"it holds other things than Naru's, such as {others[0]}"
+            return f"it contains other files, such as {others[0]}"
         if self.path.resolve() in {Path("/"), Path.home()}:
-            return "it is a home"
-        return "it is another user's" if self.path.stat().st_uid != os.geteuid() else None
+            return "it is a home directory"
+        return "it belongs to another user" if self.path.stat().st_uid != os.geteuid() else None
 
     def _closed_mode(self) -> int:
-        """PostgreSQL may have to run as another user, who then goes through here (privileges.py)."""
+        """Return the mode to set. PostgreSQL may run as another user, who must pass through (privileges.py)."""
         postgres = self.path / "postgres"
         is_anothers = postgres.exists() and postgres.stat().st_uid != os.geteuid()
         return 0o711 if is_anothers else 0o700
 
     def secrets(self) -> tuple[Secrets, bool]:
-        """The folder's secrets, and whether they are new."""
+        """Return the folder's secrets, and whether they were generated just now."""
         if (kept := secrets_in(self.path)) is not None:
             return kept, False
         made = Secrets(**{name: secrets.token_urlsafe(24) for name in Secrets.__dataclass_fields__})
@@ -123,11 +129,11 @@ class DataFolder:
         return made, True
 
     def running(self) -> Running | None:
-        """What runs here, when it is ready."""
+        """Return the Naru that runs here, if it is ready."""
         return running_on(self.path)
 
     def set_running(self, running: Running | None) -> None:
-        """Say where the running Naru is reached, or that it no longer is."""
+        """Write the addresses of the running Naru, or remove them."""
         if running is None:
             (self.path / "running.json").unlink(missing_ok=True)
         else:
@@ -135,7 +141,7 @@ class DataFolder:
 
 
 def _all_below(path: Path) -> Iterator[Path]:
-    """The path itself and everything below it. No link is followed."""
+    """Yield the path and everything below it, without following links."""
     yield path
     if path.is_dir() and not path.is_symlink():
         for folder, folders, files in os.walk(path):
@@ -143,36 +149,36 @@ def _all_below(path: Path) -> Iterator[Path]:
 
 
 def _close(path: Path) -> bool:
-    """Whether it was open to others and is closed now."""
+    """Remove the permissions of other users; return whether there were any."""
     try:
         found = path.lstat()
         if stat.S_ISLNK(found.st_mode) or not found.st_mode & OPEN:
             return False
         path.chmod(stat.S_IMODE(found.st_mode) & ~OPEN)
-    except OSError:  # it is gone, or another user's
+    except OSError:  # it is gone, or belongs to another user
         return False
     return True
 
 
 def secrets_in(path: Path) -> Secrets | None:
-    """The secrets of this data folder; None for one that has none yet. Raises DataProblem when they are damaged."""
+    """Read the secrets of a data folder; None if it has none. Raises DataProblem if they are damaged."""
     file = path / SECRETS
     try:
         return Secrets(**json.loads(file.read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise DataProblem(f"{file} cannot be read ({error.strerror}): run this as the user of ./naru up.") from None
+        raise DataProblem(f"cannot read {file} ({error.strerror}). Run this as the user who runs ./naru up.") from None
     except (ValueError, TypeError):
-        raise DataProblem(f"{file} is damaged: put it back from a backup, or remove it.") from None
+        raise DataProblem(f"{file} is damaged. Restore it from a backup, or remove it.") from None
 
 
 def change_secrets(path: Path, change: Callable[[Secrets], Secrets]) -> tuple[Secrets, Secrets]:
-    """Replace the secrets whole, one change after another; returns the old ones and the new ones.
+    """Replace the secrets atomically, one change at a time; return the old and the new ones.
 
-    Naru may run meanwhile: it has read them at its start. Raises DataProblem where there are none.
+    A running Naru keeps those that it read at its start. Raises DataProblem if there are none.
     """
-    nothing = DataProblem(f"{path} holds no keys: ./naru up makes them. Name another folder with --data DIR.")
+    nothing = DataProblem(f"{path} holds no keys. ./naru up creates them; choose another folder with --data DIR.")
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -187,13 +193,13 @@ def change_secrets(path: Path, change: Callable[[Secrets], Secrets]) -> tuple[Se
         os.fsync(folder)
         return old, new
     except OSError as error:
-        raise DataProblem(f"{path} cannot be written ({error.strerror}): the keys are as they were.") from None
+        raise DataProblem(f"cannot write to {path} ({error.strerror}). The keys are unchanged.") from None
     finally:
         os.close(folder)
 
 
 def running_on(path: Path) -> Running | None:
-    """What runs on this data folder and is ready. Reads only: nothing is made or locked."""
+    """Return the Naru that runs on this data folder, if it is ready. Only reads: creates and locks nothing."""
     try:
         return Running(**json.loads((path / "running.json").read_text()))
     except (OSError, ValueError, TypeError):
@@ -201,7 +207,7 @@ def running_on(path: Path) -> Running | None:
 
 
 def write_privately(path: Path, text: str) -> None:
-    """Write a whole file or none, readable by its owner only."""
+    """Replace a file atomically, readable by its owner only."""
     new = path.with_name(f"{path.name}.new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)

@@ -1,10 +1,10 @@
 """The environment of each program that `up` and `backup` start: the variables that it reads, and no others.
 
-Anyone who reads a process's memory, its /proc/PID/environ or its crash report sees its environment. Therefore a
-vendor's key reaches the workers only, and the key that signs cookies reaches web only.
+Anyone who reads a process's memory, its /proc/PID/environ or its crash report sees its environment. Therefore only
+workers get a vendor's key, and only web gets the key that signs cookies.
 
-A setting that no line here names holds no secret; web and workers read it. `docker-compose.yml` follows the same table
-(tests/deploy/test_compose.py).
+Web and workers read each setting that READERS does not name; none of those is secret. `docker-compose.yml` follows the
+same table (tests/deploy/test_compose.py).
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import Literal
 from shared.settings import Settings, variable_of
 from shared.vendors import VENDORS
 
-#: `given` tries the servers that a person names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
+#: `servers` tries the servers that a person names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
 Part = Literal[
-    "web", "worker", "flower", "simulator", "migrate", "postgres", "redis", "given", "dump", "cipher", "launcher"
+    "web", "worker", "flower", "simulator", "migrate", "postgres", "redis", "servers", "dump", "cipher", "launcher"
 ]
 
-#: The settings that fewer or other parts read. `launcher`: the command that a person types, which starts the others.
+#: The readers of each setting that more or fewer parts than web and workers read. `launcher` is the command that a
+#: person types.
 READERS: Mapping[str, frozenset[Part]] = {
-    "database_url": frozenset({"web", "worker", "migrate", "given"}),
+    "database_url": frozenset({"web", "worker", "migrate", "servers"}),
     "listen_database_url": frozenset({"web", "worker"}),
-    "redis_url": frozenset({"web", "worker", "flower", "given"}),
+    "redis_url": frozenset({"web", "worker", "flower", "servers"}),
     "secret_key": frozenset({"web"}),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),
@@ -39,7 +40,7 @@ READERS: Mapping[str, frozenset[Part]] = {
 OTHERS: frozenset[Part] = frozenset({"web", "worker"})
 BACKUP = "backup_"
 
-#: Every part: programs, folders, time zone, language, certificates, libraries, the interpreter and its memory.
+#: For every part: programs, folders, time zone, language, certificates, libraries, the interpreter and its memory.
 SYSTEM = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "TZDIR", "LANG", "LANGUAGE"),
@@ -47,34 +48,34 @@ SYSTEM = frozenset(
     }
 )
 SYSTEM_PREFIXES = ("LC_", "PYTHON", "MALLOC_")
-#: libpq's own variables, and those of Kerberos that it reads.
+#: The variables of libpq, and of Kerberos, which libpq uses.
 LIBPQ = ("PG*", "KRB5*")
 SDK_VARIABLES = tuple(f"{vendor.variables_begin}*" for vendor in VENDORS if vendor.sdk)
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-#: Variables that are no settings of ours. A `*` stands for any ending.
+#: Further variables, which are not settings of ours. A `*` stands for any ending.
 MORE: Mapping[Part, tuple[str, ...]] = {
     "web": (*LIBPQ, "FORWARDED_ALLOW_IPS"),  # uvicorn reads it
-    # Only workers go out, and a proxy's address may hold a password. The SDKs read more variables of their vendors.
+    # Only workers use the internet, and a proxy's address may hold a password. The SDKs read more variables.
     "worker": (*LIBPQ, *PROXIES, *map(str.lower, PROXIES), "NETRC", *SDK_VARIABLES),
     "flower": ("FLOWER_*",),
     "migrate": LIBPQ,
     # archive_command runs deploy/backup/pitr/archive.sh. It gets the path of the key, not the key.
     "postgres": ("NARU_PITR_*", "NARU_BACKUP_KEY_FILE"),
-    "given": LIBPQ,
+    "servers": LIBPQ,
     "dump": LIBPQ,
     "cipher": ("OPENSSL_*",),
 }
 
 
 def readers_of(setting: str) -> frozenset[Part]:
-    """The parts that read the setting of this name."""
+    """Return the parts that read a setting, given by its name."""
     if setting.startswith(BACKUP):
         return frozenset({"launcher"})
     return READERS.get(setting, OTHERS)
 
 
 def environment_of(part: Part, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of `environ` that this part may see. A setting may also be given as `X_FILE`."""
+    """Return the variables of `environ` that a part may see. A setting may also be given as `X_FILE`."""
     settings = {variable_of(each.name) for each in fields(Settings) if part in readers_of(each.name)}
     names = SYSTEM | settings | {f"{name}_FILE" for name in settings} | set(MORE.get(part, ()))
     prefixes = (*SYSTEM_PREFIXES, *(name[:-1] for name in MORE.get(part, ()) if name.endswith("*")))

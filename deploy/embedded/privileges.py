@@ -1,7 +1,7 @@
-"""Whom PostgreSQL runs as: it refuses root, and root is who one often is in a container.
+"""The user that PostgreSQL runs as. It refuses root, and in a container one is often root.
 
-Ways that leave everything where it is come first. Each is tried for real before it is chosen. Nothing here is
-needed for an ordinary user, and nothing here changes who *we* are.
+The least invasive ways come first, and each is tried before it is chosen. Ordinary users do not need this. The user of
+Naru's own process never changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NOBODY = 65534
-# Whoever changes user loses the kernel's promise to end it with us (processes.py): it is asked for again.
+# Changing the user clears the parent-death signal (processes.py), so set it again.
 DROP = """
 import ctypes, os, sys
 os.setgroups([]); os.setgid({0}); os.setuid({0})
@@ -25,40 +25,40 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class NoOrdinaryUser(Exception):
-    """Root, and no way to be anybody else; the message says what to do."""
+    """Naru runs as root and cannot start PostgreSQL as another user; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunAs:
-    """What to put before a command, and who must own its files."""
+    """A prefix for a command, and the user who must own its files."""
 
     prefix: tuple[str, ...]
     owner: int
 
 
 def ordinary_user(program: Path, *, folder: Path) -> RunAs:
-    """A way in which `program` runs as somebody else than root and can write below `folder`."""
+    """Find a way to run `program` as a user other than root who can write below `folder`."""
     if os.geteuid() != 0:
         return RunAs((), os.geteuid())
     for way in ways():
         if works(way, program=program, folder=folder):
             return way
     raise NoOrdinaryUser(
-        "PostgreSQL does not run as root, and this machine lets root be nobody else.\n"
-        "      Run naru as an ordinary user (docker run --user 1000 …, with --data in a folder of theirs),\n"
+        "PostgreSQL refuses to run as root, and root cannot switch to another user here.\n"
+        "      Run naru as an ordinary user (docker run --user 1000 …, with --data in one of its folders),\n"
         "      or set DATABASE_URL to a server of your own."
     )
 
 
 def ways() -> list[RunAs]:
-    """From the least invasive on."""
+    """List the possible ways, the least invasive first."""
     found = []
     if unshare := shutil.which("unshare"):
-        # A user namespace in which root is called 1000: the files stay root's. Containers often refuse it.
+        # A user namespace maps root to 1000, and files still belong to root. Containers often refuse it.
         found.append(RunAs((unshare, "--user", "--map-user=1000", "--map-group=1000"), 0))
     drop = ("--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--pdeathsig", "INT")
     if setpriv := shutil.which("setpriv"):
-        # Nobody, yet able to walk through folders that only root may enter (an environment in /root).
+        # The user nobody, with the capability to pass through folders of root (an environment in /root).
         walk = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
         found.append(RunAs((setpriv, *drop, *walk), NOBODY))
     found.append(RunAs((sys.executable, "-I", "-c", DROP.format(NOBODY)), NOBODY))
@@ -66,7 +66,7 @@ def ways() -> list[RunAs]:
 
 
 def works(way: RunAs, *, program: Path, folder: Path) -> bool:
-    """Try it: the program starts, and the folder can be written."""
+    """Try it: return whether the program starts and can write to the folder."""
     probe = folder / ".probe"
     probe.mkdir(exist_ok=True)
     os.chown(probe, way.owner, -1)
@@ -76,10 +76,10 @@ def works(way: RunAs, *, program: Path, folder: Path) -> bool:
     return done.returncode == 0
 
 
-def give(folder: Path, *, owner: int) -> None:
-    """Make `owner` the owner of all in `folder` (a start may choose another way than the last)."""
+def change_owner(folder: Path, *, owner: int) -> None:
+    """Make `owner` own everything in `folder`, because a start may choose another way than the last one."""
     if not folder.exists() or folder.stat().st_uid == owner:
         return
     for path in folder.rglob("*"):
         os.chown(path, owner, -1, follow_symlinks=False)
-    os.chown(folder, owner, -1)  # last: an interrupted run starts over
+    os.chown(folder, owner, -1)  # last, so that an interrupted run starts over

@@ -1,8 +1,8 @@
-"""Child processes of the launcher and of the tests: starting them so that none outlives us, and ending them.
+"""Child processes of the launcher and the tests: start them so that none outlives its parent, and end them.
 
-A child is a session of its own (a Ctrl-C in the terminal reaches only us), dies with us where the kernel can
-do that (Linux), and is written down in a pid file with its start time, so that the next run can end what a
-killed one left. Restarting and ordering live in supervisor.py.
+A child leads its own session, so a Ctrl-C in the terminal reaches only the parent. On Linux it dies with its parent. A
+pid file records it with its start time, so that the next run can end the children of a killed one. supervisor.py
+restarts and orders them.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One program to run, and how it is ended."""
+    """One program to run, and how to end it."""
 
     name: str
     argv: tuple[str, ...]
     environ: Mapping[str, str]
     stop_signal: signal.Signals = signal.SIGTERM
     grace_seconds: float = 5.0
-    # What the kernel sends when we die unasked; only the servers that write to disk need more than KILL.
+    # The kernel sends this signal when the parent dies. Servers that write to disk need a gentler one than KILL.
     death_signal: signal.Signals = signal.SIGKILL
     cwd: Path = ROOT
 
 
 def spawn(command: Command, *, log: IO[bytes] | int, pid_file: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start it. Must be called from a thread that lives as long as the child should (the main thread)."""
+    """Start it. Call this from a thread that outlives the child (the main thread)."""
     child = subprocess.Popen(
         command.argv,
         env=dict(command.environ),
@@ -57,27 +57,27 @@ def spawn(command: Command, *, log: IO[bytes] | int, pid_file: Path | None = Non
 
 
 def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    """What the child calls between fork and exec."""
+    """Return a function for the child to call between fork and exec; None where the kernel offers nothing."""
     if LIBC is None:
         return None
     prctl, parent, number = LIBC.prctl, os.getpid(), int(death_signal)
 
     def ask() -> None:
         prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # we died before the line above
+        if os.getppid() != parent:  # the parent died before the line above
             os._exit(1)
 
     return ask
 
 
 def write_pid_file(path: Path, *, pid: int, stop_signal: signal.Signals) -> None:
-    """Remember a child for a later run."""
+    """Record a child for a later run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"pid": pid, "started": started_at(pid), "stop_signal": int(stop_signal)}))
 
 
 def started_at(pid: int) -> str:
-    """When a process began, in a form that tells two bearers of one pid apart; empty when there is none."""
+    """Return when a process started, in a form that exposes a reused pid; empty if there is no process."""
     if sys.platform != "linux":
         return subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
     try:
@@ -89,7 +89,7 @@ def started_at(pid: int) -> str:
 
 
 def end(child: subprocess.Popen[bytes], *, stop_signal: signal.Signals, grace_seconds: float) -> None:
-    """Ask, wait, then kill the whole group."""
+    """Send `stop_signal`, wait for the grace time, then kill the whole group."""
     send(child.pid, stop_signal)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(grace_seconds)
@@ -98,7 +98,7 @@ def end(child: subprocess.Popen[bytes], *, stop_signal: signal.Signals, grace_se
 
 
 def end_left_over(folder: Path, *, grace_seconds: float = 10.0) -> list[str]:
-    """End every process that a pid file in `folder` still names truly; their names. The files are removed."""
+    """End the processes that an earlier run left behind, by their pid files; return their names."""
     left = {path: pid for path in sorted(folder.glob("*.json")) if (pid := still_running(path)) is not None}
     for path, pid in left.items():
         send(pid, signal.Signals(json.loads(path.read_text())["stop_signal"]))
@@ -114,7 +114,7 @@ def end_left_over(folder: Path, *, grace_seconds: float = 10.0) -> list[str]:
 
 
 def still_running(pid_file: Path) -> int | None:
-    """The pid in the file, when the very process that was written down still runs."""
+    """Return the pid in the file if exactly that process still runs."""
     try:
         record = json.loads(pid_file.read_text())
         pid, started = int(record["pid"]), str(record["started"])
@@ -130,7 +130,7 @@ def forget(pid_files: Iterable[Path]) -> None:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Signal one process, whether it is there or not."""
+    """Signal a process, if it exists."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 

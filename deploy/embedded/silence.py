@@ -1,7 +1,7 @@
-"""Finds a process that takes connections and answers nothing: frozen, or with an event loop that stands still.
+"""Detects a process that accepts connections but never answers: it is frozen, or its event loop is stuck.
 
-Silence is less than a bad answer. A process that refuses a connection, closes it at once or answers 503 is busy, starts
-or ends; it says so, and is left alone. So is one that strangers have filled with connections up to its own limit.
+A process that refuses a connection, closes it at once or answers 503 is busy, starting or ending, and is left alone. So
+is one whose own limit of connections is used up.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of our loopback
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach our loopback
 LOOK_SECONDS = 2.0
-NAP_SECONDS = 0.25  # between two looks whether the process still runs
+NAP_SECONDS = 0.25  # between two checks whether the process still runs
 ANSWER_SECONDS = 2.0
-BUSY = 0.1  # of a core: a frozen process takes none, and one whose loop waits for ever takes a hundredth
+BUSY = 0.1  # of a core: a frozen process uses none, and one whose loop waits for ever uses a hundredth
 
 
 def is_silent(url: str) -> bool:
-    """Whether a GET is answered by nothing within ANSWER_SECONDS. An error and a closed connection are answers."""
+    """Return whether a GET gets no answer within ANSWER_SECONDS. An error or a closed connection is an answer."""
     try:
         with DIRECT.open(url, timeout=ANSWER_SECONDS):
             return False
@@ -35,9 +35,9 @@ def is_silent(url: str) -> bool:
 
 
 def outlasts(url: str, pid: int, *, limit_seconds: float, is_over: Callable[[], bool]) -> bool:
-    """Block until `url` was silent and `pid` idle for `limit_seconds` on end (True), or `is_over` returns True (False).
+    """Block until `url` was silent and `pid` idle for `limit_seconds` without a break; False if `is_over` came first.
 
-    A process that computes is no frozen one, however late it answers: it judges itself (shared/wedge.py).
+    A process that uses the CPU is not frozen, however late it answers. It detects that itself (shared/wedge.py).
     """
     silent_since: float | None = None
     while not is_over():
@@ -56,7 +56,7 @@ def outlasts(url: str, pid: int, *, limit_seconds: float, is_over: Callable[[], 
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has computed so far; 0 where that cannot be seen."""
+    """Return the CPU time of a process so far; 0 if it cannot be read."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,7 +1,7 @@
-"""Keeps the parts of `./naru up` running: starts each, waits until it is ready, restarts it when it ends, stops all.
+"""Keeps the parts of `./naru up` running: starts each, waits until it is ready, restarts it if it ends, stops all.
 
-It knows no part by name: parts.py says what there is. Everything is started from the main thread (processes.spawn says
-why); what blocks runs in threads of its own.
+parts.py defines the parts. All processes are started from the main thread (processes.spawn says why); blocking calls
+run in separate threads.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from deploy.embedded import processes, silence
 
 T = TypeVar("T")
 LOG = logging.getLogger("naru.up")
-LOOK_SECONDS = 0.1  # between two looks whether a starting part is ready
+CHECK_SECONDS = 0.1  # between two checks whether a starting part is ready
 READY_SECONDS = 60.0  # a part that is not ready by then has failed
 LONGEST_READY_SECONDS = 960.0  # starting again it has twice as long each time: a server may have much to recover
-TRIES = 3  # ends before the first readiness that are taken for bad luck
+TRIES = 3  # starts of a part before it counts as failed
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-STEADY_SECONDS = 60.0  # a part that ran this long begins again with the first pause
+STEADY_SECONDS = 60.0  # after running this long, a part starts again with the first pause
 LARGEST_LOG_BYTES = 20_000_000
 
 
 class PartFailed(Exception):
-    """A part cannot be started; the message holds the end of its log."""
+    """A part cannot be started; the message includes the end of its log."""
 
 
 class NotReadyInTime(PartFailed):
-    """A part runs and does not become ready: it was ended."""
+    """A part ran but did not become ready, and was ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One process to keep running, and how to see that it is ready (a blocking look; may raise what it must)."""
+    """One process to keep running. The checks may block; `is_ready` may raise if the part can never be ready."""
 
     command: processes.Command
     is_ready: Callable[[int], bool]  # takes the pid
-    # What is asked instead once it was ready: a part that works without another one is not dead while that is away.
+    # The check for restarts, if it differs: a part that can wait for another one is not dead while that is away.
     is_at_work: Callable[[int], bool] | None = None
-    # Where it answers once it was ready, and for how long it may take connections and answer nothing. 0: for ever.
+    # The address to watch once it is ready, and how long it may accept connections without answering. 0: for ever.
     answers_at: str = ""
     silent_seconds: float = 0.0
 
     @property
     def name(self) -> str:
-        """Its name in lines, logs and pid files."""
+        """The name in output, logs and pid files."""
         return self.command.name
 
 
 class Supervisor:
-    """The parts that run, each kept by a task of its own."""
+    """Runs the parts, each in a separate task."""
 
     def __init__(self, *, logs: Path, pids: Path, say: Callable[[str], None]) -> None:
         self._logs = logs
@@ -71,12 +71,12 @@ class Supervisor:
         self._stopping: set[str] = set()
         self._threads = ThreadPoolExecutor(64, thread_name_prefix="watch")
 
-    async def blocking(self, look: Callable[[], T]) -> T:
-        """Run something that blocks."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+    async def blocking(self, call: Callable[[], T]) -> T:
+        """Run a blocking call in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def start(self, part: Part) -> None:
-        """Start a part and return when it is ready; PartFailed when it cannot be."""
+        """Start a part and return when it is ready. Raises PartFailed."""
         began = time.monotonic()
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._commands[part.name] = part.command
@@ -85,7 +85,7 @@ class Supervisor:
         self._say(f"  {part.name:<10} ready  {time.monotonic() - began:4.1f} s")
 
     async def run_once(self, command: processes.Command) -> None:
-        """Run a program to its end; PartFailed when it does not succeed."""
+        """Run a program to its end. Raises PartFailed if it does not succeed."""
         self._commands[command.name] = command
         child = self._spawn(command)
         code = await self.blocking(child.wait)
@@ -94,9 +94,9 @@ class Supervisor:
             raise PartFailed(self._account(command.name, code))
 
     async def _keep(self, part: Part, ready: asyncio.Future[None]) -> None:
-        """Start it again whenever it ends, with growing pauses, until it is told to stop.
+        """Restart the part whenever it ends, with growing pauses, until it is told to stop.
 
-        Only before its first readiness can it fail: later nobody is there to start it by hand.
+        It can fail only before it is first ready. Later nobody may be there to start it by hand.
         """
         pause, patience, tries = FIRST_PAUSE_SECONDS, READY_SECONDS, 0
         while part.name not in self._stopping:
@@ -107,7 +107,7 @@ class Supervisor:
                 how = f"ended ({ending(code)})"
                 if not ready.done() and tries >= TRIES:
                     raise PartFailed(self._account(part.name, code))
-            except Exception as error:  # whatever a first look raised is what start() raises
+            except Exception as error:  # start() raises whatever the first check raised
                 if not ready.done():
                     ready.set_exception(error)
                     return
@@ -126,7 +126,7 @@ class Supervisor:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _run(self, part: Part, ready: asyncio.Future[None], *, patience_seconds: float) -> int:
-        """Start it and wait for its end; its exit code. Raises NotReadyInTime, and what a first look raises."""
+        """Start it, wait for its end and return its exit code. Raises NotReadyInTime, and errors of a first check."""
         child = self._spawn(part.command)
         if await self._until_ready(part, child, is_first=not ready.done(), patience_seconds=patience_seconds):
             self._announce(part, ready)
@@ -135,14 +135,14 @@ class Supervisor:
         return await self.blocking(child.wait)
 
     def _end_when_silent(self, part: Part, child: subprocess.Popen[bytes]) -> None:
-        """Kill a part that takes connections and answers nothing; return when it has ended."""
+        """Kill a part that accepts connections but never answers; return when it has ended."""
 
         def is_over() -> bool:
             return child.poll() is not None
 
         if silence.outlasts(part.answers_at, child.pid, limit_seconds=part.silent_seconds, is_over=is_over):
             LOG.error("part is silent", extra={"name_of_part": part.name, "silent_seconds": part.silent_seconds})
-            self._say(f"  {part.name} did not answer for {part.silent_seconds:g} s; it is ended")
+            self._say(f"  {part.name} did not answer for {part.silent_seconds:g} s; ending it")
             processes.send_to_group(child.pid, signal.SIGKILL)
 
     def _announce(self, part: Part, ready: asyncio.Future[None]) -> None:
@@ -155,22 +155,22 @@ class Supervisor:
     async def _until_ready(
         self, part: Part, child: subprocess.Popen[bytes], *, is_first: bool, patience_seconds: float
     ) -> bool:
-        """True when it is ready, False when it ended; a part that hangs on its way up is ended."""
+        """Return True when it is ready, False if it ended. A part that hangs while starting is ended."""
         limit = time.monotonic() + patience_seconds
         while child.poll() is None:
-            if await self._look(part, child.pid, is_first=is_first):
+            if await self._is_up(part, child.pid, is_first=is_first):
                 return True
             if time.monotonic() > limit:
                 stop, grace = part.command.stop_signal, part.command.grace_seconds
                 await self.blocking(partial(processes.end, child, stop_signal=stop, grace_seconds=grace))
                 raise NotReadyInTime(f"{part.name} was not ready within {patience_seconds:g} s.{self._tail(part.name)}")
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
         return False
 
-    async def _look(self, part: Part, pid: int, *, is_first: bool) -> bool:
-        look = part.is_ready if is_first else (part.is_at_work or part.is_ready)
+    async def _is_up(self, part: Part, pid: int, *, is_first: bool) -> bool:
+        check = part.is_ready if is_first else (part.is_at_work or part.is_ready)
         try:
-            return await self.blocking(partial(look, pid))
+            return await self.blocking(partial(check, pid))
         except Exception as error:
             if is_first:
                 raise
@@ -190,7 +190,7 @@ class Supervisor:
         processes.forget([self._pids / f"{name}.json"])
 
     async def stop(self, groups: Sequence[Sequence[str]]) -> None:
-        """Stop the named parts group after group; within a group at once."""
+        """Stop the named parts, one group after another; the parts of a group stop side by side."""
         self._stopping.update(name for group in groups for name in group)
         for group in groups:
             await asyncio.gather(*(self._stop_one(name) for name in group if name in self._children))
@@ -205,7 +205,7 @@ class Supervisor:
         self._forget(name)
 
     def kill(self) -> None:
-        """End everything at once. PostgreSQL takes QUIT as "at once" and needs no more than its log to come back."""
+        """End everything at once. On QUIT, PostgreSQL stops at once and recovers from its WAL at the next start."""
         self._stopping.update(self._children)
         for name, child in self._children.items():
             if name == "postgres":
@@ -217,7 +217,7 @@ class Supervisor:
             self._forget(name)
 
     async def tend_logs(self) -> None:
-        """Keep the logs from filling the disk, for as long as Naru runs."""
+        """Trim the logs every minute, for as long as Naru runs."""
         while True:
             await asyncio.sleep(60)
             for name in self._children:
@@ -236,12 +236,12 @@ class Supervisor:
 
 
 def ending(code: int) -> str:
-    """How a process ended, for people."""
+    """Describe how a process ended."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def trim(log: Path) -> None:
-    """Keep one older log beside a grown one. The writer appends, so the file can be cut under it."""
+    """Move a large log to `.log.1` and empty it. Its writer appends, so the file can be truncated meanwhile."""
     if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
         log.with_suffix(".log.1").write_bytes(log.read_bytes())
         with log.open("r+b") as file:

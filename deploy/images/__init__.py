@@ -1,1 +1,1 @@
-"""What goes into the images beside the sources: their locks, their health check."""
+"""Parts of the container images besides the sources: their locks and health check."""

@@ -1,9 +1,9 @@
-"""The images' health check: one GET to a process of its own container; exit code 0 for a 2xx.
+"""The images' health check: one GET to the process of its container. Exit code 0 for a 2xx.
 
-Docker restarts what has ended, not what is unhealthy, and a process that is frozen as a whole cannot end itself. So
-with `--end-frozen-after N` the probe kills a web process or a worker that has taken connections and answered nothing
-for N probes on end. The restart policy brings a new one, and a worker's answers are taken over meanwhile. All else that
-they may suffer from they see by themselves (shared/wedge.py). Standard library only: it runs every few seconds.
+Docker restarts containers that end, not unhealthy ones, and a frozen process cannot end itself. So with
+`--end-frozen-after N` the probe kills a web process or a worker that has accepted connections but not answered for N
+probes in a row. The restart policy starts a new one, and other workers take over the answers. All other trouble the
+processes detect themselves (shared/wedge.py). It uses the standard library only, because it runs every few seconds.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TIMEOUT_SECONDS = 4.0
-#: A frozen process computes nothing; one that computes for more than so much of this time is only late.
+#: A frozen process uses no CPU. One that uses more than this share of the time is only late.
 LOOK_SECONDS, BUSY = 0.5, 0.1
-#: Instead of a status: nobody listens (it starts or ends); or somebody does, and says nothing.
+#: Instead of a status: nothing listens (the process is starting or ending), or something listens but does not answer.
 ABSENT, SILENT = -1, 0
-#: Where it is noted how often on end a port was silent. A container's /tmp is its own, and empty at its start.
+#: Holds the number of silent probes in a row. A container has its own /tmp, which is empty at its start.
 NOTES = Path(tempfile.gettempdir())
 #: TCP_LISTEN, as /proc/net/tcp writes it.
 LISTENING = "0A"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command."""
+    """Probe, print the result and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument(
-        "--end-frozen-after", type=int, metavar="N", help="kill a process that was silent N times on end"
+        "--end-frozen-after", type=int, metavar="N", help="kill a process that was silent N times in a row"
     )
     chosen = parser.parse_args(arguments)
     status, body = look(chosen.url)
@@ -44,12 +44,12 @@ def main(arguments: Sequence[str]) -> int:
         port = urllib.parse.urlsplit(chosen.url).port or 80
         if count(port, is_silent=status == SILENT and not is_busy(port)) >= chosen.end_frozen_after:
             body += "; it was ended" if signal_listener(port, signal.SIGKILL) else "; it could not be ended"
-    print(f"{status} {body[:500]}")  # noqa: T201 - `docker inspect` shows it
+    print(f"{status} {body[:500]}")  # `docker inspect` shows it
     return 0 if 200 <= status < 300 else 1
 
 
 def look(url: str) -> tuple[int, str]:
-    """Status and body, or ABSENT or SILENT and why."""
+    """Return the status and body, or ABSENT or SILENT and the reason."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=TIMEOUT_SECONDS) as answer:
@@ -66,7 +66,7 @@ def look(url: str) -> tuple[int, str]:
 
 
 def is_busy(port: int) -> bool:
-    """Whether the process that listens on a port here computes: then it is late and not frozen, and judges itself."""
+    """Return whether the process that listens on the port uses the CPU. Then it is late, not frozen."""
     pid = listener_of(port)
     if pid is None:
         return False
@@ -76,7 +76,7 @@ def is_busy(port: int) -> bool:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has computed so far; 0 when it has ended."""
+    """Return the CPU time of a process so far; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -85,7 +85,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def count(port: int, *, is_silent: bool) -> int:
-    """How often on end, this time included."""
+    """Count the silent probes in a row, including this one."""
     note = NOTES / f"naru-probe-{port}"
     try:
         before = int(note.read_text())
@@ -97,7 +97,7 @@ def count(port: int, *, is_silent: bool) -> int:
 
 
 def signal_listener(port: int, number: signal.Signals) -> bool:
-    """Signal the process that listens on a port here; False when it is nobody's that we may signal."""
+    """Signal the process that listens on the port; return False if there is none that we may signal."""
     pid = listener_of(port)
     if pid is None:
         return False
@@ -109,7 +109,7 @@ def signal_listener(port: int, number: signal.Signals) -> bool:
 
 
 def listener_of(port: int) -> int | None:
-    """By /proc: the socket's inode, then who has it open."""
+    """Find the process that listens on the port: look up the socket's inode, then who has it open."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     sockets = {
         f"socket:[{row[9]}]" for row in rows if row[3] == LISTENING and int(row[1].partition(":")[2], 16) == port
@@ -118,7 +118,7 @@ def listener_of(port: int) -> int | None:
         try:
             if any(str(each.readlink()) in sockets for each in folder.iterdir()):
                 return int(folder.parent.name)
-        except OSError:  # it has ended, or is another user's
+        except OSError:  # it has ended, or belongs to another user
             continue
     return None
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes out of an environment what no process of ours reads: packages' own tests, headers, sources of extensions.
+# Removes files from an environment that Naru never reads: tests of packages, headers, sources of extensions.
 set -eu
 environment=$1
 find "$environment/lib" -depth -type d \( -name tests -o -name test \) -path '*/site-packages/*' \

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What the logging stack needs once, in Elasticsearch's own image; running it again changes nothing that is right.
+# Sets up the logging stack once, in Elasticsearch's image. It is safe to run again.
 #
-#   setup.sh certificates   an authority of the stack's own, and a certificate for each of its services
-#   setup.sh users          passwords, roles, users, the stream's template
+#   setup.sh certificates   a private authority, and a certificate for each service
+#   setup.sh users          passwords, roles, users, the template of the stream
 #
-# Passwords come from /run/secrets and go into files and standard input, never onto a command line.
+# Passwords come from /run/secrets and go through files and standard input, never on a command line.
 set -Eeuo pipefail
 umask 077
 
@@ -13,7 +13,7 @@ CERTIFICATES=/usr/share/naru/certificates
 SECRETS=/run/secrets
 ELASTICSEARCH=https://elasticsearch:9200
 SERVICES="elasticsearch logstash kibana filebeat"
-# The stack's own authority, known to nobody else: renewed by removing the volume and starting again.
+# The private authority of the stack. To renew it, remove the volume and start again.
 DAYS=3650
 
 fail() {
@@ -21,7 +21,7 @@ fail() {
     exit 1
 }
 
-# DER's length octets of so many bytes, in hexadecimal.
+# Prints DER's length octets for a number of bytes, in hexadecimal.
 der_length() {
     if [ "$1" -lt 128 ]; then
         printf '%02x' "$1"
@@ -32,7 +32,7 @@ der_length() {
     fi
 }
 
-# An RSA key in PKCS#1, as certutil writes it, in PKCS#8, which is all that Logstash reads. (The image has no openssl.)
+# Converts an RSA key from PKCS#1, which certutil writes, to PKCS#8, which Logstash needs. (The image has no openssl.)
 pkcs8() {
     local key inner
     key=$(grep -v -e '-----' | base64 -d | od -An -v -tx1 | tr -d ' \n')
@@ -47,7 +47,7 @@ pkcs8() {
 certificates() {
     local work=/tmp/certificates service
     if [ -e "$CERTIFICATES/complete" ]; then
-        echo "logging setup: the certificates are there"
+        echo "logging setup: the certificates already exist"
         return
     fi
     rm -rf "$work" && mkdir "$work"
@@ -71,9 +71,9 @@ certificates() {
     else
         cp "$work/logstash/logstash.key" "$CERTIFICATES/logstash/logstash.pkcs8.key"
     fi
-    # The authority's own key is thrown away: nobody signs anything with it again.
+    # Delete the authority's key, so that nobody can sign with it again.
     mkdir -p "$CERTIFICATES/ca" && cp "$work/ca/ca.crt" "$CERTIFICATES/ca/"
-    # Elastic's images run as 1000, in the group 0.
+    # Elastic's images run as user 1000 in group 0.
     chown -R 1000:0 "$CERTIFICATES"
     find "$CERTIFICATES" -type d -exec chmod 0750 {} +
     find "$CERTIFICATES" -type f -exec chmod 0440 {} +
@@ -82,7 +82,7 @@ certificates() {
     echo "logging setup: certificates made"
 }
 
-# A secret, which goes into JSON and into curl's own file: so it may hold nothing that either would read as its own.
+# Prints a secret. It goes into JSON and curl's config file, so it must not contain characters special to either.
 secret() {
     local file="$SECRETS/$1" value
     [ -r "$file" ] || fail "the secret $1 cannot be read: make it, and see that this container may read it"
@@ -92,7 +92,7 @@ secret() {
     printf '%s' "$value"
 }
 
-# METHOD PATH, the body on standard input; curl's login comes from a file.
+# call METHOD PATH: sends the body from standard input; curl reads the login from a file.
 call() {
     curl --silent --show-error --fail-with-body --max-time 30 --output /dev/null \
         --cacert "$CERTIFICATES/ca/ca.crt" --config /tmp/login \
@@ -103,7 +103,7 @@ put_role() {
     call PUT "/_security/role/$1" <"$HERE/roles/$1.json"
 }
 
-# NAME ROLE SECRET
+# user NAME ROLE SECRET
 put_user() {
     local password
     password=$(secret "$3")
@@ -123,11 +123,11 @@ users() {
     put_user logstash_internal logstash_internal logstash_internal_password
     put_user operator logs_reader logs_operator_password
     call PUT /_index_template/logs-chatbot <"$HERE/index-template.json"
-    # A stream that an earlier version made keeps its own life: said again, for it too.
+    # A stream of an earlier version keeps its own retention, so set it there too.
     printf '{"data_retention":"30d"}' | call PUT '/_data_stream/logs-chatbot-*/_lifecycle' ||
         echo "logging setup: no stream yet"
     rm -f /tmp/login
-    echo "logging setup: users, roles and the stream's template are there"
+    echo "logging setup: users, roles and the template of the stream are ready"
 }
 
 main() {
@@ -138,7 +138,7 @@ main() {
     esac
 }
 
-# Not when it is read for its functions (tests/logs/test_setup.py).
+# Skip this when a test sources the file for its functions (tests/logs/test_setup.py).
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     main "$@"
 fi

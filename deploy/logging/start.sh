@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Starts Elasticsearch, Logstash or Kibana with its password from /run/secrets: their images read none of these files
-# themselves (or want them with a mode that compose cannot give), and what stands in `environment:` everyone can inspect.
+# Starts Elasticsearch, Logstash or Kibana with its password from /run/secrets. Their images cannot read these files (or
+# want a mode that compose cannot set), and anyone can inspect the values in `environment:`.
 set -Eeuo pipefail
 umask 077
 
 secret() {
     [ -r "/run/secrets/$1" ] || {
-        echo "start: the secret $1 cannot be read: make it, and see that this container may read it" >&2
+        echo "start: cannot read the secret $1. Create it, and let this container read it" >&2
         exit 1
     }
     cat "/run/secrets/$1"
@@ -24,7 +24,7 @@ case "${1:-}" in
         exec /usr/local/bin/docker-entrypoint
         ;;
     kibana)
-        # Not by environment: the image makes command line options of it.
+        # Not through the environment: the image turns variables into command-line options.
         cd /usr/share/kibana
         rm -f config/kibana.keystore
         bin/kibana-keystore create
@@ -34,7 +34,7 @@ case "${1:-}" in
         exec /usr/local/bin/kibana-docker
         ;;
     *)
-        echo "start: say elasticsearch, logstash or kibana" >&2
+        echo "start: name elasticsearch, logstash or kibana" >&2
         exit 1
         ;;
 esac

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Starts nginx: lays its files into a folder of its own, writes what depends on this machine, sees to a certificate,
-# and has nginx take a new one when certbot has renewed it. Runs as an ordinary user on a read-only root.
+# Starts nginx: copies its files to a folder, writes the settings of this machine, provides a certificate, and reloads
+# nginx when certbot has renewed it. Runs as an ordinary user on a read-only root.
 #
-#   NARU_DOMAIN         the name people type; empty: any name is answered (a first try, a test)
-#   NARU_HTTP_PORT      where people reach port 80, NARU_HTTPS_PORT where they reach 443: for the redirect
-#   NARU_HSTS_SECONDS   how long a browser remembers to come by TLS only; 0: not at all
+#   NARU_DOMAIN         the site's name; empty: answer to any name (a first try, a test)
+#   NARU_HTTP_PORT      the public port for 80, NARU_HTTPS_PORT that for 443: for the redirect
+#   NARU_HSTS_SECONDS   how long a browser remembers to use TLS only; 0: not at all
 #   NARU_FLOWER_ALLOW   networks that may see /flower/ and /grafana/, comma-separated
-#   NARU_TRUSTED_PROXIES  networks of a balancer in front, whose X-Forwarded-For is believed; empty: there is none
-#   NARU_NGINX_SOCKETS  open WebSockets of one address, one for each open page; NARU_NGINX_STREAMS: live streams, one for
-#                       each visible page; NARU_NGINX_CONNECTIONS: both and all else; 0: any number
+#   NARU_TRUSTED_PROXIES  networks of a load balancer whose X-Forwarded-For is trusted; empty: there is none
+#   NARU_NGINX_SOCKETS  limit of open WebSockets per address, one for each open page; NARU_NGINX_STREAMS: of live
+#                       streams, one for each visible page; NARU_NGINX_CONNECTIONS: of all connections; 0: no limit
 set -eu
 umask 027
 here=$(cd -- "$(dirname -- "$0")" && pwd -P)
@@ -16,7 +16,7 @@ run=${NARU_RUN:-/run/naru}
 store=${NARU_CERTIFICATES:-/var/lib/naru}
 domain=${NARU_DOMAIN:-}
 https_port=${NARU_HTTPS_PORT:-443}
-# Where nginx itself listens: above 1024, for it has no right to less.
+# The ports that nginx listens on. An ordinary user cannot use those below 1024.
 http=${NARU_LISTEN_HTTP:-8080} https=${NARU_LISTEN_HTTPS:-8443} health=${NARU_LISTEN_HEALTH:-127.0.0.1:8079}
 
 fail() {
@@ -34,7 +34,7 @@ cp "$here"/*.conf "$run/"
 ln -sfn "$store/acme" "$run/acme"
 made=$run/made
 
-# nginx 1.25.1 has given HTTP/2 a directive of its own, and complains of the old form.
+# nginx 1.25.1 introduced a directive for HTTP/2 and warns about the old form.
 if printf '%s\n1.25.1\n' "$(nginx -v 2>&1 | sed 's/.*nginx\/\([0-9.]*\).*/\1/')" | sort -V | head -n 1 | grep -qx 1.25.1; then
     http2_flag='' http2_line='http2 on;'
 else
@@ -45,7 +45,7 @@ echo "listen $http default_server;" >"$made/listen_http.conf"
 echo "listen $health;" >"$made/listen_health.conf"
 if [ -n "$domain" ]; then
     printf 'listen %s ssl%s;\n%s\nserver_name %s;\n' "$https" "$http2_flag" "$http2_line" "$domain" >"$made/listen_https.conf"
-    # Whoever comes by another name, or by the bare address, gets no certificate and no page.
+    # Requests for another name or the bare address get no certificate and no page.
     printf 'server {\n    listen %s ssl%s default_server;\n    ssl_reject_handshake on;\n}\n' "$https" "$http2_flag" >"$made/servers.conf"
 else
     printf 'listen %s ssl%s default_server;\n%s\n' "$https" "$http2_flag" "$http2_line" >"$made/listen_https.conf"
@@ -71,7 +71,7 @@ for network in $(echo "${NARU_FLOWER_ALLOW:-127.0.0.0/8,10.0.0.0/8,172.16.0.0/12
     echo "allow $network;" >>"$made/flower_allow.conf"
 done
 
-# Behind a balancer every address would be the balancer's. What others say in X-Forwarded-For is not believed.
+# Behind a load balancer, every request would have its address. X-Forwarded-For is trusted only from these networks.
 : >"$made/real_ip.conf"
 for network in $(echo "${NARU_TRUSTED_PROXIES:-}" | tr ',' ' '); do
     case $network in *[!0-9a-fA-F.:/]*) fail "NARU_TRUSTED_PROXIES names $network, which is no network: give addresses as 10.0.0.0/8" ;; esac
@@ -88,7 +88,7 @@ limit_open NARU_NGINX_SOCKETS sockets "${NARU_NGINX_SOCKETS:-300}"
 limit_open NARU_NGINX_STREAMS streams "${NARU_NGINX_STREAMS:-300}"
 limit_open NARU_NGINX_CONNECTIONS connections "${NARU_NGINX_CONNECTIONS:-800}"
 
-# Until certbot has brought one, a certificate of our own: nginx has to be up for certbot to be asked.
+# Use a self-signed certificate until certbot has one: certbot needs a running nginx to get it.
 if [ ! -s "$store/self-signed/fullchain.pem" ]; then
     command -v openssl >/dev/null || fail "there is no openssl in this image: use a Debian one, as nginx:1.28-bookworm"
     mkdir -p "$store/self-signed"
@@ -117,12 +117,12 @@ watch_certificate() {
         now=$(choose)
         [ "$now$(state "$now")" = "$current$seen" ] && continue
         ln -sfn "$now" "$run/certificate"
-        # A certificate that does not fit its key is not taken: the one in use goes on.
+        # Reject a certificate that does not match its key, and keep the old one.
         if nginx -e stderr -p "$run" -c "$run/nginx.conf" -t -q -g "daemon off; ${NARU_NGINX_DIRECTIVES:-}"; then
             current=$now seen=$(state "$now")
             kill -HUP $$ && echo "nginx: a new certificate is in use" >&2
         else
-            echo "nginx: the new certificate cannot be used; the old one stays" >&2 # and this one is looked at again
+            echo "nginx: the new certificate cannot be used; the old one stays" >&2 # and this one is checked again later
         fi
     done
 }

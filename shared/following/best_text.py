@@ -1,5 +1,4 @@
-"""The best partial text of an attempt whose worker does not speak: from its live stream and its last
-checkpoint.
+"""The longest partial text of an attempt, from its live stream and its last checkpoint.
 
 For the reconciler, which carries out a stop that no worker answered. Called in its thread.
 """
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class BestText:
-    """Looks in both places; Redis being away only means that the checkpoint is all there is."""
+    """Reads the stream and the checkpoint; while Redis is away, the checkpoint only."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine = engine
@@ -37,7 +36,7 @@ class BestText:
         )
 
     def __call__(self, request_id: UUID, attempt: int) -> str | None:
-        """The longest text known of this attempt; None when nothing is known of it."""
+        """Return the longest known text of this attempt, or None."""
         text = LiveText()
         for fields in self._entries(request_id):
             event = from_fields(fields)
@@ -47,7 +46,7 @@ class BestText:
         return text.since(0) or None
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         self._redis.close()
 
     def _entries(self, request_id: UUID) -> list[dict[str, str]]:
@@ -60,7 +59,7 @@ class BestText:
 
 
 def checkpoint_of(engine: Engine, request_id: UUID, attempt: int) -> str:
-    """The attempt's text as it was last written into Postgres; empty when there is none."""
+    """Return the attempt's last checkpoint; empty when there is none."""
     c = request_attempt.c
     with transaction(engine) as connection:
         found = connection.execute(

@@ -1,6 +1,6 @@
-"""From a request's row and its live text to the one phase that a person is shown. Pure: no clock, no I/O.
+"""Derives the phase that a person sees from a request's row and its live text. Pure: no clock, no I/O.
 
-The words for each phase are in the page's catalogue; here are only their names.
+`shared/words/` has the sentence for each phase.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from shared.errors import WORKER_LOST
 from shared.following.sweep import Row
 from shared.following.text import LiveText
 
-#: A shorter wait than this is not worth a countdown.
+#: Shortest wait that gets a countdown.
 SHORTEST_COUNTDOWN_SECONDS = 0.3
 
 
 class Phase(StrEnum):
-    """What a running or waiting request is doing, as far as a person cares."""
+    """The progress of a request, as a person sees it."""
 
-    #: Nothing runs here.
+    #: No request waits or runs.
     IDLE = "idle"
-    #: Others are ahead: `position` and `expected_seconds` say how many and how long.
+    #: Other requests are ahead: `position` and `expected_seconds` say how many and how long.
     QUEUED = "queued"
-    #: A worker will take it any moment.
+    #: A worker will take it at any moment.
     NEXT = "next"
-    #: No worker is there at all.
+    #: No worker is live.
     NO_WORKER = "no_worker"
     #: The provider asked us to wait: `retry_in_seconds`.
     WAITING = "waiting"
-    #: A worker has it, no word has come yet.
+    #: A worker has it; no text has arrived yet.
     THINKING = "thinking"
-    #: Words are coming.
+    #: Text is arriving.
     STREAMING = "streaming"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What the page is told. States that differ in their seconds alone are the same news."""
+    """A phase and its details. States that differ only in their seconds count as equal."""
 
     request_id: UUID | None
     phase: Phase
@@ -48,17 +48,17 @@ class State:
     expected_seconds: int | None = None
     code: str | None = None
     slow: bool = False
-    #: Moments on this process's monotonic clock; what is sent are the seconds since and until them.
+    #: Times on this process's monotonic clock; `data` converts them to the seconds since and until them.
     began_at: float | None = None
     retry_at: float | None = None
 
     def is_news(self, shown: State | None) -> bool:
-        """Whether a browser that was sent `shown` needs to be told."""
+        """Whether a browser that shows `shown` needs an update."""
         return shown is None or self.news != shown.news or self._countdown_moved(shown)
 
     @property
     def news(self) -> tuple[object, ...]:
-        """What makes two states the same to a person."""
+        """The fields that a person can tell apart."""
         return (
             self.request_id,
             self.phase,
@@ -75,7 +75,7 @@ class State:
         return abs(self.retry_at - shown.retry_at) > 1.0
 
     def data(self, now: float) -> dict[str, Any]:
-        """The event's data, with the seconds as they are at `now`."""
+        """Return the event's data, with seconds relative to `now`."""
         return {
             "request_id": None if self.request_id is None else str(self.request_id),
             "phase": self.phase.value,
@@ -90,7 +90,7 @@ class State:
 
 
 def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bool) -> State:
-    """The state to show. `read_at` is when the row was read, on the monotonic clock."""
+    """Return the state to show. `read_at` is the monotonic time at which the row was read."""
     if row is None or row.is_ended:
         return State(request_id=None, phase=Phase.IDLE, slow=slow)
     phase = _phase_of(row, live)
@@ -99,7 +99,7 @@ def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bo
     return State(
         request_id=row.request_id,
         phase=phase,
-        # The stream may know of an attempt before the next look at the row does.
+        # The stream may begin an attempt before the next sweep reads the row.
         attempt=max(row.attempt, live.attempt if live else 0),
         position=row.position if waits else None,
         expected_seconds=None if expected is None else max(1, round(expected)),

@@ -1,7 +1,6 @@
-"""Where every watched request is, in one statement: its row, its place in the queue, and the text that is
-missing.
+"""One statement for all watched requests: each one's row, its place in the queue, and text that its stream missed.
 
-Reads only. What a person is shown of it is decided in `phases.py`; when it is run, in `watcher.py`.
+Reads only. `phases.py` derives what a person sees; `web/watch/watcher.py` decides when to sweep.
 """
 
 from __future__ import annotations
@@ -12,18 +11,21 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from shared.following.text import LiveText
 from shared.postgres.database import statement
 from shared.postgres.prepared import prepared
 from shared.tables import TERMINAL
 
-#: How many of the last answers the expected wait is made of.
+#: Number of recent answers whose average duration gives the expected wait.
 LAST_ANSWERS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known of a followed request's text. More than that is fetched when its stream says nothing, and when it
-    has ended: the row may tell of the end before the stream has told the last words.
+    """The text of a followed request that its follower has.
+
+    A longer text is fetched when the stream is silent and when the request has ended: the row may show the end before
+    the stream has delivered the last text.
     """
 
     request_id: UUID
@@ -31,10 +33,15 @@ class Known:
     length: int
     is_silent: bool
 
+    @classmethod
+    def of(cls, request_id: UUID, text: LiveText, *, is_silent: bool) -> Known:
+        """Describe how far `text` has got."""
+        return cls(request_id=request_id, attempt=text.attempt, length=text.length, is_silent=is_silent)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One request as Postgres has it. Seconds are by Postgres's clock when the statement ran."""
+    """One request in Postgres. Seconds are relative to Postgres's clock when the statement ran."""
 
     conversation_id: UUID
     owner_id: str
@@ -52,14 +59,18 @@ class Row:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the request has come to its end."""
+        """Whether the request has ended."""
         return self.status in TERMINAL
+
+    def complete(self, text: LiveText) -> None:
+        """Add the checkpoint to `text`, where the sweep found one that is longer."""
+        if self.checkpoint is not None:
+            text.whole(self.attempt, self.checkpoint)
 
 
 _OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversation_id"))
 
-# The queue, the fleet and the pace are looked at only when a watched request waits: `waiting` is evaluated
-# once.
+# The queue, the fleet and the pace are read only when a watched request waits: `waiting` is evaluated once.
 _SWEEP = prepared(
     text(
         """
@@ -124,7 +135,7 @@ _SWEEP = prepared(
 
 
 def sweep(engine: Engine, conversations: Collection[UUID], *, known: Sequence[Known]) -> list[Row]:
-    """The last request of each conversation and those of `known`, oldest first in each conversation."""
+    """Return the last request of each conversation and those of `known`, oldest first in each conversation."""
     values = {
         "conversations": [str(each) for each in conversations],
         "known": [str(each.request_id) for each in known],
@@ -138,7 +149,7 @@ def sweep(engine: Engine, conversations: Collection[UUID], *, known: Sequence[Kn
 
 
 def owner_of_conversation(engine: Engine, conversation_id: UUID) -> str | None:
-    """Whose conversation it is; None when nobody has it yet."""
+    """Return the owner of the conversation; None if it does not exist yet."""
     with statement(engine) as connection:
         owner: str | None = connection.execute(_OWNER, {"conversation_id": conversation_id}).scalar_one_or_none()
         return owner

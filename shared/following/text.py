@@ -1,8 +1,7 @@
-"""The text of one request as its live stream tells it: the fold of events into (attempt, text).
+"""Folds the events of a live stream into the text of one attempt.
 
-Whatever order, doubling or loss the events arrive in, the text is always a beginning of one attempt's answer:
-so a hole cannot be shown and nothing is shown twice. Offsets are Unicode code points. No Redis, no Postgres,
-no clock here.
+Events may arrive out of order, twice or not at all. The text is always a prefix of one attempt's answer, so it never
+has a gap or a repetition. Offsets are Unicode code points. No Redis, no Postgres, no clock.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ from bisect import bisect_right
 
 from shared.live.events import Event, Kind
 
-#: The worker sends a snapshot about every 500 entries, so more waiting deltas than this can never be of use.
+#: Most deltas kept for later. A worker sends a snapshot about every 500 entries, so more would be useless.
 MAX_EARLY = 600
-#: Chunks are joined into one when there are this many: appending and reading the end stay cheap however long
-#: it is.
+#: Number of chunks at which they are joined into one, so that appending and reading the end stay cheap.
 MAX_CHUNKS = 256
 
 
 class LiveText:
-    """The attempt that is shown and its text so far, shared by all viewers of the request."""
+    """The present attempt and its text so far, shared by all viewers of the request."""
 
     __slots__ = ("_chunks", "_early", "_starts", "attempt", "length")
 
@@ -31,7 +29,7 @@ class LiveText:
         self._early: dict[int, str] = {}
 
     def fold(self, event: Event) -> bool:
-        """Take in one event of the stream; whether anything has changed. An end says nothing of the text."""
+        """Apply one event of the stream; returns whether anything changed. An end changes nothing."""
         if event.kind is Kind.DELTA:
             return self.delta(event.attempt, event.offset, event.text)
         if event.kind is Kind.SNAPSHOT:
@@ -39,16 +37,16 @@ class LiveText:
         return event.kind is Kind.START and self.start(event.attempt)
 
     def start(self, attempt: int) -> bool:
-        """An attempt begins. Like the others: returns whether anything has changed."""
+        """Start an attempt; returns whether anything changed."""
         if attempt <= self.attempt:
             return False
         self._begin(attempt)
         return True
 
     def delta(self, attempt: int, offset: int, text: str) -> bool:
-        """Text that begins at `offset`: appended, cut where it overlaps, kept aside beyond the end."""
+        """Add text at `offset`: append it, cut an overlap, or keep it for later beyond the end."""
         if attempt == self.attempt and offset == self.length and text and not self._early:
-            self._append(text)  # as nearly always
+            self._append(text)  # the usual case
             return True
         if attempt < self.attempt or offset < 0:
             return False
@@ -60,11 +58,11 @@ class LiveText:
         return self._extend(text[self.length - offset :]) or changed
 
     def whole(self, attempt: int, text: str) -> bool:
-        """The text of an attempt from its beginning: a snapshot, or a checkpoint from Postgres."""
+        """Add an attempt's text from its beginning: a snapshot, or a checkpoint from Postgres."""
         return self.delta(attempt, 0, text)
 
     def since(self, offset: int) -> str:
-        """The text from `offset` on; costs what it returns, not what the whole text costs."""
+        """Return the text from `offset` on; the cost depends on the length returned, not on the whole text."""
         if offset >= self.length:
             return ""
         first = bisect_right(self._starts, offset) - 1

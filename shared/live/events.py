@@ -1,15 +1,15 @@
-"""The entries of a request's live stream in Redis: their shape, their key, and nothing that talks to Redis.
+"""The entries of a request's live stream in Redis: their shape and their key. Does not talk to Redis.
 
-    start     attempt                    a new attempt begins; its text is empty
-    delta     attempt, offset, text      `text` stands at `offset` of the attempt's text
-    snapshot  attempt, text              the whole text so far; everything before it may be trimmed
-    end       attempt, status            the row is terminal; what the row says is what stays
+    start     attempt                    a new attempt begins with an empty text
+    delta     attempt, offset, text      `text` at `offset` of the attempt's text
+    snapshot  attempt, text              the whole text so far; earlier entries may be trimmed
+    end       attempt, status            the request has ended; its row has the final answer
 
-The offset is a position in Unicode code points (Python's `len`). A reader keeps (attempt, offset) and the text: an
-older attempt is dropped, a newer one starts over, a delta at its offset is appended, one that overlaps is cut,
-one beyond it is a gap. So doubled delivery is harmless and a hole cannot be shown.
+The offset is a position in Unicode code points (Python's `len`). A reader keeps (attempt, offset) and the text. It
+drops an older attempt, starts over with a newer one, appends a delta at its offset, cuts one that overlaps and treats
+one beyond as a gap. So repeated delivery is harmless, and a gap is never shown.
 
-On the wire an entry is one field: its name says the kind, its value is "attempt offset text" (decision 0024).
+On the wire an entry has one field: its name is the kind, its value "attempt offset text" (decision 0024).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-#: Every key of ours begins so.
+#: Prefix of every Redis key of Naru.
 PREFIX = "naru:"
-#: A stream of one entry, which each flush of a worker replaces: who follows many live streams waits for this one.
+#: A stream of one entry, which each flush of a worker replaces; readers of many live streams wait on this one.
 FLUSHES = f"{PREFIX}flushes"
 
 
 class Kind(StrEnum):
-    """What an entry says; one letter on the wire, the field's name."""
+    """The kind of an entry; on the wire, the field's name."""
 
     START = "s"
     DELTA = "d"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 
 class Event(NamedTuple):
-    """One entry. `offset` is 0 but for deltas; `text` is the status of an end and empty of a start."""
+    """One entry. `offset` is 0 except for deltas; `text` is an end's status and empty for a start."""
 
     kind: Kind
     attempt: int
@@ -47,22 +47,22 @@ _KINDS = {kind.value: kind for kind in Kind}
 
 
 def key_of(request_id: UUID) -> str:
-    """The Redis key of a request's stream."""
+    """Return the Redis key of a request's stream."""
     return f"{PREFIX}live:{request_id}"
 
 
 def to_value(event: Event) -> str:
-    """The value of the entry's one field; its name is the kind."""
+    """Return the value of the entry's field, whose name is the kind."""
     return f"{event.attempt} {event.offset} {event.text}"
 
 
 def from_fields(fields: dict[str, str]) -> Event | None:
-    """The event of an entry; None when it is not one of ours."""
+    """Return the event of an entry given as fields; None for a foreign one."""
     return from_entry(tuple(*fields.items())) if len(fields) == 1 else None
 
 
 def from_entry(words: Sequence[str]) -> Event | None:
-    """The same of an entry as Redis gives it: names and values in turn."""
+    """Return the event of an entry given as Redis sends it, name before value; None for a foreign one."""
     try:
         kind, value = words
         attempt, offset, text = value.split(" ", 2)

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from redis import RedisError
@@ -73,6 +74,13 @@ BEAT_WEIGHT = 0.1
 LONGEST_TIMES = 1.5
 #: While Redis fails it is tried this often; each try costs at most the Redis timeout.
 RETRY_SECONDS = 0.5
+
+
+class Source(Protocol):
+    """A stream of text."""
+
+    def take(self) -> str:
+        """Return the text that has arrived, without waiting; empty when there is none."""
 
 
 class LiveAnswer:
@@ -212,6 +220,14 @@ class Publisher:
             self._due.set()
         else:
             self._plan()
+
+    async def carry(self, source: Source, live: LiveAnswer) -> None:
+        """Return when `source` has no text that can be taken without waiting; until then send it to `live`.
+
+        Text that the provider sends between two flushes would wait for the next one anyway. It is taken with the
+        flush, so no task is woken for it.
+        """
+        await self.beat(lambda: live.add(source.take()))
 
     async def beat(self, more: More | None = None) -> None:
         """Return shortly before the next flush, also when flushing fails; at most one interval.

@@ -1,1 +1,1 @@
-"""Alembic's migrations, and `python -m shared.migrations` that runs them. Expand first, contract a release later."""
+"""Alembic's migrations and their command, `python -m shared.migrations`. Expand first, contract one release later."""

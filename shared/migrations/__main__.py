@@ -1,4 +1,4 @@
-"""`python -m shared.migrations`: bring the database to the newest migration, one process at a time."""
+"""`python -m shared.migrations`: migrate the database to the newest version, one process at a time."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from shared.postgres.database import make_plain_engine
 from shared.settings import load_settings
 
 PATIENCE_SECONDS = 30.0
-#: Any number that nothing else in the database uses: "naru" on a telephone's keys.
+#: A number that nothing else in the database uses: "naru" on a telephone's keys.
 ADVISORY_LOCK = 6278
 
 
 def config() -> Config:
-    """Alembic's configuration, without an ini file."""
+    """Return Alembic's configuration, without an ini file."""
     made = Config()
     made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return made
 
 
 def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-    """Upgrade to head, waiting for the server first; a second process waits for the first one."""
+    """Wait for the server and upgrade to head. A second process waits for the first. Raises SettingsError."""
     engine = make_plain_engine(database_url)
     _await_server(engine, patience_seconds)
     with engine.connect() as connection:
@@ -53,7 +53,7 @@ def _await_server(engine: Engine, patience_seconds: float) -> None:
 
 
 def main() -> int:
-    """The command. Exit code 1 and one sentence when it cannot be done."""
+    """Run the command; on failure print one sentence and return 1."""
     try:
         settings = load_settings()
         settings.need("database_url")

@@ -1,4 +1,4 @@
-"""Alembic's environment: runs on the connection it is given, or on DATABASE_URL when called by Alembic's own CLI."""
+"""Alembic's environment: uses the connection from `migrate`, or DATABASE_URL when run by Alembic's own CLI."""
 
 from __future__ import annotations
 

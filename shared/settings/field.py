@@ -1,22 +1,37 @@
-"""A setting as a dataclass field: its default, its sentence for the settings table, and its bounds."""
+"""The declaration of one setting, and the name of its environment variable."""
 
 from __future__ import annotations
 
 from dataclasses import field
 from typing import Any
 
-#: No number of ours is larger: beyond it clocks, sockets and Postgres's intervals overflow.
+from shared.vendors import WITH_KEY
+
+#: The largest number of any setting: beyond it clocks, sockets and Postgres's intervals overflow.
 MOST = 1_000_000_000
 LAST_PORT = 65_535
+#: Settings whose variables other software uses too; all other variables begin with NARU_.
+PLAIN_NAMES = {"database_url", "redis_url", *(name for vendor in WITH_KEY for name in vendor.settings)}
+
+#: Whether a rule between settings holds, and the sentence for when it does not.
+Rule = tuple[bool, str]
 
 
 def setting(
     default: Any, doc: str, *, least: float | None = None, most: float = MOST, secret: bool = False, kind: str = ""
 ) -> Any:
-    """A field with its one sentence for the settings table; `least` and `most` are the numbers allowed, `kind` is what
-    a text has to be (shared/addresses.py)."""
+    """Return a dataclass field for one setting.
+
+    `doc` is its sentence in README's table. `least` and `most` bound a number. `kind` is the format of a text, one of
+    those in shared/addresses.py. A `secret` is left out of the settings' repr.
+    """
     return field(
         default=default,
         repr=not secret,
         metadata={"doc": doc, "least": least, "most": most, "secret": secret, "kind": kind},
     )
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of the setting `name`."""
+    return name.upper() if name in PLAIN_NAMES else f"NARU_{name.upper()}"

@@ -1,4 +1,4 @@
-"""Every word that a person reads on the page: the catalogues (`en.json`, `ko.json`) and their reader."""
+"""The texts of the page and of `naru ask` in two languages: the catalogues (`en.json`, `ko.json`) and their reader."""
 
 from shared.words.words import LOCALES, Words, best_locale
 

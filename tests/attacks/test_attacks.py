@@ -41,7 +41,7 @@ def web(stack: Stack) -> Process:
 @pytest.mark.parametrize("name", ["burst", "flood-addresses", "unfinished", "come-and-go"])
 def test_attack_leaves_the_page_answering(stack: Stack, web: Process, engine: Engine, name: str) -> None:
     one = next(each for each in ATTACKS if each.name == name)
-    result = attack(stack, web, engine, one, seconds=4, rest=1, memory_seconds=30)
+    result = attack(stack, web, engine, one, seconds=4, rest=1, memory_seconds=patient(15))
     assert result.person_closed == [], "an honest page is never closed"
     for what in ANSWERED_AT_ONCE:
         assert longest(result, what) < MOST_SECONDS, what

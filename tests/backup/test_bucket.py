@@ -149,9 +149,7 @@ def test_a_refusal_is_told_with_the_servers_own_word(bucket: Bucket, change: dic
     assert "wrong" not in str(told.value)
 
 
-def test_a_backup_is_copied_fetched_elsewhere_restored_and_thrown_away(
-    yard: Yard, bucket: Bucket, tmp_path: Path
-) -> None:
+def test_bucket_copy_restores_on_another_machine_and_is_pruned(yard: Yard, bucket: Bucket, tmp_path: Path) -> None:
     made = yard.take()
     assert copied(bucket, yard.shelf, yard.key) == [made.name]
     assert copied(bucket, yard.shelf, yard.key) == []
@@ -180,9 +178,7 @@ def strange(bucket: Bucket, shelf: Shelf, name: str, paper: str, content: bytes 
     return name
 
 
-def test_what_has_no_seal_of_ours_or_another_size_neither_counts_nor_is_thrown_away(
-    bucket: Bucket, tmp_path: Path
-) -> None:
+def test_bucket_ignores_files_without_a_valid_seal(bucket: Bucket, tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     good = [manifest(NOON - timedelta(days=n)) for n in (10, 20, 30)]
     for made in good:
@@ -206,7 +202,7 @@ def test_what_has_no_seal_of_ours_or_another_size_neither_counts_nor_is_thrown_a
         assert any(f"left {name} alone" in line and why in line for line in lines), name
 
 
-def test_a_copy_that_was_harmed_is_replaced_and_one_of_another_key_is_not(bucket: Bucket, tmp_path: Path) -> None:
+def test_bucket_replaces_a_damaged_copy_but_not_another_keys(bucket: Bucket, tmp_path: Path) -> None:
     shelf, made = Shelf(tmp_path), manifest()
     put(shelf, made)
     for paper, content in ((made.as_json(), b"cut"), ("{}", b"cipher")):
@@ -228,7 +224,7 @@ def test_half_a_backup_in_the_bucket_is_none(bucket: Bucket, tmp_path: Path) -> 
     ):
         bucket.put(name, tmp_path / "x")
     assert bucket_copy.names(bucket) == ["naru-20260103T000000Z"]
-    with pytest.raises(BackupProblem, match="no manifest"):
+    with pytest.raises(BackupProblem, match="not the manifest"):
         bucket_copy.fetch(bucket, "newest", Shelf(tmp_path))
 
 
@@ -258,9 +254,9 @@ def commanded(stack: Stack, store: Store, tmp_path: Path, monkeypatch: pytest.Mo
 
 def scheduled(shelf: Path, at: Moment) -> int:
     """One run of `naru backup --at`."""
-    found = commands.setting_of(shelf.parent)
+    found = commands.context_of(shelf.parent)
     figures = backup_figures(shelf)
-    return commands._scheduled("backup", lambda: commands._noted(figures, lambda: commands._backup(found, at)))
+    return commands._scheduled("backup", lambda: commands._recorded(figures, lambda: commands._backup(found, at)))
 
 
 def by_hand(shelf: Path) -> int:
@@ -289,14 +285,14 @@ def test_the_command_copies_and_says_when_it_could_not(
     assert store.who.secret_key not in refused.out + refused.err + done.out + done.err + drilled.out
 
 
-def test_while_the_bucket_refuses_the_schedule_makes_one_backup_and_tries_its_copy_again(
+def test_schedule_retries_the_copy_and_not_the_backup(
     commanded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now, figures = datetime.now(UTC), backup_figures(commanded)
     at = Moment(None, now.hour, now.minute)
     for _ in range(3):
         assert scheduled(commanded, at) == 1
-        assert "is whole" in capsys.readouterr().err
+        assert "is complete" in capsys.readouterr().err
     (made,) = Shelf(commanded).all()
     refused = figures.read()
     assert refused["failed"] == 1
@@ -316,7 +312,7 @@ def test_while_the_bucket_refuses_the_schedule_makes_one_backup_and_tries_its_co
     assert len(Shelf(commanded).all()) == 2
 
 
-def test_the_shelfs_rule_holds_before_a_bucket_that_refuses_and_what_it_kept_comes_along(
+def test_retention_holds_while_the_bucket_refuses(
     commanded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shelf, today = Shelf(commanded), datetime.now(UTC).replace(microsecond=0)

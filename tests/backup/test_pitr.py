@@ -31,7 +31,7 @@ def archiving(tmp_path: Path) -> Iterator[Servers]:
     archive = tmp_path / "archive"
     archive.mkdir()
     (tmp_path / "key").write_text("k" * 64 + "\n")
-    privileges.give(archive, owner=servers.run_as.owner)
+    privileges.change_owner(archive, owner=servers.run_as.owner)
     os.chown(tmp_path / "key", servers.run_as.owner, -1)
     servers.environ |= {"NARU_PITR_DIR": str(archive), "NARU_BACKUP_KEY_FILE": str(tmp_path / "key")}
     servers.environ["PATH"] = f"{postgres.programs()}:{servers.environ['PATH']}"
@@ -112,7 +112,7 @@ def test_an_accident_is_undone_to_the_moment_before_it(archiving: Servers, tmp_p
     recovered = tmp_path / "recovered"
     said = run(archiving, str(PITR / "recover.sh"), str(moment), str(recovered)).stdout
     assert base.name in said, "the one that had ended by then"
-    privileges.give(recovered, owner=archiving.run_as.owner)
+    privileges.change_owner(recovered, owner=archiving.run_as.owner)
     server = replace(archiving.postgres_server, data=recovered, port=free_port())
     process = start(server.command(archiving.environ), log=tmp_path / "recovered.log")
     try:
@@ -140,7 +140,7 @@ def test_a_segment_is_never_replaced_by_another_one(tmp_path: Path) -> None:
     assert script("archive.sh", str(one), "0000").returncode == 0
     assert script("archive.sh", str(one), "0000").returncode == 0
     refused = script("archive.sh", str(other), "0000")
-    assert (refused.returncode, "NARU_PITR_DIR of its own" in refused.stderr) == (1, True)
+    assert (refused.returncode, "its own NARU_PITR_DIR" in refused.stderr) == (1, True)
     assert script("fetch.sh", "0000", str(tmp_path / "back")).returncode == 0
     assert (tmp_path / "back").read_bytes() == one.read_bytes()
     assert script("fetch.sh", "0001", str(tmp_path / "none")).returncode == 1, "the end of the archive"

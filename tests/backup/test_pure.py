@@ -51,7 +51,7 @@ def test_the_newest_always_stays_and_time_alone_removes_nothing(
     assert kept(left, keep) == left, "what stayed once stays until a newer one comes"
 
 
-def test_pruning_counts_good_backups_only_and_touches_no_damaged_one(tmp_path: Path) -> None:
+def test_pruning_counts_and_deletes_good_backups_only(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     nights = [manifest(NOON - timedelta(days=n)) for n in range(0, 40, 4)]
     for made in nights:
@@ -79,7 +79,7 @@ def test_the_next_run(text: str, now: str, expected: str) -> None:
     assert f"{found:%Y-%m-%d %H:%M}" == expected
 
 
-def test_a_missed_run_is_made_up_for_and_a_recent_one_is_not_repeated() -> None:
+def test_schedule_makes_up_a_missed_run_only() -> None:
     nightly = moment_of("03:15")
     assert first_run(nightly, NOON, (NOON - timedelta(hours=30)).timestamp()) == NOON
     assert first_run(nightly, NOON, (NOON - timedelta(hours=9)).timestamp()) == nightly.after(NOON)
@@ -103,8 +103,8 @@ def test_a_run_takes_over_only_a_whole_backup_of_its_period(
     now = datetime.now(UTC).replace(microsecond=0)
     made = manifest(now - age, key=sealed_with)
     put(Shelf(tmp_path), made, content)
-    found = commands.Setting(data=tmp_path, settings=load_settings({}), shelf=Shelf(tmp_path))
-    assert (commands._whole(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
+    found = commands.Context(data=tmp_path, settings=load_settings({}), shelf=Shelf(tmp_path))
+    assert (commands._intact_backup(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
 
 
 def test_a_period_begins_with_its_moment() -> None:
@@ -151,7 +151,7 @@ def test_a_key_is_private_new_and_never_replaced(tmp_path: Path) -> None:
     assert key_from(path.read_text().strip()) == made
     assert made.secret not in repr(made)
     assert make_key(tmp_path / "other").id != made.id
-    with pytest.raises(BackupProblem, match="never replaced"):
+    with pytest.raises(BackupProblem, match="never overwrites"):
         make_key(path)
     for text in ("", "short"):
         with pytest.raises(BackupProblem, match="--new-key"):
@@ -173,7 +173,7 @@ def test_a_failed_run_leaves_the_last_good_figures(tmp_path: Path) -> None:
     assert stat.S_IMODE(figures.path.stat().st_mode) == 0o644
 
 
-def test_a_pg_dump_that_is_older_than_the_server_is_refused_in_words() -> None:
+def test_backup_refuses_a_pg_dump_older_than_the_server() -> None:
     with pytest.raises(BackupProblem, match="postgresql-client-99"):
         tools_for(99)
 
@@ -205,7 +205,7 @@ def test_a_chain_ends_in_time_and_leaves_no_process() -> None:
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-def test_a_secret_is_read_from_a_descriptor_and_stands_in_no_command_line() -> None:
+def test_secret_stays_out_of_the_command_line() -> None:
     script = "import os, sys; sys.stdout.write(os.fdopen(int(sys.argv[1])).readline()); print(sys.argv)"
     with Chain(program(script, secret="s3cret"), seconds=20) as chain:
         lines = chain.out.read().decode().splitlines()
@@ -214,7 +214,7 @@ def test_a_secret_is_read_from_a_descriptor_and_stands_in_no_command_line() -> N
     assert "s3cret" not in lines[1]
 
 
-def test_two_narus_on_one_server_do_not_take_each_others_databases() -> None:
+def test_two_narus_on_one_server_keep_their_own_databases() -> None:
     assert is_ours(name_of("naru", "before"), "naru", "before", "undone")
     assert not is_ours(name_of("naru_staging", "before"), "naru", "before")
     assert not is_ours(name_of("naru", "before"), "naru", "restoring")
@@ -223,7 +223,7 @@ def test_two_narus_on_one_server_do_not_take_each_others_databases() -> None:
     assert is_ours(name_of(long, "restoring"), long, "restoring")
 
 
-def test_a_fault_of_ours_is_a_failed_run_and_not_the_end_of_the_schedule(capsys: pytest.CaptureFixture[str]) -> None:
+def test_schedule_survives_an_internal_error(capsys: pytest.CaptureFixture[str]) -> None:
     def broken() -> int:
         raise KeyError("etag")
 

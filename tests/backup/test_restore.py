@@ -38,7 +38,7 @@ def test_what_was_destroyed_is_back_and_what_was_there_is_kept(yard: Yard) -> No
 
     (last,) = yard.databases()
     for name in ("postgres", yard.server.database):
-        with pytest.raises(BackupProblem, match="nothing was dropped"):
+        with pytest.raises(BackupProblem, match="Nothing was dropped"):
             forget(yard.server, name)
     forget(yard.server, last)
     assert yard.databases() == set()
@@ -52,7 +52,7 @@ def test_a_database_that_is_gone_is_made_again(yard: Yard) -> None:
     assert yard.counts() == made.tables
 
 
-def test_whoever_is_connected_is_ended_and_finds_the_restored_data(yard: Yard) -> None:
+def test_restore_disconnects_clients(yard: Yard) -> None:
     made = yard.take()
     yard.execute("DELETE FROM message")
     ended, stop = [], threading.Event()
@@ -124,7 +124,7 @@ ATTEMPTS = """
 """
 
 
-def test_answers_under_way_in_the_backup_end_and_are_not_asked_again(yard: Yard) -> None:
+def test_restore_ends_requests_that_ran_in_the_backup(yard: Yard) -> None:
     yard.execute(REQUESTS)
     yard.execute(ATTEMPTS)
     made = yard.take()
@@ -139,7 +139,7 @@ def test_answers_under_way_in_the_backup_end_and_are_not_asked_again(yard: Yard)
         (Status.CANCELLED, None, "as far as it got"),
     ]
     assert yard.rows("SELECT count(*) FROM request_attempt WHERE ended_at IS NULL") == [(0,)]
-    assert any("3 answers were under way" in line for line in yard.said)
+    assert any("3 answers were in progress" in line for line in yard.said)
 
 
 def cut(yard: Yard, made: Manifest) -> Manifest:
@@ -185,13 +185,13 @@ def miscounted(yard: Yard, made: Manifest) -> Manifest:
 
 
 FAULTS: list[tuple[Callable[[Yard, Manifest], Manifest], str]] = [
-    (cut, "it was cut"),
+    (cut, "is truncated"),
     (flip, "was changed after"),
     (remove, "is missing"),
     (lie, "was changed after"),
     (newer, "newer Naru"),
     (newer_server, "server is older"),
-    (miscounted, "has 20 rows and the manifest says 21"),
+    (miscounted, "has 20 rows, but the manifest says 21"),
 ]
 
 
@@ -236,9 +236,7 @@ def test_a_full_disk_of_the_server_changes_nothing(own_stack: Stack, tmp_path: P
     assert yard.databases() == set()
 
 
-def test_a_server_that_dies_in_the_middle_has_the_old_data_and_the_next_try_works(
-    own_stack: Stack, tmp_path: Path
-) -> None:
+def test_interrupted_restore_keeps_the_old_data(own_stack: Stack, tmp_path: Path) -> None:
     servers, yard = own_stack.servers, Yard(own_stack.database_url, tmp_path)
     yard.fill(rows=9000, size=1920)
     made = yard.take()

@@ -20,7 +20,7 @@ from tests.patience import patient
 from tests.stack import Servers
 
 
-def test_a_backup_is_whole_counted_private_and_unreadable_without_the_key(yard: Yard) -> None:
+def test_backup_is_complete_private_and_encrypted(yard: Yard) -> None:
     yard.execute("UPDATE message SET content = 'the secret landing'")
     made = yard.take()
     assert made.tables == yard.counts()
@@ -51,7 +51,7 @@ def test_openssl_and_pg_restore_alone_can_read_it(yard: Yard, tmp_path: Path) ->
     assert opened.stdout == yard.plain(made)
 
 
-def test_the_counts_are_of_the_moment_of_the_dump_whatever_is_written_meanwhile(yard: Yard) -> None:
+def test_manifest_counts_match_the_dumps_snapshot(yard: Yard) -> None:
     yard.fill(rows=3000)
     writing, done = threading.Event(), threading.Event()
 
@@ -77,7 +77,7 @@ def test_the_counts_are_of_the_moment_of_the_dump_whatever_is_written_meanwhile(
     assert yard.counts() == made.tables
 
 
-def test_two_at_once_are_refused_and_what_a_killed_one_left_is_removed(yard: Yard) -> None:
+def test_backup_refuses_a_second_run_and_removes_leftovers(yard: Yard) -> None:
     left = yard.shelf.partial("naru-20260101T000000Z.dump.enc")
     left.write_bytes(b"half")
     with yard.shelf.held():

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from deploy.backup import commands
 from deploy.backup.key import key_from, make_key
-from deploy.backup.place import server_at
+from deploy.backup.locate import server_at
 from deploy.backup.server import Server
 from shared.conversations import open_conversation
 from shared.migrations.__main__ import migrate
@@ -88,7 +88,7 @@ def test_the_page_shows_the_answer_again_and_goes_on(at_hand: Stack, browser: Br
         person.wait_for_end(answers=2)
 
 
-def test_a_stopped_naru_is_backed_up_and_its_lost_folder_comes_back(
+def test_stopped_naru_is_backed_up_and_restored(
     at_hand: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"
@@ -162,6 +162,6 @@ def test_commands_say_what_to_do(
     assert commands.restore_drill(tmp_path, at=None, here=False) == 1
     assert "--new-key" in capsys.readouterr().err
     assert commands.undo(tmp_path, "") == 1
-    assert "there is no kept database here" in capsys.readouterr().err
+    assert "there is no kept database." in capsys.readouterr().err
     assert commands.forget(tmp_path, "postgres") == 1
-    assert "nothing was dropped" in capsys.readouterr().err
+    assert "Nothing was dropped" in capsys.readouterr().err

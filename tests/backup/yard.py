@@ -25,7 +25,7 @@ from deploy.backup.programs import cipher_program
 from deploy.backup.restore import Load, restore
 from deploy.backup.server import Server, counts
 from deploy.backup.shelf import Shelf
-from deploy.backup.source import Source, proved
+from deploy.backup.source import Source, prove
 from deploy.backup.take import Work, take
 from deploy.embedded.processes import ROOT
 from tests.patience import patient
@@ -83,7 +83,7 @@ class Yard:
 
     def source(self, made: Manifest, *, key: Key | None = None) -> Source:
         """A backup as a restore finds it: proved."""
-        return proved(made, self.shelf.path(made), key or self.key)
+        return prove(made, self.shelf.path(made), key or self.key)
 
     def restore(self, made: Manifest, *, key: Key | None = None, grants: bool = True, seconds: float = 60) -> str:
         """Put it in the place of the data; the name of what was there."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.embedded.processes import ROOT
-from shared.interpreter import take_turns
+from shared.interpreter import shorten_switch_interval
 from tests.bench import noise, table
 from tests.bench.curves import CURVES
 from tests.bench.curves import run as curves
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = _parsed(arguments)
     # Ended from outside we end our processes, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    take_turns()  # this process submits as web does
+    shorten_switch_interval()  # this process submits as web does
     size = Size.QUICK if chosen.quick else Size.FULL
     with tempfile.TemporaryDirectory(prefix="naru-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), size=size)

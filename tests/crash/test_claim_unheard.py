@@ -11,7 +11,7 @@ from tests.stack import Stack
 SHORT = "[[sim: tokens=10 pace=100]]"
 
 
-def test_a_request_that_runs_in_its_row_only_is_answered_all_the_same(stack: Stack, engine: Engine) -> None:
+def test_request_whose_claim_got_no_reply_is_answered(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
     stack.start_worker()
     with Person(stack, engine) as alice:

@@ -12,7 +12,7 @@ from tests.patience import patient, slowness
 from tests.stack import Stack
 
 
-def test_what_can_finish_finishes_and_the_rest_is_handed_over_without_a_loss(stack: Stack, engine: Engine) -> None:
+def test_drain_finishes_or_hands_over_every_answer(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
     leaving = stack.start_worker(grace_seconds=2)
     with Person(stack, engine) as alice:

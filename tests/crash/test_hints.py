@@ -27,7 +27,7 @@ def test_a_request_without_any_hint_is_found(stack: Stack, engine: Engine) -> No
         assert alice.wait_end(alice.ask(SHORT, hint=False), seconds=6).status == Status.SUCCEEDED
 
 
-def test_hints_that_a_dead_worker_had_taken_out_of_redis_are_not_missed(stack: Stack, engine: Engine) -> None:
+def test_hints_taken_by_a_dead_worker_are_replaced(stack: Stack, engine: Engine) -> None:
     """BRPOP destroys a message before anybody has recorded it: the worker dies in between."""
     stack.configure(**SHORT_LEASES, broker_silence_seconds=1)
     stack.start_simulator()
@@ -43,7 +43,7 @@ def test_hints_that_a_dead_worker_had_taken_out_of_redis_are_not_missed(stack: S
             assert len(alice.calls(request)) == 1
 
 
-def test_more_questions_than_slots_wait_in_redis_and_follow_each_other_at_once(stack: Stack, engine: Engine) -> None:
+def test_questions_beyond_the_slots_wait_in_redis(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
     stack.start_worker(concurrency=3)
     with Person(stack, engine) as alice:

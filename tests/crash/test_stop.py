@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Engine
 
 from shared.tables import Status
@@ -11,21 +12,28 @@ from tests.stack import SHORT_LEASES, Stack, wait_until
 LONG = "[[sim: tokens=300 pace=30 first=0.1]]"
 
 
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One with a provider for all; each takes the workers that the one before has left."""
+    module_stack.configure(**SHORT_LEASES)
+    module_stack.start_simulator()
+    return module_stack
+
+
 def test_stop_while_queued_is_at_once_and_nothing_is_called(stack: Stack, engine: Engine) -> None:
+    stack.workers(0)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)
         assert alice.stop(request) == Status.CANCELLED
-        stack.start_simulator()
-        stack.start_worker()
+        stack.workers(1)
         other = alice.ask("[[sim: tokens=5]]")
         alice.wait_end(other)
         assert alice.calls(request) == []
         assert alice.answers(request) == [""]
 
 
-def test_stop_before_the_first_word_closes_the_providers_connection(stack: Stack, engine: Engine) -> None:
-    stack.start_simulator()
-    stack.start_worker()
+def test_stop_before_the_first_word_closes_the_connection(stack: Stack, engine: Engine) -> None:
+    stack.workers(1)
     with Person(stack, engine) as alice:
         request = alice.ask("[[sim: tokens=5 first=30]]")
         wait_until(lambda: alice.calls(request), what="the provider is called")
@@ -35,8 +43,7 @@ def test_stop_before_the_first_word_closes_the_providers_connection(stack: Stack
 
 
 def test_stop_in_the_middle_keeps_the_text_so_far_as_the_answer(stack: Stack, engine: Engine) -> None:
-    stack.start_simulator()
-    stack.start_worker()
+    stack.workers(1)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)
         alice.wait_text(request)
@@ -48,10 +55,8 @@ def test_stop_in_the_middle_keeps_the_text_so_far_as_the_answer(stack: Stack, en
         assert answer != full_text(LONG)
 
 
-def test_a_stop_that_a_frozen_worker_does_not_hear_is_carried_out_all_the_same(stack: Stack, engine: Engine) -> None:
-    stack.configure(**SHORT_LEASES)
-    stack.start_simulator()
-    frozen, other = stack.start_worker(), stack.start_worker()
+def test_stop_is_carried_out_for_a_frozen_worker(stack: Stack, engine: Engine) -> None:
+    frozen, other = stack.workers(2)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)
         alice.wait_text(request)

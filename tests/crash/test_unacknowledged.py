@@ -15,6 +15,13 @@ from tests.stack import Stack, wait_until
 SHORT = "[[sim: tokens=10 pace=100]]"
 
 
+@pytest.fixture(scope="module")
+def own_stack(module_own_stack: Stack) -> Stack:
+    """One with a provider for all: each leaves a Redis that is well, and a worker that has lived through it."""
+    module_own_stack.start_simulator()
+    return module_own_stack
+
+
 def test_a_hint_under_way_is_written_down_nowhere(stack: Stack) -> None:
     app = make_celery(stack.settings)
     app.send_task(TASK, args=["x"], queue=QUEUE)
@@ -27,10 +34,9 @@ def test_a_hint_under_way_is_written_down_nowhere(stack: Stack) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_worker_lives_when_redis_refuses_every_write_for_a_while(own_stack: Stack) -> None:
+def test_worker_survives_a_redis_that_refuses_writes(own_stack: Stack) -> None:
     """As with a full disk, and as a primary does that lost its replicas: BRPOP is a write, too."""
-    own_stack.start_simulator()
-    worker = own_stack.start_worker()
+    (worker,) = own_stack.workers(1)
     engine = make_engine(own_stack.settings, name="test")
     with Person(own_stack, engine) as alice, own_stack.redis_client() as client:
         client.config_set("min-replicas-to-write", 1)
@@ -48,8 +54,7 @@ def test_a_worker_lives_when_redis_refuses_every_write_for_a_while(own_stack: St
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["refuses writes", "hangs, then dies"])
 def test_a_worker_lives_when_redis_fails_as_it_takes_a_hint(own_stack: Stack, how: str) -> None:
-    own_stack.start_simulator()
-    worker = own_stack.start_worker()
+    (worker,) = own_stack.workers(1)
     engine = make_engine(own_stack.settings, name="test")
     with Person(own_stack, engine) as alice:
         requests = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Engine
 
 from shared.tables import Status
@@ -11,10 +12,16 @@ from tests.stack import SHORT_LEASES, Stack, wait_until
 LONG = "[[sim: tokens=120 pace=40 first=0.1]]"
 
 
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """One with a provider for all; each takes the workers that the one before has left."""
+    module_stack.configure(**SHORT_LEASES)
+    module_stack.start_simulator()
+    return module_stack
+
+
 def test_a_killed_workers_answer_is_given_by_another_one(stack: Stack, engine: Engine) -> None:
-    stack.configure(**SHORT_LEASES)
-    stack.start_simulator()
-    first, second = stack.start_worker(), stack.start_worker()
+    first, second = stack.workers(2)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)
         alice.wait_text(request)
@@ -26,9 +33,7 @@ def test_a_killed_workers_answer_is_given_by_another_one(stack: Stack, engine: E
 
 
 def test_the_only_worker_killed_and_a_new_one_started(stack: Stack, engine: Engine) -> None:
-    stack.configure(**SHORT_LEASES)
-    stack.start_simulator()
-    worker = stack.start_worker()
+    (worker,) = stack.workers(1)
     with Person(stack, engine) as alice:
         requests = [alice.ask(LONG) for _ in range(5)]
         for request in requests:
@@ -40,10 +45,8 @@ def test_the_only_worker_killed_and_a_new_one_started(stack: Stack, engine: Engi
             assert alice.answers(request) == [full_text(LONG)]
 
 
-def test_a_frozen_worker_loses_its_answer_and_can_write_nothing_when_it_thaws(stack: Stack, engine: Engine) -> None:
-    stack.configure(**SHORT_LEASES)
-    stack.start_simulator()
-    first, second = stack.start_worker(), stack.start_worker()
+def test_thawed_worker_writes_nothing(stack: Stack, engine: Engine) -> None:
+    first, second = stack.workers(2)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)
         alice.wait_text(request)
@@ -61,12 +64,8 @@ def test_a_frozen_worker_loses_its_answer_and_can_write_nothing_when_it_thaws(st
         assert alice.wait_end(again).status == Status.SUCCEEDED
 
 
-def test_a_request_that_kills_its_worker_three_times_fails_and_those_beside_it_are_answered(
-    stack: Stack, engine: Engine
-) -> None:
-    stack.configure(**SHORT_LEASES)
-    stack.start_simulator()
-    workers = [stack.start_worker()]
+def test_poison_request_fails_and_its_neighbours_are_answered(stack: Stack, engine: Engine) -> None:
+    workers = stack.workers(1)
     with Person(stack, engine) as alice:
         poison = alice.ask("[[sim: tokens=2000 pace=20]]")
         others = [alice.ask("[[sim: tokens=60 pace=20]]") for _ in range(15)]

@@ -106,7 +106,7 @@ def keeps_the_old_where_the_new_is_broken(stage: Stage) -> str:
             timeout=300,
         )
     assert roll.returncode == 1, roll.stdout
-    assert "did not get healthy" in roll.stderr, roll.stderr
+    assert "did not become healthy" in roll.stderr, roll.stderr
     assert [each["Config"]["Image"] for each in stage.containers("web")] == ["naru-web:test-2"] * 2
     assert not visits.failed, visits.failed[:5]
     return f"the new one is gone, the old one is there; {visits.done} visits, none failed"

@@ -27,7 +27,7 @@ from tests.patience import patient
 
 OURS = ("nginx", "web", "worker", "flower", "migrate", "roles", "postgres", "redis", "simulator", "certbot")
 SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_URL")
-#: Who is given which secrets, and nobody any other: whoever breaks into a container has these.
+#: The secrets of each container, and no others: an intruder in a container has these.
 BUCKET = {"backup_key", "backup_s3_access_key", "backup_s3_secret_key"}
 GIVEN = {
     "web": {"database_url", "redis_url", "secret_key"},
@@ -229,7 +229,7 @@ def test_postgres_is_tuned_and_keeps_texts_out_of_its_log() -> None:
     assert {name: given.get(name) for name in wanted} == wanted
 
 
-def test_nobody_but_the_server_and_who_makes_the_roles_is_the_superuser() -> None:
+def test_only_the_server_and_the_roles_job_are_superusers() -> None:
     assert settings_of("postgres")["POSTGRES_USER"] == "postgres"
     assert settings_of("postgres-exporter")["DATA_SOURCE_USER"] == "naru_monitor"
     with_superuser = {name for name, secrets in GIVEN.items() if "postgres_superuser_password" in secrets}

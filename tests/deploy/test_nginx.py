@@ -174,7 +174,7 @@ def test_certbots_answer_is_served_without_tls(naru: Door) -> None:
     assert naru.ask("/.well-known/acme-challenge/another", tls=False)[0] == 404
 
 
-def test_a_new_certificate_is_taken_and_one_that_does_not_fit_is_not(tmp_path: Path) -> None:
+def test_nginx_takes_a_new_certificate_only_if_it_fits(tmp_path: Path) -> None:
     with door(tmp_path, NARU_WEB=NOBODY) as made:
         own = made.certificate()
         live = made.certificates / "letsencrypt" / "live" / "naru"

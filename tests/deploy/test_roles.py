@@ -172,7 +172,7 @@ def test_what_somebody_has_turned_is_put_right(volume: Volume) -> None:
     volume.connect("naru").close()
 
 
-def test_sessions_of_ours_that_are_the_superusers_still_are_ended_by_the_next_run(volume: Volume) -> None:
+def test_next_run_ends_superuser_sessions(volume: Volume) -> None:
     """What is left where the run that renamed the superuser ended before it could end them."""
     with (
         closing(volume.connect("postgres", name="naru-web")) as left,
@@ -222,7 +222,7 @@ DROP TABLE public.caught
 """
 
 
-def test_what_naru_defines_in_its_database_is_not_run_by_the_superuser(volume: Volume) -> None:
+def test_superuser_runs_nothing_that_naru_defined(volume: Volume) -> None:
     with closing(volume.connect("naru")) as connection, connection.cursor() as cursor:
         cursor.execute(TRAP)
         try:
@@ -296,7 +296,7 @@ def kept_now(yard: Yard, before: set[str]) -> str:
     return name
 
 
-def test_what_was_there_is_there_and_what_a_restore_had_kept_can_be_put_back(before: Volume, tmp_path: Path) -> None:
+def test_roles_keep_data_and_restored_copies(before: Volume, tmp_path: Path) -> None:
     yard = Yard(before.url("naru"), tmp_path)
     others = yard.databases()
     assert KEPT in others
@@ -307,7 +307,7 @@ def test_what_was_there_is_there_and_what_a_restore_had_kept_can_be_put_back(bef
     assert yard.counts()["message"] >= 20
 
 
-def test_a_password_that_is_not_the_servers_is_said_with_what_to_do(new: Volume) -> None:
+def test_wrong_password_gets_an_error_that_says_what_to_do(new: Volume) -> None:
     file = new.folder / "secrets" / "postgres_superuser_password"
     right = file.read_text()
     file.chmod(0o600)

@@ -58,7 +58,7 @@ def test_it_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
     assert settings.openai_api_key == ""
 
 
-def test_another_user_on_the_machine_reaches_none_and_a_container_reaches_its_own(tmp_path: Path) -> None:
+def test_containers_read_their_own_secrets_only(tmp_path: Path) -> None:
     set_up(options(tmp_path))
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert {stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "secrets").iterdir()} == {0o444}
@@ -73,7 +73,7 @@ def test_a_second_run_changes_nothing_and_makes_what_is_missing(tmp_path: Path) 
     assert contents(tmp_path) == before
 
 
-def test_a_folder_from_before_keeps_its_password_of_naru_and_gets_the_other_roles(tmp_path: Path) -> None:
+def test_old_folder_keeps_its_password_and_gains_roles(tmp_path: Path) -> None:
     set_up(options(tmp_path))
     before = contents(tmp_path)
     for name in ("postgres_superuser_password", "postgres_monitor_password"):
@@ -92,7 +92,7 @@ def test_a_folder_from_before_keeps_its_password_of_naru_and_gets_the_other_role
 @pytest.mark.parametrize(
     "address", ["", "postgresql://postgres:5432/naru", "postgresql://naru:@postgres:5432/naru", "postgresql://[naru"]
 )
-def test_an_address_without_a_password_is_named_and_nothing_is_made_of_it(tmp_path: Path, address: str) -> None:
+def test_address_without_a_password_is_refused(tmp_path: Path, address: str) -> None:
     set_up(options(tmp_path))
     password, file = (tmp_path / "secrets" / name for name in ("postgres_password", "database_url"))
     password.unlink()

@@ -55,7 +55,7 @@ def _shows_a_prefix(visitor: Visitor) -> bool:
     return len(text) > 20
 
 
-def test_a_killed_worker_is_seen_within_seconds_and_the_answer_starts_over(
+def test_killed_worker_is_shown_and_the_answer_restarts(
     own_stack: Stack, web: Process, worker: Process, browser: Browser
 ) -> None:
     """By two people, each in their language."""

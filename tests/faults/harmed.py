@@ -1,7 +1,7 @@
 """`python -m tests.faults.harmed`: a worker that some questions harm, as a bug in a parser or a driver would.
 
     poison    its process ends at once, a moment after the first words
-    stall     its event loop stands still for 20 s, in the first attempt
+    stall     its event loop stands still, in the first attempt
 
 Everything else is `workers/`.
 """
@@ -14,24 +14,25 @@ import threading
 import time
 from typing import Any
 
+from tests.patience import slowness
 from workers.__main__ import main
 from workers.answering import answer as life
-from workers.worker import Process
+from workers.process.context import Context
 
 AFTER_SECONDS = 0.3
-STALL_SECONDS = 20.0
+STALL_SECONDS = 20.0 * slowness()
 
 _prompt = life._prompt
 
 
-def prompt(process: Process, claimed: Any) -> Any:
+def prompt(context: Context, claimed: Any) -> Any:
     """The product's own, with a look at the question."""
-    made = _prompt(process, claimed)
+    made = _prompt(context, claimed)
     words = str(made.turns[-1])
     if "poison" in words:
         threading.Timer(AFTER_SECONDS, os._exit, [1]).start()
     if "stall" in words and claimed.attempt == 1:
-        process.loop.call(time.sleep, STALL_SECONDS)
+        context.loop.call(time.sleep, STALL_SECONDS)
     return made
 
 

@@ -84,7 +84,7 @@ def test_a_failure_that_nothing_asked_for_is_unfounded(story: Story) -> None:
     assert story.found() == {"unfounded"}
 
 
-def test_a_broken_stream_is_a_reason_only_where_the_provider_was_struck(story: Story) -> None:
+def test_checker_excuses_a_broken_stream_only_when_injected(story: Story) -> None:
     story.row = replace(story.row, status="failed", code="stream_broken")
     assert story.found() == {"unfounded"}
     evidence = Evidence(NOW, [story.row], story.calls, [])
@@ -135,7 +135,7 @@ def test_a_stopped_answer_may_be_a_beginning_and_nothing_else(story: Story) -> N
     assert story.found() == {"wrong"}
 
 
-def test_the_answer_of_an_attempt_that_had_lost_its_right_is_stale(story: Story) -> None:
+def test_checker_finds_an_answer_of_a_lost_attempt(story: Story) -> None:
     story.row = replace(story.row, answers=(whole_text(WORDS, 5),))
     assert story.found() == {"stale"}
 
@@ -161,7 +161,7 @@ def test_a_call_after_a_stop_that_was_carried_out(story: Story) -> None:
     assert story.found() == {"after_stop"}
 
 
-def test_a_call_that_was_on_its_way_and_closed_before_a_word_is_none(story: Story) -> None:
+def test_checker_ignores_a_call_closed_before_a_word(story: Story) -> None:
     story.row = replace(story.row, status="cancelled", answers=("",), ended=6.5, attempts=())
     story.calls[1].sent, story.calls[1].whole = 0, False
     story.entries = story.entries[:3]
@@ -185,7 +185,7 @@ def test_words_that_are_put_behind_another_attempts_words(story: Story) -> None:
     assert story.found() == {"not_prefix"}
 
 
-def test_a_refused_question_that_is_answered_all_the_same_is_a_phantom(story: Story) -> None:
+def test_checker_finds_an_answer_to_a_refused_question(story: Story) -> None:
     story.entries[1] = Entry(at=2, page=1, what="refused", key="k", code="unavailable")
     story.say(what="gave_up", key="k")
     assert story.found() == {"phantom"}

@@ -17,9 +17,8 @@ from shared.settings import Settings, variable_of
 def settings_table() -> str:
     """Variable, default and meaning of every setting, as Markdown."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
-    own = Settings.__annotations__
-    # A dataclass lists the fields of its base first; a reader looks for the servers and keys first.
-    for each in sorted(fields(Settings), key=lambda each: each.name not in own):
+    # A dataclass lists the fields of its last base first; readers look for the servers and keys first.
+    for each in (each for group in Settings.__bases__ for each in fields(group)):
         default = (
             ""
             if each.default == ""

@@ -1,4 +1,4 @@
-"""What the papers say of settings and metrics is what the code says."""
+"""The papers agree with the code about settings and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that cannot import `shared/vendors.py` says the same as it."""
+"""The files that cannot import `shared/vendors.py` agree with it."""
 
 from __future__ import annotations
 

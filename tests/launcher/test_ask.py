@@ -95,7 +95,7 @@ def test_ctrl_c_keeps_what_has_been_written(answering: Stack) -> None:
     wait_until(lambda: "> Tell me" in ask.log_text(), seconds=30)
     ask.child.send_signal(signal.SIGINT)
     assert ask.wait() == 130
-    assert ask.log_text().endswith("[stopped]\n")
+    assert ask.log_text().endswith("[Stopped]\n")
 
 
 def test_a_worker_that_dies_in_the_middle_is_told_and_made_good(stack: Stack) -> None:
@@ -110,7 +110,7 @@ def test_a_worker_that_dies_in_the_middle_is_told_and_made_good(stack: Stack) ->
     assert "Answering again from the start (2nd try)" in ask.log_text()
 
 
-def test_a_model_that_nobody_offers_is_refused_with_those_there_are(answering: Stack) -> None:
+def test_unknown_model_is_refused_with_the_list(answering: Stack) -> None:
     asked = naru(answering, "ask", "Hello", "--model", "openai/none")
     assert asked.returncode == 1
     assert asked.stderr == "naru ask: the model openai/none is not available. Available: demo/simulator\n"
@@ -123,7 +123,7 @@ def test_where_nothing_runs_it_says_what_to_start(stack: Stack, tmp_path: Path) 
         assert "./naru up" in asked.stderr + asked.stdout
 
 
-def test_doctor_finds_a_healthy_stack_healthy_but_for_what_tests_do_to_servers(answering: Stack) -> None:
+def test_doctor_finds_a_healthy_stack_healthy(answering: Stack) -> None:
     looked = naru(answering, "doctor")
     assert {line for line in looked.stdout.splitlines() if line.startswith("NO")} == {
         f"NO  postgres: {name} is off" for name in ("fsync", "synchronous_commit", "full_page_writes")
@@ -161,7 +161,7 @@ def test_a_server_that_comes_up_later_is_found(stack: Stack) -> None:
     stack.configure(openai_base_url=f"http://127.0.0.1:{port}/v1")
     stack.start_worker()
     refused = naru(stack, "ask", "Hello")
-    assert "no model is offered yet" in refused.stderr
+    assert "no model is available yet" in refused.stderr
     assert f"start the server at http://127.0.0.1:{port}" in naru(stack, "doctor").stdout
     with serving({"/v1/models": {"data": [{"id": "late"}]}}, port=port):
         wait_until(lambda: "openai/late" in naru(stack, "doctor").stdout, seconds=20)

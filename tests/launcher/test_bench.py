@@ -34,9 +34,7 @@ def test_it_explains_itself(stack: Stack) -> None:
     ("words", "known"),
     [(("--only", "speed"), "first-text"), (("--curves", "--only", "first-text"), "table-rows")],
 )
-def test_a_figure_that_is_none_is_refused_before_anything_is_started(
-    words: tuple[str, ...], known: str, stack: Stack
-) -> None:
+def test_unknown_figure_is_refused_at_once(words: tuple[str, ...], known: str, stack: Stack) -> None:
     done = run(*words, stack=stack)
     assert done.returncode == 2
     assert words[-1] in done.stderr

@@ -27,10 +27,10 @@ def again(tmp_path: Path, folder: DataFolder) -> Iterator[DataFolder]:
 
 
 def test_one_process_holds_it(folder: DataFolder, again: DataFolder) -> None:
-    assert folder.take()
-    assert not again.take()
+    assert folder.lock()
+    assert not again.lock()
     folder.close()
-    assert again.take()
+    assert again.lock()
 
 
 def test_secrets_are_made_once_and_are_nobody_elses(folder: DataFolder, again: DataFolder) -> None:

@@ -16,7 +16,7 @@ from shared.vendors import WITH_KEY
 
 SETTINGS = {each.name: each for each in fields(Settings)}
 PARTS: tuple[Part, ...] = get_args(Part)
-#: What a person may have in the shell: none of it is any part's.
+#: Variables that a person may have in the shell and no part may get.
 FOREIGN = {"AWS_SECRET_ACCESS_KEY": "canary", "GITHUB_TOKEN": "canary", "BROKER_URL": "canary", "APP": "canary"}
 
 
@@ -48,14 +48,14 @@ def test_every_setting_reaches_the_code_that_reads_it(folder: str, part: Part) -
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_part_is_given_its_settings_in_both_forms_and_nothing_foreign(part: Part) -> None:
+def test_part_gets_its_settings_and_nothing_else(part: Part) -> None:
     variables = {variable_of(name): name for name in SETTINGS}
     given = FOREIGN | dict.fromkeys(variables, "x") | {f"{each}_FILE": "x" for each in variables}
     seen = environment_of(part, given)
     assert not FOREIGN.keys() & seen.keys()
     for variable, name in variables.items():
         reads = part in readers_of(name)
-        # What the vendors' own libraries read has the vendors' prefix.
+        # The vendors' own libraries read variables with the vendors' prefix.
         if not reads and not variable.startswith(tuple(vendor.variables_begin for vendor in WITH_KEY)):
             assert variable not in seen
             assert f"{variable}_FILE" not in seen or f"{variable}_FILE" in MORE.get(part, ())
@@ -75,7 +75,7 @@ def test_system_variables_pass_and_proxies_reach_workers_only() -> None:
 
 
 def test_source_names_every_program_that_is_started() -> None:
-    """Whoever starts a program with the whole environment of the person tells it every secret."""
+    """A program that gets the person's whole environment knows every secret."""
     for path in (path for room in ("cli", "embedded", "backup") for path in (ROOT / "deploy" / room).glob("*.py")):
         for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg in {"env", "environ"} and isinstance(node.value, ast.Call):

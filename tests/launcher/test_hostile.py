@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 
 from deploy import terminal
 from deploy.cli import main as cli
-from deploy.cli.up import PortTaken, check_port
+from deploy.embedded.ports import PortTaken, check_port
 from deploy.embedded.processes import ROOT
 from shared.postgres.database import make_engine, transaction
 from shared.settings import Settings
@@ -86,13 +86,16 @@ def at(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> T
     ("words", "said"),
     [
         *(
-            ([command, "--port", text], "is no port")
+            ([command, "--port", text], "is not a valid port")
             for command in ("up",)
             for text in ("abc", "-1", "99999", "", "١٢")
         ),
-        (["up", "--port", LONG], "is no port"),
-        (["up", "--flower-port", "1e3"], "is no port"),
-        *((["up", "--workers", text], "is no number of workers") for text in ("0", "-1", "100000", "many", "", LONG)),
+        (["up", "--port", LONG], "is not a valid port"),
+        (["up", "--flower-port", "1e3"], "is not a valid port"),
+        *(
+            (["up", "--workers", text], "is not a valid number of workers")
+            for text in ("0", "-1", "100000", "many", "", LONG)
+        ),
         *(([*command, "--data", ""], "name a folder") for command in (["up"], ["doctor"], ["ask", "Hello"])),
         (["up", "\x1b[31mred"], "␛[31mred"),
         (["\x1b]0;title\x07"], "invalid choice"),
@@ -115,7 +118,7 @@ def test_a_host_that_can_be_none_is_said(host: str) -> None:
 def test_a_data_folder_that_can_be_none_is_said(tmp_path: Path, at: Terminal) -> None:
     (tmp_path / "file").write_text("mine")
     for name in ("file", "file/below", "x" * 5000, "\x1b[31m" + "x" * 5000):
-        assert "name another with --data DIR" in at.refused("up", "--data", str(tmp_path / name), "--port", "0")
+        assert "another folder with --data DIR" in at.refused("up", "--data", str(tmp_path / name), "--port", "0")
         for command in (["ask", "Hello"], ["doctor"]):
             assert "./naru up" in at.refused(*command, "--data", str(tmp_path / name))
     assert (tmp_path / "file").read_text() == "mine"
@@ -144,13 +147,13 @@ def stored(stack: Stack) -> int:
     return int(number)
 
 
-def test_questions_and_models_without_sense_are_refused_and_nothing_is_stored(answering: Stack, at: Terminal) -> None:
+def test_malformed_questions_and_models_are_refused(answering: Stack, at: Terminal) -> None:
     at.sets(**answering.values)
     before = stored(answering)
     for words, stdin, said in (
         (["ask", LONG], b"", f"has 100000 characters; the limit is {LIMIT}"),
         (["ask", "-"], b"y" * 1_000_000, f"has 1000000 characters; the limit is {LIMIT}"),
-        (["ask", "-"], b"y" * (terminal.LONGEST_INPUT + 2), "too long for any question"),
+        (["ask", "-"], b"y" * (terminal.LONGEST_INPUT + 2), "question on standard input is too long"),
         (["ask", "-"], b" \n\t ", "has no text"),
         (["ask", "Hello", "--model", "\x1b[31mred"], b"", "the model ␛[31mred is not available"),
         (["ask", "Hello", "--model", LONG], b"", "Available: demo/simulator"),
@@ -161,7 +164,7 @@ def test_questions_and_models_without_sense_are_refused_and_nothing_is_stored(an
     assert stored(answering) == before
 
 
-def test_the_longest_question_and_one_in_no_encoding_are_answered(answering: Stack) -> None:
+def test_longest_and_undecodable_questions_are_answered(answering: Stack) -> None:
     longest = "[[sim: text=whole]] ".ljust(LIMIT, "y")
     done = run("ask", longest, stack=answering)
     assert (done.returncode, done.stdout) == (0, b"whole\n")
@@ -204,7 +207,7 @@ def at_a_terminal(*words: str, stack: Stack) -> str:
     return sent.decode().replace("\r\n", "\n")
 
 
-def test_an_answer_does_not_drive_the_terminal_and_a_file_has_it_as_it_is(answering: Stack) -> None:
+def test_answer_cannot_control_the_terminal(answering: Stack) -> None:
     question = f'[[sim: text="{DRIVING}"]] x'
     assert at_a_terminal("ask", question, stack=answering) == SHOWN + "\n"
     shown, _, report = at_a_terminal("ask", question, "--json", stack=answering).partition("\n")

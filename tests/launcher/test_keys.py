@@ -82,7 +82,7 @@ def test_own_key_and_empty_folder_are_explained(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["keys", "rotate", "--data", str(tmp_path / "nothing")]) == 1
-    assert "./naru up makes them" in capsys.readouterr().err
+    assert "./naru up creates them" in capsys.readouterr().err
     monkeypatch.setenv("NARU_SECRET_KEY", "k" * 40)
     before = kept(data)
     assert main(["keys", "rotate", "--data", str(data)]) == 1

@@ -10,7 +10,7 @@ from deploy.embedded.parts import is_migrated
 from tests.stack import Servers, wait_until
 
 
-def test_a_statement_that_fails_leaves_nothing_of_its_values_in_the_log(servers: Servers) -> None:
+def test_failed_statement_logs_no_values(servers: Servers) -> None:
     log = servers.folder / "postgres.log"
     with pytest.raises(psycopg2.errors.NotNullViolation):
         servers.execute(

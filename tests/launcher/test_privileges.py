@@ -59,7 +59,7 @@ def test_root_serves(tmp_path: Path, path: None, refused: tuple[str, ...]) -> No
 
 
 @AS_ROOT
-def test_another_way_than_at_the_start_before_takes_the_data_over(tmp_path: Path, path: None) -> None:
+def test_start_by_another_user_takes_the_data_over(tmp_path: Path, path: None) -> None:
     serve_once(tmp_path)
     refuse(tmp_path / "bin", "unshare")
     assert serve_once(tmp_path) == privileges.NOBODY

@@ -192,7 +192,7 @@ def test_password_is_shown_on_demand_and_never_printed_by_up(running: Up) -> Non
     assert f"  Page     {running.url}" in shown.stdout.splitlines()
     nobody = subprocess.run([*command, "/nowhere"], env=environ, capture_output=True, text=True, timeout=patient(60))
     assert nobody.returncode == 1
-    assert nobody.stderr.startswith("naru: no Naru runs on /nowhere.")
+    assert nobody.stderr.startswith("naru: Naru is not running on /nowhere.")
 
 
 def test_nothing_listens_beyond_this_machine(running: Up) -> None:
@@ -244,9 +244,7 @@ def test_a_worker_that_dies_is_started_again(running: Up) -> None:
     assert "worker ended (signal 9); starting it again in 0.5 s" in running.text
 
 
-def test_ctrl_c_leaves_no_process_and_the_data_stays_also_when_the_secrets_are_lost(
-    tmp_path: Path, starts: list[Up]
-) -> None:
+def test_ctrl_c_leaves_no_process_and_keeps_the_data(tmp_path: Path, starts: list[Up]) -> None:
     up = Up(tmp_path / "data", "--port", "0").ready()
     starts.append(up)
     with psycopg2.connect(up.database_url()) as connection, connection.cursor() as cursor:
@@ -275,15 +273,14 @@ def test_what_a_killed_up_left_is_cleaned_by_the_next(tmp_path: Path, starts: li
     pids = first.pids()
     first.process.kill()
     first.process.wait()
-    second = Up(tmp_path / "data", "--port", "0").ready()
+    second = Up(tmp_path / "data", "--port", "0", NARU_GRACE_SECONDS="60").ready()
     starts.append(second)
     assert gone(pids)
     assert get(f"{second.url}/readyz")[0] == 200
+    a_second_ctrl_c_stops_at_once(second)
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, starts: list[Up]) -> None:
-    up = Up(tmp_path / "data", "--port", "0", NARU_GRACE_SECONDS="60").ready()
-    starts.append(up)
+def a_second_ctrl_c_stops_at_once(up: Up) -> None:
     pids = up.pids()
     os.kill(pids["web"], signal.SIGSTOP)  # a part that would be waited for
     up.process.send_signal(signal.SIGINT)
@@ -326,7 +323,7 @@ def test_servers_of_ones_own_are_used(tmp_path: Path, starts: list[Up], servers:
     assert servers.redis.running
 
 
-def test_a_half_made_database_is_finished_and_a_foreign_folder_is_explained(tmp_path: Path, starts: list[Up]) -> None:
+def test_up_finishes_a_half_made_database(tmp_path: Path, starts: list[Up]) -> None:
     half_made = tmp_path / "data" / "postgres.new"
     half_made.mkdir(parents=True)
     (half_made / "PG_VERSION").write_text("18")
@@ -336,7 +333,7 @@ def test_a_half_made_database_is_finished_and_a_foreign_folder_is_explained(tmp_
     up = Up(tmp_path / "data", "--port", "0")
     starts.append(up)
     assert up.process.wait(patient(40)) == 1
-    assert "is not empty: move it away" in up.text
+    assert "is not empty but holds no complete database" in up.text
     assert (foreign / "letters").exists()
 
 

@@ -149,9 +149,7 @@ def started(folder: Path, *, heartbeat: str) -> Path:
 
 
 @pytest.mark.parametrize(("heartbeat", "receiver"), [("http://127.0.0.1:1/\n", "heartbeat"), ("", "nowhere")])
-def test_alertmanager_takes_its_file_and_sends_each_alert_where_it_should(
-    tmp_path: Path, heartbeat: str, receiver: str
-) -> None:
+def test_alertmanager_routes_each_alert(tmp_path: Path, heartbeat: str, receiver: str) -> None:
     amtool = program("amtool", package="prometheus-alertmanager")
     path = str(started(tmp_path, heartbeat=heartbeat))
     done = run(amtool, "check-config", path)

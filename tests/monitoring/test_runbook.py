@@ -33,7 +33,7 @@ def test_each_alert_has_its_section_and_each_section_its_alert() -> None:
     assert set(names) == set(sections())
 
 
-def test_each_alert_says_how_urgent_it_is_and_leads_to_its_section() -> None:
+def test_each_alert_has_a_severity_and_a_runbook_section() -> None:
     for rule in alerts():
         severity = rule.said("severity")
         assert severity in ({"heartbeat"} if rule.name == "Watchdog" else {"page", "ticket"}), rule.name

@@ -125,7 +125,7 @@ def test_nothing_to_touch_is_smaller_than_44_px(browser: Browser, url: str) -> N
         small["ended"] = too_small(person.page.locator("body"))
         menu = person.page.get_by_role("button", name="Expand sidebar")
         menu.tap()
-        person.page.wait_for_timeout(600)
+        expect(person.page.get_by_test_id("stSidebarCollapseButton")).to_be_in_viewport(ratio=1)
         small["sidebar"] = too_small(person.page.get_by_test_id("stSidebar"))
     assert {state: what for state, what in small.items() if what} == {}
 

@@ -39,7 +39,7 @@ def test_postgres_away_is_a_sentence_and_mends_itself(own_stack: Stack, browser:
     web.kill()
 
 
-def test_a_question_that_the_dying_web_never_took_is_back_in_the_box(own_stack: Stack, browser: Browser) -> None:
+def test_unsent_question_returns_to_the_box_when_web_dies(own_stack: Stack, browser: Browser) -> None:
     web = own_stack.start_web()
     with visitor(browser, web.url) as person:
         person.open().ask("[[sim: tokens=5]] before")

@@ -174,7 +174,7 @@ def test_a_long_answer_stays_within_a_frame(sheet: Page) -> None:
         }""",
         ANSWER * 40,
     )
-    assert milliseconds < 16
+    assert milliseconds < patient_ms(0.008)
 
 
 #: What would take minutes, or the browser's whole stack, without bounds.

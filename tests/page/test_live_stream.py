@@ -70,7 +70,7 @@ def test_an_answer_whose_end_is_all_that_came_is_reported(page: Page) -> None:
     assert page.evaluate("ends") == ["r"]
 
 
-def test_the_end_of_an_earlier_answer_does_not_end_the_one_that_runs(page: Page) -> None:
+def test_earlier_end_does_not_end_the_running_answer(page: Page) -> None:
     running = ("state", {"phase": "thinking", "request_id": "second", "attempt": 1})
     last = told(page, [running, ("end", {"request_id": "first", "status": "succeeded"})])[-1]
     assert last[1] == "second"

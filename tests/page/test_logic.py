@@ -85,9 +85,7 @@ def test_a_second_question_is_refused_and_put_back(page: AppTest, engine: Engine
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
-def test_the_browser_learns_what_became_of_a_question_it_heard_nothing_of(
-    page: AppTest, engine: Engine, *, is_stored: bool
-) -> None:
+def test_browser_learns_the_fate_of_an_unsure_question(page: AppTest, engine: Engine, *, is_stored: bool) -> None:
     key = page.session_state["naru.idempotency_key"]
     if is_stored:
         page.chat_input[0].set_value("sent").run()
@@ -99,7 +97,7 @@ def test_the_browser_learns_what_became_of_a_question_it_heard_nothing_of(
     assert count(engine) == 1, "asked once, whoever asks again"
 
 
-def test_a_question_that_is_sent_while_the_answer_is_just_ending_waits_for_it(page: AppTest, engine: Engine) -> None:
+def test_question_waits_for_an_answer_that_is_ending(page: AppTest, engine: Engine) -> None:
     page.chat_input[0].set_value("first").run()
     active = open_conversation(engine, UUID(address(page)), owner_id=OWNER).active
     assert active is not None
@@ -168,7 +166,7 @@ def test_korean_is_chosen_by_the_switch(page: AppTest) -> None:
     assert page.chat_input[0].placeholder == "나루에게 물어보기"
 
 
-def test_an_answer_is_replaced_once_however_often_and_in_however_many_tabs(page: AppTest, engine: Engine) -> None:
+def test_regenerating_in_many_tabs_replaces_once(page: AppTest, engine: Engine) -> None:
     page.chat_input[0].set_value("once").run()
     finish_the_active(engine)
     here, there = (visit(conversation=address(page)) for _ in range(2))

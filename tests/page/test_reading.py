@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -74,6 +75,12 @@ def open_long(stack: Stack, person: Person, *, messages: int) -> None:
     )
 
 
+def still(person: Person) -> list[int]:
+    """Where the first question that was read has stood in the last frames; nothing while it moves."""
+    places: list[int] = person.page.evaluate("() => window.places.slice(-20)")
+    return places if len(set(places)) == 1 else []
+
+
 def test_scrolling_to_the_top_loads_earlier_messages(stack: Stack, person: Person) -> None:
     open_long(stack, person, messages=100)
     person.page.wait_for_timeout(1000)  # nothing loads by itself
@@ -85,10 +92,8 @@ def test_scrolling_to_the_top_loads_earlier_messages(stack: Stack, person: Perso
         expect(person.answers).to_have_count(answers, timeout=patient_ms(15))
         if answers == 30:
             person.page.wait_for_timeout(1000)
-            places = person.page.evaluate("() => window.places")
-            settled = places[-1]
-            assert settled >= 0, "what was read is still in sight"
-            assert set(places[-20:]) == {settled}, "and stands still"
+            places = wait_until(partial(still, person), what="what was read stands still")
+            assert places[0] >= 0, "and is still in sight"
     person.page.mouse.wheel(0, -60_000)
     expect(person.questions.first).to_contain_text("Question 0?")
     expect(person.page.locator(".st-key-earlier")).to_have_count(0)

@@ -69,7 +69,7 @@ def to_end(person: Person) -> None:
     person.page.locator(".st-key-conversations").evaluate("list => list.scrollTo(0, list.scrollHeight)")
 
 
-def test_all_chats_are_reached_by_scrolling_between_head_and_foot(stack: Stack, person: Person) -> None:
+def test_scrolling_reaches_every_chat(stack: Stack, person: Person) -> None:
     multiply(stack, person)
     person.open(person.page.url)
     expect(lines(person)).to_have_count(50)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 from sqlalchemy import text
 
 from shared.postgres.database import make_engine
@@ -46,6 +47,34 @@ def person(browser: Browser, url: str) -> Iterator[Person]:
 def focused(person: Person) -> str:
     """The test id of what has the focus."""
     return str(person.page.evaluate("() => document.activeElement.dataset.testid ?? document.activeElement.tagName"))
+
+
+def is_at_end(person: Person) -> bool:
+    """Whether the view shows the last line."""
+    left = "main => main.scrollHeight - main.scrollTop - main.clientHeight"
+    return bool(person.page.get_by_test_id("stMain").evaluate(left) < 60)
+
+
+def room_under(person: Person) -> float:
+    """How many pixels lie between the answer's last line and the composer."""
+    last = person.page.locator(".naru-about").bounding_box()
+    bottom = person.page.get_by_test_id("stBottom").bounding_box()
+    assert last is not None
+    assert bottom is not None
+    return bottom["y"] - last["y"] - last["height"]
+
+
+def stands_at(text: Locator, y: float) -> bool:
+    """Whether it stands within two lines of this height."""
+    box = text.bounding_box()
+    return box is not None and abs(box["y"] - y) < 60
+
+
+def stands_still(person: Person) -> bool:
+    """Whether the running answer has not grown for a third of a second."""
+    length = len(person.live.inner_text())
+    person.page.wait_for_timeout(300)
+    return len(person.live.inner_text()) == length
 
 
 def test_ask_by_keyboard_alone_and_read_the_answer(person: Person) -> None:
@@ -117,7 +146,7 @@ def test_typing_and_clicking_elsewhere_harm_nothing(person: Person) -> None:
     assert focused(person) == COMPOSER
 
 
-def test_a_draft_survives_a_reload_and_belongs_to_its_conversation(person: Person) -> None:
+def test_draft_survives_a_reload_in_its_conversation(person: Person) -> None:
     person.ask("[[sim: tokens=5]] x")
     person.wait_for_end()
     person.composer.press_sequentially("not sent yet")
@@ -131,7 +160,7 @@ def test_a_draft_survives_a_reload_and_belongs_to_its_conversation(person: Perso
     expect(person.composer).to_have_value("not sent yet")
 
 
-def test_what_is_sent_before_the_new_chat_is_there_is_asked_there(person: Person) -> None:
+def test_question_sent_before_the_new_chat_lands_in_it(person: Person) -> None:
     person.ask("[[sim: tokens=5]] old")
     person.wait_for_end()
     old = person.page.url
@@ -258,18 +287,13 @@ def test_on_a_phone_the_composer_covers_nothing(browser: Browser, url: str) -> N
     with newcomer(browser, url, viewport={"width": 390, "height": 700}, locale="ko-KR") as person:
         person.open().ask("코드와 표를 보여 주세요")
         person.wait_for_end()
-        person.page.wait_for_timeout(500)
-        last = person.page.locator(".naru-about").bounding_box()
-        bottom = person.page.get_by_test_id("stBottom").bounding_box()
-        assert last is not None
-        assert bottom is not None
-        assert last["y"] + last["height"] <= bottom["y"] + 1
+        wait_until(lambda: room_under(person) >= -1, what="the answer's last line stands above the composer")
         assert person.page.evaluate("() => document.documentElement.scrollWidth") <= 390
         assert person.errors == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_page_with_an_answer_loads_nothing_for_tables_and_charts(stack: Stack, person: Person) -> None:
+def test_page_with_an_answer_loads_no_table_or_chart_code(stack: Stack, person: Person) -> None:
     person.ask("코드와 표를 보여 주세요")
     person.wait_for_end()
     person.page.locator(".st-key-conversation-menu button").first.click()
@@ -290,7 +314,7 @@ def test_copy_gives_the_answer_as_it_was_written(browser: Browser, url: str) -> 
         assert person.page.evaluate("() => navigator.clipboard.readText()") == "**bold** and $5"
 
 
-def test_copy_works_over_plain_http_where_there_is_no_clipboard_api(browser: Browser, url: str) -> None:
+def test_copy_works_without_the_clipboard_api(browser: Browser, url: str) -> None:
     with visitor(browser, url) as person:
         person.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
         person.open().ask('[[sim: text="**bold** and $5"]] x')
@@ -308,9 +332,8 @@ def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
     main = person.page.get_by_test_id("stMain")
     # As when old messages make place for new ones: nobody has touched anything, and the view stays with the text.
     main.evaluate("main => { main.scrollTop -= 300; }")
-    person.page.wait_for_timeout(600)
+    wait_until(partial(is_at_end, person), what="the view is back at the end")
     expect(person.page.locator(".naru-newer")).to_be_hidden()
-    assert main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60
     person.page.mouse.move(640, 400)
     person.page.mouse.wheel(0, -5000)
     expect(person.page.locator(".naru-newer")).to_be_visible()
@@ -318,8 +341,7 @@ def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
     person.page.wait_for_timeout(600)
     assert main.evaluate("main => main.scrollTop") < 10
     person.page.locator(".naru-newer").click()
-    person.page.wait_for_timeout(600)
-    assert main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60
+    wait_until(partial(is_at_end, person), what="the view is at the end")
 
 
 def test_a_hidden_tab_holds_no_connection_and_catches_up(person: Person) -> None:
@@ -330,9 +352,9 @@ def test_a_hidden_tab_holds_no_connection_and_catches_up(person: Person) -> None
     person.ask(SLOW + "hide")
     person.wait_for_text(characters=50)
     person.page.evaluate(hide, True)
-    person.page.wait_for_timeout(300)
+    wait_until(partial(stands_still, person), what="what was on its way has come")
     length = len(person.live.inner_text())
-    person.page.wait_for_timeout(1500)
+    person.page.wait_for_timeout(1000)
     assert len(person.live.inner_text()) == length
     person.page.evaluate(hide, False)
     person.wait_for_text(characters=length + 40)
@@ -355,18 +377,16 @@ def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person
     before = read.bounding_box()
     person.page.get_by_role("button", name="Show earlier messages").click()
     expect(person.answers).to_have_count(30)
-    person.page.wait_for_timeout(500)
-    after = read.bounding_box()
     assert before is not None
-    assert after is not None
-    assert abs(after["y"] - before["y"]) < 60, "what was read stays where it was"
+    person.page.wait_for_timeout(500)
+    wait_until(partial(stands_at, read, before["y"]), what="what was read stays where it was")
     person.open(person.page.url)
     expect(person.answers).to_have_count(15)
-    person.page.wait_for_timeout(1500)  # until the view stands at the end
+    wait_until(partial(is_at_end, person), what="the view stands at the end")
     person.ask(SLOW + "old messages make place, and the view stays with the new one")
     person.wait_for_text(characters=1200)
     expect(person.page.locator(".naru-newer")).to_be_hidden()
-    assert main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60
+    wait_until(partial(is_at_end, person), what="the view stays at the end")
 
 
 def test_what_the_model_says_cannot_do_anything(person: Person) -> None:

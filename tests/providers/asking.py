@@ -14,10 +14,10 @@ from uuid import uuid4
 
 from shared.errors import ProviderError
 from tests.patience import patient
-from workers.providers.anthropic import AnthropicProvider
+from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Done, Prompt, Turn
-from workers.providers.openai import OpenAIProvider
-from workers.providers.timeouts import Limited
+from workers.providers.openai.adapter import OpenAIProvider
+from workers.providers.timeouts import WithTimeouts
 
 #: Planted, and looked for in everything that could be shown or logged.
 KEY = "sk-planted-7f3b1c9e"
@@ -110,7 +110,7 @@ async def ask(
     """Ask and collect; an error of ours is collected too, any other is raised."""
     asked = prompt(message, **options)
     answer, began = Answer(trace=asked.trace_id), time.monotonic()
-    stream = Limited(
+    stream = WithTimeouts(
         provider.stream(asked),
         first_token_seconds=first_token_seconds,
         idle_seconds=idle_seconds,

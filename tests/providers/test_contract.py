@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.patience import patient
 from tests.providers.asking import Answer, AnyProvider, Wire, ask
 from workers.providers.base import Finish, Turn
 from workers.simulator import text_for, tokens_for
@@ -83,10 +84,10 @@ def test_a_stream_that_ends_right_after_its_finish_mark_is_whole(wire: Wire) -> 
     assert answer.text == text_for(message)
 
 
-def test_a_server_that_hangs_after_the_finish_mark_costs_a_moment_not_the_answer(wire: Wire) -> None:
-    answer = wire.ask("[[sim: tokens=4 fault=tail]]")
+def test_server_hanging_after_the_finish_keeps_the_answer(wire: Wire) -> None:
+    answer = wire.ask("[[sim: tokens=4 fault=tail]]", idle_seconds=patient(20), total_seconds=patient(40))
     assert answer.done is not None
-    assert answer.seconds < 4
+    assert answer.seconds < patient(4)
 
 
 def test_an_answer_without_text_is_a_done(wire: Wire) -> None:
@@ -121,7 +122,7 @@ def test_a_hundred_streams_at_once_do_not_mix(wire: Wire) -> None:
         assert answer.done is not None
 
 
-def test_one_provider_serves_many_questions_over_kept_connections(wire: Wire) -> None:
+def test_provider_reuses_its_connections(wire: Wire) -> None:
     async def three(provider: AnyProvider) -> list[Answer]:
         return [await ask(provider, f"[[sim: tokens=3]] {number}") for number in range(3)]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.providers import events
-from workers.providers.events import EventBuffer
+from workers.providers.sdk import events
+from workers.providers.sdk.events import EventBuffer
 
 WHOLE = b'data: {"a": 1}\n\n: a comment\n\nevent: ping\ndata: two\ndata: lines\n\nid: 7\n\ndata:\n\ndata:[DONE]\n\n'
 DATA = [b'{"a": 1}', b"two\nlines", b"[DONE]"]

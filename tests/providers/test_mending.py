@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.providers.mending import Mender
+from workers.providers.sdk.mending import Mender
 
 
 def mended(*deltas: str | None) -> str:

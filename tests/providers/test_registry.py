@@ -1,4 +1,4 @@
-"""What a worker offers, from its settings; and asking Ollama and compatible servers for their lists."""
+"""The offers of a worker: from its settings, and from the lists of Ollama and compatible servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.patience import patient
 from tests.providers.asking import KEY, Simulator, ask
 from workers.providers import registry as module
 from workers.providers.catalogue import size_of
-from workers.providers.openai import OpenAIProvider
+from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.registry import Offer, Registry
 from workers.simulator import text_for
 
@@ -110,7 +110,7 @@ def test_a_compatible_server_lists_its_models() -> None:
     assert names(registry) == ["openai/org/model"]
 
 
-def test_a_server_is_asked_again_until_it_lists_and_then_for_new_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_is_asked_again_for_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "STEADY_PAUSE_SECONDS"):
         monkeypatch.setattr(module, name, 0.02)
     replies: dict[str, object] = {}

@@ -24,7 +24,7 @@ from workers.simulator.script import BadScript, read
 from workers.simulator.text import marked_tokens
 
 
-def test_the_answer_says_that_it_is_a_demo_in_the_questions_language() -> None:
+def test_demo_answer_says_so_in_the_questions_language() -> None:
     assert "demo simulator" in text_for("Hello?")
     assert "데모 시뮬레이터" in text_for("안녕?")
     assert "OPENAI_API_KEY" in text_for("안녕?")
@@ -134,7 +134,7 @@ def test_it_ends_at_once_when_told_to_with_streams_running(number: signal.Signal
         assert process.stderr.read() == ""
 
 
-def test_who_does_not_read_for_a_while_gets_the_whole_answer_in_order(wire: Wire) -> None:
+def test_slow_reader_gets_the_whole_answer_in_order(wire: Wire) -> None:
     # 20 MB, more than sockets hold: most of it waits in the simulator.
     message = "[[sim: tokens=400 size=50000 pace=1000 first=0]]"
     body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": message}]}).encode()

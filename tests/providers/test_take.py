@@ -13,17 +13,17 @@ import pytest
 from shared import errors
 from tests.providers.asking import Answer, AnyProvider, Wire, prompt
 from workers.providers.base import Done, Stream
-from workers.providers.openai import OpenAIProvider
-from workers.providers.sdk import _SdkStream
-from workers.providers.timeouts import Limited
+from workers.providers.openai.adapter import OpenAIProvider
+from workers.providers.sdk.provider import _SdkStream
+from workers.providers.timeouts import WithTimeouts
 from workers.simulator import text_for, tokens_for
 
 #: Long enough for what the simulator sends at once to be here.
 MEANWHILE_SECONDS = 0.1
 
 
-def limited(stream: Stream, *, total_seconds: float = 20.0) -> Limited:
-    return Limited(stream, first_token_seconds=10, idle_seconds=10, total_seconds=total_seconds)
+def timed(stream: Stream, *, total_seconds: float = 20.0) -> WithTimeouts:
+    return WithTimeouts(stream, first_token_seconds=10, idle_seconds=10, total_seconds=total_seconds)
 
 
 async def read(stream: Stream, *, every_seconds: float) -> tuple[Answer, int]:
@@ -49,7 +49,7 @@ async def read(stream: Stream, *, every_seconds: float) -> tuple[Answer, int]:
 @pytest.mark.parametrize("message", ["[[sim: tokens=60 pace=100]]", "[[sim: tokens=60 pace=100]] 한국어로 😀"])
 def test_most_of_an_answer_is_taken_and_all_of_it_is_there(wire: Wire, message: str) -> None:
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
-        return await read(limited(provider.stream(prompt(message))), every_seconds=0.03)
+        return await read(timed(provider.stream(prompt(message))), every_seconds=0.03)
 
     answer, taken = wire.run(asked)
     assert answer.text == text_for(message)
@@ -66,7 +66,7 @@ def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fau
     message = f"[[sim: tokens=40 pace=40 fault={fault} at=20]]"
 
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
-        return await read(limited(provider.stream(prompt(message))), every_seconds=0.05)
+        return await read(timed(provider.stream(prompt(message))), every_seconds=0.05)
 
     answer, taken = wire.run(asked)
     # A connection that is cut takes along what was still on its way.
@@ -78,9 +78,9 @@ def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fau
     assert answer.done is None
 
 
-def test_nothing_is_taken_before_the_first_item_and_after_the_last(wire: Wire) -> None:
+def test_take_is_empty_before_the_first_and_after_the_last(wire: Wire) -> None:
     async def asked(provider: AnyProvider) -> list[str]:
-        stream = limited(provider.stream(prompt("[[sim: tokens=4 pace=0]]")))
+        stream = timed(provider.stream(prompt("[[sim: tokens=4 pace=0]]")))
         before = stream.take()
         async with aclosing(stream):
             async for _ in stream:
@@ -92,7 +92,7 @@ def test_nothing_is_taken_before_the_first_item_and_after_the_last(wire: Wire) -
 
 def test_nothing_is_taken_when_the_time_for_all_of_it_is_over(wire: Wire) -> None:
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
-        stream = limited(provider.stream(prompt("[[sim: tokens=1000 pace=100]]")), total_seconds=1.0)
+        stream = timed(provider.stream(prompt("[[sim: tokens=1000 pace=100]]")), total_seconds=1.0)
         return await read(stream, every_seconds=0.03)
 
     answer, taken = wire.run(asked)
@@ -105,7 +105,7 @@ def test_a_reply_far_beyond_the_buffer_is_taken_whole(wire: Wire) -> None:
     message = "[[sim: tokens=3000 size=1000 pace=0]]"
 
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
-        return await read(limited(provider.stream(prompt(message))), every_seconds=0.002)
+        return await read(timed(provider.stream(prompt(message))), every_seconds=0.002)
 
     answer, _ = wire.run(asked)
     assert answer.text == text_for(message)
@@ -115,7 +115,7 @@ def test_a_reply_far_beyond_the_buffer_is_taken_whole(wire: Wire) -> None:
 def test_a_connection_whose_reply_was_taken_serves_again(wire: Wire) -> None:
     async def twice(provider: AnyProvider) -> list[str]:
         return [
-            (await read(limited(provider.stream(prompt("[[sim: tokens=9 pace=50]]"))), every_seconds=0.05))[0].text
+            (await read(timed(provider.stream(prompt("[[sim: tokens=9 pace=50]]"))), every_seconds=0.05))[0].text
             for _ in range(3)
         ]
 
@@ -129,7 +129,7 @@ def test_a_reply_that_is_encoded_comes_item_by_item() -> None:
         async with _zipping(words) as url:
             provider = OpenAIProvider(base_url=url)
             try:
-                return await read(limited(provider.stream(prompt("any"))), every_seconds=0.01)
+                return await read(timed(provider.stream(prompt("any"))), every_seconds=0.01)
             finally:
                 await provider.close()
 

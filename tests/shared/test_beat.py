@@ -43,9 +43,7 @@ def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_u
     run(work)
 
 
-def test_what_is_taken_with_each_beat_goes_out_with_it_until_there_is_nothing(
-    client: redis.Redis, redis_url: str
-) -> None:
+def test_text_taken_with_a_beat_goes_out_with_it(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.1)) as publisher:
             lives = [publisher.open(uuid4(), 1) for _ in range(2 * WOKEN_AT_ONCE + 1)]
@@ -117,7 +115,7 @@ def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) 
     run(work)
 
 
-def test_a_beat_that_had_nothing_to_send_makes_the_next_ones_no_rarer(client: redis.Redis, redis_url: str) -> None:
+def test_empty_beat_does_not_slow_the_next_ones(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
             await publisher.beat()
@@ -152,7 +150,7 @@ def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) ->
     run(work)
 
 
-def test_the_beat_goes_on_when_redis_hangs_and_when_a_waiter_is_cancelled(own_stack: Stack, redis_url: str) -> None:
+def test_beat_survives_a_hung_redis_and_a_cancelled_waiter(own_stack: Stack, redis_url: str) -> None:
     async def work() -> None:
         timeout_seconds = patient(1)
         settings = settings_for(own_stack.settings.redis_url, flush_seconds=0.02, redis_timeout_seconds=timeout_seconds)

@@ -36,7 +36,7 @@ def test_a_claim_begins_an_attempt(world: World) -> None:
     )
 
 
-def test_a_claim_brings_what_was_said_with_the_end_of_each_answer(world: World) -> None:
+def test_claim_returns_the_branch_with_each_answers_end(world: World) -> None:
     first = world.running("q1")
     lifecycle.fail(world.engine, first, Answer(text="half"), code="auth_failed")
     world.ask("q2", conversation_id=first.conversation_id)

@@ -177,7 +177,7 @@ def test_renaming(world: World, title: str, kept: str) -> None:
     assert opened(world, conversation_id).title == kept
 
 
-def test_the_list_is_the_owners_newest_first_and_without_empty_ones(world: World) -> None:
+def test_list_shows_the_owners_used_chats_newest_first(world: World) -> None:
     first, second = fill(world, 1), fill(world, 1)
     world.ask(owner_id=STRANGER)
     third = world.ask("q3", key="k").conversation_id

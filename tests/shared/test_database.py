@@ -47,9 +47,7 @@ def test_a_connection_with_a_high_descriptor_serves(engine: Engine) -> None:
     assert min(descriptors) > 1023
 
 
-def test_a_statement_is_one_round_trip_whoever_had_the_connection_before(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_statement_is_one_round_trip_on_any_connection(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[object] = []
 
     def wait(connection: psycopg2.extensions.connection) -> None:

@@ -13,6 +13,7 @@ from shared import lifecycle
 from shared.lifecycle import Answer, Claimed
 from shared.postgres import notify
 from shared.tables import Outcome, Status, conversation, message
+from tests.patience import patient
 from tests.shared.listening import Listener
 from tests.shared.together import together
 from tests.shared.world import MODEL, OWNER, World
@@ -165,7 +166,7 @@ def test_a_release_gives_it_back_with_its_wait(
     assert (row["tries"], row["broken_streams"], row["wait_code"]) == (*counted, code)
     assert (row["dispatched_at"], row["dispatches"]) == (None, 0), "its hint goes out as soon as it is due"
     left = world.scalar("SELECT extract(epoch FROM available_at - clock_timestamp()) FROM chat_request")
-    assert 18 < left <= 20
+    assert 20 - patient(5) < left <= 20
     record = world.attempt(claimed.request_id, 1)
     assert (record["outcome"], record["error_code"], record["checkpoint"]) == (outcome, code, "Bec\ufffd")
     assert world.answer_of(claimed.request_id) is None
@@ -230,7 +231,7 @@ def test_a_dropped_hint_is_sent_again_at_once(world: World) -> None:
     assert world.row(claimed.request_id) == before, "a running one needs no hint"
 
 
-def test_a_request_that_runs_in_its_row_only_is_given_back_without_a_loss(world: World) -> None:
+def test_give_back_charges_no_loss(world: World) -> None:
     claimed = world.running()
     lifecycle.give_back(world.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
     row = world.row(claimed.request_id)

@@ -23,17 +23,17 @@ def names(world: World) -> list[str]:
 def test_a_worker_enters_with_a_lease_and_renews_it(world: World) -> None:
     worker_id = world.worker(lease_seconds=6)
     left = "SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM worker"
-    assert 5 < world.scalar(left) <= 6
+    assert 6 - patient(0.5) < world.scalar(left) <= 6
     with world.begin() as connection:
         assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=False)
-    assert 59 < world.scalar(left) <= 60
+    assert 60 - patient(0.5) < world.scalar(left) <= 60
     assert world.rows(worker)[0]["consumed_at"] is None, "it lives, but nothing has reached it yet"
     with world.begin() as connection:
         assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
     assert world.rows(worker)[0]["consumed_at"] is not None
 
 
-def test_a_lost_an_orderly_gone_and_an_unknown_worker_renew_nothing(world: World) -> None:
+def test_lost_gone_and_unknown_workers_renew_nothing(world: World) -> None:
     lost, gone, unknown = world.worker(), world.worker(), uuid4()
     world.lose(lost)
     fleet.leave(world.engine, gone)
@@ -66,7 +66,7 @@ def test_a_worker_reads_the_stops_of_what_it_runs(world: World) -> None:
     assert world.row(running.request_id)["status"] == "running"
 
 
-def test_a_checkpoint_is_written_for_all_running_attempts_at_once(world: World) -> None:
+def test_checkpoint_writes_all_running_attempts_at_once(world: World) -> None:
     worker_id = world.worker()
     claims = [world.running(worker_id=worker_id) for _ in range(3)]
     written = {(each.request_id, 1): f"{index}: it's \\ 'né' 나루 \U0001f600" for index, each in enumerate(claims)}
@@ -98,7 +98,7 @@ def test_a_checkpoint_of_what_is_no_longer_ones_own_is_left_out(world: World, wh
         assert world.attempt(good.request_id, 1)["checkpoint"] == "fresh"
 
 
-def test_a_checkpoint_that_waited_for_the_end_of_its_attempt_is_left_out(world: World) -> None:
+def test_checkpoint_skips_an_attempt_that_ended_meanwhile(world: World) -> None:
     worker_id = world.worker()
     mine = world.running(worker_id=worker_id)
     with ThreadPoolExecutor(1) as thread:
@@ -129,7 +129,7 @@ def test_the_page_is_offered_what_live_workers_serve(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["lease over", "lost", "left", "draining"])
-def test_models_of_who_is_gone_are_offered_only_while_nobody_is_there(world: World, how: str) -> None:
+def test_gone_workers_models_are_offered_without_live_workers(world: World, how: str) -> None:
     old = world.worker("openai/old")
     if how in ("lease over", "lost"):
         world.expire_lease(old)
@@ -145,7 +145,7 @@ def test_models_of_who_is_gone_are_offered_only_while_nobody_is_there(world: Wor
     assert (fleet.fleet(world.engine).live_workers, names(world)) == (1, ["openai/new"])
 
 
-def test_only_the_latest_of_the_gone_is_remembered_and_not_for_ever(world: World) -> None:
+def test_only_the_latest_gone_worker_is_remembered(world: World) -> None:
     for name, hours in (("openai/old", 20), ("openai/newer", 10)):
         worker_id = world.worker(name)
         world.expire_lease(worker_id)

@@ -96,7 +96,7 @@ def test_there_is_one_line_of_migrations() -> None:
     assert len(scripts.get_bases()) == 1
 
 
-def test_a_server_that_does_not_come_is_named_and_no_password_shown() -> None:
+def test_migration_names_an_absent_server_without_password() -> None:
     with pytest.raises(SettingsError, match="did not answer") as refused:
         migrate(f"postgresql://naru:secret-word@127.0.0.1:{free_port()}/x", patience_seconds=0.3)
     assert "secret-word" not in str(refused.value)

@@ -91,7 +91,7 @@ def test_zero_means_any_number(world: World) -> None:
         assert world.ask(limits=OwnerLimits(active=0, per_minute=0)).is_new
 
 
-def test_questions_at_once_exceed_the_limit_by_their_number_at_most(world: World) -> None:
+def test_concurrent_questions_exceed_the_limit_boundedly(world: World) -> None:
     world.ask(limits=TWO_ACTIVE)
     results = together(*[lambda: world.ask(limits=TWO_ACTIVE)] * 6)
     stored = [each for each in results if isinstance(each, Submitted)]

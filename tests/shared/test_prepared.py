@@ -61,9 +61,7 @@ _BAD = Batch(_MADE, select(literal(1) / bindparam("by", type_=Integer)))
 
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("pooled", [False, True])
-def test_two_that_are_sent_together_see_each_other_and_are_prepared_once(
-    world_settings: Settings, *, pooled: bool
-) -> None:
+def test_statements_sent_together_are_prepared_once(world_settings: Settings, *, pooled: bool) -> None:
     settings = dataclasses.replace(world_settings, listen_database_url=world_settings.database_url if pooled else "")
     engine = make_engine(settings, name="together", pool=1)
     for title in ("50 % of it's %(id)s", "한글; SELECT 1"):
@@ -110,7 +108,7 @@ def test_an_error_in_a_prepared_statement_is_no_outage(one_connection: Engine) -
 
 
 @pytest.mark.usefixtures("world")
-def test_the_plan_for_all_questions_uses_the_index_of_what_is_under_way(one_connection: Engine) -> None:
+def test_generic_plan_uses_the_index_of_active_requests(one_connection: Engine) -> None:
     question = Question(owner_id="o", conversation_id=uuid4(), text="?", idempotency_key="k")
     submit(one_connection, question, deadline_seconds=60, max_characters=100)
     # A conversation with a past: the index of what is under way is then the only one that leads past it.

@@ -48,7 +48,7 @@ def test_every_delta_of_every_answer_arrives(client: redis.Redis, redis_url: str
     run(work)
 
 
-def test_a_start_a_first_word_and_an_end_go_out_at_once_the_rest_together(client: redis.Redis, redis_url: str) -> None:
+def test_start_first_word_and_end_are_sent_at_once(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=30)) as publisher:
             live = publisher.open(uuid4(), 1)
@@ -125,9 +125,7 @@ def test_a_stream_that_redis_has_lost_comes_back_whole(client: redis.Redis, redi
     run(work)
 
 
-def test_a_stream_never_grows_beyond_its_snapshots_and_is_a_beginning_at_every_moment(
-    client: redis.Redis, redis_url: str
-) -> None:
+def test_snapshots_bound_a_stream_and_leave_no_hole(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.001)) as publisher:
             live = publisher.open(uuid4(), 1)
@@ -183,7 +181,7 @@ async def longest_pause(live: LiveAnswer, *, until: Callable[[], bool], word: st
     return longest
 
 
-def test_with_redis_frozen_and_gone_nothing_waits_and_afterwards_all_is_there(own_stack: Stack) -> None:
+def test_publisher_never_waits_for_redis_and_repairs_later(own_stack: Stack) -> None:
     timeout_seconds = patient(0.5)  # so long would it stand still if anything waited for Redis
     settings = settings_for(own_stack.redis_url, redis_timeout_seconds=timeout_seconds)
     servers = own_stack.servers
@@ -258,9 +256,7 @@ def test_an_end_right_after_redis_lost_the_stream_is_heard(client: redis.Redis, 
     run(work)
 
 
-def test_after_connecting_anew_a_stream_with_an_old_part_gets_the_whole_text(
-    client: redis.Redis, redis_url: str
-) -> None:
+def test_reconnected_stream_gets_the_whole_text(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:
             live, begun = publisher.open(uuid4(), 1), publisher.open(uuid4(), 1)

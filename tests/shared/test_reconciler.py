@@ -115,7 +115,7 @@ def test_many_tickers_repair_each_thing_once(world: World) -> None:
         assert [world.row(each.request_id)["losses"] for each in claims] == [1] * 4
 
 
-def test_a_ticker_that_freezes_in_its_tick_stops_nobody_else_for_long(world: World, world_settings: Settings) -> None:
+def test_frozen_ticker_does_not_block_the_others(world: World, world_settings: Settings) -> None:
     frozen = make_engine(world_settings, name="frozen")
 
     @event.listens_for(frozen, "after_cursor_execute")
@@ -167,7 +167,7 @@ def test_only_what_waits_is_hinted_and_the_longest_wait_first(world: World) -> N
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
-def test_past_its_deadline_a_request_fails_with_the_text_there_is(world: World, status: Status) -> None:
+def test_deadline_fails_a_request_and_keeps_its_text(world: World, status: Status) -> None:
     claimed = world.running()
     with world.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {(claimed.request_id, 1): "Bec"})
@@ -210,7 +210,7 @@ def test_what_is_locked_is_left_for_the_next_tick(world: World) -> None:
     assert world.tick().taken_back == 1
 
 
-def test_the_thread_resends_and_carries_out_stops_with_the_best_text(world: World, world_settings: Settings) -> None:
+def test_ticker_resends_hints_and_carries_out_stops(world: World, world_settings: Settings) -> None:
     stopped, waiting = world.running(), world.ask().request_id
     lifecycle.stop(world.engine, stopped.request_id, owner_id=OWNER)
     world.put(stopped.request_id, stop_requested_at=world.ago(60))
@@ -257,7 +257,7 @@ def test_a_worker_leaves_out_what_others_have_just_done(world: World, world_sett
         ticker.close()
 
 
-def test_after_a_restart_of_postgres_nobody_is_marked_lost_and_the_ticks_go_on(own_stack: Stack) -> None:
+def test_restart_of_postgres_marks_nobody_lost(own_stack: Stack) -> None:
     own_stack.configure(tick_seconds=0.1)
     engine = make_engine(own_stack.settings, name="test")
     world = World(engine)

@@ -38,7 +38,7 @@ def test_harmless_words_stay_as_they_are(words: str) -> None:
     assert line_of(words)["message"] == words
 
 
-def test_a_private_field_is_emptied_whatever_it_holds_and_counts_stay() -> None:
+def test_private_field_is_emptied_and_counts_stay() -> None:
     line = line_of("x", prompt="why?", content="because", api_key="1", token="t", input_tokens=3, answer=None)
     assert [line[name] for name in ("prompt", "content", "api_key", "token")] == ["[redacted]"] * 4
     assert (line["input_tokens"], line["answer"]) == (3, None)

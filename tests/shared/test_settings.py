@@ -96,7 +96,7 @@ SENSELESS = {
 
 
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.metadata["kind"]])
-def test_an_address_or_a_key_that_can_be_none_is_named_and_not_shown(name: str) -> None:
+def test_invalid_address_or_key_is_named_and_not_shown(name: str) -> None:
     for text in SENSELESS[FIELDS[name].metadata["kind"]]:
         with pytest.raises(SettingsError, match=f"^{variable_of(name)} is no .+[.]$") as refused:
             load_settings({variable_of(name): text})

@@ -75,7 +75,7 @@ def test_a_stop_and_a_finish_at_once_have_one_winner(world: World) -> None:
     assert len(winners) == 100
 
 
-def test_a_stop_is_not_lost_when_the_request_is_queued_again_meanwhile(world: World) -> None:
+def test_stop_survives_a_requeue(world: World) -> None:
     """As when a tick takes back the requests of a dead worker, and the person has had enough of waiting."""
     claimed = world.running()
     with ThreadPoolExecutor(1) as pool:

@@ -135,7 +135,7 @@ def test_the_limit_itself_is_not_too_long_and_counts_characters(world: World) ->
     assert (refused.value.length, refused.value.limit) == (1001, 1000)
 
 
-def test_characters_that_postgres_cannot_hold_are_replaced_one_for_one(world: World) -> None:
+def test_characters_postgres_rejects_are_replaced(world: World) -> None:
     world.ask("a\x00b\ud83dc\U0001f600\udc00")
     assert world.rows(message)[0]["content"] == "a\ufffdb\ufffdc\U0001f600\ufffd"
 
@@ -201,7 +201,7 @@ def test_without_postgres_it_says_so(world: World) -> None:
         World(gone).ask()
 
 
-def test_a_model_that_no_known_worker_offers_is_refused_and_any_is_taken_while_none_is_known(world: World) -> None:
+def test_model_without_a_worker_is_refused(world: World) -> None:
     assert world.ask(model="anything/at-all")
     world.worker("demo/simulator")
     assert world.ask(model="demo/simulator")

@@ -123,7 +123,7 @@ def test_what_a_person_stopped_is_cancelled_and_not_charged(world: World) -> Non
     assert world.attempt(stopped.request_id, 1)["outcome"] == Outcome.LOST
 
 
-def test_a_claim_that_came_in_beside_the_marking_is_taken_back_too(world: World) -> None:
+def test_claim_made_during_the_marking_is_taken_back(world: World) -> None:
     claimed = world.running()
     fleet.leave(world.engine, claimed.worker_id)  # marked, but not by the tick that then looks
     assert world.tick().taken_back == 1

@@ -64,9 +64,7 @@ def test_an_answer_is_seen_whole_and_ends(stack: Stack, look: Look, hand: Hand) 
     assert again.text == ""
 
 
-def test_the_last_words_are_seen_although_the_row_tells_of_the_end_before_the_stream(
-    stack: Stack, look: Look, hand: Hand
-) -> None:
+def test_last_words_arrive_when_the_row_ends_first(stack: Stack, look: Look, hand: Hand) -> None:
     hand.enter()
     owner_id, cookie = browser(stack)
     conversation_id, request_id = hand.question(owner_id)

@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
+from tests.patience import patient
 from web.api.events import _Following
 from web.asgi.direct_send import DirectBody
 from web.watch.viewer import Conversation, Stream, Viewer
@@ -70,7 +71,7 @@ class Watched:
 
     async def end(self) -> None:
         self.viewer.close()
-        await asyncio.wait_for(self.following, 5)
+        await asyncio.wait_for(self.following, patient(5))
 
 
 def run(work: Callable[[Watched], Awaitable[None]]) -> None:
@@ -91,7 +92,7 @@ def test_a_word_is_sent_where_it_is_read_without_waking_a_task() -> None:
     run(work)
 
 
-def test_a_slow_connection_gets_all_that_it_lacks_at_once_and_nothing_overtakes() -> None:
+def test_slow_connection_catches_up_in_order() -> None:
     async def work(watched: Watched) -> None:
         watched.say("first ")
         watched.server.pause()
@@ -124,7 +125,7 @@ def test_who_may_not_look_is_sent_nothing_and_closed() -> None:
     async def work(watched: Watched) -> None:
         watched.conversation.owner_id = "browser:bob"
         watched.say("first ")
-        await asyncio.wait_for(watched.following, 5)
+        await asyncio.wait_for(watched.following, patient(5))
         assert b"first" not in watched.server.written
 
     run(work)
@@ -147,10 +148,10 @@ def test_the_servers_own_send_says_whether_it_takes_more(http: str) -> None:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         reader, writer = await asyncio.open_connection(*listening.getsockname())
         writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        await asyncio.wait_for(reader.readline(), 5)
+        await asyncio.wait_for(reader.readline(), patient(5))
         writer.close()
         server.should_exit = True
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, patient(10))
 
     asyncio.run(main())
     assert found == [True]

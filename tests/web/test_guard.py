@@ -107,7 +107,7 @@ def test_every_answer_carries_the_headers(stack: Stack, web: Process) -> None:
         assert "server" not in headers
 
 
-def test_over_tls_the_browser_is_told_to_stay_there_and_every_cookie_is_secure(stack: Stack, web: Process) -> None:
+def test_tls_sets_hsts_and_secure_cookies(stack: Stack, web: Process) -> None:
     assert "strict-transport-security" not in ask(web.url, "/").headers
     cookies = []
     for path in ("/", "/healthz", "/_stcore/health"):

@@ -21,6 +21,19 @@ from tests.web.eyes import Eye, Hand, ask, browser, deltas
 ANSWER = "나루에서 배를 기다립니다. " * 60
 
 
+@pytest.fixture(scope="module")
+def own_stack(module_own_stack: Stack) -> Stack:
+    """One for all; each starts its web process, and what it has stopped."""
+    return module_own_stack
+
+
+@pytest.fixture(autouse=True)
+def _ended(own_stack: Stack) -> Iterator[None]:
+    yield
+    for process in own_stack.processes:
+        process.kill()
+
+
 @pytest.fixture
 def hand(own_stack: Stack) -> Iterator[Hand]:
     """A worker that the test plays, on servers that it may harm."""
@@ -70,7 +83,7 @@ def test_redis_killed_in_the_middle_and_back(own_stack: Stack, hand: Hand) -> No
         each.until(lambda eye: eye.ends())
 
 
-def test_redis_frozen_is_noticed_and_stopping_does_not_wait_for_it(own_stack: Stack, hand: Hand) -> None:
+def test_frozen_redis_is_noticed_and_does_not_delay_a_stop(own_stack: Stack, hand: Hand) -> None:
     own_stack.configure(redis_timeout_seconds=patient(0.5))
     web = own_stack.start_web()
     owner_id, cookie = browser(own_stack)
@@ -135,3 +148,4 @@ def test_the_server_starts_and_stops_while_redis_is_away(own_stack: Stack) -> No
     wait_until(lambda: '"degraded"' in get(web.url + "/readyz")[1], what="ready without Redis")
     web.terminate()
     assert web.wait(seconds=5) == 0
+    own_stack.servers.start_redis()

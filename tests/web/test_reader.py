@@ -128,9 +128,7 @@ def asked_until(monitor: Any, key: str, last_id: str) -> list[list[str]]:
     return list(asked.values())
 
 
-def test_with_its_first_text_a_stream_goes_on_in_the_other_lane_from_where_it_was(
-    client: redis.Redis, redis_url: str
-) -> None:
+def test_first_text_moves_a_stream_to_the_other_lane(client: redis.Redis, redis_url: str) -> None:
     watched: Any = client  # its monitor has no types
 
     async def work() -> None:
@@ -150,7 +148,7 @@ def test_with_its_first_text_a_stream_goes_on_in_the_other_lane_from_where_it_wa
     run(work)
 
 
-def test_what_is_dropped_after_it_has_changed_lanes_is_read_no_more(client: redis.Redis, redis_url: str) -> None:
+def test_stream_dropped_after_changing_lanes_is_not_read(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with watching(redis_url) as here:
             dropped, other = [await here.follow(client, Event(Kind.DELTA, 1, 0, "one ")) for _ in range(2)]
@@ -166,9 +164,7 @@ def test_what_is_dropped_after_it_has_changed_lanes_is_read_no_more(client: redi
     run(work)
 
 
-def test_an_old_stream_that_is_dropped_late_takes_the_new_one_of_its_request_not_along(
-    client: redis.Redis, redis_url: str
-) -> None:
+def test_late_drop_keeps_the_new_stream(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with watching(redis_url) as here:
             old = await here.follow(client, Event(Kind.START, 1))
@@ -181,9 +177,7 @@ def test_an_old_stream_that_is_dropped_late_takes_the_new_one_of_its_request_not
     run(work)
 
 
-def test_what_a_read_for_the_old_stream_brings_makes_no_hole_in_the_new_one(
-    client: redis.Redis, redis_url: str
-) -> None:
+def test_late_read_of_the_old_stream_makes_no_hole(client: redis.Redis, redis_url: str) -> None:
     """The new one begins anew and comes to the lane whose read still waits for news behind the old one's place."""
     text = "가나다라" * ENTRIES
     request_id, late = uuid4(), Event(Kind.DELTA, 1, len(text), "!")
@@ -347,9 +341,7 @@ def test_many_streams_are_read_without_a_flush_too_after_a_while(client: redis.R
     run(work)
 
 
-def test_flushes_of_answers_that_nobody_watches_here_do_not_keep_it_reading(
-    client: redis.Redis, redis_url: str
-) -> None:
+def test_unwatched_flushes_do_not_keep_the_reader_busy(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with watching(redis_url) as here:
             await follow_many(here, client)

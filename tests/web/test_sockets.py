@@ -221,7 +221,7 @@ def test_fragments_that_are_gone_hold_no_turn(stack: Stack) -> None:
     web.terminate()
 
 
-def test_session_that_another_socket_took_over_runs_nothing_for_the_first(stack: Stack, cookie: str) -> None:
+def test_taken_over_session_runs_nothing_for_the_first(stack: Stack, cookie: str) -> None:
     web = stack.start_web(page_runs=1, page_runs_overdue=0)
 
     async def take_over() -> None:

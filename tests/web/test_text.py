@@ -47,7 +47,7 @@ def mangled_runs(draw: st.DrawFn) -> Run:
 
 @given(mangled_runs())
 @settings(max_examples=400, deadline=None)
-def test_any_order_doubling_and_loss_shows_a_beginning_of_one_attempt(run: Run) -> None:
+def test_any_delivery_shows_a_prefix_of_one_attempt(run: Run) -> None:
     live = LiveText()
     newest = 0
     for event in run.entries:
@@ -106,7 +106,7 @@ def test_what_waits_is_bounded() -> None:
     assert len(live._early) == MAX_EARLY
 
 
-def test_following_a_long_answer_costs_what_is_new_not_what_is_there() -> None:
+def test_following_costs_the_new_text_only() -> None:
     """100,000 characters in 20,000 deltas: to copy the whole text for each would be some gigabytes."""
     live, began = LiveText(), time.process_time()
     for number in range(20_000):

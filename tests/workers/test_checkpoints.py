@@ -11,7 +11,7 @@ import pytest
 from shared import fleet
 from shared.settings import Settings
 from workers.process.checkpoints import SLICE_CHARACTERS, Checkpoints
-from workers.worker import Process
+from workers.process.context import Context
 
 WORKER = uuid4()
 Texts = dict[tuple[UUID, int], str]
@@ -45,12 +45,12 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Texts]:
 
 
 def checkpoints_of(answers: list[Any], *, healthy: bool = True) -> Checkpoints:
-    process = SimpleNamespace(
+    context = SimpleNamespace(
         settings=Settings(),
         running=SimpleNamespace(answers=lambda: answers),
         publisher=SimpleNamespace(healthy=healthy),
     )
-    return Checkpoints(cast("Process", process))
+    return Checkpoints(cast("Context", context))
 
 
 def write(checkpoints: Checkpoints) -> None:

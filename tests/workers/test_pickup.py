@@ -16,8 +16,10 @@ from shared import fleet, lifecycle
 from tests.patience import patient, slowness
 from tests.shared.world import World
 from tests.stack import Stack, free_port, wait_until
+from workers.process.context import Context, make_context
 from workers.process.health import readiness_of
-from workers.worker import Process
+from workers.process.membership import new_member
+from workers.process.pickup import Pickup
 
 
 class Answering:
@@ -26,15 +28,16 @@ class Answering:
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
-    def __call__(self, process: Process, request_id: UUID) -> None:
-        assert process.member is not None
-        with process.running.slot(timeout_seconds=5) as free:
+    def answer(self, context: Context, request_id: UUID) -> None:
+        """Claim it and hold its slot."""
+        assert context.member is not None
+        with context.running.slot(timeout_seconds=5) as free:
             claimed = free and lifecycle.claim(
-                process.engine, request_id, worker_id=process.member.worker_id, models=["demo/echo"]
+                context.engine, request_id, worker_id=context.member.worker_id, models=["demo/echo"]
             )
             if not claimed:
                 return
-            with process.running.answering(claimed):
+            with context.running.answering(claimed):
                 self.go_on.wait(20)
 
 
@@ -44,27 +47,33 @@ def answering() -> Answering:
 
 
 @pytest.fixture
-def process(stack: Stack, answering: Answering) -> Iterator[Process]:
-    """A worker process of which only the pickup runs; Redis is not there."""
+def context(stack: Stack) -> Iterator[Context]:
+    """A worker process without Redis; nothing of it runs."""
     stack.redis_url = f"redis://127.0.0.1:{free_port()}/0"
     stack.configure(redis_url=stack.redis_url, concurrency=4, broker_silence_seconds=0.3)
-    made = Process(stack.settings, answer=answering)
-    made.member = made.new_member()
+    made = make_context(stack.settings)
+    made.member = new_member(made)
     fleet.register(made.engine, made.member, lease_seconds=60)
-    made._pickup.start()
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def pickup(context: Context, answering: Answering) -> Iterator[Pickup]:
+    """Its pickup, which runs."""
+    made = Pickup(context, answer=lambda request_id: answering.answer(context, request_id))
+    made.start()
     yield made
     answering.go_on.set()
-    made._pickup.close()
-    made._dispatcher.close()
-    made.engine.dispose()
+    made.close()
 
 
 def running(world: World) -> int:
     return int(world.scalar("SELECT count(*) FROM chat_request WHERE status = 'running'"))
 
 
-def test_every_slot_is_used_while_redis_is_away(process: Process, answering: Answering) -> None:
-    world = World(process.engine)
+def test_every_slot_is_used_while_redis_is_away(context: Context, pickup: Pickup, answering: Answering) -> None:
+    world = World(context.engine)
     for expected in (2, 4):
         world.ask()
         world.ask()
@@ -76,36 +85,36 @@ def test_every_slot_is_used_while_redis_is_away(process: Process, answering: Ans
     wait_until(lambda: world.row(fifth)["status"] == "running", seconds=6)
 
 
-def test_who_stops_naru_is_told_what_is_waited_for(process: Process, stack: Stack) -> None:
+def test_who_stops_naru_is_told_what_is_waited_for(context: Context, pickup: Pickup, stack: Stack) -> None:
     assert waiting_line(stack.environ()) == ""
-    World(process.engine).ask()
+    World(context.engine).ask()
     wait_until(lambda: waiting_line(stack.environ()), seconds=6)
     assert waiting_line(stack.environ(grace_seconds=20)) == (
         "  waiting up to 20 s for 1 answer to finish; Ctrl-C again ends at once"
     )
 
 
-def test_a_draining_worker_takes_nothing(process: Process, answering: Answering) -> None:
-    process.draining.set()
-    world = World(process.engine)
+def test_a_draining_worker_takes_nothing(context: Context, pickup: Pickup, answering: Answering) -> None:
+    context.draining.set()
+    world = World(context.engine)
     request_id = world.ask().request_id
     time.sleep(1.0)
     assert world.row(request_id)["status"] == "queued"
 
 
-def test_a_redis_that_hangs_is_named_before_who_asks_has_gone(process: Process) -> None:
+def test_a_redis_that_hangs_is_named_before_who_asks_has_gone(context: Context) -> None:
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()
         url = f"redis://127.0.0.1:{hanging.getsockname()[1]}/0"
-        process.settings = replace(process.settings, redis_url=url, redis_timeout_seconds=0.2 * slowness())
+        context.settings = replace(context.settings, redis_url=url, redis_timeout_seconds=0.2 * slowness())
         began = time.monotonic()
-        assert readiness_of(process) == {"postgres": True, "redis": False}
+        assert readiness_of(context) == {"postgres": True, "redis": False}
         assert time.monotonic() - began < slowness(), "redis-py tries ten times more unless it is told not to"
 
 
-def test_closing_does_not_wait_for_redis(process: Process) -> None:
-    wait_until(process.broker_is_away, seconds=3)
+def test_closing_does_not_wait_for_redis(context: Context, pickup: Pickup) -> None:
+    wait_until(context.is_redis_away, seconds=3)
     began = time.monotonic()
-    process._pickup.close()
+    pickup.close()
     assert time.monotonic() - began < patient(2)

@@ -14,7 +14,7 @@ from workers.answering.prompts import CUT_TO, MARGIN, TOKENS_PER_MESSAGE, estima
 from workers.providers.base import Turn
 
 
-def test_failed_and_empty_answers_are_left_out_and_stopped_ones_kept() -> None:
+def test_prompt_omits_failed_answers_and_keeps_stopped_ones() -> None:
     branch = [
         Said("user", "q1"),
         Said("assistant", "a1", Status.SUCCEEDED),
@@ -65,7 +65,7 @@ def test_what_fits_is_sent_whole() -> None:
     assert fitted(longer, context_tokens=900, output_tokens=450) == (longer[-1],)
 
 
-def test_the_old_end_falls_away_and_the_rest_begins_with_a_question() -> None:
+def test_fitted_prompt_drops_the_oldest_and_starts_with_user() -> None:
     turns = talk(*[100] * 11)
     kept = fitted(turns, context_tokens=1000, output_tokens=100)  # room for 850
     assert kept == tuple(turns[-len(kept) :])
@@ -100,7 +100,7 @@ def test_always_it_fits_or_is_the_question_alone(lengths: list[int], context_tok
     assert len(kept) == 1 or sum(estimate_tokens(turn.text) for turn in kept) <= allowed
 
 
-def test_a_long_conversation_keeps_its_beginning_for_several_turns() -> None:
+def test_long_conversation_keeps_its_start_for_several_turns() -> None:
     """A provider's cache takes a prompt that begins as the last one did; one that slides with each turn never hits."""
     chance = random.Random(7)
     lengths = [chance.randrange(60, 140) for _ in range(401)]

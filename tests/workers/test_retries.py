@@ -51,7 +51,7 @@ def test_what_may_pass_is_tried_again_so_often_and_no_oftener(kind: type[Provide
 
 
 @pytest.mark.parametrize("kind", RETRYABLE)
-def test_a_stream_that_broke_after_text_is_begun_again_once_and_at_once(kind: type[ProviderError]) -> None:
+def test_broken_stream_is_retried_once_and_at_once(kind: type[ProviderError]) -> None:
     assert decided(kind(), had_text=True, tries=5) == Again(0.0, broken=True), "it is no try"
     assert decided(kind(), had_text=True, broken_streams=1) is None
 
@@ -74,7 +74,7 @@ def test_a_wait_beyond_the_limit_or_the_deadline_is_not_begun(wait: float, left:
     assert (again is not None) == waits
 
 
-def test_without_a_word_of_theirs_the_wait_doubles_up_to_its_limit() -> None:
+def test_wait_doubles_up_to_its_limit() -> None:
     for tries in range(12):
         ceiling = min(FIRST_WAIT_SECONDS * 2**tries, LAST_WAIT_SECONDS)
         waits = [wait_seconds(errors.Overloaded(), tries) for _ in range(50)]

@@ -109,7 +109,7 @@ def test_one_suspect_runs_at_a_time(running: Running) -> None:
         assert again
 
 
-def test_a_stop_cancels_its_stream_within_milliseconds_and_no_other(loop: LoopThread, running: Running) -> None:
+def test_stop_cancels_its_own_stream_only(loop: LoopThread, running: Running) -> None:
     with running.answering(claimed()) as mine, running.answering(claimed()) as other:
         stopped, going_on = started(loop, mine), started(loop, other)
         began = time.monotonic()
@@ -130,7 +130,7 @@ def test_a_stop_before_the_stream_begins_keeps_it_from_beginning(loop: LoopThrea
         assert loop.submit(stream(answer)).result(timeout=patient(2)) == "cancelled"
 
 
-def test_a_stop_that_came_before_its_claim_returned_is_remembered(loop: LoopThread, running: Running) -> None:
+def test_stop_before_the_claim_returned_is_remembered(loop: LoopThread, running: Running) -> None:
     mine = claimed()
     running.stop(mine.request_id)
     with running.answering(mine) as answer:
@@ -160,7 +160,7 @@ def test_notices_for_others_are_not_remembered_for_ever(running: Running) -> Non
         (Interruption.LOST, Interruption.DRAIN, Interruption.LOST),
     ],
 )
-def test_the_first_reason_stays_but_who_lost_the_right_has_lost_it(
+def test_first_interruption_stays_unless_the_worker_is_lost(
     running: Running, first: Interruption, second: Interruption, counts: Interruption
 ) -> None:
     with running.answering(claimed()) as answer:
@@ -169,7 +169,7 @@ def test_the_first_reason_stays_but_who_lost_the_right_has_lost_it(
         assert answer.interruption is counts
 
 
-def test_an_older_attempt_that_ends_late_does_not_hide_the_newer_one(loop: LoopThread, running: Running) -> None:
+def test_late_end_of_an_old_attempt_keeps_the_newer_one(loop: LoopThread, running: Running) -> None:
     request_id = uuid4()
     older = running.answering(claimed(request_id))
     older.__enter__()

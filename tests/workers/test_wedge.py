@@ -54,9 +54,7 @@ def well(port: int) -> dict[str, bool]:
     return json.loads(body) if status else {}
 
 
-def test_a_worker_that_does_not_consume_ends_and_is_started_again(
-    stack: Stack, engine: Engine, port: int, tmp_path: Path
-) -> None:
+def test_worker_that_stops_consuming_is_restarted(stack: Stack, engine: Engine, port: int, tmp_path: Path) -> None:
     lines: list[str] = []
     (tmp_path / "up").mkdir()
     supervisor = Supervisor(logs=tmp_path / "up", pids=tmp_path / "pids", say=lines.append)
@@ -96,9 +94,7 @@ def test_a_worker_whose_loop_stands_still_ends(stack: Stack, engine: Engine, por
     assert '"not_well": ["loop"]' in worker.log_text()
 
 
-def test_a_wedged_worker_hands_over_for_as_long_as_the_grace_time_though_its_timer_is_shorter(
-    stack: Stack, engine: Engine, port: int
-) -> None:
+def test_wedged_worker_hands_over_within_its_grace_time(stack: Stack, engine: Engine, port: int) -> None:
     stack.start_simulator()
     worker = stack.start_worker(grace_seconds=20, wedged_seconds=1.25 * slowness())
     with Person(stack, engine) as person:

@@ -20,7 +20,7 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.session_manager import SessionManager
 
-from shared.interpreter import give_back_memory
+from shared.interpreter import release_free_memory
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -148,6 +148,6 @@ class Tidy:
         self._sessions.drop_expired()
         if self._ended >= _MANY_ENDED or self._runs >= _MANY_RUNS or self._bytes >= _MANY_BYTES:
             self._ended = self._runs = self._bytes = 0
-            give_back_memory()
+            release_free_memory()
         if self._sessions.kept:
             self._within(_PAUSE_SECONDS)

@@ -215,10 +215,9 @@ class Watcher:
         now = self._loop.time()
         looked = [found for each in asked if (found := self._conversations.get(each))]
         known = [
-            Known(
-                request_id=each.request_id,
-                attempt=each.text.attempt,
-                length=each.text.length,
+            Known.of(
+                each.request_id,
+                each.text,
                 is_silent=self._reader.is_failing or now - each.heard_at >= SILENCE_SECONDS,
             )
             for each in (conversation.stream for conversation in looked)
@@ -274,8 +273,7 @@ class Watcher:
         conversation.row = row
         stream = conversation.stream
         if stream is not None and stream.request_id == row.request_id:
-            if row.checkpoint is not None:
-                stream.text.whole(row.attempt, row.checkpoint)
+            row.complete(stream.text)
             if row.is_ended:
                 self._reader.drop(stream)
                 conversation.stream = None

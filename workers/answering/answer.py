@@ -28,10 +28,10 @@ from shared.live.publisher import LiveAnswer
 from shared.logs import bound
 from shared.tables import Outcome, Status
 from workers.answering import prompts, retries
+from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
 from workers.providers.base import Done, Prompt
-from workers.providers.timeouts import Limited
-from workers.worker import Process
+from workers.providers.timeouts import WithTimeouts
 
 log = logging.getLogger(__name__)
 
@@ -67,37 +67,37 @@ class Streamed:
         )
 
 
-def answer(process: Process, request_id: UUID) -> None:
+def answer(context: Context, request_id: UUID) -> None:
     """Answer a request if it is there to be answered; never raises but for a fault of ours, which is logged."""
-    with bound(request_id=request_id), process.running.slot(timeout_seconds=SLOT_PATIENCE_SECONDS) as free:
+    with bound(request_id=request_id), context.running.slot(timeout_seconds=SLOT_PATIENCE_SECONDS) as free:
         if not free:
             return
         # Where the loop stands still, Celery's threads do not: what they took would wait for this process in vain.
-        if process.draining.is_set() or process.loop.stalled_seconds() > process.settings.stall_seconds:
-            lifecycle.undispatch(process.engine, request_id, models=())
+        if context.draining.is_set() or context.loop.stalled_seconds() > context.settings.stall_seconds:
+            lifecycle.undispatch(context.engine, request_id, models=())
             return
-        if process.member is not None and not process.member.models:
+        if context.member is not None and not context.member.models:
             return  # it waits until a server lists its models here, or for another worker
-        claimed = _claim(process, request_id, as_suspect=False)
+        claimed = _claim(context, request_id, as_suspect=False)
         if claimed is not None:
-            _answer_claimed(process, claimed)
+            _answer_claimed(context, claimed)
             return
-        with process.running.suspicion() as alone:
-            claimed = _claim(process, request_id, as_suspect=True) if alone else None
+        with context.running.suspicion() as alone:
+            claimed = _claim(context, request_id, as_suspect=True) if alone else None
             if claimed is not None:
-                _answer_claimed(process, claimed)
+                _answer_claimed(context, claimed)
                 return
-        if process.member is not None:
-            served = ["", *(model.name for model in process.member.models)]
-            lifecycle.undispatch(process.engine, request_id, models=served)
+        if context.member is not None:
+            served = ["", *(model.name for model in context.member.models)]
+            lifecycle.undispatch(context.engine, request_id, models=served)
 
 
-def _claim(process: Process, request_id: UUID, *, as_suspect: bool) -> Claimed | None:
-    member = process.member
+def _claim(context: Context, request_id: UUID, *, as_suspect: bool) -> Claimed | None:
+    member = context.member
     if member is None:
         return None
     return lifecycle.claim(
-        process.engine,
+        context.engine,
         request_id,
         worker_id=member.worker_id,
         models=[model.name for model in member.models],
@@ -105,34 +105,34 @@ def _claim(process: Process, request_id: UUID, *, as_suspect: bool) -> Claimed |
     )
 
 
-def _answer_claimed(process: Process, claimed: Claimed) -> None:
+def _answer_claimed(context: Context, claimed: Claimed) -> None:
     with (
         bound(conversation_id=claimed.conversation_id, attempt=claimed.attempt, worker_id=claimed.worker_id),
-        process.running.answering(claimed) as running,
+        context.running.answering(claimed) as running,
     ):
         metrics.CLAIMS.labels(_provider_of(claimed)).inc()
         if claimed.attempt == 1:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
         log.info("claimed", extra={"model": claimed.model, "queue_seconds": round(claimed.queue_seconds, 4)})
-        streamed = _streamed(process, running)
+        streamed = _streamed(context, running)
         status: Status | None = None
         try:
-            status = _store(process, running, streamed)
+            status = _store(context, running, streamed)
         finally:
             if running.live is not None:
-                process.loop.call(_close_live, process, running.live, status)
-        _note(process, running, streamed, status)
+                context.loop.call(_close_live, context, running.live, status)
+        _note(context, running, streamed, status)
 
 
-def _close_live(process: Process, live: LiveAnswer, status: Status | None) -> None:
-    process.publisher.close(live, status=status.value if status else None)
+def _close_live(context: Context, live: LiveAnswer, status: Status | None) -> None:
+    context.publisher.close(live, status=status.value if status else None)
 
 
-def _streamed(process: Process, running: RunningAnswer) -> Streamed:
+def _streamed(context: Context, running: RunningAnswer) -> Streamed:
     """The prompt and the stream; a fault of ours ends as a failed answer, not as a lost one."""
     try:
-        prompt = _prompt(process, running.claimed)
-        return process.loop.submit(_stream(process, running, prompt)).result()
+        prompt = _prompt(context, running.claimed)
+        return context.loop.submit(_stream(context, running, prompt)).result()
     except Exception:
         log.exception("an answer failed by our own fault")
         return Streamed(running.live.text() if running.live else "", error=_OurFault())
@@ -144,10 +144,10 @@ class _OurFault(ProviderError):
     code = INTERNAL
 
 
-def _prompt(process: Process, claimed: Claimed) -> Prompt:
-    offer = next((each for each in process.registry.offers() if each.name == claimed.model), None)
-    system = process.settings.system_prompt
-    limit = process.settings.max_output_tokens or (offer.max_output_tokens if offer else None)
+def _prompt(context: Context, claimed: Claimed) -> Prompt:
+    offer = next((each for each in context.registry.offers() if each.name == claimed.model), None)
+    system = context.settings.system_prompt
+    limit = context.settings.max_output_tokens or (offer.max_output_tokens if offer else None)
     return Prompt(
         model=claimed.model,
         turns=prompts.fitted(
@@ -162,14 +162,14 @@ def _prompt(process: Process, claimed: Claimed) -> Prompt:
     )
 
 
-async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> Streamed:
+async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> Streamed:
     """Run the provider's stream into the live stream; runs in the event loop and ends within ms of a cancel."""
-    settings, streamed = process.settings, Streamed("")
-    live = running.live = process.publisher.open(running.claimed.request_id, running.claimed.attempt)
+    settings, streamed = context.settings, Streamed("")
+    live = running.live = context.publisher.open(running.claimed.request_id, running.claimed.attempt)
     try:
         running.begin()
-        provider, model = process.registry.provider_for(prompt.model)
-        stream = Limited(
+        provider, model = context.registry.provider_for(prompt.model)
+        stream = WithTimeouts(
             provider.stream(replace(prompt, model=model)),
             first_token_seconds=settings.first_token_seconds,
             idle_seconds=settings.idle_seconds,
@@ -183,8 +183,7 @@ async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> S
                     if streamed.first_token_at is None:
                         streamed.first_token_at = time.monotonic()
                     live.add(item)
-                    # What the provider sends until a flush would wait for it anyway: it is taken with each beat.
-                    await process.publisher.beat(lambda: live.add(stream.take()))
+                    await context.publisher.carry(stream, live)
         if streamed.done is None:
             streamed.error = StreamBroken("the provider's stream ended without its end")
     except ProviderError as error:
@@ -198,22 +197,22 @@ async def _stream(process: Process, running: RunningAnswer, prompt: Prompt) -> S
     return streamed
 
 
-def _store(process: Process, running: RunningAnswer, streamed: Streamed) -> Status | None:
+def _store(context: Context, running: RunningAnswer, streamed: Streamed) -> Status | None:
     """Write the end, waiting for Postgres as long as an answer may wait; the status it ended in, None for none."""
     try:
-        return _store_patiently(process, running, streamed)
+        return _store_patiently(context, running, streamed)
     except Exception:
         # Left running it would be given back and answered again, and paid again: it ends, with the text it has.
         log.exception("an answer could not be stored by our own fault")
-        return _store_patiently(process, running, Streamed(streamed.text, error=_OurFault()))
+        return _store_patiently(context, running, Streamed(streamed.text, error=_OurFault()))
 
 
-def _store_patiently(process: Process, running: RunningAnswer, streamed: Streamed) -> Status | None:
-    limit = time.monotonic() + process.settings.storage_patience_seconds
+def _store_patiently(context: Context, running: RunningAnswer, streamed: Streamed) -> Status | None:
+    limit = time.monotonic() + context.settings.storage_patience_seconds
     unsure = False
     while running.interruption is not Interruption.LOST:
         try:
-            return _store_once(process, running, streamed, unsure=unsure)
+            return _store_once(context, running, streamed, unsure=unsure)
         except Unavailable:
             # Whether the commit happened is not known: the next try finds out by reading first.
             unsure = True
@@ -224,42 +223,42 @@ def _store_patiently(process: Process, running: RunningAnswer, streamed: Streame
     return None
 
 
-def _store_once(process: Process, running: RunningAnswer, streamed: Streamed, *, unsure: bool) -> Status | None:
+def _store_once(context: Context, running: RunningAnswer, streamed: Streamed, *, unsure: bool) -> Status | None:
     claimed, answer = running.claimed, streamed.as_answer()
     if unsure:
         for status in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED):
-            if lifecycle.is_mine(process.engine, claimed, status=status):
+            if lifecycle.is_mine(context.engine, claimed, status=status):
                 return status
-    if streamed.done is not None and lifecycle.finish(process.engine, claimed, answer):
+    if streamed.done is not None and lifecycle.finish(context.engine, claimed, answer):
         return Status.SUCCEEDED
     if streamed.error is not None:
-        ended = _store_error(process, claimed, streamed, streamed.error)
+        ended = _store_error(context, claimed, streamed, streamed.error)
         if ended is not Status.RUNNING:
             return ended
-    if running.interruption is Interruption.DRAIN and _release(process, claimed, answer, Outcome.HANDED_OVER):
+    if running.interruption is Interruption.DRAIN and _release(context, claimed, answer, Outcome.HANDED_OVER):
         return None
-    if lifecycle.cancel(process.engine, claimed, answer):
+    if lifecycle.cancel(context.engine, claimed, answer):
         return Status.CANCELLED
     metrics.FENCED_WRITES.inc()
     log.warning("a write was refused: the right to this request was lost")
     return None
 
 
-def _store_error(process: Process, claimed: Claimed, streamed: Streamed, error: ProviderError) -> Status | None:
+def _store_error(context: Context, claimed: Claimed, streamed: Streamed, error: ProviderError) -> Status | None:
     """FAILED, None when it goes back to the queue, RUNNING when neither could be written (stopped, or not ours)."""
     answer = streamed.as_answer()
     again = retries.decide(
         error,
-        process.settings,
+        context.settings,
         tries=claimed.tries,
         broken_streams=claimed.broken_streams,
         had_text=bool(streamed.text),
         left_seconds=claimed.left_seconds - (time.monotonic() - claimed.claimed_at),
     )
     if again is None:
-        return Status.FAILED if lifecycle.fail(process.engine, claimed, answer, code=error.code) else Status.RUNNING
+        return Status.FAILED if lifecycle.fail(context.engine, claimed, answer, code=error.code) else Status.RUNNING
     freed = lifecycle.release(
-        process.engine,
+        context.engine,
         claimed,
         text=answer.text,
         outcome=Outcome.RELEASED,
@@ -270,15 +269,15 @@ def _store_error(process: Process, claimed: Claimed, streamed: Streamed, error: 
     return None if freed else Status.RUNNING
 
 
-def _release(process: Process, claimed: Claimed, answer: Answer, outcome: Outcome) -> bool:
-    return lifecycle.release(process.engine, claimed, text=answer.text, outcome=outcome)
+def _release(context: Context, claimed: Claimed, answer: Answer, outcome: Outcome) -> bool:
+    return lifecycle.release(context.engine, claimed, text=answer.text, outcome=outcome)
 
 
 def _provider_of(claimed: Claimed) -> str:
     return claimed.model.partition("/")[0]
 
 
-def _note(process: Process, running: RunningAnswer, streamed: Streamed, status: Status | None) -> None:
+def _note(context: Context, running: RunningAnswer, streamed: Streamed, status: Status | None) -> None:
     """Count it and log it, without a word of it."""
     claimed = running.claimed
     if streamed.error is not None:
@@ -288,7 +287,7 @@ def _note(process: Process, running: RunningAnswer, streamed: Streamed, status: 
         outcome = Outcome.RELEASED.value
     metrics.ATTEMPTS.labels(outcome).inc()
     if status is not None:
-        _note_end(process, claimed, streamed)
+        _note_end(context, claimed, streamed)
     log.info(
         "attempt ended",
         extra={
@@ -318,7 +317,7 @@ def _usage(streamed: Streamed) -> dict[str, int]:
     return {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens} if usage else {}
 
 
-def _note_end(process: Process, claimed: Claimed, streamed: Streamed) -> None:
+def _note_end(context: Context, claimed: Claimed, streamed: Streamed) -> None:
     metrics.RESPONSE_SECONDS.observe(claimed.age_seconds + time.monotonic() - claimed.claimed_at)
     if streamed.first_token_at is not None:
         waited = max(streamed.first_token_at - claimed.claimed_at, 0.0)
@@ -328,7 +327,7 @@ def _note_end(process: Process, claimed: Claimed, streamed: Streamed) -> None:
     if usage is not None:
         metrics.TOKENS.labels(claimed.model, "input").inc(usage.input_tokens)
         metrics.TOKENS.labels(claimed.model, "output").inc(usage.output_tokens)
-    cost = process.prices.cost_of(claimed.model, usage)
+    cost = context.prices.cost_of(claimed.model, usage)
     if cost is not None:
         metrics.COST.labels(claimed.model).inc(cost)
     elif streamed.first_token_at is not None:

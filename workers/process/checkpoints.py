@@ -1,31 +1,28 @@
-"""Checkpoints: the texts of running answers, written to Postgres now and then, for the time when this process is gone.
+"""Checkpoints: the texts of running answers in Postgres, for the case that this process dies.
 
-Written a slice at a time: hundreds of long answers in one statement are megabytes, and for as long as this process puts
-them together and Postgres takes them apart, every live answer of the machine stands still (measured: 0.2 s).
+They are written in slices. Hundreds of long answers in one statement are megabytes, and every live answer of the
+machine stands still while this process builds and Postgres parses them (measured: 0.2 s).
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from shared import fleet
-
-if TYPE_CHECKING:
-    from workers.worker import Process
+from workers.process.context import Context
 
 SLICE_CHARACTERS = 128 * 1024
 SLICE_PAUSE_SECONDS = 0.05
 
 
 class Checkpoints:
-    """What was written of each attempt, and what is still to be written in this turn. Used by the lease thread."""
+    """Writes the text that each attempt has gained since its last checkpoint. For the lease thread only."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self, context: Context) -> None:
+        self._context = context
         #: When `write` is due, on the monotonic clock.
         self.due_at = 0.0
         self._began_at = 0.0
@@ -33,15 +30,15 @@ class Checkpoints:
         self._written: dict[tuple[UUID, int], int] = {}
 
     def hurry(self) -> None:
-        """Redis takes no text: what people see is what is written here, so the next turn comes sooner."""
-        self.due_at = min(self.due_at, self._began_at + self._process.settings.degraded_checkpoint_seconds)
+        """Bring the next round forward: while Redis takes no text, people see checkpoints only."""
+        self.due_at = min(self.due_at, self._began_at + self._context.settings.degraded_checkpoint_seconds)
 
     def write(self, connection: Connection, worker_id: UUID) -> None:
-        """Write the next slice of the texts that grew; due again when the next slice or the next turn is."""
-        settings, now = self._process.settings, time.monotonic()
+        """Write the next slice of the texts that grew, and set `due_at` to the next slice or round."""
+        settings, now = self._context.settings, time.monotonic()
         running = {
             (each.claimed.request_id, each.claimed.attempt): each.live
-            for each in self._process.running.answers()
+            for each in self._context.running.answers()
             if each.live is not None and each.claimed.worker_id == worker_id
         }
         if not self._waiting:
@@ -57,6 +54,6 @@ class Checkpoints:
                 characters += len(texts[key])
         fleet.checkpoint(connection, worker_id, texts)
         self._written |= {key: len(text) for key, text in texts.items()}
-        healthy = self._process.publisher.healthy
+        healthy = self._context.publisher.healthy
         pause = settings.checkpoint_seconds if healthy else settings.degraded_checkpoint_seconds
         self.due_at = now + SLICE_PAUSE_SECONDS if self._waiting else self._began_at + pause

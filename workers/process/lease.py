@@ -1,8 +1,8 @@
 """The lease thread: one thread with its own connection that keeps this process's right to its answers.
 
-It renews the lease, hears of stops, has checkpoints written, and says that the worker drains. It does not renew when
-the event loop stands still: a process that cannot stream must lose its answers to one that can. When the row was
-marked lost, the process drops its streams and registers anew.
+It renews the lease, hears of stops, writes checkpoints, and says when the worker drains. It does not renew while the
+event loop stands still: a process that cannot stream must lose its answers to one that can. When the row was marked
+lost, it drops the process's streams and registers anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 import select
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
@@ -22,10 +23,10 @@ from shared.errors import NaruError
 from shared.fleet import Member
 from shared.postgres import notify
 from shared.postgres.database import is_outage, make_listening_engine
+from workers.process import membership
 from workers.process.checkpoints import Checkpoints
-
-if TYPE_CHECKING:
-    from workers.worker import Process
+from workers.process.context import Context
+from workers.process.running import Interruption
 
 log = logging.getLogger(__name__)
 
@@ -33,128 +34,143 @@ RETRY_SECONDS = 0.5
 
 
 class LeaseThread:
-    """Renews, listens, checkpoints. `wake()` makes it look at once."""
+    """Renews, listens and writes checkpoints. `on_request` is called for each notification of a queued request."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._engine: Engine = make_listening_engine(process.settings, name="naru-worker-lease")
+    def __init__(self, context: Context, *, on_request: Callable[[], None]) -> None:
+        self._context, self._on_request = context, on_request
+        self._engine: Engine = make_listening_engine(context.settings, name="naru-worker-lease")
         self._closing = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-        self._checkpoints = Checkpoints(process)
+        self._checkpoints = Checkpoints(context)
         self._missing: set[tuple[UUID, int]] = set()
         self._hears_requests = False
-        #: Postgres does not answer; the thread tries again and again.
-        self.is_away = False
 
     def start(self) -> None:
-        """Begin; registers as soon as Postgres answers."""
+        """Start the thread; it registers as soon as Postgres answers."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Look at once: something in this process changed."""
+        """Do the next round now: something in this process changed."""
         os.write(self._wake_write, b"x")
 
     def close(self) -> None:
-        """End; the lease is left as it is."""
+        """End the thread; the lease stays as it is and runs out."""
         self._closing.set()
         self.wake()
         self._thread.join(timeout=5)
         self._engine.dispose()
 
     def _run(self) -> None:
+        vitals = self._context.vitals
         while not self._closing.is_set():
             try:
                 self._keep()
             except Exception as error:
                 if not (is_outage(error) or isinstance(error, NaruError)):
                     log.exception("lease: a round failed")
-                elif not self.is_away:
+                elif not vitals.is_postgres_away:
                     log.warning("lease: Postgres does not answer", extra={"error": type(error).__name__})
-                self.is_away = True
-                self._process.lease_turned_at = time.monotonic()
+                vitals.is_postgres_away = True
+                vitals.lease_turned_at = time.monotonic()
                 self._closing.wait(RETRY_SECONDS)
 
     def _keep(self) -> None:
-        """One connection's life. Autocommit: a statement that fails takes nothing with it."""
-        with self._engine.connect() as connection:
+        with self.connect() as connection:
             connection.execute(text(f"LISTEN {notify.STOP}"))
             self._hears_requests = False
             round_at = 0.0
             while not self._closing.is_set():
-                now = self._process.lease_turned_at = time.monotonic()
+                now = self._context.vitals.lease_turned_at = time.monotonic()
                 if now >= round_at:
-                    round_at = now + self._process.settings.renew_seconds
-                    self._round(connection)
-                member = self._process.member
+                    round_at = now + self._context.settings.renew_seconds
+                    self.renew(connection)
+                member = self._context.member
                 if member is not None and now >= self._checkpoints.due_at:
                     self._checkpoints.write(connection, member.worker_id)
-                if self._listen(connection, until=min(round_at, self._checkpoints.due_at)):
+                if self.listen(connection, until=min(round_at, self._checkpoints.due_at)):
                     round_at = 0.0
 
-    def _round(self, connection: Connection) -> None:
-        process = self._process
-        member = process.member or self._register()
-        stalled_seconds = process.loop.stalled_seconds()
-        if stalled_seconds > process.settings.stall_seconds:
+    def connect(self) -> Connection:
+        """Return a connection for `renew` and `listen`. In autocommit, so that a failed statement undoes no other."""
+        return self._engine.connect()
+
+    def renew(self, connection: Connection) -> None:
+        """Do one round: register or renew, say what changed, and compare the rows with what runs here."""
+        context = self._context
+        member = context.member or self._register()
+        stalled_seconds = context.loop.stalled_seconds()
+        if stalled_seconds > context.settings.stall_seconds:
             log.error("the event loop stands still: the lease is not renewed")
             return
-        consumed = time.monotonic() - process.consumed_at < process.settings.broker_silence_seconds
-        # From the loop's last sign of life: a loop that stands still loses its answers as soon as a frozen process.
-        lease_seconds = process.settings.lease_seconds - stalled_seconds
+        consumed = time.monotonic() - context.vitals.consumed_at < context.settings.broker_silence_seconds
+        # Counted from the loop's last tick: a loop that stands still loses its answers as soon as a frozen process.
+        lease_seconds = context.settings.lease_seconds - stalled_seconds
         if not fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed):
-            process.became_lost()
+            self._become_lost()
             return
-        offering = process.member_with_models(member)
-        if offering is not member and process.member is member:
+        offering = membership.with_current_models(context, member)
+        if offering is not member and context.member is member:
             fleet.offer(connection, offering)
-            process.member = offering  # only now: what is claimed with the new models is served by the row's
-        if process.draining.is_set():
+            context.member = offering  # after the row: what is claimed with the new models is served by the row's
+        if context.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
-        self._hear_requests(connection, process.broker_is_away())
+        self._hear_requests(connection, wanted=context.is_redis_away())
         self._compare(fleet.running_of(connection, member.worker_id), member.worker_id)
-        if not process.publisher.healthy:
+        if not context.publisher.healthy:
             self._checkpoints.hurry()
-        if self.is_away:
-            self.is_away = False
+        if context.vitals.is_postgres_away:
+            context.vitals.is_postgres_away = False
             log.info("lease: Postgres is back")
 
-    def _hear_requests(self, connection: Connection, wanted: bool) -> None:
-        """Listen for new requests only while hints do not come: else each one would wake every worker's thread, and
-        Postgres would wake its connection first, in the very moment in which the hint is on its way."""
+    def _become_lost(self) -> None:
+        """Drop every stream and write nothing more; the next round registers anew."""
+        answers = len(self._context.running.answers())
+        log.warning("this worker was marked lost: its answers are taken over", extra={"answers": answers})
+        self._context.member = None
+        self._context.running.interrupt_all(Interruption.LOST)
+
+    def _hear_requests(self, connection: Connection, *, wanted: bool) -> None:
+        """Listen for new requests only while hints do not come.
+
+        Otherwise each request would wake every worker's thread, and Postgres would wake its connection, in the moment
+        in which the hint is on its way.
+        """
         if wanted != self._hears_requests:
             connection.execute(text(f"{'LISTEN' if wanted else 'UNLISTEN'} {notify.REQUEST}"))
             self._hears_requests = wanted
 
     def _compare(self, rows: dict[tuple[UUID, int], bool], worker_id: UUID) -> None:
-        """Hear the stops whose notice was missed; give back what runs in its row only, two rounds in a row.
+        """Carry out stops whose notice was missed. Give back a request that does not run here in two rounds in a row.
 
-        One round is not enough: between a claim's commit and its entry here a round may look.
+        One round is not enough: it may come between a claim's commit and the entry in `running`.
         """
         for (request_id, _), stopped in rows.items():
             if stopped:
-                self._process.running.stop(request_id)
-        here = {(each.claimed.request_id, each.claimed.attempt) for each in self._process.running.answers()}
+                self._context.running.stop(request_id)
+        here = {(each.claimed.request_id, each.claimed.attempt) for each in self._context.running.answers()}
         missing = rows.keys() - here
         for request_id, attempt in missing & self._missing:
-            log.error("a request ran in its row only: it is given back", extra={"request_id": str(request_id)})
+            log.error(
+                "request is marked running but not in this process; requeued", extra={"request_id": str(request_id)}
+            )
             lifecycle.give_back(self._engine, request_id, attempt=attempt, worker_id=worker_id)
         self._missing = missing - self._missing
 
     def _register(self) -> Member:
-        member = self._process.new_member()
-        fleet.register(self._engine, member, lease_seconds=self._process.settings.lease_seconds)
-        self._process.member = member
+        member = membership.new_member(self._context)
+        fleet.register(self._engine, member, lease_seconds=self._context.settings.lease_seconds)
+        self._context.member = member
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})
         return member
 
-    def _listen(self, connection: Connection, *, until: float) -> bool:
-        """Wait for notifications, and hand them on, until the next work is due; True when `wake` was called."""
+    def listen(self, connection: Connection, *, until: float) -> bool:
+        """Handle notifications until `until`, on the monotonic clock. Return True when `wake` was called."""
         raw: Any = connection.connection.driver_connection
         while True:
-            # Before waiting too: what came with the round's own replies lies here, and the socket says nothing of it.
+            # Before waiting too: the socket does not announce a notification that came with a round's own replies.
             while raw.notifies:
-                self._hand_on(raw.notifies.pop(0))
+                self._handle(raw.notifies.pop(0))
             left = until - time.monotonic()
             if self._closing.is_set() or left <= 0:
                 return False
@@ -168,11 +184,11 @@ class LeaseThread:
             if ready:
                 raw.poll()
 
-    def _hand_on(self, raw: Any) -> None:
+    def _handle(self, raw: Any) -> None:
         notice = notify.parse(raw.channel, raw.payload)
         if notice is None:
             return
         if notice.channel == notify.STOP:
-            self._process.running.stop(notice.request_id)
+            self._context.running.stop(notice.request_id)
         else:
-            self._process.heard_of_request()
+            self._on_request()

@@ -1,7 +1,15 @@
-"""The providers: who writes the answers.
+"""The providers, which write the answers.
 
-One protocol (`base`), one file per wire format (`openai`, `anthropic`), how their errors become ours
-(`mapping`), how long we wait for them (`limits`), which models are offered (`registry`, `catalogue`), and
-the demo simulator. The vendors' SDKs are imported here only, and when first needed. Prompts are made, and
-retries decided, outside.
+    base        the protocol: a prompt goes in, text and one `Done` come out
+    openai/     the adapter for Chat Completions
+    anthropic/  the adapter for Messages
+    sdk/        the parts that both adapters share
+    mapping     turns a vendor's errors into ours
+    timeouts    limits how long a stream may keep us waiting
+    registry    decides which models this worker offers
+    catalogue   the sizes of known models
+    prices      the cost of an answer
+
+Only this package imports the vendors' SDKs, and only when they are first needed. It builds no prompts and decides on no
+retries.
 """

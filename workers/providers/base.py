@@ -1,6 +1,6 @@
 """What every provider is: a prompt goes in; deltas and one `Done`, or one error, come out.
 
-Only the protocol and its values. Errors live in `shared.errors`, vendors in a file each, limits in `limits`.
+Only the protocol and its values. Errors live in `shared.errors`, vendors in a file each, timeouts in `timeouts`.
 """
 
 from __future__ import annotations

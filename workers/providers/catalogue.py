@@ -1,4 +1,4 @@
-"""How many tokens each known model reads and writes.
+"""Token limits of known models.
 
 Pure data, checked 2026-11-23 against the vendors' SDKs and a public price list. A model that is not here works all the
 same; its sizes are then unknown (None). The default models are in shared/vendors.py, the prices in prices.py.
@@ -13,7 +13,7 @@ CLAUDE_OUTPUT_TOKENS = 32_000
 
 
 class Size(NamedTuple):
-    """How many tokens a model reads (question, history and answer together) and may write."""
+    """Token limits of a model: question, history and answer together, and the answer alone."""
 
     context_tokens: int | None
     max_output_tokens: int | None

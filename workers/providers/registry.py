@@ -1,4 +1,4 @@
-"""Which models this worker offers, and which provider serves each.
+"""The registry of models: which ones this worker offers, and which provider serves each.
 
 From the settings: NARU_MODELS if set; else the current defaults of the providers that have a key, the models that a
 compatible server and Ollama list when asked, and the demo simulator where its address is set. The offers go into the
@@ -19,11 +19,11 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
 from shared.vendors import DEMO, VENDORS, Vendor
-from workers.providers.anthropic import AnthropicProvider
+from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
-from workers.providers.openai import OpenAIProvider
-from workers.providers.sdk import is_loopback
+from workers.providers.openai.adapter import OpenAIProvider
+from workers.providers.sdk.provider import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ ADAPTERS: Mapping[str, Callable[..., Adapter]] = {
     "ollama": OpenAIProvider,
     "demo": OpenAIProvider,
 }
-#: Between two rounds of asking: growing while a configured server has not answered, steady for newly pulled models.
+#: Pauses between two rounds of discovery. They grow while a configured server has not answered; afterwards they are
+#: steady, to find new models.
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_PAUSE_SECONDS = 180.0
@@ -46,7 +47,7 @@ _MAX_LISTED = 50
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One model that this worker can serve. `name` is `provider/model`, as in NARU_MODELS and in the rows."""
+    """A model that this worker can serve. `name` is `provider/model`, as in NARU_MODELS and in the rows."""
 
     name: str
     provider: str
@@ -65,17 +66,17 @@ class _Configured:
 
     @property
     def listing_url(self) -> str:
-        """Where it lists its models; empty when nobody has to ask."""
+        """The URL of its list of models; empty when the workers need not ask."""
         vendor = self.vendor
         return f"{self.address}{vendor.models_path}" if vendor.lists_models and self.address else ""
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a person set it, rather than that it is looked for at its usual address."""
+        """Whether a person set its address; Naru also looks for Ollama at its usual one."""
         return self.address != self.vendor.address_in(_DEFAULTS)
 
     def make(self) -> Adapter:
-        """Make the adapter."""
+        """Return a new adapter."""
         address = f"{self.address}{self.vendor.api_path}" if self.address else self.vendor.default_address
         return ADAPTERS[self.vendor.name](_provider_name(self.vendor.name), api_key=self.api_key, base_url=address)
 
@@ -92,7 +93,7 @@ class Registry:
         self._providers: dict[str, Adapter] = {}
 
     async def discover(self) -> None:
-        """Ask Ollama and compatible servers which models they have, as only they know.
+        """Ask Ollama and compatible servers for their models.
 
         A server that does not answer in time keeps what it listed last; one that never did offers none. Never raises.
         """
@@ -106,7 +107,7 @@ class Registry:
         )
 
     async def keep_discovering(self, changed: Callable[[], None]) -> None:
-        """Ask again and again, for as long as the process lives; `changed` is called when the offers are others."""
+        """Repeat `discover` until cancelled, and call `changed` after each change of the offers."""
         if self._named or not any(each.listing_url for each in self._configured.values()):
             return
         pause, offered = FIRST_PAUSE_SECONDS, self.offers()
@@ -122,15 +123,15 @@ class Registry:
                 changed()
 
     def offers(self) -> tuple[Offer, ...]:
-        """What can be asked for now; the first is the default of a new conversation."""
+        """Return the current offers; the first is the default of a new conversation."""
         return tuple(_offer(key, model) for key, model in self._offered())
 
     def configured(self) -> tuple[str, ...]:
-        """The providers that can be asked here, by the name that stands before the slash in a model's."""
+        """Return the names of the configured vendors, as they stand before the slash in a model's name."""
         return tuple(self._configured)
 
     def provider_for(self, name: str) -> tuple[Provider, str]:
-        """The provider of the offer `name` and the model's name there. Raises ModelNotFound.
+        """Return the provider of the offer `name`, and the provider's own name of the model. Raises ModelNotFound.
 
         Any model of a configured provider is served, offered or not: a conversation may have begun with it.
         """
@@ -140,7 +141,7 @@ class Registry:
         return self._provider(key), model
 
     async def warm(self) -> None:
-        """Import the SDKs and make the clients of what is offered, so that no question waits for that."""
+        """Import the SDKs and make the clients of the offers, so that no question waits for that."""
         for key in dict.fromkeys(key for key, _ in self._offered()):
             await self._provider(key).warm()
 
@@ -166,7 +167,7 @@ class Registry:
 
 
 def _configured(settings: Settings) -> dict[str, _Configured]:
-    """The vendors that the settings allow, in the order of their offers."""
+    """Return the vendors that the settings allow, in the order of their offers."""
     found: dict[str, _Configured] = {}
     for vendor in VENDORS:
         api_key, address = vendor.key_in(settings), vendor.address_in(settings)
@@ -176,7 +177,7 @@ def _configured(settings: Settings) -> dict[str, _Configured]:
 
 
 def _parse(text: str, configured: dict[str, _Configured]) -> tuple[tuple[str, str], ...]:
-    """The entries of NARU_MODELS; doubled ones count once."""
+    """Return the entries of NARU_MODELS as (vendor, model), each once. Raises SettingsError for a bad one."""
     named: dict[tuple[str, str], None] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         key, slash, model = entry.partition("/")
@@ -200,12 +201,12 @@ def _offer(key: str, model: str) -> Offer:
 
 
 def _provider_name(key: str) -> str:
-    """The name in rows, metrics and logs: the demo's model is served by the provider "simulator"."""
+    """Return the provider's name in rows, metrics and logs, which is "simulator" for the demo."""
     return "simulator" if key == DEMO.name else key
 
 
 async def _listing(each: _Configured) -> tuple[str, ...]:
-    """The models that a server lists; none if it does not answer in time, or not with a list."""
+    """Return the models that a server lists; none if it gives no list in time."""
     try:
         async with asyncio.timeout(each.vendor.listing_seconds):
             return await asyncio.to_thread(_fetch_listing, each)
@@ -221,7 +222,7 @@ async def _listing(each: _Configured) -> tuple[str, ...]:
 
 
 def _fetch_listing(each: _Configured) -> tuple[str, ...]:
-    """Ask for the list: Ollama's ({"models": [{"name"}]}) or OpenAI's ({"data": [{"id"}]})."""
+    """Fetch a list in Ollama's form ({"models": [{"name"}]}) or in OpenAI's ({"data": [{"id"}]})."""
     url = each.listing_url
     if not url.startswith(("http://", "https://")):
         raise ValueError("not an HTTP address")
@@ -235,7 +236,7 @@ def _fetch_listing(each: _Configured) -> tuple[str, ...]:
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """A redirect would carry the key to another host."""
+    """Follows no redirect, which would carry the key to another host."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
         return None

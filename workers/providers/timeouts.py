@@ -15,7 +15,7 @@ from shared.errors import FirstTokenTimeout, IdleTimeout, ProviderError, TotalTi
 from workers.providers.base import Done, Stream
 
 
-class Limited(Stream):
+class WithTimeouts(Stream):
     """The items of `stream`, as long as they come in time.
 
     Otherwise the provider's connection is closed at once, and FirstTokenTimeout, IdleTimeout or

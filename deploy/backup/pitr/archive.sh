@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# PostgreSQL's archive_command: one finished segment of the WAL, encrypted; it has its name only when it is whole.
+# PostgreSQL's archive_command: encrypts one finished WAL segment. The file gets its name only when it is complete.
 #   archive.sh PATH NAME     (archive.sql sets it)
-# In the server's environment: NARU_PITR_DIR, a folder on another disk than the data, and NARU_BACKUP_KEY_FILE.
+# The server's environment must have NARU_PITR_DIR, a folder on another disk than the data, and NARU_BACKUP_KEY_FILE.
 set -Eeuo pipefail
 umask 077
 from=$1
@@ -10,10 +10,10 @@ cipher=(openssl enc -aes-256-ctr -md sha256 -pbkdf2 -iter 10000 -pass "file:$NAR
 
 mkdir -p "$NARU_PITR_DIR/wal"
 if [ -e "$to" ]; then
-    # After a crash the server may hand over a segment once more. Another one of the same name is never replaced: two
-    # servers would archive into one folder, and neither could be recovered.
+    # After a crash the server may archive a segment again. A different segment with the same name is never replaced: it
+    # means that two servers archive into one folder, and neither could be recovered.
     "${cipher[@]}" -d -in "$to" | cmp --silent - "$from" && exit 0
-    echo "naru: $to is there already and is another one: give each server a NARU_PITR_DIR of its own" >&2
+    echo "naru: $to already exists with other contents. Give each server its own NARU_PITR_DIR" >&2
     exit 1
 fi
 "${cipher[@]}" -in "$from" -out "$to.partial"

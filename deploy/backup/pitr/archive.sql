@@ -1,5 +1,5 @@
--- Turns the archiving of the WAL on: psql -v script=/naru/pitr/archive.sh -f archive.sql, then restart the server once.
--- A segment is handed over when it is full, and after five minutes at the latest: so much can be lost with the machine.
+-- Turns WAL archiving on: psql -v script=/naru/pitr/archive.sh -f archive.sql, then restart the server once.
+-- A segment is archived when it is full, and after five minutes at the latest. That much can be lost with the machine.
 \set command '"' :script '" "%p" "%f"'
 ALTER SYSTEM SET wal_level = 'replica';
 ALTER SYSTEM SET archive_mode = 'on';

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PostgreSQL's restore_command: brings one segment of the WAL back. An exit code of 1 says that there is none (the end).
+# PostgreSQL's restore_command: fetches one WAL segment. Exit code 1 means that there is none (the end of the archive).
 #   fetch.sh NAME PATH
 set -Eeuo pipefail
 umask 077

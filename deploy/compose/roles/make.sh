@@ -1,7 +1,7 @@
 #!/bin/sh
-# The database's roles, made or put right: compose's service `roles`, at every `up` (decision 0022). Running it again
-# changes nothing that is right. Where the server is comes from PGHOST and PGPORT, as for psql; the passwords' files from
-# SUPERUSER_PASSWORD_FILE, NARU_PASSWORD_FILE and MONITOR_PASSWORD_FILE.
+# Make or correct the database's roles: compose's service `roles`, at every `up` (decision 0022). A second run changes
+# nothing. PGHOST and PGPORT name the server, as for psql; SUPERUSER_PASSWORD_FILE, NARU_PASSWORD_FILE and
+# MONITOR_PASSWORD_FILE name the files of the passwords.
 set -eu
 here=$(dirname "$0")
 
@@ -10,17 +10,17 @@ fail() {
     exit 1
 }
 
-password() { # in the file $1
+password() { # print the password in the file $1
     value=$(cat "$1") || value=
     [ -n "$value" ] || fail "$1 is empty or cannot be read: ./naru compose setup makes the file of this name in secrets/"
     printf %s "$value"
 }
 
-ask() { # as the role $1 with the password $2, the query $3
+ask() { # run the query $3 as the role $1 with the password $2
     PGUSER=$1 PGPASSWORD=$2 psql -XAtqc "$3"
 }
 
-setting() { # $1 to the password $2, for PGOPTIONS: there it stands in no statement, in no log and on no command line
+setting() { # set $1 to the password $2 through PGOPTIONS, which keeps it out of statements, logs and command lines
     printf -- '-c %s=' "$1"
     printf %s "$2" | sed 's/[\\[:space:]]/\\&/g'
 }
@@ -29,7 +29,7 @@ superuser=$(password "$SUPERUSER_PASSWORD_FILE")
 naru=$(password "$NARU_PASSWORD_FILE")
 monitor=$(password "$MONITOR_PASSWORD_FILE")
 export PGDATABASE=naru PGCONNECT_TIMEOUT=10
-# naru owns the database: whatever it defines or sets there must not be what the superuser's statements mean.
+# naru owns the database: nothing that it defines or sets there may change what the superuser's statements mean.
 export PGOPTIONS="-c search_path=pg_catalog -c role=none"
 
 if said=$(ask postgres "$superuser" 'SELECT 1' 2>&1); then
@@ -43,7 +43,7 @@ else
        docker compose exec postgres psql -U postgres -c '\\password'"
 fi
 
-# A table that somebody holds is waited for, but not for long: whoever comes after us would wait, too.
+# Wait only shortly for a locked table: everyone who comes after us would wait too.
 PGOPTIONS="$PGOPTIONS -c lock_timeout=10s -c client_min_messages=warning $(setting naru.superuser_password "$superuser")"
 PGOPTIONS="$PGOPTIONS $(setting naru.password "$naru") $(setting naru.monitor_password "$monitor")"
 export PGOPTIONS
@@ -52,9 +52,9 @@ run() {
 }
 run -f "$here/roles.sql" -f "$here/owners.sql"
 
-# Who was connected as naru before it was made anew is the superuser still: all of them are ended, and web and workers
-# come back as they do after a restart of the server. A run that ended just before this has left them: they are known by
-# the names that our processes give themselves, since a person may be there as the superuser by now.
+# Sessions that began as naru before it was made anew still have the superuser's rights. End them all; web and workers
+# reconnect as after a restart of the server. If an earlier run ended just before this step, end only the sessions with
+# our processes' names, because a person may be connected as the superuser by now.
 left="application_name LIKE 'naru-%'"
 if [ "$PGUSER" = naru ]; then
     export PGUSER=postgres PGPASSWORD="$superuser"
@@ -62,7 +62,7 @@ if [ "$PGUSER" = naru ]; then
 fi
 psql -XAtqc "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE usesysid = 10 AND pid <> pg_backend_pid() AND $left" >/dev/null
-# What restores have kept: the way back leads there. One that is half dropped takes no connection.
+# The databases that restores have kept, for the way back. A half dropped one takes no connection.
 kept=$(psql -XAtqc "SELECT datname FROM pg_database WHERE datdba = 'naru'::regrole AND datallowconn AND datconnlimit <> -2
     AND datname ~ '^naru_(before|undone|restoring|drill)_\\d{8}T\\d{9}Z\$'")
 for database in $kept; do

@@ -1,5 +1,5 @@
--- What the superuser owns among Naru's tables becomes naru's. Indexes and a table's own sequences go with their table;
--- what belongs to an extension stays.
+-- Give naru the tables that the superuser owns. Indexes and a table's own sequences follow their table; the tables of an
+-- extension stay.
 SELECT format('ALTER TABLE public.%I OWNER TO naru', relname) FROM pg_class
  WHERE relnamespace = 'public'::regnamespace AND relowner = 10 AND relkind IN ('r', 'p', 'v', 'm', 'S')
    AND NOT EXISTS (

@@ -1,8 +1,8 @@
 -- Naru's roles, in one transaction with owners.sql. The passwords come as settings of the session (make.sh).
 
--- A volume from before: the role that initdb made (always oid 10) is called naru, and PostgreSQL lets it be nothing but a
--- superuser. So it gets another name and password, and naru is made anew below. No session renames its own role: hence
--- the one in between.
+-- In a volume of an earlier version the role that initdb made (always oid 10) is called naru, and PostgreSQL does not let
+-- it be anything but a superuser. So rename it, with another password, and make naru anew below. No session can rename
+-- its own role, so a temporary role does it.
 SELECT rolname = 'naru' AS is_from_before FROM pg_roles WHERE oid = 10 \gset
 \if :is_from_before
     CREATE ROLE naru_in_between SUPERUSER;
@@ -21,7 +21,7 @@ DO $$ BEGIN
     EXECUTE format('ALTER ROLE naru PASSWORD %L', current_setting('naru.password'));
     EXECUTE format('ALTER ROLE naru_monitor PASSWORD %L', current_setting('naru.monitor_password'));
 END $$;
--- A restore makes a database, and ends who is connected to the old one, the monitor too, before it renames both.
+-- A restore makes a database and ends all connections to the old one, the monitor's too, before it renames both.
 ALTER ROLE naru LOGIN CREATEDB NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 GRANT pg_signal_backend TO naru;
 ALTER ROLE naru_monitor LOGIN NOCREATEDB NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS;

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.given import try_postgres, try_redis
+from deploy.cli.servers import try_postgres, try_redis
 from shared.settings import Settings
 from tests.launcher.test_up import Up
 from tests.stack import Servers, free_port
@@ -45,9 +45,9 @@ def test_one_that_is_no_such_server_is_told(servers: Servers) -> None:
     )
     # It depends on the driver's mode whether it waits for sense in what Redis says, or takes it for nonsense.
     assert re.search(
-        r"nobody answers there as Postgres within 3 s|what answers there is no Postgres", try_postgres(crossed) or ""
+        r"no Postgres server answers there within 3 s|is not a usable Postgres", try_postgres(crossed) or ""
     )
-    assert "no Redis" in (try_redis(crossed) or "")
+    assert re.search(r"no Redis server|not a usable Redis", try_redis(crossed) or "")
 
 
 def test_up_ends_with_it_before_anything_is_started(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ import jiter
 from shared.errors import BadStream, ProviderError, StreamBroken
 from shared.vendors import SDKS
 from workers.providers.base import Done, Finish, Prompt, Stream, Usage
-from workers.providers.body import Body, body_of
-from workers.providers.events import EventBuffer
 from workers.providers.mapping import mapped, request_id_of
-from workers.providers.mending import Mender
+from workers.providers.sdk.body import Body, body_of
+from workers.providers.sdk.events import EventBuffer
+from workers.providers.sdk.mending import Mender
 
 if TYPE_CHECKING:
     import httpx2
@@ -119,7 +119,7 @@ class SdkProvider(ABC, Generic[ClientT]):
 
         return {
             # No read timeout here: the limits for first token, silence and total are kept by one timer per
-            # stream (limits.py); aiohttp's would be set anew with every packet.
+            # stream (timeouts.py); aiohttp's would be set anew with every packet.
             "timeout": httpx2.Timeout(None, connect=CONNECT_SECONDS),
             "limits": httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
             # A redirect would carry the prompt, and Anthropic's key header, to another host.

@@ -6,8 +6,8 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-from deploy.cli.doors import cookie_keys, hosts
 from deploy.cli.findings import Level
+from deploy.cli.security import cookie_keys, hosts
 from deploy.embedded.data import DataFolder, Running
 from shared.settings import Settings
 from tests.stack import Stack

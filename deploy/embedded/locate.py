@@ -1,6 +1,4 @@
-"""How `ask` and `doctor` find the Naru of this machine: the person's variables first, then the data folder of a running
-`up`.
-"""
+"""How `ask` and `doctor` find the Naru of this machine: by the variables first, then by the data folder of `up`."""
 
 from __future__ import annotations
 
@@ -14,30 +12,30 @@ from shared.errors import SettingsError
 from shared.settings import Settings, environment, load_settings, variable_of
 
 NOT_FOUND = (
-    "no Naru runs here. Start one with ./naru up (in another terminal), name its data folder with --data DIR,\n"
+    "Naru is not running here. Start it with ./naru up (in another terminal), name its data folder with --data DIR,\n"
     "      or set DATABASE_URL and REDIS_URL."
 )
 
 
 class NotRunning(Exception):
-    """Nothing says where the servers are; the message says what to do."""
+    """No variable and no running Naru says where the servers are; the message says what to do."""
 
     def __init__(self) -> None:
         super().__init__(NOT_FOUND)
 
 
 def check_options(settings: Settings) -> None:
-    """Raise SettingsError for an option behind the `?` that libpq does not know; what it says itself may quote all."""
+    """Raise SettingsError if an address has an option that libpq does not know. libpq's error may quote secrets."""
     for name in ("database_url", "listen_database_url"):
         try:
             parse_dsn(getattr(settings, name).replace("+psycopg2", "", 1))
         except psycopg2.Error:
-            what = "holds an option that Postgres does not know: look behind its ?"
+            what = "has an option that Postgres does not know. Check the part after the ?"
             raise SettingsError(f"{variable_of(name)} {what}.") from None
 
 
 def settings_of(data: Path) -> Settings:
-    """The settings with the addresses of the servers. Raises NotRunning, SettingsError."""
+    """Return the settings with the addresses of the servers. Raises NotRunning and SettingsError."""
     environ = environment()
     settings = load_settings(environ)
     check_options(settings)

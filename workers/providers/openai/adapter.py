@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from shared.vendors import OPENAI
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.mapping import evidence_of
-from workers.providers.sdk import ErrorEvent, Reader, SdkProvider
+from workers.providers.sdk.provider import ErrorEvent, Reader, SdkProvider
 
 if TYPE_CHECKING:
     import httpx2

@@ -1,7 +1,7 @@
-"""Whether the servers that a person names can be used, before anything is started on them: one sentence when not.
+"""Checks DATABASE_URL and REDIS_URL before anything is started on them. Prints one sentence for each that is unusable.
 
-`up` runs it as a program of its own: redis-py would stay in the launcher's memory for as long as Naru runs.
-No sentence holds a password or the address's other secrets: the variable is named, and host and port.
+`up` runs it as a separate program: redis-py would stay in the launcher's memory for as long as Naru runs. A sentence
+names the variable, host and port, but never a password or another secret of the address.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from shared.settings import Settings, load_settings
 OLDEST_POSTGRES = 140000
 OLDEST_REDIS = (6, 2)
 TRY_SECONDS = 3
-WHOLE_SECONDS = 15.0  # of the program: its start and both tries, on a loaded machine
+WHOLE_SECONDS = 15.0  # for the start of the program and both tries, on a loaded machine
 
-#: What a driver says → what that means; the first that fits.
-SIGNS = (
+#: Words in a driver's error → its meaning. The first match counts.
+MEANINGS = (
     (
         ("password", "authentication", "noauth", "wrongpass", "invalid username"),
         "the server refuses its user or password",
@@ -33,29 +33,29 @@ SIGNS = (
     (("does not exist", "db index", "invalid db"), "the server has no database of this name"),
     (("refused",), "nothing listens there"),
     (("translate host", "name or service", "name resolution", "nodename"), "there is no host of this name"),
-    (("timeout", "timed out"), "nobody answers there as {kind} within {seconds} s"),
-    (("too many", "remaining connection slots", "max number of clients"), "the server has no connection left"),
-    (("certificate", "ssl error", "does not support ssl"), "no encrypted connection could be made"),
+    (("timeout", "timed out"), "no {kind} server answers there within {seconds} s"),
+    (("too many", "remaining connection slots", "max number of clients"), "the server has no free connections"),
+    (("certificate", "ssl error", "does not support ssl"), "the encrypted connection failed"),
 )
 
 
 def check_servers(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Raise SettingsError when a server that was given cannot be used."""
+    """Raise SettingsError if a server that the settings name cannot be used."""
     if not (settings.database_url or settings.redis_url):
         return
-    command = [sys.executable, "-m", "deploy.cli.given"]
+    command = [sys.executable, "-m", "deploy.cli.servers"]
     try:
         done = subprocess.run(
-            command, env=environment_of("given", environ), capture_output=True, text=True, timeout=WHOLE_SECONDS
+            command, env=environment_of("servers", environ), capture_output=True, text=True, timeout=WHOLE_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise SettingsError("the server of DATABASE_URL or REDIS_URL does not answer. Is the address right?") from None
+        raise SettingsError("the server of DATABASE_URL or REDIS_URL does not answer. Check the address.") from None
     if done.returncode != 0:
-        raise SettingsError(done.stdout.strip() or "the servers that were given could not be tried.")
+        raise SettingsError(done.stdout.strip() or "DATABASE_URL and REDIS_URL could not be checked.")
 
 
 def try_postgres(settings: Settings) -> str | None:
-    """What is wrong with DATABASE_URL; None when it can be used."""
+    """Return a sentence about DATABASE_URL; None if it can be used."""
     url = settings.database_url
     try:
         connection = psycopg2.connect(libpq_url(url), connect_timeout=TRY_SECONDS)
@@ -69,17 +69,17 @@ def try_postgres(settings: Settings) -> str | None:
 
 
 def try_redis(settings: Settings) -> str | None:
-    """What is wrong with REDIS_URL; None when it can be used."""
-    from redis import BusyLoadingError, RedisError  # noqa: PLC0415 - 15 MB that the launcher itself does without
+    """Return a sentence about REDIS_URL; None if it can be used."""
+    from redis import BusyLoadingError, RedisError  # 15 MB that the launcher itself does without
 
-    from shared.redis import make_client  # noqa: PLC0415
+    from shared.redis import make_client
 
     url = settings.redis_url
     try:
         with make_client(url, timeout_seconds=TRY_SECONDS) as client:
             info = dict(client.info("server"))
     except BusyLoadingError:
-        return None  # it is coming up
+        return None  # it is starting
     except (RedisError, OSError, ValueError) as error:
         return sentence("REDIS_URL", url, why(error, kind="Redis"))
     version = tuple(int(part) for part in str(info.get("redis_version", "0.0")).split(".")[:2])
@@ -87,21 +87,21 @@ def try_redis(settings: Settings) -> str | None:
 
 
 def why(error: Exception, *, kind: str) -> str:
-    """What a driver's error means, for people; never the error itself, which may quote the address."""
-    said = str(error).lower()
-    found = (meaning for signs, meaning in SIGNS if any(sign in said for sign in signs))
-    return next(found, "what answers there is no {kind} that can be used").format(kind=kind, seconds=TRY_SECONDS)
+    """Explain a driver's error. The error itself is never shown: it may quote the address."""
+    text = str(error).lower()
+    found = (meaning for words, meaning in MEANINGS if any(word in text for word in words))
+    return next(found, "the server there is not a usable {kind}").format(kind=kind, seconds=TRY_SECONDS)
 
 
 def sentence(variable: str, url: str, reason: str) -> str:
-    """One sentence with the variable, the place and the reason."""
+    """Return one sentence with the variable, host and port, and the reason."""
     where = urlsplit(url).netloc.rpartition("@")[2]
-    to_do = "Correct it, or unset it: Naru brings its own."
+    to_do = "Correct it, or unset it to use the embedded server."
     return f"{variable} ({where or 'this machine'}) cannot be used: {reason}. {to_do}"
 
 
 def main() -> int:
-    """Try what is set, side by side; print what is wrong."""
+    """Try the servers that are set, in parallel, and print the problems."""
     settings = load_settings()
     with ThreadPoolExecutor(2) as threads:
         tries = [

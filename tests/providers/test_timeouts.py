@@ -12,7 +12,7 @@ from shared import errors
 from tests.patience import patient
 from tests.providers.asking import AnyProvider, Wire, ask, prompt
 from workers.providers.base import Done, Stream
-from workers.providers.timeouts import Limited
+from workers.providers.timeouts import WithTimeouts
 from workers.simulator import tokens_for
 
 
@@ -56,7 +56,7 @@ def test_cancelling_the_task_closes_the_connection(wire: Wire, message: str) -> 
     async def cancel(provider: AnyProvider) -> None:
         async def read() -> None:
             stream = provider.stream(asked)
-            async for _ in Limited(stream, first_token_seconds=60, idle_seconds=60, total_seconds=60):
+            async for _ in WithTimeouts(stream, first_token_seconds=60, idle_seconds=60, total_seconds=60):
                 pass
 
         task = asyncio.create_task(read())
@@ -74,7 +74,7 @@ def test_leaving_the_stream_closes_the_connection(wire: Wire) -> None:
     asked = prompt("[[sim: tokens=500 pace=50]]")
 
     async def leave(provider: AnyProvider) -> None:
-        stream = Limited(provider.stream(asked), first_token_seconds=9, idle_seconds=9, total_seconds=9)
+        stream = WithTimeouts(provider.stream(asked), first_token_seconds=9, idle_seconds=9, total_seconds=9)
         async with aclosing(stream):
             async for _ in stream:
                 break
@@ -118,7 +118,7 @@ def test_a_slow_reader_is_not_the_providers_silence() -> None:
     async def read_slowly() -> int:
         seen = 0
         stream = Counting(3, wait_seconds=0.05)
-        async for _ in Limited(stream, first_token_seconds=limit, idle_seconds=limit, total_seconds=20 * limit):
+        async for _ in WithTimeouts(stream, first_token_seconds=limit, idle_seconds=limit, total_seconds=20 * limit):
             await asyncio.sleep(limit + 0.1)
             seen += 1
         return seen
@@ -128,7 +128,7 @@ def test_a_slow_reader_is_not_the_providers_silence() -> None:
 
 def test_a_provider_that_never_pauses_still_meets_its_end() -> None:
     async def read() -> None:
-        async for _ in Limited(Counting(10**9), first_token_seconds=9, idle_seconds=9, total_seconds=0.2):
+        async for _ in WithTimeouts(Counting(10**9), first_token_seconds=9, idle_seconds=9, total_seconds=0.2):
             pass
 
     with pytest.raises(errors.TotalTimeout):
@@ -139,7 +139,7 @@ def test_a_limit_does_not_swallow_a_stop_at_the_same_moment() -> None:
     async def both() -> None:
         async def read() -> None:
             stream = Counting(2, wait_seconds=5)
-            async for _ in Limited(stream, first_token_seconds=0.1, idle_seconds=9, total_seconds=9):
+            async for _ in WithTimeouts(stream, first_token_seconds=0.1, idle_seconds=9, total_seconds=9):
                 pass
 
         task = asyncio.create_task(read())

@@ -1,6 +1,6 @@
-"""Where Naru's database is: at DATABASE_URL, in a running `./naru up`, or in a stopped one, which is started for this.
+"""Finds Naru's database: at DATABASE_URL, in a running `./naru up`, or in a stopped one, whose server it starts.
 
-A stopped one's folder is held meanwhile, as `up` holds it: an `up` that is started waits.
+It locks the data folder of a stopped Naru, as `up` does. An `up` that starts meanwhile waits.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from deploy.backup.problem import BackupProblem
 from deploy.backup.server import Server
-from deploy.cli.up import free_port
 from deploy.embedded import postgres, privileges, processes
 from deploy.embedded.data import DataFolder, running_on
-from deploy.embedded.reach import NOT_FOUND
+from deploy.embedded.locate import NOT_FOUND
+from deploy.embedded.ports import free_port
 from shared.settings import Settings, environment
 
 START_SECONDS = 60.0
@@ -24,19 +24,19 @@ START_SECONDS = 60.0
 
 @contextmanager
 def server_at(data: Path, settings: Settings, *, make: bool = False) -> Iterator[Server]:
-    """The server, for as long as the block lasts; `make` makes the embedded one's data where there is none."""
+    """Reach the server for the length of the block. `make` creates the embedded server's data if there is none."""
     if settings.database_url:
-        # A dump needs a session of its own: a transaction pooler's address will not do.
+        # A dump needs a session of its own, which a transaction pooler does not give.
         yield Server(settings.listen_database_url or settings.database_url)
         return
     if not make and running_on(data) is None and not (data / "postgres").exists():
         raise BackupProblem(NOT_FOUND)
     folder = DataFolder(data)
     try:
-        if not folder.take():
+        if not folder.lock():
             running = running_on(data)
             if running is None:
-                raise BackupProblem(f"the Naru on {data} is starting or stopping: wait a moment, then try again.")
+                raise BackupProblem(f"the Naru on {data} is starting or stopping. Wait a moment, then try again.")
             yield Server(running.environ["DATABASE_URL"])
             return
         processes.end_left_over(folder.pids)
@@ -63,7 +63,7 @@ def embedded(
     set_password: bool = False,
     durable: bool = True,
 ) -> Iterator[Server]:
-    """An embedded PostgreSQL on `data`, made when there is none, and stopped in order at the end."""
+    """Run an embedded PostgreSQL on `data` for the length of the block. Creates the data if there is none."""
     environ = environment()
     try:
         run_as = postgres.run_as(data)
@@ -78,7 +78,7 @@ def embedded(
         raise BackupProblem(str(error)) from None
     try:
         if not _is_up(made, child):
-            raise BackupProblem(f"the embedded PostgreSQL does not start: see {log / 'postgres.log'}.")
+            raise BackupProblem(f"the embedded PostgreSQL does not start. See {log / 'postgres.log'}.")
         yield Server(made.url)
     finally:
         command = made.command(environ)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from shared.vendors import ANTHROPIC
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS
-from workers.providers.sdk import ErrorEvent, Reader, SdkProvider
+from workers.providers.sdk.provider import ErrorEvent, Reader, SdkProvider
 
 if TYPE_CHECKING:
     import anthropic

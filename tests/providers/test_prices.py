@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import SettingsError
-from workers.answering.prices import Prices
 from workers.providers.base import Usage
+from workers.providers.prices import Prices
 
 MILLION = 1_000_000
 
@@ -30,7 +30,7 @@ def test_the_table(name: str, usage: Usage | None, dollars: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["openai/gpt-4o-audio-preview", "openai/gpt-9", "openai/gpt-5-pro", "openai/"])
-def test_a_model_without_a_price_has_none_rather_than_a_relative_s(name: str) -> None:
+def test_unpriced_model_does_not_borrow_a_relatives_price(name: str) -> None:
     assert Prices().cost_of(name, Usage(1, 1)) is None
 
 

@@ -1,0 +1,24 @@
+"""One answer: its time limits and its retries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.settings.field import setting
+
+#: The Redis transport redelivers an unacknowledged message after this time. A request ends sooner, so no hint outlives
+#: its request; a rule in settings.py keeps it so.
+VISIBILITY_TIMEOUT_SECONDS = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Limits of one request and of its attempts."""
+
+    first_token_seconds: float = setting(120.0, "Longest wait for a model's first word", least=0.05)
+    idle_seconds: float = setting(60.0, "Longest pause within an answer", least=0.05)
+    total_seconds: float = setting(900.0, "Longest duration of one attempt", least=0.1)
+    deadline_seconds: float = setting(1800.0, "Longest life of a request, including its waits", least=0.1)
+    max_tries: int = setting(5, "How often an attempt that the provider refused is repeated", least=0)
+    retry_after_limit_seconds: float = setting(120.0, "Longest wait that a provider may ask for", least=0.1)
+    max_output_tokens: int = setting(0, "Longest answer in tokens; 0: the model's own limit", least=0)

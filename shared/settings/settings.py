@@ -1,0 +1,130 @@
+"""`Settings`: all groups in one class, and the rules between settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.errors import SettingsError
+from shared.keys import LEAST_BYTES, is_strong, keys_in
+from shared.settings.answers import VISIBILITY_TIMEOUT_SECONDS, Answers
+from shared.settings.backups import Backups
+from shared.settings.clients import ConnectionBounds, PageBounds, QuestionBounds
+from shared.settings.field import Rule, variable_of
+from shared.settings.live import Live
+from shared.settings.processes import Processes
+from shared.settings.providers import Providers
+from shared.settings.servers import Servers
+from shared.settings.web import STRONGER_KEY, Web
+from shared.settings.worker import Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(
+    Servers,
+    Providers,
+    Web,
+    Worker,
+    Answers,
+    Processes,
+    Live,
+    Backups,
+    QuestionBounds,
+    ConnectionBounds,
+    PageBounds,
+):
+    """All settings of one process, read once and never changed. Durations are in seconds.
+
+    README's table lists the groups in the order of the bases.
+    """
+
+    def check(self) -> None:
+        """Raise SettingsError when two settings contradict each other; its sentences say which and why."""
+        rules = [*self._client_rules(), *self._process_rules(), *self._answer_rules(), *self._other_rules()]
+        broken = [sentence for holds, sentence in rules if not holds]
+        if broken:
+            raise SettingsError("; ".join(broken) + ".")
+
+    def need(self, *names: str) -> None:
+        """Raise SettingsError for the first of `names` that is empty; each process needs other settings."""
+        for name in names:
+            if not getattr(self, name):
+                raise SettingsError(f"{variable_of(name)} is not set. Set it, or start with ./naru up, which sets it.")
+
+    def _client_rules(self) -> list[Rule]:
+        return [
+            (
+                self.socket_message_bytes >= 4 * self.max_question_characters + 65_536,
+                (
+                    "NARU_SOCKET_MESSAGE_BYTES must be at least 4 x NARU_MAX_QUESTION_CHARACTERS + 65536: "
+                    "the longest question has to fit into one message"
+                ),
+            ),
+            (
+                self.socket_message_burst >= 2 + self.socket_message_bytes / 8192,
+                (
+                    "NARU_SOCKET_MESSAGE_BURST must be at least 2 + NARU_SOCKET_MESSAGE_BYTES / 8192: "
+                    "the longest message has to fit into the burst"
+                ),
+            ),
+        ]
+
+    def _process_rules(self) -> list[Rule]:
+        return [
+            (
+                self.renew_seconds * 3 <= self.lease_seconds,
+                "NARU_LEASE_SECONDS must be at least 3 x NARU_RENEW_SECONDS: a lease has to survive two lost renewals",
+            ),
+            (
+                self.tick_seconds <= self.lease_seconds / 2,
+                "NARU_TICK_SECONDS must be at most half of NARU_LEASE_SECONDS: a lost worker is noticed by a tick",
+            ),
+            (
+                self.tick_seconds <= 1,
+                "NARU_TICK_SECONDS must be at most 1: after 2 s without a tick nobody is marked lost",
+            ),
+            (
+                self.log_level.upper() in ("DEBUG", "INFO", "WARNING", "ERROR"),
+                f"NARU_LOG_LEVEL is {self.log_level!r}, which is not DEBUG, INFO, WARNING or ERROR",
+            ),
+            (
+                self.stall_seconds <= self.lease_seconds,
+                "NARU_STALL_SECONDS must not exceed NARU_LEASE_SECONDS",
+            ),
+        ]
+
+    def _answer_rules(self) -> list[Rule]:
+        return [
+            (self.idle_seconds <= self.total_seconds, "NARU_IDLE_SECONDS must not exceed NARU_TOTAL_SECONDS"),
+            (
+                self.first_token_seconds <= self.total_seconds,
+                "NARU_FIRST_TOKEN_SECONDS must not exceed NARU_TOTAL_SECONDS",
+            ),
+            (
+                self.total_seconds <= self.deadline_seconds,
+                "NARU_TOTAL_SECONDS must not exceed NARU_DEADLINE_SECONDS: no attempt may outlive its request",
+            ),
+            (
+                self.deadline_seconds < VISIBILITY_TIMEOUT_SECONDS,
+                f"NARU_DEADLINE_SECONDS must be below {VISIBILITY_TIMEOUT_SECONDS}, the broker's visibility timeout",
+            ),
+            (
+                self.grace_seconds <= self.total_seconds,
+                "NARU_GRACE_SECONDS must not exceed NARU_TOTAL_SECONDS: no answer takes longer",
+            ),
+            (
+                self.retry_after_limit_seconds <= self.deadline_seconds,
+                "NARU_RETRY_AFTER_LIMIT_SECONDS must not exceed NARU_DEADLINE_SECONDS",
+            ),
+        ]
+
+    def _other_rules(self) -> list[Rule]:
+        return [
+            (
+                not self.secret_key or is_strong(next(iter(keys_in(self.secret_key)), "")),
+                f"NARU_SECRET_KEY begins with a key shorter than {LEAST_BYTES} bytes. {STRONGER_KEY}",
+            ),
+            (
+                self.ended_stream_seconds <= self.stream_seconds,
+                "NARU_ENDED_STREAM_SECONDS must not exceed NARU_STREAM_SECONDS",
+            ),
+        ]

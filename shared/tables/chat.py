@@ -1,0 +1,117 @@
+"""Conversations, messages, requests and their attempts."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy.dialects.postgresql import UUID
+
+from shared.tables.metadata import metadata, moment
+
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("owner_id", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("model", Text),
+    # The newest message of the branch on display; its ancestors are the rest of the branch.
+    Column("leaf_id", UUID(as_uuid=True)),
+    moment("created_at", now=True),
+    moment("updated_at", now=True),
+    moment("deleted_at"),
+    Index(
+        "ix_conversation_owner_id_updated_at",
+        "owner_id",
+        text("updated_at DESC"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("conversation_id", ForeignKey("conversation.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("parent_id", ForeignKey("message.id", ondelete="CASCADE"), index=True),
+    Column("role", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    # An answer's request. Unique, so that a request never has two answers.
+    Column("request_id", UUID(as_uuid=True), unique=True),
+    moment("created_at", now=True),
+    CheckConstraint("role IN ('user', 'assistant')", name="role"),
+    CheckConstraint("(role = 'assistant') = (request_id IS NOT NULL)", name="answer_has_request"),
+)
+
+chat_request = Table(
+    "chat_request",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("owner_id", Text, nullable=False),
+    Column("conversation_id", ForeignKey("conversation.id", ondelete="CASCADE"), nullable=False),
+    # Deferred: lifecycle.submit stores the message after the request, in the same transaction.
+    Column(
+        "user_message_id",
+        ForeignKey("message.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
+        nullable=False,
+    ),
+    Column("idempotency_key", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    # The fence: every claim increments it, so no value is used twice.
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("worker_id", UUID(as_uuid=True)),
+    # Losses charged to the request; attempts repeated after a provider's refusal; and after a broken stream.
+    Column("losses", Integer, nullable=False, server_default="0"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("broken_streams", Integer, nullable=False, server_default="0"),
+    # The code of the provider's error that made it wait for `available_at`.
+    Column("wait_code", Text),
+    moment("available_at", now=True),
+    Column("deadline_at", DateTime(timezone=True), nullable=False),
+    moment("dispatched_at"),
+    Column("dispatches", Integer, nullable=False, server_default="0"),
+    moment("stop_requested_at"),
+    moment("created_at", now=True),
+    moment("started_at"),
+    moment("first_token_at"),
+    moment("ended_at"),
+    Column("finish", Text),
+    Column("error_code", Text),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cached_input_tokens", Integer),
+    CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
+    CheckConstraint("(status = 'running') = (worker_id IS NOT NULL)", name="running_has_worker"),
+    CheckConstraint("(status IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", name="end"),
+    CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="failed_has_code"),
+    Index("uq_chat_request_owner_id_idempotency_key", "owner_id", "idempotency_key", unique=True),
+    Index(
+        "uq_chat_request_one_active",
+        "conversation_id",
+        unique=True,
+        postgresql_where=text("status IN ('queued', 'running')"),
+    ),
+    Index("ix_chat_request_queued", "available_at", postgresql_where=text("status = 'queued'")),
+    Index("ix_chat_request_running", "worker_id", postgresql_where=text("status = 'running'")),
+    Index("ix_chat_request_deadline", "deadline_at", postgresql_where=text("status IN ('queued', 'running')")),
+    # These two serve the count of an owner's questions.
+    Index("ix_chat_request_owner_active", "owner_id", postgresql_where=text("status IN ('queued', 'running')")),
+    Index("ix_chat_request_owner_id_created_at", "owner_id", "created_at"),
+    Index("ix_chat_request_conversation_id_created_at", "conversation_id", text("created_at DESC")),
+    Index("ix_chat_request_ended_at", text("ended_at DESC"), postgresql_where=text("ended_at IS NOT NULL")),
+)
+
+request_attempt = Table(
+    "request_attempt",
+    metadata,
+    Column("request_id", ForeignKey("chat_request.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("worker_id", UUID(as_uuid=True), nullable=False),
+    moment("started_at", now=True),
+    moment("ended_at"),
+    Column("outcome", Text),
+    Column("error_code", Text),
+    Column("provider_request_id", Text),
+    # The last checkpoint: the attempt's text from its beginning. Not an answer by itself.
+    Column("checkpoint", Text, nullable=False, server_default=""),
+)

@@ -1,0 +1,41 @@
+"""Workers, and the reconciler's last tick."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, CheckConstraint, Column, DateTime, Float, Index, Integer, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+from shared.tables.metadata import metadata, moment
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("slots", Integer, nullable=False),
+    # The models that it offers: [{"name": "openai/…", "demo": false}, …].
+    Column("models", JSONB, nullable=False),
+    Column("draining", Boolean, nullable=False, server_default="false"),
+    moment("started_at", now=True),
+    moment("renewed_at", now=True),
+    # When its broker connection last worked: a worker may be alive without consuming.
+    moment("consumed_at"),
+    Column("lease_expires_at", DateTime(timezone=True), nullable=False),
+    # Set when it is marked lost or has left: nothing may be claimed or written under this id any more.
+    moment("lost_at"),
+    Index("ix_worker_live", "lease_expires_at", postgresql_where=text("lost_at IS NULL")),
+)
+
+#: One row: when any process last ticked.
+reconciler_tick = Table(
+    "reconciler_tick",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    moment("ticked_at", now=True),
+    # No worker is marked lost before this time: after a gap in the ticks an expired lease proves nothing.
+    moment("mercy_until"),
+    Column("gap_seconds", Float, nullable=False, server_default="0"),
+    CheckConstraint("id = 1", name="one_row"),
+)

@@ -1,0 +1,31 @@
+"""The drain: an answer whose claim was under way is handed over too."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tests.stack import Stack, wait_until
+from tests.workers.test_running import claimed
+from workers.process.context import make_context
+from workers.process.drain import Drain
+from workers.process.lease import LeaseThread
+from workers.process.running import Interruption
+
+
+def test_drain_hands_over_a_claim_that_was_under_way(stack: Stack) -> None:
+    stack.configure(grace_seconds=0.1)
+    context = make_context(stack.settings)
+    context.loop.start()
+    drain = Drain(context, LeaseThread(context, on_request=lambda: None))
+    drain.start()
+    try:
+        with context.running.slot(timeout_seconds=1):
+            drain.begin()
+            time.sleep(0.3)
+            with context.running.answering(claimed()) as answer:
+                wait_until(lambda: answer.interruption is Interruption.DRAIN, seconds=10)
+        wait_until(lambda: "drain" not in {thread.name for thread in threading.enumerate()}, seconds=10)
+    finally:
+        context.loop.close()
+        context.engine.dispose()

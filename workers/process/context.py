@@ -1,0 +1,69 @@
+"""The data that the parts of one worker process share. It holds no logic: whoever owns a field writes it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from shared.fleet import Member
+from shared.live.publisher import Publisher
+from shared.postgres.database import make_engine
+from shared.settings import Settings
+from workers.process.loop import LoopThread
+from workers.process.running import Running
+from workers.providers.prices import Prices
+from workers.providers.registry import Registry
+
+
+@dataclass(slots=True)
+class Vitals:
+    """When each part last worked, on the monotonic clock, and which server is away."""
+
+    #: Celery's consumer turned (workers/app.py). A process may live and yet consume nothing.
+    consumed_at: float = 0.0
+    #: The lease thread turned, whether or not Postgres answered (lease.py).
+    lease_turned_at: float = field(default_factory=time.monotonic)
+    #: The lease thread waits for a Postgres that does not answer (lease.py).
+    is_postgres_away: bool = False
+    #: Redis answered a ping (pickup.py).
+    redis_answered_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class Context:
+    """One worker process, as its parts and its answers see it. `make_context` makes it."""
+
+    settings: Settings
+    engine: Engine
+    loop: LoopThread
+    running: Running
+    registry: Registry
+    prices: Prices
+    #: Set once the process takes nothing new.
+    draining: threading.Event = field(default_factory=threading.Event)
+    #: This process's row in the fleet; None until it is registered, and again after it was lost (lease.py).
+    member: Member | None = None
+    vitals: Vitals = field(default_factory=Vitals)
+    #: Made in the event loop when the process starts (workers/worker.py).
+    publisher: Publisher = field(init=False)
+
+    def is_redis_away(self) -> bool:
+        """Whether Redis has been silent for the silence time; requests then come from Postgres."""
+        return time.monotonic() - self.vitals.redis_answered_at > self.settings.broker_silence_seconds
+
+
+def make_context(settings: Settings) -> Context:
+    """Return the context of a process that has not started. Raises SettingsError without addresses of the servers."""
+    settings.need("database_url", "redis_url")
+    loop = LoopThread()
+    return Context(
+        settings=settings,
+        engine=make_engine(settings, name="naru-worker"),
+        loop=loop,
+        running=Running(slots=settings.concurrency, loop=loop),
+        registry=Registry(settings),
+        prices=Prices(settings.prices),
+    )

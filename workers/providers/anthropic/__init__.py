@@ -1,0 +1,1 @@
+"""Anthropic and every server that speaks Messages."""
