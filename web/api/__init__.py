@@ -25,7 +25,7 @@ from web.api.stop import stop
 
 
 def make_routes() -> list[BaseRoute]:
-    """All of them, for the app."""
+    """Return every route of ours; `Lost` comes last."""
     return [
         Route("/api/conversations/{conversation_id}/events", events, methods=["GET"]),
         Route("/api/requests/{request_id}/stop", stop, methods=["POST"]),
