@@ -1,6 +1,6 @@
 """Rate limits and limits on open streams, counted in this process's memory.
 
-Web processes count separately, so several of them together allow a multiple.
+Web processes count separately, so several processes together allow a multiple.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from typing import TypeVar
 
 from shared import metrics
+from shared.people import Owner
 
 log = logging.getLogger(__name__)
+_Key = TypeVar("_Key", Owner, str)
 
 #: About 4 MB for each limit. An attacker with more addresses than this has as many allowances anyway.
 MOST_CLIENTS = 20_000
@@ -56,13 +59,13 @@ class OpenStreams:
     def __init__(self, *, per_owner: int, per_address: int, in_all: int) -> None:
         """0 allows any number."""
         self._per_owner, self._per_address, self._in_all = per_owner, per_address, in_all
-        self._of_owner: Counter[str] = Counter()
+        self._of_owner: Counter[Owner] = Counter()
         self._of_address: Counter[str] = Counter()
         self.number = 0
 
-    def reached(self, owner_id: str, client: str) -> str | None:
+    def reached(self, owner: Owner, client: str) -> str | None:
         """Return the name (shared/metrics.py) of the limit that forbids one more stream, or None."""
-        if 0 < self._per_owner <= self._of_owner[owner_id]:
+        if 0 < self._per_owner <= self._of_owner[owner]:
             return "streams_per_owner"
         if 0 < self._per_address <= self._of_address[client]:
             return "streams_per_address"
@@ -70,19 +73,23 @@ class OpenStreams:
             return "streams"
         return None
 
-    def enter(self, owner_id: str, client: str) -> None:
+    def enter(self, owner: Owner, client: str) -> None:
         """Count a stream that was opened."""
-        self._of_owner[owner_id] += 1
+        self._of_owner[owner] += 1
         self._of_address[client] += 1
         self.number += 1
 
-    def leave(self, owner_id: str, client: str) -> None:
+    def leave(self, owner: Owner, client: str) -> None:
         """Count a stream that was closed."""
-        for counted, key in ((self._of_owner, owner_id), (self._of_address, client)):
-            counted[key] -= 1
-            if not counted[key]:
-                del counted[key]
+        _count_down(self._of_owner, owner)
+        _count_down(self._of_address, client)
         self.number -= 1
+
+
+def _count_down(counted: Counter[_Key], key: _Key) -> None:
+    counted[key] -= 1
+    if not counted[key]:
+        del counted[key]
 
 
 #: One line a minute for each limit, however many refusals there are.

@@ -18,6 +18,7 @@ from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
 from shared.lifecycle import OwnerLimits, Question, Submitted
+from shared.people import Owner
 from shared.postgres import notify
 from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
@@ -85,7 +86,7 @@ class Runtime:
         return submitted
 
     def _store(self, question: Question, client: str) -> Submitted:
-        if wait := self._tries.take(question.owner_id):
+        if wait := self._tries.take(question.owner.key):
             raise OwnerTooFast(self.settings.owner_questions_per_minute, math.ceil(wait))
         if wait := self._questions.take(client):
             raise AddressTooFast(self.settings.address_questions_per_minute, math.ceil(wait))
@@ -97,12 +98,12 @@ class Runtime:
             limits=self._owner_limits,
         )
 
-    def stop(self, request_id: UUID, *, owner_id: str) -> Status:
+    def stop(self, request_id: UUID, *, owner: Owner) -> Status:
         """Stop a request. Raises NotFound for another owner's, and Unavailable without Postgres.
 
         RUNNING means that its worker was asked. If the worker does not react, the reconciler ends the request.
         """
-        return lifecycle.stop(self.engine, request_id, owner_id=owner_id)
+        return lifecycle.stop(self.engine, request_id, owner=owner)
 
     def nudge(self, conversation_id: UUID) -> None:
         """Tell the conversation's viewers about a change within 0.11 s instead of a second."""

@@ -14,6 +14,7 @@ from deploy.backup.server import Server, counts, one, schema_of
 from deploy.embedded.processes import ROOT
 from shared.conversations import list_conversations, open_conversation
 from shared.fleet import fleet
+from shared.people import Owner
 from shared.postgres.database import make_plain_engine
 
 _NEWEST = """
@@ -54,8 +55,9 @@ def check_reading(server: Server, database: str) -> int:
             newest: Any = connection.execute(text(_NEWEST)).one_or_none()
         if newest is None:
             return 0
-        listed = list_conversations(engine, owner_id=newest.owner_id)
-        opened = open_conversation(engine, newest.id, owner_id=newest.owner_id)
+        owner = Owner.from_key(newest.owner_id)
+        listed = list_conversations(engine, owner=owner)
+        opened = open_conversation(engine, newest.id, owner=owner)
         if newest.id not in {row.id for row in listed} or not opened.messages:
             raise BackupProblem("the newest conversation cannot be read from the restored tables. Use another backup.")
         return len(opened.messages)

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, func, select
 from deploy import terminal
 from deploy.embedded.locate import NotRunning, settings_of
 from shared import lifecycle
-from shared.conversations import Shown, open_conversation
+from shared.conversations import open_conversation
 from shared.errors import NaruError, Unavailable, UnknownModel
 from shared.fleet import Fleet, fleet
 from shared.following.phases import Phase, State, state_of
@@ -30,6 +30,8 @@ from shared.following.sweep import Known, Row, sweep
 from shared.following.text import LiveText
 from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.live.events import Kind, from_fields, key_of
+from shared.messages import Message
+from shared.people import Owner
 from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
 from shared.redis import make_client
@@ -37,7 +39,7 @@ from shared.settings import Settings
 from shared.tables import Status, chat_request, request_attempt
 from shared.words import Words
 
-OWNER = "terminal"
+OWNER = Owner.terminal()
 SWEEP_SECONDS = 0.5  # between two sweeps of the row
 BLOCK_MILLISECONDS = 100
 STOPPED = 130
@@ -90,7 +92,7 @@ def complain(sentence: str) -> None:
 def submit(engine: Engine, settings: Settings, *, text: str, model: str | None) -> Submitted:
     """Store the question in a conversation of its own."""
     question = Question(
-        owner_id=OWNER,
+        owner=OWNER,
         conversation_id=uuid4(),
         text=text,
         idempotency_key=uuid4().hex,
@@ -248,7 +250,7 @@ class Follower:
         """Take in the request's row; return True if the request has ended."""
         request_id = self._submitted.request_id
         if self._stop_wanted and not self._stop_asked:
-            lifecycle.stop(self._engine, request_id, owner_id=OWNER)
+            lifecycle.stop(self._engine, request_id, owner=OWNER)
             self._stop_asked = True
         known = Known.of(request_id, self._live, is_silent=True)
         row: Row = sweep(self._engine, [], known=[known])[0]
@@ -264,8 +266,8 @@ class Follower:
         self._terminal.whole(answer.text if answer else "")
         return report_of(self._engine, self._submitted, text=answer.text if answer else "")
 
-    def _answer(self) -> Shown | None:
-        opened = open_conversation(self._engine, self._submitted.conversation_id, owner_id=OWNER, limit=1)
+    def _answer(self) -> Message | None:
+        opened = open_conversation(self._engine, self._submitted.conversation_id, owner=OWNER, limit=1)
         found = [message for message in opened.messages if message.request_id == self._submitted.request_id]
         return found[0] if found else None
 

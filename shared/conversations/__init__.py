@@ -17,9 +17,6 @@ from shared.conversations.conversations import (
     Opened as Opened,
 )
 from shared.conversations.conversations import (
-    Shown as Shown,
-)
-from shared.conversations.conversations import (
     check_owner as check_owner,
 )
 from shared.conversations.conversations import (

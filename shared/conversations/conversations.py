@@ -17,6 +17,8 @@ from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, sel
 from shared.errors import NotFound
 from shared.lifecycle import stop, storable
 from shared.lifecycle.branch import walk_from
+from shared.messages import Message, RequestEnd, TextPart
+from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.postgres.prepared import prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
@@ -31,22 +33,6 @@ class ConversationRow:
     id: UUID
     title: str
     updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """One message of the branch. From `request_id` on only of answers, which carry how their request ended."""
-
-    message_id: UUID
-    role: str
-    text: str
-    created_at: datetime
-    request_id: UUID | None = None
-    status: Status | None = None
-    error_code: str | None = None
-    finish: str | None = None
-    model: str | None = None
-    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +53,13 @@ class Opened:
     exists: bool
     title: str
     model: str | None
-    messages: tuple[Shown, ...]
+    messages: tuple[Message, ...]
     has_earlier: bool
     active: ActiveRequest | None
 
 
 def list_conversations(
-    engine: Engine, *, owner_id: str, after: ConversationRow | None = None, limit: int = 100
+    engine: Engine, *, owner: Owner, after: ConversationRow | None = None, limit: int = 100
 ) -> list[ConversationRow]:
     """At most `limit` of the owner's conversations, newest first; with `after` those that follow that one.
 
@@ -82,7 +68,7 @@ def list_conversations(
     c = conversation.c
     listed = (
         select(c.id, c.title, c.updated_at)
-        .where(c.owner_id == owner_id, c.deleted_at.is_(None), c.leaf_id.is_not(None))
+        .where(c.owner_id == owner.key, c.deleted_at.is_(None), c.leaf_id.is_not(None))
         # The id decides between two of the same moment. The index ends at the moment: Postgres sorts the few of each.
         .order_by(c.updated_at.desc(), c.id.desc())
         .limit(limit)
@@ -95,14 +81,14 @@ def list_conversations(
         ]
 
 
-def open_conversation(engine: Engine, conversation_id: UUID, *, owner_id: str, limit: int = 30) -> Opened:
+def open_conversation(engine: Engine, conversation_id: UUID, *, owner: Owner, limit: int = 30) -> Opened:
     """The conversation and the last `limit` messages of its branch. Raises NotFound when it is another's or deleted.
 
     An id that nobody has yet is an empty conversation: the page makes the id before the first question.
     """
     # One moment for all three statements: an answer that ends between them would be neither under way nor there.
     with transaction(engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
-        row = _row_of(connection, conversation_id, owner_id=owner_id)
+        row = _row_of(connection, conversation_id, owner=owner)
         if row is None:
             return Opened(
                 id=conversation_id, exists=False, title="", model=None, messages=(), has_earlier=False, active=None
@@ -118,7 +104,7 @@ def open_conversation(engine: Engine, conversation_id: UUID, *, owner_id: str, l
         exists=True,
         title=row.title,
         model=row.model,
-        messages=tuple(_shown(each) for each in reversed(found[:limit])),
+        messages=tuple(_message_of(each) for each in reversed(found[:limit])),
         has_earlier=len(found) > limit,
         active=active
         and ActiveRequest(
@@ -127,24 +113,24 @@ def open_conversation(engine: Engine, conversation_id: UUID, *, owner_id: str, l
     )
 
 
-def check_owner(engine: Engine, conversation_id: UUID, *, owner_id: str) -> bool:
+def check_owner(engine: Engine, conversation_id: UUID, *, owner: Owner) -> bool:
     """Whether the conversation exists yet. Raises NotFound when it is another's or deleted."""
     with transaction(engine) as connection:
-        return _row_of(connection, conversation_id, owner_id=owner_id) is not None
+        return _row_of(connection, conversation_id, owner=owner) is not None
 
 
-def rename(engine: Engine, conversation_id: UUID, *, owner_id: str, title: str) -> None:
+def rename(engine: Engine, conversation_id: UUID, *, owner: Owner, title: str) -> None:
     """Give it another title. Raises NotFound; an empty title is left as it was."""
     words = storable(" ".join(title.split()))[:MAX_TITLE_CHARACTERS]
-    _change(engine, conversation_id, owner_id, {"title": words} if words else {"title": conversation.c.title})
+    _change(engine, conversation_id, owner, {"title": words} if words else {"title": conversation.c.title})
 
 
-def delete(engine: Engine, conversation_id: UUID, *, owner_id: str) -> None:
+def delete(engine: Engine, conversation_id: UUID, *, owner: Owner) -> None:
     """Delete it from every view, and stop what is being answered in it. Raises NotFound.
 
     Its rows are kept for the time that retention keeps them.
     """
-    _change(engine, conversation_id, owner_id, {"deleted_at": func.clock_timestamp()})
+    _change(engine, conversation_id, owner, {"deleted_at": func.clock_timestamp()})
     with transaction(engine) as connection:
         running = connection.execute(
             select(chat_request.c.id).where(
@@ -152,15 +138,15 @@ def delete(engine: Engine, conversation_id: UUID, *, owner_id: str) -> None:
             )
         ).scalar_one_or_none()
     if running is not None:
-        stop(engine, running, owner_id=owner_id)
+        stop(engine, running, owner=owner)
 
 
-def _change(engine: Engine, conversation_id: UUID, owner_id: str, values: dict[str, Any]) -> None:
+def _change(engine: Engine, conversation_id: UUID, owner: Owner, values: dict[str, Any]) -> None:
     c = conversation.c
     with transaction(engine) as connection:
         changed = connection.execute(
             update(conversation)
-            .where(c.id == conversation_id, c.owner_id == owner_id, c.deleted_at.is_(None))
+            .where(c.id == conversation_id, c.owner_id == owner.key, c.deleted_at.is_(None))
             .values(**values)
             .returning(c.id)
         ).one_or_none()
@@ -168,12 +154,12 @@ def _change(engine: Engine, conversation_id: UUID, owner_id: str, values: dict[s
         raise NotFound
 
 
-def _row_of(connection: Connection, conversation_id: UUID, *, owner_id: str) -> Any:
+def _row_of(connection: Connection, conversation_id: UUID, *, owner: Owner) -> Any:
     c = conversation.c
     row = connection.execute(
         select(c.owner_id, c.title, c.model, c.leaf_id, c.deleted_at).where(c.id == conversation_id)
     ).one_or_none()
-    if row is not None and (row.owner_id != owner_id or row.deleted_at is not None):
+    if row is not None and (row.owner_id != owner.key or row.deleted_at is not None):
         raise NotFound
     return row
 
@@ -201,16 +187,22 @@ def _branch(connection: Connection, leaf_id: UUID | None, *, limit: int) -> Sequ
     return connection.execute(_BRANCH, {"leaf_id": leaf_id, "depth_limit": limit}).all()
 
 
-def _shown(row: Any) -> Shown:
-    return Shown(
-        message_id=row.id,
-        role=row.role,
-        text=row.content,
+def _message_of(row: Any) -> Message:
+    return Message(
+        row.role,
+        (TextPart(row.content),),
+        _end_of(row) if row.status else None,
+        id=row.id,
         created_at=row.created_at,
         request_id=row.request_id,
-        status=Status(row.status) if row.status else None,
+    )
+
+
+def _end_of(row: Any) -> RequestEnd:
+    return RequestEnd(
+        status=Status(row.status),
         error_code=row.error_code,
         finish=row.finish,
         model=row.model,
-        attempt=row.attempt or 0,
+        attempt=row.attempt,
     )

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, select
 
+from shared.people import Owner
 from shared.postgres.database import statement
 from shared.tables import chat_request
 
 
-def is_stored(engine: Engine, *, owner_id: str, key: str) -> bool:
+def is_stored(engine: Engine, *, owner: Owner, key: str) -> bool:
     """Whether this owner's question with this key was accepted. Raises Unavailable."""
-    asked = select(chat_request.c.id).where(chat_request.c.owner_id == owner_id, chat_request.c.idempotency_key == key)
+    asked = select(chat_request.c.id).where(chat_request.c.owner_id == owner.key, chat_request.c.idempotency_key == key)
     with statement(engine) as connection:
         return connection.execute(asked).first() is not None

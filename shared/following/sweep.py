@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine, text
 
 from shared.following.text import LiveText
+from shared.people import Owner
 from shared.postgres.database import statement
 from shared.postgres.prepared import prepared
 from shared.tables import TERMINAL
@@ -44,7 +46,7 @@ class Row:
     """One request in Postgres. Seconds are relative to Postgres's clock when the statement ran."""
 
     conversation_id: UUID
-    owner_id: str
+    owner: Owner
     request_id: UUID
     status: str
     attempt: int
@@ -145,11 +147,15 @@ def sweep(engine: Engine, conversations: Collection[UUID], *, known: Sequence[Kn
         "last_answers": LAST_ANSWERS,
     }
     with statement(engine) as connection:
-        return [Row(**row) for row in connection.execute(_SWEEP, values).mappings()]
+        return [_row(**row) for row in connection.execute(_SWEEP, values).mappings()]
 
 
-def owner_of_conversation(engine: Engine, conversation_id: UUID) -> str | None:
+def _row(*, owner_id: str, **values: Any) -> Row:
+    return Row(owner=Owner.from_key(owner_id), **values)
+
+
+def owner_of_conversation(engine: Engine, conversation_id: UUID) -> Owner | None:
     """Return the owner of the conversation; None if it does not exist yet."""
     with statement(engine) as connection:
-        owner: str | None = connection.execute(_OWNER, {"conversation_id": conversation_id}).scalar_one_or_none()
-        return owner
+        key: str | None = connection.execute(_OWNER, {"conversation_id": conversation_id}).scalar_one_or_none()
+    return None if key is None else Owner.from_key(key)

@@ -20,7 +20,7 @@ Celery.
 
 from shared.lifecycle.asking import stop, submit
 from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, end_restored, expire, give_back, take_back
-from shared.lifecycle.values import Answer, Claimed, OwnerLimits, Question, Said, Submitted, storable
+from shared.lifecycle.values import Answer, Claimed, OwnerLimits, Question, Submitted, storable
 from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release, undispatch
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Claimed",
     "OwnerLimits",
     "Question",
-    "Said",
     "Submitted",
     "cancel",
     "cancel_unanswered",

@@ -39,6 +39,7 @@ from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLon
 from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.owner_limits import MAY_ASK, refuse_over_limit, values_of
 from shared.lifecycle.values import OwnerLimits, Question, Submitted, storable
+from shared.people import Owner
 from shared.postgres import notify
 from shared.postgres.connections import PATIENCE_SECONDS
 from shared.postgres.database import statement, transaction
@@ -90,7 +91,7 @@ def _submit_once(
     request_id = uuid4()
     values = {
         "q_request": request_id,
-        "q_owner": question.owner_id,
+        "q_owner": question.owner.key,
         "q_conversation": question.conversation_id,
         "q_title": _title_of(text),
         "q_message": uuid4(),
@@ -171,14 +172,14 @@ def _why_not(connection: Connection, question: Question, limits: OwnerLimits) ->
         return known
     if question.model and not connection.execute(select(fleet.may_offer(literal(question.model)))).scalar_one():
         raise UnknownModel
-    refuse_over_limit(connection, question.owner_id, limits)
+    refuse_over_limit(connection, question.owner, limits)
     raise StillRunning  # the same key was stored in another conversation meanwhile, or a limit is free again
 
 
 def _known(connection: Connection, question: Question) -> Submitted | None:
     """The request that the same key made before. Raises StillRunning where another one is under way here."""
     values = {
-        "q_owner": question.owner_id,
+        "q_owner": question.owner.key,
         "q_key": question.idempotency_key,
         "q_conversation": question.conversation_id,
     }
@@ -279,7 +280,7 @@ _STORE_AGAIN = prepared(_store_statement(with_question=False))
 _AT_ONCE = Batch(_enter_statement(_IS_OFFERED, MAY_ASK), _store_statement(with_question=True))
 
 
-def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:
+def stop(engine: Engine, request_id: UUID, *, owner: Owner) -> Status:
     """Stop a request: a queued one is cancelled here and now; of a running one the worker is asked.
 
     Returns the status after it: CANCELLED, RUNNING (asked), or the end that it had already come to. Raises NotFound.
@@ -288,7 +289,7 @@ def stop(engine: Engine, request_id: UUID, *, owner_id: str) -> Status:
     with transaction(engine) as connection:
         # Locked first: between two looks a running request may be queued again, and the stop would be lost.
         row = connection.execute(
-            select(_R.status, _R.conversation_id).where(this, _R.owner_id == owner_id).with_for_update()
+            select(_R.status, _R.conversation_id).where(this, _R.owner_id == owner.key).with_for_update()
         ).one_or_none()
         if row is None:
             raise NotFound

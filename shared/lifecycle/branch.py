@@ -9,7 +9,7 @@ from sqlalchemy import CTE, ColumnElement, Integer, Select, cast, literal, selec
 from shared.tables import message
 
 #: Messages of a branch that a prompt is made of, at most.
-MAX_TURNS = 1000
+MAX_MESSAGES = 1000
 
 
 def walk_from(leaf: ColumnElement[Any], *sources: Any, limit: ColumnElement[int] | None = None) -> CTE:
@@ -20,5 +20,5 @@ def walk_from(leaf: ColumnElement[Any], *sources: Any, limit: ColumnElement[int]
     m = message.c
     start: Select[Any] = select(m.id, m.parent_id, cast(literal(1), Integer).label("depth")).where(m.id == leaf)
     walk = (start.select_from(message, *sources) if sources else start).cte("walk", recursive=True)
-    below = walk.c.depth < (cast(literal(MAX_TURNS), Integer) if limit is None else limit)
+    below = walk.c.depth < (cast(literal(MAX_MESSAGES), Integer) if limit is None else limit)
     return walk.union_all(select(m.id, m.parent_id, walk.c.depth + 1).join(walk, m.id == walk.c.parent_id).where(below))

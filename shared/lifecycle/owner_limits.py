@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from shared.errors import OwnerTooFast, TooManyActive
 from shared.lifecycle.values import OwnerLimits
+from shared.people import Owner
 from shared.postgres.prepared import prepared
 from shared.tables import ACTIVE, chat_request
 
@@ -71,9 +72,9 @@ def values_of(limits: OwnerLimits) -> dict[str, int]:
     return {"q_most_active": limits.active, "q_most_recent": limits.per_minute}
 
 
-def refuse_over_limit(connection: Connection, owner_id: str, limits: OwnerLimits) -> None:
+def refuse_over_limit(connection: Connection, owner: Owner, limits: OwnerLimits) -> None:
     """Raise TooManyActive or OwnerTooFast where the owner is at a limit now."""
-    row = connection.execute(_WHY, {"q_owner": owner_id, **values_of(limits)}).one()
+    row = connection.execute(_WHY, {"q_owner": owner.key, **values_of(limits)}).one()
     if row.is_full:
         raise TooManyActive(limits.active)
     if row.seconds is not None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from uuid import UUID
 
+from shared.messages import Message
+from shared.people import Owner
 from shared.settings import Settings
-from shared.tables import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What a person sends. `regenerate` answers the branch's last question again and ignores `text`."""
 
-    owner_id: str
+    owner: Owner
     conversation_id: UUID
     text: str
     idempotency_key: str
@@ -49,14 +49,6 @@ class Submitted:
     is_new: bool
 
 
-class Said(NamedTuple):
-    """One message of the branch that ends in a question; an answer has its request's status."""
-
-    role: str
-    text: str
-    status: Status | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
     """The right of one worker to one attempt, until its lease ends or someone else ends the request."""
@@ -74,8 +66,8 @@ class Claimed:
     queue_seconds: float
     age_seconds: float
     left_seconds: float
-    #: The branch that ends in the question, oldest first: the matter of the prompt.
-    said: tuple[Said, ...] = field(repr=False)
+    #: The branch that ends in the question, oldest first, for the prompt.
+    branch: tuple[Message, ...] = field(repr=False)
     #: This process's monotonic clock when it was claimed.
     claimed_at: float = field(default_factory=time.monotonic)
 

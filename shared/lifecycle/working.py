@@ -29,13 +29,16 @@ from sqlalchemy.dialects.postgresql import JSONB
 from shared.lifecycle.branch import walk_from
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.lifecycle.repairing import MAX_LOSSES
-from shared.lifecycle.values import Answer, Claimed, Said, storable
+from shared.lifecycle.values import Answer, Claimed, storable
+from shared.messages import Message, RequestEnd, TextPart
 from shared.postgres import notify
 from shared.postgres.database import statement
 from shared.postgres.prepared import Batch
 from shared.tables import Outcome, Status, chat_request, message, request_attempt, worker
 
 _R = chat_request.c
+#: Shared by all messages of a claim, which may be a thousand.
+_ENDS: dict[str | None, RequestEnd] = {status.value: RequestEnd(status=status) for status in Status}
 
 
 def claim(
@@ -64,8 +67,8 @@ def claim(
         return None
     request_id, *columns = rows[0][: len(_CLAIMED_COLUMNS)]
     names = (column.name for column in _CLAIMED_COLUMNS[1:])
-    said = tuple(Said(row.said_role, row.said_text, row.said_status and Status(row.said_status)) for row in rows)
-    return Claimed(request_id=request_id, worker_id=worker_id, said=said, **dict(zip(names, columns, strict=True)))
+    branch = tuple(Message(row.role, (TextPart(row.content),), _ENDS.get(row.answer_status)) for row in rows)
+    return Claimed(request_id=request_id, worker_id=worker_id, branch=branch, **dict(zip(names, columns, strict=True)))
 
 
 def _seconds(interval: ColumnElement[Any], name: str) -> ColumnElement[float]:
@@ -125,15 +128,15 @@ def _claim_statement(*, as_suspect: bool) -> Select[Any]:
         .from_select(["request_id", "attempt", "worker_id"], select(taken.c.id, taken.c.attempt, _BY_WORKER))
         .cte("noted")
     )
-    # With the claim comes the matter of the prompt: one row for each message of the branch, each with the claim.
+    # The claim brings the prompt's messages along: one row for each message of the branch, each with the claim.
     walk = walk_from(taken.c.user_message_id, taken)
     r = chat_request.alias()
     return (
         select(
             taken,
-            message.c.role.label("said_role"),
-            message.c.content.label("said_text"),
-            r.c.status.label("said_status"),
+            message.c.role,
+            message.c.content,
+            r.c.status.label("answer_status"),
         )
         .select_from(taken)
         .join(walk, true())

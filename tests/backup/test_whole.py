@@ -18,6 +18,7 @@ from deploy.backup.locate import server_at
 from deploy.backup.server import Server
 from shared.conversations import open_conversation
 from shared.migrations.__main__ import migrate
+from shared.people import Owner
 from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from tests.backup.yard import Yard, is_reached, kept_signal, naru
@@ -60,7 +61,7 @@ def test_ask_back_up_destroy_restore_ask_again(kept: Stack, tmp_path: Path) -> N
 
     engine = make_engine(kept.settings, name="test")
     try:
-        opened = open_conversation(engine, UUID(asked["conversation_id"]), owner_id="terminal")
+        opened = open_conversation(engine, UUID(asked["conversation_id"]), owner=Owner.terminal())
     finally:
         engine.dispose()
     assert [message.text for message in opened.messages] == ["Where is the landing?", asked["text"]]

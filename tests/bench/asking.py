@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from shared import lifecycle
 from shared.lifecycle import OwnerLimits, Question
+from shared.people import Owner
 from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
 from shared.settings import Settings
@@ -28,7 +29,7 @@ THREADS = 16
 class Page:
     """One browser with one conversation open."""
 
-    owner_id: str
+    owner: Owner
     cookie: str
     conversation_id: UUID
 
@@ -54,7 +55,7 @@ class Asker:
     def page(self) -> Page:
         """A browser that was never here before, on an empty conversation."""
         browser_id = uuid4()
-        return Page(f"browser:{browser_id}", "=".join(self._cookies.make(browser_id)), uuid4())
+        return Page(Owner.browser(browser_id), "=".join(self._cookies.make(browser_id)), uuid4())
 
     async def ask(self, page: Page, words: str) -> UUID:
         """Press Enter; returns when the question is stored."""
@@ -69,7 +70,7 @@ class Asker:
     def store(self, page: Page, words: str) -> UUID:
         """Store the question, and send no hint: the reconcilers do after 5 s."""
         question = Question(
-            owner_id=page.owner_id,
+            owner=page.owner,
             conversation_id=page.conversation_id,
             text=words,
             idempotency_key=str(uuid4()),
@@ -90,9 +91,7 @@ class Asker:
     async def stop(self, page: Page, request_id: UUID) -> None:
         """Stop it, through the lifecycle and not through a web process."""
         work = asyncio.get_running_loop()
-        await work.run_in_executor(
-            self._threads, lambda: lifecycle.stop(self.engine, request_id, owner_id=page.owner_id)
-        )
+        await work.run_in_executor(self._threads, lambda: lifecycle.stop(self.engine, request_id, owner=page.owner))
 
     def row(self, request_id: UUID) -> tuple[Status, int]:
         """A request's status and attempt."""

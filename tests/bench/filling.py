@@ -14,6 +14,8 @@ from uuid import UUID
 import psycopg2
 import psycopg2.extensions
 
+from shared.people import Owner
+
 #: Characters of a message; an answer of 100 tokens.
 CHARACTERS = 480
 
@@ -27,9 +29,9 @@ class Filled:
     messages: int
     owners: int
 
-    def owner_id(self, conversation: int) -> str:
+    def owner(self, conversation: int) -> Owner:
         """The owner of a conversation."""
-        return f"browser:{_uuid(f'{self.name}-o{conversation % self.owners}')}"
+        return Owner.browser(_uuid(f"{self.name}-o{conversation % self.owners}"))
 
     def conversation_id(self, conversation: int) -> UUID:
         """Its id."""
@@ -40,14 +42,14 @@ def _uuid(words: str) -> UUID:
     return UUID(md5(words.encode(), usedforsecurity=False).hexdigest())
 
 
-def fill(database_url: str, filled: Filled, *, owner_id: str = "") -> None:
-    """Store them, oldest conversation first; `owner_id`: all of one owner. Foreign keys are trusted, not looked up."""
+def fill(database_url: str, filled: Filled, *, owner: Owner | None = None) -> None:
+    """Store them, oldest conversation first; all of `owner` if it is given. Foreign keys are trusted, not looked up."""
     values = {
         "name": filled.name,
         "conversations": filled.conversations,
         "messages": filled.messages,
         "owners": filled.owners,
-        "owner": owner_id,
+        "owner": owner.key if owner else "",
         "characters": CHARACTERS,
     }
     with _patience():
@@ -74,9 +76,7 @@ def _patience() -> Iterator[None]:
         psycopg2.extensions.set_wait_callback(limit)
 
 
-_OWNER = (
-    "coalesce(nullif(%(owner)s, ''), 'browser:' || md5(%(name)s || '-o' || (c %% %(owners)s))::uuid)"  # as owner_id()
-)
+_OWNER = "coalesce(nullif(%(owner)s, ''), 'browser:' || md5(%(name)s || '-o' || (c %% %(owners)s))::uuid)"  # as owner()
 _AT = "now() - make_interval(mins => %(conversations)s - c)"
 _STATEMENTS = (
     f"""

@@ -31,6 +31,7 @@ from shared.following.sweep import Known, owner_of_conversation, sweep
 from shared.lifecycle import Answer, Claimed
 from shared.metrics import SystemGauges
 from shared.migrations.__main__ import migrate
+from shared.people import Owner
 from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import Outcome, Status
@@ -123,11 +124,11 @@ def drawn(filled: Filled) -> Iterator[int]:
 def walk(world: World, filled: Filled, plans: Plans, numbers: Iterator[int]) -> None:
     """The whole way of a question, and each other end that one may come to, in the next conversations of `numbers`."""
     number = next(numbers)
-    owner_id, conversation_id = filled.owner_id(number), filled.conversation_id(number)
+    owner, conversation_id = filled.owner(number), filled.conversation_id(number)
     worker_id = world.worker(MODEL)
-    _look(world, plans, owner_id=owner_id, number=number, filled=filled)
+    _look(world, plans, owner=owner, number=number, filled=filled)
     with plans.step("submit"):
-        submitted = world.ask(conversation_id=conversation_id, owner_id=owner_id, key=f"key-{time.time_ns()}")
+        submitted = world.ask(conversation_id=conversation_id, owner=owner, key=f"key-{time.time_ns()}")
     with plans.step("pickup"), world.begin() as connection:
         due_requests(connection, patience_seconds=0, limit=100)
     with plans.step("sweep while it waits"):
@@ -148,27 +149,27 @@ def walk(world: World, filled: Filled, plans: Plans, numbers: Iterator[int]) -> 
     world.tick()
 
 
-def _look(world: World, plans: Plans, *, owner_id: str, number: int, filled: Filled) -> None:
+def _look(world: World, plans: Plans, *, owner: Owner, number: int, filled: Filled) -> None:
     """What the page and the routes read."""
     conversation_id, engine = filled.conversation_id(number), world.engine
     with plans.step("list conversations"):
-        listed = conversations.list_conversations(engine, owner_id=owner_id, limit=20)
+        listed = conversations.list_conversations(engine, owner=owner, limit=20)
     with plans.step("list the next page"):
-        conversations.list_conversations(engine, owner_id=owner_id, after=listed[-1], limit=20)
+        conversations.list_conversations(engine, owner=owner, after=listed[-1], limit=20)
     with plans.step("open a conversation"):
-        opened = conversations.open_conversation(engine, conversation_id, owner_id=owner_id)
+        opened = conversations.open_conversation(engine, conversation_id, owner=owner)
         assert opened.messages
     with plans.step("fleet"):
         fleet.fleet(engine)
     with plans.step("whose is it"):
-        conversations.check_owner(engine, conversation_id, owner_id=owner_id)
-        assert owner_of_conversation(engine, conversation_id) == owner_id
+        conversations.check_owner(engine, conversation_id, owner=owner)
+        assert owner_of_conversation(engine, conversation_id) == owner
     with plans.step("was it stored"):
-        is_stored(engine, owner_id=owner_id, key="unknown")
+        is_stored(engine, owner=owner, key="unknown")
     with plans.step("gauges"):
         assert list(SystemGauges(engine).collect())
     with plans.step("rename"):
-        conversations.rename(engine, conversation_id, owner_id=owner_id, title="another")
+        conversations.rename(engine, conversation_id, owner=owner, title="another")
 
 
 def _run(world: World, plans: Plans, claimed: Claimed) -> None:
@@ -192,32 +193,32 @@ def _other_ends(world: World, plans: Plans, filled: Filled, numbers: Iterator[in
 
     def ask(**values: Any) -> Any:
         number = next(numbers)
-        owner_id, conversation_id = filled.owner_id(number), filled.conversation_id(number)
-        return number, world.ask(owner_id=owner_id, conversation_id=conversation_id, **values)
+        owner, conversation_id = filled.owner(number), filled.conversation_id(number)
+        return number, world.ask(owner=owner, conversation_id=conversation_id, **values)
 
     worker_id = world.worker(MODEL)
     with plans.step("submit again with the same key"):
         key = f"twice-{time.time_ns()}"
         number, first = ask(key=key)
-        again = world.ask(owner_id=filled.owner_id(number), conversation_id=first.conversation_id, key=key)
+        again = world.ask(owner=filled.owner(number), conversation_id=first.conversation_id, key=key)
         assert again.request_id == first.request_id
     claimed = world.claim(first.request_id, worker_id)
     with plans.step("fail"):
         assert lifecycle.fail(engine, claimed, Answer(text=""), code="overloaded")
     with plans.step("regenerate"):
-        world.ask("", owner_id=filled.owner_id(number), conversation_id=first.conversation_id, regenerate=True)
+        world.ask("", owner=filled.owner(number), conversation_id=first.conversation_id, regenerate=True)
     number, waiting = ask()
     claimed = world.claim(waiting.request_id, worker_id)
     with plans.step("release"):
         assert lifecycle.release(engine, claimed, text="", outcome=Outcome.RELEASED, code="rate_limited")
     claimed = world.claim(waiting.request_id, worker_id)
     with plans.step("stop"):
-        lifecycle.stop(engine, waiting.request_id, owner_id=filled.owner_id(number))
+        lifecycle.stop(engine, waiting.request_id, owner=filled.owner(number))
     with plans.step("cancel"):
         assert lifecycle.cancel(engine, claimed, Answer(text="so far"))
     number, waiting = ask()
     with plans.step("stop while it waits"):
-        lifecycle.stop(engine, waiting.request_id, owner_id=filled.owner_id(number))
+        lifecycle.stop(engine, waiting.request_id, owner=filled.owner(number))
     _, lost = ask()
     world.claim(lost.request_id, worker_id)
     with plans.step("take back"):
@@ -226,7 +227,7 @@ def _other_ends(world: World, plans: Plans, filled: Filled, numbers: Iterator[in
     with plans.step("expire"):
         assert world.tick().expired == 1
     with plans.step("delete"):
-        conversations.delete(engine, filled.conversation_id(number), owner_id=filled.owner_id(number))
+        conversations.delete(engine, filled.conversation_id(number), owner=filled.owner(number))
 
 
 def table(plans: Plans) -> str:

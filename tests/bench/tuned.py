@@ -88,12 +88,12 @@ def measure(engine: Engine, filled: Filled, *, times: int) -> Figures:
     world = World(engine)
     worker_id = world.worker(MODEL, lease_seconds=3600)
     for number in random.sample(range(filled.conversations), times):
-        owner_id, conversation_id = filled.owner_id(number), filled.conversation_id(number)
-        timed(figures, "list", lambda: list_conversations(engine, owner_id=owner_id))  # noqa: B023 - called here
-        timed(figures, "open", lambda: open_conversation(engine, conversation_id, owner_id=owner_id))  # noqa: B023
+        owner, conversation_id = filled.owner(number), filled.conversation_id(number)
+        timed(figures, "list", lambda: list_conversations(engine, owner=owner))  # noqa: B023 - called here
+        timed(figures, "open", lambda: open_conversation(engine, conversation_id, owner=owner))  # noqa: B023
 
         def ask() -> None:
-            asked = world.ask(owner_id=owner_id, conversation_id=conversation_id)  # noqa: B023
+            asked = world.ask(owner=owner, conversation_id=conversation_id)  # noqa: B023
             claimed = world.claim(asked.request_id, worker_id)
             assert lifecycle.finish(engine, claimed, Answer(text="x" * 480, input_tokens=10, output_tokens=100))
 

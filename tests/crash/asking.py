@@ -11,13 +11,14 @@ from sqlalchemy import Engine, select, text
 
 from shared import lifecycle
 from shared.lifecycle import Question
+from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.queue import Dispatcher
 from shared.tables import TERMINAL, Status, chat_request, message
 from tests.stack import Stack, wait_until
 from workers.simulator import text_for as full_text
 
-OWNER = "browser:alice"
+OWNER = Owner("browser", "alice")
 __all__ = ["Person", "full_text"]
 
 
@@ -41,7 +42,7 @@ class Person:
         submitted = lifecycle.submit(
             self.engine,
             Question(
-                owner_id=OWNER,
+                owner=OWNER,
                 conversation_id=conversation or uuid4(),
                 text=words,
                 idempotency_key=key or str(uuid4()),
@@ -56,7 +57,7 @@ class Person:
 
     def stop(self, request_id: UUID) -> Status:
         """Press stop."""
-        return lifecycle.stop(self.engine, request_id, owner_id=OWNER)
+        return lifecycle.stop(self.engine, request_id, owner=OWNER)
 
     def row(self, request_id: UUID) -> Any:
         """The request's row."""

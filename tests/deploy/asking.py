@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 
 from shared import lifecycle
 from shared.lifecycle import Question
+from shared.people import Owner
 from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
 from shared.settings import load_settings
@@ -36,7 +37,7 @@ def main(number: int, pause_seconds: float, patience_seconds: float) -> None:
 
     def ask(turn: int) -> None:
         question = Question(
-            owner_id=f"test:{turn % OWNERS}",
+            owner=Owner("test", str(turn % OWNERS)),
             conversation_id=uuid4(),
             text=f"question {turn}",
             idempotency_key=str(uuid4()),

@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from shared.people import Owner
 from shared.tables import chat_request
 from tests.deploy.door import Door, door, trusting
 from tests.stack import Process, Stack, get
@@ -111,14 +112,14 @@ class Attacker:
         self._open.close()
 
 
-def stored(engine: Engine, owner_id: str) -> int:
+def stored(engine: Engine, owner: Owner) -> int:
     with engine.connect() as connection:
-        owned = select(func.count()).select_from(chat_request).where(chat_request.c.owner_id == owner_id)
+        owned = select(func.count()).select_from(chat_request).where(chat_request.c.owner_id == owner.key)
         return int(connection.execute(owned).scalar_one())
 
 
 def test_flood_from_one_address_is_refused_and_others_go_on(site: Site, engine: Engine) -> None:
-    owner_id, cookie = browser(site.stack)
+    owner, cookie = browser(site.stack)
     attacker = Attacker(site)
     with ThreadPoolExecutor(4) as threads, page_socket(site.url, cookie, PERSON, tls=trusting()) as person:
         attacks = (attacker.open_sockets, attacker.open_streams, attacker.load_pages, attacker.send_posts)
@@ -127,7 +128,7 @@ def test_flood_from_one_address_is_refused_and_others_go_on(site: Site, engine: 
             for number in range(QUESTIONS):
                 assert get(f"{site.web.url}/healthz", seconds=PATIENCE_SECONDS)[0] == 200
                 person.ask(uuid4(), "Why?")
-                assert stored(engine, owner_id) == number + 1
+                assert stored(engine, owner) == number + 1
                 assert site.naru.ask("/", headers={**PERSON, "Cookie": cookie})[0] == 200
             for each in flood:
                 each.result()

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from shared import lifecycle
 from shared.lifecycle import Question
+from shared.people import Owner
 from tests.deploy.door import door
 from tests.page.walk import Person, visitor
 from tests.stack import Stack
@@ -32,7 +33,7 @@ def conversation_of(engine: Engine, browser_id: UUID) -> str:
     """A stored question; returns its conversation's title."""
     title = f"asked-{uuid4().hex[:8]}"
     question = Question(
-        owner_id=f"browser:{browser_id}", conversation_id=uuid4(), text=title, idempotency_key=uuid4().hex
+        owner=Owner.browser(browser_id), conversation_id=uuid4(), text=title, idempotency_key=uuid4().hex
     )
     lifecycle.submit(engine, question, deadline_seconds=3600, max_characters=1000)
     return title

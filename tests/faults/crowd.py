@@ -286,7 +286,7 @@ class Crowd:
 
 
 def owner_id(cookie: str, secret_key: str) -> str:
-    """The owner behind a page's cookie."""
+    """The key of the owner that a page's cookie names."""
     found = owner_of(Cookies(secret_key).read([cookie], is_tls=False))
     assert found is not None
-    return found
+    return found.key

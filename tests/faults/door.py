@@ -29,6 +29,7 @@ from streamlit.runtime import get_instance
 
 from shared.errors import NaruError, Unavailable
 from shared.lifecycle import Question
+from shared.people import Owner
 from web.asgi.cookies import Cookies
 from web.asgi.identity import owner_of
 from web.runtime import current_runtime
@@ -63,9 +64,9 @@ class Door:
             asyncio.get_running_loop().call_later(0.1, HARMS[kind])
             return
         asked = json.loads(await request.body())
-        owner_id = owner_of(cookies().read(request.headers.getlist("cookie"), is_tls=False)) or "nobody"
+        owner = owner_of(cookies().read(request.headers.getlist("cookie"), is_tls=False)) or Owner("nobody")
         # Streamlit runs a callback in a thread of the session, too.
-        submitted = asyncio.get_running_loop().run_in_executor(threads, partial(submit, owner_id, asked))
+        submitted = asyncio.get_running_loop().run_in_executor(threads, partial(submit, owner, asked))
         status, answer = await submitted
         await JSONResponse(answer, status_code=status)(scope, receive, send)
 
@@ -90,14 +91,14 @@ def stop_streams() -> None:
 HARMS = {"loop": stop_loop, "pages": stop_pages, "streams": stop_streams}
 
 
-def submit(owner_id: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def submit(owner: Owner, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """What the page's callback does; the HTTP status and the answer."""
     runtime = current_runtime()
     if asked.get("die") == "before_publish":
         send: Any = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
         runtime.dispatcher.send = send  # type: ignore[method-assign]
     question = Question(
-        owner_id=owner_id,
+        owner=owner,
         conversation_id=UUID(asked["conversation_id"]),
         text=asked["text"],
         idempotency_key=asked["idempotency_key"],

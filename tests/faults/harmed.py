@@ -28,7 +28,7 @@ _prompt = life._prompt
 def prompt(context: Context, claimed: Any) -> Any:
     """The product's own, with a look at the question."""
     made = _prompt(context, claimed)
-    words = str(made.turns[-1])
+    words = made.messages[-1].text
     if "poison" in words:
         threading.Timer(AFTER_SECONDS, os._exit, [1]).start()
     if "stall" in words and claimed.attempt == 1:

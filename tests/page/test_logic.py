@@ -13,13 +13,14 @@ from streamlit.testing.v1 import AppTest
 
 from shared import fleet, lifecycle
 from shared.conversations import open_conversation
+from shared.people import Owner
 from shared.tables import chat_request, message
 from tests.stack import Stack
 from web import runtime, state
 from web.pages.chat import chat
 
 PAGE = Path(__file__).parents[2] / "web" / "page.py"
-OWNER = f"browser:{uuid4()}"
+OWNER = Owner.browser(uuid4())
 
 
 @pytest.fixture
@@ -99,9 +100,9 @@ def test_browser_learns_the_fate_of_an_unsure_question(page: AppTest, engine: En
 
 def test_question_waits_for_an_answer_that_is_ending(page: AppTest, engine: Engine) -> None:
     page.chat_input[0].set_value("first").run()
-    active = open_conversation(engine, UUID(address(page)), owner_id=OWNER).active
+    active = open_conversation(engine, UUID(address(page)), owner=OWNER).active
     assert active is not None
-    ending = threading.Timer(0.2, lambda: lifecycle.stop(engine, active.request_id, owner_id=OWNER))
+    ending = threading.Timer(0.2, lambda: lifecycle.stop(engine, active.request_id, owner=OWNER))
     ending.start()
     page.chat_input[0].set_value("second").run()
     ending.join()
@@ -128,7 +129,7 @@ def test_a_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) ->
     app = visit()
     app.selectbox(key="model").set_value("openai/two").run()
     app.chat_input[0].set_value("hello").run()
-    found = open_conversation(engine, UUID(address(app)), owner_id=OWNER)
+    found = open_conversation(engine, UUID(address(app)), owner=OWNER)
     assert found.active is not None
     assert found.active.model == "openai/two"
     assert "no model is connected" not in said(app)

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from shared.errors import ProviderError
+from shared.messages import Message
 from tests.patience import patient
 from workers.providers.anthropic.adapter import AnthropicProvider
-from workers.providers.base import Done, Prompt, Turn
+from workers.providers.base import Done, Prompt
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.timeouts import WithTimeouts
 
@@ -94,8 +95,10 @@ class Wire:
 
 
 def prompt(message: str, **options: Any) -> Prompt:
-    """A prompt of one turn, with a trace id of its own."""
-    return Prompt(**{"model": "any", "turns": (Turn("user", message),), "trace_id": uuid4().hex, **options})
+    """A prompt of one message, with a trace id of its own."""
+    return Prompt(
+        **{"model": "any", "messages": (Message.of_text("user", message),), "trace_id": uuid4().hex, **options}
+    )
 
 
 async def ask(

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from shared.messages import Message
 from tests.patience import patient
 from tests.providers.asking import Answer, AnyProvider, Wire, ask
-from workers.providers.base import Finish, Turn
+from workers.providers.base import Finish
 from workers.simulator import text_for, tokens_for
 from workers.simulator.text import split
 
@@ -102,12 +103,16 @@ def test_our_request_id_reaches_the_provider(wire: Wire) -> None:
 
 
 def test_the_conversation_is_sent_whole(wire: Wire) -> None:
-    turns = (Turn("user", "first"), Turn("assistant", "second"), Turn("user", "[[sim: echo]] third"))
-    answer = wire.ask("", turns=turns, system="system", max_output_tokens=50)
+    messages = (
+        Message.of_text("user", "first"),
+        Message.of_text("assistant", "second"),
+        Message.of_text("user", "[[sim: echo]] third"),
+    )
+    answer = wire.ask("", messages=messages, system="system", max_output_tokens=50)
     assert answer.text == "third"
     assert answer.done is not None
     assert answer.done.usage is not None
-    counted = (*(turn.text for turn in turns), "system")
+    counted = (*(message.text for message in messages), "system")
     assert answer.done.usage.input_tokens == sum(len(split(text)) for text in counted)
 
 

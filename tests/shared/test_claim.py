@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import insert, update
 
 from shared import fleet, lifecycle
-from shared.lifecycle import Answer, Claimed, Said
-from shared.lifecycle.branch import MAX_TURNS
+from shared.lifecycle import Answer, Claimed
+from shared.lifecycle.branch import MAX_MESSAGES
+from shared.messages import Message, RequestEnd
 from shared.tables import Outcome, Status, chat_request, worker
 from tests.shared.together import together
 from tests.shared.world import MODEL, OWNER, World
@@ -42,17 +43,21 @@ def test_claim_returns_the_branch_with_each_answers_end(world: World) -> None:
     world.ask("q2", conversation_id=first.conversation_id)
     (row,) = world.rows(chat_request, status=Status.QUEUED)
     claimed = world.claim(row["id"], world.worker())
-    assert claimed.said == (Said("user", "q1"), Said("assistant", "half", Status.FAILED), Said("user", "q2"))
+    assert claimed.branch == (
+        Message.of_text("user", "q1"),
+        Message.of_text("assistant", "half", end=RequestEnd(status=Status.FAILED)),
+        Message.of_text("user", "q2"),
+    )
     assert "q1" not in repr(claimed), "no text comes into a log by accident"
 
 
 def test_of_a_long_branch_a_claim_brings_the_newest(world: World) -> None:
     conversation_id = world.running("old").conversation_id
     world.put(world.rows(chat_request)[0]["id"], status=Status.CANCELLED, worker_id=None, ended_at=world.ago(0))
-    world.lengthen(conversation_id, MAX_TURNS + 5)
+    world.lengthen(conversation_id, MAX_MESSAGES + 5)
     claimed = world.claim(world.ask("new", conversation_id=conversation_id).request_id, world.worker())
-    assert len(claimed.said) == MAX_TURNS
-    assert [each.text for each in (claimed.said[0], *claimed.said[-2:])] == ["m7", f"m{MAX_TURNS + 5}", "new"]
+    assert len(claimed.branch) == MAX_MESSAGES
+    assert [each.text for each in (claimed.branch[0], *claimed.branch[-2:])] == ["m7", f"m{MAX_MESSAGES + 5}", "new"]
 
 
 def test_each_claim_raises_the_fence_and_keeps_the_first_wait(world: World) -> None:
@@ -169,7 +174,7 @@ def test_a_claim_and_a_stop_at_once_never_both_have_it_whole(world: World) -> No
         request_id = world.ask().request_id
         claimed, status = together(
             lambda: world.try_claim(request_id, worker_id),  # noqa: B023
-            lambda: lifecycle.stop(world.engine, request_id, owner_id=OWNER),  # noqa: B023
+            lambda: lifecycle.stop(world.engine, request_id, owner=OWNER),  # noqa: B023
         )
         row = world.row(request_id)
         if claimed is None:

@@ -12,13 +12,14 @@ from shared import conversations, lifecycle
 from shared.conversations import Opened
 from shared.errors import NotFound
 from shared.lifecycle import Answer
+from shared.messages import RequestEnd
 from shared.postgres.database import transaction
 from shared.tables import Outcome, Status, conversation, message
 from tests.shared.world import MODEL, OWNER, STRANGER, World
 
 
 def opened(world: World, conversation_id: UUID, *, limit: int = 30) -> Opened:
-    return conversations.open_conversation(world.engine, conversation_id, owner_id=OWNER, limit=limit)
+    return conversations.open_conversation(world.engine, conversation_id, owner=OWNER, limit=limit)
 
 
 def texts(of: Opened) -> list[str]:
@@ -44,7 +45,7 @@ def test_an_id_that_nobody_has_is_an_empty_conversation(world: World) -> None:
         False,
         None,
     )
-    assert not conversations.check_owner(world.engine, conversation_id, owner_id=OWNER)
+    assert not conversations.check_owner(world.engine, conversation_id, owner=OWNER)
     assert world.count(conversation) == 0, "looking makes nothing"
 
 
@@ -74,14 +75,14 @@ def test_an_answer_says_how_its_request_ended(world: World, status: Status) -> N
     if status is Status.FAILED:
         assert lifecycle.fail(world.engine, claimed, answer, code="auth_failed")
     if status is Status.CANCELLED:
-        lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
+        lifecycle.stop(world.engine, claimed.request_id, owner=OWNER)
         assert lifecycle.cancel(world.engine, claimed, answer)
     seen = opened(world, claimed.conversation_id)
     question, reply = seen.messages
-    assert (question.role, question.request_id, question.status) == ("user", None, None)
-    assert (reply.role, reply.text, reply.request_id, reply.status) == ("assistant", "a", claimed.request_id, status)
-    assert reply.error_code == ("auth_failed" if status is Status.FAILED else None)
-    assert (reply.finish, reply.model, reply.attempt) == ("stop", MODEL, 1)
+    assert (question.role, question.request_id, question.end) == ("user", None, None)
+    assert (reply.role, reply.text, reply.request_id) == ("assistant", "a", claimed.request_id)
+    code = "auth_failed" if status is Status.FAILED else None
+    assert reply.end == RequestEnd(status=status, error_code=code, finish="stop", model=MODEL, attempt=1)
     assert seen.active is None
 
 
@@ -115,7 +116,7 @@ def test_regenerating_makes_a_sibling_and_shows_it(world: World) -> None:
     again = world.ask("", conversation_id=conversation_id, regenerate=True)
     assert texts(opened(world, conversation_id)) == ["q1", "a1", "q2"], "the old answer makes room"
     claimed = world.claim(again.request_id, worker_id)
-    assert [each.text for each in claimed.said] == ["q1", "a1", "q2"], "the model does not see its other answer"
+    assert [each.text for each in claimed.branch] == ["q1", "a1", "q2"], "the model does not see its other answer"
     assert lifecycle.finish(world.engine, claimed, Answer(text="a2 again"))
     assert texts(opened(world, conversation_id)) == ["q1", "a1", "q2", "a2 again"]
     siblings = [row for row in world.rows(message) if row["parent_id"] == claimed.user_message_id]
@@ -141,22 +142,22 @@ def test_a_failed_answer_is_answered_again(world: World) -> None:
 
 @pytest.mark.parametrize("state", ["another's", "deleted"])
 def test_what_is_not_mine_is_not_found_by_any_door(world: World, state: str) -> None:
-    conversation_id, owner_id = fill(world, 1), OWNER
+    conversation_id, owner = fill(world, 1), OWNER
     if state == "deleted":
-        conversations.delete(world.engine, conversation_id, owner_id=OWNER)
+        conversations.delete(world.engine, conversation_id, owner=OWNER)
     else:
-        owner_id = STRANGER
+        owner = STRANGER
     before = world.rows(conversation), world.stored()
     for door in (
-        lambda: conversations.open_conversation(world.engine, conversation_id, owner_id=owner_id),
-        lambda: conversations.check_owner(world.engine, conversation_id, owner_id=owner_id),
-        lambda: conversations.rename(world.engine, conversation_id, owner_id=owner_id, title="x"),
-        lambda: conversations.delete(world.engine, conversation_id, owner_id=owner_id),
-        lambda: world.ask(conversation_id=conversation_id, owner_id=owner_id),
+        lambda: conversations.open_conversation(world.engine, conversation_id, owner=owner),
+        lambda: conversations.check_owner(world.engine, conversation_id, owner=owner),
+        lambda: conversations.rename(world.engine, conversation_id, owner=owner, title="x"),
+        lambda: conversations.delete(world.engine, conversation_id, owner=owner),
+        lambda: world.ask(conversation_id=conversation_id, owner=owner),
     ):
         with pytest.raises(NotFound):
             door()
-    assert conversations.list_conversations(world.engine, owner_id=owner_id) == []
+    assert conversations.list_conversations(world.engine, owner=owner) == []
     assert before == (world.rows(conversation), world.stored())
 
 
@@ -164,7 +165,7 @@ def test_what_is_not_mine_is_not_found_by_any_door(world: World, state: str) -> 
 def test_an_unknown_conversation_cannot_be_changed(world: World, verb: object) -> None:
     assert callable(verb)
     with pytest.raises(NotFound):
-        verb(world.engine, uuid4(), owner_id=OWNER)
+        verb(world.engine, uuid4(), owner=OWNER)
 
 
 @pytest.mark.parametrize(
@@ -173,19 +174,19 @@ def test_an_unknown_conversation_cannot_be_changed(world: World, verb: object) -
 )
 def test_renaming(world: World, title: str, kept: str) -> None:
     conversation_id = fill(world, 1)
-    conversations.rename(world.engine, conversation_id, owner_id=OWNER, title=title)
+    conversations.rename(world.engine, conversation_id, owner=OWNER, title=title)
     assert opened(world, conversation_id).title == kept
 
 
 def test_list_shows_the_owners_used_chats_newest_first(world: World) -> None:
     first, second = fill(world, 1), fill(world, 1)
-    world.ask(owner_id=STRANGER)
+    world.ask(owner=STRANGER)
     third = world.ask("q3", key="k").conversation_id
     world.ask("q3", key="k")  # the same request: it leaves a conversation in which nothing was ever said
-    listed = conversations.list_conversations(world.engine, owner_id=OWNER)
+    listed = conversations.list_conversations(world.engine, owner=OWNER)
     assert [each.id for each in listed] == [third, second, first]
     world.ask("more", conversation_id=first)
-    assert [each.id for each in conversations.list_conversations(world.engine, owner_id=OWNER, limit=2)] == [
+    assert [each.id for each in conversations.list_conversations(world.engine, owner=OWNER, limit=2)] == [
         first,
         third,
     ]
@@ -197,10 +198,10 @@ def test_pages_of_the_list_give_each_conversation_once(world: World) -> None:
     with transaction(world.engine) as connection:
         connection.execute(update(conversation).where(conversation.c.id.in_(made[2:])).values(updated_at=func.now()))
     pages, after = [], None
-    while page := conversations.list_conversations(world.engine, owner_id=OWNER, after=after, limit=2):
+    while page := conversations.list_conversations(world.engine, owner=OWNER, after=after, limit=2):
         pages.append([each.id for each in page])
         after = page[-1]
-    whole = [each.id for each in conversations.list_conversations(world.engine, owner_id=OWNER)]
+    whole = [each.id for each in conversations.list_conversations(world.engine, owner=OWNER)]
     assert [len(page) for page in pages] == [2, 2, 2, 1]
     assert [each for page in pages for each in page] == whole
     assert set(whole) == set(made)
@@ -208,7 +209,7 @@ def test_pages_of_the_list_give_each_conversation_once(world: World) -> None:
 
 def test_an_answer_ends_in_its_deleted_conversation_too(world: World) -> None:
     claimed = world.running()
-    conversations.delete(world.engine, claimed.conversation_id, owner_id=OWNER)
+    conversations.delete(world.engine, claimed.conversation_id, owner=OWNER)
     assert lifecycle.cancel(world.engine, claimed, Answer(text="a"))
     assert world.row(claimed.request_id)["status"] == "cancelled"
 
@@ -243,5 +244,5 @@ def test_at_every_moment_a_question_is_answered_or_under_way(world: World) -> No
 
 def test_deleting_a_conversation_stops_what_is_answered_in_it(world: World) -> None:
     claimed = world.running()
-    conversations.delete(world.engine, claimed.conversation_id, owner_id=OWNER)
+    conversations.delete(world.engine, claimed.conversation_id, owner=OWNER)
     assert world.row(claimed.request_id)["stop_requested_at"] is not None

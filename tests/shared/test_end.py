@@ -28,7 +28,7 @@ VERBS = {"finish": FINISH, "fail": FAIL, "cancel": CANCEL, "release": RELEASE}
 
 
 def ask_to_stop(world: World, claimed: Claimed) -> None:
-    assert lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER) is Status.RUNNING
+    assert lifecycle.stop(world.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
 
 
 def test_finish_stores_answer_usage_and_status_together(world: World) -> None:
@@ -175,7 +175,7 @@ def test_a_release_gives_it_back_with_its_wait(
 def test_a_stop_while_it_waits_keeps_the_text_that_was_there(world: World) -> None:
     claimed = world.running()
     lifecycle.release(world.engine, claimed, text="Bec", outcome=Outcome.RELEASED, wait_seconds=9, code="overloaded")
-    assert lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER) is Status.CANCELLED
+    assert lifecycle.stop(world.engine, claimed.request_id, owner=OWNER) is Status.CANCELLED
     row = world.row(claimed.request_id)
     assert (row["wait_code"], row["error_code"], world.answer_of(claimed.request_id)) == (None, None, "Bec")
     assert world.attempt(claimed.request_id, 1)["outcome"] == Outcome.RELEASED, "how the attempt ended stays"
@@ -241,7 +241,7 @@ def test_give_back_charges_no_loss(world: World) -> None:
 
 def test_what_is_given_back_too_late_or_was_stopped(world: World) -> None:
     claimed = world.running()
-    lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
+    lifecycle.stop(world.engine, claimed.request_id, owner=OWNER)
     lifecycle.give_back(world.engine, claimed.request_id, attempt=2, worker_id=claimed.worker_id)
     assert world.row(claimed.request_id)["status"] == "running"
     lifecycle.give_back(world.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)

@@ -57,7 +57,7 @@ def test_a_worker_reads_the_stops_of_what_it_runs(world: World) -> None:
     stopped, running = world.running(worker_id=mine), world.running(worker_id=mine)
     elsewhere = world.running(worker_id=other)
     for claimed in (stopped, elsewhere):
-        lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
+        lifecycle.stop(world.engine, claimed.request_id, owner=OWNER)
     with world.begin() as connection:
         assert fleet.running_of(connection, mine) == {(stopped.request_id, 1): True, (running.request_id, 1): False}
     lifecycle.cancel(world.engine, stopped, lifecycle.Answer(text=""))

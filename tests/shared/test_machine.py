@@ -142,7 +142,7 @@ class Lifecycle(RuleBasedStateMachine):
     def stop(self, pick: int, _: int) -> None:
         request_id = self.request(pick)
         before = Status(self.world.row(request_id)["status"])
-        after = lifecycle.stop(self.engine, request_id, owner_id=OWNER)
+        after = lifecycle.stop(self.engine, request_id, owner=OWNER)
         assert after is (Status.CANCELLED if before is Status.QUEUED else before)
         assert Status(self.world.row(request_id)["status"]) is after
 
@@ -296,7 +296,7 @@ class Lifecycle(RuleBasedStateMachine):
         verbs: list[Callable[[], object]] = [
             self.world.ask,
             lambda: self.world.ask(conversation_id=conversation_id),
-            lambda: lifecycle.stop(self.engine, request, owner_id=OWNER),
+            lambda: lifecycle.stop(self.engine, request, owner=OWNER),
             lambda: self.world.try_claim(request, worker_id),
             lambda: lifecycle.finish(self.engine, claimed, answer),
             lambda: lifecycle.fail(self.engine, claimed, answer, code="auth_failed"),

@@ -24,8 +24,8 @@ def test_owner_has_no_more_active_questions_than_the_limit(world: World) -> None
         world.ask(limits=TWO_ACTIVE)
     assert refused.value.limit == 2
     assert world.stored() == before, "not even an empty conversation is left"
-    assert world.ask(owner_id=STRANGER, limits=TWO_ACTIVE).is_new, "another owner is not held up"
-    lifecycle.stop(world.engine, first.request_id, owner_id=OWNER)
+    assert world.ask(owner=STRANGER, limits=TWO_ACTIVE).is_new, "another owner is not held up"
+    lifecycle.stop(world.engine, first.request_id, owner=OWNER)
     assert world.ask(limits=TWO_ACTIVE).is_new
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shared.errors import Unavailable
 from shared.lifecycle import Question, submit
+from shared.people import Owner
 from shared.postgres.database import is_outage, make_engine, statement
 from shared.postgres.prepared import Batch, prepared
 from shared.settings import Settings
@@ -109,7 +110,7 @@ def test_an_error_in_a_prepared_statement_is_no_outage(one_connection: Engine) -
 
 @pytest.mark.usefixtures("world")
 def test_generic_plan_uses_the_index_of_active_requests(one_connection: Engine) -> None:
-    question = Question(owner_id="o", conversation_id=uuid4(), text="?", idempotency_key="k")
+    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
     submit(one_connection, question, deadline_seconds=60, max_characters=100)
     # A conversation with a past: the index of what is under way is then the only one that leads past it.
     ended = """

@@ -186,7 +186,7 @@ def test_deadline_fails_a_request_and_keeps_its_text(world: World, status: Statu
 
 def test_a_stop_is_unanswered_only_after_its_patience(world: World) -> None:
     asked, other = world.running(), world.running()
-    lifecycle.stop(world.engine, asked.request_id, owner_id=OWNER)
+    lifecycle.stop(world.engine, asked.request_id, owner=OWNER)
     assert world.tick(stop_patience_seconds=3).unanswered == []
     world.put(asked.request_id, stop_requested_at=world.ago(3.01))
     assert world.tick(stop_patience_seconds=3).unanswered == [(asked.request_id, 1)]
@@ -212,7 +212,7 @@ def test_what_is_locked_is_left_for_the_next_tick(world: World) -> None:
 
 def test_ticker_resends_hints_and_carries_out_stops(world: World, world_settings: Settings) -> None:
     stopped, waiting = world.running(), world.ask().request_id
-    lifecycle.stop(world.engine, stopped.request_id, owner_id=OWNER)
+    lifecycle.stop(world.engine, stopped.request_id, owner=OWNER)
     world.put(stopped.request_id, stop_requested_at=world.ago(60))
     world.put(waiting, dispatched_at=None)
     resent: list[UUID] = []

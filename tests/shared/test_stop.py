@@ -22,7 +22,7 @@ from tests.stack import wait_until
 
 def test_a_queued_request_is_cancelled_at_once(world: World) -> None:
     request_id = world.ask().request_id
-    assert lifecycle.stop(world.engine, request_id, owner_id=OWNER) is Status.CANCELLED
+    assert lifecycle.stop(world.engine, request_id, owner=OWNER) is Status.CANCELLED
     assert (world.row(request_id)["status"], world.answer_of(request_id)) == ("cancelled", "")
     assert world.try_claim(request_id, world.worker()) is None
 
@@ -30,17 +30,17 @@ def test_a_queued_request_is_cancelled_at_once(world: World) -> None:
 def test_a_running_one_is_asked_once_and_its_worker_hears_of_it(world: World) -> None:
     claimed = world.running()
     with Listener(world.engine, notify.STOP) as listener:
-        assert lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER) is Status.RUNNING
+        assert lifecycle.stop(world.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
         assert listener.next() == notify.Notice(notify.STOP, claimed.request_id, claimed.conversation_id)
     asked_at = world.row(claimed.request_id)["stop_requested_at"]
-    assert lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER) is Status.RUNNING
+    assert lifecycle.stop(world.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
     assert world.row(claimed.request_id)["stop_requested_at"] == asked_at, "patience runs from the first time"
 
 
 def test_what_has_ended_stays_as_it_ended(world: World) -> None:
     request_id = world.answered()
     before = world.row(request_id)
-    assert lifecycle.stop(world.engine, request_id, owner_id=OWNER) is Status.SUCCEEDED
+    assert lifecycle.stop(world.engine, request_id, owner=OWNER) is Status.SUCCEEDED
     assert world.row(request_id) == before
 
 
@@ -51,7 +51,7 @@ def test_another_owners_request_is_not_found(world: World, state: str) -> None:
         world.claim(request_id, world.worker())
     before = world.row(request_id)
     with pytest.raises(NotFound):
-        lifecycle.stop(world.engine, uuid4() if state == "unknown" else request_id, owner_id=STRANGER)
+        lifecycle.stop(world.engine, uuid4() if state == "unknown" else request_id, owner=STRANGER)
     assert world.row(request_id) == before
 
 
@@ -62,7 +62,7 @@ def test_a_stop_and_a_finish_at_once_have_one_winner(world: World) -> None:
         claimed = world.running(worker_id=worker_id)
         finished, status = together(
             lambda: lifecycle.finish(world.engine, claimed, Answer(text="whole")),  # noqa: B023
-            lambda: lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER),  # noqa: B023
+            lambda: lifecycle.stop(world.engine, claimed.request_id, owner=OWNER),  # noqa: B023
         )
         row = world.row(claimed.request_id)
         if finished is True:
@@ -82,7 +82,7 @@ def test_stop_survives_a_requeue(world: World) -> None:
         with world.begin() as repairing:
             row = chat_request.c.id == claimed.request_id
             repairing.execute(select(chat_request.c.id).where(row).with_for_update())
-            stopped = pool.submit(lifecycle.stop, world.engine, claimed.request_id, owner_id=OWNER)
+            stopped = pool.submit(lifecycle.stop, world.engine, claimed.request_id, owner=OWNER)
             waits = (
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
@@ -98,7 +98,7 @@ def test_a_stop_and_a_release_at_once_never_leave_it_unstopped(world: World) -> 
         claimed = world.running(worker_id=worker_id)
         released, status = together(
             lambda: lifecycle.release(world.engine, claimed, text="x", outcome=Outcome.HANDED_OVER),  # noqa: B023
-            lambda: lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER),  # noqa: B023
+            lambda: lifecycle.stop(world.engine, claimed.request_id, owner=OWNER),  # noqa: B023
         )
         row = world.row(claimed.request_id)
         if released is True:
@@ -120,7 +120,7 @@ def test_web_carries_out_a_stop_that_no_worker_answers(world: World, text: str |
         )
 
     assert not carry_out(), "nobody asked for a stop"
-    lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
+    lifecycle.stop(world.engine, claimed.request_id, owner=OWNER)
     assert not carry_out(), "its worker still has time to answer"
     world.put(claimed.request_id, stop_requested_at=world.ago(3.1))
     assert not carry_out(attempt=2), "the text would be another attempt's"

@@ -26,7 +26,7 @@ def test_a_question_is_stored_with_its_request(world: World) -> None:
     submitted = world.ask("  Why is\n the sky blue? ", model="openai/gpt", deadline_seconds=60)
     assert submitted.is_new
     row = world.row(submitted.request_id)
-    assert (row["status"], row["attempt"], row["model"], row["owner_id"]) == ("queued", 0, "openai/gpt", OWNER)
+    assert (row["status"], row["attempt"], row["model"], row["owner_id"]) == ("queued", 0, "openai/gpt", OWNER.key)
     assert row["dispatched_at"] is not None, "its hint is on its way: the reconciler has nothing to do yet"
     assert abs((row["deadline_at"] - row["created_at"]).total_seconds() - 60) < 1
     (question,) = world.rows(message)
@@ -47,7 +47,7 @@ def test_the_same_key_finds_the_same_request(world: World) -> None:
 
 def test_the_same_key_finds_the_request_after_its_end_too(world: World) -> None:
     first = world.ask("Why?", key="k")
-    lifecycle.stop(world.engine, first.request_id, owner_id=OWNER)
+    lifecycle.stop(world.engine, first.request_id, owner=OWNER)
     again = world.ask("Why?", conversation_id=first.conversation_id, key="k")
     assert (again.request_id, again.is_new) == (first.request_id, False)
     assert world.count(chat_request) == 1
@@ -55,7 +55,7 @@ def test_the_same_key_finds_the_request_after_its_end_too(world: World) -> None:
 
 def test_another_owner_may_use_the_same_key(world: World) -> None:
     assert world.ask(key="k").is_new
-    assert world.ask(key="k", owner_id=STRANGER).is_new
+    assert world.ask(key="k", owner=STRANGER).is_new
 
 
 def test_a_double_click_makes_one_request(world: World) -> None:
@@ -147,7 +147,7 @@ def test_characters_postgres_rejects_are_replaced(world: World) -> None:
 def test_the_title_is_the_beginning_of_the_first_question(world: World, words: str, title: str) -> None:
     submitted = world.ask(words)
     assert world.rows(conversation)[0]["title"] == title
-    lifecycle.stop(world.engine, submitted.request_id, owner_id=OWNER)
+    lifecycle.stop(world.engine, submitted.request_id, owner=OWNER)
     world.ask("Something else", conversation_id=submitted.conversation_id)
     assert world.rows(conversation)[0]["title"] == title
 
@@ -156,14 +156,14 @@ def test_another_owners_conversation_is_not_found(world: World) -> None:
     theirs = world.ask().conversation_id
     before = world.stored()
     with pytest.raises(NotFound):
-        world.ask(conversation_id=theirs, owner_id=STRANGER)
+        world.ask(conversation_id=theirs, owner=STRANGER)
     assert world.stored() == before
 
 
 def test_a_deleted_conversation_takes_no_question(world: World) -> None:
     submitted = world.ask()
-    lifecycle.stop(world.engine, submitted.request_id, owner_id=OWNER)
-    conversations.delete(world.engine, submitted.conversation_id, owner_id=OWNER)
+    lifecycle.stop(world.engine, submitted.request_id, owner=OWNER)
+    conversations.delete(world.engine, submitted.conversation_id, owner=OWNER)
     with pytest.raises(NotFound):
         world.ask(conversation_id=submitted.conversation_id)
 
@@ -177,7 +177,7 @@ def test_regenerating_nothing_is_refused_and_leaves_nothing(world: World) -> Non
 def test_the_chosen_model_stays_with_the_conversation(world: World) -> None:
     submitted = world.ask(model="openai/one")
     for model, kept in (("", "openai/one"), ("openai/two", "openai/two")):
-        lifecycle.stop(world.engine, world.rows(chat_request, status=Status.QUEUED)[0]["id"], owner_id=OWNER)
+        lifecycle.stop(world.engine, world.rows(chat_request, status=Status.QUEUED)[0]["id"], owner=OWNER)
         world.ask(conversation_id=submitted.conversation_id, model=model)
         assert world.rows(conversation)[0]["model"] == kept
 

@@ -38,7 +38,7 @@ def far(world: World, line: Proxy) -> Iterator[Engine]:
 
 
 def submit(engine: Engine, *, conversation_id: UUID | None = None, key: str = "k") -> Submitted:
-    question = Question(owner_id=OWNER, conversation_id=conversation_id or uuid4(), text="Why?", idempotency_key=key)
+    question = Question(owner=OWNER, conversation_id=conversation_id or uuid4(), text="Why?", idempotency_key=key)
     return lifecycle.submit(engine, question, deadline_seconds=600, max_characters=1000)
 
 

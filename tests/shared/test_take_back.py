@@ -112,7 +112,7 @@ def test_what_a_person_stopped_is_cancelled_and_not_charged(world: World) -> Non
     worker_id = world.worker()
     stopped, suspect = world.running(worker_id=worker_id), running_with(world, worker_id, MAX_LOSSES - 1)
     for claimed in (stopped, suspect):
-        lifecycle.stop(world.engine, claimed.request_id, owner_id=OWNER)
+        lifecycle.stop(world.engine, claimed.request_id, owner=OWNER)
     with world.begin() as connection:
         fleet.checkpoint(connection, worker_id, {(stopped.request_id, 1): "Bec"})
     world.lose(worker_id)

@@ -17,11 +17,12 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from shared import fleet, lifecycle
 from shared.fleet import Member, Model
 from shared.lifecycle import Answer, Claimed, OwnerLimits, Question, Submitted
+from shared.people import Owner
 from shared.reconciler import Repairs, tick
 from shared.tables import chat_request, conversation, message, reconciler_tick, request_attempt, worker
 
-OWNER = "browser:alice"
-STRANGER = "browser:mallory"
+OWNER = Owner("browser", "alice")
+STRANGER = Owner("browser", "mallory")
 MODEL = "demo/echo"
 NO_LIMITS = OwnerLimits()
 
@@ -38,7 +39,7 @@ class World:
         *,
         conversation_id: UUID | None = None,
         key: str | None = None,
-        owner_id: str = OWNER,
+        owner: Owner = OWNER,
         model: str = "",
         regenerate: bool = False,
         deadline_seconds: float = 600.0,
@@ -47,7 +48,7 @@ class World:
     ) -> Submitted:
         """Submit a question, by default in a conversation of its own."""
         question = Question(
-            owner_id=owner_id,
+            owner=owner,
             conversation_id=conversation_id or uuid4(),
             text=words,
             idempotency_key=key or str(uuid4()),

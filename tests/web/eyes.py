@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from shared import fleet, lifecycle
 from shared.lifecycle import Answer, Claimed, Question
 from shared.live.events import Event, Kind, key_of, to_value
+from shared.people import Owner
 from tests.patience import patient
 from tests.stack import Stack, wait_until
 from web.asgi.cookies import Cookies
@@ -33,10 +34,10 @@ ONE_HOUR = 3600.0
 OPENED: list[Eye] = []
 
 
-def browser(stack: Stack) -> tuple[str, str]:
+def browser(stack: Stack) -> tuple[Owner, str]:
     """A new browser: its owner and the cookie header that it sends."""
     browser_id = uuid4()
-    return f"browser:{browser_id}", "=".join(Cookies(stack.settings.secret_key).make(browser_id))
+    return Owner.browser(browser_id), "=".join(Cookies(stack.settings.secret_key).make(browser_id))
 
 
 @dataclass
@@ -187,10 +188,10 @@ class Hand:
         member = fleet.Member(worker_id=self.worker_id, host="test", pid=0, version="0", slots=slots, models=())
         fleet.register(self.engine, member, lease_seconds=ONE_HOUR)
 
-    def question(self, owner_id: str, conversation_id: UUID | None = None) -> tuple[UUID, UUID]:
+    def question(self, owner: Owner, conversation_id: UUID | None = None) -> tuple[UUID, UUID]:
         """A stored question: its conversation and its request."""
         question = Question(
-            owner_id=owner_id,
+            owner=owner,
             conversation_id=conversation_id or uuid4(),
             text="나루?",
             idempotency_key=uuid4().hex,

@@ -43,11 +43,11 @@ ANSWER = "".join(random.Random(7).choices("나루는 배를 타는 곳입니다.
 
 def test_an_answer_is_seen_whole_and_ends(stack: Stack, look: Look, hand: Hand) -> None:
     hand.enter()
-    owner_id, cookie = browser(stack)
+    owner, cookie = browser(stack)
     conversation_id = uuid4()
     eye = look(conversation_id, cookie).open()
     eye.until(lambda eye: eye.state().get("phase") == "idle", what="an empty conversation is idle")
-    _, request_id = hand.question(owner_id, conversation_id)
+    _, request_id = hand.question(owner, conversation_id)
     eye.until(lambda eye: eye.state()["phase"] == "next", what="the question is next")
     claimed = hand.claim(request_id)
     eye.until(lambda eye: eye.state()["phase"] == "thinking")
@@ -66,8 +66,8 @@ def test_an_answer_is_seen_whole_and_ends(stack: Stack, look: Look, hand: Hand) 
 
 def test_last_words_arrive_when_the_row_ends_first(stack: Stack, look: Look, hand: Hand) -> None:
     hand.enter()
-    owner_id, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner)
     claimed = hand.claim(request_id)
     eye = look(conversation_id, cookie).open()
     hand.write(request_id, *deltas(1, ANSWER[:1000], size=50))
@@ -80,8 +80,8 @@ def test_last_words_arrive_when_the_row_ends_first(stack: Stack, look: Look, han
 def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look, hand: Hand) -> None:
     """Four eyes that close and open again at any moment, with and without their last id, over two attempts."""
     hand.enter()
-    owner_id, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner)
     first = hand.claim(request_id)
     eyes = [look(conversation_id, cookie).open() for _ in range(4)]
     chance = random.Random(11)
@@ -110,8 +110,8 @@ def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look
 
 def test_an_id_that_means_nothing_here_gets_the_text_so_far(stack: Stack, look: Look, hand: Hand) -> None:
     hand.enter()
-    owner_id, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner)
     hand.claim(request_id)
     hand.write(request_id, *deltas(1, "one two three", size=4))
     for unknown in ("nonsense", f"{uuid4()}.1.4", f"{request_id}.7.4", f"{request_id}.1.-4", f"{request_id}.1.x"):
@@ -127,12 +127,12 @@ def test_an_id_that_means_nothing_here_gets_the_text_so_far(stack: Stack, look: 
 def test_a_new_question_in_another_tab_is_seen(stack: Stack, look: Look, hand: Hand) -> None:
     """Two questions one after the other, so close that no sweep lies between them: both ends are told."""
     hand.enter()
-    owner_id, cookie = browser(stack)
-    conversation_id, first_id = hand.question(owner_id)
+    owner, cookie = browser(stack)
+    conversation_id, first_id = hand.question(owner)
     eye = look(conversation_id, cookie).open()
     eye.until(lambda eye: eye.state().get("request_id") == str(first_id))
     hand.finish(hand.claim(first_id), "one")
-    _, second_id = hand.question(owner_id, conversation_id)
+    _, second_id = hand.question(owner, conversation_id)
     claimed = hand.claim(second_id)
     hand.write(second_id, Event(Kind.DELTA, 1, 0, "two"))
     eye.until(lambda eye: eye.text == "two")
@@ -142,8 +142,8 @@ def test_a_new_question_in_another_tab_is_seen(stack: Stack, look: Look, hand: H
 
 
 def test_the_place_in_the_queue_and_its_wait_are_told(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
-    owner_id, cookie = browser(stack)
-    conversations = [hand.question(owner_id) for _ in range(3)]
+    owner, cookie = browser(stack)
+    conversations = [hand.question(owner) for _ in range(3)]
     eye = look(conversations[2][0], cookie).open()
     eye.until(lambda eye: eye.state().get("phase") == "no_worker")
     hand.enter(slots=1)
@@ -182,8 +182,8 @@ def test_connections_of_one_browser_are_bounded_and_given_back(stack: Stack, web
 
 def test_ten_thousand_characters_reach_a_page_that_comes_late(stack: Stack, look: Look, hand: Hand) -> None:
     hand.enter()
-    owner_id, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner)
     hand.claim(request_id)
     long = ANSWER * 40
     hand.write(request_id, *deltas(1, long, size=60))
@@ -196,12 +196,12 @@ def test_ten_thousand_characters_reach_a_page_that_comes_late(stack: Stack, look
 def test_a_stream_without_a_row_says_nothing(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
     """What stands in Redis is shown only to the owner that Postgres names."""
     hand.enter()
-    owner_id, _ = browser(stack)
+    owner, _ = browser(stack)
     _, others_cookie = browser(stack)
     conversation_id = uuid4()
     stranger = look(conversation_id, others_cookie).open()
     stranger.until(lambda eye: eye.state().get("phase") == "idle")
-    _, request_id = hand.question(owner_id, conversation_id)
+    _, request_id = hand.question(owner, conversation_id)
     hand.claim(request_id)
     hand.write(request_id, Event(Kind.DELTA, 1, 0, "secret"))
     assert stranger.join(), "the connection of the one who waited at another's new conversation is ended"

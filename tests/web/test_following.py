@@ -11,12 +11,13 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
+from shared.people import Owner
 from tests.patience import patient
 from web.api.events import _Following
 from web.asgi.direct_send import DirectBody
 from web.watch.viewer import Conversation, Stream, Viewer
 
-OWNER = "browser:alice"
+OWNER = Owner("browser", "alice")
 
 
 class Server:
@@ -51,9 +52,9 @@ class Watched:
     def __init__(self) -> None:
         self.server = Server()
         self.conversation = Conversation(uuid4())
-        self.conversation.owner_id = OWNER
+        self.conversation.owner = OWNER
         self.stream = self.conversation.stream = Stream(uuid4(), self.conversation, now=0.0)
-        self.viewer = Viewer(self.conversation, owner_id=OWNER, client="", cursor=None, now=0.0)
+        self.viewer = Viewer(self.conversation, owner=OWNER, client="", cursor=None, now=0.0)
         self.conversation.viewers.add(self.viewer)
         self.following = asyncio.create_task(_Following(self.viewer, DirectBody({}, self.server.send)).run())
 
@@ -123,7 +124,7 @@ def test_a_fault_closes_its_viewer_only_and_the_reader_goes_on(caplog: pytest.Lo
 
 def test_who_may_not_look_is_sent_nothing_and_closed() -> None:
     async def work(watched: Watched) -> None:
-        watched.conversation.owner_id = "browser:bob"
+        watched.conversation.owner = Owner("browser", "bob")
         watched.say("first ")
         await asyncio.wait_for(watched.following, patient(5))
         assert b"first" not in watched.server.written

@@ -31,9 +31,9 @@ def web(stack: Stack) -> Process:
 
 
 def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, hand: Hand) -> None:
-    owner_id, cookie = browser(stack)
+    owner, cookie = browser(stack)
     _, stranger = browser(stack)
-    conversation_id, request_id = hand.question(owner_id)
+    conversation_id, request_id = hand.question(owner)
     looking = ask(web.url, f"/api/conversations/{conversation_id}/events", cookie=stranger)
     stopping = ask(web.url, f"/api/requests/{request_id}/stop", method="POST", cookie=stranger, x_naru="1")
     for refused in (looking, stopping):
@@ -49,8 +49,8 @@ def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, hand
 
 
 def test_another_site_cannot_stop_or_look(stack: Stack, web: Process, hand: Hand) -> None:
-    owner_id, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner)
     path, own = f"/api/requests/{request_id}/stop", web.url
     for headers in (
         {"origin": "https://evil.example", "x_naru": "1"},

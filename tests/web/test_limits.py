@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, func, select
 
+from shared.people import Owner
 from shared.tables import chat_request
 from tests.stack import Process, Stack, get, wait_until
 from tests.web.eyes import Answered, Eye, ask, browser
@@ -86,16 +87,17 @@ def test_rate_limit_remembers_a_bounded_number_of_clients() -> None:
 
 
 def test_open_streams_forget_who_left() -> None:
+    alice, bob, carol, dave = (Owner("browser", name) for name in ("alice", "bob", "carol", "dave"))
     streams = OpenStreams(per_owner=1, per_address=2, in_all=3)
-    streams.enter("alice", "office")
-    assert streams.reached("alice", "home") == "streams_per_owner"
-    streams.enter("bob", "office")
-    assert streams.reached("carol", "office") == "streams_per_address"
-    streams.enter("carol", "home")
-    assert streams.reached("dave", "cafe") == "streams"
-    for owner, address in (("alice", "office"), ("bob", "office"), ("carol", "home")):
+    streams.enter(alice, "office")
+    assert streams.reached(alice, "home") == "streams_per_owner"
+    streams.enter(bob, "office")
+    assert streams.reached(carol, "office") == "streams_per_address"
+    streams.enter(carol, "home")
+    assert streams.reached(dave, "cafe") == "streams"
+    for owner, address in ((alice, "office"), (bob, "office"), (carol, "home")):
         streams.leave(owner, address)
-    assert streams.reached("alice", "office") is None
+    assert streams.reached(alice, "office") is None
     assert (streams.number, len(streams._of_owner), len(streams._of_address)) == (0, 0, 0)
 
 

@@ -59,8 +59,8 @@ def shows(text: str, eye: Eye) -> bool:
 def test_redis_killed_in_the_middle_and_back(own_stack: Stack, hand: Hand) -> None:
     """The text goes on from checkpoints, says that it is slow, and from the stream again when Redis is back, empty."""
     web = own_stack.start_web()
-    owner_id, cookie = browser(own_stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(own_stack)
+    conversation_id, request_id = hand.question(owner)
     claimed = hand.claim(request_id)
     eye = Eye(web.url, conversation_id, cookie).open()
     hand.write(request_id, *deltas(1, ANSWER[:200], size=20))
@@ -86,8 +86,8 @@ def test_redis_killed_in_the_middle_and_back(own_stack: Stack, hand: Hand) -> No
 def test_frozen_redis_is_noticed_and_does_not_delay_a_stop(own_stack: Stack, hand: Hand) -> None:
     own_stack.configure(redis_timeout_seconds=patient(0.5))
     web = own_stack.start_web()
-    owner_id, cookie = browser(own_stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(own_stack)
+    conversation_id, request_id = hand.question(owner)
     hand.claim(request_id)
     eye = Eye(web.url, conversation_id, cookie).open()
     eye.until(lambda eye: eye.state().get("phase") == "thinking")
@@ -105,8 +105,8 @@ def test_frozen_redis_is_noticed_and_does_not_delay_a_stop(own_stack: Stack, han
 
 def test_postgres_away_keeps_connections_and_state(own_stack: Stack, hand: Hand) -> None:
     web = own_stack.start_web()
-    owner_id, cookie = browser(own_stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(own_stack)
+    conversation_id, request_id = hand.question(owner)
     claimed = hand.claim(request_id)
     hand.write(request_id, Event(Kind.DELTA, 1, 0, "one "))
     eye = Eye(web.url, conversation_id, cookie).open().until(lambda eye: eye.text == "one ")

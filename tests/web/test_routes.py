@@ -70,9 +70,9 @@ def test_every_route_is_known_to_these_tests() -> None:
 
 @pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
 def test_what_is_anothers_looks_like_what_is_not_there(stack: Stack, web: Process, hand: Hand, route: Route) -> None:
-    owner_id, _ = browser(stack)
+    owner, _ = browser(stack)
     _, stranger = browser(stack)
-    conversation_id, request_id = hand.question(owner_id)
+    conversation_id, request_id = hand.question(owner)
     theirs = {"conversation_id": conversation_id, "request_id": request_id}
     refused = call(web, route, ids=theirs, cookie=stranger, x_naru="1")
     assert (refused.status, is_sentence(refused)) == (404, True)
@@ -84,8 +84,8 @@ def test_what_is_anothers_looks_like_what_is_not_there(stack: Stack, web: Proces
 
 @pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
 def test_another_site_reaches_nothing(stack: Stack, web: Process, hand: Hand, route: Route) -> None:
-    owner_id, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner_id)
+    owner, cookie = browser(stack)
+    conversation_id, request_id = hand.question(owner)
     ids = {"conversation_id": conversation_id, "request_id": request_id}
     for foreign in ({"origin": "https://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}):
         refused = call(web, route, ids=ids, cookie=cookie, x_naru="1", **foreign)

@@ -11,6 +11,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from shared import lifecycle
 from shared.lifecycle import Question
+from shared.people import Owner
 from shared.postgres.database import make_engine
 from shared.tables import chat_request
 from tests.stack import Process, Stack
@@ -33,9 +34,9 @@ def web(stack: Stack) -> Process:
     return stack.start_web()
 
 
-def ask_question(engine: Engine, owner_id: str) -> UUID:
+def ask_question(engine: Engine, owner: Owner) -> UUID:
     """Store the first owner's question; returns its conversation."""
-    question = Question(owner_id=owner_id, conversation_id=uuid4(), text=SECRET, idempotency_key=uuid4().hex)
+    question = Question(owner=owner, conversation_id=uuid4(), text=SECRET, idempotency_key=uuid4().hex)
     return lifecycle.submit(engine, question, deadline_seconds=3600, max_characters=1000).conversation_id
 
 
@@ -48,8 +49,8 @@ def stop_postgres(stack: Stack) -> None:
 def test_session_id_of_another_opens_a_new_session(
     stack: Stack, web: Process, engine: Engine, is_connected: bool
 ) -> None:
-    (owner_id, cookie), (_, stranger) = browser(stack), browser(stack)
-    conversation_id = ask_question(engine, owner_id)
+    (owner, cookie), (_, stranger) = browser(stack), browser(stack)
+    conversation_id = ask_question(engine, owner)
     with ExitStack() as open_sockets:
         first = open_sockets.enter_context(PageSocket(web.url, cookie)).run(conversation_id)
         assert first.drew(SECRET)
@@ -66,8 +67,8 @@ def test_session_id_of_another_opens_a_new_session(
 
 
 def test_owner_resumes_the_same_session(stack: Stack, web: Process, engine: Engine) -> None:
-    owner_id, cookie = browser(stack)
-    conversation_id = ask_question(engine, owner_id)
+    owner, cookie = browser(stack)
+    conversation_id = ask_question(engine, owner)
     with PageSocket(web.url, cookie) as first:
         first.run(conversation_id)
     with PageSocket(web.url, cookie, session=first.session) as again:
@@ -76,9 +77,9 @@ def test_owner_resumes_the_same_session(stack: Stack, web: Process, engine: Engi
 
 
 def test_stranger_sees_nothing_while_postgres_is_away(own_stack: Stack) -> None:
-    (owner_id, cookie), (_, stranger) = browser(own_stack), browser(own_stack)
+    (owner, cookie), (_, stranger) = browser(own_stack), browser(own_stack)
     engine = make_engine(own_stack.settings, name="test")
-    conversation_id = ask_question(engine, owner_id)
+    conversation_id = ask_question(engine, owner)
     engine.dispose()
     web = own_stack.start_web()
     with PageSocket(web.url, cookie) as first:
@@ -95,7 +96,7 @@ def test_stranger_sees_nothing_while_postgres_is_away(own_stack: Stack) -> None:
 
 
 def test_stranger_runs_no_callback_of_the_session(stack: Stack, web: Process, engine: Engine) -> None:
-    (owner_id, cookie), (_, stranger) = browser(stack), browser(stack)
+    (owner, cookie), (_, stranger) = browser(stack), browser(stack)
     conversation_id = uuid4()
     with PageSocket(web.url, cookie) as first:
         first.run(conversation_id)
@@ -109,17 +110,17 @@ def test_stranger_runs_no_callback_of_the_session(stack: Stack, web: Process, en
     with PageSocket(web.url, stranger, session=first.session) as tab:
         tab.run(conversation_id, typed)
     with engine.connect() as connection:
-        assert owner_id not in set(connection.execute(select(chat_request.c.owner_id)).scalars())
+        assert owner.key not in set(connection.execute(select(chat_request.c.owner_id)).scalars())
     with PageSocket(web.url, cookie, session=first.session) as tab:
         tab.run(conversation_id, typed)
     with engine.connect() as connection:
-        assert owner_id in set(connection.execute(select(chat_request.c.owner_id)).scalars()), "the owner's does run"
+        assert owner.key in set(connection.execute(select(chat_request.c.owner_id)).scalars()), "the owner's does run"
 
 
 def test_client_cannot_name_its_owner(stack: Stack, web: Process, engine: Engine) -> None:
-    owner_id, _ = browser(stack)
-    conversation_id = ask_question(engine, owner_id)
-    with PageSocket(web.url, "", headers={OWNER_HEADER: owner_id}) as forged:
+    owner, _ = browser(stack)
+    conversation_id = ask_question(engine, owner)
+    with PageSocket(web.url, "", headers={OWNER_HEADER: owner.key}) as forged:
         forged.run(conversation_id)
         assert not forged.drew(SECRET)
         assert forged.drew("Allow cookies for this address")

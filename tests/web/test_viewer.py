@@ -9,17 +9,18 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine
 
 from shared.following.sweep import Row
+from shared.people import Owner
 from shared.settings import Settings
 from web.watch.viewer import Conversation, Stream, Viewer
 from web.watch.watcher import Watcher
 
-OWNER = "browser:alice"
+OWNER = Owner("browser", "alice")
 
 
 def row(conversation_id: UUID, request_id: UUID, status: str) -> Row:
     return Row(
         conversation_id=conversation_id,
-        owner_id=OWNER,
+        owner=OWNER,
         request_id=request_id,
         status=status,
         attempt=1,
@@ -41,10 +42,10 @@ def names(sent: bytes) -> list[str]:
 def test_the_last_words_come_before_the_news_that_nothing_runs() -> None:
     conversation = Conversation(uuid4())
     request_id = uuid4()
-    conversation.owner_id = OWNER
+    conversation.owner = OWNER
     conversation.row = row(conversation.id, request_id, "running")
     stream = conversation.stream = Stream(request_id, conversation, now=0.0)
-    viewer = Viewer(conversation, owner_id=OWNER, client="", cursor=None, now=0.0)
+    viewer = Viewer(conversation, owner=OWNER, client="", cursor=None, now=0.0)
     stream.text.delta(1, 0, "almost ")
     conversation.refresh(slow=False)
     assert names(viewer.collect(0.0, keep_alive_seconds=10)) == ["state", "snapshot"]
@@ -60,9 +61,9 @@ def test_a_sweep_follows_nothing_for_those_who_left_meanwhile(settings: Settings
     async def followed() -> list[Stream]:
         watcher = Watcher(settings, engine)
         conversation_id = uuid4()
-        left = watcher.enter(conversation_id, owner_id=OWNER, client="", cursor=None)
+        left = watcher.enter(conversation_id, owner=OWNER, client="", cursor=None)
         watcher.leave(left)
-        watcher.enter(conversation_id, owner_id=OWNER, client="", cursor=None)
+        watcher.enter(conversation_id, owner=OWNER, client="", cursor=None)
         watcher._follow(left.conversation, row(conversation_id, uuid4(), "running"))
         await watcher.close()
         reader = watcher._reader

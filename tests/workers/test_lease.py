@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select, text
 from shared import lifecycle
 from shared.lifecycle import Question
 from shared.live.publisher import Publisher
+from shared.people import Owner
 from shared.postgres import notify
 from shared.postgres.database import transaction
 from shared.settings import Settings
@@ -81,7 +82,7 @@ def test_the_lease_counts_from_the_loops_last_sign_of_life(context: Context, lea
 
 def test_hint_during_a_stalled_loop_is_given_back(context: Context, lease: LeaseThread) -> None:
     context.settings = dataclasses.replace(context.settings, stall_seconds=0.3)
-    question = Question(owner_id="o", conversation_id=uuid4(), text="?", idempotency_key="k")
+    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
     asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
     with lease.connect() as connection:
         lease.renew(connection)
@@ -93,7 +94,7 @@ def test_hint_during_a_stalled_loop_is_given_back(context: Context, lease: Lease
 
 
 def test_worker_without_a_model_claims_nothing(context: Context, lease: LeaseThread) -> None:
-    question = Question(owner_id="o", conversation_id=uuid4(), text="?", idempotency_key="k")
+    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
     asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
     with lease.connect() as connection:
         lease.renew(connection)

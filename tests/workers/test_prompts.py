@@ -8,33 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.lifecycle import Said
+from shared.messages import Message, RequestEnd, Role
 from shared.tables import Status
-from workers.answering.prompts import CUT_TO, MARGIN, TOKENS_PER_MESSAGE, estimate_tokens, fitted, turns_of
-from workers.providers.base import Turn
+from workers.answering.prompts import CUT_TO, MARGIN, TOKENS_PER_MESSAGE, estimate_tokens, fitted, sendable
 
 
 def test_prompt_omits_failed_answers_and_keeps_stopped_ones() -> None:
-    branch = [
-        Said("user", "q1"),
-        Said("assistant", "a1", Status.SUCCEEDED),
-        Said("user", "q2"),
-        Said("assistant", "half of a", Status.FAILED),
-        Said("user", "q3"),
-        Said("assistant", "half", Status.CANCELLED),
-        Said("user", "q4"),
-        Said("assistant", "", Status.CANCELLED),
-        Said("user", "q5"),
-    ]
-    assert turns_of(branch) == [
-        Turn("user", "q1"),
-        Turn("assistant", "a1"),
-        Turn("user", "q2"),
-        Turn("user", "q3"),
-        Turn("assistant", "half"),
-        Turn("user", "q4"),
-        Turn("user", "q5"),
-    ]
+    question = Message.of_text("user", "q")
+    whole, half, empty, failed = (
+        Message.of_text("assistant", text, end=RequestEnd(status=status))
+        for text, status in [
+            ("a", Status.SUCCEEDED),
+            ("half", Status.CANCELLED),
+            ("", Status.CANCELLED),
+            ("half", Status.FAILED),
+        ]
+    )
+    branch = [question, whole, question, failed, question, half, question, empty, question]
+    assert sendable(branch) == [question, whole, question, question, half, question, question]
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a" * 40, 10), ("나루" * 10, 20), ("a" * 4 + "é", 2)])
@@ -42,14 +33,11 @@ def test_the_estimate_is_rather_too_many(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens + TOKENS_PER_MESSAGE
 
 
-def talk(*lengths: int) -> list[Turn]:
+def talk(*lengths: int) -> list[Message]:
     """Questions and answers in turn, ending in a question, of so many tokens each."""
-    roles = ["user", "assistant"] * len(lengths)
+    roles: list[Role] = ["user", "assistant"] * len(lengths)
     assert len(lengths) % 2
-    return [
-        Turn(roles[n], "x" * 4 * (length - TOKENS_PER_MESSAGE))  # type: ignore[arg-type]
-        for n, length in enumerate(lengths)
-    ]
+    return [Message.of_text(roles[n], "x" * 4 * (length - TOKENS_PER_MESSAGE)) for n, length in enumerate(lengths)]
 
 
 def room(context_tokens: int, output_tokens: int) -> int:
@@ -57,32 +45,32 @@ def room(context_tokens: int, output_tokens: int) -> int:
 
 
 def test_what_fits_is_sent_whole() -> None:
-    turns = talk(135, 135, 135)
-    assert fitted(turns, context_tokens=None, output_tokens=None) == tuple(turns)
+    messages = talk(135, 135, 135)
+    assert fitted(messages, context_tokens=None, output_tokens=None) == tuple(messages)
     assert room(900, 450) == 405
-    assert fitted(turns, context_tokens=900, output_tokens=450) == tuple(turns), "exactly"
+    assert fitted(messages, context_tokens=900, output_tokens=450) == tuple(messages), "exactly"
     longer = talk(135, 135, 136)
     assert fitted(longer, context_tokens=900, output_tokens=450) == (longer[-1],)
 
 
 def test_fitted_prompt_drops_the_oldest_and_starts_with_user() -> None:
-    turns = talk(*[100] * 11)
-    kept = fitted(turns, context_tokens=1000, output_tokens=100)  # room for 850
-    assert kept == tuple(turns[-len(kept) :])
+    messages = talk(*[100] * 11)
+    kept = fitted(messages, context_tokens=1000, output_tokens=100)  # room for 850
+    assert kept == tuple(messages[-len(kept) :])
     assert kept[0].role == "user"
     assert 3 <= len(kept) <= 8
 
 
 @pytest.mark.parametrize("context_tokens", [10, 100, 1000])
 def test_the_last_question_is_never_cut(context_tokens: int) -> None:
-    turns = talk(50, 50, 5000)
-    assert fitted(turns, context_tokens=context_tokens, output_tokens=None) == (turns[-1],)
+    messages = talk(50, 50, 5000)
+    assert fitted(messages, context_tokens=context_tokens, output_tokens=None) == (messages[-1],)
 
 
 def test_an_answer_may_take_at_most_half_the_window() -> None:
-    turns = talk(200, 200, 40)
-    assert fitted(turns, context_tokens=1000, output_tokens=100_000) == tuple(turns)
-    assert fitted(turns, context_tokens=1000, output_tokens=None) == tuple(turns), "4096 by default"
+    messages = talk(200, 200, 40)
+    assert fitted(messages, context_tokens=1000, output_tokens=100_000) == tuple(messages)
+    assert fitted(messages, context_tokens=1000, output_tokens=None) == tuple(messages), "4096 by default"
 
 
 LENGTHS = st.lists(st.integers(5, 400), min_size=1, max_size=40).map(
@@ -92,27 +80,27 @@ LENGTHS = st.lists(st.integers(5, 400), min_size=1, max_size=40).map(
 
 @given(lengths=LENGTHS, context_tokens=st.integers(50, 4000), output_tokens=st.integers(1, 300))
 def test_always_it_fits_or_is_the_question_alone(lengths: list[int], context_tokens: int, output_tokens: int) -> None:
-    turns = talk(*lengths)
-    kept = fitted(turns, context_tokens=context_tokens, output_tokens=output_tokens)
-    assert kept == tuple(turns[-len(kept) :])
+    messages = talk(*lengths)
+    kept = fitted(messages, context_tokens=context_tokens, output_tokens=output_tokens)
+    assert kept == tuple(messages[-len(kept) :])
     assert kept[0].role == "user"
     allowed = room(context_tokens, min(output_tokens, context_tokens // 2))
-    assert len(kept) == 1 or sum(estimate_tokens(turn.text) for turn in kept) <= allowed
+    assert len(kept) == 1 or sum(estimate_tokens(each.text) for each in kept) <= allowed
 
 
-def test_long_conversation_keeps_its_start_for_several_turns() -> None:
-    """A provider's cache takes a prompt that begins as the last one did; one that slides with each turn never hits."""
+def test_long_conversation_keeps_its_start_as_it_grows() -> None:
+    """A provider's cache takes a prompt that begins as the last one did; one that slides each time never hits."""
     chance = random.Random(7)
     lengths = [chance.randrange(60, 140) for _ in range(401)]
-    turns, same, cuts = talk(*lengths), 0, 0
-    before: tuple[Turn, ...] = ()
-    for end in range(1, len(turns) + 1, 2):
-        kept = fitted(turns[:end], context_tokens=4000, output_tokens=500)
+    messages, same, cuts = talk(*lengths), 0, 0
+    before: tuple[Message, ...] = ()
+    for end in range(1, len(messages) + 1, 2):
+        kept = fitted(messages[:end], context_tokens=4000, output_tokens=500)
         if kept[: len(before)] == before:
             same += 1
         else:
             cuts += 1
-            size = sum(estimate_tokens(turn.text) for turn in kept)
+            size = sum(estimate_tokens(each.text) for each in kept)
             assert size > room(4000, 500) * CUT_TO - 300, "and not more is cut than must be"
         before = kept
     assert cuts > 5
@@ -120,5 +108,5 @@ def test_long_conversation_keeps_its_start_for_several_turns() -> None:
 
 
 def test_the_system_prompt_takes_its_room_too() -> None:
-    turns = talk(135, 135, 135)
-    assert len(fitted(turns, context_tokens=900, output_tokens=450, system="s" * 400)) < 3
+    messages = talk(135, 135, 135)
+    assert len(fitted(messages, context_tokens=900, output_tokens=450, system="s" * 400)) < 3

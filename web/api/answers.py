@@ -9,8 +9,9 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from shared.people import Owner
 from web.api.headers import security_headers
-from web.asgi.identity import owner_of_request
+from web.asgi.identity import owner_in
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,9 @@ def uuid_in_path(request: Request, name: str) -> UUID:
         raise Refusal(400, "malformed_id", "The address does not hold a valid id.") from None
 
 
-def owner_or_refuse(request: Request) -> str:
+def owner_or_refuse(request: Request) -> Owner:
     """Return the owner. Raises Refusal for a browser without an identity."""
-    owner_id = owner_of_request(request)
-    if owner_id is None:
+    owner = owner_in(request.scope)
+    if owner is None:
         raise Refusal(401, "no_identity", "This browser is not known here. Load the page first.")
-    return owner_id
+    return owner

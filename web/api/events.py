@@ -40,7 +40,7 @@ _OVER_LIMIT = {
 async def events(request: Request) -> Response:
     """Open the stream. Raises Refusal, or answers 429 when too many streams are open."""
     conversation_id = uuid_in_path(request, "conversation_id")
-    owner_id = owner_or_refuse(request)
+    owner = owner_or_refuse(request)
     if not is_own_site(request.headers):
         raise Refusal(403, "foreign_origin", "This can only be asked from Naru's own page.")
     watcher = current_runtime().watcher
@@ -49,12 +49,10 @@ async def events(request: Request) -> Response:
     client = client_of(request.scope)
     resume_from = request.headers.get("last-event-id") or request.query_params.get("after")
     try:
-        watcher.check(owner_id, client)  # before the query below
-        if not await watcher.may_look(conversation_id, owner_id):
+        watcher.check(owner, client)  # before the query below
+        if not await watcher.may_look(conversation_id, owner):
             raise Refusal(404, "not_found", "This chat was deleted, or you can't see it.")
-        viewer = watcher.enter(
-            conversation_id, owner_id=owner_id, client=client, cursor=frames.parse_cursor(resume_from)
-        )
+        viewer = watcher.enter(conversation_id, owner=owner, client=client, cursor=frames.parse_cursor(resume_from))
     except TooManyViewers as error:
         report_over_limit(error.limit, client)
         return _too_many(error.limit)

@@ -24,8 +24,8 @@ async def stop(request: Request) -> Response:
     """Stop the owner's request. The status `stopping` means that its worker was asked."""
     refuse_foreign_post(request)
     request_id = uuid_in_path(request, "request_id")
-    owner_id = owner_or_refuse(request)
-    asked = functools.partial(current_runtime().stop, request_id, owner_id=owner_id)
+    owner = owner_or_refuse(request)
+    asked = functools.partial(current_runtime().stop, request_id, owner=owner)
     try:
         # Pass on the log's ids, which a new thread lacks.
         here = contextvars.copy_context()

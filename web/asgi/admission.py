@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from shared.people import Owner
 from shared.settings import Settings
 from web.limits import RateLimit
 
@@ -16,13 +17,13 @@ from web.limits import RateLimit
 class Guest:
     """The client of a socket, as limits count it: by its owner, or by its address without a valid identity."""
 
-    owner_id: str | None
+    owner: Owner | None
     address: str
 
     @property
     def key(self) -> str:
         """The key under which turns and openings are counted."""
-        return self.owner_id or f"address:{self.address}"
+        return self.owner.key if self.owner else f"address:{self.address}"
 
 
 class Admission:
@@ -35,7 +36,7 @@ class Admission:
 
     @property
     def total(self) -> int:
-        """How many sockets are open."""
+        """The number of open sockets."""
         return self._open["all"]
 
     def let_in(self, guest: Guest) -> str | None:
@@ -45,7 +46,7 @@ class Admission:
             "process": (self._open["all"], settings.sockets),
             "address": (self._open[f"address:{guest.address}"], settings.sockets_per_address),
             "identity": (self._open["nobody"], settings.sockets_without_identity)
-            if guest.owner_id is None
+            if guest.owner is None
             else (0, settings.sockets),
             "owner": (self._open[guest.key], settings.sockets_per_owner),
         }
@@ -65,4 +66,4 @@ class Admission:
                 del self._open[name]
 
     def _names(self, guest: Guest) -> set[str]:
-        return {"all", f"address:{guest.address}", guest.key, *(() if guest.owner_id else ("nobody",))}
+        return {"all", f"address:{guest.address}", guest.key, *(() if guest.owner else ("nobody",))}

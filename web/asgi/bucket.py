@@ -6,7 +6,7 @@ import time
 
 
 class Bucket:
-    """Holds up to `burst` tokens and regains `per_second` of them. It starts full."""
+    """Holds up to `burst` tokens and regains `per_second` a second. It starts full."""
 
     __slots__ = ("_at", "_burst", "_per_second", "_tokens")
 

@@ -1,20 +1,19 @@
 """Find the owner of a request, from one signed cookie per browser. Routes and the page get the owner only from here.
 
-An owner is a text such as `browser:<uuid>`, and every query is restricted to it. Accounts belong here too: a signed-in
-person's owner would take precedence over the browser's cookie.
+The middleware passes the owner's key on, to our routes in the scope and to Streamlit in a header. Accounts belong here
+too: a signed-in person would take precedence over the browser's cookie.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import cast
 from uuid import UUID, uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import metrics
+from shared.people import Owner
 from web.asgi.cookies import Cookies, Reading, Verdict, set_cookie
 from web.asgi.newcomers import IS_NEWCOMER
 from web.asgi.sparse_log import SparseLog
@@ -24,18 +23,21 @@ log = logging.getLogger(__name__)
 
 #: Streamlit binds its session to this header's value (web/app.py). Only the middleware sets it.
 OWNER_HEADER = "x-naru-owner"
+#: The scope key of the owner, for our routes.
+_OWNER_KEY = "naru.owner_id"
 #: The reason for a missing owner, which the page shows.
 VERDICT_HEADER = "x-naru-cookie"
 
 
-def owner_of_request(connection: HTTPConnection) -> str | None:
-    """The owner of a request to one of our routes, as the middleware found it."""
-    return cast("str | None", connection.scope.get("naru.owner_id"))
+def owner_in(scope: Scope) -> Owner | None:
+    """Return the owner that the middleware found; None for a browser without a good cookie."""
+    key = scope.get(_OWNER_KEY)
+    return None if key is None else Owner.from_key(key)
 
 
-def owner_of(reading: Reading) -> str | None:
-    """The owner behind a request's cookies; None for none."""
-    return None if reading.browser_id is None else f"browser:{reading.browser_id}"
+def owner_of(reading: Reading) -> Owner | None:
+    """Return the owner that a request's cookies name; None for none."""
+    return None if reading.browser_id is None else Owner.browser(reading.browser_id)
 
 
 class IdentityMiddleware:
@@ -84,13 +86,13 @@ def fresh_identity(scope: Scope) -> UUID:
 
 def _pass_on(scope: Scope, reading: Reading) -> None:
     """Set the owner in the scope for routes, and in headers for Streamlit, replacing any that the client sent."""
-    owner_id = owner_of(reading)
-    scope["naru.owner_id"] = owner_id
+    owner = owner_of(reading)
+    scope[_OWNER_KEY] = None if owner is None else owner.key
     headers = MutableHeaders(scope=scope)
     del headers[OWNER_HEADER]
     headers[VERDICT_HEADER] = reading.verdict.value
-    if owner_id is not None:
-        headers[OWNER_HEADER] = owner_id
+    if owner is not None:
+        headers[OWNER_HEADER] = owner.key
 
 
 def _count(scope: Scope, verdict: Verdict) -> None:

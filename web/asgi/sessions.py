@@ -21,6 +21,7 @@ from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.session_manager import SessionManager
 
 from shared.interpreter import release_free_memory
+from shared.people import Owner
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Sessions:
         self._settings = settings
         self._holders: dict[str, object] = {}
         #: Owner and closing time of each kept session by its id, the oldest first.
-        self._kept: dict[str, tuple[str, float]] = {}
+        self._kept: dict[str, tuple[Owner, float]] = {}
 
     def join(self, holder: object) -> str:
         """Return the id of the session just connected to the socket with this marker, or "".
@@ -72,16 +73,16 @@ class Sessions:
             return False
         return not fragment_id or session.has_fragment(fragment_id)
 
-    def left(self, session_id: str, holder: object, *, owner_id: str | None) -> None:
-        """Release the session of a closed socket. Without `owner_id` it is not kept."""
+    def left(self, session_id: str, holder: object, *, owner: Owner | None) -> None:
+        """Release the session of a closed socket. Without `owner` it is not kept."""
         if self._holders.get(session_id) is not holder:
             return  # another socket has taken the session over
         del self._holders[session_id]
-        if owner_id is None:
+        if owner is None:
             self._close(session_id)
         else:
-            self._kept[session_id] = (owner_id, time.monotonic())
-            self._drop_surplus(owner_id)
+            self._kept[session_id] = (owner, time.monotonic())
+            self._drop_surplus(owner)
 
     def drop_expired(self) -> None:
         """Close the sessions that were kept for `kept_session_seconds`."""
@@ -91,20 +92,20 @@ class Sessions:
 
     @property
     def kept(self) -> int:
-        """How many sessions are kept without a socket."""
+        """The number of sessions kept without a socket."""
         return len(self._kept)
 
     def _active(self, session_id: str) -> AppSession | None:
         info = _manager().get_active_session_info(session_id)
         return info.session if info else None
 
-    def _drop_surplus(self, owner_id: str) -> None:
-        mine = [each for each, (owner, _) in self._kept.items() if owner == owner_id]
+    def _drop_surplus(self, owner: Owner) -> None:
+        mine = [each for each, (its_owner, _) in self._kept.items() if its_owner == owner]
         for session_id in mine[: max(0, len(mine) - self._settings.kept_sessions_per_owner)]:
             self._close(session_id)
         while len(self._kept) > self._settings.kept_sessions:
-            most, _ = Counter(owner for owner, _ in self._kept.values()).most_common(1)[0]
-            self._close(next(each for each, (owner, _) in self._kept.items() if owner == most))
+            most, _ = Counter(each for each, _ in self._kept.values()).most_common(1)[0]
+            self._close(next(each for each, (its_owner, _) in self._kept.items() if its_owner == most))
 
     def _close(self, session_id: str) -> None:
         self._kept.pop(session_id, None)

@@ -21,6 +21,7 @@ from shared import metrics
 from shared.settings import Settings
 from web.asgi.address import client_of
 from web.asgi.admission import Admission, Guest
+from web.asgi.identity import owner_in
 from web.asgi.sessions import MARK, Sessions, Tidy
 from web.asgi.turns import Turn, Turns
 from web.asgi.websocket import BACKLOG, CLOSE, POLICY_VIOLATION, WHEN_CLOSED
@@ -66,7 +67,7 @@ class SocketBounds:
             return
         if self._house is None:
             self._house = House(current_runtime().settings)
-        guest = Guest(scope.get("naru.owner_id"), client_of(scope))
+        guest = Guest(owner_in(scope), client_of(scope))
         admission = self._house.admission
         if reason := admission.let_in(guest):
             await _refuse(scope, receive, send, reason)
@@ -130,8 +131,8 @@ class Gate:
     def leave(self) -> None:
         """Release the session. It is kept for its owner, unless there is none or a rule was broken."""
         if self._session_id:
-            owner_id = None if self._was_bad else self._guest.owner_id
-            self._house.sessions.left(self._session_id, self, owner_id=owner_id)
+            owner = None if self._was_bad else self._guest.owner
+            self._house.sessions.left(self._session_id, self, owner=owner)
 
     async def may_open(self) -> bool:
         """Wait for a turn to open the page. Return False if the connection ended meanwhile, or the wait was too long.

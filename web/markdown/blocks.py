@@ -63,7 +63,7 @@ _NO_FORMULA = re.compile(r"\$\$|`|^~~~|!\[|\]\(|:[^\s:]*[\[{]|:material/")
 
 
 def scan(lines: list[str]) -> Iterator[Block]:
-    """Yield the blocks of `lines`, in order; every line is in one of them."""
+    """Yield the blocks of `lines`, in order; each line belongs to one block."""
     scanner = _Scanner(lines)
     while scanner.at < len(lines):
         yield from scanner.step()

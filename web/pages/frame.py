@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from shared.errors import NotFound
+from shared.people import Owner
 from shared.words import Words
 from web import state
 from web.runtime import Runtime, current_runtime
@@ -23,25 +24,25 @@ class Frame:
     #: The address, as limits count it.
     client: str
     words: Words
-    _owner_id: str
+    _owner: Owner
 
     @classmethod
     def of(cls, words: Words) -> Frame | None:
         """Return the frame of this run; None for a browser without a valid cookie."""
-        owner_id = state.owner()
-        if owner_id is None:
+        owner = state.owner()
+        if owner is None:
             return None
-        return cls(runtime=current_runtime(), client=state.client(), words=words, _owner_id=owner_id)
+        return cls(runtime=current_runtime(), client=state.client(), words=words, _owner=owner)
 
     @property
-    def owner_id(self) -> str:
+    def owner(self) -> Owner:
         """The owner of this run. Raises NotFound if the connection now belongs to another owner.
 
         Callbacks and fragments run with the frame of an earlier run.
         """
-        if state.owner() != self._owner_id:
+        if state.owner() != self._owner:
             raise NotFound
-        return self._owner_id
+        return self._owner
 
     @property
     def engine(self) -> Engine:

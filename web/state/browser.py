@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from shared.logs import HTTP_REQUEST_ID
+from shared.people import Owner
 from shared.words import best_locale
 from web.asgi.address import CLIENT_HEADER
 from web.asgi.cookies import Verdict
@@ -20,7 +21,7 @@ def has_browser() -> bool:
     return bool(st.context.headers)
 
 
-def owner() -> str | None:
+def owner() -> Owner | None:
     """Return the owner of this session and its connection; None for a browser without a valid cookie.
 
     Streamlit gives a session only to its owner. Should that ever fail, this clears the session for another owner.
@@ -29,7 +30,7 @@ def owner() -> str | None:
     if bound != st.context.headers.get(OWNER_HEADER):
         st.session_state.clear()
         return None
-    return bound if isinstance(bound, str) else None
+    return Owner.from_key(bound) if isinstance(bound, str) else None
 
 
 def is_cookie_unusable() -> bool:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import streamlit as st
 
 from shared.conversations import Opened
+from shared.people import Owner
 from web.state import keys
 from web.state.values import Listed
 
@@ -125,10 +126,10 @@ def remembered(conversation_id: UUID) -> Opened | None:
     return found if found is not None and found.id == conversation_id else None
 
 
-def listed(owner_id: str) -> Listed:
+def listed(owner: Owner) -> Listed:
     """Return the sidebar's list as last read for this owner."""
     found: Listed | None = st.session_state.get(keys.LISTED)
-    return found if found is not None and found.owner_id == owner_id else Listed()
+    return found if found is not None and found.owner == owner else Listed()
 
 
 def remember_list(listed: Listed) -> None:

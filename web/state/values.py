@@ -7,6 +7,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from shared.conversations import ConversationRow
+from shared.people import Owner
 
 DialogKind = Literal["rename", "delete"]
 
@@ -26,7 +27,7 @@ class Notice:
 class Listed:
     """The sidebar's list as last read, as far as the person has scrolled."""
 
-    owner_id: str = ""
+    owner: Owner | None = None
     rows: tuple[ConversationRow, ...] = ()
     has_more: bool = False
     #: Whether the last read failed, because Postgres was away.

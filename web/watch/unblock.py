@@ -26,14 +26,14 @@ class BlockedRead:
         #: The id of the connection that reads, or 0 while there is none.
         self.client_id = 0
         self._block_seconds = block_seconds
-        #: Interrupts so far, and how many of them the read under way began after.
+        #: The number of interrupts, now and when the read under way began.
         self._interrupts = 0
         self._covered = _NOT_READING
         self._task: asyncio.Task[None] | None = None
 
     @property
     def milliseconds(self) -> int:
-        """How long a read may block."""
+        """The longest time for a read to block."""
         return int(self._block_seconds * 1000)
 
     @property

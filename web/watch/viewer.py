@@ -16,6 +16,7 @@ from uuid import UUID
 from shared.following.phases import State, state_of
 from shared.following.sweep import Row
 from shared.following.text import LiveText
+from shared.people import Owner
 from web.watch import frames
 from web.watch.frames import Cursor
 
@@ -92,12 +93,12 @@ class Ended:
 class Conversation:
     """The state that all viewers of one conversation share."""
 
-    __slots__ = ("_ends", "_serial", "id", "owner_id", "read_at", "row", "state", "stream", "viewers")
+    __slots__ = ("_ends", "_serial", "id", "owner", "read_at", "row", "state", "stream", "viewers")
 
     def __init__(self, conversation_id: UUID) -> None:
         self.id = conversation_id
         #: None until it is read from Postgres; until then viewers are sent nothing.
-        self.owner_id: str | None = None
+        self.owner: Owner | None = None
         self.viewers: set[Viewer] = set()
         self.row: Row | None = None
         self.read_at = 0.0
@@ -154,16 +155,16 @@ class Viewer:
         "conversation",
         "cursor",
         "is_closed",
-        "owner_id",
+        "owner",
         "push",
         "sent_at",
     )
 
     def __init__(
-        self, conversation: Conversation, *, owner_id: str, client: str, cursor: Cursor | None, now: float
+        self, conversation: Conversation, *, owner: Owner, client: str, cursor: Cursor | None, now: float
     ) -> None:
         self.conversation = conversation
-        self.owner_id = owner_id
+        self.owner = owner
         #: The address, as limits count it.
         self.client = client
         self.cursor = cursor
@@ -206,7 +207,7 @@ class Viewer:
     def collect(self, now: float, *, keep_alive_seconds: float) -> bytes:
         """Return everything pending for this viewer in one piece; empty when there is nothing."""
         conversation = self.conversation
-        if conversation.owner_id is not None and conversation.owner_id != self.owner_id:
+        if conversation.owner is not None and conversation.owner != self.owner:
             self.close()
             return b""
         parts: list[bytes] = []
@@ -226,7 +227,7 @@ class Viewer:
 
     def _collect_ends(self, parts: list[bytes]) -> None:
         conversation = self.conversation
-        if conversation.owner_id is None:
+        if conversation.owner is None:
             return
         if self._serial < 0:
             self._serial = conversation.serial_for_newcomers

@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 
 from shared.errors import Unavailable
 from shared.following.sweep import Known, Row, owner_of_conversation, sweep
+from shared.people import Owner
 from shared.settings import Settings
 from web.limits import OpenStreams
 from web.watch.frames import Cursor
@@ -106,7 +107,7 @@ class Watcher:
 
     @property
     def watched(self) -> int:
-        """How many conversations are watched."""
+        """The number of watched conversations."""
         return len(self._conversations)
 
     @property
@@ -120,33 +121,33 @@ class Watcher:
         is_late = time.monotonic() - self._swept_at > LATE_SWEEP_SECONDS and not self._postgres_away
         return not is_late and not any(task.done() for task in self._tasks)
 
-    async def may_look(self, conversation_id: UUID, owner_id: str) -> bool:
+    async def may_look(self, conversation_id: UUID, owner: Owner) -> bool:
         """Return whether this owner may watch the conversation, as anyone may before its first question.
 
         Without Postgres the answer is True: `Viewer.collect` sends nothing until the owner is known.
         """
         known = self._conversations.get(conversation_id)
-        if known is not None and known.owner_id is not None:
-            return known.owner_id == owner_id
+        if known is not None and known.owner is not None:
+            return known.owner == owner
         asked = self._loop.run_in_executor(self._threads, owner_of_conversation, self._engine, conversation_id)
         try:
-            owner = await asyncio.wait_for(asked, PATIENCE_SECONDS)
+            found = await asyncio.wait_for(asked, PATIENCE_SECONDS)
         except (Unavailable, TimeoutError):
             return True
-        return owner in (None, owner_id)
+        return found in (None, owner)
 
-    def check(self, owner_id: str, client: str) -> None:
+    def check(self, owner: Owner, client: str) -> None:
         """Raise TooManyViewers if one more stream would exceed a limit."""
-        if limit := self._open.reached(owner_id, client):
+        if limit := self._open.reached(owner, client):
             raise TooManyViewers(limit)
 
-    def enter(self, conversation_id: UUID, *, owner_id: str, client: str, cursor: Cursor | None) -> Viewer:
+    def enter(self, conversation_id: UUID, *, owner: Owner, client: str, cursor: Cursor | None) -> Viewer:
         """Add a viewer; `client` is its address as limits count it. Raises TooManyViewers."""
-        self.check(owner_id, client)
+        self.check(owner, client)
         conversation = self._conversations.setdefault(conversation_id, Conversation(conversation_id))
-        viewer = Viewer(conversation, owner_id=owner_id, client=client, cursor=cursor, now=self._loop.time())
+        viewer = Viewer(conversation, owner=owner, client=client, cursor=cursor, now=self._loop.time())
         conversation.viewers.add(viewer)
-        self._open.enter(owner_id, client)
+        self._open.enter(owner, client)
         if conversation.state is None:
             self._nudge(conversation_id)
         return viewer
@@ -156,7 +157,7 @@ class Watcher:
         viewer.close()
         conversation = viewer.conversation
         conversation.viewers.discard(viewer)
-        self._open.leave(viewer.owner_id, viewer.client)
+        self._open.leave(viewer.owner, viewer.client)
         if conversation.viewers:
             return
         self._conversations.pop(conversation.id, None)
@@ -269,7 +270,7 @@ class Watcher:
             conversation.wake()
 
     def _take_row(self, conversation: Conversation, row: Row) -> None:
-        conversation.owner_id = row.owner_id
+        conversation.owner = row.owner
         conversation.row = row
         stream = conversation.stream
         if stream is not None and stream.request_id == row.request_id:

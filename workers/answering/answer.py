@@ -150,8 +150,8 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
     limit = context.settings.max_output_tokens or (offer.max_output_tokens if offer else None)
     return Prompt(
         model=claimed.model,
-        turns=prompts.fitted(
-            prompts.turns_of(claimed.said),
+        messages=prompts.fitted(
+            prompts.sendable(claimed.branch),
             context_tokens=offer.context_tokens if offer else None,
             output_tokens=limit,
             system=system,

@@ -1,16 +1,15 @@
 """From a branch to what is sent to a model. Pure: no database, no SDK.
 
 Failed answers are left out, stopped ones kept; what does not fit the model's window falls away from the old end, in
-blocks, so that the prefix stays the same for several turns and a provider's prompt cache can work.
+blocks, so that the prefix stays the same for several questions and a provider's prompt cache can work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.lifecycle import Said
+from shared.messages import Message
 from shared.tables import Status
-from workers.providers.base import Turn
 
 #: Kept free beside the answer: the estimate below is one.
 MARGIN = 0.05
@@ -20,10 +19,9 @@ TOKENS_PER_MESSAGE = 4
 DEFAULT_OUTPUT_TOKENS = 4096
 
 
-def turns_of(branch: Sequence[Said]) -> list[Turn]:
-    """The turns of a branch, oldest first, ending in its question."""
-    said = [each for each in branch if each.text and each.status is not Status.FAILED]
-    return [Turn("user" if each.role == "user" else "assistant", each.text) for each in said]
+def sendable(branch: Sequence[Message]) -> list[Message]:
+    """Return the messages of a branch that a model may see: neither empty ones nor failed answers."""
+    return [each for each in branch if each.text and not (each.end and each.end.status is Status.FAILED)]
 
 
 def estimate_tokens(text: str) -> int:
@@ -36,22 +34,22 @@ def estimate_tokens(text: str) -> int:
 
 
 def fitted(
-    turns: Sequence[Turn], *, context_tokens: int | None, output_tokens: int | None, system: str = ""
-) -> tuple[Turn, ...]:
-    """The newest turns that fit the window, beginning with a question. The last question is never cut."""
+    messages: Sequence[Message], *, context_tokens: int | None, output_tokens: int | None, system: str = ""
+) -> tuple[Message, ...]:
+    """Return the newest messages that fit the window, beginning with a question. The last question is never cut."""
     if context_tokens is None:
-        return tuple(turns)
+        return tuple(messages)
     room = int(context_tokens * (1 - MARGIN)) - min(output_tokens or DEFAULT_OUTPUT_TOKENS, context_tokens // 2)
     room -= estimate_tokens(system) if system else 0
-    sizes = [estimate_tokens(turn.text) for turn in turns]
-    # Told from the beginning, as the conversation grew: so a later turn changes nothing in what was cut before it.
+    sizes = [estimate_tokens(each.text) for each in messages]
+    # Counted from the beginning, as the conversation grew: a later message never changes an earlier cut.
     first, used = 0, 0
     for last, size in enumerate(sizes):
         used += size
         if used > room:
-            while first < last and (used > room * CUT_TO or turns[first].role != "user"):
+            while first < last and (used > room * CUT_TO or messages[first].role != "user"):
                 used -= sizes[first]
                 first += 1
-    while first < len(turns) - 1 and turns[first].role != "user":
+    while first < len(messages) - 1 and messages[first].role != "user":
         first += 1
-    return tuple(turns[first:])
+    return tuple(messages[first:])

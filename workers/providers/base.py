@@ -9,7 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
+
+from shared.messages import Message
 
 
 class Finish(StrEnum):
@@ -41,19 +43,11 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One message of the conversation as the model sees it."""
-
-    role: Literal["user", "assistant"]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Prompt:
     """What is sent to a model. `trace_id` is our request's id, sent along for the provider's log."""
 
     model: str
-    turns: tuple[Turn, ...]
+    messages: tuple[Message, ...]
     system: str | None = None
     max_output_tokens: int | None = None
     trace_id: str = ""

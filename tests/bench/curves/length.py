@@ -67,8 +67,8 @@ def history(bench: Bench) -> Points:
         filled = Filled(f"history-curve-{messages}", conversations=times, messages=messages, owners=1)
         with Asker(running.stack.settings) as asker:
             page = asker.page()
-            filling.fill(running.stack.database_url, filled, owner_id=page.owner_id)
-            pages = [Page(page.owner_id, page.cookie, filled.conversation_id(number)) for number in range(times)]
+            filling.fill(running.stack.database_url, filled, owner=page.owner)
+            pages = [Page(page.owner, page.cookie, filled.conversation_id(number)) for number in range(times)]
             add(points, messages, uvloop.run(_behind(running, asker, pages)))
     return points
 
@@ -77,7 +77,7 @@ async def _behind(running: Running, asker: Asker, pages: list[Page]) -> Numbers:
     loop, calls, opens, before = asyncio.get_running_loop(), [], [], _used(running)
     for page in pages:
         began = loop.time()
-        open_conversation(asker.engine, page.conversation_id, owner_id=page.owner_id)
+        open_conversation(asker.engine, page.conversation_id, owner=page.owner)
         opens.append((loop.time() - began) * 1e3)
         wall = time.time()
         request_id = await asker.ask(page, "[[sim: tokens=5 pace=0 first=0]] And?")

@@ -64,14 +64,12 @@ def _timed(engine: Engine, filled: Filled, worker_id: UUID, *, times: int) -> Nu
     took: dict[str, list[float]] = {}
     for _ in range(times):
         conversation = random.randrange(filled.conversations)
-        owner_id, conversation_id = filled.owner_id(conversation), filled.conversation_id(conversation)
-        question = Question(
-            owner_id=owner_id, conversation_id=conversation_id, text="And?", idempotency_key=uuid4().hex
-        )
+        owner, conversation_id = filled.owner(conversation), filled.conversation_id(conversation)
+        question = Question(owner=owner, conversation_id=conversation_id, text="And?", idempotency_key=uuid4().hex)
         with _noted(took, "list"):
-            list_conversations(engine, owner_id=owner_id)
+            list_conversations(engine, owner=owner)
         with _noted(took, "open"):
-            open_conversation(engine, conversation_id, owner_id=owner_id)
+            open_conversation(engine, conversation_id, owner=owner)
         with _noted(took, "submit"):
             stored = lifecycle.submit(engine, question, deadline_seconds=ONE_HOUR, max_characters=100)
         with _noted(took, "claim"):

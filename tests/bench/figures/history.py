@@ -25,7 +25,7 @@ def measure(bench: Bench) -> Numbers:
     filled = Filled(f"history-{bench.size}", conversations=1, messages=MESSAGES, owners=1)
     with Asker(running.stack.settings) as asker:
         page = asker.page()
-    filling.fill(running.stack.database_url, filled, owner_id=page.owner_id)
+    filling.fill(running.stack.database_url, filled, owner=page.owner)
     conversation_id, settled = filled.conversation_id(0), []
     with Chromium() as browser:
         browser.sign_in(running.url, page.cookie)

@@ -39,12 +39,12 @@ def measure(bench: Bench) -> Numbers:
             listed, opened, wrong = [], [], 0
             for _ in range(times):
                 conversation = random.randrange(conversations)
-                owner_id, conversation_id = filled.owner_id(conversation), filled.conversation_id(conversation)
+                owner, conversation_id = filled.owner(conversation), filled.conversation_id(conversation)
                 began = time.perf_counter()
-                rows = list_conversations(engine, owner_id=owner_id)
+                rows = list_conversations(engine, owner=owner)
                 listed.append((time.perf_counter() - began) * 1e3)
                 began = time.perf_counter()
-                found = open_conversation(engine, conversation_id, owner_id=owner_id)
+                found = open_conversation(engine, conversation_id, owner=owner)
                 opened.append((time.perf_counter() - began) * 1e3)
                 wrong += len(found.messages) != MESSAGES or conversation_id not in {row.id for row in rows}
         finally:

@@ -61,7 +61,7 @@ def _open(frame: Frame) -> Opened:
 
 
 def _read(frame: Frame) -> Opened:
-    return open_conversation(frame.engine, state.conversation_id(), owner_id=frame.owner_id, limit=state.window())
+    return open_conversation(frame.engine, state.conversation_id(), owner=frame.owner, limit=state.window())
 
 
 def _tell_fate(frame: Frame) -> None:
@@ -69,7 +69,7 @@ def _tell_fate(frame: Frame) -> None:
     key = state.unsure_key()
     if key is None:
         return
-    stored = is_stored(frame.engine, owner_id=frame.owner_id, key=key)
+    stored = is_stored(frame.engine, owner=frame.owner, key=key)
     state.tell_fate(key, is_stored=stored)
     if not stored:
         state.show_notice(Notice("not_sent", is_text_kept=True))

@@ -106,7 +106,7 @@ def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
     conversation_id = state.conversation_id()
     try:
         question = Question(
-            owner_id=frame.owner_id,
+            owner=frame.owner,
             conversation_id=conversation_id,
             text=text,
             idempotency_key=f"again:{again_for}" if again_for else state.idempotency_key(),

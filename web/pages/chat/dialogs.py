@@ -43,9 +43,9 @@ def decide(frame: Frame) -> None:
     asked, error = decision.dialog, ""
     try:
         if asked.kind == "rename":
-            conversations.rename(frame.engine, asked.conversation_id, owner_id=frame.owner_id, title=decision.title)
+            conversations.rename(frame.engine, asked.conversation_id, owner=frame.owner, title=decision.title)
         else:
-            conversations.delete(frame.engine, asked.conversation_id, owner_id=frame.owner_id)
+            conversations.delete(frame.engine, asked.conversation_id, owner=frame.owner)
             if asked.conversation_id == state.conversation_id():
                 state.leave_conversation()
     except NaruError as refused:

@@ -29,10 +29,10 @@ ACTIONS: tuple[DialogKind, ...] = ("rename", "delete")
 
 def read(frame: Frame) -> None:
     """Reload the list as far as the person has scrolled. Raises Unavailable, and then keeps the old list."""
-    shown = max(PAGE, len(state.listed(frame.owner_id).rows))
+    shown = max(PAGE, len(state.listed(frame.owner).rows))
     with _kept(frame):
-        rows = list_conversations(frame.engine, owner_id=frame.owner_id, limit=shown + 1)
-        state.remember_list(Listed(frame.owner_id, tuple(rows[:shown]), has_more=len(rows) > shown))
+        rows = list_conversations(frame.engine, owner=frame.owner, limit=shown + 1)
+        state.remember_list(Listed(frame.owner, tuple(rows[:shown]), has_more=len(rows) > shown))
 
 
 def draw(frame: Frame, opened: Opened | None) -> None:
@@ -51,7 +51,7 @@ def draw(frame: Frame, opened: Opened | None) -> None:
 
 def _draw(frame: Frame, opened: Opened | None) -> None:
     t = frame.words.t
-    listed = state.listed(frame.owner_id)
+    listed = state.listed(frame.owner)
     if not listed.rows and not listed.is_stale:
         st.caption(t("sidebar.none"))
     if opened is not None and opened.exists and all(row.id != opened.id for row in listed.rows):
@@ -84,17 +84,17 @@ def _lines(frame: Frame, listed: Listed, opened: Opened | None) -> None:
 
 def _read_more(frame: Frame) -> None:
     """Read the page after the last line."""
-    listed = state.listed(frame.owner_id)
+    listed = state.listed(frame.owner)
     with suppress(Unavailable), _kept(frame):
         after = listed.rows[-1] if listed.rows else None
-        rows = list_conversations(frame.engine, owner_id=frame.owner_id, after=after, limit=PAGE + 1)
-        state.remember_list(Listed(frame.owner_id, (*listed.rows, *rows[:PAGE]), has_more=len(rows) > PAGE))
+        rows = list_conversations(frame.engine, owner=frame.owner, after=after, limit=PAGE + 1)
+        state.remember_list(Listed(frame.owner, (*listed.rows, *rows[:PAGE]), has_more=len(rows) > PAGE))
 
 
 def _read_again(frame: Frame, opened: Opened | None) -> None:
     with suppress(Unavailable):
         read(frame)
-        if opened is not None and all(row.id != opened.id for row in state.listed(frame.owner_id).rows):
+        if opened is not None and all(row.id != opened.id for row in state.listed(frame.owner).rows):
             state.ask_for_whole_page()  # another tab may have deleted the open conversation
 
 
@@ -104,7 +104,7 @@ def _kept(frame: Frame) -> Iterator[None]:
     try:
         yield
     except Unavailable:
-        state.remember_list(replace(state.listed(frame.owner_id), owner_id=frame.owner_id, is_stale=True))
+        state.remember_list(replace(state.listed(frame.owner), owner=frame.owner, is_stale=True))
         raise
 
 

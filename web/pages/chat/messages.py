@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from shared.conversations import Opened, Shown
+from shared.conversations import Opened
+from shared.messages import Message, RequestEnd
 from shared.tables import Status
 from web import state
 from web.markdown import to_streamlit
@@ -22,6 +23,8 @@ from web.pages.frame import Frame
 #: Finish reasons of providers that get a remark of their own.
 FINISHES = ("length", "content_filter", "refusal")
 DEMO_PREFIX = "demo/"
+#: For an answer whose request is gone.
+_UNKNOWN_END = RequestEnd(status=Status.SUCCEEDED)
 
 
 def draw(frame: Frame, opened: Opened) -> None:
@@ -36,86 +39,88 @@ def draw(frame: Frame, opened: Opened) -> None:
             icon=":material/expand_less:",
             on_click=state.widen_window,
         )
-    last = opened.messages[-1].message_id if opened.messages else None
+    last = opened.messages[-1].id if opened.messages else None
     for message in opened.messages:
         if message.role == "user":
             _question(frame, message)
         else:
-            _answer(frame, message, is_last=message.message_id == last and opened.active is None)
+            _answer(frame, message, is_last=message.id == last and opened.active is None)
 
 
-def _question(frame: Frame, message: Shown) -> None:
+def _question(frame: Frame, message: Message) -> None:
     label = escape(frame.words.t("history.question"))
     st.html(f'<div class="naru-question" dir="auto"><h2 class="naru-spoken">{label}</h2>{escape(message.text)}</div>')
 
 
-def _answer(frame: Frame, message: Shown, *, is_last: bool) -> None:
+def _answer(frame: Frame, message: Message, *, is_last: bool) -> None:
+    end = message.end or _UNKNOWN_END
     with st.container(key=f"answer-{message.request_id}"):
         shown = beginning(message.text)
-        if message.text and message.status == Status.FAILED:
+        if message.text and end.status == Status.FAILED:
             st.caption(frame.words.t("answer.partial"))
             with st.container(key=f"partial-{message.request_id}"):
                 st.markdown(to_streamlit(shown))
         elif message.text:
             st.markdown(to_streamlit(shown))
-        remark = _remark(frame, message)
+        remark = _remark(frame, message.text, end)
         if shown != message.text:
             remark += _mark(frame.words.t("answer.beginning"))
         if remark:
             st.html(remark)
         if not is_last:
-            row = _copy(frame, message) + _badge(frame, message) + _meta(frame, message)
+            row = _copy(frame, message.text) + _badge(frame, end) + _meta(frame, message, end)
             st.html(f'<div class="naru-actions">{row}</div>')
             return
         with st.container(key="last-actions", horizontal=True, vertical_alignment="center"):
             if message.text:
-                st.html(_copy(frame, message))
-            failed = message.status == Status.FAILED
+                st.html(_copy(frame, message.text))
+            failed = end.status == Status.FAILED
             st.button(
                 frame.words.t("answer.again" if failed else "answer.regenerate"),
                 key="again",
                 type="secondary" if failed else "tertiary",
                 icon=":material/refresh:",
                 on_click=again,
-                args=(frame, message.message_id),
+                args=(frame, message.id),
             )
-            st.html(f'<span class="naru-about">{_badge(frame, message)}{_meta(frame, message)}</span>')
+            st.html(f'<span class="naru-about">{_badge(frame, end)}{_meta(frame, message, end)}</span>')
 
 
-def _remark(frame: Frame, message: Shown) -> str:
+def _remark(frame: Frame, text: str, end: RequestEnd) -> str:
     t = frame.words.t
-    if message.status == Status.FAILED:
-        why = escape(frame.words.error(message.error_code))
+    if end.status == Status.FAILED:
+        why = escape(frame.words.error(end.error_code))
         return f'<div class="naru-remark naru-failed" role="note">{why}</div>'
-    if message.status == Status.CANCELLED:
-        return _mark(t("answer.stopped" if message.text else "answer.stopped_empty"))
-    if message.finish in FINISHES:
-        return _mark(t(f"answer.{message.finish}"))
-    return "" if message.text else _mark(t("answer.empty"))
+    if end.status == Status.CANCELLED:
+        return _mark(t("answer.stopped" if text else "answer.stopped_empty"))
+    if end.finish in FINISHES:
+        return _mark(t(f"answer.{end.finish}"))
+    return "" if text else _mark(t("answer.empty"))
 
 
 def _mark(text: str) -> str:
     return f'<div class="naru-remark" role="note">{escape(text)}</div>'
 
 
-def _copy(frame: Frame, message: Shown) -> str:
-    if not message.text:
+def _copy(frame: Frame, text: str) -> str:
+    if not text:
         return ""
     # Percent-encoded, because Streamlit's sanitizer drops attributes that contain `-->` or a closing tag.
     copy, copied = (escape(frame.words.t(f"answer.{key}"), quote=True) for key in ("copy", "copied"))
     return (
         f'<button type="button" class="naru-copy" title="{copy}" aria-label="{copy}" data-naru-copied="{copied}" '
-        f'data-naru-copy="{quote(message.text)}"></button>'
+        f'data-naru-copy="{quote(text)}"></button>'
     )
 
 
-def _badge(frame: Frame, message: Shown) -> str:
-    if not (message.model or "").startswith(DEMO_PREFIX):
+def _badge(frame: Frame, end: RequestEnd) -> str:
+    if not (end.model or "").startswith(DEMO_PREFIX):
         return ""
     return f'<span class="naru-badge">{escape(frame.words.t("demo.badge"))}</span>'
 
 
-def _meta(frame: Frame, message: Shown) -> str:
-    time = frame.words.time(message.created_at.astimezone(state.timezone()))
-    meta = " · ".join((short_name(message.model or ""), time))
-    return f'<span class="naru-meta">{escape(meta)}</span>'
+def _meta(frame: Frame, message: Message, end: RequestEnd) -> str:
+    words = [short_name(end.model or "")]
+    if message.created_at is not None:
+        words.append(frame.words.time(message.created_at.astimezone(state.timezone())))
+    return f'<span class="naru-meta">{escape(" · ".join(words))}</span>'

@@ -66,8 +66,8 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
 def _body(prompt: Prompt) -> dict[str, object]:
     body: dict[str, object] = {
         "model": prompt.model,
-        # Messages refuses a turn without text, and asks for a limit where Chat Completions does not.
-        "messages": [{"role": turn.role, "content": turn.text} for turn in prompt.turns if turn.text.strip()],
+        # The API refuses a message without text, and asks for a limit where Chat Completions does not.
+        "messages": [{"role": each.role, "content": each.text} for each in prompt.messages if each.text.strip()],
         "max_tokens": prompt.max_output_tokens or CLAUDE_OUTPUT_TOKENS,
         "stream": True,
     }

@@ -106,7 +106,7 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
 
 
 def _body(prompt: Prompt, dialect: _Dialect) -> dict[str, object]:
-    messages = [{"role": turn.role, "content": turn.text} for turn in prompt.turns]
+    messages = [{"role": each.role, "content": each.text} for each in prompt.messages]
     if prompt.system:
         messages.insert(0, {"role": "system", "content": prompt.system})
     body: dict[str, object] = {"model": prompt.model, "messages": messages, "stream": True}

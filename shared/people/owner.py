@@ -1,0 +1,48 @@
+"""The owner of conversations and requests. Every row is reached through its owner only."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+_FORM = re.compile(r"([a-z]+)(?::(\S+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """`kind` says what the owner is: `browser` (a guest, known by a cookie) or `terminal` (`naru ask`).
+
+    `id` tells owners of one kind apart; it is empty where a kind has one owner only. Kinds are an open set: while a new
+    version is rolled out, an old process must be able to compare owners of a kind that it does not know.
+    """
+
+    kind: str
+    id: str = ""
+
+    @classmethod
+    def browser(cls, browser_id: UUID) -> Self:
+        """Return the guest whose cookie holds `browser_id`."""
+        return cls("browser", str(browser_id))
+
+    @classmethod
+    def terminal(cls) -> Self:
+        """Return the owner of the conversations of `naru ask`."""
+        return cls("terminal")
+
+    @classmethod
+    def from_key(cls, key: str) -> Self:
+        """Read `key` back. Raises ValueError where it is neither `kind` nor `kind:id`."""
+        found = _FORM.fullmatch(key)
+        if found is None:
+            raise ValueError(f"{key!r} is not an owner's key: expected `kind` or `kind:id`")
+        return cls(found[1], found[2] or "")
+
+    @property
+    def key(self) -> str:
+        """The text in the columns `owner_id`: `browser:<uuid>`, `terminal`."""
+        return f"{self.kind}:{self.id}" if self.id else self.kind
+
+    def __str__(self) -> str:
+        return self.key
