@@ -31,6 +31,7 @@ from tests.faults import evidence
 from tests.faults.crowd import Crowd
 from tests.faults.history import History
 from tests.faults.proxy import Lines, Proxy, Trap
+from tests.patience import patient
 from tests.stack import CALM, NO_PROXY, WIDE_LIMITS, Process, Servers, Stack
 
 T = TypeVar("T")
@@ -316,10 +317,10 @@ class Rig:
 
     def wait(self, condition: Callable[[], T], *, seconds: float = 60.0, what: str = "") -> T:
         """Call until it is true, and tend; AssertionError when the time is over."""
-        limit = time.monotonic() + seconds
+        limit = time.monotonic() + patient(seconds)
         while not (found := condition()):
             if time.monotonic() > limit:
-                raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+                raise AssertionError(f"not within {patient(seconds):g} s: {what or condition}")
             self.tend()
             time.sleep(TEND_SECONDS)
         return found

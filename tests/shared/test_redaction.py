@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import openai
 import pytest
 
 from shared.logs import JsonFormatter, bound
@@ -71,6 +70,8 @@ def echo() -> Iterator[str]:
 
 
 def test_a_key_in_an_sdks_own_error_is_not_in_the_line(echo: str) -> None:
+    import openai  # noqa: PLC0415 - the other ones of pytest's processes need not load it
+
     with (
         openai.OpenAI(api_key=KEY, base_url=echo, max_retries=0) as client,
         pytest.raises(openai.AuthenticationError) as raised,

@@ -55,9 +55,11 @@ def test_it_says_when_it_stands_still(loop: LoopThread) -> None:
 
 def test_closing_cancels_what_runs_and_ends_the_thread() -> None:
     made, seen = LoopThread(), []
+    threads: list[threading.Thread] = []
     made.start()
 
     async def endless() -> None:
+        threads.append(threading.current_thread())
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -71,4 +73,4 @@ def test_closing_cancels_what_runs_and_ends_the_thread() -> None:
     made.close()
     assert seen == ["put away"]
     assert running.cancelled()
-    assert not made._thread.is_alive()
+    assert not threads[0].is_alive()

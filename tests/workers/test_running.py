@@ -62,7 +62,7 @@ async def stream(answer: RunningAnswer) -> str:
 
 def started(loop: LoopThread, answer: RunningAnswer) -> Future[str]:
     future = loop.submit(stream(answer))
-    wait_until(lambda: answer._task is not None, seconds=2)
+    wait_until(lambda: answer.has_begun, seconds=2)
     return future
 
 
@@ -141,13 +141,14 @@ def test_stop_before_the_claim_returned_is_remembered(loop: LoopThread, running:
 
 
 def test_notices_for_others_are_not_remembered_for_ever(running: Running) -> None:
-    first = claimed()
-    running.stop(first.request_id)
-    for _ in range(REMEMBERED_NOTICES):
-        running.stop(uuid4())
+    first, *others = [claimed() for _ in range(REMEMBERED_NOTICES + 1)]
+    for each in (first, *others):
+        running.stop(each.request_id)
     with running.answering(first) as answer:
         assert answer.interruption is None
-    assert len(running._early_stops) == REMEMBERED_NOTICES
+    for other in (others[0], others[-1]):
+        with running.answering(other) as answer:
+            assert answer.interruption is Interruption.STOP
 
 
 @pytest.mark.parametrize(

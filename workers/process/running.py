@@ -58,6 +58,11 @@ class RunningAnswer:
         if self.interruption is not None:
             raise asyncio.CancelledError
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the stream's task has called `begin`."""
+        return self._task is not None
+
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
