@@ -123,7 +123,6 @@ class Publisher:
             settings.redis_url,
             timeout_seconds=None,
             connect_timeout_seconds=settings.redis_timeout_seconds,
-            retry=True,
             decode_responses=True,
             redis_connect_func=self._connected,
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import socket
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -35,7 +37,8 @@ MUST_NOT_HOLD = {
 }
 WHAT_IMAGES_ARE_MADE_OF = {
     *("shared", "web", "workers", ".streamlit/config.toml", "requirements.lock"),
-    *("deploy/__init__.py", "deploy/backup", "deploy/images", "deploy/cli", "deploy/nginx"),
+    *("deploy/__init__.py", "deploy/terminal.py", "deploy/images", "deploy/nginx"),
+    *("deploy/backup", "deploy/cli", "deploy/embedded"),
 }
 #: Imported where they are there, and done without elsewhere.
 OPTIONAL = {"uvloop"}
@@ -100,15 +103,35 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("image", DOCKERFILES)
-def test_a_dockerfile_copies_what_the_image_may_hold(image: str) -> None:
-    sources = [
+def copied(path: Path) -> list[str]:
+    """Return the sources that a Dockerfile copies from the project."""
+    return [
         word
-        for name, rest in instructions(DOCKERFILES[image])
+        for name, rest in instructions(path)
         if name in {"COPY", "ADD"} and "--from=" not in rest
         for word in rest.split()[:-1]
     ]
-    assert set(sources) == MAY_COPY[image] | FOLDERS.get(image, set())
+
+
+def test_backup_image_holds_the_modules_of_its_command(tmp_path: Path) -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for source in copied(ROOT / "deploy/backup/Dockerfile"):
+        assert {source, *(str(each) for each in Path(source).parents)} & let_in, f"{source} is kept from the builder"
+        target = tmp_path / source
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, target)
+    modules = [f"deploy.backup.{path.stem}" for path in (tmp_path / "deploy" / "backup").glob("*.py")]
+    imports = f"import deploy.cli.main, {', '.join(modules)}"
+    done = subprocess.run([sys.executable, "-c", imports], cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("image", DOCKERFILES)
+def test_a_dockerfile_copies_what_the_image_may_hold(image: str) -> None:
+    assert set(copied(DOCKERFILES[image])) == MAY_COPY[image] | FOLDERS.get(image, set())
 
 
 @pytest.mark.parametrize("image", DOCKERFILES)
