@@ -1,7 +1,7 @@
 """`python -m web`: serve the page. One process; more of them are started side by side.
 
-uvicorn runs in this process with the options that Streamlit would have given it, and ends live connections at
-once when it is told to stop, instead of waiting for browsers that never close them.
+uvicorn runs in this process with Streamlit's options. When told to stop, it ends live connections at once instead of
+waiting for browsers, which never close them.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from web.runtime import Runtime, current_runtime
 
 log = logging.getLogger("web")
 
-#: How long a page's own work may go on after the end was asked for.
+#: How long requests may continue after a stop signal.
 GRACE_SECONDS = 3
 PING_SECONDS = 30.0
-#: uvicorn looks this often whether to stop, and each tenth time makes the date's header anew; we at each fifth.
+#: uvicorn ticks this often to check for a stop, and renews the Date header every tenth tick. We run every fifth tick.
 UVICORN_TICK_SECONDS = 0.1
 TICKS_IN_ONE = 5
 TICKS_BETWEEN_SWEEPS = 10
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which closes the live connections before it waits for all connections."""
+    """uvicorn, but at shutdown it first ends the live connections."""
 
     def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
         super().__init__(config)
         self._runtime = runtime
 
     async def on_tick(self, counter: int) -> bool:
-        """Look whether to stop twice a second instead of ten times: that was half of what web does at rest."""
+        """Check for a stop twice a second instead of ten times, which halves the CPU use of an idle process."""
         if counter % TICKS_BETWEEN_SWEEPS == 0:
             watch_closes(self.server_state.connections)
         if counter:
@@ -52,13 +52,13 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter * TICKS_IN_ONE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop serving."""
+        """End the live connections, then stop serving."""
         self._runtime.close_viewers()
         await super().shutdown(sockets)
 
 
 def config_of(settings: Settings) -> uvicorn.Config:
-    """uvicorn's options."""
+    """Return uvicorn's configuration."""
     return uvicorn.Config(
         importlib.import_module("web.app").app,
         host=settings.host,
@@ -72,17 +72,17 @@ def config_of(settings: Settings) -> uvicorn.Config:
         ws_per_message_deflate=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        # X-Forwarded-* is believed from FORWARDED_ALLOW_IPS only; uvicorn's default is this machine.
+        # Trust X-Forwarded-* from FORWARDED_ALLOW_IPS only; uvicorn's default is this machine.
         proxy_headers=True,
         server_header=False,
         access_log=False,
         log_config=None,
-        log_level=None,  # as shared/logs.py has set it
+        log_level=None,  # keep the level set by shared/logs.py
     )
 
 
 def main() -> int:
-    """The command. Exit code 1 and one sentence when it cannot start."""
+    """Run the command. Return 1, after printing one sentence, if it cannot start."""
     shorten_switch_interval()
     limit_malloc_arenas()
     raise_open_file_limit()
@@ -96,7 +96,7 @@ def main() -> int:
         print(f"web: {error}", file=sys.stderr)  # noqa: T201 - a person reads this
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Until uvicorn listens to them itself, and when it hands them back after an end in order.
+        # Applies until uvicorn installs its own handlers, and after it restores these at shutdown.
         signal.signal(number, lambda *_: sys.exit(0))
     server.run()
     return 0 if server.started else 1

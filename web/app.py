@@ -1,7 +1,7 @@
-"""The ASGI app: Streamlit's, with our routes, our middleware and our lifespan around it.
+"""The ASGI app: Streamlit's, with our routes, middleware and lifespan.
 
-`web.app:app` is the only thing made at import, and needs the settings: import it from a process that serves
-the page (`python -m web` does), not from anywhere else.
+Importing this module makes `app`, which needs the settings. Import it only from a process that serves the page, as
+`python -m web` does.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from shared.keys import keys_in
 from shared.settings import Settings
 from web.api import make_routes
 from web.api.answers import Refusal, apologise, refuse
-from web.api.events import DirectSend
 from web.api.guard import GuardMiddleware
 from web.asgi import copies
 from web.asgi.address import ClientAddressMiddleware
+from web.asgi.direct_send import DirectSend
 from web.asgi.hosts import HostMiddleware
 from web.asgi.http_id import HttpIdMiddleware
 from web.asgi.identity import OWNER_HEADER, IdentityMiddleware
@@ -40,12 +40,12 @@ from web.state import OWNER
 
 
 def streamlit_options(settings: Settings) -> dict[str, Any]:
-    """What Streamlit must be told before its app is made; looks are in `.streamlit/config.toml`."""
+    """Return the options to set before Streamlit's app is made; `.streamlit/config.toml` has the appearance."""
     return {
-        # The same in every web process, else an upload or a sign-in made by one is unknown to the next. Of the newest
-        # key: a rotation makes Streamlit's own cookies worthless, which nothing here uses beyond a page's life.
+        # Every web process needs the same secret, so that one accepts uploads and sign-ins of another. Rotating the
+        # key invalidates Streamlit's own cookies, which matter only while a page is open.
         "server.cookieSecret": sha256(b"naru.streamlit:" + keys_in(settings.secret_key)[0].encode()).hexdigest(),
-        # Streamlit resumes a session only for the same values, so a session id leads nobody into another's session.
+        # Streamlit resumes a session only for the same values, so a session id is useless to another owner.
         "server.trustedUserHeaders": json.dumps({OWNER_HEADER: OWNER}),
         "server.fileWatcherType": "none",
         "server.runOnSave": False,
@@ -54,14 +54,14 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "server.enableXsrfProtection": True,
         "browser.gatherUsageStats": False,
         "client.showErrorDetails": "none",
-        # Where `rich` is installed Streamlit would write tracebacks past our log.
+        # With `rich` installed, Streamlit would write tracebacks past our log.
         "logger.enableRich": False,
         "global.developmentMode": False,
-        # One thread per session, which takes the next click when it is done; else each click begins another thread.
+        # Use one thread per session for all clicks in turn, instead of a thread per click.
         "runner.fastReruns": False,
-        # A collection of all garbage after each run; `web/asgi/sessions.py` does it once for many.
+        # Do not collect garbage after each run; `web/asgi/sessions.py` does it once for many.
         "runner.postScriptGC": False,
-        # Megabytes. Our own bound (`socket_message_bytes`) is lower; this one also counts what comes in parts.
+        # In megabytes. Our own limit (`socket_message_bytes`) is lower, but this one also counts chunked messages.
         "server.maxWidgetStateSize": 1,
         "server.disconnectedSessionTTL": settings.kept_session_seconds,
     }
@@ -80,13 +80,13 @@ async def _lifespan(_: st.App) -> AsyncIterator[None]:
 
 
 def _prepare_for_the_first_page() -> None:
-    """Load and make what the first visitor after a start would wait for otherwise, 0.2 s in all."""
-    importlib.import_module("streamlit.emojis")  # a pattern of 4,000 emojis, compiled at the first icon
+    """Load and make everything that the first visitor would otherwise wait for, 0.2 s in all."""
+    importlib.import_module("streamlit.emojis")  # compiles a pattern of 4,000 emojis
     prepare()
 
 
 def make_app() -> st.App:
-    """Set Streamlit up and make the app."""
+    """Configure Streamlit and make the app."""
     bootstrap.load_config_options(streamlit_options(current_runtime().settings))
     return st.App(
         Path(__file__).with_name("page.py"),
@@ -106,7 +106,7 @@ def make_app() -> st.App:
 
 
 def _static_files() -> Middleware:
-    """Streamlit's files and ours, at the paths at which Streamlit would serve them."""
+    """Serve Streamlit's files and ours, at Streamlit's paths."""
     return Middleware(
         StaticFilesMiddleware,
         assets={

@@ -1,6 +1,6 @@
-"""How often one client may do something, and how many things it may hold open, counted in this process's memory.
+"""Rate limits and limits on open streams, counted in this process's memory.
 
-Several web processes count apart from each other, so together they allow a multiple.
+Web processes count separately, so several processes together allow a multiple.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ _Key = TypeVar("_Key", Owner, str)
 #: About 4 MB for each limit. An attacker with more addresses than this has as many allowances anyway.
 MOST_CLIENTS = 20_000
 _MINUTE = 60.0
-#: Far less than any use's share of the minute; sums of those shares are not exact.
+#: Tolerates floating-point error; far less than one use's share of the minute.
 _ROUNDING_SECONDS = 1e-6
 
 
 class RateLimit:
     """A token bucket for each client: `per_minute` uses at once, refilled evenly within a minute; 0 allows any number.
 
-    For any thread. Beyond MOST_CLIENTS clients, the one that came least recently is forgotten and begins with a full
-    bucket again.
+    Thread-safe. Beyond MOST_CLIENTS clients, the least recent one is forgotten and starts with a full bucket again.
     """
 
     def __init__(self, per_minute: float, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +39,7 @@ class RateLimit:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def take(self, client: str) -> float:
-        """Count one use and return 0.0; or, if there is none left, return the seconds until there is one."""
+        """Count one use and return 0.0. If none is left, return the seconds until the next."""
         if not self._seconds_per_use:
             return 0.0
         with self._lock:
@@ -65,7 +64,7 @@ class OpenStreams:
         self.number = 0
 
     def reached(self, owner: Owner, client: str) -> str | None:
-        """Return the limit that forbids one more, as shared/metrics.py names it; None where none does."""
+        """Return the name (shared/metrics.py) of the limit that forbids one more stream, or None."""
         if 0 < self._per_owner <= self._of_owner[owner]:
             return "streams_per_owner"
         if 0 < self._per_address <= self._of_address[client]:
@@ -75,13 +74,13 @@ class OpenStreams:
         return None
 
     def enter(self, owner: Owner, client: str) -> None:
-        """One more is open."""
+        """Count a stream that was opened."""
         self._of_owner[owner] += 1
         self._of_address[client] += 1
         self.number += 1
 
     def leave(self, owner: Owner, client: str) -> None:
-        """One of them is closed."""
+        """Count a stream that was closed."""
         _count_down(self._of_owner, owner)
         _count_down(self._of_address, client)
         self.number -= 1
@@ -93,13 +92,13 @@ def _count_down(counted: Counter[_Key], key: _Key) -> None:
         del counted[key]
 
 
-#: An attack writes one line a minute for each limit, not one for each refusal.
+#: One line a minute for each limit, however many refusals there are.
 _reports = RateLimit(1)
 
 
 def report_over_limit(limit: str, client: str) -> None:
-    """Count a refusal, and log that `limit` is reached, at most once a minute."""
+    """Count a refusal, and log that `limit` was reached at most once a minute."""
     metrics.OVER_LIMIT.labels(limit).inc()
     if not _reports.take(limit):
-        # Where many people are refused by a limit of one address, that address is often a proxy's.
+        # The client helps to tell an attack from a proxy that hides many people behind one address.
         log.warning("over a limit", extra={"limit": limit, "client": client})

@@ -1,10 +1,10 @@
-"""The signs of life of a web process: its event loop turns, pages run to their end, and streams are followed.
+"""Liveness checks of a web process: the event loop turns, pages run, and streams are followed.
 
-Each sign is what a person needs. Postgres and Redis are no signs: starting this process again brings neither back.
-`/healthz` shows the signs, and `shared/wedge.py` ends the process when they stay bad (decision 0026).
+Postgres and Redis are not checked, because restarting this process brings neither back. `/healthz` reports the checks,
+and `shared/wedge.py` ends the process when they keep failing (decision 0026).
 
-A page is run in the process itself, through Streamlit's own runtime, as a browser without a cookie gets it. Such a run
-asks no server. It needs no connection either, so it works while strangers hold all connections that web allows.
+The page check runs a page through Streamlit's own runtime, as for a browser without a cookie. Such a run queries no
+server and uses no connection, so it works even while all connections are taken.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 1.0
-#: A loop that turns later than this stands still. Its longest turn under full load takes less than a second.
+#: The loop counts as stalled after this long. Under full load its longest turn takes less than a second.
 STALL_SECONDS = 3.0
-#: A page runs in less than 0.1 s alone, and in a second beside many others.
+#: A page takes less than 0.1 s alone, and a second among many others.
 PAGE_SECONDS = 3.0
-#: The first one imports all that a page needs, which a loaded machine takes some seconds for.
+#: The first run imports every module of the page, which takes some seconds on a loaded machine.
 FIRST_PAGE_SECONDS = 30.0
-#: While nobody looks at a page, one is run so many times less often: a run takes 6 ms of a core (measured).
+#: Without visitors, check pages this many times less often: a run takes 6 ms of a core (measured).
 REST_TIMES = 3
 
 
 class Liveness:
-    """Looks at one web process. `signs` and `page_ended` are for any thread, `run` is for the event loop."""
+    """Checks one web process. `signs` and `page_ended` are for any thread, `run` is for the event loop."""
 
     def __init__(
         self, settings: Settings, *, follows_streams: Callable[[], bool], is_visited: Callable[[], bool]
@@ -43,31 +43,31 @@ class Liveness:
         now = time.monotonic()
         self._turned_at = now
         self._page_ended_at = now
-        #: When the page that runs now was begun; None between two checks.
+        #: When the current check began; None between two checks.
         self._page_began_at: float | None = None
         self._last_page_ran = True
         self._page_seconds = FIRST_PAGE_SECONDS
 
     async def run(self) -> None:
-        """Turn, and run a page every `web_check_seconds` while somebody is there, until cancelled."""
+        """Check the loop, and a page every `web_check_seconds` while there are visitors, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._turn())
             tasks.create_task(self._check_pages())
 
     def page_ended(self) -> None:
-        """Note that somebody's page was drawn: scripts run, however long ours has to wait among them."""
+        """Record that a visitor's page was drawn, which proves that scripts run."""
         self._page_ended_at = time.monotonic()
 
     def signs(self) -> dict[str, bool]:
-        """Return each sign by name, True when it is good."""
+        """Return each check's name and whether it passes."""
         now = time.monotonic()
         turns = now - self._turned_at < STALL_SECONDS
         return {
-            # Among hundreds of scripts the loop waits for its turn: it is starved, not stuck. A stuck one starts no
-            # script, so pages end soon after it.
+            # Among hundreds of scripts the loop is starved, not stuck. A stuck loop starts no scripts, so soon no
+            # page ends any more.
             "loop": turns or now - self._page_ended_at < PAGE_SECONDS,
             "pages": self._pages_run(),
-            # Reader and sweep live in the loop: while it does not turn they cannot be judged.
+            # The reader and the sweep run in the loop, so a stalled loop says nothing about them.
             "streams": not turns or self._follows_streams(),
         }
 

@@ -1,7 +1,7 @@
-"""Web's log: libraries write through our handler, and what clients send fills it neither by number nor by tracebacks.
+"""Send the libraries' log lines through our handler, and keep clients from flooding the log.
 
-A client may send any widget state, any message and any bytes. Streamlit and uvicorn log a traceback for what they
-cannot read. It shows no fault of ours, so one line with the error's type and place is all that is kept of it.
+Streamlit and uvicorn log a traceback for any input that they cannot parse. That is not an error of ours, so it becomes
+one line with the error's type and place.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import streamlit.logger
 from shared.log_rate import RateBound
 
 WEB = Path(__file__).parent
-#: Whose frames do not make an error ours: they hand on what a client sent, and call Streamlit.
-_PASS_ON = (WEB / "app.py", WEB / "http.py", WEB / "http_id.py", WEB / "identity.py", WEB / "asgi", WEB / "routes")
+#: Frames in these files do not make an error ours: they pass client input on to Streamlit.
+_PASS_ON = (WEB / "app.py", WEB / "api", WEB / "asgi")
 _LIBRARIES = ("streamlit", "uvicorn", "websockets", "asyncio")
 
 
 def adopt_library_loggers() -> None:
-    """Send what Streamlit and uvicorn log through our handler: Streamlit gives each logger a handler of its own."""
+    """Route the libraries' loggers to our handler. Streamlit gives each of its loggers one of its own."""
 
     def pass_on(logger: logging.Logger) -> None:
         logger.handlers.clear()
         logger.propagate = True
 
-    # Streamlit calls it for each logger that it makes from now on, for modules that are imported later too.
+    # Streamlit also calls this for each logger that it creates later.
     streamlit.logger.setup_formatter = pass_on
     streamlit.logger.update_formatter()
     for handler in logging.getLogger().handlers:
@@ -36,7 +36,7 @@ def adopt_library_loggers() -> None:
 
 
 def is_bounded(record: logging.LogRecord) -> bool:
-    """Whether clients can cause this line at will. What a question does (`shared`) is bounded with the questions."""
+    """Return whether clients can cause this line at will. Lines of `shared` are limited with the questions."""
     return record.levelno >= logging.WARNING or not record.name.startswith("shared")
 
 
@@ -44,14 +44,14 @@ def without_foreign_traceback(record: logging.LogRecord) -> bool:
     """Replace the traceback of a library's error by the error's type and place, unless our own code failed."""
     error = record.exc_info[1] if record.exc_info else None
     if error is not None and record.name.startswith(_LIBRARIES) and not _is_ours(error.__traceback__):
-        # Not the error's text: it may quote what was sent.
+        # Omit the error's text, which may quote the input.
         record.error, record.place = type(error).__name__, _place(error.__traceback__)
         record.exc_info = record.exc_text = None
     return True
 
 
 def _is_ours(traceback: TracebackType | None) -> bool:
-    """Whether code of the page or of `shared` stands in the traceback."""
+    """Return whether the traceback contains a frame of the page or of `shared`."""
     return any(
         path.is_relative_to(WEB.parent / "shared")
         or (path.is_relative_to(WEB) and not any(path.is_relative_to(each) for each in _PASS_ON))
@@ -68,7 +68,7 @@ def _files(traceback: TracebackType | None) -> list[str]:
 
 
 def _place(traceback: TracebackType | None) -> str:
-    """File and line of the innermost frame."""
+    """Return the file and line of the innermost frame."""
     place = ""
     while traceback is not None:
         place = f"{Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"

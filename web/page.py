@@ -1,7 +1,7 @@
-"""The page's frame: what every run does before and around the chat, and where every error ends.
+"""The page's script, which Streamlit runs at each click. Every error ends here.
 
-Streamlit runs this file at each click. What stands on the page is in `views/`, what it remembers in `state.py`;
-nothing here waits for an answer (`live/` shows it, a worker makes it).
+`web/pages/` draws the page, and `web/state/` is its memory. Nothing waits for an answer: a worker makes it, and
+`web/live/` shows it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ log = logging.getLogger("web.page")
 
 
 def main() -> None:
-    """Draw the page, or one sentence that says why not."""
+    """Run the page with the connection's ids in the log."""
     with logs.bound(**state.log_ids()):
         draw()
 
 
 def draw() -> None:
-    """The page's frame, and the chat in it."""
+    """Draw the chat, or one sentence if that is not possible."""
     words = Words(state.locale())
     st.set_page_config(
         layout="centered",
         initial_sidebar_state=SIDEBAR_PX,
         menu_items={"About": f"**{words.t('app.name')}** — {words.t('app.tagline')}"},
     )
-    if not state.has_routes():  # else the document has it already
+    if not state.has_routes():  # otherwise the document includes it
         st.html(STYLE)
     try:
         frame = Frame.of(words)

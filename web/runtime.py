@@ -1,10 +1,8 @@
-"""The composition root of the web process: settings, engine, dispatcher, and what is started and stopped with
-them.
+"""The composition root of the web process: settings, engine, dispatcher and background services.
 
-One `Runtime` for the routes (in uvicorn's loop) and Streamlit's script threads alike. It is made by
-`current_runtime()` when first asked for, not at import; the ASGI lifespan starts what runs in the background.
-Without a lifespan (a plain `streamlit run`, AppTest) submitting, stopping and reading work all the same; only
-live events are not there.
+The routes (in uvicorn's loop) and Streamlit's script threads share one `Runtime`, which `current_runtime()` creates on
+first use. The ASGI lifespan starts its background services. Without a lifespan (a plain `streamlit run`, AppTest)
+everything but live events works.
 """
 
 from __future__ import annotations
@@ -35,16 +33,16 @@ from web.watch.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
-#: No thread of Python may be away for longer than so many times the limit of a wedged process. It is long, because a
-#: container that was paused and goes on would meet it.
+#: The process also ends if no Python thread ran for this many times the wedge limit. The factor is large because a
+#: container that was paused and resumed reaches it too.
 NO_THREAD = 5.0
-#: Of one owner, for each question that it may ask: the composer itself tries a question up to six times while an answer
-#: is ending. Whoever tries more often is refused without Postgres, and uses up nothing of the address's allowance.
+#: Attempts allowed for each question of an owner's limit, since the composer retries up to six times while an answer
+#: is ending. Further attempts are refused without a query, and do not count against the address.
 TRIES_PER_QUESTION = 4
 
 
 class Runtime:
-    """What one web process is made of. Methods are for any thread, coroutines for the loop."""
+    """The services of one web process. Methods are for any thread, coroutines for the loop."""
 
     def __init__(self, settings: Settings) -> None:
         settings.need("database_url", "redis_url", "secret_key")
@@ -66,15 +64,15 @@ class Runtime:
         self._wedge = WedgeWatch(
             self.liveness.signs,
             limit_seconds=settings.web_wedged_seconds,
-            start_seconds=0.0,  # it begins when everything is there
+            start_seconds=0.0,  # started after everything else
             no_thread=NO_THREAD,
         )
 
     def submit(self, question: Question, *, client: str) -> Submitted:
-        """Store a question, send its hint in the background, and let the conversation's viewers know.
+        """Store a question, send its hint in the background, and notify the conversation's viewers.
 
-        `client` is the person's address as `web/asgi/address.py` gives it. Raises AddressTooFast, or what
-        `shared.lifecycle.submit` raises.
+        `client` is the person's address as `web/asgi/address.py` gives it. Raises OwnerTooFast,
+        AddressTooFast, and the errors of `shared.lifecycle.submit`.
         """
         try:
             submitted = self._store(question, client)
@@ -101,19 +99,19 @@ class Runtime:
         )
 
     def stop(self, request_id: UUID, *, owner: Owner) -> Status:
-        """Stop a request; raises NotFound for another owner's, Unavailable when Postgres is away.
+        """Stop a request. Raises NotFound for another owner's, and Unavailable without Postgres.
 
-        RUNNING means: its worker is asked. One that does not answer is the reconciler's to deal with.
+        RUNNING means that its worker was asked. If the worker does not react, the reconciler ends the request.
         """
         return lifecycle.stop(self.engine, request_id, owner=owner)
 
     def nudge(self, conversation_id: UUID) -> None:
-        """Something has happened in this conversation: its viewers are told within 0.11 s, not a second."""
+        """Tell the conversation's viewers about a change within 0.11 s instead of a second."""
         if self.watcher is not None and not self.watcher.is_closing:
             self.watcher.nudge(conversation_id)
 
     async def start(self) -> None:
-        """Begin what runs in the background: reading, sweeping, listening, repairing."""
+        """Start the background services: watcher, listener, reconciler, metrics and liveness checks."""
         self.watcher = Watcher(self.settings, self.engine)
         self.watcher.start()
         self._listener = Listener(self.settings, self._on_notice)
@@ -127,19 +125,19 @@ class Runtime:
         freeze_loaded_objects()
 
     def page_was_drawn(self) -> None:
-        """With its first page Streamlit has loaded the rest of itself."""
+        """Record a drawn page. After the first, memory is settled, since Streamlit has loaded all its modules."""
         self.liveness.page_ended()
         if not self._has_drawn:
             self._has_drawn = True
             freeze_loaded_objects()
 
     def close_viewers(self) -> None:
-        """Let every live connection end now, before the server waits for its connections."""
+        """End every live connection, because at shutdown the server waits for its connections."""
         if self.watcher is not None:
             self.watcher.close_viewers()
 
     async def stop_all(self) -> None:
-        """End what `start` began, then the rest. Nothing is lost by it: the truth is in Postgres."""
+        """Stop the background services, then everything else. No data is lost: it is all in Postgres."""
         self._wedge.close()
         if self._living is not None:
             self._living.cancel()
@@ -169,7 +167,7 @@ _current: Runtime | None = None
 
 
 def current_runtime() -> Runtime:
-    """This process's runtime, made from the environment when first asked for. Raises SettingsError."""
+    """Return this process's runtime, made from the environment on first use. Raises SettingsError."""
     global _current  # noqa: PLW0603 - the one place where a process's single runtime is kept
     with _making:
         if _current is None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
 from uuid import uuid4
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from shared.people import Owner
 from tests.patience import patient
 from web.api.events import _Following
+from web.asgi.direct_send import DirectBody
 from web.watch.viewer import Conversation, Stream, Viewer
 
 OWNER = Owner("browser", "alice")
@@ -30,7 +30,7 @@ class Server:
         self.fault: Exception | None = None
         self._takes = asyncio.Event()
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: Message) -> None:
         if self.fault:
             raise self.fault
         while self.write_paused:
@@ -56,7 +56,7 @@ class Watched:
         self.stream = self.conversation.stream = Stream(uuid4(), self.conversation, now=0.0)
         self.viewer = Viewer(self.conversation, owner=OWNER, client="", cursor=None, now=0.0)
         self.conversation.viewers.add(self.viewer)
-        self.following = asyncio.create_task(_Following(self.viewer, self.server.send).run())  # type: ignore[arg-type]
+        self.following = asyncio.create_task(_Following(self.viewer, DirectBody({}, self.server.send)).run())
 
     def say(self, *words: str) -> None:
         """The answer grows, and its viewers are told."""
@@ -139,7 +139,7 @@ def test_the_servers_own_send_says_whether_it_takes_more(http: str) -> None:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            found.append(send.__self__.flow.write_paused)  # type: ignore[attr-defined]
+            found.append(DirectBody(scope, send).is_writable)
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body", "body": b""})
 
@@ -155,4 +155,4 @@ def test_the_servers_own_send_says_whether_it_takes_more(http: str) -> None:
         await asyncio.wait_for(serving, patient(10))
 
     asyncio.run(main())
-    assert found == [False]
+    assert found == [True]

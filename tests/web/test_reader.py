@@ -73,7 +73,7 @@ class Watching:
     @property
     def lanes(self) -> tuple[list[Stream], list[Stream]]:
         """What each of them reads."""
-        first, rest = (list(lane._streams.values()) for lane in (self.reader._first, self.reader._rest))
+        first, rest = (list(lane._streams.values()) for lane in (self.reader._without_text, self.reader._with_text))
         return first, rest
 
 
@@ -204,7 +204,7 @@ def test_late_read_of_the_old_stream_makes_no_hole(client: redis.Redis, redis_ur
     run(work)
 
 
-@pytest.mark.parametrize("lanes", [("_first",), ("_rest",), ("_first", "_rest")])
+@pytest.mark.parametrize("lanes", [("_without_text",), ("_with_text",), ("_without_text", "_with_text")])
 def test_a_failure_of_any_lane_is_told_once_and_both_go_on(
     lanes: tuple[str, ...], client: redis.Redis, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -216,10 +216,10 @@ def test_a_failure_of_any_lane_is_told_once_and_both_go_on(
             silent = await here.follow(client, Event(Kind.START, 1))
             await until(lambda: here.lanes == ([silent], [speaks]))
             killed = [getattr(here.reader, lane) for lane in lanes]
-            await until(lambda: all(lane._client_id for lane in killed))
+            await until(lambda: all(lane._blocked.client_id for lane in killed))
             with client.pipeline(transaction=False) as pipeline:
                 for lane in killed:
-                    pipeline.client_kill_filter(_id=str(lane._client_id))
+                    pipeline.client_kill_filter(_id=str(lane._blocked.client_id))
                 assert pipeline.execute() == [1] * len(lanes)
             await until(lambda: here.health)
             write(client, speaks.request_id, Event(Kind.DELTA, 1, 4, "two"))
@@ -239,8 +239,8 @@ def test_what_is_watched_first_after_a_failure_is_read_at_once(
     async def work() -> None:
         async with watching(redis_url) as here:
             dropped = await here.follow(client, Event(Kind.START, 1))
-            await until(lambda: here.reader._first._client_id)
-            client.client_kill_filter(_id=str(here.reader._first._client_id))
+            await until(lambda: here.reader._without_text._blocked.client_id)
+            client.client_kill_filter(_id=str(here.reader._without_text._blocked.client_id))
             await until(lambda: here.health)
             here.reader.drop(dropped)
             await until(lambda: here.health == [False, True])
@@ -263,7 +263,7 @@ def test_it_ends_though_a_cancellation_of_a_lane_is_swallowed(redis_url: str) ->
                 swallowed.set()
             await asyncio.sleep(60)
 
-        reader._rest.run = stubborn  # type: ignore[method-assign]
+        reader._with_text.run = stubborn  # type: ignore[method-assign]
         running = asyncio.create_task(reader.run())
         await asyncio.sleep(0.05)
         running.cancel()
@@ -284,8 +284,7 @@ async def follow_many(here: Watching, client: redis.Redis) -> list[Stream]:
 
 def waits(here: Watching) -> bool:
     """Whether the lane of those with text waits, and knows of all."""
-    lane = here.reader._rest
-    return lane._taken == lane._asked
+    return here.reader._with_text._blocked.is_current
 
 
 def count_calls(of: Any, name: str) -> list[None]:
@@ -346,7 +345,7 @@ def test_unwatched_flushes_do_not_keep_the_reader_busy(client: redis.Redis, redi
     async def work() -> None:
         async with watching(redis_url) as here:
             await follow_many(here, client)
-            reads = count_calls(here.reader._rest, "_news_of")
+            reads = count_calls(here.reader._with_text, "_news_of")
             began = time.monotonic()
             while time.monotonic() - began < 0.5:
                 flush(client)

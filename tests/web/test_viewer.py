@@ -67,6 +67,6 @@ def test_a_sweep_follows_nothing_for_those_who_left_meanwhile(settings: Settings
         watcher._follow(left.conversation, row(conversation_id, uuid4(), "running"))
         await watcher.close()
         reader = watcher._reader
-        return [*reader._first._streams.values(), *reader._rest._streams.values()]
+        return [*reader._without_text._streams.values(), *reader._with_text._streams.values()]
 
     assert asyncio.run(followed()) == []

@@ -1,15 +1,17 @@
 """Our own routes beside Streamlit's, and the middleware around both.
 
-    events   GET  /api/conversations/{id}/events    what happens in a conversation, as server-sent events
-    stop     POST /api/requests/{id}/stop
-    front    GET  / /page.css /*.js /favicon.png    what the browser has before Streamlit draws
-    manifest GET  /manifest.json /favicon.ico    what a browser asks for beside the page
-    lost     GET  everything that is no page: a 404 with a way home
-    health   GET  /healthz /readyz /metrics
-    guard    headers on every answer; who may call from where
-    answers  how a refusal is written
+    events    GET  /api/conversations/{id}/events   a conversation's changes as server-sent events
+    stop      POST /api/requests/{id}/stop
+    front     GET  / /page.css /*.js /favicon.png   the page before Streamlit draws it
+    manifest  GET  /manifest.json /favicon.ico
+    lost      GET  any other address: a 404 with a way home
+    health    GET  /healthz /readyz /metrics
+    guard     security headers, and the check that a request comes from our own site
+    headers   the security headers themselves
+    answers   JSON answers and refusals
 
-What they do is done in `web/watch/` and `shared/`.
+Routes only translate HTTP: the work is done in `web/watch/` and `shared/`. May import everything in `web` except the
+page, its scripts (`web/pages/`) and the live answer.
 """
 
 from starlette.routing import BaseRoute, Route
@@ -23,7 +25,7 @@ from web.api.stop import stop
 
 
 def make_routes() -> list[BaseRoute]:
-    """All of them, for the app."""
+    """Return every route of ours; `Lost` comes last."""
     return [
         Route("/api/conversations/{conversation_id}/events", events, methods=["GET"]),
         Route("/api/requests/{request_id}/stop", stop, methods=["POST"]),

@@ -1,4 +1,4 @@
-"""How our routes answer: JSON that is never stored, and refusals with one sentence."""
+"""Answers of our routes: JSON that no cache stores, and refusals with one sentence."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from web.asgi.identity import owner_in
 
 log = logging.getLogger(__name__)
 
-#: Of an address in the log.
+#: Longest path in a log line, in characters.
 LONGEST_PATH = 200
 
 
 class Refusal(Exception):
-    """A request that is answered with an error: its HTTP status, its code, and one sentence."""
+    """A request answered with an error: an HTTP status, a code and one sentence."""
 
     def __init__(self, status: int, code: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -28,12 +28,12 @@ class Refusal(Exception):
 
 
 def json_answer(data: dict[str, Any], *, status: int = 200) -> Response:
-    """JSON that no cache keeps."""
+    """Return a JSON response that no cache stores."""
     return JSONResponse(data, status_code=status, headers={"cache-control": "no-store"})
 
 
 async def refuse(request: Request, refusal: Exception) -> Response:
-    """The answer to a Refusal raised in a route."""
+    """Handle a Refusal raised in a route."""
     if not isinstance(refusal, Refusal):
         raise refusal
     log.info(
@@ -44,7 +44,7 @@ async def refuse(request: Request, refusal: Exception) -> Response:
 
 
 async def apologise(request: Request, error: Exception) -> Response:
-    """The answer to an error of ours: made outside of all middleware, so it brings the headers itself."""
+    """Handle an unexpected error. This runs outside all middleware, so it adds the security headers itself."""
     log.error("a route failed", exc_info=error, extra={"path": request.url.path[:LONGEST_PATH]})
     answer = json_answer({"error": "internal", "message": "Something went wrong on the server."}, status=500)
     answer.headers.update(security_headers())
@@ -52,7 +52,7 @@ async def apologise(request: Request, error: Exception) -> Response:
 
 
 def uuid_in_path(request: Request, name: str) -> UUID:
-    """The id in the path. Raises Refusal for what is none."""
+    """Return the id in the path. Raises Refusal if it is malformed."""
     try:
         return UUID(request.path_params[name])
     except ValueError:
@@ -60,7 +60,7 @@ def uuid_in_path(request: Request, name: str) -> UUID:
 
 
 def owner_or_refuse(request: Request) -> Owner:
-    """Return the owner who sends this request. Raises Refusal for a browser that has no identity yet."""
+    """Return the owner. Raises Refusal for a browser without an identity."""
     owner = owner_in(request.scope)
     if owner is None:
         raise Refusal(401, "no_identity", "This browser is not known here. Load the page first.")

@@ -1,21 +1,21 @@
-"""GET /api/conversations/{id}/events: what happens in a conversation, as server-sent events.
+"""GET /api/conversations/{id}/events: a conversation's changes as server-sent events.
 
-Only HTTP is here; what is sent is cut in `web/watch/viewer.py`.
+Only HTTP is here; `web/watch/viewer.py` decides what a viewer is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from web.api.answers import Refusal, json_answer, owner_or_refuse, uuid_in_path
 from web.api.guard import is_own_site
 from web.asgi.address import client_of
+from web.asgi.direct_send import DirectBody
 from web.limits import report_over_limit
 from web.runtime import current_runtime
 from web.watch import frames
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
-    # A proxy that collects before it sends would hold words back.
+    # Keep nginx from buffering the stream.
     "x-accel-buffering": "no",
     "cache-control": "no-store",
 }
@@ -35,12 +35,10 @@ _OVER_LIMIT = {
     "streams_per_address": "Too many open pages behind this address. Close some of them.",
     "streams": "This server follows as many pages as it can. Try again in a moment.",
 }
-#: Where `DirectSend` keeps it.
-_DIRECT = "naru.send"
 
 
 async def events(request: Request) -> Response:
-    """Opens the stream, or says why not."""
+    """Open the stream. Raises Refusal, or answers 429 when too many streams are open."""
     conversation_id = uuid_in_path(request, "conversation_id")
     owner = owner_or_refuse(request)
     if not is_own_site(request.headers):
@@ -51,7 +49,7 @@ async def events(request: Request) -> Response:
     client = client_of(request.scope)
     resume_from = request.headers.get("last-event-id") or request.query_params.get("after")
     try:
-        watcher.check(owner, client)  # before Postgres is asked
+        watcher.check(owner, client)  # before the query below
         if not await watcher.may_look(conversation_id, owner):
             raise Refusal(404, "not_found", "This chat was deleted, or you can't see it.")
         viewer = watcher.enter(conversation_id, owner=owner, client=client, cursor=frames.parse_cursor(resume_from))
@@ -62,14 +60,14 @@ async def events(request: Request) -> Response:
 
 
 def _too_many(limit: str) -> Response:
-    """The refusal. The page tries again by itself, less and less often, and looks for the answer without a stream."""
+    """Refuse with 429. The page retries with growing delays, and polls for the answer meanwhile."""
     answer = json_answer({"error": limit, "message": _OVER_LIMIT[limit]}, status=429)
     answer.headers["retry-after"] = "15"
     return answer
 
 
 class EventStream(Response):
-    """Sends a viewer what it lacks until either side ends it."""
+    """Sends a viewer its events until either side closes."""
 
     def __init__(self, watcher: Watcher, viewer: Viewer) -> None:
         self._watcher = watcher
@@ -79,84 +77,57 @@ class EventStream(Response):
         self.init_headers(_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        direct = scope.get(_DIRECT, send)
-        gone = asyncio.create_task(_close_when_gone(self._viewer, receive))
+        """Send the head, then the events."""
+        body = DirectBody(scope, send)
+        disconnect = asyncio.create_task(_close_on_disconnect(self._viewer, receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": frames.RETRY, "more_body": True})
-            await _Following(self._viewer, direct).run()
-            await direct({"type": "http.response.body", "body": b"", "more_body": False})
+            await _Following(self._viewer, body).run()
+            await body.end()
         finally:
-            gone.cancel()
+            disconnect.cancel()
             self._watcher.leave(self._viewer)
 
 
 class _Following:
-    """Sends one viewer what it lacks: at once where its connection takes it, else in a task that waits for that."""
+    """Sends one viewer its pending events: at once if the connection is writable, otherwise from a task."""
 
-    def __init__(self, viewer: Viewer, send: Send) -> None:
-        self._viewer, self._send = viewer, send
+    def __init__(self, viewer: Viewer, body: DirectBody) -> None:
+        self._viewer, self._body = viewer, body
         self._loop = asyncio.get_running_loop()
-        #: The server's word on whether the connection takes more now (`write_paused`); None where it says nothing.
-        self._flow: Any = getattr(getattr(send, "__self__", None), "flow", None)
-        #: While the task has something that is not sent yet, nothing may overtake it.
+        #: The task has not finished sending, and nothing may overtake it.
         self._is_sending = False
 
     async def run(self) -> None:
-        """Until the viewer is closed."""
+        """Send until the viewer is closed."""
         viewer = self._viewer
-        if hasattr(self._flow, "write_paused"):
-            viewer.push = self._push
+        viewer.push = self._push
         while not viewer.is_closed:
             await viewer.wait(self._loop)
             self._is_sending = True
-            if lacking := self._lacking():
-                # Waits here while the browser is slow: then it gets all it lacks at once, however much that
-                # is.
-                await self._send(_part(lacking))
+            if pending := self._collect():
+                # A slow browser holds us here, and then gets everything pending in one piece.
+                await self._body.send(pending)
             self._is_sending = False
 
-    def _lacking(self) -> bytes:
+    def _collect(self) -> bytes:
         return self._viewer.collect(self._loop.time(), keep_alive_seconds=KEEP_ALIVE_SECONDS)
 
     def _push(self) -> bool:
-        """See `Viewer.push`. Called by who reads for all viewers: never waits, never raises."""
-        if self._is_sending or self._flow.write_paused:
+        """Send now, if possible; see `Viewer.push`. Never raises: the caller serves all viewers."""
+        if self._is_sending or not self._body.is_writable:
             return False
         try:
-            if lacking := self._lacking():
-                # A connection that is not paused is written to without waiting: one step is all of it.
-                self._send(_part(lacking)).send(None)  # type: ignore[attr-defined]
-                raise RuntimeError("the server waits though its connection is not paused")
-        except StopIteration:
-            pass
+            if pending := self._collect():
+                self._body.write(pending)
         except Exception:
             log.exception("a viewer is closed by our own fault; its browser comes again")
             self._viewer.close()
         return True
 
 
-def _part(body: bytes) -> dict[str, object]:
-    return {"type": "http.response.body", "body": body, "more_body": True}
-
-
-class DirectSend:
-    """The outermost layer: keeps the server's own `send`, by which a stream's words go past all layers between.
-
-    Headers pass through them as ever. Each of the eight would be one more call for every word of every viewer.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        scope[_DIRECT] = send
-        await self._app(scope, receive, send)
-
-
-async def _close_when_gone(viewer: Viewer, receive: Receive) -> None:
+async def _close_on_disconnect(viewer: Viewer, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     viewer.close()

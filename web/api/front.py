@@ -1,4 +1,4 @@
-"""GET /, /page.css, our scripts and /favicon.png: what the browser has before Streamlit draws.
+"""GET /, /page.css, our scripts and /favicon.png: the files that the browser needs before Streamlit draws.
 
 `web/shell/` makes their content.
 """
@@ -22,7 +22,7 @@ _FOR_A_DAY = "public, max-age=86400"
 
 
 async def page(request: Request) -> Response:
-    """The page, in the language that Streamlit's first run will choose."""
+    """Serve the page, in the language that Streamlit's first run will choose."""
     browsers = request.headers.get("accept-language", "").partition(",")[0]
     locale = best_locale(request.cookies.get(LOCALE_COOKIE), browsers)
     held = document(locale, is_conversation=_is_id(request.query_params.get("c", "")))
@@ -30,32 +30,32 @@ async def page(request: Request) -> Response:
 
 
 async def stylesheet(request: Request) -> Response:
-    """Streamlit's stylesheet with our fonts."""
+    """Serve Streamlit's stylesheet with our fonts."""
     return page_css().answer(request)
 
 
 async def early(request: Request) -> Response:
-    """The script that listens before Streamlit does."""
+    """Serve the script that opens the event stream before Streamlit starts."""
     return early_script().answer(request)
 
 
 async def shell(request: Request) -> Response:
-    """The script around the conversation."""
+    """Serve the script for everything around the conversation."""
     return shell_script().answer(request)
 
 
 async def live(request: Request) -> Response:
-    """The live answer's module."""
+    """Serve the live answer's module."""
     return live_script().answer(request)
 
 
 async def colours(request: Request) -> Response:
-    """The module that colours the live answer's code."""
+    """Serve the module that colours the live answer's code."""
     return colours_script().answer(request)
 
 
 async def icon(request: Request) -> Response:
-    """The icon, under the name that Streamlit gives it: told of another one, it would import numpy to look at it."""
+    """Serve the icon under Streamlit's default name; with another one, Streamlit would import numpy to read it."""
     return _icon().answer(request, cache_control=_FOR_A_DAY)
 
 

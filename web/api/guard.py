@@ -1,8 +1,8 @@
-"""The guard around every answer: security headers on it, and nothing from another site let in.
+"""Add security headers to every answer, and refuse requests from other sites.
 
-A browser names the site a request comes from (Origin, Sec-Fetch-Site) and lets no page forge it. What changes
-something needs our own header besides, which another site's page cannot send without asking us first. Whose
-rows these are is decided by the owner, not here.
+Browsers name the site that a request comes from (Origin, Sec-Fetch-Site), and pages cannot forge it. Requests that
+change something also need our own header, which another site's page cannot send without a CORS preflight. Access to
+rows is checked by owner, not here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from web.runtime import current_runtime
 
 
 class GuardMiddleware:
-    """Headers on every answer; a websocket of another site is refused before Streamlit sees it.
+    """Adds the headers, and refuses another site's WebSocket before Streamlit sees it.
 
-    Streamlit's own check stays on. It also lets pages of localhost and of the machine's addresses in, and
-    asks a server on the internet for the latter, in the event loop, each time a foreign page tries.
+    Streamlit's own check stays on, but is weaker and slower: it allows pages of localhost and of the machine's
+    addresses, and asks a server on the internet for the latter, in the event loop, each time a foreign page tries.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -57,14 +57,14 @@ class GuardMiddleware:
 
 
 def _secured(name: bytes, value: bytes) -> bytes:
-    """A cookie that goes by TLS only: Streamlit's own do not say so."""
+    """Add the Secure attribute, which Streamlit's own cookies lack."""
     if name.lower() != b"set-cookie" or b"; secure" in value.lower():
         return value
     return value + b"; Secure"
 
 
 def is_own_site(headers: Headers) -> bool:
-    """Whether what the browser says of the origin fits. To say nothing fits: it is no browser, or no CORS."""
+    """Whether the request comes from our own site. A missing Origin is allowed (non-browser or same-origin)."""
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         return _is_allowed(headers.get("origin"))
     origin = headers.get("origin")
@@ -72,7 +72,7 @@ def is_own_site(headers: Headers) -> bool:
 
 
 def _netloc(origin: str) -> str | None:
-    """Host and port of an origin; None for one that no browser sends."""
+    """Return the host and port of an origin; None if it is malformed."""
     try:
         return urlsplit(origin).netloc
     except ValueError:
@@ -80,12 +80,12 @@ def _netloc(origin: str) -> str | None:
 
 
 def _is_allowed(origin: str | None) -> bool:
-    """Whether the operator named this origin in Streamlit's own option, for a proxy that changes the Host."""
+    """Whether the operator allows this origin in Streamlit's option, for a proxy that changes the Host."""
     return origin is not None and origin in (streamlit_config.get_option("server.corsAllowedOrigins") or ())
 
 
 def refuse_foreign_post(request: Request) -> None:
-    """Raises Refusal unless a page of ours has sent this."""
+    """Raise Refusal unless our own page sent this request."""
     if not is_own_site(request.headers):
         raise Refusal(403, "foreign_origin", "This can only be asked from Naru's own page.")
     if request.headers.get("x-naru") != "1":

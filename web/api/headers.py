@@ -1,7 +1,6 @@
-"""The security headers of every answer, and the policy under which Streamlit's page works.
+"""The security headers of every answer, with a content security policy that fits Streamlit's page.
 
-Each source in the policy is there because the page needs it; whatever a model's answer holds cannot load
-anything from elsewhere.
+The policy lists only sources that the page needs, so that nothing in a model's answer can load anything else.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from web.shell.document import inline_scripts
 
 _POLICY = (
     "default-src 'self'",
-    # The page has inline scripts, Streamlit's and ours, named by their hashes; components are loaded as blobs.
+    # Inline scripts, Streamlit's and ours, are allowed by their hashes; components are loaded as blobs.
     "script-src 'self' blob: 'wasm-unsafe-eval' {inline}",
-    # Emotion, which Streamlit is styled with, writes its rules into the page.
+    # Streamlit's styling library, Emotion, adds style elements to the page.
     "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data: blob:",
     "font-src 'self' data:",
@@ -33,7 +32,7 @@ _POLICY = (
 
 @cache
 def security_headers() -> dict[str, str]:
-    """The headers; made once, because the page's inline scripts change with Streamlit's version and with ours only."""
+    """Return the headers, made once per process, because inline scripts change only with a new version."""
     return {
         "content-security-policy": "; ".join(_POLICY).format(inline=" ".join(map(_source_of, inline_scripts()))),
         "x-content-type-options": "nosniff",
@@ -47,7 +46,7 @@ def security_headers() -> dict[str, str]:
 
 @cache
 def transport_security(seconds: int) -> list[tuple[bytes, bytes]]:
-    """For answers that went by TLS: the browser comes by nothing else for so long. Empty for 0."""
+    """Return the HSTS header for answers over TLS; empty for 0 seconds."""
     return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []
 
 

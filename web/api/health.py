@@ -1,4 +1,4 @@
-"""GET /healthz, /readyz and /metrics: for probes and Prometheus; nothing of a person is in them."""
+"""GET /healthz, /readyz and /metrics, for probes and Prometheus. They contain no personal data."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PATIENCE_SECONDS = 2.0
 
 
 async def health(_: Request) -> Response:
-    """Whether this process serves people (web/liveness.py); 503 when it does not. No server behind it is asked.
+    """Report the liveness checks (web/liveness.py), with 503 if one fails. No other server is queried.
 
-    The signs are looked at here and made elsewhere: asking costs nothing, however often strangers ask.
+    This only reads the latest results, so it is cheap however often strangers call it.
     """
     bad = [name for name, is_good in current_runtime().liveness.signs().items() if not is_good]
     return json_answer({"status": "wedged", "not_well": bad} if bad else {"status": "ok"}, status=503 if bad else 200)
 
 
 async def readiness(_: Request) -> Response:
-    """Whether people can be served. Without Postgres nothing can be accepted; without Redis all is slower."""
+    """Report whether people can be served: not without Postgres, and more slowly without Redis."""
     runtime = current_runtime()
     settings = runtime.settings
     of_postgres, of_redis = await asyncio.gather(
@@ -43,7 +43,7 @@ async def readiness(_: Request) -> Response:
 
 
 async def measurements(_: Request) -> Response:
-    """Prometheus's text. In a thread: gauges of the whole system are asked of Postgres."""
+    """Return the metrics for Prometheus. This runs in a thread, because some gauges query Postgres."""
     watcher = current_runtime().watcher
     metrics.ACTIVE_SESSIONS.set(watcher.watched if watcher else 0)
     body = await asyncio.to_thread(generate_latest, metrics.REGISTRY)
@@ -57,6 +57,6 @@ async def _probe(ask: Callable[[], Awaitable[None]]) -> dict[str, Any]:
     except TimeoutError:
         return {"ok": False, "error": f"no answer within {PATIENCE_SECONDS:g} s"}
     except Exception as error:  # noqa: BLE001 - whatever it is, this server cannot be used now
-        # Never its text: a driver's message may hold the address and the user.
+        # Omit the error's text: a driver's message may contain the address and the user.
         return {"ok": False, "error": type(error).__name__}
     return {"ok": True, "latency_seconds": round(time.monotonic() - began, 4)}

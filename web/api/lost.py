@@ -1,6 +1,6 @@
-"""Every address that is no page: a clear 404 with a way home.
+"""Answer unknown addresses with a 404 and a link to the start page.
 
-Streamlit's own catch-all would answer it with the page's shell and status 200, and draw nothing in it.
+Streamlit's own catch-all would serve an empty page with status 200.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ STREAMLITS = frozenset({"_stcore", "app", "auth", "component", "media", "oauth2c
 
 
 class Lost(Route):
-    """Matches every path but Streamlit's own; it must stand behind all other routes of ours."""
+    """Matches every path except Streamlit's own. It must be the last of our routes."""
 
     def __init__(self) -> None:
         super().__init__("/{path:path}", _lost, methods=["GET"])
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Starlette's question, asked for HTTP and WebSocket alike."""
+        """Match HTTP and WebSocket scopes, as Starlette requires."""
         path = str(scope.get("path", "")).removeprefix(str(scope.get("root_path", "")).rstrip("/"))
         if path.lstrip("/").split("/", 1)[0] in STREAMLITS:
             return Match.NONE, {}
@@ -35,7 +35,7 @@ class Lost(Route):
 
 
 async def _lost(request: Request) -> Response:
-    """The page for a browser; one sentence as JSON for anything else. Raises Refusal."""
+    """Return a page to browsers. Raises Refusal for other clients, which get one sentence as JSON."""
     words = words_for(request.headers, chosen=request.cookies.get(LOCALE_COOKIE))
     title = words.t("lost.title")
     if "text/html" not in request.headers.get("accept", ""):

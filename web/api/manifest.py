@@ -1,7 +1,6 @@
-"""GET /manifest.json and /favicon.ico: what a browser asks for beside the page.
+"""GET /manifest.json and /favicon.ico, which browsers request beside the page.
 
-The manifest says no more than is true: a name, where the page begins, its icon and its colour. Naru does nothing
-offline, and has no service worker.
+The manifest has a name, a start URL, an icon and a colour. Naru does not work offline, and has no service worker.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ MANIFEST = {
 
 
 async def manifest(_: Request) -> Response:
-    """The web app manifest."""
+    """Serve the web app manifest."""
     return JSONResponse(MANIFEST, media_type="application/manifest+json", headers=_FOR_A_DAY)
 
 
 async def favicon(_: Request) -> Response:
-    """The icon for whatever reads no SVG: bookmarks, link previews."""
+    """Serve the icon for clients that read no SVG, such as bookmarks and link previews."""
     return Response(_icon(), media_type="image/x-icon", headers=_FOR_A_DAY)
 
 

@@ -1,4 +1,4 @@
-"""POST /api/requests/{id}/stop: the person's stop, from the live answer on the page."""
+"""POST /api/requests/{id}/stop: stop a request, from the live answer on the page."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from web.api.answers import Refusal, json_answer, owner_or_refuse, uuid_in_path
 from web.api.guard import refuse_foreign_post
 from web.runtime import current_runtime
 
-#: Threads of its own: a stop never waits behind something slower. They are made when first used.
+#: A separate pool, so that a stop never queues behind slower work. Threads are created on first use.
 _threads = ThreadPoolExecutor(4, thread_name_prefix="stop")
 
 
 async def stop(request: Request) -> Response:
-    """Stops one's own request; `stopping` means that its worker was asked."""
+    """Stop the owner's request. The status `stopping` means that its worker was asked."""
     refuse_foreign_post(request)
     request_id = uuid_in_path(request, "request_id")
     owner = owner_or_refuse(request)
     asked = functools.partial(current_runtime().stop, request_id, owner=owner)
     try:
-        # With the ids that the log has here: a thread begins without.
+        # Pass on the log's ids, which a new thread lacks.
         here = contextvars.copy_context()
         status = await asyncio.get_running_loop().run_in_executor(_threads, here.run, asked)
     except NotFound:

@@ -1,5 +1,5 @@
-"""The ASGI side of the page: what stands between uvicorn and Streamlit, before any script runs.
+"""The ASGI middleware and server classes between uvicorn and Streamlit: identity, limits and static files.
 
-Bounds on bytes, time and number live here. Routes (`web/api`) and the page (`web/pages/chat`) do not, and nothing
-here imports them.
+Limits on bytes, time and number of connections are enforced here, before any script runs. Routes (`web/api/`) and the
+page (`web/pages/`) live elsewhere. May import `web.runtime` and the modules below it, and `shared`.
 """

@@ -7,14 +7,14 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-#: How the page's threads learn the address: Streamlit passes a WebSocket's headers on to them, and nothing else.
+#: Script threads learn the address from this header: Streamlit passes them only a WebSocket's headers.
 CLIENT_HEADER = "x-naru-client"
 #: One subscriber usually holds a whole /64 (RFC 6177), so addresses within one count together.
 IPV6_PREFIX = 64
 
 
 class ClientAddressMiddleware:
-    """Puts the client's address into a header, in place of whatever the client itself wrote there."""
+    """Puts the client's address into a header, replacing any value that the client sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

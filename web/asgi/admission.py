@@ -1,4 +1,4 @@
-"""Who may open another WebSocket: at most so many per owner, per address, without an identity, and in the process.
+"""Limit the open WebSockets: per owner, per address, without an identity, and in the process.
 
 For the event loop's thread only.
 """
@@ -15,14 +15,14 @@ from web.limits import RateLimit
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Whose socket it is, as limits count it. Without a valid identity it is the address's."""
+    """The client of a socket, as limits count it: by its owner, or by its address without a valid identity."""
 
     owner: Owner | None
     address: str
 
     @property
     def key(self) -> str:
-        """The name under which turns and openings are counted."""
+        """The key under which turns and openings are counted."""
         return self.owner.key if self.owner else f"address:{self.address}"
 
 
@@ -36,11 +36,11 @@ class Admission:
 
     @property
     def total(self) -> int:
-        """How many sockets are open."""
+        """The number of open sockets."""
         return self._open["all"]
 
     def let_in(self, guest: Guest) -> str | None:
-        """Count the socket and return None, or return the reason why it is not let in."""
+        """Count the socket and return None, or return the reason for refusing it."""
         settings = self.settings
         bounds = {
             "process": (self._open["all"], settings.sockets),
@@ -59,7 +59,7 @@ class Admission:
         return None
 
     def let_out(self, guest: Guest) -> None:
-        """The socket has ended."""
+        """Count a socket that has closed."""
         for name in self._names(guest):
             self._open[name] -= 1
             if not self._open[name]:

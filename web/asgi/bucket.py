@@ -1,4 +1,4 @@
-"""A token bucket: how much of something is allowed at once, and how quickly the allowance comes back."""
+"""A token bucket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Bucket:
-    """Holds up to `burst` tokens and regains `per_second` of them; it begins full."""
+    """Holds up to `burst` tokens and regains `per_second` a second. It starts full."""
 
     __slots__ = ("_at", "_burst", "_per_second", "_tokens")
 
@@ -15,7 +15,7 @@ class Bucket:
         self._tokens, self._at = burst, time.monotonic()
 
     def spend(self, tokens: float = 1.0) -> bool:
-        """Take tokens; False where too few are left, and then none is taken."""
+        """Take tokens and return True; if too few are left, take none and return False."""
         self._refill()
         if self._tokens < tokens:
             return False

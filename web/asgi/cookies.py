@@ -1,12 +1,12 @@
-"""The signed cookie by which a browser is known: its name, its value, and what of a request's cookies is believed.
+"""The signed cookie that identifies a browser: its names, its value, and how a request's cookies are checked.
 
     __Host-naru_browser_KEYID    over TLS: no other host and no plain HTTP can set a cookie of this name
     naru_browser_KEYID           over plain HTTP
     naru_browser                 of earlier versions, signed with HMAC-SHA1; read, never written
 
-KEYID tells the signing key (shared/keys.py). Cookies do not know ports: two Narus on two ports of one machine have two
-keys, hence two names, and do not overwrite each other. A cookie that another key signed is left alone for the same
-reason, so the right key, once it is back, finds every browser again.
+KEYID identifies the signing key (shared/keys.py). Cookies ignore ports, so two Narus on one machine need two names to
+avoid overwriting each other, and get them from their two keys. Cookies signed with another key are left alone for the
+same reason: once the right key is back, every browser is recognised again.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from shared.keys import endings_of, key_id, keys_in
 LEGACY_NAME = "naru_browser"
 PLAIN, HOST = "naru_browser_", "__Host-naru_browser_"
 LIFETIME_SECONDS = 365 * 86_400
-#: An older cookie is issued anew, with the same identity, when a page is loaded.
+#: When a page is loaded, an older cookie is renewed with the same identity.
 RENEW_AFTER_SECONDS = 86_400
 _WELL_FORMED = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{1,12}\.[A-Za-z0-9_-]{27,43}")
 
 
 class Verdict(StrEnum):
-    """What a request's cookies are worth."""
+    """The result of checking a request's cookies."""
 
     GOOD = "good"
-    #: There is none.
+    #: No cookie of ours.
     MISSING = "missing"
-    #: There are only others: of another key, expired, or no cookie of ours at all.
+    #: Only unusable cookies: signed with another key, expired or malformed.
     REFUSED = "refused"
-    #: The name that would be written holds a whole cookie with a wrong signature.
+    #: A well-formed cookie with a wrong signature, under the name that we would write.
     FORGED = "forged"
-    #: One name comes twice, so somebody else set one of the two (cookie tossing).
+    #: One name occurs twice, so somebody else set one of the two (cookie tossing).
     DOUBLED = "doubled"
 
     @property
     def forbids_cookie(self) -> bool:
-        """Whether a new cookie would overwrite what may be the browser's own."""
+        """Whether a new cookie might overwrite the browser's own."""
         return self in {Verdict.FORGED, Verdict.DOUBLED}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was found; `browser_id` only where the verdict is GOOD."""
+    """The verdict, with `browser_id` if it is GOOD."""
 
     verdict: Verdict
     browser_id: UUID | None = None
-    #: The newest key signed it less than a day ago, under the name that fits the connection.
+    #: Signed with the newest key less than a day ago, under the name that fits the connection.
     is_current: bool = False
 
 
@@ -76,10 +76,10 @@ class Cookies:
         return name, signer.sign(browser_id.hex).decode()
 
     def read(self, cookie_headers: Iterable[str], *, is_tls: bool) -> Reading:
-        """Return what a request's Cookie headers say: the newest key first, TLS before plain HTTP, the old name last.
+        """Check a request's Cookie headers: the newest key first, TLS before plain HTTP, the old name last.
 
-        `is_tls` says which name a new cookie would have. A `__Host-` cookie counts on plain HTTP too: browsers send it
-        over TLS only, so a proxy ended the TLS and did not say so.
+        `is_tls` decides which name a new cookie would have. A `__Host-` cookie counts on plain HTTP too: browsers send
+        it over TLS only, so a proxy must have ended the TLS without telling us.
         """
         given = _by_name(cookie_headers)
         written = (self._host if is_tls else self._plain)[0][0]
@@ -108,7 +108,7 @@ def set_cookie(name: str, value: str) -> str:
 
 
 def _signer(key: str, prefix: str) -> TimestampSigner:
-    # With the prefix in the salt: a value that came over TLS is worth nothing under the name that anyone may set.
+    # The prefix is part of the salt, so that a value from TLS is invalid under the name that anyone may set.
     return TimestampSigner(key, salt=f"naru.cookie:{prefix}", digest_method=sha256)
 
 
@@ -122,10 +122,10 @@ def _by_name(cookie_headers: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _unsigned(signer: TimestampSigner, value: str) -> tuple[UUID, float] | None:
-    """The browser and its cookie's age in seconds; None for one that is forged or expired."""
+    """Return the browser's id and the cookie's age in seconds; None if it is forged or expired."""
     try:
-        # The age is looked at here: `max_age` would also refuse a cookie from the future, which another web process
-        # makes whose clock is a second ahead. The browser would lose its conversations.
+        # Check the age here: `max_age` would also refuse a cookie from the future, which a web process makes whose
+        # clock is a second ahead, and the browser would lose its conversations.
         signed, at = signer.unsign(value, return_timestamp=True)
         age = signer.get_timestamp() - at.timestamp()
         return None if age > LIFETIME_SECONDS else (UUID(hex=signed.decode()), age)

@@ -1,7 +1,7 @@
-"""Compressed copies of installed files, made once for an environment, because Brotli at its best is slow.
+"""Compressed copies of installed files, made once per environment, because Brotli at its best is slow.
 
-Copies lie in the environment of the packages that they were made from and go with it. The build of an image makes
-them; elsewhere the first web process does, in the background. Until then clients get a quicker, larger coding.
+Copies are stored in the environment, beside the packages they were made from. The build of an image makes them;
+otherwise the first web process does, in the background. Until then clients get a faster, larger coding.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from web.asgi.encoding import BEST, compress
 log = logging.getLogger(__name__)
 
 FOLDER = Path(sys.prefix) / "naru-compressed"
-#: A start of Naru keeps two cores busy for less than this.
+#: Starting Naru keeps two cores busy for less than this.
 BEGIN_AFTER_SECONDS = 30.0
 
 
 def copy_of(path: Path) -> Path:
-    """Return where the Brotli copy of a file is kept, there or not. The file's name must change with its content."""
+    """Return the path of a file's Brotli copy, which may not exist yet. The name must change with the content."""
     return FOLDER / f"{path.name}.br"
 
 
 def make(paths: Iterable[Path]) -> int:
-    """Make the copies that are missing and return their number. Raises OSError where they cannot be written."""
+    """Make the missing copies and return their number. Raises OSError if they cannot be written."""
     FOLDER.mkdir(exist_ok=True)
     made = 0
     for path in paths:

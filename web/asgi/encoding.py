@@ -1,6 +1,6 @@
-"""Content codings: which of ours a client prefers, and how bytes are compressed.
+"""Content codings: choose the one that a client prefers, and compress with it.
 
-What is compressed, and where the result is kept, is decided in `static.py` and by the routes.
+`static.py` and the routes decide what is compressed and where the result is kept.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from starlette.datastructures import Headers
 
 Coding = Literal["br", "gzip"]
 
-#: Ours, the better first. zstd is no smaller than Brotli here, and no browser takes it alone.
+#: In order of preference. zstd is no smaller than Brotli here, and no browser accepts it alone.
 CODINGS: tuple[Coding, ...] = ("br", "gzip")
 #: Qualities of Brotli: 11 takes 60 times as long as 5 and saves a tenth, 9 takes 6 times as long.
 BEST, GOOD, QUICK = 11, 9, 5
 
 
 def coding_for(given: Headers) -> Coding | None:
-    """Return the coding that the client prefers (RFC 9110, 12.5.3), ours first among equals; None for plain bytes."""
+    """Return the coding that the client prefers (RFC 9110, 12.5.3), the smaller among equals; None for no coding."""
     weights = _weights(",".join(given.getlist("accept-encoding")))
     usable = [(weights.get(coding, weights.get("*", 0.0)), coding) for coding in CODINGS]
     weight, coding = max(usable, key=lambda each: each[0])
@@ -45,7 +45,7 @@ def _weights(accept_encoding: str) -> dict[str, float]:
 
 
 def _weight(parameters: list[str]) -> float:
-    """The q-value; 0 for one that cannot be read, so that nothing is sent that the client may not take."""
+    """Parse a q-value. A malformed one is 0, so that the client gets no coding it may not accept."""
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":

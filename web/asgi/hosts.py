@@ -1,8 +1,7 @@
-"""Refuses requests for names that Naru does not answer to (shared/hosts.py says why), with 421 and a page that says
-which setting to change.
+"""Refuse requests for unknown host names (shared/hosts.py says why), with 421 and a page that names the setting.
 
-Health and metrics are exempt. Probes ask by a pod's address and Prometheus by a service's name, which nobody could
-list; nothing of a person is in the answers, and nginx does not pass the paths on.
+Health and metrics are exempt. Probes use a pod's address and Prometheus a service's name, which cannot be listed. The
+answers hold no personal data, and nginx does not pass these paths on.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ log = logging.getLogger(__name__)
 
 EXEMPT_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/_stcore/health"})
 MISDIRECTED = 421
-#: DNS allows no longer name; what is longer is no name, and not worth showing.
+#: The longest name that DNS allows. A longer value is not shown.
 LONGEST_NAME = 253
 
 
 class HostMiddleware:
-    """Passes on what was asked by a known name."""
+    """Passes on requests for a known name, and refuses all others."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -65,7 +64,7 @@ class HostMiddleware:
 
 
 def _shown(headers: Headers) -> str:
-    """The name as the page and the log show it; empty for none, or for what cannot be one."""
+    """Return the name as the page and the log show it; empty if it is missing or not a valid name."""
     name = name_in(headers.get("host")) or ""
     return name if len(name) <= LONGEST_NAME else ""
 

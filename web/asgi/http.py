@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol in C, with the bounds that it lacks: on a head's bytes, on time, and on connections.
+"""uvicorn's httptools protocol, with limits on the size of a head, on time, and on connections.
 
-A head without an end would fill the memory, and a client that sends a byte now and then would hold its connection for
-good. A proxy in front has bounds of its own; not everyone has one.
+Without them an endless head would fill the memory, and a client that sends a byte now and then would hold its
+connection forever. A proxy in front has such limits, but not everyone has a proxy.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from shared import metrics
 from web.asgi.patience import Patience
 from web.runtime import current_runtime
 
-#: Request line and headers together; as much as uvicorn's other protocol allows.
+#: Request line and headers together; the limit of uvicorn's h11 protocol.
 LONGEST_HEAD_BYTES = 64 * 1024
 
 
 class BoundedHttp(Patience, HttpToolsProtocol):
-    """Refuses a head that is too long, a request that takes too long to arrive, and one connection too many.
+    """Refuses heads that are too long, requests that arrive too slowly, and surplus connections.
 
-    An answer takes as long as the app makes it: neither a stream of events nor a WebSocket is cut here.
+    Answers are not limited, so event streams and WebSockets may take any time.
     """
 
-    #: Connections without a request, the longest first: the first to go when there are too many connections.
+    #: Connections without a request, the longest-waiting first. They are closed when there are too many connections.
     _without_request: ClassVar[dict[BoundedHttp, None]] = {}
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -36,7 +36,7 @@ class BoundedHttp(Patience, HttpToolsProtocol):
         self._send_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected: its head is due."""
+        """Start the timer for the head, or refuse the connection."""
         super().connection_made(transport)
         if len(self.connections) > self._settings.connections and not self._make_room():
             self.refuse(503, "full", "The server has too many connections. Try again in a moment.")
@@ -45,16 +45,16 @@ class BoundedHttp(Patience, HttpToolsProtocol):
         self._expect_by(self._settings.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended."""
+        """Stop all timers."""
         self._release()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Limit the head, then parse."""
         if self.transport.is_closing():
             return
         if self._is_in_head:
-            self._head_bytes += len(data)  # with what came of the body in one piece: no route of ours takes so much
+            self._head_bytes += len(data)  # includes body bytes in the same chunk; no route of ours takes that many
             if self._head_bytes > LONGEST_HEAD_BYTES:
                 self.send_400_response("The request's headers are too long.")
                 return
@@ -63,35 +63,35 @@ class BoundedHttp(Patience, HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Leave the list of idle connections."""
         self._is_in_head, self._head_bytes = True, 0
-        if self._send_timer is None:  # it came in one piece with the request before
+        if self._send_timer is None:  # it came in the same chunk as the previous request
             self._expect_by(self._settings.head_seconds)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its head is whole; its body is due."""
+        """Start the timer for the body."""
         self._is_in_head = False
         self._expect_by(self._settings.body_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """All of it is here."""
+        """Stop the timer: the request is complete."""
         self._without_request.pop(self, None)
         self._expect_by(None)
         self._is_in_head, self._head_bytes = True, 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """It is answered, and the connection may carry the next one."""
+        """Wait for the next request on this connection."""
         super().on_response_complete()
         if not self.pipeline:
             self._await_request()
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection is another protocol's from now on.
+        """Hand the connection over to the WebSocket protocol.
 
-        Whoever asks for that while an answer is under way goes: its app would not hear that the client has left.
+        A client that upgrades during an answer is disconnected, because the app would not learn when it leaves.
         """
         is_answering = bool(self.cycle) and not self.cycle.response_complete
         if is_answering or self.pipeline or self.flow.write_paused:
@@ -101,7 +101,7 @@ class BoundedHttp(Patience, HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def refuse(self, status: int, reason: str, sentence: str) -> None:
-        """Answer with a sentence, unless an answer has begun, and close."""
+        """Answer with one sentence, unless an answer has begun, and close."""
         self._release()
         if self.transport.is_closing():
             return
@@ -118,7 +118,7 @@ class BoundedHttp(Patience, HttpToolsProtocol):
         self._without_request[self] = None
 
     def _expect_by(self, seconds: float | None) -> None:
-        """Give the client this long for what is due; None: nothing is."""
+        """Start the timer for the next bytes; None stops it."""
         if self._send_timer is not None:
             self._send_timer.cancel()
         self._send_timer = None if seconds is None else self.loop.call_later(seconds, self._late)
@@ -132,7 +132,7 @@ class BoundedHttp(Patience, HttpToolsProtocol):
         self.refuse(408, "late", "The request took too long to arrive.")
 
     def _make_room(self) -> bool:
-        """End the connection that has waited longest without a request: a person's request is there at once."""
+        """Close the longest-waiting connection without a request: a browser sends its request at once."""
         for oldest in self._without_request:
             oldest.refuse(503, "full", "The server has too many connections. Try again in a moment.")
             return True

@@ -1,8 +1,8 @@
-"""The id of an HTTP request or WebSocket, by which it is found in the log of the proxy in front and in ours.
+"""The id of an HTTP request or WebSocket, which links the proxy's log to ours.
 
-nginx makes it and sends it along as X-Request-ID; where no proxy does, it is made here. It is on every line that is
-logged for the request, and in its answer. A question's own id (`request_id` in the logs) is another: many questions
-come by one WebSocket, and each one's "submitted" line names both.
+nginx sends it as X-Request-ID; without a proxy it is made here. Every log line of the request has it, and so has the
+answer. It differs from a question's id (`request_id` in the logs): one WebSocket carries many questions, and the
+"submitted" line of each names both ids.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.logs import HTTP_REQUEST_ID, bound
 
 HEADER = "x-request-id"
-#: What is taken from outside: an id, and nothing that could be read as something else.
+#: The only form accepted from outside, so that an id cannot forge a log line.
 _FORM = re.compile("[A-Za-z0-9._-]{8,64}")
 
 
 class HttpIdMiddleware:
-    """The outermost layer but one: what fails within is logged with the id too."""
+    """Adds the id. It is outside all other layers but one, so that their errors are logged with the id too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class HttpIdMiddleware:
         given = Headers(scope=scope).get(HEADER, "")
         http_request_id = given if _FORM.fullmatch(given) else uuid4().hex
         if http_request_id != given:
-            # Streamlit passes the headers on to the page's threads: what it finds there is the id.
+            # Streamlit passes the headers on to the script threads, which read the id there.
             MutableHeaders(scope=scope)[HEADER] = http_request_id
 
         async def send_with_id(message: Message) -> None:

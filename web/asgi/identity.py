@@ -1,7 +1,7 @@
-"""Who is asking: for now one signed cookie per browser. Routes and the page learn the owner here and nowhere else.
+"""Find the owner of a request, from one signed cookie per browser. Routes and the page get the owner only from here.
 
-The middleware passes the owner's key on: to our routes in the scope, to Streamlit in a header. Accounts belong here
-too: the middleware would look for a signed-in person first, then for the browser's cookie.
+The middleware passes the owner's key on, to our routes in the scope and to Streamlit in a header. Accounts belong here
+too: a signed-in person would take precedence over the browser's cookie.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from web.runtime import current_runtime
 
 log = logging.getLogger(__name__)
 
-#: Streamlit binds its session to what this header holds (web/app.py). Only the middleware sets it.
+#: Streamlit binds its session to this header's value (web/app.py). Only the middleware sets it.
 OWNER_HEADER = "x-naru-owner"
-#: The same in the ASGI scope, for our routes.
+#: The scope key of the owner, for our routes.
 _OWNER_KEY = "naru.owner_id"
-#: Why there is no owner, for the sentence on the page.
+#: The reason for a missing owner, which the page shows.
 VERDICT_HEADER = "x-naru-cookie"
 
 
@@ -41,7 +41,7 @@ def owner_of(reading: Reading) -> Owner | None:
 
 
 class IdentityMiddleware:
-    """Passes the owner on in the scope, and gives each browser its cookie when it loads a page."""
+    """Puts the owner into the scope, and sets the cookie of a browser that loads a page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -61,7 +61,7 @@ class IdentityMiddleware:
         reading = cookies.read(Headers(scope=scope).getlist("cookie"), is_tls=is_tls)
         _count(scope, reading.verdict)
         if reading.verdict not in {Verdict.GOOD, Verdict.MISSING}:
-            # Of one browser: a cookie from elsewhere. Of all of them: NARU_SECRET_KEY is not what it was.
+            # From one browser, this is a foreign cookie. From all of them, NARU_SECRET_KEY has changed.
             self._refused(path=scope["path"], verdict=reading.verdict.value)
         _pass_on(scope, reading)
         if scope["type"] == "websocket" or reading.is_current or reading.verdict.forbids_cookie:
@@ -79,13 +79,13 @@ class IdentityMiddleware:
 
 
 def fresh_identity(scope: Scope) -> UUID:
-    """Return a new identity, and tell the limit around this that the answer brings one."""
+    """Return a new identity, and mark the scope so that NewcomerMiddleware counts it."""
     scope[IS_NEWCOMER] = True
     return uuid4()
 
 
 def _pass_on(scope: Scope, reading: Reading) -> None:
-    """Tell the routes by the scope and Streamlit by headers, whatever the client wrote into these."""
+    """Set the owner in the scope for routes, and in headers for Streamlit, replacing any that the client sent."""
     owner = owner_of(reading)
     scope[_OWNER_KEY] = None if owner is None else owner.key
     headers = MutableHeaders(scope=scope)
@@ -96,8 +96,10 @@ def _pass_on(scope: Scope, reading: Reading) -> None:
 
 
 def _count(scope: Scope, verdict: Verdict) -> None:
-    """Count the cookies that come back: refused in number they tell of a changed or of two different keys, missing at
-    the page's socket of cookies that do not reach us. Each is a browser that has lost its conversations."""
+    """Count the verdicts, since each bad one is a browser without its conversations.
+
+    Many refused cookies mean a changed key or two different keys. Cookies missing at the page's socket do not reach us.
+    """
     what = {Verdict.GOOD: "good", Verdict.MISSING: "missing"}.get(verdict, "refused")
     if scope["type"] == "websocket":
         metrics.COOKIES.labels("socket", what).inc()
@@ -106,9 +108,9 @@ def _count(scope: Scope, verdict: Verdict) -> None:
 
 
 def _is_page(scope: Scope, message: Message) -> bool:
-    """Only a page sets the cookie: two scripts that load at once would set two identities.
+    """Return whether this answer is a page. Only pages set the cookie: two parallel scripts would set two identities.
 
-    A page that the browser has already (304) counts: its cookie may have been deleted meanwhile.
+    A 304 counts, because the cookie of a cached page may have been deleted.
     """
     if scope["method"] != "GET":
         return False

@@ -1,4 +1,4 @@
-"""Limits how many new identities one address gets: each is a cookie that costs its bearer one GET.
+"""Limit how many new identities one address gets, since a GET is enough to get one.
 
 Beyond the limit the page itself is withheld, with status 429. A page without a cookie would cost a hundred files and a
 session, and could do nothing.
@@ -19,15 +19,15 @@ from web.asgi.sentence_page import sentence_page, words_for
 from web.limits import report_over_limit
 from web.runtime import current_runtime
 
-#: Set in the scope by whoever gives the browser its new identity.
+#: IdentityMiddleware sets this in the scope when it issues a new identity.
 IS_NEWCOMER = "naru.is_newcomer"
 LIMIT = "address_newcomers"
-#: The page loads itself again after so many seconds more, at random: those who wait do not come back together.
+#: Random extra seconds before the page reloads itself, so that waiting browsers do not return together.
 _SPREAD_SECONDS = (5, 15)
 
 
 class NewcomerMiddleware:
-    """Stands around whatever sets the identity's cookie, and replaces its answer beyond the limit."""
+    """Wraps IdentityMiddleware, and replaces its answer beyond the limit."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -56,7 +56,7 @@ class NewcomerMiddleware:
 
 
 def _refusal(scope: Scope, wait: float) -> Response:
-    """A page that says why and loads itself again."""
+    """Return a page that gives the reason and reloads itself."""
     words = words_for(Headers(scope=scope))
     seconds = math.ceil(wait) + random.randint(*_SPREAD_SECONDS)
     body = f"<p>{escape(words.error('newcomers', seconds=seconds))}</p>"

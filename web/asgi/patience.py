@@ -1,7 +1,7 @@
-"""How long a client may take nothing of what we send: then its connection is aborted.
+"""Abort the connection of a client that reads nothing for too long.
 
-Without that bound a client that only acknowledges holds its connection, and what waits for it, for good. A close is no
-way out: it waits until the client has taken all that lies in the buffer.
+Otherwise such a client would hold its connection, and everything waiting for it, forever. Closing is not enough: a
+close waits until the client has read the whole buffer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from web.runtime import current_runtime
 
 
 class Patience:
-    """The bound, for a protocol of uvicorn's: stands before it among the bases."""
+    """A mixin that adds the limit to one of uvicorn's protocols. List it before the protocol."""
 
     loop: AbstractEventLoop
     transport: Transport
@@ -26,22 +26,22 @@ class Patience:
         self._take_timer: TimerHandle | None = None
 
     def pause_writing(self) -> None:
-        """The client takes less than we send."""
+        """Start the timer: the client reads more slowly than we send."""
         super().pause_writing()  # type: ignore[misc]
         self.expect_taken()
 
     def resume_writing(self) -> None:
-        """It has taken nearly all of it."""
+        """Stop the timer: the client has read nearly everything."""
         super().resume_writing()  # type: ignore[misc]
         self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended."""
+        """Stop the timer."""
         self._stop_waiting()
         super().connection_lost(exc)  # type: ignore[misc]
 
     def expect_taken(self) -> None:
-        """Wait for the client to take what lies in the buffer."""
+        """Give the client `stalled_seconds` to read the buffer."""
         if self._take_timer is None:
             self._take_timer = self.loop.call_later(self._stalled_seconds, self._stalled)
 
@@ -57,7 +57,7 @@ class Patience:
 
 
 def watch_closes(connections: Iterable[object]) -> None:
-    """See that each close comes to its end, whoever began it. To be called every few seconds."""
+    """Abort closing connections that never finish. Call this every few seconds."""
     for each in connections:
         if isinstance(each, Patience) and each.transport.is_closing():
             each.expect_taken()

@@ -1,4 +1,4 @@
-"""Answers whose content is known: compressed as the client prefers, with a tag, and 304 for who has it already."""
+"""Answers with fixed content: compressed as the client prefers, with an ETag, and 304 if the client has it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from starlette.staticfiles import NotModifiedResponse
 
 from web.asgi.encoding import GOOD, Coding, coding_for, compress
 
-#: For an address that names the content, by a hash in its path or query.
+#: For URLs that contain a hash of the content.
 FOREVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 
 
 def version_of(content: bytes) -> str:
-    """Return the hash by which an address or a tag names this content."""
+    """Return the hash that identifies this content in URLs and ETags."""
     return sha256(content).hexdigest()[:12]
 
 
 def cache_control_of(version: str, *, asked: str | None) -> str:
-    """Return for how long an answer is good: for ever only where the address asked for this very version."""
+    """Return the Cache-Control header: immutable only if the URL asked for this very version."""
     return FOREVER if asked == version else REVALIDATE
 
 
 def unless_known(response: Response, given: Headers) -> Response:
-    """Return 304 instead of this response where the client has it (If-None-Match, compared weakly)."""
+    """Return the response, or 304 if the client has it (If-None-Match, compared weakly)."""
     known = {tag.strip().removeprefix("W/") for tag in given.get("if-none-match", "").split(",")}
     if known & {"*", response.headers["etag"].removeprefix("W/")}:
         return NotModifiedResponse(response.headers)
@@ -36,7 +36,7 @@ def unless_known(response: Response, given: Headers) -> Response:
 
 
 class Held:
-    """A text that a process makes once and keeps, for example the page's HTML."""
+    """Text that a process makes once and keeps, for example the page's HTML."""
 
     def __init__(self, text: str, media_type: str) -> None:
         self.content = text.encode()
@@ -49,7 +49,7 @@ class Held:
         return version_of(self.content)
 
     def answer(self, request: Request, *, cache_control: str | None = None) -> Response:
-        """Return the answer to a GET; without `cache_control` it depends on whether `?v=` names this content."""
+        """Return the answer to a GET. By default, Cache-Control depends on whether `?v=` matches the content."""
         if cache_control is None:
             cache_control = cache_control_of(self.version, asked=request.query_params.get("v"))
         coding = coding_for(request.headers)
@@ -61,7 +61,7 @@ class Held:
         return unless_known(response, request.headers)
 
     def compress(self, coding: Coding) -> bytes:
-        """Return the content in this coding, compressed once."""
+        """Return the compressed content, which is made once per coding."""
         if coding not in self._compressed:
             self._compressed[coding] = compress(self.content, coding, quality=GOOD)
         return self._compressed[coding]

@@ -1,6 +1,6 @@
-"""Small pages of one sentence for a browser that gets no Naru: unknown address, unknown host, too many new browsers.
+"""Small pages of one sentence: unknown address, unknown host, too many new browsers.
 
-They load nothing but the icon, so they stand where Streamlit and its files are not to be had.
+They load nothing but the icon, so they work without Streamlit and its files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 
 from shared.words import Words, best_locale
 
-#: An honest header names a handful of languages; a hostile one may be as long as a head.
+#: Read no more of Accept-Language: honest headers name a handful of languages, hostile ones may be huge.
 _LONGEST_ACCEPT_LANGUAGE = 200
 _PAGE = """<!DOCTYPE html>
 <html lang="{locale}">
@@ -40,7 +40,7 @@ a:focus-visible {{ outline: 2px solid var(--accent); outline-offset: 2px; }}
 
 
 def words_for(headers: Headers, *, chosen: str | None = None) -> Words:
-    """Return the words in the language chosen on the page, else in the first that the browser asks for and we have."""
+    """Return the words in the language chosen on the page, or else in the browser's first supported language."""
     accepted = headers.get("accept-language", "")[:_LONGEST_ACCEPT_LANGUAGE].split(",")
     return Words(best_locale(chosen, *(each.partition(";")[0].strip() for each in accepted)))
 

@@ -1,9 +1,9 @@
-"""Streamlit's sessions: which socket has which, what they run, and which are kept after their socket has ended.
+"""Streamlit's sessions: which socket holds which, and how long each is kept after its socket has closed.
 
-Streamlit keeps the last 128 for two minutes, whoever they were. Here a session without an owner, or of a socket that
-we closed, goes at once; of the others so many are kept per owner and in the process, the oldest go first.
+Streamlit keeps the last 128 for two minutes. Here, sessions without an owner, or of a socket that we closed, end at
+once. The others are kept up to a limit per owner and one for the process; the oldest end first.
 
-This relies on names of Streamlit's that are not documented: `_session_mgr`, a client's `_websocket`, a session's
+This relies on undocumented names of Streamlit: `_session_mgr`, a client's `_websocket`, a session's
 `_state`. tests/web/test_sockets.py fails when they change.
 
 For the event loop's thread only.
@@ -26,13 +26,13 @@ from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Scope key of a socket's mark, by which its session is found.
+#: Scope key of a marker that links a socket to its session.
 MARK = "naru.mark"
-#: A collection takes 20 to 50 ms; it is done this often at most, after this many sockets have ended or pages have run.
+#: A garbage collection takes 20 to 50 ms. Run it at most this often, after this many sockets or page runs.
 _PAUSE_SECONDS = 10.0
 _MANY_ENDED = 16
 _MANY_RUNS = 100
-#: What a run was given is garbage after it, in cycles: after this much of it the collection does not wait so long.
+#: A run leaves its input behind as cyclic garbage. Beyond this many bytes the collection comes sooner.
 _MANY_BYTES = 8 * 1024 * 1024
 _SHORT_PAUSE_SECONDS = 1.0
 
@@ -43,13 +43,13 @@ class Sessions:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._holders: dict[str, object] = {}
-        #: Session id to owner and the time of leaving, the oldest first.
+        #: Owner and closing time of each kept session by its id, the oldest first.
         self._kept: dict[str, tuple[Owner, float]] = {}
 
     def join(self, holder: object) -> str:
-        """Return the id of the session that was just connected to the socket with this mark; "" where there is none.
+        """Return the id of the session just connected to the socket with this marker, or "".
 
-        It may be one that was kept, or one of another socket.
+        It may be a kept session, or one taken over from another socket.
         """
         found = (
             info.session.id
@@ -67,14 +67,14 @@ class Sessions:
         return session is not None and session._state is AppSessionState.APP_IS_RUNNING  # noqa: SLF001
 
     def would_run(self, session_id: str, holder: object, *, fragment_id: str) -> bool:
-        """Whether Streamlit would run the page for this socket. It passes over what is not the session's any more."""
+        """Whether Streamlit would run the page for this socket; it ignores messages of sockets without a session."""
         session = self._active(session_id)
         if session is None or self._holders.get(session_id) is not holder:
             return False
         return not fragment_id or session.has_fragment(fragment_id)
 
     def left(self, session_id: str, holder: object, *, owner: Owner | None) -> None:
-        """The socket has ended. Without `owner` the session is not kept."""
+        """Release the session of a closed socket. Without `owner` it is not kept."""
         if self._holders.get(session_id) is not holder:
             return  # another socket has taken the session over
         del self._holders[session_id]
@@ -85,14 +85,14 @@ class Sessions:
             self._drop_surplus(owner)
 
     def drop_expired(self) -> None:
-        """Close the sessions that were kept for long enough."""
+        """Close the sessions that were kept for `kept_session_seconds`."""
         limit = time.monotonic() - self._settings.kept_session_seconds
         for session_id in [each for each, (_, at) in self._kept.items() if at <= limit]:
             self._close(session_id)
 
     @property
     def kept(self) -> int:
-        """How many sessions are kept without a socket."""
+        """The number of sessions kept without a socket."""
         return len(self._kept)
 
     def _active(self, session_id: str) -> AppSession | None:
@@ -118,10 +118,10 @@ def _manager() -> SessionManager:
 
 
 class Tidy:
-    """Closes sessions whose time is over, and gives memory back after much of it was used.
+    """Closes expired sessions and collects garbage, once for many runs.
 
-    Streamlit would collect garbage after each run, over all that all sessions hold: with 200 pages open that stopped
-    everything for 100 ms at each click. Here it is done once for many runs.
+    Streamlit would collect garbage after each run: with 200 pages open that stopped everything for 100 ms at each
+    click.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -130,7 +130,7 @@ class Tidy:
         self._timer: asyncio.TimerHandle | None = None
 
     def later(self, *, ended: int = 0, runs: int = 0, size: int = 0) -> None:
-        """Sockets have ended, or pages have run on `size` bytes: look into it soon."""
+        """Schedule a cleanup, after sockets closed or pages ran on `size` bytes of input."""
         self._ended += ended
         self._runs += runs
         self._bytes += size

@@ -1,8 +1,7 @@
-"""The bounds on the page's WebSocket between uvicorn and Streamlit: who may open one, which messages pass, and when.
+"""Limit the page's WebSocket between uvicorn and Streamlit: who may open one, which messages pass, and when.
 
-The order of checks: how many sockets there are (`admission`), whose page is opened next, which kinds of message the
-page needs, and whose turn it is to run the page (both `turns`). Bytes, frames and their rate are bounded one layer
-below, in `websocket`.
+The checks, in order: the number of sockets (`admission`), a turn to open the page (`turns`), the kind of message, and a
+turn to run the page (`turns`). `websocket` limits bytes, frames and their rate one layer below.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ from web.runtime import current_runtime
 
 log = logging.getLogger(__name__)
 
-#: What our page sends besides reruns. Other kinds clear everybody's cache, start `git`, or ask for files.
+#: The kinds of message that our page sends besides reruns. Others clear all caches, start `git`, or request files.
 KINDS = frozenset({"stop_script", "app_heartbeat"})
-#: Streamlit holds a page's last message until the next one comes, raw and parsed. After a message longer than this it
-#: gets one at once that asks for nothing.
+#: Streamlit keeps a page's last message, raw and parsed, until the next one arrives. After a longer message than this,
+#: an empty one is sent to it at once.
 _LARGE_BYTES = 16 * 1024
 _HEARTBEAT = BackMsg(app_heartbeat=True).SerializeToString()
-#: "script_finished" is far shorter; longer messages are not looked into.
+#: "script_finished" is far shorter, so longer messages are not parsed.
 _SHORT_BYTES = 512
-#: Somebody unknown counts as if they had just opened one page: a crowd that keeps coming back stands behind them.
+#: An unknown client counts as if it had just opened one page, and so comes before a crowd that keeps returning.
 _NEWCOMER_OPENINGS = 1.0
-#: Codes of a socket that broke a rule; its session is not worth keeping.
+#: Close codes of sockets that broke a rule; their sessions are not kept.
 _BAD_CODES = frozenset({1002, 1007, 1008, 1009})
-#: Reasons that are ours, not the client's.
+#: Reasons for which we are responsible, not the client.
 _OUR_REASONS = frozenset({"process", "pace"})
 _SENTENCES = {
     "process": "Too many pages are open on this server. Try again in a moment.",
@@ -55,7 +54,7 @@ _SENTENCES = {
 
 
 class SocketBounds:
-    """ASGI middleware for WebSockets; it must stand inside the one that finds the owner."""
+    """ASGI middleware for WebSockets. It must be inside IdentityMiddleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -91,7 +90,7 @@ class SocketBounds:
 
 
 class House:
-    """What the sockets of one process share."""
+    """The state shared by the sockets of one process."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -109,36 +108,36 @@ class House:
 
 
 class Gate:
-    """One socket's gate: holds messages back until they may pass, and learns from what goes out when a run ends."""
+    """One socket's gate. It holds messages back until they may pass, and watches the output for the end of a run."""
 
     def __init__(self, guest: Guest, house: House, scope: Scope) -> None:
         self._guest, self._house = guest, house
-        # Under another server than ours nothing waits, and the app ends the socket by itself.
+        # Under a server other than ours, nothing waits and the app closes the socket itself.
         self._close: Callable[[str], None] | None = scope.get(CLOSE)
         self._backlog: Callable[[], int] = scope.get(BACKLOG, lambda: 0)
         self._session_id = ""
         self._turn: Turn | None = None
         self._is_open = self._is_running = self._is_sending = self._was_bad = False
         self.is_shut = False
-        #: Set at each change that a message may be waiting for.
+        #: Set at every change that may let a waiting message pass.
         self._change = asyncio.Event()
 
     def shut(self) -> None:
-        """Let nothing pass any more: the connection has ended. Again is harmless."""
+        """Stop all messages, because the connection has ended. May be called repeatedly."""
         self.is_shut = True
         self._end_turn()
         self._change.set()
 
     def leave(self) -> None:
-        """Give the session up: kept for its owner, closed where there is none or a rule was broken."""
+        """Release the session. It is kept for its owner, unless there is none or a rule was broken."""
         if self._session_id:
             owner = None if self._was_bad else self._guest.owner
             self._house.sessions.left(self._session_id, self, owner=owner)
 
     async def may_open(self) -> bool:
-        """Wait until the page may be opened; False when the connection ended meanwhile, or others took too long.
+        """Wait for a turn to open the page. Return False if the connection ended meanwhile, or the wait was too long.
 
-        An opening makes a session and runs the page, whether or not the client is still there then.
+        Opening creates a session and runs the page, even if the client has left by then.
         """
         settings = self._house.settings
         turn = self._house.openings.ask(self._guest.key, f"from {self._guest.address}", granted=self._change.set)
@@ -156,19 +155,19 @@ class Gate:
         return False
 
     def inward(self, receive: Receive) -> Receive:
-        """`receive` for the app."""
+        """Receive a message for the app, once it may pass."""
         is_holding_much = False
 
         async def received() -> Message:
             nonlocal is_holding_much
-            # Streamlit asks for the first message right after it has connected the session.
+            # Streamlit calls this for the first message right after connecting the session.
             self._session_id = self._session_id or (self._house.sessions.join(self) if self._is_open else "")
             if is_holding_much:
                 is_holding_much = False
                 return {"type": "websocket.receive", "bytes": _HEARTBEAT}
             while True:
                 message = await receive()
-                # A queue that always holds something would never let anyone else in the event loop run.
+                # Yield, since a queue that is never empty would block the event loop.
                 await asyncio.sleep(0)
                 if message["type"] == "websocket.disconnect":
                     self._was_bad = self._was_bad or message.get("code") in _BAD_CODES
@@ -179,7 +178,7 @@ class Gate:
         return received
 
     def outward(self, send: Send) -> Send:
-        """`send` for the app. Raises OSError, as uvicorn does, when the connection has ended."""
+        """Send the app's message. Raises OSError, as uvicorn does, if the connection has ended."""
 
         async def sent(message: Message) -> None:
             if self.is_shut:
@@ -198,7 +197,7 @@ class Gate:
         return sent
 
     async def _passes(self, message: Message) -> bool:
-        """Wait until the app may have this message; False where it never may."""
+        """Wait until the app may have this message. Return False if it never may."""
         payload = message.get("bytes")
         kind, fragment_id = _kind_of(payload, self._house.settings)
         if kind is None:
@@ -213,9 +212,9 @@ class Gate:
     async def _may_run(self, fragment_id: str, *, size: int) -> bool:
         """Wait for the end of this socket's run, then for a turn.
 
-        Return False when the connection ended meanwhile, or when Streamlit would pass over the message.
+        Return False if the connection ended meanwhile, or if Streamlit would ignore the message.
 
-        A run has ended when its last message was taken by the client: who does not read starts no more runs.
+        A run ends when the client has read its last message, so a client that does not read cannot start more runs.
         """
         settings, began = self._house.settings, time.monotonic()
         limit = began + settings.page_run_seconds
@@ -240,7 +239,7 @@ class Gate:
         return not self.is_shut
 
     async def _next_change(self, seconds: float) -> bool:
-        """Wait for a change, `seconds` at most; False when the connection has ended."""
+        """Wait up to `seconds` for a change. Return False if the connection has ended."""
         self._change.clear()
         if not self.is_shut:
             with contextlib.suppress(TimeoutError):
@@ -267,7 +266,7 @@ class Gate:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> None:
-    """Answer the handshake with 429 (503 where the process has too much to do) and a sentence."""
+    """Answer the handshake with 429 (503 if the process itself is overloaded) and one sentence."""
     metrics.SOCKETS_REFUSED.labels(reason).inc()
     log.info("socket refused", extra={"reason": reason})
     await receive()
@@ -281,9 +280,9 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> No
 
 
 def _kind_of(payload: bytes | None, settings: Settings) -> tuple[str | None, str]:
-    """Streamlit's name for the kind of message (None for what no page sends), and the fragment that shall run.
+    """Return Streamlit's name for the kind of message (None if no page sends it) and the fragment to run.
 
-    The parsed message is not kept: it may wait for its turn for a while, and one copy of it is enough.
+    The parsed message is not kept, because the raw one may have to wait for its turn.
     """
     if payload is None:
         return None, ""

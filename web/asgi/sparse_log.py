@@ -1,16 +1,16 @@
-"""One log line a minute for something that a stranger can cause as often as they like."""
+"""Log an event that strangers can cause at will, at most once a minute."""
 
 from __future__ import annotations
 
 import logging
 import time
 
-#: A stranger's requests must not fill the disk; a line a minute still shows when it began and that it goes on.
+#: One line a minute cannot fill the disk, and still shows when the events began and that they continue.
 INTERVAL_SECONDS = 60.0
 
 
 class SparseLog:
-    """Logs an event, then counts it for a minute, then logs it again with the count. For one thread (the loop)."""
+    """Logs an event, counts repetitions for a minute, then logs the count. For the event loop's thread only."""
 
     def __init__(self, log: logging.Logger, message: str, *, level: int = logging.WARNING) -> None:
         self._log, self._message, self._level = log, message, level
@@ -18,7 +18,7 @@ class SparseLog:
         self._left_out = 0
 
     def __call__(self, **extra: object) -> None:
-        """The event happened; `extra` describes this one."""
+        """Record one event; `extra` describes it."""
         now = time.monotonic()
         if now < self._next_at:
             self._left_out += 1

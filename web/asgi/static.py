@@ -1,8 +1,8 @@
-"""Static files, compressed and cached as well as a browser allows: Streamlit's under /static, ours under /app/static.
+"""Serve static files compressed and with long caching: Streamlit's under /static, ours under /app/static.
 
-Streamlit serves both uncompressed and reads them from disk for each request. Here each text file is compressed once
-and kept in memory: 1.1 MB for a first visit, 13 MB if every file is asked for in both codings. Only paths that were
-listed at the start are answered. No path is joined to a folder, so none can leave it.
+Streamlit serves both uncompressed, and reads them from disk for each request. Here each text file is compressed once
+and kept in memory: 1.1 MB for a first visit, 13 MB if every file is requested in both codings. Only files listed at
+startup are served; no request path is joined to a folder, so none can escape it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MEDIA_TYPES = {
     ".woff2": "font/woff2",
 }
 COMPRESSIBLE = {".css", ".js", ".json", ".svg", ".txt", ".wasm"}
-SMALLEST_COMPRESSED = 400  # bytes; below it the answer's head outweighs what is saved
+SMALLEST_COMPRESSED = 400  # bytes; below this the saving is smaller than the head
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class Asset:
 
     @property
     def media_type(self) -> str:
-        """Its type, from a list of ours: the machine's own differs from place to place."""
+        """The media type, from our own list, because the operating system's list varies."""
         return MEDIA_TYPES.get(self.path.suffix, "application/octet-stream")
 
     @property
     def is_compressible(self) -> bool:
-        """Whether compressing saves anything."""
+        """Whether the type and size are worth compressing."""
         return self.path.suffix in COMPRESSIBLE and self.stat.st_size >= SMALLEST_COMPRESSED
 
     @cached_property
     def version(self) -> str:
-        """The hash of its content, for `?v=`."""
+        """The hash of the content, for `?v=`."""
         return version_of(self.path.read_bytes())
 
 
@@ -102,7 +102,7 @@ class StaticFilesMiddleware:
         return unless_known(response, given)
 
     async def _represented(self, asset: Asset, coding: Coding | None) -> Response:
-        if coding is None:  # Starlette's answer knows ranges, and reads a large file piece by piece
+        if coding is None:  # FileResponse supports ranges and streams large files
             return FileResponse(asset.path, stat_result=asset.stat, media_type=asset.media_type)
         body = self._bodies.get((asset.path, coding))
         if body is None:
@@ -122,7 +122,7 @@ def _compressed(asset: Asset, coding: Coding) -> bytes:
 
 
 async def _cache_control(asset: Asset, query: bytes) -> str:
-    """For ever where the address names the content: by a hashed name, or by `?v=` with the content's own hash."""
+    """Return the Cache-Control header: immutable if the name is hashed or `?v=` matches the content's hash."""
     if asset.is_hashed:
         return FOREVER
     asked = parse_qs(query.decode("latin-1")).get("v")

@@ -1,10 +1,9 @@
-"""Turns: how many page runs (or openings of pages) are under way at once, and whose comes next.
+"""Take turns: limit how many pages run (or open) at once, and choose the next.
 
-A run is work for the interpreter, which does one thing at a time. More runs at once make none of them quicker, and they
-keep the event loop waiting, which answers everybody. So few run at once, and of those that wait the one comes first
-whose names have run the least lately. A run counts more where more messages wait behind it: fifty sockets that click
-without end stand behind one person who clicks now and then, although that person gets more turns than each of the
-fifty.
+The interpreter does one thing at a time, so parallel runs are no faster, and they delay the event loop. Few run at
+once, and the next is the one whose names have run least recently. A run counts more if more messages are queued after
+it: fifty sockets that click without end come after one person who clicks now and then, although that person gets more
+turns than each of the fifty.
 
 For the event loop's thread only.
 """
@@ -17,13 +16,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-#: A run counts half after this long.
+#: The half-life of a run's count.
 HALF_LIFE_SECONDS = 10.0
-#: Who was never here begins as if they had just run this often: a crowd of new identities stands behind the people who
-#: are here already, for some seconds. Somebody who clicks once a second has a count of 14.
+#: A new name starts as if it had just run this often, so that for some seconds a crowd of new identities comes after
+#: the people who are here already. Clicking once a second gives a count of 14.
 NEWCOMER_RUNS = 20.0
 _DECAY = math.log(2) / HALF_LIFE_SECONDS
-#: Names are remembered up to this many, about 3 MB; then the one that ran least recently is forgotten.
+#: Remember this many names, about 3 MB; beyond that, forget the one that ran least recently.
 _MOST_NAMES = 20_000
 
 
@@ -47,17 +46,17 @@ class Turn:
         self.was_granted = False
 
     def begin(self, seconds: float) -> None:
-        """Hold the turn; it is overdue after `seconds`. Called by `Turns` only."""
+        """Hold the turn. It is overdue after `seconds`. Called by `Turns` only."""
         self.was_granted = True
         self.look_again(seconds)
         self.granted()
 
     def look_again(self, seconds: float) -> None:
-        """Look after `seconds` whether the run is over. Called by `Turns` only."""
+        """Check again after `seconds` whether the run is over. Called by `Turns` only."""
         self._timer = asyncio.get_running_loop().call_later(seconds, self._turns.overdue, self)
 
     def end(self) -> None:
-        """Give the turn back, or stop waiting for it. Again is harmless."""
+        """Give the turn back, or stop waiting for it. May be called repeatedly."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -65,11 +64,11 @@ class Turn:
 
 
 class Turns:
-    """At most `at_once` turns are held; one that is held for `seconds` makes room for another.
+    """Hands out at most `at_once` turns. A turn held for `seconds` is overdue and no longer counts.
 
-    It makes room because it may wait, for a Postgres that does not answer, and keeps nobody from running. On an
-    overloaded machine it may still be working, so no more than `most_overdue` turns make room. Whoever asks says how to
-    find out that a run is over though nobody ended its turn.
+    An overdue run may be waiting for Postgres, and then blocks nobody. On an overloaded machine it may still be
+    working, so no more than `most_overdue` turns are discounted. The caller provides a way to check that a run is over,
+    in case nobody ends its turn.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Turns:
         self._held: set[Turn] = set()
         self._overdue: set[Turn] = set()
         self._waiting: list[Turn] = []
-        #: Runs of each name, and when they were counted, the least recent name first.
+        #: The runs of each name and the time of the count, the least recent name first.
         self._counts: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def ask(
@@ -90,7 +89,7 @@ class Turns:
         is_over: Callable[[], bool] = lambda: False,
         weight: int = 1,
     ) -> Turn:
-        """Ask for a turn, which counts as `weight` runs for each name. `granted` may be called before this returns."""
+        """Request a turn, which counts as `weight` runs for each name. `granted` may be called before this returns."""
         now = time.monotonic()
         for name in names:
             self._counts.setdefault(name, (self._newcomer_runs, now))
@@ -119,7 +118,7 @@ class Turns:
             self._grant()
 
     def _grant(self) -> None:
-        # One moment for all: what is looked at later would seem less used than its equal.
+        # Use one time for all, or names compared later would seem less used.
         now = time.monotonic()
         while self._waiting and self._has_room():
             turn = min(self._waiting, key=lambda each: self._recent(each.names, now))

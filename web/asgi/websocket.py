@@ -1,9 +1,9 @@
-"""uvicorn's WebSocket protocol with the bounds that it lacks: on frames, on their time, and on what waits.
+"""uvicorn's WebSocket protocol, with limits on frames, on their time, and on queued messages.
 
 Gain: uvicorn parses a whole chunk (up to 256 kB) before it pauses reading, so one packet of small frames fills an
-unbounded queue, which is worked off even after the client has gone: 13 kB stopped a process for 40 s.
-Risk: this relies on the names of uvicorn's `WebSocketsSansIOProtocol` (`conn`, `queue`, `handle_events`, `frames`,
-`read_paused`), which are not documented. tests/web/test_sockets.py fails when they change.
+unbounded queue, which is processed even after the client has left: 13 kB stopped a process for 40 s. Risk: this relies
+on undocumented names of uvicorn's `WebSocketsSansIOProtocol` (`conn`, `queue`, `handle_events`, `frames`,
+`read_paused`). tests/web/test_sockets.py fails when they change.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from web.runtime import current_runtime
 log = logging.getLogger(__name__)
 
 POLICY_VIOLATION = 1008
-#: Scope key: callables that are called once when the connection has ended, before the app can see it.
+#: Scope key: callbacks that run once when the connection has ended, before the app notices.
 WHEN_CLOSED = "naru.when_closed"
-#: Scope key: closes the socket with 1008; its argument is the reason, as the metric counts it.
+#: Scope key: a function that closes the socket with 1008. Its argument is the reason, as the metric counts it.
 CLOSE = "naru.close"
-#: Scope key: returns how many messages wait for the app.
+#: Scope key: a function that returns how many messages are queued for the app.
 BACKLOG = "naru.backlog"
 
-#: The parser is handed this much at a time: about 700 of the smallest frames, 5 ms of the event loop.
+#: Parse this many bytes at a time: about 700 of the smallest frames, 5 ms of the event loop.
 _SLICE_BYTES = 4096
-#: A frame costs one message, and one more for each of these: a question of 32,000 characters costs up to 17.
+#: A frame costs one message, plus one for each of this many bytes: 32,000 characters cost up to 17.
 _BYTES_PER_MESSAGE = 8192
-#: Reading goes on until this waits for the app, so that a flood is seen as one while the first message waits its turn.
+#: Pause reading at this many queued messages: enough to notice a flood while the first waits its turn.
 _MOST_QUEUED = 64
 _MOST_QUEUED_BYTES = 64 * 1024
-#: After our close frame we read on for this long and throw it away: a socket that is closed with bytes unread resets
-#: the connection, and the client might never see why.
+#: After our close frame, read and discard for this long. Closing a socket with unread bytes resets the connection, and
+#: the client might never see the reason.
 _LINGER_SECONDS = 1.0
 _MASK_BYTES = 4
 _REASONS = {1009: "size", 1002: "protocol", 1007: "protocol"}
 
 
 class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
-    """Closes a socket that sends too much, and drops what waits when a socket ends."""
+    """Closes a socket that sends too much, and drops its queue when a socket ends."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -56,24 +56,24 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
         self._patience = settings.socket_frame_seconds
         self._when_closed: list[Callable[[], None]] = []
         self._is_over = False
-        #: Bytes that came since the end of the last whole frame, and the timer that waits for the rest.
+        #: Bytes received since the last complete frame, and the timer for the rest.
         self._partial_bytes = 0
         self._deadline: TimerHandle | None = None
         self._queued_bytes = self._received_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client, parsed slice by slice until the socket is closed."""
+        """Parse slice by slice, until the socket is closed."""
         for start in range(0, len(data), _SLICE_BYTES):
             if self._is_over:
                 return
             piece = data[start : start + _SLICE_BYTES]
-            # The handshake comes here too, as uvicorn's HTTP protocol wrote it down again.
+            # The handshake arrives here too, as reconstructed by uvicorn's HTTP protocol.
             self._partial_bytes += len(piece) if self.handshake_initiated else 0
             super().data_received(piece)
         self._watch_unfinished()
 
     def handle_events(self) -> None:
-        """Let each frame pay before the app gets it."""
+        """Charge each frame to the socket's allowance before the app gets it."""
         for event in self.conn.events:
             if isinstance(event, Frame):
                 self._partial_bytes -= _size_on_wire(event)
@@ -83,7 +83,7 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
         super().handle_events()
 
     def send_receive_event_to_app(self) -> None:
-        """Queue a whole message, and pause reading where enough waits."""
+        """Queue a whole message, and pause reading if the queue is long enough."""
         self._queued_bytes += sum(len(each) for each in self.frames)
         super().send_receive_event_to_app()
         is_room_left = self.queue.qsize() < _MOST_QUEUED and self._queued_bytes < _MOST_QUEUED_BYTES
@@ -92,7 +92,7 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the app's next message."""
-        # The app comes back when it has let the last one pass: until then that one waits, and no other beside it.
+        # The app calls again once the last message may pass, so only that one is outside the queue.
         self._queued_bytes -= self._received_bytes
         self._received_bytes = 0
         if self.queue.empty():
@@ -106,39 +106,39 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
         return message
 
     def close_at_once(self, reason: str) -> None:
-        """Close with 1008, count it under `reason`, and let the app see the end and nothing that lies before it."""
+        """Close with 1008, count it under `reason`, drop the queue and signal the end to the app."""
         if self._is_over:
             return
         self.conn.fail(POLICY_VIOLATION, reason)
         self._end(POLICY_VIOLATION, reason)
 
     def handle_parser_exception(self) -> None:
-        """The parser refused a frame and has written the close frame."""
+        """Count a frame that the parser refused; it has already written the close frame."""
         if self._is_over:
             return
         code = self.conn.close_sent.code if self.conn.close_sent is not None else 1006
         self._end(code, _REASONS.get(code, "protocol"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone, or we have closed."""
+        """Stop the timers, drop the queue and run the callbacks."""
         self._forget_queue()
         self._tell()
         super().connection_lost(exc)
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send the app's message. A refusal is an answer too: uvicorn would log an error after it."""
+        """Send the app's message. After a refused handshake, keep uvicorn from logging an error."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             self.handshake_complete = True
 
     async def run_asgi(self) -> None:
-        """Run the app, which may close the socket and ask to be called when it has ended."""
+        """Run the app, with functions in the scope to close the socket and to learn of its end."""
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope.update({WHEN_CLOSED: self._when_closed, CLOSE: self.close_at_once, BACKLOG: self.queue.qsize})
         await super().run_asgi()
 
     def handle_close(self, event: Frame) -> None:
-        """The client says goodbye: what it sent before is not worked off any more."""
+        """Drop the queue, because the client closed the socket."""
         self._forget_queue()
         super().handle_close(event)
         self._tell()
@@ -150,7 +150,7 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
         self.stop_keepalive()
         self._forget_queue()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        # What the app still sends is refused as if the client had gone.
+        # Refuse further messages of the app, as if the client had left.
         self.disconnected = True
         self.writable.set()
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -178,7 +178,7 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
             call()
 
     def _watch_unfinished(self) -> None:
-        """Begin to wait for the rest of a frame or message, or stop waiting."""
+        """Start or stop the timer for the rest of a frame or message."""
         is_unfinished = self._partial_bytes > 0 or bool(self.frames)
         if not is_unfinished and self._deadline is not None:
             self._deadline.cancel()
@@ -188,7 +188,7 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self.read_paused:  # the rest may have come long ago: we have not looked
+        if self.read_paused:  # the rest may have arrived unread
             self._watch_unfinished()
         elif not self.transport.is_closing():
             self.close_at_once("unfinished")

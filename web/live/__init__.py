@@ -1,5 +1,5 @@
-"""The live answer in the browser: the component that Streamlit mounts, and the JavaScript behind it.
+"""The live answer in the browser: the component that Streamlit mounts, and its JavaScript.
 
-`component` draws it from the page's run, `modules` puts the JavaScript files together. May import `web.state`,
-`web.asgi` and `shared.words`; how the rest of the page is drawn is in `web/pages/`.
+`component` mounts it during a run of the page, `modules` joins the JavaScript files. The rest of the page is drawn in
+`web/pages/`. May import `web.state`, `web.asgi` and `shared`.
 """

@@ -1,6 +1,6 @@
 /*
-The lines of a Markdown text, told apart: code, formulas, and runs of text whose marks belong together. The twin of
-web/markdown/blocks.py, line by line, which says why. Not here: what a run's marks mean (inline.js).
+Split Markdown into blocks: code, formulas, and runs of text whose marks belong together. The line-by-line twin of
+web/markdown/blocks.py, which gives the reasons. inline.js interprets the marks of a run.
 */
 import { shallow } from "./bounds.js";
 import { escapedAddress } from "./inline.js";
@@ -21,7 +21,7 @@ const FORMULA_LINES = 40;
 const LANGUAGE = /^[ \t]*([A-Za-z0-9_+#.-]{0,30})/;
 const NO_FORMULA = /\$\$|`|^~~~|!\[|\]\(|:[^\s:]*[[{]|:material\//;
 
-/* A line without tabs before its content. */
+/* Return the line with the tabs before its content expanded. */
 function expanded(line) {
   const lead = LEAD.exec(line)[0];
   if (!lead.includes("\t")) return line;
@@ -36,7 +36,7 @@ function indentOf(line, at) {
   return end - at;
 }
 
-/* The language of a fence: Streamlit would draw `mermaid` as a picture, whose size and colours the text chooses. */
+/* Return a fence's language, without `mermaid`: Streamlit would draw a picture with any size and colours. */
 function languageOf(info) {
   const language = LANGUAGE.exec(info)[1];
   return /^mermaid(?![A-Za-z0-9_])/i.test(language) ? "" : language;
@@ -44,9 +44,8 @@ function languageOf(info) {
 
 const stripped = (text) => text.replace(/^[ \t]+|[ \t]+$/g, "");
 
-/* The blocks {kind, start, prefixes, contents, isTop} of the lines, in order; every line is in one of them. `isTop`: here
-   begins a block that nothing holds, or an item of a list that nothing holds; `fence`: this line opens, is in or closes one.
-   Only this side needs both. */
+/* Return the blocks {kind, start, prefixes, contents, isTop, fence} in order; every line is in one of them. `isTop` marks the
+   start of a top-level block or list item; `fence` is "begin", "inside" or "end". Only the live answer needs these two. */
 export function scan(lines) {
   const scanner = new Scanner(lines);
   while (scanner.at < lines.length) scanner.step();
@@ -64,7 +63,7 @@ class Scanner {
     this.isBare = false;
     this.run = null;
     this.isTop = false;
-    this.wasIndented = false; // the last line that was not blank was indented code
+    this.wasIndented = false; // the last non-blank line was indented code
   }
 
   flush() {
@@ -88,7 +87,7 @@ class Scanner {
     }
     const line = shallow(expanded(raw));
     const [from, held] = this.held(line);
-    const isParagraph = this.run !== null && !this.stack.length; // the parser's lists depend on it
+    const isParagraph = this.run !== null && !this.stack.length; // decides whether a list may begin here
     let isHeld = held === this.stack.length;
     const [pos, isNew] = this.opened(line, from, held);
     const indent = indentOf(line, pos);

@@ -1,14 +1,13 @@
 /*
-Code -> coloured nodes, by Prism, whose names of tokens Streamlit's ended answers have too (style.css colours both). It is fetched when the
-first code with a language comes. A language that it lacks stays plain until the answer has ended.
-Not here: where code stands in an answer (markdown.js).
+Colour code with Prism. Finished answers use the same token names, so style.css colours both. Prism is fetched with the first
+code that names a language. Code in an unsupported language stays plain until the answer has ended.
 */
-const LONGEST_COLOURED = 10000; // characters of a block, which is read anew at each paint while it grows; what follows is plain until the end
+const LONGEST_COLOURED = 10000; // characters of a block, which is parsed on each paint while it grows; the rest stays plain until the end
 
 let prism = null;
 let loadingColours = null;
 
-/* Resolves to whether code can be coloured from now on. */
+/* Load Prism; resolves to whether code can be coloured. */
 export function loadColours() {
   loadingColours ??= import(new URL(COLOURS, document.baseURI).href).then((module) => { prism = module.Prism; return true; }, () => false);
   return loadingColours;
@@ -16,7 +15,7 @@ export function loadColours() {
 
 export const canColour = () => prism !== null;
 
-/* The nodes of code in `language`, as a fence names it. */
+/* Return the nodes for code in `language`, a fence's name for it. */
 export function coloured(code, language) {
   const grammar = prism && Object.hasOwn(prism.languages, language) ? prism.languages[language] : null;
   if (!grammar || typeof grammar === "function") return [code];
@@ -28,18 +27,18 @@ export function coloured(code, language) {
     prism.hooks.run("after-tokenize", run);
     return [...[run.tokens].flat().flatMap((token) => drawn(token, [])), code.slice(end)].filter((part) => part !== "");
   } catch {
-    return [code]; // thousands of "#define" are within each other to it
+    return [code]; // Prism nests thousands of "#define"s
   }
 }
 
-/* Colour all code below `root` that is plain. */
+/* Colour all plain code in `root`. */
 export function colourAll(root) {
   for (const code of root.querySelectorAll("pre > code[data-language]")) {
     if (!code.childElementCount) code.replaceChildren(...coloured(code.textContent, code.dataset.language));
   }
 }
 
-/* Flat, as Streamlit draws it: each piece of text has the names of all tokens around it. */
+/* Flatten the tokens as Streamlit does: each text node gets the names of all tokens that contain it. */
 function drawn(token, names) {
   if (typeof token !== "string") return [token.content].flat().flatMap((part) => drawn(part, [...names, token.type, token.alias ?? []].flat()));
   if (!names.length) return token;

@@ -1,7 +1,6 @@
-"""The live answer as a Streamlit component (Custom Component v2, no iframe): its files, its mount, its triggers.
+"""The live answer as a Streamlit component (Custom Component v2, without an iframe).
 
-Not here: what the browser does with the events (`*.js` beside this file) and what the page does at a trigger
-(`web/pages/chat`).
+The `*.js` files beside this one handle the events in the browser, and `web/pages/chat` handles the triggers.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,14 +14,14 @@ from web.live.modules import HERE, bundle, live_address
 from web.state.values import Asked
 
 _HTML = (HERE / "live.html").read_text(encoding="utf-8")
-#: Streamlit sends a component's script over the WebSocket at each load of the page, uncompressed: 140 kB. This one
-#: fetches the module, which the browser keeps. A relative address would be looked for below the blob that this becomes.
+#: Streamlit sends a component's script (140 kB) uncompressed over the WebSocket at each page load. This loader imports
+#: the module instead, which the browser caches. It runs from a blob, so a relative URL would not resolve.
 _LOADER = f"""
 const {{ default: draw }} = await import(new URL({live_address()!r}, document.baseURI));
 export default draw;
 """
 _component = st.components.v2.component("naru_live", html=_HTML, js=_LOADER, isolate_styles=False)
-#: Where our routes are not there: a plain `streamlit run`.
+#: Used without our routes, in a plain `streamlit run`.
 _whole = st.components.v2.component("naru_live_whole", html=_HTML, js=bundle(), isolate_styles=False)
 
 
@@ -45,9 +44,9 @@ def live_answer(
 ) -> None:
     """Mount the live answer.
 
-    `on_change` runs when it learned of a request the page lacks, or when one has ended; `on_open` when a link to
-    another conversation was clicked; `on_unsure` when the browser heard nothing of a question that it sent;
-    `on_decided` when a dialog was decided. `place` is where the page is (`web/pages/chat/chat.py`).
+    `on_change` runs when the browser learns of a request that the page lacks, or of an end; `on_open` when a link to
+    another conversation is clicked; `on_unsure` when a sent question got no confirmation; `on_decided` when a dialog
+    is answered. `place` identifies the conversation (`web/pages/chat/chat.py`).
     """
     data: dict[str, Any] = {
         **place,
@@ -61,7 +60,8 @@ def live_answer(
         "locale": locale,
         "locale_choice": locale_choice,
     }
-    # In a list: in a dictionary Streamlit looks for data frames, and imports pandas to know one (80 MB, half a second).
+    # A list, because Streamlit searches a dictionary for data frames, and imports pandas (80 MB, half a second) for
+    # that.
     (_component if state.has_routes() else _whole)(
         key=state.LIVE,
         data=[data],

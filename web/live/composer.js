@@ -1,25 +1,25 @@
 /*
-The composer's rules: what Enter, Esc and the button do, and why a question is not sent now. A question that cannot be sent stays in the
-box, with a quiet hint. Not here: the draft (draft.js), what becomes of a question that was sent (sent.js).
+The composer: what Enter, Esc and the button do, and whether a question can be sent now. A question that cannot be sent stays
+in the box, with a hint. draft.js keeps the draft, sent.js tracks sent questions.
 */
 import { COMPOSER, SEND, STOP, isOverlayOpen } from "./focus.js";
 
 const CARD = ".st-key-first-questions button";
-const COUNTED_FROM = 0.9; // of the longest question: then its length is shown
+const COUNTED_FROM = 0.9; // show the length from this share of the limit
 const NOTICE = ".st-key-above-composer .naru-notice";
 
 const part = (name) => document.querySelector(`.st-key-composer-side .naru-${name}`);
 
-/* A keyboard on the screen has no Shift+Enter. */
+/* On-screen keyboards have no Shift+Enter. */
 const isOnScreenKeyboard = () => matchMedia("(pointer: coarse)").matches;
-const isComposing = (event) => event.isComposing || event.keyCode === 229; // Safari ends the composition before the key
+const isComposing = (event) => event.isComposing || event.keyCode === 229; // Safari ends the composition before the keydown event
 
 function setText(element, text) {
   if (element && element.textContent !== text) element.textContent = text;
 }
 
 export class Composer {
-  /* `live` has say(key, values), whyNot() -> key of a hint or "", stop() -> whether there was something to stop, draft, maxCharacters. */
+  /* `live` has say(key, values), whyNot() -> key of a hint or "", stop() -> whether anything was running, draft, maxCharacters. */
   constructor(live) {
     this.live = live;
     this.hinted = "";
@@ -39,7 +39,7 @@ export class Composer {
 
   pressed(event) {
     if (isComposing(event)) {
-      if (event.key === "Enter" && event.target.matches?.(COMPOSER)) event.stopImmediatePropagation(); // Streamlit would send it
+      if (event.key === "Enter" && event.target.matches?.(COMPOSER)) event.stopImmediatePropagation(); // otherwise Streamlit would send it
       return;
     }
     if (event.key === "Escape") {
@@ -47,7 +47,7 @@ export class Composer {
       return;
     }
     if (event.key !== "Enter" || event.shiftKey || event.altKey || !event.target.matches?.(COMPOSER)) return;
-    event.stopImmediatePropagation(); // on a phone too it would send
+    event.stopImmediatePropagation(); // Streamlit would send it on phones, too
     if (isOnScreenKeyboard() && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     if (this.mayLeave()) document.querySelector(SEND)?.click();
@@ -64,7 +64,7 @@ export class Composer {
     event.stopImmediatePropagation();
   }
 
-  /* Whether the question in the box is sent now. */
+  /* Whether the question in the box can be sent now; shows a hint otherwise. */
   mayLeave() {
     const text = this.box?.value ?? "";
     if (!text.trim() || this.live.draft.waitsForArrival()) return false;
@@ -77,16 +77,16 @@ export class Composer {
     return text.length > this.live.maxCharacters && [...text.trim()].length > this.live.maxCharacters; // the server counts code points
   }
 
-  /* Said until the reason is gone or something is typed. */
+  /* Show a hint until its reason is gone or the person types. */
   hint(key) {
     this.hinted = key;
     this.look();
   }
 
-  /* By the person, not by a text that is given back. */
+  /* Called when the person types, but not when text is restored. */
   typed() {
     this.hinted = "";
-    for (const notice of document.querySelectorAll(NOTICE)) notice.hidden = true; // read, and answered by typing
+    for (const notice of document.querySelectorAll(NOTICE)) notice.hidden = true; // the person has read it and moved on
     this.look();
   }
 
@@ -95,11 +95,11 @@ export class Composer {
     this.hint("no_files");
   }
 
-  /* At every change of the page. */
+  /* Called at every change of the page. */
   look() {
     const box = this.box;
     if (!box) return;
-    if (box.disabled) box.disabled = false; // Streamlit closes it while its server is away: one may go on typing
+    if (box.disabled) box.disabled = false; // Streamlit disables it while its server is away; let the person keep typing
     if (box.enterKeyHint !== "enter" && isOnScreenKeyboard()) box.enterKeyHint = "enter";
     const length = box.value.length > COUNTED_FROM * this.live.maxCharacters ? [...box.value.trim()].length : 0;
     const isOver = length > this.live.maxCharacters;

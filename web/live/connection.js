@@ -1,17 +1,17 @@
 /*
-Whether Streamlit's own connection is there. Its English sign for that is not shown; the thin bar says it (live.js).
-Not here: the event stream's connection (stream.js).
+Track Streamlit's own connection. Its English indicator is hidden; the thin bar (live.js) replaces it.
+stream.js tracks the event stream's connection.
 */
-const AWAY_AFTER_MS = 1000; // shorter breaks are not worth a word
-const SETTLED_WITHIN_MS = 10000; // a page that is not drawn by then is as good as it gets
+const AWAY_AFTER_MS = 1000; // shorter interruptions are not shown
+const SETTLED_WITHIN_MS = 10000; // a page counts as drawn after this long
 
 export class Connection {
-  /* `changed()` when it is worth a word. `back(mark)` when it is there again: another server knows nothing of this page, and drops a
-  question, until it has drawn it once. */
+  /* `changed()` is called when `isAway` changes, `back(mark)` when the connection returns: a new server drops questions until it has
+  drawn the page once. */
   constructor(changed, back) {
     this.changed = changed;
     this.back = back;
-    this.isAway = false; // for so long that it is worth a word
+    this.isAway = false; // long enough to tell the person
     this.mark = "";
   }
 
@@ -20,12 +20,12 @@ export class Connection {
     return Boolean(state) && state !== "CONNECTED";
   }
 
-  /* No question can be sent now. */
+  /* Whether questions cannot be sent now. */
   get isBroken() {
     return this.isDown || Boolean(this.mark);
   }
 
-  /* At every change of the page. */
+  /* Called at every change of the page. */
   look() {
     if (this.isDown) {
       this.mark = "";
@@ -38,7 +38,7 @@ export class Connection {
     }
   }
 
-  /* The page as a server has drawn it: a new one, or the old one that was asked to. */
+  /* Called when a server has drawn the page, either a new one or the old one on request. */
   drawn({ session, back }) {
     if (this.mark && (back === this.mark || session !== this.session)) this.settle();
     this.session = session;

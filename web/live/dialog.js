@@ -1,13 +1,13 @@
 /*
-Rename and delete, asked in the browser's own dialog. Streamlit's closes with the next run of the page, together with what is typed
-in it, and an answer that ends is such a run. Not here: what is then done (web/pages/chat/dialogs.py).
+Rename and delete, in the browser's own dialog. Streamlit's dialog closes at the next run of the page, for example when an
+answer ends, and loses the typed text. web/pages/chat/dialogs.py makes the change.
 */
-const ANSWERED_WITHIN_MS = 8000; // else the button is there again
+const ANSWERED_WITHIN_MS = 8000; // then the buttons are enabled again
 
-const seen = new Set(); // over a new mount of the component too
+const seen = new Set(); // module scope, so that it survives a new mount of the component
 
 export class Dialog {
-  /* `decide({id, title})` tells the server. */
+  /* `decide({id, title})` sends the decision to the server. */
   constructor(element, decide) {
     this.element = element;
     this.part = (name) => element.querySelector(`.naru-dialog-${name}`);
@@ -22,7 +22,7 @@ export class Dialog {
     });
   }
 
-  /* `asked` is the dialog that the server wants, `done` how the last one ended. */
+  /* `asked` is the dialog requested by the server, `done` the result of the last one. */
   update(asked, done) {
     if (done && done.try !== this.lastTry && done.id === this.asked?.id && this.element.open) this.end(done.error);
     this.lastTry = done?.try;
@@ -47,7 +47,7 @@ export class Dialog {
     this.part("error").hidden = true;
     this.part("confirm").disabled = false;
     this.part("confirm").classList.toggle("naru-danger", !isRename);
-    if (!this.element.open) this.element.showModal(); // gives the focus back when it closes
+    if (!this.element.open) this.element.showModal(); // restores the focus when it closes
     if (isRename) this.part("input").select();
     else this.part("cancel").focus();
   }

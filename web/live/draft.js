@@ -1,23 +1,23 @@
 /*
-The composer's draft: what is typed and not sent yet survives a reload, and belongs to the conversation that the person sees or has
-just chosen. Not here: the rules of sending it (composer.js), what becomes of it then (sent.js).
+The composer's draft: unsent text survives a reload, and belongs to the conversation that is open or was just chosen.
+composer.js has the rules for sending, sent.js tracks sent questions.
 */
 import { COMPOSER, SEND } from "./focus.js";
 import { Sent } from "./sent.js";
 
-const ARRIVED_WITHIN_MS = 5000; // else the page is where it was: the server did not follow
+const ARRIVED_WITHIN_MS = 5000; // then the server did not follow, and the page is where it was
 
-/* As if typed: React listens to the event, and reads through the element's own setter. */
+/* Simulate typing: React listens for the event, and tracks the element's own setter. */
 function type(box, text) {
   Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
   box.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-const NEW_KEY = "naru:draft:new"; // of every conversation that has no question yet: its id may be another one after a reload
+const NEW_KEY = "naru:draft:new"; // of a conversation without questions, whose id may change at a reload
 const keyOf = (conversationId) => (conversationId ? `naru:draft:${conversationId}` : NEW_KEY);
 
 export class Draft {
-  /* `isAway()` says whether the server is. */
+  /* `isAway()` returns whether the server is away. */
   constructor(isAway) {
     this.typed = (event) => {
       if (!event.target.matches?.(COMPOSER) || !this.key) return;
@@ -28,19 +28,19 @@ export class Draft {
     document.addEventListener("input", this.typed);
     window.addEventListener("popstate", this.wentBack);
     this.sent = new Sent((text) => this.giveBack(text));
-    this.forget = () => this.forgetWhenSent(); // nobody says when Streamlit has emptied the box
+    this.forget = () => this.forgetWhenSent(); // there is no event when Streamlit empties the box
     window.addEventListener("pagehide", this.forget);
     this.ticker = setInterval(() => { this.forgetWhenSent(); this.sent.lookAfter(isAway()); }, 1000);
   }
 
-  /* The person has chosen another conversation, a new one without an id: from now on what is typed is typed there. */
+  /* The person chose another conversation (a new one has no id): from now on, typed text belongs to it. */
   leaveFor(conversationId) {
     const key = keyOf(conversationId);
     if (key === this.leaving) { this.stay(); return; }
     if (!this.key || key === this.key) return;
     this.leaving = this.key;
     this.target = conversationId;
-    this.key = ""; // so that clearing the box does not forget the draft of the conversation that is left
+    this.key = ""; // so that clearing the box keeps the draft of the previous conversation
     const box = document.querySelector(COMPOSER);
     if (box?.value) type(box, "");
     clearTimeout(this.staying);
@@ -53,19 +53,19 @@ export class Draft {
     this.keepFor(this.shown);
   }
 
-  /* What is sent while the page is on its way to another conversation waits until it is there. */
+  /* A question sent while the page changes to another conversation waits until that is open. */
   waitsForArrival() {
     if (this.leaving) this.isSendWaiting = true;
     return Boolean(this.leaving);
   }
 
-  /* The page shows this conversation: {conversation_id, exists, gone}, `gone` being the one that it cannot show. */
+  /* The page shows this conversation: {conversation_id, exists, gone}; `gone` is the id that it could not show. */
   keepFor(shown) {
     const key = keyOf(shown.exists ? shown.conversation_id : "");
     const isBorn = shown.exists && this.key === NEW_KEY && this.shown?.conversation_id === shown.conversation_id;
     this.shown = shown;
     if (isBorn) this.moveFrom(NEW_KEY, key);
-    if (shown.gone) this.moveFrom(keyOf(shown.gone), key); // nobody will come back to it
+    if (shown.gone) this.moveFrom(keyOf(shown.gone), key); // it cannot be opened again
     const isHere = Boolean(shown.gone) && shown.gone === this.target;
     if (key === this.key || (key === this.leaving && !isHere)) return;
     if (this.key) this.leaveFor(shown.exists ? shown.conversation_id : "");
@@ -93,18 +93,18 @@ export class Draft {
     else if (text && box && !box.value) type(box, text);
   }
 
-  /* Before Streamlit has it: what is known of the question must be from now, not from when the box is found empty. */
+  /* Called before Streamlit gets the question, because its key must be read now, not when the box is found empty. */
   keepSent() {
     this.about = this.sent.about();
     setTimeout(() => this.forgetWhenSent());
   }
 
-  /* One of the page's own questions, by a click. */
+  /* Called when one of the suggested questions is clicked. */
   keepAsked(text) {
     if (text) this.sent.keep(this.sent.about(), text);
   }
 
-  /* An emptied box is no sign that anybody has the question: from here on it is kept as one that was sent. */
+  /* An empty box does not prove that the server has the question, so it is kept as sent (sent.js). */
   forgetWhenSent() {
     const box = document.querySelector(COMPOSER);
     if (!box || box.value || !this.key || this.isRestoring) return;
@@ -114,7 +114,7 @@ export class Draft {
     sessionStorage.removeItem(this.key);
   }
 
-  /* Nobody has taken it. What was typed since then stays, below it. */
+  /* Restore a question that was not accepted, above any text typed since. */
   giveBack(text, tries = 20) {
     const box = document.querySelector(COMPOSER);
     if (!box) { if (tries) setTimeout(() => this.giveBack(text, tries - 1), 100); return; }

@@ -1,21 +1,20 @@
 /*
-The first half second of a reload in the middle of an answer: listens to the conversation before Streamlit has begun, and shows the text
-where it stood, until the page's own live answer takes both over. Runs in the page's head (web/api/front.py); gives the stream
-to live.js as `window.naruEarly`.
-Not here: the protocol (stream.js), Markdown (markdown.js), the live answer itself (live.js).
+Bridge the first half second of a reload during an answer: open the event stream before Streamlit starts, and show the text in
+its old place until live.js takes over. Runs in the page's head (web/api/front.py), and passes the stream on as
+`window.naruEarly`. stream.js has the protocol, markdown.js the Markdown.
 */
 import { GrowingAnswer } from "./markdown.js";
 import { AnswerStream } from "./stream.js";
 
-const PLACE = "naru:place"; // where the running answer stood when the page was left: by live.js
-const PATIENCE_MS = 15000; // a page that has no live answer by then will have none
+const PLACE = "naru:place"; // the answer's position when the page was left, stored by live.js
+const PATIENCE_MS = 15000; // after this long, no live answer will take over
 
 class Early {
   constructor(conversationId) {
     this.conversationId = conversationId;
     this.place = JSON.parse(sessionStorage.getItem(PLACE) ?? "null");
     this.text = "";
-    if (this.fits()) document.body.style.background = this.place.ground; // white would flash in the dark
+    if (this.fits()) document.body.style.background = this.place.ground; // avoids a white flash in the dark theme
     this.stream = new AnswerStream(conversationId, {
       text: ({ reset, text }) => { this.text = reset ? text : this.text + text; this.paintSoon(); },
       changed: () => {},
@@ -40,12 +39,12 @@ class Early {
     });
   }
 
-  /* Over the column, down to the composer: its last line where the last line was. */
+  /* Cover the column down to the composer, with the last line where it was before. */
   makeRoom() {
     const { left, composerTop, bottom, textLeft, textWidth, ground, ink, font, scheme } = this.place;
     this.room = document.createElement("div");
     this.room.className = "naru-early";
-    this.room.setAttribute("aria-hidden", "true"); // the live answer will say it
+    this.room.setAttribute("aria-hidden", "true"); // the live answer announces it
     this.room.style.cssText = `position:fixed;z-index:999999;inset:0 0 auto ${left}px;height:${composerTop}px;overflow:hidden;background:${ground};color:${ink};color-scheme:${scheme};font-family:${font}`;
     const text = document.createElement("div");
     text.className = "naru-answer naru-growing";
@@ -55,7 +54,7 @@ class Early {
     return new GrowingAnswer(text);
   }
 
-  /* live.js has come: the stream is its own from now on, with the text that it has brought. */
+  /* Called by live.js, which takes over the stream and the text received so far. */
   take(conversationId, listener) {
     clearTimeout(this.impatience);
     if (window.naruEarly === this) delete window.naruEarly;

@@ -1,19 +1,18 @@
 /*
-The keyboard's place: the focus is where one types next, and never on nothing. Streamlit takes a clicked button away together with
-the focus, which then falls to the page's body, where typed letters are lost.
-Not here: what the composer does with a key (composer.js).
+Keep the keyboard focus where the person types next. When Streamlit removes a clicked button, the focus falls to the body,
+where typed letters are lost. composer.js handles the composer's keys.
 */
 export const COMPOSER = "[data-testid='stChatInputTextArea']";
 export const STOP = ".naru-stop, .naru-stop-here"; // at the end of the text, and in the composer
 export const SEND = "[data-testid='stChatInputSubmitButton']";
 const OPEN_OVERLAY = "dialog[open], [role='dialog'], [role='menu'], [role='listbox'], [data-testid='stPopoverBody']";
 const TYPING = "input, textarea, select, [contenteditable]";
-// A click on these is followed by typing: most of them are gone a moment later.
+// After a click on these, most of which disappear, the person types next.
 const LEADS_TO_TYPING = ".st-key-first-questions button, .st-key-again button, .st-key-way-out button, a[data-naru-link]";
 
 const hasKeyboard = () => matchMedia("(hover: hover)").matches;
 
-/* Elsewhere the focus would only throw up the screen's keyboard. */
+/* On touch screens, focus would only open the on-screen keyboard. */
 export function focusComposer() {
   const box = hasKeyboard() && document.querySelector(COMPOSER);
   if (box) box.focus({ preventScroll: true });
@@ -36,14 +35,14 @@ export class Focus {
     document.addEventListener("keydown", this.typed, { capture: true });
   }
 
-  /* At every change of the page: whoever has lost the focus to nothing gets it back. A click beside everything is no such loss. */
+  /* Called at every change of the page: restore a focus that fell to the body. A click on the background does not count. */
   look() {
     if (document.activeElement !== document.body || isOverlayOpen()) return;
     const isLost = this.last ? !this.last.checkVisibility() : true;
     if (isLost && focusComposer()) this.last = document.activeElement;
   }
 
-  /* A letter that nobody else takes begins a question. Streamlit would take "r" for "run again". */
+  /* A letter typed outside any field begins a question. Streamlit would read "r" as "run again". */
   typeInComposer(event) {
     if ([...event.key].length !== 1 || event.key === " " || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (event.target.closest?.(TYPING) || isOverlayOpen()) return;

@@ -1,6 +1,5 @@
 /*
-Which formulas are typeset: the twin of web/markdown/formulas.py, with the same numbers, which says why.
-Not here: how they are drawn (typeset.js).
+Decide which formulas are typeset: the twin of web/markdown/formulas.py, which gives the reasons. typeset.js draws them.
 */
 const LONGEST_FORMULA = 4000;
 const MOST_EM = 40;
@@ -23,10 +22,10 @@ const FORMS = {
 };
 const ROWS = new Set([undefined, "cr", "newline"]);
 
-/* Whether `tex` says plainly how large it is, and is not too large. */
+/* Whether the size of `tex` is evident and within the limits. */
 export function canBeTypeset(tex) {
   if (Array.from(tex).length > LONGEST_FORMULA || MACRO.test(tex) || braceDepth(tex) > DEEPEST_BRACES) return false;
-  if ((tex.match(FONT_SIZE) ?? []).length > 1) return false; // within each other they multiply
+  if ((tex.match(FONT_SIZE) ?? []).length > 1) return false; // nested sizes multiply
   let em = 0;
   let rows = 0;
   for (const command of tex.matchAll(SIZED)) {

@@ -1,11 +1,11 @@
 /*
-One run of text, its marks made into what Streamlit's Markdown shows as the model meant it. The twin of
-web/markdown/inline.py, function by function, which says why. Not here: which lines make a run (blocks.js).
+Rewrite the marks of one run of text so that Streamlit's Markdown shows what the model meant. The twin of
+web/markdown/inline.py, function by function, which gives the reasons. blocks.js finds the runs.
 */
 import { canBeTypeset } from "./formulas.js";
 
-const JOINER = "&#8288;"; // invisible, joins words, and its `&` and `;` are punctuation in the eyes of Markdown
-const IN_CODE = "\u2060"; // the same in code, where `&#8288;` would be shown
+const JOINER = "&#8288;"; // an invisible word joiner; its `&` and `;` count as punctuation in Markdown
+const IN_CODE = "\u2060"; // the same character for code, where `&#8288;` would be shown
 const ADDRESS = "(?:[^\\s<>()\\[\\]`*|\\\\!]|\\([^\\s<>()\\[\\]`*|\\\\]*\\)|!(?!\\[))*";
 const TOKEN = new RegExp(
   "(?<formula>\\\\[(\\[])|(?<colon>\\\\?:|&(?:#0*58|#[xX]0*3[aA]|colon);)|(?<escape>\\\\[^\\n])|(?<ticks>`+)|(?<stars>\\*+)" +
@@ -34,7 +34,7 @@ function signBefore(text, at) {
   return text.slice(Math.max(0, at - (isPair ? 2 : 1)), at);
 }
 
-/* The run `text` rewritten; `inRow` where it is a table's row, which each `|` cuts. */
+/* Return the run rewritten. `inRow` means that it is a table row, in which each `|` ends a cell. */
 export function inlineMarkdown(text, inRow) {
   const run = new Run(text, inRow);
   for (;;) {
@@ -49,14 +49,14 @@ export function inlineMarkdown(text, inRow) {
   return run.out.join("");
 }
 
-/* Markdown that shows exactly these characters. */
+/* Return Markdown that shows exactly these characters. */
 export function literalMarkdown(text) {
   return text.replace(/[!#$&()*+\-:<=>@[\\\]_`|~]|(?<=[wW]{3})\./g, "\\$&").replace(/\\:(?=[A-Za-z0-9_+]|\\[-+_])/g, `\\:${JOINER}`);
 }
 
-/* Code in which Streamlit does not look for an icon's name. */
+/* Hide icon names in code from Streamlit. */
 export const withoutIcons = (code) => code.replaceAll(":material/", `:${IN_CODE}material/`);
-/* An address in which Streamlit finds no emoji and no icon. */
+/* Escape an address so that Streamlit finds no emoji or icon in it. */
 export function escapedAddress(address) {
   const scheme = address.slice(0, address.indexOf(":"));
   const rest = address.slice(scheme.length + 1);

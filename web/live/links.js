@@ -1,11 +1,11 @@
 /*
-Links between conversations, followed without loading the page anew. They are real links: with a modifier key, the middle
-button or without this script they do what links do. Not here: which links there are (web/pages/chat/sidebar.py).
+Follow links between conversations without reloading the page. They are real links: with a modifier key, the middle button or
+without this script they work as usual. web/pages/chat/sidebar.py draws them.
 */
 const PHONE = "(max-width: 767px)";
 
 export class Links {
-  /* `opened` is called with the conversation's id, "" for a new one; the page then changes the address. */
+  /* `opened` is called with the conversation's id ("" for a new one); the page then changes the address. */
   constructor(opened) {
     this.follow = (event) => {
       const link = event.target.closest?.("a[data-naru-link]");

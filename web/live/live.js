@@ -1,8 +1,8 @@
 /*
-The live answer on the page: the running text, the question on its way, Stop, and the thin bars; and what holds them together.
+The live answer on the page: the running text, the pending question, Stop and the thin bars.
 
-Streamlit calls the default export again at every change of data; there is one LiveAnswer per mount and it survives them all.
-Not here: the protocol (stream.js), Markdown (markdown.js), the sentences (wording.js), the view's place (reading.js), keys (composer.js).
+Streamlit calls the default export again at every change of data; one LiveAnswer per mount survives all calls.
+stream.js has the protocol, markdown.js the Markdown, wording.js the sentences, reading.js the scrolling, composer.js the keys.
 */
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
@@ -18,13 +18,13 @@ import { Wording } from "./wording.js";
 
 const NEW = "new";
 const FOREIGN_DIALOG = "body > [data-testid='stDialog']:not(:has([data-testid='stVerticalBlock']))"; // Streamlit's own
-const PLACE = "naru:place"; // where the running answer stood when the page was left: for early.js
-const SEEN_WITHIN_MS = 700; // the page itself knows of its own question by then
-const DRAWN_SHARE = 0.95; // of the live text's height: then Streamlit has drawn the answer
-const DRAWN_WITHIN_MS = 5000; // a slow browser still loads what draws code and formulas; the live text stays until then
-const STOP_WITHIN_MS = 15000; // longer than Postgres may take; then the button is there again
-const HEAVY_MS = 50; // of drawing in one frame
-const ASK_AGAIN_MS = [4000, 10000, 30000]; // when the page does not take an ended answer over
+const PLACE = "naru:place"; // the answer's position when the page was left, for early.js
+const SEEN_WITHIN_MS = 700; // by then the page itself shows its own question
+const DRAWN_SHARE = 0.95; // of the live text's height, from which Streamlit has drawn the answer
+const DRAWN_WITHIN_MS = 5000; // a slow browser may still be loading the code for formulas; keep the live text until then
+const STOP_WITHIN_MS = 15000; // longer than Postgres may take; then the button is enabled again
+const HEAVY_MS = 50; // per frame, from which drawing is throttled
+const ASK_AGAIN_MS = [4000, 10000, 30000]; // while the page has not taken over an ended answer
 
 class LiveAnswer {
   constructor(parent) {
@@ -51,7 +51,7 @@ class LiveAnswer {
     });
   }
 
-  /* Before the page is painted. */
+  /* Called before the page is painted. */
   pageChanged() {
     this.handOverWhenDrawn();
     this.nameMenu();
@@ -75,7 +75,7 @@ class LiveAnswer {
     return Boolean(requestId) && !ended && !this.isSettled(requestId);
   }
 
-  /* Why a question would not be taken now: the key of a hint. Where the stream is lost, only the server knows. */
+  /* Return the key of a hint if a question cannot be sent now. Without the stream, only the server knows. */
   whyNot() {
     if (this.connection.isBroken) return "away";
     if (this.draft.sent.onItsWay) return "sending";
@@ -90,7 +90,7 @@ class LiveAnswer {
     }
   }
 
-  /* Streamlit's name of a button with an icon alone is the icon's. It draws two, one for wide and one for narrow windows. */
+  /* Name the icon button, which Streamlit names after its icon. It draws two, for wide and for narrow windows. */
   nameMenu() {
     if (!this.data) return;
     for (const menu of document.querySelectorAll(".st-key-conversation-menu button")) {
@@ -98,7 +98,7 @@ class LiveAnswer {
     }
   }
 
-  /* "Connection error" lies over the whole page and holds the keyboard; the thin bar says it already. */
+  /* Close Streamlit's "Connection error", which covers the page and traps the keyboard; the thin bar shows the state. */
   closeForeignDialog() {
     if (this.isAway) document.querySelector(`${FOREIGN_DIALOG} [aria-label="Close"]`)?.click();
   }
@@ -130,18 +130,18 @@ class LiveAnswer {
     this.noticeMissedEnd();
   }
 
-  /* A conversation is called `new` in the address until its first question is stored. Not by Streamlit: each of its changes is a
-  step of the browser's history. */
+  /* The address says `new` until the first question is stored. It is changed here because each change by Streamlit adds a step
+  to the browser's history. */
   nameAddress() {
     const { conversation_id: id, exists, gone, asked } = this.data;
     const address = new URLSearchParams(location.search);
     const named = address.get("c") ?? address.get("new");
-    if (gone || (named !== asked && named !== id)) return; // not to be shown, or already on the way elsewhere
+    if (gone || (named !== asked && named !== id)) return; // it cannot be shown, or the person has moved on
     const name = `?${exists ? "c" : "new"}=${id}`;
     if (location.search !== name) history.replaceState(history.state, "", name);
   }
 
-  /* Streamlit gives the theme's colours to components only; the page's own style needs two of them. */
+  /* Copy two theme colours to the page's style, because Streamlit passes them to components only. */
   takeColours() {
     const theme = getComputedStyle(this.part("bar").parentElement);
     const root = document.documentElement.style;
@@ -155,7 +155,7 @@ class LiveAnswer {
     this.reading.follow = true;
     this.reported = null;
     this.speak("");
-    const early = window.naruEarly; // has listened since before Streamlit began (early.js)
+    const early = window.naruEarly; // has been listening since before Streamlit started (early.js)
     this.stream = early?.take(conversationId, this.listener()) ?? (conversationId ? new AnswerStream(conversationId, this.listener()) : null);
     if (this.stream && early) this.takeOver(early);
   }
@@ -186,14 +186,14 @@ class LiveAnswer {
     this.noticeMissedEnd();
   }
 
-  /* It ended after the page was drawn and before the stream's first word: nobody else will tell the page. */
+  /* It ended after the page was drawn and before the stream began, so only this can tell the page. */
   noticeMissedEnd() {
     const requestId = this.data.active;
     const isMissed = () => requestId && this.stream?.isIdle && this.data.active === requestId && this.stream.requestId !== requestId;
     if (isMissed()) setTimeout(() => isMissed() && this.trigger("ended", requestId), SEEN_WITHIN_MS);
   }
 
-  /* Asked elsewhere, in another tab: the page does not show the question yet. */
+  /* Asked in another tab: the page does not show the question yet. */
   reportStarted(requestId) {
     if (this.stream?.requestId !== requestId || this.stream.ended) return;
     if (requestId !== this.data.active && !this.data.settled.includes(requestId)) this.trigger("started", requestId);
@@ -209,7 +209,7 @@ class LiveAnswer {
     return requestId === this.handedOver || this.data.settled.includes(requestId);
   }
 
-  /* Until Streamlit has drawn the whole answer it is not shown: then the two change places within one frame. */
+  /* Hide Streamlit's answer until all of it is drawn, then swap the two within one frame. */
   cover(requestId) {
     const rule = requestId ? `:has(> .st-key-answer-${CSS.escape(requestId)}){position:absolute!important;opacity:0!important;width:${this.part("answer").offsetWidth}px}` : "";
     if (this.coverRule.textContent !== rule) this.coverRule.textContent = rule;
@@ -228,7 +228,7 @@ class LiveAnswer {
     }
   }
 
-  /* Once in a frame; an answer that is heavy to draw leaves three parts of the time to the person. */
+  /* Draw once per frame; a heavy answer uses at most a quarter of the time. */
   paintSoon() {
     if (this.frame) return;
     const rest = this.restUntil - performance.now();
@@ -245,7 +245,7 @@ class LiveAnswer {
     });
   }
 
-  /* For early.js, when this page is loaded again in the middle of an answer. */
+  /* Store the answer's position for early.js, in case the page is reloaded during an answer. */
   keepPlace() {
     const [block, stream] = [this.part("block"), this.stream];
     const bottom = document.querySelector("[data-testid='stBottom']");
@@ -270,8 +270,8 @@ class LiveAnswer {
     this.part("answer").setAttribute("aria-busy", String(running));
     this.part("answer").classList.toggle("naru-dimmed", Boolean(stream?.dimmed));
     this.part("answer").classList.toggle("naru-growing", running && stream.hasText && !stream.dimmed);
-    this.part("status").classList.toggle("naru-over", !running); // keeps its height: the actions take its place
-    document.documentElement.toggleAttribute("data-naru-running", running); // the composer's button is Stop (style.css)
+    this.part("status").classList.toggle("naru-over", !running); // keep its height for the actions that follow
+    document.documentElement.toggleAttribute("data-naru-running", running); // turns the composer's button into Stop (style.css)
     for (const stop of document.querySelectorAll(STOP)) stop.disabled = !running || this.stoppingId === stream.requestId;
     this.bar();
     this.words();
@@ -285,7 +285,7 @@ class LiveAnswer {
     if (!this.part("echo").hidden) this.reading.toEnd();
   }
 
-  /* The question stands where the server will draw it, until it does. */
+  /* Show the question in its final place until the server draws it. */
   echo() {
     const text = this.draft.sent.onItsWay;
     const [echo, shown] = [this.part("echo"), this.part("echo-text")];
@@ -299,14 +299,14 @@ class LiveAnswer {
     const bar = this.part("bar");
     if (bar.textContent !== text) bar.textContent = text;
     bar.hidden = !text;
-    bar.style.left = `${this.reading.scroller().getBoundingClientRect().left}px`; // beside the sidebar, not over the name
+    bar.style.left = `${this.reading.scroller().getBoundingClientRect().left}px`; // beside the sidebar, not over its heading
   }
 
   say(key, values) {
     return this.data ? this.wording.say(key, values) : "";
   }
 
-  /* The one line that says what the answer is waiting for; also called every second for its clock. */
+  /* Update the status line; also called every second for its clock. */
   words() {
     if (!this.data || !this.stream?.requestId) return;
     const line = this.stoppingId === this.stream.requestId ? this.say("stopping") : this.wording.phase(this.stream, this.answer);
@@ -319,13 +319,13 @@ class LiveAnswer {
     this.part("pulse").hidden = !line && this.stream.hasText;
   }
 
-  /* To screen readers; once for each `occasion`. */
+  /* Announce to screen readers, once for each `occasion`. */
   speak(text, occasion = "") {
     this.spoken = occasion;
     if (this.part("spoken").textContent !== text) this.part("spoken").textContent = text;
   }
 
-  /* Whether there is something to stop; it is asked for here. */
+  /* Ask the server to stop the answer. Return whether one is running. */
   stop() {
     if (!this.isRunning || this.part("block").hidden) return false;
     if (this.stoppingId !== this.stream.requestId) this.askToStop(this.stream.requestId);
@@ -341,7 +341,7 @@ class LiveAnswer {
       const answer = await fetch(address, { method: "POST", headers: { "X-Naru": "1" }, credentials: "same-origin", signal: AbortSignal.timeout(STOP_WITHIN_MS) });
       if (!answer.ok) throw new Error(String(answer.status));
     } catch {
-      this.stoppingId = null; // not asked: the button is there again
+      this.stoppingId = null; // the request failed, so enable the button again
       this.composer.hint("stop_failed");
       this.show();
     }

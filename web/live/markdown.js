@@ -1,10 +1,9 @@
 /*
-The live answer's Markdown: text that is still growing -> DOM nodes.
+Render the live answer's growing Markdown as DOM nodes.
 
-The text is rewritten as it is for Streamlit (rewrite.js) and read by the parser that Streamlit uses, block by block. Blocks that
-are finished are never touched again; only the last, still open block is parsed anew on each paint and patched in place. Nothing
-here goes through innerHTML: every node is made by hand, so markup inside an answer can only ever be text.
-Not here: where the text comes from (stream.js), what surrounds it (live.js).
+The text is rewritten as for Streamlit (rewrite.js) and parsed with the parser that Streamlit uses, block by block. Finished
+blocks are never touched again; only the last, open block is parsed on each paint and patched in place. Every node is created
+individually and innerHTML is never used, so markup in an answer stays text. stream.js receives the text, live.js shows it.
 */
 import { micromark } from "./vendor/micromark.js";
 import { canColour, colourAll, coloured, loadColours } from "./colours.js";
@@ -13,10 +12,10 @@ import { preparedLines, rewritten, wholeLines } from "./rewrite.js";
 import { canTypeset, loadTypesetter, typeset, typesetAll } from "./typeset.js";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
-const STAND_IN = "\ue000"; // around the number of a text that is shown as it is written: the parser would take seconds for it
+const STAND_IN = "\ue000"; // surrounds the number of a text that is shown as its source, because parsing it would take seconds
 const LIST_MARK = /^ {0,3}(?:([-*+])|[0-9]{1,9}([.)]))(?=\s|$)/;
 const SIGNS = [["<->", "↔"], ["->", "→"], ["<-", "←"], ["--", "—"], [">=", "≥"], ["<=", "≤"], ["~=", "≈"]];
-const LONGEST_HELD_FORMULA = 400; // characters: a formula is shown when it is whole, but a text does not wait longer for its end
+const LONGEST_HELD_FORMULA = 400; // characters; an incomplete formula is held back no longer than this
 
 function element(name, children = [], attributes = {}) {
   const node = document.createElement(name);
@@ -25,18 +24,18 @@ function element(name, children = [], attributes = {}) {
   return node;
 }
 
-/* Streamlit draws some signs for others; rewrite.js keeps it from most, and what is left is done here too. */
+/* Streamlit replaces some characters; rewrite.js prevents most of that, and the rest is replicated here. */
 function withSigns(text) {
   for (const [sign, drawn] of SIGNS) text = text.replace(new RegExp(`(^|\\s)${sign}(\\s|$)`, "g"), `$1${drawn}$2`);
   return text;
 }
 
-/* An address for a definition: the parser has taken its escapes and entities away. */
+/* Escape an address for a definition, whose escapes and entities the parser has decoded. */
 function escaped(address) {
   return address.replace(/[<>\\&]/g, "\\$&");
 }
 
-/* An address as Streamlit writes it. */
+/* Write an address as Streamlit does. */
 function encoded(address) {
   return address.replace(/%(?![A-Za-z0-9]{2})|[^!#$%&-;=?-Z_a-z~]/gu, (sign) => encodeURIComponent(sign.toWellFormed?.() ?? sign));
 }
@@ -58,7 +57,7 @@ function inline(nodes, context, isLink = false) {
       case "link": return link(node.url, inline(node.children, context, true));
       case "linkReference": return link(context.address(node.identifier), inline(node.children, context, true));
       case "inlineMath": context.hasFormulas = true; return [typeset(node.value, false)];
-      case "image": case "imageReference": return [node.alt ?? ""]; // never fetched: the address may carry a secret out
+      case "image": case "imageReference": return [node.alt ?? ""]; // never fetched: the URL might leak a secret
       default: return [node.value ?? ""];
     }
   });
@@ -110,7 +109,7 @@ function block(node, context) {
   }
 }
 
-/* Make `old` look like `fresh` with as few changes as there are differences. */
+/* Turn `old` into `fresh` by changing only the differences. */
 function patch(old, fresh) {
   if (old.nodeType === Node.TEXT_NODE) {
     if (fresh.data.startsWith(old.data)) old.appendData(fresh.data.slice(old.data.length));
@@ -138,7 +137,7 @@ function openFence(text) {
   return fence !== "";
 }
 
-/* A line that has only begun may still become a list, a rule, a heading or a table: wait for it, do not guess. */
+/* An incomplete line may still become a list, a rule, a heading or a table, so hold it back. */
 export function held(text) {
   const lines = text.split("\n");
   const ends = lines.at(-1) === "";
@@ -151,7 +150,7 @@ export function held(text) {
   return /^[ \t]*(?:[-*+=_~`#>|]+|\d{1,9}[.)]?)[ \t]*$/.test(begun) ? text.slice(0, text.length - begun.length) : text;
 }
 
-/* Close what the model has opened and not closed yet, so that half a `**bold` is bold and not two asterisks. */
+/* Close unclosed marks, so that half a `**bold` is bold and not two asterisks. */
 export function healed(text) {
   if (openFence(text)) return text;
   const from = Math.max(text.lastIndexOf("\n\n") + 2, text.search(/\n[ \t]*(?:[-*+]|\d+[.)]|#{1,6}|\||>)[ \t][^\n]*$/) + 1, 0);
@@ -177,7 +176,7 @@ export function healed(text) {
   return text.slice(0, from + marker) + (open.length ? part.trimEnd() + open.reverse().map((mark) => mark.close).join("") : part);
 }
 
-/* The parts of a text that stand for themselves: a block that nothing holds, or one item of a list. */
+/* Split the text into parts that can be parsed alone: top-level blocks, and single list items. */
 function pieces(blocks) {
   const parts = [];
   for (const block of blocks) {
@@ -188,7 +187,7 @@ function pieces(blocks) {
     else part.lines.push(...block.lines);
   }
   parts.forEach((part, i) => {
-    // The blank line that ends a list is none of its last item's, whose code may be open.
+    // A blank line after a list is not part of its last item, whose code may be open.
     const next = parts[i + 1]?.lines[0];
     part.text = part.lines.join("\n") + (next !== undefined && (part.lines.at(-1) !== "" || LIST_MARK.test(next)) ? "\n" : "");
     part.key = [part.text, ...part.dense].join("\n");
@@ -196,7 +195,7 @@ function pieces(blocks) {
   return parts;
 }
 
-/* Put the dense texts where their stand-ins are. */
+/* Replace the stand-ins by their texts. */
 function fill(nodes, dense) {
   for (const node of nodes) {
     if (node.type === "text") node.value = node.value.replace(new RegExp(`${STAND_IN}([0-9]+)${STAND_IN}`, "g"), (all, index) => dense[index] ?? all);
@@ -204,7 +203,7 @@ function fill(nodes, dense) {
   }
 }
 
-/* What needs no parser: code between fences. */
+/* Handle fenced code, which needs no parser. */
 function simple({ blocks, lines }) {
   const [first] = blocks;
   if (first.fence === "begin" && /^ {0,3}[`~]/.test(lines[0])) {
@@ -212,7 +211,7 @@ function simple({ blocks, lines }) {
     const end = blocks.findIndex(({ fence }) => fence === "end");
     if (end >= 0 && blocks.slice(end + 1).some(({ kind }) => kind !== "blank")) return null;
     const code = lines.slice(1, end < 0 ? lines.length : end);
-    if (indent && code.some((line) => /^ {0,2}\t/.test(line))) return null; // a tab that is cut in two
+    if (indent && code.some((line) => /^ {0,2}\t/.test(line))) return null; // the indentation would split a tab
     const inside = code.map((line) => line.replace(new RegExp(`^ {0,${indent}}`), ""));
     return [{ type: "code", lang: /^ *[`~]+[ \t]*([^ \t]*)/.exec(lines[0])[1], value: inside.join("\n") }];
   }
@@ -223,7 +222,7 @@ function definitionsIn(nodes) {
   return nodes.flatMap((node) => (node.type === "definition" ? [node] : ["blockquote", "list", "listItem"].includes(node.type) ? definitionsIn(node.children) : []));
 }
 
-/* The blocks of all parts, {node, raw, from}: neighbouring items make one list, as if they had been parsed together. */
+/* Return the blocks of all parts, {node, raw, from}. Adjacent items are joined into one list, as if parsed together. */
 function joined(parsed) {
   const made = [];
   const markOf = (node, text) => (node?.type === "list" ? LIST_MARK.exec(text.slice(node.position.start.offset)).slice(1).join("") : "");
@@ -253,17 +252,17 @@ export class GrowingAnswer {
   clear() {
     this.text = "";
     this.beginning = new Beginning();
-    this.settled = 0; // characters (of this language, not offsets) whose blocks are final
-    this.open = []; // [{raw, nodes}] of what may still change
+    this.settled = 0; // UTF-16 units (not offsets) whose blocks are final
+    this.open = []; // [{raw, nodes}] of the blocks that may still change
     this.parsed = new Map(); // the open parts' trees, by their Markdown
-    this.definitions = new Map(); // what references mean: {address, line} by name
+    this.definitions = new Map(); // link definitions: {address, line} by name
     this.context = { address: (name) => this.definitions.get(name)?.address ?? "", hasFormulas: false, hasCode: false };
     this.isFinal = false;
     this.root.replaceChildren();
   }
 
   append(text) {
-    const at = Math.max(this.settled, this.text.length - FLOOD_SPAN); // a flood comes in many pieces
+    const at = Math.max(this.settled, this.text.length - FLOOD_SPAN); // a flood may arrive in several pieces
     this.text = this.text.slice(0, at) + withoutFloods(this.text.slice(at) + this.beginning.take(text.replaceAll("\r", "")));
   }
 
@@ -273,13 +272,13 @@ export class GrowingAnswer {
     this.append(whole.slice(this.text.length));
   }
 
-  /* The answer goes on, and this does not show it any more. */
+  /* The limit is reached: the answer continues, but is not drawn further. */
   get isCut() {
     return this.beginning.isOver;
   }
 
   paint({ final = false } = {}) {
-    if (final && !this.isFinal && this.definitions.size) this.reopen(); // what is said at the end may be meant at the beginning
+    if (final && !this.isFinal && this.definitions.size) this.reopen(); // a definition at the end may apply to the beginning
     this.isFinal = final;
     const tail = this.text.slice(this.settled);
     const shown = final ? tail : healed(held(tail));
@@ -301,7 +300,7 @@ export class GrowingAnswer {
     this.root.replaceChildren();
   }
 
-  /* The trees of the parts; once more when they define what others refer to. */
+  /* Parse the parts; parse again if they define links that others use. */
   parseAll(parts) {
     const parsed = parts.map((part) => this.parse(part));
     const before = this.definitions.size;
@@ -344,7 +343,7 @@ export class GrowingAnswer {
     entry.nodes = fresh;
   }
 
-  /* All blocks before the last one that begins in a finished line are final. */
+  /* Blocks before the last one that begins in a complete line are final. */
   settle(tail, dropped) {
     const starts = [0];
     for (let at = tail.indexOf("\n"); at >= 0; at = tail.indexOf("\n", at + 1)) starts.push(at + 1);
@@ -356,7 +355,7 @@ export class GrowingAnswer {
     for (const key of this.parsed.keys()) if (!keys.has(key)) this.parsed.delete(key);
   }
 
-  /* The typesetter comes with the first formula; until then formulas stand there as their source. */
+  /* Load the typesetter with the first formula; until it arrives, formulas are shown as their source. */
   async typesetSoon() {
     this.context.hasFormulas = false;
     if (canTypeset() || !(await loadTypesetter()) || !this.root.querySelector(".naru-tex")) return;
@@ -365,7 +364,7 @@ export class GrowingAnswer {
     typesetAll(this.root);
     this.paint({ final: this.isFinal });
   }
-  /* So do the colours of code. */
+  /* Load the colours with the first code. */
   async colourSoon() {
     this.context.hasCode = false;
     if (!canColour() && (await loadColours())) colourAll(this.root);

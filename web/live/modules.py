@@ -1,6 +1,6 @@
-"""The browser's side as it is sent: plain files, joined into single ES modules, so that nobody needs a build step.
+"""Join the JavaScript files into single ES modules, without a build step.
 
-Not here: the component that Streamlit mounts (component.py), the routes (web/api/front.py).
+`component.py` is the component that Streamlit mounts, `web/api/front.py` has the routes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHELL = ("shell.js",)
 
 @cache
 def bundle(names: tuple[str, ...] = LIVE) -> str:
-    """One ES module made of these files, in this order; those that others import come first."""
+    """Join these files into one ES module, in this order: imported files come first."""
     vendored = (HERE / "vendor" / "micromark.js").read_text(encoding="utf-8")
     addresses = f"const KATEX = {json.dumps(katex_address())};\nconst COLOURS = {json.dumps(colours_address())};\n"
     return f"{addresses}{vendored}{_joined(names)}"
@@ -38,28 +38,28 @@ def bundle(names: tuple[str, ...] = LIVE) -> str:
 
 @cache
 def shell_bundle() -> str:
-    """The module of the page's head, with the words that it needs."""
+    """Return the module of the page's head, with its words."""
     words = json.dumps({locale: Words(locale).group("streamlit.") for locale in LOCALES}, ensure_ascii=False)
     return f"const FOREIGN_WORDS = {words};\n{_joined(SHELL)}"
 
 
 @cache
 def colours() -> str:
-    """The module that colours code, with the languages that models write most."""
+    """Return the module that colours code, with the languages that models write most."""
     return (HERE / "vendor" / "prism.js").read_text(encoding="utf-8")
 
 
 def colours_address() -> str:
-    """Return its address, relative to the page; it names the content."""
+    """Return the URL of that module, relative to the page. It contains a hash of the content."""
     return f"./colours.js?v={version_of(colours().encode())}"
 
 
 def katex_address() -> str:
-    """The address, below the page's, of the module that Streamlit typesets formulas with; "" where it has none.
+    """Return the path of the module with which Streamlit typesets formulas, relative to the page; "" if not found.
 
-    A private part of Streamlit: a unified plugin, whose interface is public, in a file whose name changes. Taking it
-    saves 260 kB that the ended answer would load a second time, and makes live formulas exactly as high as ended ones.
-    Without it they are shown as their source until the answer has ended. Tested in `tests/fuzz/test_renderers.py`.
+    The module is private to Streamlit: a unified plugin (a public interface) in a file whose name changes. Sharing it
+    saves loading 260 kB twice, and makes live formulas exactly as high as those of finished answers. Without it,
+    formulas are shown as their source until the answer has ended. `tests/fuzz/test_renderers.py` tests it.
     """
     static = Path(streamlit.__file__).with_name("static")
     found = sorted(static.glob("static/js/rehype-katex.*.js"))
@@ -67,12 +67,12 @@ def katex_address() -> str:
 
 
 def live_address() -> str:
-    """Return the address of the live answer's module, relative to the page; it names the content."""
+    """Return the URL of the live answer's module, relative to the page. It contains a hash of the content."""
     return f"./live.js?v={version_of(bundle().encode())}"
 
 
 def _joined(names: tuple[str, ...]) -> str:
-    """Return these files as one, without the imports and exports between them."""
+    """Concatenate these files without the imports and exports between them."""
     parts = []
     for name in names:
         source = (HERE / name).read_text(encoding="utf-8")

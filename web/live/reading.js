@@ -1,19 +1,19 @@
 /*
-Where the reader is in the conversation: the view follows the text only from its end, earlier messages come when the reader reaches
-the top, and nothing that is being read moves. Not here: the text itself (live.js).
+Scrolling: the view follows the text only at its end, earlier messages load when the reader reaches the top, and text being
+read does not move. live.js has the text itself.
 */
-const BOTTOM_SLACK_PX = 48; // nearer to the end than this is "reading the newest line"
-const TOP_SLACK_PX = 160; // nearer to the top than this, earlier messages are fetched
-const WIDER_WITHIN_MS = 8000; // else the server did not follow
-const SETTLED_AFTER_MS = 500; // without growth, once the first of them is there
-const MOVES = ["wheel", "touchmove", "keydown", "mousedown"]; // by which a reader moves the view
-const MOVED_WITHIN_MS = 1000; // of such a move: later the page itself has moved, which drops old messages when new ones come
-const HELD_MS = 10000; // that a scrollbar may be held: nobody says when it is let go
+const BOTTOM_SLACK_PX = 48; // within this distance the reader is "at the end"
+const TOP_SLACK_PX = 160; // within this distance, fetch earlier messages
+const WIDER_WITHIN_MS = 8000; // then the server did not follow
+const SETTLED_AFTER_MS = 500; // without growth, after the first of them
+const MOVES = ["wheel", "touchmove", "keydown", "mousedown"]; // events with which a reader moves the view
+const MOVED_WITHIN_MS = 1000; // after such an event; a later move is the page's own, when it drops old messages
+const HELD_MS = 10000; // a scrollbar may be held for this long; its release fires no event
 const QUESTION = ".naru-question";
 const EARLIER = ".st-key-earlier button";
 
 export class Reading {
-  /* `inside` is an element of the column; `pill` leads back to the end. */
+  /* `inside` is an element of the column; `pill` is the button back to the end. */
   constructor(inside, pill) {
     this.inside = inside;
     this.pill = pill;
@@ -41,7 +41,7 @@ export class Reading {
     return this.main;
   }
 
-  /* The child of what scrolls that holds everything; it grows with the live text and with what Streamlit draws alike. */
+  /* The scroller's child that contains everything, and grows with the live text and with Streamlit's elements. */
   column() {
     let node = this.inside;
     while (node.parentElement && node.parentElement !== this.scroller()) node = node.parentElement;
@@ -50,7 +50,7 @@ export class Reading {
 
   grown() {
     const { left, width } = this.column().getBoundingClientRect();
-    this.pill.style.left = `${left + width / 2}px`; // the column's middle, not the window's
+    this.pill.style.left = `${left + width / 2}px`; // centred on the column, not the window
     if (this.follow) this.toBottom();
     else if (this.fromEnd) this.stay();
   }
@@ -66,7 +66,7 @@ export class Reading {
     this.staying = setTimeout(() => { this.fromEnd = 0; this.fetchEarlier(); }, afterMs);
   }
 
-  /* Earlier messages come above what is being read: that stays where it is. */
+  /* Keep the text being read in place when earlier messages appear above it. */
   keepPlace() {
     const main = this.scroller();
     this.follow = false;
@@ -76,10 +76,10 @@ export class Reading {
   }
 
   readerMoves({ type, target }) {
-    if (type === "mousedown" && target !== this.scroller()) return; // only its scrollbar moves the view
+    if (type === "mousedown" && target !== this.scroller()) return; // only a press on the scrollbar moves the view
     if (type === "keydown" && target.matches?.("input, textarea")) return;
     this.movingUntil = performance.now() + (type === "mousedown" ? HELD_MS : MOVED_WITHIN_MS);
-    this.fetchEarlier(); // at the very top nothing scrolls any more
+    this.fetchEarlier(); // at the very top there are no scroll events
   }
 
   readerMoved() {
@@ -87,14 +87,14 @@ export class Reading {
     const isAtEnd = main.scrollHeight - main.scrollTop - main.clientHeight < BOTTOM_SLACK_PX;
     const isMoving = performance.now() < this.movingUntil;
     const isGoingUp = main.scrollTop < this.lastTop && isMoving;
-    if (isAtEnd || isGoingUp) this.follow = isAtEnd; // only going up is leaving the end
+    if (isAtEnd || isGoingUp) this.follow = isAtEnd; // only scrolling up leaves the end
     if (this.fromEnd && isMoving) this.fromEnd = main.scrollHeight - main.scrollTop;
     this.lastTop = main.scrollTop;
     if (this.follow) this.pill.hidden = true;
     if (isGoingUp) this.fetchEarlier();
   }
 
-  /* As if the button were clicked, which stays there for keyboards. */
+  /* Click the button, which stays visible for keyboard users. */
   fetchEarlier() {
     if (this.follow || this.fromEnd || this.scroller().scrollTop > TOP_SLACK_PX) return;
     document.querySelector(EARLIER)?.click();

@@ -1,6 +1,6 @@
 /*
-Model text -> Markdown that shows what the model meant, and can do nothing else. The twin of web/markdown/rewrite.py: for
-the same text both give the same lines (tests/fuzz/test_twins.py). Not here: drawing it (markdown.js).
+Rewrite a model's text as Markdown that shows what the model meant, without side effects. The twin of web/markdown/rewrite.py:
+both give the same lines for the same text (tests/fuzz/test_twins.py). markdown.js draws the result.
 */
 import { ITEM, scan } from "./blocks.js";
 import { isTooDense, withoutFloods } from "./bounds.js";
@@ -9,8 +9,8 @@ import { inlineMarkdown, literalMarkdown, withoutIcons } from "./inline.js";
 const CONTROL = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]/g;
 const DELIMITERS = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 
-/* {lines, dropped}: the lines that the whole text has to Streamlit, which takes common indentation away, and what surrounds the
-   text; and how many lines that were before them. */
+/* Return {lines, dropped}: the lines without common indentation and surrounding space, which Streamlit removes too, and how many
+   lines were dropped before them. */
 export function wholeLines(text) {
   const lines = preparedLines(text);
   const leads = lines.filter(Boolean).map((line) => /^[ \t]*/.exec(line)[0]);
@@ -21,13 +21,13 @@ export function wholeLines(text) {
   return { lines: dedented.split("\n"), dropped: Math.max(0, first) };
 }
 
-/* The lines of a part of a text. */
+/* Return the lines of a part of a text. */
 export function preparedLines(text) {
   const known = text.replaceAll("\r\n", "\n").replaceAll("\r", "\n").replace(CONTROL, "");
   return withoutFloods(known).split("\n").map((line) => (line.trim() ? line : ""));
 }
 
-/* The blocks of the lines, each with its `lines` as Markdown; `isDense` where they show a run as it is written. */
+/* Return the blocks, each with its Markdown in `lines`; `isDense` marks a run that is shown as its source. */
 export function rewritten(lines) {
   const blocks = scan(lines);
   for (const block of blocks) {

@@ -1,38 +1,38 @@
 /*
-What was sent and is not known to be accepted: shown as "sending", and kept, over a reload too, until the server has said what became
-of it. Streamlit empties the box before anybody has the question, and drops it without a word when the server is away.
-Not here: the text that is still being typed (draft.js), storing a question (web/pages/chat/composer.py).
+Keep a sent question, also across reloads, until the server confirms or refuses it; it is shown as "sending". Streamlit empties
+the box before the server has the question, and drops it silently when the server is away.
+draft.js keeps unsent text, web/pages/chat/composer.py stores the question.
 */
-const SAME_SESSION_MS = 2500; // asked behind the question, on the same connection: the answer is certain
-const OTHER_SESSION_MS = 5000; // after a reload an older session may still be storing it
-const ASK_AGAIN_AFTER_MS = 12000; // each asking is a run of the page, and begins it anew: let one come to its end
+const SAME_SESSION_MS = 2500; // asked after the question on the same connection, so the answer is reliable
+const OTHER_SESSION_MS = 5000; // after a reload, an older session may still be storing it
+const ASK_AGAIN_AFTER_MS = 12000; // each query restarts the page's run, so let one finish
 
-const NEW_PLACE = "naru:sent:new"; // of a conversation that has no question yet: its id may be another one after a reload
+const NEW_PLACE = "naru:sent:new"; // of a conversation without questions, whose id may change at a reload
 const placeOf = (conversationId) => `naru:sent:${conversationId}`;
 const stored = (place) => JSON.parse(sessionStorage.getItem(place) ?? "null");
 
-/* The last question that the server has drawn. */
+/* Return the last question drawn by the server. */
 function lastQuestion() {
   const last = [...document.querySelectorAll(".naru-question")].at(-1);
   return last ? [...last.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data).join("").trim() : "";
 }
 
 export class Sent {
-  /* `giveBack(text)` puts it into the composer. */
+  /* `giveBack(text)` restores the question to the composer. */
   constructor(giveBack) {
     this.giveBack = giveBack;
     this.askedAt = -Infinity;
     this.changed = () => {};
   }
 
-  /* The page as the server has just drawn it: `key` is the next question's, `accepted` the last one's that was stored. */
+  /* Called when the server has drawn the page: `key` is for the next question, `accepted` is that of the last one stored. */
   update(data, trigger) {
     this.data = data;
     this.trigger = trigger;
     this.askedAt = -Infinity;
     const sent = this.read();
     const { accepted, fate, returned } = data;
-    if (this.kept && accepted === this.kept.key) sessionStorage.removeItem(this.kept.place); // wherever it has led
+    if (this.kept && accepted === this.kept.key) sessionStorage.removeItem(this.kept.place); // in whichever conversation it was
     if (returned && returned.id !== this.returnedId) {
       this.returnedId = returned.id;
       this.forget();
@@ -61,7 +61,7 @@ export class Sent {
     this.changed();
   }
 
-  /* The text that is on its way and that the server has not drawn yet; "" when there is none. */
+  /* The text of the sent question that the server has not drawn yet, or "". */
   get onItsWay() {
     const sent = this.read();
     if (!sent) return "";
@@ -69,7 +69,7 @@ export class Sent {
     return last === sent.text.trim() && last !== sent.after ? "" : sent.text;
   }
 
-  /* Before Streamlit sends it: the key is another one as soon as the question is accepted. */
+  /* Called before Streamlit sends the question, because the key changes once it is accepted. */
   about() {
     const { conversation_id: conversationId, exists, key, session } = this.data ?? {};
     return this.data && { conversationId, exists, key, session, at: Date.now(), after: lastQuestion() };
@@ -83,7 +83,7 @@ export class Sent {
     this.changed();
   }
 
-  /* Every second: nothing was said of it for a while, so the server is asked. */
+  /* Called every second: ask the server about a question that was not confirmed for a while. */
   lookAfter(isAway) {
     if (isAway) { this.askedAt = -Infinity; return; }
     const sent = this.read();

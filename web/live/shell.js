@@ -1,25 +1,25 @@
 /*
-What stands around the conversation: Streamlit's own words in the page's language, the theme switch, and the sidebar's list, which
-grows as one scrolls and follows what other tabs do. Runs in the page's head (web/api/front.py), before Streamlit and without the
-live answer: a page that shows a refusal has these too. Not here: the lines of the list (web/pages/chat/listing.py).
+Everything around the conversation: Streamlit's own words in the page's language, the theme switch, and the sidebar's list, which
+grows on scrolling and follows changes in other tabs. Runs in the page's head (web/api/front.py), before Streamlit and without
+the live answer, because pages that show a refusal need it too. web/pages/chat/listing.py draws the lines of the list.
 */
-const NEAR_PX = 600; // of the list below the last line in sight: then the next page is asked for
-const MENU_FRAMES = 60; // that Streamlit may take to open its menu
-const AGAIN_MS = 5000; // after a page that did not come, when the person scrolls
+const NEAR_PX = 600; // load the next page when less than this is left below the view
+const MENU_FRAMES = 60; // frames that Streamlit may take to open its menu
+const AGAIN_MS = 5000; // after a page that failed to load, retry on scrolling
 const LIST = ".st-key-conversations";
 const MORE = ".st-key-more-conversations button";
 const AGAIN = ".st-key-list-again button";
 const SIDEBAR = "[data-testid='stSidebar']";
 const ANSWERS = ":is(.naru-answer, [class*='st-key-answer-'])";
 const SCROLLING = `${ANSWERS} :is(pre, table)`;
-const SETTLED_MS = 300; // between two looks at what scrolls and at headings
+const SETTLED_MS = 300; // between two checks of scrolling elements and headings
 const LIVE = ".naru-live";
 const SPOKEN = ["aria-label", "title", "placeholder", "aria-roledescription"];
-/* Streamlit's own texts stand in these; anything else may be a person's or a model's. */
+/* Streamlit's own texts are in these elements; other text may be a person's or a model's. */
 const FOREIGN_TEXT = "[data-testid='stSkipToContent'], [data-testid='InputInstructions'] > span, [data-testid='stMarkdownContainer'] section.footnotes > h2";
 const PERSONS = ".naru-link, .naru-question, .naru-answer";
 
-/* `texts` has, for each language, the same keys; those of English are Streamlit's own words. */
+/* `texts` has the same keys for each language; the English values are Streamlit's own words. */
 export class ForeignWords {
   constructor(texts) {
     this.texts = texts;
@@ -28,7 +28,7 @@ export class ForeignWords {
     }));
   }
 
-  /* The same words in this language; undefined for what is none of Streamlit's. */
+  /* Return Streamlit's words in this language, or undefined for any other text. */
   say(text, locale) {
     const trimmed = text?.trim();
     for (const { key, forms } of trimmed ? this.rows : []) {
@@ -45,7 +45,7 @@ class Shell {
     document.documentElement.lang = this.locale(document.cookie.match(/(?:^|; )naru_locale=(\w+)/)?.[1] ?? navigator.language);
     this.lineCount = 0;
     this.askedAt = -AGAIN_MS;
-    this.list = undefined; // until it is drawn for the first time
+    this.list = undefined; // until it is first drawn
     this.tabs = new BroadcastChannel("naru:list");
     this.tabs.onmessage = ({ data }) => this.heard(data);
     new MutationObserver((records) => this.changed(records)).observe(document, {
@@ -63,7 +63,7 @@ class Shell {
 
   changed(all) {
     this.settling ??= setTimeout(() => { this.settling = null; this.placeFocus(); this.levelHeadings(); }, SETTLED_MS);
-    const records = all.filter(({ target }) => !(target.closest ? target : target.parentElement)?.closest(LIVE)); // it changes with every frame
+    const records = all.filter(({ target }) => !(target.closest ? target : target.parentElement)?.closest(LIVE)); // it changes on every frame
     if (!records.length) return;
     const drawn = document.querySelector("[data-naru-locale]")?.dataset.naruLocale;
     if (drawn && document.documentElement.lang !== drawn) document.documentElement.lang = drawn;
@@ -87,24 +87,24 @@ class Shell {
     }
     for (const element of [...all(FOREIGN_TEXT), ...(place.closest?.(FOREIGN_TEXT) ? [place.closest(FOREIGN_TEXT)] : [])]) {
       const ours = this.words.say(element.textContent, locale);
-      if (ours && ours !== element.textContent && element.firstChild) element.firstChild.data = ours; // React keeps its node
+      if (ours && ours !== element.textContent && element.firstChild) element.firstChild.data = ours; // keep React's text node
     }
     for (const icon of all("[data-testid='stIconMaterial']")) {
       if (!icon.ariaHidden) icon.ariaHidden = "true";
-      const spoken = icon.parentElement?.previousElementSibling; // Streamlit's name for a button that is only an icon
+      const spoken = icon.parentElement?.previousElementSibling; // Streamlit's label of an icon-only button
       if (spoken?.textContent === `${icon.textContent} icon`) spoken.ariaHidden = "true";
     }
     for (const list of all("[role='menu'], [role='listbox']")) this.makeLandmark(list.closest("body > *"), list.ariaLabel);
   }
 
-  /* What Streamlit opens beside its root belongs to no landmark: a reader that goes from one to the next would miss it. */
+  /* Give Streamlit's popovers a landmark, because screen readers that move between landmarks would miss them. */
   makeLandmark(place, name) {
     if (!place || place.id === "root" || place.role) return;
     place.role = "region";
     place.ariaLabel = name || FOREIGN_WORDS[document.documentElement.lang].menu;
   }
 
-  /* A screen reader walks by levels: a model's headings follow the answer's own (h2), and none is skipped. */
+  /* Renumber a model's headings below the answer's own (h2) without gaps, for screen readers. */
   levelHeadings() {
     for (const answer of document.querySelectorAll(ANSWERS)) {
       const open = [];
@@ -118,10 +118,10 @@ class Shell {
     }
   }
 
-  /* The Tab key stops where it can do something: at code and tables that scroll, not at those that do not, nor at the whole page. */
+  /* Let the Tab key stop only at code and tables that scroll, and not at the whole page. */
   placeFocus() {
     const main = document.querySelector("[data-testid='stMain']");
-    if (main && main.tabIndex !== -1) main.tabIndex = -1; // still what "skip to main content" goes to
+    if (main && main.tabIndex !== -1) main.tabIndex = -1; // still the target of "skip to main content"
     for (const box of document.querySelectorAll(SCROLLING)) {
       const isWider = box.scrollWidth > box.clientWidth + 1;
       if (isWider && box.tabIndex !== 0) box.tabIndex = 0;
@@ -129,7 +129,7 @@ class Shell {
     }
   }
 
-  /* ---- the theme: Streamlit keeps it, under this name; its own menu is not shown, but is what changes it without a reload ---- */
+  /* ---- the theme: stored by Streamlit under this name. Only its menu, which is hidden, changes it without a reload ---- */
 
   theme() {
     try {
@@ -161,7 +161,7 @@ class Shell {
 
   /* ---- the list ---- */
 
-  /* The page has drawn it: when it is another list than before, this tab tells the others. */
+  /* Called when the page has drawn the list: tell other tabs if it has changed. */
   followList() {
     const lines = [...document.querySelectorAll(`${LIST} a.naru-link`)];
     if (lines.length !== this.lineCount) { this.lineCount = lines.length; this.askedAt = -AGAIN_MS; }
@@ -175,7 +175,7 @@ class Shell {
 
   heard(list) {
     if (list === this.list) return;
-    this.told = list; // what comes is this tab's own reading of the same change: no news
+    this.told = list; // the coming redraw is this tab's view of the same change, so do not announce it
     document.querySelector(AGAIN)?.click();
   }
 

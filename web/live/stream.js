@@ -1,19 +1,18 @@
 /*
-The live answer's connection: server-sent events of one conversation -> what is known of its running answer.
+The live answer's connection: receives one conversation's server-sent events, and tracks its running answer.
 
-Keeps (request, attempt, next) as the events give them and never counts characters itself. So doubled delivery does nothing,
-and a hole cannot be shown: whatever does not fit makes it ask for a snapshot.
-Not here: how the text looks (markdown.js), words and buttons (live.js).
+It keeps (request, attempt, next) from the events and never counts characters itself. So repeated events have no effect, and a
+gap cannot be shown: any mismatch requests a snapshot. markdown.js renders the text, live.js has words and buttons.
 */
-const LOST_AFTER_MS = 1000; // shorter breaks are not worth a word
+const LOST_AFTER_MS = 1000; // shorter interruptions are not shown
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 15000;
-const LOOK_AFTER_MS = [4000, 10000, 30000]; // without a stream nobody tells of an end: the page looks for itself
+const LOOK_AFTER_MS = [4000, 10000, 30000]; // without a stream, the page checks for the end itself
 const WAITING = new Set(["queued", "next", "no_worker", "waiting"]);
 const HANDLERS = { state: "onState", delta: "onDelta", snapshot: "onSnapshot", end: "onEnd" };
 
 export class AnswerStream {
-  /* `listener` has changed(), text({reset, text}), ended(requestId), unheard(). */
+  /* `listener` has changed(), text({reset, text}), ended(requestId) and unheard(). */
   constructor(conversationId, listener) {
     this.conversationId = conversationId;
     this.listener = listener;
@@ -36,9 +35,9 @@ export class AnswerStream {
     this.dimmed = false;
     this.seen = { phase: "idle" }; // the last `state` event
     this.seenAt = performance.now();
-    this.textAt = performance.now(); // when the last text came
+    this.textAt = performance.now(); // when the last text arrived
     this.ended = null;
-    this.isIdle = false; // nothing is asked here, as the last event says
+    this.isIdle = false; // no request is running, according to the last event
     this.listener.text({ reset: true, text: "" });
   }
 
@@ -88,7 +87,7 @@ export class AnswerStream {
   failed(source) {
     if (this.source !== source) return;
     this.lostTimer ??= setTimeout(() => this.lose(), LOST_AFTER_MS);
-    if (source.readyState !== EventSource.CLOSED) return; // the browser itself tries again
+    if (source.readyState !== EventSource.CLOSED) return; // the browser itself reconnects
     source.close();
     this.source = null;
     clearTimeout(this.retryTimer);
@@ -96,7 +95,7 @@ export class AnswerStream {
     this.retryMs = Math.min(this.retryMs * 2, LONGEST_RETRY_MS);
   }
 
-  /* Broken off, or refused (429) because too many are open: EventSource does not tell the two apart. */
+  /* The stream broke off, or was refused (429) because too many are open; EventSource cannot tell them apart. */
   lose() {
     this.lost = true;
     this.listener.changed();
@@ -110,7 +109,7 @@ export class AnswerStream {
     }, LOOK_AFTER_MS[tries]);
   }
 
-  /* Something is missing: a connection without an id is answered with a snapshot. */
+  /* Reconnect without an id, which makes the server send a snapshot. */
   askForSnapshot() {
     this.lastId = "";
     this.disconnect();
@@ -163,7 +162,7 @@ export class AnswerStream {
     this.next = data.next;
     this.hasText = true;
     this.textAt = performance.now();
-    // Text of an attempt that was lost may still come after the news that another one is waited for.
+    // Text of a lost attempt may arrive after the news that another attempt is pending.
     this.dimmed = WAITING.has(this.seen.phase) && data.attempt <= (this.seen.attempt ?? 0);
     if (!this.dimmed) this.seen = { ...this.seen, phase: "streaming", request_id: this.requestId };
     this.listener.text({ reset, text: data.text });
@@ -171,7 +170,7 @@ export class AnswerStream {
   }
 
   onEnd(data) {
-    // A short answer may end before anything else of it was told: its end is all that comes then.
+    // A short answer may end before any other event, so its end is the only one.
     if (data.request_id !== this.requestId && (!this.requestId || this.ended)) this.begin(data.request_id);
     if (data.request_id !== this.requestId || this.ended) return;
     this.ended = data;

@@ -1,7 +1,7 @@
 /*
-TeX -> nodes, by the module that Streamlit itself typesets the ended answer with: the same KaTeX, the same errors, nothing
-more to load. It is fetched when the first formula comes. Its tree becomes nodes by an allow-list, never by innerHTML.
-Its name is looked up by modules.py; where it is not found, a formula stays its source until the answer has ended.
+Typeset TeX with Streamlit's own module: the same KaTeX and the same errors as in finished answers, and nothing more to load.
+It is fetched with the first formula. Its tree becomes nodes through an allow-list, never through innerHTML.
+modules.py finds the module; without it, formulas are shown as their source until the answer has ended.
 */
 const NAMESPACES = { math: "http://www.w3.org/1998/Math/MathML", svg: "http://www.w3.org/2000/svg" };
 const DRAWN = new Set(("span math semantics annotation mrow mi mo mn ms mtext mspace mstyle msup msub msubsup mfrac msqrt mroot munder mover munderover " +
@@ -15,14 +15,14 @@ let loading = null;
 
 export const canTypeset = () => transform !== null;
 
-/* Resolves to whether formulas can be typeset from now on. */
+/* Load the typesetter; resolves to whether formulas can be typeset. */
 export function loadTypesetter() {
   loading ??= (KATEX ? import(new URL(KATEX, document.baseURI).href) : Promise.reject(new Error("not found")))
     .then((module) => { transform = module.default(); return true; }, () => false);
   return loading;
 }
 
-/* The nodes of a formula; its source until the typesetter has come. */
+/* Return the nodes of a formula, or its source until the typesetter is loaded. */
 export function typeset(tex, isBlock) {
   const source = document.createElement("span");
   source.className = isBlock ? "naru-tex naru-tex-block" : "naru-tex";
@@ -39,7 +39,7 @@ export function typeset(tex, isBlock) {
   }
 }
 
-/* Every formula below `root` that stands there as its source. */
+/* Typeset every formula in `root` that is still shown as its source. */
 export function typesetAll(root) {
   for (const node of root.querySelectorAll(".naru-tex")) node.replaceWith(typeset(node.textContent, node.matches(".naru-tex-block")));
 }

@@ -1,8 +1,8 @@
 /*
-The live answer's sentences, from the labels that the server gives (shared/words). Not here: where they stand (live.js).
+The live answer's sentences, made from the server's labels (shared/words). live.js places them.
 */
 const SECONDS_SHOWN_AFTER = 5;
-const QUIET_AFTER_SECONDS = 2.5; // without a new word in the middle of an answer
+const QUIET_AFTER_SECONDS = 2.5; // without new text during an answer
 
 export class Wording {
   constructor(labels, locale) {
@@ -24,7 +24,7 @@ export class Wording {
     return this.say(`place_${form}` in this.labels ? `place_${form}` : "place_other", { n: position });
   }
 
-  /* The one line that says what the answer is waiting for; empty while text comes. */
+  /* Return the status line, which says what the answer is waiting for; empty while text arrives. */
   phase(stream, { isCut }) {
     const { seen, seenAt, dimmed } = stream;
     const passed = (performance.now() - seenAt) / 1000;
@@ -33,7 +33,7 @@ export class Wording {
     switch (seen.phase) {
       case "queued": {
         const place = this.say("queued", { place: this.place(seen.position ?? 1) });
-        // Not counted down here: it is an estimate, and one that had run out would say nothing.
+        // Do not count down: this is an estimate, which would be meaningless once it reached zero.
         return seen.expected_seconds == null ? place : `${place} · ${this.say("about", { duration: this.duration(seen.expected_seconds) })}`;
       }
       case "next": return dimmed ? this.say("again_soon") : this.say("next");
@@ -54,7 +54,7 @@ export class Wording {
     return seen.phase === "streaming" && !dimmed && performance.now() - textAt > QUIET_AFTER_SECONDS * 1000;
   }
 
-  /* Only text that broke off tells of a lost connection; without any, the model may just have been busy. */
+  /* Only interrupted text indicates a lost connection; without any text, the model may just have been busy. */
   again(seen, dimmed) {
     return this.say(dimmed ? "again" : "again_without_text", { attempt: this.place(seen.attempt), n: seen.attempt });
   }

@@ -1,8 +1,8 @@
-"""The lines of a Markdown text, told apart: code, formulas, and runs of text whose marks belong together.
+"""Split Markdown into blocks: code, formulas, and runs of text whose marks belong together.
 
-The scanner follows CommonMark's rules for quotes, lists, fences and indented code. Where it is not sure, it takes a
-line for text, which at worst shows an escape too many. It never takes text for code: code is passed on as it is.
-Its twin for the live answer is `web/live/blocks.js`. Not here: what a run's marks mean (`inline.py`).
+The scanner follows CommonMark's rules for quotes, lists, fences and indented code. A doubtful line counts as text,
+which at worst shows a surplus escape, but never as code, which is passed on unchanged. `web/live/blocks.js` is its twin
+for the live answer. `inline.py` interprets the marks of a run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from web.markdown.inline import escaped
 
 
 class Kind(StrEnum):
-    """How a block is passed on."""
+    """How a block is rewritten."""
 
     BLANK = "blank"
     CODE = "code"
@@ -29,13 +29,13 @@ class Kind(StrEnum):
 
 @dataclass(slots=True)
 class Block:
-    """Neighbouring lines of one kind: what holds them (`> `, `- `, spaces), and what they hold."""
+    """Adjacent lines of one kind, split into prefixes (`> `, `- `, spaces) and contents."""
 
     kind: Kind
     start: int
     prefixes: list[str] = field(default_factory=list)
     contents: list[str] = field(default_factory=list)
-    has_lazy: bool = False  # a line of it lacks what holds the others
+    has_lazy: bool = False  # a line lacks the containers of the others (CommonMark's lazy continuation)
 
 
 _QUOTE = 0
@@ -43,18 +43,18 @@ _FENCE = re.compile(r"(?P<mark>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
 _CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*")
 ITEM = re.compile(r"(?P<mark>[-*+]|(?P<number>[0-9]{1,9})[.)])(?P<space> +|$)")
 _RULE = re.compile(r"([-*_])(?:[ \t]*\1){2,}[ \t]*")
-#: Of a heading. Those that the text may have for something else are no heading, so that nobody has to know.
+#: The underline of a heading. Ambiguous ones are escaped.
 _UNDERLINE = re.compile(r"(?:=+|--?)[ \t]*")
 _HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
 _BLOCK_FORMULA = re.compile(r"\$\$|\\\[")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,50}\]:")
-#: A reference's target on one line of its own. Any other form is text, so that no target goes unchecked.
+#: A link reference definition on one line. Any other form is text, so that no target goes unchecked.
 _DEFINITION = re.compile(
     r"\[(?P<label>[^\[\]\\`$^|:<&*_~]{1,100})\]:[ \t]*"
     r"<?(?P<target>(?:https?://|mailto:)[^\s<>\\|]+?)>?(?:[ \t]+\"[^\"\\]*\")?[ \t]*",
     re.IGNORECASE,
 )
-#: The part of a line in which a tab is as wide as it reaches.
+#: The part of a line in which a tab advances to the next tab stop.
 _LEAD = re.compile(r"(?:[ \t]*(?:>|[-*+](?=[ \t])|[0-9]{1,9}[.)](?=[ \t])))*[ \t]*")
 _LANGUAGE = re.compile(r"[ \t]*([A-Za-z0-9_+#.-]{0,30})")
 _PICTURE = re.compile("mermaid(?![A-Za-z0-9_])", re.IGNORECASE)
@@ -63,7 +63,7 @@ _NO_FORMULA = re.compile(r"\$\$|`|^~~~|!\[|\]\(|:[^\s:]*[\[{]|:material/")
 
 
 def scan(lines: list[str]) -> Iterator[Block]:
-    """Yield the blocks of `lines`, in order; every line is in one of them."""
+    """Yield the blocks of `lines`, in order; each line belongs to one block."""
     scanner = _Scanner(lines)
     while scanner.at < len(lines):
         yield from scanner.step()
@@ -71,14 +71,14 @@ def scan(lines: list[str]) -> Iterator[Block]:
 
 
 def expanded(line: str) -> str:
-    """`line` without tabs before its content."""
+    """Return `line` with the tabs before its content expanded."""
     lead = _LEAD.match(line)
     end = lead.end() if lead else 0
     return line[:end].expandtabs(4) + line[end:] if "\t" in line[:end] else line
 
 
 def _language(info: str) -> str:
-    """The language of a fence: Streamlit would draw `mermaid` as a picture, whose size and colours the text chooses."""
+    """Return a fence's language, without `mermaid`: Streamlit would draw a picture with any size and colours."""
     found = _LANGUAGE.match(info)
     language = found[1] if found else ""
     return "" if _PICTURE.match(language) else language
@@ -89,22 +89,20 @@ def _indent(line: str, at: int) -> int:
 
 
 def _goes_on(item: re.Match[str], rest: str) -> bool:
-    """Whether a paragraph goes on where this list would begin: only one that has content and begins at 1 ends it."""
+    """Whether a paragraph continues at this list item. Only a list with content that starts at 1 interrupts it."""
     return item.end() == len(rest) or bool(item["number"] and int(item["number"]) != 1)
 
 
 class _Scanner:
-    """Walks over the lines once, and keeps what holds the present one."""
+    """Scans the lines once, and tracks the containers of the current line."""
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         self.at = 0
-        self.stack: list[int] = []  # from the outside in: a quote, or an item by its content's indentation
+        self.stack: list[int] = []  # outermost first: a quote, or an item as its content's indentation
         self.fence = ""
         self.is_bare = False  # the innermost item has no content yet
-        self.was_indented = (
-            False  # the last line that was not blank was indented code: a list begins there as in a paragraph
-        )
+        self.was_indented = False  # the last non-blank line was indented code; lists begin after it as in a paragraph
         self.run: Block | None = None  # the open paragraph
 
     def flush(self) -> Iterator[Block]:
@@ -114,7 +112,7 @@ class _Scanner:
         self.run = None
 
     def step(self) -> Iterator[Block]:
-        """Take one line, or the lines of one formula."""
+        """Scan one line, or the lines of one formula."""
         raw = self.lines[self.at]
         if self.fence:
             line = expanded(raw) if self.stack else raw
@@ -142,7 +140,7 @@ class _Scanner:
         yield from self._leaf(line, pos, indent, held, is_held=is_held)
 
     def _held(self, line: str) -> tuple[int, int]:
-        """Where the content begins for the containers that go on in this line, and how many do."""
+        """Return where the content begins after the containers that continue in this line, and their number."""
         pos = 0
         for count, width in enumerate(self.stack):
             indent = _indent(line, pos)
@@ -161,7 +159,7 @@ class _Scanner:
         return pos, len(self.stack)
 
     def _open(self, line: str, pos: int, held: int) -> tuple[int, bool]:
-        """Open the quotes and items that begin in this line."""
+        """Open the quotes and list items that begin in this line."""
         is_new = False
         is_paragraph = (self.run is not None or self.was_indented) and held == len(self.stack)
         while pos < len(line):
@@ -195,7 +193,7 @@ class _Scanner:
         yield self._one(Kind.BLANK, line, 0)
 
     def _leaf(self, line: str, pos: int, indent: int, held: int, *, is_held: bool) -> Iterator[Block]:
-        """What the line holds: the first line of some block, or more of the open paragraph."""
+        """Begin a block with this line's content, or continue the open paragraph."""
         start = pos + indent
         content = line[start:]
         fence = _FENCE.fullmatch(content)
@@ -221,13 +219,13 @@ class _Scanner:
             yield from self.flush()
             yield formula
             return
-        # Without what a paragraph's line is indented by, it is no code, whatever has become of the paragraph.
+        # Remove the indentation, so that a paragraph's line can never become code.
         yield from self._paragraph(
             line[:pos] + content if self.run else line, pos if self.run else start, is_held=is_held
         )
 
     def _interrupt(self, held: int) -> Iterator[Block]:
-        """End the open paragraph, and whatever held it and does not hold this line."""
+        """End the open paragraph, and the containers that do not continue in this line."""
         if self.run:
             self.stack = self.stack[:held]
             yield from self.flush()
@@ -251,7 +249,7 @@ class _Scanner:
         if definition:
             block = self._one(Kind.AS_IS, line, start)
             block.contents = [f"[{definition['label']}]: <{escaped(definition['target'])}>"]
-            # It may be a paragraph's words to Markdown, which then goes on: what follows is not code.
+            # Markdown may read it as part of a paragraph, which then continues, so the next line is not code.
             self.run = Block(Kind.TEXT, self.at)
             yield block
             return
@@ -270,7 +268,7 @@ class _Scanner:
         return block
 
     def _formula(self, first: str, start: int) -> Block | None:
-        r"""`\[…\]` or `$$…$$` that has its lines for itself."""
+        r"""Scan a formula on lines of its own, `\[…\]` or `$$…$$`. Return whether there is one."""
         close = "\\]" if first.startswith("\\[", start) else "$$"
         body: list[str] = []
         end = min(len(self.lines), self.at + _FORMULA_LINES)

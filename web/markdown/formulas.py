@@ -1,20 +1,20 @@
-r"""Which formulas are typeset: those whose size is known before KaTeX draws them.
+r"""Decide which formulas are typeset: those whose size is known before KaTeX draws them.
 
-`\rule{9999em}{9999em}` would be 193,630 px high, and macros can hide such a size. A formula over these bounds is shown
-as its source. The same rule is in `web/live/formulas.js`; `.katex` in style.css is the second wall.
+`\rule{9999em}{9999em}` would be 193,630 px high, and macros can hide such a size. A formula over these limits is shown
+as its source. `web/live/formulas.js` has the same rule; `.katex` in style.css is a second safeguard.
 """
 
 from __future__ import annotations
 
 import re
 
-#: Characters of one formula; KaTeX takes a second or two for as many.
+#: Characters of one formula, for which KaTeX takes a second or two.
 LONGEST = 4000
-#: The sum of all lengths that a formula states, in em: 40 em are as wide as the page's column.
+#: The sum of all explicit lengths, in em. The page's column is 40 em wide.
 MOST_EM = 40
 #: Rows of matrices and alignments.
 MOST_ROWS = 60
-#: Braces within each other: each fraction within a fraction adds a line's height.
+#: Nested braces: each nested fraction adds a line's height.
 DEEPEST = 12
 
 _EM = {"em": 1, "ex": 0.45, "mu": 0.06, "pt": 0.1, "px": 0.1, "bp": 0.11, "mm": 0.29, "cm": 2.9, "in": 7.3, "pc": 1.2}
@@ -22,7 +22,7 @@ _LENGTH = r"[ \t\n]*[-+]?[ \t\n]*([0-9]+\.?[0-9]*|\.[0-9]+)[ \t\n]*([a-z]{2})[ \
 _LENGTHS = re.compile(_LENGTH)
 _BRACED = r"[ \t\n]*\{" + _LENGTH + r"\}"
 _PLAIN = r"[ \t\n]*\{[^{}]*\}"
-#: Commands that define others, and KaTeX's own helpers: behind them a size could not be seen.
+#: Commands that define others, and KaTeX's own helpers, because they can hide a size.
 _MACRO = re.compile(
     r"\\(?:[A-Za-z]*@|(?:[egx]?def|let|futurelet|(?:re)?newcommand|providecommand|global|long|char)(?![A-Za-z]))"
 )
@@ -44,10 +44,10 @@ _FORMS = {
 
 
 def can_be_typeset(tex: str) -> bool:
-    """Whether `tex` says plainly how large it is, and is not too large."""
+    """Whether the size of `tex` is evident and within the limits."""
     if len(tex) > LONGEST or _MACRO.search(tex) or _depth(tex) > DEEPEST:
         return False
-    if len(_FONT_SIZE.findall(tex)) > 1:  # within each other they multiply
+    if len(_FONT_SIZE.findall(tex)) > 1:  # nested sizes multiply
         return False
     em = 0.0
     rows = 0

@@ -1,8 +1,8 @@
-"""One run of text, its marks made into what Streamlit's Markdown shows as the model meant it.
+"""Rewrite the marks of one run of text so that Streamlit's Markdown shows what the model meant.
 
-Every mark that Markdown could read in two ways is written so that only one is left: links and addresses in angle
-brackets, formulas between dollars, everything else escaped. So what is passed over here is passed over there too.
-Its twin for the live answer is `web/live/inline.js`. Not here: which lines make a run (`blocks.py`).
+Every ambiguous mark is rewritten to have one meaning: links and addresses in angle brackets, formulas between dollars,
+everything else escaped. So this code and Streamlit's parser skip the same parts. `web/live/inline.js` is the twin for
+the live answer. `blocks.py` finds the runs.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from web.markdown.formulas import can_be_typeset
 
-#: Invisible, joins words, and its `&` and `;` are punctuation in the eyes of Markdown.
+#: An invisible word joiner. Its `&` and `;` count as punctuation in Markdown.
 JOINER = "&#8288;"
-#: The same in code, where `&#8288;` would be shown.
+#: The same character for code, where `&#8288;` would be shown.
 IN_CODE = "\u2060"
 
 _ADDRESS = r"(?:[^\s<>()\[\]`*|\\!]|\([^\s<>()\[\]`*|\\]*\)|!(?!\[))*"
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 _NAME = r"(?:[A-Za-z0-9_+-]|\\[_+-]|&#?[A-Za-z0-9]{1,31};)"
 _SHORTCODE = re.compile(rf"{_NAME}{{1,80}}(?::|\\:|&(?:#0*58|#[xX]0*3[aA]|colon);)|material/")
 _NO_SHORTCODE = re.compile(r"[0-9][0-9]:|[-_]+:")
-#: No formula holds these. Streamlit looks for formulas with a rule of its own first, and finds none now and then.
+#: Not allowed in a formula. Streamlit first looks for formulas with a rule of its own, which fails on these.
 _NO_TEX = re.compile(r"[$`]|\\\s*$|!\[|\]\(|:[^\s:]*[\[{]|:material/")
 _DOLLAR = re.compile(r"\$(?![\s$])([^$\n]+)(?<!\s)\$(?!\$)")
 _FORMULA_SIGN = re.compile(r"[\\^_={}]|^[A-Za-z]$")
@@ -48,7 +48,7 @@ _TRAILING = "?!.,:;*_~'\"&$"
 
 
 def inline(text: str, *, in_row: bool = False) -> str:
-    """Return the run `text` rewritten; `in_row` where it is a table's row, which each `|` cuts."""
+    """Return the run rewritten. `in_row` means that it is a table row, in which each `|` ends a cell."""
     run = _Run(text, in_row=in_row)
     for tick in re.finditer("`+", text):
         run.ticks[len(tick[0])].append(tick.start())
@@ -73,19 +73,19 @@ def plain(text: str) -> str:
 
 @dataclass(slots=True)
 class _Run:
-    """One run of text on its way: what is left of it, and what it has become."""
+    """The state of rewriting one run: the rest of the input, and the output so far."""
 
     text: str
     in_row: bool = False
     at: int = 0
-    brackets: int = 0  # opened and not closed
+    brackets: int = 0  # unclosed
     out: list[str] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
     ticks: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     stars: dict[int, tuple[int, str, str]] = field(default_factory=dict)
 
     def find(self, mark: str, start: int) -> int:
-        """Like str.find, and remembers what is not there: so that a thousand openings do not look a thousand times."""
+        """Work like str.find, but remember misses, so that a thousand openings take one search."""
         if mark in self.missing:
             return -1
         found = self.text.find(mark, start)
@@ -94,7 +94,7 @@ class _Run:
         return found
 
     def next(self) -> str:
-        """The character that comes next, or nothing."""
+        """The next character, or ""."""
         return self.text[self.at : self.at + 1]
 
 
@@ -113,12 +113,12 @@ def _is_tex(text: str) -> bool:
 
 
 def _between(mark: str, tex: str, run: _Run) -> str:
-    """A formula on one line: one that begins with `$$` and goes on would make all that follows a formula."""
+    """Match a formula on one line. A `$$` that stayed open would turn the rest into a formula."""
     line = tex.replace("\n", " ").strip()
     if run.in_row:
         line = line.replace("\\|", "\\Vert ").replace("|", "\\vert ")
     if "0" <= run.next() <= "9":
-        mark = "$$"  # Streamlit takes `$x$5` for money
+        mark = "$$"  # Streamlit reads `$x$5` as money
     return mark + line + mark
 
 
@@ -134,15 +134,15 @@ def _ticks(run: _Run, token: re.Match[str]) -> str:
     if not code or (run.in_row and "|" in code.replace("\\|", "")):
         return "\\`" * size
     run.at = same[after] + size
-    if size > 2:  # at a line's start Streamlit would look for a formula only behind the next such line
+    if size > 2:  # at a line's start, Streamlit would search for a formula only after the next such line
         counts = {len(inner) for inner in re.findall("`+", code)}
         size = next(count for count in (1, 2, size) if count not in counts)
-    # On one line: what Streamlit takes for code before it looks for formulas ends with its line.
+    # Keep it on one line: when Streamlit searches for formulas, code ends with its line.
     return "`" * size + without_icons(code.replace("\n", " ")) + "`" * size
 
 
 def without_icons(code: str) -> str:
-    """Code in which Streamlit does not look for an icon's name: it would show another sign for the `/`."""
+    """Hide icon names in code from Streamlit, which would replace the `/`."""
     return code.replace(":material/", f":{IN_CODE}material/")
 
 
@@ -190,7 +190,7 @@ def _tildes(_: _Run, token: re.Match[str]) -> str:
 
 
 def _url(run: _Run, token: re.Match[str]) -> str:
-    """An address in the text; within brackets it may be a link's text, and is no link itself."""
+    """Rewrite a bare address. Within brackets it may be a link's text, and is not linked itself."""
     address = token[0].rstrip(_TRAILING)
     scheme = address[: address.find("://") + 3]
     if run.brackets or len(address) == len(scheme):
@@ -201,7 +201,7 @@ def _url(run: _Run, token: re.Match[str]) -> str:
 
 
 def escaped(address: str) -> str:
-    """An address in which Streamlit finds no emoji and no icon: it looks for them in a link's text, too."""
+    """Escape an address so that Streamlit finds no emoji or icon in it; it searches a link's text, too."""
     scheme, _, rest = address.partition(":")
     return f"{scheme}:" + _COLON.sub("%3A", rest if rest.startswith("//") else rest.replace(":", "%3A"))
 

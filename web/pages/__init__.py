@@ -1,4 +1,4 @@
-"""What `web/page.py` draws: `frame` and `notices` serve every page, `chat/` is the chat.
+"""Draw the page: `frame` and `notices` serve every page, `chat/` is the chat.
 
-May import everything below it in `web`; the routes (`web/api/`) stand above.
+The page's memory is `web/state/`. May import everything below it in `web`, but not the routes (`web/api/`).
 """

@@ -1,6 +1,6 @@
-"""What all views of one run share: who asks, in which language, which conversation, and the process's runtime.
+"""The context of one run: owner, language, conversation and runtime.
 
-Nothing is drawn here; what is remembered from run to run is in `web/state.py`.
+Values kept between runs are in `web/state/`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Frame:
     """One run of the page for one owner."""
 
     runtime: Runtime
-    #: The person's address, as limits count it.
+    #: The address, as limits count it.
     client: str
     words: Words
     _owner: Owner
 
     @classmethod
     def of(cls, words: Words) -> Frame | None:
-        """The frame of this run; None for a browser that keeps no cookie."""
+        """Return the frame of this run; None for a browser without a valid cookie."""
         owner = state.owner()
         if owner is None:
             return None
@@ -36,8 +36,10 @@ class Frame:
 
     @property
     def owner(self) -> Owner:
-        """Whose run this is. Raises NotFound when the connection is now another owner's: callbacks and fragments run
-        with the frame of an earlier run."""
+        """The owner of this run. Raises NotFound if the connection now belongs to another owner.
+
+        Callbacks and fragments run with the frame of an earlier run.
+        """
         if state.owner() != self._owner:
             raise NotFound
         return self._owner

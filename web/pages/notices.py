@@ -1,6 +1,6 @@
-"""Sentences instead of errors: what happened, what was kept, one button. No traceback ever reaches the page.
+"""Show errors as sentences: what happened, what was kept, and one button. No traceback reaches the page.
 
-An unforeseen error gets an id, shown in small type and written into the log with everything else.
+An unexpected error gets an id, which the page shows and the log contains.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def notice_of(error: NaruError, *, is_text_kept: bool = False) -> Notice:
-    """The sentence of a refusal, with its values."""
+    """Return the notice for a refusal, with its values."""
     values = {}
     if isinstance(error, TooLong):
         values = {"length": error.length, "limit": error.limit}
@@ -30,14 +30,14 @@ def notice_of(error: NaruError, *, is_text_kept: bool = False) -> Notice:
 
 
 def unforeseen(error: Exception, *, is_text_kept: bool = False) -> Notice:
-    """Write the error into the log, under an id that the page shows."""
+    """Log the error with an id, and return a notice that shows the id."""
     incident_id = uuid4().hex[:12]
     log.error("page failed", exc_info=error, extra={"action": "page_failed", "incident_id": incident_id})
     return Notice("internal", incident_id=incident_id, is_text_kept=is_text_kept)
 
 
 def text(words: Words, notice: Notice) -> str:
-    """The sentence, and what was kept."""
+    """Return the sentence, and what was kept."""
     parts = [words.error(notice.code, **notice.values)]
     if notice.is_text_kept:
         parts.append(words.t("notice.kept"))
@@ -45,19 +45,19 @@ def text(words: Words, notice: Notice) -> str:
 
 
 def show(words: Words, notice: Notice) -> None:
-    """One quiet box: the sentence, what was kept, the id."""
+    """Draw a box with the sentence, what was kept, and the id."""
     sentence(text(words, notice), notice.id)
     if notice.incident_id:
         st.caption(words.t("notice.id", id=notice.incident_id))
 
 
 def sentence(text: str, notice_id: str = "") -> None:
-    """A sentence in its box. The browser hides a notice that was read; with another id the same sentence is new."""
+    """Draw a sentence in a box. The browser hides a notice once read, until its id changes."""
     st.html(f'<div class="naru-notice" role="alert" data-naru-notice="{notice_id}">{escape(text)}</div>')
 
 
 def refused(words: Words, error: NaruError) -> None:
-    """The whole page is this sentence, and a way out of it."""
+    """Draw a page with only this sentence and a button to a new chat."""
     if not isinstance(error, Refused):
         log.error("page refused", extra={"action": "page_refused", "code": error.code})
     _title(words)
@@ -66,17 +66,17 @@ def refused(words: Words, error: NaruError) -> None:
 
 
 def way_out(words: Words) -> None:
-    """A button that leads to a new chat."""
+    """Draw a button to a new chat."""
     st.button(words.t("sidebar.new"), key="way-out", icon=":material/edit_square:", on_click=state.leave_conversation)
 
 
 def incident(words: Words, error: Exception) -> None:
-    """The whole page is an apology with an id."""
+    """Draw a page with only an apology and an id."""
     _title(words)
     show(words, unforeseen(error))
     st.button(words.t("notice.reload"), key="reload", icon=":material/refresh:")
 
 
 def _title(words: Words) -> None:
-    """The heading that a page needs to be found by, heard and not seen."""
+    """Draw a heading for screen readers only."""
     st.html(f'<h1 class="naru-spoken">{escape(words.t("app.name"))}</h1>')

@@ -1,4 +1,4 @@
-"""`python -m web.shell`: compress ahead of time what a first visit loads, as an image does when it is built."""
+"""`python -m web.shell`: compress the files of a first visit ahead of time, for the build of an image."""
 
 import sys
 

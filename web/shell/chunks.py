@@ -1,7 +1,7 @@
-"""Streamlit's JavaScript files: those that the first page loads, and those that only an answer needs.
+"""Find Streamlit's JavaScript files: those of the first page, and those that only an answer needs.
 
-Streamlit's build writes manifest.json, which lists each file with its imports. A document that names them all saves
-three rounds of requests: else a browser learns of a file only from the one that imports it.
+Streamlit's build writes manifest.json, which lists each file with its imports. Naming them all in the document saves
+three rounds of requests, because otherwise a browser discovers a file only through the one that imports it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import streamlit
 
 STREAMLIT = Path(streamlit.__file__).with_name("static")
 ENTRY = "index.html"
-#: Streamlit's elements on an empty page. One that is not listed still works; its file comes a round of requests later.
+#: Streamlit's elements on an empty page. An unlisted one works too, but loads a round of requests later.
 FIRST_PAGE = ("BidiComponent", "Button", "ButtonGroup", "ChatInput", "Html", "Selectbox")
-#: Half a megabyte that draws code and formulas. The page loads it at rest, so that no answer waits for it.
+#: Half a megabyte for code and formulas. The page loads it when idle, so that no answer waits for it.
 LATE = ("StreamlitSyntaxHighlighter", "rehype-katex")
 
 
@@ -31,7 +31,7 @@ def first_page() -> tuple[str, ...]:
 
 @cache
 def late() -> tuple[str, ...]:
-    """Return the files that the page loads once it is at rest; a browser loads their imports with them."""
+    """Return the files that the page loads when idle; a browser loads their imports with them."""
     return tuple(_manifest()[key]["file"] for key in _keys(LATE))
 
 
@@ -49,13 +49,13 @@ def _manifest() -> dict[str, dict[str, Any]]:
 
 
 def _keys(names: Iterable[str]) -> list[str]:
-    """The manifest's keys of the files that are imported when an element of this name is first drawn."""
+    """Return the manifest's keys of the files that drawing an element of this name imports."""
     wanted = set(names)
     return [key for key, file in _manifest().items() if file.get("isDynamicEntry") and file.get("name") in wanted]
 
 
 def _with_imports(keys: Iterable[str]) -> list[str]:
-    """The files of these keys and of all that they import, each once."""
+    """Return the files of these keys and of all their imports, each once."""
     found: list[str] = []
     waiting = list(keys)
     while waiting:

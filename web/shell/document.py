@@ -1,6 +1,6 @@
 """The HTML document: Streamlit's, with our name, our stylesheet, the files of the first page, and the skeleton.
 
-Where a new version of Streamlit lacks what is replaced here, `tests/web/test_static.py` fails and the page still works.
+If a new version of Streamlit lacks a part replaced here, `tests/web/test_static.py` fails and the page still works.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COLOURS = {
 
 @cache
 def document(locale: str, *, is_conversation: bool) -> Held:
-    """Return the page in this language; an opened conversation gets the script that follows a running answer."""
+    """Return the page in this language. For a conversation it includes the script that follows a running answer."""
     html = (STREAMLIT / "index.html").read_text(encoding="utf-8")
     html = _STYLESHEET.sub("", _FONT_PRELOAD.sub("", html))
     html = html.replace('<html lang="en">', f'<html lang="{locale}">')
@@ -46,7 +46,7 @@ def document(locale: str, *, is_conversation: bool) -> Held:
     html = html.replace("</head>", f"{head}</head>")
     placeholder = escape(Words(locale).t("composer.placeholder"), quote=True)
     skeleton = _read("skeleton.html").replace("{placeholder}", placeholder)
-    # A stylesheet in the head would keep the browser from painting the skeleton.
+    # In the head, the stylesheet would delay the first paint of the skeleton.
     sheet = f'<link rel="stylesheet" href="./page.css?v={page_css().version}">\n'
     html = html.replace("<body>", f"<body>\n{skeleton}<script>{skeleton_script()}</script>\n{sheet}")
     return Held(html, "text/html")
@@ -60,7 +60,7 @@ def early_script() -> Held:
 
 @cache
 def shell_script() -> Held:
-    """The module of what stands around the conversation: the sidebar's list, the theme switch, Streamlit's words."""
+    """The module for everything around the conversation: the list, the theme switch, Streamlit's own words."""
     return Held(shell_bundle(), "text/javascript")
 
 
@@ -83,26 +83,26 @@ def page_css() -> Held:
 
 
 def prepare() -> None:
-    """Make and compress all of it ahead of the first visitor."""
+    """Make and compress every file before the first visitor needs it."""
     documents = [document(locale, is_conversation=each) for locale in LOCALES for each in (False, True)]
     for held in (*documents, shell_script(), early_script(), live_script(), colours_script(), page_css()):
         held.compress("br")
 
 
 def inline_scripts() -> list[str]:
-    """Return the scripts that stand in the document, in every language the same; the policy names their hashes."""
+    """Return the inline scripts, for their hashes in the security policy. They are the same in every language."""
     return [*INLINE_SCRIPT.findall((STREAMLIT / "index.html").read_text(encoding="utf-8")), skeleton_script()]
 
 
 @cache
 def skeleton_script() -> str:
-    """The skeleton's script, with the addresses of the files that are loaded late."""
+    """The skeleton's script, with the addresses of the files to load when idle."""
     return _read("skeleton.js").replace("[/* late */]", json.dumps([f"./{path}" for path in late()]))
 
 
 @cache
 def skeleton_style() -> str:
-    """The skeleton's style, in the colours of the theme."""
+    """The skeleton's style, with the theme's colours."""
     theme = tomllib.loads(CONFIG.read_text(encoding="utf-8"))["theme"]
     light, dark = (_colours(theme[name]) for name in ("light", "dark"))
     colours = "".join(f"--{name}: light-dark({light[name]}, {dark[name]}); " for name in _COLOURS)
@@ -110,7 +110,7 @@ def skeleton_style() -> str:
 
 
 def _colours(theme: dict[str, str | dict[str, str]]) -> dict[str, str]:
-    """The colours of one theme by the skeleton's names."""
+    """Return one theme's colours by the skeleton's names."""
     found = {}
     for name, option in _COLOURS.items():
         value = theme[option]
@@ -119,7 +119,7 @@ def _colours(theme: dict[str, str | dict[str, str]]) -> dict[str, str]:
 
 
 def _scripts(*, is_conversation: bool) -> str:
-    # Before Streamlit's own: modules run in the order in which they stand here.
+    # Ours come before Streamlit's, since modules run in document order.
     scripts = {"shell": shell_script(), **({"early": early_script()} if is_conversation else {})}
     tags = [f'<script type="module" src="./{name}.js?v={held.version}"></script>' for name, held in scripts.items()]
     return "".join(f"{tag}\n    " for tag in tags)

@@ -1,22 +1,22 @@
 /*
-The skeleton: the page's shapes until Streamlit has drawn the page, and a field in which one can type. The text moves to Streamlit's
-composer when that appears. This script stands in the document (document.py). It keeps a draft where live/draft.js keeps it.
+The skeleton: placeholder shapes until Streamlit has drawn the page, and a field to type in. Its text moves to Streamlit's
+composer when that appears. document.py inlines this script. It shares its draft with live/draft.js.
 */
 {
   const COMPOSER = "[data-testid='stChatInputTextArea']";
   const SEND = "[data-testid='stChatInputSubmitButton']";
-  const DRAWN = ".naru-block"; // the live answer, which follows up each question that is sent
-  const HALF_DRAWN = "[data-testid='stSkeleton']"; // an element whose file has not come: the composer would move
+  const DRAWN = ".naru-block"; // the live answer, which tracks every question that is sent
+  const HALF_DRAWN = "[data-testid='stSkeleton']"; // an element whose file has not loaded: the composer would still move
   const WITHOUT_COMPOSER = ".naru-notice, [data-testid='stDialog'], [data-testid='stException']";
   const LATE = [/* late */];
-  const PATIENCE_MS = 30000; // then the skeleton gives way to whatever Streamlit has drawn, unless a text would be lost
+  const PATIENCE_MS = 30000; // then the skeleton gives way to whatever Streamlit has drawn, unless text would be lost
   const SENT_WITHIN_MS = 10000;
-  const REST_MS = 1500; // since the last key: the late files block the page for up to 0.2 s when they run
+  const REST_MS = 1500; // without a keypress: running the late files blocks the page for up to 0.2 s
 
-  // Streamlit's way for hosts that embed it: told this, it opens its WebSocket a round trip earlier.
+  // Streamlit's interface for embedding hosts. With it, the WebSocket opens one round trip earlier.
   window.__streamlit = { BACKEND_BASE_URL: new URL("./", location.href).href, HOST_CONFIG: { allowedOrigins: [location.origin], useExternalAuthToken: false } };
 
-  // A browser that blocks storage throws at each access.
+  // A browser that blocks storage throws on each access.
   const stored = (look) => { try { return look(); } catch { return null; } };
   const skeleton = document.getElementById("naru-skeleton");
   const box = skeleton.querySelector("textarea");
@@ -29,14 +29,14 @@ composer when that appears. This script stands in the document (document.py). It
   if (theme === "Light" || theme === "Dark") skeleton.style.colorScheme = theme.toLowerCase();
   const sidebar = Number.parseInt(stored(() => localStorage.getItem("sidebarWidth")), 10);
   if (sidebar) skeleton.style.setProperty("--sidebar", `${sidebar}px`);
-  // Streamlit keeps the sidebar open over a reload, and in a narrow window it lies over the page.
+  // Streamlit keeps the sidebar open across reloads, and in a narrow window it would cover the page.
   if (matchMedia("(max-width: 768px)").matches) {
     stored(() => Object.keys(localStorage).filter((name) => name.startsWith("stSidebarCollapsed-")).forEach((name) => localStorage.removeItem(name)));
   }
   box.value = stored(() => sessionStorage.getItem(key)) ?? "";
   if (matchMedia("(hover: hover)").matches) box.focus({ preventScroll: true });
 
-  // As if typed: React listens to the event, and reads through the element's own setter.
+  // Simulate typing: React listens for the event, and tracks the element's own setter.
   const type = (field, text) => {
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, text);
     field.dispatchEvent(new Event("input", { bubbles: true }));
@@ -56,7 +56,7 @@ composer when that appears. This script stands in the document (document.py). It
     let timer = 0;
     const load = () => {
       document.removeEventListener("input", wait);
-      (window.requestIdleCallback ?? setTimeout)(() => loadLate().catch(() => {})); // Streamlit asks again
+      (window.requestIdleCallback ?? setTimeout)(() => loadLate().catch(() => {})); // Streamlit retries
     };
     const wait = () => {
       clearTimeout(timer);

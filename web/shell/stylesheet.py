@@ -1,8 +1,7 @@
-"""page.css: Streamlit's stylesheet with our fonts instead of its own, and the page's own style.
+"""Make page.css: Streamlit's stylesheet with our fonts, and our own style.
 
-Streamlit's page would load 375 kB of icons and 171 kB of a font that our theme replaces a moment later. Our icons are a
-subset of the same font (`web/static/fonts/icons/`); the text is Pretendard, whose subsets a browser loads as the text
-needs them.
+Streamlit's page would load 375 kB of icons, and 171 kB of a font that our theme replaces a moment later. Our icons are
+a subset of the same font (`web/static/fonts/icons/`). The text is Pretendard, whose subsets a browser loads on demand.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _URL = re.compile(r"url\(\./([^)]+)\)")
 
 @cache
 def stylesheet() -> str:
-    """The whole stylesheet, to be sent from the root: its addresses are relative to that."""
+    """Return the whole stylesheet. Serve it at the root, since its URLs are relative to that."""
     theirs = next((STREAMLIT / "static" / "css").glob("index.*.css")).read_text(encoding="utf-8")
     theirs = _FACE.sub(_without_their_fonts, theirs).replace("url(../media/", "url(./static/media/")
     folder = Path(TEXT_FONT).parent
@@ -36,7 +35,7 @@ def stylesheet() -> str:
 
 
 def address_of(name: str) -> str:
-    """Return the address of a file below web/static, relative to the root; it names the content and never expires."""
+    """Return the URL of a file in web/static, relative to the root. It contains a hash, so it never expires."""
     return f"./app/static/{name}?v={version_of((OURS / name).read_bytes())}"
 
 

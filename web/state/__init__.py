@@ -1,16 +1,16 @@
-"""What the page remembers: every key of `session_state`, `query_params` and the page's cookies, here and nowhere else.
+"""The page's memory: the only package that uses `session_state`, `query_params` and the page's cookies.
 
-All of it is a cache. The truth is the conversation's id in the address, the browser's signed cookie, and Postgres.
-Widgets are read through here too, because Streamlit keeps their values under the same roof.
+All of it is a cache. The address, the browser's signed cookie and Postgres are authoritative. Widgets are read here
+too, because their values are in `session_state`.
 
-    keys          the names of all that is kept
-    values        the values that are kept from run to run
+    keys          the names of all values
+    values        the types of the values kept between runs
     browser       the owner, the connection, the language, the time zone
-    conversation  the one in the address, and what was last read
-    composing     the one that is being written, and how the last one ended
-    dialogs       sentences and dialogs for a coming run
+    conversation  the conversation in the address, and what was last read
+    composing     the question being written, and the fate of the last one
+    dialogs       sentences and dialogs to show in a later run
 
-May import `web.asgi` (names of headers and cookies) and `shared`; knows nothing of what is drawn.
+Drawing is in `web/pages/`. May import `web.asgi` (names of headers and cookies) and `shared`.
 """
 
 from web.state.browser import (

@@ -17,15 +17,14 @@ from web.state import keys
 
 
 def has_browser() -> bool:
-    """Whether a browser asks for this page; False for a run that only checks that pages run (web/liveness.py)."""
+    """Whether a browser requested this page. A liveness check (web/liveness.py) is not a browser."""
     return bool(st.context.headers)
 
 
 def owner() -> Owner | None:
-    """The owner of this session and of the connection that it runs for; None for a browser without a good cookie.
+    """Return the owner of this session and its connection; None for a browser without a valid cookie.
 
-    Streamlit gives a session to nobody but its owner. Should it ever fail to, this is the second wall: another owner's
-    connection finds nothing of what the session held.
+    Streamlit gives a session only to its owner. Should that ever fail, this clears the session for another owner.
     """
     bound = st.user.get(keys.OWNER)
     if bound != st.context.headers.get(OWNER_HEADER):
@@ -35,43 +34,43 @@ def owner() -> Owner | None:
 
 
 def is_cookie_unusable() -> bool:
-    """Whether there is no owner because the browser's cookie is forged or comes twice."""
+    """Whether the owner is missing because the browser's cookie is forged or occurs twice."""
     return st.context.headers.get(VERDICT_HEADER) in {Verdict.FORGED, Verdict.DOUBLED}
 
 
 def client() -> str:
-    """The address of this browser's connection, as limits count it; empty without our ASGI app around the page."""
+    """Return the browser's address as limits count it; "" without our ASGI app."""
     return st.context.headers.get(CLIENT_HEADER) or ""
 
 
 def log_ids() -> dict[str, str]:
-    """What a log line says of this browser's connection: the id of its WebSocket. Script threads know nothing of it."""
+    """Return the log fields of this browser's WebSocket, which script threads do not have by themselves."""
     found = st.context.headers.get(HEADER)
     return {HTTP_REQUEST_ID: found} if found else {}
 
 
 def has_routes() -> bool:
-    """Whether the page runs in our ASGI app; not so in a plain `streamlit run`."""
+    """Whether the page runs in our ASGI app, unlike in a plain `streamlit run`."""
     return HEADER in st.context.headers
 
 
 def locale() -> str:
-    """The language: chosen on the page, else chosen earlier, else the browser's."""
+    """Return the language: the one chosen on the page or earlier, or else the browser's."""
     return best_locale(locale_choice(), st.context.locale)
 
 
 def locale_choice() -> str | None:
-    """The language that the person chose, if they did."""
+    """Return the language that the person chose, if any."""
     return st.session_state.get(keys.LOCALE) or st.context.cookies.get(keys.LOCALE_COOKIE)
 
 
 def choose_locale() -> None:
-    """The person has used the switch. Only from its callback."""
+    """Record the chosen language. Call this from the switch's callback only."""
     st.session_state[keys.LOCALE] = st.session_state.get(keys.LANGUAGE)
 
 
 def timezone() -> ZoneInfo:
-    """The browser's time zone."""
+    """Return the browser's time zone, or UTC."""
     try:
         return ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""The conversation that the page works on, and what was last read of it and of the list."""
+"""The page's conversation, and what was last read of it and of the list."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from web.state.values import Listed
 
 
 def conversation_id() -> UUID:
-    """The conversation that the page works on: the one in the address, or a new one where that names none.
+    """Return the id in the address, or else that of a new conversation.
 
-    An address says `?c=` for a conversation that was stored, and `?new=` for one that has no question yet.
+    The address has `?c=` for a stored conversation, and `?new=` for one without questions.
     """
     found: UUID
     if is_gone():
         found = st.session_state[keys.INSTEAD]
     elif (asked := asked_id()) is None:
-        # The browser has not named the new conversation yet.
+        # The browser has not put the new conversation into the address yet.
         found = st.session_state.get(keys.CONVERSATION) or _fresh_id()
     else:
         found = _uuid_of(asked) or _fresh_id()
@@ -39,7 +39,7 @@ def _forget_page() -> None:
 
 
 def asked_id() -> str | None:
-    """What the address names, well formed or not; None when it names nothing."""
+    """Return the id in the address, well formed or not; None if there is none."""
     for name in ("c", "new"):
         if (found := st.query_params.get(name)) is not None:
             return str(found)
@@ -54,19 +54,19 @@ def _uuid_of(text: str | None) -> UUID | None:
 
 
 def is_fresh() -> bool:
-    """Whether the address allows for a conversation that has no question yet."""
+    """Whether the address may name a conversation without questions."""
     return "c" not in st.query_params
 
 
 def is_gone() -> bool:
-    """Whether the address names a conversation that cannot be shown."""
+    """Whether the conversation in the address cannot be shown."""
     return asked_id() is not None and st.session_state.get(keys.GONE) == asked_id()
 
 
 def give_up_conversation() -> None:
-    """The conversation in the address cannot be shown: from now on the page works on a new one.
+    """Switch to a new conversation, because the one in the address cannot be shown.
 
-    The key of the question that is being written, and one that was refused, stay with the page.
+    The key of the question being written, and a refused question, are kept.
     """
     st.session_state[keys.GONE], st.session_state[keys.INSTEAD] = asked_id(), _fresh_id()
     _forget_page()
@@ -74,25 +74,25 @@ def give_up_conversation() -> None:
 
 
 def settle_address() -> None:
-    """Name the conversation that began where another one was gone."""
+    """Put the new conversation into the address, in place of one that was gone."""
     if is_gone():
         st.query_params.from_dict({"c": str(conversation_id())})
 
 
 def _fresh_id() -> UUID:
-    """The id of the next new conversation: the same until its first question is stored."""
+    """Return the id of the next new conversation, which changes once its first question is stored."""
     found: UUID = st.session_state.setdefault(keys.FRESH, uuid4())
     return found
 
 
 def came_back() -> str | None:
-    """What the browser calls the moment at which its connection came back, in the run that it asked for then."""
+    """Return the browser's mark of a returned connection, in the run that it requested then."""
     mark = str(getattr(st.session_state.get(keys.LIVE), "started", None))
     return mark if keys.BACK_FORM.fullmatch(mark) else None
 
 
 def follow_link() -> None:
-    """Open the conversation whose link was clicked. Only from the live answer's callback."""
+    """Open the conversation whose link was clicked. Call this from the live answer's callback only."""
     asked = getattr(st.session_state.get(keys.LIVE), "opened", None)
     if asked == "new":
         leave_conversation()
@@ -101,37 +101,37 @@ def follow_link() -> None:
 
 
 def leave_conversation() -> None:
-    """Go to a new chat."""
+    """Open a new chat."""
     st.query_params.from_dict({"new": str(_fresh_id())})
 
 
 def window() -> int:
-    """How many messages of the branch are shown."""
+    """Return how many messages of the branch are shown."""
     return int(st.session_state.get(keys.WINDOW_SIZE, keys.WINDOW))
 
 
 def widen_window() -> None:
-    """Show twice as many: five steps lead to the first of 500."""
+    """Double the number of messages shown, so that five steps reach the first of 500."""
     st.session_state[keys.WINDOW_SIZE] = window() * 2
 
 
 def remember(opened: Opened) -> None:
-    """Keep what was last read, for the time when Postgres does not answer."""
+    """Keep the conversation as last read, for times without Postgres."""
     st.session_state[keys.OPENED] = opened
 
 
 def remembered(conversation_id: UUID) -> Opened | None:
-    """What was last read of this conversation."""
+    """Return this conversation as last read."""
     found: Opened | None = st.session_state.get(keys.OPENED)
     return found if found is not None and found.id == conversation_id else None
 
 
 def listed(owner: Owner) -> Listed:
-    """The sidebar's list, as far as it was read for this owner."""
+    """Return the sidebar's list as last read for this owner."""
     found: Listed | None = st.session_state.get(keys.LISTED)
     return found if found is not None and found.owner == owner else Listed()
 
 
 def remember_list(listed: Listed) -> None:
-    """Keep the list for the runs to come, and for the time when Postgres does not answer."""
+    """Keep the list for later runs, and for times without Postgres."""
     st.session_state[keys.LISTED] = listed

@@ -11,14 +11,14 @@ MODEL = "model"
 LANGUAGE = "language"
 MENU = "conversation-menu"
 
-#: Under this name `st.user` has the owner that Streamlit bound the session to when it began (web/app.py).
+#: The key of `st.user` for the owner that Streamlit bound the session to (web/app.py).
 OWNER = "naru_owner"
 LOCALE_COOKIE = "naru_locale"
 WINDOW = 30
 
-#: An idempotency key as it is made here.
+#: The format of our idempotency keys.
 KEY_FORM = re.compile("[0-9a-f]{32}")
-#: A returned connection, as `live/connection.js` names it.
+#: The format of the marks that `live/connection.js` makes for returned connections.
 BACK_FORM = re.compile("back [0-9]{1,20}")
 
 CONVERSATION = "naru.conversation"

@@ -1,4 +1,4 @@
-"""The values that the page keeps from run to run. `web/state.py` says under which keys, and for how long."""
+"""The values that the page keeps between runs. `keys.py` has their keys."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The sidebar's list as it was last read, down to where the person has scrolled."""
+    """The sidebar's list as last read, as far as the person has scrolled."""
 
     owner: Owner | None = None
     rows: tuple[ConversationRow, ...] = ()
     has_more: bool = False
-    #: The last try to read it failed: Postgres was away.
+    #: Whether the last read failed, because Postgres was away.
     is_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What became of the questions of this page, as `live/sent.js` reads it. All of it stays until the next question:
-    a run that is cut short loses nothing."""
+    """The fate of the page's questions, for `live/sent.js`. It is kept until the next question, so that an interrupted
+    run loses nothing."""
 
     key: str
     session: str
@@ -57,7 +57,7 @@ class Dialog:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the person decided in a dialog; `title` is what a rename was given."""
+    """The person's decision in a dialog; `title` is the new name when renaming."""
 
     dialog: Dialog
     title: str

@@ -1,6 +1,6 @@
-"""Server-sent events as bytes: the four events of a conversation and the comments between them.
+"""Format server-sent events: the four events of a conversation, and comments.
 
-Only how they are written; when each is sent is decided in `viewer.py`.
+`viewer.py` decides when each is sent.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from uuid import UUID
 
 _encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-#: How soon a browser that lost its connection tries again.
+#: Milliseconds before a browser reconnects.
 RETRY = b"retry: 1000\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class Cursor(NamedTuple):
-    """How far one browser has got: it has the attempt's text up to `offset`, in code points."""
+    """A browser's position: it has the attempt's text up to `offset`, in code points."""
 
     request_id: UUID
     attempt: int
@@ -26,7 +26,7 @@ class Cursor(NamedTuple):
 
 
 def parse_cursor(event_id: str | None) -> Cursor | None:
-    """The cursor in an event's id; None for anything that is not one of ours."""
+    """Parse an event's id. Return None for an id that is not ours."""
     parts = (event_id or "").split(".")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts[1:]):
         return None
@@ -37,12 +37,12 @@ def parse_cursor(event_id: str | None) -> Cursor | None:
 
 
 def state(data: dict[str, Any]) -> bytes:
-    """What the request is doing."""
+    """Format the request's state."""
     return f"event: state\ndata: {_encode(data)}\n\n".encode()
 
 
 def delta(request_id: str, attempt: int, offset: int, text: str) -> bytes:
-    """Text to add where the browser is."""
+    """Format text to append at `offset`."""
     after = offset + len(text)
     return (
         f'id: {request_id}.{attempt}.{after}\nevent: delta\ndata: {{"request_id":"{request_id}",'
@@ -51,7 +51,7 @@ def delta(request_id: str, attempt: int, offset: int, text: str) -> bytes:
 
 
 def snapshot(request_id: str, attempt: int, text: str) -> bytes:
-    """Text that replaces what the browser has."""
+    """Format text that replaces all text of the request in the browser."""
     return (
         f'id: {request_id}.{attempt}.{len(text)}\nevent: snapshot\ndata: {{"request_id":"{request_id}",'
         f'"attempt":{attempt},"next":{len(text)},"text":{encode_basestring(text)}}}\n\n'
@@ -59,6 +59,6 @@ def snapshot(request_id: str, attempt: int, text: str) -> bytes:
 
 
 def end(request_id: UUID, status: str, code: str | None) -> bytes:
-    """The request has come to its end; the answer is in the history."""
+    """Format the end of a request, whose answer is now in the history."""
     data = {"request_id": str(request_id), "status": status, "code": code}
     return f"event: end\ndata: {_encode(data)}\n\n".encode()

@@ -1,6 +1,7 @@
-"""LISTEN: other processes say "look now". Best effort: what is missed here, the next sweep of a second finds.
+"""LISTEN to Postgres: other processes announce changes.
 
-One thread with a connection of its own, straight to Postgres (a transaction pooler cannot LISTEN).
+Best effort: the next sweep, within a second, finds a change whose notice was missed. One thread holds a direct
+connection to Postgres, because a transaction pooler cannot LISTEN.
 """
 
 from __future__ import annotations
@@ -23,33 +24,33 @@ log = logging.getLogger(__name__)
 
 CHANNELS = (notify.REQUEST, notify.STOP, notify.ENDED)
 RETRY_SECONDS = 1.0
-#: A connection whose other side is gone without a word is found by asking it this often.
+#: Probe a silent connection this often, to notice a server that vanished.
 PROBE_SECONDS = 15.0
 
 
 class Listener:
-    """The listening thread. `on_notice` is called in it and must not block."""
+    """A thread that calls `on_notice` for each notice. `on_notice` must not block."""
 
     def __init__(self, settings: Settings, on_notice: Callable[[notify.Notice], None]) -> None:
         self._url = libpq_url(settings.listen_database_url or settings.database_url)
         self._on_notice = on_notice
         self._stopping = threading.Event()
-        self._bell, self._ear = socket.socketpair()
+        self._waker, self._wake_socket = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop the thread, and wait up to two seconds for it."""
         self._stopping.set()
-        self._bell.send(b".")
+        self._waker.send(b".")
         self._thread.join(timeout=2)
-        self._bell.close()
+        self._waker.close()
 
     def _run(self) -> None:
-        with closing(self._ear):
+        with closing(self._wake_socket):
             while not self._stopping.is_set():
                 try:
                     self._listen()
@@ -74,18 +75,18 @@ class Listener:
                 self._wait(link)
 
     def _wait(self, link: connection) -> None:
-        # Not select(): it knows no descriptor above 1023, and a process with hundreds of viewers has those.
+        # select() fails for descriptors above 1023, which a process with hundreds of viewers has.
         poller = select.poll()
-        for ear in (link, self._ear):
-            poller.register(ear.fileno(), select.POLLIN)
+        for source in (link, self._wake_socket):
+            poller.register(source.fileno(), select.POLLIN)
         if not poller.poll(PROBE_SECONDS * 1000):
             with link.cursor() as cursor:
                 cursor.execute("SELECT 1")
         link.poll()
         while link.notifies:
-            told = link.notifies.pop(0)
-            notice = notify.parse(told.channel, told.payload)
+            raw = link.notifies.pop(0)
+            notice = notify.parse(raw.channel, raw.payload)
             if notice is not None:
-                # The loop is closed between the end of the server and the end of this thread.
+                # At shutdown the event loop closes before this thread ends.
                 with suppress(RuntimeError):
                     self._on_notice(notice)

@@ -1,8 +1,8 @@
-"""One conversation as its viewers share it, and one viewer: what it has been sent and what it lacks.
+"""One conversation as its viewers share it, and one viewer's position in it.
 
-A viewer holds no queue: only how far it has got. What it lacks is cut from the shared text when it can be
-sent, so a slow browser costs no memory, and neither a gap nor a doubled character can be sent. Who calls
-`wake` is `watcher.py`; who sends the bytes is `web/api/events.py`.
+A viewer keeps a position instead of a queue. Its pending text is cut from the shared text when it can be sent, so a
+slow browser costs no memory and never gets a gap or a repeated character. `watcher.py` calls `wake`, and
+`web/api/events.py` sends the bytes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from shared.people import Owner
 from web.watch import frames
 from web.watch.frames import Cursor
 
-#: Ends that a viewer can still be told of; more than these never lie between two of its frames.
+#: Ended requests that a viewer can still be told about. More never end between two of its frames.
 KEPT_ENDS = 4
 
 
 class Stream:
-    """A watched request: its text, how far its Redis stream was read, and the conversation that shows it."""
+    """A watched request: its text, the position in its Redis stream, and its conversation."""
 
     __slots__ = (
         "_frame",
@@ -43,19 +43,19 @@ class Stream:
         self.request_id = request_id
         self.conversation = conversation
         self.text = LiveText()
-        # From the beginning, never `$`: what was written before somebody looked belongs to the answer too.
+        # Read from the beginning, never from `$`: text from before the first viewer is part of the answer.
         self.last_id = "0-0"
         self.heard_at = now
         self._name = str(request_id)
-        # The last frame that was made, for (attempt, offset, length), and where a viewer is after it.
+        # The last frame made, its (attempt, offset, length), and the cursor after it.
         self._key = (0, 0, 0)
         self._frame = b""
         self._next = Cursor(request_id, 0, 0)
 
     def frame_after(self, cursor: Cursor | None) -> tuple[Cursor, bytes] | None:
-        """What a viewer at `cursor` lacks, and where it is then; None when it lacks nothing.
+        """Return the cursor after the pending text, and its frame; None when nothing is pending.
 
-        A viewer of another attempt gets a snapshot. One that is ahead (another process told it more) waits.
+        A cursor of another attempt gets a snapshot. A cursor that is ahead of us (another process sent more) waits.
         """
         text = self.text
         if not text.length:
@@ -63,7 +63,7 @@ class Stream:
         offset = -1 if cursor is None or not self._is_here(cursor) else cursor.offset
         if offset >= text.length:
             return None
-        # All viewers of a request are at the same place nearly always: encode once for all of them.
+        # Viewers of a request are nearly always at the same position, so one encoding serves all.
         key = (text.attempt, offset, text.length)
         if key != self._key:
             self._key = key
@@ -83,7 +83,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A request that came to its end while it was watched."""
+    """A request that ended while it was watched."""
 
     serial: int
     row: Row
@@ -91,50 +91,50 @@ class Ended:
 
 
 class Conversation:
-    """What all viewers of one conversation share."""
+    """The state that all viewers of one conversation share."""
 
     __slots__ = ("_ends", "_serial", "id", "owner", "read_at", "row", "state", "stream", "viewers")
 
     def __init__(self, conversation_id: UUID) -> None:
         self.id = conversation_id
-        #: None until Postgres has said whose it is; nothing is shown to anyone before.
+        #: None until it is read from Postgres; until then viewers are sent nothing.
         self.owner: Owner | None = None
         self.viewers: set[Viewer] = set()
         self.row: Row | None = None
         self.read_at = 0.0
         self.stream: Stream | None = None
-        #: None until Postgres was asked for the first time: a page is not told "idle" before it is known.
+        #: None until the first sweep, so that no page is told "idle" prematurely.
         self.state: State | None = None
         self._ends: deque[Ended] = deque(maxlen=KEPT_ENDS)
         self._serial = 0
 
     def note_end(self, row: Row, stream: Stream | None) -> None:
-        """The request of `row` is over; each viewer is told once, after the text that it still lacks."""
+        """Record that the request of `row` ended. Each viewer is told once, after its pending text."""
         if any(each.row.request_id == row.request_id for each in self._ends):
             return
         self._serial += 1
         self._ends.append(Ended(self._serial, row, stream))
 
     def ends_after(self, serial: int) -> list[Ended]:
-        """The ends that a viewer who knows of `serial` has not been told."""
+        """Return the ended requests after `serial`."""
         return [each for each in self._ends if each.serial > serial] if serial < self._serial else []
 
     @property
     def serial_for_newcomers(self) -> int:
-        """Where a new viewer begins: the last end is told again, its page may be older than that."""
+        """The serial that a new viewer starts from. It hears of the last end again, since its page may be older."""
         return max(0, self._serial - 1)
 
     def refresh(self, *, slow: bool) -> bool:
-        """Make the state anew; whether viewers have to be told."""
+        """Recompute the state. Return whether viewers must be told."""
         live = self.stream.text if self.stream else None
-        made = state_of(self.row, live, read_at=self.read_at, slow=slow)
-        if not made.is_news(self.state):
+        fresh = state_of(self.row, live, read_at=self.read_at, slow=slow)
+        if not fresh.is_news(self.state):
             return False
-        self.state = made
+        self.state = fresh
         return True
 
     def wake(self) -> None:
-        """Let every viewer look at what it lacks."""
+        """Wake every viewer."""
         for viewer in self.viewers:
             viewer.wake()
 
@@ -165,21 +165,21 @@ class Viewer:
     ) -> None:
         self.conversation = conversation
         self.owner = owner
-        #: Its address, as limits count it.
+        #: The address, as limits count it.
         self.client = client
         self.cursor = cursor
         self.is_closed = False
         self.sent_at = now
-        #: Sends what this viewer lacks here and now; False when its connection cannot take it, or is not ready yet.
+        #: Sends everything pending without waiting. Returns False if the connection cannot take it now.
         self.push: Callable[[], bool] = _not_yet
         self._serial = -1
         self._shown: State | None = None
         self._waiter: asyncio.Future[None] | None = None
-        # Woken since the last look; at first there is everything to see.
+        # Woken since the last `wait`. A new viewer has everything pending.
         self._is_stale = True
 
     def wake(self) -> None:
-        """Something may have changed for this viewer. To wake its task for each word would cost as much as the word."""
+        """Send what is pending at once if possible, since waking a task costs as much as sending the word."""
         if self.is_closed or not self.push():
             self._wake_task()
 
@@ -189,14 +189,15 @@ class Viewer:
             self._waiter.set_result(None)
 
     def close(self) -> None:
-        """The connection is over, whoever ended it."""
+        """End the connection."""
         self.is_closed = True
         self._wake_task()
 
     async def wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Until there was a `wake`. A plain future: an Event with a timeout costs a task for every word.
+        """Wait for the next `wake`.
 
-        The caller knows its loop; to ask for it costs a system call for every word (before Python 3.12).
+        This uses a plain future, because an Event with a timeout costs a task for every word, and takes the loop as
+        an argument, because looking it up costs a system call before Python 3.12.
         """
         if not self._is_stale:
             self._waiter = loop.create_future()
@@ -204,13 +205,13 @@ class Viewer:
         self._is_stale = False
 
     def collect(self, now: float, *, keep_alive_seconds: float) -> bytes:
-        """All that this viewer lacks, as one piece; empty when it lacks nothing."""
+        """Return everything pending for this viewer in one piece; empty when there is nothing."""
         conversation = self.conversation
         if conversation.owner is not None and conversation.owner != self.owner:
             self.close()
             return b""
         parts: list[bytes] = []
-        # Ends first: a page that was told of what comes next, or of nothing, takes no more of what was before.
+        # Ends come first: a page that knows of a newer state ignores text from before it.
         self._collect_ends(parts)
         state = conversation.state
         if state is not None and state is not self._shown and state.is_news(self._shown):
@@ -239,5 +240,5 @@ class Viewer:
     def _collect_from(self, stream: Stream, parts: list[bytes]) -> None:
         found = stream.frame_after(self.cursor)
         if found is not None:
-            self.cursor, made = found
-            parts.append(made)
+            self.cursor, frame = found
+            parts.append(frame)

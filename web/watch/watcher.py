@@ -1,10 +1,9 @@
-"""The watcher: which conversations are looked at, by whom, and who is told when something has changed.
+"""Track which conversations are watched, and tell their viewers about changes.
 
-It lives in uvicorn's loop; only `nudge` may be called from other threads. It holds the reader (text) and the
-sweep (rows) together: the reader wakes the viewers of a request that grew, a sweep finds new and ended
-requests, and a nudge makes the next sweep come within 0.11 s (while Postgres is quick) instead of within a
-second. With Redis away the sweep carries the text, with Postgres away the streams go on and the rows stay as
-they were; both come back by themselves.
+The watcher runs in uvicorn's loop; other threads may call `nudge` only. It combines two sources. The reader wakes the
+viewers of a request whose text grew. The sweep reads rows once a second, and finds new and ended requests; a nudge
+brings the next sweep forward to within 0.11 s while Postgres is quick. Without Redis the sweep carries the text;
+without Postgres the streams go on and the rows stay as they were. Both recover by themselves.
 """
 
 from __future__ import annotations
@@ -30,24 +29,24 @@ from web.watch.viewer import Conversation, Stream, Viewer
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
-#: A sweep that is asked for waits this long for more: a rush of news does not become a rush of statements, and a new
-#: question's own way to its provider is not held up by who looks at it.
+#: A nudged sweep waits this long for more nudges, so that a rush of changes takes few statements and does not delay
+#: the new question itself.
 GATHER_SECONDS = 0.01
-#: After a sweep, so many times as long as it took, nobody sweeps: the busier the machine, the more each one looks at.
+#: After a sweep, wait PAUSE_TIMES × its duration, so that a busy machine sweeps more conversations at a time.
 PAUSE_TIMES = 6
-#: But news wait no longer than this for a sweep, while Postgres is quick.
+#: But no longer than this, while Postgres is quick.
 LONGEST_PAUSE_SECONDS = 0.1
-#: A sweep that takes longer than this means that Postgres does not answer.
+#: A sweep that takes longer counts as "Postgres does not answer".
 PATIENCE_SECONDS = 2.0
-#: A stream that says nothing for this long is looked up in Postgres.
+#: Look up a stream in Postgres after this much silence.
 SILENCE_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 10.0
-#: A sweep later than this, while Postgres answers, comes no more. In a starved loop one takes several seconds.
+#: If Postgres answers and no sweep began for this long, sweeping has stopped. A starved loop delays one by seconds.
 LATE_SWEEP_SECONDS = 10.0
 
 
 class TooManyViewers(Exception):
-    """One more live stream would be over a limit."""
+    """One more live stream would exceed a limit."""
 
     def __init__(self, limit: str) -> None:
         """`limit` is its name in shared/metrics.py."""
@@ -56,7 +55,7 @@ class TooManyViewers(Exception):
 
 
 class Watcher:
-    """Follows the conversations that browsers look at. One per web process."""
+    """Follows the watched conversations of one web process."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine = engine
@@ -69,7 +68,7 @@ class Watcher:
         self._nudged: set[UUID] = set()
         self._is_nudged = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        # Threads of its own: a sweep must not wait for a page's slow query, nor for a file that is served.
+        # A separate pool: a sweep must not queue behind slow queries of pages or served files.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="watch")
         self._reader = Reader(settings, on_change=self._text_changed, on_health=self._health_changed)
         self._postgres_away = False
@@ -78,21 +77,21 @@ class Watcher:
         self.is_closing = False
 
     def start(self) -> None:
-        """Begin to read and to sweep."""
+        """Start reading and sweeping."""
         self._tasks = [
             self._loop.create_task(self._reader.run()),
             self._loop.create_task(self._sweep_forever()),
         ]
 
     def close_viewers(self) -> None:
-        """Let every connection end now: the server is about to stop."""
+        """End every connection, because the server is about to stop."""
         self.is_closing = True
         for conversation in self._conversations.values():
             for viewer in list(conversation.viewers):
                 viewer.close()
 
     async def close(self) -> None:
-        """Stop all that `start` began."""
+        """Stop reading and sweeping, and end every connection."""
         self.close_viewers()
         for task in self._tasks:
             task.cancel()
@@ -100,32 +99,32 @@ class Watcher:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def nudge(self, conversation_id: UUID) -> None:
-        """Something has happened in this conversation: look soon. From any thread.
+        """Sweep this conversation soon. May be called from any thread.
 
-        Soon is within LONGEST_PAUSE_SECONDS and GATHER_SECONDS, while Postgres is quick.
+        While Postgres is quick, that is within LONGEST_PAUSE_SECONDS + GATHER_SECONDS.
         """
         self._loop.call_soon_threadsafe(self._nudge, conversation_id)
 
     @property
     def watched(self) -> int:
-        """How many conversations are looked at."""
+        """The number of watched conversations."""
         return len(self._conversations)
 
     @property
     def slow(self) -> bool:
-        """Whether what is shown may lag: Redis or Postgres does not answer."""
+        """Whether pages may lag, because Redis or Postgres does not answer."""
         return self._reader.is_failing or self._postgres_away
 
     @property
     def follows(self) -> bool:
-        """Whether reader and sweep run, for any thread. A server that is away does not stop them."""
+        """Whether the reader and the sweep still run, even while Redis or Postgres is away. For any thread."""
         is_late = time.monotonic() - self._swept_at > LATE_SWEEP_SECONDS and not self._postgres_away
         return not is_late and not any(task.done() for task in self._tasks)
 
     async def may_look(self, conversation_id: UUID, owner: Owner) -> bool:
-        """Whether this owner may look at this conversation; nobody's is everybody's until its first question.
+        """Return whether this owner may watch the conversation, as anyone may before its first question.
 
-        With Postgres away nobody knows: the viewer is let in and shown nothing until it is known.
+        Without Postgres the answer is True: `Viewer.collect` sends nothing until the owner is known.
         """
         known = self._conversations.get(conversation_id)
         if known is not None and known.owner is not None:
@@ -138,12 +137,12 @@ class Watcher:
         return found in (None, owner)
 
     def check(self, owner: Owner, client: str) -> None:
-        """Raise TooManyViewers if one more stream would be over a limit."""
+        """Raise TooManyViewers if one more stream would exceed a limit."""
         if limit := self._open.reached(owner, client):
             raise TooManyViewers(limit)
 
     def enter(self, conversation_id: UUID, *, owner: Owner, client: str, cursor: Cursor | None) -> Viewer:
-        """Return a new viewer; `client` is its address as limits count it. Raises TooManyViewers."""
+        """Add a viewer; `client` is its address as limits count it. Raises TooManyViewers."""
         self.check(owner, client)
         conversation = self._conversations.setdefault(conversation_id, Conversation(conversation_id))
         viewer = Viewer(conversation, owner=owner, client=client, cursor=cursor, now=self._loop.time())
@@ -154,7 +153,7 @@ class Watcher:
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        """A viewer is gone; with the last one the conversation is looked at no more."""
+        """Remove a viewer, and stop watching a conversation without viewers."""
         viewer.close()
         conversation = viewer.conversation
         conversation.viewers.discard(viewer)
@@ -179,7 +178,7 @@ class Watcher:
                 conversation.refresh(slow=slow)
             conversation.wake()
         for stream in ended:
-            # The row says how it ended, and why.
+            # The row holds the status and the reason.
             self._nudge(stream.conversation.id)
 
     def _health_changed(self, _: bool) -> None:
@@ -232,7 +231,7 @@ class Watcher:
         self._take_in(looked, rows)
 
     async def _ask(self, question: Callable[[], list[Row]]) -> list[Row] | None:
-        """Run a statement in a thread; None when Postgres does not answer. One at a time."""
+        """Run one statement in a thread. Return None if Postgres does not answer."""
         answer = self._loop.run_in_executor(self._threads, question)
         done, _ = await asyncio.wait({answer}, timeout=PATIENCE_SECONDS)
         if not done:
@@ -254,7 +253,7 @@ class Watcher:
                 "is away" if away else "answers again",
             )
         if changed or away:
-            # Also while nothing changes: a page that was opened meanwhile has to be told too.
+            # Also without a change, for pages that were opened meanwhile.
             self._refresh_all()
 
     def _take_in(self, looked: list[Conversation], rows: list[Row]) -> None:
@@ -286,7 +285,7 @@ class Watcher:
             self._follow(conversation, row)
 
     def _follow(self, conversation: Conversation, row: Row) -> None:
-        # Left during the sweep, and perhaps entered anew: then another object stands for it.
+        # The last viewer left during the sweep; a new one would have its own Conversation object.
         if self._conversations.get(conversation.id) is not conversation:
             return
         if conversation.stream is not None:

@@ -1,4 +1,4 @@
-"""The chat: the sidebar, the messages, the composer, the empty page, the dialogs.
+"""Draw the chat: the sidebar, the messages, the composer, the empty page and the dialogs.
 
-May import `web.pages.frame` and `notices`, the state, the live answer and the Markdown.
+May import `web.pages.frame` and `web.pages.notices`, and everything below `web.pages`.
 """

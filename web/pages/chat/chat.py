@@ -1,7 +1,7 @@
-"""The chat: the conversation in the address, its messages, the live answer, the composer.
+"""The chat: the conversation in the address, its messages, the live answer and the composer.
 
-The order of the elements is fixed, so that nothing on the page moves when an answer ends. With Postgres away it
-shows what it last knew, keeps what is typed, and tries again by itself.
+The elements have a fixed order, so that nothing moves when an answer ends. Without Postgres, the page shows what it
+read last, keeps the typed text, and retries by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.errors import NotFound, Unavailable
 from shared.fleet import Fleet, fleet
 from web import state
 from web.live.component import live_answer
-from web.markdown.bounds import without_turns
+from web.markdown.bounds import strip_bidi_controls
 from web.pages import notices
 from web.pages.chat import composer, dialogs, empty, listing, messages, sidebar
 from web.pages.frame import Frame
@@ -47,7 +47,7 @@ def draw(frame: Frame) -> None:
 
 
 def _open(frame: Frame) -> Opened:
-    """The conversation in the address, or a new one in the place of one that cannot be shown."""
+    """Return the conversation in the address, or a new one if it cannot be shown."""
     try:
         opened = _read(frame)
         if opened.exists or state.is_gone() or state.is_fresh():
@@ -65,7 +65,7 @@ def _read(frame: Frame) -> Opened:
 
 
 def _tell_fate(frame: Frame) -> None:
-    """In the script's body, not in the callback: by then every question that came before has been dealt with."""
+    """Tell a question's fate. Call this in the script's body, when all earlier questions have been handled."""
     key = state.unsure_key()
     if key is None:
         return
@@ -107,7 +107,7 @@ def _conversation(frame: Frame, opened: Opened, offered: Fleet | None, *, is_awa
 
 
 def _place(opened: Opened) -> dict[str, Any]:
-    """The conversation that the address named and the one that is shown, for the browser."""
+    """Return the conversation in the address and the one shown, for the browser."""
     asked = state.asked_id()
     return {
         "conversation_id": str(opened.id),
@@ -119,7 +119,7 @@ def _place(opened: Opened) -> dict[str, Any]:
 
 
 def _gone(frame: Frame) -> None:
-    """The address names nothing that can be shown. What is asked below begins a new chat."""
+    """Say that the conversation in the address cannot be shown. A question here begins a new chat."""
     notice = state.take_notice()
     if notice is not None and notice.code != NotFound.code:
         state.show_notice(notice)  # above the composer
@@ -130,12 +130,12 @@ def _gone(frame: Frame) -> None:
 
 def _name_tab(frame: Frame, opened: Opened) -> None:
     name = frame.words.t("app.name")
-    title = without_turns(opened.title)
+    title = strip_bidi_controls(opened.title)
     st.set_page_config(page_title=f"{title} · {name}" if title else name)
 
 
 def _nothing() -> None:
-    """A run of the page is all that the live answer asks for; a callback makes its trigger one."""
+    """Do nothing: as a callback, this makes the live answer's trigger run the page."""
 
 
 def _unread(conversation_id: UUID) -> Opened:
@@ -144,7 +144,7 @@ def _unread(conversation_id: UUID) -> Opened:
 
 
 def _away(frame: Frame) -> None:
-    """Say that Postgres does not answer, and look every few seconds whether it does again."""
+    """Say that Postgres does not answer, and check again every few seconds."""
 
     @st.fragment(run_every=RETRY_SECONDS, key="look-again")
     def look_again() -> None:

@@ -1,7 +1,7 @@
-"""The composer: the one place where a question is sent, with the model picker in its line.
+"""The composer, with the model picker. All questions are sent here.
 
-The work is done in callbacks, never in the script's body: a run may be repeated or cut short at any time. A
-refused question is put back where it was typed.
+The work is done in callbacks, because the script's body may be repeated or interrupted at any time. A refused question
+returns to the composer.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from web.state.values import Notice
 
 log = logging.getLogger(__name__)
 
-#: So long a question is held up before it is refused because another one is being answered.
+#: Retry this long while the previous answer is being stored.
 ENDING_SECONDS = 0.5
 
 
 def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
-    """Draw notice, demo line, input and picker at the bottom of the page."""
+    """Draw the notice, the demo line, the input and the picker."""
     t = frame.words.t
     is_demo = fleet is not None and bool(fleet.models) and all(model.demo for model in fleet.models)
     with st.bottom, st.container(key="bottom"):
-        # Both are always there, empty or not: an element more before it would make the input anew, without its text.
+        # Draw both even if empty: an additional element would recreate the input, without its text.
         with st.container(key="above-composer"):
             if notice := state.take_notice():
                 notices.show(frame.words, notice)
@@ -49,8 +49,7 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
 
 
 def _side(frame: Frame) -> None:
-    """Stop, in the place of Streamlit's button while an answer runs; why a question is not sent; how long it is. All of
-    it is filled and shown by `web/live/composer.js`."""
+    """Draw Stop, the hint and the character count, which `web/live/composer.js` fills and shows."""
     stop = escape(frame.words.t("live.stop"), quote=True)
     with st.container(key="composer-side"):
         st.html(
@@ -79,25 +78,27 @@ def _picker(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
 
 
 def short_name(model: str) -> str:
-    """A model without its provider: `gpt-5.2` of `openai/gpt-5.2`."""
+    """Return a model's name without its provider: `gpt-5.2` for `openai/gpt-5.2`."""
     return model.split("/", 1)[-1]
 
 
 def send(frame: Frame) -> None:
-    """Submit what was typed."""
+    """Submit the typed text."""
     text = state.composed()
     if text.strip():
         _submit(frame, text)
 
 
 def ask(frame: Frame, text: str) -> None:
-    """Submit one of the page's own first questions."""
+    """Submit one of the suggested questions."""
     _submit(frame, text)
 
 
 def again(frame: Frame, answer_id: UUID) -> None:
-    """Answer the last question again; the old answer is kept in the rows. Each answer is replaced once, however often
-    and in however many tabs this is clicked."""
+    """Answer the last question again. The old answer is kept in Postgres.
+
+    Each answer is replaced once, even if this is clicked repeatedly or in several tabs.
+    """
     _submit(frame, "", again_for=answer_id)
 
 
@@ -124,7 +125,7 @@ def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
 
 
 def _accept(frame: Frame, question: Question) -> None:
-    """Submit it. An answer that is just ending is waited for: its last word is on the page before its end is stored."""
+    """Submit, and wait for an answer that is about to end: its last word is shown before its end is stored."""
     until = time.monotonic() + ENDING_SECONDS
     while True:
         try:

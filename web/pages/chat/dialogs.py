@@ -1,7 +1,7 @@
-"""The words of the rename and delete dialogs, and the change that a decision makes.
+"""The texts of the rename and delete dialogs, and the changes that they make.
 
-`web/live/dialog.js` shows them. Streamlit's own dialogs close with the next run of the page, and what is typed in them
-is gone. The menu that asks for them is in `sidebar.py`.
+`web/live/dialog.js` shows the dialogs, because Streamlit's own close at the next run of the page and lose the typed
+text. `listing.py` draws the menu that opens them.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from shared import conversations
 from shared.conversations import Opened
 from shared.errors import NaruError
 from web import state
-from web.markdown.bounds import without_turns
+from web.markdown.bounds import strip_bidi_controls
 from web.pages import notices
 from web.pages.frame import Frame
 
 
 def shown(frame: Frame, opened: Opened) -> dict[str, Any] | None:
-    """The dialog to show, in the person's words; None when none was asked for this conversation."""
+    """Return the dialog to show, in the person's language; None if none was requested for this conversation."""
     asked, t = state.dialog(), frame.words.t
     if asked is None or asked.conversation_id != opened.id or not opened.exists:
         return None
-    title = without_turns(opened.title)
+    title = strip_bidi_controls(opened.title)
     words = (
         {"title": t("rename.title"), "label": t("rename.label"), "confirm": t("rename.save"), "value": opened.title}
         if asked.kind == "rename"
@@ -36,7 +36,7 @@ def shown(frame: Frame, opened: Opened) -> dict[str, Any] | None:
 
 
 def decide(frame: Frame) -> None:
-    """Rename or delete as it was decided. An error is shown in the dialog, which stays open with what is typed."""
+    """Rename or delete. On an error the dialog stays open with the typed text, and shows the error."""
     decision = state.decision()
     if decision is None:
         return

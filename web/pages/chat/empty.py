@@ -1,4 +1,4 @@
-"""The empty page: the name, one sentence, four useful first questions in the person's language."""
+"""The empty page: the name, one sentence, and four suggested questions in the person's language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ICONS = (":material/lightbulb:", ":material/edit:", ":material/code:", ":materia
 
 
 def draw(frame: Frame) -> None:
-    """Draw it; a click on a question asks it."""
+    """Draw the page. A click on a question submits it."""
     t = frame.words.t
     with st.container(key="empty"):
         st.html(f"<h1>{t('empty.heading')}</h1><p>{t('app.tagline')}</p>")

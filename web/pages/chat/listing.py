@@ -1,9 +1,8 @@
-"""The list of conversations in the sidebar: real links by day, read page by page as the person scrolls.
+"""The list of conversations in the sidebar: links by day, read page by page as the person scrolls.
 
-It is a fragment of its own: another page of it, or a change that another tab has made, draws nothing else anew. Rename
-and delete stand beside the open conversation only: a menu for each of a thousand lines would be a thousand widgets.
-`web/live/shell.js` presses the two buttons: "more" when the end of the list comes near, "again" when another tab
-has changed it.
+The list is a fragment, so that reading more of it, or a change in another tab, redraws nothing else. Only the open
+conversation has a menu to rename and delete, since a thousand menus would be a thousand widgets. `web/live/shell.js`
+clicks two hidden buttons: "more" near the end of the list, "again" after a change in another tab.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from web import state
 from web.pages.frame import Frame
 from web.state.values import DialogKind, Listed
 
-#: Lines that are read at a time: more than the tallest screen shows, so that scrolling never waits for the first.
+#: Lines per read: more than the tallest screen shows, so that the first page can always scroll.
 PAGE = 50
 ACTIONS: tuple[DialogKind, ...] = ("rename", "delete")
 
 
 def read(frame: Frame) -> None:
-    """Read the list anew, as far down as the person has come. Raises Unavailable, and keeps the list as it was."""
+    """Reload the list as far as the person has scrolled. Raises Unavailable, and then keeps the old list."""
     shown = max(PAGE, len(state.listed(frame.owner).rows))
     with _kept(frame):
         rows = list_conversations(frame.engine, owner=frame.owner, limit=shown + 1)
@@ -37,7 +36,7 @@ def read(frame: Frame) -> None:
 
 
 def draw(frame: Frame, opened: Opened | None) -> None:
-    """Draw the list that was last read."""
+    """Draw the list as last read."""
     runs = count()
 
     @st.fragment(key="listing")
@@ -67,7 +66,7 @@ def _draw(frame: Frame, opened: Opened | None) -> None:
 
 
 def _lines(frame: Frame, listed: Listed, opened: Opened | None) -> None:
-    """As few elements as can be: the lines before the open conversation, its own with the menu, the rest."""
+    """Draw three elements: the lines before the open conversation, its line with the menu, and the rest."""
     today = datetime.now(state.timezone()).date()
     html = ""
     for group, members in groupby(listed.rows, lambda row: _group(row, today)):
@@ -84,7 +83,7 @@ def _lines(frame: Frame, listed: Listed, opened: Opened | None) -> None:
 
 
 def _read_more(frame: Frame) -> None:
-    """Read the page that follows the last line."""
+    """Read the page after the last line."""
     listed = state.listed(frame.owner)
     with suppress(Unavailable), _kept(frame):
         after = listed.rows[-1] if listed.rows else None
@@ -96,12 +95,12 @@ def _read_again(frame: Frame, opened: Opened | None) -> None:
     with suppress(Unavailable):
         read(frame)
         if opened is not None and all(row.id != opened.id for row in state.listed(frame.owner).rows):
-            state.ask_for_whole_page()  # another tab may have deleted the open chat
+            state.ask_for_whole_page()  # another tab may have deleted the open conversation
 
 
 @contextmanager
 def _kept(frame: Frame) -> Iterator[None]:
-    """The list that is there stays, and says so, when it can't be read."""
+    """Keep the old list if reading fails, and mark it as outdated."""
     try:
         yield
     except Unavailable:

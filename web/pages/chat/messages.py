@@ -1,8 +1,7 @@
-"""The messages of the branch as they stand in the rows: questions, ended answers, how each ended, copy and answer
-again.
+"""The stored messages of the branch: questions and finished answers, with their outcome and actions.
 
-Two elements for most messages, widgets only under the last one: hundreds of messages must stay light. The
-running answer is not here, it is `web/live`.
+Most messages take two elements, and only the last one has widgets, so that hundreds of messages stay cheap. The running
+answer is drawn by `web/live/`.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from shared.messages import Message, RequestEnd
 from shared.tables import Status
 from web import state
 from web.markdown import to_streamlit
-from web.markdown.bounds import beginning, without_turns
+from web.markdown.bounds import beginning, strip_bidi_controls
 from web.pages.chat.composer import again, short_name
 from web.pages.frame import Frame
 
-#: Ends with a remark of their own, by the provider's finish reason.
+#: Finish reasons of providers that get a remark of their own.
 FINISHES = ("length", "content_filter", "refusal")
 DEMO_PREFIX = "demo/"
 #: For an answer whose request is gone.
@@ -29,8 +28,8 @@ _UNKNOWN_END = RequestEnd(status=Status.SUCCEEDED)
 
 
 def draw(frame: Frame, opened: Opened) -> None:
-    """Draw them, oldest first, under a heading that is heard and not seen: the sidebar shows it."""
-    title = escape(without_turns(opened.title) or frame.words.t("sidebar.untitled"))
+    """Draw the messages, oldest first, below a heading for screen readers; the sidebar shows the title."""
+    title = escape(strip_bidi_controls(opened.title) or frame.words.t("sidebar.untitled"))
     st.html(f'<h1 class="naru-spoken">{title}</h1>')
     if opened.has_earlier:
         st.button(
@@ -106,7 +105,7 @@ def _mark(text: str) -> str:
 def _copy(frame: Frame, text: str) -> str:
     if not text:
         return ""
-    # Percent-encoded: Streamlit's sanitizer drops an attribute that holds `-->` or a closing tag.
+    # Percent-encoded, because Streamlit's sanitizer drops attributes that contain `-->` or a closing tag.
     copy, copied = (escape(frame.words.t(f"answer.{key}"), quote=True) for key in ("copy", "copied"))
     return (
         f'<button type="button" class="naru-copy" title="{copy}" aria-label="{copy}" data-naru-copied="{copied}" '

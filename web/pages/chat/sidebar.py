@@ -1,6 +1,6 @@
-"""The sidebar: name and "new chat" at its head, the list between, at its foot language, theme and who can see this.
+"""The sidebar: name and "new chat" at the top, the list (`listing.py`), and language, theme and visibility below.
 
-Head and foot stay in view; the list scrolls between them (`listing.py`).
+Only the list scrolls.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from web import state
 from web.pages.chat import listing
 from web.pages.frame import Frame
 
-#: As Streamlit names its themes, each with our word for it.
+#: Streamlit's names of its themes, with our words for them.
 THEMES = {"System": "sidebar.theme_system", "Light": "sidebar.theme_light", "Dark": "sidebar.theme_dark"}
 
 
 def draw(frame: Frame, opened: Opened | None) -> None:
-    """Draw it."""
+    """Draw the sidebar."""
     t = frame.words.t
     with st.sidebar:
         st.html(f'<div class="naru-name">{t("app.name")}</div>')
@@ -48,7 +48,7 @@ def _foot(frame: Frame) -> None:
 
 
 def _theme_switch(frame: Frame) -> str:
-    """Three buttons, pressed and followed by `web/live/shell.js`: the theme is the browser's, not the server's."""
+    """Draw three buttons for `web/live/shell.js`, since the browser keeps the theme."""
     buttons = "".join(
         f'<button type="button" data-naru-theme="{theme}" aria-pressed="false">{escape(frame.words.t(key))}</button>'
         for theme, key in THEMES.items()
