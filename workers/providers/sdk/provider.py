@@ -62,7 +62,7 @@ class SdkProvider(ABC, Generic[ClientT]):
         self._opening = asyncio.Lock()
 
     def stream(self, prompt: Prompt) -> Stream:
-        """See `base.Provider.stream`. Each network read gives one item, whatever the number of its events."""
+        """See `base.Provider.stream`. An item has the text of one network read, which may hold several events."""
         return _SdkStream(self, prompt)
 
     async def call(self, prompt: Prompt) -> httpx2.Response:
