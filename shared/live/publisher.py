@@ -44,7 +44,7 @@ class Source(Protocol):
 
 
 class LiveAnswer:
-    """The growing text of one attempt, and how much of it the stream has."""
+    """The growing text of one attempt, and the position up to which the stream has it."""
 
     __slots__ = (
         "_length",

@@ -15,8 +15,7 @@ from aiohttp import client_exceptions
 
 from shared import errors
 from tests.providers import test_failures
-from workers.providers import mapping
-from workers.providers.mapping import Evidence, mapped
+from workers.providers.mapping import KIND_BY_CLASS, Evidence, mapped
 
 #: Status classes that no test of test_failures.py raises over HTTP, each with its reason.
 NOT_RAISED = {
@@ -51,8 +50,8 @@ def test_every_class_has_its_entry_or_its_base_has(sdks: dict[str, ModuleType]) 
     classes = all_classes(sdks)
     assert len(classes) > 50
     for error in classes:
-        entries = {name_of(base) for base in error.__mro__} & set(mapping._BY_CLASS)
-        assert entries, f"{name_of(error)} is mapped by nothing; add it to _BY_CLASS"
+        entries = {name_of(base) for base in error.__mro__} & KIND_BY_CLASS.keys()
+        assert entries, f"{name_of(error)} is mapped by nothing; add it to KIND_BY_CLASS"
         bare = error.__new__(error)
         assert isinstance(mapped(bare, name="x", started=False), errors.ProviderError), name_of(error)
 

@@ -14,7 +14,7 @@ from shared import errors
 from tests.providers.asking import Answer, AnyProvider, Wire, prompt
 from workers.providers.base import Done, Stream
 from workers.providers.openai.adapter import OpenAIProvider
-from workers.providers.sdk.provider import _SdkStream
+from workers.providers.sdk.decoding import Decoder
 from workers.providers.timeouts import WithTimeouts
 from workers.simulator import text_for, tokens_for
 
@@ -161,6 +161,6 @@ async def _zipping(words: list[str]) -> AsyncIterator[str]:
 
 
 def test_half_an_emoji_is_read_where_the_fast_parser_takes_none() -> None:
-    stream = _SdkStream(OpenAIProvider(base_url="http://127.0.0.1:9/v1"), prompt("any"))
+    decoder = Decoder(OpenAIProvider().reader())
     halves = [r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude00b"}}]}']
-    assert [stream._reading.read(f"data: {half}\n\n".encode()) for half in halves] == ["a", "\U0001f600b"]
+    assert [decoder.decode(f"data: {half}\n\n".encode()) for half in halves] == ["a", "\U0001f600b"]
