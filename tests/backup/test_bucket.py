@@ -106,7 +106,7 @@ def bucket(store: Store) -> Bucket:
 
 
 @pytest.mark.parametrize("size", [0, 17, (5 << 20), (11 << 20) + 3])
-def test_what_goes_up_comes_down_in_one_piece_or_in_parts(bucket: Bucket, tmp_path: Path, size: int) -> None:
+def test_bucket_returns_uploaded_content(bucket: Bucket, tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     (tmp_path / "up").write_bytes(content)
     bucket.put("a-name.enc", tmp_path / "up")
@@ -126,7 +126,7 @@ def test_a_list_longer_than_a_page_is_whole(bucket: Bucket, tmp_path: Path) -> N
     assert list(dataclasses.replace(bucket, page=3).list()) == names
 
 
-def test_what_has_no_date_is_no_backup(bucket: Bucket, tmp_path: Path) -> None:
+def test_bucket_copy_ignores_names_without_a_date(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     for name in ("naru-99999999T999999Z", "naru-20261125T120000Z"):
         for suffix in (".json", ".dump.enc"):
@@ -142,7 +142,7 @@ def test_what_has_no_date_is_no_backup(bucket: Bucket, tmp_path: Path) -> None:
         ({}, "NoSuchBucket"),
     ],
 )
-def test_a_refusal_is_told_with_the_servers_own_word(bucket: Bucket, change: dict[str, str], words: str) -> None:
+def test_refusal_quotes_the_server(bucket: Bucket, change: dict[str, str], words: str) -> None:
     other = dataclasses.replace(bucket, credentials=dataclasses.replace(bucket.credentials, **change))
     with pytest.raises(BackupProblem, match=words) as told:
         (other if change else dataclasses.replace(bucket, name="nowhere")).list()

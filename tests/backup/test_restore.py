@@ -21,7 +21,7 @@ from tests.backup.yard import Yard, is_reached
 from tests.stack import Stack, wait_until
 
 
-def test_what_was_destroyed_is_back_and_what_was_there_is_kept(yard: Yard) -> None:
+def test_restore_recovers_rows_and_keeps_the_old_database(yard: Yard) -> None:
     made = yard.take()
     yard.execute("DROP TABLE request_attempt; DELETE FROM chat_request; TRUNCATE conversation CASCADE")
     yard.execute("INSERT INTO conversation (id, owner_id, title) VALUES (gen_random_uuid(), 'bob', 'later')")
@@ -79,7 +79,7 @@ def test_restore_disconnects_clients(yard: Yard) -> None:
     assert yard.counts() == made.tables
 
 
-def test_what_belongs_to_the_database_itself_is_carried_over(yard: Yard) -> None:
+def test_restore_keeps_database_settings_and_grants(yard: Yard) -> None:
     name = yard.server.database
     yard.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader")
     yard.execute(
@@ -99,7 +99,7 @@ def test_what_belongs_to_the_database_itself_is_carried_over(yard: Yard) -> None
         yard.execute(f"DROP OWNED BY reader; REVOKE ALL ON DATABASE {name} FROM reader; DROP ROLE reader")
 
 
-def test_a_role_that_is_missing_is_named_with_the_two_ways_out(yard: Yard) -> None:
+def test_restore_names_no_grants_when_a_role_is_missing(yard: Yard) -> None:
     yard.execute("DROP ROLE IF EXISTS gone; CREATE ROLE gone; GRANT SELECT ON message TO gone")
     made = yard.take()
     yard.execute("DROP OWNED BY gone; DROP ROLE gone")

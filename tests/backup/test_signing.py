@@ -17,7 +17,7 @@ def signature(made: dict[str, str]) -> str:
     return made["Authorization"].rpartition("Signature=")[2]
 
 
-def test_the_general_example() -> None:
+def test_signature_matches_the_general_example() -> None:
     who = Credentials(
         access_key="AKIDEXAMPLE",
         secret_key="wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",

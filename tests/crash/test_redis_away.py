@@ -63,11 +63,11 @@ def _away(own_stack: Stack, *, how: str) -> None:
     engine.dispose()
 
 
-def test_a_stopped_redis_makes_it_slower_and_loses_nothing(own_stack: Stack) -> None:
+def test_stopped_redis_loses_nothing(own_stack: Stack) -> None:
     _away(own_stack, how="stopped")
 
 
-def test_a_frozen_redis_makes_it_slower_and_loses_nothing(own_stack: Stack) -> None:
+def test_frozen_redis_loses_nothing(own_stack: Stack) -> None:
     _away(own_stack, how="frozen")
 
 

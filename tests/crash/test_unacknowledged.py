@@ -22,7 +22,7 @@ def own_stack(module_own_stack: Stack) -> Stack:
     return module_own_stack
 
 
-def test_a_hint_under_way_is_written_down_nowhere(stack: Stack) -> None:
+def test_hint_in_flight_is_stored_nowhere(stack: Stack) -> None:
     app = make_celery(stack.settings)
     app.send_task(TASK, args=["x"], queue=QUEUE)
     with app.connection_for_read() as connection:

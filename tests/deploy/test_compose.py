@@ -147,7 +147,7 @@ def test_each_secret_is_a_file_and_goes_only_where_it_is_used() -> None:
     assert [name for name, secrets in GIVEN.items() if set(VENDOR_KEYS) & secrets] == ["worker"], "web holds no key"
 
 
-def test_only_who_needs_the_internet_has_a_way_to_it() -> None:
+def test_only_listed_services_reach_the_internet() -> None:
     internal = {name for name, network in compose()["networks"].items() if (network or {}).get("internal")}
     for name in ("web", "flower", "migrate", "roles", "postgres", "redis"):
         assert set(services()[name]["networks"]) <= internal, name
@@ -155,7 +155,7 @@ def test_only_who_needs_the_internet_has_a_way_to_it() -> None:
     assert not set(services()["nginx"]["networks"]) & set(services()["postgres"]["networks"])
 
 
-def test_it_starts_in_order_of_health() -> None:
+def test_compose_starts_services_in_order_of_health() -> None:
     for name in ("web", "worker"):
         assert services()[name]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
@@ -187,7 +187,7 @@ SERVERS = dict.fromkeys(
 
 
 @pytest.mark.parametrize("name", ["web", "worker", "flower", "migrate"])
-def test_its_variables_are_settings_of_ours(name: str) -> None:
+def test_compose_variables_are_settings(name: str) -> None:
     known = {variable_of(each) for each in Settings.__dataclass_fields__}
     foreign = {"FORWARDED_ALLOW_IPS"}
     assert {variable.removesuffix("_FILE") for variable in settings_of(name)} <= known | foreign

@@ -58,7 +58,7 @@ def entries(text: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("image", FOLDERS)
-def test_an_images_lock_is_the_locks_own_entries(image: str) -> None:
+def test_image_lock_is_a_subset_of_the_lock(image: str) -> None:
     whole = entries(LOCK.read_text().partition(TEST_PART)[0])
     held = entries((IMAGES / f"{image}.lock").read_text())
     assert {name: whole.get(name) for name in held} == held, "./naru lock writes both"
@@ -74,7 +74,7 @@ def test_the_images_name_only_what_the_project_names() -> None:
 
 
 @pytest.mark.parametrize("image", FOLDERS)
-def test_an_image_holds_whatever_its_sources_import(image: str) -> None:
+def test_image_lock_holds_every_imported_package(image: str) -> None:
     held = set(entries((IMAGES / f"{image}.lock").read_text()))
     folders = FOLDERS[image]
     of_module = packages_distributions()
@@ -101,7 +101,7 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("image", DOCKERFILES)
-def test_a_dockerfile_copies_what_the_image_may_hold(image: str) -> None:
+def test_dockerfile_copies_only_allowed_paths(image: str) -> None:
     sources = [
         word
         for name, rest in instructions(DOCKERFILES[image])
@@ -125,7 +125,7 @@ def test_a_dockerfile_keeps_the_rules(image: str) -> None:
         assert all(word in install for word in ("--require-hashes", "--only-binary=:all:", "--no-deps", "pip", "check"))
 
 
-def test_the_builder_is_sent_nothing_but_what_is_named() -> None:
+def test_build_context_holds_only_named_paths() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*", "everything is left out, then some let in: no .env, no secrets, no .git"
     let_in = {line[1:] for line in lines if line.startswith("!")}
@@ -146,6 +146,6 @@ def test_the_probe_tells_frozen_from_absent_and_counts_it_on_end(
     assert [probe.count(7, is_silent=each) for each in (True, True, False, True)] == [1, 2, 0, 1]
 
 
-def test_the_probe_says_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
+def test_probe_prints_its_finding(capsys: pytest.CaptureFixture[str]) -> None:
     assert probe.main(["http://127.0.0.1:1/healthz"]) == 1
     assert "no answer" in capsys.readouterr().out

@@ -161,7 +161,7 @@ def test_the_second_time_changes_nothing(volume: Volume) -> None:
     assert {owner for name, owner in before[3:] if name not in {"postgres", "template0", "template1"}} == {"naru"}
 
 
-def test_what_somebody_has_turned_is_put_right(volume: Volume) -> None:
+def test_roles_job_reverts_manual_changes(volume: Volume) -> None:
     before = volume.state()
     with closing(volume.connect("postgres")) as connection, connection.cursor() as cursor:
         cursor.execute("ALTER ROLE naru SUPERUSER CREATEROLE PASSWORD 'guess'; ALTER TABLE message OWNER TO postgres")
@@ -243,7 +243,7 @@ def test_naru_migrates(volume: Volume) -> None:
         assert cursor.fetchall() == [("naru",)]
 
 
-def test_the_product_runs_on_what_was_the_superusers(before: Volume, tmp_path: Path) -> None:
+def test_product_runs_after_tables_leave_the_superuser(before: Volume, tmp_path: Path) -> None:
     stack = Stack(tmp_path / "logs", before.url("naru"), before.servers.redis_server.url, before.servers)
     try:
         stack.start_simulator()

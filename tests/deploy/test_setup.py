@@ -37,7 +37,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {each.name: each.read_text() for each in [*(folder / "secrets").iterdir(), folder / ".env"]}
 
 
-def test_it_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
+def test_setup_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
     assert set_up(options(tmp_path)) == 0
     assert set(compose()["secrets"]) <= set(contents(tmp_path))
     secrets = tmp_path / "secrets"
@@ -121,9 +121,7 @@ def test_no_secret_is_shown_and_none_stands_in_the_settings(tmp_path: Path, caps
     assert made["openai_api_key"] == f"{KEY}\n"
 
 
-def test_without_a_key_the_demo_answers_and_a_later_key_is_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_demo_answers_until_a_key_is_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up(options(tmp_path))
     assert "COMPOSE_PROFILES=demo\n" in contents(tmp_path)[".env"]
     assert "NARU_SIMULATOR_URL=http://simulator:8080\n" in contents(tmp_path)[".env"]
@@ -186,7 +184,7 @@ def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
     assert (tmp_path / "secrets" / "database_url").exists()
 
 
-def test_without_an_address_for_the_sign_of_life_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_setup_mentions_a_missing_heartbeat_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up(options(tmp_path))
     assert "--heartbeat-webhook" in capsys.readouterr().out
     assert contents(tmp_path)["heartbeat_webhook_url"] == ""

@@ -135,7 +135,7 @@ def gone(pids: dict[str, int]) -> bool:
     return not any(started_at(pid) for pid in pids.values())
 
 
-def test_all_is_up_when_it_says_so(running: Up) -> None:
+def test_up_prints_the_address_once_everything_runs(running: Up) -> None:
     assert set(running.pids()) == {"postgres", "redis", "simulator", "web", "worker", "flower"}
     assert get(f"{running.url}/readyz")[0] == 200
     assert get(running.url)[0] == 200
@@ -173,7 +173,7 @@ def test_no_part_sees_the_secret_of_another(running: Up) -> None:
             assert not [each for each in seen.values() if secrets.flower_password in each], name
 
 
-def test_everything_in_the_data_folder_is_the_owners(running: Up) -> None:
+def test_data_folder_belongs_to_its_owner(running: Up) -> None:
     assert f"Closed to other users: {running.data}, which had mode 0755." in running.text
     for path in (running.data, *running.data.rglob("*")):
         assert path.is_symlink() or not path.lstat().st_mode & 0o077, path
@@ -227,7 +227,7 @@ def test_a_second_up_prints_the_address_and_ends_well(running: Up) -> None:
     assert get(f"{running.url}/readyz")[0] == 200
 
 
-def test_a_taken_port_is_said(running: Up, tmp_path: Path) -> None:
+def test_up_names_a_taken_port(running: Up, tmp_path: Path) -> None:
     port = running.url.rpartition(":")[2]
     refused = Up(tmp_path / "data", "--port", port)
     assert refused.process.wait(patient(20)) == 1
@@ -267,7 +267,7 @@ def test_ctrl_c_leaves_no_process_and_keeps_the_data(tmp_path: Path, starts: lis
     assert again.stop(signal.SIGTERM) == 0
 
 
-def test_what_a_killed_up_left_is_cleaned_by_the_next(tmp_path: Path, starts: list[Up]) -> None:
+def test_next_up_cleans_up_after_a_killed_one(tmp_path: Path, starts: list[Up]) -> None:
     first = Up(tmp_path / "data", "--port", "0").ready()
     starts.append(first)
     pids = first.pids()

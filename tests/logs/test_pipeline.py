@@ -91,7 +91,7 @@ def test_the_pipeline_is_whole_and_in_order() -> None:
     assert text.index("fingerprint{") < text.index("gsub")
 
 
-def test_the_names_fit_each_other() -> None:
+def test_log_stream_matches_template_and_roles() -> None:
     template = json.loads((LOGGING / "index-template.json").read_text())
     (pattern,) = template["index_patterns"]
     assert re.fullmatch(pattern.replace("*", ".*"), STREAM)

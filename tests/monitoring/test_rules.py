@@ -93,7 +93,7 @@ def told_together(stories: Iterable[Story]) -> list[dict[str, Any]]:
     ]
 
 
-def test_every_rule_says_what_it_should(promtool: str, tmp_path: Path) -> None:
+def test_rules_fire_as_their_stories_tell(promtool: str, tmp_path: Path) -> None:
     stories = [each for case in CASES for each in of_case(case)] + [of_record(record) for record in RECORDS]
     kinds: dict[tuple[str, frozenset[Path]], list[Story]] = {}
     for each in stories:

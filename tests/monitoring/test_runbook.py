@@ -55,14 +55,14 @@ def test_every_metric_that_is_asked_for_exists() -> None:
     assert not unknown
 
 
-def test_what_is_listed_of_others_is_asked_for() -> None:
+def test_rules_and_boards_use_every_listed_exporter_metric() -> None:
     asked = set().union(
         *(metrics_in(rule.expression) for rule in rules()), *(metrics_in(each) for _, each in questions())
     )
     assert not exporters.ALL - asked
 
 
-def test_an_expression_names_its_series_and_nothing_else() -> None:
+def test_metrics_in_finds_exactly_the_series() -> None:
     expression = (
         'sum by (le) (rate(a_bucket{b="c(d)"}[5m])) > on() group_left() 2 * max(e:f) unless absent(g) or time() - 3e2'
     )
@@ -78,7 +78,7 @@ def test_the_inhibitions_name_alerts_that_there_are() -> None:
         assert any(re.fullmatch(pattern, name) for name in names), pattern
 
 
-def test_the_boards_are_what_grafana_is_told() -> None:
+def test_boards_match_their_provisioning() -> None:
     provisioning = MONITORING / "grafana" / "provisioning"
     source = re.findall(r"uid: (\S+)", (provisioning / "datasources/naru.yml").read_text())
     assert {name: board["uid"] for name, board in boards().items()} == {

@@ -99,7 +99,7 @@ def test_language_changes_streamlits_words_too(korean: Person) -> None:
     assert korean.page.evaluate("() => document.documentElement.lang") == "en"
 
 
-def test_a_persons_words_are_never_taken_for_streamlits(korean: Person) -> None:
+def test_language_switch_leaves_user_text_alone(korean: Person) -> None:
     korean.open().ask("Skip to main content")
     korean.wait_for_end()
     expect(korean.questions).to_contain_text(["Skip to main content"])
@@ -143,7 +143,7 @@ def too_small(within: Locator) -> list[str]:
     return found
 
 
-def test_paper_shows_the_conversation_alone(korean: Person) -> None:
+def test_print_shows_only_the_conversation(korean: Person) -> None:
     korean.open().ask("[[sim: tokens=400]] 길게")
     korean.wait_for_end()
     korean.page.emulate_media(media="print", color_scheme="dark")

@@ -151,7 +151,7 @@ def test_question_for_a_deleted_conversation_is_kept(browser: Browser, web: Proc
         assert other.errors == []
 
 
-def test_asking_where_nothing_is_begins_a_new_chat(browser: Browser, web: Process) -> None:
+def test_question_at_an_unknown_address_begins_a_chat(browser: Browser, web: Process) -> None:
     with newcomer(browser, web.url) as person:
         person.open("/?c=581f1694-51fd-4926-a0af-ebaeb0860d11")
         expect(person.page.locator(".naru-notice")).to_have_text(EN["error.not_found"])

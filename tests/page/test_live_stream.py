@@ -62,7 +62,7 @@ def told(page: Page, events: list[tuple[str, dict[str, Any]]]) -> list[list[Any]
     return found
 
 
-def test_an_answer_whose_end_is_all_that_came_is_reported(page: Page) -> None:
+def test_live_stream_reports_an_end_without_text(page: Page) -> None:
     page.evaluate("start()")
     page.evaluate("tell([['state', {phase: 'idle', request_id: null}], ['end', {request_id: 'r', status: 'failed'}]])")
     assert page.evaluate("ends") == ["r"]

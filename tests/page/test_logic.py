@@ -135,7 +135,7 @@ def test_a_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) ->
     assert "no model is connected" not in said(app)
 
 
-def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:
+def test_page_of_a_foreign_chat_explains_itself(page: AppTest) -> None:
     assert not page.exception
     app = visit(conversation="nonsense")
     assert "This chat was deleted, or you" in said(app)
@@ -143,7 +143,7 @@ def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:
     assert "What would you like to know?" in said(app)
 
 
-def test_without_a_cookie_the_page_says_what_it_needs(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_without_a_cookie_explains_itself(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "owner", lambda: None)
     page.run()
     assert "Allow cookies for this address" in said(page)

@@ -17,7 +17,7 @@ def test_a_character_cut_in_two_is_whole_again() -> None:
     assert mended("a\ud83d", "\ude00b") == "a😀b"
 
 
-def test_lone_halves_and_nul_go() -> None:
+def test_lone_surrogates_and_nul_are_removed() -> None:
     assert mended("a\0b", None, "", "\ude00", "c") == "ab\ufffdc"
     assert mended("a\ud83d", "b") == "a\ufffdb"
 

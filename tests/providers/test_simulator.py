@@ -49,7 +49,7 @@ def test_a_directive_is_read_wherever_it_stands() -> None:
     assert rest == "before  after"
 
 
-def test_any_text_in_tokens_of_any_size(wire: Wire) -> None:
+def test_tokens_of_any_size_make_the_text(wire: Wire) -> None:
     message = r'[[sim: text="a\u001b\u0000\ud800나\\u" repeat=3 size=4 pace=0]]'
     assert tokens_for(message) == ["a\x1b\0\ud800", "나\\ua", "\x1b\0\ud800나", "\\ua\x1b", "\0\ud800나\\", "u"]
     # What neither UTF-8 nor Postgres can hold is mended in the worker.
@@ -76,7 +76,7 @@ def test_the_pace_is_kept(wire: Wire) -> None:
     assert 0.8 <= answer.seconds < patient(1.6)
 
 
-def test_each_token_can_carry_the_servers_clock(wire: Wire) -> None:
+def test_tokens_can_carry_the_server_clock(wire: Wire) -> None:
     before = time.time_ns()
     answer = wire.ask("[[sim: tokens=20 pace=100 emit=clock]]")
     stamps = [int(stamp) for stamp in re.findall(r"@(\d+) ", answer.text)]
@@ -85,7 +85,7 @@ def test_each_token_can_carry_the_servers_clock(wire: Wire) -> None:
     assert times == sorted(times)
 
 
-def test_each_token_can_say_which_call_it_belongs_to(wire: Wire) -> None:
+def test_tokens_can_name_their_call(wire: Wire) -> None:
     first, second = (wire.ask("[[sim: tokens=5 pace=0 first=0 emit=call]]").text for _ in range(2))
     calls = set(re.findall(r"@(\d+) ", first))
     assert len(calls) == 1
@@ -103,7 +103,7 @@ def test_the_log_holds_times_and_no_text(wire: Wire) -> None:
     assert "a-private-question" not in wire.simulator.log.read_text("utf-8")
 
 
-def test_other_paths(simulator: Simulator) -> None:
+def test_simulator_serves_only_its_paths(simulator: Simulator) -> None:
     with urllib.request.urlopen(f"{simulator.url}/v1/models") as reply:
         assert [model["id"] for model in json.load(reply)["data"]] == ["simulator"]
     with urllib.request.urlopen(f"{simulator.url}/healthz") as reply:
@@ -116,7 +116,7 @@ def test_other_paths(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_at_once_when_told_to_with_streams_running(number: signal.Signals) -> None:
+def test_simulator_stops_at_once_with_open_streams(number: signal.Signals) -> None:
     argv = [sys.executable, "-m", "workers.simulator", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

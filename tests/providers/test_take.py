@@ -47,7 +47,7 @@ async def read(stream: Stream, *, every_seconds: float) -> tuple[Answer, int]:
 
 
 @pytest.mark.parametrize("message", ["[[sim: tokens=60 pace=100]]", "[[sim: tokens=60 pace=100]] 한국어로 😀"])
-def test_most_of_an_answer_is_taken_and_all_of_it_is_there(wire: Wire, message: str) -> None:
+def test_stream_takes_most_items_in_bulk_and_loses_none(wire: Wire, message: str) -> None:
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
         return await read(timed(provider.stream(prompt(message))), every_seconds=0.03)
 
@@ -90,7 +90,7 @@ def test_take_is_empty_before_the_first_and_after_the_last(wire: Wire) -> None:
     assert wire.run(asked) == ["", ""]
 
 
-def test_nothing_is_taken_when_the_time_for_all_of_it_is_over(wire: Wire) -> None:
+def test_total_timeout_ends_taking(wire: Wire) -> None:
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
         stream = timed(provider.stream(prompt("[[sim: tokens=1000 pace=100]]")), total_seconds=1.0)
         return await read(stream, every_seconds=0.03)
@@ -122,7 +122,7 @@ def test_a_connection_whose_reply_was_taken_serves_again(wire: Wire) -> None:
     assert wire.run(twice) == [text_for("[[sim: tokens=9 pace=50]]")] * 3
 
 
-def test_a_reply_that_is_encoded_comes_item_by_item() -> None:
+def test_provider_streams_a_compressed_reply() -> None:
     words = ["zipped ", "words ", "come ", "too"]
 
     async def asked() -> tuple[Answer, int]:

@@ -22,7 +22,7 @@ def client(redis_url: str) -> redis.Redis:
     return redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5)
 
 
-def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_url: str) -> None:
+def test_flush_sends_text_added_during_a_beat(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.2)) as publisher:
             lives = [publisher.open(uuid4(), 1) for _ in range(20)]
@@ -63,7 +63,7 @@ def test_text_taken_with_a_beat_goes_out_with_it(client: redis.Redis, redis_url:
     run(work)
 
 
-def test_a_fault_in_taking_is_its_own_answers_only(redis_url: str) -> None:
+def test_fault_while_taking_affects_only_its_answer(redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
             left = iter(range(3))
@@ -76,7 +76,7 @@ def test_a_fault_in_taking_is_its_own_answers_only(redis_url: str) -> None:
     run(work)
 
 
-def test_nothing_is_taken_for_who_was_cancelled(redis_url: str) -> None:
+def test_beat_stops_taking_for_a_cancelled_caller(redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
             calls: list[int] = []
@@ -96,7 +96,7 @@ def test_nothing_is_taken_for_who_was_cancelled(redis_url: str) -> None:
     run(work)
 
 
-def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) -> None:
+def test_slow_beats_pause_temporarily(redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
             lives = [publisher.open(uuid4(), 1) for _ in range(10)]
@@ -128,7 +128,7 @@ def test_empty_beat_does_not_slow_the_next_ones(client: redis.Redis, redis_url: 
     run(work)
 
 
-def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) -> None:
+def test_beat_yields_between_waking_readers(redis_url: str) -> None:
     number = 5 * WOKEN_AT_ONCE + 1
 
     async def work() -> None:

@@ -35,7 +35,7 @@ def fill(world: World, turns: int) -> UUID:
     return conversation_id
 
 
-def test_an_id_that_nobody_has_is_an_empty_conversation(world: World) -> None:
+def test_open_returns_an_empty_conversation_for_an_unknown_id(world: World) -> None:
     conversation_id = uuid4()
     empty = opened(world, conversation_id)
     assert (empty.id, empty.exists, empty.messages, empty.has_earlier, empty.active) == (
@@ -90,7 +90,7 @@ def test_an_answer_says_how_its_request_ended(world: World, status: Status) -> N
     ("limit", "shown", "earlier"),
     [(1, ["a3"], True), (5, ["a1", "q2", "a2", "q3", "a3"], True), (6, ["q1", "a1", "q2", "a2", "q3", "a3"], False)],
 )
-def test_the_newest_messages_are_shown_and_earlier_ones_known_of(
+def test_open_returns_newest_messages_and_marks_earlier(
     world: World, limit: int, shown: list[str], *, earlier: bool
 ) -> None:
     seen = opened(world, fill(world, 3), limit=limit)
@@ -141,7 +141,7 @@ def test_a_failed_answer_is_answered_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", ["another's", "deleted"])
-def test_what_is_not_mine_is_not_found_by_any_door(world: World, state: str) -> None:
+def test_no_query_finds_foreign_or_deleted_conversations(world: World, state: str) -> None:
     conversation_id, owner = fill(world, 1), OWNER
     if state == "deleted":
         conversations.delete(world.engine, conversation_id, owner=OWNER)
@@ -172,7 +172,7 @@ def test_an_unknown_conversation_cannot_be_changed(world: World, verb: object) -
     ("title", "kept"),
     [("  A\n new   one ", "A new one"), ("", "q1"), (" \n", "q1"), ("나" * 300, "나" * 200), ("a\x00b", "a\ufffdb")],
 )
-def test_renaming(world: World, title: str, kept: str) -> None:
+def test_rename_stores_a_clean_title(world: World, title: str, kept: str) -> None:
     conversation_id = fill(world, 1)
     conversations.rename(world.engine, conversation_id, owner=OWNER, title=title)
     assert opened(world, conversation_id).title == kept
@@ -214,7 +214,7 @@ def test_an_answer_ends_in_its_deleted_conversation_too(world: World) -> None:
     assert world.row(claimed.request_id)["status"] == "cancelled"
 
 
-def test_at_every_moment_a_question_is_answered_or_under_way(world: World) -> None:
+def test_question_is_always_answered_or_under_way(world: World) -> None:
     worker_id, over = world.worker(), threading.Event()
     conversation_id = uuid4()
     world.ask("first", conversation_id=conversation_id)
@@ -242,7 +242,7 @@ def test_at_every_moment_a_question_is_answered_or_under_way(world: World) -> No
     assert (len(silent), len(doubled)) == (0, 0), f"of {len(seen)} looks"
 
 
-def test_deleting_a_conversation_stops_what_is_answered_in_it(world: World) -> None:
+def test_delete_stops_running_answers(world: World) -> None:
     claimed = world.running()
     conversations.delete(world.engine, claimed.conversation_id, owner=OWNER)
     assert world.row(claimed.request_id)["stop_requested_at"] is not None

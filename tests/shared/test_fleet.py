@@ -77,7 +77,7 @@ def test_checkpoint_writes_all_running_attempts_at_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("why", ["older attempt", "not begun", "another worker", "queued", "ended", "taken back"])
-def test_a_checkpoint_of_what_is_no_longer_ones_own_is_left_out(world: World, why: str) -> None:
+def test_checkpoint_skips_requests_of_other_attempts(world: World, why: str) -> None:
     worker_id = world.worker()
     mine, good = world.running(worker_id=worker_id), world.running(worker_id=worker_id)
     if why in ("older attempt", "queued"):

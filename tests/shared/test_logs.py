@@ -50,7 +50,7 @@ def lines() -> Iterator[Lines]:
 log = logging.getLogger("naru-test")
 
 
-def test_a_line_says_when_where_what_and_its_extra(lines: Lines) -> None:
+def test_log_line_holds_time_place_message_and_extra(lines: Lines) -> None:
     log.warning("took %d s\nand\t나루", 3, extra={"model": "demo/echo", "seconds": 0.5, "id": object})
     line = lines.last()
     assert line.pop("time").endswith("Z")
@@ -104,7 +104,7 @@ def test_threads_and_tasks_have_ids_of_their_own(lines: Lines) -> None:
     assert "request_id" not in found[-1], "a thread begins without"
 
 
-def test_an_error_is_told_with_its_place(lines: Lines) -> None:
+def test_log_of_an_error_has_its_traceback(lines: Lines) -> None:
     try:
         raise KeyError("k")
     except KeyError:

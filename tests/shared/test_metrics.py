@@ -71,7 +71,7 @@ def test_a_broken_account_is_noticed(world: World) -> None:
     assert scraped(world)["naru_requests_unaccounted"] == 2, "an answer before the end"
 
 
-def test_without_postgres_they_are_left_out_and_nothing_fails() -> None:
+def test_metrics_without_postgres_omit_its_gauges() -> None:
     gone = make_engine(load_settings({"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{free_port()}/z"}), name="test")
     assert scraped(World(gone)) == {}
 

@@ -31,7 +31,7 @@ def tick_now(world: World) -> Repairs:
     return repairs
 
 
-def test_the_first_tick_of_all_forgives(world: World) -> None:
+def test_first_tick_marks_no_worker_lost(world: World) -> None:
     world.expire_lease(world.running().worker_id)
     assert tick_now(world) == Repairs()
     assert tick_now(world).lost_workers == 0
@@ -40,7 +40,7 @@ def test_the_first_tick_of_all_forgives(world: World) -> None:
 
 
 @pytest.mark.parametrize("gap_seconds", [0.5, 1.9, 2.1, 3600])
-def test_after_a_gap_in_anyones_ticks_nobody_is_marked_lost(world: World, gap_seconds: float) -> None:
+def test_gap_in_ticks_marks_no_worker_lost(world: World, gap_seconds: float) -> None:
     world.expire_lease(world.running().worker_id)
     world.ticked(seconds_ago=gap_seconds)
     lost = tick_now(world).lost_workers
@@ -53,7 +53,7 @@ def test_after_a_gap_in_anyones_ticks_nobody_is_marked_lost(world: World, gap_se
         assert 2.5 < (row["mercy_until"] - row["ticked_at"]).total_seconds() < 3.1
 
 
-def test_mercy_lasts_its_time_and_no_longer(world: World) -> None:
+def test_mercy_ends_on_time(world: World) -> None:
     claimed = world.running()
     world.expire_lease(claimed.worker_id)
     world.ticked(mercy_for=60)
@@ -63,7 +63,7 @@ def test_mercy_lasts_its_time_and_no_longer(world: World) -> None:
     assert (repairs.lost_workers, repairs.taken_back) == (1, 1)
 
 
-def test_mercy_is_for_leases_only(world: World) -> None:
+def test_mercy_covers_only_leases(world: World) -> None:
     overdue, dropped, gone = world.ask().request_id, world.ask().request_id, world.running()
     world.put(overdue, deadline_at=world.ago(0))
     world.put(dropped, dispatched_at=None)
@@ -73,7 +73,7 @@ def test_mercy_is_for_leases_only(world: World) -> None:
     assert (repairs.expired, repairs.resend, repairs.taken_back) == (1, [dropped], 1)
 
 
-def test_who_renews_in_time_is_not_lost(world: World) -> None:
+def test_worker_renewing_in_time_is_not_lost(world: World) -> None:
     late, in_time = world.worker(), world.worker()
     for worker_id in (late, in_time):
         world.expire_lease(worker_id)
@@ -86,7 +86,7 @@ def test_who_renews_in_time_is_not_lost(world: World) -> None:
     assert world.tick().lost_workers == 0, "it is marked once"
 
 
-def test_while_one_ticks_another_does_not(world: World) -> None:
+def test_tick_skips_while_another_runs(world: World) -> None:
     claimed = world.running()
     world.expire_lease(claimed.worker_id)
     world.ticked()
@@ -137,7 +137,7 @@ def test_frozen_ticker_does_not_block_the_others(world: World, world_settings: S
 
 
 @pytest.mark.parametrize(("dispatches", "wait_seconds"), RESENDS)
-def test_a_hint_is_sent_again_ever_more_rarely(world: World, dispatches: int, wait_seconds: float) -> None:
+def test_hint_is_resent_with_growing_pauses(world: World, dispatches: int, wait_seconds: float) -> None:
     request_id = world.ask().request_id
     world.put(request_id, dispatches=dispatches, dispatched_at=world.ago(wait_seconds - 2))
     assert world.tick().resend == []
@@ -147,7 +147,7 @@ def test_a_hint_is_sent_again_ever_more_rarely(world: World, dispatches: int, wa
     assert world.tick().resend == [], "it is on its way"
 
 
-def test_a_hint_goes_out_when_the_wait_is_over_and_not_before(world: World) -> None:
+def test_hint_is_sent_when_the_wait_ends(world: World) -> None:
     claimed = world.running()
     lifecycle.release(world.engine, claimed, text="", outcome=Outcome.RELEASED, wait_seconds=60, code="overloaded")
     assert world.tick().resend == []
@@ -156,7 +156,7 @@ def test_a_hint_goes_out_when_the_wait_is_over_and_not_before(world: World) -> N
     assert world.row(claimed.request_id)["dispatches"] == 0, "the first hint of this wait"
 
 
-def test_only_what_waits_is_hinted_and_the_longest_wait_first(world: World) -> None:
+def test_tick_hints_only_queued_requests_oldest_first(world: World) -> None:
     asked = [world.ask().request_id for _ in range(3)]
     others = [world.running().request_id, world.answered()]
     for seconds, request_id in zip((1, 3, 2), asked, strict=True):
@@ -200,7 +200,7 @@ def test_a_tick_touches_nothing_that_is_well(world: World) -> None:
     assert [world.row(each) for each in ids] == before
 
 
-def test_what_is_locked_is_left_for_the_next_tick(world: World) -> None:
+def test_tick_skips_locked_rows(world: World) -> None:
     claimed = world.running()
     world.expire_lease(claimed.worker_id)
     world.ticked()
@@ -236,7 +236,7 @@ def test_ticker_resends_hints_and_carries_out_stops(world: World, world_settings
 
 
 @pytest.mark.parametrize("part", ["worker", "web"])
-def test_a_worker_leaves_out_what_others_have_just_done(world: World, world_settings: Settings, part: str) -> None:
+def test_worker_skips_repairs_that_another_just_made(world: World, world_settings: Settings, part: str) -> None:
     """Web never does: what only it can do would wait as long as any worker ticks."""
     resent: list[UUID] = []
     settings = replace(world_settings, tick_seconds=patient(0.25))

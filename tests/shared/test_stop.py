@@ -27,7 +27,7 @@ def test_a_queued_request_is_cancelled_at_once(world: World) -> None:
     assert world.try_claim(request_id, world.worker()) is None
 
 
-def test_a_running_one_is_asked_once_and_its_worker_hears_of_it(world: World) -> None:
+def test_stop_of_a_running_request_notifies_its_worker(world: World) -> None:
     claimed = world.running()
     with Listener(world.engine, notify.STOP) as listener:
         assert lifecycle.stop(world.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
@@ -37,7 +37,7 @@ def test_a_running_one_is_asked_once_and_its_worker_hears_of_it(world: World) ->
     assert world.row(claimed.request_id)["stop_requested_at"] == asked_at, "patience runs from the first time"
 
 
-def test_what_has_ended_stays_as_it_ended(world: World) -> None:
+def test_stop_leaves_ended_requests_unchanged(world: World) -> None:
     request_id = world.answered()
     before = world.row(request_id)
     assert lifecycle.stop(world.engine, request_id, owner=OWNER) is Status.SUCCEEDED
@@ -92,7 +92,7 @@ def test_stop_survives_a_requeue(world: World) -> None:
     assert world.row(claimed.request_id)["status"] == "cancelled"
 
 
-def test_a_stop_and_a_release_at_once_never_leave_it_unstopped(world: World) -> None:
+def test_concurrent_release_never_loses_a_stop(world: World) -> None:
     worker_id = world.worker()
     for _ in range(50):
         claimed = world.running(worker_id=worker_id)

@@ -69,7 +69,7 @@ def test_a_double_click_makes_one_request(world: World) -> None:
     assert world.stored() == (20, 20, 20)
 
 
-def test_two_tabs_that_ask_at_once_one_is_refused(world: World) -> None:
+def test_second_of_two_concurrent_questions_is_refused(world: World) -> None:
     for _ in range(20):
         conversation_id = uuid4()
         both = together(*[lambda: world.ask(conversation_id=conversation_id)] * 2)  # noqa: B023
@@ -96,7 +96,7 @@ def test_a_running_answer_refuses_the_next_question(world: World) -> None:
     assert world.stored() == before
 
 
-def test_a_question_at_the_moment_of_an_end_does_not_wait_for_it(world: World) -> None:
+def test_question_does_not_wait_for_a_concurrent_end(world: World) -> None:
     """The end holds the request's row and then wants the conversation's; a question must not hold them crosswise."""
     claimed = world.running()
     with ThreadPoolExecutor(1) as pool, world.begin() as ending:
@@ -122,13 +122,13 @@ def test_questions_and_ends_at_once_never_meet_crosswise(world: World) -> None:
 @pytest.mark.parametrize(
     ("words", "error"), [("", Empty), (" \n\t ", Empty), ("x" * 1001, TooLong), ("나" * 1001, TooLong)]
 )
-def test_what_cannot_be_a_question_is_refused(world: World, words: str, error: type[NaruError]) -> None:
+def test_submit_rejects_invalid_questions(world: World, words: str, error: type[NaruError]) -> None:
     with pytest.raises(error):
         world.ask(words)
     assert world.stored() == (0, 0, 0)
 
 
-def test_the_limit_itself_is_not_too_long_and_counts_characters(world: World) -> None:
+def test_question_limit_counts_characters_inclusively(world: World) -> None:
     world.ask(" " + "나" * 1000 + " ")
     with pytest.raises(TooLong) as refused:
         world.ask("나" * 1001)
@@ -195,7 +195,7 @@ def test_workers_hear_of_a_stored_question_and_of_no_other(world: World) -> None
     assert heard[0].conversation_id == submitted.conversation_id
 
 
-def test_without_postgres_it_says_so(world: World) -> None:
+def test_submit_without_postgres_raises_unavailable(world: World) -> None:
     gone = make_engine(load_settings({"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{free_port()}/z"}), name="test")
     with pytest.raises(Unavailable):
         World(gone).ask()

@@ -43,7 +43,7 @@ def test_a_lost_workers_request_is_queued_again(world: World) -> None:
     assert world.answer_of(claimed.request_id) is None
 
 
-def test_the_requests_come_back_spread_over_one_second(world: World) -> None:
+def test_requeued_requests_are_spread_over_a_second(world: World) -> None:
     worker_id = world.worker()
     claims = [world.running(worker_id=worker_id) for _ in range(30)]
     before = world.scalar("SELECT extract(epoch FROM clock_timestamp())")
@@ -64,7 +64,7 @@ def test_a_live_workers_requests_are_left_alone(world: World) -> None:
     assert losses(world, lost) == [1]
 
 
-def test_of_a_worker_only_those_with_the_most_losses_are_charged(world: World) -> None:
+def test_loss_charges_only_the_worst_requests_of_a_worker(world: World) -> None:
     one, other = world.worker(), world.worker()
     first = [running_with(world, one, count) for count in (0, 1, 1)]
     second = [running_with(world, other, count) for count in (0, 0)]
@@ -73,7 +73,7 @@ def test_of_a_worker_only_those_with_the_most_losses_are_charged(world: World) -
     assert losses(world, *second) == [1, 1], "each worker by itself: here both were there at the first death"
 
 
-def test_the_third_death_ends_the_one_that_was_there_each_time(world: World) -> None:
+def test_third_loss_fails_the_common_request(world: World) -> None:
     guilty, innocent = world.ask("guilty").request_id, world.ask("innocent").request_id
     for death in range(1, MAX_LOSSES + 1):
         worker_id = world.worker()
@@ -89,7 +89,7 @@ def test_the_third_death_ends_the_one_that_was_there_each_time(world: World) -> 
     assert (world.row(innocent)["status"], world.row(innocent)["losses"]) == ("queued", 1)
 
 
-def test_a_poisonous_request_ends_with_the_text_that_it_had(world: World) -> None:
+def test_poisonous_request_keeps_its_text(world: World) -> None:
     claimed = running_with(world, world.worker(), MAX_LOSSES - 1)
     with world.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {(claimed.request_id, 1): "Bec"})
@@ -98,7 +98,7 @@ def test_a_poisonous_request_ends_with_the_text_that_it_had(world: World) -> Non
     assert world.attempt(claimed.request_id, 1)["outcome"] == Outcome.LOST
 
 
-def test_beside_a_poisonous_request_nobody_is_charged(world: World) -> None:
+def test_poisonous_request_charges_no_neighbours(world: World) -> None:
     worker_id = world.worker()
     guilty = running_with(world, worker_id, MAX_LOSSES - 1)
     others = [running_with(world, worker_id, count) for count in (0, 1, 0)]
@@ -108,7 +108,7 @@ def test_beside_a_poisonous_request_nobody_is_charged(world: World) -> None:
     assert all(world.row(each.request_id)["status"] == "queued" for each in others)
 
 
-def test_what_a_person_stopped_is_cancelled_and_not_charged(world: World) -> None:
+def test_stopped_request_of_a_lost_worker_is_not_charged(world: World) -> None:
     worker_id = world.worker()
     stopped, suspect = world.running(worker_id=worker_id), running_with(world, worker_id, MAX_LOSSES - 1)
     for claimed in (stopped, suspect):
@@ -139,7 +139,7 @@ def test_giving_back_in_order_is_no_loss(world: World, after: str) -> None:
     assert losses(world, claimed) == [0]
 
 
-def test_hundreds_come_back_whoever_is_among_them(world: World) -> None:
+def test_loss_requeues_hundreds_and_charges_only_the_suspect(world: World) -> None:
     """More than one batch of one worker: those behind the first batch are no more guilty than those in it."""
     worker_id = world.worker()
     guilty = running_with(world, worker_id, 1)

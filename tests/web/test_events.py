@@ -108,7 +108,7 @@ def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look
         eye.until(lambda eye: eye.ends())
 
 
-def test_an_id_that_means_nothing_here_gets_the_text_so_far(stack: Stack, look: Look, hand: Hand) -> None:
+def test_unknown_event_id_gets_the_whole_text(stack: Stack, look: Look, hand: Hand) -> None:
     hand.enter()
     owner, cookie = browser(stack)
     conversation_id, request_id = hand.question(owner)
@@ -124,7 +124,7 @@ def test_an_id_that_means_nothing_here_gets_the_text_so_far(stack: Stack, look: 
     assert [each.name for each in eye.events if each.name != "state"] == ["delta"]
 
 
-def test_a_new_question_in_another_tab_is_seen(stack: Stack, look: Look, hand: Hand) -> None:
+def test_stream_announces_questions_from_another_tab(stack: Stack, look: Look, hand: Hand) -> None:
     """Two questions one after the other, so close that no sweep lies between them: both ends are told."""
     hand.enter()
     owner, cookie = browser(stack)
@@ -141,7 +141,7 @@ def test_a_new_question_in_another_tab_is_seen(stack: Stack, look: Look, hand: H
     assert [end["request_id"] for end in eye.ends()] == [str(first_id), str(second_id)]
 
 
-def test_the_place_in_the_queue_and_its_wait_are_told(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
+def test_stream_reports_queue_position_and_wait(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
     owner, cookie = browser(stack)
     conversations = [hand.question(owner) for _ in range(3)]
     eye = look(conversations[2][0], cookie).open()

@@ -149,7 +149,7 @@ def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) 
     wait_until(lambda: "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body, what="the others have left")
 
 
-def test_what_cookies_come_back_is_counted(stack: Stack, web: Process) -> None:
+def test_metrics_count_returned_cookies(stack: Stack, web: Process) -> None:
     """At a page: none is new, a forged one is refused. At the page's socket none is missing."""
 
     def counted(at: str, what: str) -> float:

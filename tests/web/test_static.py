@@ -156,7 +156,7 @@ def test_ranges_are_of_plain_bytes(web: Process) -> None:
         "/static/%00",
     ],
 )
-def test_no_path_leads_elsewhere(web: Process, path: str) -> None:
+def test_static_files_stay_within_their_folder(web: Process, path: str) -> None:
     reply = fetch(web, path)
     assert reply.status in {400, 404}
     assert len(reply.body) < 50

@@ -21,7 +21,7 @@ def order_of(turns: Turns, *owners: str) -> list[str]:
     return got
 
 
-def test_who_ran_least_comes_first() -> None:
+def test_turns_go_to_the_least_served_first() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0)
         for _ in range(30):
