@@ -266,7 +266,7 @@ def by_hand(shelf: Path) -> int:
     return commands.backup(shelf.parent, at=None)
 
 
-def test_the_command_copies_and_says_when_it_could_not(
+def test_copy_command_reports_its_failures(
     commanded: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert by_hand(commanded) == 1

@@ -105,7 +105,7 @@ def test_schedule_adopts_only_a_complete_backup(
     assert (commands._intact_backup(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
 
 
-def test_a_period_begins_with_its_moment() -> None:
+def test_period_includes_its_first_moment() -> None:
     at = moment_of("03:15")
     for hour, minute, day in ((3, 14, 24), (3, 15, 25), (23, 59, 25)):
         now = datetime(2026, 11, 25, hour, minute, tzinfo=UTC)
@@ -156,7 +156,7 @@ def test_a_key_is_private_new_and_never_replaced(tmp_path: Path) -> None:
             key_from(text)
 
 
-def test_a_failed_run_leaves_the_last_good_figures(tmp_path: Path) -> None:
+def test_failed_run_keeps_the_last_good_figures(tmp_path: Path) -> None:
     figures = backup_figures(tmp_path)
     assert figures.read() == {}
     figures.succeeded(size_bytes=17.0, duration_seconds=1.5)

@@ -44,7 +44,7 @@ def test_restore_recovers_rows_and_keeps_the_old_database(yard: Yard) -> None:
     assert yard.databases() == set()
 
 
-def test_a_database_that_is_gone_is_made_again(yard: Yard) -> None:
+def test_missing_database_is_created_again(yard: Yard) -> None:
     made = yard.take()
     yard.execute(f"DROP DATABASE {yard.server.database} WITH (FORCE)", database="postgres")
     assert not is_reached(yard.url)

@@ -70,7 +70,7 @@ def test_ask_back_up_destroy_restore_ask_again(kept: Stack, tmp_path: Path) -> N
 
 
 @pytest.mark.browser
-def test_the_page_shows_the_answer_again_and_goes_on(at_hand: Stack, browser: Browser, tmp_path: Path) -> None:
+def test_page_shows_the_answer_again_and_continues(at_hand: Stack, browser: Browser, tmp_path: Path) -> None:
     at_hand.start_simulator()
     at_hand.start_worker()
     url = at_hand.start_web().url

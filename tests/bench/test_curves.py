@@ -98,7 +98,7 @@ def test_climb_counts_losses_of_the_first_try() -> None:
     assert climbed.numbers("all")["all_lost"] == 3
 
 
-def test_a_thorough_climb_looks_between() -> None:
+def test_thorough_climb_tries_values_in_between() -> None:
     climbed, _ = climbed_to(230, is_thorough=True)
     assert 210 <= climbed.carried <= 230
 

@@ -53,7 +53,7 @@ def test_worker_survives_a_redis_that_refuses_writes(own_stack: Stack) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["refuses writes", "hangs, then dies"])
-def test_a_worker_lives_when_redis_fails_as_it_takes_a_hint(own_stack: Stack, how: str) -> None:
+def test_worker_survives_redis_failing_during_a_hint(own_stack: Stack, how: str) -> None:
     (worker,) = own_stack.workers(1)
     engine = make_engine(own_stack.settings, name="test")
     with Person(own_stack, engine) as alice:

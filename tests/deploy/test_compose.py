@@ -85,7 +85,7 @@ def test_older_and_newer_compose_both_read_it() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_no_service_of_ours_may_more_than_it_must(name: str) -> None:
+def test_services_have_only_needed_privileges(name: str) -> None:
     service = services()[name]
     assert service["cap_drop"] == ["ALL"]
     assert service["read_only"] is True
@@ -169,7 +169,7 @@ def test_compose_starts_services_in_order_of_health() -> None:
     assert [services()[name]["restart"] for name in ("roles", "migrate")] == ["no", "no"]
 
 
-def test_a_worker_may_finish_its_answers() -> None:
+def test_worker_has_time_to_finish_its_answers() -> None:
     worker, grace = services()["worker"], float(settings_of("worker")["NARU_GRACE_SECONDS"])
     assert grace >= load_settings(settings_of("worker") | SERVERS).total_seconds, "as long as an answer"
     assert seconds(worker["stop_grace_period"]) >= grace + CLOSE_SECONDS

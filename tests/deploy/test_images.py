@@ -67,7 +67,7 @@ def test_image_lock_is_a_subset_of_the_lock(image: str) -> None:
     assert not MUST_NOT_HOLD[image] & set(held)
 
 
-def test_the_images_name_only_what_the_project_names() -> None:
+def test_image_groups_list_only_project_dependencies() -> None:
     known = {re.split(r"[\[<>=; ]", each, maxsplit=1)[0] for each in PROJECT["project"]["dependencies"]}
     for image in FOLDERS:
         assert {each.partition("[")[0] for each in PROJECT["dependency-groups"][f"{image}-image"]} <= known
@@ -132,9 +132,7 @@ def test_build_context_holds_only_named_paths() -> None:
     assert let_in <= WHAT_IMAGES_ARE_MADE_OF
 
 
-def test_the_probe_tells_frozen_from_absent_and_counts_it_on_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probe_distinguishes_frozen_from_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(probe, "NOTES", tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel takes connections, and nobody answers

@@ -93,7 +93,7 @@ def test_the_pages_websocket_passes_and_another_sites_does_not(naru: Door) -> No
     assert naru.ask("/_stcore/stream", headers={**WEBSOCKET, "Origin": "https://evil.example"})[0] == 403
 
 
-def test_an_event_is_not_held_back(before_web: tuple[Stack, Door]) -> None:
+def test_nginx_does_not_buffer_events(before_web: tuple[Stack, Door]) -> None:
     stack, naru = before_web
     _, cookie = browser(stack)
     connection = naru.connect()
@@ -133,7 +133,7 @@ def test_nginx_overwrites_forwarded_headers(before_web: tuple[Stack, Door]) -> N
     assert line["http_request_id"]
 
 
-def test_a_burst_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_burst_is_refused_with_an_explanation(tmp_path: Path) -> None:
     with door(tmp_path, NARU_WEB=NOBODY) as made:
         connection = made.connect()
         refused = None

@@ -148,7 +148,7 @@ def volume(request: pytest.FixtureRequest) -> Volume:
     return found
 
 
-def test_the_second_time_changes_nothing(volume: Volume) -> None:
+def test_second_run_changes_nothing(volume: Volume) -> None:
     before = volume.state()
     done = volume.make()
     assert done.returncode == 0, done.stderr
@@ -254,7 +254,7 @@ def test_product_runs_after_tables_leave_the_superuser(before: Volume, tmp_path:
     assert json.loads(asked.stdout)["status"] == "succeeded", asked.stderr
 
 
-def test_the_monitor_sees_the_server_and_no_word_of_anybody(volume: Volume) -> None:
+def test_monitor_role_reads_statistics_but_no_texts(volume: Volume) -> None:
     with (
         closing(volume.connect("naru")) as connection,
         connection.cursor() as naru_s,

@@ -65,7 +65,7 @@ def test_containers_read_their_own_secrets_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
-def test_a_second_run_changes_nothing_and_makes_what_is_missing(tmp_path: Path) -> None:
+def test_second_setup_only_adds_missing_files(tmp_path: Path) -> None:
     set_up(options(tmp_path))
     before = contents(tmp_path)
     (tmp_path / "secrets" / "redis_url").unlink()
@@ -103,7 +103,7 @@ def test_address_without_a_password_is_refused(tmp_path: Path, address: str) -> 
     assert not password.exists()
 
 
-def test_two_setups_have_nothing_in_common(tmp_path: Path) -> None:
+def test_two_setups_share_no_secret(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         set_up(options(tmp_path / name))
@@ -111,7 +111,7 @@ def test_two_setups_have_nothing_in_common(tmp_path: Path) -> None:
     assert not {name for name in one if one[name] and one[name] == other[name]} - {".env"}
 
 
-def test_no_secret_is_shown_and_none_stands_in_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_and_output_hold_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up(options(tmp_path, environ={"OPENAI_API_KEY": KEY}))
     made, said = contents(tmp_path), capsys.readouterr()
     for name in set(made) - {".env"}:

@@ -101,12 +101,12 @@ def test_directives_with_permanent_faults_may_fail() -> None:
     assert not may_fail(WORDS)
 
 
-def test_two_answers_of_one_request_are_doubled(story: Story) -> None:
+def test_checker_reports_two_answers_of_a_request(story: Story) -> None:
     story.row = replace(story.row, answers=story.row.answers * 2)
     assert story.found() == {"doubled"}
 
 
-def test_two_requests_of_one_key_are_doubled(story: Story) -> None:
+def test_checker_reports_two_requests_of_a_key(story: Story) -> None:
     story.more_rows = [replace(story.row, request="r2", answers=("나0@9 나1@9 나2@9 나3@9 ",))]
     story.calls.append(Call(number=9, request="r2", began=7.2))
     assert story.found() == {"doubled"}
@@ -150,12 +150,12 @@ def test_words_after_the_end_are_after_the_stop(story: Story) -> None:
     assert story.found() == {"after_stop"}
 
 
-def test_a_success_after_an_acknowledged_stop(story: Story) -> None:
+def test_checker_reports_a_success_after_an_acknowledged_stop(story: Story) -> None:
     story.say(what="stopping", request="r", code="stopping")
     assert story.found() == {"after_stop"}
 
 
-def test_a_call_after_a_stop_that_was_carried_out(story: Story) -> None:
+def test_checker_reports_a_call_after_an_acknowledged_stop(story: Story) -> None:
     story.row = replace(story.row, status="cancelled", answers=("",), ended=6.5, attempts=())
     story.say(what="stopping", request="r", code="cancelled")
     assert story.found() == {"after_stop"}

@@ -99,7 +99,7 @@ def test_proxy_resets_one_connection(proxy: Proxy, client: socket.socket) -> Non
         said(again, b"again")
 
 
-def test_a_delay_is_as_long_as_it_says(proxy: Proxy, client: socket.socket) -> None:
+def test_proxy_delays_by_the_given_time(proxy: Proxy, client: socket.socket) -> None:
     proxy.set(delay_seconds=0.1)
     began = time.monotonic()
     said(client, b"slow")
@@ -124,7 +124,7 @@ def test_proxy_cuts_after_a_number_of_bytes(proxy: Proxy, client: socket.socket)
         client.recv(100)
 
 
-def test_a_forgotten_connection_is_open_to_the_client_alone(proxy: Proxy, client: socket.socket) -> None:
+def test_forgotten_connection_looks_open_to_the_client_only(proxy: Proxy, client: socket.socket) -> None:
     proxy.forget()
     client.sendall(b"anybody?")
     client.settimeout(0.2)

@@ -26,7 +26,7 @@ def shot(index: int, *, seed: int = 1, fault: str = "1", wrong: str = "", number
     }
 
 
-def test_a_cut_off_run_goes_on_and_a_shot_made_again_counts_once(tmp_path: Path) -> None:
+def test_interrupted_run_resumes_and_counts_each_shot_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "results.jsonl")
     store.add(shot(0))
     store.add({"fault": "1", "seed": 1, "index": 1, "error": "it broke off"})

@@ -97,7 +97,7 @@ def reads_environment(tree: ast.Module) -> bool:
     return False
 
 
-def test_the_environment_is_read_in_one_place() -> None:
+def test_one_package_reads_the_environment() -> None:
     assert {name for name, tree in product() if reads_environment(tree)} <= MAY_READ_THE_ENVIRONMENT
 
 

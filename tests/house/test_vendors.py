@@ -48,7 +48,7 @@ def test_the_sizes_of_its_default_models_are_known(vendor: Vendor) -> None:
 
 
 @each_vendor
-def test_the_container_of_the_workers_gets_its_key_and_address(vendor: Vendor) -> None:
+def test_worker_container_gets_vendor_key_and_address(vendor: Vendor) -> None:
     worker = compose()["services"]["worker"]
     assert worker["environment"][vendor.address_variable] in {"", "off"}, "compose passes .env's address on"
     if vendor.key_variable:

@@ -133,7 +133,7 @@ def test_bootstrap_passes_arguments_that_look_like_options(made: Clone) -> None:
     assert made.naru("ask", "--", "--help").stdout.startswith(f"cli {made.environment} ")
 
 
-def test_the_tests_part_is_added_when_it_is_needed(made: Clone) -> None:
+def test_bootstrap_adds_the_test_part_when_needed(made: Clone) -> None:
     assert made.naru("up").returncode == 0
     assert not list(made.environment.glob("lib/*/site-packages/some_tool.py"))
     assert made.naru("test").returncode == 0
@@ -198,7 +198,7 @@ def test_bootstrap_waits_for_a_concurrent_install(clone: Clone) -> None:
     assert waiting.returncode == 0
 
 
-def test_a_package_that_is_not_the_locked_one_is_refused(clone: Clone) -> None:
+def test_bootstrap_rejects_a_package_with_another_hash(clone: Clone) -> None:
     clone.lock.write_text(clone.lock.read_text().replace("sha256:", "sha256:0000", 1))
     refused = clone.naru("up")
     assert refused.returncode == 1

@@ -57,7 +57,7 @@ def test_data_folder_shares_the_running_instance(folder: DataFolder, again: Data
     assert folder.running() is None
 
 
-def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+def test_unwritable_folder_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataProblem, match="--data DIR"):
         DataFolder(tmp_path / "file" / "below")

@@ -49,7 +49,7 @@ def test_cleanup_spares_a_reused_pid(tmp_path: Path) -> None:
         end(child, stop_signal=signal.SIGTERM, grace_seconds=5)
 
 
-def test_a_damaged_pid_file_hurts_nobody(tmp_path: Path) -> None:
+def test_damaged_pid_file_ends_no_process(tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text('{"pid": 1')
     assert end_left_over(tmp_path) == []
 

@@ -107,7 +107,7 @@ def test_supervisor_keeps_restarting_a_part_once_ready(
     ]
 
 
-def test_a_part_that_never_was_ready_ends_the_start(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_part_that_is_never_ready_fails_the_start(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "READY_SECONDS", 0.3)
     with pytest.raises(PartFailed, match=r"web was not ready within 0\.3 s"):
         rig.run(lambda made: made.start(Part(command=rig.part("web").command, is_ready=lambda _: False)))
@@ -133,7 +133,7 @@ def test_parts_waiting_for_postgres_count_as_working(stack: Stack) -> None:
     assert wait_until(lambda: all(look is not None and look(1) for look in looks), seconds=20)
 
 
-def test_a_part_that_cannot_start_says_what_it_wrote_last(rig: Rig) -> None:
+def test_failed_start_quotes_the_last_output(rig: Rig) -> None:
     async def steps(supervisor: Supervisor) -> None:
         await supervisor.start(rig.part("web", "raise SystemExit('no such table')"))
 
@@ -172,7 +172,7 @@ def test_stubborn_part_is_killed_after_its_grace(rig: Rig) -> None:
     assert not started_at(rig.seen[0])
 
 
-def test_a_program_that_runs_once_must_succeed(rig: Rig) -> None:
+def test_one_shot_program_must_succeed(rig: Rig) -> None:
     async def steps(supervisor: Supervisor) -> None:
         await supervisor.run_once(rig.part("migrate", "print('done')").command)
         with pytest.raises(PartFailed, match="exit code 3"):

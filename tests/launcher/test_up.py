@@ -143,7 +143,7 @@ def test_up_prints_the_address_once_everything_runs(running: Up) -> None:
     assert running.text.splitlines()[-1] == f"Naru is ready at {running.url}"
 
 
-def test_the_terminal_is_for_people_and_the_logs_are_json(running: Up) -> None:
+def test_terminal_output_is_text_and_logs_are_json(running: Up) -> None:
     assert "{" not in running.text
     for name in ("up", "web", "worker"):
         for line in (running.data / "logs" / f"{name}.log").read_text().splitlines():
@@ -219,7 +219,7 @@ def test_flower_asks_for_its_password(running: Up) -> None:
     wait_until(shown, what="Flower has heard a heartbeat of the worker, which comes every 2 s")
 
 
-def test_a_second_up_prints_the_address_and_ends_well(running: Up) -> None:
+def test_second_up_prints_the_address_and_succeeds(running: Up) -> None:
     second = Up(running.data, "--port", "0")
     assert second.process.wait(patient(20)) == 0
     assert second.text.splitlines()[0] == "Naru is already running on this data folder."
@@ -337,7 +337,7 @@ def test_up_finishes_a_half_made_database(tmp_path: Path, starts: list[Up]) -> N
     assert (foreign / "letters").exists()
 
 
-def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
+def test_invalid_setting_is_reported_in_one_line(tmp_path: Path) -> None:
     up = Up(tmp_path / "data", NARU_LEASE_SECONDS="soon")
     assert up.process.wait(patient(20)) == 1
     assert up.text == "naru: NARU_LEASE_SECONDS is 'soon', which is not a number.\n"

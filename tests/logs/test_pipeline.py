@@ -60,7 +60,7 @@ def written(message: str, **extra: object) -> str:
 
 
 @pytest.mark.parametrize(("words", "secret"), SECRETS)
-def test_a_secret_is_taken_out_of_any_line(words: str, secret: str) -> None:
+def test_pipeline_redacts_secrets_in_any_line(words: str, secret: str) -> None:
     assert secret not in redact(words), "a line that is no JSON"
     for line in (written(words), written("x", error=words), written("x", facts={"deep": [words, 1, None]})):
         assert secret in line

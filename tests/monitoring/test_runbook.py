@@ -48,7 +48,7 @@ def test_each_section_says_what_to_do() -> None:
         assert re.search(r"\*[Dd]o\*|\*Do:\*", text), name
 
 
-def test_every_metric_that_is_asked_for_exists() -> None:
+def test_queried_metrics_exist() -> None:
     known = ours() | exporters.ALL
     asked = [(rule.name, rule.expression) for rule in rules()] + questions()
     unknown = {where: missing for where, expression in asked if (missing := metrics_in(expression) - known)}
@@ -69,7 +69,7 @@ def test_metrics_in_finds_exactly_the_series() -> None:
     assert metrics_in(expression) == {"a_bucket", "e:f", "g"}
 
 
-def test_the_inhibitions_name_alerts_that_there_are() -> None:
+def test_inhibitions_name_existing_alerts() -> None:
     names = {rule.name for rule in alerts()}
     text = (MONITORING / "alertmanager.yml").read_text()
     patterns = [each for found in re.findall(r'alertname=~?"([^"]+)"', text) for each in found.split("|")]

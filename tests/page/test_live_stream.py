@@ -77,7 +77,7 @@ def test_earlier_end_does_not_end_the_running_answer(page: Page) -> None:
     assert last[5] is False
 
 
-def test_the_fault_suites_screen_does_what_the_browser_does(page: Page) -> None:
+def test_fault_suite_screen_matches_the_browser(page: Page) -> None:
     dice = random.Random(7)
     for _ in range(60):
         events = [event_of(dice) for _ in range(40)]

@@ -104,7 +104,7 @@ def test_text_after_code_is_not_code() -> None:
     assert to_streamlit("- ```\n  $5\n$5") == "- ```\n  $5\n\\$5"
 
 
-def test_an_image_is_never_hidden_by_a_code_mark_in_another_line() -> None:
+def test_code_mark_in_another_line_hides_no_image() -> None:
     assert "![" not in to_streamlit("- a ` b\n- ![x](http://e.example/?secret) ` c")
     assert "![" not in to_streamlit("| a | b |\n|---|---|\n| a ` | ![x](http://e.example/?secret) ` |")
 
@@ -250,7 +250,7 @@ def test_time_grows_with_the_length_only(part: str) -> None:
     ],
     ids=lambda text: repr(text[:12]),
 )
-def test_nothing_is_deeper_than_a_browser_can_draw(text: str) -> None:
+def test_markdown_depth_is_bounded(text: str) -> None:
     deep = MarkdownIt("commonmark", {"maxNesting": 10_000})
     assert max(block.level for block in deep.parse(to_streamlit(text))) < 8 * DEEPEST
 

@@ -326,7 +326,7 @@ def test_copy_works_without_the_clipboard_api(browser: Browser, url: str) -> Non
         expect(person.composer).to_have_value("**bold** and $5")
 
 
-def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
+def test_page_scrolls_only_a_reader_at_the_end(person: Person) -> None:
     person.ask(SLOW + "scroll")
     person.wait_for_text(characters=1800)
     main = person.page.get_by_test_id("stMain")

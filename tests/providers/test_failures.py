@@ -71,7 +71,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.fault)
-def test_each_error_over_http_becomes_ours(wire: Wire, case: Case, caplog: pytest.LogCaptureFixture) -> None:
+def test_http_errors_map_to_our_errors(wire: Wire, case: Case, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         answer = wire.ask(f"[[sim: {case.fault}]] {SECRET}")
     error = only_error(answer)

@@ -82,7 +82,7 @@ def test_named_models_are_offered_and_no_others() -> None:
         ("ollama/llama", "NARU_OLLAMA_URL is not set"),
     ],
 )
-def test_a_bad_entry_says_what_is_wrong(models: str, hint: str) -> None:
+def test_bad_entry_is_explained(models: str, hint: str) -> None:
     with pytest.raises(SettingsError, match=hint):
         registry_with(models=models, openai_api_key=KEY)
 
@@ -93,7 +93,7 @@ def test_registry_rejects_unconfigured_models(name: str) -> None:
         registry_with(openai_api_key=KEY).provider_for(name)
 
 
-def test_an_old_conversations_model_is_served_though_not_offered() -> None:
+def test_model_of_an_old_chat_is_served_but_not_offered() -> None:
     assert registry_with(openai_api_key=KEY).provider_for("openai/gpt-4o")[1] == "gpt-4o"
 
 

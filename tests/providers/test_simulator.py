@@ -43,7 +43,7 @@ def test_the_number_of_tokens_is_exact(tokens: int) -> None:
     assert len(tokens_for(f"[[sim: tokens={tokens}]] 셋")) == tokens
 
 
-def test_a_directive_is_read_wherever_it_stands() -> None:
+def test_simulator_reads_a_directive_anywhere() -> None:
     script, rest = read('before [[sim: tokens=3  pace=0.5\n text="a \\"b\\"\\nc" echo]] after')
     assert (script.tokens, script.pace, script.text, script.echo) == (3, 0.5, 'a "b"\nc', True)
     assert rest == "before  after"
@@ -71,7 +71,7 @@ def test_a_fault_can_end_after_some_calls(wire: Wire) -> None:
     assert [answer.error is None for answer in answers] == [False, False, True]
 
 
-def test_the_pace_is_kept(wire: Wire) -> None:
+def test_simulator_keeps_the_pace(wire: Wire) -> None:
     answer = wire.ask("[[sim: tokens=31 pace=50 first=0.2]]")
     assert 0.8 <= answer.seconds < patient(1.6)
 

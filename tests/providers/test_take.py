@@ -100,7 +100,7 @@ def test_total_timeout_ends_taking(wire: Wire) -> None:
     assert taken > 0
 
 
-def test_a_reply_far_beyond_the_buffer_is_taken_whole(wire: Wire) -> None:
+def test_reply_larger_than_the_buffer_arrives_whole(wire: Wire) -> None:
     # Three megabytes at once: the connection is paused many times, and goes on when its buffer was emptied.
     message = "[[sim: tokens=3000 size=1000 pace=0]]"
 

@@ -113,7 +113,7 @@ class Counting(Stream):
         return "taken "
 
 
-def test_a_slow_reader_is_not_the_providers_silence() -> None:
+def test_slow_reader_causes_no_idle_timeout() -> None:
     limit = patient(0.3)
 
     async def read_slowly() -> int:
@@ -127,7 +127,7 @@ def test_a_slow_reader_is_not_the_providers_silence() -> None:
     assert asyncio.run(read_slowly()) == 3
 
 
-def test_a_provider_that_never_pauses_still_meets_its_end() -> None:
+def test_busy_provider_still_meets_the_total_timeout() -> None:
     async def read() -> None:
         async for _ in WithTimeouts(Counting(10**9), first_token_seconds=9, idle_seconds=9, total_seconds=0.2):
             pass
@@ -136,7 +136,7 @@ def test_a_provider_that_never_pauses_still_meets_its_end() -> None:
         asyncio.run(read())
 
 
-def test_a_limit_does_not_swallow_a_stop_at_the_same_moment() -> None:
+def test_timeout_does_not_swallow_a_concurrent_stop() -> None:
     async def both() -> None:
         async def read() -> None:
             stream = Counting(2, wait_seconds=5)

@@ -168,7 +168,7 @@ def test_only_suspect_claims_take_requests_with_losses(world: World, losses: int
     assert claimed.losses == losses
 
 
-def test_a_claim_and_a_stop_at_once_never_both_have_it_whole(world: World) -> None:
+def test_concurrent_claim_and_stop_never_both_win(world: World) -> None:
     worker_id = world.worker()
     for _ in range(25):
         request_id = world.ask().request_id

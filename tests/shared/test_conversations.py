@@ -207,7 +207,7 @@ def test_pages_of_the_list_give_each_conversation_once(world: World) -> None:
     assert set(whole) == set(made)
 
 
-def test_an_answer_ends_in_its_deleted_conversation_too(world: World) -> None:
+def test_answer_ends_in_a_deleted_conversation(world: World) -> None:
     claimed = world.running()
     conversations.delete(world.engine, claimed.conversation_id, owner=OWNER)
     assert lifecycle.cancel(world.engine, claimed, Answer(text="a"))

@@ -28,7 +28,7 @@ def drawn(after: str, before: str) -> set[str]:
     return set(re.findall(r"\b[A-Z]\w+", tree.split(after, 1)[1].split(before, 1)[0]))
 
 
-def test_the_drawing_names_each_error_where_it_belongs() -> None:
+def test_architecture_drawing_names_each_error_in_place() -> None:
     assert {each.__name__ for each in PROVIDER if each.retryable} == drawn("retryable ", "└── final")
     assert {each.__name__ for each in PROVIDER if not each.retryable} == drawn("final ", "`code`")
     refusals = drawn("Refused ", "└── ProviderError") - {"Postgres"}

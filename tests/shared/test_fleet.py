@@ -120,7 +120,7 @@ def _checkpoint(world: World, worker_id: UUID, texts: dict[tuple[UUID, int], str
         fleet.checkpoint(connection, worker_id, texts)
 
 
-def test_the_page_is_offered_what_live_workers_serve(world: World) -> None:
+def test_page_offers_models_of_live_workers(world: World) -> None:
     world.worker("openai/one", "openai/two", slots=3)
     world.worker("openai/two", "demo/echo", slots=5)
     now = fleet.fleet(world.engine)
@@ -163,7 +163,7 @@ def test_an_empty_fleet_offers_nothing(world: World) -> None:
     assert fleet.fleet(world.engine) == fleet.Fleet(live_workers=0, slots=0, models=())
 
 
-def test_the_simulator_is_marked(world: World) -> None:
+def test_simulator_model_is_marked(world: World) -> None:
     member = fleet.Member(
         worker_id=uuid4(), host="x", pid=1, version="x", slots=1, models=[Model(name=MODEL, demo=True)]
     )

@@ -145,7 +145,7 @@ def test_a_process_writes_json_to_stdout_with_its_part(capsys: pytest.CaptureFix
     assert (json.loads(line)["message"], json.loads(line)["part"]) == ("heard", "web")
 
 
-def test_only_our_own_modules_speak_at_debug(capsys: pytest.CaptureFixture[str], levels: None) -> None:
+def test_only_our_modules_log_at_debug(capsys: pytest.CaptureFixture[str], levels: None) -> None:
     configure("debug", part="web")
     logging.getLogger("web.watch.reader").debug("heard")
     for foreign in ("uvicorn.error", "websockets.server", "redis", "openai", "asyncio"):

@@ -36,7 +36,7 @@ def test_an_empty_system_is_all_zero(world: World) -> None:
     }
 
 
-def test_the_gauges_count_what_is_there_now(world: World) -> None:
+def test_gauges_count_current_rows(world: World) -> None:
     alive, draining, dead = world.worker(slots=3), world.worker(slots=4), world.worker(slots=5)
     with world.begin() as connection:
         fleet.start_draining(connection, draining)
@@ -93,7 +93,7 @@ def test_no_label_is_an_id_an_owner_or_a_text() -> None:
     }
 
 
-def test_the_names_of_the_operations_guide_and_our_own() -> None:
+def test_metrics_have_documented_names() -> None:
     names = {metric.name for metric in REGISTRY.collect()}
     guide = {"chatbot_requests", "chatbot_response_duration_seconds", "chatbot_active_sessions", "chatbot_tokens_used"}
     assert guide <= names

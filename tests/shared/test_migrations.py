@@ -53,7 +53,7 @@ def shape(engine: Engine) -> list[tuple[object, ...]]:
     return [row for row in found if row[0] != "alembic_version"]
 
 
-def test_the_migrations_make_the_tables_that_the_code_knows(servers: Servers, empty: Engine, empty_url: str) -> None:
+def test_migrations_create_the_tables_of_the_code(servers: Servers, empty: Engine, empty_url: str) -> None:
     migrate(empty_url)
     assert tables(empty) == {*metadata.tables, "alembic_version"}
     assert differences(empty) == []

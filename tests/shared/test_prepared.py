@@ -81,7 +81,7 @@ def test_pipelined_statements_commit_together_or_not_at_all(one_connection: Engi
         assert connection.execute(select(func.count()).select_from(conversation)).scalar_one() == 0
 
 
-def test_nothing_is_prepared_behind_a_pooler(world_settings: Settings) -> None:
+def test_pooler_disables_prepared_statements(world_settings: Settings) -> None:
     settings = dataclasses.replace(world_settings, listen_database_url=world_settings.database_url)
     engine = make_engine(settings, name="pooled", pool=1)
     with statement(engine) as connection:
@@ -102,7 +102,7 @@ def test_undeclared_pooler_costs_one_refusal(one_connection: Engine) -> None:
             assert not _prepared_in(connection)
 
 
-def test_an_error_in_a_prepared_statement_is_no_outage(one_connection: Engine) -> None:
+def test_statement_error_is_not_an_outage(one_connection: Engine) -> None:
     with pytest.raises(DBAPIError) as raised, statement(one_connection) as connection:
         connection.execute(_SUM, {"one": 2**31 - 1, "two": 2})
     assert not is_outage(raised.value)

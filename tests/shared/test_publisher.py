@@ -107,7 +107,7 @@ def test_abandoned_attempt_publishes_no_end(client: redis.Redis, redis_url: str)
 
 
 @pytest.mark.parametrize("lose", ["this stream", "everything"])
-def test_a_stream_that_redis_has_lost_comes_back_whole(client: redis.Redis, redis_url: str, lose: str) -> None:
+def test_lost_redis_stream_is_restored_whole(client: redis.Redis, redis_url: str, lose: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:
             live = publisher.open(uuid4(), 2)

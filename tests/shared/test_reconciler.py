@@ -184,7 +184,7 @@ def test_deadline_fails_a_request_and_keeps_its_text(world: World, status: Statu
     assert not lifecycle.finish(world.engine, claimed, Answer(text="late"))
 
 
-def test_a_stop_is_unanswered_only_after_its_patience(world: World) -> None:
+def test_stop_counts_as_unanswered_after_its_patience(world: World) -> None:
     asked, other = world.running(), world.running()
     lifecycle.stop(world.engine, asked.request_id, owner=OWNER)
     assert world.tick(stop_patience_seconds=3).unanswered == []
@@ -193,7 +193,7 @@ def test_a_stop_is_unanswered_only_after_its_patience(world: World) -> None:
     assert world.row(other.request_id)["status"] == "running"
 
 
-def test_a_tick_touches_nothing_that_is_well(world: World) -> None:
+def test_tick_leaves_healthy_rows_unchanged(world: World) -> None:
     ids = [world.ask().request_id, world.running().request_id, world.answered()]
     before = [world.row(each) for each in ids]
     assert world.tick() == Repairs()

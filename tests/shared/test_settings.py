@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_named(how: str, tmp_path: Path) -> None:
     assert str(path) in str(refused.value)
 
 
-def test_an_empty_variable_gives_way_to_its_file(tmp_path: Path) -> None:
+def test_file_replaces_an_empty_variable(tmp_path: Path) -> None:
     """Compose passes `X: ${X:-}` on as an empty X beside a mounted X_FILE, and the other way round."""
     (tmp_path / "key").write_text("sk-1")
     file = {"OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": str(tmp_path / "key")}
@@ -207,7 +207,7 @@ def test_shared_variables_have_no_prefix() -> None:
     assert variable_of("port") == "NARU_PORT"
 
 
-def test_the_environment_is_read_when_nothing_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_settings_reads_the_environment_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NARU_PORT", "8765")
     assert load_settings().port == 8765
     copy = environment()

@@ -55,7 +55,7 @@ def test_the_same_key_finds_the_same_request(world: World) -> None:
     assert (world.count(message), world.count(chat_request)) == (1, 1)
 
 
-def test_the_same_key_finds_the_request_after_its_end_too(world: World) -> None:
+def test_same_key_finds_an_ended_request(world: World) -> None:
     first = world.ask("Why?", key="k")
     lifecycle.stop(world.engine, first.request_id, owner=OWNER)
     again = world.ask("Why?", conversation_id=first.conversation_id, key="k")
@@ -89,7 +89,7 @@ def test_second_of_two_concurrent_questions_is_refused(world: World) -> None:
     assert world.stored() == (20, 20, 20), "of the refused ones nothing is stored"
 
 
-def test_one_key_in_two_conversations_at_once_is_one_request(world: World) -> None:
+def test_same_key_in_two_conversations_makes_one_request(world: World) -> None:
     for _ in range(10):
         key = str(uuid4())
         both = together(*[lambda: world.ask(key=key)] * 2)  # noqa: B023

@@ -43,7 +43,7 @@ def submit(engine: Engine, *, conversation_id: UUID | None = None, key: str = "k
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-def test_a_lost_commit_is_found_out_by_the_key(world: World, line: Proxy, far: Engine, *, arrives: bool) -> None:
+def test_key_finds_a_lost_commit(world: World, line: Proxy, far: Engine, *, arrives: bool) -> None:
     trap = Trap(STORES, forward=arrives)
     line.set(trap=trap)
     submitted = submit(far)

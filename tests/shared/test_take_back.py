@@ -55,7 +55,7 @@ def test_requeued_requests_are_spread_over_a_second(world: World) -> None:
     assert due[-1] - due[0] > 0.3, "30 at random in one second"
 
 
-def test_a_live_workers_requests_are_left_alone(world: World) -> None:
+def test_tick_leaves_requests_of_live_workers_alone(world: World) -> None:
     dead, alive = world.worker(), world.worker()
     lost, kept = world.running(worker_id=dead), world.running(worker_id=alive)
     before = world.row(kept.request_id)

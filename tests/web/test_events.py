@@ -41,7 +41,7 @@ def _emptied(engine: Engine) -> Iterator[None]:
 ANSWER = "".join(random.Random(7).choices("나루는 배를 타는 곳입니다. A ferry! 🙂é\n", k=3000))
 
 
-def test_an_answer_is_seen_whole_and_ends(stack: Stack, look: Look, hand: Hand) -> None:
+def test_answer_appears_whole_and_ends(stack: Stack, look: Look, hand: Hand) -> None:
     hand.enter()
     owner, cookie = browser(stack)
     conversation_id = uuid4()
@@ -194,7 +194,7 @@ def test_ten_thousand_characters_reach_a_page_that_comes_late(stack: Stack, look
     assert eye.bytes < 4 * len(long.encode())
 
 
-def test_a_stream_without_a_row_says_nothing(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
+def test_stream_without_a_row_sends_nothing(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
     """What stands in Redis is shown only to the owner that Postgres names."""
     hand.enter()
     owner, _ = browser(stack)

@@ -118,7 +118,7 @@ def test_tls_sets_hsts_and_secure_cookies(stack: Stack, web: Process) -> None:
     assert [cookie.count("; Secure") for cookie in cookies] == [1, 1]
 
 
-def test_the_events_are_never_stored_nor_held_back(stack: Stack, web: Process, look: Look) -> None:
+def test_event_stream_is_neither_cached_nor_buffered(stack: Stack, web: Process, look: Look) -> None:
     _, cookie = browser(stack)
     connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=patient(5))
     headers = {"Cookie": cookie, "Accept-Encoding": "gzip"}

@@ -129,7 +129,7 @@ def test_postgres_away_keeps_connections_and_state(own_stack: Stack, hand: Hand)
     eye.until(lambda eye: eye.ends())
 
 
-def test_the_end_of_the_server_ends_open_connections_at_once(own_stack: Stack) -> None:
+def test_server_stop_closes_open_connections_at_once(own_stack: Stack) -> None:
     web = own_stack.start_web()
     _, cookie = browser(own_stack)
     eyes = [Eye(web.url, uuid4(), cookie).open() for _ in range(5)]

@@ -325,7 +325,7 @@ def test_many_streams_are_read_with_the_next_flush_of_a_worker(
     run(work)
 
 
-def test_many_streams_are_read_without_a_flush_too_after_a_while(client: redis.Redis, redis_url: str) -> None:
+def test_streams_are_read_eventually_without_a_flush(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with watching(redis_url) as here:
             many = await follow_many(here, client)

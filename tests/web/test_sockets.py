@@ -114,7 +114,7 @@ def test_page_without_cookie_draws_its_sentence(web: Process) -> None:
     asyncio.run(look())
 
 
-def test_one_browser_holds_only_so_many_sockets(web: Process, cookie: str) -> None:
+def test_sockets_per_browser_are_bounded(web: Process, cookie: str) -> None:
     async def crowd() -> None:
         sockets = [await Socket.open(web.url, cookie=cookie) for _ in range(3)]
         with pytest.raises(Refused) as refused:

@@ -53,7 +53,7 @@ def test_newcomers_may_count_less() -> None:
     asyncio.run(run())
 
 
-def test_all_names_of_one_who_waits_count() -> None:
+def test_turns_count_all_names_of_a_waiter() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0, newcomer_runs=1)
         for number in range(5):

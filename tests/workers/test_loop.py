@@ -22,7 +22,7 @@ def loop() -> Iterator[LoopThread]:
     made.close()
 
 
-def test_a_coroutine_runs_there_and_its_result_comes_back(loop: LoopThread) -> None:
+def test_loop_runs_a_coroutine_and_returns_its_result(loop: LoopThread) -> None:
     async def where() -> str:
         await asyncio.sleep(0)
         return threading.current_thread().name

@@ -69,7 +69,7 @@ def test_requested_wait_is_kept() -> None:
 
 
 @pytest.mark.parametrize(("wait", "left", "waits"), [(120, 600, True), (120.1, 600, False), (60, 60, False)])
-def test_a_wait_beyond_the_limit_or_the_deadline_is_not_begun(wait: float, left: float, *, waits: bool) -> None:
+def test_too_long_a_wait_is_not_begun(wait: float, left: float, *, waits: bool) -> None:
     again = decided(errors.RateLimited(retry_after_seconds=wait), left_seconds=left)
     assert (again is not None) == waits
 
