@@ -228,7 +228,7 @@ def test_half_a_backup_in_the_bucket_is_none(bucket: Bucket, tmp_path: Path) -> 
         bucket_copy.fetch(bucket, "newest", Shelf(tmp_path))
 
 
-def test_settings_that_are_not_whole_are_named() -> None:
+def test_settings_error_names_incomplete_groups() -> None:
     assert bucket_of(load_settings({})) is None
     with pytest.raises(BackupProblem, match="NARU_BACKUP_S3_BUCKET is not set"):
         bucket_of(load_settings({"NARU_BACKUP_S3_ENDPOINT": "http://a.b"}))

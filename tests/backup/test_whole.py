@@ -140,7 +140,7 @@ def test_the_drill_proves_the_newest_and_touches_nothing(
     assert not (tmp_path / "shelf" / ".drill").exists()
 
 
-def test_commands_say_what_to_do(
+def test_commands_suggest_the_next_step(
     at_hand: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NARU_BACKUP_KEY", "")

@@ -60,7 +60,7 @@ def test_a_picture_is_an_svg_with_a_line_for_each_series() -> None:
     assert sum(part.tag.endswith("polyline") for part in picture) == 2
 
 
-def test_ticks_are_round_and_within() -> None:
+def test_axis_ticks_are_round_and_within_range() -> None:
     assert Axis(0.9, 60.0, 0, 100).ticks() == [1, 2, 5, 10, 20, 50]
     assert Axis(1.0, 1_000_000.0, 0, 100).ticks() == [1, 10, 100, 1000, 10_000, 100_000, 1_000_000]
 
@@ -108,7 +108,7 @@ def test_a_climb_that_never_holds_shows_the_lowest() -> None:
     assert (climbed.carried, climbed.shown) == (0, 100)
 
 
-def test_evenness_counts_delays_and_gaps_while_all_run() -> None:
+def test_evenness_counts_delays_and_gaps() -> None:
     one = [(number * 20 * MS + 5 * MS, [number * 20 * MS]) for number in range(50)]
     late = [(number * 20 * MS + 95 * MS, [number * 20 * MS]) for number in range(50)]
     measured = timing([one, late])

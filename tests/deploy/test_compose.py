@@ -238,7 +238,7 @@ def test_only_the_server_and_the_roles_job_are_superusers() -> None:
     assert "restore-drill" in without, "it has a server of its own"
 
 
-def test_web_answers_to_the_name_that_the_probe_asks_by() -> None:
+def test_web_accepts_the_host_name_of_the_probe() -> None:
     site = settings_of("prometheus")["NARU_SITE"]
     assert KnownHosts(load_settings(settings_of("web") | SERVERS), listens_on="0.0.0.0").knows(f"{site}:8443")
 

@@ -224,7 +224,7 @@ def test_nginx_answers_only_to_its_domain(tmp_path: Path) -> None:
         ("NARU_NGINX_SOCKETS", "many"),
     ],
 )
-def test_nonsense_is_refused_in_a_sentence(tmp_path: Path, variable: str, value: str) -> None:
+def test_nonsense_is_refused_with_an_explanation(tmp_path: Path, variable: str, value: str) -> None:
     environ = {"PATH": "/usr/sbin:/usr/bin:/bin", "NARU_RUN": str(tmp_path), "NARU_CERTIFICATES": str(tmp_path)}
     done = subprocess.run(
         ["sh", str(START)],

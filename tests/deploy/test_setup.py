@@ -151,7 +151,7 @@ def test_a_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
         ("", "", "two words\n", "does not hold openai_api_key"),
     ],
 )
-def test_nonsense_is_refused_before_anything_is_shown(
+def test_nonsense_is_refused_before_any_output(
     tmp_path: Path, domain: str, email: str, key: str, complaint: str
 ) -> None:
     keys: dict[str, Path | None] = {}

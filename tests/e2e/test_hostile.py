@@ -157,7 +157,7 @@ def test_markup_does_nothing_live_ended_reloaded_and_as_a_title(person: Watched)
     person.is_unharmed(person.page.locator(".naru-dialog-text"))
 
 
-def test_odd_characters_stay_inside_their_message(browser: Browser, url: str) -> None:
+def test_odd_characters_stay_within_their_message(browser: Browser, url: str) -> None:
     with visitor(browser, url, bypass_csp=True, viewport={"width": 390, "height": 700}) as found:
         person = Watched(found.page, url).watch()
         person.open()

@@ -145,7 +145,7 @@ def test_checker_reports_trigger_anomaly_as_stale(story: Story) -> None:
     assert story.found() == {"stale"}
 
 
-def test_words_after_the_end_are_after_the_stop(story: Story) -> None:
+def test_checker_reports_words_after_the_end(story: Story) -> None:
     story.say(what="text", request="r", attempt=2, reset=True, text="나0@7 ")
     assert story.found() == {"after_stop"}
 

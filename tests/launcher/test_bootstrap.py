@@ -112,7 +112,7 @@ def test_bootstrap_makes_the_environment_once(
         ([], 2, "required: COMMAND"),
     ],
 )
-def test_words_are_said_by_the_python_at_hand(clone: Clone, words: list[str], code: int, shown: str) -> None:
+def test_bootstrap_speaks_with_the_available_python(clone: Clone, words: list[str], code: int, shown: str) -> None:
     # No more than these, and of them the standard library only.
     commands = (
         "deploy/cli/main.py",

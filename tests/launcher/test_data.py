@@ -83,7 +83,7 @@ def test_open_folder_is_closed_with_all_below(folder: DataFolder) -> None:
     assert folder.close_to_others() == [], "nothing is left to close"
 
 
-def test_folder_with_other_things_is_left_alone(folder: DataFolder) -> None:
+def test_folder_with_foreign_files_is_left_alone(folder: DataFolder) -> None:
     folder.path.chmod(0o755)
     folder.logs.chmod(0o755)
     (folder.path / "letters").mkdir(mode=0o755)

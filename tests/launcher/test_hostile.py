@@ -238,7 +238,7 @@ def test_control_characters_are_made_visible() -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_settings_without_sense_are_one_sentence_and_no_secret(
+def test_settings_error_is_one_sentence_without_secrets(
     settings: Settings, at: Terminal, variable: str, text: str
 ) -> None:
     at.sets(DATABASE_URL=settings.database_url, REDIS_URL=settings.redis_url)

@@ -69,7 +69,7 @@ def test_pipeline_redacts_secrets_in_any_line(words: str, secret: str) -> None:
 
 
 @pytest.mark.parametrize("words", HARMLESS)
-def test_harmless_lines_stay_as_they_are(words: str) -> None:
+def test_harmless_lines_are_unchanged(words: str) -> None:
     line = written(words, input_tokens=3, first_token_seconds=0.5, secret=None)
     assert redact(line) == line
 

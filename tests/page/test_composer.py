@@ -346,7 +346,7 @@ def test_other_tab_shows_the_new_chat(person: Person) -> None:
     expect(person.page.locator(".naru-link", has_text="there")).to_be_visible()
 
 
-def test_silence_in_an_answer_is_said(person: Person) -> None:
+def test_page_reports_silence_in_an_answer(person: Person) -> None:
     person.ask("[[sim: fault=hang at=30]] x")
     person.wait_for_text(characters=20)
     expect(person.page.locator(".naru-words")).to_have_text(EN["live.quiet"])

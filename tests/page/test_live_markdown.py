@@ -93,7 +93,7 @@ def sheet(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("step", [1, 2, 7, 64])
-def test_growing_text_ends_as_the_whole_text_does(sheet: Page, step: int) -> None:
+def test_growing_text_renders_like_the_whole_text(sheet: Page, step: int) -> None:
     assert sheet.evaluate(GROW, [ANSWER, step]) == sheet.evaluate(GROW, [ANSWER, 100_000])
 
 

@@ -236,7 +236,7 @@ def test_a_failure_says_why_and_offers_another_try(person: Person) -> None:
     person.wait_for_end()
 
 
-def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person) -> None:
+def test_sidebar_links_can_be_renamed_and_deleted(person: Person) -> None:
     for question in ("first", "second"):
         person.page.get_by_role("link", name="New chat").click()
         expect(person.page.locator(".st-key-empty")).to_be_visible()

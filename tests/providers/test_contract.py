@@ -40,7 +40,7 @@ def test_text_is_given_as_it_comes(wire: Wire) -> None:
     assert wire.ask(message).deltas == tokens_for(message)
 
 
-def test_events_that_arrive_in_pieces_are_put_together(wire: Wire) -> None:
+def test_parser_joins_events_that_arrive_in_pieces(wire: Wire) -> None:
     message = "[[sim: fault=drip]] 조각난 글 😀"
     answer = wire.ask(message)
     assert answer.text == text_for(message)

@@ -23,7 +23,7 @@ def test_lone_surrogates_and_nul_are_removed() -> None:
 
 
 @given(st.lists(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"))))
-def test_good_text_is_left_as_it_is(deltas: list[str]) -> None:
+def test_valid_text_is_unchanged(deltas: list[str]) -> None:
     assert mended(*deltas) == "".join(deltas)
 
 

@@ -24,7 +24,7 @@ from workers.simulator.script import BadScript, read
 from workers.simulator.text import marked_tokens
 
 
-def test_demo_answer_says_so_in_the_questions_language() -> None:
+def test_demo_answer_names_itself_in_the_question_language() -> None:
     assert "demo simulator" in text_for("Hello?")
     assert "데모 시뮬레이터" in text_for("안녕?")
     assert "OPENAI_API_KEY" in text_for("안녕?")

@@ -62,7 +62,7 @@ def test_stream_takes_most_items_in_bulk_and_loses_none(wire: Wire, message: str
 
 
 @pytest.mark.parametrize("fault", ["error", "cut", "eof", "end", "malformed"])
-def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fault: str) -> None:
+def test_stream_yields_text_before_a_fault(wire: Wire, fault: str) -> None:
     message = f"[[sim: tokens=40 pace=40 fault={fault} at=20]]"
 
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
@@ -78,7 +78,7 @@ def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fau
     assert answer.done is None
 
 
-def test_take_is_empty_before_the_first_and_after_the_last(wire: Wire) -> None:
+def test_take_is_empty_before_the_first_and_after_the_last_item(wire: Wire) -> None:
     async def asked(provider: AnyProvider) -> list[str]:
         stream = timed(provider.stream(prompt("[[sim: tokens=4 pace=0]]")))
         before = stream.take()
@@ -160,7 +160,7 @@ async def _zipping(words: list[str]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
 
 
-def test_half_an_emoji_is_read_where_the_fast_parser_takes_none() -> None:
+def test_slow_parser_reads_half_an_emoji() -> None:
     stream = _SdkStream(OpenAIProvider(base_url="http://127.0.0.1:9/v1"), prompt("any"))
     halves = [r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude00b"}}]}']
     assert [stream._reading.read(f"data: {half}\n\n".encode()) for half in halves] == ["a", "\U0001f600b"]

@@ -44,7 +44,7 @@ def test_flush_sends_text_added_during_a_beat(client: redis.Redis, redis_url: st
     run(work)
 
 
-def test_text_taken_with_a_beat_goes_out_with_it(client: redis.Redis, redis_url: str) -> None:
+def test_beat_sends_the_text_taken_with_it(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.1)) as publisher:
             lives = [publisher.open(uuid4(), 1) for _ in range(2 * READERS_IN_A_ROW + 1)]

@@ -231,7 +231,7 @@ def test_a_dropped_hint_is_sent_again_at_once(world: World) -> None:
     assert world.row(claimed.request_id) == before, "a running one needs no hint"
 
 
-def test_give_back_charges_no_loss(world: World) -> None:
+def test_give_back_counts_no_loss(world: World) -> None:
     claimed = world.running()
     lifecycle.give_back(world.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
     row = world.row(claimed.request_id)

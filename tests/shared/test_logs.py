@@ -154,7 +154,7 @@ def test_only_our_modules_log_at_debug(capsys: pytest.CaptureFixture[str], level
     assert json.loads(line)["message"] == "heard"
 
 
-def test_postgres_own_words_about_a_row_stay_out_of_the_log(world: World) -> None:
+def test_log_omits_postgres_messages_about_a_row(world: World) -> None:
     answered = world.row(world.answered())
     values = {"id": uuid4(), "conversation_id": answered["conversation_id"], "role": "bad", "content": SECRET}
     bad = insert(message).values(**values)

@@ -35,7 +35,7 @@ def test_log_redacts_secrets_anywhere(words: str, secret: str) -> None:
 
 
 @pytest.mark.parametrize("words", HARMLESS)
-def test_harmless_words_stay_as_they_are(words: str) -> None:
+def test_harmless_words_are_unchanged(words: str) -> None:
     assert line_of(words)["message"] == words
 
 

@@ -131,7 +131,7 @@ def test_claim_made_during_the_marking_is_taken_back(world: World) -> None:
 
 
 @pytest.mark.parametrize("after", ["released", "handed over"])
-def test_giving_back_in_order_is_no_loss(world: World, after: str) -> None:
+def test_orderly_give_back_counts_no_loss(world: World, after: str) -> None:
     claimed = world.running()
     outcome, code = (Outcome.RELEASED, "overloaded") if after == "released" else (Outcome.HANDED_OVER, None)
     assert lifecycle.release(world.engine, claimed, text="", outcome=outcome, code=code)

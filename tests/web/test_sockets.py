@@ -94,7 +94,7 @@ def test_longest_question_passes(web: Process, stack: Stack, cookie: str) -> Non
     assert "submitted" in web.log_text()
 
 
-def test_foreign_kinds_of_message_reach_nobody(web: Process, cookie: str) -> None:
+def test_foreign_messages_are_discarded(web: Process, cookie: str) -> None:
     async def send() -> None:
         page = await Page.open(web.url, cookie)
         page.socket.send(*(frame(message) for name, message in kinds().items() if name != "rerun_script"))

@@ -182,7 +182,7 @@ def test_only_a_conversation_loads_the_early_script() -> None:
     assert opened.index("./early.js?v=") < opened.index("/static/js/index."), "it runs before Streamlit"
 
 
-def test_page_names_only_files_that_are_there(web: Process) -> None:
+def test_page_names_only_existing_files(web: Process) -> None:
     html = document("en", is_conversation=True).content.decode()
     addresses = [part.partition('"')[0] for mark in ('src="./', 'href="./') for part in html.split(mark)[1:]]
     assert len(addresses) > 90

@@ -113,7 +113,7 @@ def test_probe_names_a_hung_redis_in_time(context: Context) -> None:
         assert time.monotonic() - began < slowness(), "redis-py tries ten times more unless it is told not to"
 
 
-def test_closing_does_not_wait_for_redis(context: Context, pickup: Pickup) -> None:
+def test_close_does_not_wait_for_redis(context: Context, pickup: Pickup) -> None:
     wait_until(context.is_redis_away, seconds=3)
     began = time.monotonic()
     pickup.close()

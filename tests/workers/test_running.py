@@ -140,7 +140,7 @@ def test_stop_before_the_claim_returned_is_remembered(loop: LoopThread, running:
         assert other.interruption is None
 
 
-def test_notices_for_others_are_not_remembered_for_ever(running: Running) -> None:
+def test_notices_for_others_are_forgotten(running: Running) -> None:
     first, *others = [claimed() for _ in range(REMEMBERED_STOPS + 1)]
     for each in (first, *others):
         running.stop(each.request_id)
