@@ -164,7 +164,8 @@ def test_stream_reports_queue_position_and_wait(stack: Stack, look: Look, hand: 
 def test_a_silent_connection_is_kept_alive(stack: Stack, look: Look) -> None:
     _, cookie = browser(stack)
     eye = look(uuid4(), cookie).open()
-    eye.until(lambda eye: eye.comments >= 1, seconds=15, what="a comment within ten seconds")
+    eye.until(lambda eye: eye.comments, seconds=15, what="a comment within ten seconds")
+    assert eye.comments >= 1
     eye.close()
 
 
