@@ -31,7 +31,7 @@ from deploy.cli.checks import scrub
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import Settings
-from tests.page.walk import forget
+from tests.page.person import forget
 from tests.patience import patient, patient_ms, slowness
 from tests.stack import Servers, Stack
 

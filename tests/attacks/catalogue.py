@@ -8,7 +8,7 @@ from typing import Any
 from tests.attacks.attacker import Plan
 from tests.attacks.wire import kinds, rerun
 from tests.stack import Stack
-from tests.web.eyes import browser
+from tests.web.clients import browser
 
 CLICK = (rerun().hex(),)
 GHOST = (rerun(fragment="gone").hex(),)

@@ -23,7 +23,8 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from tests.attacks.wire import BINARY, CLOSE, PING, PONG, Socket, frame, rerun
 from tests.patience import patient
 from tests.stack import Stack, wait_until
-from tests.web.eyes import Eye, Hand, browser, deltas
+from tests.web.clients import EventReader, browser
+from tests.web.fake_worker import FakeWorker, deltas
 
 PATIENCE_SECONDS = patient(30)
 ASKERS = 4
@@ -99,16 +100,16 @@ class Person:
         self._stack, self._url, self._engine = stack, url, engine
         self._over = threading.Event()
         self._written: list[tuple[int, float]] = []
-        self._hand = Hand(stack, engine)
+        self._fake_worker = FakeWorker(stack, engine)
         self._owner, self._cookie = browser(stack)
         works: tuple[Callable[[], None], ...] = (self._look, self._stop, self._chat, self._write)
         self._threads = [threading.Thread(target=work, daemon=True) for work in works]
 
     def __enter__(self) -> Self:
-        self._hand.enter()
-        conversation_id, request_id = self._hand.question(self._owner)
-        self._claimed = self._hand.claim(request_id)
-        self._eye = Eye(self._url, conversation_id, self._cookie).open()
+        self._fake_worker.enter()
+        conversation_id, request_id = self._fake_worker.question(self._owner)
+        self._claimed = self._fake_worker.claim(request_id)
+        self._reader = EventReader(self._url, conversation_id, self._cookie).open()
         for thread in self._threads:
             thread.start()
         return self
@@ -126,8 +127,8 @@ class Person:
         for thread in self._threads:
             thread.join(PATIENCE_SECONDS)
         time.sleep(0.5)
-        self._eye.close()
-        self._hand.redis.close()
+        self._reader.close()
+        self._fake_worker.redis.close()
         self._read()
 
     def _every(self, seconds: float, latencies: Latencies, once: Callable[[], bool]) -> None:
@@ -151,7 +152,7 @@ class Person:
 
     def _stop(self) -> None:
         while not self._over.wait(0.5):
-            _, request_id = self._hand.question(self._owner)
+            _, request_id = self._fake_worker.question(self._owner)
             began = time.monotonic()
             is_good = self._ask("POST", f"/api/requests/{request_id}/stop")
             self.took["stop"].taken.append((began, time.monotonic() - began if is_good else PATIENCE_SECONDS))
@@ -160,12 +161,12 @@ class Person:
         at, request_id, attempt = 0, self._claimed.request_id, self._claimed.attempt
         while not self._over.wait(0.1):
             self._written.append((at, time.monotonic()))
-            self._hand.write(request_id, *deltas(attempt, "x" * at + PIECE, size=len(PIECE), start=at))
+            self._fake_worker.write(request_id, *deltas(attempt, "x" * at + PIECE, size=len(PIECE), start=at))
             at += len(PIECE)
 
     def _read(self) -> None:
         """Pair what was written with when it was seen."""
-        seen = [(each.data["next"], each.at) for each in self._eye.events if each.name in {"snapshot", "delta"}]
+        seen = [(each.data["next"], each.at) for each in self._reader.events if each.name in {"snapshot", "delta"}]
         for start, written in self._written:
             at = next((moment for upto, moment in seen if upto > start), written + PATIENCE_SECONDS)
             self.took["stream"].taken.append((written, at - written))

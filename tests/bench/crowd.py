@@ -14,7 +14,7 @@ from uuid import UUID
 from tests.bench import words
 from tests.bench.asking import Asker, Page
 from tests.bench.evenness import timing
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Numbers
 from tests.bench.processes import core_shares
 from tests.bench.stacks import Running
@@ -63,8 +63,10 @@ async def carry(
     tokens = int(pace * (streams / RAMP + window_seconds + 2))
     with Asker(running.stack.settings) as asker:
         pages = [asker.page() for _ in range(streams)]
-        eyes: list[Eye | None] = [
-            await Eye.open(running.webs[number % len(running.webs)].url, page) if number % watched_of == 0 else None
+        readers: list[EventReader | None] = [
+            await EventReader.open(running.webs[number % len(running.webs)].url, page)
+            if number % watched_of == 0
+            else None
             for number, page in enumerate(pages)
         ]
         await asyncio.sleep(0.5)
@@ -76,9 +78,9 @@ async def carry(
         # Not looked at before it is over: to understand what came would cost what is to be measured.
         await asyncio.sleep(max(0.0, began + tokens / pace + streams / RAMP + 0.5 - loop.time()))
         whole = words.Wholeness()
-        for eye, request_id in zip(eyes, asked, strict=True):
-            await _end_of(asker, eye, request_id, whole, tokens=tokens)
-    seen = [[(at, words.clocks(text)) for at, text in eye.reading.grown] for eye in eyes if eye is not None]
+        for reader, request_id in zip(readers, asked, strict=True):
+            await _end_of(asker, reader, request_id, whole, tokens=tokens)
+    seen = [[(at, words.clocks(text)) for at, text in reader.reading.grown] for reader in readers if reader is not None]
     return {**whole.numbers(), **measured, **timing(seen), "tokens": float(tokens)}
 
 
@@ -91,15 +93,17 @@ async def _ask_evenly(asker: Asker, pages: list[Page], *, words_of: Callable[[],
     return asked
 
 
-async def _end_of(asker: Asker, eye: Eye | None, request_id: UUID, whole: words.Wholeness, *, tokens: int) -> None:
+async def _end_of(
+    asker: Asker, reader: EventReader | None, request_id: UUID, whole: words.Wholeness, *, tokens: int
+) -> None:
     """Wait for one answer's end, and check it."""
-    if eye is None:
+    if reader is None:
         for _ in range(600):
             if stored := asker.stored(request_id):
                 whole.check(stored[0], stored, tokens=tokens)
                 return
             await asyncio.sleep(0.1)
         raise AssertionError(f"not answered: {request_id}")
-    await eye.until(lambda reading: reading.ended(request_id), seconds=60)
-    eye.close()
-    whole.check(eye.reading.text, asker.stored(request_id), tokens=tokens)
+    await reader.until(lambda reading: reading.ended(request_id), seconds=60)
+    reader.close()
+    whole.check(reader.reading.text, asker.stored(request_id), tokens=tokens)

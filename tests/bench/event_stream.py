@@ -1,4 +1,4 @@
-"""A client of the event stream, cheap enough to stand beside what it measures: one raw connection per `Eye`.
+"""A client of the event stream, cheap enough to stand beside what it measures: one raw connection per `EventReader`.
 
 Bytes are only noted with the time they came; they are understood (`Reading`) when somebody looks. What is understood is
 checked as a browser would have to: a delta must begin where the text ends.
@@ -75,7 +75,7 @@ class Reading:
         return next((str(data["status"]) for data in ends if data["request_id"] == str(request_id)), None)
 
 
-class Eye(asyncio.Protocol):
+class EventReader(asyncio.Protocol):
     """One connection of one page."""
 
     def __init__(self, request: bytes, reading: Reading) -> None:
@@ -89,7 +89,7 @@ class Eye(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def open(cls, url: str, page: Page, *, reading: Reading | None = None) -> Eye:
+    async def open(cls, url: str, page: Page, *, reading: Reading | None = None) -> EventReader:
         """Connect as the page does; with a reading, from where that is."""
         at = urlsplit(url)
         assert at.hostname
@@ -102,9 +102,9 @@ class Eye(asyncio.Protocol):
         ]
         if reading is not None and reading.last_id:
             lines.append(f"Last-Event-ID: {reading.last_id}")
-        eye = cls(("\r\n".join(lines) + "\r\n\r\n").encode(), reading or Reading())
-        await asyncio.get_running_loop().create_connection(lambda: eye, at.hostname, at.port)
-        return eye
+        reader = cls(("\r\n".join(lines) + "\r\n\r\n").encode(), reading or Reading())
+        await asyncio.get_running_loop().create_connection(lambda: reader, at.hostname, at.port)
+        return reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask."""

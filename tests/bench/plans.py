@@ -36,7 +36,7 @@ from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import Outcome, Status
 from tests.bench.filling import Filled, fill
-from tests.shared.world import MODEL, World
+from tests.shared.rig import MODEL, RequestRig
 from tests.stack import Servers
 from workers.process.pickup import due_requests
 
@@ -121,37 +121,37 @@ def drawn(filled: Filled) -> Iterator[int]:
     return iter(random.sample(range(filled.conversations), filled.conversations))
 
 
-def walk(world: World, filled: Filled, plans: Plans, numbers: Iterator[int]) -> None:
+def walk(rig: RequestRig, filled: Filled, plans: Plans, numbers: Iterator[int]) -> None:
     """The whole way of a question, and each other end that one may come to, in the next conversations of `numbers`."""
     number = next(numbers)
     owner, conversation_id = filled.owner(number), filled.conversation_id(number)
-    worker_id = world.worker(MODEL)
-    _look(world, plans, owner=owner, number=number, filled=filled)
+    worker_id = rig.worker(MODEL)
+    _look(rig, plans, owner=owner, number=number, filled=filled)
     with plans.step("submit"):
-        submitted = world.ask(conversation_id=conversation_id, owner=owner, key=f"key-{time.time_ns()}")
-    with plans.step("pickup"), world.begin() as connection:
+        submitted = rig.ask(conversation_id=conversation_id, owner=owner, key=f"key-{time.time_ns()}")
+    with plans.step("pickup"), rig.begin() as connection:
         due_requests(connection, patience_seconds=0, limit=100)
     with plans.step("sweep while it waits"):
-        sweep(world.engine, [conversation_id], known=[])
+        sweep(rig.engine, [conversation_id], known=[])
     with plans.step("undispatch"):
-        lifecycle.undispatch(world.engine, submitted.request_id, models=["another/model"])
+        lifecycle.undispatch(rig.engine, submitted.request_id, models=["another/model"])
     with plans.step("tick"):
-        world.tick()
+        rig.tick()
     with plans.step("claim"):
-        claimed = world.claim(submitted.request_id, worker_id)
-    _run(world, plans, claimed)
+        claimed = rig.claim(submitted.request_id, worker_id)
+    _run(rig, plans, claimed)
     with plans.step("finish"):
-        assert lifecycle.finish(world.engine, claimed, Answer(text="x" * 480, input_tokens=1, output_tokens=100))
+        assert lifecycle.finish(rig.engine, claimed, Answer(text="x" * 480, input_tokens=1, output_tokens=100))
     with plans.step("is mine"):
-        assert lifecycle.is_mine(world.engine, claimed, status=Status.SUCCEEDED)
-    _other_ends(world, plans, filled, numbers)
-    world.expire_lease(worker_id)
-    world.tick()
+        assert lifecycle.is_mine(rig.engine, claimed, status=Status.SUCCEEDED)
+    _other_ends(rig, plans, filled, numbers)
+    rig.expire_lease(worker_id)
+    rig.tick()
 
 
-def _look(world: World, plans: Plans, *, owner: Owner, number: int, filled: Filled) -> None:
+def _look(rig: RequestRig, plans: Plans, *, owner: Owner, number: int, filled: Filled) -> None:
     """What the page and the routes read."""
-    conversation_id, engine = filled.conversation_id(number), world.engine
+    conversation_id, engine = filled.conversation_id(number), rig.engine
     with plans.step("list conversations"):
         listed = conversations.list_conversations(engine, owner=owner, limit=20)
     with plans.step("list the next page"):
@@ -172,46 +172,46 @@ def _look(world: World, plans: Plans, *, owner: Owner, number: int, filled: Fill
         conversations.rename(engine, conversation_id, owner=owner, title="another")
 
 
-def _run(world: World, plans: Plans, claimed: Claimed) -> None:
+def _run(rig: RequestRig, plans: Plans, claimed: Claimed) -> None:
     """What happens while an answer is under way."""
     key = (claimed.request_id, claimed.attempt)
-    with plans.step("renew"), world.begin() as connection:
+    with plans.step("renew"), rig.begin() as connection:
         assert fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True)
         assert key in fleet.running_of(connection, claimed.worker_id)
-    with plans.step("checkpoint"), world.begin() as connection:
+    with plans.step("checkpoint"), rig.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {key: "so far"})
     with plans.step("sweep while it runs"):
         known = Known(request_id=claimed.request_id, attempt=1, length=0, is_silent=True)
-        assert sweep(world.engine, [claimed.conversation_id], known=[known])
+        assert sweep(rig.engine, [claimed.conversation_id], known=[known])
     with plans.step("best text"):
-        assert checkpoint_of(world.engine, claimed.request_id, claimed.attempt) == "so far"
+        assert checkpoint_of(rig.engine, claimed.request_id, claimed.attempt) == "so far"
 
 
-def _other_ends(world: World, plans: Plans, filled: Filled, numbers: Iterator[int]) -> None:
+def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator[int]) -> None:
     """Asked again, failed, released and stopped, stopped while it waits, taken back, expired, deleted."""
-    engine = world.engine
+    engine = rig.engine
 
     def ask(**values: Any) -> Any:
         number = next(numbers)
         owner, conversation_id = filled.owner(number), filled.conversation_id(number)
-        return number, world.ask(owner=owner, conversation_id=conversation_id, **values)
+        return number, rig.ask(owner=owner, conversation_id=conversation_id, **values)
 
-    worker_id = world.worker(MODEL)
+    worker_id = rig.worker(MODEL)
     with plans.step("submit again with the same key"):
         key = f"twice-{time.time_ns()}"
         number, first = ask(key=key)
-        again = world.ask(owner=filled.owner(number), conversation_id=first.conversation_id, key=key)
+        again = rig.ask(owner=filled.owner(number), conversation_id=first.conversation_id, key=key)
         assert again.request_id == first.request_id
-    claimed = world.claim(first.request_id, worker_id)
+    claimed = rig.claim(first.request_id, worker_id)
     with plans.step("fail"):
         assert lifecycle.fail(engine, claimed, Answer(text=""), code="overloaded")
     with plans.step("regenerate"):
-        world.ask("", owner=filled.owner(number), conversation_id=first.conversation_id, regenerate=True)
+        rig.ask("", owner=filled.owner(number), conversation_id=first.conversation_id, regenerate=True)
     number, waiting = ask()
-    claimed = world.claim(waiting.request_id, worker_id)
+    claimed = rig.claim(waiting.request_id, worker_id)
     with plans.step("release"):
         assert lifecycle.release(engine, claimed, text="", outcome=Outcome.RELEASED, code="rate_limited")
-    claimed = world.claim(waiting.request_id, worker_id)
+    claimed = rig.claim(waiting.request_id, worker_id)
     with plans.step("stop"):
         lifecycle.stop(engine, waiting.request_id, owner=filled.owner(number))
     with plans.step("cancel"):
@@ -220,12 +220,12 @@ def _other_ends(world: World, plans: Plans, filled: Filled, numbers: Iterator[in
     with plans.step("stop while it waits"):
         lifecycle.stop(engine, waiting.request_id, owner=filled.owner(number))
     _, lost = ask()
-    world.claim(lost.request_id, worker_id)
+    rig.claim(lost.request_id, worker_id)
     with plans.step("take back"):
-        assert world.lose(worker_id).taken_back == 1
-    world.put(lost.request_id, deadline_at=world.ago(1))
+        assert rig.lose(worker_id).taken_back == 1
+    rig.put(lost.request_id, deadline_at=rig.ago(1))
     with plans.step("expire"):
-        assert world.tick().expired == 1
+        assert rig.tick().expired == 1
     with plans.step("delete"):
         conversations.delete(engine, filled.conversation_id(number), owner=filled.owner(number))
 
@@ -260,7 +260,7 @@ def main() -> int:
             engine = make_engine(load_settings(values), name="plans")
             plans, numbers = Plans(engine), drawn(filled)
             for _ in range(chosen.walks):
-                walk(World(engine), filled, plans, numbers)
+                walk(RequestRig(engine), filled, plans, numbers)
             engine.dispose()
             print(table(plans))
             return 1 if any(seen.scanned() for seen in plans.seen.values()) else 0

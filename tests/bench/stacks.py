@@ -21,7 +21,7 @@ from shared.migrations.__main__ import migrate
 from shared.settings import Settings
 from tests.bench import noise
 from tests.bench.asking import Asker
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Numbers, Size
 from tests.bench.journal import Journal
 from tests.bench.noise import Quiet
@@ -79,10 +79,10 @@ class Running:
         with Asker(self.stack.settings) as asker:
             for web in self.webs * WARMING_QUESTIONS:
                 page = asker.page()
-                eye = await Eye.open(web.url, page)
+                reader = await EventReader.open(web.url, page)
                 request_id = await asker.ask(page, "[[sim: tokens=20 first=0.05]] warm")
-                await eye.until(lambda reading, asked=request_id: reading.ended(asked))  # type: ignore[misc]
-                eye.close()
+                await reader.until(lambda reading, asked=request_id: reading.ended(asked))  # type: ignore[misc]
+                reader.close()
 
 
 class Bench:

@@ -32,7 +32,7 @@ from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import environment, load_settings
 from tests.bench.filling import Filled, fill
-from tests.shared.world import MODEL, World
+from tests.shared.rig import MODEL, RequestRig
 from tests.stack import Process, free_port, start
 
 #: As the embedded server has it, and what is tried on top of it.
@@ -85,16 +85,16 @@ def timed(figures: Figures, name: str, action: Callable[[], object]) -> None:
 def measure(engine: Engine, filled: Filled, *, times: int) -> Figures:
     """List, open, ask: so many times each, in turn."""
     figures: Figures = {}
-    world = World(engine)
-    worker_id = world.worker(MODEL, lease_seconds=3600)
+    rig = RequestRig(engine)
+    worker_id = rig.worker(MODEL, lease_seconds=3600)
     for number in random.sample(range(filled.conversations), times):
         owner, conversation_id = filled.owner(number), filled.conversation_id(number)
         timed(figures, "list", lambda: list_conversations(engine, owner=owner))  # noqa: B023 - called here
         timed(figures, "open", lambda: open_conversation(engine, conversation_id, owner=owner))  # noqa: B023
 
         def ask() -> None:
-            asked = world.ask(owner=owner, conversation_id=conversation_id)  # noqa: B023
-            claimed = world.claim(asked.request_id, worker_id)
+            asked = rig.ask(owner=owner, conversation_id=conversation_id)  # noqa: B023
+            claimed = rig.claim(asked.request_id, worker_id)
             assert lifecycle.finish(engine, claimed, Answer(text="x" * 480, input_tokens=10, output_tokens=100))
 
         timed(figures, "ask", ask)

@@ -1,4 +1,4 @@
-"""A cheap worker's hand: `python -m tests.bench.writing` writes live streams through the product's own publisher.
+"""A cheap writer: `python -m tests.bench.writing` writes live streams through the product's own publisher.
 
 For figures in which web is to be the tight one: the provider, its reading and the rows are left out, the flusher and
 what it sends to Redis are the worker's. Reads one job per line, {"requests": [ids], "pace": 50, "seconds": 10}: every

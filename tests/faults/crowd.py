@@ -22,7 +22,7 @@ import aiohttp
 import uvloop
 
 from shared.errors import Unsure
-from tests.faults.door import PATH
+from tests.faults.fault_routes import PATH
 from tests.faults.history import History
 from tests.faults.screen import Screen
 from web.asgi.cookies import Cookies

@@ -1,8 +1,8 @@
 """The processes of one run and what can be done to them: kill, freeze, cut off, start again, wait.
 
-Durable servers as `up` starts them and the product's default settings; web has the suite's door before it. What ends by
-itself is started again, as every supervisor does, and counted. Use it from the main thread (children die with the
-thread that starts them); the people are in a thread of their own.
+The servers are durable, as `up` starts them, and the settings are the product's defaults. web has the routes of
+fault_routes.py in front of it. A process that ends by itself is counted and started again, as a supervisor does. Use
+the rig from the main thread, because children die with the thread that starts them; the people have another thread.
 """
 
 from __future__ import annotations
@@ -202,10 +202,10 @@ class Rig:
         return process
 
     def start_web(self, *, ready: bool = True, environ: dict[str, str] | None = None) -> Process:
-        """One web process more, with the door."""
+        """Start one more web process, with the fault routes."""
         values = {"host": "127.0.0.1", "port": "{port}", **self._settings_of("web")}
         with self._environment(environ):
-            process = self.stack._listening("web", "tests.faults.door", ready=False, **values)
+            process = self.stack._listening("web", "tests.faults.fault_routes", ready=False, **values)
         self.watched.append(Watched("web", process, {"environ": environ}))
         threading.Thread(target=self._end_when_silent, args=[process], name="silence", daemon=True).start()
         if ready:
