@@ -1,4 +1,4 @@
-"""`python -m workers`: one worker process, Celery's own, with the options that ours needs."""
+"""`python -m workers`: runs one Celery worker with the options that Naru needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.interpreter import shorten_switch_interval
 
 
 def main() -> int:
-    """Run until told to stop. Exit code 1 and one sentence when a setting is wrong."""
+    """Run until told to stop. Return 1, after one sentence on stderr, when a setting is wrong."""
     try:
         from workers.app import app, settings  # noqa: PLC0415 - importing it reads the settings, which may be wrong
 
@@ -22,7 +22,7 @@ def main() -> int:
         sys.stderr.write(f"worker: {error}\n")
         return 1
     shorten_switch_interval()
-    # Celery warns of root because root may be handed a pickle; we take JSON only. `naru doctor` speaks of root.
+    # Celery warns root of pickled messages; Naru accepts JSON only. `naru doctor` warns of root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [
@@ -30,10 +30,10 @@ def main() -> int:
             "worker",
             f"--concurrency={settings.concurrency}",
             "--pool=threads",
-            # Nobody here needs to know its neighbours; both cost a start and a subscription.
+            # Naru's workers need not know each other; both options cost time at the start and a subscription.
             "--without-gossip",
             "--without-mingle",
-            # Several on one host: the process id tells them apart in Flower.
+            # The process id tells several workers on one host apart in Flower.
             f"--hostname=worker-{os.getpid()}@%h",
             f"--loglevel={settings.log_level}",
         ]

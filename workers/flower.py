@@ -1,7 +1,8 @@
-"""`python -m workers.flower`: Flower, which answers to the same names as the page (shared/hosts.py).
+"""`python -m workers.flower`: Flower with a check of the Host header, by the same names as the page (shared/hosts.py).
 
-Flower has no such option. Basic auth alone does not keep a stranger's page out: /metrics asks for no password, and a
-browser that knows the password for a name sends it there. Options of Flower may follow, and FLOWER_* variables count.
+Flower itself has no such option. Basic auth alone does not stop DNS rebinding: /metrics needs no password, and a
+browser sends a password that it knows to any page of that name. Flower's own options may follow, and FLOWER_* variables
+count.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from tornado.web import RequestHandler
 from shared.hosts import KnownHosts
 from shared.settings import load_settings
 
-#: For probes and Prometheus, which ask by a pod's address or a service's name. Nothing of a person is in them.
+#: Probes and Prometheus ask for these by a pod's address or a service's name. They have no personal data.
 EXEMPT_PAGES = frozenset({"healthcheck", "metrics"})
 MISDIRECTED = 421
 
 
 class UnknownHost(RequestHandler):
-    """Says which setting to change. Not logged: a stranger could fill the disk with it."""
+    """Answers 421 and names the setting to change. Does not log: a stranger could fill the disk."""
 
     def prepare(self) -> None:
-        """Refuse, whatever the method."""
+        """Refuse the request, whatever its method."""
         self.set_status(MISDIRECTED, "Misdirected Request")
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(
@@ -37,24 +38,23 @@ class UnknownHost(RequestHandler):
 
 
 class HostCheckingFlower(Flower):  # type: ignore[misc] # Flower ships no types
-    """Flower, which looks at the Host header before anything else."""
+    """Flower with a check of the Host header before any other handler."""
 
-    def __init__(self, *words: Any, **named: Any) -> None:
-        """As Flower's."""
-        super().__init__(*words, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._known = KnownHosts(load_settings(), listens_on=self.options.address)
         prefix = (self.options.url_prefix or "").strip("/")
         self._exempt = {f"/{prefix}/{page}" if prefix else f"/{page}" for page in EXEMPT_PAGES}
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """Choose the handler: tornado's router asks here for every request."""
+        """Return the handler of a request; tornado's router calls this for each."""
         if request.path in self._exempt or self._known.knows(request.headers.get("Host")):
             return super().find_handler(request, **kwargs)
         return self.get_handler_delegate(request, UnknownHost)
 
 
 def main() -> None:
-    """Run Celery's command, whose Flower is ours."""
+    """Run Celery's `flower` command with `HostCheckingFlower`."""
     flower.command.Flower = HostCheckingFlower
     sys.argv = ["celery", "-A", "workers.app:app", "flower", *sys.argv[1:]]
     celery()

@@ -1,7 +1,7 @@
-"""The composition root of a worker process: what it consists of, and the order in which it starts and ends.
+"""The composition root of a worker process: its parts, and the order in which they start and end.
 
-Celery starts it (`workers/app.py`) and lends it threads. The parts are in `workers/process/`; what an answer is, is in
-`workers/answering/answer.py`.
+Celery starts it (`workers/app.py`) and provides the threads. The parts are in `workers/process/`, the life of an answer
+is in `workers/answering/answer.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workers.process.health import HealthServer, health_of
 from workers.process.lease import LeaseThread
 from workers.process.pickup import Pickup
 
-#: Python's threads may all be away for this many times the limit of a wedged worker.
+#: All Python threads may stand still for this many times the limit of a wedged worker.
 NO_THREAD = 2.0
 START_SECONDS = 10.0
 
@@ -63,7 +63,7 @@ class Worker:
         self._pickup.start()
         self._ticker.start()
         self._wedge.start()
-        # Importing an SDK takes most of a second: it is done before the first question, and after everything else.
+        # Importing an SDK takes most of a second. It comes last, but before the first question.
         loop.submit(registry.warm()).add_done_callback(lambda _: freeze_loaded_objects())
         self._discovering = loop.submit(registry.keep_discovering(self._models_changed))
 
@@ -72,11 +72,11 @@ class Worker:
         answer(self.context, request_id)
 
     def consumed(self) -> None:
-        """Note that Celery's consumer turned."""
+        """Note that Celery's consumer ran."""
         self.context.vitals.consumed_at = time.monotonic()
 
     def drain(self) -> None:
-        """Take nothing new, and hand over what still runs when the grace time is over. Returns at once."""
+        """Take no new request, and hand over the running answers when the grace time is over. Returns at once."""
         self._drain.begin()
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Worker:
         return publisher
 
     async def _close_streams(self) -> None:
-        # Again and again: redis-py may swallow a cancellation that comes within a flush.
+        # Repeatedly, because redis-py may swallow a cancellation that comes within a flush.
         while not self._flusher.done():
             self._flusher.cancel()
             await asyncio.wait([self._flusher], timeout=0.1)

@@ -1,7 +1,6 @@
-"""Conversations as people see them: list, open, rename, delete.
+"""List, open, rename and delete conversations.
 
-Every function takes the owner and reaches rows through it only. How a message comes to be is `lifecycle/`; how it is
-drawn is the page's.
+Every function takes the owner and reaches only that owner's rows.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class ConversationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveRequest:
-    """The request under way in a conversation."""
+    """The queued or running request of a conversation."""
 
     request_id: UUID
     status: Status
@@ -47,7 +46,7 @@ class ActiveRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A conversation with the last messages of its branch, oldest first; `exists` from its first question on."""
+    """A conversation with the last messages of its branch, oldest first. It `exists` from its first question on."""
 
     id: UUID
     exists: bool
@@ -61,15 +60,15 @@ class Opened:
 def list_conversations(
     engine: Engine, *, owner: Owner, after: ConversationRow | None = None, limit: int = 100
 ) -> list[ConversationRow]:
-    """At most `limit` of the owner's conversations, newest first; with `after` those that follow that one.
+    """Return at most `limit` of the owner's conversations, newest first; with `after`, those that follow it.
 
-    A conversation that never got its first question is left out.
+    Conversations without a question are left out.
     """
     c = conversation.c
     listed = (
         select(c.id, c.title, c.updated_at)
         .where(c.owner_id == owner.key, c.deleted_at.is_(None), c.leaf_id.is_not(None))
-        # The id decides between two of the same moment. The index ends at the moment: Postgres sorts the few of each.
+        # The id orders conversations of the same time. The index ends at the time, so Postgres sorts these few.
         .order_by(c.updated_at.desc(), c.id.desc())
         .limit(limit)
     )
@@ -82,11 +81,12 @@ def list_conversations(
 
 
 def open_conversation(engine: Engine, conversation_id: UUID, *, owner: Owner, limit: int = 30) -> Opened:
-    """The conversation and the last `limit` messages of its branch. Raises NotFound when it is another's or deleted.
+    """Return a conversation and the last `limit` messages of its branch.
 
-    An id that nobody has yet is an empty conversation: the page makes the id before the first question.
+    An unknown id gives an empty conversation, because the page makes the id before the first question. Raises NotFound
+    if the conversation is deleted or another owner's.
     """
-    # One moment for all three statements: an answer that ends between them would be neither under way nor there.
+    # One snapshot for all three statements: an answer that ends between them would be neither active nor stored.
     with transaction(engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
         row = _row_of(connection, conversation_id, owner=owner)
         if row is None:
@@ -114,21 +114,21 @@ def open_conversation(engine: Engine, conversation_id: UUID, *, owner: Owner, li
 
 
 def check_owner(engine: Engine, conversation_id: UUID, *, owner: Owner) -> bool:
-    """Whether the conversation exists yet. Raises NotFound when it is another's or deleted."""
+    """Whether the conversation exists. Raises NotFound if it is deleted or another owner's."""
     with transaction(engine) as connection:
         return _row_of(connection, conversation_id, owner=owner) is not None
 
 
 def rename(engine: Engine, conversation_id: UUID, *, owner: Owner, title: str) -> None:
-    """Give it another title. Raises NotFound; an empty title is left as it was."""
+    """Set the title; an empty one changes nothing. Raises NotFound."""
     words = storable(" ".join(title.split()))[:MAX_TITLE_CHARACTERS]
     _change(engine, conversation_id, owner, {"title": words} if words else {"title": conversation.c.title})
 
 
 def delete(engine: Engine, conversation_id: UUID, *, owner: Owner) -> None:
-    """Delete it from every view, and stop what is being answered in it. Raises NotFound.
+    """Hide the conversation from every view and stop its active request. Raises NotFound.
 
-    Its rows are kept for the time that retention keeps them.
+    Retention deletes the rows later.
     """
     _change(engine, conversation_id, owner, {"deleted_at": func.clock_timestamp()})
     with transaction(engine) as connection:
@@ -165,7 +165,7 @@ def _row_of(connection: Connection, conversation_id: UUID, *, owner: Owner) -> A
 
 
 def _branch_statement() -> Select[Any]:
-    """Built once: building it anew each time costs more than Postgres takes to run it."""
+    """Return the statement, which is built once: building it takes longer than Postgres takes to run it."""
     m, r = message.c, chat_request.c
     walk = walk_from(bindparam("leaf_id", type_=m.id.type), limit=bindparam("depth_limit", type_=Integer))
     return prepared(
@@ -183,7 +183,7 @@ _BRANCH = _branch_statement()
 
 
 def _branch(connection: Connection, leaf_id: UUID | None, *, limit: int) -> Sequence[Any]:
-    """The messages from the leaf up, newest first, at most `limit`, each with its request's end."""
+    """Return at most `limit` messages from the leaf up, newest first, each with the end of its request."""
     return connection.execute(_BRANCH, {"leaf_id": leaf_id, "depth_limit": limit}).all()
 
 

@@ -1,6 +1,6 @@
-"""What became of a question that the browser sent and heard nothing of: stored or not, by its idempotency key.
+"""Whether a question was stored, for a browser that sent it and got no reply.
 
-Not here: storing it (`shared/lifecycle`), putting it back where it was typed (`live/sent.js`).
+`shared/lifecycle/` stores questions; `live/sent.js` puts an unstored one back into the composer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from shared.tables import chat_request
 
 
 def is_stored(engine: Engine, *, owner: Owner, key: str) -> bool:
-    """Whether this owner's question with this key was accepted. Raises Unavailable."""
+    """Whether this owner's question with this idempotency key is stored. Raises Unavailable."""
     asked = select(chat_request.c.id).where(chat_request.c.owner_id == owner.key, chat_request.c.idempotency_key == key)
     with statement(engine) as connection:
         return connection.execute(asked).first() is not None

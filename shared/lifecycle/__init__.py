@@ -2,20 +2,19 @@
 
     submit                  → queued
     claim       queued      → running      attempt + 1: the fence of everything that follows
-    release     running     → queued       the provider says wait, the stream broke, or the worker drains
+    release     running     → queued       the provider asked us to wait, the stream broke, or the worker drains
     take_back   running     → queued       the worker was lost (or → failed after three losses, → cancelled if stopped)
-    give_back   running     → queued       it ran in its row only: a claim's reply, or an answer's end, was lost
-    finish      running     → succeeded    only where no stop was asked
+    give_back   running     → queued       only the row says that it runs: a claim's reply or an answer's end was lost
+    finish      running     → succeeded    only if nobody asked for a stop
     fail        running     → failed
     cancel      running     → cancelled    the worker carries out a stop
-    stop        queued      → cancelled    at once; a running request is only asked
+    stop        queued      → cancelled    at once; for a running request, the worker is asked
     expire      any active  → failed       the deadline passed
-    end_restored  any active → failed      it was under way in the backup that the database was restored from
+    end_restored  any active → failed      it was active in the backup that the database was restored from
 
-Every write of a worker is fenced by (status, attempt, worker) and tells by its row count whether the worker still had
-the right; a request ends in one statement together with its answer and its attempt. Time is Postgres's own. What calls
-these, and when, is in `workers/answering/answer.py`, `shared/reconciler.py` and the page; nothing here knows Redis or
-Celery.
+Every write of a worker is fenced by (status, attempt, worker); its row count tells whether the worker still holds the
+request. One statement ends a request together with its answer and its attempt. All times come from Postgres's clock.
+The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the page. Nothing here knows Redis or Celery.
 """
 
 from shared.lifecycle.asking import stop, submit

@@ -1,4 +1,4 @@
-"""A conversation's branch: the walk from a message to its parents, as a piece of the statements that read it."""
+"""A conversation's branch: the walk from a message up to its first ancestor, as a CTE."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from sqlalchemy import CTE, ColumnElement, Integer, Select, cast, literal, selec
 
 from shared.tables import message
 
-#: Messages of a branch that a prompt is made of, at most.
+#: Most messages of a branch that a claim returns for the prompt.
 MAX_MESSAGES = 1000
 
 
 def walk_from(leaf: ColumnElement[Any], *sources: Any, limit: ColumnElement[int] | None = None) -> CTE:
-    """The ids of the branch that ends in `leaf`, with their depth (the leaf's is 1), at most `limit` of them.
+    """Return a CTE (id, parent_id, depth) of the branch that ends in `leaf`: at most `limit` rows, from depth 1 up.
 
-    `sources` are the tables or CTEs that `leaf` comes from, where it is a column.
+    `sources` are the tables or CTEs of `leaf`, if it is a column.
     """
     m = message.c
     start: Select[Any] = select(m.id, m.parent_id, cast(literal(1), Integer).label("depth")).where(m.id == leaf)

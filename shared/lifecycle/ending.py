@@ -1,4 +1,4 @@
-"""How a request ends, whoever ends it: its row, its answer, its attempt and its branch in one statement."""
+"""Ends a request for every caller: its row, its answer, its attempt and its branch, in one statement."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from shared.postgres import notify
 from shared.postgres.prepared import prepared
 from shared.tables import Outcome, Status, chat_request, conversation, message, request_attempt
 
-#: Postgres's clock, read anew in every row: between processes no other clock decides.
+#: Postgres's clock, read again for every row. Between processes no other clock counts.
 NOW = func.clock_timestamp()
 _R = chat_request.c
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a request ends. `text` None takes the attempt's checkpoint: the best that is known of a silent worker."""
+    """How a request ends. If `text` is None, the answer is the attempt's checkpoint: a silent worker's best."""
 
     status: Status
     outcome: Outcome | None
@@ -57,10 +57,10 @@ _ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_token
 
 
 def end(connection: Connection, fence: Sequence[ColumnElement[bool]], ending: Ending, **fence_values: object) -> bool:
-    """End a request: its row, its answer, its attempt and the branch, in one statement; False when no row matched.
+    """End a request: its row, its answer, its attempt and the branch, in one statement; False if no row matched.
 
-    A fence made of parameters (their values are `fence_values`) has its statement built once; one made of values has
-    it built anew, which costs more than Postgres takes to run it: good enough for what is rare.
+    A fence made of parameters (with their values in `fence_values`) has a statement that is built once. A fence made of
+    values has its statement built on each call, which takes longer than Postgres takes to run it: use it for rare ends.
     """
     statement = _kept_statement(tuple(fence)) if fence_values else _statement(fence)
     values = {f"end_{each.name}": getattr(ending, each.name) for each in fields(Ending)}
@@ -125,7 +125,7 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
 
 @functools.cache
 def _kept_statement(fence: tuple[ColumnElement[bool], ...]) -> Select[Any]:
-    """By the fence's own identity: the few that are made of parameters live as long as their module."""
+    """Keep one statement per fence object. The few fences made of parameters are constants of their modules."""
     return prepared(_statement(fence))
 
 
@@ -140,9 +140,9 @@ def _checkpoint_of(ended: CTE) -> ColumnElement[str]:
 def close_attempt(
     of: CTE, *, outcome: object, code: object, text: object = None, provider_request_id: object = None
 ) -> CTE:
-    """The attempt's record is closed with the same statement that ends or frees its request.
+    """Return a CTE that closes the attempt's record, for the statement that ends or frees its request.
 
-    The arguments are values or expressions; a text or id of None leaves what the record has.
+    The arguments are values or expressions. A text or id of None keeps the record's own.
     """
     a = request_attempt.c
     return (

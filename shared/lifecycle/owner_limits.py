@@ -1,6 +1,6 @@
-"""How much one owner may ask: the condition in the statement that stores a question, and the reason when it refuses.
+"""Limits on the questions of one owner: a condition for the statement that stores a question, and the reason to refuse.
 
-Each count stops at its limit and goes by an index of its own, so it costs the same however many rows an owner has.
+Each count stops at its limit and uses its own index, so the cost does not depend on the number of the owner's rows.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from shared.tables import ACTIVE, chat_request
 
 _R = chat_request.c
 _IS_OWNERS = _R.owner_id == bindparam("q_owner", type_=_R.owner_id.type)
-# Cast: Postgres takes two parameters that are compared for text.
+# The cast is needed because Postgres would compare two bare parameters as text.
 _MOST_ACTIVE = cast(bindparam("q_most_active"), Integer)
 _MOST_RECENT = cast(bindparam("q_most_recent"), Integer)
 # In the text, not as parameters: the plan is made once, and must use the partial index.
 _IS_ACTIVE = _R.status.in_([literal_column(f"'{status.value}'") for status in ACTIVE])
 _MINUTE = literal_column("interval '1 minute'", Interval())
-# Not clock_timestamp(): it changes from row to row, so no index can be asked for what is later.
+# clock_timestamp() would change from row to row, so Postgres could not use an index for the comparison.
 _NOW = func.statement_timestamp()
 _IS_RECENT = _R.created_at > _NOW - _MINUTE
 
 
 def _reaches(most: ColumnElement[int], condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether the owner has `most` such requests; false where `most` is 0."""
+    """Whether the owner has at least `most` such requests; false if `most` is 0."""
     found = select(literal_column("1")).select_from(chat_request).where(_IS_OWNERS, condition).limit(most).subquery()
     return and_(most > 0, select(func.count()).select_from(found).scalar_subquery() >= most)
 
@@ -68,12 +68,12 @@ _WHY = prepared(
 
 
 def values_of(limits: OwnerLimits) -> dict[str, int]:
-    """The parameters of MAY_ASK."""
+    """Return the parameters of MAY_ASK."""
     return {"q_most_active": limits.active, "q_most_recent": limits.per_minute}
 
 
 def refuse_over_limit(connection: Connection, owner: Owner, limits: OwnerLimits) -> None:
-    """Raise TooManyActive or OwnerTooFast where the owner is at a limit now."""
+    """Raise TooManyActive or OwnerTooFast if the owner has reached a limit."""
     row = connection.execute(_WHY, {"q_owner": owner.key, **values_of(limits)}).one()
     if row.is_full:
         raise TooManyActive(limits.active)

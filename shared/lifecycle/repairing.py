@@ -1,4 +1,4 @@
-"""The verbs of whoever repairs: take back, expire, the stop that no worker answered, the end that a restore gives."""
+"""Repairs: take back, give back, expire, carry out a stop that no worker answered, end the requests of a backup."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.postgres import notify
 from shared.postgres.database import transaction
 from shared.tables import ACTIVE, Outcome, Status, chat_request
 
-#: A request that was running, as a suspect, when its worker was lost this often is taken for the cause.
+#: A request with this many losses is taken for the cause of them.
 MAX_LOSSES = 3
 _R = chat_request.c
 
@@ -23,7 +23,7 @@ _R = chat_request.c
 def cancel_unanswered(
     engine: Engine, request_id: UUID, *, attempt: int, patience_seconds: float, text: str | None
 ) -> bool:
-    """Carry out a stop that no worker answered, with the best text there is (None: the checkpoint)."""
+    """Carry out a stop that no worker answered. `text` is the best partial text; None takes the checkpoint."""
     fence = (
         _R.id == request_id,
         _R.status == Status.RUNNING,
@@ -37,9 +37,9 @@ def cancel_unanswered(
 def take_back(connection: Connection, lost: Sequence[Any]) -> int:
     """Take `lost` rows (id, worker_id, losses, stop_requested_at; locked by the caller) from their lost workers.
 
-    Of each worker's requests only those with the highest count are charged a loss: a process carries hundreds of
-    answers, and when it dies they are not all guilty. Each charge narrows the circle, until the one left at
-    MAX_LOSSES fails. The others wait up to 1 s, so that hundreds do not call the provider at once.
+    Only the requests of a worker with the highest loss count get one more loss: a process carries hundreds of answers,
+    and when it dies, not all of them are guilty. Each loss narrows the suspects down, until one reaches MAX_LOSSES and
+    fails. The others wait up to 1 s, so that hundreds do not call the provider at once. Returns the number of rows.
     """
     highest: dict[UUID, int] = {}
     for row in lost:
@@ -62,10 +62,10 @@ def take_back(connection: Connection, lost: Sequence[Any]) -> int:
 
 
 def give_back(engine: Engine, request_id: UUID, *, attempt: int, worker_id: UUID) -> None:
-    """Free a request that runs only in its row: this worker's, but not under way in it.
+    """Requeue a request whose row says that this worker runs it, although the worker does not.
 
-    A claim's commit may be lost on its way to the worker; an answer may have waited too long for Postgres. Nobody
-    else can see that: the lease of a worker that lives says that its requests live. It is no loss.
+    The reply to a claim may have been lost, or an answer may have waited too long for Postgres. Nobody else notices,
+    because the lease of a live worker covers all its requests. It does not count as a loss.
     """
     fence = (_R.id == request_id, _R.status == Status.RUNNING, _R.attempt == attempt, _R.worker_id == worker_id)
     with transaction(engine) as connection:
@@ -97,16 +97,16 @@ def _requeue(
 
 
 def expire(connection: Connection, request_id: UUID) -> bool:
-    """End a request whose deadline has passed, with the last checkpoint as its partial text."""
+    """Fail a request whose deadline has passed; the last checkpoint is its partial text. False if it has not passed."""
     fence = (_R.id == request_id, _R.status.in_(ACTIVE), _R.deadline_at <= NOW)
     return end(connection, fence, Ending(status=Status.FAILED, outcome=Outcome.FAILED, code=DEADLINE))
 
 
 def end_restored(connection: Connection) -> int:
-    """End all that is under way in a database that comes from a backup, with the text of that moment; their number.
+    """End all active requests of a database that was restored from a backup; returns their number.
 
-    What became of them since is not known here: the provider may have been paid for an answer already. So nothing is
-    asked again by itself. Nobody else is connected yet.
+    Each keeps the text of the backup. Nothing is asked again, because the provider may already have been paid for an
+    answer that the backup does not have. Call it before anything else connects.
     """
     unfinished = connection.execute(
         select(_R.id, _R.stop_requested_at.is_not(None).label("stopped")).where(_R.status.in_(ACTIVE))

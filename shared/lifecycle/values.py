@@ -1,4 +1,4 @@
-"""What goes into the lifecycle's verbs and comes out of them. No SQL."""
+"""The arguments and results of the lifecycle's verbs. No SQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a person sends. `regenerate` answers the branch's last question again and ignores `text`."""
+    """A question as a person sends it. `regenerate` answers the branch's last question again and ignores `text`."""
 
     owner: Owner
     conversation_id: UUID
@@ -27,8 +27,8 @@ class Question:
 class OwnerLimits:
     """How much one owner may ask; 0 means any number.
 
-    `active` counts the questions that wait or run, `per_minute` those stored within the last minute. Transactions that
-    run at the same moment do not see each other, so an owner can exceed a limit by the number of them.
+    `active` counts the questions that wait or run, `per_minute` those stored within the last minute. Concurrent
+    transactions do not see each other, so an owner can exceed a limit by their number.
     """
 
     active: int = 0
@@ -36,13 +36,13 @@ class OwnerLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> OwnerLimits:
-        """The limits that the operator has set."""
+        """Return the limits that the operator has set."""
         return cls(active=settings.owner_active_questions, per_minute=settings.owner_questions_per_minute)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """A stored request. `is_new` is False when the same idempotency key had been stored before."""
+    """A stored request. `is_new` is False when an earlier call stored the same idempotency key."""
 
     request_id: UUID
     conversation_id: UUID
@@ -51,7 +51,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """The right of one worker to one attempt, until its lease ends or someone else ends the request."""
+    """One attempt that a worker holds until its lease ends or someone else ends the request."""
 
     request_id: UUID
     attempt: int
@@ -62,19 +62,19 @@ class Claimed:
     losses: int
     tries: int
     broken_streams: int
-    #: From the question to its first claim; from the question to this one; from this one to the deadline.
+    #: From the question to its first claim, from the question to this claim, and from this claim to the deadline.
     queue_seconds: float
     age_seconds: float
     left_seconds: float
     #: The branch that ends in the question, oldest first, for the prompt.
     branch: tuple[Message, ...] = field(repr=False)
-    #: This process's monotonic clock when it was claimed.
+    #: Time of the claim on this process's monotonic clock.
     claimed_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one attempt produced: the text and what the provider said of it."""
+    """The result of one attempt: the text, and the provider's figures."""
 
     text: str
     finish: str | None = None
@@ -82,12 +82,12 @@ class Answer:
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
     provider_request_id: str | None = None
-    #: How long ago the first word came, on this process's monotonic clock; None: no word came.
+    #: Age of the first text, on this process's monotonic clock; None if no text came.
     first_token_ago_seconds: float | None = None
 
 
 def storable(text: str) -> str:
-    """`text` with each character that Postgres cannot hold replaced by U+FFFD, so that no offset moves."""
+    """Replace each character that Postgres cannot hold by U+FFFD; offsets stay the same."""
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
     if not text.isascii():

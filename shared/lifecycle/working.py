@@ -51,9 +51,9 @@ def claim(
 ) -> Claimed | None:
     """Take a queued request for its next attempt; None when there is nothing to take (drop the hint then).
 
-    Only while this worker's own lease is valid. `models` are those that this worker serves, its default first: a
-    request for a model that another live worker serves is left to it. A request that was running in two lost workers
-    is taken only `as_suspect`: the caller sees to it that it is the only one of its process.
+    It succeeds only while this worker's lease is valid. `models` are the models that this worker serves, its default
+    first; a request for a model that another live worker serves is left to that worker. A request with two losses is
+    taken only `as_suspect`: the caller makes sure that its process runs no other such request.
     """
     values = {
         "the_request": request_id,
@@ -90,8 +90,9 @@ _CLAIMED_COLUMNS = (
 )
 
 
-# Parameters of the statements that every answer runs. They are built once, at the end of this module: building one
-# costs more than Postgres takes to run it. None is named as a column is: SQLAlchemy would set that column.
+# Parameters of the statements that every answer runs. The statements are built once, at the end of this module, because
+# building one takes longer than Postgres takes to run it. No parameter has a column's name: SQLAlchemy would set that
+# column.
 _REQUEST_ID = bindparam("the_request", type_=_R.id.type)
 _BY_WORKER = bindparam("by_worker", type_=_R.worker_id.type)
 _ATTEMPT = bindparam("in_attempt", type_=_R.attempt.type)
@@ -169,7 +170,7 @@ def _served_elsewhere() -> ColumnElement[bool]:
     )
 
 
-#: The fence: this request, still running, in this attempt, by this worker.
+#: The fence: this request is still running, in this attempt, by this worker.
 _FENCE = (_R.id == _REQUEST_ID, _R.status == Status.RUNNING, _R.attempt == _ATTEMPT, _R.worker_id == _BY_WORKER)
 _FENCE_UNSTOPPED = (*_FENCE, _R.stop_requested_at.is_(None))
 _FENCE_STOPPED = (*_FENCE, _R.stop_requested_at.is_not(None))
@@ -189,10 +190,10 @@ def release(
     code: str | None = None,
     broken: bool = False,
 ) -> bool:
-    """Give the request back to the queue; False when the right was lost or a stop was asked meanwhile.
+    """Return the request to the queue; False if the worker lost it or somebody asked for a stop meanwhile.
 
-    `code` is the provider's error that makes it wait: it counts as a try, or as a broken stream when `broken`; a
-    drain (no code) counts as nothing. The text so far stays in the attempt's record.
+    `code` is the provider's error that makes it wait. It counts as a try, or as a broken stream when `broken`; a drain
+    has no code and counts as neither. The attempt's record keeps the text so far.
     """
     freed = (
         update(chat_request)
@@ -217,22 +218,22 @@ def release(
 
 
 def finish(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
-    """Store the answer; False when the right was lost or a stop was asked first (then it ends as cancelled)."""
+    """Store the answer; False if the worker lost the request, or if it must be cancelled because of a stop."""
     return _end_attempt(engine, _FENCE_UNSTOPPED, claimed, answer, status=Status.SUCCEEDED, outcome=Outcome.SUCCEEDED)
 
 
 def fail(engine: Engine, claimed: Claimed, answer: Answer, *, code: str) -> bool:
-    """End it with the reason `code`, keeping the partial text; False when the right was lost."""
+    """Fail with the reason `code` and keep the partial text; False if the worker lost the request."""
     return _end_attempt(engine, _FENCE, claimed, answer, status=Status.FAILED, outcome=Outcome.FAILED, code=code)
 
 
 def cancel(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
-    """Carry out a stop: the text so far is the answer; False when the right was lost."""
+    """Carry out a stop: the text so far is the answer; False if the worker lost the request."""
     return _end_attempt(engine, _FENCE_STOPPED, claimed, answer, status=Status.CANCELLED, outcome=Outcome.CANCELLED)
 
 
 def is_mine(engine: Engine, claimed: Claimed, *, status: Status) -> bool:
-    """Whether a commit whose outcome was never heard had happened: the request ended so, in this very attempt."""
+    """Whether this attempt ended the request with `status`; for a commit whose outcome did not arrive."""
     ended_by = select(request_attempt.c.request_id).where(
         request_attempt.c.request_id == claimed.request_id,
         request_attempt.c.attempt == claimed.attempt,
@@ -276,14 +277,14 @@ def _end_attempt(
 
 
 def _counted(tokens: int | None) -> int | None:
-    """A provider's count as the column can hold it: no server's odd number may cost an answer."""
+    """Clamp a provider's count to the column's range, so that an odd number does not cost the answer."""
     return None if tokens is None else max(0, min(tokens, 2**31 - 1))
 
 
 def undispatch(engine: Engine, request_id: UUID, *, models: Sequence[str]) -> None:
-    """Say that this request's hint came to nothing where it came: the next tick sends another.
+    """Note that this worker did not use the request's hint, so that the next tick sends another one.
 
-    A draining worker (`models` is empty then) takes nothing, and one that does not serve the model leaves it to others.
+    A draining worker takes nothing and passes no `models`. Other workers leave a request for a model outside `models`.
     """
     with statement(engine) as connection:
         connection.execute(

@@ -1,9 +1,9 @@
-"""The worker's side of the live stream: one flusher per process sends what waits of all answers in one pipeline.
+"""The worker's side of the live stream: one flusher per process sends the new text of all answers in one pipeline.
 
-Text is sent every flush interval, and at once on a start, a first delta and an end. A provider's reader keeps step
-(`beat`): what comes between two flushes is taken, decoded and sent in one go. Publishing that fails is counted, never
-raised and never waited for: the text stays in the `LiveAnswer`, and a snapshot repairs the stream when Redis is back.
-Runs in the worker's event loop; only `LiveAnswer.text()` may be called from other threads.
+Text is sent at each beat, and at once on a start, a first delta and an end. A provider's reader follows the beat
+(`carry`, `shared/live/beat.py`). A failure to publish is counted and never raised, and no answer waits for it: the text
+stays in its `LiveAnswer`, and a snapshot repairs the stream when Redis is back. Runs in the worker's event loop; other
+threads may call only `LiveAnswer.text()`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -21,58 +20,19 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 
 from shared import metrics
+from shared.live import scripts
+from shared.live.beat import Beat
 from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
 from shared.redis import make_async_client
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: A snapshot this often bounds what a new reader has to read and what Redis has to keep.
+#: A snapshot this often limits how much a new reader has to read and Redis has to keep.
 ENTRIES_PER_SNAPSHOT = 500
-#: What is written stays out of Redis's append-only file, and is not replicated: see decision 0024. Where that cannot be
-#: asked for it is written as everything is.
-_PASSING = "pcall(redis.set_repl, redis.REPL_NONE)\n"
-#: Appends each delta to its stream, if that is there (one that Redis has lost gets a snapshot instead); returns the
-#: numbers of those that were not. One command for all of them: a command and a reply for each took a third of what a
-#: token costs in a worker (decision 0013).
-_APPEND = (
-    _PASSING
-    + """
-local missing = {}
-for i = 1, #KEYS do
-  if not redis.call('XADD', KEYS[i], 'NOMKSTREAM', '*', 'd', ARGV[i]) then
-    missing[#missing + 1] = i
-  end
-end
-return missing
-"""
-)
-#: Appends any other entry; a snapshot replaces everything before it: the stream is trimmed to it.
-_PUT = (
-    _PASSING
-    + """
-if ARGV[1] == 'n' then
-  redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])
-else
-  redis.call('XADD', KEYS[1], '*', ARGV[1], ARGV[2])
-end
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-"""
-)
-#: Says that a flush was sent.
-_RING = _PASSING + "redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'f', '')"
-#: A start is sent this long after it was made.
+#: The start of an attempt is sent this long after `open`, so that the call of the provider goes first.
 START_SECONDS = 0.005
-#: With a beat so many readers are woken in a row; then whatever else is ready has its turn, such as a new answer.
-WOKEN_AT_ONCE = 8
-#: Between two beats lies so many times what one takes with its flush, the mean of about ten: the busier the machine,
-#: the more goes into each, here, in Redis and in web. With 300 answers on two cores, 30 instead of 20 ms took 0.17 of
-#: a core off them all, and a quarter off a new question's way (docs/performance.md).
-BEAT_TIMES = 4.0
-BEAT_WEIGHT = 0.1
-#: But at most so many flush intervals.
-LONGEST_TIMES = 1.5
-#: While Redis fails it is tried this often; each try costs at most the Redis timeout.
+#: Pause between two attempts to flush while Redis fails; each attempt takes at most the Redis timeout.
 RETRY_SECONDS = 0.5
 
 
@@ -84,11 +44,19 @@ class Source(Protocol):
 
 
 class LiveAnswer:
-    """The text of one attempt as it grows, and how much of it the stream has."""
+    """The growing text of one attempt, and how much of it the stream has."""
 
     __slots__ = (
-        *("_length", "_parts", "_publisher", "_sent", "_sent_parts"),
-        *("attempt", "entries", "key", "request_id", "whole"),
+        "_length",
+        "_parts",
+        "_publisher",
+        "_sent",
+        "_sent_parts",
+        "attempt",
+        "entries",
+        "key",
+        "request_id",
+        "whole",
     )
 
     def __init__(self, publisher: Publisher, request_id: UUID, attempt: int) -> None:
@@ -98,12 +66,13 @@ class LiveAnswer:
         self._parts: list[str] = []
         self._length = 0
         self._sent, self._sent_parts = 0, 0
+        #: Number of entries in the stream since its last snapshot.
         self.entries = 0
-        #: False when the stream lacks something that was sent: a snapshot is due.
+        #: False when the stream lacks text that was sent: a snapshot is due.
         self.whole = True
 
     def add(self, text: str) -> bool:
-        """Append a delta; False when there is nothing in it. The first one is sent at once."""
+        """Append a delta, and return False if it is empty. The first one is sent at once."""
         if not text:
             return False
         self._parts.append(text)
@@ -112,16 +81,16 @@ class LiveAnswer:
         return True
 
     def text(self) -> str:
-        """All of it so far; may be called from any thread."""
+        """Return the whole text so far. Any thread may call this."""
         return "".join(self._parts)
 
     @property
     def length(self) -> int:
-        """Its length in code points."""
+        """The length of the text in code points."""
         return self._length
 
     def unsent(self) -> Event | None:
-        """What the stream does not have yet, as one delta; it then counts as sent."""
+        """Return the text that the stream lacks as one delta, and count it as sent. None if there is none."""
         if self._sent_parts == len(self._parts):
             return None
         event = Event(Kind.DELTA, self.attempt, self._sent, "".join(self._parts[self._sent_parts :]))
@@ -129,48 +98,23 @@ class LiveAnswer:
         return event
 
     def mark_sent(self) -> None:
-        """All that is here has been put into a pipeline."""
+        """Count the whole text as sent."""
         self._sent, self._sent_parts = self._length, len(self._parts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Deltas:
-    """The deltas of one flush: where their command stands in the pipeline, and whose they are, in its order."""
+    """The deltas of one flush: the position of their command in the pipeline, and their answers in its order."""
 
-    at: int
+    position: int
     lives: list[LiveAnswer]
 
     def __bool__(self) -> bool:
         return bool(self.lives)
 
 
-#: Adds what has come since the last beat; whether there was any.
-More = Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Who waits for a beat."""
-
-    future: asyncio.Future[None]
-    more: More | None
-
-    def goes_on(self) -> bool:
-        """At a beat: whether it waits for the next one too. Else it is woken."""
-        if self.future.done():  # cancelled
-            return False
-        try:
-            if self.more is not None and self.more():
-                return True
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(None)
-        return False
-
-
 class Publisher:
-    """One per worker process, made and used in its event loop."""
+    """The publisher of one worker process, created and used in its event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -183,17 +127,16 @@ class Publisher:
             decode_responses=True,
             redis_connect_func=self._connected,
         )
-        self._was_connected = self._is_connected_anew = False
+        self._was_connected = self._has_reconnected = False
+        self.beat = Beat(flush_seconds=settings.flush_seconds, on_beat=self._flush_beat)
         self._open: set[LiveAnswer] = set()
+        #: Answers with text to send, and the starts and ends to send.
         self._dirty: set[LiveAnswer] = set()
         self._extra: list[tuple[LiveAnswer, Event]] = []
         #: Set when a flush is due.
         self._due = asyncio.Event()
-        self._waiting: list[Waiting] = []
-        self._timer: asyncio.TimerHandle | None = None
-        #: When the beat began whose flush is due, and what one takes with its flush of late, in s.
-        self._beat_at: float | None = None
-        self._beat_takes = 0.0
+        #: When the beat began whose flush is due.
+        self._beat_began_at: float | None = None
         #: False from a failed flush to the next one that succeeds.
         self.healthy = True
 
@@ -202,76 +145,35 @@ class Publisher:
         live = LiveAnswer(self, request_id, attempt)
         self._open.add(live)
         self._extra.append((live, Event(Kind.START, attempt)))
-        # Behind the call of the provider, which is made in the same moment and must not wait for this.
         asyncio.get_running_loop().call_later(START_SECONDS, self._flush_waiting)
         return live
 
     def close(self, live: LiveAnswer, *, status: str | None) -> None:
-        """End the stream; `status` None says nothing to the readers (the attempt was given up, not the request)."""
+        """End the stream. With `status` None, tell the readers nothing: the attempt was given up, not the request."""
         if status is not None:
             self._extra.append((live, Event(Kind.END, live.attempt, text=status)))
             self.wake(live, urgent=True)
         self._open.discard(live)
 
     def wake(self, live: LiveAnswer, *, urgent: bool) -> None:
-        """Have the flusher look at this answer: now, or with the next beat."""
+        """Have the text of this answer sent: now, or with the next beat."""
         self._dirty.add(live)
         if urgent:
             self._due.set()
         else:
-            self._plan()
+            self.beat.schedule()
 
     async def carry(self, source: Source, live: LiveAnswer) -> None:
-        """Return when `source` has no text that can be taken without waiting; until then send it to `live`.
+        """Send the text that arrives at `source` to `live`, and return at the first beat that finds none.
 
-        Text that the provider sends between two flushes would wait for the next one anyway. It is taken with the
-        flush, so no task is woken for it.
+        Each beat takes the text that has arrived and sends it with its flush, without waking a task.
         """
-        await self.beat(lambda: live.add(source.take()))
+        await self.beat.wait(lambda: live.add(source.take()))
 
-    async def beat(self, more: More | None = None) -> None:
-        """Return shortly before the next flush, also when flushing fails; at most one interval.
-
-        With `more`, return at the first beat at which that gives False: until then it is called with each, and what it
-        adds goes out with that flush. To wake a task costs as much as all else that is done for a word.
-        """
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(future, more))
-        self._plan()
-        await future
-
-    def _plan(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.interval_seconds, self._beat)
-
-    @property
-    def interval_seconds(self) -> float:
-        """From a beat to the next: the flush interval, and longer where beats take much of it."""
-        shortest = self._settings.flush_seconds
-        return min(max(shortest, BEAT_TIMES * self._beat_takes), LONGEST_TIMES * shortest)
-
-    def _beat(self) -> None:
-        self._timer = None
-        waiting, self._waiting = self._waiting, []
-        self._wake(waiting, time.monotonic())
-
-    def _wake(self, waiting: list[Waiting], began: float) -> None:
-        for each in waiting[:WOKEN_AT_ONCE]:
-            if each.goes_on():
-                self._waiting.append(each)
-        del waiting[:WOKEN_AT_ONCE]
-        if waiting:
-            asyncio.get_running_loop().call_soon(self._wake, waiting, began)
-        else:
-            # Behind them: what they read now goes out with this flush.
-            asyncio.get_running_loop().call_soon(self._flush_beat, began)
-        if self._waiting:
-            self._plan()
-
-    def _flush_beat(self, began: float) -> None:
+    def _flush_beat(self, began_at: float) -> None:
         self._flush_waiting()
         if self._due.is_set():
-            self._beat_at = began
+            self._beat_began_at = began_at
 
     def _flush_waiting(self) -> None:
         if self._dirty or self._extra:
@@ -284,22 +186,22 @@ class Publisher:
             try:
                 await self._flush()
             except Exception as error:
-                # Nothing is known to come here; text that nobody sends any more would be worse than a line in the log.
+                # No cause is known. Text that nobody sends any more would be worse than a line in the log.
                 log.exception("a flush failed by our own fault")
                 await self._failed(error, [])
 
     async def drain(self) -> None:
-        """Send what still waits, once: the last thing before the process ends."""
+        """Send the waiting text once more, before the process ends."""
         if self._dirty or self._extra:
             await self._flush()
 
     async def aclose(self) -> None:
-        """Let the connection go."""
+        """Close the connection to Redis."""
         await self._redis.aclose()
 
     async def _flush(self) -> None:
         self._due.clear()
-        began, self._beat_at = self._beat_at, None
+        began_at, self._beat_began_at = self._beat_began_at, None
         dirty, self._dirty = self._dirty, set()
         extra, self._extra = self._extra, []
         pipeline = self._redis.pipeline(transaction=False)
@@ -315,17 +217,17 @@ class Publisher:
             return
         self.healthy = True
         self._repair_after_connecting()
-        if began is not None:
-            self._beat_takes += BEAT_WEIGHT * (time.monotonic() - began - self._beat_takes)
+        if began_at is not None:
+            self.beat.record(time.monotonic() - began_at)
         if deltas:
-            for number in replies[deltas.at]:
+            for number in replies[deltas.position]:
                 live = deltas.lives[number - 1]
-                self._lost(live)
-                # The snapshot that repairs it is the first entry of the stream: its end has to follow once more.
+                self._repair(live)
+                # The snapshot will be the first entry of the new stream, so the end has to follow it once more.
                 self._extra += [each for each in extra if each[0] is live and each[1].kind is Kind.END]
 
     def _fill(self, pipeline: Pipeline, dirty: set[LiveAnswer], extra: list[tuple[LiveAnswer, Event]]) -> _Deltas:
-        """Put all that waits into the pipeline."""
+        """Put the starts, then the text, then the ends into the pipeline."""
         lives: list[LiveAnswer] = []
         keys: list[str] = []
         values: list[str] = []
@@ -345,16 +247,16 @@ class Publisher:
                 live.entries += 1
         deltas = _Deltas(len(pipeline), lives)
         if deltas:
-            pipeline.eval(_APPEND, len(keys), *keys, *values)
+            pipeline.eval(scripts.APPEND, len(keys), *keys, *values)
         for live, given in ends:
             self._add(pipeline, live, given)
         if len(pipeline):
-            pipeline.eval(_RING, 1, FLUSHES)
+            pipeline.eval(scripts.RING, 1, FLUSHES)
         return deltas
 
     def _add(self, pipeline: Pipeline, live: LiveAnswer, event: Event) -> None:
         kept = self._settings.ended_stream_seconds if event.kind is Kind.END else self._settings.stream_seconds
-        pipeline.eval(_PUT, 1, live.key, event.kind.value, to_value(event), kept)
+        pipeline.eval(scripts.PUT, 1, live.key, event.kind.value, to_value(event), kept)
         live.entries += 1
 
     def _add_snapshot(self, pipeline: Pipeline, live: LiveAnswer) -> None:
@@ -364,18 +266,22 @@ class Publisher:
 
     async def _connected(self, connection: AbstractConnection) -> None:
         await connection.on_connect()
-        self._was_connected, self._is_connected_anew = True, self._was_connected
+        self._was_connected, self._has_reconnected = True, self._was_connected
 
     def _repair_after_connecting(self) -> None:
-        """A Redis that was restarted may have the streams of long ago, in which an append would leave a hole: redis-py
-        connects anew and says nothing. Those that just began, or just got a snapshot, are whole."""
-        if self._is_connected_anew:
-            self._is_connected_anew = False
+        """Repair the streams after a reconnect, which redis-py makes without a word.
+
+        A restarted Redis may have old versions of the streams, and an append to one would leave a hole. A stream with a
+        single entry, its start or a snapshot, is whole.
+        """
+        if self._has_reconnected:
+            self._has_reconnected = False
             for live in self._open:
                 if live.entries > 1:
-                    self._lost(live)
+                    self._repair(live)
 
-    def _lost(self, live: LiveAnswer) -> None:
+    def _repair(self, live: LiveAnswer) -> None:
+        """Have a snapshot replace the stream."""
         live.whole = False
         self.wake(live, urgent=True)
 
@@ -386,10 +292,9 @@ class Publisher:
         metrics.PUBLISH_FAILURES.labels("live").inc()
         ends = [(live, event) for live, event in extra if event.kind is Kind.END][-ENTRIES_PER_SNAPSHOT:]
         await asyncio.sleep(RETRY_SECONDS)
-        # Every stream may be gone, not only those of this flush. An end is worth repeating, a start is not: the
-        # snapshot says the attempt too.
+        # Repeat the ends but not the starts: a snapshot names the attempt too.
         self._extra = ends + self._extra
-        # Those that have ended too: their last words were in what failed.
+        # Every stream may be gone, not only those of this flush. The last text of the ended answers was in it, too.
         lacking = self._open | {live for live, _ in ends}
         for live in lacking:
             live.whole = False

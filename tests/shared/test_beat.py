@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 import redis
 
-from shared.live.publisher import WOKEN_AT_ONCE, LiveAnswer
+from shared.live.beat import READERS_IN_A_ROW
+from shared.live.publisher import LiveAnswer
 from tests.patience import patient
 from tests.shared.publishing import publishing, run, settings_for, until
 from tests.shared.redis_reading import entries, read
@@ -31,7 +32,7 @@ def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_u
 
             async def keep_step(live: LiveAnswer) -> None:
                 for word in ("second ", "third "):
-                    await publisher.beat()
+                    await publisher.beat.wait()
                     live.add(word)
 
             await asyncio.gather(*map(keep_step, lives))
@@ -46,12 +47,12 @@ def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_u
 def test_text_taken_with_a_beat_goes_out_with_it(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.1)) as publisher:
-            lives = [publisher.open(uuid4(), 1) for _ in range(2 * WOKEN_AT_ONCE + 1)]
+            lives = [publisher.open(uuid4(), 1) for _ in range(2 * READERS_IN_A_ROW + 1)]
 
             async def take(live: LiveAnswer) -> None:
                 words = iter(("second ", "third ", ""))
                 live.add("first ")
-                await publisher.beat(lambda: live.add(next(words)))
+                await publisher.beat.wait(lambda: live.add(next(words)))
                 assert next(words, None) is None, "it is not called any more"
 
             await asyncio.gather(*map(take, lives))
@@ -67,9 +68,9 @@ def test_a_fault_in_taking_is_its_own_answers_only(redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
             left = iter(range(3))
-            well = asyncio.create_task(publisher.beat(lambda: next(left, None) is not None))
+            well = asyncio.create_task(publisher.beat.wait(lambda: next(left, None) is not None))
             with pytest.raises(ZeroDivisionError):
-                await publisher.beat(lambda: bool(1 / 0))
+                await publisher.beat.wait(lambda: bool(1 / 0))
             assert not well.done()
             await well
 
@@ -85,12 +86,12 @@ def test_nothing_is_taken_for_who_was_cancelled(redis_url: str) -> None:
                 calls.append(1)
                 return True
 
-            waiting = asyncio.create_task(publisher.beat(count))
+            waiting = asyncio.create_task(publisher.beat.wait(count))
             await until(lambda: len(calls) > 2)
             waiting.cancel()
             seen = len(calls)
             for _ in range(3):
-                await publisher.beat()
+                await publisher.beat.wait()
             assert len(calls) == seen
 
     run(work)
@@ -102,12 +103,12 @@ def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) 
             lives = [publisher.open(uuid4(), 1) for _ in range(10)]
 
             async def keep_step(live: LiveAnswer, *, work_seconds: float, until: float) -> None:
-                while publisher.interval_seconds != until:
-                    await publisher.beat()
+                while publisher.beat.interval_seconds != until:
+                    await publisher.beat.wait()
                     time.sleep(work_seconds)  # noqa: ASYNC251 - the loop is to be busy
                     live.add("word ")
 
-            assert publisher.interval_seconds == 0.02
+            assert publisher.beat.interval_seconds == 0.02
             async with asyncio.timeout(patient(10)):
                 await asyncio.gather(*(keep_step(live, work_seconds=0.002, until=0.03) for live in lives))
                 await keep_step(lives[0], work_seconds=0.0, until=0.02)
@@ -118,25 +119,25 @@ def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) 
 def test_empty_beat_does_not_slow_the_next_ones(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
-            await publisher.beat()
+            await publisher.beat.wait()
             await asyncio.sleep(0.5)  # a model that thinks: whatever is sent next is not that beat's
             live = publisher.open(uuid4(), 1)
             live.add("first")
             await until(lambda: read(client, live.request_id).text == "first")
-            assert publisher.interval_seconds == 0.05
+            assert publisher.beat.interval_seconds == 0.05
 
     run(work)
 
 
 def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) -> None:
-    number = 5 * WOKEN_AT_ONCE + 1
+    number = 5 * READERS_IN_A_ROW + 1
 
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
             awake: list[int] = []
 
             async def reader(name: int) -> None:
-                await publisher.beat()
+                await publisher.beat.wait()
                 awake.append(name)
 
             readers = [asyncio.create_task(reader(name)) for name in range(number)]
@@ -145,7 +146,7 @@ def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) ->
                 await asyncio.sleep(0)
                 seen.append(len(awake))
             await asyncio.gather(*readers)
-            assert max(after - before for before, after in pairwise(seen)) <= WOKEN_AT_ONCE
+            assert max(after - before for before, after in pairwise(seen)) <= READERS_IN_A_ROW
 
     run(work)
 
@@ -159,14 +160,14 @@ def test_beat_survives_a_hung_redis_and_a_cancelled_waiter(own_stack: Stack, red
             own_stack.servers.redis.freeze()
             try:
                 live.add("first ")
-                cancelled = asyncio.create_task(publisher.beat())
-                kept = asyncio.create_task(publisher.beat())
+                cancelled = asyncio.create_task(publisher.beat.wait())
+                kept = asyncio.create_task(publisher.beat.wait())
                 await asyncio.sleep(0)
                 cancelled.cancel()
                 began = time.monotonic()
                 await kept
                 for _ in range(5):
-                    await publisher.beat()
+                    await publisher.beat.wait()
                 assert time.monotonic() - began < timeout_seconds, "reading from a provider does not wait for Redis"
             finally:
                 own_stack.servers.redis.thaw()

@@ -18,6 +18,7 @@ from shared.tables import Status, chat_request, conversation, message
 from tests.patience import patient
 from tests.shared.listening import Listener
 from tests.shared.rig import OWNER, STRANGER, RequestRig
+from tests.shared.round_trips import counted_round_trips
 from tests.shared.together import together
 from tests.stack import free_port
 
@@ -34,6 +35,15 @@ def test_a_question_is_stored_with_its_request(rig: RequestRig) -> None:
     assert question["id"] == row["user_message_id"]
     (made,) = rig.rows(conversation)
     assert (made["title"], made["leaf_id"], made["model"]) == ("Why is the sky blue?", question["id"], "openai/gpt")
+
+
+def test_usual_question_takes_one_round_trip(rig: RequestRig) -> None:
+    first = rig.ask("the connection prepares its statements")
+    lifecycle.stop(rig.engine, first.request_id, owner=OWNER)
+    for conversation_id in (uuid4(), first.conversation_id):
+        with counted_round_trips() as round_trips:
+            assert rig.ask(conversation_id=conversation_id).is_new
+        assert len(round_trips) == 1
 
 
 def test_the_same_key_finds_the_same_request(rig: RequestRig) -> None:

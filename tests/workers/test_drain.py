@@ -23,7 +23,7 @@ def test_drain_hands_over_a_claim_that_was_under_way(stack: Stack) -> None:
         with context.running.slot(timeout_seconds=1):
             drain.begin()
             time.sleep(0.3)
-            with context.running.answering(claimed()) as answer:
+            with context.running.register(claimed()) as answer:
                 wait_until(lambda: answer.interruption is Interruption.DRAIN, seconds=10)
         wait_until(lambda: "drain" not in {thread.name for thread in threading.enumerate()}, seconds=10)
     finally:

@@ -37,7 +37,7 @@ class Answering:
             )
             if not claimed:
                 return
-            with context.running.answering(claimed):
+            with context.running.register(claimed):
                 self.go_on.wait(20)
 
 

@@ -16,7 +16,7 @@ from shared.lifecycle import Claimed
 from tests.patience import patient
 from tests.stack import wait_until
 from workers.process.loop import LoopThread
-from workers.process.running import REMEMBERED_NOTICES, Interruption, Running, RunningAnswer
+from workers.process.running import REMEMBERED_STOPS, Interruption, Running, RunningAnswer
 
 
 @pytest.fixture
@@ -103,14 +103,14 @@ def test_a_full_process_never_runs_more_than_it_has_slots(running: Running) -> N
 
 
 def test_one_suspect_runs_at_a_time(running: Running) -> None:
-    with running.suspicion() as first, running.suspicion() as second:
+    with running.suspect_slot() as first, running.suspect_slot() as second:
         assert (first, second) == (True, False)
-    with running.suspicion() as again:
+    with running.suspect_slot() as again:
         assert again
 
 
 def test_stop_cancels_its_own_stream_only(loop: LoopThread, running: Running) -> None:
-    with running.answering(claimed()) as mine, running.answering(claimed()) as other:
+    with running.register(claimed()) as mine, running.register(claimed()) as other:
         stopped, going_on = started(loop, mine), started(loop, other)
         began = time.monotonic()
         running.stop(mine.claimed.request_id)
@@ -125,7 +125,7 @@ def test_stop_cancels_its_own_stream_only(loop: LoopThread, running: Running) ->
 
 
 def test_a_stop_before_the_stream_begins_keeps_it_from_beginning(loop: LoopThread, running: Running) -> None:
-    with running.answering(claimed()) as answer:
+    with running.register(claimed()) as answer:
         running.stop(answer.claimed.request_id)
         assert loop.submit(stream(answer)).result(timeout=patient(2)) == "cancelled"
 
@@ -133,21 +133,21 @@ def test_a_stop_before_the_stream_begins_keeps_it_from_beginning(loop: LoopThrea
 def test_stop_before_the_claim_returned_is_remembered(loop: LoopThread, running: Running) -> None:
     mine = claimed()
     running.stop(mine.request_id)
-    with running.answering(mine) as answer:
+    with running.register(mine) as answer:
         assert answer.interruption is Interruption.STOP
         assert loop.submit(stream(answer)).result(timeout=patient(2)) == "cancelled"
-    with running.answering(claimed()) as other:
+    with running.register(claimed()) as other:
         assert other.interruption is None
 
 
 def test_notices_for_others_are_not_remembered_for_ever(running: Running) -> None:
-    first, *others = [claimed() for _ in range(REMEMBERED_NOTICES + 1)]
+    first, *others = [claimed() for _ in range(REMEMBERED_STOPS + 1)]
     for each in (first, *others):
         running.stop(each.request_id)
-    with running.answering(first) as answer:
+    with running.register(first) as answer:
         assert answer.interruption is None
     for other in (others[0], others[-1]):
-        with running.answering(other) as answer:
+        with running.register(other) as answer:
             assert answer.interruption is Interruption.STOP
 
 
@@ -164,7 +164,7 @@ def test_notices_for_others_are_not_remembered_for_ever(running: Running) -> Non
 def test_first_interruption_stays_unless_the_worker_is_lost(
     running: Running, first: Interruption, second: Interruption, counts: Interruption
 ) -> None:
-    with running.answering(claimed()) as answer:
+    with running.register(claimed()) as answer:
         answer.interrupt(first)
         answer.interrupt(second)
         assert answer.interruption is counts
@@ -172,9 +172,9 @@ def test_first_interruption_stays_unless_the_worker_is_lost(
 
 def test_late_end_of_an_old_attempt_keeps_the_newer_one(loop: LoopThread, running: Running) -> None:
     request_id = uuid4()
-    older = running.answering(claimed(request_id))
+    older = running.register(claimed(request_id))
     older.__enter__()
-    with running.answering(claimed(request_id, attempt=2)) as newer:
+    with running.register(claimed(request_id, attempt=2)) as newer:
         older.__exit__(None, None, None)
         assert running.answers() == [newer]
         future = started(loop, newer)
@@ -184,7 +184,7 @@ def test_late_end_of_an_old_attempt_keeps_the_newer_one(loop: LoopThread, runnin
 
 def test_stops_and_ends_at_once_leave_nothing_behind(loop: LoopThread, running: Running) -> None:
     def one(_: int) -> str:
-        with running.answering(claimed()) as answer:
+        with running.register(claimed()) as answer:
             future = loop.submit(stream(answer))
             stopping.submit(running.stop, answer.claimed.request_id)
             return future.result(timeout=patient(5))

@@ -1,14 +1,15 @@
-"""The life of one answer, top-down. The whole life of a request is:
+"""The life of one answer, top-down. A request goes through these steps:
 
-1. (web) `lifecycle.submit` stores the question and the request `queued`; the hint is sent behind it.
-2. A slot of this process, then `lifecycle.claim`: the row says whether there is anything to do, and what was said.
-3. The prompt: that branch, fitted to the model's window.
-4. The stream, in the process's event loop: each delta goes to the live stream; nothing else happens to it.
-5. `finish`, `fail`, `cancel` or `release`: one fenced statement, waiting for Postgres if it must.
-6. The live stream's end, after the commit.
-7. (reconciler) what a lost worker leaves behind is taken back, and 2. begins again elsewhere.
+1. (web) `lifecycle.submit` stores the question and the request, `queued`; then the hint is sent.
+2. A thread takes a slot of this process. `lifecycle.claim` then says whether the request is to be answered, and returns
+   its branch of the conversation.
+3. The prompt: the branch, fitted to the model's window.
+4. The stream, in the process's event loop: each delta goes to the live stream.
+5. `finish`, `fail`, `cancel` or `release`: one fenced statement, which waits for Postgres if it must.
+6. The `end` of the live stream, after the commit.
+7. (reconciler) The requests of a lost worker are taken back and begin again at step 2.
 
-`answer()` runs in a thread that waits: Celery's (through the hint) or the pickup's (when Redis is away). No database
+`answer()` blocks its thread, which is one of Celery's (for a hint) or the pickup's (while Redis is away). No database
 connection is held while the provider streams.
 """
 
@@ -35,22 +36,24 @@ from workers.providers.timeouts import WithTimeouts
 
 log = logging.getLogger(__name__)
 
-#: A hint that finds every slot taken (only while the pickup holds some) is dropped after this: it will be sent again.
+#: A hint that waits this long for a slot is dropped, and will be sent again. Celery has as many threads as there are
+#: slots, so a hint waits only while the pickup holds some.
 SLOT_PATIENCE_SECONDS = 5.0
 STORAGE_RETRY_SECONDS = 0.5
 
 
 @dataclass(slots=True)
-class Streamed:
-    """How a stream ended: with `done`, or with `error`, or interrupted (neither)."""
+class Result:
+    """The text of one attempt and its end: `done`, or `error`, or neither if it was interrupted."""
 
     text: str
     done: Done | None = None
     error: ProviderError | None = None
+    #: On the monotonic clock.
     first_token_at: float | None = None
 
     def as_answer(self) -> Answer:
-        """What the lifecycle stores of it."""
+        """Return the values that the lifecycle stores."""
         usage = self.done.usage if self.done else None
         ago = None if self.first_token_at is None else time.monotonic() - self.first_token_at
         request_id = self.done.provider_request_id if self.done else None
@@ -68,23 +71,22 @@ class Streamed:
 
 
 def answer(context: Context, request_id: UUID) -> None:
-    """Answer a request if it is there to be answered; never raises but for a fault of ours, which is logged."""
-    with bound(request_id=request_id), context.running.slot(timeout_seconds=SLOT_PATIENCE_SECONDS) as free:
-        if not free:
+    """Answer a request if it is there to be answered. Blocks until the attempt has ended."""
+    with bound(request_id=request_id), context.running.slot(timeout_seconds=SLOT_PATIENCE_SECONDS) as has_slot:
+        if not has_slot:
             return
-        # Where the loop stands still, Celery's threads do not: what they took would wait for this process in vain.
+        # Celery's threads go on while the loop stands still, but a request that they claimed could not stream.
         if context.draining.is_set() or context.loop.stalled_seconds() > context.settings.stall_seconds:
             lifecycle.undispatch(context.engine, request_id, models=())
             return
         if context.member is not None and not context.member.models:
             return  # it waits until a server lists its models here, or for another worker
-        claimed = _claim(context, request_id, as_suspect=False)
-        if claimed is not None:
+        if (claimed := _claim(context, request_id, as_suspect=False)) is not None:
             _answer_claimed(context, claimed)
             return
-        with context.running.suspicion() as alone:
-            claimed = _claim(context, request_id, as_suspect=True) if alone else None
-            if claimed is not None:
+        # A request that two workers were lost with runs as the only such suspect of its process.
+        with context.running.suspect_slot() as is_only_suspect:
+            if is_only_suspect and (claimed := _claim(context, request_id, as_suspect=True)) is not None:
                 _answer_claimed(context, claimed)
                 return
         if context.member is not None:
@@ -93,6 +95,7 @@ def answer(context: Context, request_id: UUID) -> None:
 
 
 def _claim(context: Context, request_id: UUID, *, as_suspect: bool) -> Claimed | None:
+    """Claim the request for this worker. None if it is not to be answered, or not here."""
     member = context.member
     if member is None:
         return None
@@ -106,36 +109,33 @@ def _claim(context: Context, request_id: UUID, *, as_suspect: bool) -> Claimed |
 
 
 def _answer_claimed(context: Context, claimed: Claimed) -> None:
+    """Stream the answer, store it, end its live stream and report it."""
     with (
         bound(conversation_id=claimed.conversation_id, attempt=claimed.attempt, worker_id=claimed.worker_id),
-        context.running.answering(claimed) as running,
+        context.running.register(claimed) as running,
     ):
         metrics.CLAIMS.labels(_provider_of(claimed)).inc()
         if claimed.attempt == 1:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
         log.info("claimed", extra={"model": claimed.model, "queue_seconds": round(claimed.queue_seconds, 4)})
-        streamed = _streamed(context, running)
+        result = _generate(context, running)
         status: Status | None = None
         try:
-            status = _store(context, running, streamed)
+            status = _store(context, running, result)
         finally:
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
-        _note(context, running, streamed, status)
+        _report(context, running, result, status)
 
 
-def _close_live(context: Context, live: LiveAnswer, status: Status | None) -> None:
-    context.publisher.close(live, status=status.value if status else None)
-
-
-def _streamed(context: Context, running: RunningAnswer) -> Streamed:
-    """The prompt and the stream; a fault of ours ends as a failed answer, not as a lost one."""
+def _generate(context: Context, running: RunningAnswer) -> Result:
+    """Build the prompt and run the stream. A fault of Naru's own ends as a failed answer, not as a lost one."""
     try:
         prompt = _prompt(context, running.claimed)
         return context.loop.submit(_stream(context, running, prompt)).result()
     except Exception:
         log.exception("an answer failed by our own fault")
-        return Streamed(running.live.text() if running.live else "", error=_OurFault())
+        return Result(running.live.text() if running.live else "", error=_OurFault())
 
 
 class _OurFault(ProviderError):
@@ -162,9 +162,9 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
     )
 
 
-async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> Streamed:
-    """Run the provider's stream into the live stream; runs in the event loop and ends within ms of a cancel."""
-    settings, streamed = context.settings, Streamed("")
+async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> Result:
+    """Pass the provider's stream on to the live stream. Runs in the event loop and ends within ms of a cancel."""
+    settings, result = context.settings, Result("")
     live = running.live = context.publisher.open(running.claimed.request_id, running.claimed.attempt)
     try:
         running.begin()
@@ -178,157 +178,173 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> S
         async with aclosing(stream):
             async for item in stream:
                 if isinstance(item, Done):
-                    streamed.done = item
+                    result.done = item
                 else:
-                    if streamed.first_token_at is None:
-                        streamed.first_token_at = time.monotonic()
+                    if result.first_token_at is None:
+                        result.first_token_at = time.monotonic()
                     live.add(item)
                     await context.publisher.carry(stream, live)
-        if streamed.done is None:
-            streamed.error = StreamBroken("the provider's stream ended without its end")
+        if result.done is None:
+            result.error = StreamBroken("the provider's stream ended without its end")
     except ProviderError as error:
-        streamed.error = error
+        result.error = error
     except asyncio.CancelledError:
         if running.interruption is None:
             raise
         if running.interruption is Interruption.STOP:
             metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
-    streamed.text = live.text()
-    return streamed
+    result.text = live.text()
+    return result
 
 
-def _store(context: Context, running: RunningAnswer, streamed: Streamed) -> Status | None:
-    """Write the end, waiting for Postgres as long as an answer may wait; the status it ended in, None for none."""
+def _store(context: Context, running: RunningAnswer, result: Result) -> Status | None:
+    """Store the result, and wait for Postgres for the storage patience if need be.
+
+    Return the status in which the request ended. None if it goes back to the queue, or is no longer this worker's.
+    """
     try:
-        return _store_patiently(context, running, streamed)
+        return _store_patiently(context, running, result)
     except Exception:
-        # Left running it would be given back and answered again, and paid again: it ends, with the text it has.
+        # A request that stays `running` would be given back, answered again and paid for twice. So it fails with its
+        # text.
         log.exception("an answer could not be stored by our own fault")
-        return _store_patiently(context, running, Streamed(streamed.text, error=_OurFault()))
+        return _store_patiently(context, running, Result(result.text, error=_OurFault()))
 
 
-def _store_patiently(context: Context, running: RunningAnswer, streamed: Streamed) -> Status | None:
+def _store_patiently(context: Context, running: RunningAnswer, result: Result) -> Status | None:
     limit = time.monotonic() + context.settings.storage_patience_seconds
-    unsure = False
+    is_unsure = False
     while running.interruption is not Interruption.LOST:
         try:
-            return _store_once(context, running, streamed, unsure=unsure)
+            if is_unsure and (stored := _stored_status(context, running.claimed)) is not None:
+                return stored
+            return _store_once(context, running, result)
         except Unavailable:
-            # Whether the commit happened is not known: the next try finds out by reading first.
-            unsure = True
-            if time.monotonic() > limit:
-                log.error("an answer could not be stored: Postgres was away too long")  # noqa: TRY400 - no news in it
-                return None
-            time.sleep(STORAGE_RETRY_SECONDS)
+            # The commit may have happened: the next round looks before it writes.
+            is_unsure = True
+        if time.monotonic() > limit:
+            log.error("an answer could not be stored: Postgres was away too long")
+            return None
+        time.sleep(STORAGE_RETRY_SECONDS)
     return None
 
 
-def _store_once(context: Context, running: RunningAnswer, streamed: Streamed, *, unsure: bool) -> Status | None:
-    claimed, answer = running.claimed, streamed.as_answer()
-    if unsure:
-        for status in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED):
-            if lifecycle.is_mine(context.engine, claimed, status=status):
-                return status
-    if streamed.done is not None and lifecycle.finish(context.engine, claimed, answer):
+def _stored_status(context: Context, claimed: Claimed) -> Status | None:
+    """Return the status in which this attempt has ended the request, None if it has not."""
+    ended = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+    return next((status for status in ended if lifecycle.is_mine(context.engine, claimed, status=status)), None)
+
+
+def _store_once(context: Context, running: RunningAnswer, result: Result) -> Status | None:
+    """Write the end of the attempt. Each write changes nothing if a stop or a loss came first; then the next is tried.
+
+    The return value is that of `_store`.
+    """
+    claimed, stored = running.claimed, result.as_answer()
+    if result.done is not None and lifecycle.finish(context.engine, claimed, stored):
         return Status.SUCCEEDED
-    if streamed.error is not None:
-        ended = _store_error(context, claimed, streamed, streamed.error)
-        if ended is not Status.RUNNING:
-            return ended
-    if running.interruption is Interruption.DRAIN and _release(context, claimed, answer, Outcome.HANDED_OVER):
+    if result.error is not None:
+        again = _retry(context, claimed, result, result.error)
+        if again is not None:
+            if _release_for_retry(context, claimed, stored, result.error, again):
+                return None
+        elif lifecycle.fail(context.engine, claimed, stored, code=result.error.code):
+            return Status.FAILED
+    if running.interruption is Interruption.DRAIN and lifecycle.release(
+        context.engine, claimed, text=stored.text, outcome=Outcome.HANDED_OVER
+    ):
         return None
-    if lifecycle.cancel(context.engine, claimed, answer):
+    if lifecycle.cancel(context.engine, claimed, stored):
         return Status.CANCELLED
     metrics.FENCED_WRITES.inc()
     log.warning("a write was refused: the right to this request was lost")
     return None
 
 
-def _store_error(context: Context, claimed: Claimed, streamed: Streamed, error: ProviderError) -> Status | None:
-    """FAILED, None when it goes back to the queue, RUNNING when neither could be written (stopped, or not ours)."""
-    answer = streamed.as_answer()
-    again = retries.decide(
+def _retry(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> retries.Again | None:
+    return retries.decide(
         error,
         context.settings,
         tries=claimed.tries,
         broken_streams=claimed.broken_streams,
-        had_text=bool(streamed.text),
+        had_text=bool(result.text),
         left_seconds=claimed.left_seconds - (time.monotonic() - claimed.claimed_at),
     )
-    if again is None:
-        return Status.FAILED if lifecycle.fail(context.engine, claimed, answer, code=error.code) else Status.RUNNING
-    freed = lifecycle.release(
+
+
+def _release_for_retry(
+    context: Context, claimed: Claimed, stored: Answer, error: ProviderError, again: retries.Again
+) -> bool:
+    return lifecycle.release(
         context.engine,
         claimed,
-        text=answer.text,
+        text=stored.text,
         outcome=Outcome.RELEASED,
         wait_seconds=again.wait_seconds,
         code=error.code,
         broken=again.broken,
     )
-    return None if freed else Status.RUNNING
 
 
-def _release(context: Context, claimed: Claimed, answer: Answer, outcome: Outcome) -> bool:
-    return lifecycle.release(context.engine, claimed, text=answer.text, outcome=outcome)
+def _close_live(context: Context, live: LiveAnswer, status: Status | None) -> None:
+    context.publisher.close(live, status=status.value if status else None)
 
 
 def _provider_of(claimed: Claimed) -> str:
     return claimed.model.partition("/")[0]
 
 
-def _note(context: Context, running: RunningAnswer, streamed: Streamed, status: Status | None) -> None:
-    """Count it and log it, without a word of it."""
+def _report(context: Context, running: RunningAnswer, result: Result, status: Status | None) -> None:
+    """Update the metrics and log the attempt, without its text."""
     claimed = running.claimed
-    if streamed.error is not None:
-        metrics.PROVIDER_ERRORS.labels(_provider_of(claimed), streamed.error.code).inc()
+    if result.error is not None:
+        metrics.PROVIDER_ERRORS.labels(_provider_of(claimed), result.error.code).inc()
     outcome = status.value if status else (running.interruption or Interruption.LOST).value
-    if status is None and streamed.error is not None:
+    if status is None and result.error is not None:
         outcome = Outcome.RELEASED.value
     metrics.ATTEMPTS.labels(outcome).inc()
     if status is not None:
-        _note_end(context, claimed, streamed)
+        _count_end(context, claimed, result)
     log.info(
         "attempt ended",
         extra={
             "outcome": outcome,
             "model": claimed.model,
-            "characters": len(streamed.text),
-            "error_code": streamed.error.code if streamed.error else None,
-            "provider_request_id": streamed.as_answer().provider_request_id,
-            **_durations(claimed, streamed),
-            **_usage(streamed),
+            "characters": len(result.text),
+            "error_code": result.error.code if result.error else None,
+            "provider_request_id": result.as_answer().provider_request_id,
+            **_durations(claimed, result),
+            **_usage(result),
         },
     )
 
 
-def _durations(claimed: Claimed, streamed: Streamed) -> dict[str, float]:
-    """Seconds: since the question, since the claim, and from the claim to the model's first word."""
-    now, first_at = time.monotonic(), streamed.first_token_at
-    here = now - claimed.claimed_at
-    found = {"response_seconds": claimed.age_seconds + here, "attempt_seconds": here}
-    if first_at is not None:
-        found["first_token_seconds"] = max(first_at - claimed.claimed_at, 0.0)
-    return {name: round(seconds, 4) for name, seconds in found.items()}
+def _durations(claimed: Claimed, result: Result) -> dict[str, float]:
+    """Return the seconds since the question, since the claim, and from the claim to the first token."""
+    here = time.monotonic() - claimed.claimed_at
+    durations = {"response_seconds": claimed.age_seconds + here, "attempt_seconds": here}
+    if result.first_token_at is not None:
+        durations["first_token_seconds"] = max(result.first_token_at - claimed.claimed_at, 0.0)
+    return {name: round(seconds, 4) for name, seconds in durations.items()}
 
 
-def _usage(streamed: Streamed) -> dict[str, int]:
-    usage = streamed.done.usage if streamed.done else None
+def _usage(result: Result) -> dict[str, int]:
+    usage = result.done.usage if result.done else None
     return {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens} if usage else {}
 
 
-def _note_end(context: Context, claimed: Claimed, streamed: Streamed) -> None:
+def _count_end(context: Context, claimed: Claimed, result: Result) -> None:
     metrics.RESPONSE_SECONDS.observe(claimed.age_seconds + time.monotonic() - claimed.claimed_at)
-    if streamed.first_token_at is not None:
-        waited = max(streamed.first_token_at - claimed.claimed_at, 0.0)
+    if result.first_token_at is not None:
+        waited = max(result.first_token_at - claimed.claimed_at, 0.0)
         metrics.FIRST_TOKEN_SECONDS.observe(waited)
         metrics.FIRST_WORD_SECONDS.observe(claimed.age_seconds + waited)
-    usage = streamed.done.usage if streamed.done else None
+    usage = result.done.usage if result.done else None
     if usage is not None:
         metrics.TOKENS.labels(claimed.model, "input").inc(usage.input_tokens)
         metrics.TOKENS.labels(claimed.model, "output").inc(usage.output_tokens)
     cost = context.prices.cost_of(claimed.model, usage)
     if cost is not None:
         metrics.COST.labels(claimed.model).inc(cost)
-    elif streamed.first_token_at is not None:
+    elif result.first_token_at is not None:
         metrics.UNPRICED.labels(claimed.model).inc()

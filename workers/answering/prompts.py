@@ -1,7 +1,7 @@
-"""From a branch to what is sent to a model. Pure: no database, no SDK.
+"""Selects the messages of a branch that are sent to a model. Pure: no database, no SDK.
 
-Failed answers are left out, stopped ones kept; what does not fit the model's window falls away from the old end, in
-blocks, so that the prefix stays the same for several questions and a provider's prompt cache can work.
+Failed answers are left out, stopped ones are kept. The oldest messages are dropped if they do not fit the model's
+window, in blocks: the prefix stays the same for several questions, so that a provider's prompt cache can work.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from shared.messages import Message
 from shared.tables import Status
 
-#: Kept free beside the answer: the estimate below is one.
+#: Share of the window that is kept free, because `estimate_tokens` only estimates.
 MARGIN = 0.05
-#: When the prompt is too long it is cut to this share of the room, not just to fit.
+#: A prompt that is too long is cut to this share of the room, not just until it fits.
 CUT_TO = 0.7
 TOKENS_PER_MESSAGE = 4
 DEFAULT_OUTPUT_TOKENS = 4096
@@ -25,7 +25,7 @@ def sendable(branch: Sequence[Message]) -> list[Message]:
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens `text` is, rather too many: a quarter of its ASCII, one for every other character.
+    """Estimate the tokens of a message, rather too many: one for 4 ASCII characters, one for any other character.
 
     Counting exactly needs a tokenizer per model (tiktoken: 115 MB, fetched from the network at first use).
     """
@@ -42,7 +42,7 @@ def fitted(
     room = int(context_tokens * (1 - MARGIN)) - min(output_tokens or DEFAULT_OUTPUT_TOKENS, context_tokens // 2)
     room -= estimate_tokens(system) if system else 0
     sizes = [estimate_tokens(each.text) for each in messages]
-    # Counted from the beginning, as the conversation grew: a later message never changes an earlier cut.
+    # Repeat the cuts from the beginning, as the conversation grew: a later message never changes an earlier cut.
     first, used = 0, 0
     for last, size in enumerate(sizes):
         used += size

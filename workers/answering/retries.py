@@ -1,6 +1,6 @@
-"""Whether another attempt can help, and when. Pure.
+"""Decides whether a failed attempt is repeated, and when. Pure.
 
-Waiting is never done in a slot: a request that is to wait goes back to the queue with its `available_at`.
+A request never waits in a slot: it goes back to the queue with its `available_at`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from shared.errors import ProviderError
 from shared.settings import Settings
 
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.5, 30.0
-#: After text was shown, whatever broke it off: once more from the beginning, not more often.
+#: An answer that broke off after text was shown is repeated this many times, from the beginning.
 MAX_BROKEN_STREAMS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Try again after `wait_seconds`; `broken` says that it counts as a broken stream."""
+    """Try again after `wait_seconds`. With `broken`, the attempt counts as a broken stream and not as a try."""
 
     wait_seconds: float
     broken: bool
@@ -27,9 +27,9 @@ class Again:
 def decide(
     error: ProviderError, settings: Settings, *, tries: int, broken_streams: int, had_text: bool, left_seconds: float
 ) -> Again | None:
-    """Another attempt, or None when the request fails with this error.
+    """Return when to try again, or None when the request fails with this error.
 
-    `tries` and `broken_streams` are what was tried before this attempt; `left_seconds` the time to the deadline.
+    `tries` and `broken_streams` count the earlier attempts; `left_seconds` is the time to the deadline.
     """
     if not error.retryable:
         return None
@@ -41,7 +41,7 @@ def decide(
 
 
 def wait_seconds(error: ProviderError, tries: int) -> float:
-    """What the provider asked for, else 0.5·2ⁿ s, at most 30, the upper half of it at random."""
+    """Return the provider's own wait, else a random one between the half and the whole of min(0.5·2ⁿ, 30) s."""
     if error.retry_after_seconds is not None:
         return max(error.retry_after_seconds, 0.0)
     ceiling = min(FIRST_WAIT_SECONDS * 2.0 ** min(tries, 10), LAST_WAIT_SECONDS)

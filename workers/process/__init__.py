@@ -1,12 +1,14 @@
-"""What keeps one worker process alive and honest, whatever it answers.
+"""The parts of one worker process that hold its lease, find its work and end it in order.
 
-    context      the data that all of it shares
-    loop         the one event loop, in a thread of its own
+    context      the data that all parts share
+    loop         the event loop, in a thread of its own
     running      slots, running answers and the ways to interrupt them
-    lease        the thread that renews the worker's lease and hears of stops
+    membership   the process's row in the fleet, and the models in it
+    lease        the thread that renews the worker's lease and receives stops
     checkpoints  the running texts that the lease thread writes to Postgres
     pickup       requests taken from Postgres while Redis is away
+    drain        the end of the process: finish answers, hand over the rest, leave
     health       /healthz, /readyz and /metrics
 
-May import `workers.providers` and `shared`; knows nothing of how an answer is made.
+May import `workers.providers` and `shared`; does not know how an answer is made.
 """

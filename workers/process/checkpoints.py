@@ -1,7 +1,7 @@
-"""Checkpoints: the texts of running answers in Postgres, for the case that this process dies.
+"""Checkpoints: the texts of running answers in Postgres, in case this process dies.
 
-They are written in slices. Hundreds of long answers in one statement are megabytes, and every live answer of the
-machine stands still while this process builds and Postgres parses them (measured: 0.2 s).
+They are written in slices. Hundreds of long answers in one statement are megabytes: every live answer on the machine
+would pause while this process builds the statement and Postgres parses it (measured: 0.2 s).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SLICE_PAUSE_SECONDS = 0.05
 
 
 class Checkpoints:
-    """Writes the text that each attempt has gained since its last checkpoint. For the lease thread only."""
+    """Writes the texts that have grown since their last checkpoint. Used by the lease thread only."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -30,11 +30,11 @@ class Checkpoints:
         self._written: dict[tuple[UUID, int], int] = {}
 
     def hurry(self) -> None:
-        """Bring the next round forward: while Redis takes no text, people see checkpoints only."""
+        """Bring the next round forward: while Redis fails, the page shows checkpoints only."""
         self.due_at = min(self.due_at, self._began_at + self._context.settings.degraded_checkpoint_seconds)
 
     def write(self, connection: Connection, worker_id: UUID) -> None:
-        """Write the next slice of the texts that grew, and set `due_at` to the next slice or round."""
+        """Write the next slice of the texts that have grown, and set `due_at` for the next slice or round."""
         settings, now = self._context.settings, time.monotonic()
         running = {
             (each.claimed.request_id, each.claimed.attempt): each.live

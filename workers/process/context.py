@@ -1,4 +1,4 @@
-"""The data that the parts of one worker process share. It holds no logic: whoever owns a field writes it."""
+"""The data that the parts of one worker process share. Each field is written by the module that its comment names."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from workers.providers.registry import Registry
 
 @dataclass(slots=True)
 class Vitals:
-    """When each part last worked, on the monotonic clock, and which server is away."""
+    """When each part last worked, on the monotonic clock, and whether Postgres is away."""
 
-    #: Celery's consumer turned (workers/app.py). A process may live and yet consume nothing.
+    #: Celery's consumer ran (workers/app.py). A process may live and yet consume nothing.
     consumed_at: float = 0.0
-    #: The lease thread turned, whether or not Postgres answered (lease.py).
+    #: The lease thread began a round, whether or not Postgres answered (lease.py).
     lease_turned_at: float = field(default_factory=time.monotonic)
-    #: The lease thread waits for a Postgres that does not answer (lease.py).
+    #: Postgres did not answer the lease thread's last round (lease.py).
     is_postgres_away: bool = False
     #: Redis answered a ping (pickup.py).
     redis_answered_at: float = field(default_factory=time.monotonic)
@@ -34,7 +34,7 @@ class Vitals:
 
 @dataclass(slots=True)
 class Context:
-    """One worker process, as its parts and its answers see it. `make_context` makes it."""
+    """The shared data of one worker process; `make_context` makes it."""
 
     settings: Settings
     engine: Engine
@@ -42,12 +42,12 @@ class Context:
     running: Running
     registry: Registry
     prices: Prices
-    #: Set once the process takes nothing new.
+    #: Set once the process takes no new request (drain.py).
     draining: threading.Event = field(default_factory=threading.Event)
     #: This process's row in the fleet; None until it is registered, and again after it was lost (lease.py).
     member: Member | None = None
     vitals: Vitals = field(default_factory=Vitals)
-    #: Made in the event loop when the process starts (workers/worker.py).
+    #: Created in the event loop when the process starts (workers/worker.py).
     publisher: Publisher = field(init=False)
 
     def is_redis_away(self) -> bool:

@@ -19,37 +19,37 @@ _LOOK_SECONDS = 0.05
 
 
 class Drain:
-    """Ends this process's work in order. `begin` may be called from a signal handler."""
+    """Drains one worker process. `begin` may be called from a signal handler."""
 
     def __init__(self, context: Context, lease: LeaseThread) -> None:
         self._context, self._lease = context, lease
         self._thread = threading.Thread(target=self._hand_over, name="drain", daemon=True)
 
     def start(self) -> None:
-        """Wait for `begin` in a thread."""
+        """Start the thread that waits for `begin`."""
         self._thread.start()
 
     def begin(self) -> None:
-        """Take nothing new; once the grace time is over, hand over the answers that still run. Returns at once."""
+        """Take no new request; once the grace time is over, hand over the running answers. Returns at once."""
         self._context.draining.set()
         self._lease.wake()
 
     def wait(self, *, seconds: float) -> None:
         """Return when no slot is taken, or after `seconds`."""
         limit = time.monotonic() + seconds
-        while self._context.running.taken() and time.monotonic() < limit:
+        while self._context.running.slots_taken() and time.monotonic() < limit:
             time.sleep(_LOOK_SECONDS)
 
     def leave_at_once(self) -> None:
         """Hand over within the grace time and leave the fleet: the process is about to be ended.
 
-        Gives up as soon as the event loop stands still, because a stream that does not run cannot be interrupted.
+        Gives up as soon as the event loop stands still, because a stream in it cannot be interrupted.
         """
         self.begin()
         limit = time.monotonic() + self._context.settings.grace_seconds + HAND_OVER_SECONDS
-        while self._context.running.taken() and time.monotonic() < limit and self._loop_turns():
+        while self._context.running.slots_taken() and time.monotonic() < limit and self._loop_turns():
             time.sleep(_LOOK_SECONDS)
-        self._lease.close()  # before leaving: the lease thread would register anew
+        self._lease.close()  # first: the lease thread would register again
         self.leave()
 
     def leave(self) -> None:
@@ -65,8 +65,8 @@ class Drain:
     def _hand_over(self) -> None:
         self._context.draining.wait()
         self.wait(seconds=self._context.settings.grace_seconds)
-        # Again and again: a request that was being claimed at the limit becomes an answer only after it.
-        while self._context.running.taken():
+        # Repeatedly: a claim that was under way when the grace time ended registers its answer only afterwards.
+        while self._context.running.slots_taken():
             self._context.running.interrupt_all(Interruption.DRAIN)
             time.sleep(_LOOK_SECONDS)
 

@@ -1,6 +1,7 @@
-"""The worker's own port: /healthz (it renews and consumes), /readyz (Postgres and Redis, each named), /metrics.
+"""The worker's HTTP port: /healthz (it renews and consumes), /readyz (Postgres and Redis answer) and /metrics.
 
-The process itself (`shared/wedge.py`), its container's health check (deploy/images/probe.py) and Kubernetes act on it.
+The health is acted on by the process itself (`shared/wedge.py`), its container's health check
+(`deploy/images/probe.py`) and Kubernetes.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ from workers.process.context import Context
 
 log = logging.getLogger(__name__)
 
-#: The lease thread may wait for two Postgres timeouts in a row. After this many leases without a turn it hangs.
-LEASE_TURNS = 3
+#: The lease thread counts as hung after this many leases without a round; it may wait for two Postgres timeouts in a
+#: row.
+HUNG_AFTER_LEASES = 3
 JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class HealthServer:
-    """An HTTP server in a thread; none when the port is set to -1."""
+    """An HTTP server in a thread. With port -1 it does not listen."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
-        """Listen, and log the port, which may be any free one."""
+        """Listen, and log the port: with port 0 it is any free one."""
         settings = self._context.settings
         if settings.worker_metrics_port < 0:
             return
@@ -53,23 +55,23 @@ class HealthServer:
 
 
 def health_of(context: Context) -> dict[str, bool]:
-    """Return each part of the process's health by name, True when it is good.
+    """Return the parts of the process's health by name, True for a healthy one.
 
-    The process is registered, its lease thread and its loop turn, and requests reach it by hint or by pickup. A server
-    that is away makes none of these bad, because a restart of this process would not bring it back.
+    A healthy process is registered, its lease thread and its event loop run, and requests reach it by hint or by
+    pickup. A server that is away makes no part unhealthy, because a restart of this process would not bring it back.
     """
     settings, vitals = context.settings, context.vitals
     now = time.monotonic()
     return {
         "registered": context.member is not None or vitals.is_postgres_away,
-        "lease": now - vitals.lease_turned_at < LEASE_TURNS * settings.lease_seconds,
+        "lease": now - vitals.lease_turned_at < HUNG_AFTER_LEASES * settings.lease_seconds,
         "loop": context.loop.stalled_seconds() < settings.stall_seconds,
         "consuming": now - vitals.consumed_at < settings.lease_seconds or context.is_redis_away(),
     }
 
 
 def readiness_of(context: Context) -> dict[str, bool]:
-    """Return whether Postgres and Redis answer, each asked now."""
+    """Ask Postgres and Redis, and return whether each answers."""
     settings = context.settings
     with make_client(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds) as redis:
         return {"postgres": database.answers(context.engine), "redis": answers(redis)}
@@ -84,7 +86,7 @@ def _handler_of(context: Context) -> type[BaseHTTPRequestHandler]:
                 self._send(200, PROMETHEUS, generate_latest(metrics.REGISTRY))
             elif self.path in ("/healthz", "/readyz"):
                 parts = health_of(context) if self.path == "/healthz" else readiness_of(context)
-                # Redis away is slower, not broken: ready all the same, and named.
+                # Without Redis the worker is slower but works: it is ready, and the body names Redis.
                 good = all(well for name, well in parts.items() if name != "redis")
                 self._send(200 if good else 503, JSON, json.dumps(parts).encode())
             else:
@@ -98,7 +100,7 @@ def _handler_of(context: Context) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Not a line per scrape."""
+            """Log requests at DEBUG only."""
             log.debug("health: %s", self.path)
 
     return Handler

@@ -1,8 +1,8 @@
-"""The lease thread: one thread with its own connection that keeps this process's right to its answers.
+"""The lease thread: keeps this process's right to its answers, over a connection of its own.
 
-It renews the lease, hears of stops, writes checkpoints, and says when the worker drains. It does not renew while the
-event loop stands still: a process that cannot stream must lose its answers to one that can. When the row was marked
-lost, it drops the process's streams and registers anew.
+It renews the lease, receives stops, writes checkpoints, and announces that the worker drains. It does not renew while
+the event loop stands still: a process that cannot stream must lose its answers to one that can. If the worker was
+marked lost, it drops the process's streams and registers again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RETRY_SECONDS = 0.5
 
 
 class LeaseThread:
-    """Renews, listens and writes checkpoints. `on_request` is called for each notification of a queued request."""
+    """The lease thread. `on_request` is called for each notification of a queued request."""
 
     def __init__(self, context: Context, *, on_request: Callable[[], None]) -> None:
         self._context, self._on_request = context, on_request
@@ -51,7 +51,7 @@ class LeaseThread:
         self._thread.start()
 
     def wake(self) -> None:
-        """Do the next round now: something in this process changed."""
+        """Do the next round now, because something in this process changed."""
         os.write(self._wake_write, b"x")
 
     def close(self) -> None:
@@ -92,11 +92,11 @@ class LeaseThread:
                     round_at = 0.0
 
     def connect(self) -> Connection:
-        """Return a connection for `renew` and `listen`. In autocommit, so that a failed statement undoes no other."""
+        """Return a connection for `renew` and `listen`, in autocommit: a failed statement undoes no other."""
         return self._engine.connect()
 
     def renew(self, connection: Connection) -> None:
-        """Do one round: register or renew, say what changed, and compare the rows with what runs here."""
+        """Do one round: register or renew, write changes, and compare the rows with the running answers."""
         context = self._context
         member = context.member or self._register()
         stalled_seconds = context.loop.stalled_seconds()
@@ -104,7 +104,7 @@ class LeaseThread:
             log.error("the event loop stands still: the lease is not renewed")
             return
         consumed = time.monotonic() - context.vitals.consumed_at < context.settings.broker_silence_seconds
-        # Counted from the loop's last tick: a loop that stands still loses its answers as soon as a frozen process.
+        # The lease counts from the loop's last tick: a stalled loop loses its answers as soon as a frozen process.
         lease_seconds = context.settings.lease_seconds - stalled_seconds
         if not fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed):
             self._become_lost()
@@ -112,7 +112,7 @@ class LeaseThread:
         offering = membership.with_current_models(context, member)
         if offering is not member and context.member is member:
             fleet.offer(connection, offering)
-            context.member = offering  # after the row: what is claimed with the new models is served by the row's
+            context.member = offering  # after the row: a model is claimed only once the row has it
         if context.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
         self._hear_requests(connection, wanted=context.is_redis_away())
@@ -124,7 +124,7 @@ class LeaseThread:
             log.info("lease: Postgres is back")
 
     def _become_lost(self) -> None:
-        """Drop every stream and write nothing more; the next round registers anew."""
+        """Interrupt every answer, so that it writes nothing more. The next round registers again."""
         answers = len(self._context.running.answers())
         log.warning("this worker was marked lost: its answers are taken over", extra={"answers": answers})
         self._context.member = None
@@ -133,17 +133,17 @@ class LeaseThread:
     def _hear_requests(self, connection: Connection, *, wanted: bool) -> None:
         """Listen for new requests only while hints do not come.
 
-        Otherwise each request would wake every worker's thread, and Postgres would wake its connection, in the moment
-        in which the hint is on its way.
+        Otherwise each request would wake the lease thread of every worker and its connection in Postgres, just when the
+        hint is on its way.
         """
         if wanted != self._hears_requests:
             connection.execute(text(f"{'LISTEN' if wanted else 'UNLISTEN'} {notify.REQUEST}"))
             self._hears_requests = wanted
 
     def _compare(self, rows: dict[tuple[UUID, int], bool], worker_id: UUID) -> None:
-        """Carry out stops whose notice was missed. Give back a request that does not run here in two rounds in a row.
+        """Carry out missed stops. Give back a request whose row says running, if it does not run here for two rounds.
 
-        One round is not enough: it may come between a claim's commit and the entry in `running`.
+        A single round may come between a claim's commit and the entry in `running`.
         """
         for (request_id, _), stopped in rows.items():
             if stopped:
@@ -168,7 +168,7 @@ class LeaseThread:
         """Handle notifications until `until`, on the monotonic clock. Return True when `wake` was called."""
         raw: Any = connection.connection.driver_connection
         while True:
-            # Before waiting too: the socket does not announce a notification that came with a round's own replies.
+            # Also before the first poll: a notification may have come with the replies of the round.
             while raw.notifies:
                 self._handle(raw.notifies.pop(0))
             left = until - time.monotonic()

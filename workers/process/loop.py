@@ -1,6 +1,6 @@
-"""The one event loop of a worker process, in a thread of its own: every stream runs in it.
+"""The event loop of a worker process, in a thread of its own. Every stream runs in it.
 
-It says when it last ticked, so that the lease thread can stop renewing for a loop that stands still.
+The loop notes the time of each tick, so that the lease thread stops renewing when the loop stands still.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import uvloop
 
 T = TypeVar("T")
-BEAT_SECONDS = 0.25
+TICK_SECONDS = 0.25
 
 
 class LoopThread:
@@ -23,15 +23,15 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = uvloop.new_event_loop()
-        self.beat = time.monotonic()
+        self.ticked_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
 
     def start(self) -> None:
-        """Begin to run."""
+        """Start the thread."""
         self._thread.start()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine in the loop; its result is waited for with the future."""
+        """Run a coroutine in the loop, and return the future of its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
@@ -39,24 +39,24 @@ class LoopThread:
         self.loop.call_soon_threadsafe(function, *arguments)
 
     def stalled_seconds(self) -> float:
-        """How long the loop has been late with its next tick."""
-        return max(0.0, time.monotonic() - self.beat - BEAT_SECONDS)
+        """Return how late the next tick of the loop is; 0 if it is on time."""
+        return max(0.0, time.monotonic() - self.ticked_at - TICK_SECONDS)
 
     def close(self) -> None:
-        """Stop; whatever still runs is cancelled first."""
+        """Cancel all tasks, then stop the loop."""
         self.submit(_cancel_all()).result(timeout=5)
         self.call(self.loop.stop)
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.create_task(self._beats())
+        self.loop.create_task(self._tick())
         self.loop.run_forever()
 
-    async def _beats(self) -> None:
+    async def _tick(self) -> None:
         while True:
-            self.beat = time.monotonic()
-            await asyncio.sleep(BEAT_SECONDS)
+            self.ticked_at = time.monotonic()
+            await asyncio.sleep(TICK_SECONDS)
 
 
 async def _cancel_all() -> None:

@@ -1,4 +1,4 @@
-"""This process as a member of the fleet: its identity, and the models that it offers."""
+"""The row of this process in the fleet: its identity, and the models that it offers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.process.context import Context
 
 
 def new_member(context: Context) -> Member:
-    """Return a member with a fresh id: a process that was marked lost never writes under its old one again."""
+    """Return a member with a new id: a process that was marked lost never writes under its old id again."""
     return Member(
         worker_id=uuid4(),
         host=socket.gethostname(),
@@ -32,7 +32,7 @@ def with_current_models(context: Context, member: Member) -> Member:
 
 
 def start_counters(context: Context) -> None:
-    """Start each counter at 0. Prometheus sees no growth in a counter that appears with its first event."""
+    """Export each counter at 0: Prometheus sees no growth in a counter that appears with its first event."""
     for provider in context.registry.configured():
         metrics.CLAIMS.labels(provider)
         for code in metrics.CODES:

@@ -1,10 +1,10 @@
 """The pickup: takes due requests from Postgres when their hints do not come.
 
-Hints do not come when Redis, or Celery's connection to it, is away or hangs. The pickup assumes so in two cases, and
-only while this process has free slots:
+Hints do not come while Redis, or Celery's connection to it, is away or hangs. The pickup looks for requests in two
+cases, and only while this process has free slots:
 
 - Redis has not answered a ping for the silence time. The pickup then looks often, and at every notification.
-- A request has been due for the silence time and nobody took it.
+- A request has been due for the silence time and no worker has claimed it.
 
 A request that is picked up uses the same slots, claim and code as one that came by a hint.
 """
@@ -32,9 +32,10 @@ log = logging.getLogger(__name__)
 PING_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 DEGRADED_LOOK_SECONDS = 0.3
-#: Read this many requests more than there are free slots: some cannot be claimed here (another worker's model, a second
-#: suspect) and must not block the rest.
+#: Read this many requests more than there are free slots: some cannot be claimed here (a model of another worker, a
+#: second suspect) and must not block the rest.
 SPARE = 100
+#: Pause before a request is tried again.
 TRIED_SECONDS = 5.0
 
 _DUE = prepared(
@@ -50,10 +51,10 @@ _DUE = prepared(
 
 
 class Pickup:
-    """Two threads: one pings Redis, one looks at Postgres.
+    """Two threads: one pings Redis, one reads due requests from Postgres.
 
-    `answer` is called with each request that was found, in a thread of its own; `redis_changed` when Redis goes away
-    or comes back.
+    `answer` is called for each request found, in a thread of a pool; `redis_changed` is called when Redis goes away or
+    comes back.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Pickup:
             thread.start()
 
     def close(self) -> None:
-        """Stop looking. Answers that it started go on, and are drained like all others."""
+        """Stop both threads. The answers that were picked up go on; they drain like all others."""
         self._closing.set()
         self._look_now.set()
         for thread in self._threads:
@@ -83,7 +84,7 @@ class Pickup:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def hear_of_request(self) -> None:
-        """Look at once if hints do not come: a notification said that a request is queued."""
+        """Handle the notification of a queued request: while Redis is away, look at once."""
         if self._context.is_redis_away():
             self._look_now.set()
 
@@ -108,7 +109,7 @@ class Pickup:
             self._look_now.wait(pause)
             self._look_now.clear()
             # Requests already handed to the pool count as taken.
-            free = self._context.running.slots - max(self._context.running.taken(), len(self._taking))
+            free = self._context.running.slots - max(self._context.running.slots_taken(), len(self._taking))
             if free <= 0 or self._context.draining.is_set() or self._context.member is None:
                 continue
             try:

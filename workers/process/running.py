@@ -1,6 +1,6 @@
-"""What runs in this process now: its slots, its answers, and the ways in which one of them is interrupted.
+"""The slots of this process, its running answers, and how a running answer is interrupted.
 
-Used from Celery's threads, the lease thread and the event loop. Nothing here knows Postgres or a provider.
+Called from Celery's threads, the lease thread and the event loop. Does not know Postgres or the providers.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from shared.lifecycle import Claimed
 from shared.live.publisher import LiveAnswer
 from workers.process.loop import LoopThread
 
-#: Notices of stops that came before the claim they are about had returned.
-REMEMBERED_NOTICES = 1000
+#: Remember this many stops whose claim has not returned yet.
+REMEMBERED_STOPS = 1000
 
 
 class Interruption(StrEnum):
-    """Why an answer under way is ended from outside."""
+    """Why a running answer is ended from outside."""
 
     #: The person stopped it.
     STOP = "stop"
-    #: This worker is told to stop and its grace time is over.
+    #: This worker drains and its grace time is over.
     DRAIN = "drain"
-    #: This worker was marked lost: it has no right to write any more.
+    #: This worker was marked lost and must not write any more.
     LOST = "lost"
 
 
 class RunningAnswer:
-    """One answer under way. Interrupting it cancels its stream, in whichever phase it is."""
+    """One running answer."""
 
     def __init__(self, claimed: Claimed, loop: LoopThread) -> None:
         self.claimed = claimed
@@ -46,14 +46,14 @@ class RunningAnswer:
         self._task: asyncio.Task[object] | None = None
 
     def interrupt(self, why: Interruption) -> None:
-        """From any thread; the first reason stays, but losing the right outranks all."""
+        """Cancel the stream, in any phase, from any thread. The first reason counts, except that LOST replaces any."""
         if self.interruption is None or why is Interruption.LOST:
             self.interruption = why
             self.interrupted_at = time.monotonic()
             self._loop.call(self._cancel)
 
     def begin(self) -> None:
-        """The stream's task says that it is the one to cancel. Raises CancelledError when that came first."""
+        """Make the current task the one that `interrupt` cancels. Raises CancelledError after an early interrupt."""
         self._task = asyncio.current_task()
         if self.interruption is not None:
             raise asyncio.CancelledError
@@ -69,7 +69,7 @@ class RunningAnswer:
 
 
 class Running:
-    """The answers of this process and its slots."""
+    """The slots and the running answers of one process."""
 
     def __init__(self, *, slots: int, loop: LoopThread) -> None:
         self.slots = slots
@@ -79,11 +79,11 @@ class Running:
         self._lock = threading.Lock()
         self._taken = 0
         self._answers: dict[UUID, RunningAnswer] = {}
-        self._early_stops: deque[UUID] = deque(maxlen=REMEMBERED_NOTICES)
+        self._early_stops: deque[UUID] = deque(maxlen=REMEMBERED_STOPS)
 
     @contextmanager
     def slot(self, *, timeout_seconds: float) -> Iterator[bool]:
-        """One of the process's slots, whoever asks: Celery's thread or the pickup. False when none got free."""
+        """Take a slot for the block. Yields False if none became free within the timeout."""
         if not self._free.acquire(timeout=timeout_seconds):
             yield False
             return
@@ -97,8 +97,8 @@ class Running:
             self._free.release()
 
     @contextmanager
-    def suspicion(self) -> Iterator[bool]:
-        """The right to run the one request of this process that may kill it; False when another one runs."""
+    def suspect_slot(self) -> Iterator[bool]:
+        """Take the only slot for a request that may kill the process. Yields False while another such request runs."""
         if not self._suspect.acquire(blocking=False):
             yield False
             return
@@ -108,8 +108,8 @@ class Running:
             self._suspect.release()
 
     @contextmanager
-    def answering(self, claimed: Claimed) -> Iterator[RunningAnswer]:
-        """Enter an answer, so that stops and losses find it."""
+    def register(self, claimed: Claimed) -> Iterator[RunningAnswer]:
+        """Make an answer known for the block, so that `stop` and `interrupt_all` reach it."""
         answer = RunningAnswer(claimed, self._loop)
         with self._lock:
             self._answers[claimed.request_id] = answer
@@ -122,12 +122,12 @@ class Running:
         finally:
             metrics.RUNNING_HERE.dec()
             with self._lock:
-                # Not another attempt's: after a loss the same request may run here again before this one has ended.
+                # After a loss, the next attempt may run here before this one has ended: keep its entry.
                 if self._answers.get(claimed.request_id) is answer:
                     del self._answers[claimed.request_id]
 
     def stop(self, request_id: UUID) -> None:
-        """A stop was asked for; a notice that comes before its claim is remembered."""
+        """Stop the answer of this request. A stop that comes before its claim has returned is remembered."""
         with self._lock:
             answer = self._answers.get(request_id)
             if answer is None:
@@ -136,15 +136,15 @@ class Running:
             answer.interrupt(Interruption.STOP)
 
     def interrupt_all(self, why: Interruption) -> None:
-        """End everything that runs here."""
+        """Interrupt all running answers."""
         for answer in self.answers():
             answer.interrupt(why)
 
     def answers(self) -> list[RunningAnswer]:
-        """What runs now."""
+        """Return the running answers."""
         with self._lock:
             return list(self._answers.values())
 
-    def taken(self) -> int:
-        """How many slots are taken: by what runs, and by what is just being claimed."""
+    def slots_taken(self) -> int:
+        """Return the number of slots taken by running answers and by claims under way."""
         return self._taken

@@ -1,0 +1,26 @@
+"""Counts the round trips to Postgres of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2.extensions
+
+from shared.postgres import connections
+
+
+@contextmanager
+def counted_round_trips() -> Iterator[list[object]]:
+    """Yield a list that gets one entry for each wait for the server."""
+    waits: list[object] = []
+
+    def wait(connection: psycopg2.extensions.connection) -> None:
+        waits.append(connection)
+        connections.wait_for_server(connection)
+
+    psycopg2.extensions.set_wait_callback(wait)
+    try:
+        yield waits
+    finally:
+        psycopg2.extensions.set_wait_callback(connections.wait_for_server)
