@@ -27,10 +27,17 @@ def test_every_metric_is_explained_and_no_label_is_unbounded() -> None:
 
 
 def test_every_link_of_the_papers_leads_somewhere() -> None:
-    papers = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    papers = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tests/README.md"]
     for paper in papers:
         for link in re.findall(r"\]\(([^)#]+)", paper.read_text()):
             assert "://" in link or (paper.parent / link).exists(), f"{paper.name}: {link}"
+
+
+def test_readme_of_the_tests_lists_every_folder() -> None:
+    tests = ROOT / "tests"
+    folders = sorted(each.parent.name for each in tests.glob("*/test_*.py"))
+    listed = re.findall(r"^\| `(\w+)` \| ", (tests / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(set(folders))
 
 
 def test_the_architecture_can_be_read_in_one_sitting() -> None:
