@@ -1,4 +1,4 @@
-"""An honest person beside an attack: clicks, asks, stops and reads a running answer, and notes how long each takes.
+"""An honest person during an attack: clicks, asks, stops and reads a running answer, and notes how long each takes.
 
 Everything runs in threads of the test's process; the attack is another process. A thing that fails or takes longer than
 `PATIENCE_SECONDS` counts as that long.
@@ -32,7 +32,7 @@ PIECE = "word " * 4
 
 
 class Page:
-    """One page as the browser's side of Streamlit's WebSocket sees it."""
+    """One page, seen from the browser's side of Streamlit's WebSocket."""
 
     def __init__(self, socket: Socket) -> None:
         self.socket = socket
@@ -47,13 +47,13 @@ class Page:
         return page
 
     async def click(self) -> None:
-        """Go to a new conversation and wait until it is drawn."""
+        """Open a new conversation and wait until it is drawn."""
         self.query = f"c={uuid4()}"
         self.socket.send(frame(rerun(query=self.query)))
         await self._drawn()
 
     async def ask(self, text: str) -> None:
-        """Send a question from the composer and wait until the page shows what became of it."""
+        """Send a question from the composer and wait until the page shows its outcome."""
         message = BackMsg()
         message.rerun_script.query_string = self.query
         state = message.rerun_script.widget_states.widgets.add()
@@ -82,17 +82,17 @@ class Page:
 
 @dataclass
 class Latencies:
-    """When each thing was begun (`time.monotonic()`), and the seconds that it took."""
+    """The start (`time.monotonic()`) and the duration in seconds of each action."""
 
     taken: list[tuple[float, float]] = field(default_factory=list)
 
     def between(self, start: float, end: float) -> list[float]:
-        """The seconds of what was begun in this time."""
+        """Return the durations of the actions that began in this period."""
         return [seconds for at, seconds in list(self.taken) if start <= at < end]
 
 
 class Person:
-    """All that an honest person does at once; a context manager. `took` has the latencies by what was done."""
+    """An honest person who does everything in parallel; a context manager. `took` has the latencies by action."""
 
     def __init__(self, stack: Stack, url: str, engine: Engine) -> None:
         self.took = {name: Latencies() for name in ("healthz", "stop", "click", "question", "stream")}
@@ -115,7 +115,7 @@ class Person:
         return self
 
     def wait_until_there(self) -> None:
-        """Wait until each thing was done once: only the first one of a process loads and compiles."""
+        """Wait until each action was done once, because a process loads and compiles only during the first."""
         wait_until(
             lambda: all(each.taken for name, each in self.took.items() if name != "stream"),
             seconds=PATIENCE_SECONDS,
@@ -165,7 +165,7 @@ class Person:
             at += len(PIECE)
 
     def _read(self) -> None:
-        """Pair what was written with when it was seen."""
+        """Match each written piece with the time at which it was read."""
         seen = [(each.data["next"], each.at) for each in self._reader.events if each.name in {"snapshot", "delta"}]
         for start, written in self._written:
             at = next((moment for upto, moment in seen if upto > start), written + PATIENCE_SECONDS)
@@ -175,7 +175,7 @@ class Person:
         asyncio.run(self._chat_by_turns())
 
     async def _chat_by_turns(self) -> None:
-        """Click and ask, from some browsers in turn: none of them is quick."""
+        """Click and ask from several browsers in turn, so that none of them meets a rate limit."""
         pages = [await Page.open(self._url, browser(self._stack)[1]) for _ in range(ASKERS)]
         turn = 0
         while not self._over.is_set():
