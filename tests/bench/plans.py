@@ -40,7 +40,7 @@ from tests.shared.rig import MODEL, RequestRig
 from tests.stack import Servers
 from workers.process.pickup import due_requests
 
-#: These grow with what is said. `worker` has a row for each worker process, and is read as a whole.
+#: The tables that grow with each question. `worker` has a row per worker process, and statements may read all of it.
 GROWING = {"chat_request", "message", "conversation", "request_attempt"}
 PLANNED = ("select", "with", "insert", "update", "delete", "execute")
 _TOGETHER = re.compile("; (?=EXECUTE )")
@@ -48,7 +48,7 @@ _TOGETHER = re.compile("; (?=EXECUTE )")
 
 @dataclass
 class Seen:
-    """One statement of one step: its plan, and how long it took to come back, in ms."""
+    """One statement of one step: its plan, and its durations in ms."""
 
     step: str
     text: str
@@ -56,7 +56,7 @@ class Seen:
     took: list[float] = field(default_factory=list)
 
     def nodes(self) -> list[dict[str, Any]]:
-        """All nodes of the plan."""
+        """Return all nodes of the plan."""
         found, waiting = [], [self.plan]
         while waiting:
             node = waiting.pop()
@@ -65,27 +65,27 @@ class Seen:
         return found
 
     def scanned(self) -> set[str]:
-        """The growing tables that it reads from beginning to end."""
+        """Return the growing tables that the statement reads as a whole."""
         return {node["Relation Name"] for node in self.nodes() if node["Node Type"] == "Seq Scan"} & GROWING
 
     def indexes(self) -> list[str]:
-        """The indexes it goes by."""
+        """Return the indexes that the statement uses."""
         return sorted({node["Index Name"] for node in self.nodes() if "Index Name" in node})
 
 
 class Plans:
-    """Listens to one engine."""
+    """Collects the plans of the statements of one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self.seen: dict[tuple[str, str], Seen] = {}
         self._step = ""
-        # Behind the product's own listener, which makes EXECUTE of a prepared statement.
+        # After the product's own listener, which turns a prepared statement into EXECUTE.
         event.listen(engine, "before_cursor_execute", self._before)
         event.listen(engine, "after_cursor_execute", self._after)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """What runs within belongs to this step."""
+        """Assign the statements that run inside to this step."""
         self._step = name
         try:
             yield
@@ -95,7 +95,7 @@ class Plans:
     def _before(self, *given: Any) -> None:
         _, cursor, text, parameters, context, is_many = given
         if self._step and not is_many and text.lstrip().lower().startswith(PLANNED):
-            # Those that are sent together are planned one by one; the time of all of them is the last one's.
+            # Statements sent together are planned one by one; the last one gets the time of all.
             *_, last = [self._seen(cursor, part, parameters) for part in _TOGETHER.split(text)]
             context.naru_began = (last, time.perf_counter())
 
@@ -117,12 +117,12 @@ class Plans:
 
 
 def drawn(filled: Filled) -> Iterator[int]:
-    """Its conversations in random order, each once."""
+    """Return the numbers of all conversations in random order, each once."""
     return iter(random.sample(range(filled.conversations), filled.conversations))
 
 
 def walk(rig: RequestRig, filled: Filled, plans: Plans, numbers: Iterator[int]) -> None:
-    """The whole way of a question, and each other end that one may come to, in the next conversations of `numbers`."""
+    """Run a question's whole path, and each other end of a request, in the next conversations of `numbers`."""
     number = next(numbers)
     owner, conversation_id = filled.owner(number), filled.conversation_id(number)
     worker_id = rig.worker(MODEL)
@@ -150,7 +150,7 @@ def walk(rig: RequestRig, filled: Filled, plans: Plans, numbers: Iterator[int]) 
 
 
 def _look(rig: RequestRig, plans: Plans, *, owner: Owner, number: int, filled: Filled) -> None:
-    """What the page and the routes read."""
+    """Run the reads of the page and the routes."""
     conversation_id, engine = filled.conversation_id(number), rig.engine
     with plans.step("list conversations"):
         listed = conversations.list_conversations(engine, owner=owner, limit=20)
@@ -173,7 +173,7 @@ def _look(rig: RequestRig, plans: Plans, *, owner: Owner, number: int, filled: F
 
 
 def _run(rig: RequestRig, plans: Plans, claimed: Claimed) -> None:
-    """What happens while an answer is under way."""
+    """Run the statements during an answer."""
     key = (claimed.request_id, claimed.attempt)
     with plans.step("renew"), rig.begin() as connection:
         assert fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True)
@@ -188,7 +188,7 @@ def _run(rig: RequestRig, plans: Plans, claimed: Claimed) -> None:
 
 
 def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator[int]) -> None:
-    """Asked again, failed, released and stopped, stopped while it waits, taken back, expired, deleted."""
+    """Regenerate, fail, release and stop, stop while queued, take back, expire and delete."""
     engine = rig.engine
 
     def ask(**values: Any) -> Any:
@@ -231,7 +231,7 @@ def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator
 
 
 def table(plans: Plans) -> str:
-    """Step, ms until the rows were back (p50 and the longest), the indexes."""
+    """Return a table: step, ms until the rows came (p50 and maximum), indexes."""
     rows = ["| step | ms p50 | max | by these indexes |", "|---|---|---|---|"]
     for seen in plans.seen.values():
         if seen.indexes() or seen.scanned():
@@ -242,7 +242,7 @@ def table(plans: Plans) -> str:
 
 
 def main() -> int:
-    """By hand: fill, walk a hundred times, print the table."""
+    """Fill the tables, walk a hundred times, print the table."""
     parser = argparse.ArgumentParser(description="The plans of every statement on a question's way, in full tables")
     parser.add_argument("--messages", type=int, default=100_000, help="how many rows in message")
     parser.add_argument("--walks", type=int, default=100)
