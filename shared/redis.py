@@ -1,7 +1,7 @@
 """Redis clients, and the probe that tells whether Redis answers.
 
 Every client of the product is made here (tests/house checks it); Celery makes its own for the broker. The callers
-choose timeouts and retries, because a reader that blocks for a reply waits longer than a probe may.
+choose the timeouts, because a reader that blocks for a reply waits longer than a probe may.
 """
 
 from __future__ import annotations
@@ -18,27 +18,25 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 
-def make_client(url: str, *, timeout_seconds: float, retry: bool = False, **options: Any) -> Redis:
+def make_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis:
     """Return a client for threads; it connects with its first command.
 
-    `timeout_seconds` limits connecting, each read and each write. With `retry` a failed command is tried again as
-    redis-py does by default: ten times, so a dead server costs eleven timeouts. Other `options` go to redis-py.
+    `timeout_seconds` limits connecting, each read and each write. A failed command is not tried again: a caller that
+    waits for a dead server would wait for each try. `options` go to redis-py.
     """
-    if not retry:
-        options["retry"] = Retry(NoBackoff(), 0)
+    options["retry"] = Retry(NoBackoff(), 0)
     return Redis.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, **options)
 
 
 def make_async_client(
-    url: str, *, timeout_seconds: float | None, connect_timeout_seconds: float, retry: bool = False, **options: Any
+    url: str, *, timeout_seconds: float | None, connect_timeout_seconds: float, **options: Any
 ) -> aioredis.Redis:
     """Return a client for an event loop, with commands packed in C (see `_pack`); it connects with its first command.
 
     `timeout_seconds` limits each read and write; None sets no limit, for a caller that limits the whole command itself.
-    `retry` and `options` are those of `make_client`.
+    A failed command is not tried again, and `options` go to redis-py, as in `make_client`.
     """
-    if not retry:
-        options["retry"] = asyncio_retry.Retry(NoBackoff(), 0)
+    options["retry"] = asyncio_retry.Retry(NoBackoff(), 0)
     client: aioredis.Redis = aioredis.Redis.from_url(
         url, socket_timeout=timeout_seconds, socket_connect_timeout=connect_timeout_seconds, **options
     )

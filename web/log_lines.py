@@ -17,6 +17,8 @@ from shared.log_rate import RateBound
 WEB = Path(__file__).parent
 #: Frames in these files do not make an error ours: they pass client input on to Streamlit.
 _PASS_ON = (WEB / "app.py", WEB / "api", WEB / "asgi")
+#: Signs and reads cookies by itself, so its errors are ours.
+_COOKIES = WEB / "asgi" / "cookies.py"
 _LIBRARIES = ("streamlit", "uvicorn", "websockets", "asyncio")
 
 
@@ -54,6 +56,7 @@ def _is_ours(traceback: TracebackType | None) -> bool:
     """Return whether the traceback contains a frame of the page or of `shared`."""
     return any(
         path.is_relative_to(WEB.parent / "shared")
+        or path == _COOKIES
         or (path.is_relative_to(WEB) and not any(path.is_relative_to(each) for each in _PASS_ON))
         for path in map(Path, _files(traceback))
     )

@@ -1,1 +1,1 @@
-"""The workers: what takes a request off the queue and answers it. Imports `shared` only; web knows its task by name."""
+"""The worker processes, which take requests and answer them. Imports only `shared`; web knows the task by its name."""

@@ -171,7 +171,7 @@ def listening(settings: Settings) -> Findings:
 
 def redis_server(settings: Settings) -> Findings:
     """Check Redis's version, role, policy for a full memory, and durability."""
-    with make_client(settings.redis_url, timeout_seconds=3, retry=True) as client:
+    with make_client(settings.redis_url, timeout_seconds=3) as client:
         info: dict[str, Any] = dict(client.info())
     name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST_REDIS:

@@ -92,7 +92,7 @@ class Beat:
 
     @property
     def interval_seconds(self) -> float:
-        """The pause before the next beat: the flush interval, or longer while beats take much of it."""
+        """The pause before the next beat: the flush interval, and more where a beat takes long."""
         shortest = self._flush_seconds
         return min(max(shortest, BEAT_TIMES * self._average_seconds), LONGEST_TIMES * shortest)
 

@@ -44,7 +44,7 @@ class Source(Protocol):
 
 
 class LiveAnswer:
-    """The growing text of one attempt, and how much of it the stream has."""
+    """The growing text of one attempt, and the position up to which the stream has it."""
 
     __slots__ = (
         "_length",
@@ -123,7 +123,6 @@ class Publisher:
             settings.redis_url,
             timeout_seconds=None,
             connect_timeout_seconds=settings.redis_timeout_seconds,
-            retry=True,
             decode_responses=True,
             redis_connect_func=self._connected,
         )

@@ -106,7 +106,7 @@ def bucket(store: Store) -> Bucket:
 
 
 @pytest.mark.parametrize("size", [0, 17, (5 << 20), (11 << 20) + 3])
-def test_what_goes_up_comes_down_in_one_piece_or_in_parts(bucket: Bucket, tmp_path: Path, size: int) -> None:
+def test_bucket_returns_uploaded_content(bucket: Bucket, tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     (tmp_path / "up").write_bytes(content)
     bucket.put("a-name.enc", tmp_path / "up")
@@ -126,7 +126,7 @@ def test_a_list_longer_than_a_page_is_whole(bucket: Bucket, tmp_path: Path) -> N
     assert list(dataclasses.replace(bucket, page=3).list()) == names
 
 
-def test_what_has_no_date_is_no_backup(bucket: Bucket, tmp_path: Path) -> None:
+def test_bucket_copy_ignores_names_without_a_date(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     for name in ("naru-99999999T999999Z", "naru-20261125T120000Z"):
         for suffix in (".json", ".dump.enc"):
@@ -142,7 +142,7 @@ def test_what_has_no_date_is_no_backup(bucket: Bucket, tmp_path: Path) -> None:
         ({}, "NoSuchBucket"),
     ],
 )
-def test_a_refusal_is_told_with_the_servers_own_word(bucket: Bucket, change: dict[str, str], words: str) -> None:
+def test_refusal_quotes_the_server(bucket: Bucket, change: dict[str, str], words: str) -> None:
     other = dataclasses.replace(bucket, credentials=dataclasses.replace(bucket.credentials, **change))
     with pytest.raises(BackupProblem, match=words) as told:
         (other if change else dataclasses.replace(bucket, name="nowhere")).list()
@@ -230,7 +230,7 @@ def test_half_a_backup_in_the_bucket_is_none(bucket: Bucket, tmp_path: Path) -> 
         bucket_copy.fetch(bucket, "newest", Shelf(tmp_path))
 
 
-def test_settings_that_are_not_whole_are_named() -> None:
+def test_settings_error_names_incomplete_groups() -> None:
     assert bucket_of(load_settings({})) is None
     with pytest.raises(BackupProblem, match="NARU_BACKUP_S3_BUCKET is not set"):
         bucket_of(load_settings({"NARU_BACKUP_S3_ENDPOINT": "http://a.b"}))
@@ -268,7 +268,7 @@ def by_hand(shelf: Path) -> int:
     return commands.backup(shelf.parent, at=None)
 
 
-def test_the_command_copies_and_says_when_it_could_not(
+def test_copy_command_reports_its_failures(
     commanded: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert by_hand(commanded) == 1

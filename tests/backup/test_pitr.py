@@ -88,7 +88,7 @@ def second_base_backup(servers: Servers, site: BackupSite, folder: Path) -> Iter
         made.result()
 
 
-def test_an_accident_is_undone_to_the_moment_before_it(archiving: Servers, tmp_path: Path) -> None:
+def test_restore_recovers_the_moment_before_an_accident(archiving: Servers, tmp_path: Path) -> None:
     site = BackupSite(archiving.postgres_server.url, tmp_path)
     site.execute("CREATE TABLE landing (n int)")
     site.execute("INSERT INTO landing SELECT generate_series(1, 10)")
@@ -146,7 +146,7 @@ def test_a_segment_is_never_replaced_by_another_one(tmp_path: Path) -> None:
     assert script("fetch.sh", "0001", str(tmp_path / "none")).returncode == 1, "the end of the archive"
 
 
-def test_the_base_is_the_last_that_had_ended(tmp_path: Path) -> None:
+def test_restore_uses_the_last_base_ended_before_the_target(tmp_path: Path) -> None:
     bases = tmp_path / "base"
     bases.mkdir()
     (tmp_path / "key").write_text("k" * 64 + "\n")

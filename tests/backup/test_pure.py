@@ -41,9 +41,7 @@ def test_a_year_of_nightly_backups_leaves_days_weeks_and_months() -> None:
 
 
 @given(st.lists(st.datetimes(timezones=st.just(UTC)), min_size=1), *(st.integers(0, 5) for _ in range(3)))
-def test_the_newest_always_stays_and_time_alone_removes_nothing(
-    moments: list[datetime], daily: int, weekly: int, monthly: int
-) -> None:
+def test_pruning_keeps_the_newest_and_is_stable(moments: list[datetime], daily: int, weekly: int, monthly: int) -> None:
     keep = Keep(daily=daily, weekly=weekly, monthly=monthly)
     left = kept(moments, keep)
     assert max(moments) in left
@@ -74,7 +72,7 @@ def test_pruning_counts_and_deletes_good_backups_only(tmp_path: Path) -> None:
         ("sun 04:30", "2026-11-29 04:30:00", "2026-12-06 04:30"),
     ],
 )
-def test_the_next_run(text: str, now: str, expected: str) -> None:
+def test_schedule_computes_the_next_run(text: str, now: str, expected: str) -> None:
     found = moment_of(text).after(datetime.fromisoformat(now).replace(tzinfo=UTC))
     assert f"{found:%Y-%m-%d %H:%M}" == expected
 
@@ -97,7 +95,7 @@ def test_schedule_makes_up_a_missed_run_only() -> None:
         (timedelta(hours=1), b"cipher", Key("1" * 64), False),
     ],
 )
-def test_a_run_takes_over_only_a_whole_backup_of_its_period(
+def test_schedule_adopts_only_a_complete_backup(
     tmp_path: Path, age: timedelta, content: bytes, sealed_with: Key, is_whole: bool
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
@@ -107,7 +105,7 @@ def test_a_run_takes_over_only_a_whole_backup_of_its_period(
     assert (commands._intact_backup(found, KEY, since=now - timedelta(hours=2)) == made) is is_whole
 
 
-def test_a_period_begins_with_its_moment() -> None:
+def test_period_includes_its_first_moment() -> None:
     at = moment_of("03:15")
     for hour, minute, day in ((3, 14, 24), (3, 15, 25), (23, 59, 25)):
         now = datetime(2026, 11, 25, hour, minute, tzinfo=UTC)
@@ -115,7 +113,7 @@ def test_a_period_begins_with_its_moment() -> None:
 
 
 @pytest.mark.parametrize("text", ["3:15", "24:00", "someday 03:15", " "])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_moment_of_rejects_malformed_times(text: str) -> None:
     with pytest.raises(ValueError, match=text):
         moment_of(text)
 
@@ -139,7 +137,7 @@ def test_a_changed_manifest_and_another_key_are_told_apart() -> None:
         lambda text: text.replace(' "schema": "0001",\n', ""),
     ],
 )
-def test_what_is_no_manifest_of_ours_is_refused(change: Callable[[str], str]) -> None:
+def test_parse_rejects_foreign_manifests(change: Callable[[str], str]) -> None:
     with pytest.raises(BackupProblem, match="manifest"):
         manifests.parse(change(manifest().as_json()), where="the file")
 
@@ -158,7 +156,7 @@ def test_a_key_is_private_new_and_never_replaced(tmp_path: Path) -> None:
             key_from(text)
 
 
-def test_a_failed_run_leaves_the_last_good_figures(tmp_path: Path) -> None:
+def test_failed_run_keeps_the_last_good_figures(tmp_path: Path) -> None:
     figures = backup_figures(tmp_path)
     assert figures.read() == {}
     figures.succeeded(size_bytes=17.0, duration_seconds=1.5)

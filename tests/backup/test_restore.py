@@ -21,7 +21,7 @@ from tests.backup.site import BackupSite, is_reached
 from tests.stack import Stack, wait_until
 
 
-def test_what_was_destroyed_is_back_and_what_was_there_is_kept(site: BackupSite) -> None:
+def test_restore_recovers_rows_and_keeps_the_old_database(site: BackupSite) -> None:
     made = site.take()
     site.execute("DROP TABLE request_attempt; DELETE FROM chat_request; TRUNCATE conversation CASCADE")
     site.execute("INSERT INTO conversation (id, owner_id, title) VALUES (gen_random_uuid(), 'bob', 'later')")
@@ -44,7 +44,7 @@ def test_what_was_destroyed_is_back_and_what_was_there_is_kept(site: BackupSite)
     assert site.databases() == set()
 
 
-def test_a_database_that_is_gone_is_made_again(site: BackupSite) -> None:
+def test_missing_database_is_created_again(site: BackupSite) -> None:
     made = site.take()
     site.execute(f"DROP DATABASE {site.server.database} WITH (FORCE)", database="postgres")
     assert not is_reached(site.url)
@@ -79,7 +79,7 @@ def test_restore_disconnects_clients(site: BackupSite) -> None:
     assert site.counts() == made.tables
 
 
-def test_what_belongs_to_the_database_itself_is_carried_over(site: BackupSite) -> None:
+def test_restore_keeps_database_settings_and_grants(site: BackupSite) -> None:
     name = site.server.database
     site.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader")
     site.execute(
@@ -99,7 +99,7 @@ def test_what_belongs_to_the_database_itself_is_carried_over(site: BackupSite) -
         site.execute(f"DROP OWNED BY reader; REVOKE ALL ON DATABASE {name} FROM reader; DROP ROLE reader")
 
 
-def test_a_role_that_is_missing_is_named_with_the_two_ways_out(site: BackupSite) -> None:
+def test_restore_names_no_grants_when_a_role_is_missing(site: BackupSite) -> None:
     site.execute("DROP ROLE IF EXISTS gone; CREATE ROLE gone; GRANT SELECT ON message TO gone")
     made = site.take()
     site.execute("DROP OWNED BY gone; DROP ROLE gone")

@@ -52,7 +52,7 @@ class Parts(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("spelling", ["etag", "ETag", "Etag", "ETAG"])
-def test_a_header_is_found_however_it_is_written(spelling: str, tmp_path: Path) -> None:
+def test_header_names_ignore_case(spelling: str, tmp_path: Path) -> None:
     class Handler(Parts):
         tag_header = spelling
 

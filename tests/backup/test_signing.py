@@ -17,7 +17,7 @@ def signature(made: dict[str, str]) -> str:
     return made["Authorization"].rpartition("Signature=")[2]
 
 
-def test_the_general_example() -> None:
+def test_signature_matches_the_general_example() -> None:
     who = Credentials(
         access_key="AKIDEXAMPLE",
         secret_key="wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
@@ -58,5 +58,5 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize(("call", "expected"), EXAMPLES)
-def test_the_examples_of_the_storage_service(call: Call, expected: str) -> None:
+def test_signature_matches_the_storage_service_examples(call: Call, expected: str) -> None:
     assert signature(authorization(WHO, call, datetime(2013, 5, 24, tzinfo=UTC))) == expected

@@ -113,7 +113,7 @@ def on_a_tiny_disk(folder: Path) -> tuple[list[str], bool]:
         return [], False
 
 
-def test_a_full_disk_leaves_nothing_but_what_was_there(site: BackupSite, tmp_path: Path) -> None:
+def test_backup_leaves_no_files_on_a_full_disk(site: BackupSite, tmp_path: Path) -> None:
     site.fill(rows=1000)
     command, is_disk = on_a_tiny_disk(tmp_path)
     done = subprocess.run(
@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_nothing_but_what_was_there(site: BackupSite, tmp_pat
     assert done.stdout.splitlines()[-1] == "['.lock', 'older']"
 
 
-def test_a_server_that_is_gone_in_the_middle_leaves_nothing(site: BackupSite, servers: Servers) -> None:
+def test_backup_leaves_no_files_when_the_server_dies(site: BackupSite, servers: Servers) -> None:
     older = site.take()
     site.fill(rows=4000, size=3200)
     lines = Lines()

@@ -70,7 +70,7 @@ def test_ask_back_up_destroy_restore_ask_again(kept: Stack, tmp_path: Path) -> N
 
 
 @pytest.mark.browser
-def test_the_page_shows_the_answer_again_and_goes_on(at_hand: Stack, browser: Browser, tmp_path: Path) -> None:
+def test_page_shows_the_answer_again_and_continues(at_hand: Stack, browser: Browser, tmp_path: Path) -> None:
     at_hand.start_simulator()
     at_hand.start_worker()
     url = at_hand.start_web().url
@@ -140,7 +140,7 @@ def test_the_drill_proves_the_newest_and_touches_nothing(
     assert not (tmp_path / "shelf" / ".drill").exists()
 
 
-def test_commands_say_what_to_do(
+def test_commands_suggest_the_next_step(
     at_hand: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NARU_BACKUP_KEY", "")

@@ -23,16 +23,16 @@ def curve(*, is_cost: bool = True) -> Curve:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
-def test_an_exponent_is_that_of_the_law(power: float) -> None:
+def test_exponent_matches_the_power_law(power: float) -> None:
     assert exponent([(x, 3 * x**power) for x in (1, 10, 30, 1000)]) == pytest.approx(power)
 
 
-def test_what_has_no_logarithm_is_left_out() -> None:
+def test_exponent_skips_points_without_a_logarithm() -> None:
     assert exponent([(1, 0), (2, 4), (4, 8)]) == pytest.approx(1)
     assert exponent([(1, 0), (2, 4)]) != exponent([(1, 0), (2, 4)]), "NaN: one point is no curve"
 
 
-def test_the_end_of_a_curve_is_told_beside_the_whole() -> None:
+def test_report_shows_the_end_of_a_curve() -> None:
     """What rests on a large constant grows slowly at first."""
     points: Points = {"one": [(x, 400 + x**2) for x in (1, 2, 4, 8, 16, 32, 64, 128)]}
     drawn = Drawn(curve(), points=points)
@@ -40,7 +40,7 @@ def test_the_end_of_a_curve_is_told_beside_the_whole() -> None:
     assert "at the end 1.9" in lines(drawn)[0]
 
 
-def test_worse_than_linear_is_said() -> None:
+def test_report_names_worse_than_linear_growth() -> None:
     points: Points = {"good": [(1, 1), (10, 9)], "bad": [(1, 1), (10, 90)]}
     marks = {line.split()[2].rstrip(":"): line[0] for line in lines(Drawn(curve(), points=points))}
     assert marks == {"good": "+", "bad": "-"}
@@ -60,7 +60,7 @@ def test_a_picture_is_an_svg_with_a_line_for_each_series() -> None:
     assert sum(part.tag.endswith("polyline") for part in picture) == 2
 
 
-def test_ticks_are_round_and_within() -> None:
+def test_axis_ticks_are_round_and_within_range() -> None:
     assert Axis(0.9, 60.0, 0, 100).ticks() == [1, 2, 5, 10, 20, 50]
     assert Axis(1.0, 1_000_000.0, 0, 100).ticks() == [1, 10, 100, 1000, 10_000, 100_000, 1_000_000]
 
@@ -87,7 +87,7 @@ def test_a_climb_stops_after_a_second_failure() -> None:
     assert tried == [100, 200, 300, 300]
 
 
-def test_what_a_first_try_lost_stays_lost() -> None:
+def test_climb_counts_losses_of_the_first_try() -> None:
     tries = [found(gap=10) | {"lost": 3}, found(gap=10)]
 
     async def attempt(_: int) -> Numbers:
@@ -98,7 +98,7 @@ def test_what_a_first_try_lost_stays_lost() -> None:
     assert climbed.numbers("all")["all_lost"] == 3
 
 
-def test_a_thorough_climb_looks_between() -> None:
+def test_thorough_climb_tries_values_in_between() -> None:
     climbed, _ = climbed_to(230, is_thorough=True)
     assert 210 <= climbed.carried <= 230
 
@@ -108,7 +108,7 @@ def test_a_climb_that_never_holds_shows_the_lowest() -> None:
     assert (climbed.carried, climbed.shown) == (0, 100)
 
 
-def test_evenness_counts_delays_and_gaps_while_all_run() -> None:
+def test_evenness_counts_delays_and_gaps() -> None:
     one = [(number * 20 * MS + 5 * MS, [number * 20 * MS]) for number in range(50)]
     late = [(number * 20 * MS + 95 * MS, [number * 20 * MS]) for number in range(50)]
     measured = timing([one, late])

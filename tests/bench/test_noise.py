@@ -21,7 +21,7 @@ CALM = Quiet(others_cores=0.01, stolen_share=0.0, loop_seconds=0.003, quick_loop
 FIGURE = Figure(name="some", measure=lambda _: {}, lines=())
 
 
-def test_what_a_child_of_ours_uses_is_not_noise() -> None:
+def test_noise_excludes_child_processes() -> None:
     before = noise.look()
     subprocess.run((sys.executable, "-c", BURN.format(seconds=0.5)), check=True)
     after = noise.look()
@@ -33,7 +33,7 @@ def test_what_a_child_of_ours_uses_is_not_noise() -> None:
     )
 
 
-def test_what_ends_and_is_waited_for_by_nobody_stays_ours() -> None:
+def test_accounting_includes_unreaped_processes() -> None:
     """As Chromium's processes do: their parent is killed, and with it goes what they used."""
     starting = f"import subprocess, sys; subprocess.run((sys.executable, '-c', {BURN.format(seconds=60)!r}))"
     parent = subprocess.Popen((sys.executable, "-c", starting))
@@ -49,7 +49,7 @@ def test_what_ends_and_is_waited_for_by_nobody_stays_ours() -> None:
     assert our_cpu_seconds() >= used - 0.05
 
 
-def test_what_a_neighbour_uses_is_noise() -> None:
+def test_noise_includes_neighbour_processes() -> None:
     """It leaves our tree: its parent ends at once."""
     leaving = f"import subprocess, sys; subprocess.Popen((sys.executable, '-c', {BURN.format(seconds=1)!r}))"
     before = noise.look()
@@ -63,7 +63,7 @@ def test_what_a_neighbour_uses_is_noise() -> None:
     assert any("other processes" in why for why in seen.complaints(quickest=seen.loop_seconds))
 
 
-def test_each_witness_is_heard() -> None:
+def test_noise_complains_about_each_measure() -> None:
     assert CALM.complaints(quickest=0.003) == []
     assert (
         len(

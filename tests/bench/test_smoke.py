@@ -64,6 +64,6 @@ def test_a_small_curve_is_measured_and_drawn(bench: Bench) -> None:
     assert sum(part.tag.endswith("polyline") for part in picture) == len(drawn.points)
 
 
-def test_each_figure_and_curve_has_a_name_of_its_own() -> None:
+def test_figures_and_curves_have_unique_names() -> None:
     names = [figure.name for figure in FIGURES] + [curve.name for curve in CURVES]
     assert len(set(names)) == len(names)

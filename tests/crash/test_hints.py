@@ -20,7 +20,7 @@ def _at_once(rows: list[Any]) -> list[int]:
 SHORT = "[[sim: tokens=10 pace=100]]"
 
 
-def test_a_request_without_any_hint_is_found(stack: Stack, engine: Engine) -> None:
+def test_request_without_a_hint_is_found(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
     stack.start_worker(broker_silence_seconds=1)
     with Person(stack, engine) as alice:

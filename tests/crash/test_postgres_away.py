@@ -37,7 +37,7 @@ def test_running_answers_wait_for_postgres_and_are_stored_once(own_stack: Stack)
     engine.dispose()
 
 
-def test_a_frozen_postgres_is_not_waited_for_without_end(own_stack: Stack) -> None:
+def test_wait_for_a_frozen_postgres_is_bounded(own_stack: Stack) -> None:
     own_stack.start_simulator()
     own_stack.start_worker()
     engine = make_engine(own_stack.settings, name="test")

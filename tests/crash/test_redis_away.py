@@ -26,6 +26,11 @@ def own_stack(module_own_stack: Stack) -> Stack:
     return module_own_stack
 
 
+def is_over(log: str) -> bool:
+    """Return whether the worker has logged the end of each outage that it noticed."""
+    return log.count("Redis is away") == log.count("Redis is back")
+
+
 def _away(own_stack: Stack, *, how: str) -> None:
     """The same story for a Redis that is gone and for one that hangs."""
     (worker,) = own_stack.workers(1, broker_silence_seconds=1, concurrency=4)
@@ -55,7 +60,8 @@ def _away(own_stack: Stack, *, how: str) -> None:
             own_stack.servers.redis.thaw()
         after = alice.ask(SHORT)
         assert alice.wait_end(after, seconds=5).status == Status.SUCCEEDED
-        wait_until(lambda: "Redis is back" in worker.log_text()[said:], what="the worker leaves its emergency mode")
+        # On a slow machine its ping may outlast the freeze: then the worker never noticed.
+        wait_until(lambda: is_over(worker.log_text()[said:]), what="the worker takes hints again")
         assert worker.running
         for request in (*asked, after, running):
             assert len(alice.calls(request)) == 1
@@ -63,11 +69,11 @@ def _away(own_stack: Stack, *, how: str) -> None:
     engine.dispose()
 
 
-def test_a_stopped_redis_makes_it_slower_and_loses_nothing(own_stack: Stack) -> None:
+def test_stopped_redis_loses_nothing(own_stack: Stack) -> None:
     _away(own_stack, how="stopped")
 
 
-def test_a_frozen_redis_makes_it_slower_and_loses_nothing(own_stack: Stack) -> None:
+def test_frozen_redis_loses_nothing(own_stack: Stack) -> None:
     _away(own_stack, how="frozen")
 
 

@@ -20,7 +20,7 @@ def stack(module_stack: Stack) -> Stack:
     return module_stack
 
 
-def test_stop_while_queued_is_at_once_and_nothing_is_called(stack: Stack, engine: Engine) -> None:
+def test_stop_of_a_queued_request_calls_no_provider(stack: Stack, engine: Engine) -> None:
     stack.workers(0)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)

@@ -22,7 +22,7 @@ def own_stack(module_own_stack: Stack) -> Stack:
     return module_own_stack
 
 
-def test_a_hint_under_way_is_written_down_nowhere(stack: Stack) -> None:
+def test_hint_in_flight_is_stored_nowhere(stack: Stack) -> None:
     app = make_celery(stack.settings)
     app.send_task(TASK, args=["x"], queue=QUEUE)
     with app.connection_for_read() as connection:
@@ -53,7 +53,7 @@ def test_worker_survives_a_redis_that_refuses_writes(own_stack: Stack) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["refuses writes", "hangs, then dies"])
-def test_a_worker_lives_when_redis_fails_as_it_takes_a_hint(own_stack: Stack, how: str) -> None:
+def test_worker_survives_redis_failing_during_a_hint(own_stack: Stack, how: str) -> None:
     (worker,) = own_stack.workers(1)
     engine = make_engine(own_stack.settings, name="test")
     with Person(own_stack, engine) as alice:

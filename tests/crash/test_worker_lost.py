@@ -20,7 +20,7 @@ def stack(module_stack: Stack) -> Stack:
     return module_stack
 
 
-def test_a_killed_workers_answer_is_given_by_another_one(stack: Stack, engine: Engine) -> None:
+def test_another_worker_answers_for_a_killed_one(stack: Stack, engine: Engine) -> None:
     first, second = stack.workers(2)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)
@@ -32,7 +32,7 @@ def test_a_killed_workers_answer_is_given_by_another_one(stack: Stack, engine: E
         assert alice.answers(request) == [full_text(LONG)]
 
 
-def test_the_only_worker_killed_and_a_new_one_started(stack: Stack, engine: Engine) -> None:
+def test_new_worker_answers_for_a_killed_one(stack: Stack, engine: Engine) -> None:
     (worker,) = stack.workers(1)
     with Person(stack, engine) as alice:
         requests = [alice.ask(LONG) for _ in range(5)]

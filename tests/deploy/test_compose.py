@@ -85,7 +85,7 @@ def test_older_and_newer_compose_both_read_it() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_no_service_of_ours_may_more_than_it_must(name: str) -> None:
+def test_services_have_only_needed_privileges(name: str) -> None:
     service = services()[name]
     assert service["cap_drop"] == ["ALL"]
     assert service["read_only"] is True
@@ -147,7 +147,7 @@ def test_each_secret_is_a_file_and_goes_only_where_it_is_used() -> None:
     assert [name for name, secrets in GIVEN.items() if set(VENDOR_KEYS) & secrets] == ["worker"], "web holds no key"
 
 
-def test_only_who_needs_the_internet_has_a_way_to_it() -> None:
+def test_only_listed_services_reach_the_internet() -> None:
     internal = {name for name, network in compose()["networks"].items() if (network or {}).get("internal")}
     for name in ("web", "flower", "migrate", "roles", "postgres", "redis"):
         assert set(services()[name]["networks"]) <= internal, name
@@ -155,7 +155,7 @@ def test_only_who_needs_the_internet_has_a_way_to_it() -> None:
     assert not set(services()["nginx"]["networks"]) & set(services()["postgres"]["networks"])
 
 
-def test_it_starts_in_order_of_health() -> None:
+def test_compose_starts_services_in_order_of_health() -> None:
     for name in ("web", "worker"):
         assert services()[name]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
@@ -169,7 +169,7 @@ def test_it_starts_in_order_of_health() -> None:
     assert [services()[name]["restart"] for name in ("roles", "migrate")] == ["no", "no"]
 
 
-def test_a_worker_may_finish_its_answers() -> None:
+def test_worker_has_time_to_finish_its_answers() -> None:
     worker, grace = services()["worker"], float(settings_of("worker")["NARU_GRACE_SECONDS"])
     assert grace >= load_settings(settings_of("worker") | SERVERS).total_seconds, "as long as an answer"
     assert seconds(worker["stop_grace_period"]) >= grace + CLOSE_SECONDS
@@ -187,7 +187,7 @@ SERVERS = dict.fromkeys(
 
 
 @pytest.mark.parametrize("name", ["web", "worker", "flower", "migrate"])
-def test_its_variables_are_settings_of_ours(name: str) -> None:
+def test_compose_variables_are_settings(name: str) -> None:
     known = {variable_of(each) for each in Settings.__dataclass_fields__}
     foreign = {"FORWARDED_ALLOW_IPS"}
     assert {variable.removesuffix("_FILE") for variable in settings_of(name)} <= known | foreign
@@ -238,7 +238,7 @@ def test_only_the_server_and_the_roles_job_are_superusers() -> None:
     assert "restore-drill" in without, "it has a server of its own"
 
 
-def test_web_answers_to_the_name_that_the_probe_asks_by() -> None:
+def test_web_accepts_the_host_name_of_the_probe() -> None:
     site = settings_of("prometheus")["NARU_SITE"]
     assert KnownHosts(load_settings(settings_of("web") | SERVERS), listens_on="0.0.0.0").knows(f"{site}:8443")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import socket
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -35,7 +37,8 @@ MUST_NOT_HOLD = {
 }
 WHAT_IMAGES_ARE_MADE_OF = {
     *("shared", "web", "workers", ".streamlit/config.toml", "requirements.lock"),
-    *("deploy/__init__.py", "deploy/backup", "deploy/images", "deploy/cli", "deploy/nginx"),
+    *("deploy/__init__.py", "deploy/terminal.py", "deploy/images", "deploy/nginx"),
+    *("deploy/backup", "deploy/cli", "deploy/embedded"),
 }
 #: Imported where they are there, and done without elsewhere.
 OPTIONAL = {"uvloop"}
@@ -58,7 +61,7 @@ def entries(text: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("image", FOLDERS)
-def test_an_images_lock_is_the_locks_own_entries(image: str) -> None:
+def test_image_lock_is_a_subset_of_the_lock(image: str) -> None:
     whole = entries(LOCK.read_text().partition(TEST_PART)[0])
     held = entries((IMAGES / f"{image}.lock").read_text())
     assert {name: whole.get(name) for name in held} == held, "./naru lock writes both"
@@ -67,14 +70,14 @@ def test_an_images_lock_is_the_locks_own_entries(image: str) -> None:
     assert not MUST_NOT_HOLD[image] & set(held)
 
 
-def test_the_images_name_only_what_the_project_names() -> None:
+def test_image_groups_list_only_project_dependencies() -> None:
     known = {re.split(r"[\[<>=; ]", each, maxsplit=1)[0] for each in PROJECT["project"]["dependencies"]}
     for image in FOLDERS:
         assert {each.partition("[")[0] for each in PROJECT["dependency-groups"][f"{image}-image"]} <= known
 
 
 @pytest.mark.parametrize("image", FOLDERS)
-def test_an_image_holds_whatever_its_sources_import(image: str) -> None:
+def test_image_lock_holds_every_imported_package(image: str) -> None:
     held = set(entries((IMAGES / f"{image}.lock").read_text()))
     folders = FOLDERS[image]
     of_module = packages_distributions()
@@ -100,15 +103,35 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("image", DOCKERFILES)
-def test_a_dockerfile_copies_what_the_image_may_hold(image: str) -> None:
-    sources = [
+def copied(path: Path) -> list[str]:
+    """Return the sources that a Dockerfile copies from the project."""
+    return [
         word
-        for name, rest in instructions(DOCKERFILES[image])
+        for name, rest in instructions(path)
         if name in {"COPY", "ADD"} and "--from=" not in rest
         for word in rest.split()[:-1]
     ]
-    assert set(sources) == MAY_COPY[image] | FOLDERS.get(image, set())
+
+
+def test_backup_image_holds_the_modules_of_its_command(tmp_path: Path) -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for source in copied(ROOT / "deploy/backup/Dockerfile"):
+        assert {source, *(str(each) for each in Path(source).parents)} & let_in, f"{source} is kept from the builder"
+        target = tmp_path / source
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, target)
+    modules = [f"deploy.backup.{path.stem}" for path in (tmp_path / "deploy" / "backup").glob("*.py")]
+    imports = f"import deploy.cli.main, {', '.join(modules)}"
+    done = subprocess.run([sys.executable, "-c", imports], cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("image", DOCKERFILES)
+def test_dockerfile_copies_only_allowed_paths(image: str) -> None:
+    assert set(copied(DOCKERFILES[image])) == MAY_COPY[image] | FOLDERS.get(image, set())
 
 
 @pytest.mark.parametrize("image", DOCKERFILES)
@@ -125,16 +148,14 @@ def test_a_dockerfile_keeps_the_rules(image: str) -> None:
         assert all(word in install for word in ("--require-hashes", "--only-binary=:all:", "--no-deps", "pip", "check"))
 
 
-def test_the_builder_is_sent_nothing_but_what_is_named() -> None:
+def test_build_context_holds_only_named_paths() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*", "everything is left out, then some let in: no .env, no secrets, no .git"
     let_in = {line[1:] for line in lines if line.startswith("!")}
     assert let_in <= WHAT_IMAGES_ARE_MADE_OF
 
 
-def test_the_probe_tells_frozen_from_absent_and_counts_it_on_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probe_distinguishes_frozen_from_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(probe, "NOTES", tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel takes connections, and nobody answers
@@ -146,6 +167,6 @@ def test_the_probe_tells_frozen_from_absent_and_counts_it_on_end(
     assert [probe.count(7, is_silent=each) for each in (True, True, False, True)] == [1, 2, 0, 1]
 
 
-def test_the_probe_says_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
+def test_probe_prints_its_finding(capsys: pytest.CaptureFixture[str]) -> None:
     assert probe.main(["http://127.0.0.1:1/healthz"]) == 1
     assert "no answer" in capsys.readouterr().out

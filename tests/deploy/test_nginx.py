@@ -63,7 +63,7 @@ def test_plain_http_is_sent_to_tls(naru: Nginx) -> None:
     assert (status, dict(headers)["location"]) == (301, f"https://localhost:{naru.https_port}/chat?x=1")
 
 
-def test_each_header_is_there_once_whoever_sends_it(naru: Nginx) -> None:
+def test_headers_are_sent_once(naru: Nginx) -> None:
     for path in ("/", "/_stcore/health", "/static/nothing.js", "/metrics", "/flower/"):
         _, headers, _ = naru.ask(path)
         counts = Counter(name for name, _ in headers)
@@ -81,7 +81,7 @@ def test_every_cookie_is_for_tls_only(naru: Nginx) -> None:
 
 
 @pytest.mark.parametrize("path", PRIVATE)
-def test_private_addresses_are_not_there(naru: Nginx, path: str) -> None:
+def test_nginx_hides_private_addresses(naru: Nginx, path: str) -> None:
     status, _, body = naru.ask(path)
     assert status == 404
     assert "naru_" not in body
@@ -93,7 +93,7 @@ def test_the_pages_websocket_passes_and_another_sites_does_not(naru: Nginx) -> N
     assert naru.ask("/_stcore/stream", headers={**WEBSOCKET, "Origin": "https://evil.example"})[0] == 403
 
 
-def test_an_event_is_not_held_back(before_web: tuple[Stack, Nginx]) -> None:
+def test_nginx_does_not_buffer_events(before_web: tuple[Stack, Nginx]) -> None:
     stack, naru = before_web
     _, cookie = browser(stack)
     connection = naru.connect()
@@ -123,7 +123,7 @@ def test_compressed_files_pass_as_web_sent_them(before_web: tuple[Stack, Nginx])
             assert text.decode() == naru.ask(path)[2], "compressed once"
 
 
-def test_who_asks_is_said_by_nginx_and_not_by_the_client(before_web: tuple[Stack, Nginx]) -> None:
+def test_nginx_overwrites_forwarded_headers(before_web: tuple[Stack, Nginx]) -> None:
     """Web believes X-Forwarded-Proto: were the client's word passed on, it could unmake a Secure cookie."""
     _, naru = before_web
     _, headers, _ = naru.ask("/", headers={"X-Forwarded-Proto": "http", "X-Forwarded-For": "1.2.3.4"})
@@ -133,7 +133,7 @@ def test_who_asks_is_said_by_nginx_and_not_by_the_client(before_web: tuple[Stack
     assert line["http_request_id"]
 
 
-def test_a_burst_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_burst_is_refused_with_an_explanation(tmp_path: Path) -> None:
     with running_nginx(tmp_path, NARU_WEB=NOBODY) as made:
         connection = made.connect()
         refused = None
@@ -199,7 +199,7 @@ def sign(folder: Path, name: str) -> None:
     (folder / "new.pem").rename(folder / "fullchain.pem")
 
 
-def test_with_a_domain_no_other_name_is_answered(tmp_path: Path) -> None:
+def test_nginx_answers_only_to_its_domain(tmp_path: Path) -> None:
     with running_nginx(tmp_path, NARU_WEB=NOBODY, NARU_DOMAIN="chat.example.org", NARU_HTTPS_PORT="443") as made:
         status, headers, _ = made.ask("/x", tls=False, headers={"Host": "evil.example"})
         assert (status, dict(headers)["location"]) == (301, "https://chat.example.org/x")
@@ -224,7 +224,7 @@ def test_with_a_domain_no_other_name_is_answered(tmp_path: Path) -> None:
         ("NARU_NGINX_SOCKETS", "many"),
     ],
 )
-def test_nonsense_is_refused_in_a_sentence(tmp_path: Path, variable: str, value: str) -> None:
+def test_nonsense_is_refused_with_an_explanation(tmp_path: Path, variable: str, value: str) -> None:
     environ = {"PATH": "/usr/sbin:/usr/bin:/bin", "NARU_RUN": str(tmp_path), "NARU_CERTIFICATES": str(tmp_path)}
     done = subprocess.run(
         ["sh", str(START)],
@@ -238,12 +238,12 @@ def test_nonsense_is_refused_in_a_sentence(tmp_path: Path, variable: str, value:
     assert variable.removesuffix("S_PORT") in done.stderr
 
 
-def test_who_may_not_see_flower_does_not(tmp_path: Path) -> None:
+def test_nginx_hides_flower_from_other_networks(tmp_path: Path) -> None:
     with running_nginx(tmp_path, NARU_WEB=NOBODY, NARU_FLOWER_ALLOW="10.99.0.0/16") as made:
         assert made.ask("/flower/")[0] == 403
 
 
-def test_where_web_is_away_a_sentence_says_so(tmp_path: Path) -> None:
+def test_nginx_explains_that_web_is_down(tmp_path: Path) -> None:
     with running_nginx(tmp_path, NARU_WEB=NOBODY) as made:
         status, headers, body = made.ask("/")
         assert (status, dict(headers)["retry-after"]) == (503, "5")

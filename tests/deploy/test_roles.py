@@ -148,7 +148,7 @@ def volume(request: pytest.FixtureRequest) -> Volume:
     return found
 
 
-def test_the_second_time_changes_nothing(volume: Volume) -> None:
+def test_second_run_changes_nothing(volume: Volume) -> None:
     before = volume.state()
     done = volume.make()
     assert done.returncode == 0, done.stderr
@@ -161,7 +161,7 @@ def test_the_second_time_changes_nothing(volume: Volume) -> None:
     assert {owner for name, owner in before[3:] if name not in {"postgres", "template0", "template1"}} == {"naru"}
 
 
-def test_what_somebody_has_turned_is_put_right(volume: Volume) -> None:
+def test_roles_job_reverts_manual_changes(volume: Volume) -> None:
     before = volume.state()
     with closing(volume.connect("postgres")) as connection, connection.cursor() as cursor:
         cursor.execute("ALTER ROLE naru SUPERUSER CREATEROLE PASSWORD 'guess'; ALTER TABLE message OWNER TO postgres")
@@ -243,7 +243,7 @@ def test_naru_migrates(volume: Volume) -> None:
         assert cursor.fetchall() == [("naru",)]
 
 
-def test_the_product_runs_on_what_was_the_superusers(before: Volume, tmp_path: Path) -> None:
+def test_product_runs_after_tables_leave_the_superuser(before: Volume, tmp_path: Path) -> None:
     stack = Stack(tmp_path / "logs", before.url("naru"), before.servers.redis_server.url, before.servers)
     try:
         stack.start_simulator()
@@ -254,7 +254,7 @@ def test_the_product_runs_on_what_was_the_superusers(before: Volume, tmp_path: P
     assert json.loads(asked.stdout)["status"] == "succeeded", asked.stderr
 
 
-def test_the_monitor_sees_the_server_and_no_word_of_anybody(volume: Volume) -> None:
+def test_monitor_role_reads_statistics_but_no_texts(volume: Volume) -> None:
     with (
         closing(volume.connect("naru")) as connection,
         connection.cursor() as naru_s,

@@ -54,7 +54,7 @@ def readers(variable: str) -> set[str]:
     }
 
 
-def test_what_a_page_says_to_turn_reaches_who_reads_it() -> None:
+def test_runbook_settings_reach_their_readers() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     given = {name: service.get("environment") or {} for name, service in yaml(text)["services"].items()}
     missing = []
@@ -70,6 +70,6 @@ def test_what_a_page_says_to_turn_reaches_who_reads_it() -> None:
     assert not missing, "give them to the service, or say in NOT_TURNED why not"
 
 
-def test_what_is_not_turned_is_named() -> None:
+def test_exceptions_list_only_named_settings() -> None:
     assert set(NOT_TURNED) <= named()
     assert all(readers(variable) for variable in named() & set(SETTINGS)), "who reads each was found"

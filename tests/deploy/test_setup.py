@@ -37,7 +37,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {each.name: each.read_text() for each in [*(folder / "secrets").iterdir(), folder / ".env"]}
 
 
-def test_it_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
+def test_setup_makes_every_secret_that_compose_mounts(tmp_path: Path) -> None:
     assert set_up(options(tmp_path)) == 0
     assert set(compose()["secrets"]) <= set(contents(tmp_path))
     secrets = tmp_path / "secrets"
@@ -65,7 +65,7 @@ def test_containers_read_their_own_secrets_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
-def test_a_second_run_changes_nothing_and_makes_what_is_missing(tmp_path: Path) -> None:
+def test_second_setup_only_adds_missing_files(tmp_path: Path) -> None:
     set_up(options(tmp_path))
     before = contents(tmp_path)
     (tmp_path / "secrets" / "redis_url").unlink()
@@ -103,7 +103,7 @@ def test_address_without_a_password_is_refused(tmp_path: Path, address: str) -> 
     assert not password.exists()
 
 
-def test_two_setups_have_nothing_in_common(tmp_path: Path) -> None:
+def test_two_setups_share_no_secret(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         set_up(options(tmp_path / name))
@@ -111,7 +111,7 @@ def test_two_setups_have_nothing_in_common(tmp_path: Path) -> None:
     assert not {name for name in one if one[name] and one[name] == other[name]} - {".env"}
 
 
-def test_no_secret_is_shown_and_none_stands_in_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_and_output_hold_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up(options(tmp_path, environ={"OPENAI_API_KEY": KEY}))
     made, said = contents(tmp_path), capsys.readouterr()
     for name in set(made) - {".env"}:
@@ -121,9 +121,7 @@ def test_no_secret_is_shown_and_none_stands_in_the_settings(tmp_path: Path, caps
     assert made["openai_api_key"] == f"{KEY}\n"
 
 
-def test_without_a_key_the_demo_answers_and_a_later_key_is_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_demo_answers_until_a_key_is_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up(options(tmp_path))
     assert "COMPOSE_PROFILES=demo\n" in contents(tmp_path)[".env"]
     assert "NARU_SIMULATOR_URL=http://simulator:8080\n" in contents(tmp_path)[".env"]
@@ -153,7 +151,7 @@ def test_a_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
         ("", "", "two words\n", "does not hold openai_api_key"),
     ],
 )
-def test_nonsense_is_refused_before_anything_is_shown(
+def test_nonsense_is_refused_before_any_output(
     tmp_path: Path, domain: str, email: str, key: str, complaint: str
 ) -> None:
     keys: dict[str, Path | None] = {}
@@ -186,7 +184,7 @@ def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
     assert (tmp_path / "secrets" / "database_url").exists()
 
 
-def test_without_an_address_for_the_sign_of_life_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_setup_mentions_a_missing_heartbeat_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up(options(tmp_path))
     assert "--heartbeat-webhook" in capsys.readouterr().out
     assert contents(tmp_path)["heartbeat_webhook_url"] == ""

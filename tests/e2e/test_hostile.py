@@ -157,7 +157,7 @@ def test_markup_does_nothing_live_ended_reloaded_and_as_a_title(person: Watched)
     person.is_unharmed(person.page.locator(".naru-dialog-text"))
 
 
-def test_odd_characters_stay_inside_their_message(browser: Browser, url: str) -> None:
+def test_odd_characters_stay_within_their_message(browser: Browser, url: str) -> None:
     with visitor(browser, url, bypass_csp=True, viewport={"width": 390, "height": 700}) as found:
         person = Watched(found.page, url).watch()
         person.open()
@@ -203,7 +203,7 @@ def nothing_is_painted_between(person: Person) -> bool:
 PATHOLOGICAL = (">", "> - ", "![", "*a **b ")
 
 
-def test_what_has_no_bottom_and_no_end_does_not_hang_the_page(person: Watched) -> None:
+def test_page_survives_pathological_markdown(person: Watched) -> None:
     for count, part in enumerate(PATHOLOGICAL, start=1):
         person.ask(f'[[sim: text="{part}" repeat=10000 size=5000 pace=40]] {part * 2000}')
         person.wait_for_end(answers=count)

@@ -86,7 +86,7 @@ def test_redis_restarts_empty_and_the_text_goes_on(own_stack: Stack, web: Proces
 
 
 @pytest.mark.usefixtures("worker")
-def test_with_redis_gone_the_page_is_slow_says_so_and_answers(own_stack: Stack, web: Process, browser: Browser) -> None:
+def test_page_answers_slowly_while_redis_is_down(own_stack: Stack, web: Process, browser: Browser) -> None:
     own_stack.servers.stop_redis()
     try:
         with _visit(browser, web) as alice:
@@ -111,9 +111,7 @@ def test_postgres_restarts_and_the_answer_is_stored_once(own_stack: Stack, web: 
 
 
 @pytest.mark.usefixtures("worker")
-def test_with_postgres_away_the_question_stays_in_the_composer(
-    own_stack: Stack, web: Process, browser: Browser
-) -> None:
+def test_composer_keeps_the_question_while_postgres_is_down(own_stack: Stack, web: Process, browser: Browser) -> None:
     with _visit(browser, web) as alice:
         own_stack.servers.stop_postgres()
         alice.ask("Where is my question?")

@@ -63,23 +63,23 @@ def test_a_sound_history_is_clean_and_counted(story: Story) -> None:
     assert set(verdict.counts) == set(ZERO)
 
 
-def test_an_accepted_question_without_a_row_is_lost(story: Story) -> None:
+def test_checker_reports_a_missing_row_as_lost(story: Story) -> None:
     story.say(what="accepted", key="k2", request="r2")
     assert story.found() == {"lost"}
 
 
-def test_an_end_without_an_answer_is_lost(story: Story) -> None:
+def test_checker_reports_a_missing_answer_as_lost(story: Story) -> None:
     story.row = replace(story.row, answers=())
     assert story.found() == {"lost"}
 
 
 @pytest.mark.parametrize("status", ["queued", "running"])
-def test_what_has_not_ended_is_stuck(story: Story, status: str) -> None:
+def test_checker_reports_unfinished_request_as_stuck(story: Story, status: str) -> None:
     story.row = replace(story.row, status=status, ended=None, answers=())
     assert story.found() == {"stuck"}
 
 
-def test_a_failure_that_nothing_asked_for_is_unfounded(story: Story) -> None:
+def test_checker_reports_an_uninjected_failure(story: Story) -> None:
     story.row = replace(story.row, status="failed", code="worker_lost")
     assert story.found() == {"unfounded"}
 
@@ -93,7 +93,7 @@ def test_checker_excuses_a_broken_stream_only_when_injected(story: Story) -> Non
     assert not check(story.entries, evidence, provider_struck=True).is_clean
 
 
-def test_a_failure_that_was_asked_for_is_none() -> None:
+def test_directives_with_permanent_faults_may_fail() -> None:
     assert may_fail("[[sim: fault=401]] x")
     assert may_fail("[[sim: fault=500]] x")
     assert may_fail("[[sim: tokens=4]] poison")
@@ -101,12 +101,12 @@ def test_a_failure_that_was_asked_for_is_none() -> None:
     assert not may_fail(WORDS)
 
 
-def test_two_answers_of_one_request_are_doubled(story: Story) -> None:
+def test_checker_reports_two_answers_of_a_request(story: Story) -> None:
     story.row = replace(story.row, answers=story.row.answers * 2)
     assert story.found() == {"doubled"}
 
 
-def test_two_requests_of_one_key_are_doubled(story: Story) -> None:
+def test_checker_reports_two_requests_of_a_key(story: Story) -> None:
     story.more_rows = [replace(story.row, request="r2", answers=("나0@9 나1@9 나2@9 나3@9 ",))]
     story.calls.append(Call(number=9, request="r2", began=7.2))
     assert story.found() == {"doubled"}
@@ -123,12 +123,12 @@ def test_two_requests_of_one_key_are_doubled(story: Story) -> None:
         "",
     ],
 )
-def test_an_answer_that_is_not_the_whole_of_one_call_is_wrong(story: Story, answer: str) -> None:
+def test_checker_reports_an_answer_of_mixed_calls(story: Story, answer: str) -> None:
     story.row = replace(story.row, answers=(answer,))
     assert "wrong" in story.found()
 
 
-def test_a_stopped_answer_may_be_a_beginning_and_nothing_else(story: Story) -> None:
+def test_checker_accepts_only_a_prefix_as_a_stopped_answer(story: Story) -> None:
     story.row = replace(story.row, status="cancelled", answers=("나0@7 나1",))
     assert story.found() == set()
     story.row = replace(story.row, answers=("나0@7 나2",))
@@ -140,22 +140,22 @@ def test_checker_finds_an_answer_of_a_lost_attempt(story: Story) -> None:
     assert story.found() == {"stale"}
 
 
-def test_what_a_trigger_noted_is_stale(story: Story) -> None:
+def test_checker_reports_trigger_anomaly_as_stale(story: Story) -> None:
     story.anomalies = [Anomaly("an ended request changed", "r")]
     assert story.found() == {"stale"}
 
 
-def test_words_after_the_end_are_after_the_stop(story: Story) -> None:
+def test_checker_reports_words_after_the_end(story: Story) -> None:
     story.say(what="text", request="r", attempt=2, reset=True, text="나0@7 ")
     assert story.found() == {"after_stop"}
 
 
-def test_a_success_after_an_acknowledged_stop(story: Story) -> None:
+def test_checker_reports_a_success_after_an_acknowledged_stop(story: Story) -> None:
     story.say(what="stopping", request="r", code="stopping")
     assert story.found() == {"after_stop"}
 
 
-def test_a_call_after_a_stop_that_was_carried_out(story: Story) -> None:
+def test_checker_reports_a_call_after_an_acknowledged_stop(story: Story) -> None:
     story.row = replace(story.row, status="cancelled", answers=("",), ended=6.5, attempts=())
     story.say(what="stopping", request="r", code="cancelled")
     assert story.found() == {"after_stop"}
@@ -169,18 +169,18 @@ def test_checker_ignores_a_call_closed_before_a_word(story: Story) -> None:
     assert story.found() == set()
 
 
-def test_a_stop_that_came_too_late_is_no_fault(story: Story) -> None:
+def test_checker_accepts_a_late_stop(story: Story) -> None:
     story.say(what="stopping", request="r", code="succeeded")
     assert story.found() == set()
 
 
 @pytest.mark.parametrize("text", ["나0@5 나1@7 ", "나1@5 ", "나0@5 나0@5 ", "Error 500"])
-def test_a_screen_that_shows_no_beginning_of_one_attempt(story: Story, text: str) -> None:
+def test_checker_reports_a_screen_with_mixed_attempts(story: Story, text: str) -> None:
     story.entries[2] = replace(story.entries[2], text=text)
     assert story.found() == {"not_prefix"}
 
 
-def test_words_that_are_put_behind_another_attempts_words(story: Story) -> None:
+def test_checker_reports_text_of_two_attempts(story: Story) -> None:
     story.entries[3] = replace(story.entries[3], reset=False)
     assert story.found() == {"not_prefix"}
 
@@ -191,13 +191,13 @@ def test_checker_finds_an_answer_to_a_refused_question(story: Story) -> None:
     assert story.found() == {"phantom"}
 
 
-def test_a_question_of_which_nothing_was_heard_may_be_answered(story: Story) -> None:
+def test_checker_accepts_an_unconfirmed_question_answered(story: Story) -> None:
     story.entries[1] = Entry(at=2, page=1, what="unknown", key="k")
     story.say(what="gave_up", key="k")
     assert story.found() == set()
 
 
-def test_calls_and_losses_without_bounds(story: Story) -> None:
+def test_checker_reports_unbounded_calls_and_losses(story: Story) -> None:
     story.row = replace(story.row, losses=4)
     assert story.found() == {"unbounded"}
     story.row = replace(story.row, losses=1)

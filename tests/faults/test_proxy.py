@@ -80,7 +80,7 @@ def said(client: socket.socket, words: bytes) -> None:
     assert client.recv(100) == words
 
 
-def test_a_black_hole_swallows_and_gives_back(proxy: Proxy, client: socket.socket) -> None:
+def test_proxy_holds_bytes_in_a_black_hole(proxy: Proxy, client: socket.socket) -> None:
     proxy.black_hole()
     client.sendall(b"into the dark")
     client.settimeout(0.2)
@@ -91,7 +91,7 @@ def test_a_black_hole_swallows_and_gives_back(proxy: Proxy, client: socket.socke
     assert client.recv(100) == b"into the dark"
 
 
-def test_a_reset_is_one_and_the_next_connection_works(proxy: Proxy, client: socket.socket) -> None:
+def test_proxy_resets_one_connection(proxy: Proxy, client: socket.socket) -> None:
     assert proxy.reset() == 1
     with pytest.raises(ConnectionResetError):
         client.recv(100)
@@ -99,7 +99,7 @@ def test_a_reset_is_one_and_the_next_connection_works(proxy: Proxy, client: sock
         said(again, b"again")
 
 
-def test_a_delay_is_as_long_as_it_says(proxy: Proxy, client: socket.socket) -> None:
+def test_proxy_delays_by_the_given_time(proxy: Proxy, client: socket.socket) -> None:
     proxy.set(delay_seconds=0.1)
     began = time.monotonic()
     said(client, b"slow")
@@ -116,7 +116,7 @@ def test_a_half_close_ends_one_direction_only(proxy: Proxy, client: socket.socke
     assert b"still heard" in echo.heard
 
 
-def test_a_cut_lets_so_many_bytes_through(proxy: Proxy, client: socket.socket) -> None:
+def test_proxy_cuts_after_a_number_of_bytes(proxy: Proxy, client: socket.socket) -> None:
     proxy.set(cut_after=3)
     client.sendall(b"abcdef")
     assert client.recv(100) == b"abc"
@@ -124,7 +124,7 @@ def test_a_cut_lets_so_many_bytes_through(proxy: Proxy, client: socket.socket) -
         client.recv(100)
 
 
-def test_a_forgotten_connection_is_open_to_the_client_alone(proxy: Proxy, client: socket.socket) -> None:
+def test_forgotten_connection_looks_open_to_the_client_only(proxy: Proxy, client: socket.socket) -> None:
     proxy.forget()
     client.sendall(b"anybody?")
     client.settimeout(0.2)
@@ -135,9 +135,7 @@ def test_a_forgotten_connection_is_open_to_the_client_alone(proxy: Proxy, client
 
 
 @pytest.mark.parametrize("forward", [True, False])
-def test_a_trap_springs_at_its_words_and_only_behind_its_arming(
-    proxy: Proxy, client: socket.socket, echo: Echo, *, forward: bool
-) -> None:
+def test_proxy_trap_fires_only_after_arming(proxy: Proxy, client: socket.socket, echo: Echo, *, forward: bool) -> None:
     done: list[str] = []
     trap = Trap(b"COMMIT", armed=b"INSERT", forward=forward, action=lambda: done.append("sprung"))
     proxy.set(trap=trap)

@@ -26,7 +26,7 @@ def shot(index: int, *, seed: int = 1, fault: str = "1", wrong: str = "", number
     }
 
 
-def test_a_cut_off_run_goes_on_and_a_shot_made_again_counts_once(tmp_path: Path) -> None:
+def test_interrupted_run_resumes_and_counts_each_shot_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "results.jsonl")
     store.add(shot(0))
     store.add({"fault": "1", "seed": 1, "index": 1, "error": "it broke off"})
@@ -39,7 +39,7 @@ def test_a_cut_off_run_goes_on_and_a_shot_made_again_counts_once(tmp_path: Path)
     assert report.line("1", store.results())[2:4] == ("3", "18")
 
 
-def test_every_count_stands_in_a_column_and_in_the_exit_code() -> None:
+def test_counts_have_a_column_and_affect_the_exit_code() -> None:
     for kind in ZERO:
         results = [shot(0, wrong=kind, number=2)]
         columns = report.line("1", results)[4:8]
@@ -53,7 +53,7 @@ def test_the_table_names_what_could_not_be_injected() -> None:
     assert "no small disk" in report.markdown(results)
 
 
-def test_the_slope_is_that_of_the_samples_after_the_warm_up() -> None:
+def test_slope_ignores_the_warm_up() -> None:
     samples = {"worker 1": [(float(at), 0.0, 100 + (50 if at < 100 else at / 36), 20.0) for at in range(0, 1000, 10)]}
     found = soak.slopes(samples, after=100)
     assert found["worker 1"]["pss an hour"] == 100

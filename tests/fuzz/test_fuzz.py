@@ -37,7 +37,7 @@ def test_known_seed_does_nothing(both: Sheet) -> None:
     assert both.done() == []
 
 
-def test_oracle_sees_what_it_is_for(both: Sheet) -> None:
+def test_oracle_detects_its_faults(both: Sheet) -> None:
     """Each of these would be found if one of the renderers let it through."""
     both.draw(["a"])
     for markup, sentence in {

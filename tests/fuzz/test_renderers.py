@@ -119,7 +119,7 @@ def test_formula_is_typeset_live(both: Sheet) -> None:
     assert both.page.locator(".naru-live-sheet .naru-tex").count() == 0
 
 
-def test_text_from_the_right_begins_at_the_right(both: Sheet) -> None:
+def test_right_to_left_text_starts_at_the_right(both: Sheet) -> None:
     both.draw(["مرحبا بالعالم", "- שלום", "| اسم |\n|---|\n| قيمة |", "Hello"])
     for index, (selector, side) in enumerate([("p", "right"), ("li", "right"), ("td", "right"), ("p", "left")]):
         for root in (

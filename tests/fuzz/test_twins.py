@@ -46,7 +46,7 @@ def test_twin_rewrites_hostile_text_alike(page: Page) -> None:
         assert found == expected, json.dumps(text)
 
 
-def test_twin_rewrites_what_is_too_much_alike(page: Page) -> None:
+def test_twins_cut_excess_alike(page: Page) -> None:
     for part in ("*a ", "`", "$x ", "> ", "- ", "\\[\n", "| a ", "[", "a\n", "😀", "Z" + "\u0301" * 20, "    "):
         text = part * (30_000 // len(part))
         assert page.evaluate(TWIN, [text]) == [to_streamlit(text)], repr(part)

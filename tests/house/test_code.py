@@ -40,12 +40,12 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or function.lineno) - function.lineno + 1
 
 
-def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+def test_modules_stay_within_the_line_limit() -> None:
     long = {name: n for name in modules() if (n := (ROOT / name).read_text().count("\n")) > LONGEST_MODULE}
     assert not long
 
 
-def test_no_function_is_longer_than_a_screen() -> None:
+def test_functions_stay_within_the_line_limit() -> None:
     functions = (
         (name, node)
         for name, tree in product()
@@ -61,11 +61,11 @@ def test_no_test_name_is_too_long() -> None:
     assert not {name for name in names if name.startswith("test_") and len(name) > LONGEST_TEST_NAME}
 
 
-def test_there_are_no_drawers() -> None:
+def test_no_module_is_a_drawer() -> None:
     assert not [name for name in modules() if Path(name).stem in DRAWERS or DRAWERS & set(Path(name).parts[:-1])]
 
 
-def test_every_module_says_what_lives_there() -> None:
+def test_modules_have_docstrings() -> None:
     assert not [name for name, tree in modules().items() if not ast.get_docstring(tree)]
 
 
@@ -79,11 +79,11 @@ def reads_environment(tree: ast.Module) -> bool:
     return False
 
 
-def test_the_environment_is_read_in_one_place() -> None:
+def test_one_package_reads_the_environment() -> None:
     assert {name for name, tree in product() if reads_environment(tree)} <= MAY_READ_THE_ENVIRONMENT
 
 
-def test_session_state_has_one_keeper() -> None:
+def test_only_web_state_names_session_state() -> None:
     naming = {
         name
         for name, tree in product()

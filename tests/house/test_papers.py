@@ -14,7 +14,7 @@ from tests.house.tables import declared_metrics, metrics_table, settings_table
     ("paper", "name"),
     [("docs/metrics.md", "metrics"), ("README.md", "settings")],
 )
-def test_the_table_is_that_of_the_code(paper: str, name: str) -> None:
+def test_documented_table_matches_the_code(paper: str, name: str) -> None:
     table = {"settings": settings_table, "metrics": metrics_table}[name]()
     assert table in (ROOT / paper).read_text(), f"paste the output of: python -m tests.house.tables {name}"
 
@@ -26,19 +26,18 @@ def test_every_metric_is_explained_and_no_label_is_unbounded() -> None:
         assert not unbounded & set(metric._labelnames), metric._name
 
 
-def test_every_link_of_the_papers_leads_somewhere() -> None:
+def test_links_in_documents_resolve() -> None:
     papers = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tests/README.md"]
     for paper in papers:
         for link in re.findall(r"\]\(([^)#]+)", paper.read_text()):
             assert "://" in link or (paper.parent / link).exists(), f"{paper.name}: {link}"
 
 
+def test_architecture_document_stays_short() -> None:
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 200
+
+
 def test_readme_of_the_tests_lists_every_folder() -> None:
     tests = ROOT / "tests"
-    folders = sorted(each.parent.name for each in tests.glob("*/test_*.py"))
     listed = re.findall(r"^\| `(\w+)` \| ", (tests / "README.md").read_text(), re.MULTILINE)
-    assert sorted(listed) == sorted(set(folders))
-
-
-def test_the_architecture_can_be_read_in_one_sitting() -> None:
-    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 200
+    assert sorted(listed) == sorted({each.parent.name for each in tests.glob("*/test_*.py")})

@@ -92,19 +92,19 @@ def named_by_example(title: str) -> set[str]:
 
 
 @each_recipe
-def test_a_recipe_leads_to_files_that_exist(title: str) -> None:
+def test_recipe_leads_to_files_that_exist(title: str) -> None:
     existing = set(files())
     assert [place for place in places_of(title) if not any(covers(place, file) for file in existing)] == []
 
 
 @each_recipe
-def test_a_recipe_lists_every_file_that_names_its_example(title: str) -> None:
+def test_recipe_lists_every_file_that_names_its_example(title: str) -> None:
     places = places_of(title)
     assert sorted(file for file in named_by_example(title) if not any(covers(place, file) for place in places)) == []
 
 
 @each_recipe
-def test_a_recipe_lists_no_file_for_nothing(title: str) -> None:
+def test_recipe_lists_no_needless_file(title: str) -> None:
     named = named_by_example(title)
     assert [place for place in places_of(title) if not any(covers(place, file) for file in named)] == []
 

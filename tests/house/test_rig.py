@@ -17,7 +17,7 @@ def test_each_test_has_an_empty_migrated_database(engine: Engine, visit: int) ->
         connection.execute(text("CREATE TABLE left_behind ()"))
 
 
-def test_own_servers_stop_and_come_back_where_they_were(own_stack: Stack) -> None:
+def test_embedded_servers_restart_with_their_data(own_stack: Stack) -> None:
     servers: Servers = own_stack.servers
     servers.stop_postgres()
     with pytest.raises(psycopg2.OperationalError):

@@ -35,7 +35,7 @@ def test_each_vendor_has_an_adapter() -> None:
 
 
 @each_vendor
-def test_its_key_and_address_are_settings(vendor: Vendor) -> None:
+def test_vendor_key_and_address_are_settings(vendor: Vendor) -> None:
     assert SETTINGS[vendor.address_variable].metadata["kind"] in {"http", "ollama"}
     if vendor.key_variable:
         key = SETTINGS[vendor.key_variable].metadata
@@ -48,7 +48,7 @@ def test_the_sizes_of_its_default_models_are_known(vendor: Vendor) -> None:
 
 
 @each_vendor
-def test_the_container_of_the_workers_gets_its_key_and_address(vendor: Vendor) -> None:
+def test_worker_container_gets_vendor_key_and_address(vendor: Vendor) -> None:
     worker = compose()["services"]["worker"]
     assert worker["environment"][vendor.address_variable] in {"", "off"}, "compose passes .env's address on"
     if vendor.key_variable:
@@ -58,7 +58,7 @@ def test_the_container_of_the_workers_gets_its_key_and_address(vendor: Vendor) -
 
 
 @each_with_key
-def test_a_key_of_it_reaches_no_log(vendor: Vendor) -> None:
+def test_vendor_key_reaches_no_log(vendor: Vendor) -> None:
     key = f"{vendor.key_begins}A1b2C3d4E5f6"
     line = f"refused {key} at once"
     assert redacted(line) == "refused [redacted] at once"

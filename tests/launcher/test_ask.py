@@ -82,7 +82,7 @@ def test_json_ends_with_one_object(answering: Stack) -> None:
     assert 0 <= report["queue_seconds"] <= report["first_token_seconds"] <= report["total_seconds"]
 
 
-def test_without_a_worker_it_says_so_and_ctrl_c_gives_up(stack: Stack) -> None:
+def test_ask_without_a_worker_waits_until_interrupted(stack: Stack) -> None:
     ask = asking(stack, "Is anybody there?", "--model", "demo/simulator", "--json")
     wait_until(lambda: "Nothing can answer right now" in ask.log_text(), seconds=30)
     ask.child.send_signal(signal.SIGINT)
@@ -98,7 +98,7 @@ def test_ctrl_c_keeps_what_has_been_written(answering: Stack) -> None:
     assert ask.log_text().endswith("[Stopped]\n")
 
 
-def test_a_worker_that_dies_in_the_middle_is_told_and_made_good(stack: Stack) -> None:
+def test_ask_reports_a_dead_worker_and_recovers(stack: Stack) -> None:
     stack.configure(**SHORT_LEASES)
     stack.start_simulator()
     first = stack.start_worker()
@@ -116,7 +116,7 @@ def test_unknown_model_is_refused_with_the_list(answering: Stack) -> None:
     assert asked.stderr == "naru ask: the model openai/none is not available. Available: demo/simulator\n"
 
 
-def test_where_nothing_runs_it_says_what_to_start(stack: Stack, tmp_path: Path) -> None:
+def test_ask_and_doctor_suggest_up_when_nothing_runs(stack: Stack, tmp_path: Path) -> None:
     for command in (["ask", "Hello"], ["doctor"]):
         asked = naru(stack, *command, "--data", str(tmp_path), database_url="", redis_url="")
         assert asked.returncode == 1

@@ -23,7 +23,7 @@ def run(*words: str, stack: Stack) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_explains_itself(stack: Stack) -> None:
+def test_bench_help_lists_its_options(stack: Stack) -> None:
     done = run("--help", stack=stack)
     assert done.returncode == 0
     for word in ("./naru bench", "--quick", "--only", "--curves", "--json", "first-text"):
@@ -42,11 +42,11 @@ def test_unknown_figure_is_refused_at_once(words: tuple[str, ...], known: str, s
     assert "Traceback" not in done.stderr
 
 
-def test_the_overview_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_bench(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert "./naru bench" in capsys.readouterr().out
 
 
-def test_its_environment_has_the_test_tools() -> None:
+def test_bench_environment_has_the_test_tools() -> None:
     assert "bench" in bootstrap.WITH_TEST_PART

@@ -92,7 +92,7 @@ def made(first_run: tuple[Clone, subprocess.CompletedProcess[str]]) -> Clone:
     return first_run[0]
 
 
-def test_it_is_made_once_and_the_command_runs_in_it(
+def test_bootstrap_makes_the_environment_once(
     first_run: tuple[Clone, subprocess.CompletedProcess[str]],
 ) -> None:
     clone, first = first_run
@@ -112,7 +112,7 @@ def test_it_is_made_once_and_the_command_runs_in_it(
         ([], 2, "required: COMMAND"),
     ],
 )
-def test_words_are_said_by_the_python_at_hand(clone: Clone, words: list[str], code: int, shown: str) -> None:
+def test_bootstrap_speaks_with_the_available_python(clone: Clone, words: list[str], code: int, shown: str) -> None:
     # No more than these, and of them the standard library only.
     commands = (
         "deploy/cli/main.py",
@@ -129,11 +129,11 @@ def test_words_are_said_by_the_python_at_hand(clone: Clone, words: list[str], co
     assert not clone.environment.exists()
 
 
-def test_a_question_that_looks_like_an_option_is_none(made: Clone) -> None:
+def test_bootstrap_passes_arguments_that_look_like_options(made: Clone) -> None:
     assert made.naru("ask", "--", "--help").stdout.startswith(f"cli {made.environment} ")
 
 
-def test_the_tests_part_is_added_when_it_is_needed(made: Clone) -> None:
+def test_bootstrap_adds_the_test_part_when_needed(made: Clone) -> None:
     assert made.naru("up").returncode == 0
     assert not list(made.environment.glob("lib/*/site-packages/some_tool.py"))
     assert made.naru("test").returncode == 0
@@ -141,7 +141,7 @@ def test_the_tests_part_is_added_when_it_is_needed(made: Clone) -> None:
     assert made.naru("up").stderr == ""
 
 
-def test_one_without_pip_as_uv_makes_them_is_added_to(clone: Clone) -> None:
+def test_bootstrap_extends_an_environment_without_pip(clone: Clone) -> None:
     assert clone.naru("up").returncode == 0
     for path in clone.environment.glob("lib/*/site-packages/pip*"):
         shutil.rmtree(path)
@@ -150,13 +150,13 @@ def test_one_without_pip_as_uv_makes_them_is_added_to(clone: Clone) -> None:
     assert list(clone.environment.glob("lib/*/site-packages/some_tool.py"))
 
 
-def test_a_half_made_one_is_remade(clone: Clone) -> None:
+def test_incomplete_environment_is_remade(clone: Clone) -> None:
     (clone.environment / "bin").mkdir(parents=True)
     (clone.environment / "bin" / "python").write_text("half")
     assert clone.naru("up").returncode == 0
 
 
-def test_two_runs_at_once_do_not_meet(clone: Clone) -> None:
+def test_concurrent_bootstraps_do_not_collide(clone: Clone) -> None:
     command = [str(clone.root / "naru"), "up"]
     both = [
         subprocess.Popen(command, env=clone.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -167,7 +167,7 @@ def test_two_runs_at_once_do_not_meet(clone: Clone) -> None:
     assert sum("Installing" in errors for _, errors in output) == 1
 
 
-def test_it_is_not_removed_under_a_running_naru(made: Clone) -> None:
+def test_bootstrap_keeps_an_environment_in_use(made: Clone) -> None:
     assert made.naru("up").returncode == 0
     (made.root / "deploy" / "cli" / "main.py").write_text("import time; print('up', flush=True); time.sleep(60)")
     running = subprocess.Popen([str(made.root / "naru"), "up"], env=made.environ, stdout=subprocess.PIPE)
@@ -186,7 +186,7 @@ def test_it_is_not_removed_under_a_running_naru(made: Clone) -> None:
     assert "Installing" in made.naru("up").stderr
 
 
-def test_a_run_waits_for_the_one_that_installs(clone: Clone) -> None:
+def test_bootstrap_waits_for_a_concurrent_install(clone: Clone) -> None:
     with (clone.root / ".naru-env.making").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting = subprocess.Popen(
@@ -198,7 +198,7 @@ def test_a_run_waits_for_the_one_that_installs(clone: Clone) -> None:
     assert waiting.returncode == 0
 
 
-def test_a_package_that_is_not_the_locked_one_is_refused(clone: Clone) -> None:
+def test_bootstrap_rejects_a_package_with_another_hash(clone: Clone) -> None:
     clone.lock.write_text(clone.lock.read_text().replace("sha256:", "sha256:0000", 1))
     refused = clone.naru("up")
     assert refused.returncode == 1
@@ -214,7 +214,7 @@ def test_a_platform_without_a_package_is_named(clone: Clone) -> None:
     assert "nobody-made-this" in refused.stderr
 
 
-def test_an_old_python_is_told_what_is_needed(made: Clone, tmp_path: Path) -> None:
+def test_bootstrap_names_the_required_python(made: Clone, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("sh", "dirname", "readlink", "head", "cut"):

@@ -26,7 +26,7 @@ def again(tmp_path: Path, folder: DataFolder) -> Iterator[DataFolder]:
         yield made
 
 
-def test_one_process_holds_it(folder: DataFolder, again: DataFolder) -> None:
+def test_data_folder_is_locked_by_one_process(folder: DataFolder, again: DataFolder) -> None:
     assert folder.lock()
     assert not again.lock()
     folder.close()
@@ -47,7 +47,7 @@ def test_damaged_secrets_are_explained(folder: DataFolder) -> None:
         folder.secrets()
 
 
-def test_what_runs_is_told_to_others(folder: DataFolder, again: DataFolder) -> None:
+def test_data_folder_shares_the_running_instance(folder: DataFolder, again: DataFolder) -> None:
     assert folder.running() is None
     here = Running(url="http://x", lines=["one"], environ={"REDIS_URL": "redis://x"})
     folder.set_running(here)
@@ -57,7 +57,7 @@ def test_what_runs_is_told_to_others(folder: DataFolder, again: DataFolder) -> N
     assert folder.running() is None
 
 
-def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+def test_unwritable_folder_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataProblem, match="--data DIR"):
         DataFolder(tmp_path / "file" / "below")
@@ -83,7 +83,7 @@ def test_open_folder_is_closed_with_all_below(folder: DataFolder) -> None:
     assert folder.close_to_others() == [], "nothing is left to close"
 
 
-def test_folder_with_other_things_is_left_alone(folder: DataFolder) -> None:
+def test_folder_with_foreign_files_is_left_alone(folder: DataFolder) -> None:
     folder.path.chmod(0o755)
     folder.logs.chmod(0o755)
     (folder.path / "letters").mkdir(mode=0o755)
@@ -94,7 +94,7 @@ def test_folder_with_other_things_is_left_alone(folder: DataFolder) -> None:
     assert stat.S_IMODE(folder.logs.stat().st_mode) == 0o755
 
 
-def test_home_is_left_alone(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_folder_in_a_home_keeps_its_mode(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.path.chmod(0o755)
     monkeypatch.setattr(Path, "home", lambda: folder.path)
     [line] = folder.close_to_others()

@@ -34,7 +34,7 @@ def test_every_setting_has_a_part_that_reads_it() -> None:
         assert readers_of(name) <= set(PARTS), name
 
 
-def test_every_secret_names_its_readers() -> None:
+def test_secrets_name_their_readers() -> None:
     for name, each in SETTINGS.items():
         assert not each.metadata["secret"] or name in READERS or readers_of(name) == {"launcher"}, name
 

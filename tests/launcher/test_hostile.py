@@ -110,12 +110,12 @@ def test_options_without_sense_are_refused(words: list[str], said: str, at: Term
 
 
 @pytest.mark.parametrize("host", ["\udcff", "나..루", "x" * 5000, "nobody.invalid", "::zz", "a\x00b"])
-def test_a_host_that_can_be_none_is_said(host: str) -> None:
+def test_up_rejects_an_invalid_host(host: str) -> None:
     with pytest.raises(PortTaken, match="cannot listen on"):
         check_port(host, 0)
 
 
-def test_a_data_folder_that_can_be_none_is_said(tmp_path: Path, at: Terminal) -> None:
+def test_up_rejects_an_unusable_data_folder(tmp_path: Path, at: Terminal) -> None:
     (tmp_path / "file").write_text("mine")
     for name in ("file", "file/below", "x" * 5000, "\x1b[31m" + "x" * 5000):
         assert "another folder with --data DIR" in at.refused("up", "--data", str(tmp_path / name), "--port", "0")
@@ -217,7 +217,7 @@ def test_answer_cannot_control_the_terminal(answering: Stack) -> None:
     assert run("ask", question, stack=answering).stdout.decode() == RAW + "\n"
 
 
-def test_every_character_that_a_terminal_obeys_is_made_visible() -> None:
+def test_control_characters_are_made_visible() -> None:
     everything = "".join(map(chr, range(0x3000)))
     shown = terminal.visible(everything)
     assert not [sign for sign in shown if (sign < " " and sign not in "\n\t") or "\x7f" <= sign <= "\x9f"]
@@ -238,7 +238,7 @@ def test_every_character_that_a_terminal_obeys_is_made_visible() -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_settings_without_sense_are_one_sentence_and_no_secret(
+def test_settings_error_is_one_sentence_without_secrets(
     settings: Settings, at: Terminal, variable: str, text: str
 ) -> None:
     at.sets(DATABASE_URL=settings.database_url, REDIS_URL=settings.redis_url)
@@ -259,7 +259,7 @@ def test_up_says_the_same_and_starts_nothing(stack: Stack, tmp_path: Path) -> No
         assert "pa55word" not in said
 
 
-def test_who_reads_may_leave_at_any_time(answering: Stack) -> None:
+def test_ask_survives_a_closed_pipe(answering: Stack) -> None:
     command = [*COMMAND, "ask", "[[sim: tokens=3000 pace=0]] x"]
     with subprocess.Popen(
         command, env=answering.environ(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

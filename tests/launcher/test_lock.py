@@ -24,7 +24,7 @@ def wanted(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0] for requirement in requirements}
 
 
-def test_it_names_no_registry() -> None:
+def test_lock_names_no_registry() -> None:
     assert not re.search(r"https?:|://|--index|--find-links|--extra", TEXT)
 
 
@@ -40,5 +40,5 @@ def test_each_part_holds_what_pyproject_names() -> None:
     assert wanted(PROJECT["dependency-groups"]["test"]) <= names(TEST)
 
 
-def test_what_runs_needs_no_test_tool() -> None:
+def test_runtime_lock_has_no_test_tools() -> None:
     assert not names(RUN) & {"pytest", "ruff", "mypy", "playwright", "hypothesis"}

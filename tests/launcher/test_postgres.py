@@ -21,7 +21,7 @@ def test_failed_statement_logs_no_values(servers: Servers) -> None:
     assert "planted" not in log.read_text()
 
 
-def test_looking_for_the_tables_of_a_new_database_is_no_error(servers: Servers) -> None:
+def test_table_check_accepts_a_new_database(servers: Servers) -> None:
     log = servers.folder / "postgres.log"
     before = log.read_text().count("alembic_version")
     assert not is_migrated(servers.postgres_server.url_of("postgres"))

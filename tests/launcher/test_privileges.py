@@ -52,7 +52,7 @@ def serve_once(folder: Path) -> int:
 
 @AS_ROOT
 @pytest.mark.parametrize("refused", [(), ("unshare",)], ids=["unshare allowed", "unshare refused"])
-def test_root_serves(tmp_path: Path, path: None, refused: tuple[str, ...]) -> None:
+def test_postgres_runs_when_started_by_root(tmp_path: Path, path: None, refused: tuple[str, ...]) -> None:
     tmp_path.chmod(0o700)  # a folder that only root may enter
     refuse(tmp_path / "bin", *refused)
     assert serve_once(tmp_path) in ({0, privileges.NOBODY} if not refused else {privileges.NOBODY})
@@ -69,7 +69,7 @@ def test_start_by_another_user_takes_the_data_over(tmp_path: Path, path: None) -
 @pytest.mark.parametrize(
     "way", privileges.ways()[1:] if os.geteuid() == 0 else [], ids=lambda way: Path(way.prefix[0]).name
 )
-def test_who_became_somebody_else_still_ends_with_us(way: privileges.RunAs) -> None:
+def test_unprivileged_child_dies_with_its_parent(way: privileges.RunAs) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, *way.prefix, "/bin/sleep", "60"],
         env={**os.environ, "PYTHONPATH": str(processes.ROOT)},
@@ -98,7 +98,7 @@ time.sleep(60)
 
 
 @AS_ROOT
-def test_where_root_may_be_nobody_else_one_line_says_so(tmp_path: Path, path: None) -> None:
+def test_root_without_setuid_tools_is_told_what_to_set(tmp_path: Path, path: None) -> None:
     tmp_path.chmod(0o700)
     program = tmp_path / "postgres"  # for nobody, not even to be seen
     shutil.copy("/bin/true", program)
@@ -108,7 +108,7 @@ def test_where_root_may_be_nobody_else_one_line_says_so(tmp_path: Path, path: No
 
 
 @AS_ROOT
-def test_a_user_without_a_name_is_told_so() -> None:
+def test_postgres_explains_an_unnamed_user() -> None:
     nameless = privileges.RunAs((sys.executable, "-I", "-c", privileges.DROP.format(54321)), 54321)
     with tempfile.TemporaryDirectory() as given:  # pytest's own folders let no other user through
         folder = Path(given)

@@ -28,7 +28,7 @@ def test_a_left_over_process_is_ended_by_its_pid_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_one_that_ignores_us_is_killed(tmp_path: Path) -> None:
+def test_stubborn_leftover_process_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as output:
         child = spawn(sleeper(STUBBORN), log=output, pid_file=tmp_path / "sleeper.json")
@@ -37,7 +37,7 @@ def test_one_that_ignores_us_is_killed(tmp_path: Path) -> None:
     assert child.wait(5) == -signal.SIGKILL
 
 
-def test_another_bearer_of_the_pid_is_left_alone(tmp_path: Path) -> None:
+def test_cleanup_spares_a_reused_pid(tmp_path: Path) -> None:
     child = spawn(sleeper(), log=subprocess.DEVNULL)
     try:
         file = tmp_path / "sleeper.json"
@@ -49,7 +49,7 @@ def test_another_bearer_of_the_pid_is_left_alone(tmp_path: Path) -> None:
         end(child, stop_signal=signal.SIGTERM, grace_seconds=5)
 
 
-def test_a_damaged_pid_file_hurts_nobody(tmp_path: Path) -> None:
+def test_damaged_pid_file_ends_no_process(tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text('{"pid": 1')
     assert end_left_over(tmp_path) == []
 

@@ -16,7 +16,7 @@ from tests.web.clients import ask
 STRONG, WEAK = "s" * 40, "short"
 
 
-def test_doctor_tells_of_refused_hosts(stack: Stack, tmp_path: Path) -> None:
+def test_doctor_reports_refused_hosts(stack: Stack, tmp_path: Path) -> None:
     web = stack.start_web()
     with closing(DataFolder(tmp_path)) as folder:
         folder.set_running(Running(url=web.url, lines=[], environ={}))
@@ -29,7 +29,7 @@ def test_doctor_tells_of_refused_hosts(stack: Stack, tmp_path: Path) -> None:
     assert "every name" in found.what
 
 
-def test_doctor_tells_of_weak_keys(tmp_path: Path) -> None:
+def test_doctor_reports_weak_keys(tmp_path: Path) -> None:
     assert list(cookie_keys(Settings(), tmp_path)) == []
     for keys, level in ((STRONG, Level.GOOD), (f"{STRONG},{WEAK}", Level.HINT), (f"{WEAK},{STRONG}", Level.WRONG)):
         (found,) = cookie_keys(Settings(secret_key=keys), tmp_path)

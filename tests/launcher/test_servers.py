@@ -38,7 +38,7 @@ def test_each_fault_has_its_sentence(servers: Servers, spoil: Callable[[str, str
         assert not [secret for secret in ("secret", "wrong-one", servers.password) if secret in said]
 
 
-def test_one_that_is_no_such_server_is_told(servers: Servers) -> None:
+def test_doctor_recognizes_the_wrong_kind_of_server(servers: Servers) -> None:
     crossed = Settings(
         database_url=servers.redis_server.url.replace("redis:", "postgresql:"),
         redis_url=servers.postgres_server.url.replace("postgresql:", "redis:").rpartition("/")[0] + "/0",
@@ -50,7 +50,7 @@ def test_one_that_is_no_such_server_is_told(servers: Servers) -> None:
     assert re.search(r"no Redis server|not a usable Redis", try_redis(crossed) or "")
 
 
-def test_up_ends_with_it_before_anything_is_started(tmp_path: Path) -> None:
+def test_up_with_a_bad_database_url_starts_nothing(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     up = Up(tmp_path / "data", "--port", "0", DATABASE_URL=f"postgresql://naru:hidden@{address}/naru")
     assert up.process.wait(20) == 1

@@ -78,7 +78,9 @@ def test_a_part_that_crashes_is_started_again(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("fault", [False, OSError("broken")])
-def test_one_that_was_ready_once_is_never_given_up(rig: Rig, monkeypatch: pytest.MonkeyPatch, fault: object) -> None:
+def test_supervisor_keeps_restarting_a_part_once_ready(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, fault: object
+) -> None:
     monkeypatch.setattr(supervisor, "READY_SECONDS", 0.3)
     pids: list[int] = []
 
@@ -105,13 +107,13 @@ def test_one_that_was_ready_once_is_never_given_up(rig: Rig, monkeypatch: pytest
     ]
 
 
-def test_a_part_that_never_was_ready_ends_the_start(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_part_that_is_never_ready_fails_the_start(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "READY_SECONDS", 0.3)
     with pytest.raises(PartFailed, match=r"web was not ready within 0\.3 s"):
         rig.run(lambda made: made.start(Part(command=rig.part("web").command, is_ready=lambda _: False)))
 
 
-def test_a_worker_that_starts_again_without_redis_is_at_work(stack: Stack) -> None:
+def test_worker_restarted_without_redis_counts_as_working(stack: Stack) -> None:
     stack.configure(redis_url=f"redis://127.0.0.1:{free_port()}/0")
     part = parts.worker(stack.environ(), number=1, settings=stack.settings)
     assert part.is_at_work is not None
@@ -121,7 +123,7 @@ def test_a_worker_that_starts_again_without_redis_is_at_work(stack: Stack) -> No
     assert not part.is_ready(worker.pid), "a first start wants all that was promised"
 
 
-def test_what_waits_for_a_postgres_that_is_away_is_at_work(stack: Stack) -> None:
+def test_parts_waiting_for_postgres_count_as_working(stack: Stack) -> None:
     stack.configure(database_url=f"postgresql://naru@127.0.0.1:{free_port()}/naru")
     web = stack.start_web(ready=False)
     looks = [
@@ -131,7 +133,7 @@ def test_what_waits_for_a_postgres_that_is_away_is_at_work(stack: Stack) -> None
     wait_until(lambda: all(look is not None and look(1) for look in looks), seconds=20)
 
 
-def test_a_part_that_cannot_start_says_what_it_wrote_last(rig: Rig) -> None:
+def test_failed_start_quotes_the_last_output(rig: Rig) -> None:
     async def steps(supervisor: Supervisor) -> None:
         await supervisor.start(rig.part("web", "raise SystemExit('no such table')"))
 
@@ -155,7 +157,7 @@ def test_parts_stop_in_order_and_without_being_started_again(rig: Rig) -> None:
     assert not list((rig.folder / "pids").iterdir())
 
 
-def test_one_that_does_not_stop_is_killed_after_its_grace(rig: Rig) -> None:
+def test_stubborn_part_is_killed_after_its_grace(rig: Rig) -> None:
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('alive', flush=True); time.sleep(60)"
     began = 0.0
 
@@ -170,7 +172,7 @@ def test_one_that_does_not_stop_is_killed_after_its_grace(rig: Rig) -> None:
     assert not started_at(rig.seen[0])
 
 
-def test_a_program_that_runs_once_must_succeed(rig: Rig) -> None:
+def test_one_shot_program_must_succeed(rig: Rig) -> None:
     async def steps(supervisor: Supervisor) -> None:
         await supervisor.run_once(rig.part("migrate", "print('done')").command)
         with pytest.raises(PartFailed, match="exit code 3"):

@@ -135,7 +135,7 @@ def gone(pids: dict[str, int]) -> bool:
     return not any(started_at(pid) for pid in pids.values())
 
 
-def test_all_is_up_when_it_says_so(running: Up) -> None:
+def test_up_prints_the_address_once_everything_runs(running: Up) -> None:
     assert set(running.pids()) == {"postgres", "redis", "simulator", "web", "worker", "flower"}
     assert get(f"{running.url}/readyz")[0] == 200
     assert get(running.url)[0] == 200
@@ -143,7 +143,7 @@ def test_all_is_up_when_it_says_so(running: Up) -> None:
     assert running.text.splitlines()[-1] == f"Naru is ready at {running.url}"
 
 
-def test_the_terminal_is_for_people_and_the_logs_are_json(running: Up) -> None:
+def test_terminal_output_is_text_and_logs_are_json(running: Up) -> None:
     assert "{" not in running.text
     for name in ("up", "web", "worker"):
         for line in (running.data / "logs" / f"{name}.log").read_text().splitlines():
@@ -173,7 +173,7 @@ def test_no_part_sees_the_secret_of_another(running: Up) -> None:
             assert not [each for each in seen.values() if secrets.flower_password in each], name
 
 
-def test_everything_in_the_data_folder_is_the_owners(running: Up) -> None:
+def test_data_folder_belongs_to_its_owner(running: Up) -> None:
     assert f"Closed to other users: {running.data}, which had mode 0755." in running.text
     for path in (running.data, *running.data.rglob("*")):
         assert path.is_symlink() or not path.lstat().st_mode & 0o077, path
@@ -219,7 +219,7 @@ def test_flower_asks_for_its_password(running: Up) -> None:
     wait_until(shown, what="Flower has heard a heartbeat of the worker, which comes every 2 s")
 
 
-def test_a_second_up_prints_the_address_and_ends_well(running: Up) -> None:
+def test_second_up_prints_the_address_and_succeeds(running: Up) -> None:
     second = Up(running.data, "--port", "0")
     assert second.process.wait(patient(20)) == 0
     assert second.text.splitlines()[0] == "Naru is already running on this data folder."
@@ -227,7 +227,7 @@ def test_a_second_up_prints_the_address_and_ends_well(running: Up) -> None:
     assert get(f"{running.url}/readyz")[0] == 200
 
 
-def test_a_taken_port_is_said(running: Up, tmp_path: Path) -> None:
+def test_up_names_a_taken_port(running: Up, tmp_path: Path) -> None:
     port = running.url.rpartition(":")[2]
     refused = Up(tmp_path / "data", "--port", port)
     assert refused.process.wait(patient(20)) == 1
@@ -267,7 +267,7 @@ def test_ctrl_c_leaves_no_process_and_keeps_the_data(tmp_path: Path, starts: lis
     assert again.stop(signal.SIGTERM) == 0
 
 
-def test_what_a_killed_up_left_is_cleaned_by_the_next(tmp_path: Path, starts: list[Up]) -> None:
+def test_next_up_cleans_up_after_a_killed_one(tmp_path: Path, starts: list[Up]) -> None:
     first = Up(tmp_path / "data", "--port", "0").ready()
     starts.append(first)
     pids = first.pids()
@@ -337,7 +337,7 @@ def test_up_finishes_a_half_made_database(tmp_path: Path, starts: list[Up]) -> N
     assert (foreign / "letters").exists()
 
 
-def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
+def test_invalid_setting_is_reported_in_one_line(tmp_path: Path) -> None:
     up = Up(tmp_path / "data", NARU_LEASE_SECONDS="soon")
     assert up.process.wait(patient(20)) == 1
     assert up.text == "naru: NARU_LEASE_SECONDS is 'soon', which is not a number.\n"

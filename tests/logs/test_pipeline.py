@@ -60,7 +60,7 @@ def written(message: str, **extra: object) -> str:
 
 
 @pytest.mark.parametrize(("words", "secret"), SECRETS)
-def test_a_secret_is_taken_out_of_any_line(words: str, secret: str) -> None:
+def test_pipeline_redacts_secrets_in_any_line(words: str, secret: str) -> None:
     assert secret not in redact(words), "a line that is no JSON"
     for line in (written(words), written("x", error=words), written("x", facts={"deep": [words, 1, None]})):
         assert secret in line
@@ -69,7 +69,7 @@ def test_a_secret_is_taken_out_of_any_line(words: str, secret: str) -> None:
 
 
 @pytest.mark.parametrize("words", HARMLESS)
-def test_harmless_lines_stay_as_they_are(words: str) -> None:
+def test_harmless_lines_are_unchanged(words: str) -> None:
     line = written(words, input_tokens=3, first_token_seconds=0.5, secret=None)
     assert redact(line) == line
 
@@ -91,7 +91,7 @@ def test_the_pipeline_is_whole_and_in_order() -> None:
     assert text.index("fingerprint{") < text.index("gsub")
 
 
-def test_the_names_fit_each_other() -> None:
+def test_log_stream_matches_template_and_roles() -> None:
     template = json.loads((LOGGING / "index-template.json").read_text())
     (pattern,) = template["index_patterns"]
     assert re.fullmatch(pattern.replace("*", ".*"), STREAM)

@@ -29,7 +29,7 @@ def function(call: str, *, given: bytes = b"", secrets: Path = Path("/nowhere"))
 
 @needs_openssl
 @pytest.mark.parametrize("bits", [1024, 2048, 3072])
-def test_a_key_becomes_one_that_logstash_reads(bits: int) -> None:
+def test_converted_key_is_readable_by_logstash(bits: int) -> None:
     made = run("openssl", "genrsa", "-traditional", str(bits)).stdout
     assert b"BEGIN RSA PRIVATE KEY" in made
     wanted = run("openssl", "pkcs8", "-topk8", "-nocrypt", given=made).stdout
@@ -39,7 +39,7 @@ def test_a_key_becomes_one_that_logstash_reads(bits: int) -> None:
 @pytest.mark.parametrize(
     "bad", ["short", 'quote"0123456789abcdef', "line\n0123456789abcdef", "x" * 201, "sp ace0123456789abcd"]
 )
-def test_a_secret_that_would_not_fit_into_json_is_refused_unseen(tmp_path: Path, bad: str) -> None:
+def test_setup_rejects_secrets_that_break_json(tmp_path: Path, bad: str) -> None:
     (tmp_path / "elastic_password").write_text(bad)
     refused = function("secret elastic_password", secrets=tmp_path)
     assert refused.returncode == 1
@@ -56,6 +56,6 @@ def test_a_secret_is_read_and_a_missing_one_named(tmp_path: Path) -> None:
     assert b"kibana_encryption_key cannot be read" in missing.stderr
 
 
-def test_it_says_what_it_can_do() -> None:
+def test_setup_script_lists_its_commands() -> None:
     refused = run("bash", str(SETUP), "everything")
     assert (refused.returncode, b"certificates or users" in refused.stderr) == (1, True)

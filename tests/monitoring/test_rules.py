@@ -93,7 +93,7 @@ def told_together(stories: Iterable[Story]) -> list[dict[str, Any]]:
     ]
 
 
-def test_every_rule_says_what_it_should(promtool: str, tmp_path: Path) -> None:
+def test_rules_fire_as_their_stories_tell(promtool: str, tmp_path: Path) -> None:
     stories = [each for case in CASES for each in of_case(case)] + [of_record(record) for record in RECORDS]
     kinds: dict[tuple[str, frozenset[Path]], list[Story]] = {}
     for each in stories:
@@ -107,7 +107,7 @@ def test_every_rule_says_what_it_should(promtool: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_no_rule_is_without_its_case() -> None:
+def test_rules_all_have_a_case() -> None:
     tried = {case.alert for case in CASES} | {record.expr for record in RECORDS}
     assert {rule.name for rule in rules()} == tried
     calm = {case.alert for case in CASES if case.calm}

@@ -48,28 +48,28 @@ def test_each_section_says_what_to_do() -> None:
         assert re.search(r"\*[Dd]o\*|\*Do:\*", text), name
 
 
-def test_every_metric_that_is_asked_for_exists() -> None:
+def test_queried_metrics_exist() -> None:
     known = ours() | exporters.ALL
     asked = [(rule.name, rule.expression) for rule in rules()] + questions()
     unknown = {where: missing for where, expression in asked if (missing := metrics_in(expression) - known)}
     assert not unknown
 
 
-def test_what_is_listed_of_others_is_asked_for() -> None:
+def test_rules_and_boards_use_every_listed_exporter_metric() -> None:
     asked = set().union(
         *(metrics_in(rule.expression) for rule in rules()), *(metrics_in(each) for _, each in questions())
     )
     assert not exporters.ALL - asked
 
 
-def test_an_expression_names_its_series_and_nothing_else() -> None:
+def test_metrics_in_finds_exactly_the_series() -> None:
     expression = (
         'sum by (le) (rate(a_bucket{b="c(d)"}[5m])) > on() group_left() 2 * max(e:f) unless absent(g) or time() - 3e2'
     )
     assert metrics_in(expression) == {"a_bucket", "e:f", "g"}
 
 
-def test_the_inhibitions_name_alerts_that_there_are() -> None:
+def test_inhibitions_name_existing_alerts() -> None:
     names = {rule.name for rule in alerts()}
     text = (MONITORING / "alertmanager.yml").read_text()
     patterns = [each for found in re.findall(r'alertname=~?"([^"]+)"', text) for each in found.split("|")]
@@ -78,7 +78,7 @@ def test_the_inhibitions_name_alerts_that_there_are() -> None:
         assert any(re.fullmatch(pattern, name) for name in names), pattern
 
 
-def test_the_boards_are_what_grafana_is_told() -> None:
+def test_boards_match_their_provisioning() -> None:
     provisioning = MONITORING / "grafana" / "provisioning"
     source = re.findall(r"uid: (\S+)", (provisioning / "datasources/naru.yml").read_text())
     assert {name: board["uid"] for name, board in boards().items()} == {

@@ -99,7 +99,7 @@ def test_language_changes_streamlits_words_too(korean: Person) -> None:
     assert korean.page.evaluate("() => document.documentElement.lang") == "en"
 
 
-def test_a_persons_words_are_never_taken_for_streamlits(korean: Person) -> None:
+def test_language_switch_leaves_user_text_alone(korean: Person) -> None:
     korean.open().ask("Skip to main content")
     korean.wait_for_end()
     expect(korean.questions).to_contain_text(["Skip to main content"])
@@ -116,7 +116,7 @@ def test_reload_on_a_phone_shows_the_chat_and_not_the_list(browser: Browser, url
         expect(person.page.get_by_role("button", name="Expand sidebar")).to_be_visible()
 
 
-def test_nothing_to_touch_is_smaller_than_44_px(browser: Browser, url: str) -> None:
+def test_touch_targets_are_at_least_44_px(browser: Browser, url: str) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with newcomer(browser, url, **phone) as person:
         small = {"empty": too_small(person.open().page.locator("body"))}
@@ -143,7 +143,7 @@ def too_small(within: Locator) -> list[str]:
     return found
 
 
-def test_paper_shows_the_conversation_alone(korean: Person) -> None:
+def test_print_shows_only_the_conversation(korean: Person) -> None:
     korean.open().ask("[[sim: tokens=400]] 길게")
     korean.wait_for_end()
     korean.page.emulate_media(media="print", color_scheme="dark")
@@ -158,7 +158,7 @@ def test_paper_shows_the_conversation_alone(korean: Person) -> None:
 
 
 @pytest.mark.parametrize(("locale", "said"), [("ko-KR", "없는 페이지입니다"), ("en-US", "This page does not exist")])
-def test_an_unknown_address_is_a_404_with_a_way_home(browser: Browser, url: str, locale: str, said: str) -> None:
+def test_unknown_address_returns_404_with_a_home_link(browser: Browser, url: str, locale: str, said: str) -> None:
     with newcomer(browser, url, locale=locale) as person:
         answer = person.page.goto(f"{url}/nope/deep")
         assert answer is not None

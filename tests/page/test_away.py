@@ -58,7 +58,7 @@ def test_unsent_question_returns_to_the_box_when_web_dies(own_stack: Stack, brow
         expect(person.composer).to_have_value("")
 
 
-def test_the_web_away_is_a_thin_bar(own_stack: Stack, browser: Browser) -> None:
+def test_page_shows_a_thin_bar_while_web_is_down(own_stack: Stack, browser: Browser) -> None:
     web = own_stack.start_web()
     with visitor(browser, web.url) as person:
         person.page.add_init_script("""

@@ -71,7 +71,7 @@ def test_twenty_reloads_keep_the_page(person: Person) -> None:
     person.wait_for_end(answers=2)
 
 
-def test_page_that_slept_goes_on(person: Person) -> None:
+def test_frozen_page_resumes(person: Person) -> None:
     person.ask("[[sim: tokens=400 pace=40]] while I sleep")
     person.wait_for_text()
     devtools = person.page.context.new_cdp_session(person.page)

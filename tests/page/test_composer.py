@@ -151,7 +151,7 @@ def test_question_for_a_deleted_conversation_is_kept(browser: Browser, web: Proc
         assert other.errors == []
 
 
-def test_asking_where_nothing_is_begins_a_new_chat(browser: Browser, web: Process) -> None:
+def test_question_at_an_unknown_address_begins_a_chat(browser: Browser, web: Process) -> None:
     with newcomer(browser, web.url) as person:
         person.open("/?c=581f1694-51fd-4926-a0af-ebaeb0860d11")
         expect(person.page.locator(".naru-notice")).to_have_text(EN["error.not_found"])
@@ -346,7 +346,7 @@ def test_other_tab_shows_the_new_chat(person: Person) -> None:
     expect(person.page.locator(".naru-link", has_text="there")).to_be_visible()
 
 
-def test_silence_in_an_answer_is_said(person: Person) -> None:
+def test_page_reports_silence_in_an_answer(person: Person) -> None:
     person.ask("[[sim: fault=hang at=30]] x")
     person.wait_for_text(characters=20)
     expect(person.page.locator(".naru-words")).to_have_text(EN["live.quiet"])

@@ -140,7 +140,7 @@ def names(loads: list[Load]) -> set[str]:
     return {load.url.rsplit("/", 1)[-1] for load in loads if "/static/js/" in load.url}
 
 
-def test_code_is_drawn_by_files_that_came_at_rest(first: Person) -> None:
+def test_code_is_highlighted_by_preloaded_files(first: Person) -> None:
     open_and_rest(first)
     network = Network(first.page)
     first.ask("Show me code and a table")

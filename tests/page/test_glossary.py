@@ -102,7 +102,7 @@ def test_no_sentence_uses_a_banned_word(locale: str) -> None:
     assert not found, "\n".join(found)
 
 
-def test_files_with_sentences_are_found_out() -> None:
+def test_glossary_covers_only_files_with_sentences() -> None:
     assert all(any(" " in text for text in spoken(path)) for path in SPOKEN)
 
 

@@ -93,11 +93,11 @@ def sheet(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("step", [1, 2, 7, 64])
-def test_growing_text_ends_as_the_whole_text_does(sheet: Page, step: int) -> None:
+def test_growing_text_renders_like_the_whole_text(sheet: Page, step: int) -> None:
     assert sheet.evaluate(GROW, [ANSWER, step]) == sheet.evaluate(GROW, [ANSWER, 100_000])
 
 
-def test_all_of_it_is_there_and_nothing_else(sheet: Page) -> None:
+def test_live_markdown_renders_exactly_the_supported_markup(sheet: Page) -> None:
     html = sheet.evaluate(GROW, [ANSWER, 100_000])
     for expected in (
         "<h1>Title</h1>",
@@ -137,7 +137,7 @@ def test_half_of_a_mark_is_never_shown(sheet: Page) -> None:
             assert not any(mark in shown for mark in ("**", "`", "](", "|", "- ")), shown
 
 
-def test_a_list_that_begins_is_never_a_heading_for_a_moment(sheet: Page) -> None:
+def test_live_list_never_flashes_as_a_heading(sheet: Page) -> None:
     script = FRAMES.replace("root.textContent", "root.querySelectorAll('h1,h2').length")
     assert set(sheet.evaluate(script, "Here is a list:\n- one\n- two\n\nEnd:\n1. x\n2. y\n")) == {0}
 
@@ -224,7 +224,7 @@ GROW_BY_FORTY = """text => {
 
 
 @pytest.mark.parametrize("text", PATHOLOGICAL, ids=lambda text: f"{text[:8]!r}x{len(text)}")
-def test_no_text_hangs_it(sheet: Page, text: str) -> None:
+def test_live_markdown_renders_any_text_in_time(sheet: Page, text: str) -> None:
     """What takes a second may take ten on a busy machine; a hang takes minutes, or the tab."""
     began = time.monotonic()
     depth, length, forbidden = sheet.evaluate(GROW_BY_FORTY, text)
@@ -234,7 +234,7 @@ def test_no_text_hangs_it(sheet: Page, text: str) -> None:
     assert time.monotonic() - began < patient(20)
 
 
-def test_it_shows_the_same_beginning_as_streamlit(sheet: Page) -> None:
+def test_live_markdown_cuts_where_streamlit_does(sheet: Page) -> None:
     for part in ("word ", "| 1 | 2 |\n", "가나 **다**\n"):
         text = part * (1_000_000 // len(part))
         taken = sheet.evaluate(
@@ -247,6 +247,6 @@ def test_it_shows_the_same_beginning_as_streamlit(sheet: Page) -> None:
     assert int(numbers["MOST_MARKS"]) == bounds.MOST_MARKS
 
 
-def test_a_flood_of_marks_is_cut_however_it_comes(sheet: Page) -> None:
+def test_flood_of_marks_is_cut_in_any_form(sheet: Page) -> None:
     for step in (1, 3, 50):
         assert sheet.evaluate(GROW, ["Z" + "\u0301" * 200 + "!", step]) == "<p>Z" + "\u0301" * 8 + "!</p>"

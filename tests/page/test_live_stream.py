@@ -62,7 +62,7 @@ def told(page: Page, events: list[tuple[str, dict[str, Any]]]) -> list[list[Any]
     return found
 
 
-def test_an_answer_whose_end_is_all_that_came_is_reported(page: Page) -> None:
+def test_live_stream_reports_an_end_without_text(page: Page) -> None:
     page.evaluate("start()")
     page.evaluate("tell([['state', {phase: 'idle', request_id: null}], ['end', {request_id: 'r', status: 'failed'}]])")
     assert page.evaluate("ends") == ["r"]
@@ -77,7 +77,7 @@ def test_earlier_end_does_not_end_the_running_answer(page: Page) -> None:
     assert last[5] is False
 
 
-def test_the_fault_suites_screen_does_what_the_browser_does(page: Page) -> None:
+def test_fault_suite_screen_matches_the_browser(page: Page) -> None:
     dice = random.Random(7)
     for _ in range(60):
         events = [event_of(dice) for _ in range(40)]

@@ -65,7 +65,7 @@ def test_a_question_is_stored_and_shown(page: AppTest, engine: Engine) -> None:
     assert "What is &lt;b&gt;this&lt;/b&gt;?" in said(page)
 
 
-def test_the_same_question_in_two_runs_is_one(page: AppTest, engine: Engine) -> None:
+def test_question_sent_by_two_runs_is_stored_once(page: AppTest, engine: Engine) -> None:
     key = page.session_state["naru.idempotency_key"]
     page.chat_input[0].set_value("once").run()
     page.session_state["naru.idempotency_key"] = key
@@ -73,7 +73,7 @@ def test_the_same_question_in_two_runs_is_one(page: AppTest, engine: Engine) -> 
     assert count(engine) == 1
 
 
-def test_a_second_question_is_refused_and_put_back(page: AppTest, engine: Engine) -> None:
+def test_composer_gets_a_refused_second_question_back(page: AppTest, engine: Engine) -> None:
     page.chat_input[0].set_value("first").run()
     page.chat_input[0].set_value("second").run()
     assert count(engine) == 1
@@ -135,7 +135,7 @@ def test_a_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) ->
     assert "no model is connected" not in said(app)
 
 
-def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:
+def test_page_of_a_foreign_chat_explains_itself(page: AppTest) -> None:
     assert not page.exception
     app = visit(conversation="nonsense")
     assert "This chat was deleted, or you" in said(app)
@@ -143,13 +143,13 @@ def test_an_address_that_is_not_mine_says_so(page: AppTest) -> None:
     assert "What would you like to know?" in said(app)
 
 
-def test_without_a_cookie_the_page_says_what_it_needs(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_without_a_cookie_explains_itself(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "owner", lambda: None)
     page.run()
     assert "Allow cookies for this address" in said(page)
 
 
-def test_an_unforeseen_error_is_an_apology_with_an_id(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_shows_an_apology_with_an_id(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a secret detail")
 

@@ -68,7 +68,7 @@ TEXTS = st.text(
         ("a -> b", f"a -{JOINER}> b"),
     ],
 )
-def test_text(text: str, shown: str) -> None:
+def test_to_streamlit_renders_text(text: str, shown: str) -> None:
     assert to_streamlit(text) == shown
 
 
@@ -89,13 +89,13 @@ CODE = '$5 :red[x] <b> ![i](http://e.example) **"굵게"**는 \\(x\\) 1~2~3 -> :
         f"``{CODE} ` {CODE}``",
     ],
 )
-def test_code_is_left_alone(text: str) -> None:
+def test_to_streamlit_leaves_code_alone(text: str) -> None:
     """But for images where the code might be none: they get a mark that nobody sees."""
     assert to_streamlit(text).replace(IN_CODE, "") == text
 
 
 @pytest.mark.parametrize("before", ["", "$5\n\n", "1. a\n\n   ```sh\n   x\n   ```\n\nThen:\n", "> ```\n> x\n> ```\n\n"])
-def test_a_fence_that_nothing_holds_is_code_to_the_letter(before: str) -> None:
+def test_top_level_fence_stays_verbatim(before: str) -> None:
     assert f"```markdown\n{CODE}\n```" in to_streamlit(f"{before}```markdown\n{CODE}\n```")
 
 
@@ -104,7 +104,7 @@ def test_text_after_code_is_not_code() -> None:
     assert to_streamlit("- ```\n  $5\n$5") == "- ```\n  $5\n\\$5"
 
 
-def test_an_image_is_never_hidden_by_a_code_mark_in_another_line() -> None:
+def test_code_mark_in_another_line_hides_no_image() -> None:
     assert "![" not in to_streamlit("- a ` b\n- ![x](http://e.example/?secret) ` c")
     assert "![" not in to_streamlit("| a | b |\n|---|---|\n| a ` | ![x](http://e.example/?secret) ` |")
 
@@ -140,7 +140,7 @@ def images(text: str) -> int:
         f"![x]\n\n[x]: http://e.example/{IMAGE}",
     ],
 )
-def test_what_looks_like_code_and_is_none_makes_no_image(text: str) -> None:
+def test_code_lookalikes_make_no_image(text: str) -> None:
     assert images(text) == 0
 
 
@@ -184,13 +184,13 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 @settings(max_examples=2000, deadline=None)
-def test_no_text_makes_an_image(text: str) -> None:
+def test_to_streamlit_makes_no_image(text: str) -> None:
     assert images(text) == 0
 
 
 @given(TEXTS)
 @settings(max_examples=400, deadline=None)
-def test_it_never_raises_and_keeps_the_words(text: str) -> None:
+def test_to_streamlit_never_raises_and_keeps_words(text: str) -> None:
     shown = to_streamlit(text)
     kept = [character for character in text if character.isalnum()]
     rest = iter(shown)
@@ -250,17 +250,17 @@ def test_time_grows_with_the_length_only(part: str) -> None:
     ],
     ids=lambda text: repr(text[:12]),
 )
-def test_nothing_is_deeper_than_a_browser_can_draw(text: str) -> None:
+def test_markdown_depth_is_bounded(text: str) -> None:
     deep = MarkdownIt("commonmark", {"maxNesting": 10_000})
     assert max(block.level for block in deep.parse(to_streamlit(text))) < 8 * DEEPEST
 
 
-def test_a_ruler_is_no_list() -> None:
+def test_to_streamlit_keeps_rules_as_rules() -> None:
     for ruler in ("- " * 40 + "-", "* " * 40 + "*", "_" * 80):
         assert to_streamlit(f"a\n\n{ruler}\n\nb") == f"a\n\n{ruler}\n\nb"
 
 
-def test_thousands_of_marks_are_signs() -> None:
+def test_thousands_of_marks_stay_text() -> None:
     assert to_streamlit("a" + "*" * 5000) == "a" + "\\*" * 5000
     assert to_streamlit("*" * 5000) == "*" * 5000, "a line across the page"
     assert to_streamlit("> *a\n" * 2000).endswith("> \\*a")
@@ -272,12 +272,12 @@ def test_thousands_of_marks_are_signs() -> None:
     assert to_streamlit(ordered) == ordered
 
 
-def test_marks_that_climb_are_cut() -> None:
+def test_stacked_combining_marks_are_cut() -> None:
     assert to_streamlit("Z" + "\u0301" * 5000 + "!") == "Z" + "\u0301" * 8 + "!"
 
 
 @pytest.mark.parametrize("part", ["word ", "| 1 | 2 |\n", "- item\n", "*a* ", "\n"])
-def test_of_a_megabyte_the_page_shows_a_beginning(part: str) -> None:
+def test_beginning_cuts_a_megabyte(part: str) -> None:
     text = part * (1_000_000 // len(part))
     shown = beginning(text)
     assert text.startswith(shown)

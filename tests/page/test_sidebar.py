@@ -97,7 +97,7 @@ def test_keyboard_reaches_the_next_page_by_its_button(stack: Stack, person: Pers
     expect(lines(person)).not_to_have_count(50)
 
 
-def test_an_old_chat_that_is_open_stands_above_the_list(stack: Stack, person: Person) -> None:
+def test_open_old_chat_stands_above_the_list(stack: Stack, person: Person) -> None:
     multiply(stack, person)
     person.open(person.page.url)
     for seen in (100, CHATS + 1):

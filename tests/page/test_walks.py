@@ -106,7 +106,7 @@ def test_reload_and_second_tab_show_the_same_running_answer(person: Person) -> N
         tab.wait_for_end()
 
 
-def test_after_a_reload_the_text_is_there_before_streamlit_is(person: Person) -> None:
+def test_reload_shows_the_text_before_streamlit_starts(person: Person) -> None:
     person.ask(SLOW + "a long one")
     before = person.wait_for_text(characters=200)
     at = person.live.bounding_box()
@@ -184,7 +184,7 @@ def test_question_sent_before_the_new_chat_lands_in_it(person: Person) -> None:
     expect(person.composer).to_have_value("kept for later")
 
 
-def test_a_sent_question_is_no_draft_any_more(person: Person) -> None:
+def test_sent_question_clears_the_draft(person: Person) -> None:
     person.composer.press_sequentially("[[sim: tokens=5]] x")
     person.composer.press("Enter")
     expect(person.questions).to_have_count(1)
@@ -236,7 +236,7 @@ def test_a_failure_says_why_and_offers_another_try(person: Person) -> None:
     person.wait_for_end()
 
 
-def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person) -> None:
+def test_sidebar_links_can_be_renamed_and_deleted(person: Person) -> None:
     for question in ("first", "second"):
         person.page.get_by_role("link", name="New chat").click()
         expect(person.page.locator(".st-key-empty")).to_be_visible()
@@ -265,7 +265,7 @@ def test_conversations_are_links_that_can_be_renamed_and_deleted(person: Person)
 
 
 @pytest.mark.parametrize("address", ["/?c=nonsense", "/?c=", "/?c=581f1694-51fd-4926-a0af-ebaeb0860d11"])
-def test_an_address_of_nothing_has_a_way_out(browser: Browser, url: str, address: str) -> None:
+def test_page_of_an_unknown_chat_offers_a_way_out(browser: Browser, url: str, address: str) -> None:
     with newcomer(browser, url, locale="ko-KR") as stranger:
         stranger.page.goto(url + address)
         expect(stranger.page.locator(".naru-notice")).to_contain_text("삭제되었거나 볼 수 없는 대화입니다")
@@ -273,7 +273,7 @@ def test_an_address_of_nothing_has_a_way_out(browser: Browser, url: str, address
         expect(stranger.page.locator(".st-key-empty")).to_be_visible()
 
 
-def test_another_browser_sees_nothing_of_it(browser: Browser, person: Person) -> None:
+def test_other_browser_sees_no_foreign_chat(browser: Browser, person: Person) -> None:
     person.ask("[[sim: tokens=5]] private")
     person.wait_for_end()
     with newcomer(browser, person.url) as stranger:
@@ -283,7 +283,7 @@ def test_another_browser_sees_nothing_of_it(browser: Browser, person: Person) ->
         expect(stranger.page.locator(".st-key-conversations .naru-link")).to_have_count(0)
 
 
-def test_on_a_phone_the_composer_covers_nothing(browser: Browser, url: str) -> None:
+def test_composer_covers_nothing_on_a_phone(browser: Browser, url: str) -> None:
     with newcomer(browser, url, viewport={"width": 390, "height": 700}, locale="ko-KR") as person:
         person.open().ask("코드와 표를 보여 주세요")
         person.wait_for_end()
@@ -326,7 +326,7 @@ def test_copy_works_without_the_clipboard_api(browser: Browser, url: str) -> Non
         expect(person.composer).to_have_value("**bold** and $5")
 
 
-def test_the_reader_is_moved_only_when_at_the_end(person: Person) -> None:
+def test_page_scrolls_only_a_reader_at_the_end(person: Person) -> None:
     person.ask(SLOW + "scroll")
     person.wait_for_text(characters=1800)
     main = person.page.get_by_test_id("stMain")
@@ -389,7 +389,7 @@ def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person
     wait_until(partial(is_at_end, person), what="the view stays at the end")
 
 
-def test_what_the_model_says_cannot_do_anything(person: Person) -> None:
+def test_page_neutralizes_markup_in_answers(person: Person) -> None:
     text = '<b>raw</b> :red[x] ![i](https://example.org/x.png) [j](javascript:alert) $5 and $10 **\\"굵게\\"**는'
     person.ask(f'[[sim: text="{text}"]] x')
     person.wait_for_end()

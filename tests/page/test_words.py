@@ -73,7 +73,7 @@ def test_korean_is_one_polite_style() -> None:
         assert not re.search(r"(해요|어요|아요|예요|에요|네요|죠)[.!?]?$", text), key
 
 
-def test_the_first_known_wish_decides_the_language() -> None:
+def test_first_supported_preference_decides_the_language() -> None:
     assert best_locale(None, "ko-KR") == "ko"
     assert best_locale("en", "ko-KR") == "en"
     assert best_locale("fr-FR", None) == "en"

@@ -24,7 +24,7 @@ from workers.simulator.text import split
         "[[sim: echo]] me",
     ],
 )
-def test_the_whole_text_comes(wire: Wire, message: str) -> None:
+def test_provider_yields_the_whole_text(wire: Wire, message: str) -> None:
     answer = wire.ask(message)
     assert answer.text == text_for(message)
     assert all(answer.deltas), "no empty delta"
@@ -40,7 +40,7 @@ def test_text_is_given_as_it_comes(wire: Wire) -> None:
     assert wire.ask(message).deltas == tokens_for(message)
 
 
-def test_events_that_arrive_in_pieces_are_put_together(wire: Wire) -> None:
+def test_parser_joins_events_that_arrive_in_pieces(wire: Wire) -> None:
     message = "[[sim: fault=drip]] 조각난 글 😀"
     answer = wire.ask(message)
     assert answer.text == text_for(message)
@@ -72,7 +72,7 @@ def test_usage_that_did_not_come_is_unknown(wire: Wire) -> None:
         ("tool", Finish.OTHER, Finish.OTHER),
     ],
 )
-def test_finish_reasons(wire: Wire, asked: str, openai: Finish, anthropic: Finish) -> None:
+def test_provider_reports_the_finish_reason(wire: Wire, asked: str, openai: Finish, anthropic: Finish) -> None:
     answer = wire.ask(f"[[sim: tokens=4 finish={asked}]]")
     assert answer.done is not None
     assert answer.done.finish is (openai if wire.name == "openai" else anthropic)
@@ -91,7 +91,7 @@ def test_server_hanging_after_the_finish_keeps_the_answer(wire: Wire) -> None:
     assert answer.seconds < patient(4)
 
 
-def test_an_answer_without_text_is_a_done(wire: Wire) -> None:
+def test_empty_answer_is_done(wire: Wire) -> None:
     answer = wire.ask("[[sim: tokens=0]]")
     assert answer.deltas == []
     assert answer.done is not None
@@ -135,7 +135,7 @@ def test_provider_reuses_its_connections(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("parameter", ["stream_options", "max_tokens"])
-def test_a_compatible_server_may_not_know_a_parameter(wire: Wire, parameter: str) -> None:
+def test_compatible_server_may_reject_a_parameter(wire: Wire, parameter: str) -> None:
     if wire.name == "anthropic":
         pytest.skip("Messages has one server's parameters")
 

@@ -22,14 +22,14 @@ def all_of(pieces: list[bytes]) -> list[bytes]:
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"], ids=["LF", "CR LF", "CR"])
 @given(cuts=st.lists(st.integers(0, 200), max_size=8))
-def test_wherever_the_bytes_are_cut(ending: bytes, cuts: list[int]) -> None:
+def test_parser_accepts_any_chunking(ending: bytes, cuts: list[int]) -> None:
     # The last CR of a reply may be half a line's end; a comment shows that it was none.
     text = WHOLE.replace(b"\n", ending) + b":"
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     assert all_of([text[start:end] for start, end in pairwise(bounds)]) == DATA
 
 
-def test_an_event_that_has_not_ended_is_none() -> None:
+def test_parser_ignores_an_unfinished_event() -> None:
     assert all_of([b"data: whole\n\ndata: cut\n"]) == [b"whole"]
 
 

@@ -71,7 +71,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.fault)
-def test_each_error_over_http_becomes_ours(wire: Wire, case: Case, caplog: pytest.LogCaptureFixture) -> None:
+def test_http_errors_map_to_our_errors(wire: Wire, case: Case, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         answer = wire.ask(f"[[sim: {case.fault}]] {SECRET}")
     error = only_error(answer)
@@ -94,7 +94,7 @@ def test_a_clean_end_without_the_finish_mark_is_no_success(wire: Wire, fault: st
     assert type(only_error(wire.ask(f"[[sim: {fault}]] {SECRET}"))) is kind
 
 
-def test_what_came_before_an_error_was_given(wire: Wire) -> None:
+def test_stream_yields_text_before_an_error(wire: Wire) -> None:
     message = "[[sim: fault=error at=3]]"
     assert wire.ask(message).text == "".join(tokens_for(message)[:3])
 
@@ -126,7 +126,7 @@ def test_retry_after_is_read_in_all_its_forms(wire: Wire, header: str, least: fl
 @pytest.mark.parametrize(
     "header", ["", "retry_after=soon", "retry_after=nan", "retry_after=inf", "retry_after=date:1e9"]
 )
-def test_a_senseless_retry_after_is_none_or_the_limit(wire: Wire, header: str) -> None:
+def test_invalid_retry_after_is_ignored_or_capped(wire: Wire, header: str) -> None:
     error = only_error(wire.ask(f"[[sim: fault=503 {header}]]"))
     assert error.retry_after_seconds in {None, 3600.0}
 
@@ -145,23 +145,23 @@ def unused_port() -> int:
     return port
 
 
-def test_a_server_that_is_not_there(wire: Wire) -> None:
+def test_missing_server_is_a_failed_connection(wire: Wire) -> None:
     assert_unreachable(wire, f"http://127.0.0.1:{unused_port()}", errors.ConnectFailed)
 
 
-def test_a_host_that_has_no_address(wire: Wire) -> None:
+def test_unresolvable_host_is_a_failed_connection(wire: Wire) -> None:
     assert_unreachable(wire, "http://naru.invalid", errors.ConnectFailed)
 
 
-def test_a_server_that_speaks_no_tls(wire: Wire) -> None:
+def test_plain_server_is_a_failed_tls_connection(wire: Wire) -> None:
     assert_unreachable(wire, wire.simulator.url.replace("http:", "https:"), errors.ConnectFailed)
 
 
-def test_an_address_that_is_none(wire: Wire) -> None:
+def test_provider_rejects_an_invalid_address(wire: Wire) -> None:
     assert_unreachable(wire, "gopher://127.0.0.1", errors.BadRequest)
 
 
-def test_a_prompt_that_is_no_text(wire: Wire) -> None:
+def test_unencodable_prompt_is_a_bad_request(wire: Wire) -> None:
     assert type(only_error(wire.ask("half an emoji: \ud83d"))) is errors.BadRequest
 
 

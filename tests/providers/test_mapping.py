@@ -15,8 +15,7 @@ from aiohttp import client_exceptions
 
 from shared import errors
 from tests.providers import test_failures
-from workers.providers import mapping
-from workers.providers.mapping import Evidence, mapped
+from workers.providers.mapping import KIND_BY_CLASS, Evidence, mapped
 
 #: Status classes that no test of test_failures.py raises over HTTP, each with its reason.
 NOT_RAISED = {
@@ -47,12 +46,12 @@ def name_of(error: type[BaseException]) -> str:
     return f"{error.__module__.split('.')[0]}.{error.__name__}"
 
 
-def test_every_class_has_its_entry_or_its_base_has(sdks: dict[str, ModuleType]) -> None:
+def test_error_classes_have_an_entry_or_inherit_one(sdks: dict[str, ModuleType]) -> None:
     classes = all_classes(sdks)
     assert len(classes) > 50
     for error in classes:
-        entries = {name_of(base) for base in error.__mro__} & set(mapping._BY_CLASS)
-        assert entries, f"{name_of(error)} is mapped by nothing; add it to _BY_CLASS"
+        entries = {name_of(base) for base in error.__mro__} & KIND_BY_CLASS.keys()
+        assert entries, f"{name_of(error)} is mapped by nothing; add it to KIND_BY_CLASS"
         bare = error.__new__(error)
         assert isinstance(mapped(bare, name="x", started=False), errors.ProviderError), name_of(error)
 
@@ -85,18 +84,20 @@ def test_every_status_class_is_raised_over_http(sdks: dict[str, ModuleType]) -> 
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-def test_errors_without_a_reply(error: Exception, started: bool, kind: type[errors.ProviderError]) -> None:
+def test_mapping_handles_errors_without_a_reply(
+    error: Exception, started: bool, kind: type[errors.ProviderError]
+) -> None:
     assert type(mapped(error, name="x", started=started)) is kind
 
 
-def test_what_an_sdk_made_of_an_error_says_less_than_the_error(sdks: dict[str, ModuleType]) -> None:
+def test_mapping_prefers_the_cause_of_an_sdk_error(sdks: dict[str, ModuleType]) -> None:
     request = httpx2.Request("POST", "http://x")
     error = sdks["openai"].APIConnectionError(request=request)
     error.__cause__ = httpx2.DecodingError("")
     assert type(mapped(error, name="x", started=True)) is errors.BadStream
 
 
-def test_a_cause_that_says_nothing_leaves_the_error_as_it_was() -> None:
+def test_silent_cause_leaves_the_error_unchanged() -> None:
     error = httpx2.ConnectTimeout("")
     error.__cause__ = TimeoutError()
     error.__cause__.__cause__ = asyncio.CancelledError()
@@ -116,7 +117,7 @@ def test_a_cause_that_says_nothing_leaves_the_error_as_it_was() -> None:
         (Evidence(429, (), "you exceeded your current quota"), errors.QuotaExhausted),
     ],
 )
-def test_what_servers_say_in_words(
+def test_mapping_reads_error_messages(
     sdks: dict[str, ModuleType], evidence: Evidence, kind: type[errors.ProviderError]
 ) -> None:
     error = reply(sdks["openai"], evidence)

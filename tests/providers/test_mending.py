@@ -17,13 +17,13 @@ def test_a_character_cut_in_two_is_whole_again() -> None:
     assert mended("a\ud83d", "\ude00b") == "a😀b"
 
 
-def test_lone_halves_and_nul_go() -> None:
+def test_lone_surrogates_and_nul_are_removed() -> None:
     assert mended("a\0b", None, "", "\ude00", "c") == "ab\ufffdc"
     assert mended("a\ud83d", "b") == "a\ufffdb"
 
 
 @given(st.lists(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"))))
-def test_good_text_is_left_as_it_is(deltas: list[str]) -> None:
+def test_valid_text_is_unchanged(deltas: list[str]) -> None:
     assert mended(*deltas) == "".join(deltas)
 
 

@@ -25,7 +25,7 @@ MILLION = 1_000_000
         ("demo/simulator", None, 0.0),
     ],
 )
-def test_the_table(name: str, usage: Usage | None, dollars: float) -> None:
+def test_prices_match_the_table(name: str, usage: Usage | None, dollars: float) -> None:
     assert Prices().cost_of(name, usage) == pytest.approx(dollars)
 
 
@@ -34,23 +34,23 @@ def test_unpriced_model_does_not_borrow_a_relatives_price(name: str) -> None:
     assert Prices().cost_of(name, Usage(1, 1)) is None
 
 
-def test_no_usage_is_no_cost_that_is_known() -> None:
+def test_cost_without_usage_is_unknown() -> None:
     assert Prices().cost_of("openai/gpt-4o-mini", None) is None
 
 
-def test_a_price_of_one_s_own_comes_first() -> None:
+def test_configured_price_comes_first() -> None:
     prices = Prices("openai/gpt-4o-mini=1/2, openai/own/model=3/4/0.5,")
     assert prices.cost_of("openai/gpt-4o-mini", Usage(MILLION, MILLION)) == pytest.approx(3)
     assert prices.cost_of("openai/own/model", Usage(MILLION, 0, cached_input_tokens=MILLION)) == pytest.approx(0.5)
 
 
-def test_a_server_s_odd_numbers_never_make_a_counter_fall() -> None:
+def test_odd_server_numbers_never_lower_a_counter() -> None:
     assert Prices("openai/x=1/1").cost_of("openai/x", Usage(-5, -5)) == 0.0
 
 
 @pytest.mark.parametrize(
     "text", ["gpt=1/2", "openai/gpt=1", "openai/gpt=1/a", "openai/gpt=-1/2", "openai/gpt=nan/2", "=1/2"]
 )
-def test_what_is_no_price_is_refused_in_a_sentence(text: str) -> None:
+def test_prices_reject_invalid_entries(text: str) -> None:
     with pytest.raises(SettingsError, match="NARU_PRICES has"):
         Prices(text)

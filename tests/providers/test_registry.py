@@ -36,7 +36,7 @@ def registry_with(**values: Any) -> Registry:
     return Registry(Settings(**{"ollama_url": "off", **values}))
 
 
-def test_nothing_is_configured() -> None:
+def test_registry_without_configuration_is_empty() -> None:
     assert names(registry_with()) == []
 
 
@@ -79,18 +79,18 @@ def test_named_models_are_offered_and_no_others() -> None:
         ("ollama/llama", "NARU_OLLAMA_URL is not set"),
     ],
 )
-def test_a_bad_entry_says_what_is_wrong(models: str, hint: str) -> None:
+def test_bad_entry_is_explained(models: str, hint: str) -> None:
     with pytest.raises(SettingsError, match=hint):
         registry_with(models=models, openai_api_key=KEY)
 
 
 @pytest.mark.parametrize("name", ["anthropic/claude-haiku-5-5", "openai/", "openai", "", "nobody/x"])
-def test_what_is_not_configured_is_not_served(name: str) -> None:
+def test_registry_rejects_unconfigured_models(name: str) -> None:
     with pytest.raises(ModelNotFound):
         registry_with(openai_api_key=KEY).provider_for(name)
 
 
-def test_an_old_conversations_model_is_served_though_not_offered() -> None:
+def test_model_of_an_old_chat_is_served_but_not_offered() -> None:
     assert registry_with(openai_api_key=KEY).provider_for("openai/gpt-4o")[1] == "gpt-4o"
 
 
@@ -143,7 +143,7 @@ def test_a_server_that_lists_nonsense_offers_nothing(reply: object) -> None:
     assert names(registry) == ["demo/simulator"]
 
 
-def test_an_ollama_that_does_not_answer_costs_300_ms() -> None:
+def test_silent_ollama_costs_300_ms() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         registry = registry_with(ollama_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()

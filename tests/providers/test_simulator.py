@@ -24,7 +24,7 @@ from workers.simulator.script import BadScript, read
 from workers.simulator.text import marked_tokens
 
 
-def test_demo_answer_says_so_in_the_questions_language() -> None:
+def test_demo_answer_names_itself_in_the_question_language() -> None:
     assert "demo simulator" in text_for("Hello?")
     assert "데모 시뮬레이터" in text_for("안녕?")
     assert "OPENAI_API_KEY" in text_for("안녕?")
@@ -43,13 +43,13 @@ def test_the_number_of_tokens_is_exact(tokens: int) -> None:
     assert len(tokens_for(f"[[sim: tokens={tokens}]] 셋")) == tokens
 
 
-def test_a_directive_is_read_wherever_it_stands() -> None:
+def test_simulator_reads_a_directive_anywhere() -> None:
     script, rest = read('before [[sim: tokens=3  pace=0.5\n text="a \\"b\\"\\nc" echo]] after')
     assert (script.tokens, script.pace, script.text, script.echo) == (3, 0.5, 'a "b"\nc', True)
     assert rest == "before  after"
 
 
-def test_any_text_in_tokens_of_any_size(wire: Wire) -> None:
+def test_tokens_of_any_size_make_the_text(wire: Wire) -> None:
     message = r'[[sim: text="a\u001b\u0000\ud800나\\u" repeat=3 size=4 pace=0]]'
     assert tokens_for(message) == ["a\x1b\0\ud800", "나\\ua", "\x1b\0\ud800나", "\\ua\x1b", "\0\ud800나\\", "u"]
     # What neither UTF-8 nor Postgres can hold is mended in the worker.
@@ -71,12 +71,12 @@ def test_a_fault_can_end_after_some_calls(wire: Wire) -> None:
     assert [answer.error is None for answer in answers] == [False, False, True]
 
 
-def test_the_pace_is_kept(wire: Wire) -> None:
+def test_simulator_keeps_the_pace(wire: Wire) -> None:
     answer = wire.ask("[[sim: tokens=31 pace=50 first=0.2]]")
     assert 0.8 <= answer.seconds < patient(1.6)
 
 
-def test_each_token_can_carry_the_servers_clock(wire: Wire) -> None:
+def test_tokens_can_carry_the_server_clock(wire: Wire) -> None:
     before = time.time_ns()
     answer = wire.ask("[[sim: tokens=20 pace=100 emit=clock]]")
     stamps = [int(stamp) for stamp in re.findall(r"@(\d+) ", answer.text)]
@@ -85,7 +85,7 @@ def test_each_token_can_carry_the_servers_clock(wire: Wire) -> None:
     assert times == sorted(times)
 
 
-def test_each_token_can_say_which_call_it_belongs_to(wire: Wire) -> None:
+def test_tokens_can_name_their_call(wire: Wire) -> None:
     first, second = (wire.ask("[[sim: tokens=5 pace=0 first=0 emit=call]]").text for _ in range(2))
     calls = set(re.findall(r"@(\d+) ", first))
     assert len(calls) == 1
@@ -103,7 +103,7 @@ def test_the_log_holds_times_and_no_text(wire: Wire) -> None:
     assert "a-private-question" not in wire.simulator.log.read_text("utf-8")
 
 
-def test_other_paths(simulator: Simulator) -> None:
+def test_simulator_serves_only_its_paths(simulator: Simulator) -> None:
     with urllib.request.urlopen(f"{simulator.url}/v1/models") as reply:
         assert [model["id"] for model in json.load(reply)["data"]] == ["simulator"]
     with urllib.request.urlopen(f"{simulator.url}/healthz") as reply:
@@ -116,7 +116,7 @@ def test_other_paths(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_at_once_when_told_to_with_streams_running(number: signal.Signals) -> None:
+def test_simulator_stops_at_once_with_open_streams(number: signal.Signals) -> None:
     argv = [sys.executable, "-m", "workers.simulator", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

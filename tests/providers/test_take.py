@@ -14,7 +14,7 @@ from shared import errors
 from tests.providers.asking import Answer, AnyProvider, Wire, prompt
 from workers.providers.base import Done, Stream
 from workers.providers.openai.adapter import OpenAIProvider
-from workers.providers.sdk.provider import _SdkStream
+from workers.providers.sdk.decoding import Decoder
 from workers.providers.timeouts import WithTimeouts
 from workers.simulator import text_for, tokens_for
 
@@ -47,7 +47,7 @@ async def read(stream: Stream, *, every_seconds: float) -> tuple[Answer, int]:
 
 
 @pytest.mark.parametrize("message", ["[[sim: tokens=60 pace=100]]", "[[sim: tokens=60 pace=100]] 한국어로 😀"])
-def test_most_of_an_answer_is_taken_and_all_of_it_is_there(wire: Wire, message: str) -> None:
+def test_stream_takes_most_items_in_bulk_and_loses_none(wire: Wire, message: str) -> None:
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
         return await read(timed(provider.stream(prompt(message))), every_seconds=0.03)
 
@@ -62,7 +62,7 @@ def test_most_of_an_answer_is_taken_and_all_of_it_is_there(wire: Wire, message: 
 
 
 @pytest.mark.parametrize("fault", ["error", "cut", "eof", "end", "malformed"])
-def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fault: str) -> None:
+def test_stream_yields_text_before_a_fault(wire: Wire, fault: str) -> None:
     message = f"[[sim: tokens=40 pace=40 fault={fault} at=20]]"
 
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
@@ -78,7 +78,7 @@ def test_text_before_a_fault_is_taken_and_the_fault_is_told_then(wire: Wire, fau
     assert answer.done is None
 
 
-def test_take_is_empty_before_the_first_and_after_the_last(wire: Wire) -> None:
+def test_take_is_empty_before_the_first_and_after_the_last_item(wire: Wire) -> None:
     async def asked(provider: AnyProvider) -> list[str]:
         stream = timed(provider.stream(prompt("[[sim: tokens=4 pace=0]]")))
         before = stream.take()
@@ -90,7 +90,7 @@ def test_take_is_empty_before_the_first_and_after_the_last(wire: Wire) -> None:
     assert wire.run(asked) == ["", ""]
 
 
-def test_nothing_is_taken_when_the_time_for_all_of_it_is_over(wire: Wire) -> None:
+def test_total_timeout_ends_taking(wire: Wire) -> None:
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
         stream = timed(provider.stream(prompt("[[sim: tokens=1000 pace=100]]")), total_seconds=1.0)
         return await read(stream, every_seconds=0.03)
@@ -100,7 +100,7 @@ def test_nothing_is_taken_when_the_time_for_all_of_it_is_over(wire: Wire) -> Non
     assert taken > 0
 
 
-def test_a_reply_far_beyond_the_buffer_is_taken_whole(wire: Wire) -> None:
+def test_reply_larger_than_the_buffer_arrives_whole(wire: Wire) -> None:
     # Three megabytes at once: the connection is paused many times, and goes on when its buffer was emptied.
     message = "[[sim: tokens=3000 size=1000 pace=0]]"
 
@@ -122,7 +122,7 @@ def test_a_connection_whose_reply_was_taken_serves_again(wire: Wire) -> None:
     assert wire.run(twice) == [text_for("[[sim: tokens=9 pace=50]]")] * 3
 
 
-def test_a_reply_that_is_encoded_comes_item_by_item() -> None:
+def test_provider_streams_a_compressed_reply() -> None:
     words = ["zipped ", "words ", "come ", "too"]
 
     async def asked() -> tuple[Answer, int]:
@@ -160,7 +160,7 @@ async def _zipping(words: list[str]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
 
 
-def test_half_an_emoji_is_read_where_the_fast_parser_takes_none() -> None:
-    stream = _SdkStream(OpenAIProvider(base_url="http://127.0.0.1:9/v1"), prompt("any"))
+def test_slow_parser_reads_half_an_emoji() -> None:
+    decoder = Decoder(OpenAIProvider().reader())
     halves = [r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude00b"}}]}']
-    assert [stream._reading.read(f"data: {half}\n\n".encode()) for half in halves] == ["a", "\U0001f600b"]
+    assert [decoder.decode(f"data: {half}\n\n".encode()) for half in halves] == ["a", "\U0001f600b"]

@@ -17,7 +17,7 @@ from workers.simulator import tokens_for
 
 
 @pytest.mark.parametrize("fault", ["silent", "hang", "ping"])
-def test_no_first_token(wire: Wire, fault: str) -> None:
+def test_provider_times_out_without_a_first_token(wire: Wire, fault: str) -> None:
     answer = wire.ask(f"[[sim: fault={fault}]]", first_token_seconds=0.3)
     assert type(answer.error) is errors.FirstTokenTimeout
     assert 0.3 <= answer.seconds < patient(2)
@@ -25,7 +25,7 @@ def test_no_first_token(wire: Wire, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["hang", "ping"])
-def test_silence_within_the_answer(wire: Wire, fault: str) -> None:
+def test_provider_times_out_on_silence_within_an_answer(wire: Wire, fault: str) -> None:
     message = f"[[sim: fault={fault} at=5]]"
     answer = wire.ask(message, idle_seconds=0.3)
     assert type(answer.error) is errors.IdleTimeout
@@ -34,7 +34,7 @@ def test_silence_within_the_answer(wire: Wire, fault: str) -> None:
     assert wire.simulator.wait_for("closed", answer.trace)["sent"] == 5
 
 
-def test_too_long_in_all(wire: Wire) -> None:
+def test_provider_times_out_on_the_total_duration(wire: Wire) -> None:
     answer = wire.ask("[[sim: tokens=1000 pace=20]]", total_seconds=0.6)
     assert type(answer.error) is errors.TotalTimeout
     assert 0.6 <= answer.seconds < patient(2)
@@ -112,7 +112,7 @@ class Counting(Stream):
         return "taken "
 
 
-def test_a_slow_reader_is_not_the_providers_silence() -> None:
+def test_slow_reader_causes_no_idle_timeout() -> None:
     limit = patient(0.3)
 
     async def read_slowly() -> int:
@@ -126,7 +126,7 @@ def test_a_slow_reader_is_not_the_providers_silence() -> None:
     assert asyncio.run(read_slowly()) == 3
 
 
-def test_a_provider_that_never_pauses_still_meets_its_end() -> None:
+def test_busy_provider_still_meets_the_total_timeout() -> None:
     async def read() -> None:
         async for _ in WithTimeouts(Counting(10**9), first_token_seconds=9, idle_seconds=9, total_seconds=0.2):
             pass
@@ -135,7 +135,7 @@ def test_a_provider_that_never_pauses_still_meets_its_end() -> None:
         asyncio.run(read())
 
 
-def test_a_limit_does_not_swallow_a_stop_at_the_same_moment() -> None:
+def test_timeout_does_not_swallow_a_concurrent_stop() -> None:
     async def both() -> None:
         async def read() -> None:
             stream = Counting(2, wait_seconds=5)

@@ -1,4 +1,4 @@
-"""The beat: readers keep step with the flush, are asked for more at each, and never wait for Redis."""
+"""The beat: readers take text right before each flush, and never wait for Redis."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def client(redis_url: str) -> redis.Redis:
     return redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5)
 
 
-def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_url: str) -> None:
+def test_text_read_at_a_beat_goes_out_with_its_flush(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.2)) as publisher:
             lives = [publisher.open(uuid4(), 1) for _ in range(20)]
             for live in lives:
                 live.add("first ")
 
-            async def keep_step(live: LiveAnswer) -> None:
+            async def read_on(live: LiveAnswer) -> None:
                 for word in ("second ", "third "):
                     await publisher.beat.wait()
                     live.add(word)
 
-            await asyncio.gather(*map(keep_step, lives))
+            await asyncio.gather(*map(read_on, lives))
             await until(lambda: all(read(client, live.request_id).text == live.text() for live in lives))
             for live in lives:
                 texts = [event.text for event in entries(client, live.request_id)]
@@ -44,7 +44,7 @@ def test_who_keeps_step_is_sent_with_the_same_flush(client: redis.Redis, redis_u
     run(work)
 
 
-def test_text_taken_with_a_beat_goes_out_with_it(client: redis.Redis, redis_url: str) -> None:
+def test_text_taken_at_a_beat_goes_out_with_its_flush(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.1)) as publisher:
             lives = [publisher.open(uuid4(), 1) for _ in range(2 * READERS_IN_A_ROW + 1)]
@@ -53,7 +53,7 @@ def test_text_taken_with_a_beat_goes_out_with_it(client: redis.Redis, redis_url:
                 words = iter(("second ", "third ", ""))
                 live.add("first ")
                 await publisher.beat.wait(lambda: live.add(next(words)))
-                assert next(words, None) is None, "it is not called any more"
+                assert next(words, None) is None, "it is not called again"
 
             await asyncio.gather(*map(take, lives))
             for live in lives:
@@ -64,7 +64,7 @@ def test_text_taken_with_a_beat_goes_out_with_it(client: redis.Redis, redis_url:
     run(work)
 
 
-def test_a_fault_in_taking_is_its_own_answers_only(redis_url: str) -> None:
+def test_error_while_taking_reaches_its_own_reader_only(redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
             left = iter(range(3))
@@ -77,7 +77,7 @@ def test_a_fault_in_taking_is_its_own_answers_only(redis_url: str) -> None:
     run(work)
 
 
-def test_nothing_is_taken_for_who_was_cancelled(redis_url: str) -> None:
+def test_cancelled_reader_takes_nothing(redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
             calls: list[int] = []
@@ -97,12 +97,12 @@ def test_nothing_is_taken_for_who_was_cancelled(redis_url: str) -> None:
     run(work)
 
 
-def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) -> None:
+def test_long_beats_slow_the_pace_until_they_are_short_again(redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.02)) as publisher:
             lives = [publisher.open(uuid4(), 1) for _ in range(10)]
 
-            async def keep_step(live: LiveAnswer, *, work_seconds: float, until: float) -> None:
+            async def read_on(live: LiveAnswer, *, work_seconds: float, until: float) -> None:
                 while publisher.beat.interval_seconds != until:
                     await publisher.beat.wait()
                     time.sleep(work_seconds)  # noqa: ASYNC251 - the loop is to be busy
@@ -110,8 +110,8 @@ def test_beats_that_take_long_come_more_rarely_and_not_for_good(redis_url: str) 
 
             assert publisher.beat.interval_seconds == 0.02
             async with asyncio.timeout(patient(10)):
-                await asyncio.gather(*(keep_step(live, work_seconds=0.002, until=0.03) for live in lives))
-                await keep_step(lives[0], work_seconds=0.0, until=0.02)
+                await asyncio.gather(*(read_on(live, work_seconds=0.002, until=0.03) for live in lives))
+                await read_on(lives[0], work_seconds=0.0, until=0.02)
 
     run(work)
 
@@ -129,7 +129,7 @@ def test_empty_beat_does_not_slow_the_next_ones(client: redis.Redis, redis_url: 
     run(work)
 
 
-def test_between_the_readers_of_a_beat_others_have_their_turn(redis_url: str) -> None:
+def test_loop_runs_other_tasks_between_the_readers_of_a_beat(redis_url: str) -> None:
     number = 5 * READERS_IN_A_ROW + 1
 
     async def work() -> None:

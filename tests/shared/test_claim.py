@@ -51,7 +51,7 @@ def test_claim_returns_the_branch_with_each_answers_end(rig: RequestRig) -> None
     assert "q1" not in repr(claimed), "no text comes into a log by accident"
 
 
-def test_of_a_long_branch_a_claim_brings_the_newest(rig: RequestRig) -> None:
+def test_claim_returns_newest_turns_of_a_long_branch(rig: RequestRig) -> None:
     conversation_id = rig.running("old").conversation_id
     rig.put(rig.rows(chat_request)[0]["id"], status=Status.CANCELLED, worker_id=None, ended_at=rig.ago(0))
     rig.lengthen(conversation_id, MAX_MESSAGES + 5)
@@ -72,7 +72,7 @@ def test_each_claim_raises_the_fence_and_keeps_the_first_wait(rig: RequestRig) -
     assert second.age_seconds == pytest.approx(100, abs=2)
 
 
-def test_of_many_that_claim_at_once_one_wins(rig: RequestRig) -> None:
+def test_concurrent_claims_have_one_winner(rig: RequestRig) -> None:
     workers = [rig.worker() for _ in range(4)]
     for _ in range(25):
         request_id = rig.ask().request_id
@@ -84,7 +84,7 @@ def test_of_many_that_claim_at_once_one_wins(rig: RequestRig) -> None:
 
 
 @pytest.mark.parametrize("why", ["not yet", "too late", "stopped", "running", "succeeded", "unknown"])
-def test_what_is_not_to_be_had_is_not_claimed(rig: RequestRig, why: str) -> None:
+def test_claim_skips_unavailable_requests(rig: RequestRig, why: str) -> None:
     worker_id = rig.worker()
     request_id = rig.answered() if why == "succeeded" else rig.ask().request_id
     if why == "not yet":
@@ -109,7 +109,7 @@ def test_a_due_request_is_claimed_when_its_wait_is_over(rig: RequestRig) -> None
 
 
 @pytest.mark.parametrize("why", ["lease over", "marked lost", "left", "never there"])
-def test_who_has_no_lease_claims_nothing(rig: RequestRig, why: str) -> None:
+def test_worker_without_a_lease_claims_nothing(rig: RequestRig, why: str) -> None:
     request_id, worker_id = rig.ask().request_id, rig.worker()
     if why == "lease over":
         rig.expire_lease(worker_id)
@@ -130,7 +130,7 @@ def test_a_model_is_left_to_a_live_worker_that_serves_it(rig: RequestRig) -> Non
 
 
 @pytest.mark.parametrize("gone", ["lease over", "left", "draining"])
-def test_a_model_that_nobody_serves_any_more_is_taken_by_anyone(rig: RequestRig, gone: str) -> None:
+def test_any_worker_takes_an_abandoned_model(rig: RequestRig, gone: str) -> None:
     other, mine = rig.worker("openai/gpt"), rig.worker()
     request_id = rig.ask(model="openai/gpt").request_id
     if gone == "lease over":
@@ -145,7 +145,7 @@ def test_a_model_that_nobody_serves_any_more_is_taken_by_anyone(rig: RequestRig,
     assert claimed.model == "openai/gpt", "it is said that the model is not there; no other one stands in"
 
 
-def test_a_worker_without_models_claims_what_names_none(rig: RequestRig) -> None:
+def test_worker_without_models_claims_requests_without_a_model(rig: RequestRig) -> None:
     worker_id = uuid4()
     with rig.begin() as connection:
         connection.execute(
@@ -159,7 +159,7 @@ def test_a_worker_without_models_claims_what_names_none(rig: RequestRig) -> None
 
 
 @pytest.mark.parametrize(("losses", "suspect"), [(0, False), (1, False), (2, True)])
-def test_who_was_there_at_two_deaths_is_taken_as_suspect_only(rig: RequestRig, losses: int, *, suspect: bool) -> None:
+def test_only_suspect_claims_take_requests_with_losses(rig: RequestRig, losses: int, *, suspect: bool) -> None:
     request_id, worker_id = rig.ask().request_id, rig.worker()
     rig.put(request_id, losses=losses)
     assert rig.try_claim(request_id, worker_id, as_suspect=not suspect) is None
@@ -168,7 +168,7 @@ def test_who_was_there_at_two_deaths_is_taken_as_suspect_only(rig: RequestRig, l
     assert claimed.losses == losses
 
 
-def test_a_claim_and_a_stop_at_once_never_both_have_it_whole(rig: RequestRig) -> None:
+def test_concurrent_claim_and_stop_never_both_win(rig: RequestRig) -> None:
     worker_id = rig.worker()
     for _ in range(25):
         request_id = rig.ask().request_id

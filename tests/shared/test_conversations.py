@@ -35,7 +35,7 @@ def fill(rig: RequestRig, turns: int) -> UUID:
     return conversation_id
 
 
-def test_an_id_that_nobody_has_is_an_empty_conversation(rig: RequestRig) -> None:
+def test_open_returns_an_empty_conversation_for_an_unknown_id(rig: RequestRig) -> None:
     conversation_id = uuid4()
     empty = opened(rig, conversation_id)
     assert (empty.id, empty.exists, empty.messages, empty.has_earlier, empty.active) == (
@@ -90,7 +90,7 @@ def test_an_answer_says_how_its_request_ended(rig: RequestRig, status: Status) -
     ("limit", "shown", "earlier"),
     [(1, ["a3"], True), (5, ["a1", "q2", "a2", "q3", "a3"], True), (6, ["q1", "a1", "q2", "a2", "q3", "a3"], False)],
 )
-def test_the_newest_messages_are_shown_and_earlier_ones_known_of(
+def test_open_returns_newest_messages_and_marks_earlier(
     rig: RequestRig, limit: int, shown: list[str], *, earlier: bool
 ) -> None:
     seen = opened(rig, fill(rig, 3), limit=limit)
@@ -141,7 +141,7 @@ def test_a_failed_answer_is_answered_again(rig: RequestRig) -> None:
 
 
 @pytest.mark.parametrize("state", ["another's", "deleted"])
-def test_what_is_not_mine_is_not_found_by_any_door(rig: RequestRig, state: str) -> None:
+def test_no_query_finds_foreign_or_deleted_conversations(rig: RequestRig, state: str) -> None:
     conversation_id, owner = fill(rig, 1), OWNER
     if state == "deleted":
         conversations.delete(rig.engine, conversation_id, owner=OWNER)
@@ -172,7 +172,7 @@ def test_an_unknown_conversation_cannot_be_changed(rig: RequestRig, verb: object
     ("title", "kept"),
     [("  A\n new   one ", "A new one"), ("", "q1"), (" \n", "q1"), ("나" * 300, "나" * 200), ("a\x00b", "a\ufffdb")],
 )
-def test_renaming(rig: RequestRig, title: str, kept: str) -> None:
+def test_rename_stores_a_clean_title(rig: RequestRig, title: str, kept: str) -> None:
     conversation_id = fill(rig, 1)
     conversations.rename(rig.engine, conversation_id, owner=OWNER, title=title)
     assert opened(rig, conversation_id).title == kept
@@ -207,14 +207,14 @@ def test_pages_of_the_list_give_each_conversation_once(rig: RequestRig) -> None:
     assert set(whole) == set(made)
 
 
-def test_an_answer_ends_in_its_deleted_conversation_too(rig: RequestRig) -> None:
+def test_answer_ends_in_a_deleted_conversation(rig: RequestRig) -> None:
     claimed = rig.running()
     conversations.delete(rig.engine, claimed.conversation_id, owner=OWNER)
     assert lifecycle.cancel(rig.engine, claimed, Answer(text="a"))
     assert rig.row(claimed.request_id)["status"] == "cancelled"
 
 
-def test_at_every_moment_a_question_is_answered_or_under_way(rig: RequestRig) -> None:
+def test_question_is_always_answered_or_under_way(rig: RequestRig) -> None:
     worker_id, over = rig.worker(), threading.Event()
     conversation_id = uuid4()
     rig.ask("first", conversation_id=conversation_id)
@@ -242,7 +242,7 @@ def test_at_every_moment_a_question_is_answered_or_under_way(rig: RequestRig) ->
     assert (len(silent), len(doubled)) == (0, 0), f"of {len(seen)} looks"
 
 
-def test_deleting_a_conversation_stops_what_is_answered_in_it(rig: RequestRig) -> None:
+def test_delete_stops_running_answers(rig: RequestRig) -> None:
     claimed = rig.running()
     conversations.delete(rig.engine, claimed.conversation_id, owner=OWNER)
     assert rig.row(claimed.request_id)["stop_requested_at"] is not None

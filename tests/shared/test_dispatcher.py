@@ -42,7 +42,7 @@ def hinted(client: redis.Redis) -> list[str]:
     return [str(json.loads(base64.b64decode(each["body"]))[0][0]) for each in hints(client)]
 
 
-def test_a_hint_is_a_task_with_an_id_and_nothing_else(dispatcher: Dispatcher, stack: Stack) -> None:
+def test_hint_carries_only_an_id(dispatcher: Dispatcher, stack: Stack) -> None:
     ids = [uuid4() for _ in range(3)]
     with stack.redis_client() as client:
         for request_id in ids:
@@ -80,7 +80,7 @@ def test_a_hint_is_the_message_that_celery_makes(dispatcher: Dispatcher, setting
     assert without == celerys
 
 
-def test_everyone_may_send_at_once(dispatcher: Dispatcher, stack: Stack) -> None:
+def test_dispatcher_accepts_concurrent_sends(dispatcher: Dispatcher, stack: Stack) -> None:
     threads = [threading.Thread(target=dispatcher.send, args=(uuid4(),)) for _ in range(20)]
     for thread in threads:
         thread.start()
@@ -88,7 +88,7 @@ def test_everyone_may_send_at_once(dispatcher: Dispatcher, stack: Stack) -> None
         wait_until(lambda: client.llen(KEY) == 20, seconds=5)
 
 
-def test_closing_sends_what_waits_first(settings: Settings, engine: Engine, stack: Stack) -> None:
+def test_close_sends_pending_hints(settings: Settings, engine: Engine, stack: Stack) -> None:
     dispatcher = Dispatcher(settings, engine)
     for _ in range(50):
         dispatcher.send(uuid4())

@@ -83,7 +83,7 @@ def test_a_failed_answer_keeps_its_partial_text_and_its_reason(rig: RequestRig) 
     assert rig.attempt(claimed.request_id, 1)["error_code"] == "content_filtered"
 
 
-def test_a_cancel_is_only_for_whom_a_person_stopped(rig: RequestRig) -> None:
+def test_only_a_stopped_request_is_cancelled(rig: RequestRig) -> None:
     claimed = rig.running()
     assert not lifecycle.cancel(rig.engine, claimed, Answer(text="Bec"))
     assert rig.row(claimed.request_id)["status"] == "running"
@@ -94,7 +94,7 @@ def test_a_cancel_is_only_for_whom_a_person_stopped(rig: RequestRig) -> None:
 
 
 @pytest.mark.parametrize("verb", ["finish", "release"])
-def test_after_a_stop_nothing_ends_in_another_way(rig: RequestRig, verb: str) -> None:
+def test_stopped_request_ends_only_as_cancelled(rig: RequestRig, verb: str) -> None:
     claimed = rig.running()
     ask_to_stop(rig, claimed)
     before = rig.row(claimed.request_id)
@@ -106,7 +106,7 @@ def test_after_a_stop_nothing_ends_in_another_way(rig: RequestRig, verb: str) ->
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("why", ["another worker", "older attempt", "newer attempt", "queued", "ended", "unknown"])
-def test_who_lost_the_right_writes_nothing(rig: RequestRig, verb: str, why: str) -> None:
+def test_outdated_attempt_writes_nothing(rig: RequestRig, verb: str, why: str) -> None:
     worker_id = rig.worker()
     mine = rig.running(worker_id=worker_id)
     if why in ("older attempt", "queued"):
@@ -129,7 +129,7 @@ def test_who_lost_the_right_writes_nothing(rig: RequestRig, verb: str, why: str)
 
 @pytest.mark.parametrize("first", VERBS)
 @pytest.mark.parametrize("second", VERBS)
-def test_of_two_ends_of_one_attempt_at_once_one_is_accepted(rig: RequestRig, first: str, second: str) -> None:
+def test_concurrent_ends_of_an_attempt_have_one_winner(rig: RequestRig, first: str, second: str) -> None:
     worker_id = rig.worker()
     for _ in range(3):
         mine = rig.running(worker_id=worker_id)
@@ -154,7 +154,7 @@ def test_of_two_ends_of_one_attempt_at_once_one_is_accepted(rig: RequestRig, fir
         (Outcome.HANDED_OVER, None, False, (0, 0)),
     ],
 )
-def test_a_release_gives_it_back_with_its_wait(
+def test_release_requeues_with_its_wait(
     rig: RequestRig, outcome: Outcome, code: str | None, *, broken: bool, counted: tuple[int, int]
 ) -> None:
     claimed = rig.running()
@@ -172,7 +172,7 @@ def test_a_release_gives_it_back_with_its_wait(
     assert rig.answer_of(claimed.request_id) is None
 
 
-def test_a_stop_while_it_waits_keeps_the_text_that_was_there(rig: RequestRig) -> None:
+def test_stop_during_a_wait_keeps_the_text(rig: RequestRig) -> None:
     claimed = rig.running()
     lifecycle.release(rig.engine, claimed, text="Bec", outcome=Outcome.RELEASED, wait_seconds=9, code="overloaded")
     assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.CANCELLED
@@ -184,7 +184,7 @@ def test_a_stop_while_it_waits_keeps_the_text_that_was_there(rig: RequestRig) ->
 @pytest.mark.parametrize(
     ("verb", "status"), [("finish", Status.SUCCEEDED), ("fail", Status.FAILED), ("cancel", Status.CANCELLED)]
 )
-def test_a_commit_whose_outcome_was_never_heard_is_found(rig: RequestRig, verb: str, status: Status) -> None:
+def test_is_mine_recognizes_a_lost_commit(rig: RequestRig, verb: str, status: Status) -> None:
     claimed = rig.running()
     if verb == "cancel":
         ask_to_stop(rig, claimed)
@@ -197,7 +197,7 @@ def test_a_commit_whose_outcome_was_never_heard_is_found(rig: RequestRig, verb: 
         assert not lifecycle.is_mine(rig.engine, other, status=status), "another's end is not mine"
 
 
-def test_an_end_by_web_is_not_the_workers(rig: RequestRig) -> None:
+def test_worker_cannot_end_a_request_that_web_ended(rig: RequestRig) -> None:
     claimed = rig.running()
     ask_to_stop(rig, claimed)
     rig.put(claimed.request_id, stop_requested_at=rig.ago(10))
@@ -208,7 +208,7 @@ def test_an_end_by_web_is_not_the_workers(rig: RequestRig) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_who_listens_hears_of_it(rig: RequestRig, verb: str) -> None:
+def test_end_notifies_listeners_once(rig: RequestRig, verb: str) -> None:
     claimed = rig.running()
     if verb == "cancel":
         ask_to_stop(rig, claimed)
@@ -231,7 +231,7 @@ def test_a_dropped_hint_is_sent_again_at_once(rig: RequestRig) -> None:
     assert rig.row(claimed.request_id) == before, "a running one needs no hint"
 
 
-def test_give_back_charges_no_loss(rig: RequestRig) -> None:
+def test_give_back_counts_no_loss(rig: RequestRig) -> None:
     claimed = rig.running()
     lifecycle.give_back(rig.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
     row = rig.row(claimed.request_id)
@@ -239,7 +239,7 @@ def test_give_back_charges_no_loss(rig: RequestRig) -> None:
     assert rig.attempt(claimed.request_id, 1)["outcome"] == "handed_over"
 
 
-def test_what_is_given_back_too_late_or_was_stopped(rig: RequestRig) -> None:
+def test_give_back_respects_newer_attempts_and_stops(rig: RequestRig) -> None:
     claimed = rig.running()
     lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER)
     lifecycle.give_back(rig.engine, claimed.request_id, attempt=2, worker_id=claimed.worker_id)
@@ -248,7 +248,7 @@ def test_what_is_given_back_too_late_or_was_stopped(rig: RequestRig) -> None:
     assert rig.row(claimed.request_id)["status"] == "cancelled"
 
 
-def test_a_count_of_tokens_that_no_column_holds_costs_no_answer(rig: RequestRig) -> None:
+def test_oversized_token_count_loses_no_answer(rig: RequestRig) -> None:
     claimed = rig.running()
     assert lifecycle.finish(rig.engine, claimed, lifecycle.Answer(text="x", output_tokens=2**31, input_tokens=-1))
     row = rig.row(claimed.request_id)

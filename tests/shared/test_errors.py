@@ -28,30 +28,30 @@ def drawn(after: str, before: str) -> set[str]:
     return set(re.findall(r"\b[A-Z]\w+", tree.split(after, 1)[1].split(before, 1)[0]))
 
 
-def test_the_drawing_names_each_error_where_it_belongs() -> None:
+def test_architecture_drawing_names_each_error_in_place() -> None:
     assert {each.__name__ for each in PROVIDER if each.retryable} == drawn("retryable ", "└── final")
     assert {each.__name__ for each in PROVIDER if not each.retryable} == drawn("final ", "`code`")
     refusals = drawn("Refused ", "└── ProviderError") - {"Postgres"}
     assert {each.__name__ for each in descendants(Refused)} == refusals
 
 
-def test_only_what_a_provider_did_can_be_tried_again() -> None:
+def test_only_provider_errors_are_retryable() -> None:
     assert not [each for each in ALL if each.retryable and not issubclass(each, ProviderError)]
 
 
-def test_each_code_is_one_errors_own() -> None:
+def test_error_codes_are_unique() -> None:
     codes = [each.code for each in ALL] + [errors.DEADLINE, errors.WORKER_LOST]
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", code) for code in codes)
 
 
 @pytest.mark.parametrize("kind", [each for each in ALL if each is not TooLong])
-def test_each_speaks_its_own_sentence(kind: type[NaruError]) -> None:
+def test_error_text_defaults_to_its_docstring(kind: type[NaruError]) -> None:
     assert str(kind()) == (kind.__doc__ or "").splitlines()[0]
     assert str(kind()).endswith(".")
 
 
-def test_what_is_known_of_it_travels_with_it() -> None:
+def test_errors_carry_their_details() -> None:
     error = errors.RateLimited("slow down", retry_after_seconds=2.5, provider_request_id="req_1")
     assert (str(error), error.retry_after_seconds, error.provider_request_id) == ("slow down", 2.5, "req_1")
     assert errors.RateLimited().retry_after_seconds is None

@@ -14,7 +14,7 @@ EVENTS = st.builds(Event, st.sampled_from(Kind), st.integers(1, 9), st.integers(
 
 
 @given(EVENTS)
-def test_what_is_written_is_read(event: Event) -> None:
+def test_events_survive_a_round_trip(event: Event) -> None:
     assert from_fields({event.kind.value: to_value(event)}) == event
 
 
@@ -28,7 +28,7 @@ def test_what_is_written_is_read(event: Event) -> None:
         {"d": "1 0 text", "e": "1 0 succeeded"},
     ],
 )
-def test_what_is_not_ours_is_no_event(fields: dict[str, str]) -> None:
+def test_from_fields_rejects_foreign_entries(fields: dict[str, str]) -> None:
     assert from_fields(fields) is None
 
 

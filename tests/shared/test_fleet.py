@@ -77,7 +77,7 @@ def test_checkpoint_writes_all_running_attempts_at_once(rig: RequestRig) -> None
 
 
 @pytest.mark.parametrize("why", ["older attempt", "not begun", "another worker", "queued", "ended", "taken back"])
-def test_a_checkpoint_of_what_is_no_longer_ones_own_is_left_out(rig: RequestRig, why: str) -> None:
+def test_checkpoint_skips_requests_of_other_attempts(rig: RequestRig, why: str) -> None:
     worker_id = rig.worker()
     mine, good = rig.running(worker_id=worker_id), rig.running(worker_id=worker_id)
     if why in ("older attempt", "queued"):
@@ -120,7 +120,7 @@ def _checkpoint(rig: RequestRig, worker_id: UUID, texts: dict[tuple[UUID, int], 
         fleet.checkpoint(connection, worker_id, texts)
 
 
-def test_the_page_is_offered_what_live_workers_serve(rig: RequestRig) -> None:
+def test_page_offers_models_of_live_workers(rig: RequestRig) -> None:
     rig.worker("openai/one", "openai/two", slots=3)
     rig.worker("openai/two", "demo/echo", slots=5)
     now = fleet.fleet(rig.engine)
@@ -161,7 +161,7 @@ def test_an_empty_fleet_offers_nothing(rig: RequestRig) -> None:
     assert fleet.fleet(rig.engine) == fleet.Fleet(live_workers=0, slots=0, models=())
 
 
-def test_the_simulator_is_marked(rig: RequestRig) -> None:
+def test_simulator_model_is_marked(rig: RequestRig) -> None:
     member = fleet.Member(
         worker_id=uuid4(), host="x", pid=1, version="x", slots=1, models=[Model(name=MODEL, demo=True)]
     )

@@ -50,7 +50,7 @@ def lines() -> Iterator[Lines]:
 log = logging.getLogger("naru-test")
 
 
-def test_a_line_says_when_where_what_and_its_extra(lines: Lines) -> None:
+def test_log_line_holds_time_place_message_and_extra(lines: Lines) -> None:
     log.warning("took %d s\nand\t나루", 3, extra={"model": "demo/echo", "seconds": 0.5, "id": object})
     line = lines.last()
     assert line.pop("time").endswith("Z")
@@ -104,7 +104,7 @@ def test_threads_and_tasks_have_ids_of_their_own(lines: Lines) -> None:
     assert "request_id" not in found[-1], "a thread begins without"
 
 
-def test_an_error_is_told_with_its_place(lines: Lines) -> None:
+def test_log_of_an_error_has_its_traceback(lines: Lines) -> None:
     try:
         raise KeyError("k")
     except KeyError:
@@ -145,7 +145,7 @@ def test_a_process_writes_json_to_stdout_with_its_part(capsys: pytest.CaptureFix
     assert (json.loads(line)["message"], json.loads(line)["part"]) == ("heard", "web")
 
 
-def test_only_our_own_modules_speak_at_debug(capsys: pytest.CaptureFixture[str], levels: None) -> None:
+def test_only_our_modules_log_at_debug(capsys: pytest.CaptureFixture[str], levels: None) -> None:
     configure("debug", part="web")
     logging.getLogger("web.watch.reader").debug("heard")
     for foreign in ("uvicorn.error", "websockets.server", "redis", "openai", "asyncio"):
@@ -154,7 +154,7 @@ def test_only_our_own_modules_speak_at_debug(capsys: pytest.CaptureFixture[str],
     assert json.loads(line)["message"] == "heard"
 
 
-def test_postgres_own_words_about_a_row_stay_out_of_the_log(rig: RequestRig) -> None:
+def test_log_omits_postgres_messages_about_a_row(rig: RequestRig) -> None:
     answered = rig.row(rig.answered())
     values = {"id": uuid4(), "conversation_id": answered["conversation_id"], "role": "bad", "content": SECRET}
     bad = insert(message).values(**values)

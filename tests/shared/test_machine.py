@@ -355,7 +355,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert given_back + len(ends) + outcomes.count(None) == row["attempt"]
 
 
-def test_whatever_happens_in_whatever_order(rig_engine: Engine) -> None:
+def test_lifecycle_holds_in_any_order(rig_engine: Engine) -> None:
     class Here(Lifecycle):
         engine = rig_engine
 

@@ -36,7 +36,7 @@ def test_an_empty_system_is_all_zero(rig: RequestRig) -> None:
     }
 
 
-def test_the_gauges_count_what_is_there_now(rig: RequestRig) -> None:
+def test_gauges_count_current_rows(rig: RequestRig) -> None:
     alive, draining, dead = rig.worker(slots=3), rig.worker(slots=4), rig.worker(slots=5)
     with rig.begin() as connection:
         fleet.start_draining(connection, draining)
@@ -71,7 +71,7 @@ def test_a_broken_account_is_noticed(rig: RequestRig) -> None:
     assert scraped(rig)["naru_requests_unaccounted"] == 2, "an answer before the end"
 
 
-def test_without_postgres_they_are_left_out_and_nothing_fails() -> None:
+def test_metrics_without_postgres_omit_its_gauges() -> None:
     gone = make_engine(load_settings({"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{free_port()}/z"}), name="test")
     assert scraped(RequestRig(gone)) == {}
 
@@ -93,7 +93,7 @@ def test_no_label_is_an_id_an_owner_or_a_text() -> None:
     }
 
 
-def test_the_names_of_the_operations_guide_and_our_own() -> None:
+def test_metrics_have_documented_names() -> None:
     names = {metric.name for metric in REGISTRY.collect()}
     guide = {"chatbot_requests", "chatbot_response_duration_seconds", "chatbot_active_sessions", "chatbot_tokens_used"}
     assert guide <= names

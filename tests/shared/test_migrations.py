@@ -53,7 +53,7 @@ def shape(engine: Engine) -> list[tuple[object, ...]]:
     return [row for row in found if row[0] != "alembic_version"]
 
 
-def test_the_migrations_make_the_tables_that_the_code_knows(servers: Servers, empty: Engine, empty_url: str) -> None:
+def test_migrations_create_the_tables_of_the_code(servers: Servers, empty: Engine, empty_url: str) -> None:
     migrate(empty_url)
     assert tables(empty) == {*metadata.tables, "alembic_version"}
     assert differences(empty) == []
@@ -66,7 +66,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(servers: Servers, em
         servers.drop_database("direct")
 
 
-def test_down_and_up_again(empty: Engine, empty_url: str) -> None:
+def test_migrations_downgrade_and_upgrade_again(empty: Engine, empty_url: str) -> None:
     migrate(empty_url)
     before = shape(empty)
     with empty.connect() as connection:
@@ -85,12 +85,12 @@ def test_migrating_again_changes_nothing(empty: Engine, empty_url: str) -> None:
     assert shape(empty) == before
 
 
-def test_two_at_once_do_not_meet(empty: Engine, empty_url: str) -> None:
+def test_concurrent_migrations_do_not_collide(empty: Engine, empty_url: str) -> None:
     assert together(*[lambda: migrate(empty_url)] * 3) == [None, None, None]
     assert differences(empty) == []
 
 
-def test_there_is_one_line_of_migrations() -> None:
+def test_migrations_have_one_head() -> None:
     scripts = ScriptDirectory.from_config(config())
     assert len(scripts.get_heads()) == 1
     assert len(scripts.get_bases()) == 1

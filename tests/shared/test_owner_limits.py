@@ -86,7 +86,7 @@ def test_busy_conversation_is_the_reason_before_a_limit(rig: RequestRig) -> None
         rig.ask(conversation_id=stored.conversation_id, limits=OwnerLimits(active=1))
 
 
-def test_zero_means_any_number(rig: RequestRig) -> None:
+def test_zero_disables_the_limit(rig: RequestRig) -> None:
     for _ in range(40):
         assert rig.ask(limits=OwnerLimits(active=0, per_minute=0)).is_new
 

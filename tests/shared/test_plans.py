@@ -17,7 +17,7 @@ from tests.shared.rig import RequestRig
 FILLED = Filled("plans", conversations=4000, messages=4, owners=80)
 
 
-def test_every_statement_goes_by_an_index(settings: Settings, rig_engine: Engine) -> None:
+def test_statements_use_an_index(settings: Settings, rig_engine: Engine) -> None:
     fill(settings.database_url, FILLED)
     engine = make_engine(dataclasses.replace(settings, database_pool=2), name="plans")
     try:

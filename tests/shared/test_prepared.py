@@ -39,7 +39,7 @@ def _prepared_in(connection: Connection) -> list[str]:
     )
 
 
-def test_it_is_prepared_once_and_gives_the_same_rows(one_connection: Engine) -> None:
+def test_statement_is_prepared_once_and_returns_the_same_rows(one_connection: Engine) -> None:
     for one in range(8):
         with statement(one_connection) as connection:
             row = tuple(connection.execute(_SUM, {"one": one, "two": 2}).one())
@@ -48,7 +48,7 @@ def test_it_is_prepared_once_and_gives_the_same_rows(one_connection: Engine) -> 
         assert len(_prepared_in(connection)) == 1
 
 
-def test_one_without_parameters_runs(one_connection: Engine) -> None:
+def test_statement_without_parameters_runs(one_connection: Engine) -> None:
     for _ in range(2):
         with statement(one_connection) as connection:
             assert connection.execute(_NOTHING_ASKED).scalar_one() == 1
@@ -74,14 +74,14 @@ def test_statements_sent_together_are_prepared_once(rig_settings: Settings, *, p
 
 
 @pytest.mark.usefixtures("rig")
-def test_of_two_that_are_sent_together_both_are_done_or_none(one_connection: Engine) -> None:
+def test_pipelined_statements_commit_together_or_not_at_all(one_connection: Engine) -> None:
     with pytest.raises(DBAPIError), statement(one_connection) as connection:
         _BAD.run(connection, {"id": uuid4(), "title": "?", "by": 0})
     with statement(one_connection) as connection:
         assert connection.execute(select(func.count()).select_from(conversation)).scalar_one() == 0
 
 
-def test_nothing_is_prepared_behind_a_pooler(rig_settings: Settings) -> None:
+def test_pooler_disables_prepared_statements(rig_settings: Settings) -> None:
     settings = dataclasses.replace(rig_settings, listen_database_url=rig_settings.database_url)
     engine = make_engine(settings, name="pooled", pool=1)
     with statement(engine) as connection:
@@ -90,7 +90,7 @@ def test_nothing_is_prepared_behind_a_pooler(rig_settings: Settings) -> None:
     engine.dispose()
 
 
-def test_a_pooler_that_nobody_told_of_costs_one_refusal(one_connection: Engine) -> None:
+def test_undeclared_pooler_costs_one_refusal(one_connection: Engine) -> None:
     with statement(one_connection) as connection:
         connection.execute(_SUM, {"one": 1, "two": 2})
         connection.execute(text("DEALLOCATE ALL"))  # as another connection of the pooler's has none
@@ -102,7 +102,7 @@ def test_a_pooler_that_nobody_told_of_costs_one_refusal(one_connection: Engine) 
             assert not _prepared_in(connection)
 
 
-def test_an_error_in_a_prepared_statement_is_no_outage(one_connection: Engine) -> None:
+def test_statement_error_is_not_an_outage(one_connection: Engine) -> None:
     with pytest.raises(DBAPIError) as raised, statement(one_connection) as connection:
         connection.execute(_SUM, {"one": 2**31 - 1, "two": 2})
     assert not is_outage(raised.value)

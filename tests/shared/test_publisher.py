@@ -26,7 +26,7 @@ def client(redis_url: str) -> redis.Redis:
     return redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5)
 
 
-def test_every_delta_of_every_answer_arrives(client: redis.Redis, redis_url: str) -> None:
+def test_publisher_delivers_every_delta(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:
             lives = [publisher.open(uuid4(), attempt) for attempt in (1, 1, 3)]
@@ -72,7 +72,7 @@ def test_start_first_word_and_end_are_sent_at_once(client: redis.Redis, redis_ur
     run(work)
 
 
-def test_each_flush_is_announced_behind_what_it_sends(client: redis.Redis, redis_url: str) -> None:
+def test_flush_is_announced_after_its_text(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:
             live = publisher.open(uuid4(), 1)
@@ -86,7 +86,7 @@ def test_each_flush_is_announced_behind_what_it_sends(client: redis.Redis, redis
     run(work)
 
 
-def test_an_attempt_that_was_given_up_says_no_end(client: redis.Redis, redis_url: str) -> None:
+def test_abandoned_attempt_publishes_no_end(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:
             request_id = uuid4()
@@ -107,7 +107,7 @@ def test_an_attempt_that_was_given_up_says_no_end(client: redis.Redis, redis_url
 
 
 @pytest.mark.parametrize("lose", ["this stream", "everything"])
-def test_a_stream_that_redis_has_lost_comes_back_whole(client: redis.Redis, redis_url: str, lose: str) -> None:
+def test_lost_redis_stream_is_restored_whole(client: redis.Redis, redis_url: str, lose: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:
             live = publisher.open(uuid4(), 2)
@@ -226,7 +226,7 @@ def read_or_nothing(reading: redis.Redis, request_id: UUID) -> str:
     return ""
 
 
-def test_what_still_waits_is_sent_before_the_end(client: redis.Redis, redis_url: str) -> None:
+def test_drain_sends_pending_text(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=30)) as publisher:
             live = publisher.open(uuid4(), 1)
@@ -240,7 +240,7 @@ def test_what_still_waits_is_sent_before_the_end(client: redis.Redis, redis_url:
     run(work)
 
 
-def test_an_end_right_after_redis_lost_the_stream_is_heard(client: redis.Redis, redis_url: str) -> None:
+def test_end_is_heard_after_redis_lost_the_stream(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
             live = publisher.open(uuid4(), 1)

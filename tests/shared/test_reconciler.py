@@ -31,7 +31,7 @@ def tick_now(rig: RequestRig) -> Repairs:
     return repairs
 
 
-def test_the_first_tick_of_all_forgives(rig: RequestRig) -> None:
+def test_first_tick_marks_no_worker_lost(rig: RequestRig) -> None:
     rig.expire_lease(rig.running().worker_id)
     assert tick_now(rig) == Repairs()
     assert tick_now(rig).lost_workers == 0
@@ -40,7 +40,7 @@ def test_the_first_tick_of_all_forgives(rig: RequestRig) -> None:
 
 
 @pytest.mark.parametrize("gap_seconds", [0.5, 1.9, 2.1, 3600])
-def test_after_a_gap_in_anyones_ticks_nobody_is_marked_lost(rig: RequestRig, gap_seconds: float) -> None:
+def test_gap_in_ticks_marks_no_worker_lost(rig: RequestRig, gap_seconds: float) -> None:
     rig.expire_lease(rig.running().worker_id)
     rig.ticked(seconds_ago=gap_seconds)
     lost = tick_now(rig).lost_workers
@@ -53,7 +53,7 @@ def test_after_a_gap_in_anyones_ticks_nobody_is_marked_lost(rig: RequestRig, gap
         assert 2.5 < (row["mercy_until"] - row["ticked_at"]).total_seconds() < 3.1
 
 
-def test_mercy_lasts_its_time_and_no_longer(rig: RequestRig) -> None:
+def test_mercy_ends_on_time(rig: RequestRig) -> None:
     claimed = rig.running()
     rig.expire_lease(claimed.worker_id)
     rig.ticked(mercy_for=60)
@@ -63,7 +63,7 @@ def test_mercy_lasts_its_time_and_no_longer(rig: RequestRig) -> None:
     assert (repairs.lost_workers, repairs.taken_back) == (1, 1)
 
 
-def test_mercy_is_for_leases_only(rig: RequestRig) -> None:
+def test_mercy_covers_only_leases(rig: RequestRig) -> None:
     overdue, dropped, gone = rig.ask().request_id, rig.ask().request_id, rig.running()
     rig.put(overdue, deadline_at=rig.ago(0))
     rig.put(dropped, dispatched_at=None)
@@ -73,7 +73,7 @@ def test_mercy_is_for_leases_only(rig: RequestRig) -> None:
     assert (repairs.expired, repairs.resend, repairs.taken_back) == (1, [dropped], 1)
 
 
-def test_who_renews_in_time_is_not_lost(rig: RequestRig) -> None:
+def test_worker_renewing_in_time_is_not_lost(rig: RequestRig) -> None:
     late, in_time = rig.worker(), rig.worker()
     for worker_id in (late, in_time):
         rig.expire_lease(worker_id)
@@ -86,7 +86,7 @@ def test_who_renews_in_time_is_not_lost(rig: RequestRig) -> None:
     assert rig.tick().lost_workers == 0, "it is marked once"
 
 
-def test_while_one_ticks_another_does_not(rig: RequestRig) -> None:
+def test_tick_skips_while_another_runs(rig: RequestRig) -> None:
     claimed = rig.running()
     rig.expire_lease(claimed.worker_id)
     rig.ticked()
@@ -137,7 +137,7 @@ def test_frozen_ticker_does_not_block_the_others(rig: RequestRig, rig_settings: 
 
 
 @pytest.mark.parametrize(("dispatches", "wait_seconds"), RESENDS)
-def test_a_hint_is_sent_again_ever_more_rarely(rig: RequestRig, dispatches: int, wait_seconds: float) -> None:
+def test_hint_is_resent_with_growing_pauses(rig: RequestRig, dispatches: int, wait_seconds: float) -> None:
     request_id = rig.ask().request_id
     rig.put(request_id, dispatches=dispatches, dispatched_at=rig.ago(wait_seconds - 2))
     assert rig.tick().resend == []
@@ -147,7 +147,7 @@ def test_a_hint_is_sent_again_ever_more_rarely(rig: RequestRig, dispatches: int,
     assert rig.tick().resend == [], "it is on its way"
 
 
-def test_a_hint_goes_out_when_the_wait_is_over_and_not_before(rig: RequestRig) -> None:
+def test_hint_is_sent_when_the_wait_ends(rig: RequestRig) -> None:
     claimed = rig.running()
     lifecycle.release(rig.engine, claimed, text="", outcome=Outcome.RELEASED, wait_seconds=60, code="overloaded")
     assert rig.tick().resend == []
@@ -156,7 +156,7 @@ def test_a_hint_goes_out_when_the_wait_is_over_and_not_before(rig: RequestRig) -
     assert rig.row(claimed.request_id)["dispatches"] == 0, "the first hint of this wait"
 
 
-def test_only_what_waits_is_hinted_and_the_longest_wait_first(rig: RequestRig) -> None:
+def test_tick_hints_only_queued_requests_oldest_first(rig: RequestRig) -> None:
     asked = [rig.ask().request_id for _ in range(3)]
     others = [rig.running().request_id, rig.answered()]
     for seconds, request_id in zip((1, 3, 2), asked, strict=True):
@@ -184,7 +184,7 @@ def test_deadline_fails_a_request_and_keeps_its_text(rig: RequestRig, status: St
     assert not lifecycle.finish(rig.engine, claimed, Answer(text="late"))
 
 
-def test_a_stop_is_unanswered_only_after_its_patience(rig: RequestRig) -> None:
+def test_stop_counts_as_unanswered_after_its_patience(rig: RequestRig) -> None:
     asked, other = rig.running(), rig.running()
     lifecycle.stop(rig.engine, asked.request_id, owner=OWNER)
     assert rig.tick(stop_patience_seconds=3).unanswered == []
@@ -193,14 +193,14 @@ def test_a_stop_is_unanswered_only_after_its_patience(rig: RequestRig) -> None:
     assert rig.row(other.request_id)["status"] == "running"
 
 
-def test_a_tick_touches_nothing_that_is_well(rig: RequestRig) -> None:
+def test_tick_leaves_healthy_rows_unchanged(rig: RequestRig) -> None:
     ids = [rig.ask().request_id, rig.running().request_id, rig.answered()]
     before = [rig.row(each) for each in ids]
     assert rig.tick() == Repairs()
     assert [rig.row(each) for each in ids] == before
 
 
-def test_what_is_locked_is_left_for_the_next_tick(rig: RequestRig) -> None:
+def test_tick_skips_locked_rows(rig: RequestRig) -> None:
     claimed = rig.running()
     rig.expire_lease(claimed.worker_id)
     rig.ticked()
@@ -236,7 +236,7 @@ def test_ticker_resends_hints_and_carries_out_stops(rig: RequestRig, rig_setting
 
 
 @pytest.mark.parametrize("part", ["worker", "web"])
-def test_a_worker_leaves_out_what_others_have_just_done(rig: RequestRig, rig_settings: Settings, part: str) -> None:
+def test_worker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settings: Settings, part: str) -> None:
     """Web never does: what only it can do would wait as long as any worker ticks."""
     resent: list[UUID] = []
     settings = replace(rig_settings, tick_seconds=patient(0.25))

@@ -24,7 +24,7 @@ def line_of(message: str, **extra: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("words", "secret"), SECRETS)
-def test_a_secret_is_taken_out_wherever_it_stands(words: str, secret: str) -> None:
+def test_log_redacts_secrets_anywhere(words: str, secret: str) -> None:
     for line in (line_of(words), line_of("x", error=words), line_of("x", facts={"deep": [words, 1, None]})):
         assert secret not in json.dumps(line, ensure_ascii=False)
         assert "[redacted]" in json.dumps(line)
@@ -33,7 +33,7 @@ def test_a_secret_is_taken_out_wherever_it_stands(words: str, secret: str) -> No
 
 
 @pytest.mark.parametrize("words", HARMLESS)
-def test_harmless_words_stay_as_they_are(words: str) -> None:
+def test_harmless_words_are_unchanged(words: str) -> None:
     assert line_of(words)["message"] == words
 
 
@@ -69,7 +69,7 @@ def echo() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_key_in_an_sdks_own_error_is_not_in_the_line(echo: str) -> None:
+def test_log_omits_a_key_from_an_sdk_error(echo: str) -> None:
     import openai  # noqa: PLC0415 - the other ones of pytest's processes need not load it
 
     with (

@@ -38,7 +38,7 @@ SPECIAL = {
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_each_is_read_from_its_variable(name: str) -> None:
+def test_settings_are_read_from_their_variables(name: str) -> None:
     text, value = SPECIAL.get(name, SAMPLES[str(FIELDS[name].type)])
     assert FIELDS[name].default != value
     assert getattr(load_settings({variable_of(name): f" {text} "}), name) == value
@@ -47,7 +47,7 @@ def test_each_is_read_from_its_variable(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_each_may_be_given_as_a_file(name: str, tmp_path: Path) -> None:
+def test_settings_may_be_given_as_files(name: str, tmp_path: Path) -> None:
     text, value = SPECIAL.get(name, SAMPLES[str(FIELDS[name].type)])
     (tmp_path / "secret").write_text(text + "\n")
     variable = variable_of(name)
@@ -58,7 +58,7 @@ def test_each_may_be_given_as_a_file(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.type != "str"])
 @pytest.mark.parametrize("text", ["many", "1,5", "0x10", "--1", "nan", "inf"])
-def test_what_is_no_such_value_is_named(name: str, text: str) -> None:
+def test_settings_error_names_the_invalid_value(name: str, text: str) -> None:
     with pytest.raises(SettingsError) as refused:
         load_settings({variable_of(name): text})
     assert variable_of(name) in str(refused.value)
@@ -66,7 +66,7 @@ def test_what_is_no_such_value_is_named(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.metadata["least"] is not None])
-def test_what_is_too_small_is_named_with_the_least(name: str) -> None:
+def test_settings_error_names_the_minimum(name: str) -> None:
     least = FIELDS[name].metadata["least"]
     text = str(int(least) - 1) if FIELDS[name].type == "int" else str(least - 0.001)
     with pytest.raises(SettingsError, match=f"{variable_of(name)} is {text}; the least is {least:g}"):
@@ -75,7 +75,7 @@ def test_what_is_too_small_is_named_with_the_least(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.metadata["least"] is not None])
 @pytest.mark.parametrize("text", ["2000000000", "9" * 4000])
-def test_what_would_overflow_is_named(name: str, text: str) -> None:
+def test_settings_error_names_an_overflow(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable_of(name)} is ") as refused:
         load_settings({variable_of(name): text})
     assert ".." not in str(refused.value)
@@ -113,7 +113,7 @@ def test_a_text_that_is_not_utf_8_is_named(name: str) -> None:
     ("text", "value"),
     [("1", True), ("TRUE", True), ("On", True), ("yes", True), ("0", False), ("false", False), ("OFF", False)],
 )
-def test_yes_and_no_in_their_usual_words(text: str, *, value: bool) -> None:
+def test_booleans_accept_usual_words(text: str, *, value: bool) -> None:
     assert load_settings({"NARU_SECURE_COOKIES": text}).secure_cookies is value
 
 
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_named(how: str, tmp_path: Path) -> None:
     assert str(path) in str(refused.value)
 
 
-def test_an_empty_variable_gives_way_to_its_file(tmp_path: Path) -> None:
+def test_file_replaces_an_empty_variable(tmp_path: Path) -> None:
     """Compose passes `X: ${X:-}` on as an empty X beside a mounted X_FILE, and the other way round."""
     (tmp_path / "key").write_text("sk-1")
     file = {"OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": str(tmp_path / "key")}
@@ -167,20 +167,20 @@ def test_an_empty_variable_gives_way_to_its_file(tmp_path: Path) -> None:
         ({"secret_key": ", ,"}, "NARU_SECRET_KEY"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_with_its_reason(values: dict[str, object], named: str) -> None:
+def test_settings_reject_contradictions(values: dict[str, object], named: str) -> None:
     environ = {variable_of(name): str(value) for name, value in values.items()}
     with pytest.raises(SettingsError, match=named):
         load_settings(environ)
 
 
-def test_everything_that_is_wrong_together_is_said_at_once() -> None:
+def test_settings_report_all_contradictions_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         load_settings({"NARU_STALL_SECONDS": "7", "NARU_ENDED_STREAM_SECONDS": "901"})
     assert "NARU_STALL_SECONDS" in str(refused.value)
     assert "NARU_ENDED_STREAM_SECONDS" in str(refused.value)
 
 
-def test_a_process_names_what_it_needs() -> None:
+def test_process_names_its_missing_settings() -> None:
     settings = load_settings({"DATABASE_URL": "postgresql://x"})
     settings.need("database_url")
     with pytest.raises(SettingsError, match="REDIS_URL is not set"):
@@ -201,13 +201,13 @@ def test_secrets_are_not_shown() -> None:
     assert "hidden" not in repr(settings)
 
 
-def test_what_others_name_too_keeps_its_name() -> None:
+def test_shared_variables_have_no_prefix() -> None:
     assert set(FIELDS) >= PLAIN_NAMES
     assert variable_of("redis_url") == "REDIS_URL"
     assert variable_of("port") == "NARU_PORT"
 
 
-def test_the_environment_is_read_when_nothing_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_settings_reads_the_environment_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NARU_PORT", "8765")
     assert load_settings().port == 8765
     copy = environment()

@@ -27,7 +27,7 @@ def test_a_queued_request_is_cancelled_at_once(rig: RequestRig) -> None:
     assert rig.try_claim(request_id, rig.worker()) is None
 
 
-def test_a_running_one_is_asked_once_and_its_worker_hears_of_it(rig: RequestRig) -> None:
+def test_stop_of_a_running_request_notifies_its_worker(rig: RequestRig) -> None:
     claimed = rig.running()
     with Listener(rig.engine, notify.STOP) as listener:
         assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
@@ -37,7 +37,7 @@ def test_a_running_one_is_asked_once_and_its_worker_hears_of_it(rig: RequestRig)
     assert rig.row(claimed.request_id)["stop_requested_at"] == asked_at, "patience runs from the first time"
 
 
-def test_what_has_ended_stays_as_it_ended(rig: RequestRig) -> None:
+def test_stop_leaves_ended_requests_unchanged(rig: RequestRig) -> None:
     request_id = rig.answered()
     before = rig.row(request_id)
     assert lifecycle.stop(rig.engine, request_id, owner=OWNER) is Status.SUCCEEDED
@@ -92,7 +92,7 @@ def test_stop_survives_a_requeue(rig: RequestRig) -> None:
     assert rig.row(claimed.request_id)["status"] == "cancelled"
 
 
-def test_a_stop_and_a_release_at_once_never_leave_it_unstopped(rig: RequestRig) -> None:
+def test_concurrent_release_never_loses_a_stop(rig: RequestRig) -> None:
     worker_id = rig.worker()
     for _ in range(50):
         claimed = rig.running(worker_id=worker_id)

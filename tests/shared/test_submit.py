@@ -55,7 +55,7 @@ def test_the_same_key_finds_the_same_request(rig: RequestRig) -> None:
     assert (rig.count(message), rig.count(chat_request)) == (1, 1)
 
 
-def test_the_same_key_finds_the_request_after_its_end_too(rig: RequestRig) -> None:
+def test_same_key_finds_an_ended_request(rig: RequestRig) -> None:
     first = rig.ask("Why?", key="k")
     lifecycle.stop(rig.engine, first.request_id, owner=OWNER)
     again = rig.ask("Why?", conversation_id=first.conversation_id, key="k")
@@ -79,7 +79,7 @@ def test_a_double_click_makes_one_request(rig: RequestRig) -> None:
     assert rig.stored() == (20, 20, 20)
 
 
-def test_two_tabs_that_ask_at_once_one_is_refused(rig: RequestRig) -> None:
+def test_second_of_two_concurrent_questions_is_refused(rig: RequestRig) -> None:
     for _ in range(20):
         conversation_id = uuid4()
         both = together(*[lambda: rig.ask(conversation_id=conversation_id)] * 2)  # noqa: B023
@@ -89,7 +89,7 @@ def test_two_tabs_that_ask_at_once_one_is_refused(rig: RequestRig) -> None:
     assert rig.stored() == (20, 20, 20), "of the refused ones nothing is stored"
 
 
-def test_one_key_in_two_conversations_at_once_is_one_request(rig: RequestRig) -> None:
+def test_same_key_in_two_conversations_makes_one_request(rig: RequestRig) -> None:
     for _ in range(10):
         key = str(uuid4())
         both = together(*[lambda: rig.ask(key=key)] * 2)  # noqa: B023
@@ -106,7 +106,7 @@ def test_a_running_answer_refuses_the_next_question(rig: RequestRig) -> None:
     assert rig.stored() == before
 
 
-def test_a_question_at_the_moment_of_an_end_does_not_wait_for_it(rig: RequestRig) -> None:
+def test_question_does_not_wait_for_a_concurrent_end(rig: RequestRig) -> None:
     """The end holds the request's row and then wants the conversation's; a question must not hold them crosswise."""
     claimed = rig.running()
     with ThreadPoolExecutor(1) as pool, rig.begin() as ending:
@@ -132,13 +132,13 @@ def test_questions_and_ends_at_once_never_meet_crosswise(rig: RequestRig) -> Non
 @pytest.mark.parametrize(
     ("words", "error"), [("", Empty), (" \n\t ", Empty), ("x" * 1001, TooLong), ("나" * 1001, TooLong)]
 )
-def test_what_cannot_be_a_question_is_refused(rig: RequestRig, words: str, error: type[NaruError]) -> None:
+def test_submit_rejects_invalid_questions(rig: RequestRig, words: str, error: type[NaruError]) -> None:
     with pytest.raises(error):
         rig.ask(words)
     assert rig.stored() == (0, 0, 0)
 
 
-def test_the_limit_itself_is_not_too_long_and_counts_characters(rig: RequestRig) -> None:
+def test_question_limit_counts_characters_inclusively(rig: RequestRig) -> None:
     rig.ask(" " + "나" * 1000 + " ")
     with pytest.raises(TooLong) as refused:
         rig.ask("나" * 1001)
@@ -205,7 +205,7 @@ def test_workers_hear_of_a_stored_question_and_of_no_other(rig: RequestRig) -> N
     assert heard[0].conversation_id == submitted.conversation_id
 
 
-def test_without_postgres_it_says_so(rig: RequestRig) -> None:
+def test_submit_without_postgres_raises_unavailable(rig: RequestRig) -> None:
     gone = make_engine(load_settings({"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{free_port()}/z"}), name="test")
     with pytest.raises(Unavailable):
         RequestRig(gone).ask()

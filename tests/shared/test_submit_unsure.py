@@ -43,7 +43,7 @@ def submit(engine: Engine, *, conversation_id: UUID | None = None, key: str = "k
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-def test_a_lost_commit_is_found_out_by_the_key(rig: RequestRig, line: Proxy, far: Engine, *, arrives: bool) -> None:
+def test_key_finds_a_lost_commit(rig: RequestRig, line: Proxy, far: Engine, *, arrives: bool) -> None:
     trap = Trap(STORES, forward=arrives)
     line.set(trap=trap)
     submitted = submit(far)
@@ -53,7 +53,7 @@ def test_a_lost_commit_is_found_out_by_the_key(rig: RequestRig, line: Proxy, far
     assert (rig.count(chat_request), rig.count(message)) == (1, 1)
 
 
-def test_what_cannot_be_found_out_is_not_called_a_refusal(
+def test_submit_raises_unsure_when_the_outcome_is_unknown(
     rig: RequestRig, line: Proxy, far: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.5)
@@ -67,7 +67,7 @@ def test_what_cannot_be_found_out_is_not_called_a_refusal(
     assert rig.count(chat_request) == 1
 
 
-def test_what_was_never_sent_is_refused_and_not_stored(rig: RequestRig, line: Proxy, far: Engine) -> None:
+def test_unsent_question_is_refused_and_not_stored(rig: RequestRig, line: Proxy, far: Engine) -> None:
     line.set(refuses=True)
     with pytest.raises(Unavailable) as refused:
         submit(far)
@@ -75,7 +75,7 @@ def test_what_was_never_sent_is_refused_and_not_stored(rig: RequestRig, line: Pr
     assert rig.count(chat_request) == 0
 
 
-def test_what_postgres_itself_gave_up_is_a_refusal(rig: RequestRig, far: Engine) -> None:
+def test_lock_timeout_is_a_refusal(rig: RequestRig, far: Engine) -> None:
     """It waits for the conversation in vain, and says so: nothing is left to be found out."""
     conversation_id = submit(far).conversation_id
     with rig.engine.begin() as connection:

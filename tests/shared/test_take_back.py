@@ -43,7 +43,7 @@ def test_a_lost_workers_request_is_queued_again(rig: RequestRig) -> None:
     assert rig.answer_of(claimed.request_id) is None
 
 
-def test_the_requests_come_back_spread_over_one_second(rig: RequestRig) -> None:
+def test_requeued_requests_are_spread_over_a_second(rig: RequestRig) -> None:
     worker_id = rig.worker()
     claims = [rig.running(worker_id=worker_id) for _ in range(30)]
     before = rig.scalar("SELECT extract(epoch FROM clock_timestamp())")
@@ -55,7 +55,7 @@ def test_the_requests_come_back_spread_over_one_second(rig: RequestRig) -> None:
     assert due[-1] - due[0] > 0.3, "30 at random in one second"
 
 
-def test_a_live_workers_requests_are_left_alone(rig: RequestRig) -> None:
+def test_tick_leaves_requests_of_live_workers_alone(rig: RequestRig) -> None:
     dead, alive = rig.worker(), rig.worker()
     lost, kept = rig.running(worker_id=dead), rig.running(worker_id=alive)
     before = rig.row(kept.request_id)
@@ -64,7 +64,7 @@ def test_a_live_workers_requests_are_left_alone(rig: RequestRig) -> None:
     assert losses(rig, lost) == [1]
 
 
-def test_of_a_worker_only_those_with_the_most_losses_are_charged(rig: RequestRig) -> None:
+def test_loss_charges_only_the_worst_requests_of_a_worker(rig: RequestRig) -> None:
     one, other = rig.worker(), rig.worker()
     first = [running_with(rig, one, count) for count in (0, 1, 1)]
     second = [running_with(rig, other, count) for count in (0, 0)]
@@ -73,7 +73,7 @@ def test_of_a_worker_only_those_with_the_most_losses_are_charged(rig: RequestRig
     assert losses(rig, *second) == [1, 1], "each worker by itself: here both were there at the first death"
 
 
-def test_the_third_death_ends_the_one_that_was_there_each_time(rig: RequestRig) -> None:
+def test_third_loss_fails_the_common_request(rig: RequestRig) -> None:
     guilty, innocent = rig.ask("guilty").request_id, rig.ask("innocent").request_id
     for death in range(1, MAX_LOSSES + 1):
         worker_id = rig.worker()
@@ -89,7 +89,7 @@ def test_the_third_death_ends_the_one_that_was_there_each_time(rig: RequestRig) 
     assert (rig.row(innocent)["status"], rig.row(innocent)["losses"]) == ("queued", 1)
 
 
-def test_a_poisonous_request_ends_with_the_text_that_it_had(rig: RequestRig) -> None:
+def test_poisonous_request_keeps_its_text(rig: RequestRig) -> None:
     claimed = running_with(rig, rig.worker(), MAX_LOSSES - 1)
     with rig.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {(claimed.request_id, 1): "Bec"})
@@ -98,7 +98,7 @@ def test_a_poisonous_request_ends_with_the_text_that_it_had(rig: RequestRig) -> 
     assert rig.attempt(claimed.request_id, 1)["outcome"] == Outcome.LOST
 
 
-def test_beside_a_poisonous_request_nobody_is_charged(rig: RequestRig) -> None:
+def test_poisonous_request_charges_no_neighbours(rig: RequestRig) -> None:
     worker_id = rig.worker()
     guilty = running_with(rig, worker_id, MAX_LOSSES - 1)
     others = [running_with(rig, worker_id, count) for count in (0, 1, 0)]
@@ -108,7 +108,7 @@ def test_beside_a_poisonous_request_nobody_is_charged(rig: RequestRig) -> None:
     assert all(rig.row(each.request_id)["status"] == "queued" for each in others)
 
 
-def test_what_a_person_stopped_is_cancelled_and_not_charged(rig: RequestRig) -> None:
+def test_stopped_request_of_a_lost_worker_is_not_charged(rig: RequestRig) -> None:
     worker_id = rig.worker()
     stopped, suspect = rig.running(worker_id=worker_id), running_with(rig, worker_id, MAX_LOSSES - 1)
     for claimed in (stopped, suspect):
@@ -131,7 +131,7 @@ def test_claim_made_during_the_marking_is_taken_back(rig: RequestRig) -> None:
 
 
 @pytest.mark.parametrize("after", ["released", "handed over"])
-def test_giving_back_in_order_is_no_loss(rig: RequestRig, after: str) -> None:
+def test_orderly_give_back_counts_no_loss(rig: RequestRig, after: str) -> None:
     claimed = rig.running()
     outcome, code = (Outcome.RELEASED, "overloaded") if after == "released" else (Outcome.HANDED_OVER, None)
     assert lifecycle.release(rig.engine, claimed, text="", outcome=outcome, code=code)
@@ -139,7 +139,7 @@ def test_giving_back_in_order_is_no_loss(rig: RequestRig, after: str) -> None:
     assert losses(rig, claimed) == [0]
 
 
-def test_hundreds_come_back_whoever_is_among_them(rig: RequestRig) -> None:
+def test_loss_requeues_hundreds_and_charges_only_the_suspect(rig: RequestRig) -> None:
     """More than one batch of one worker: those behind the first batch are no more guilty than those in it."""
     worker_id = rig.worker()
     guilty = running_with(rig, worker_id, 1)

@@ -42,7 +42,7 @@ def _emptied(engine: Engine) -> Iterator[None]:
 ANSWER = "".join(random.Random(7).choices("나루는 배를 타는 곳입니다. A ferry! 🙂é\n", k=3000))
 
 
-def test_an_answer_is_seen_whole_and_ends(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+def test_answer_appears_whole_and_ends(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
     fake_worker.enter()
     owner, cookie = browser(stack)
     conversation_id = uuid4()
@@ -109,7 +109,7 @@ def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look
         reader.until(lambda reader: reader.ends())
 
 
-def test_an_id_that_means_nothing_here_gets_the_text_so_far(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+def test_unknown_event_id_gets_the_whole_text(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
     fake_worker.enter()
     owner, cookie = browser(stack)
     conversation_id, request_id = fake_worker.question(owner)
@@ -125,7 +125,7 @@ def test_an_id_that_means_nothing_here_gets_the_text_so_far(stack: Stack, look: 
     assert [each.name for each in reader.events if each.name != "state"] == ["delta"]
 
 
-def test_a_new_question_in_another_tab_is_seen(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+def test_stream_announces_questions_from_another_tab(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
     """Two questions one after the other, so close that no sweep lies between them: both ends are told."""
     fake_worker.enter()
     owner, cookie = browser(stack)
@@ -142,7 +142,7 @@ def test_a_new_question_in_another_tab_is_seen(stack: Stack, look: Look, fake_wo
     assert [end["request_id"] for end in reader.ends()] == [str(first_id), str(second_id)]
 
 
-def test_the_place_in_the_queue_and_its_wait_are_told(
+def test_stream_reports_queue_position_and_wait(
     stack: Stack, look: Look, fake_worker: FakeWorker, engine: Engine
 ) -> None:
     owner, cookie = browser(stack)
@@ -198,7 +198,7 @@ def test_ten_thousand_characters_reach_a_page_that_comes_late(
     assert reader.bytes < 4 * len(long.encode())
 
 
-def test_a_stream_without_a_row_says_nothing(stack: Stack, look: Look, fake_worker: FakeWorker, engine: Engine) -> None:
+def test_stream_without_a_row_sends_nothing(stack: Stack, look: Look, fake_worker: FakeWorker, engine: Engine) -> None:
     """What stands in Redis is shown only to the owner that Postgres names."""
     fake_worker.enter()
     owner, _ = browser(stack)

@@ -85,7 +85,7 @@ def run(work: Callable[[Watched], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def test_a_word_is_sent_where_it_is_read_without_waking_a_task() -> None:
+def test_text_is_written_without_waking_a_task() -> None:
     async def work(watched: Watched) -> None:
         watched.say("first ", "second ")
         assert watched.comes_in_order("first ", "second ")
@@ -122,7 +122,7 @@ def test_a_fault_closes_its_viewer_only_and_the_reader_goes_on(caplog: pytest.Lo
     run(work)
 
 
-def test_who_may_not_look_is_sent_nothing_and_closed() -> None:
+def test_unauthorized_viewer_is_closed_without_text() -> None:
     async def work(watched: Watched) -> None:
         watched.conversation.owner = Owner("browser", "bob")
         watched.say("first ")
@@ -133,7 +133,7 @@ def test_who_may_not_look_is_sent_nothing_and_closed() -> None:
 
 
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-def test_the_servers_own_send_says_whether_it_takes_more(http: str) -> None:
+def test_server_send_exposes_its_backpressure(http: str) -> None:
     """Else words go by way of tasks again: slower, and as right."""
     found: list[object] = []
 

@@ -119,7 +119,7 @@ def test_tls_sets_hsts_and_secure_cookies(stack: Stack, web: Process) -> None:
     assert [cookie.count("; Secure") for cookie in cookies] == [1, 1]
 
 
-def test_the_events_are_never_stored_nor_held_back(stack: Stack, web: Process, look: Look) -> None:
+def test_event_stream_is_neither_cached_nor_buffered(stack: Stack, web: Process, look: Look) -> None:
     _, cookie = browser(stack)
     connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=patient(5))
     headers = {"Cookie": cookie, "Accept-Encoding": "gzip"}
@@ -150,7 +150,7 @@ def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) 
     wait_until(lambda: "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body, what="the others have left")
 
 
-def test_what_cookies_come_back_is_counted(stack: Stack, web: Process) -> None:
+def test_metrics_count_returned_cookies(stack: Stack, web: Process) -> None:
     """At a page: none is new, a forged one is refused. At the page's socket none is missing."""
 
     def counted(at: str, what: str) -> float:

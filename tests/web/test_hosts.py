@@ -121,7 +121,7 @@ def test_refusals_are_counted_and_logged_seldom(web: Process) -> None:
     assert 1 <= len(lines) <= 3, "a line a minute"
 
 
-def test_all_addresses_answer_to_addresses_but_not_to_names(stack: Stack) -> None:
+def test_server_on_all_addresses_rejects_unknown_names(stack: Stack) -> None:
     """Behind a published port a server cannot know its addresses; no stranger can rebind one."""
     web = stack.start_web(host="0.0.0.0")
     url = web.url

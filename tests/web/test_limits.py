@@ -86,7 +86,7 @@ def test_rate_limit_remembers_a_bounded_number_of_clients() -> None:
     assert len(limit._full_at) == MOST_CLIENTS
 
 
-def test_open_streams_forget_who_left() -> None:
+def test_open_streams_forget_closed_viewers() -> None:
     alice, bob, carol, dave = (Owner("browser", name) for name in ("alice", "bob", "carol", "dave"))
     streams = OpenStreams(per_owner=1, per_address=2, in_all=3)
     streams.enter(alice, "office")

@@ -114,7 +114,7 @@ def test_lines_beyond_the_burst_are_counted_and_told(monkeypatch: pytest.MonkeyP
     assert "left_out" not in record().__dict__
 
 
-def test_kinds_without_end_count_as_one() -> None:
+def test_unbounded_kinds_count_as_one() -> None:
     bound = RateBound(lambda _: True)
     passed = sum(bound.filter(record(f"new kind {number}")) for number in range(log_rate.MOST_KINDS + 1000))
     assert passed == log_rate.MOST_KINDS + BURST

@@ -130,7 +130,7 @@ def test_postgres_away_keeps_connections_and_state(own_stack: Stack, fake_worker
     reader.until(lambda reader: reader.ends())
 
 
-def test_the_end_of_the_server_ends_open_connections_at_once(own_stack: Stack) -> None:
+def test_server_stop_closes_open_connections_at_once(own_stack: Stack) -> None:
     web = own_stack.start_web()
     _, cookie = browser(own_stack)
     readers = [EventReader(web.url, uuid4(), cookie).open() for _ in range(5)]

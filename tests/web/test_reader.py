@@ -205,7 +205,7 @@ def test_late_read_of_the_old_stream_makes_no_hole(client: redis.Redis, redis_ur
 
 
 @pytest.mark.parametrize("lanes", [("_without_text",), ("_with_text",), ("_without_text", "_with_text")])
-def test_a_failure_of_any_lane_is_told_once_and_both_go_on(
+def test_lane_failure_is_logged_once_and_both_lanes_resume(
     lanes: tuple[str, ...], client: redis.Redis, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="web.watch.reader")
@@ -233,7 +233,7 @@ def test_a_failure_of_any_lane_is_told_once_and_both_go_on(
     assert said == ["live streams cannot be read", "live streams are read again"]
 
 
-def test_what_is_watched_first_after_a_failure_is_read_at_once(
+def test_reader_reads_a_new_stream_at_once_after_a_failure(
     client: redis.Redis, redis_url: str, long_block: float
 ) -> None:
     async def work() -> None:
@@ -251,7 +251,7 @@ def test_what_is_watched_first_after_a_failure_is_read_at_once(
     run(work)
 
 
-def test_it_ends_though_a_cancellation_of_a_lane_is_swallowed(redis_url: str) -> None:
+def test_reader_stops_despite_a_swallowed_cancellation(redis_url: str) -> None:
     async def work() -> None:
         reader = Watching(redis_url, on_change=lambda: None).reader
         swallowed = asyncio.Event()
@@ -324,7 +324,7 @@ def test_many_streams_are_read_with_the_next_flush_of_a_worker(
     run(work)
 
 
-def test_many_streams_are_read_without_a_flush_too_after_a_while(client: redis.Redis, redis_url: str) -> None:
+def test_streams_are_read_eventually_without_a_flush(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with watching(redis_url) as here:
             many = await follow_many(here, client)

@@ -70,9 +70,7 @@ def test_every_route_is_known_to_these_tests() -> None:
 
 
 @pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
-def test_what_is_anothers_looks_like_what_is_not_there(
-    stack: Stack, web: Process, fake_worker: FakeWorker, route: Route
-) -> None:
+def test_routes_hide_foreign_objects(stack: Stack, web: Process, fake_worker: FakeWorker, route: Route) -> None:
     owner, _ = browser(stack)
     _, stranger = browser(stack)
     conversation_id, request_id = fake_worker.question(owner)
@@ -98,7 +96,7 @@ def test_another_site_reaches_nothing(stack: Stack, web: Process, fake_worker: F
 
 @pytest.mark.parametrize("senseless", SENSELESS, ids=lambda text: text[:12])
 @pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
-def test_what_makes_no_sense_gets_a_sentence(stack: Stack, web: Process, route: Route, senseless: str) -> None:
+def test_routes_explain_malformed_ids(stack: Stack, web: Process, route: Route, senseless: str) -> None:
     _, cookie = browser(stack)
     answer = call(web, route, ids={"conversation_id": senseless, "request_id": senseless}, cookie=cookie, x_naru="1")
     assert 400 <= answer.status < 500
@@ -115,7 +113,7 @@ def test_headers_without_end_and_strange_methods_are_refused(stack: Stack, web: 
     assert ask(web.url, "/healthz").status == 200, "it serves on"
 
 
-def test_the_date_in_the_headers_is_of_the_last_seconds(web: Process) -> None:
+def test_date_header_is_recent(web: Process) -> None:
     # The server makes it anew at a tick of its own, which web has slowed down.
     for _ in range(3):
         time.sleep(1)

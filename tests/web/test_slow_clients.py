@@ -94,7 +94,7 @@ def test_head_that_drips_is_ended(connect: Connect) -> None:
     pytest.fail("the connection is still open")
 
 
-def test_idle_connections_make_room_for_a_person(web: Process, connect: Connect) -> None:
+def test_idle_connections_yield_to_a_person(web: Process, connect: Connect) -> None:
     held = [connect(b"GET / HTTP/1.1\r\n") for _ in range(CONNECTIONS + 10)]
     assert ask(web.url, "/healthz").status == 200
     assert status(held[0]) == 503

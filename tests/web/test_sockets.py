@@ -70,7 +70,7 @@ def test_hostile_socket_is_closed_and_counted(
     assert closed_counts(web)[f"sockets closed: {reason}"] == before + 1
 
 
-def test_forty_clicks_at_once_close_nothing(web: Process, cookie: str) -> None:
+def test_forty_clicks_at_once_close_no_socket(web: Process, cookie: str) -> None:
     async def click() -> None:
         page = await Page.open(web.url, cookie)
         page.socket.send(*[frame(rerun(query=page.query))] * 35)
@@ -91,7 +91,7 @@ def test_longest_question_passes(web: Process, stack: Stack, cookie: str) -> Non
     assert "submitted" in web.log_text()
 
 
-def test_foreign_kinds_of_message_reach_nobody(web: Process, cookie: str) -> None:
+def test_foreign_messages_are_discarded(web: Process, cookie: str) -> None:
     async def send() -> None:
         page = await Page.open(web.url, cookie)
         page.socket.send(*(frame(message) for name, message in kinds().items() if name != "rerun_script"))
@@ -111,7 +111,7 @@ def test_page_without_cookie_draws_its_sentence(web: Process) -> None:
     asyncio.run(look())
 
 
-def test_one_browser_holds_only_so_many_sockets(web: Process, cookie: str) -> None:
+def test_sockets_per_browser_are_bounded(web: Process, cookie: str) -> None:
     async def crowd() -> None:
         sockets = [await Socket.open(web.url, cookie=cookie) for _ in range(3)]
         with pytest.raises(Refused) as refused:
@@ -202,7 +202,7 @@ def test_page_goes_on_after_long_questions(web: Process, cookie: str) -> None:
     assert web.log_text().count("submitted") == before + 3
 
 
-def test_fragments_that_are_gone_hold_no_turn(stack: Stack) -> None:
+def test_missing_fragments_hold_no_turn(stack: Stack) -> None:
     """Streamlit passes over them and says nothing, so that nobody would end their turns."""
     web = stack.start_web(page_runs=1, page_runs_overdue=0)
 

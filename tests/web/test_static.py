@@ -156,7 +156,7 @@ def test_ranges_are_of_plain_bytes(web: Process) -> None:
         "/static/%00",
     ],
 )
-def test_no_path_leads_elsewhere(web: Process, path: str) -> None:
+def test_static_files_stay_within_their_folder(web: Process, path: str) -> None:
     reply = fetch(web, path)
     assert reply.status in {400, 404}
     assert len(reply.body) < 50
@@ -182,7 +182,7 @@ def test_only_a_conversation_loads_the_early_script() -> None:
     assert opened.index("./early.js?v=") < opened.index("/static/js/index."), "it runs before Streamlit"
 
 
-def test_page_names_only_files_that_are_there(web: Process) -> None:
+def test_page_names_only_existing_files(web: Process) -> None:
     html = document("en", is_conversation=True).content.decode()
     addresses = [part.partition('"')[0] for mark in ('src="./', 'href="./') for part in html.split(mark)[1:]]
     assert len(addresses) > 90

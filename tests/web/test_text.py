@@ -63,7 +63,7 @@ def test_any_delivery_shows_a_prefix_of_one_attempt(run: Run) -> None:
 
 @given(WORDS, st.randoms())
 @settings(max_examples=200, deadline=None)
-def test_all_entries_in_any_order_make_the_whole_text(words: list[str], random: object) -> None:
+def test_entries_in_any_order_make_the_whole_text(words: list[str], random: object) -> None:
     events = events_of(1, words) * 2
     random.shuffle(events)  # type: ignore[attr-defined]
     live = LiveText()
@@ -72,7 +72,7 @@ def test_all_entries_in_any_order_make_the_whole_text(words: list[str], random: 
     assert live.since(0) == "".join(words)
 
 
-def test_a_gap_waits_for_what_covers_it() -> None:
+def test_text_after_a_gap_waits_for_the_snapshot() -> None:
     live = LiveText()
     assert live.delta(1, 0, "one ")
     assert not live.delta(1, 8, "three ")
@@ -82,7 +82,7 @@ def test_a_gap_waits_for_what_covers_it() -> None:
     assert not live.whole(1, "one "), "an older snapshot takes nothing away"
 
 
-def test_an_older_attempt_is_dropped_and_a_newer_one_starts_over() -> None:
+def test_newer_attempt_replaces_an_older_one() -> None:
     live = LiveText()
     live.delta(2, 0, "second")
     assert not live.delta(1, 0, "first and longer")
@@ -90,7 +90,7 @@ def test_an_older_attempt_is_dropped_and_a_newer_one_starts_over() -> None:
     assert (live.attempt, live.since(0)) == (3, "")
 
 
-def test_entries_that_are_not_ours_say_nothing() -> None:
+def test_foreign_entries_are_ignored() -> None:
     assert from_fields({"d": "x 0 "}) is None
     live = LiveText()
     assert not live.delta(1, -3, "abcdef")
@@ -99,7 +99,7 @@ def test_entries_that_are_not_ours_say_nothing() -> None:
     assert from_fields({event.kind.value: to_value(event)}) == event
 
 
-def test_what_waits_is_bounded() -> None:
+def test_live_text_bounds_early_deltas() -> None:
     live = LiveText()
     for offset in range(1, 3 * MAX_EARLY):
         live.delta(1, offset, "x")

@@ -21,7 +21,7 @@ def order_of(turns: Turns, *owners: str) -> list[str]:
     return got
 
 
-def test_who_ran_least_comes_first() -> None:
+def test_turns_go_to_the_least_served_first() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0)
         for _ in range(30):
@@ -32,7 +32,7 @@ def test_who_ran_least_comes_first() -> None:
     asyncio.run(run())
 
 
-def test_newcomers_stand_behind_those_who_click_now_and_then() -> None:
+def test_newcomers_wait_behind_occasional_clickers() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0)
         turns.ask("known", granted=lambda: None).end()
@@ -53,7 +53,7 @@ def test_newcomers_may_count_less() -> None:
     asyncio.run(run())
 
 
-def test_all_names_of_one_who_waits_count() -> None:
+def test_turns_count_all_names_of_a_waiter() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0, newcomer_runs=1)
         for number in range(5):
@@ -68,7 +68,7 @@ def test_all_names_of_one_who_waits_count() -> None:
     asyncio.run(run())
 
 
-def test_overdue_turn_whose_run_is_over_is_ended() -> None:
+def test_overdue_turn_ends_with_its_run() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=0.05, most_overdue=1)
         over: set[str] = set()
@@ -97,7 +97,7 @@ def test_overdue_turns_make_room_but_not_for_all() -> None:
     asyncio.run(run())
 
 
-def test_turn_that_is_given_up_while_waiting_is_not_granted() -> None:
+def test_abandoned_turn_is_not_granted() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0)
         held, left, waits = (turns.ask(owner, granted=lambda: None) for owner in "abc")

@@ -39,7 +39,7 @@ def names(sent: bytes) -> list[str]:
     return re.findall(r"^event: (\w+)$", sent.decode(), re.MULTILINE)
 
 
-def test_the_last_words_come_before_the_news_that_nothing_runs() -> None:
+def test_last_words_precede_the_idle_state() -> None:
     conversation = Conversation(uuid4())
     request_id = uuid4()
     conversation.owner = OWNER
@@ -57,7 +57,7 @@ def test_the_last_words_come_before_the_news_that_nothing_runs() -> None:
     assert names(viewer.collect(0.0, keep_alive_seconds=10)) == ["delta", "end", "state"]
 
 
-def test_a_sweep_follows_nothing_for_those_who_left_meanwhile(settings: Settings, engine: Engine) -> None:
+def test_follow_ignores_a_conversation_without_viewers(settings: Settings, engine: Engine) -> None:
     async def followed() -> list[Stream]:
         watcher = Watcher(settings, engine)
         conversation_id = uuid4()

@@ -57,7 +57,7 @@ def write(checkpoints: Checkpoints) -> None:
     checkpoints.write(cast("Any", None), WORKER)
 
 
-def test_all_texts_are_written_a_slice_at_a_time_and_none_twice(written: list[Texts]) -> None:
+def test_checkpoints_write_each_text_once_in_slices(written: list[Texts]) -> None:
     answers = [answer("x" * (SLICE_CHARACTERS // 3 + 1)) for _ in range(8)]
     checkpoints = checkpoints_of(answers)
     for _ in range(3):
@@ -69,7 +69,7 @@ def test_all_texts_are_written_a_slice_at_a_time_and_none_twice(written: list[Te
     assert list(written[-1].values()) == [answers[0].live.words], "only what grew"
 
 
-def test_the_next_slice_is_due_soon_the_next_turn_later(written: list[Texts]) -> None:
+def test_checkpoints_write_the_next_slice_before_the_next_turn(written: list[Texts]) -> None:
     checkpoints = checkpoints_of([answer("short"), answer("x" * SLICE_CHARACTERS)])
     write(checkpoints)
     soon = checkpoints.due_at
@@ -78,7 +78,7 @@ def test_the_next_slice_is_due_soon_the_next_turn_later(written: list[Texts]) ->
     assert len(written) == 2
 
 
-def test_while_redis_takes_nothing_the_next_turn_comes_sooner(written: list[Texts]) -> None:
+def test_checkpoints_hurry_shortens_the_wait(written: list[Texts]) -> None:
     checkpoints = checkpoints_of([answer("text")])
     write(checkpoints)
     later = checkpoints.due_at
@@ -87,6 +87,6 @@ def test_while_redis_takes_nothing_the_next_turn_comes_sooner(written: list[Text
     assert len(written) == 1
 
 
-def test_another_members_answers_are_left_alone(written: list[Texts]) -> None:
+def test_checkpoints_skip_answers_of_other_members(written: list[Texts]) -> None:
     write(checkpoints_of([answer("text", worker_id=uuid4())]))
     assert written == [{}]

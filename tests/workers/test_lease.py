@@ -66,7 +66,7 @@ def standing_still(context: Context) -> Iterator[None]:
         go_on.set()
 
 
-def test_the_lease_counts_from_the_loops_last_sign_of_life(context: Context, lease: LeaseThread) -> None:
+def test_lease_counts_from_the_last_loop_heartbeat(context: Context, lease: LeaseThread) -> None:
     left = text("SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM worker WHERE id = :id")
     lease_seconds = context.settings.lease_seconds
     with lease.connect() as connection:
@@ -105,7 +105,7 @@ def test_worker_without_a_model_claims_nothing(context: Context, lease: LeaseThr
     assert (row.status, row.attempt) == (Status.QUEUED, 0)
 
 
-def test_stop_that_comes_with_a_reply_is_heard(context: Context, lease: LeaseThread) -> None:
+def test_lease_hears_a_stop_sent_with_a_reply(context: Context, lease: LeaseThread) -> None:
     heard: list[UUID] = []
     context.running.stop = heard.append  # type: ignore[method-assign, assignment]
     request_id = uuid4()
@@ -123,7 +123,7 @@ def test_stop_that_comes_with_a_reply_is_heard(context: Context, lease: LeaseThr
         ear.join()
 
 
-def test_lease_hears_requests_only_while_hints_do_not_come(
+def test_lease_listens_for_requests_only_without_hints(
     context: Context, lease: LeaseThread, requests: list[str]
 ) -> None:
     def sent(connection: Connection) -> list[str]:

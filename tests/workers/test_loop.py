@@ -22,7 +22,7 @@ def loop() -> Iterator[LoopThread]:
     made.close()
 
 
-def test_a_coroutine_runs_there_and_its_result_comes_back(loop: LoopThread) -> None:
+def test_loop_runs_a_coroutine_and_returns_its_result(loop: LoopThread) -> None:
     async def where() -> str:
         await asyncio.sleep(0)
         return threading.current_thread().name
@@ -30,7 +30,7 @@ def test_a_coroutine_runs_there_and_its_result_comes_back(loop: LoopThread) -> N
     assert loop.submit(where()).result(timeout=patient(2)) == "streams"
 
 
-def test_what_it_raises_comes_back_too(loop: LoopThread) -> None:
+def test_submit_returns_the_exception_of_a_coroutine(loop: LoopThread) -> None:
     async def fails() -> None:
         raise KeyError("k")
 
@@ -38,13 +38,13 @@ def test_what_it_raises_comes_back_too(loop: LoopThread) -> None:
         loop.submit(fails()).result(timeout=patient(2))
 
 
-def test_a_function_is_called_there(loop: LoopThread) -> None:
+def test_loop_calls_a_function_in_its_thread(loop: LoopThread) -> None:
     called: list[tuple[str, int]] = []
     loop.call(lambda number: called.append((threading.current_thread().name, number)), 7)
     wait_until(lambda: called == [("streams", 7)], seconds=2)
 
 
-def test_it_says_when_it_stands_still(loop: LoopThread) -> None:
+def test_loop_reports_a_stall(loop: LoopThread) -> None:
     wait_until(lambda: loop.stalled_seconds() < 0.2, what="it lives")
     go_on = threading.Event()
     loop.call(go_on.wait)
@@ -53,7 +53,7 @@ def test_it_says_when_it_stands_still(loop: LoopThread) -> None:
     wait_until(lambda: loop.stalled_seconds() < 0.3, what="it goes on")
 
 
-def test_closing_cancels_what_runs_and_ends_the_thread() -> None:
+def test_close_cancels_tasks_and_ends_the_thread() -> None:
     made, seen = LoopThread(), []
     threads: list[threading.Thread] = []
     made.start()

@@ -85,7 +85,7 @@ def test_every_slot_is_used_while_redis_is_away(context: Context, pickup: Pickup
     wait_until(lambda: rig.row(fifth)["status"] == "running", seconds=6)
 
 
-def test_who_stops_naru_is_told_what_is_waited_for(context: Context, pickup: Pickup, stack: Stack) -> None:
+def test_waiting_line_counts_unfinished_answers(context: Context, pickup: Pickup, stack: Stack) -> None:
     assert waiting_line(stack.environ()) == ""
     RequestRig(context.engine).ask()
     wait_until(lambda: waiting_line(stack.environ()), seconds=6)
@@ -102,7 +102,7 @@ def test_a_draining_worker_takes_nothing(context: Context, pickup: Pickup, answe
     assert rig.row(request_id)["status"] == "queued"
 
 
-def test_a_redis_that_hangs_is_named_before_who_asks_has_gone(context: Context) -> None:
+def test_probe_names_a_hung_redis_in_time(context: Context) -> None:
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()
@@ -113,7 +113,7 @@ def test_a_redis_that_hangs_is_named_before_who_asks_has_gone(context: Context) 
         assert time.monotonic() - began < slowness(), "redis-py tries ten times more unless it is told not to"
 
 
-def test_closing_does_not_wait_for_redis(context: Context, pickup: Pickup) -> None:
+def test_close_does_not_wait_for_redis(context: Context, pickup: Pickup) -> None:
     wait_until(context.is_redis_away, seconds=3)
     began = time.monotonic()
     pickup.close()

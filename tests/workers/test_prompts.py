@@ -29,7 +29,7 @@ def test_prompt_omits_failed_answers_and_keeps_stopped_ones() -> None:
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a" * 40, 10), ("나루" * 10, 20), ("a" * 4 + "é", 2)])
-def test_the_estimate_is_rather_too_many(text: str, tokens: int) -> None:
+def test_token_estimate_is_conservative(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens + TOKENS_PER_MESSAGE
 
 
@@ -44,7 +44,7 @@ def room(context_tokens: int, output_tokens: int) -> int:
     return int(context_tokens * (1 - MARGIN)) - output_tokens
 
 
-def test_what_fits_is_sent_whole() -> None:
+def test_fitted_keeps_a_prompt_that_fits() -> None:
     messages = talk(135, 135, 135)
     assert fitted(messages, context_tokens=None, output_tokens=None) == tuple(messages)
     assert room(900, 450) == 405
@@ -79,7 +79,9 @@ LENGTHS = st.lists(st.integers(5, 400), min_size=1, max_size=40).map(
 
 
 @given(lengths=LENGTHS, context_tokens=st.integers(50, 4000), output_tokens=st.integers(1, 300))
-def test_always_it_fits_or_is_the_question_alone(lengths: list[int], context_tokens: int, output_tokens: int) -> None:
+def test_fitted_prompt_fits_or_is_the_question_alone(
+    lengths: list[int], context_tokens: int, output_tokens: int
+) -> None:
     messages = talk(*lengths)
     kept = fitted(messages, context_tokens=context_tokens, output_tokens=output_tokens)
     assert kept == tuple(messages[-len(kept) :])
@@ -107,6 +109,6 @@ def test_long_conversation_keeps_its_start_as_it_grows() -> None:
     assert same > 4 * cuts
 
 
-def test_the_system_prompt_takes_its_room_too() -> None:
+def test_system_prompt_takes_part_of_the_room() -> None:
     messages = talk(135, 135, 135)
     assert len(fitted(messages, context_tokens=900, output_tokens=450, system="s" * 400)) < 3

@@ -37,12 +37,12 @@ def decided(
 
 @pytest.mark.parametrize("kind", FINAL)
 @pytest.mark.parametrize("had_text", [False, True])
-def test_what_no_retry_can_mend_is_not_tried_again(kind: type[ProviderError], *, had_text: bool) -> None:
+def test_permanent_errors_are_not_retried(kind: type[ProviderError], *, had_text: bool) -> None:
     assert decided(kind(retry_after_seconds=1), had_text=had_text) is None
 
 
 @pytest.mark.parametrize("kind", RETRYABLE)
-def test_what_may_pass_is_tried_again_so_often_and_no_oftener(kind: type[ProviderError]) -> None:
+def test_transient_errors_are_retried_up_to_the_limit(kind: type[ProviderError]) -> None:
     for tries in range(5):
         again = decided(kind(), tries=tries)
         assert again is not None
@@ -57,19 +57,19 @@ def test_broken_stream_is_retried_once_and_at_once(kind: type[ProviderError]) ->
 
 
 @pytest.mark.parametrize("kind", RETRYABLE)
-def test_who_says_wait_after_text_is_waited_for_once(kind: type[ProviderError]) -> None:
+def test_retry_after_is_honoured_once_after_text(kind: type[ProviderError]) -> None:
     again = decided(kind(retry_after_seconds=7), had_text=True)
     assert again == Again(7.0, broken=True)
     assert decided(kind(retry_after_seconds=7), had_text=True, broken_streams=1) is None
 
 
-def test_the_wait_that_was_asked_for_is_kept_to() -> None:
+def test_requested_wait_is_kept() -> None:
     assert decided(errors.RateLimited(retry_after_seconds=20)) == Again(20.0, broken=False)
     assert decided(errors.RateLimited(retry_after_seconds=-3)) == Again(0.0, broken=False)
 
 
 @pytest.mark.parametrize(("wait", "left", "waits"), [(120, 600, True), (120.1, 600, False), (60, 60, False)])
-def test_a_wait_beyond_the_limit_or_the_deadline_is_not_begun(wait: float, left: float, *, waits: bool) -> None:
+def test_too_long_a_wait_is_not_begun(wait: float, left: float, *, waits: bool) -> None:
     again = decided(errors.RateLimited(retry_after_seconds=wait), left_seconds=left)
     assert (again is not None) == waits
 

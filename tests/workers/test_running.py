@@ -66,7 +66,7 @@ def started(loop: LoopThread, answer: RunningAnswer) -> Future[str]:
     return future
 
 
-def test_there_are_so_many_slots_whoever_takes_them(running: Running) -> None:
+def test_slots_never_exceed_their_number(running: Running) -> None:
     with running.slot(timeout_seconds=1) as first, running.slot(timeout_seconds=1) as second:
         began = time.monotonic()
         with running.slot(timeout_seconds=0.1) as third:
@@ -124,7 +124,7 @@ def test_stop_cancels_its_own_stream_only(loop: LoopThread, running: Running) ->
     assert running.answers() == []
 
 
-def test_a_stop_before_the_stream_begins_keeps_it_from_beginning(loop: LoopThread, running: Running) -> None:
+def test_early_stop_prevents_the_stream(loop: LoopThread, running: Running) -> None:
     with running.register(claimed()) as answer:
         running.stop(answer.claimed.request_id)
         assert loop.submit(stream(answer)).result(timeout=patient(2)) == "cancelled"
@@ -140,7 +140,7 @@ def test_stop_before_the_claim_returned_is_remembered(loop: LoopThread, running:
         assert other.interruption is None
 
 
-def test_notices_for_others_are_not_remembered_for_ever(running: Running) -> None:
+def test_notices_for_others_are_forgotten(running: Running) -> None:
     first, *others = [claimed() for _ in range(REMEMBERED_STOPS + 1)]
     for each in (first, *others):
         running.stop(each.request_id)

@@ -84,7 +84,7 @@ def test_worker_that_stops_consuming_is_restarted(stack: Stack, engine: Engine, 
     assert "most recent call first" in log, "where each thread stood"
 
 
-def test_a_worker_whose_loop_stands_still_ends(stack: Stack, engine: Engine, port: int) -> None:
+def test_worker_with_a_stalled_loop_exits(stack: Stack, engine: Engine, port: int) -> None:
     stack.start_simulator()
     worker = stack.run("worker", "-m", "tests.faults.harmed")
     wait_until(lambda: all(well(port).values()) and well(port), seconds=30, what="the worker is well")

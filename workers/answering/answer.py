@@ -84,7 +84,7 @@ def answer(context: Context, request_id: UUID) -> None:
         if (claimed := _claim(context, request_id, as_suspect=False)) is not None:
             _answer_claimed(context, claimed)
             return
-        # A request that two workers were lost with runs as the only such suspect of its process.
+        # A request with two losses is a suspect: it may kill its process, which runs only one such request at a time.
         with context.running.suspect_slot() as is_only_suspect:
             if is_only_suspect and (claimed := _claim(context, request_id, as_suspect=True)) is not None:
                 _answer_claimed(context, claimed)
@@ -205,8 +205,7 @@ def _store(context: Context, running: RunningAnswer, result: Result) -> Status |
     try:
         return _store_patiently(context, running, result)
     except Exception:
-        # A request that stays `running` would be given back, answered again and paid for twice. So it fails with its
-        # text.
+        # If it stayed `running`, it would be given back, answered again and paid for twice. It fails with its text.
         log.exception("an answer could not be stored by our own fault")
         return _store_patiently(context, running, Result(result.text, error=_OurFault()))
 

@@ -4,12 +4,12 @@
     openai/     the adapter for Chat Completions
     anthropic/  the adapter for Messages
     sdk/        the parts that both adapters share
-    mapping     turns a vendor's errors into ours
-    timeouts    limits how long a stream may keep us waiting
+    mapping     turns a vendor's errors into those of shared/errors.py
+    timeouts    limits the time of a stream: to its first token, between two, and in all
     registry    decides which models this worker offers
     catalogue   the sizes of known models
     prices      the cost of an answer
 
-Only this package imports the vendors' SDKs, and only when they are first needed. It builds no prompts and decides on no
-retries.
+Only this package imports the vendors' SDKs, each when it is first used. Prompts and retries are decided in
+`workers/answering/`.
 """

@@ -1,6 +1,6 @@
-"""What every provider is: a prompt goes in; deltas and one `Done`, or one error, come out.
+"""The protocol of a provider: a prompt goes in; deltas and one `Done`, or one error, come out.
 
-Only the protocol and its values. Errors live in `shared.errors`, vendors in a file each, timeouts in `timeouts`.
+The errors are in `shared/errors.py`, the adapters in a folder per vendor, the timeouts in `timeouts.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them; `input_tokens` includes the cached ones."""
+    """Tokens by the provider's count; `input_tokens` includes the cached ones."""
 
     input_tokens: int
     output_tokens: int
@@ -35,7 +35,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The finish mark. `usage` None means the provider did not say; it never means zero."""
+    """The finish mark. `usage` is None when the provider reported none."""
 
     finish: Finish
     usage: Usage | None
@@ -44,7 +44,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is sent to a model. `trace_id` is our request's id, sent along for the provider's log."""
+    """The input of a model. `trace_id` is the id of Naru's request, for the provider's log."""
 
     model: str
     messages: tuple[Message, ...]
@@ -54,9 +54,10 @@ class Prompt:
 
 
 class Stream(ABC):
-    """What a provider gives: text as it comes, then exactly one Done. Read by one task, and closed when left early.
+    """The reply of a provider: deltas as they arrive, then exactly one Done.
 
-    Beside asking for the next item, who reads may `take` what has come by itself, between two items.
+    One task reads it, and closes it when it leaves early. Between two items the task may also `take` the text that has
+    arrived by then.
     """
 
     def __init__(self) -> None:
@@ -74,29 +75,28 @@ class Stream(ABC):
 
     @abstractmethod
     def _run(self) -> AsyncGenerator[str | Done, None]:
-        """The items."""
+        """Generate the items."""
 
     @abstractmethod
     def take(self) -> str:
-        """The text that is here by now. It never waits and never raises.
+        """Return the text that has arrived, without waiting. Never raises.
 
-        Empty when there is none, or when something else has come: the next item tells what.
+        Empty if there is none, or if something else has arrived: an end or an error, which the next item tells.
         """
 
 
 class Provider(Protocol):
-    """A vendor (or a server that speaks a vendor's wire format) that can answer prompts."""
+    """A vendor, or a server that speaks a vendor's wire format."""
 
     @property
     def name(self) -> str:
-        """Which provider this is: openai, anthropic, ollama or simulator."""
+        """The provider's name: openai, anthropic, ollama or simulator."""
 
     def stream(self, prompt: Prompt) -> Stream:
-        """Answer `prompt`: str deltas (never empty), then exactly one Done; or one raise of ProviderError.
+        """Answer `prompt` with non-empty deltas and exactly one Done, or raise one ProviderError.
 
-        Cancelling the task that reads, or closing the stream, closes the provider's connection within
-        milliseconds.
+        Cancelling the reading task or closing the stream closes the provider's connection within milliseconds.
         """
 
     async def close(self) -> None:
-        """Close the connections that are kept open between calls."""
+        """Close the connections that were kept open between calls."""

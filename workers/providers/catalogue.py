@@ -1,14 +1,14 @@
 """Token limits of known models.
 
-Pure data, checked 2026-11-23 against the vendors' SDKs and a public price list. A model that is not here works all the
-same; its sizes are then unknown (None). The default models are in shared/vendors.py, the prices in prices.py.
+Pure data, checked 2026-11-23 against the vendors' SDKs and a public price list. An unlisted model works too; its sizes
+are unknown (None). The default models are in shared/vendors.py, the prices in prices.py.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-#: Asked of Messages, which demands a number, when nobody set one; every Claude since 4.5 writes more.
+#: The limit in calls of Messages, which demands one, if no setting has one. Every Claude since 4.5 can write more.
 CLAUDE_OUTPUT_TOKENS = 32_000
 
 
@@ -21,7 +21,7 @@ class Size(NamedTuple):
 
 _UNKNOWN = Size(None, None)
 
-#: By beginning of the model's name; the longest that fits counts.
+#: The key is the beginning of a model's name; the longest that matches counts.
 _SIZES: dict[str, Size] = {
     "gpt-6": Size(1_050_000, 128_000),
     "gpt-5.6": Size(1_050_000, 128_000),
@@ -51,7 +51,7 @@ _SIZES: dict[str, Size] = {
 
 
 def size_of(model: str) -> Size:
-    """The size of `model` by the table; a gateway's prefix (`vendor/model`) does not matter."""
+    """Return the size of `model` in the table, without regard to a gateway's prefix (`vendor/model`)."""
     bare = model.rsplit("/", 1)[-1]
     fitting = [prefix for prefix in _SIZES if bare.startswith(prefix)]
     return _SIZES[max(fitting, key=len)] if fitting else _UNKNOWN

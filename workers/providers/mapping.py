@@ -1,9 +1,8 @@
-"""How whatever a call of a provider raises becomes one error of ours.
+"""Maps every exception from a call of a provider to one ProviderError of `shared/errors.py`.
 
-A vendor's SDK, its transport and its server each have error trees of their own; `mapped()` is the only door
-to ours. It looks at class names, so that no SDK is imported to read this file. What it says is made here:
-never a provider's own sentence, which may repeat the prompt or the key. Whether and when to try again is
-decided outside.
+A vendor's SDK, its transport and its server have different error trees; `mapped()` unites them. It compares class
+names, so that this module imports no SDK. The messages are made here and never quote a provider's own words, which may
+repeat the prompt or the key. `workers/answering/retries.py` decides on retries.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ from email.utils import parsedate_to_datetime
 from shared import errors
 from shared.errors import ProviderError
 
-#: A provider that asks for longer than this is taken to mean "much later"; the setting for patience is
-#: elsewhere.
+#: A longer wait that a provider asks for is cut to this. A setting says how long Naru is willing to wait.
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 Kind = type[ProviderError]
 
-#: Codes and types that say one thing wherever they stand.
+#: Codes and types with the same meaning in every error.
 _BY_CODE: dict[str, Kind] = {
     **dict.fromkeys(
         ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error",
@@ -57,14 +55,14 @@ _BY_CODE: dict[str, Kind] = {
     ),
 }  # fmt: skip
 
-#: Types so broad that the HTTP status knows better; asked last.
+#: Types so broad that the HTTP status comes first.
 _BY_BROAD_TYPE: dict[str, Kind] = {
     "invalid_request_error": errors.BadRequest,
     "requests": errors.RateLimited,
     "tokens": errors.RateLimited,
 }
 
-#: What servers say in words only. Looked for where an error has no code, in what is no more than a refusal.
+#: Phrases of servers that send no code. They count only with the statuses below, which refuse the request.
 _BY_PHRASE: tuple[tuple[str, Kind], ...] = (
     ("prompt is too long", errors.ContextTooLong),
     ("context length", errors.ContextTooLong),
@@ -85,7 +83,7 @@ _BY_STATUS: dict[int, Kind] = {
     402: errors.QuotaExhausted,
     403: errors.AuthFailed,
     404: errors.ModelNotFound,
-    # A server that is busy with the same thing, or gave up waiting for us: the next call may pass.
+    # The server is busy with the same request, or gave up waiting: the next call may succeed.
     408: errors.ServerFailed,
     409: errors.ServerFailed,
     413: errors.ContextTooLong,
@@ -97,11 +95,11 @@ _BY_STATUS: dict[int, Kind] = {
     529: errors.Overloaded,
 }
 
-#: "Connected?" decides: before the answer began it is ConnectFailed, after it StreamBroken.
+#: A failed connection: ConnectFailed before the answer began, StreamBroken after.
 _LINK = ProviderError
 
-#: By "root module.class", looked up along the class's bases, nearest first.
-_BY_CLASS: dict[str, Kind] = {
+#: The key is "root module.class". A class without an entry has that of its nearest base.
+KIND_BY_CLASS: dict[str, Kind] = {
     "openai.APIConnectionError": _LINK,
     "openai.APIResponseValidationError": errors.BadStream,
     "openai.APIError": errors.ServerFailed,
@@ -130,7 +128,7 @@ _BY_CLASS: dict[str, Kind] = {
     "aiohttp.TooManyRedirects": errors.BadRequest,
     "aiohttp.NonHttpUrlClientError": errors.BadRequest,
     "aiohttp.ClientHttpProxyError": _LINK,
-    "aiohttp.ClientResponseError": errors.BadStream,  # what came is not HTTP
+    "aiohttp.ClientResponseError": errors.BadStream,  # the reply is not HTTP
     "aiohttp.ClientPayloadError": errors.StreamBroken,
     "aiohttp.WSMessageTypeError": errors.BadStream,
     "aiohttp.ClientError": _LINK,
@@ -142,8 +140,7 @@ _BY_CLASS: dict[str, Kind] = {
     "builtins.EOFError": _LINK,
     "builtins.UnicodeEncodeError": errors.BadRequest,  # a prompt that is not text
     "builtins.ImportError": errors.BadRequest,  # the SDK is not installed: no retry brings it
-    # Events of another shape than the protocol's, json.JSONDecodeError and UnicodeDecodeError (ValueErrors)
-    # among them.
+    # Events that break the protocol; json.JSONDecodeError and UnicodeDecodeError are ValueErrors.
     "builtins.ValueError": errors.BadStream,
     "builtins.TypeError": errors.BadStream,
     "builtins.AttributeError": errors.BadStream,
@@ -153,7 +150,7 @@ _BY_CLASS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an error of an SDK tells: parts of a provider's reply, for deciding only, never for showing."""
+    """The parts of a provider's reply in an SDK's error. They decide on the mapping and are never shown."""
 
     status: int | None = None
     codes: tuple[str, ...] = ()
@@ -162,7 +159,7 @@ class Evidence:
 
 
 def mapped(error: Exception, *, name: str, started: bool, request_id: str | None = None) -> ProviderError:
-    """Our error for `error` of a call of provider `name`; `started`: its answer had begun to arrive."""
+    """Return the ProviderError for `error` from provider `name`. `started` says that the answer had begun to arrive."""
     if isinstance(error, ProviderError):
         return error
     evidence = evidence_of(error)
@@ -177,7 +174,7 @@ def mapped(error: Exception, *, name: str, started: bool, request_id: str | None
 
 
 def evidence_of(error: Exception) -> Evidence:
-    """Status, codes, words and headers of an SDK's error; empty for an error that carries no reply."""
+    """Return the evidence in an SDK's error; empty for an error without a reply."""
     body = getattr(error, "body", None)
     inner = body.get("error", body) if isinstance(body, Mapping) else body
     codes: list[str] = []
@@ -192,14 +189,14 @@ def evidence_of(error: Exception) -> Evidence:
         codes = [str(code).lower() for code in found if isinstance(code, str | int)]
         text = str(inner.get("message") or inner.get("detail") or "")
     status = getattr(error, "status_code", None)
-    if not isinstance(status, int) or status < 300:  # an error event within a 200
+    if not isinstance(status, int) or status < 300:  # an error event in a reply of 200
         status = next((int(code) for code in codes if re.fullmatch(r"[345]\d\d", code)), None)
     headers = getattr(getattr(error, "response", None), "headers", None)
     return Evidence(status, tuple(codes), text[:4000].lower(), headers if headers is not None else {})
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """How long the provider asks us to wait: by `retry-after-ms`, or `Retry-After` (seconds or HTTP date)."""
+    """Return the wait in seconds that `retry-after-ms` or `Retry-After` (seconds or an HTTP date) asks for."""
     for header, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(header, "")) * scale
@@ -211,7 +208,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _until_date(date: str | None, sent: str | None) -> float | None:
-    """Seconds until an HTTP date, by the provider's own clock where it tells it: ours may be minutes off."""
+    """Return the seconds until an HTTP date, counted from the reply's own `Date` if it has one: clocks differ."""
     moment = _moment(date)
     if moment is None:
         return None
@@ -228,7 +225,7 @@ def _moment(date: str | None) -> datetime | None:
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """The provider's own id of the call, if it looks like one."""
+    """Return the provider's id of the call, if it looks like one."""
     found = headers.get("x-request-id") or headers.get("request-id")
     return found if found and re.fullmatch(r"[\w.:/-]{1,128}", found) else None
 
@@ -248,15 +245,15 @@ def _kind_of(error: Exception, evidence: Evidence) -> Kind:
 
 
 def _too_large_for_limit(evidence: Evidence) -> bool:
-    """OpenAI answers a prompt above the whole per-minute limit as a rate limit; waiting cannot mend that."""
+    """Return whether a rate limit is for good: OpenAI sends one for a prompt above the whole limit of a minute."""
     return evidence.status == 429 and "request too large" in evidence.text
 
 
 def _kind_of_class(error: BaseException) -> Kind | None:
     for cls in type(error).__mro__:
-        kind = _BY_CLASS.get(f"{cls.__module__.split('.', 1)[0]}.{cls.__name__}")
+        kind = KIND_BY_CLASS.get(f"{cls.__module__.split('.', 1)[0]}.{cls.__name__}")
         if kind is _LINK and error.__cause__ is not None:
-            # "Connection error" is what SDKs make of everything; what they made it of may say more.
+            # SDKs wrap many errors in a connection error; the wrapped one says more.
             return _kind_of_class(error.__cause__) or kind
         if kind is not None:
             return kind

@@ -1,8 +1,8 @@
-"""What an answer costs: a table of prices, overridden by NARU_PRICES.
+"""The prices of models: a table, overridden by NARU_PRICES.
 
-US dollars per million tokens, checked 2026-11-23 against a public price list. A model that is not here has an unknown
-cost (None), never none: it is counted as such. Sums are the list price of what was reported: an attempt that broke off
-or was stopped reports no tokens, though the vendor bills it. The vendor's own bill is the truth.
+US dollars per million tokens, checked 2026-11-23 against a public price list. An unlisted model costs None (unknown),
+never 0, and is counted as unpriced. Costs are list prices of the reported tokens: an attempt that broke off or was
+stopped reports none, though the vendor bills it. Only the vendor's bill is exact.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from workers.providers.base import Usage
 
 FREE = frozenset(vendor.name for vendor in VENDORS if not vendor.sends_bills)
 _MILLION = 1_000_000
-#: What may follow a model's name for it to have its price: a date, or "latest".
+#: A dated edition, and "latest", have the price of the model.
 _EDITION = re.compile(r"(-\d{4,8}(-\d\d-\d\d)?|-latest)?")
 
 
 class Price(NamedTuple):
-    """Of a million tokens: asked, answered, asked from the provider's cache; for prompts of `from_tokens` and more."""
+    """Dollars per million tokens of fresh input, output and cached input, for prompts of at least `from_tokens`."""
 
-    asked: float
-    answered: float
+    fresh: float
+    output: float
     cached: float
     from_tokens: int = 0
 
 
-def _one(asked: float, answered: float, cached: float) -> tuple[Price, ...]:
-    return (Price(asked, answered, cached),)
+def _one(fresh: float, output: float, cached: float) -> tuple[Price, ...]:
+    return (Price(fresh, output, cached),)
 
 
 def _long(price: Price, *, after: int, times: tuple[float, float]) -> tuple[Price, ...]:
-    """The same, and dearer for a prompt of more than `after` tokens: the whole of it, not only what is beyond."""
-    asked, answered = times
-    longer = Price(price.asked * asked, price.answered * answered, price.cached * asked, after + 1)
+    """Multiply input and output prices by `times` for a whole answer to a prompt of more than `after` tokens."""
+    input_times, output_times = times
+    longer = Price(price.fresh * input_times, price.output * output_times, price.cached * input_times, after + 1)
     return (price, longer)
 
 
-def _openai(asked: float, answered: float, cached: float) -> tuple[Price, ...]:
-    return _long(Price(asked, answered, cached), after=272_000, times=(2, 1.5))
+def _openai(fresh: float, output: float, cached: float) -> tuple[Price, ...]:
+    return _long(Price(fresh, output, cached), after=272_000, times=(2, 1.5))
 
 
 _PRICES: dict[str, tuple[Price, ...]] = {
@@ -90,14 +90,14 @@ _PRICES: dict[str, tuple[Price, ...]] = {
 
 
 class Prices:
-    """The prices that hold in this process: those of NARU_PRICES before the table's."""
+    """The prices of this process: those of NARU_PRICES come before those of the table."""
 
     def __init__(self, text: str = "") -> None:
-        """Raises SettingsError when an entry of NARU_PRICES is no price."""
+        """Raises SettingsError for an entry of NARU_PRICES that is not a price."""
         self._own = dict(_parsed(entry) for entry in filter(None, (part.strip() for part in text.split(","))))
 
     def cost_of(self, name: str, usage: Usage | None) -> float | None:
-        """What `usage` of the model `name` (provider/model) costs in dollars; None when that is not known."""
+        """Return the cost in dollars of `usage` by the model `name` (provider/model), None if it is not known."""
         provider, _, model = name.partition("/")
         if provider in FREE:
             return 0.0
@@ -107,13 +107,13 @@ class Prices:
         price = [each for each in prices if each.from_tokens <= max(usage.input_tokens, 0)][-1]
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         fresh = usage.input_tokens - cached
-        dollars = fresh * price.asked + cached * price.cached + usage.output_tokens * price.answered
-        # A counter cannot fall, whatever a compatible server reports.
+        dollars = fresh * price.fresh + cached * price.cached + usage.output_tokens * price.output
+        # A Prometheus counter must not fall, whatever a compatible server reports.
         return max(dollars, 0.0) / _MILLION
 
 
 def _listed(model: str) -> tuple[Price, ...] | None:
-    """The table's price; a gateway's prefix (`vendor/model`) and an edition's date do not matter."""
+    """Return the prices in the table, without regard to a gateway's prefix (`vendor/model`) and an edition's date."""
     bare = model.rsplit("/", 1)[-1]
     fitting = [name for name in _PRICES if bare.startswith(name) and _EDITION.fullmatch(bare[len(name) :])]
     return _PRICES[max(fitting, key=len)] if fitting else None

@@ -1,9 +1,9 @@
 """The registry of models: which ones this worker offers, and which provider serves each.
 
-From the settings: NARU_MODELS if set; else the current defaults of the providers that have a key, the models that a
-compatible server and Ollama list when asked, and the demo simulator where its address is set. The offers go into the
-worker's row, and the page's picker reads them there. Facts about each vendor are in shared/vendors.py, the sizes of
-models in `catalogue`.
+NARU_MODELS lists the offers. If it is empty, they are the default models of each provider that has a key, the models
+that compatible servers and Ollama list, and the demo simulator if its address is set. The offers are stored in the
+worker's row, where the page's picker reads them. Facts about each vendor are in shared/vendors.py, the sizes of models
+in `catalogue`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class _Configured:
-    """A vendor that the settings allow, with its key and address; either may be empty."""
+    """A vendor that the settings configure, with its key and address; either may be empty."""
 
     vendor: Vendor
     api_key: str
@@ -66,13 +66,13 @@ class _Configured:
 
     @property
     def listing_url(self) -> str:
-        """The URL of its list of models; empty when the workers need not ask."""
+        """The URL of the vendor's list of models; empty if the workers do not ask for it."""
         vendor = self.vendor
         return f"{self.address}{vendor.models_path}" if vendor.lists_models and self.address else ""
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a person set its address; Naru also looks for Ollama at its usual one."""
+        """Whether a person set the address. Naru also looks for Ollama at its usual address."""
         return self.address != self.vendor.address_in(_DEFAULTS)
 
     def make(self) -> Adapter:
@@ -85,7 +85,7 @@ class Registry:
     """The offers of this process, and its providers; each provider is made when first asked for."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError when NARU_MODELS names something that cannot be served."""
+        """Raises SettingsError if NARU_MODELS names a model that cannot be served."""
         self._configured = _configured(settings)
         self._named = _parse(settings.models, self._configured)
         self._listed: dict[str, tuple[str, ...]] = {}
@@ -141,7 +141,7 @@ class Registry:
         return self._provider(key), model
 
     async def warm(self) -> None:
-        """Import the SDKs and make the clients of the offers, so that no question waits for that."""
+        """Import the SDKs and make the clients of the offers in advance, so that no question waits for it."""
         for key in dict.fromkeys(key for key, _ in self._offered()):
             await self._provider(key).warm()
 
@@ -167,7 +167,7 @@ class Registry:
 
 
 def _configured(settings: Settings) -> dict[str, _Configured]:
-    """Return the vendors that the settings allow, in the order of their offers."""
+    """Return the vendors that the settings configure, in the order of their offers."""
     found: dict[str, _Configured] = {}
     for vendor in VENDORS:
         api_key, address = vendor.key_in(settings), vendor.address_in(settings)
@@ -210,13 +210,7 @@ async def _listing(each: _Configured) -> tuple[str, ...]:
     try:
         async with asyncio.timeout(each.vendor.listing_seconds):
             return await asyncio.to_thread(_fetch_listing, each)
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:  # TimeoutError is an OSError
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # TimeoutError is an OSError
         log.info("%s listed no models: %s", each.vendor.name, type(error).__name__)
         return ()
 

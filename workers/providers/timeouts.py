@@ -1,8 +1,7 @@
-"""How long we wait for a provider: for its first token, within its answer, and for all of it.
+"""Limits the wait for a provider: to the first token, between two tokens, and in all.
 
-One timer per stream and not one per delta: it sleeps until the earliest moment at which a limit could be
-reached, and looks again. Only time spent waiting for the provider counts as its silence. What the limits are
-is a setting.
+A stream has one timer, not one per delta: it sleeps until the earliest moment at which a limit could be reached, then
+looks again. Only the time in which the reader waits for the provider counts as silence.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from workers.providers.base import Done, Stream
 
 
 class WithTimeouts(Stream):
-    """The items of `stream`, as long as they come in time.
+    """Yields the items of `stream` that arrive in time.
 
-    Otherwise the provider's connection is closed at once, and FirstTokenTimeout, IdleTimeout or
-    TotalTimeout is raised. Closing it closes `stream`.
+    At a limit it closes `stream`, and with it the provider's connection, and raises FirstTokenTimeout, IdleTimeout or
+    TotalTimeout. `aclose` closes `stream` too.
     """
 
     def __init__(
@@ -31,7 +30,7 @@ class WithTimeouts(Stream):
         self._watch: _Watch | None = None
 
     def take(self) -> str:
-        """See `base.Stream.take`; nothing beyond the end of all time, which the next item tells."""
+        """See `base.Stream.take`. Empty after the total limit, which the next item raises."""
         return self._stream.take() if self._watch is not None and not self._watch.is_over else ""
 
     async def _run(self) -> AsyncGenerator[str | Done, None]:
@@ -53,12 +52,12 @@ class WithTimeouts(Stream):
 
 
 class _Watch:
-    """The timer of one stream. When a limit is reached it cancels the reading task, within its wait only."""
+    """The timer of one stream. At a limit it cancels the reading task, but only while that waits for an item."""
 
     def __init__(self, first_token_seconds: float, idle_seconds: float, total_seconds: float) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a limited stream is read in a task")
+            raise RuntimeError("a stream with timeouts must be read in a task")
         self._task = task
         self._cancellings = task.cancelling()
         self._loop = asyncio.get_running_loop()
@@ -67,17 +66,17 @@ class _Watch:
         self._end = monotonic() + total_seconds
         self._started = False
         self._expired: ProviderError | None = None
-        #: When the reader began to wait for the provider; 0 while it does something else.
+        #: When the reader began to wait for the provider; 0 while it does not wait.
         self.asked_at = 0.0
         self._timer = self._loop.call_later(min(first_token_seconds, total_seconds), self._look)
 
     @property
     def is_over(self) -> bool:
-        """Whether the time for all of the answer has passed."""
+        """Whether the total limit has passed."""
         return monotonic() >= self._end
 
     def got(self) -> None:
-        """Note that an item came. Raises where it came too late after all."""
+        """Note that an item arrived. Raises if it was too late."""
         self.asked_at = 0.0
         if not self._started:
             self._started = True
@@ -86,11 +85,11 @@ class _Watch:
         if self._expired is not None:
             self.check_cancelled()
         if self.is_over:
-            # A provider that never lets us wait is never met waiting by the timer.
+            # If the provider is never silent, the timer never finds the reader waiting.
             raise TotalTimeout
 
     def check_cancelled(self) -> None:
-        """Turn the cancellation that this watch caused into its error; leave anyone else's alone."""
+        """Raise the error of the limit, if this watch caused the cancellation; leave any other one alone."""
         if self._expired is not None and self._task.uncancel() <= self._cancellings:
             raise self._expired from None
 
@@ -118,5 +117,5 @@ class _Watch:
     def _next(self, now: float) -> float:
         silence = self._idle_seconds if self._started else self._first_token_seconds
         soonest = (self.asked_at or now) + silence
-        # Past the end with the reader busy elsewhere: `got` will see it, or the next look.
+        # After the end, with the reader busy elsewhere, `got` or the next look notices.
         return min(soonest, self._end) if self._end > now else soonest

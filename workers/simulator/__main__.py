@@ -1,4 +1,4 @@
-"""The simulator's command: `python -m workers.simulator`. Prints one line when it listens."""
+"""`python -m workers.simulator`: runs the simulator. Prints one line when it listens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workers.simulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one; it is printed")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port, which is printed")
     parser.add_argument("--pace", type=float, default=50.0, help="tokens per second; 0: all at once")
     parser.add_argument("--first-token", type=float, default=0.3, help="seconds to the first token")
     parser.add_argument("--log", type=Path, default=None, help="a file for one JSON line per event of a call")
@@ -31,7 +31,7 @@ def _options() -> argparse.Namespace:
 
 
 def _fast_loop() -> type[asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one: the simulator shares its machine with what it is used to measure."""
+    """Return uvloop where it is installed: the simulator shares its machine with the processes that it measures."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

@@ -1,7 +1,7 @@
-"""When tokens are due: one timer for all replies of a loop, and the straight way to their sockets.
+"""The pace of tokens: one timer for all replies of a loop, and direct writes to their sockets.
 
 A timer and a queued write for each token would cost as much as the token itself, and the simulator shares its machine
-with what it is used to measure.
+with the processes that it measures.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import os
 from collections.abc import Callable
 from math import ceil
 
-#: Replies whose time is within the same of these parts of a second are called together; loops count no finer.
+#: Turns that are due in the same of these parts of a second are called together; event loops have no finer timers.
 _PER_SECOND = 1000
 
 
 class Turn:
-    """A reply's next step, which can be called off."""
+    """A reply's next step, which can be cancelled."""
 
-    __slots__ = ("is_off", "step")
+    __slots__ = ("is_cancelled", "step")
 
     def __init__(self, step: Callable[[], None]) -> None:
         self.step = step
-        self.is_off = False
+        self.is_cancelled = False
 
     def cancel(self) -> None:
-        """Not any more."""
-        self.is_off = True
+        """Do not call the step any more."""
+        self.is_cancelled = True
 
 
 class Pacer:
-    """Calls each turn once its time has come; lives in one event loop."""
+    """Calls each turn when it is due, in one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -41,7 +41,7 @@ class Pacer:
         self._timer_at = 0
 
     def at(self, when: float, turn: Turn) -> None:
-        """Call `turn` at `when`, of the loop's clock, or up to 1 ms later."""
+        """Call `turn` at `when` on the loop's clock, or up to 1 ms later."""
         moment = ceil(when * _PER_SECOND)
         turns = self._turns.get(moment)
         if turns is not None:
@@ -63,14 +63,14 @@ class Pacer:
         now = self._loop.time() * _PER_SECOND
         while self._moments and self._moments[0] <= now:
             for turn in self._turns.pop(heapq.heappop(self._moments)):
-                if not turn.is_off:
+                if not turn.is_cancelled:
                     turn.step()
         if self._moments and self._timer is None:
             self._set()
 
 
 class Sender:
-    """Writes to a transport's socket at once where nothing waits before it, else through the transport's queue."""
+    """Writes straight to a transport's socket while its queue is empty, else through the queue."""
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
@@ -78,12 +78,12 @@ class Sender:
         self._descriptor = -1 if connection is None else int(connection.fileno())
 
     def write(self, data: bytes) -> None:
-        """Send `data`, in order; what the socket does not take now follows by itself."""
+        """Send `data` in order. The transport sends the rest that the socket does not accept now."""
         transport = self._transport
         if self._descriptor >= 0 and not transport.is_closing() and not transport.get_write_buffer_size():
             try:
                 sent = os.write(self._descriptor, data)
-            except OSError:  # full, or broken: the transport finds out which
+            except OSError:  # full or broken: the transport finds out
                 sent = 0
             if sent == len(data):
                 return

@@ -1,7 +1,7 @@
-"""Sending one streamed reply: at its pace, with the fault it was asked to have.
+"""Sends one streamed reply at its pace, with the fault in its script.
 
-A reply is a list of ready bytes and its turn. When the loop is late, what is due goes out in one write, so
-that the pace holds. Which reply a request gets is the server's decision.
+A reply is a list of encoded events and a turn of the pacer. If the loop is late, all events that are due go out in one
+write, so that the pace holds. The server decides which reply a request gets.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import socket
 import struct
 from collections.abc import Callable
 from time import time_ns
+from typing import ClassVar
 
 from workers.simulator.journal import Journal
 from workers.simulator.pacing import Pacer, Sender, Turn
-from workers.simulator.script import Script
+from workers.simulator.script import FAULTS_WITHIN, Script
 from workers.simulator.text import marked_tokens, tokens_of
 from workers.simulator.wire import Call, Failure, Wire
 
@@ -24,7 +25,7 @@ _DRIP_SECONDS = 0.0005
 
 
 def framed(data: bytes) -> bytes:
-    """`data` as one chunk of HTTP's chunked encoding."""
+    """Return `data` as one chunk of HTTP's chunked encoding."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -32,7 +33,7 @@ HTTP_END = b"0\r\n\r\n"
 
 
 def reset(transport: asyncio.WriteTransport) -> None:
-    """Close with a TCP reset, as a crashing server or a middlebox does."""
+    """Close with a TCP reset, like a crashing server or a middlebox."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -40,7 +41,7 @@ def reset(transport: asyncio.WriteTransport) -> None:
 
 
 class Reply:
-    """One answer on its way."""
+    """One streamed reply."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Reply:
         pacer.at(self._began, self._turn)
 
     def closed(self) -> None:
-        """The client went away."""
+        """Handle that the client has closed the connection."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -111,9 +112,9 @@ class Reply:
         return framed(b'%b"w%d@%d "%b' % (before, number, time_ns(), after))
 
     def _finish(self) -> None:
-        """All tokens are sent; or as many as the fault lets through."""
+        """End the reply: all tokens are sent, or as many as the fault allows."""
         fault = self._script.fault
-        act = _ACTS.get(fault)
+        act = self._FAULTS.get(fault)
         if act is not None:
             self._journal.write("fault", self._call, fault=fault, sent=self._sent)
             act(self)
@@ -131,7 +132,7 @@ class Reply:
         self._on_end()
 
     def _hang(self) -> None:
-        # A timer far away stands for "still open": that the client closes is then seen and noted.
+        # A timer far in the future keeps the reply open, so that `closed` notes when the client goes.
         self._timer = self._loop.call_later(86_400, self._transport.abort)
 
     def _tail(self) -> None:
@@ -177,20 +178,19 @@ class Reply:
         self._transport.write(pieces[position])
         self._timer = self._loop.call_later(_DRIP_SECONDS, self._drip_on, pieces, position + 1)
 
-
-_ACTS: dict[str, Callable[[Reply], None]] = {
-    "hang": Reply._hang,  # noqa: SLF001 - the class's own table
-    "ping": Reply._ping,  # noqa: SLF001
-    "tail": Reply._tail,  # noqa: SLF001
-    "cut": Reply._cut,  # noqa: SLF001
-    "eof": Reply._eof,  # noqa: SLF001
-    "end": Reply._clean_end,  # noqa: SLF001
-    "malformed": Reply._malformed,  # noqa: SLF001
-    "error": Reply._error,  # noqa: SLF001
-    "drip": Reply._drip,  # noqa: SLF001
-}
+    _FAULTS: ClassVar[dict[str, Callable[[Reply], None]]] = {
+        "hang": _hang,
+        "ping": _ping,
+        "tail": _tail,
+        "cut": _cut,
+        "eof": _eof,
+        "end": _clean_end,
+        "malformed": _malformed,
+        "error": _error,
+        "drip": _drip,
+    }
 
 
 def _stops(script: Script) -> bool:
-    """Whether the fault acts after `at` tokens and not at the end. (`drip` sends the tokens itself.)"""
-    return script.fault in _ACTS and script.fault != "tail"
+    """Return whether the fault acts after `at` tokens and not at the end. (`drip` sends the tokens itself.)"""
+    return script.fault in FAULTS_WITHIN and script.fault != "tail"

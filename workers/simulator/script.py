@@ -1,19 +1,18 @@
-"""What a request asks of the simulator, written in its last user message as `[[sim: ...]]`.
+"""The directive of a request to the simulator, `[[sim: ...]]` in its last user message.
 
-Options are separated by spaces, values with spaces are quoted ("..." with \\" and \\n and \\u0000). Unknown options and
-values are answered with a 400 that names them. Without a directive the answer is the demo's own text at the
-server's pace.
+Options are separated by spaces. Values with spaces are quoted: "..." with \\" and \\n and \\u0000. The reply to an
+unknown option or value is a 400 that names it. Without a directive the answer is the demo's text at the server's pace.
 
 The answer
-    tokens=N            exactly N tokens (cut or prolonged); default: as long as the text is
+    tokens=N            exactly N tokens: the text is cut or extended; default: the length of the text
     text="..."          exactly this text
     echo                the message itself, without the directive
     repeat=N            the text N times over
-    size=N              N characters in each token; default: some letters
+    size=N              N characters in each token; default: up to 5 letters
     pace=X              tokens per second; 0: everything at once
     first=S             seconds to the first token
-    emit=clock          every token is `word@<time_ns> `: the server's clock at the moment of sending
-    emit=call           every token says its number and its call's, `나<n>@<call> `: two attempts never look alike
+    emit=clock          every token is `w<n>@<time_ns> `, with the server's clock at the moment of sending
+    emit=call           every token is `나<n>@<call> `, with the number of its call: two attempts never look alike
     finish=F            stop | length | content_filter | refusal | tool
     usage=no            no usage
     done=no             a clean end right after the finish mark
@@ -26,19 +25,19 @@ A fault instead: fault=
     silent              no reply at all
     refuse              connection reset before the reply
     badhead             a reply that is not HTTP
-    html                a 200 with a page
+    html                a 200 with an HTML page
     gzip                a body that does not decode
     error               at=N: after N tokens an error event; type=T code=C (default: "overloaded")
-    hang                at=N: after N tokens silence for ever
-    ping                at=N: after N tokens only keep-alives for ever
+    hang                at=N: after N tokens silence forever
+    ping                at=N: after N tokens only keep-alives forever
     cut                 at=N: after N tokens a TCP reset
     eof                 at=N: after N tokens the connection closes without HTTP's own end
     end                 at=N: after N tokens a clean end, without the finish mark
     malformed           at=N: after N tokens an event that is not JSON
     tail                silence after the finish mark
-    drip                all in pieces of a few bytes, cut within characters (no fault to a good reader)
-    with retry_after=2 (seconds), retry_after=date:2 (an HTTP date so far ahead) or retry_after_ms=1500;
-    times=K             only the first K calls misbehave, counted by key=NAME (default: by the message)
+    drip                everything in pieces of a few bytes, cut within characters (a good reader does not mind)
+    with retry_after=2 (seconds), retry_after=date:2 (an HTTP date 2 seconds ahead) or retry_after_ms=1500;
+    times=K             only the first K calls have the fault, counted by key=NAME (default: by the message)
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _DIRECTIVE = re.compile(r"\[\[sim:(.*?)\]\]", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _OPTION = re.compile(r'\s*(\w+)(?:=("(?:[^"\\]|\\.)*"|\S+))?(?=\s|$)')
 
-#: Faults told before any event is sent; the others act within the stream.
+#: Faults before any event is sent, and faults within the stream.
 FAULTS_BEFORE = frozenset({"quota", "context", "filter", "balance", "silent", "refuse", "badhead", "html", "gzip"})
 FAULTS_WITHIN = frozenset({"error", "hang", "ping", "cut", "eof", "end", "malformed", "tail", "drip"})
 FINISHES = frozenset({"stop", "length", "content_filter", "refusal", "tool"})
@@ -63,7 +62,7 @@ class BadScript(ValueError):
 
 @dataclass(slots=True)
 class Script:
-    """One request's wishes; see the module's docstring."""
+    """The options of one request; see the module's docstring."""
 
     tokens: int | None = None
     text: str | None = None
@@ -88,12 +87,12 @@ class Script:
 
     @property
     def status(self) -> int | None:
-        """The HTTP status that is asked for as a fault."""
+        """The HTTP status of the fault, None if it is not a status."""
         return int(self.fault) if self.fault.isdigit() else None
 
 
 def read(message: str) -> tuple[Script, str]:
-    """The script in `message`, and the message without it. Raises BadScript."""
+    """Return the script in `message`, and the message without its directive. Raises BadScript."""
     found = _DIRECTIVE.search(message)
     if not found:
         return Script(), message.strip()
@@ -123,10 +122,10 @@ def _unquoted(raw: str) -> str:
     return _ESCAPE.sub(_escaped, raw[1:-1])
 
 
-def _escaped(sign: re.Match[str]) -> str:
-    if sign[1]:
-        return chr(int(sign[1], 16))
-    return "\n" if sign[2] == "n" else sign[2]
+def _escaped(escape: re.Match[str]) -> str:
+    if escape[1]:
+        return chr(int(escape[1], 16))
+    return "\n" if escape[2] == "n" else escape[2]
 
 
 def _fault(text: str) -> str:

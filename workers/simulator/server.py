@@ -1,7 +1,6 @@
-"""The simulator's HTTP side: just enough HTTP/1.1, on bare asyncio, to be cheap beside what it measures.
+"""The simulator's HTTP server: a minimal HTTP/1.1 on bare asyncio, cheap beside the processes that it measures.
 
-One `_Connection` per client connection, kept alive between requests. What is answered is in `wire` and
-`replies`.
+Each client connection has one `_Connection`, kept alive between requests. `wire` and `replies` make the replies.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from workers.simulator.wire import WIRES, Call, Failure, Wire, call_from
 
 _MAX_BODY_BYTES = 32_000_000
 _MAX_COUNTED = 100_000
-#: A connection's transport before it is made.
+#: The transport of a connection that is not made yet.
 _NOWHERE = asyncio.Transport()
 
 
 class Simulator:
-    """The server's state: its defaults, its log, and how often each fault has been shown."""
+    """The server's state: its defaults, its log, and the number of times each fault has been sent."""
 
     def __init__(self, *, pace: float, first_token_seconds: float, journal: Journal) -> None:
         self.pace = pace
@@ -39,18 +38,18 @@ class Simulator:
         self._misbehaved: Counter[str] = Counter()
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
-        """Begin to serve."""
+        """Serve on `host` and `port`."""
         return await asyncio.get_running_loop().create_server(
             lambda: _Connection(self), host, port, backlog=1024, reuse_address=True
         )
 
     def next_call(self) -> int:
-        """The number of a new call."""
+        """Return the number of a new call."""
         self._calls += 1
         return self._calls
 
     def forgive(self, script: Script, call: Call) -> None:
-        """Take the fault out of `script` when it has been shown often enough (`times=`)."""
+        """Remove the fault from `script` once it has been sent `times=` times."""
         if not script.fault or script.times is None:
             return
         key = script.key or sha256(call.message.encode("utf-8", "replace")).hexdigest()
@@ -62,7 +61,7 @@ class Simulator:
 
 
 class _Connection(asyncio.Protocol):
-    """One client's connection: reads requests, one at a time, and has them answered."""
+    """One client connection: reads requests and answers them, one at a time."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
@@ -74,11 +73,11 @@ class _Connection(asyncio.Protocol):
         self._open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not asserted: uvloop's transports are no subclass of asyncio's.
+        # A cast and no assertion: uvloop's transports do not inherit from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._open = True
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, _exc: Exception | None) -> None:
         if self._reply is not None:
             self._reply.closed()
         if self._silent is not None:
@@ -90,7 +89,7 @@ class _Connection(asyncio.Protocol):
         self._buffer += data
         if self._buffer[:1].isupper():
             self._next_request()
-        else:  # not HTTP: someone's TLS, for one
+        else:  # not HTTP; TLS, for example
             self._transport.close()
 
     def _next_request(self) -> None:
@@ -216,7 +215,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
     def _done(self) -> None:
-        """The reply is sent; the connection may serve again."""
+        """Serve the next request, now that the reply is sent."""
         self._reply, self._busy = None, False
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._next_request)

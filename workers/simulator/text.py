@@ -1,7 +1,7 @@
-"""What the simulator answers: a function of the last user message alone, so that tests can compute it.
+"""The text of the simulator's answers: a function of the last user message alone, so that tests can compute it.
 
-Korean to a question with Hangul in it, English else; Markdown with a list, a table, code or a formula now and
-then; and it says itself that no model is connected. How it is sent is not decided here.
+It is Korean for a question with Hangul, else English, in Markdown with lists, tables, code and formulas. It says itself
+that no model is connected.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CLOSING = {
     "en": "To get real answers, set `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` and start Naru again.",
     "ko": "실제 답변을 받으려면 `OPENAI_API_KEY` 또는 `ANTHROPIC_API_KEY`를 설정하고 다시 시작하세요.",
 }
-#: The middle of an answer is some of these, apart by a line of three dashes here.
+#: The middle of an answer is a selection of these blocks. Lines of three dashes separate them here only.
 _MIDDLE = {
     "en": """\
 An answer takes this way:
@@ -98,18 +98,18 @@ _FILLER = {
 
 
 def text_for(message: str) -> str:
-    """The whole text of the answer to `message`, if it has no fault. Not defined for `emit=…`."""
+    """Return the whole answer to a message without a fault. Not defined for `emit=…`."""
     return "".join(tokens_for(message))
 
 
 def tokens_for(message: str) -> list[str]:
-    """The same as the tokens in which it is sent."""
+    """Return the tokens in which the answer to `message` is sent."""
     script, question = read(message)
     return tokens_of(script, question)
 
 
 def tokens_of(script: Script, question: str) -> list[str]:
-    """The tokens of the answer to `question` under `script`."""
+    """Return the tokens of the answer to `question` under `script`."""
     language = "ko" if _HANGUL.search(question) else "en"
     if script.text is not None:
         text = script.text
@@ -130,12 +130,12 @@ def tokens_of(script: Script, question: str) -> list[str]:
 
 
 def marked_tokens(call: int, count: int) -> list[str]:
-    """The tokens of `emit=call`: each says its place and which call it belongs to."""
+    """Return the tokens of `emit=call`: each has its position and the number of its call."""
     return [f"나{number}@{call} " for number in range(count)]
 
 
 def split(text: str) -> list[str]:
-    """`text` in tokens; joined they are `text` again."""
+    """Split `text` into tokens, which are `text` again when joined."""
     return _TOKEN.findall(text)
 
 

@@ -1,6 +1,6 @@
-"""The two wire formats as bytes: events of a stream, and errors. Pure functions; nothing is sent from here.
+"""The two wire formats as bytes: the events of a stream, and errors. Pure functions.
 
-Events are made once per request and before anything is sent, so that sending costs a write and no more.
+The events of a reply are encoded before it begins, so that sending a token costs only a write.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workers.simulator.text import split
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as the simulator understands it."""
+    """A parsed request."""
 
     number: int
     model: str
@@ -29,7 +29,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as a vendor words it."""
+    """An error in a vendor's words."""
 
     status: int
     type: str
@@ -38,50 +38,50 @@ class Failure:
 
 
 class Wire(ABC):
-    """One vendor's format."""
+    """The wire format of one vendor."""
 
     path: ClassVar[str]
     request_id_header: ClassVar[str]
     overloaded: ClassVar[str]
-    #: Errors by a fault's name or status; and the types of the other statuses, 0 for the rest.
+    #: Errors by the name or status of a fault; and the error types of other statuses, with 0 for the rest.
     named: ClassVar[dict[str, Failure]]
     types: ClassVar[dict[int, str]]
 
     @abstractmethod
     def opening(self, call: Call) -> bytes:
-        """What comes before the first token."""
+        """Return the events before the first token."""
 
     @abstractmethod
     def around(self, call: Call) -> tuple[bytes, bytes]:
-        """What stands before and after a token's JSON."""
+        """Return the bytes of a delta event before and after the JSON string of its token."""
 
     @abstractmethod
     def finish(self, call: Call, finish: str, *, output_tokens: int, usage: bool) -> bytes:
-        """The finish mark (and usage, where asked for)."""
+        """Return the finish mark, with the usage if the request asks for it."""
 
     @abstractmethod
     def end(self) -> bytes:
-        """What a whole stream ends with."""
+        """Return the last event of a complete stream."""
 
     @abstractmethod
     def keep_alive(self) -> bytes:
-        """A sign of life without content."""
+        """Return a keep-alive without content."""
 
     @abstractmethod
     def error_body(self, failure: Failure) -> dict[str, object]:
-        """The error as a JSON object."""
+        """Return the error as a JSON object."""
 
     @abstractmethod
     def error_event(self, failure: Failure) -> bytes:
-        """The error as an event within a stream."""
+        """Return the error as an event within a stream."""
 
     def deltas(self, call: Call, tokens: Sequence[str]) -> list[bytes]:
-        """Each token as one event."""
+        """Return each token as one event."""
         before, after = self.around(call)
         return [before + _string(token) + after for token in tokens]
 
     def failure(self, name: str, call: Call) -> Failure:
-        """The error for a fault's name or status. It repeats prompt and key: no one may show what it says."""
+        """Return the error of a fault. It repeats prompt and key, to prove that Naru never shows a provider's words."""
         found = self.named.get(name)
         if found is None:
             status = int(name)
@@ -91,7 +91,7 @@ class Wire(ABC):
 
 
 def _string(text: str) -> bytes:
-    """As JSON, in UTF-8; half of a surrogate pair, which that has not, as its escape."""
+    """Return the JSON string in UTF-8, with an escape for a lone surrogate, which UTF-8 cannot encode."""
     try:
         return json.dumps(text, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -231,12 +231,12 @@ class AnthropicWire(Wire):
             + self.keep_alive()
         )
 
-    def around(self, call: Call) -> tuple[bytes, bytes]:  # noqa: ARG002
+    def around(self, _call: Call) -> tuple[bytes, bytes]:
         delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "\0"}}
         before, after = _event(delta, "content_block_delta").split(rb'"\u0000"')
         return before, after
 
-    def finish(self, call: Call, finish: str, *, output_tokens: int, usage: bool) -> bytes:  # noqa: ARG002
+    def finish(self, _call: Call, finish: str, *, output_tokens: int, usage: bool) -> bytes:
         delta: dict[str, object] = {
             "type": "message_delta",
             "delta": {"stop_reason": self._finishes.get(finish, finish), "stop_sequence": None},
@@ -264,7 +264,7 @@ WIRES: tuple[Wire, ...] = (OpenAIWire(), AnthropicWire())
 
 
 def call_from(body: dict[str, Any], *, number: int, trace: str, key: str) -> Call:
-    """The call that a request's JSON body makes. Raises ValueError for one without messages."""
+    """Return the call in a request's JSON body. Raises ValueError if it has no messages."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise ValueError("no messages")
@@ -283,7 +283,7 @@ def call_from(body: dict[str, Any], *, number: int, trace: str, key: str) -> Cal
 
 
 def _text(content: object) -> str:
-    """A message's content: a string, or a list of parts."""
+    """Return the text of a message, whose content is a string or a list of parts."""
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""

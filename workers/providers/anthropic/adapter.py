@@ -1,7 +1,7 @@
-"""Anthropic's wire format, Messages: Anthropic itself and servers that speak the same.
+"""The adapter for Messages, the wire format of Anthropic and compatible servers.
 
 Events: message_start (usage of the prompt) … content_block_delta (text) … message_delta (stop reason, usage
-so far) and message_stop. Thinking, citations and tools are not used and their events are passed over.
+so far) and message_stop. Naru does not use thinking, citations and tools, and ignores their events.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 from shared.vendors import ANTHROPIC
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS
-from workers.providers.sdk.provider import ErrorEvent, Reader, SdkProvider
+from workers.providers.sdk.decoding import ErrorEvent, EventReader
+from workers.providers.sdk.provider import SdkProvider
 
+# Only for types: importing the SDK takes most of a second and 69 MB, which only a worker with this provider pays.
 if TYPE_CHECKING:
     import anthropic
     import httpx2
@@ -35,7 +37,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
         super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL)
 
     def _open(self) -> anthropic.AsyncAnthropic:
-        import anthropic  # noqa: PLC0415 - 69 MB that only a worker with this provider should pay
+        import anthropic
 
         return anthropic.AsyncAnthropic(
             api_key=self._api_key,
@@ -45,8 +47,8 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
         )
 
     async def _call(self, client: anthropic.AsyncAnthropic, prompt: Prompt) -> httpx2.Response:
-        import anthropic  # noqa: PLC0415 - 69 MB that only a worker with this provider should pay
-        import httpx2  # noqa: PLC0415 - comes with the SDK
+        import anthropic
+        import httpx2
 
         reply: object = await client.post(
             "/v1/messages",
@@ -56,11 +58,11 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             stream=True,
             stream_cls=anthropic.AsyncStream[object],
         )
-        # With this `cast_to` the SDK gives the reply itself, whatever its types say of a stream.
+        # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
         return cast("httpx2.Response", reply)
 
-    def reader(self) -> Reader:
-        return _EventReader()
+    def reader(self) -> EventReader:
+        return _MessagesReader()
 
 
 def _body(prompt: Prompt) -> dict[str, object]:
@@ -76,7 +78,7 @@ def _body(prompt: Prompt) -> dict[str, object]:
     return body
 
 
-class _EventReader(Reader):
+class _MessagesReader(EventReader):
     """Reads Messages events. Usage is cumulative: later numbers replace earlier ones."""
 
     def __init__(self) -> None:

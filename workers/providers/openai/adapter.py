@@ -1,8 +1,8 @@
-"""OpenAI's wire format, Chat Completions: OpenAI itself, compatible servers, Ollama, and the demo simulator.
+"""The adapter for Chat Completions, the wire format of OpenAI, compatible servers, Ollama and the demo simulator.
 
-Chat Completions and not Responses, because every compatible server speaks it. Compatible servers differ in
-which parameters they know; a refused parameter is left out or renamed and the call repeated once, before
-anything was billed.
+It uses Chat Completions and not Responses, because every compatible server speaks it. Servers differ in the parameters
+that they know. When one refuses a parameter, the adapter leaves it out or renames it and repeats the call; a refused
+call is not billed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 from shared.vendors import OPENAI
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.mapping import evidence_of
-from workers.providers.sdk.provider import ErrorEvent, Reader, SdkProvider
+from workers.providers.sdk.decoding import ErrorEvent, EventReader
+from workers.providers.sdk.provider import SdkProvider
 
+# Only for types: importing the SDK takes most of a second and 45 MB, which only a worker with this provider pays.
 if TYPE_CHECKING:
     import httpx2
     import openai
 
 OFFICIAL_BASE_URL = OPENAI.default_address
-#: What compatible servers without accounts are given; the SDK refuses to send none.
+#: The key for compatible servers without accounts; the SDK demands one.
 NO_KEY = "none"
 
 _FINISHES = {
@@ -41,13 +43,13 @@ _REFUSED_PARAMETER = (
 
 @dataclass(slots=True)
 class _Dialect:
-    """Which of the parameters that servers disagree about one model takes."""
+    """The parameters that one model takes, of those that servers disagree about."""
 
     limit_name: str
     usage_wanted: bool = True
 
     def adapt(self, complaint: str, *, limited: bool) -> bool:
-        """Learn from a refusal in words; False when there is nothing to learn."""
+        """Adapt to the words of a refusal. Return False if they name no parameter that can change."""
         if not any(word in complaint for word in _REFUSED_PARAMETER):
             return False
         if self.usage_wanted and "stream_options" in complaint:
@@ -70,7 +72,7 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
         self._dialects: dict[str, _Dialect] = {}
 
     def _open(self) -> openai.AsyncOpenAI:
-        import openai  # noqa: PLC0415 - 45 MB that only a worker with this provider should pay
+        import openai
 
         return openai.AsyncOpenAI(
             api_key=self._api_key,
@@ -80,8 +82,8 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
         )
 
     async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt) -> httpx2.Response:
-        import httpx2  # noqa: PLC0415 - comes with the SDK
-        import openai  # noqa: PLC0415 - 45 MB that only a worker with this provider should pay
+        import httpx2
+        import openai
 
         dialect = self._dialects.setdefault(prompt.model, _Dialect(self._limit_name))
         for last in (False, False, True):
@@ -94,14 +96,14 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
                     stream=True,
                     stream_cls=openai.AsyncStream[object],
                 )
-                # With this `cast_to` the SDK gives the reply itself, whatever its types say of a stream.
+                # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
                 return cast("httpx2.Response", reply)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if last or not dialect.adapt(evidence_of(error).text, limited=bool(prompt.max_output_tokens)):
                     raise
         raise AssertionError  # the last round returns or raises
 
-    def reader(self) -> Reader:
+    def reader(self) -> EventReader:
         return _ChunkReader()
 
 
@@ -117,8 +119,8 @@ def _body(prompt: Prompt, dialect: _Dialect) -> dict[str, object]:
     return body
 
 
-class _ChunkReader(Reader):
-    """Reads `chat.completion.chunk` events. Usage comes last and without choices; from vLLM with each."""
+class _ChunkReader(EventReader):
+    """Reads `chat.completion.chunk` events. Usage comes last and without choices; vLLM sends it with each."""
 
     _refused = False
 

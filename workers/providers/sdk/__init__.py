@@ -1,1 +1,1 @@
-"""The parts that the adapters over a vendor's SDK share: the client, the reply's bytes, its events and their text."""
+"""The parts that the adapters over a vendor's SDK share: the client, and the bytes, events and text of its reply."""

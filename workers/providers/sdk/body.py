@@ -1,22 +1,27 @@
-"""The bytes of one reply as they come, with as few steps between the network and us as there can be.
+"""The bytes of one reply, read straight from aiohttp's buffer.
 
-The SDK's client reads through aiohttp and hands its pieces on through five layers of iterators. For a body that needs
-no decoding we ask aiohttp's own reader, which holds what has come: `take` empties it in one go. Its public way to do
-so resumes, for each piece, a connection that was not paused, and parses nothing once more: a sixth of all that a token
-costs in a worker.
+The SDK's client passes each piece of aiohttp's buffer on through five layers of iterators. `Body.take` empties the
+buffer itself, all pieces at once, by private names of aiohttp. aiohttp's public method also resumes, for each piece, a
+connection that was not paused, and parses an empty input once more: a sixth of the cost of a token in a worker.
+
+Where aiohttp lacks those names, or the body is encoded, the iterators are used and `take` returns nothing: slower, but
+right. tests/providers/test_take.py fails then. See decision 0011.
 """
+
+# ruff: noqa: SLF001 - see above
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Self
 
+# Only for types: httpx2 comes with the SDKs, and importing one takes most of a second.
 if TYPE_CHECKING:
     import httpx2
 
 
 class Body:
-    """Any reply's bytes, decoded by the SDK's client where they are encoded."""
+    """The bytes of any reply; the SDK's client decodes an encoded one."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
@@ -25,16 +30,16 @@ class Body:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece, never empty. Raises the transport's errors."""
+        """Return the next piece, never empty. Raises the transport's errors."""
         return await self._pieces.__anext__()
 
     def take(self) -> bytes:
-        """What is here without waiting; empty when nothing is, and of a body that is decoded on its way."""
+        """Return the bytes that have arrived, without waiting. Empty if none have, and for an encoded body."""
         return b""
 
 
-class _Plain(Body):
-    """A body that comes as it is, read from aiohttp's `StreamReader`."""
+class _PlainBody(Body):
+    """The bytes of a reply without encoding, read from aiohttp's `StreamReader`."""
 
     def __init__(self, content: Any) -> None:
         self._content = content
@@ -46,34 +51,34 @@ class _Plain(Body):
 
     def take(self) -> bytes:
         content = self._content
-        waiting = content._buffer  # noqa: SLF001 - as is all below
+        waiting = content._buffer
         if not waiting:
             return b""
         piece = waiting[0] if len(waiting) == 1 else b"".join(waiting)
         waiting.clear()
-        content._size -= len(piece)  # noqa: SLF001
-        content._cursor += len(piece)  # noqa: SLF001
-        if splits := content._http_chunk_splits:  # noqa: SLF001
+        content._size -= len(piece)
+        content._cursor += len(piece)
+        if splits := content._http_chunk_splits:
             splits.clear()
-        if content._protocol._reading_paused:  # noqa: SLF001
-            content._protocol.resume_reading()  # noqa: SLF001
+        if content._protocol._reading_paused:
+            content._protocol.resume_reading()
         return bytes(piece)
 
 
 def body_of(response: httpx2.Response) -> Body:
-    """The body of a reply that has begun."""
+    """Return the body of a reply that has begun."""
     if response.headers.get("content-encoding", "identity") != "identity":
         return Body(response.aiter_bytes())
     content = _content_of(response)
-    return Body(response.aiter_raw()) if content is None else _Plain(content)
+    return Body(response.aiter_raw()) if content is None else _PlainBody(content)
 
 
-#: What `_Plain.take` uses of a `StreamReader`, and of its protocol.
+#: The attributes of a `StreamReader` that `_PlainBody` uses.
 _USED = ("readany", "_buffer", "_size", "_cursor", "_http_chunk_splits")
 
 
 def _content_of(response: httpx2.Response) -> Any:
-    """aiohttp's reader under the SDK's layers; None where they are others than those we know."""
+    """Return aiohttp's reader from under the SDK's layers; None if the layers are not those that we know."""
     stream = getattr(response.stream, "_stream", None)
     content = getattr(getattr(stream, "_aiohttp_response", None), "content", None)
     protocol = getattr(content, "_protocol", None)

@@ -1,24 +1,24 @@
-"""Server-sent events as both wire formats use them: bytes come in, the data of whole events goes out.
+"""A parser for server-sent events that returns only their data: bytes in, the data of complete events out.
 
-Only `data` matters here: both vendors say in it, as JSON, all that the other fields say. By
-https://html.spec.whatwg.org/multipage/server-sent-events.html (lines end with LF, CR LF or CR; an event ends with an
-empty line; several `data` lines of one event are one text). What the data means is the adapters' business.
+Both vendors repeat the other fields in the JSON of `data`. The format is that of
+https://html.spec.whatwg.org/multipage/server-sent-events.html: lines end with LF, CR LF or CR, an event ends with an
+empty line, and several `data` lines of one event are one text. The adapters interpret the data.
 """
 
 from __future__ import annotations
 
-#: Far above any event of a model's text; a server that never ends its event would fill the memory.
+#: Far above any event of a model's text. A server that never ends its event must not fill the memory.
 LONGEST_EVENT_BYTES = 16 * 2**20
 
 
 class EventBuffer:
-    """Puts one reply's events together from the pieces in which they arrive."""
+    """Joins the pieces of one reply and splits them into events."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The data of the events that `piece` completes. ValueError when one grows beyond all sense."""
+        """Return the data of the events that `piece` completes. Raises ValueError for an event that is too long."""
         text = self._rest + piece if self._rest else piece
         if b"\r" in text:
             text = _with_line_feeds(text)
@@ -31,7 +31,7 @@ class EventBuffer:
 
 
 def _with_line_feeds(text: bytes) -> bytes:
-    """`text` with LF for every line's end; a CR at the very end stays, for its LF may follow."""
+    """Return `text` with LF as every line end. A CR at the very end stays, because its LF may follow."""
     last = text[-1:] if text.endswith(b"\r") else b""
     return text[: len(text) - len(last)].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
 

@@ -1,20 +1,20 @@
-"""Makes a model's text storable: JSON may carry what neither UTF-8 nor Postgres can.
+"""Makes a model's text storable: JSON allows lone surrogates, which UTF-8 does not, and NUL, which Postgres does not.
 
-Some servers cut an emoji in two and send its halves (`\\ud83d`, `\\ude00`) in two deltas; Postgres stores no
-NUL. A half whose other half never comes is dropped. No other change is made to what a model wrote.
+Some servers cut an emoji in two and send its halves (`\\ud83d`, `\\ude00`) in two deltas. A half whose other half
+never comes is dropped. The text is not changed in any other way.
 """
 
 from __future__ import annotations
 
 
 class Mender:
-    """Mends one stream's texts; keeps a half character until its other half comes."""
+    """Mends the deltas of one stream, and keeps half a character until its other half comes."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def mend(self, text: str | None) -> str:
-        """`text` without NUL and lone surrogates; may be empty."""
+        """Return `text` without NUL and lone surrogates; the result may be empty."""
         if not text:
             return ""
         if text.isascii() and "\0" not in text and not self._half:

@@ -1,16 +1,15 @@
-"""What both vendors' adapters share: the client's life, and reading one stream of events to its end.
+"""A provider over a vendor's SDK: opens and closes the client, makes the call and reads the stream to its end.
 
-The official async SDK over its aiohttp client makes the call, raises its errors and keeps the connections; the body of
-its reply is read here, a network read at a time: the SDK's own decoding costs more than all the rest of a token. Its
-retries are off: waiting belongs to the queue, not into a slot. What a request and an event look like is the adapters'
-business.
+The official async SDK with its aiohttp client makes the call, raises its errors and keeps the connections. Naru reads
+the body of the reply itself, one network read at a time: the SDK's own decoding costs more than the rest of a token
+(decision 0011). The SDK's retries are off: a request waits in the queue, not in a slot. The adapters know the form of
+requests and events.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
@@ -18,57 +17,33 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import jiter
-
 from shared.errors import BadStream, ProviderError, StreamBroken
 from shared.vendors import SDKS
-from workers.providers.base import Done, Finish, Prompt, Stream, Usage
+from workers.providers.base import Done, Prompt, Stream
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.sdk.body import Body, body_of
-from workers.providers.sdk.events import EventBuffer
-from workers.providers.sdk.mending import Mender
+from workers.providers.sdk.decoding import Decoder, EventReader
 
+# Only for types: httpx2 comes with the SDKs, and importing one takes most of a second.
 if TYPE_CHECKING:
     import httpx2
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
-#: After the finish mark the answer is whole; usage may follow, but is worth no more than this wait.
+#: Wait this long for the usage after the finish mark; the answer is complete by then.
 TAIL_SECONDS = 2.0
-#: Far above any sensible NARU_CONCURRENCY: slots are counted there, never by waiting for a connection.
+#: Far above any sensible NARU_CONCURRENCY: the slots limit the answers, never the connections.
 MAX_CONNECTIONS = 4096
-#: Chat Completions' last event; whatever follows is not part of the answer.
-DONE_MARK = b"[DONE]"
-#: Long enough to save the next question's handshake; servers that close sooner are noticed when they do.
+#: Long enough to save the handshake of the next question. A server that closes sooner is noticed when it does.
 KEEP_ALIVE_SECONDS = 20.0
 
 
-class ErrorEvent(Exception):
-    """A provider's error within a reply that had begun well."""
-
-    def __init__(self, body: object) -> None:
-        super().__init__("an error event")
-        #: The provider's error object; for `mapping` only, which shows none of it.
-        self.body = body
-
-
-class Reader(ABC):
-    """Reads one stream's events: gives their text and remembers the finish mark and the usage."""
-
-    finish: Finish | None = None
-    usage: Usage | None = None
-
-    @abstractmethod
-    def read(self, event: Any) -> str | None:
-        """The text in `event`, if any. An event of another shape than the protocol's may raise anything."""
-
-
 class Client(Protocol):
-    """An SDK's client, as far as it is used here."""
+    """The part of an SDK's client that is used here."""
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
 
 
 ClientT = TypeVar("ClientT", bound=Client)
@@ -87,15 +62,15 @@ class SdkProvider(ABC, Generic[ClientT]):
         self._opening = asyncio.Lock()
 
     def stream(self, prompt: Prompt) -> Stream:
-        """See `base.Provider.stream`. One item for each network read, not for each event."""
+        """See `base.Provider.stream`. An item has the text of one network read, which may hold several events."""
         return _SdkStream(self, prompt)
 
     async def call(self, prompt: Prompt) -> httpx2.Response:
-        """Send the request; return once the reply has begun, with its body unread."""
+        """Send the request, and return the reply once it has begun, with its body unread."""
         return await self._call(await self._opened(), prompt)
 
     async def warm(self) -> None:
-        """Import the SDK and make the client, off the loop: half a second that no answer should wait for."""
+        """Import the SDK and make the client in a thread: no answer should wait this half a second."""
         await self._opened()
 
     async def close(self) -> None:
@@ -114,50 +89,50 @@ class SdkProvider(ABC, Generic[ClientT]):
             return self._client
 
     def _transport(self) -> dict[str, Any]:
-        """Options of the SDK's HTTP client."""
-        import httpx2  # noqa: PLC0415 - comes with an SDK, and is as heavy
+        """Return the options of the SDK's HTTP client."""
+        import httpx2
 
         return {
-            # No read timeout here: the limits for first token, silence and total are kept by one timer per
-            # stream (timeouts.py); aiohttp's would be set anew with every packet.
+            # No read timeout: one timer per stream keeps all limits (timeouts.py), and aiohttp's timer would be set
+            # again with every packet.
             "timeout": httpx2.Timeout(None, connect=CONNECT_SECONDS),
             "limits": httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
             # A redirect would carry the prompt, and Anthropic's key header, to another host.
             "follow_redirects": False,
-            # A proxy of the environment cannot reach this machine's own loopback.
+            # A proxy from the environment cannot reach this machine's loopback.
             "trust_env": not is_loopback(self._base_url),
         }
 
     @abstractmethod
     def _open(self) -> ClientT:
-        """Import the SDK and make a client. Runs in a thread."""
+        """Import the SDK and return a client. Runs in a thread."""
 
     @abstractmethod
     async def _call(self, client: ClientT, prompt: Prompt) -> httpx2.Response:
         """Send the request through the SDK's client."""
 
     @abstractmethod
-    def reader(self) -> Reader:
-        """A reader for one stream."""
+    def reader(self) -> EventReader:
+        """Return a reader for one stream."""
 
 
 class _SdkStream(Stream):
-    """One call, its reply, and how it ended."""
+    """One call and its reply."""
 
     def __init__(self, provider: SdkProvider[Any], prompt: Prompt) -> None:
         super().__init__()
         self._provider, self._prompt = provider, prompt
-        self._reading, self._reply = _Reading(provider.reader()), _Reply()
+        self._decoder, self._reply = Decoder(provider.reader()), _Reply()
         self._body: Body | None = None
 
     def take(self) -> str:
         """See `base.Stream.take`."""
-        if self._body is None or not self._reading.is_open:
+        if self._body is None or not self._decoder.is_open:
             return ""
-        return self._reading.read(self._body.take())
+        return self._decoder.decode(self._body.take())
 
     async def _run(self) -> AsyncGenerator[str | Done, None]:
-        reading, reply, name = self._reading, self._reply, self._provider.name
+        decoder, reply, name = self._decoder, self._reply, self._provider.name
         response: httpx2.Response | None = None
         failure: ProviderError | None = None
         try:
@@ -165,14 +140,14 @@ class _SdkStream(Stream):
             reply.begin(response)
             body = self._body = body_of(response)
             async for piece in body:
-                if text := reading.read(piece):
+                if text := decoder.decode(piece):
                     yield text
-                # What was taken meanwhile may have ended it, too.
-                reading.check()
-                if reading.is_over:
-                    await _read_tail(body, reading)
+                # A `take` during the yield may have met the end or an error.
+                decoder.check()
+                if decoder.is_over:
+                    await _read_tail(body, decoder)
                     break
-        except Exception as error:  # noqa: BLE001 - the one place where foreign errors end
+        except Exception as error:  # noqa: BLE001 - every foreign error becomes one of ours here
             failure = mapped(error, name=name, started=reply.started, request_id=reply.request_id)
             log.info(
                 "provider failed",
@@ -187,15 +162,15 @@ class _SdkStream(Stream):
             if response is not None:
                 await _close(response)
         if failure is not None:
-            # Raised out here, so that the foreign error, which may quote the prompt, is not its context.
+            # Raised outside the `except`, because the foreign error may quote the prompt and must not be its context.
             raise failure
-        if reading.reader.finish is None:
+        if decoder.reader.finish is None:
             raise reply.unfinished(name)
-        yield Done(reading.reader.finish, reading.reader.usage, reply.request_id)
+        yield Done(decoder.reader.finish, decoder.reader.usage, reply.request_id)
 
 
 class _Reply:
-    """What is known of one call's reply beside its events."""
+    """The facts about one reply beside its events."""
 
     started = False
     request_id: str | None = None
@@ -207,75 +182,29 @@ class _Reply:
         self.content_type = response.headers.get("content-type", "")
 
     def unfinished(self, name: str) -> ProviderError:
-        """The error for a body that ended in good order, but without the finish mark."""
+        """Return the error for a body that ended properly, but without the finish mark."""
         is_stream = "event-stream" in self.content_type
         kind = StreamBroken if is_stream else BadStream
         return kind(f"{name}: {kind.__doc__}", provider_request_id=self.request_id)
 
 
-class _Reading:
-    """Reads one reply's bytes. Text that came before an error of the same read is given before the error is raised."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        #: Nothing but usage can follow.
-        self.is_over = False
-        self._events, self._mender = EventBuffer(), Mender()
-        self._error: Exception | None = None
-
-    def read(self, piece: bytes) -> str:
-        """The text in `piece`; ask `check` then."""
-        if not piece:
-            return ""
-        texts = []
-        try:
-            for data in self._events.feed(piece):
-                if data == DONE_MARK:
-                    self.is_over = True
-                    break
-                texts.append(self._mender.mend(self.reader.read(_parsed(data))))
-        except Exception as error:  # noqa: BLE001 - raised by check(), behind the text that came before it
-            self._error = error
-        self.is_over = self.is_over or self.reader.finish is not None
-        return "".join(texts)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether text can follow: neither an end nor an error was met."""
-        return not self.is_over and self._error is None
-
-    def check(self) -> None:
-        """Raise what went wrong in the last read; behind the finish mark nothing can spoil the answer."""
-        if self._error is not None and self.reader.finish is None:
-            raise self._error
-
-
-def _parsed(data: bytes) -> Any:
-    """The JSON in `data`: by the parser that both SDKs bring, in half the time that Python's own takes."""
-    try:
-        return jiter.from_json(data, cache_mode="keys")
-    except ValueError:
-        # It takes no half of an emoji, which some servers send; and who else fails is told by the usual error.
-        return json.loads(data.decode())
-
-
 async def _close(response: httpx2.Response) -> None:
-    # The connection is gone in any case; how it went is no reason to lose an answer.
+    # The connection is gone in any case, and an error here is no reason to lose an answer.
     with suppress(Exception):
         await response.aclose()
 
 
-async def _read_tail(body: Body, reading: _Reading) -> None:
-    """Read what follows the finish mark (usage; the end, so that the connection can serve again)."""
-    # Whatever goes wrong here, the answer is whole: asking again would be billed twice.
+async def _read_tail(body: Body, decoder: Decoder) -> None:
+    """Read on after the finish mark: the usage, and the end of the body, so that the connection can serve again."""
+    # The answer is complete: no error here may cause a second call, which would be billed again.
     with suppress(Exception):
         async with asyncio.timeout(TAIL_SECONDS):
             async for piece in body:
-                reading.read(piece)
+                decoder.decode(piece)
 
 
 def is_loopback(url: str) -> bool:
-    """Whether `url` names this machine's own loopback."""
+    """Return whether the host of `url` is this machine's loopback."""
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
