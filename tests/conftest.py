@@ -1,15 +1,15 @@
-"""The fixtures of all tests, ten in number; the rig behind them is tests/stack.py.
+"""Fixtures for all tests. tests/stack.py has the servers and processes that they start.
 
 servers        one embedded PostgreSQL and Redis for the run (per xdist process), with the migrated template
 database_url   a new migrated database for this test
 redis_url      an empty Redis database for this test
-settings       Settings on both, calm (nobody is taken for lost)
+settings       Settings on both, calm (no worker is marked lost)
 engine         a SQLAlchemy engine on them
-stack          starts web, worker and simulator processes on them; ends them after the test
-module_stack   one for all tests of a module that leave nothing in each other's way: `stack` may be overridden by it
-own_stack      the same on servers of this test's own, which may be stopped, killed, frozen and started again
-module_own_stack  one such for a module whose tests leave the servers well
-browser        Chromium; skipped where there is none, an error where NARU_TEST_STRICT=1
+stack          starts web, worker and simulator processes on them, and ends them after the test
+module_stack   one stack for all tests of a module that do not disturb each other; a module may override `stack` with it
+own_stack      a stack on servers of its own, which the test may stop, kill, freeze and start again
+module_own_stack  one such stack for a module whose tests leave the servers running
+browser        Chromium; without one the test is skipped, or fails where NARU_TEST_STRICT=1
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from deploy.cli.checks import scrub
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import Settings
-from tests.page.walk import forget
+from tests.page.person import forget
 from tests.patience import patient, patient_ms, slowness
 from tests.stack import Servers, Stack
 
@@ -44,9 +44,9 @@ CHROMIUM_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
-#: How long a page may take where a test says nothing else: the library's 5 s are short beside other work.
+#: How long a page may take unless a test says otherwise. Playwright's 5 s are too short on a busy machine.
 PAGE_SECONDS = 15
-#: The files that take longest: begun last, each would run alone at the end.
+#: The files that take longest. They start first, so that none of them runs alone at the end.
 LONGEST = frozenset(
     f"tests/{name}.py"
     for name in (
@@ -60,17 +60,17 @@ STACK = pytest.StashKey[Stack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`./naru test` says here which of its other checks failed, so that the end of the output shows it."""
+    """Add the option with which `./naru test` names its failed checks, so that the end of the output shows them."""
     parser.addoption("--failed-checks", default="", help="named in the closing lines; set by ./naru test")
 
 
 def pytest_report_header() -> str:
-    """How slow this machine is; measured here, before any test runs beside the measurement."""
-    return f"limits are stretched for a machine that is {slowness():.1f} times slower than ours"
+    """Report how slow this machine is. It is measured here, before any test runs."""
+    return f"limits are stretched: this machine is {slowness():.1f} times slower than ours"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest files come first, and each test's own time limit is stretched, too."""
+    """Put the longest files first, and stretch each test's time limit."""
     items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONGEST)
     usual = float(config.getini("timeout"))
     for item in items:
@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The failed checks, just above pytest's own last line."""
+    """Print the failed checks just above pytest's last line."""
     if failed := config.getoption("--failed-checks"):
         terminalreporter.section("checks that failed (their output is above the tests)", red=True)
         terminalreporter.line(failed, red=True)
@@ -87,7 +87,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows the end of its processes' logs."""
+    """Show the end of the processes' logs for a failed test."""
     report = yield
     places = (item, *item.iter_parents())
     stack = next((place.stash[STACK] for place in places if STACK in place.stash), None)
@@ -99,7 +99,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """One embedded PostgreSQL and Redis; the migrated database `naru` is the template of all others."""
+    """One embedded PostgreSQL and Redis. The migrated database `naru` is the template for all others."""
     made = Servers(tmp_path_factory.mktemp("servers"))
     try:
         migrate(made.postgres_server.url)
@@ -110,14 +110,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def new_database(servers: Servers) -> Iterator[str]:
-    """The address of a new migrated database."""
+    """Yield the address of a new migrated database."""
     database = f"test_{next(numbers)}"
     yield servers.create_database(database, template=TEMPLATE)
     servers.drop_database(database)
 
 
 def empty_redis(servers: Servers) -> str:
-    """The address of an empty Redis database."""
+    """Return the address of an empty Redis database."""
     url = servers.redis_server.url_of(next(numbers) % servers.redis_server.databases)
     with redis.Redis.from_url(url) as client:
         client.flushdb()
@@ -133,19 +133,19 @@ def database_url(servers: Servers) -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(servers: Servers) -> str:
-    """An empty Redis database. (Pub/sub channels are shared by all of them: name yours by an id.)"""
+    """An empty Redis database. All databases share the pub/sub channels, so name yours by an id."""
     return empty_redis(servers)
 
 
 @pytest.fixture
 def settings(stack: Stack) -> Settings:
-    """What a process of this test's stack would read."""
+    """The settings that a process of this test's stack would read."""
     return stack.settings
 
 
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
-    """A SQLAlchemy engine as the product makes it."""
+    """A SQLAlchemy engine, made by the product's own function."""
     made = make_engine(settings, name="test")
     yield made
     made.dispose()
@@ -153,7 +153,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def stack(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Stack]:
-    """Starts processes on this test's own database and Redis database, and ends them."""
+    """A stack on this test's own database and Redis database."""
     database_url, redis_url = request.getfixturevalue("database_url"), request.getfixturevalue("redis_url")
     yield from _stack(request, tmp_path, servers=servers, database_url=database_url, redis_url=redis_url)
 
@@ -162,7 +162,7 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> I
 def module_stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, servers: Servers
 ) -> Iterator[Stack]:
-    """The same for a whole module: starting a web and a worker for each of its tests would take most of their time."""
+    """One stack for a whole module, where starting processes for each test would take most of the time."""
     with new_database(servers) as database_url:
         folder, redis_url = tmp_path_factory.mktemp("module"), empty_redis(servers)
         yield from _stack(request, folder, servers=servers, database_url=database_url, redis_url=redis_url)
@@ -170,13 +170,13 @@ def module_stack(
 
 @pytest.fixture
 def own_stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
-    """A stack on servers of its own: `own_stack.servers` may be harmed."""
+    """A stack on its own servers; the test may harm `own_stack.servers`."""
     yield from _own_stack(request, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def module_own_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The same for a whole module whose tests start again what they have stopped."""
+    """The same for a whole module; its tests restart what they stop."""
     yield from _own_stack(request, tmp_path_factory.mktemp("own"))
 
 
@@ -205,8 +205,7 @@ def _stack(
 def browser() -> Iterator[Browser]:
     """Chromium, headless. Mark such tests with `pytest.mark.browser`.
 
-    Not for longer than a module: Playwright keeps an event loop running in this thread, in which no other test could
-    start one.
+    Its scope is a module: Playwright keeps an event loop running in this thread, so no other test could start one.
     """
     found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
     if found is None and sys.platform == "linux":

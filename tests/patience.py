@@ -1,7 +1,7 @@
-"""How patient tests are: every limit is written for our machine, and stretched by how slow this one is.
+"""Patience: tests give limits for our machine, and this module stretches them for a slower one.
 
-A limit only ends what would else be waited for without end; what is waited for is an event. Nothing here says that
-something is quick: speed is measured by tests/bench.
+A test waits for an event, and the limit only ends a wait that would never end. It does not assert that something is
+fast: tests/bench measures speed.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import subprocess
 import sys
 from functools import cache
 
-#: Which of the run's processes measured it, all others read here.
+#: The process that measures the slowness sets this variable; the other processes of the run read it.
 VARIABLE = "TESTS_SLOWNESS"
 LOOP = "import time; began = time.perf_counter(); sum(range(24_000_000)); print(time.perf_counter() - began)"
-#: What the loop takes on our machine when nothing else runs.
+#: How long the loop takes on our machine when nothing else runs.
 LOOP_SECONDS = 0.3
-#: A test uses two cores at once: its own, and those of the processes that it started. A quota is shared by them.
+#: Number of loops in parallel. A test uses two cores: its own, and one for its processes. A CPU quota covers both.
 AT_ONCE = 2
-#: The moment of the measurement is not the worst of the run, and other tests run beside this one.
+#: Extra margin: the run may get slower after the measurement, and other tests run in parallel.
 ROOM = 2.0
 
 
 @cache
 def slowness() -> float:
-    """How many times longer than ours this machine takes, measured once per run; never below 1."""
+    """Return how many times slower than ours this machine is, measured once per run; at least 1."""
     if known := os.environ.get(VARIABLE):
         return float(known)
     command = (sys.executable, "-I", "-S", "-c", LOOP)
@@ -36,10 +36,10 @@ def slowness() -> float:
 
 
 def patient(seconds: float) -> float:
-    """The limit of a wait that would take at most `seconds` here, as this machine needs it."""
+    """Return a limit for this machine, for a wait that takes at most `seconds` on ours."""
     return seconds * slowness() * ROOM
 
 
 def patient_ms(seconds: float) -> float:
-    """The same in milliseconds, as Playwright counts."""
+    """Return the same limit in milliseconds, Playwright's unit."""
     return patient(seconds) * 1000

@@ -1,8 +1,8 @@
-"""The rig: real servers and real processes for tests. The fixtures that hand them out are in conftest.py.
+"""Real servers and processes for tests. conftest.py has the fixtures that provide them.
 
 `Servers` is an embedded PostgreSQL and Redis; `Stack` starts web, worker and simulator processes on one
 database and one Redis. Everything listens on free loopback ports, writes below the test's own folder, and
-dies with the test process. What a page or a provider looks like to a test is not here.
+dies with the test process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from deploy.embedded import postgres, processes, redis_server
 from shared.settings import Settings, load_settings, variable_of
 from tests.patience import patient, slowness
 
-#: For tests in which nobody is to be taken for lost, however slow the machine.
+#: For tests in which no worker may be marked lost, however slow the machine is.
 CALM: Mapping[str, float] = {
     "lease_seconds": 60,
     "renew_seconds": 0.5,
@@ -40,14 +40,14 @@ CALM: Mapping[str, float] = {
     "tick_seconds": 0.25,
     "grace_seconds": 3,
 }
-#: For crash tests: `stack.configure(**SHORT_LEASES)` before anything is started.
+#: For crash tests: call `stack.configure(**SHORT_LEASES)` before you start a process.
 SHORT_LEASES: Mapping[str, float] = {
     "lease_seconds": 2.4 * slowness(),
     "renew_seconds": 0.4,
     "stall_seconds": 2 * slowness(),
     "tick_seconds": 0.2,
 }
-#: For crowds, which all come from one address. Not 0: the limits are counted as ever, and cost what they cost.
+#: For crowds, which come from one address. Not 0, so that the product still counts and the cost of counting stays.
 WIDE_LIMITS: Mapping[str, Any] = {
     "owner_active_questions": 1_000_000,
     "owner_questions_per_minute": 1_000_000,
@@ -63,15 +63,16 @@ NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
+    """Return a loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], T], *, seconds: float = 15.0, what: str = "") -> T:
-    """Call until it returns something true, and return that; AssertionError when the time is over, which is stretched
-    by how slow this machine is.
+    """Call `condition` until it returns a true value, and return that value.
+
+    Raises AssertionError after `seconds`, stretched for a slow machine (tests/patience.py).
     """
     limit = time.monotonic() + patient(seconds)
     while True:
@@ -83,7 +84,7 @@ def wait_until(condition: Callable[[], T], *, seconds: float = 15.0, what: str =
 
 
 def get(url: str, *, seconds: float = 5.0) -> tuple[int, str]:
-    """Status and body of a GET, whatever the status; (0, "") when nobody answers."""
+    """Return the status and body of a GET, whatever the status; (0, "") without an answer."""
     try:
         with NO_PROXY.open(url, timeout=patient(seconds)) as answer:
             return answer.status, answer.read().decode()
@@ -104,7 +105,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self.child.pid
 
     @property
@@ -113,11 +114,11 @@ class Process:
         return self.child.poll() is None
 
     def terminate(self) -> None:
-        """Ask it to stop, as a deploy does; returns at once."""
+        """Send the stop signal, as a deploy does; return at once."""
         processes.send(self.pid, self.command.stop_signal)
 
     def wait(self, *, seconds: float = 20.0) -> int:
-        """Its exit code, when it ends in time."""
+        """Return the exit code. Raises TimeoutExpired after the limit, which is stretched."""
         return self.child.wait(patient(seconds))
 
     def kill(self) -> None:
@@ -126,27 +127,27 @@ class Process:
         self.child.wait()
 
     def freeze(self) -> None:
-        """Stop it and its children in the middle of whatever they do (SIGSTOP)."""
+        """Freeze it and its children (SIGSTOP)."""
         processes.send(self.pid, signal.SIGSTOP)  # first, so that it starts no more children
         for pid in self._children():
             processes.send(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them go on (SIGCONT)."""
+        """Let it and its children go on (SIGCONT)."""
         for pid in (*self._children(), self.pid):
             processes.send(pid, signal.SIGCONT)
 
     def _children(self) -> list[int]:
-        """PostgreSQL has one for each connection, each in a session of its own."""
+        """The children's ids. PostgreSQL has a child for each connection, each in its own session."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def log_text(self) -> str:
-        """All that it has written."""
+        """Return the whole log."""
         return self.log.read_text(errors="replace")
 
 
 def start(command: processes.Command, *, log: Path) -> Process:
-    """Start a child whose output goes to the end of `log`."""
+    """Start a child that appends its output to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return Process(command, log, processes.spawn(command, log=output))
@@ -157,8 +158,8 @@ _made: dict[str, tuple[Path, str]] = {}
 
 
 class Servers:
-    """An embedded PostgreSQL (no fsync) and Redis (no files). Each can be stopped, killed, frozen and started
-    again.
+    """An embedded PostgreSQL (no fsync) and Redis (no files). Each of them can be stopped, killed, frozen and
+    started again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -193,7 +194,7 @@ class Servers:
         return redis_server.RedisServer(data=data, port=port, password=self.password, durable=False, databases=512)
 
     def start_postgres(self, *, new_port: bool = False) -> Process:
-        """Start it (again); by default on the port that it had, which others know."""
+        """Start PostgreSQL, by default on the port that it had, which the processes know."""
         log = self.folder / "postgres.log"
         for _ in range(5):
             self.postgres = start(self.postgres_server.command(self.environ), log=log)
@@ -205,7 +206,7 @@ class Servers:
         raise AssertionError(f"PostgreSQL does not start:\n{log.read_text()[-2000:]}")
 
     def start_redis(self, *, new_port: bool = False) -> Process:
-        """Start it (again), empty; by default on the port that it had."""
+        """Start an empty Redis, by default on the port that it had."""
         log = self.folder / "redis.log"
         for _ in range(5):
             self.redis = start(self.redis_server.command(self.environ), log=log)
@@ -217,17 +218,17 @@ class Servers:
         raise AssertionError(f"Redis does not start:\n{log.read_text()[-2000:]}")
 
     def stop_postgres(self) -> None:
-        """Its clean, fast shutdown; connections break."""
+        """Shut PostgreSQL down cleanly and fast; connections break."""
         self.postgres.terminate()
         self.postgres.wait()
 
     def stop_redis(self) -> None:
-        """Its clean shutdown; all is forgotten."""
+        """Shut Redis down cleanly; its data is gone."""
         self.redis.terminate()
         self.redis.wait()
 
     def execute(self, statement: sql.Composable) -> None:
-        """One statement as the owner, outside any transaction."""
+        """Run one statement as the owner, outside any transaction."""
         connection = psycopg2.connect(self.postgres_server.url_of("postgres"))
         connection.autocommit = True
         try:
@@ -237,17 +238,17 @@ class Servers:
             connection.close()
 
     def create_database(self, name: str, *, template: str) -> str:
-        """A copy of `template`; returns its URL."""
+        """Copy the database `template`; return the URL of the copy."""
         new, old = sql.Identifier(name), sql.Identifier(template)
         self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(new, old))
         return self.postgres_server.url_of(name)
 
     def drop_database(self, name: str) -> None:
-        """Remove it, whoever is still connected."""
+        """Drop a database, even while clients are connected."""
         self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def close(self) -> None:
-        """End both at once; nothing in them is worth keeping."""
+        """End both at once, without saving data."""
         if self.postgres.running:
             self.postgres.thaw()
             processes.send(self.postgres.pid, signal.SIGQUIT)
@@ -257,7 +258,7 @@ class Servers:
 
 @dataclass
 class Stack:
-    """Processes of Naru on one database and one Redis; ends them all at `close()`."""
+    """Processes of Naru on one database and one Redis; `close()` ends them all."""
 
     folder: Path
     database_url: str
@@ -276,11 +277,11 @@ class Stack:
         )
 
     def configure(self, **settings: object) -> None:
-        """Settings, by their names in shared/settings, for all that is started from now on."""
+        """Set settings, by their names in shared/settings, for processes that start from now on."""
         self.values |= {variable_of(name): str(value) for name, value in settings.items()}
 
     def environ(self, **settings: object) -> dict[str, str]:
-        """What a child gets: the scrubbed environment, this stack's settings, and `settings` on top."""
+        """Return a child's environment: the scrubbed one, this stack's settings, then `settings`."""
         own = {variable_of(name): str(value) for name, value in settings.items()}
         return {**scrub(os.environ), **self.values, **own, "PYTHONPATH": str(processes.ROOT)}
 
@@ -290,18 +291,18 @@ class Stack:
         return load_settings(self.environ())
 
     def redis_client(self) -> redis.Redis:
-        """A client on this stack's Redis database, as the product makes them."""
+        """Return a client on this stack's Redis database."""
         return redis.Redis.from_url(self.redis_url, decode_responses=True, socket_timeout=5)
 
     def run(self, name: str, *argv: str, **settings: object) -> Process:
-        """Start `python argv…` from the repository's root. Call it from the test's main thread."""
+        """Start `python argv…` in the root of the repository. Call it from the test's main thread."""
         command = processes.Command(name=name, argv=(sys.executable, *argv), environ=self.environ(**settings))
         process = start(command, log=self.folder / f"{name}-{len(self.processes)}.log")
         self.processes.append(process)
         return process
 
     def start_simulator(self) -> Process:
-        """The demo simulator; sets NARU_SIMULATOR_URL for what is started after it. It logs into `calls_log`."""
+        """Start the simulator, and set NARU_SIMULATOR_URL for later processes. It logs into `calls_log`."""
         process = self._listening(
             "simulator",
             "workers.simulator",
@@ -312,11 +313,11 @@ class Stack:
 
     @property
     def calls_log(self) -> Path:
-        """The simulator's own log: a JSON line per event of a call."""
+        """The simulator's log, with a JSON line per event of a call."""
         return self.folder / "calls.jsonl"
 
     def start_worker(self, *, ready: bool = True, consuming: bool = True, **settings: object) -> Process:
-        """A worker; waits until its row has a lease, and (where Redis is there) until it consumes."""
+        """Start a worker; wait until its row has a lease, and with `consuming` until it consumes."""
         process = self.run("worker", "-m", "workers", **settings)
         if ready:
             wait_until(
@@ -327,7 +328,7 @@ class Stack:
         return process
 
     def start_web(self, *, ready: bool = True, **settings: object) -> Process:
-        """The web process on a free port; its `url` has no slash at the end."""
+        """Start a web process on a free port; its `url` has no trailing slash."""
         process = self._listening("web", "web", ready=ready, port="{port}", **{"host": "127.0.0.1", **settings})
         if ready:
             for path in ("/readyz", "/_stcore/health"):
@@ -336,7 +337,7 @@ class Stack:
         return process
 
     def workers(self, number: int, **settings: Any) -> list[Process]:
-        """So many workers that run: those of earlier tests, the oldest ones killed or new ones started."""
+        """Return exactly `number` running workers: kill the oldest ones, or start new ones."""
         running = [each for each in self.processes if each.command.name == "worker" and each.running]
         for each in running[: len(running) - number]:
             each.kill()
@@ -344,7 +345,7 @@ class Stack:
         return running + [self.start_worker(**settings) for _ in range(number - len(running))]
 
     def _listening(self, name: str, module: str, *words: str, ready: bool = True, **settings: object) -> Process:
-        """Start a module on a free port, and once more on another when that one was taken meanwhile."""
+        """Start a module on a free port; try another port when someone took the first."""
         for _ in range(3):
             port = str(free_port())
             argv = [word.replace("{port}", port) for word in words]
@@ -390,6 +391,6 @@ class Stack:
         return row is not None and (bool(row[0]) or not consuming)
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for process in self.processes:
             process.kill()

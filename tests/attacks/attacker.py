@@ -24,7 +24,7 @@ CONNECT_AT_ONCE = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do. `messages` are hexadecimal payloads, sent in turn; `rate` is in messages a second and socket."""
+    """How to attack. `messages` are hexadecimal payloads, sent in turn; `rate` is in messages a second and socket."""
 
     url: str
     sockets: int = 1
@@ -32,19 +32,19 @@ class Plan:
     way: str = "flood"
     messages: tuple[str, ...] = ()
     rate: float = 100.0
-    #: The most that one socket sends before it only listens; 0: no end.
+    #: The most messages that one socket sends before it only listens; 0: no limit.
     most: int = 0
     seconds: float = 30.0
     cookies: tuple[str, ...] = ("",)
     addresses: tuple[str, ...] = ("127.0.0.1",)
-    #: Open a socket anew at once when it was closed.
+    #: Reopen a closed socket at once.
     is_stubborn: bool = True
     frame_bytes: int = 0
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of it: close codes and refused handshakes with how often each came."""
+    """The result: close codes and refused handshakes, with the number of each."""
 
     opened: int = 0
     sent: int = 0
@@ -53,12 +53,12 @@ class Outcome:
 
 
 def count(counts: dict[int, int], key: int) -> None:
-    """One more of `key`."""
+    """Count one more `key`."""
     counts[key] = counts.get(key, 0) + 1
 
 
 class Attack:
-    """One plan under way."""
+    """A running plan."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -68,7 +68,7 @@ class Attack:
         self._connecting = asyncio.Semaphore(CONNECT_AT_ONCE)
 
     async def run(self) -> Outcome:
-        """All sockets at once, until the time is over."""
+        """Open all sockets at once, until the time is over."""
         tasks = [asyncio.create_task(self._socket(number)) for number in range(self.plan.sockets)]
         await asyncio.wait(tasks, timeout=max(0.0, self.end - time.monotonic()))
         for task in tasks:
@@ -96,7 +96,7 @@ class Attack:
                 return
 
     async def _attack(self, socket: Socket) -> None:
-        """Attack by one socket until it is closed."""
+        """Attack with one socket until it closes."""
         attack = asyncio.create_task(WAYS[self.plan.way](self, socket))
         try:
             count(self.outcome.closed, await socket.code())
@@ -105,7 +105,7 @@ class Attack:
             socket.abort()
 
     async def _half_head(self, address: str) -> None:
-        """Send a request's head byte by byte and never finish it; note the status of the answer, 0 for none."""
+        """Send a request's head byte by byte without an end; count the status of the answer, 0 for none."""
         parts = urlsplit(self.plan.url)
         try:
             async with self._connecting:
@@ -125,7 +125,7 @@ class Attack:
         writer.close()
 
     async def flood(self, socket: Socket) -> None:
-        """Send messages at the plan's rate, some at a time."""
+        """Send messages in batches at the plan's rate."""
         sent, began = 0, time.monotonic()
         while True:
             due = int((time.monotonic() - began + TICK_SECONDS) * self.plan.rate) - sent
@@ -138,7 +138,7 @@ class Attack:
             await asyncio.sleep(TICK_SECONDS)
 
     async def leave(self, socket: Socket) -> None:
-        """Send everything at once and go."""
+        """Send everything at once and disconnect."""
         socket.send(*(self.frames[each % len(self.frames)] for each in range(self.plan.most)))
         self.outcome.sent += self.plan.most
         await socket.writer.drain()
@@ -159,7 +159,7 @@ class Attack:
             await asyncio.sleep(TICK_SECONDS)
 
     async def pings(self, socket: Socket) -> None:
-        """Send nothing but pings."""
+        """Send only pings."""
         while True:
             socket.send(frame(b"?", opcode=wire.PING) * int(self.plan.rate * TICK_SECONDS))
             self.outcome.sent += int(self.plan.rate * TICK_SECONDS)
@@ -167,14 +167,14 @@ class Attack:
             await asyncio.sleep(TICK_SECONDS)
 
     async def come_and_go(self, socket: Socket) -> None:
-        """Draw the page once, do not look at it, and go."""
+        """Have the page drawn once, read nothing, and disconnect."""
         socket.send(*self.frames[:1])
         self.outcome.sent += 1
         await socket.writer.drain()
         socket.abort()
 
     async def idle(self, socket: Socket) -> None:
-        """Hold the socket, after one message."""
+        """Keep the socket open after one message."""
         socket.send(*self.frames[:1])
         self.outcome.sent += 1
 
@@ -191,7 +191,7 @@ WAYS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Attack as told, and print the outcome."""
+    """Run the plan of the file, and print the outcome."""
     given: dict[str, Any] = json.loads(Path(arguments[0]).read_text())
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     plan = Plan(**values)

@@ -1,4 +1,4 @@
-"""The attacks, each with what it is expected to meet. None leaves loopback, none has more than 3,000 connections."""
+"""The attacks, each with the answer that it should get. None leaves loopback or opens more than 3,000 connections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.attacks.attacker import Plan
 from tests.attacks.wire import kinds, rerun
 from tests.stack import Stack
-from tests.web.eyes import browser
+from tests.web.clients import browser
 
 CLICK = (rerun().hex(),)
 GHOST = (rerun(fragment="gone").hex(),)
@@ -23,20 +23,20 @@ ADDRESSES = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """One attack. Whether cookies and addresses are one, none or many is part of it; the rest is `Plan`'s."""
+    """One attack: one, no or many cookies and addresses, and the fields of a `Plan`."""
 
     name: str
     about: str
     identities: int = 0
     addresses: int = 1
-    #: How it is answered: a close code, or the status of an HTTP answer; 0 for nothing in particular.
+    #: The expected answer: a close code or an HTTP status; 0 for none in particular.
     answer: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
     def plan(self, stack: Stack, url: str, *, seconds: float) -> Plan:
-        """What the attacker is told."""
+        """Return the attacker's plan."""
         cookies = tuple(browser(stack)[1] for _ in range(self.identities)) or ("",)
-        # 127.0.1.x: other addresses than the honest person's, and loopback all the same.
+        # 127.0.1.x is loopback, but another address than the honest person's.
         addresses = ("127.0.0.1",) if self.addresses == 1 else tuple(f"127.0.1.{1 + n}" for n in range(self.addresses))
         options = {"messages": CLICK, **self.options}
         return Plan(url=url, seconds=seconds, cookies=cookies, addresses=addresses, **options)

@@ -1,4 +1,4 @@
-"""An honest person beside an attack: clicks, asks, stops and reads a running answer, and notes how long each takes.
+"""An honest person during an attack: clicks, asks, stops and reads a running answer, and notes how long each takes.
 
 Everything runs in threads of the test's process; the attack is another process. A thing that fails or takes longer than
 `PATIENCE_SECONDS` counts as that long.
@@ -23,7 +23,8 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from tests.attacks.wire import BINARY, CLOSE, PING, PONG, Socket, frame, rerun
 from tests.patience import patient
 from tests.stack import Stack, wait_until
-from tests.web.eyes import Eye, Hand, browser, deltas
+from tests.web.clients import EventReader, browser
+from tests.web.fake_worker import FakeWorker, deltas
 
 PATIENCE_SECONDS = patient(30)
 ASKERS = 4
@@ -31,7 +32,7 @@ PIECE = "word " * 4
 
 
 class Page:
-    """One page as the browser's side of Streamlit's WebSocket sees it."""
+    """One page, seen from the browser's side of Streamlit's WebSocket."""
 
     def __init__(self, socket: Socket) -> None:
         self.socket = socket
@@ -46,13 +47,13 @@ class Page:
         return page
 
     async def click(self) -> None:
-        """Go to a new conversation and wait until it is drawn."""
+        """Open a new conversation and wait until it is drawn."""
         self.query = f"c={uuid4()}"
         self.socket.send(frame(rerun(query=self.query)))
         await self._drawn()
 
     async def ask(self, text: str) -> None:
-        """Send a question from the composer and wait until the page shows what became of it."""
+        """Send a question from the composer and wait until the page shows its outcome."""
         message = BackMsg()
         message.rerun_script.query_string = self.query
         state = message.rerun_script.widget_states.widgets.add()
@@ -81,17 +82,17 @@ class Page:
 
 @dataclass
 class Latencies:
-    """When each thing was begun (`time.monotonic()`), and the seconds that it took."""
+    """The start (`time.monotonic()`) and the duration in seconds of each action."""
 
     taken: list[tuple[float, float]] = field(default_factory=list)
 
     def between(self, start: float, end: float) -> list[float]:
-        """The seconds of what was begun in this time."""
+        """Return the durations of the actions that began in this period."""
         return [seconds for at, seconds in list(self.taken) if start <= at < end]
 
 
 class Person:
-    """All that an honest person does at once; a context manager. `took` has the latencies by what was done."""
+    """An honest person who does everything in parallel; a context manager. `took` has the latencies by action."""
 
     def __init__(self, stack: Stack, url: str, engine: Engine) -> None:
         self.took = {name: Latencies() for name in ("healthz", "stop", "click", "question", "stream")}
@@ -99,22 +100,22 @@ class Person:
         self._stack, self._url, self._engine = stack, url, engine
         self._over = threading.Event()
         self._written: list[tuple[int, float]] = []
-        self._hand = Hand(stack, engine)
+        self._fake_worker = FakeWorker(stack, engine)
         self._owner, self._cookie = browser(stack)
         works: tuple[Callable[[], None], ...] = (self._look, self._stop, self._chat, self._write)
         self._threads = [threading.Thread(target=work, daemon=True) for work in works]
 
     def __enter__(self) -> Self:
-        self._hand.enter()
-        conversation_id, request_id = self._hand.question(self._owner)
-        self._claimed = self._hand.claim(request_id)
-        self._eye = Eye(self._url, conversation_id, self._cookie).open()
+        self._fake_worker.enter()
+        conversation_id, request_id = self._fake_worker.question(self._owner)
+        self._claimed = self._fake_worker.claim(request_id)
+        self._reader = EventReader(self._url, conversation_id, self._cookie).open()
         for thread in self._threads:
             thread.start()
         return self
 
     def wait_until_there(self) -> None:
-        """Wait until each thing was done once: only the first one of a process loads and compiles."""
+        """Wait until each action was done once, because a process loads and compiles only during the first."""
         wait_until(
             lambda: all(each.taken for name, each in self.took.items() if name != "stream"),
             seconds=PATIENCE_SECONDS,
@@ -126,8 +127,8 @@ class Person:
         for thread in self._threads:
             thread.join(PATIENCE_SECONDS)
         time.sleep(0.5)
-        self._eye.close()
-        self._hand.redis.close()
+        self._reader.close()
+        self._fake_worker.redis.close()
         self._read()
 
     def _every(self, seconds: float, latencies: Latencies, once: Callable[[], bool]) -> None:
@@ -151,7 +152,7 @@ class Person:
 
     def _stop(self) -> None:
         while not self._over.wait(0.5):
-            _, request_id = self._hand.question(self._owner)
+            _, request_id = self._fake_worker.question(self._owner)
             began = time.monotonic()
             is_good = self._ask("POST", f"/api/requests/{request_id}/stop")
             self.took["stop"].taken.append((began, time.monotonic() - began if is_good else PATIENCE_SECONDS))
@@ -160,12 +161,12 @@ class Person:
         at, request_id, attempt = 0, self._claimed.request_id, self._claimed.attempt
         while not self._over.wait(0.1):
             self._written.append((at, time.monotonic()))
-            self._hand.write(request_id, *deltas(attempt, "x" * at + PIECE, size=len(PIECE), start=at))
+            self._fake_worker.write(request_id, *deltas(attempt, "x" * at + PIECE, size=len(PIECE), start=at))
             at += len(PIECE)
 
     def _read(self) -> None:
-        """Pair what was written with when it was seen."""
-        seen = [(each.data["next"], each.at) for each in self._eye.events if each.name in {"snapshot", "delta"}]
+        """Match each written piece with the time at which it was read."""
+        seen = [(each.data["next"], each.at) for each in self._reader.events if each.name in {"snapshot", "delta"}]
         for start, written in self._written:
             at = next((moment for upto, moment in seen if upto > start), written + PATIENCE_SECONDS)
             self.took["stream"].taken.append((written, at - written))
@@ -174,7 +175,7 @@ class Person:
         asyncio.run(self._chat_by_turns())
 
     async def _chat_by_turns(self) -> None:
-        """Click and ask, from some browsers in turn: none of them is quick."""
+        """Click and ask from several browsers in turn, so that none of them meets a rate limit."""
         pages = [await Page.open(self._url, browser(self._stack)[1]) for _ in range(ASKERS)]
         turn = 0
         while not self._over.is_set():

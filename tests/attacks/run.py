@@ -1,4 +1,4 @@
-"""One attack on one web process with an honest person beside it: latencies before, during and after, and web's memory.
+"""One attack on one web process while an honest person uses it: latencies before, during and after, and web's memory.
 
 The bounds are the issue's: a second at the 99th percentile for whatever the person does, 100 MB of growth with 200
 hostile sockets, and back to within 30 MB a minute later.
@@ -26,28 +26,28 @@ MOST_SECONDS = 1.0
 MOST_GROWTH_MB = 100.0
 MOST_LEFT_MB = 30.0
 MEMORY_BACK_SECONDS = 60.0
-#: How long the attacker may take to end after its time.
+#: The time that the attacker has to end after its last second.
 ATTACKER_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
 class Result:
-    """What one attack did. Latencies are in seconds, by what the person did, then by phase; memory is in MB."""
+    """The result of one attack. Latencies are in seconds, by action of the person, then by phase; memory is in MB."""
 
     attack: Attack
     outcome: Outcome
     took: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
-    #: What the person's own sockets were closed with.
+    #: The close codes of the person's own sockets.
     person_closed: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
 
     def p99(self, name: str, phase: str) -> float:
-        """The 99th percentile; infinity where nothing was done at all."""
+        """Return the 99th percentile; infinity without any action."""
         return p(self.took[name][phase], 99) if self.took[name][phase] else math.inf
 
     def broken(self) -> list[str]:
-        """The bounds that did not hold."""
+        """Return the bounds that did not hold."""
         found = [
             f"{name} {phase}: {self.p99(name, phase):.2f} s"
             for name in self.took
@@ -67,7 +67,7 @@ class Result:
 def attack(
     stack: Stack, web: Process, engine: Engine, one: Attack, *, seconds: float, rest: float, memory_seconds: float
 ) -> Result:
-    """Attack for so many seconds, `rest` seconds of quiet before and after, and wait for the memory to come back."""
+    """Attack for `seconds`, with `rest` quiet seconds before and after, and wait until the memory is back."""
     plan = one.plan(stack, web.url, seconds=seconds)
     plan_file = stack.folder / f"{one.name}.json"
     plan_file.write_text(json.dumps(asdict(plan)))
@@ -97,20 +97,20 @@ def attack(
 
 
 def megabytes(web: Process) -> float:
-    """The resident memory of the web process."""
+    """Return the resident memory of the web process in MB."""
     status = Path(f"/proc/{web.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def closed_counts(web: Process) -> dict[str, float]:
-    """How many sockets and connections were closed or refused, by metric and reason; those of zero left out."""
+    """Return how many sockets and connections were closed or refused, by metric and reason, without zeros."""
     pattern = r'^naru_(sockets|connections)_(closed|refused)_total\{reason="(\w+)"\} (\S+)$'
     found = re.findall(pattern, get(f"{web.url}/metrics")[1], re.MULTILINE)
     return {f"{what} {how}: {why}": float(count) for what, how, why, count in found if float(count)}
 
 
 def outcome_of(attacker: Process) -> Outcome:
-    """What the attacker printed. Raises AssertionError when it failed."""
+    """Return the attacker's outcome. Raises AssertionError when the attacker failed."""
     try:
         found = json.loads(attacker.log_text().splitlines()[-1])
     except (IndexError, ValueError):
@@ -125,7 +125,7 @@ def outcome_of(attacker: Process) -> Outcome:
 
 
 def _watch(web: Process, attacker: Process, *, seconds: float) -> float:
-    """The most memory that web used until the attacker ended."""
+    """Return the most memory that web used until the attacker ended."""
     limit, most = time.monotonic() + seconds, megabytes(web)
     while attacker.running and time.monotonic() < limit:
         time.sleep(0.1)
@@ -135,7 +135,7 @@ def _watch(web: Process, attacker: Process, *, seconds: float) -> float:
 
 
 def _wait_for_memory(web: Process, before: float, *, until: float) -> float:
-    """Web's memory as soon as it is near what it was, else at the end of the time."""
+    """Wait until web's memory is near its first value, or the time is over; return the memory."""
     while megabytes(web) - before > MOST_LEFT_MB and time.monotonic() < until:
         time.sleep(0.5)
     return megabytes(web)

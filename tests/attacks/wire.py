@@ -19,7 +19,7 @@ CUT = 1006
 
 
 class Refused(Exception):
-    """The handshake was answered by another status than 101; the argument is that status, 0 for no answer."""
+    """The handshake got another status than 101; the argument is that status, 0 for no answer."""
 
     @property
     def status(self) -> int:
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 
 def frame(payload: bytes, *, opcode: int = BINARY, is_final: bool = True) -> bytes:
-    """One frame of a client. Its mask is zero, so the payload stands in it as it is."""
+    """Make one client frame. Its mask is zero, so the payload is unchanged."""
     first = (0x80 if is_final else 0) | opcode
     size = len(payload)
     if size < 126:
@@ -41,7 +41,7 @@ def frame(payload: bytes, *, opcode: int = BINARY, is_final: bool = True) -> byt
 
 
 def unfinished_frame(size: int, *, sent: int) -> bytes:
-    """The head of a frame of `size` bytes and the first `sent` of them."""
+    """Make the head of a frame of `size` bytes, and its first `sent` bytes."""
     return struct.pack("!BBQ", 0x80 | BINARY, 0x80 | 127, size) + b"\0\0\0\0" + b"x" * sent
 
 
@@ -56,7 +56,7 @@ class Socket:
     async def open(
         cls, url: str, *, cookie: str = "", address: str = "127.0.0.1", session: str = "", seconds: float = 30.0
     ) -> Socket:
-        """Connect from `address`. Raises Refused; `session` names the Streamlit session to go on with."""
+        """Connect from `address`. `session` names the Streamlit session to resume. Raises Refused."""
         parts = urlsplit(url)
         protocols = ["streamlit", *(["unused", session] if session else [])]
         lines = [
@@ -83,12 +83,12 @@ class Socket:
         return cls(reader, writer)
 
     def send(self, *frames: bytes) -> None:
-        """Write frames; what the server does not take yet waits in our memory."""
+        """Write frames; bytes that the server does not take yet stay in our memory."""
         with contextlib.suppress(OSError):
             self.writer.write(b"".join(frames))
 
     async def receive(self) -> tuple[int, bytes]:
-        """The next frame's opcode and payload; CLOSE with the code 1006 when the connection has been cut."""
+        """Return the next frame's opcode and payload; CLOSE with the code 1006 for a cut connection."""
         try:
             first, size = await self.reader.readexactly(2)
             if size == 126:
@@ -100,7 +100,7 @@ class Socket:
             return CLOSE, struct.pack("!H", CUT)
 
     async def code(self) -> int:
-        """Read until the server closes; the close code."""
+        """Read until the server closes; return the close code."""
         while True:
             opcode, payload = await self.receive()
             if opcode == PING:
@@ -109,12 +109,12 @@ class Socket:
                 return int.from_bytes(payload[:2], "big") if payload else 1005
 
     def abort(self) -> None:
-        """Cut the connection, whatever is still to be sent."""
+        """Cut the connection, and drop unsent bytes."""
         self.writer.transport.abort()
 
 
 def kinds() -> dict[str, bytes]:
-    """One message of each kind that Streamlit's browser can send, by its name: also of kinds to come."""
+    """Make one message of each kind that Streamlit's browser can send, by name; new kinds are included."""
     found = {}
     for field in BackMsg.DESCRIPTOR.oneofs_by_name["type"].fields:
         for name, message in _filled(BackMsg(), field):
@@ -142,7 +142,7 @@ def _filled(message: Message, field: FieldDescriptor) -> list[tuple[str, Message
 def rerun(
     *, query: str = "", fragment: str = "", widgets: int = 0, widget_bytes: int = 0, question_bytes: int = 0
 ) -> bytes:
-    """A click: asks Streamlit to run the page, with the state of `widgets` widgets and of a composer, all made up."""
+    """Make a click: a request to run the page with made-up states of `widgets` widgets and of a composer."""
     message = BackMsg()
     message.rerun_script.query_string = query
     message.rerun_script.fragment_id = fragment

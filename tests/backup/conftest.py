@@ -1,4 +1,4 @@
-"""The fixture of the backup tests; the rig behind it is yard.py."""
+"""The fixture of the backup tests: a `BackupSite`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.backup.yard import Yard
+from tests.backup.site import BackupSite
 
 
 @pytest.fixture
-def yard(database_url: str, tmp_path: Path) -> Yard:
+def site(database_url: str, tmp_path: Path) -> BackupSite:
     """A database with something in it."""
-    made = Yard(database_url, tmp_path)
+    made = BackupSite(database_url, tmp_path)
     made.fill()
     return made

@@ -28,7 +28,7 @@ from deploy.backup.schedule import Moment
 from deploy.backup.shelf import Shelf
 from deploy.backup.signing import Credentials
 from shared.settings import load_settings
-from tests.backup.yard import KEY, NOON, Yard, kept_signal, manifest, put
+from tests.backup.site import KEY, NOON, BackupSite, kept_signal, manifest, put
 from tests.conftest import STRICT
 from tests.patience import patient
 from tests.stack import NO_PROXY, Stack, free_port, get, wait_until
@@ -149,18 +149,20 @@ def test_refusal_quotes_the_server(bucket: Bucket, change: dict[str, str], words
     assert "wrong" not in str(told.value)
 
 
-def test_bucket_copy_restores_on_another_machine_and_is_pruned(yard: Yard, bucket: Bucket, tmp_path: Path) -> None:
-    made = yard.take()
-    assert copied(bucket, yard.shelf, yard.key) == [made.name]
-    assert copied(bucket, yard.shelf, yard.key) == []
-    shutil.rmtree(yard.shelf.folder)  # the machine is gone
-    assert bucket_copy.fetch(bucket, "newest", yard.shelf) == made
-    yard.execute("TRUNCATE conversation CASCADE")
-    yard.restore(made)
-    assert yard.counts() == made.tables
+def test_bucket_copy_restores_on_another_machine_and_is_pruned(
+    site: BackupSite, bucket: Bucket, tmp_path: Path
+) -> None:
+    made = site.take()
+    assert copied(bucket, site.shelf, site.key) == [made.name]
+    assert copied(bucket, site.shelf, site.key) == []
+    shutil.rmtree(site.shelf.folder)  # the machine is gone
+    assert bucket_copy.fetch(bucket, "newest", site.shelf) == made
+    site.execute("TRUNCATE conversation CASCADE")
+    site.restore(made)
+    assert site.counts() == made.tables
     with pytest.raises(BackupProblem, match="--list"):
-        bucket_copy.fetch(bucket, "naru-20200101T000000Z", yard.shelf)
-    assert bucket_copy.prune(bucket, bucket_copy.copies(bucket, yard.key), NONE) == []
+        bucket_copy.fetch(bucket, "naru-20200101T000000Z", site.shelf)
+    assert bucket_copy.prune(bucket, bucket_copy.copies(bucket, site.key), NONE) == []
     assert bucket_copy.names(bucket) == [made.name]
 
 

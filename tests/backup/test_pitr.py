@@ -15,7 +15,7 @@ import pytest
 
 from deploy.embedded import postgres, privileges
 from deploy.embedded.processes import ROOT
-from tests.backup.yard import Yard
+from tests.backup.site import BackupSite
 from tests.patience import patient
 from tests.stack import Servers, free_port, start, wait_until
 
@@ -72,7 +72,7 @@ def ended(base: Path) -> datetime:
 
 
 @contextmanager
-def second_base_backup(servers: Servers, yard: Yard, folder: Path) -> Iterator[None]:
+def second_base_backup(servers: Servers, site: BackupSite, folder: Path) -> Iterator[None]:
     """Another one is under way, as slow as of a large database, for as long as the block lasts; then it is whole."""
     slow = folder / "slow"
     slow.mkdir()
@@ -82,30 +82,30 @@ def second_base_backup(servers: Servers, yard: Yard, folder: Path) -> Iterator[N
     command = ("env", f"PATH={slow}:{servers.environ['PATH']}", str(PITR / "base.sh"))
     with ThreadPoolExecutor(1) as pool:
         made = pool.submit(run, servers, *command)
-        wait_until(lambda: yard.rows(STREAMING) == [(1,)], seconds=20, what="it has begun")
+        wait_until(lambda: site.rows(STREAMING) == [(1,)], seconds=20, what="it has begun")
         yield
         assert not made.done(), "it was still under way"
         made.result()
 
 
 def test_restore_recovers_the_moment_before_an_accident(archiving: Servers, tmp_path: Path) -> None:
-    yard = Yard(archiving.postgres_server.url, tmp_path)
-    yard.execute("CREATE TABLE landing (n int)")
-    yard.execute("INSERT INTO landing SELECT generate_series(1, 10)")
+    site = BackupSite(archiving.postgres_server.url, tmp_path)
+    site.execute("CREATE TABLE landing (n int)")
+    site.execute("INSERT INTO landing SELECT generate_series(1, 10)")
     base = Path(run(archiving, str(PITR / "base.sh")).stdout.strip())
     assert base.read_bytes()[:8] == b"Salted__"
 
-    wait_until(lambda: yard.rows(f"SELECT now() > '{ended(base)}'") == [(True,)], seconds=5)
-    with second_base_backup(archiving, yard, tmp_path):
-        yard.execute("INSERT INTO landing SELECT generate_series(11, 17)")  # in the WAL only
-        ((moment,),) = yard.rows("SELECT clock_timestamp()::text")
+    wait_until(lambda: site.rows(f"SELECT now() > '{ended(base)}'") == [(True,)], seconds=5)
+    with second_base_backup(archiving, site, tmp_path):
+        site.execute("INSERT INTO landing SELECT generate_series(11, 17)")  # in the WAL only
+        ((moment,),) = site.rows("SELECT clock_timestamp()::text")
     assert len(list(base.parent.glob("base-*.tar.enc"))) == 2, "the second began before the moment, and ended after it"
-    yard.execute("DELETE FROM landing")
-    yard.execute("SELECT pg_switch_wal()")
-    ((last,),) = yard.rows("SELECT pg_walfile_name(pg_current_wal_lsn() - 1)")
+    site.execute("DELETE FROM landing")
+    site.execute("SELECT pg_switch_wal()")
+    ((last,),) = site.rows("SELECT pg_walfile_name(pg_current_wal_lsn() - 1)")
     archived = base.parents[1] / "wal"
     wait_until((archived / f"{last}.enc").exists, seconds=20, what="the last segment is archived")
-    assert yard.rows("SELECT failed_count FROM pg_stat_archiver") == [(0,)]
+    assert site.rows("SELECT failed_count FROM pg_stat_archiver") == [(0,)]
 
     refused = run(archiving, str(PITR / "recover.sh"), "2020-01-01 00:00:00+00", str(tmp_path / "new"), check=False)
     assert (refused.returncode, "had ended by" in refused.stderr) == (1, True)
@@ -117,13 +117,13 @@ def test_restore_recovers_the_moment_before_an_accident(archiving: Servers, tmp_
     process = start(server.command(archiving.environ), log=tmp_path / "recovered.log")
     try:
         assert postgres.wait(server, process.child), process.log_text()
-        again = Yard(server.url, tmp_path)
+        again = BackupSite(server.url, tmp_path)
         wait_until(lambda: again.rows("SELECT pg_is_in_recovery()") == [(False,)], seconds=20)
         assert again.rows("SELECT count(*), max(n) FROM landing") == [(17, 17)]
     finally:
         process.terminate()
         process.wait()
-    assert yard.rows("SELECT count(*) FROM landing") == [(0,)], "the server itself was not touched"
+    assert site.rows("SELECT count(*) FROM landing") == [(0,)], "the server itself was not touched"
 
 
 def test_a_segment_is_never_replaced_by_another_one(tmp_path: Path) -> None:

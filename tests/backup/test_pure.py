@@ -27,7 +27,7 @@ from deploy.backup.schedule import first_run, moment_of
 from deploy.backup.shelf import Shelf
 from deploy.backup.swap import is_ours, name_of
 from shared.settings import load_settings
-from tests.backup.yard import KEY, NOON, manifest, put
+from tests.backup.site import KEY, NOON, manifest, put
 from tests.patience import patient
 
 

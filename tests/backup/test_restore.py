@@ -17,50 +17,50 @@ from deploy.backup.manifest import Manifest
 from deploy.backup.problem import BackupProblem
 from deploy.backup.restore import forget, go_back
 from shared.tables import Status
-from tests.backup.yard import Yard, is_reached
+from tests.backup.site import BackupSite, is_reached
 from tests.stack import Stack, wait_until
 
 
-def test_restore_recovers_rows_and_keeps_the_old_database(yard: Yard) -> None:
-    made = yard.take()
-    yard.execute("DROP TABLE request_attempt; DELETE FROM chat_request; TRUNCATE conversation CASCADE")
-    yard.execute("INSERT INTO conversation (id, owner_id, title) VALUES (gen_random_uuid(), 'bob', 'later')")
-    kept = yard.restore(made)
-    assert yard.counts() == made.tables
-    assert yard.databases() == {kept}
-    assert yard.rows("SELECT owner_id FROM conversation", database=kept) == [("bob",)]
+def test_restore_recovers_rows_and_keeps_the_old_database(site: BackupSite) -> None:
+    made = site.take()
+    site.execute("DROP TABLE request_attempt; DELETE FROM chat_request; TRUNCATE conversation CASCADE")
+    site.execute("INSERT INTO conversation (id, owner_id, title) VALUES (gen_random_uuid(), 'bob', 'later')")
+    kept = site.restore(made)
+    assert site.counts() == made.tables
+    assert site.databases() == {kept}
+    assert site.rows("SELECT owner_id FROM conversation", database=kept) == [("bob",)]
 
-    assert go_back(yard.server, "")[0] == kept
-    assert yard.rows("SELECT owner_id FROM conversation") == [("bob",)]
-    (undone,) = yard.databases()
-    assert go_back(yard.server, undone)[0] == undone, "and forth again"
-    assert yard.counts() == made.tables
+    assert go_back(site.server, "")[0] == kept
+    assert site.rows("SELECT owner_id FROM conversation") == [("bob",)]
+    (undone,) = site.databases()
+    assert go_back(site.server, undone)[0] == undone, "and forth again"
+    assert site.counts() == made.tables
 
-    (last,) = yard.databases()
-    for name in ("postgres", yard.server.database):
+    (last,) = site.databases()
+    for name in ("postgres", site.server.database):
         with pytest.raises(BackupProblem, match="Nothing was dropped"):
-            forget(yard.server, name)
-    forget(yard.server, last)
-    assert yard.databases() == set()
+            forget(site.server, name)
+    forget(site.server, last)
+    assert site.databases() == set()
 
 
-def test_missing_database_is_created_again(yard: Yard) -> None:
-    made = yard.take()
-    yard.execute(f"DROP DATABASE {yard.server.database} WITH (FORCE)", database="postgres")
-    assert not is_reached(yard.url)
-    assert yard.restore(made) == ""
-    assert yard.counts() == made.tables
+def test_missing_database_is_created_again(site: BackupSite) -> None:
+    made = site.take()
+    site.execute(f"DROP DATABASE {site.server.database} WITH (FORCE)", database="postgres")
+    assert not is_reached(site.url)
+    assert site.restore(made) == ""
+    assert site.counts() == made.tables
 
 
-def test_restore_disconnects_clients(yard: Yard) -> None:
-    made = yard.take()
-    yard.execute("DELETE FROM message")
+def test_restore_disconnects_clients(site: BackupSite) -> None:
+    made = site.take()
+    site.execute("DELETE FROM message")
     ended, stop = [], threading.Event()
 
     def come_back() -> None:
         while not stop.is_set():
             try:
-                with psycopg2.connect(yard.url) as connection, connection.cursor() as cursor:
+                with psycopg2.connect(site.url) as connection, connection.cursor() as cursor:
                     while not stop.is_set():
                         cursor.execute("SELECT 1")
             except psycopg2.Error:
@@ -70,44 +70,44 @@ def test_restore_disconnects_clients(yard: Yard) -> None:
     for thread in eager:
         thread.start()
     try:
-        yard.restore(made)
+        site.restore(made)
     finally:
         stop.set()
         for thread in eager:
             thread.join()
     assert len(ended) >= 4
-    assert yard.counts() == made.tables
+    assert site.counts() == made.tables
 
 
-def test_restore_keeps_database_settings_and_grants(yard: Yard) -> None:
-    name = yard.server.database
-    yard.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader")
-    yard.execute(
+def test_restore_keeps_database_settings_and_grants(site: BackupSite) -> None:
+    name = site.server.database
+    site.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader")
+    site.execute(
         f"ALTER DATABASE {name} SET work_mem TO '7MB'; ALTER DATABASE {name} SET search_path TO public, pg_temp"
     )
-    yard.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO reader")
-    yard.execute("GRANT SELECT ON message TO reader")
+    site.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO reader")
+    site.execute("GRANT SELECT ON message TO reader")
     try:
-        kept = yard.restore(yard.take())
-        assert yard.rows("SHOW work_mem") == [("7MB",)]
-        assert yard.rows("SHOW search_path") == [("public, pg_temp",)]
-        assert yard.rows(f"SELECT has_database_privilege('reader', '{name}', 'CONNECT')") == [(True,)]
-        assert yard.rows(f"SELECT datacl::text LIKE '%=Tc/%' FROM pg_database WHERE datname = '{name}'") == [(False,)]
-        assert yard.rows("SELECT has_table_privilege('reader', 'message', 'SELECT')") == [(True,)]
-        forget(yard.server, kept)
+        kept = site.restore(site.take())
+        assert site.rows("SHOW work_mem") == [("7MB",)]
+        assert site.rows("SHOW search_path") == [("public, pg_temp",)]
+        assert site.rows(f"SELECT has_database_privilege('reader', '{name}', 'CONNECT')") == [(True,)]
+        assert site.rows(f"SELECT datacl::text LIKE '%=Tc/%' FROM pg_database WHERE datname = '{name}'") == [(False,)]
+        assert site.rows("SELECT has_table_privilege('reader', 'message', 'SELECT')") == [(True,)]
+        forget(site.server, kept)
     finally:
-        yard.execute(f"DROP OWNED BY reader; REVOKE ALL ON DATABASE {name} FROM reader; DROP ROLE reader")
+        site.execute(f"DROP OWNED BY reader; REVOKE ALL ON DATABASE {name} FROM reader; DROP ROLE reader")
 
 
-def test_restore_names_no_grants_when_a_role_is_missing(yard: Yard) -> None:
-    yard.execute("DROP ROLE IF EXISTS gone; CREATE ROLE gone; GRANT SELECT ON message TO gone")
-    made = yard.take()
-    yard.execute("DROP OWNED BY gone; DROP ROLE gone")
+def test_restore_names_no_grants_when_a_role_is_missing(site: BackupSite) -> None:
+    site.execute("DROP ROLE IF EXISTS gone; CREATE ROLE gone; GRANT SELECT ON message TO gone")
+    made = site.take()
+    site.execute("DROP OWNED BY gone; DROP ROLE gone")
     with pytest.raises(BackupProblem, match="--no-grants"):
-        yard.restore(made)
-    assert yard.databases() == set()
-    yard.restore(made, grants=False)
-    assert yard.counts() == made.tables
+        site.restore(made)
+    assert site.databases() == set()
+    site.restore(made, grants=False)
+    assert site.counts() == made.tables
 
 
 REQUESTS = """
@@ -124,12 +124,12 @@ ATTEMPTS = """
 """
 
 
-def test_restore_ends_requests_that_ran_in_the_backup(yard: Yard) -> None:
-    yard.execute(REQUESTS)
-    yard.execute(ATTEMPTS)
-    made = yard.take()
-    yard.restore(made)
-    ends = yard.rows(
+def test_restore_ends_requests_that_ran_in_the_backup(site: BackupSite) -> None:
+    site.execute(REQUESTS)
+    site.execute(ATTEMPTS)
+    made = site.take()
+    site.restore(made)
+    ends = site.rows(
         "SELECT r.status, r.error_code, m.content FROM chat_request r JOIN message m ON m.request_id = r.id "
         "ORDER BY r.attempt"
     )
@@ -138,53 +138,53 @@ def test_restore_ends_requests_that_ran_in_the_backup(yard: Yard) -> None:
         (Status.FAILED, "restored", "as far as it got"),
         (Status.CANCELLED, None, "as far as it got"),
     ]
-    assert yard.rows("SELECT count(*) FROM request_attempt WHERE ended_at IS NULL") == [(0,)]
-    assert any("3 answers were in progress" in line for line in yard.said)
+    assert site.rows("SELECT count(*) FROM request_attempt WHERE ended_at IS NULL") == [(0,)]
+    assert any("3 answers were in progress" in line for line in site.said)
 
 
-def cut(yard: Yard, made: Manifest) -> Manifest:
+def cut(site: BackupSite, made: Manifest) -> Manifest:
     """The file loses its last bytes."""
-    path = yard.shelf.path(made)
+    path = site.shelf.path(made)
     path.write_bytes(path.read_bytes()[:-9])
     return made
 
 
-def flip(yard: Yard, made: Manifest) -> Manifest:
+def flip(site: BackupSite, made: Manifest) -> Manifest:
     """One bit of the file is another."""
-    path = yard.shelf.path(made)
+    path = site.shelf.path(made)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     return made
 
 
-def remove(yard: Yard, made: Manifest) -> Manifest:
+def remove(site: BackupSite, made: Manifest) -> Manifest:
     """The file is gone."""
-    yard.shelf.path(made).unlink()
+    site.shelf.path(made).unlink()
     return made
 
 
-def lie(_: Yard, made: Manifest) -> Manifest:
+def lie(_: BackupSite, made: Manifest) -> Manifest:
     """The manifest is changed by somebody without the key."""
     return dataclasses.replace(made, tables={**made.tables, "message": 1})
 
 
-def newer(yard: Yard, made: Manifest) -> Manifest:
+def newer(site: BackupSite, made: Manifest) -> Manifest:
     """It comes from a later version of Naru."""
-    return dataclasses.replace(made, schema="9999").sealed(yard.key)
+    return dataclasses.replace(made, schema="9999").sealed(site.key)
 
 
-def newer_server(yard: Yard, made: Manifest) -> Manifest:
+def newer_server(site: BackupSite, made: Manifest) -> Manifest:
     """It comes from a later PostgreSQL."""
-    return dataclasses.replace(made, postgres="99.1").sealed(yard.key)
+    return dataclasses.replace(made, postgres="99.1").sealed(site.key)
 
 
-def miscounted(yard: Yard, made: Manifest) -> Manifest:
+def miscounted(site: BackupSite, made: Manifest) -> Manifest:
     """What comes back is not what was counted."""
-    return dataclasses.replace(made, tables={**made.tables, "message": 21}).sealed(yard.key)
+    return dataclasses.replace(made, tables={**made.tables, "message": 21}).sealed(site.key)
 
 
-FAULTS: list[tuple[Callable[[Yard, Manifest], Manifest], str]] = [
+FAULTS: list[tuple[Callable[[BackupSite, Manifest], Manifest], str]] = [
     (cut, "is truncated"),
     (flip, "was changed after"),
     (remove, "is missing"),
@@ -197,65 +197,65 @@ FAULTS: list[tuple[Callable[[Yard, Manifest], Manifest], str]] = [
 
 @pytest.mark.parametrize(("fault", "words"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
 def test_a_backup_that_cannot_be_trusted_changes_nothing(
-    yard: Yard, fault: Callable[[Yard, Manifest], Manifest], words: str
+    site: BackupSite, fault: Callable[[BackupSite, Manifest], Manifest], words: str
 ) -> None:
-    made = yard.take()
-    yard.execute("DELETE FROM message WHERE id IN (SELECT id FROM message LIMIT 7)")
-    before = yard.counts()
+    made = site.take()
+    site.execute("DELETE FROM message WHERE id IN (SELECT id FROM message LIMIT 7)")
+    before = site.counts()
     with pytest.raises(BackupProblem, match=words):
-        yard.restore(fault(yard, made))
-    assert yard.counts() == before
-    assert yard.databases() == set()
+        site.restore(fault(site, made))
+    assert site.counts() == before
+    assert site.databases() == set()
 
 
-def test_the_wrong_key_changes_nothing(yard: Yard) -> None:
-    made = yard.take()
-    before = yard.counts()
+def test_the_wrong_key_changes_nothing(site: BackupSite) -> None:
+    made = site.take()
+    before = site.counts()
     with pytest.raises(BackupProblem, match="another key"):
-        yard.restore(made, key=Key("1" * 64))
-    assert (yard.counts(), yard.databases()) == (before, set())
+        site.restore(made, key=Key("1" * 64))
+    assert (site.counts(), site.databases()) == (before, set())
 
 
-def test_two_restores_at_once_are_refused(yard: Yard) -> None:
-    made = yard.take()
-    with swap.alone(yard.server), pytest.raises(BackupProblem, match="another restore"):
-        yard.restore(made)
-    assert yard.databases() == set()
+def test_two_restores_at_once_are_refused(site: BackupSite) -> None:
+    made = site.take()
+    with swap.alone(site.server), pytest.raises(BackupProblem, match="another restore"):
+        site.restore(made)
+    assert site.databases() == set()
 
 
 def test_a_full_disk_of_the_server_changes_nothing(own_stack: Stack, tmp_path: Path) -> None:
-    yard = Yard(own_stack.database_url, tmp_path)
-    yard.fill(rows=9000, size=1920)  # 18 MB in one table; a segment of the WAL has 16 MB
-    made = yard.take()
-    yard.execute("TRUNCATE conversation CASCADE")
+    site = BackupSite(own_stack.database_url, tmp_path)
+    site.fill(rows=9000, size=1920)  # 18 MB in one table; a segment of the WAL has 16 MB
+    made = site.take()
+    site.execute("TRUNCATE conversation CASCADE")
     limit = 16 << 20
     resource.prlimit(own_stack.servers.postgres.pid, resource.RLIMIT_FSIZE, (limit, limit))
     with pytest.raises(BackupProblem, match=r"pg_restore: .*(File too large|No space)"):
-        yard.restore(made)
-    assert yard.counts()["message"] == 0
-    assert yard.databases() == set()
+        site.restore(made)
+    assert site.counts()["message"] == 0
+    assert site.databases() == set()
 
 
 def test_interrupted_restore_keeps_the_old_data(own_stack: Stack, tmp_path: Path) -> None:
-    servers, yard = own_stack.servers, Yard(own_stack.database_url, tmp_path)
-    yard.fill(rows=9000, size=1920)
-    made = yard.take()
-    yard.execute("DELETE FROM message WHERE id IN (SELECT id FROM message LIMIT 7)")
-    before = yard.counts()
+    servers, site = own_stack.servers, BackupSite(own_stack.database_url, tmp_path)
+    site.fill(rows=9000, size=1920)
+    made = site.take()
+    site.execute("DELETE FROM message WHERE id IN (SELECT id FROM message LIMIT 7)")
+    before = site.counts()
 
     def kill() -> None:
-        wait_until(lambda: any("_restoring_" in name for name in yard.databases()), seconds=20)
+        wait_until(lambda: any("_restoring_" in name for name in site.databases()), seconds=20)
         servers.postgres.kill()
 
     thread = threading.Thread(target=kill)
     thread.start()
     with pytest.raises(BackupProblem):
-        yard.restore(made)
+        site.restore(made)
     thread.join()
     servers.start_postgres()
-    assert yard.counts() == before
-    assert len(yard.databases()) == 1, "what was loaded so far is still there"
-    kept = yard.restore(made)
-    assert any("removing" in line for line in yard.said)
-    assert yard.databases() == {kept}
-    assert yard.counts() == made.tables
+    assert site.counts() == before
+    assert len(site.databases()) == 1, "what was loaded so far is still there"
+    kept = site.restore(made)
+    assert any("removing" in line for line in site.said)
+    assert site.databases() == {kept}
+    assert site.counts() == made.tables

@@ -14,49 +14,49 @@ import pytest
 from deploy.backup.problem import BackupProblem
 from deploy.backup.retention import Keep
 from deploy.embedded.processes import ROOT
-from tests.backup.yard import Yard
+from tests.backup.site import BackupSite
 from tests.faults.proxy import Lines
 from tests.patience import patient
 from tests.stack import Servers
 
 
-def test_backup_is_complete_private_and_encrypted(yard: Yard) -> None:
-    yard.execute("UPDATE message SET content = 'the secret landing'")
-    made = yard.take()
-    assert made.tables == yard.counts()
+def test_backup_is_complete_private_and_encrypted(site: BackupSite) -> None:
+    site.execute("UPDATE message SET content = 'the secret landing'")
+    made = site.take()
+    assert made.tables == site.counts()
     assert made.tables["message"] == 20
-    assert yard.shelf.find("newest") == made
-    file = yard.shelf.path(made)
+    assert site.shelf.find("newest") == made
+    file = site.shelf.path(made)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert (made.size, made.schema, made.postgres_major) == (file.stat().st_size, "0002", 18)
     assert file.read_bytes()[:8] == b"Salted__"
-    assert yard.plain(made)[:5] == b"PGDMP"
-    assert sorted(path.name for path in yard.shelf.folder.iterdir()) == [
+    assert site.plain(made)[:5] == b"PGDMP"
+    assert sorted(path.name for path in site.shelf.folder.iterdir()) == [
         ".lock",
         f"{made.name}.dump.enc",
         f"{made.name}.json",
     ]
 
 
-def test_openssl_and_pg_restore_alone_can_read_it(yard: Yard, tmp_path: Path) -> None:
+def test_openssl_and_pg_restore_alone_can_read_it(site: BackupSite, tmp_path: Path) -> None:
     """As docs/operations/backup.md says: in ten years there may be no Naru."""
-    made = yard.take()
-    (tmp_path / "key").write_text(yard.key.secret + "\n")
+    made = site.take()
+    (tmp_path / "key").write_text(site.key.secret + "\n")
     opened = subprocess.run(
-        [*made.cipher.split(), "-d", "-pass", f"file:{tmp_path / 'key'}", "-in", str(yard.shelf.path(made))],
+        [*made.cipher.split(), "-d", "-pass", f"file:{tmp_path / 'key'}", "-in", str(site.shelf.path(made))],
         capture_output=True,
         timeout=patient(30),
         check=True,
     )
-    assert opened.stdout == yard.plain(made)
+    assert opened.stdout == site.plain(made)
 
 
-def test_manifest_counts_match_the_dumps_snapshot(yard: Yard) -> None:
-    yard.fill(rows=3000)
+def test_manifest_counts_match_the_dumps_snapshot(site: BackupSite) -> None:
+    site.fill(rows=3000)
     writing, done = threading.Event(), threading.Event()
 
     def write() -> None:
-        with yard.server.connected() as connection, connection.cursor() as cursor:
+        with site.server.connected() as connection, connection.cursor() as cursor:
             while not done.is_set():
                 cursor.execute(
                     "INSERT INTO worker (id, host, pid, version, slots, models, lease_expires_at) "
@@ -68,23 +68,23 @@ def test_manifest_counts_match_the_dumps_snapshot(yard: Yard) -> None:
     thread.start()
     try:
         assert writing.wait(10)
-        made = yard.take()
+        made = site.take()
     finally:
         done.set()
         thread.join()
-    assert 0 < made.tables["worker"] < yard.counts()["worker"]
-    yard.restore(made)  # which compares the counts of what came back with the manifest's
-    assert yard.counts() == made.tables
+    assert 0 < made.tables["worker"] < site.counts()["worker"]
+    site.restore(made)  # which compares the counts of what came back with the manifest's
+    assert site.counts() == made.tables
 
 
-def test_backup_refuses_a_second_run_and_removes_leftovers(yard: Yard) -> None:
-    left = yard.shelf.partial("naru-20260101T000000Z.dump.enc")
+def test_backup_refuses_a_second_run_and_removes_leftovers(site: BackupSite) -> None:
+    left = site.shelf.partial("naru-20260101T000000Z.dump.enc")
     left.write_bytes(b"half")
-    with yard.shelf.held():
+    with site.shelf.held():
         assert not left.exists()
         with pytest.raises(BackupProblem, match="another backup"):
-            yard.take()
-    yard.take()
+            site.take()
+    site.take()
 
 
 #: In a namespace of its own the folder becomes a disk of 64 KB.
@@ -92,15 +92,15 @@ TINY_DISK = 'mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$@"'
 TAKE = """
 import sys
 from pathlib import Path
-from tests.backup.yard import Yard
+from tests.backup.site import BackupSite
 from deploy.backup.problem import BackupProblem
-yard = Yard(sys.stdin.readline().strip(), Path(sys.argv[1]))
-yard.shelf.path(type("", (), {"file": "older"})()).write_bytes(b"older")
+site = BackupSite(sys.stdin.readline().strip(), Path(sys.argv[1]))
+site.shelf.path(type("", (), {"file": "older"})()).write_bytes(b"older")
 try:
-    yard.take()
+    site.take()
 except BackupProblem as problem:
     print(problem)
-print(sorted(path.name for path in yard.shelf.folder.iterdir()))
+print(sorted(path.name for path in site.shelf.folder.iterdir()))
 """
 
 
@@ -113,12 +113,12 @@ def on_a_tiny_disk(folder: Path) -> tuple[list[str], bool]:
         return [], False
 
 
-def test_backup_leaves_no_files_on_a_full_disk(yard: Yard, tmp_path: Path) -> None:
-    yard.fill(rows=1000)
+def test_backup_leaves_no_files_on_a_full_disk(site: BackupSite, tmp_path: Path) -> None:
+    site.fill(rows=1000)
     command, is_disk = on_a_tiny_disk(tmp_path)
     done = subprocess.run(
         [*(command if is_disk else []), sys.executable, "-c", TAKE, str(tmp_path)],
-        input=yard.url,
+        input=site.url,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -129,26 +129,26 @@ def test_backup_leaves_no_files_on_a_full_disk(yard: Yard, tmp_path: Path) -> No
     assert done.stdout.splitlines()[-1] == "['.lock', 'older']"
 
 
-def test_backup_leaves_no_files_when_the_server_dies(yard: Yard, servers: Servers) -> None:
-    older = yard.take()
-    yard.fill(rows=4000, size=3200)
+def test_backup_leaves_no_files_when_the_server_dies(site: BackupSite, servers: Servers) -> None:
+    older = site.take()
+    site.fill(rows=4000, size=3200)
     lines = Lines()
     try:
         proxy = lines.proxy(servers.postgres_server.port)
-        url = yard.url.replace(f":{servers.postgres_server.port}/", f":{proxy.port}/")
+        url = site.url.replace(f":{servers.postgres_server.port}/", f":{proxy.port}/")
         proxy.set(cut_after=2_000_000)
         with pytest.raises(BackupProblem):
-            yard.take(url=url)
+            site.take(url=url)
         assert proxy.cut_after is None, "the dump had begun to arrive"
         proxy.close()
     finally:
         lines.close()
-    assert yard.shelf.all() == [older]
-    assert not list(yard.shelf.folder.glob("*.partial"))
-    yard.shelf.prune(Keep(daily=0, weekly=0, monthly=0))
-    assert yard.shelf.all() == [older]
+    assert site.shelf.all() == [older]
+    assert not list(site.shelf.folder.glob("*.partial"))
+    site.shelf.prune(Keep(daily=0, weekly=0, monthly=0))
+    assert site.shelf.all() == [older]
 
 
 def test_a_database_without_naru_is_refused(servers: Servers, tmp_path: Path) -> None:
     with pytest.raises(BackupProblem, match="holds no tables of Naru"):
-        Yard(servers.postgres_server.url_of("postgres"), tmp_path).take()
+        BackupSite(servers.postgres_server.url_of("postgres"), tmp_path).take()

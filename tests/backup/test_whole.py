@@ -21,8 +21,8 @@ from shared.migrations.__main__ import migrate
 from shared.people import Owner
 from shared.postgres.database import make_engine
 from shared.settings import load_settings
-from tests.backup.yard import Yard, is_reached, kept_signal, naru
-from tests.page.walk import visitor
+from tests.backup.site import BackupSite, is_reached, kept_signal, naru
+from tests.page.person import visitor
 from tests.stack import Stack, wait_until
 
 
@@ -52,7 +52,7 @@ def test_ask_back_up_destroy_restore_ask_again(kept: Stack, tmp_path: Path) -> N
     assert backed_up.returncode == 0, backed_up.stderr
     assert key_from((tmp_path / "key").read_text().strip()).secret not in backed_up.stdout + backed_up.stderr
 
-    Yard(kept.database_url, tmp_path).execute(
+    BackupSite(kept.database_url, tmp_path).execute(
         f"DROP DATABASE {Server(kept.database_url).database} WITH (FORCE)", database="postgres"
     )
     assert not is_reached(kept.database_url)
@@ -79,7 +79,7 @@ def test_page_shows_the_answer_again_and_continues(at_hand: Stack, browser: Brow
         person.wait_for_end()
         answer, address = person.answers.inner_text(), person.page.url
         assert commands.backup(tmp_path, at=None) == 0
-        Yard(at_hand.database_url, tmp_path).execute("TRUNCATE conversation CASCADE")
+        BackupSite(at_hand.database_url, tmp_path).execute("TRUNCATE conversation CASCADE")
         person.open(address)
         expect(person.answers).to_have_count(0)
         assert commands.restore_from(tmp_path, "newest", grants=True) == 0
@@ -96,16 +96,16 @@ def test_stopped_naru_is_backed_up_and_restored(
     embedded = load_settings({})
     with server_at(data, embedded, make=True) as server:
         migrate(server.url)
-        Yard(server.url, tmp_path).fill()
+        BackupSite(server.url, tmp_path).fill()
     monkeypatch.setenv("DATABASE_URL", "")
     assert commands.backup(data, at=None) == 0
-    made = Yard("", tmp_path).shelf.all()[0]
+    made = BackupSite("", tmp_path).shelf.all()[0]
     assert made.tables["message"] == 20
 
     shutil.rmtree(data)
     assert commands.restore_from(data, made.name, grants=True) == 0
     with server_at(data, embedded) as server:
-        assert Yard(server.url, tmp_path).counts() == made.tables
+        assert BackupSite(server.url, tmp_path).counts() == made.tables
     with pytest.raises(psycopg2.OperationalError):  # and it is stopped again
         psycopg2.connect(server.url, connect_timeout=3)
 
@@ -113,22 +113,22 @@ def test_stopped_naru_is_backed_up_and_restored(
 def test_the_drill_proves_the_newest_and_touches_nothing(
     at_hand: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    yard = Yard(at_hand.database_url, tmp_path)
-    yard.fill()
+    site = BackupSite(at_hand.database_url, tmp_path)
+    site.fill()
     assert commands.backup(tmp_path, at=None) == 0
-    yard.execute("DELETE FROM message")
+    site.execute("DELETE FROM message")
     for here in (False, True):
         assert commands.restore_drill(tmp_path, at=None, here=here) == 0, capsys.readouterr().err
         assert "can be restored" in capsys.readouterr().out
-    assert yard.counts()["message"] == 0
-    assert yard.databases() == set()
+    assert site.counts()["message"] == 0
+    assert site.databases() == set()
     file = tmp_path / "shelf" / "naru_restore_drill.prom"
     figures = file.read_text()
     assert "naru_restore_drill_failed 0.0" in figures
 
-    made = yard.shelf.all()[0]
-    content = yard.shelf.path(made).read_bytes()
-    yard.shelf.path(made).write_bytes(content[:99] + bytes([content[99] ^ 1]) + content[100:])
+    made = site.shelf.all()[0]
+    content = site.shelf.path(made).read_bytes()
+    site.shelf.path(made).write_bytes(content[:99] + bytes([content[99] ^ 1]) + content[100:])
     assert commands.restore_drill(tmp_path, at=None, here=False) == 1
     assert "was changed after" in capsys.readouterr().err
     after = file.read_text()

@@ -31,9 +31,9 @@ instead. Run it alone: it says of each figure whether the machine was too busy w
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what was asked for, print the table."""
+    """Measure the chosen figures or curves, and print the table."""
     chosen = _parsed(arguments)
-    # Ended from outside we end our processes, too.
+    # On SIGTERM, end our processes, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     shorten_switch_interval()  # this process submits as web does
     size = Size.QUICK if chosen.quick else Size.FULL

@@ -1,4 +1,4 @@
-"""Browsers with an identity, and their questions: stored and hinted at exactly as the page does it.
+"""Browsers with an identity, and their questions, stored and hinted exactly as the page does it.
 
 The page calls the same two functions in the web process; here they run in the bench's own process.
 """
@@ -53,22 +53,22 @@ class Asker:
         self.engine.dispose()
 
     def page(self) -> Page:
-        """A browser that was never here before, on an empty conversation."""
+        """Make a new browser with an empty conversation."""
         browser_id = uuid4()
         return Page(Owner.browser(browser_id), "=".join(self._cookies.make(browser_id)), uuid4())
 
     async def ask(self, page: Page, words: str) -> UUID:
-        """Press Enter; returns when the question is stored."""
+        """Press Enter; return when the question is stored."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.submit, page, words)
 
     def submit(self, page: Page, words: str) -> UUID:
-        """The same, in the thread that calls it."""
+        """Do the same in the calling thread."""
         request_id = self.store(page, words)
         self.hint(request_id)
         return request_id
 
     def store(self, page: Page, words: str) -> UUID:
-        """Store the question, and send no hint: the reconcilers do after 5 s."""
+        """Store the question without a hint; the reconcilers send one after 5 s."""
         question = Question(
             owner=page.owner,
             conversation_id=page.conversation_id,
@@ -89,19 +89,19 @@ class Asker:
         self._dispatcher.send(request_id)
 
     async def stop(self, page: Page, request_id: UUID) -> None:
-        """Stop it, through the lifecycle and not through a web process."""
+        """Stop a request through the lifecycle, without a web process."""
         work = asyncio.get_running_loop()
         await work.run_in_executor(self._threads, lambda: lifecycle.stop(self.engine, request_id, owner=page.owner))
 
     def row(self, request_id: UUID) -> tuple[Status, int]:
-        """A request's status and attempt."""
+        """Return a request's status and attempt."""
         with transaction(self.engine) as connection:
             c = chat_request.c
             row = connection.execute(select(c.status, c.attempt).where(c.id == request_id)).one()
         return Status(row.status), int(row.attempt)
 
     def worker_pid(self, request_id: object) -> int | None:
-        """The process that runs it now."""
+        """Return the process that runs the request now."""
         c = chat_request.c
         asked = select(worker.c.pid).join(chat_request, c.worker_id == worker.c.id)
         with transaction(self.engine) as connection:
@@ -109,7 +109,7 @@ class Asker:
         return pid
 
     def stored(self, request_id: UUID) -> list[str]:
-        """The stored answers of a request: one, whatever happened."""
+        """Return the stored answers of a request; one, whatever happened."""
         with transaction(self.engine) as connection:
             found = connection.execute(select(message.c.content).where(message.c.request_id == request_id))
             return list(found.scalars())

@@ -1,4 +1,4 @@
-"""What one would use instead, measured once in a run and told by every figure that is compared with it.
+"""The alternatives to Naru, measured once in a run and reported by every figure that compares with them.
 
     direct      the vendor's SDK, typed, in a process of its own on a core of its own: the limit of most apps
     hand        the same answers read by hand: the limit of Python
@@ -31,7 +31,7 @@ STEPS: dict[Reader, dict[Size, tuple[int, ...]]] = {
 
 
 def numbers(bench: Bench) -> Numbers:
-    """All of them, measured when the first figure asks."""
+    """Return all baselines; measure them when the first figure asks."""
     return bench.once("baselines", lambda: _measure(bench))
 
 
@@ -67,7 +67,7 @@ async def _climb(bench: Bench, running: Running, reader: Reader) -> Climb:
 
 
 async def _carry(call: DirectCall, *, streams: int, window_seconds: float) -> Numbers:
-    """So many answers at once, built up as ours are; how evenly they came, and the share of a core meanwhile."""
+    """Carry `streams` answers at once, built up like ours; return their evenness, core share and losses."""
     tokens = int(PACE * (streams / RAMP + window_seconds + 2))
     questions = [words.clocked_question(tokens=tokens, pace=PACE) for _ in range(streams)]
     _, result = call.begin(questions, per_second=RAMP)

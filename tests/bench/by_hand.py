@@ -1,4 +1,4 @@
-"""A streamed reply read by hand: a socket, HTTP's chunks, server-sent events, JSON, and nothing else.
+"""A minimal reader of a streamed reply: a socket, HTTP chunks, server-sent events and JSON, nothing else.
 
 What no client in Python can do for less; the floor below every other one. It trusts the server: no error is understood,
 nothing has a limit.
@@ -12,12 +12,12 @@ from time import time_ns
 from typing import cast
 from urllib.parse import urlsplit
 
-#: When bytes came, in ns, and the text in them.
+#: The time at which bytes came, in ns, and the text in them.
 Piece = tuple[int, str]
 
 
 class HandReader(asyncio.Protocol):
-    """One request and its reply; `ended` is done when the last chunk has come."""
+    """One request and its reply; the future `ended` is done after the last chunk."""
 
     def __init__(self, request: bytes) -> None:
         self.pieces: list[Piece] = []
@@ -26,11 +26,11 @@ class HandReader(asyncio.Protocol):
         self._in_head = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the request."""
         cast("asyncio.Transport", transport).write(self._request)  # uvloop's is no subclass of asyncio's
 
     def data_received(self, data: bytes) -> None:
-        """Note each token with the moment it came."""
+        """Note each token with its arrival time."""
         now, data = time_ns(), self._rest + data
         if self._in_head:
             _, mark, data = data.partition(b"\r\n\r\n")
@@ -48,7 +48,7 @@ class HandReader(asyncio.Protocol):
         self._rest = data[position:]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The server went away."""
+        """End the reply: the server closed the connection."""
         if not self.ended.done():
             self.ended.set_exception(exc or ConnectionError("the reply ended early"))
 
@@ -61,7 +61,7 @@ class HandReader(asyncio.Protocol):
 
 
 async def ask(url: str, message: str) -> list[Piece]:
-    """One answer, on a connection of its own."""
+    """Ask once, on a new connection."""
     place = urlsplit(url)
     body = json.dumps({"model": "simulator", "stream": True, "messages": [{"role": "user", "content": message}]})
     head = (

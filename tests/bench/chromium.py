@@ -1,4 +1,4 @@
-"""A person's browser on Naru's page: asks, reloads, and notes in the page itself when text is there."""
+"""A person's browser on Naru's page: asks, reloads, and notes in the page itself when text appears."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import CHROMIUM_FLAGS
 from tests.stack import wait_until
 
 COMPOSER = "stChatInputTextArea"
-#: Only answers of `emit=clock` are understood: each token holds its number and when it was sent.
+#: It understands only answers with `emit=clock`: each token has its number and its sending time.
 SCRIPT = """
 (() => {
   const bench = window.__bench = { enter: 0, text: 0, back: 0, shown: 0, ended: 0, settled: 0 };
@@ -51,7 +51,7 @@ SCRIPT = """
 
 
 class Chromium:
-    """One browser with one page; use it with `with`. Raises CannotMeasure where there is no Chromium."""
+    """One browser with one page; use it with `with`. Raises CannotMeasure without a Chromium."""
 
     def __enter__(self) -> Self:
         found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
@@ -77,7 +77,7 @@ class Chromium:
 
     @contextmanager
     def profile(self) -> Iterator[BrowserContext]:
-        """A browser that has never been anywhere."""
+        """Yield a new browser profile without cookies or storage."""
         made = self._browser.new_context()
         try:
             yield made
@@ -85,19 +85,19 @@ class Chromium:
             made.close()
 
     def open(self, url: str) -> None:
-        """A new conversation."""
+        """Open a new conversation."""
         self._page.goto(url)
         self._page.evaluate("sessionStorage.removeItem('bench.need')")
         self._page.get_by_test_id(COMPOSER).wait_for()
         self.wait(1.0)
 
     def sign_in(self, url: str, cookie: str) -> None:
-        """Be the browser whose cookie header this is."""
+        """Become the browser with this cookie header."""
         name, _, value = cookie.partition("=")
         self._page.context.add_cookies([{"name": name, "value": value, "url": url}])
 
     def open_conversation(self, url: str, conversation_id: object, *, mark: str) -> float:
-        """Open one that there is; ms from the navigation's start until its history shows the words `mark`."""
+        """Open a stored conversation; return the ms from the navigation's start until its history shows `mark`."""
         self._page.goto(f"{url}/healthz")  # the same origin: what is noted there is there in the page
         self._page.evaluate("mark => sessionStorage.setItem('bench.mark', mark)", mark)
         self._page.goto(f"{url}/?c={conversation_id}", wait_until="commit")
@@ -105,7 +105,7 @@ class Chromium:
         return float(self._page.evaluate("window.__bench.shown - performance.timeOrigin"))
 
     def end_to_settled(self) -> float:
-        """ms from the end of the live answer to its place in the history, a run of the page; waits for it."""
+        """Wait until the answer is in the history; return the ms since the live answer ended (a run of the page)."""
         self._until("window.__bench.settled > 0")
         return float(self._page.evaluate("window.__bench.settled - window.__bench.ended"))
 
@@ -117,34 +117,34 @@ class Chromium:
         composer.press("Enter")
 
     def wait_for_words(self, number: int) -> None:
-        """Until that many tokens of a running answer are shown."""
+        """Wait until the page shows that many tokens of a running answer."""
         self._until(f"window.__bench.tokens().length >= {number}")
 
     def words(self) -> list[int]:
-        """The numbers of the tokens that are shown now."""
+        """Return the numbers of the tokens that the page shows now."""
         return [int(number) for number in self._page.evaluate("window.__bench.words()")]
 
     def enter_to_text(self) -> float:
-        """ms from Enter to the first new text in the page; waits for it."""
+        """Wait for the first new text in the page; return the ms from Enter."""
         self._until("window.__bench.text > 0")
         return float(self._page.evaluate("window.__bench.text - window.__bench.enter"))
 
     def wait_for_end(self) -> None:
-        """Until the answer has become part of the history."""
+        """Wait until the answer is part of the history."""
         self._until("document.querySelector('.naru-block')?.hidden === true")
         self.wait(0.3)
 
     def reload_until(self, words: int) -> float:
-        """Reload; seconds until that many tokens are shown again."""
+        """Reload; return the seconds until the page shows that many tokens again."""
         began = self._page.evaluate(f"sessionStorage.setItem('bench.need', {words}), Date.now()")
         self._page.reload(wait_until="commit")
         self._until("window.__bench?.back > 0")
         return float(self._page.evaluate("window.__bench.back") - began) / 1e3
 
     def _until(self, condition: str) -> None:
-        """Look from outside: the page's policy lets nothing of ours be evaluated by the page itself."""
+        """Poll from outside, because the page's policy forbids evaluating our scripts in it."""
         wait_until(lambda: self._page.evaluate(condition), seconds=30, what=condition)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait, while the browser goes on."""
         time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""Finds the highest load that holds: upwards in steps, a step that fails once more, then between the last two."""
+"""Finds the highest load that holds: goes up in steps, repeats a failed step once, then tries between the last two."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tests.bench.figure import Numbers
 
 @dataclass
 class Climb:
-    """What was tried. `carried` is the highest load that held, 0 where none did."""
+    """The loads that were tried. `carried` is the highest load that held; 0 if none did."""
 
     carried: int = 0
     failed: int = 0
     found: dict[int, Numbers] = field(default_factory=dict)
-    #: Of every try, also of one that was made again.
+    #: Sums over all tries, repeated ones included.
     lost: float = 0.0
     cut_at_end: float = 0.0
 
     @property
     def shown(self) -> int:
-        """The load whose numbers are worth showing: the highest that held, else the lowest that was tried."""
+        """The load to show: the highest that held, else the lowest that was tried."""
         return self.carried or min(self.found)
 
     def numbers(self, name: str) -> Numbers:
-        """As named numbers: those of each load, and the sums of what was lost in all of them."""
+        """Return named numbers: those of each load, and the sums of the losses."""
         numbers: Numbers = {f"{name}_carried": float(self.carried), f"{name}_failed": float(self.failed)}
         for load, found in self.found.items():
             numbers |= {f"{name}_{key}_at_{load}": value for key, value in found.items()}
         return numbers | {f"{name}_lost": self.lost, f"{name}_cut_at_end": self.cut_at_end}
 
     def at_best(self) -> Numbers:
-        """What was found at `shown`."""
+        """The numbers at `shown`."""
         return self.found[self.shown]
 
 

@@ -1,7 +1,7 @@
-"""Many answers at once, at a pace, watched: the load that the figures of cost and capacity put on our processes.
+"""Many watched answers at once, at a given pace: the load for the figures of cost and capacity.
 
-Questions are asked evenly while the load is built up; each page has its own conversation. Where not every answer is
-watched, the rest is looked at in the rows: nothing of it may be missing there.
+Questions are asked evenly while the load grows; each page has its own conversation. The answers that nobody
+watches are checked in the rows, which must be complete.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from uuid import UUID
 from tests.bench import words
 from tests.bench.asking import Asker, Page
 from tests.bench.evenness import timing
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Numbers
 from tests.bench.processes import core_shares
 from tests.bench.stacks import Running
 
 PACE = 50
-#: Questions per second while the load is built up.
+#: Questions per second while the load grows.
 RAMP = 60
-#: What costs, by who uses it. The rest (the simulator, our client) is the measuring's.
+#: The parts whose cost counts. The rest (the simulator, our client) belongs to the measurement.
 PATH = ("worker", "redis", "web")
 PARTS = (*PATH, "postgres", "simulator", "client")
 
 
 def pids_of(running: Running) -> dict[str, int]:
-    """One process of each part; of the first worker and web where there are several."""
+    """One process of each part; the first worker and web process if there are several."""
     servers = running.stack.servers
     return {
         "worker": running.workers[0].pid,
@@ -41,7 +41,7 @@ def pids_of(running: Running) -> dict[str, int]:
 
 
 async def shares(running: Running, *, seconds: float) -> Numbers:
-    """How much of a core each part uses from now on, as `worker_core_share` …"""
+    """Measure how much of a core each part uses from now on, as `worker_core_share` …"""
     found = await core_shares(pids_of(running), seconds=seconds, trees={"postgres"})
     return {f"{name}_core_share": share for name, share in found.items()}
 
@@ -55,7 +55,7 @@ async def carry(
     watched_of: int = 1,
     meanwhile: Callable[[], Awaitable[Numbers]] | None = None,
 ) -> Numbers:
-    """Carry so many answers for a window in which all of them run; one in `watched_of` of them is watched.
+    """Carry `streams` answers for a window in which all of them run, and watch one in `watched_of`.
 
     Returns how evenly they came, whether they came whole, and what `meanwhile` measured in the middle (by default the
     shares of a core).
@@ -63,8 +63,10 @@ async def carry(
     tokens = int(pace * (streams / RAMP + window_seconds + 2))
     with Asker(running.stack.settings) as asker:
         pages = [asker.page() for _ in range(streams)]
-        eyes: list[Eye | None] = [
-            await Eye.open(running.webs[number % len(running.webs)].url, page) if number % watched_of == 0 else None
+        readers: list[EventReader | None] = [
+            await EventReader.open(running.webs[number % len(running.webs)].url, page)
+            if number % watched_of == 0
+            else None
             for number, page in enumerate(pages)
         ]
         await asyncio.sleep(0.5)
@@ -73,12 +75,12 @@ async def carry(
         asked = await _ask_evenly(asker, pages, words_of=lambda: words.clocked_question(tokens=tokens, pace=pace))
         await asyncio.sleep(1)
         measured = await (meanwhile() if meanwhile else shares(running, seconds=window_seconds / 2))
-        # Not looked at before it is over: to understand what came would cost what is to be measured.
+        # Parse the events only after the window: parsing would add to the measured cost.
         await asyncio.sleep(max(0.0, began + tokens / pace + streams / RAMP + 0.5 - loop.time()))
         whole = words.Wholeness()
-        for eye, request_id in zip(eyes, asked, strict=True):
-            await _end_of(asker, eye, request_id, whole, tokens=tokens)
-    seen = [[(at, words.clocks(text)) for at, text in eye.reading.grown] for eye in eyes if eye is not None]
+        for reader, request_id in zip(readers, asked, strict=True):
+            await _end_of(asker, reader, request_id, whole, tokens=tokens)
+    seen = [[(at, words.clocks(text)) for at, text in reader.reading.grown] for reader in readers if reader is not None]
     return {**whole.numbers(), **measured, **timing(seen), "tokens": float(tokens)}
 
 
@@ -91,15 +93,17 @@ async def _ask_evenly(asker: Asker, pages: list[Page], *, words_of: Callable[[],
     return asked
 
 
-async def _end_of(asker: Asker, eye: Eye | None, request_id: UUID, whole: words.Wholeness, *, tokens: int) -> None:
-    """Wait for one answer's end, and check it."""
-    if eye is None:
+async def _end_of(
+    asker: Asker, reader: EventReader | None, request_id: UUID, whole: words.Wholeness, *, tokens: int
+) -> None:
+    """Wait for one answer's end, and check the answer."""
+    if reader is None:
         for _ in range(600):
             if stored := asker.stored(request_id):
                 whole.check(stored[0], stored, tokens=tokens)
                 return
             await asyncio.sleep(0.1)
         raise AssertionError(f"not answered: {request_id}")
-    await eye.until(lambda reading: reading.ended(request_id), seconds=60)
-    eye.close()
-    whole.check(eye.reading.text, asker.stored(request_id), tokens=tokens)
+    await reader.until(lambda reading: reading.ended(request_id), seconds=60)
+    reader.close()
+    whole.check(reader.reading.text, asker.stored(request_id), tokens=tokens)

@@ -1,4 +1,4 @@
-"""The direct call: `python -m tests.bench.direct sdk|hand URL`, the provider asked without Naru.
+"""The direct call: `python -m tests.bench.direct sdk|hand URL`, asks the provider without Naru.
 
 `sdk`: the official SDK as its makers show it: typed objects, its default transport, no queue. `hand`: by_hand.py.
 Reads one job per line, {"id": 1, "messages": [...], "per_second": 60}: its messages are asked so fast, evenly; 0: all
@@ -29,13 +29,13 @@ Call = Callable[[str], Awaitable[list[Piece]]]
 
 
 def spent() -> float:
-    """Processor seconds of this process."""
+    """Return the processor seconds of this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def typed_sdk(url: str) -> Call:
-    """The SDK's own way."""
+    """Make calls through the SDK."""
     import openai  # noqa: PLC0415 - takes a second, which reading by hand need not wait for
 
     client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600)
@@ -55,12 +55,12 @@ def typed_sdk(url: str) -> Call:
 
 
 def hand(url: str) -> Call:
-    """By hand."""
+    """Make calls without the SDK (by_hand.py)."""
     return lambda message: by_hand.ask(url, message)
 
 
 async def answer(call: Call, message: str, *, after: float, answers: list[list[Piece]], firsts: list[float]) -> None:
-    """One streamed answer, `after` so many seconds."""
+    """Read one streamed answer, `after` seconds from now."""
     await asyncio.sleep(after)
     began = time_ns()
     pieces = await call(message)
@@ -69,7 +69,7 @@ async def answer(call: Call, message: str, *, after: float, answers: list[list[P
 
 
 async def work(call: Call, job: dict[str, Any]) -> None:
-    """One job to its end, or to its cancelling."""
+    """Run one job to its end or its cancellation."""
     answers: list[list[Piece]] = []
     firsts: list[float] = []
     step = 1 / job["per_second"] if job.get("per_second") else 0.0
@@ -91,7 +91,7 @@ async def work(call: Call, job: dict[str, Any]) -> None:
 
 
 async def main() -> None:
-    """Until the input ends."""
+    """Run jobs until the input ends."""
     call = {"sdk": typed_sdk, "hand": hand}[sys.argv[1]](sys.argv[2])
     lines = asyncio.StreamReader(limit=2**24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

@@ -1,4 +1,4 @@
-"""Drives the program `direct`: the calls of the provider that ours is compared with."""
+"""Drives the program `direct`, whose calls are the baseline of ours."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.stack import Stack
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one job measured."""
+    """The measurements of one job."""
 
     first_seconds: list[float]
     tokens: int
     cpu_seconds: float
     seconds: float
-    #: How evenly clocked answers came, as `evenness.timing`; empty for others.
+    #: The evenness of clocked answers, as from `evenness.timing`; empty for others.
     timing: dict[str, float]
 
 
@@ -42,11 +42,11 @@ class DirectCall:
         return self._process.pid
 
     async def ask(self, messages: Sequence[str]) -> Result:
-        """Ask all at once; returns when all are answered."""
+        """Ask all questions at once; return when all are answered."""
         return await self.begin(messages)[1]
 
     def begin(self, messages: Sequence[str], *, per_second: float = 0) -> tuple[int, asyncio.Future[Result]]:
-        """Start a job; its number and its result. 0 `per_second`: all at once."""
+        """Start a job; return its number and its future result. `per_second` 0 asks everything at once."""
         self._count += 1
         self._waiting[self._count] = asyncio.get_running_loop().create_future()
         self._write({"id": self._count, "messages": list(messages), "per_second": per_second})
@@ -80,7 +80,7 @@ class DirectCall:
 
 @asynccontextmanager
 async def direct_call(stack: Stack, url: str, *, by: Literal["sdk", "hand"] = "sdk") -> AsyncIterator[DirectCall]:
-    """The program, warmed by one call, asking the simulator at `url`."""
+    """Yield the program, warmed by one call to the simulator at `url`."""
     command = (sys.executable, "-m", "tests.bench.direct", by, url)
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=stack.environ(), stdin=PIPE, stdout=PIPE)
     call = DirectCall(process)

@@ -1,4 +1,4 @@
-"""Whether many answers at once came as evenly as they were sent: delays and gaps, the same for ours and for baselines.
+"""Whether many answers at once came as evenly as they were sent: delays and gaps, for us and for the baselines.
 
 An arrival is (when, clocks): the moment bytes came, in ns, and the provider's clock in each token of them, in ns. Both
 count from the moment the last answer has begun to the moment the first one ends. Gaps alone flatter: a reader can run a
@@ -13,12 +13,12 @@ from itertools import pairwise
 from tests.bench.figure import Numbers, p
 
 Arrival = tuple[int, list[int]]
-#: What "holds" means, in ms; of the table in docs/performance.md.
+#: The limits of "holds" in ms, from the table in docs/performance.md.
 GAP_P99, DELAY_P50, DELAY_P99 = 80.0, 40.0, 150.0
 
 
 def timing(answers: Sequence[Sequence[Arrival]]) -> Numbers:
-    """Delays and gaps of answers, oldest arrival first, in ms. A gap that the provider made itself is told beside."""
+    """Return delays and gaps of answers in ms, oldest arrival first, and the gaps that the provider made itself."""
     begins = max(answer[0][0] for answer in answers)
     ends = min(answer[-1][0] for answer in answers)
     delays: list[float] = []
@@ -40,6 +40,6 @@ def timing(answers: Sequence[Sequence[Arrival]]) -> Numbers:
 
 
 def is_even(found: Numbers) -> bool:
-    """Whether a load is carried: what `timing` found, and nothing lost. A window of no length proves nothing."""
+    """Return whether a load holds, by `timing`, without a loss. An empty window proves nothing."""
     fits = found["gap_p99"] < GAP_P99 and found["delay_p50"] <= DELAY_P50 and found["delay_p99"] <= DELAY_P99
     return fits and found["window_seconds"] > 0 and not found.get("lost")

@@ -1,4 +1,4 @@
-"""A client of the event stream, cheap enough to stand beside what it measures: one raw connection per `Eye`.
+"""A client of the event stream, cheap enough not to disturb the measurement: one raw connection per `EventReader`.
 
 Bytes are only noted with the time they came; they are understood (`Reading`) when somebody looks. What is understood is
 checked as a browser would have to: a delta must begin where the text ends.
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event, and when its last byte came."""
+    """One event, and the time of its last byte."""
 
     name: str
     data: dict[str, Any]
@@ -30,20 +30,20 @@ class Event:
 
 @dataclass
 class Reading:
-    """What one page knows. It may outlive a connection: then it resumes."""
+    """What one page knows. It may outlive a connection, and the next one resumes it."""
 
     events: list[Event] = field(default_factory=list)
-    #: Request and attempt that are shown, and the text of that attempt.
+    #: The request and attempt that the page shows, and the text of that attempt.
     shown: tuple[str, int] = ("", 0)
     text: str = ""
-    #: Each growth of the text of the shown attempt: when, and by what.
+    #: Each growth of that text: the time, and the new text.
     grown: list[tuple[int, str]] = field(default_factory=list)
     last_id: str = ""
     gaps: int = 0
     doubled: int = 0
 
     def take(self, event: Event) -> None:
-        """Understand one event."""
+        """Process one event."""
         self.events.append(event)
         if event.name not in {"delta", "snapshot"}:
             return
@@ -61,21 +61,21 @@ class Reading:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The last state."""
+        """Return the last state."""
         return next((event.data for event in reversed(self.events) if event.name == "state"), {})
 
     @property
     def is_open(self) -> bool:
-        """Whether the page was told anything yet."""
+        """Return whether the page got any event yet."""
         return bool(self.events)
 
     def ended(self, request_id: object) -> str | None:
-        """How a request ended, if it did."""
+        """Return how a request ended; None while it has not."""
         ends = (event.data for event in self.events if event.name == "end")
         return next((str(data["status"]) for data in ends if data["request_id"] == str(request_id)), None)
 
 
-class Eye(asyncio.Protocol):
+class EventReader(asyncio.Protocol):
     """One connection of one page."""
 
     def __init__(self, request: bytes, reading: Reading) -> None:
@@ -89,8 +89,8 @@ class Eye(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def open(cls, url: str, page: Page, *, reading: Reading | None = None) -> Eye:
-        """Connect as the page does; with a reading, from where that is."""
+    async def open(cls, url: str, page: Page, *, reading: Reading | None = None) -> EventReader:
+        """Connect as the page does; with a reading, resume it."""
         at = urlsplit(url)
         assert at.hostname
         assert at.port
@@ -102,35 +102,35 @@ class Eye(asyncio.Protocol):
         ]
         if reading is not None and reading.last_id:
             lines.append(f"Last-Event-ID: {reading.last_id}")
-        eye = cls(("\r\n".join(lines) + "\r\n\r\n").encode(), reading or Reading())
-        await asyncio.get_running_loop().create_connection(lambda: eye, at.hostname, at.port)
-        return eye
+        reader = cls(("\r\n".join(lines) + "\r\n\r\n").encode(), reading or Reading())
+        await asyncio.get_running_loop().create_connection(lambda: reader, at.hostname, at.port)
+        return reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the request."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of asyncio's
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Note, and wake who waits."""
+        """Note the bytes, and wake the waiters."""
         self._noted.append((time_ns(), data))
         if self._is_watched:
             self._woken.set()
 
     def close(self) -> None:
-        """Go away at once."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def look(self) -> Reading:
-        """Understand all that has come."""
+        """Process all bytes that have come."""
         noted, self._noted = self._noted, []
         for at_ns, data in noted:
             self._feed(at_ns, data)
         return self.reading
 
     async def until(self, condition: Callable[[Reading], T | None], *, seconds: float = 60.0) -> T:
-        """Wait for something in the reading; AssertionError when it does not come."""
+        """Wait for a condition on the reading. Raises AssertionError after the limit."""
         self._is_watched = True
         try:
             async with asyncio.timeout(seconds):
@@ -158,7 +158,7 @@ class Eye(asyncio.Protocol):
             self._understand(frame.decode(), at_ns)
 
     def _unchunked(self) -> bytes:
-        """The whole chunks of what has come; the web server sends each of its writes as one."""
+        """Return the complete chunks; the web server sends each write as one chunk."""
         if b"chunked" not in (self._head or b"").lower():
             found, self._chunks = self._chunks, b""
             return found

@@ -1,4 +1,4 @@
-"""What a figure is: a name, a function that returns named numbers, and the lines of the table made from them."""
+"""A figure: a name, a function that returns named numbers, and the table lines made from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Numbers = dict[str, float]
 
 
 class Size(StrEnum):
-    """How long a run may take: the real one, a look of some minutes, or seconds to see that it all still works."""
+    """The size of a run: full, quick (some minutes), or smoke (seconds, to see that everything works)."""
 
     FULL = "full"
     QUICK = "quick"
@@ -23,7 +23,7 @@ class Size(StrEnum):
 
 
 class CannotMeasure(Exception):
-    """Something that the figure needs is not here; the message says what."""
+    """The machine lacks something that the figure needs; the message names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One module of `figures/`. Numbers named in `zero` are about correctness: anything else fails the run."""
+    """One module of `figures/`. The numbers named in `zero` are about correctness: any other value fails the run."""
 
     name: str
     measure: Callable[[Bench], Numbers]
@@ -46,17 +46,17 @@ class Figure:
     zero: tuple[str, ...] = ()
 
     def broken(self, numbers: Numbers) -> list[str]:
-        """What was lost or doubled."""
+        """Return the numbers of `zero` that are not 0: lost or doubled text."""
         return [f"{name} = {numbers[name]:g}" for name in self.zero if numbers.get(name)]
 
 
 def p(values: Sequence[float], percent: int) -> float:
-    """A percentile of what was measured, interpolated between measured values only."""
+    """Return a percentile, interpolated between measured values only."""
     if len(values) < 2:
         return values[0] if values else float("nan")
     return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 def spread(name: str, values: Sequence[float], *percents: int) -> Numbers:
-    """`name_p50` … and how many values there were."""
+    """Return `name_p50` … and the number of values."""
     return {f"{name}_n": float(len(values))} | {f"{name}_p{percent}": p(values, percent) for percent in percents}

@@ -22,7 +22,7 @@ CHARACTERS = 480
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Conversations of `messages` each, of owners in turn; questions and answers alternate."""
+    """Conversations with `messages` messages each, whose owners take turns. Questions and answers alternate."""
 
     name: str
     conversations: int
@@ -30,11 +30,11 @@ class Filled:
     owners: int
 
     def owner(self, conversation: int) -> Owner:
-        """The owner of a conversation."""
+        """Return the owner of a conversation."""
         return Owner.browser(_uuid(f"{self.name}-o{conversation % self.owners}"))
 
     def conversation_id(self, conversation: int) -> UUID:
-        """Its id."""
+        """Return the id of a conversation."""
         return _uuid(f"{self.name}-c{conversation}")
 
 
@@ -43,7 +43,7 @@ def _uuid(words: str) -> UUID:
 
 
 def fill(database_url: str, filled: Filled, *, owner: Owner | None = None) -> None:
-    """Store them, oldest conversation first; all of `owner` if it is given. Foreign keys are trusted, not looked up."""
+    """Store the rows, oldest conversation first, all of `owner` if given. Foreign keys are not checked."""
     values = {
         "name": filled.name,
         "conversations": filled.conversations,
@@ -67,7 +67,7 @@ def fill(database_url: str, filled: Filled, *, owner: Owner | None = None) -> No
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """The product's own limit on each statement, which holds for the whole process, is taken off meanwhile."""
+    """Suspend the product's time limit per statement, which holds for the whole process."""
     limit = psycopg2.extensions.get_wait_callback()
     psycopg2.extensions.set_wait_callback(None)
     try:
@@ -112,7 +112,7 @@ _STATEMENTS = (
 
 
 def queue(database_url: str, number: int, *, text: str) -> list[UUID]:
-    """Store so many questions of as many people, as `submit` does, but without a hint: none is sent for ten minutes."""
+    """Store `number` questions of as many people, as `submit` does, but without a hint for ten minutes."""
     connection = psycopg2.connect(database_url)
     try:
         with connection, connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The simulator's own log: when a call began, when its first token went out, when the client closed it."""
+"""The simulator's log: when a call began, when its first token left, when the client closed it."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class Journal:
         self._of_trace: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def calls(self, request_id: object) -> list[dict[str, Any]]:
-        """The provider's calls for a request, oldest first: {"start": s, "first": s, "closed": s, …}."""
+        """Return the provider's calls for a request, oldest first: {"start": s, "first": s, "closed": s, …}."""
         self._read()
         return self._of_trace[str(request_id)]
 
     def last(self) -> dict[str, Any]:
-        """The newest call."""
+        """Return the newest call."""
         self._read()
         return self._calls[max(self._calls)]
 
     def first_token_seconds(self, request_id: object) -> float:
-        """The provider's own time to first token, of the request's last call."""
+        """Return the provider's time to first token, for the request's last call."""
         call = self.calls(request_id)[-1]
         return float(call["first"] - call["start"])
 
     def wait_for(self, request_id: object, event: str, *, seconds: float = 30.0) -> float:
-        """When the last call of a request came to `event`, by the log; waits for it."""
+        """Wait until the last call of a request reaches `event`; return the time in the log."""
 
         def found() -> float | None:
             calls = self.calls(request_id)

@@ -1,4 +1,4 @@
-"""`./naru up` as a child: how long until it is ready, and what belongs to it."""
+"""`./naru up` as a child: the time until it is ready, and its processes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from deploy.cli.checks import scrub
 from deploy.embedded import processes
 from tests.bench.processes import accounted
 
-#: The same entry as ./naru, in this very environment.
+#: The entry point of ./naru, in this environment.
 IN_THIS_ENVIRONMENT = (sys.executable, "-P", "-m", "deploy.cli.main")
 _READY = re.compile(r"Naru is ready at (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """A Naru that is ready."""
+    """A Naru that is ready, with its processes."""
 
     pid: int
     url: str
@@ -36,7 +36,7 @@ class Up:
 def up(
     folder: Path, *, command: Sequence[str] = IN_THIS_ENVIRONMENT, cwd: Path = processes.ROOT, **environ: str
 ) -> Iterator[Up]:
-    """Start it with its data below `folder`; stopped in order at the end."""
+    """Start Naru with its data below `folder`; stop it cleanly at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "up.out"
     words = (*command, "up", "--data", str(folder / "data"), "--port", "0")
@@ -54,7 +54,7 @@ def up(
 
 
 def clone(target: Path) -> None:
-    """A fresh clone of what is committed here."""
+    """Make a fresh clone of the committed files."""
     git = shutil.which("git") or "git"
     subprocess.run((git, "clone", "--quiet", "--no-hardlinks", str(processes.ROOT), str(target)), check=True)
 

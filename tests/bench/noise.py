@@ -1,4 +1,4 @@
-"""Whether the machine was quiet enough to believe a figure. Three witnesses that do not depend on what is measured:
+"""Whether the machine was quiet enough to believe a figure. Three witnesses, independent of the measured processes:
 
     others      cores that processes which are not ours used meanwhile: all that /proc/stat counted, less our own tree
     stolen      the share of the machine's time that its hypervisor gave to somebody else
@@ -21,13 +21,13 @@ from statistics import quantiles
 from tests.bench.figure import Numbers
 from tests.bench.processes import TICKS_PER_SECOND, our_cpu_seconds
 
-#: Above these a figure is not to be believed: cores; share of the machine's time; times the quickest loop.
+#: Above these limits a figure does not count: cores; share of the machine's time; multiple of the quickest loop.
 MOST_OTHERS = 0.10
 MOST_STOLEN = 0.02
 MOST_SLOWDOWN = 1.15
-#: Some 3 ms each: short beside a scheduler's turn, so that most are not interrupted.
+#: About 3 ms each: shorter than a scheduler's time slice, so that most are not interrupted.
 _ROUNDS, _STEPS = 40, 40_000
-#: Shorter than this, ticks of 10 ms say nothing.
+#: In a shorter window, ticks of 10 ms mean nothing.
 _LEAST_SECONDS = 1.0
 
 
@@ -44,16 +44,16 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """What was seen between two moments."""
+    """The noise between two moments."""
 
     others_cores: float
     stolen_share: float
-    #: The loop's slower time of the two, and its quicker one.
+    #: The slower and the quicker of the loop's two times.
     loop_seconds: float
     quick_loop_seconds: float
 
     def numbers(self, *, quickest: float) -> Numbers:
-        """As named numbers; `quickest` is the loop's best in the run, in seconds."""
+        """Return named numbers; `quickest` is the loop's best time in the run, in seconds."""
         return {
             "others_cores": round(self.others_cores, 3),
             "stolen_share": round(self.stolen_share, 4),
@@ -61,7 +61,7 @@ class Quiet:
         }
 
     def complaints(self, *, quickest: float) -> list[str]:
-        """Why not to believe what was measured meanwhile; empty: nothing speaks against it."""
+        """Return why a measurement in between does not count; empty if it counts."""
         slowdown = self.loop_seconds / quickest
         found = []
         if self.others_cores > MOST_OTHERS:
@@ -74,14 +74,14 @@ class Quiet:
 
 
 def look() -> Moment:
-    """The machine now; takes 0.1 s for the loop."""
+    """Read the counters now; the loop takes 0.1 s."""
     loop = _loop_seconds()
     busy, stolen = _machine_seconds()
     return Moment(time.monotonic(), busy, stolen, our_cpu_seconds(), loop)
 
 
 def between(before: Moment, after: Moment) -> Quiet:
-    """What was seen from one moment to the other. What ended in between and was nobody's child counts as others'."""
+    """Return the noise from one moment to the other. Ended processes that nobody reaped count as others'."""
     seconds = max(after.at - before.at, _LEAST_SECONDS)
     others = (after.busy_seconds - before.busy_seconds) - (after.our_seconds - before.our_seconds)
     return Quiet(
@@ -93,7 +93,7 @@ def between(before: Moment, after: Moment) -> Quiet:
 
 
 def _machine_seconds() -> tuple[float, float]:
-    """What all processes used, and what was stolen; (0, 0) where there is no /proc. Interrupts are nobody's."""
+    """Return the time used by all processes and the stolen time; (0, 0) without /proc. Interrupts do not count."""
     try:
         fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     except OSError:

@@ -36,11 +36,11 @@ from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import Outcome, Status
 from tests.bench.filling import Filled, fill
-from tests.shared.world import MODEL, World
+from tests.shared.rig import MODEL, RequestRig
 from tests.stack import Servers
 from workers.process.pickup import due_requests
 
-#: These grow with what is said. `worker` has a row for each worker process, and is read as a whole.
+#: The tables that grow with each question. `worker` has a row per worker process, and statements may read all of it.
 GROWING = {"chat_request", "message", "conversation", "request_attempt"}
 PLANNED = ("select", "with", "insert", "update", "delete", "execute")
 _TOGETHER = re.compile("; (?=EXECUTE )")
@@ -48,7 +48,7 @@ _TOGETHER = re.compile("; (?=EXECUTE )")
 
 @dataclass
 class Seen:
-    """One statement of one step: its plan, and how long it took to come back, in ms."""
+    """One statement of one step: its plan, and its durations in ms."""
 
     step: str
     text: str
@@ -56,7 +56,7 @@ class Seen:
     took: list[float] = field(default_factory=list)
 
     def nodes(self) -> list[dict[str, Any]]:
-        """All nodes of the plan."""
+        """Return all nodes of the plan."""
         found, waiting = [], [self.plan]
         while waiting:
             node = waiting.pop()
@@ -65,27 +65,27 @@ class Seen:
         return found
 
     def scanned(self) -> set[str]:
-        """The growing tables that it reads from beginning to end."""
+        """Return the growing tables that the statement reads as a whole."""
         return {node["Relation Name"] for node in self.nodes() if node["Node Type"] == "Seq Scan"} & GROWING
 
     def indexes(self) -> list[str]:
-        """The indexes it goes by."""
+        """Return the indexes that the statement uses."""
         return sorted({node["Index Name"] for node in self.nodes() if "Index Name" in node})
 
 
 class Plans:
-    """Listens to one engine."""
+    """Collects the plans of the statements of one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self.seen: dict[tuple[str, str], Seen] = {}
         self._step = ""
-        # Behind the product's own listener, which makes EXECUTE of a prepared statement.
+        # After the product's own listener, which turns a prepared statement into EXECUTE.
         event.listen(engine, "before_cursor_execute", self._before)
         event.listen(engine, "after_cursor_execute", self._after)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """What runs within belongs to this step."""
+        """Assign the statements that run inside to this step."""
         self._step = name
         try:
             yield
@@ -95,7 +95,7 @@ class Plans:
     def _before(self, *given: Any) -> None:
         _, cursor, text, parameters, context, is_many = given
         if self._step and not is_many and text.lstrip().lower().startswith(PLANNED):
-            # Those that are sent together are planned one by one; the time of all of them is the last one's.
+            # Statements sent together are planned one by one; the last one gets the time of all.
             *_, last = [self._seen(cursor, part, parameters) for part in _TOGETHER.split(text)]
             context.naru_began = (last, time.perf_counter())
 
@@ -117,41 +117,41 @@ class Plans:
 
 
 def drawn(filled: Filled) -> Iterator[int]:
-    """Its conversations in random order, each once."""
+    """Return the numbers of all conversations in random order, each once."""
     return iter(random.sample(range(filled.conversations), filled.conversations))
 
 
-def walk(world: World, filled: Filled, plans: Plans, numbers: Iterator[int]) -> None:
-    """The whole way of a question, and each other end that one may come to, in the next conversations of `numbers`."""
+def walk(rig: RequestRig, filled: Filled, plans: Plans, numbers: Iterator[int]) -> None:
+    """Run a question's whole path, and each other end of a request, in the next conversations of `numbers`."""
     number = next(numbers)
     owner, conversation_id = filled.owner(number), filled.conversation_id(number)
-    worker_id = world.worker(MODEL)
-    _look(world, plans, owner=owner, number=number, filled=filled)
+    worker_id = rig.worker(MODEL)
+    _look(rig, plans, owner=owner, number=number, filled=filled)
     with plans.step("submit"):
-        submitted = world.ask(conversation_id=conversation_id, owner=owner, key=f"key-{time.time_ns()}")
-    with plans.step("pickup"), world.begin() as connection:
+        submitted = rig.ask(conversation_id=conversation_id, owner=owner, key=f"key-{time.time_ns()}")
+    with plans.step("pickup"), rig.begin() as connection:
         due_requests(connection, patience_seconds=0, limit=100)
     with plans.step("sweep while it waits"):
-        sweep(world.engine, [conversation_id], known=[])
+        sweep(rig.engine, [conversation_id], known=[])
     with plans.step("undispatch"):
-        lifecycle.undispatch(world.engine, submitted.request_id, models=["another/model"])
+        lifecycle.undispatch(rig.engine, submitted.request_id, models=["another/model"])
     with plans.step("tick"):
-        world.tick()
+        rig.tick()
     with plans.step("claim"):
-        claimed = world.claim(submitted.request_id, worker_id)
-    _run(world, plans, claimed)
+        claimed = rig.claim(submitted.request_id, worker_id)
+    _run(rig, plans, claimed)
     with plans.step("finish"):
-        assert lifecycle.finish(world.engine, claimed, Answer(text="x" * 480, input_tokens=1, output_tokens=100))
+        assert lifecycle.finish(rig.engine, claimed, Answer(text="x" * 480, input_tokens=1, output_tokens=100))
     with plans.step("is mine"):
-        assert lifecycle.is_mine(world.engine, claimed, status=Status.SUCCEEDED)
-    _other_ends(world, plans, filled, numbers)
-    world.expire_lease(worker_id)
-    world.tick()
+        assert lifecycle.is_mine(rig.engine, claimed, status=Status.SUCCEEDED)
+    _other_ends(rig, plans, filled, numbers)
+    rig.expire_lease(worker_id)
+    rig.tick()
 
 
-def _look(world: World, plans: Plans, *, owner: Owner, number: int, filled: Filled) -> None:
-    """What the page and the routes read."""
-    conversation_id, engine = filled.conversation_id(number), world.engine
+def _look(rig: RequestRig, plans: Plans, *, owner: Owner, number: int, filled: Filled) -> None:
+    """Run the reads of the page and the routes."""
+    conversation_id, engine = filled.conversation_id(number), rig.engine
     with plans.step("list conversations"):
         listed = conversations.list_conversations(engine, owner=owner, limit=20)
     with plans.step("list the next page"):
@@ -172,46 +172,46 @@ def _look(world: World, plans: Plans, *, owner: Owner, number: int, filled: Fill
         conversations.rename(engine, conversation_id, owner=owner, title="another")
 
 
-def _run(world: World, plans: Plans, claimed: Claimed) -> None:
-    """What happens while an answer is under way."""
+def _run(rig: RequestRig, plans: Plans, claimed: Claimed) -> None:
+    """Run the statements during an answer."""
     key = (claimed.request_id, claimed.attempt)
-    with plans.step("renew"), world.begin() as connection:
+    with plans.step("renew"), rig.begin() as connection:
         assert fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True)
         assert key in fleet.running_of(connection, claimed.worker_id)
-    with plans.step("checkpoint"), world.begin() as connection:
+    with plans.step("checkpoint"), rig.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {key: "so far"})
     with plans.step("sweep while it runs"):
         known = Known(request_id=claimed.request_id, attempt=1, length=0, is_silent=True)
-        assert sweep(world.engine, [claimed.conversation_id], known=[known])
+        assert sweep(rig.engine, [claimed.conversation_id], known=[known])
     with plans.step("best text"):
-        assert checkpoint_of(world.engine, claimed.request_id, claimed.attempt) == "so far"
+        assert checkpoint_of(rig.engine, claimed.request_id, claimed.attempt) == "so far"
 
 
-def _other_ends(world: World, plans: Plans, filled: Filled, numbers: Iterator[int]) -> None:
-    """Asked again, failed, released and stopped, stopped while it waits, taken back, expired, deleted."""
-    engine = world.engine
+def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator[int]) -> None:
+    """Regenerate, fail, release and stop, stop while queued, take back, expire and delete."""
+    engine = rig.engine
 
     def ask(**values: Any) -> Any:
         number = next(numbers)
         owner, conversation_id = filled.owner(number), filled.conversation_id(number)
-        return number, world.ask(owner=owner, conversation_id=conversation_id, **values)
+        return number, rig.ask(owner=owner, conversation_id=conversation_id, **values)
 
-    worker_id = world.worker(MODEL)
+    worker_id = rig.worker(MODEL)
     with plans.step("submit again with the same key"):
         key = f"twice-{time.time_ns()}"
         number, first = ask(key=key)
-        again = world.ask(owner=filled.owner(number), conversation_id=first.conversation_id, key=key)
+        again = rig.ask(owner=filled.owner(number), conversation_id=first.conversation_id, key=key)
         assert again.request_id == first.request_id
-    claimed = world.claim(first.request_id, worker_id)
+    claimed = rig.claim(first.request_id, worker_id)
     with plans.step("fail"):
         assert lifecycle.fail(engine, claimed, Answer(text=""), code="overloaded")
     with plans.step("regenerate"):
-        world.ask("", owner=filled.owner(number), conversation_id=first.conversation_id, regenerate=True)
+        rig.ask("", owner=filled.owner(number), conversation_id=first.conversation_id, regenerate=True)
     number, waiting = ask()
-    claimed = world.claim(waiting.request_id, worker_id)
+    claimed = rig.claim(waiting.request_id, worker_id)
     with plans.step("release"):
         assert lifecycle.release(engine, claimed, text="", outcome=Outcome.RELEASED, code="rate_limited")
-    claimed = world.claim(waiting.request_id, worker_id)
+    claimed = rig.claim(waiting.request_id, worker_id)
     with plans.step("stop"):
         lifecycle.stop(engine, waiting.request_id, owner=filled.owner(number))
     with plans.step("cancel"):
@@ -220,18 +220,18 @@ def _other_ends(world: World, plans: Plans, filled: Filled, numbers: Iterator[in
     with plans.step("stop while it waits"):
         lifecycle.stop(engine, waiting.request_id, owner=filled.owner(number))
     _, lost = ask()
-    world.claim(lost.request_id, worker_id)
+    rig.claim(lost.request_id, worker_id)
     with plans.step("take back"):
-        assert world.lose(worker_id).taken_back == 1
-    world.put(lost.request_id, deadline_at=world.ago(1))
+        assert rig.lose(worker_id).taken_back == 1
+    rig.put(lost.request_id, deadline_at=rig.ago(1))
     with plans.step("expire"):
-        assert world.tick().expired == 1
+        assert rig.tick().expired == 1
     with plans.step("delete"):
         conversations.delete(engine, filled.conversation_id(number), owner=filled.owner(number))
 
 
 def table(plans: Plans) -> str:
-    """Step, ms until the rows were back (p50 and the longest), the indexes."""
+    """Return a table: step, ms until the rows came (p50 and maximum), indexes."""
     rows = ["| step | ms p50 | max | by these indexes |", "|---|---|---|---|"]
     for seen in plans.seen.values():
         if seen.indexes() or seen.scanned():
@@ -242,7 +242,7 @@ def table(plans: Plans) -> str:
 
 
 def main() -> int:
-    """By hand: fill, walk a hundred times, print the table."""
+    """Fill the tables, walk a hundred times, print the table."""
     parser = argparse.ArgumentParser(description="The plans of every statement on a question's way, in full tables")
     parser.add_argument("--messages", type=int, default=100_000, help="how many rows in message")
     parser.add_argument("--walks", type=int, default=100)
@@ -260,7 +260,7 @@ def main() -> int:
             engine = make_engine(load_settings(values), name="plans")
             plans, numbers = Plans(engine), drawn(filled)
             for _ in range(chosen.walks):
-                walk(World(engine), filled, plans, numbers)
+                walk(RequestRig(engine), filled, plans, numbers)
             engine.dispose()
             print(table(plans))
             return 1 if any(seen.scanned() for seen in plans.seen.values()) else 0

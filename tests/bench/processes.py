@@ -1,4 +1,4 @@
-"""What a process costs, read from /proc: processor seconds, memory; and which cores it may use. Linux only."""
+"""The cost of a process, read from /proc: processor seconds and memory; and the cores that it may use. Linux only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and all its threads, to 10 ms."""
+    """Return user and system time of a process and all its threads, to 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 def tree_cpu_seconds(pid: int) -> float:
-    """The same of a process and all its descendants, with those that have ended and were waited for."""
+    """Return the time of a process and all its descendants, ended and reaped ones included."""
     ticks = 0
     for each in tree(pid):
         with contextlib.suppress(OSError):  # one that has ended meanwhile: its parent has its time now
@@ -29,13 +29,13 @@ def tree_cpu_seconds(pid: int) -> float:
     return ticks / TICKS_PER_SECOND
 
 
-#: Processor seconds of descendants of ours that nobody waited for when they ended.
+#: Processor seconds of our descendants that nobody reaped.
 _unwaited: list[float] = []
 
 
 @contextmanager
 def accounted() -> Iterator[None]:
-    """Around the end of processes that their parents do not wait for (Chromium's): what they used stays ours."""
+    """Keep the time of processes that end here without being reaped (Chromium's)."""
     before = tree_cpu_seconds(os.getpid())
     try:
         yield
@@ -44,12 +44,12 @@ def accounted() -> Iterator[None]:
 
 
 def our_cpu_seconds() -> float:
-    """What this process and all that it ever started used; never less than before."""
+    """Return the time that this process and all its descendants ever used; it never falls."""
     return tree_cpu_seconds(os.getpid()) + sum(_unwaited)
 
 
 async def core_shares(pids: Mapping[str, int], *, seconds: float, trees: Container[str] = ()) -> dict[str, float]:
-    """How much of a core each process uses from now on; of those named in `trees` with its descendants."""
+    """Measure how much of a core each process uses from now on; those in `trees` with their descendants."""
 
     def used() -> dict[str, float]:
         return {name: tree_cpu_seconds(pid) if name in trees else cpu_seconds(pid) for name, pid in pids.items()}
@@ -61,7 +61,7 @@ async def core_shares(pids: Mapping[str, int], *, seconds: float, trees: Contain
 
 
 def tree(pid: int) -> list[int]:
-    """A process and its descendants, also those in sessions of their own (PostgreSQL's)."""
+    """Return a process and its descendants, also those in other sessions (PostgreSQL's)."""
     parents: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -74,7 +74,7 @@ def tree(pid: int) -> list[int]:
 
 
 def pss_megabytes(pid: int) -> float:
-    """Proportional set size: shared pages are counted once among those who share them."""
+    """Return the proportional set size: processes that share a page split its size."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
@@ -82,7 +82,7 @@ def pss_megabytes(pid: int) -> float:
 
 
 def what_runs(pid: int) -> str:
-    """A short name for a process: the module or program it runs."""
+    """Return a short name for a process: the module or program that it runs."""
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     if "flower" in words:
         return "flower"
@@ -93,7 +93,7 @@ def what_runs(pid: int) -> str:
 
 @contextmanager
 def apart(alone: Iterable[int], others: Iterable[int]) -> Iterator[bool]:
-    """Processes `alone` on one core, `others` and ourselves on another; False where there is only one core."""
+    """Put `alone` on one core, and `others` and this process on another; yield False with only one core."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         yield False
@@ -111,7 +111,7 @@ def apart(alone: Iterable[int], others: Iterable[int]) -> Iterator[bool]:
 
 
 def pin(pid: int, cores: set[int]) -> None:
-    """Let all threads of a process run on these cores only; those it starts later inherit it. 0: ourselves."""
+    """Pin all threads of a process to these cores; later threads inherit it. Pid 0 is this process."""
     for task in Path(f"/proc/{pid or os.getpid()}/task").glob("[0-9]*"):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), cores)

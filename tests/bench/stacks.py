@@ -1,4 +1,4 @@
-"""The processes that a figure measures: on durable servers as `up` starts them, with the product's default settings.
+"""The processes that a figure measures, with durable servers as `up` starts them and the product's default settings.
 
 `Bench.running()` is one simulator, worker and web process that figures share; `Bench.own()` is a set that one figure
 may harm. Only one set runs at a time.
@@ -21,7 +21,7 @@ from shared.migrations.__main__ import migrate
 from shared.settings import Settings
 from tests.bench import noise
 from tests.bench.asking import Asker
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Numbers, Size
 from tests.bench.journal import Journal
 from tests.bench.noise import Quiet
@@ -33,7 +33,7 @@ WARMING_QUESTIONS = 3
 
 
 class DurableServers(Servers):
-    """The rig's servers with every write on disk, as `up` has them."""
+    """Servers that write everything to disk, as with `up`."""
 
     def _postgres_at(self, port: int) -> postgres.Postgres:
         return dataclasses.replace(super()._postgres_at(port), durable=True)
@@ -44,7 +44,7 @@ class DurableServers(Servers):
 
 @dataclass
 class Running:
-    """A set of processes that is ready, and warm."""
+    """A set of processes, ready and warm."""
 
     stack: Stack
     simulator: Process
@@ -58,35 +58,35 @@ class Running:
         return self.webs[0].url
 
     def start_worker(self) -> Process:
-        """One more worker; does not wait."""
+        """Start one more worker, without waiting for it."""
         self.workers.append(self.stack.start_worker(ready=False))
         return self.workers[-1]
 
     def wait_for_worker(self, worker: Process) -> None:
-        """Wait until it consumes."""
+        """Wait until the worker consumes."""
         wait_until(lambda: self.stack._registered(worker.pid, consuming=True), seconds=60, what="the worker is ready")
 
     def others(self) -> list[int]:
-        """Every process but the workers."""
+        """Every process except the workers."""
         servers = self.stack.servers
         return [each.pid for each in (*self.webs, self.simulator, servers.postgres, servers.redis)]
 
     def warm(self) -> None:
-        """Some answers, so that no measured one pays for an import or a first connection."""
+        """Have some answers first, so that no measured one pays for an import or a first connection."""
         uvloop.run(self._warm())
 
     async def _warm(self) -> None:
         with Asker(self.stack.settings) as asker:
             for web in self.webs * WARMING_QUESTIONS:
                 page = asker.page()
-                eye = await Eye.open(web.url, page)
+                reader = await EventReader.open(web.url, page)
                 request_id = await asker.ask(page, "[[sim: tokens=20 first=0.05]] warm")
-                await eye.until(lambda reading, asked=request_id: reading.ended(asked))  # type: ignore[misc]
-                eye.close()
+                await reader.until(lambda reading, asked=request_id: reading.ended(asked))  # type: ignore[misc]
+                reader.close()
 
 
 class Bench:
-    """What all figures of one run share. Close it."""
+    """What all figures of one run share. Close it at the end."""
 
     def __init__(self, folder: Path, *, size: Size) -> None:
         self.folder = folder
@@ -95,11 +95,11 @@ class Bench:
         self._servers: Servers | None = None
         self._shared: Running | None = None
         self._known: dict[str, tuple[Numbers, Quiet]] = {}
-        #: How quiet it was when what the present figure took from `once` was measured.
+        #: The noise while the values that this figure took from `once` were measured.
         self.borrowed: list[Quiet] = []
 
     def once(self, name: str, measure: Callable[[], Numbers]) -> Numbers:
-        """What several figures of a run need, measured when the first of them asks."""
+        """Measure a value that several figures of a run need, when the first of them asks for it."""
         if name not in self._known:
             before = noise.look()
             self._known[name] = measure(), noise.between(before, noise.look())
@@ -108,11 +108,11 @@ class Bench:
         return numbers
 
     def pick(self, *, full: int, quick: int, smoke: int) -> int:
-        """How often, by the size of this run."""
+        """Return the number of repetitions for the size of this run."""
         return {Size.FULL: full, Size.QUICK: quick, Size.SMOKE: smoke}[self.size]
 
     def running(self) -> Running:
-        """The shared set."""
+        """The processes that the figures share."""
         if self._shared is None:
             self._shared = self._start(self._common_servers(), workers=1, webs=1, settings={})
         return self._shared
@@ -121,7 +121,7 @@ class Bench:
     def own(
         self, *, workers: int = 1, webs: int = 1, own_servers: bool = False, **settings: object
     ) -> Iterator[Running]:
-        """A set of one's own; with `own_servers` its Redis and PostgreSQL may be stopped too."""
+        """Yield a set of processes of one's own; with `own_servers` its Redis and PostgreSQL may be stopped, too."""
         self._end_shared()
         servers = self._new_servers() if own_servers else self._common_servers()
         running: Running | None = None
@@ -137,7 +137,7 @@ class Bench:
 
     @contextmanager
     def database(self, name: str) -> Iterator[Settings]:
-        """A migrated database of one's own on the common server, with nothing running on it."""
+        """Yield a new migrated database on the common server, without processes."""
         servers = self._common_servers()
         database = f"bench_{name}_{next(self._numbers)}"
         url = servers.create_database(database, template=TEMPLATE)
@@ -147,11 +147,11 @@ class Bench:
             servers.drop_database(database)
 
     def rest(self) -> None:
-        """End the shared set: what is measured now brings its own processes."""
+        """End the shared processes; the next figure starts its own."""
         self._end_shared()
 
     def close(self) -> None:
-        """End everything."""
+        """End all servers and processes."""
         self._end_shared()
         if self._servers is not None:
             self._servers.close()

@@ -1,4 +1,4 @@
-"""What the bench prints: every figure to reach with what was measured, or why it was not; the machine; the versions."""
+"""The table of the bench: every figure to reach with its measurement, or why it has none; machine; versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_ASKED = "not asked for (--only)"
 
 @dataclass
 class Outcome:
-    """What became of one figure."""
+    """The outcome of one figure."""
 
     figure: Figure
     numbers: Numbers = field(default_factory=dict)
@@ -28,19 +28,19 @@ class Outcome:
     missing: str = ""
     broken: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    #: What else the machine did meanwhile; None: not measured.
+    #: The noise during the figure; None: not measured.
     quiet: Quiet | None = None
-    #: The same of what it is compared with, where that was measured for several figures.
+    #: The noise during the baseline, if several figures share it.
     borrowed: list[Quiet] = field(default_factory=list)
 
     def complaints(self, *, quickest: float) -> list[str]:
-        """Why not to believe it."""
+        """Return why the outcome does not count."""
         own = self.quiet.complaints(quickest=quickest) if self.quiet is not None else []
         compared = [why for each in self.borrowed for why in each.complaints(quickest=quickest)]
         return own + [f"at its baselines {why}" for why in compared]
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """Mark, figure, reach, measured."""
+        """Return the cells: mark, figure, reach, measured."""
         if self.missing:
             return [("?", line.figure, line.reach, f"NOT MEASURED: {self.missing}") for line in self.figure.lines]
         wrong = f"  BROKEN: {', '.join(self.broken)}" if self.broken else ""
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def text(outcomes: list[Outcome], *, note: str) -> str:
-    """The table: + reached, - not reached, ? not measured."""
+    """Return the table: + reached, - not reached, ? not measured."""
     lines, quickest = [""], _quickest(outcomes)
     for outcome in outcomes:
         if outcome.missing == NOT_ASKED:
@@ -64,7 +64,7 @@ def text(outcomes: list[Outcome], *, note: str) -> str:
 
 
 def verdict(outcomes: list[Outcome]) -> str:
-    """Whether the run as a whole can be believed."""
+    """Return whether the run as a whole counts."""
     quickest = _quickest(outcomes)
     seen = [outcome for outcome in outcomes if outcome.quiet is not None]
     noisy = [each.figure.name for each in seen if each.complaints(quickest=quickest)]
@@ -74,12 +74,12 @@ def verdict(outcomes: list[Outcome]) -> str:
 
 
 def _quickest(outcomes: list[Outcome]) -> float:
-    """The fixed loop's best of the run, in seconds."""
+    """Return the fixed loop's best time of the run, in seconds."""
     return min((each.quiet.quick_loop_seconds for each in outcomes if each.quiet is not None), default=1.0)
 
 
 def conditions() -> dict[str, str]:
-    """The machine and the versions."""
+    """Return the machine and the versions."""
     python = f"Python {platform.python_version()}"
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     servers = f"PostgreSQL {postgres.VERSION}, {redis_server.program().name}"
@@ -99,12 +99,12 @@ def _machine() -> str:
 
 
 def finite(numbers: Numbers) -> dict[str, float | None]:
-    """As JSON can hold them: it has neither NaN nor infinity."""
+    """Convert numbers for JSON, which has neither NaN nor infinity."""
     return {name: value if isfinite(value) else None for name, value in numbers.items()}
 
 
 def as_json(outcomes: list[Outcome], *, note: str) -> str:
-    """The same with every number."""
+    """Return the outcomes as JSON, with every number."""
     quickest = _quickest(outcomes)
     figures: dict[str, Any] = {
         each.figure.name: {

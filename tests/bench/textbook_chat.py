@@ -30,14 +30,14 @@ WORKER = ("-m", "celery", "-A", "tests.faults.textbook.app", "--quiet", "worker"
 
 @dataclass
 class Chat:
-    """The running worker, and the page's side of it."""
+    """The running worker, and the page's side of the chat."""
 
     running: Running
     app: Celery
     worker: Process
 
     def answered(self, number: int, *, tokens: int) -> Numbers:
-        """Ask so many at once, poll until each is there; ms over the provider's own time to first token."""
+        """Ask `number` questions at once and poll for each; return the ms beyond the provider's first token."""
         asked = {str(uuid4()): words.clocked_question(tokens=tokens) for _ in range(number)}
         before = tree_cpu_seconds(self.worker.pid)
         with ThreadPoolExecutor(number) as threads:
@@ -55,7 +55,7 @@ class Chat:
         }
 
     def _one(self, question: tuple[str, str]) -> tuple[float, str]:
-        """Seconds until the page has the text, and the text."""
+        """Return the seconds until the page has the text, and the text."""
         request_id, text = question
         began = time.perf_counter()
         result = self.app.send_task("answer", args=[request_id, text], task_id=request_id)
@@ -66,14 +66,14 @@ class Chat:
         return time.perf_counter() - began, str(result.result)
 
     def _most_at_once(self, asked: dict[str, str]) -> int:
-        """By the provider's log."""
+        """Return the provider's time, from its log."""
         calls = [self.running.journal.calls(request_id)[-1] for request_id in asked]
         return int(max(sum(one["start"] <= each["start"] < one["end"] for one in calls) for each in calls))
 
 
 @contextmanager
 def textbook_chat(running: Running) -> Iterator[Chat]:
-    """Start it beside our own processes, which rest; warm."""
+    """Start the chat, and warm it, while our own processes are idle."""
     stack = running.stack
     worker = stack.run("textbook", *WORKER, f"--concurrency={PROCESSES}", "--loglevel=WARNING")
     app = Celery("textbook-page", broker=stack.redis_url, backend=stack.redis_url, set_as_current=False)

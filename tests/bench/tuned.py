@@ -32,10 +32,10 @@ from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import environment, load_settings
 from tests.bench.filling import Filled, fill
-from tests.shared.world import MODEL, World
+from tests.shared.rig import MODEL, RequestRig
 from tests.stack import Process, free_port, start
 
-#: As the embedded server has it, and what is tried on top of it.
+#: The embedded server's settings, and the variants on top of them.
 VARIANTS: Mapping[str, Mapping[str, str]] = {
     "as embedded (shared_buffers 64MB)": {},
     "shared_buffers 256MB": {"shared_buffers": "256MB"},
@@ -60,7 +60,7 @@ Figures = dict[str, list[float]]
 
 @contextmanager
 def served(server: postgres.Postgres, options: Mapping[str, str]) -> Iterator[str]:
-    """The server with these options on top; its address."""
+    """Start the server with these extra options; yield its address."""
     command = server.command(scrub(environment()))
     extra = tuple(word for name, value in options.items() for word in ("-c", f"{name}={value}"))
     process: Process = start(
@@ -76,25 +76,25 @@ def served(server: postgres.Postgres, options: Mapping[str, str]) -> Iterator[st
 
 
 def timed(figures: Figures, name: str, action: Callable[[], object]) -> None:
-    """Note how long it took, in ms."""
+    """Note the duration in ms."""
     began = time.perf_counter()
     action()
     figures.setdefault(name, []).append((time.perf_counter() - began) * 1e3)
 
 
 def measure(engine: Engine, filled: Filled, *, times: int) -> Figures:
-    """List, open, ask: so many times each, in turn."""
+    """List, open and ask, this many times each, in turn."""
     figures: Figures = {}
-    world = World(engine)
-    worker_id = world.worker(MODEL, lease_seconds=3600)
+    rig = RequestRig(engine)
+    worker_id = rig.worker(MODEL, lease_seconds=3600)
     for number in random.sample(range(filled.conversations), times):
         owner, conversation_id = filled.owner(number), filled.conversation_id(number)
         timed(figures, "list", lambda: list_conversations(engine, owner=owner))  # noqa: B023 - called here
         timed(figures, "open", lambda: open_conversation(engine, conversation_id, owner=owner))  # noqa: B023
 
         def ask() -> None:
-            asked = world.ask(owner=owner, conversation_id=conversation_id)  # noqa: B023
-            claimed = world.claim(asked.request_id, worker_id)
+            asked = rig.ask(owner=owner, conversation_id=conversation_id)  # noqa: B023
+            claimed = rig.claim(asked.request_id, worker_id)
             assert lifecycle.finish(engine, claimed, Answer(text="x" * 480, input_tokens=10, output_tokens=100))
 
         timed(figures, "ask", ask)
@@ -102,7 +102,7 @@ def measure(engine: Engine, filled: Filled, *, times: int) -> Figures:
 
 
 def counted(url: str) -> tuple[int, int]:
-    """Blocks that were not in shared_buffers, and bytes of WAL, since the beginning; no noise changes either."""
+    """Return blocks read outside shared_buffers, and bytes of WAL, since the start. Noise changes neither."""
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
@@ -118,13 +118,13 @@ def counted(url: str) -> tuple[int, int]:
 
 
 def settled(url: str) -> tuple[int, int]:
-    """The same, when the backends that have just left have said what they did."""
+    """Return the same after the ended backends have reported their statistics."""
     time.sleep(0.3)
     return counted(url)
 
 
 def reindex(url: str, figures: Figures) -> None:
-    """What maintenance_work_mem is for."""
+    """Time the work that maintenance_work_mem is for."""
     connection = psycopg2.connect(url)
     connection.autocommit = True
     try:
@@ -135,7 +135,7 @@ def reindex(url: str, figures: Figures) -> None:
 
 
 def main() -> int:
-    """Fill once, then every variant in every round; a line for each variant as a table."""
+    """Fill once, run every variant in every round, and return a table with a line per variant."""
     parser = argparse.ArgumentParser(description="PostgreSQL's settings against the statements of a question")
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -173,7 +173,7 @@ def main() -> int:
 
 
 def table(found: Mapping[str, list[Figures]]) -> str:
-    """Variant by figure: p50 / p95 in ms, and the spread of the rounds' p50."""
+    """Return a table of variants and figures: p50 / p95 in ms, and the spread of the rounds' p50."""
     names = ("list", "open", "ask", "reindex", "blocks read", "WAL KB")
     rows = ["| variant | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for variant, rounds in found.items():

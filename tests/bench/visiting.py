@@ -14,7 +14,7 @@ from tests.page.network import Load, Network
 from tests.stack import wait_until
 from web.shell import chunks
 
-#: Lighthouse's slow 4G: bytes a second down and up, and the milliseconds that an answer is held back.
+#: Lighthouse's slow 4G: bytes a second down and up, and the latency of a response in milliseconds.
 SLOW_LINE = {"offline": False, "downloadThroughput": 1_600_000 / 8, "uploadThroughput": 750_000 / 8, "latency": 150}
 SCRIPT = """
 (() => {
@@ -31,7 +31,7 @@ SCRIPT = """
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Times in ms from the navigation's start; `loaded` is everything until the page was at rest."""
+    """Times in ms from the navigation's start; `loaded` has every request until the page was idle."""
 
     typing: float
     composer: float
@@ -39,7 +39,7 @@ class Visit:
     bytes: int
 
     def numbers(self) -> Numbers:
-        """Bytes and requests, in all and by kind."""
+        """Return bytes and requests, in total and by kind."""
         sizes: Counter[str] = Counter()
         for load in self.loaded:
             sizes[load.kind.lower()] += load.bytes
@@ -48,7 +48,7 @@ class Visit:
 
 
 def visit(profile: BrowserContext, url: str, *, is_slow: bool = False) -> Visit:
-    """Open the page in a new tab of this profile, wait until nothing is loaded any more, and close the tab."""
+    """Open the page in a new tab of this profile, wait until loading ends, and close the tab."""
     page = profile.new_page()
     page.add_init_script(SCRIPT)
     network = Network(page)

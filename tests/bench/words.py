@@ -1,4 +1,4 @@
-"""Questions for the simulator, and its clocked answers read again: `w0@<ns> w1@<ns> …`, the clock of each sending."""
+"""Questions for the simulator, and a parser of its clocked answers: `w0@<ns> w1@<ns> …`, the time of each sending."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ _questions = count(1)
 
 
 def clocked_question(*, tokens: int, pace: float = 50.0, first_seconds: float = 0.3) -> str:
-    """A question whose answer holds the simulator's clock in each token."""
+    """Make a question whose answer has the simulator's clock in each token."""
     return f"[[sim: emit=clock tokens={tokens} pace={pace:g} first={first_seconds:g}]] question {next(_questions)}"
 
 
 def clocks(text: str) -> list[int]:
-    """When each token in `text` was sent, in ns."""
+    """Return when each token in `text` was sent, in ns."""
     return [int(clock) for _, clock in _WORD.findall(text)]
 
 
 def numbers(text: str) -> list[int]:
-    """The numbers of the tokens in `text`, as they stand."""
+    """Return the numbers of the tokens in `text`, in their order."""
     return [int(number) for number, _ in _WORD.findall(text)]
 
 
 @dataclass(slots=True)
 class Wholeness:
-    """Whether answers came whole; add each with `check`."""
+    """Counts answers that did not come whole; add each with `check`."""
 
-    #: Tokens that a stored answer lacks or has twice, and live texts that are not the beginning of it.
+    #: Tokens that a stored answer lacks or has twice, and live texts that do not begin the answer.
     lost: int = 0
-    #: Answers whose live text lacked the last words when the page was told of the end.
+    #: Answers whose live text lacked the last words when the page heard of the end.
     cut_at_end: int = 0
 
     def check(self, live: str, stored: list[str], *, tokens: int) -> None:
-        """One answer of `tokens`: what a page was sent, and the rows."""
+        """Check one answer of `tokens` tokens: the live text, and the rows."""
         whole = stored[0] if stored else ""
         found = numbers(whole)
         wrong = abs(len(stored) - 1) + bool(_WORD.sub("", whole)) + (not whole.startswith(live))
@@ -45,5 +45,5 @@ class Wholeness:
         self.cut_at_end += live != whole
 
     def numbers(self) -> Numbers:
-        """As named numbers."""
+        """Return the counts as named numbers."""
         return {"lost": float(self.lost), "cut_at_end": float(self.cut_at_end)}

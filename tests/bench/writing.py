@@ -1,4 +1,4 @@
-"""A cheap worker's hand: `python -m tests.bench.writing` writes live streams through the product's own publisher.
+"""A cheap writer: `python -m tests.bench.writing` writes live streams through the product's own publisher.
 
 For figures in which web is to be the tight one: the provider, its reading and the rows are left out, the flusher and
 what it sends to Redis are the worker's. Reads one job per line, {"requests": [ids], "pace": 50, "seconds": 10}: every
@@ -21,12 +21,12 @@ import uvloop
 from shared.live.publisher import LiveAnswer, Publisher
 from shared.settings import load_settings
 
-#: Answers of one group get their tokens in the same moment; real ones are spread.
+#: Number of groups. Answers of one group get their tokens at the same time; real answers are spread.
 GROUPS = 4
 
 
 async def write(publisher: Publisher, job: dict[str, Any]) -> dict[str, float]:
-    """One job to its end."""
+    """Run one job to its end."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     lives = [publisher.open(UUID(request_id), 1) for request_id in job["requests"]]
     tokens = int(job["pace"] * job["seconds"])
@@ -46,7 +46,7 @@ async def write(publisher: Publisher, job: dict[str, Any]) -> dict[str, float]:
 
 
 async def _feed(lives: list[LiveAnswer], *, tokens: int, pace: float, after: float) -> None:
-    """The same words to all of a group: made once, they cost nothing beside what is measured."""
+    """Send the same words to a whole group: they are made once, which keeps the cost of measuring low."""
     await asyncio.sleep(after)
     began, sent = time.perf_counter(), 0
     while sent < tokens:
@@ -60,7 +60,7 @@ async def _feed(lives: list[LiveAnswer], *, tokens: int, pace: float, after: flo
 
 
 async def main() -> None:
-    """Until the input ends."""
+    """Run jobs until the input ends."""
     settings = load_settings()
     publisher = Publisher(settings)
     flusher = asyncio.create_task(publisher.run())

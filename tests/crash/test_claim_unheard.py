@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, text
 
 from shared.tables import Status
-from tests.crash.asking import Person, full_text
+from tests.crash.person import Person, full_text
 from tests.stack import Stack
 
 SHORT = "[[sim: tokens=10 pace=100]]"

@@ -7,7 +7,7 @@ import time
 from sqlalchemy import Engine
 
 from shared.tables import Status
-from tests.crash.asking import Person, full_text
+from tests.crash.person import Person, full_text
 from tests.patience import patient, slowness
 from tests.stack import Stack
 

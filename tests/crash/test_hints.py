@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from shared.tables import Status
-from tests.crash.asking import Person
+from tests.crash.person import Person
 from tests.stack import SHORT_LEASES, Stack
 
 

@@ -10,7 +10,7 @@ from shared.errors import Unavailable
 from shared.postgres.connections import PATIENCE_SECONDS
 from shared.postgres.database import make_engine
 from shared.tables import Status
-from tests.crash.asking import Person, full_text
+from tests.crash.person import Person, full_text
 from tests.patience import patient
 from tests.stack import Stack
 

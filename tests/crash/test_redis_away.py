@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from shared.postgres.database import make_engine
 from shared.tables import Status
-from tests.crash.asking import Person, full_text
+from tests.crash.person import Person, full_text
 from tests.patience import slowness
 from tests.stack import Stack, wait_until
 

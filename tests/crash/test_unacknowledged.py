@@ -9,7 +9,7 @@ import pytest
 from shared.postgres.database import make_engine
 from shared.queue import QUEUE, TASK, make_celery
 from shared.tables import Status
-from tests.crash.asking import Person
+from tests.crash.person import Person
 from tests.stack import Stack, wait_until
 
 SHORT = "[[sim: tokens=10 pace=100]]"

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.tables import Status
-from tests.crash.asking import Person, full_text
+from tests.crash.person import Person, full_text
 from tests.stack import SHORT_LEASES, Stack, wait_until
 
 LONG = "[[sim: tokens=120 pace=40 first=0.1]]"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.deploy import changing, keeping, looking, stand_ins
 from tests.deploy.engine import NoEngine, engine
-from tests.deploy.stage import Stage, stage
+from tests.deploy.project import ComposeProject, compose_project
 
 ABOUT = """\
 Brings docker-compose.yml up on a Docker engine, asks through nginx in Chromium, loses the data and restores it, scales,
@@ -51,14 +51,14 @@ def main(arguments: Sequence[str]) -> int:
                     began = time.monotonic()
                     stand_ins.make(found)
                     say("stand-ins", began, "base images from Debian's packages, not from Docker Hub")
-                with stage(found, Path(folder), with_stand_ins=not chosen.real_images, keep=False) as made:
+                with compose_project(found, Path(folder), with_stand_ins=not chosen.real_images, keep=False) as made:
                     return play(made)
         except NoEngine as error:
             print(f"naru test deploy: {error}", file=sys.stderr)
             return 1
 
 
-def play(made: Stage) -> int:
+def play(made: ComposeProject) -> int:
     """All steps; the exit code."""
     for number, step in enumerate(STEPS):
         began = time.monotonic()

@@ -13,7 +13,7 @@ from tests.deploy import stand_ins
 from tests.deploy.load import Questions, Visits, trusting
 from tests.deploy.looking import numbers
 from tests.deploy.person import person
-from tests.deploy.stage import Stage
+from tests.deploy.project import ComposeProject
 
 #: In a worker's container: signals its worker, as the health check does.
 SIGNAL = (
@@ -30,60 +30,60 @@ DOMAIN = "chat.naru.test"
 BROKEN = 'FROM naru-{service}:test-2\nCMD ["python", "-c", "import time; time.sleep(600)"]\n'
 
 
-def scales(stage: Stage) -> str:
+def scales(project: ComposeProject) -> str:
     """One worker becomes three; then one of them dies with answers in it."""
-    stage.compose("up", "-d", "--no-recreate", "--scale", "worker=3", "worker")
-    stage.await_healthy("worker", 3)
-    stage.until(lambda: stage.rows(ALIVE) == ["3"], seconds=30, what="three workers with a lease")
-    questions = Questions(stage, number=150, a_second=10)
-    stage.until(lambda: int(stage.rows(RUNNING)[0]) > 20, seconds=60, what="answers under way")
-    victim = stage.containers("worker")[0]
-    signal_worker(stage, victim, "SIGKILL")
+    project.compose("up", "-d", "--no-recreate", "--scale", "worker=3", "worker")
+    project.await_healthy("worker", 3)
+    project.until(lambda: project.rows(ALIVE) == ["3"], seconds=30, what="three workers with a lease")
+    questions = Questions(project, number=150, a_second=10)
+    project.until(lambda: int(project.rows(RUNNING)[0]) > 20, seconds=60, what="answers under way")
+    victim = project.containers("worker")[0]
+    signal_worker(project, victim, "SIGKILL")
     ends = questions.ends()
     assert_all_answered(ends)
-    stage.await_healthy("worker", 3)
-    (again,) = stage.inspect(victim["Id"])
+    project.await_healthy("worker", 3)
+    (again,) = project.inspect(victim["Id"])
     assert again["RestartCount"] == victim["RestartCount"] + 1, "its container was started again"
-    anew = stage.rows("SELECT count(DISTINCT request_id) FROM request_attempt WHERE attempt > 1")[0]
+    anew = project.rows("SELECT count(DISTINCT request_id) FROM request_attempt WHERE attempt > 1")[0]
     assert int(anew) > 0, "it died with answers in it"
     return f"{ends['answered']} of {ends['asked']} answered, once each; {anew} of them were taken over"
 
 
-def mends_a_wedged_worker(stage: Stage) -> str:
+def mends_a_wedged_worker(project: ComposeProject) -> str:
     """A frozen worker is not dead: its health check finds it out and ends it, and it comes back."""
-    victim = stage.containers("worker")[0]
-    signal_worker(stage, victim, "SIGSTOP")
+    victim = project.containers("worker")[0]
+    signal_worker(project, victim, "SIGSTOP")
     began = time.monotonic()
     before = victim["RestartCount"]
-    stage.until(lambda: stage.inspect(victim["Id"])[0]["RestartCount"] > before, seconds=120, what="a restart")
+    project.until(lambda: project.inspect(victim["Id"])[0]["RestartCount"] > before, seconds=120, what="a restart")
     restarted = time.monotonic() - began
-    stage.await_healthy("worker", 3)
+    project.await_healthy("worker", 3)
     return f"restarted {restarted:.0f} s after it froze"
 
 
-def rolls(stage: Stage) -> str:
+def rolls(project: ComposeProject) -> str:
     """Workers, then web, become a new version under load; nothing fails, and a page amid an answer has it whole."""
-    stage.compose("up", "-d", "--no-recreate", "--scale", "web=2", "--scale", "worker=2", "web", "worker")
-    stage.await_healthy("web", 2)
-    stage.await_healthy("worker", 2)
-    with person(stage.url, picture=stage.folder / "rolls.png") as someone:
+    project.compose("up", "-d", "--no-recreate", "--scale", "web=2", "--scale", "worker=2", "web", "worker")
+    project.await_healthy("web", 2)
+    project.await_healthy("worker", 2)
+    with person(project.url, picture=project.folder / "rolls.png") as someone:
         someone.open()
-        before = int(stage.rows(ASKED)[0])
-        questions = Questions(stage, number=400, a_second=4)
-        stage.until(lambda: int(stage.rows(ASKED)[0]) > before, seconds=60, what="questions are asked")
-        stage.environ["NARU_VERSION"] = "test-2"
+        before = int(project.rows(ASKED)[0])
+        questions = Questions(project, number=400, a_second=4)
+        project.until(lambda: int(project.rows(ASKED)[0]) > before, seconds=60, what="questions are asked")
+        project.environ["NARU_VERSION"] = "test-2"
         began = time.monotonic()
-        with Visits(stage) as visits:
+        with Visits(project) as visits:
             for number, words in enumerate((("worker",), ("--no-build", "web")), start=1):
                 someone.ask(LONG_QUESTION)
                 someone.reads(characters=20)
-                stage.naru("compose", "roll", *words)
+                project.naru("compose", "roll", *words)
                 assert numbers(someone.sees_answers(number, seconds=120)) == list(range(WORDS))
         ends = questions.ends()
     assert not visits.failed, f"{len(visits.failed)} of {visits.done}: {visits.failed[:5]}"
     assert_all_answered(ends)
     for service in ("web", "worker"):
-        images = [each["Config"]["Image"] for each in stage.containers(service)]
+        images = [each["Config"]["Image"] for each in project.containers(service)]
         assert images == [f"naru-{service}:test-2"] * 2, images
     return (
         f"in {time.monotonic() - began:.0f} s; {visits.done} visits, none failed, the slowest"
@@ -92,34 +92,34 @@ def rolls(stage: Stage) -> str:
     )
 
 
-def keeps_the_old_where_the_new_is_broken(stage: Stage) -> str:
+def keeps_the_old_where_the_new_is_broken(project: ComposeProject) -> str:
     """A version that does not serve is taken away again, and the old one has gone on."""
     for service in ("web", "worker"):
-        stage.engine.docker("build", "--tag", f"naru-{service}:test-3", "-", stdin=BROKEN.format(service=service))
+        project.engine.docker("build", "--tag", f"naru-{service}:test-3", "-", stdin=BROKEN.format(service=service))
     launcher = str(ROOT / "deploy" / "cli" / "bootstrap.py")
-    with Visits(stage) as visits:
+    with Visits(project) as visits:
         roll = subprocess.run(
             [sys.executable, "-I", launcher, "compose", "roll", "--no-build", "--patience", "15", "web"],
-            env={**stage.engine.environ, **stage.environ, "NARU_VERSION": "test-3"},
+            env={**project.engine.environ, **project.environ, "NARU_VERSION": "test-3"},
             capture_output=True,
             text=True,
             timeout=300,
         )
     assert roll.returncode == 1, roll.stdout
     assert "did not become healthy" in roll.stderr, roll.stderr
-    assert [each["Config"]["Image"] for each in stage.containers("web")] == ["naru-web:test-2"] * 2
+    assert [each["Config"]["Image"] for each in project.containers("web")] == ["naru-web:test-2"] * 2
     assert not visits.failed, visits.failed[:5]
     return f"the new one is gone, the old one is there; {visits.done} visits, none failed"
 
 
-def gets_a_certificate(stage: Stage) -> str:
+def gets_a_certificate(project: ComposeProject) -> str:
     """certbot asks an authority of our own for the domain's certificate; nginx takes it, and the renewed one."""
-    if not stage.with_stand_ins:
+    if not project.with_stand_ins:
         return "not tried: the authority is a stand-in"
-    pem = stage.engine.docker("run", "--rm", stand_ins.IMAGES["PEBBLE_IMAGE"], "cat", "/pebble/certificate.pem")
-    (stage.folder / "pebble.pem").write_text(pem)
-    (stage.folder / "pebble.pem").chmod(0o644)
-    stage.environ |= {
+    pem = project.engine.docker("run", "--rm", stand_ins.IMAGES["PEBBLE_IMAGE"], "cat", "/pebble/certificate.pem")
+    (project.folder / "pebble.pem").write_text(pem)
+    (project.folder / "pebble.pem").chmod(0o644)
+    project.environ |= {
         "COMPOSE_FILE": "docker-compose.yml:tests/deploy/acme.yml",
         "COMPOSE_PROFILES": "demo,certificate",
         "NARU_DOMAIN": DOMAIN,
@@ -127,15 +127,15 @@ def gets_a_certificate(stage: Stage) -> str:
         "NARU_ACME_SERVER": "https://pebble:14000/dir",
     }
     began = time.monotonic()
-    stage.compose("up", "-d", "--no-deps", "nginx", "pebble")
-    stage.await_healthy("nginx", 1)
-    own = certificate(stage, DOMAIN)
-    stage.compose("up", "-d", "--no-deps", "certbot")
-    stage.until(lambda: certificate(stage, DOMAIN) != own, seconds=90, what="nginx shows what certbot brought")
-    issued, took = certificate(stage, DOMAIN), time.monotonic() - began
+    project.compose("up", "-d", "--no-deps", "nginx", "pebble")
+    project.await_healthy("nginx", 1)
+    own = certificate(project, DOMAIN)
+    project.compose("up", "-d", "--no-deps", "certbot")
+    project.until(lambda: certificate(project, DOMAIN) != own, seconds=90, what="nginx shows what certbot brought")
+    issued, took = certificate(project, DOMAIN), time.monotonic() - began
     assert b"Pebble" in issued, "who signed it"
-    assert certificate(stage, "evil.example") == b"", "another name is not answered"
-    (certbot,) = stage.containers("certbot")
+    assert certificate(project, "evil.example") == b"", "another name is not answered"
+    (certbot,) = project.containers("certbot")
     store = "/var/lib/naru/letsencrypt"
     words = (
         "renew",
@@ -148,24 +148,26 @@ def gets_a_certificate(stage: Stage) -> str:
         "--logs-dir",
         "/tmp/l",
     )
-    stage.engine.docker("exec", certbot["Id"], "certbot", *words)
-    stage.until(lambda: certificate(stage, DOMAIN) not in {issued, b""}, seconds=60, what="nginx shows the renewed one")
+    project.engine.docker("exec", certbot["Id"], "certbot", *words)
+    project.until(
+        lambda: certificate(project, DOMAIN) not in {issued, b""}, seconds=60, what="nginx shows the renewed one"
+    )
     return f"there {took:.0f} s after `up`, renewed and in use without a restart"
 
 
-def goes_down(stage: Stage) -> str:
+def goes_down(project: ComposeProject) -> str:
     """One command, and nothing is left."""
     began = time.monotonic()
-    stage.compose("down", "--volumes", seconds=300)
-    assert stage.leftovers() == ""
+    project.compose("down", "--volumes", seconds=300)
+    assert project.leftovers() == ""
     return f"in {time.monotonic() - began:.0f} s; no container, network or volume is left"
 
 
-def certificate(stage: Stage, name: str) -> bytes:
+def certificate(project: ComposeProject, name: str) -> bytes:
     """What nginx shows to whoever asks for this name; nothing where it does not answer."""
     try:
         with (
-            socket.create_connection(("127.0.0.1", stage.https_port), timeout=10) as plain,
+            socket.create_connection(("127.0.0.1", project.https_port), timeout=10) as plain,
             trusting().wrap_socket(plain, server_hostname=name) as secure,
         ):
             return secure.getpeercert(binary_form=True) or b""
@@ -173,9 +175,9 @@ def certificate(stage: Stage, name: str) -> bytes:
         return b""
 
 
-def signal_worker(stage: Stage, container: dict[str, Any], name: str) -> None:
+def signal_worker(project: ComposeProject, container: dict[str, Any], name: str) -> None:
     """As the machine's kernel would do it; `docker kill` would tell the engine not to restart it."""
-    stage.engine.docker("exec", container["Id"], "python", "-c", SIGNAL, name)
+    project.engine.docker("exec", container["Id"], "python", "-c", SIGNAL, name)
 
 
 def assert_all_answered(ends: dict[str, Any]) -> None:

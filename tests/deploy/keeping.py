@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.deploy.looking import fetch
-from tests.deploy.stage import Stage
+from tests.deploy.project import ComposeProject
 
 COUNTS = (
     "SELECT (SELECT count(*) FROM message), (SELECT count(*) FROM chat_request), (SELECT count(*) FROM conversation)"
@@ -13,26 +13,26 @@ COUNTS = (
 LOSE = "TRUNCATE conversation, message, chat_request, request_attempt CASCADE"
 
 
-def is_backed_up(stage: Stage) -> str:
+def is_backed_up(project: ComposeProject) -> str:
     """A backup, a drill, the loss of everything, and the restore, under a running web and worker."""
-    stage.compose("build", "backup", seconds=900)
-    before = stage.rows(COUNTS)
+    project.compose("build", "backup", seconds=900)
+    before = project.rows(COUNTS)
     assert not before[0].startswith("0|"), "there is something to lose"
-    run(stage, "backup", "backup")
-    drill = run(stage, "restore-drill", "restore-drill")
-    metrics = stage.compose(
+    run(project, "backup", "backup")
+    drill = run(project, "restore-drill", "restore-drill")
+    metrics = project.compose(
         "run", "--rm", "-T", "--no-deps", "--entrypoint", "sh", "backup", "-c", "cat /var/lib/naru/metrics/*.prom"
     )
     for name in ("naru_backup_last_success_timestamp_seconds", "naru_restore_drill_last_success_timestamp_seconds"):
         assert re.search(rf"^{name} 1[.\d]+e?[+\d]*$", metrics, re.MULTILINE), metrics
-    stage.rows(LOSE)
-    assert stage.rows(COUNTS) == ["0|0|0"]
-    run(stage, "backup", "restore", "newest")
-    assert stage.rows(COUNTS) == before
-    stage.until(lambda: fetch(stage, "/")[0] == 200, seconds=60, what="the page is back")
+    project.rows(LOSE)
+    assert project.rows(COUNTS) == ["0|0|0"]
+    run(project, "backup", "restore", "newest")
+    assert project.rows(COUNTS) == before
+    project.until(lambda: fetch(project, "/")[0] == 200, seconds=60, what="the page is back")
     return f"{before[0]} messages, requests, conversations lost and restored; drill: {drill.strip().splitlines()[-1]}"
 
 
-def run(stage: Stage, service: str, *words: str) -> str:
+def run(project: ComposeProject, service: str, *words: str) -> str:
     """A command in a container of the service; what it said."""
-    return stage.compose("run", "--rm", "-T", "--no-deps", service, *words, seconds=600)
+    return project.compose("run", "--rm", "-T", "--no-deps", service, *words, seconds=600)

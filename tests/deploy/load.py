@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tests.deploy.stage import Stage
+from tests.deploy.project import ComposeProject
 
 PATHS = ("/", "/_stcore/health", "/page.css", "/live.js", "/favicon.png")
 VISITORS = 3
@@ -27,7 +27,7 @@ PAUSE_SECONDS = 0.15
 class Visits:
     """Requests through nginx for as long as the block lasts."""
 
-    stage: Stage
+    project: ComposeProject
     done: int = 0
     slowest_seconds: float = 0.0
     failed: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Visits:
         while not self._over.wait(PAUSE_SECONDS):
             path, began = PATHS[turn % len(PATHS)], time.monotonic()
             turn += 1
-            status = get(self.stage.https_port, path, context)
+            status = get(self.project.https_port, path, context)
             with self._guard:
                 self.done += 1
                 self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
@@ -62,12 +62,12 @@ class Visits:
 class Questions:
     """So many questions at an even pace, from a thread; `ends()` waits for the last answer and says how all ended."""
 
-    def __init__(self, stage: Stage, *, number: int, a_second: float, patience_seconds: float = 120) -> None:
+    def __init__(self, project: ComposeProject, *, number: int, a_second: float, patience_seconds: float = 120) -> None:
         script = Path(__file__).with_name("asking.py").read_text()
         words = (str(number), str(1 / a_second), str(patience_seconds))
         seconds = number / a_second + patience_seconds + 60
         self._thread = ThreadPoolExecutor(1)
-        self._asking = self._thread.submit(stage.run_python, "web", script, *words, seconds=seconds)
+        self._asking = self._thread.submit(project.run_python, "web", script, *words, seconds=seconds)
         self._seconds = seconds
 
     def ends(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""docker-compose.yml keeps its rules: one door, no secret in a variable, limits everywhere, order by health."""
+"""docker-compose.yml keeps its rules: one entrance, no secret in a variable, limits everywhere, order by health."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ import pytest
 
 from deploy.embedded.processes import ROOT
 from tests.conftest import TEMPLATE
-from tests.deploy.door import START, Door, door, trusting
 from tests.deploy.looking import ONCE, PRIVATE
+from tests.deploy.nginx import START, Nginx, running_nginx, trusting
 from tests.patience import patient
 from tests.stack import Servers, Stack, wait_until
-from tests.web.eyes import browser
+from tests.web.clients import browser
 from web.shell import chunks
 
 SCRIPT = f"/{chunks.first_page()[0]}"
@@ -37,15 +37,15 @@ WEBSOCKET = {
 
 
 @pytest.fixture(scope="module")
-def before_web(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator[tuple[Stack, Door]]:
+def before_web(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator[tuple[Stack, Nginx]]:
     """nginx before a web process that believes what it says."""
-    folder = tmp_path_factory.mktemp("door")
+    folder = tmp_path_factory.mktemp("nginx")
     url = servers.create_database("behind_nginx", template=TEMPLATE)
     redis_url = servers.redis_server.url_of(servers.redis_server.databases - 1)
     stack = Stack(folder / "logs", url, redis_url, servers)
     try:
         web = stack.start_web()
-        with door(folder, NARU_WEB=urlsplit(web.url).netloc, NARU_FLOWER=NOBODY) as made:
+        with running_nginx(folder, NARU_WEB=urlsplit(web.url).netloc, NARU_FLOWER=NOBODY) as made:
             yield stack, made
     finally:
         stack.close()
@@ -53,17 +53,17 @@ def before_web(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> It
 
 
 @pytest.fixture
-def naru(before_web: tuple[Stack, Door]) -> Door:
-    """The door."""
+def naru(before_web: tuple[Stack, Nginx]) -> Nginx:
+    """nginx in front of web."""
     return before_web[1]
 
 
-def test_plain_http_is_sent_to_tls(naru: Door) -> None:
+def test_plain_http_is_sent_to_tls(naru: Nginx) -> None:
     status, headers, _ = naru.ask("/chat?x=1", tls=False, headers={"Host": "localhost"})
     assert (status, dict(headers)["location"]) == (301, f"https://localhost:{naru.https_port}/chat?x=1")
 
 
-def test_headers_are_sent_once(naru: Door) -> None:
+def test_headers_are_sent_once(naru: Nginx) -> None:
     for path in ("/", "/_stcore/health", "/static/nothing.js", "/metrics", "/flower/"):
         _, headers, _ = naru.ask(path)
         counts = Counter(name for name, _ in headers)
@@ -72,7 +72,7 @@ def test_headers_are_sent_once(naru: Door) -> None:
     assert dict(naru.ask("/")[1]).get("server", "nginx") == "nginx", "no version"
 
 
-def test_every_cookie_is_for_tls_only(naru: Door) -> None:
+def test_every_cookie_is_for_tls_only(naru: Nginx) -> None:
     cookies = [value for path in ("/", "/_stcore/health") for name, value in naru.ask(path)[1] if name == "set-cookie"]
     assert len(cookies) >= 2, "our identity and Streamlit's own"
     for cookie in cookies:
@@ -81,19 +81,19 @@ def test_every_cookie_is_for_tls_only(naru: Door) -> None:
 
 
 @pytest.mark.parametrize("path", PRIVATE)
-def test_nginx_hides_private_addresses(naru: Door, path: str) -> None:
+def test_nginx_hides_private_addresses(naru: Nginx, path: str) -> None:
     status, _, body = naru.ask(path)
     assert status == 404
     assert "naru_" not in body
 
 
-def test_the_pages_websocket_passes_and_another_sites_does_not(naru: Door) -> None:
+def test_the_pages_websocket_passes_and_another_sites_does_not(naru: Nginx) -> None:
     own = f"https://127.0.0.1:{naru.https_port}"
     assert naru.ask("/_stcore/stream", headers={**WEBSOCKET, "Origin": own})[0] == 101
     assert naru.ask("/_stcore/stream", headers={**WEBSOCKET, "Origin": "https://evil.example"})[0] == 403
 
 
-def test_nginx_does_not_buffer_events(before_web: tuple[Stack, Door]) -> None:
+def test_nginx_does_not_buffer_events(before_web: tuple[Stack, Nginx]) -> None:
     stack, naru = before_web
     _, cookie = browser(stack)
     connection = naru.connect()
@@ -108,7 +108,7 @@ def test_nginx_does_not_buffer_events(before_web: tuple[Stack, Door]) -> None:
     connection.close()
 
 
-def test_compressed_files_pass_as_web_sent_them(before_web: tuple[Stack, Door]) -> None:
+def test_compressed_files_pass_as_web_sent_them(before_web: tuple[Stack, Nginx]) -> None:
     _, naru = before_web
     for path in ("/", "/page.css", SCRIPT):
         for accepted, coding in (("gzip, br", "br"), ("gzip", "gzip")):
@@ -123,7 +123,7 @@ def test_compressed_files_pass_as_web_sent_them(before_web: tuple[Stack, Door]) 
             assert text.decode() == naru.ask(path)[2], "compressed once"
 
 
-def test_nginx_overwrites_forwarded_headers(before_web: tuple[Stack, Door]) -> None:
+def test_nginx_overwrites_forwarded_headers(before_web: tuple[Stack, Nginx]) -> None:
     """Web believes X-Forwarded-Proto: were the client's word passed on, it could unmake a Secure cookie."""
     _, naru = before_web
     _, headers, _ = naru.ask("/", headers={"X-Forwarded-Proto": "http", "X-Forwarded-For": "1.2.3.4"})
@@ -134,7 +134,7 @@ def test_nginx_overwrites_forwarded_headers(before_web: tuple[Stack, Door]) -> N
 
 
 def test_burst_is_refused_with_an_explanation(tmp_path: Path) -> None:
-    with door(tmp_path, NARU_WEB=NOBODY) as made:
+    with running_nginx(tmp_path, NARU_WEB=NOBODY) as made:
         connection = made.connect()
         refused = None
         for _ in range(600):
@@ -151,7 +151,7 @@ def test_burst_is_refused_with_an_explanation(tmp_path: Path) -> None:
         assert made.ask("/static/nothing.js")[0] == 503, "a page's files are not counted"
 
 
-def test_tls_is_mozillas_intermediate(naru: Door) -> None:
+def test_tls_is_mozillas_intermediate(naru: Nginx) -> None:
     context = trusting()
     context.set_alpn_protocols(["h2", "http/1.1"])
     connection = naru.connect(context=context)
@@ -167,7 +167,7 @@ def test_tls_is_mozillas_intermediate(naru: Door) -> None:
             naru.connect(context=old).connect()
 
 
-def test_certbots_answer_is_served_without_tls(naru: Door) -> None:
+def test_certbots_answer_is_served_without_tls(naru: Nginx) -> None:
     challenge = naru.certificates / "acme" / ".well-known" / "acme-challenge" / "a-token"
     challenge.write_text("what it proves")
     assert naru.ask("/.well-known/acme-challenge/a-token", tls=False)[::2] == (200, "what it proves")
@@ -175,7 +175,7 @@ def test_certbots_answer_is_served_without_tls(naru: Door) -> None:
 
 
 def test_nginx_takes_a_new_certificate_only_if_it_fits(tmp_path: Path) -> None:
-    with door(tmp_path, NARU_WEB=NOBODY) as made:
+    with running_nginx(tmp_path, NARU_WEB=NOBODY) as made:
         own = made.certificate()
         live = made.certificates / "letsencrypt" / "live" / "naru"
         live.mkdir(parents=True)
@@ -200,7 +200,7 @@ def sign(folder: Path, name: str) -> None:
 
 
 def test_nginx_answers_only_to_its_domain(tmp_path: Path) -> None:
-    with door(tmp_path, NARU_WEB=NOBODY, NARU_DOMAIN="chat.example.org", NARU_HTTPS_PORT="443") as made:
+    with running_nginx(tmp_path, NARU_WEB=NOBODY, NARU_DOMAIN="chat.example.org", NARU_HTTPS_PORT="443") as made:
         status, headers, _ = made.ask("/x", tls=False, headers={"Host": "evil.example"})
         assert (status, dict(headers)["location"]) == (301, "https://chat.example.org/x")
         for name, is_answered in (("chat.example.org", True), ("evil.example", False)):
@@ -239,12 +239,12 @@ def test_nonsense_is_refused_with_an_explanation(tmp_path: Path, variable: str, 
 
 
 def test_nginx_hides_flower_from_other_networks(tmp_path: Path) -> None:
-    with door(tmp_path, NARU_WEB=NOBODY, NARU_FLOWER_ALLOW="10.99.0.0/16") as made:
+    with running_nginx(tmp_path, NARU_WEB=NOBODY, NARU_FLOWER_ALLOW="10.99.0.0/16") as made:
         assert made.ask("/flower/")[0] == 403
 
 
 def test_nginx_explains_that_web_is_down(tmp_path: Path) -> None:
-    with door(tmp_path, NARU_WEB=NOBODY) as made:
+    with running_nginx(tmp_path, NARU_WEB=NOBODY) as made:
         status, headers, body = made.ask("/")
         assert (status, dict(headers)["retry-after"]) == (503, "5")
         assert "nothing that was asked is lost" in body

@@ -21,9 +21,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from shared.people import Owner
 from shared.tables import chat_request
-from tests.deploy.door import Door, door, trusting
+from tests.deploy.nginx import Nginx, running_nginx, trusting
 from tests.stack import Process, Stack, get
-from tests.web.eyes import browser
+from tests.web.clients import browser
 from tests.web.page_socket import page_socket
 
 NOBODY = "127.0.0.1:9"
@@ -40,7 +40,7 @@ class Site:
 
     stack: Stack
     web: Process
-    naru: Door
+    naru: Nginx
 
     @property
     def url(self) -> str:
@@ -53,7 +53,7 @@ def site(stack: Stack, tmp_path: Path) -> Iterator[Site]:
     web = stack.start_web()
     limits = {"NARU_NGINX_SOCKETS": str(SOCKETS), "NARU_NGINX_STREAMS": str(STREAMS)}
     proxied = {"NARU_WEB": urlsplit(web.url).netloc, "NARU_FLOWER": NOBODY, "NARU_TRUSTED_PROXIES": "127.0.0.0/8"}
-    with door(tmp_path, **limits, **proxied) as naru:
+    with running_nginx(tmp_path, **limits, **proxied) as naru:
         yield Site(stack, web, naru)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.door import Door, door
+from tests.deploy.nginx import Nginx, running_nginx
 
 NOBODY = "127.0.0.1:9"
 #: What nginx says where web is away: it let the request pass.
@@ -21,14 +21,14 @@ FEW = 40
 
 
 @contextmanager
-def asking(naru: Door) -> Iterator[http.client.HTTPSConnection]:
+def asking(naru: Nginx) -> Iterator[http.client.HTTPSConnection]:
     """One connection for many requests."""
     connection = naru.connect()
     yield connection
     connection.close()
 
 
-def statuses(naru: Door, method: str, addresses: list[str], **headers: str) -> list[int]:
+def statuses(naru: Nginx, method: str, addresses: list[str], **headers: str) -> list[int]:
     """The answers to one request from each of these addresses, as the balancer names them."""
     found = []
     with asking(naru) as connection:
@@ -41,13 +41,13 @@ def statuses(naru: Door, method: str, addresses: list[str], **headers: str) -> l
 
 
 @pytest.fixture
-def behind_balancer(tmp_path: Path) -> Iterator[Door]:
+def behind_balancer(tmp_path: Path) -> Iterator[Nginx]:
     """nginx behind a balancer on this machine."""
-    with door(tmp_path, NARU_WEB=NOBODY, NARU_TRUSTED_PROXIES="127.0.0.0/8,::1") as made:
+    with running_nginx(tmp_path, NARU_WEB=NOBODY, NARU_TRUSTED_PROXIES="127.0.0.0/8,::1") as made:
         yield made
 
 
-def test_client_behind_balancer_is_counted_by_itself(behind_balancer: Door) -> None:
+def test_client_behind_balancer_is_counted_by_itself(behind_balancer: Nginx) -> None:
     flood = statuses(behind_balancer, "POST", ["192.0.2.7"] * POSTS + ["::ffff:192.0.2.7"] * FEW)
     assert flood[0] == PASSED
     assert REFUSED in flood[:POSTS]
@@ -56,24 +56,24 @@ def test_client_behind_balancer_is_counted_by_itself(behind_balancer: Door) -> N
     assert '"remote_addr":"192.0.2.7"' in behind_balancer.log
 
 
-def test_client_cannot_hide_behind_forged_addresses(behind_balancer: Door) -> None:
+def test_client_cannot_hide_behind_forged_addresses(behind_balancer: Nginx) -> None:
     """The balancer adds the client's address at the end; what stands before it is the client's own word."""
     flood = statuses(behind_balancer, "POST", [f"10.0.{number}.1, 192.0.2.7" for number in range(POSTS)])
     assert REFUSED in flood
 
 
-def test_ipv6_network_is_counted_as_one(behind_balancer: Door) -> None:
+def test_ipv6_network_is_counted_as_one(behind_balancer: Nginx) -> None:
     flood = statuses(behind_balancer, "POST", [f"2001:db8:1:2:{number:x}::7" for number in range(POSTS)])
     assert REFUSED in flood
     assert statuses(behind_balancer, "POST", ["2001:db8:1:3::7"]) == [PASSED]
 
 
 def test_unknown_proxy_is_not_believed(tmp_path: Path) -> None:
-    with door(tmp_path, NARU_WEB=NOBODY) as made:
+    with running_nginx(tmp_path, NARU_WEB=NOBODY) as made:
         assert REFUSED in statuses(made, "POST", [f"192.0.2.{number}" for number in range(POSTS)])
 
 
-def test_page_loads_without_cookie_are_counted_apart(behind_balancer: Door) -> None:
+def test_page_loads_without_cookie_are_counted_apart(behind_balancer: Nginx) -> None:
     """150 pass at once, and 200 with the cookie."""
     assert REFUSED in statuses(behind_balancer, "GET", ["192.0.2.7"] * 190)
     known = statuses(behind_balancer, "GET", ["203.0.113.4"] * 190, Cookie="a=b; __Host-naru_browser=x")

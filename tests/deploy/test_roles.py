@@ -22,7 +22,7 @@ from deploy.compose.setup import SetupOptions, set_up
 from deploy.embedded import postgres
 from deploy.embedded.processes import ROOT
 from shared.migrations.__main__ import migrate
-from tests.backup.yard import Yard, naru
+from tests.backup.site import BackupSite, naru
 from tests.patience import patient
 from tests.stack import Servers, Stack
 
@@ -112,7 +112,7 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
         made = volume_of(servers, folder, postgres_superuser_password=servers.password)
         assert made.make().returncode == 0
         migrate(made.url("naru"))
-        Yard(made.url("naru"), folder).fill()
+        BackupSite(made.url("naru"), folder).fill()
         yield made
     finally:
         servers.close()
@@ -126,7 +126,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
     try:
         url, port = servers.postgres_server.url, servers.postgres_server.port
         migrate(url)
-        Yard(url, folder).fill()
+        BackupSite(url, folder).fill()
         servers.create_database(KEPT, template="naru")
         old = {"postgres_password": servers.password, "database_url": url.replace(f"127.0.0.1:{port}", "postgres:5432")}
         made = volume_of(servers, folder, **old)
@@ -270,41 +270,41 @@ def test_monitor_role_reads_statistics_but_no_texts(volume: Volume) -> None:
 
 
 def test_backup_drill_restore_and_the_way_back_are_done_as_naru(volume: Volume, tmp_path: Path) -> None:
-    yard = Yard(volume.url("naru"), tmp_path)
-    made = yard.take()
-    load = Load(seconds=60, grants=True, say=yard.said.append)
-    assert drill.drill(yard.server, yard.source(made), load) > 0
-    yard.execute("TRUNCATE conversation CASCADE")
-    before = yard.databases()
+    site = BackupSite(volume.url("naru"), tmp_path)
+    made = site.take()
+    load = Load(seconds=60, grants=True, say=site.said.append)
+    assert drill.drill(site.server, site.source(made), load) > 0
+    site.execute("TRUNCATE conversation CASCADE")
+    before = site.databases()
     # The exporter keeps its connection, and is in the way of the renaming.
     with closing(volume.connect("naru_monitor")):
-        kept = yard.restore(made)
-    assert yard.counts() == made.tables
+        kept = site.restore(made)
+    assert site.counts() == made.tables
     with closing(volume.connect("naru_monitor")):
-        go_back(yard.server, kept)
-    assert yard.counts()["conversation"] == 0
+        go_back(site.server, kept)
+    assert site.counts()["conversation"] == 0
     with closing(volume.connect("naru_monitor")):
-        go_back(yard.server, "")
-    assert yard.counts() == made.tables
-    forget(yard.server, kept_now(yard, before))
-    assert yard.databases() == before
+        go_back(site.server, "")
+    assert site.counts() == made.tables
+    forget(site.server, kept_now(site, before))
+    assert site.databases() == before
 
 
-def kept_now(yard: Yard, before: set[str]) -> str:
+def kept_now(site: BackupSite, before: set[str]) -> str:
     """The database that stands there in addition."""
-    (name,) = yard.databases() - before
+    (name,) = site.databases() - before
     return name
 
 
 def test_roles_keep_data_and_restored_copies(before: Volume, tmp_path: Path) -> None:
-    yard = Yard(before.url("naru"), tmp_path)
-    others = yard.databases()
+    site = BackupSite(before.url("naru"), tmp_path)
+    others = site.databases()
     assert KEPT in others
-    go_back(yard.server, KEPT)
-    assert yard.counts()["message"] == 20
-    (now,) = yard.databases() - others
-    go_back(yard.server, now)
-    assert yard.counts()["message"] >= 20
+    go_back(site.server, KEPT)
+    assert site.counts()["message"] == 20
+    (now,) = site.databases() - others
+    go_back(site.server, now)
+    assert site.counts()["message"] >= 20
 
 
 def test_wrong_password_gets_an_error_that_says_what_to_do(new: Volume) -> None:

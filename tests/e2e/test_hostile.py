@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Dialog, Locator, Request, expect
 
 from tests.conftest import TEMPLATE
-from tests.page.walk import Person, visitor
+from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import Servers, Stack, wait_until
 

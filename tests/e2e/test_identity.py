@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from shared import lifecycle
 from shared.lifecycle import Question
 from shared.people import Owner
-from tests.deploy.door import door
-from tests.page.walk import Person, visitor
+from tests.deploy.nginx import running_nginx
+from tests.page.person import Person, visitor
 from tests.stack import Stack
 from web.asgi.cookies import HOST, LEGACY_NAME, PLAIN, Cookies
 
@@ -78,7 +78,7 @@ def test_tls_cookie_is_bound_to_the_host(stack: Stack, engine: Engine, browser: 
     title = conversation_of(engine, browser_id)
     legacy = TimestampSigner(stack.settings.secret_key, salt="naru.browser").sign(browser_id.hex).decode()
     web = stack.start_web(secure_cookies="true")
-    with door(tmp_path, NARU_WEB=urlsplit(web.url).netloc, NARU_FLOWER="127.0.0.1:9") as made:
+    with running_nginx(tmp_path, NARU_WEB=urlsplit(web.url).netloc, NARU_FLOWER="127.0.0.1:9") as made:
         url = f"https://localhost:{made.https_port}"
         with visitor(browser, url, ignore_https_errors=True) as person:
             person.page.context.add_cookies(

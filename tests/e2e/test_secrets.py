@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from shared.tables import TERMINAL
-from tests.crash.asking import Person
+from tests.crash.person import Person
 from tests.patience import patient
 from tests.stack import NO_PROXY, Process, Stack, free_port, get, wait_until
 

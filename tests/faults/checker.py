@@ -1,4 +1,4 @@
-"""The judge: holds what the people saw against the rows and the provider's log, and counts what no user should meet.
+"""The checker: compares what the people saw with the rows and the provider's log, and counts violations.
 
 Pure: entries, rows and calls go in, a verdict comes out. Every count but those of `Verdict`'s first group must be zero.
 The answers are of `emit=call`, so that each word says to which provider call it belongs.
@@ -17,22 +17,22 @@ from tests.faults.history import Entry
 from workers.simulator.script import Script, read
 from workers.simulator.text import marked_tokens, tokens_of
 
-#: After its deadline a request has this long to be ended.
+#: The time after its deadline within which a request must end.
 GRACE_SECONDS = 30.0
-#: More calls than this for one request are without bounds.
+#: More calls for one request than this count as unbounded.
 MOST_CALLS = 12
 MAX_LOSSES = 3
 #: The simulator's clock and Postgres's are the machine's; a line of the log is written a moment after the fact.
 SLACK_SECONDS = 0.2
-#: Errors of the provider that end a request for good, wherever they come.
+#: Errors of the provider that end a request for good.
 FINAL = frozenset(
     {"400", "401", "402", "403", "404", "quota", "balance", "context", "filter", "html", "badhead", "gzip"}
 )
-#: What a request may fail of when its way to the provider is struck again and again.
+#: The errors with which a request may fail when its connection to the provider is struck again and again.
 PROVIDERS_FAULT = frozenset({"stream_broken", "bad_stream", "connect_failed", "server_failed", "first_token_timeout"})
 _FIRST = re.compile(r"나0@(\d+) ")
 
-#: What must be zero, and what each means to a person.
+#: The violations, which must be zero, and what each means to a person.
 ZERO = {
     "lost": "accepted, and there is no row",
     "stuck": "accepted, and neither answered nor ended in time",
@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Verdict:
-    """The counts of one round, or of many added up."""
+    """The counts of one round, or the sum of many."""
 
     accepted: int = 0
     succeeded: int = 0
@@ -76,17 +76,17 @@ class Verdict:
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
-        """How many findings of a kind."""
+        """Return how many findings of a kind there are."""
         return sum(finding.kind == kind for finding in self.findings)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Every kind of violation with its number."""
+        """Return the number of each kind of violation."""
         return {kind: self.count(kind) for kind in ZERO}
 
     @property
     def is_clean(self) -> bool:
-        """Whether all is as it must be."""
+        """Whether there is no violation."""
         return not self.findings
 
 
@@ -170,7 +170,7 @@ class _Case:
             self._find("stale", row.request, f"the answer is of call {call.number}, before the last attempt")
 
     def _call_of(self, request: str, text: str) -> Call | None:
-        """The call of which `text` is a beginning; None when it is the beginning of none of this request."""
+        """Return the request's call whose answer begins with `text`, or None."""
         found = _FIRST.match(text)
         if found is None:
             # Less than one word: the beginning of any call there was.
@@ -241,7 +241,7 @@ def _read(words: str) -> tuple[Script, int]:
 
 
 def whole_text(words: str, call: int) -> str:
-    """The whole answer of a call of `emit=call`."""
+    """Return the whole answer of a call with `emit=call`."""
     return "".join(marked_tokens(call, _read(words)[1]))
 
 
@@ -261,7 +261,7 @@ def _shown(text: str) -> str:
 
 
 def add(verdicts: Iterable[Verdict]) -> Verdict:
-    """One verdict of many."""
+    """Add up verdicts."""
     total = Verdict()
     for each in verdicts:
         for name in Verdict.__slots__:

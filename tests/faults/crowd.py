@@ -22,19 +22,19 @@ import aiohttp
 import uvloop
 
 from shared.errors import Unsure
-from tests.faults.door import PATH
+from tests.faults.fault_routes import PATH
 from tests.faults.history import History
 from tests.faults.screen import Screen
 from web.asgi.cookies import Cookies
 from web.asgi.identity import owner_of
 
 T = TypeVar("T")
-#: What a browser does with a broken event stream: `retry:` of the server, then the page's own longer and longer waits.
+#: How a browser reconnects a broken event stream: after the server's `retry:`, then after the page's growing waits.
 BROWSER_RETRY_SECONDS = 1.0
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 15.0
 #: A person presses Enter again this long after a refusal.
 AGAIN_SECONDS = 1.0
-#: Longest wait for a reply to a question or a stop.
+#: The longest wait for a reply to a question or a stop.
 REPLY_SECONDS = 60.0
 
 
@@ -49,7 +49,7 @@ class Asked:
 
 
 class Page:
-    """One browser with one conversation open in one tab. Use it in the crowd's loop only."""
+    """One browser tab with one conversation. Use it only in the crowd's loop."""
 
     def __init__(self, crowd: Crowd, *, like: Page | None = None) -> None:
         self._crowd = crowd
@@ -80,7 +80,7 @@ class Page:
             self._follower = None
 
     async def reload(self) -> None:
-        """Load the page again: it knows nothing any more."""
+        """Reload the page, which then knows nothing."""
         await self.close()
         self._load()
         self.open()
@@ -88,7 +88,7 @@ class Page:
     async def ask(
         self, words: str, *, key: str | None = None, seconds: float = 60.0, die: str = "", again: bool = True
     ) -> Asked | None:
-        """Press Enter, and after an error again with the same key, as the page keeps it; None: given up."""
+        """Press Enter, and again with the same key after an error, as the page does. Return None after giving up."""
         key = key or uuid4().hex
         limit = monotonic() + seconds
         while True:
@@ -118,7 +118,7 @@ class Page:
         took = monotonic() - began
         if status != 200:
             code = str(answer.get("error"))
-            # The page says then that it does not know, and not that it did not work.
+            # The page then says that it does not know what happened.
             self.note("unknown" if code == Unsure.code else "refused", key=key, code=code, seconds=took)
             return None
         self.note("accepted", key=key, request=answer["request_id"], seconds=took)
@@ -126,7 +126,7 @@ class Page:
         return str(answer["request_id"])
 
     async def stop(self, request: str) -> str:
-        """Press Stop; what web answered: `stopping`, an end, or what went wrong."""
+        """Press Stop; return web's answer: `stopping`, an end, or an error."""
         self.note("stop", request=request)
         began = monotonic()
         try:
@@ -138,7 +138,7 @@ class Page:
         return said
 
     async def until(self, condition: Callable[[], T | None], *, seconds: float, what: str) -> T:
-        """Wait for something on the screen. Raises TimeoutError."""
+        """Wait for a condition on the screen. Raises TimeoutError."""
         try:
             async with asyncio.timeout(seconds):
                 while not (found := condition()):
@@ -149,11 +149,11 @@ class Page:
             raise TimeoutError(f"page {self.number}: not within {seconds:g} s: {what}") from None
 
     async def see_end(self, request: str, *, seconds: float = 60.0) -> str:
-        """Wait until the page knows that it ended; how."""
+        """Wait until the page knows that the request ended; return how."""
         return await self.until(lambda: self.ends.get(request), seconds=seconds, what=f"{request} ends")
 
     async def see_text(self, request: str, *, tokens: int = 1, seconds: float = 60.0) -> None:
-        """Wait until so many words of it stand there (or it ended)."""
+        """Wait until the page shows this many words, or the request has ended."""
 
         def there() -> bool:
             shows = self.screen.request_id == request and self.screen.text.count("@") >= tokens
@@ -162,7 +162,7 @@ class Page:
         await self.until(there, seconds=seconds, what=f"{tokens} words of {request}")
 
     def note(self, what: str, **facts: object) -> None:
-        """Into the history."""
+        """Append an entry to the history."""
         self._crowd.history.add(self.number, what, **facts)
 
     async def _post(self, path: str, body: object) -> tuple[int, dict[str, Any]]:
@@ -200,7 +200,7 @@ class Page:
             if reply.status != 200:
                 return reply.status
             self.note("opened")
-            # Whatever the page's script has drawn by then: an idle conversation means that all of it has ended.
+            # An idle conversation means that every request of it has ended, whatever the page's script has drawn.
             self._drawn = set(self._accepted)
             rest = b""
             async for piece in reply.content.iter_any():
@@ -235,7 +235,7 @@ class Page:
 
 
 class Crowd:
-    """Runs the people's loop. `urls` says at which addresses web can be reached now."""
+    """The people's event loop. `urls` returns the addresses of web now."""
 
     def __init__(self, *, secret_key: str, urls: Callable[[], list[str]], history: History) -> None:
         self.history = history
@@ -253,20 +253,20 @@ class Crowd:
         return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None), read_bufsize=2**20)
 
     def url(self, number: int) -> str:
-        """Where this page's web process is; while none is there, where nobody is."""
+        """Return the address of this page's web process; without one, an address where nobody listens."""
         urls = self._urls()
         return urls[number % len(urls)] if urls else "http://127.0.0.1:9"
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin something in the loop."""
+        """Start a coroutine in the loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def do(self, work: Coroutine[Any, Any, T], *, seconds: float = 120.0) -> T:
-        """Do something in the loop, and wait for it."""
+        """Run a coroutine in the loop, and wait for its result."""
         return self.start(work).result(seconds)
 
     async def page(self, *, like: Page | None = None) -> Page:
-        """A browser that was never here before; or another tab of one that was, `like` it."""
+        """Open a page in a new browser, or with `like` in another tab of that page's browser."""
         page = Page(self, like=like)
         self.pages.append(page)
         page.open()
@@ -278,7 +278,7 @@ class Crowd:
         await asyncio.gather(*(page.close() for page in pages))
 
     def close(self) -> None:
-        """Send everybody home."""
+        """Close all pages and end the loop."""
         self.do(self.leave())
         self.do(self.session.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -286,7 +286,7 @@ class Crowd:
 
 
 def owner_id(cookie: str, secret_key: str) -> str:
-    """The key of the owner that a page's cookie names."""
+    """Return the key of the owner that a page's cookie names."""
     found = owner_of(Cookies(secret_key).read([cookie], is_tls=False))
     assert found is not None
     return found.key

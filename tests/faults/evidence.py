@@ -1,4 +1,4 @@
-"""What is left behind by a run: the rows, the simulator's log, and the anomalies that triggers in the database noted.
+"""The evidence of a run: the rows, the simulator's log, and the anomalies that database triggers noted.
 
 The triggers are the suite's own witness inside Postgres: they see every write, whoever makes it, and note what no rule
 of the product allows. Read straight from the server, past any proxy. What it proves is judged in `checker.py`.
@@ -53,7 +53,7 @@ CREATE TRIGGER fault_see_attempt AFTER UPDATE ON request_attempt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One row of `request_attempt`; times as the machine's clock has them."""
+    """One row of `request_attempt`; times are those of the machine's clock."""
 
     number: int
     worker: str
@@ -83,13 +83,13 @@ class Row:
 
     @property
     def is_ended(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether the request has ended."""
         return self.status in {"succeeded", "failed", "cancelled"}
 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One call of the provider, by its own log."""
+    """One call of the provider, from the simulator's log."""
 
     number: int
     request: str
@@ -101,7 +101,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """What a trigger noted."""
+    """An anomaly that a trigger noted."""
 
     what: str
     request: str
@@ -109,7 +109,7 @@ class Anomaly:
 
 @dataclass(slots=True)
 class Evidence:
-    """All of it. `at` is when the rows were read."""
+    """Rows, calls and anomalies. `at` is the time at which the rows were read."""
 
     at: float
     rows: list[Row] = field(default_factory=list)
@@ -125,7 +125,7 @@ def install_witness(url: str) -> None:
 
 
 def rows_of(url: str, *, requests: Collection[str], keys: Collection[str]) -> tuple[float, list[Row], list[Anomaly]]:
-    """The rows of these requests and of everything that these keys made, and what was noted of them."""
+    """Read the rows of these requests and keys, and the anomalies noted on them."""
     connection = psycopg2.connect(url)
     try:
         made: Any = psycopg2.extras.DictCursor
@@ -168,14 +168,14 @@ def _row(found: Any) -> Row:
 
 
 class Calls:
-    """The simulator's log, read on from where it was read last."""
+    """The simulator's log, read incrementally."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset = path, 0
         self._known: dict[int, Call] = {}
 
     def look(self) -> dict[int, Call]:
-        """All calls so far, by number."""
+        """Return all calls so far, by number."""
         if self._path.exists():
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -187,7 +187,7 @@ class Calls:
         return self._known
 
     def of(self, requests: Iterable[str]) -> list[Call]:
-        """The calls of these requests."""
+        """Return the calls of these requests."""
         wanted = set(requests)
         return [call for call in self.look().values() if call.request in wanted]
 

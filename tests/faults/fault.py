@@ -1,4 +1,4 @@
-"""What a fault of the catalogue is, and the register of all of them."""
+"""Faults of the catalogue, and their register."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Fault:
     inject: Injection
     shape: Shape
     times: int
-    #: What the recovery is the time from, and to.
+    #: The start and the end of the recovery time.
     recovery: str
-    #: After the shot everything must have come to its end within this.
+    #: After the shot everything must end within this time.
     patience: float
 
 
@@ -42,7 +42,7 @@ def fault(
     shape: Shape | None = None,
     patience: float = 60.0,
 ) -> Callable[[Injection], Injection]:
-    """Enter a function into the catalogue."""
+    """Register a function in the catalogue."""
 
     def enter(inject: Injection) -> Injection:
         assert number not in FAULTS, number

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.harmed`: a worker that some questions harm, as a bug in a parser or a driver would.
+"""`python -m tests.faults.harmed`: a worker that some questions harm, as a bug in a parser or driver could.
 
     poison    its process ends at once, a moment after the first words
     stall     its event loop stands still, in the first attempt
@@ -26,7 +26,7 @@ _prompt = life._prompt
 
 
 def prompt(context: Context, claimed: Any) -> Any:
-    """The product's own, with a look at the question."""
+    """The product's own function; it also looks at the question."""
     made = _prompt(context, claimed)
     words = made.messages[-1].text
     if "poison" in words:

@@ -1,4 +1,4 @@
-"""A steady load of people who do what people do: ask, read, stop, reload, press Enter twice, open a tab, give up.
+"""A steady load of people who ask, read, stop, reload, press Enter twice, open a tab or give up.
 
 Some of their questions make the provider misbehave once, a few make it refuse for good. Coroutines of the crowd's loop.
 """
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from tests.faults.crowd import Asked, Crowd, Page
 
-#: What a provider does once, in one of ten questions; and what it refuses for good, in one of a hundred.
+#: Faults of the provider: temporary ones in one of ten questions, permanent ones in one of a hundred.
 MISCHIEF = (
     "fault=429 retry_after=1 times=1",
     "fault=500 times=1",
@@ -26,12 +26,12 @@ MISCHIEF = (
     "fault=drip",
 )
 REFUSALS = ("fault=401", "fault=400")
-#: A page that was told of no end for so long is stuck.
+#: A page that hears of no end for this long is stuck.
 END_SECONDS = 120.0
 
 
 def question(dice: random.Random) -> str:
-    """One to two seconds of words at the median, some much longer."""
+    """Make a question whose answer takes one to two seconds at the median; some take much longer."""
     tokens = min(300, int(dice.lognormvariate(3.7, 0.6)) + 3)
     pace, luck = dice.choice((20, 30, 40, 60)), dice.random()
     more = ""
@@ -45,7 +45,7 @@ def question(dice: random.Random) -> str:
 
 
 async def load(crowd: Crowd, dice: random.Random, *, rate: float, seconds: float) -> list[str]:
-    """People come at `rate` a second until the time is over; what broke off. Returns when all are gone."""
+    """Let people come at `rate` a second until the time is over, and wait for the last. Return what broke off."""
     limit, visits = time.monotonic() + seconds, set[asyncio.Task[None]]()
     broken: list[str] = []
 
@@ -66,7 +66,7 @@ async def load(crowd: Crowd, dice: random.Random, *, rate: float, seconds: float
 
 
 async def visit(crowd: Crowd, dice: random.Random) -> None:
-    """One person's visit: a page, one to three questions in one conversation."""
+    """Visit as one person: open a page and ask one to three questions in one conversation."""
     page = await crowd.page()
     try:
         for _ in range(dice.choice((1, 1, 1, 2, 3))):
@@ -79,19 +79,19 @@ async def visit(crowd: Crowd, dice: random.Random) -> None:
 
 
 async def patient(_: Crowd, page: Page, dice: random.Random) -> None:
-    """Asks, presses Enter again after an error, reads to the end."""
+    """Ask, press Enter again after an error, and read to the end."""
     asked = await page.ask(question(dice))
     await _end(page, asked)
 
 
 async def impatient(_: Crowd, page: Page, dice: random.Random) -> None:
-    """Gives up after the first error: that question must never be answered."""
+    """Give up after the first error; that question must never get an answer."""
     asked = await page.ask(question(dice), again=False)
     await _end(page, asked)
 
 
 async def stopping(_: Crowd, page: Page, dice: random.Random) -> None:
-    """Presses Stop: at once, before the first word, or somewhere in the middle."""
+    """Press Stop at once, before the first word, or in the middle."""
     asked = await page.ask(question(dice))
     if asked is None:
         return
@@ -108,7 +108,7 @@ async def stopping(_: Crowd, page: Page, dice: random.Random) -> None:
 
 
 async def reloading(_: Crowd, page: Page, dice: random.Random) -> None:
-    """Loads the page again in the middle of an answer, up to three times."""
+    """Reload the page during an answer, up to three times."""
     asked = await page.ask(question(dice))
     for _again in range(dice.randint(1, 3)):
         await asyncio.sleep(dice.uniform(0.05, 1))
@@ -117,14 +117,14 @@ async def reloading(_: Crowd, page: Page, dice: random.Random) -> None:
 
 
 async def pressing_twice(_: Crowd, page: Page, dice: random.Random) -> None:
-    """Two Enters of one composer, at the same moment."""
+    """Press Enter twice in one composer at the same moment."""
     words, key = question(dice), uuid4().hex
     asked = await asyncio.gather(*(page.ask(words, key=key) for _ in range(2)))
     await _end(page, next((each for each in asked if each), None))
 
 
 async def in_two_tabs(crowd: Crowd, page: Page, dice: random.Random) -> None:
-    """The same conversation in a second tab, which must show the same."""
+    """Open the conversation in a second tab, which must show the same."""
     other = Page(crowd, like=page)
     other.open()
     try:

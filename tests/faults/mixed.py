@@ -15,7 +15,7 @@ from tests.faults.rig import Rig
 from tests.faults.run import Result, described
 from tests.faults.shot import Shot
 
-#: A request's life in the round: every one must have ended this long, and 30 s, after it was accepted.
+#: The deadline of requests: each must end within this time plus 30 s after it was accepted.
 DEADLINE_SECONDS = 180.0
 
 
@@ -29,7 +29,7 @@ def mixed(
     webs: int = 2,
     pauses: tuple[float, float] = (2.0, 8.0),
 ) -> Result:
-    """One round; the result as it goes into the store."""
+    """Run one round; return the result for the store."""
     began = time.monotonic()
     dice = random.Random(f"{seed}:mixed")
     shape = shape_of(workers=workers, webs=webs, deadline_seconds=DEADLINE_SECONDS, total_seconds=DEADLINE_SECONDS)
@@ -66,7 +66,7 @@ def mixed(
 
 
 def note_stops(shot: Shot) -> None:
-    """Stop pressed → the page says that it has ended."""
+    """Note the seconds from each Stop until the page shows the end."""
     pressed: dict[tuple[int, str], float] = {}
     for entry in shot.entries:
         if entry.what == "stop":
@@ -76,7 +76,7 @@ def note_stops(shot: Shot) -> None:
 
 
 def tell(result: Result) -> None:
-    """What it came to, for who watches."""
+    """Print the result."""
     bad = {kind: number for kind, number in result["counts"].items() if number}
     words = f"mixed, seed {result['seed']}: {result['accepted']} accepted, {result['succeeded']} succeeded, "
     words += f"{result['cancelled']} stopped, {result['failed']} failed, {result['refused']} refused, "

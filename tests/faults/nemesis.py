@@ -20,20 +20,20 @@ from tests.faults.rig import Rig, Shape
 
 Strike = Callable[[Rig, random.Random], None]
 
-#: All lines lead through proxies: any of them may be cut.
+#: All connections go through proxies, so that any of them can be cut.
 LINES = ("worker.postgres", "worker.redis", "worker.provider", "web.postgres", "web.redis")
 STRIKES: dict[str, Strike] = {}
-#: Postgres that is away longer than this is a case of its own (fault 16).
+#: A longer outage of Postgres is a case of its own (fault 16).
 LONGEST_SECONDS = 8.0
 
 
 def shape_of(*, workers: int, webs: int, **settings: object) -> Shape:
-    """The processes that the nemesis can strike."""
+    """Return the shape of a rig that the nemesis can strike."""
     return Shape(workers=workers, webs=webs, proxied=LINES, settings=settings)
 
 
 def strike(name: str) -> Callable[[Strike], Strike]:
-    """Enter a strike under its name."""
+    """Register a strike under its name."""
 
     def enter(function: Strike) -> Strike:
         STRIKES[name] = function
@@ -43,7 +43,7 @@ def strike(name: str) -> Callable[[Strike], Strike]:
 
 
 class Nemesis:
-    """Strikes until the time is over; every strike is noted."""
+    """Strikes until the time is over, and notes every strike."""
 
     def __init__(self, rig: Rig, dice: random.Random, *, pauses: tuple[float, float]) -> None:
         self._rig, self._dice, self._pauses = rig, dice, pauses
@@ -51,7 +51,7 @@ class Nemesis:
         self.log: list[tuple[float, str]] = []
 
     def rage(self, *, seconds: float) -> None:
-        """Every strike once in a shuffled order, then again, until the time is over."""
+        """Run every strike once in a shuffled order, then again, until the time is over."""
         limit, order = time.monotonic() + seconds, list[str]()
         while time.monotonic() < limit:
             self._rig.sleep(self._dice.uniform(*self._pauses))
@@ -69,13 +69,13 @@ def _for_a_while(rig: Rig, dice: random.Random, least: float = 1.0, most: float 
 
 @strike("worker killed")
 def kill_worker(rig: Rig, dice: random.Random) -> None:
-    """kill -9; the supervisor starts another."""
+    """Kill a worker with SIGKILL; the supervisor starts another."""
     rig.kill(dice.choice(rig.workers))
 
 
 @strike("worker frozen")
 def freeze_worker(rig: Rig, dice: random.Random) -> None:
-    """Longer and shorter than its lease."""
+    """Freeze a worker for longer or shorter than its lease."""
     worker = dice.choice(rig.workers)
     worker.freeze()
     _for_a_while(rig, dice, 2, 10)
@@ -85,7 +85,7 @@ def freeze_worker(rig: Rig, dice: random.Random) -> None:
 
 @strike("worker told to go")
 def drain_worker(rig: Rig, dice: random.Random) -> None:
-    """A deploy: another one is started, this one drains."""
+    """Deploy: start another worker, and drain this one."""
     worker = dice.choice(rig.workers)
     rig.start_worker(ready=False)
     rig.dismiss(worker)
@@ -94,13 +94,13 @@ def drain_worker(rig: Rig, dice: random.Random) -> None:
 
 @strike("web killed")
 def kill_web(rig: Rig, dice: random.Random) -> None:
-    """Its pages and their event streams go to another."""
+    """Kill a web process; its pages and event streams go to another."""
     rig.kill(dice.choice(rig.webs))
 
 
 @strike("web frozen")
 def freeze_web(rig: Rig, dice: random.Random) -> None:
-    """SIGSTOP and SIGCONT."""
+    """Freeze and thaw a web process (SIGSTOP, SIGCONT)."""
     web = dice.choice(rig.webs)
     web.freeze()
     _for_a_while(rig, dice, 1, 4)
@@ -110,7 +110,7 @@ def freeze_web(rig: Rig, dice: random.Random) -> None:
 
 @strike("Redis killed")
 def kill_redis(rig: Rig, dice: random.Random) -> None:
-    """And started again with what its file has."""
+    """Kill Redis, and start it again with the data in its file."""
     rig.servers.redis.kill()
     _for_a_while(rig, dice, 0.2, 5)
     rig.servers.start_redis()
@@ -118,7 +118,7 @@ def kill_redis(rig: Rig, dice: random.Random) -> None:
 
 @strike("Redis frozen")
 def freeze_redis(rig: Rig, dice: random.Random) -> None:
-    """It hangs: nothing is refused, nothing answers."""
+    """Freeze Redis: it refuses nothing and answers nothing."""
     rig.servers.redis.freeze()
     _for_a_while(rig, dice)
     rig.servers.redis.thaw()
@@ -126,14 +126,14 @@ def freeze_redis(rig: Rig, dice: random.Random) -> None:
 
 @strike("Redis flushed")
 def flush_redis(rig: Rig, _: random.Random) -> None:
-    """FLUSHALL."""
+    """Delete all data in Redis (FLUSHALL)."""
     with rig.stack.redis_client() as client:
         client.flushall()
 
 
 @strike("Redis connections killed")
 def kill_redis_connections(rig: Rig, _: random.Random) -> None:
-    """CLIENT KILL of all of them."""
+    """Close every connection of Redis (CLIENT KILL)."""
     with rig.stack.redis_client() as client:
         for kind in ("normal", "pubsub"):
             try:
@@ -144,7 +144,7 @@ def kill_redis_connections(rig: Rig, _: random.Random) -> None:
 
 @strike("Postgres restarted at once")
 def restart_postgres(rig: Rig, dice: random.Random) -> None:
-    """As after a crash."""
+    """Restart Postgres as after a crash."""
     server = rig.servers.postgres
     processes.send(server.pid, signal.SIGQUIT)
     server.wait()
@@ -154,7 +154,7 @@ def restart_postgres(rig: Rig, dice: random.Random) -> None:
 
 @strike("Postgres frozen")
 def freeze_postgres(rig: Rig, dice: random.Random) -> None:
-    """With every connection's process."""
+    """Freeze Postgres and the process of every connection."""
     rig.servers.postgres.freeze()
     time.sleep(dice.uniform(1, 6))
     rig.servers.postgres.thaw()
@@ -162,7 +162,7 @@ def freeze_postgres(rig: Rig, dice: random.Random) -> None:
 
 @strike("Postgres connections ended")
 def terminate_backends(rig: Rig, _: random.Random) -> None:
-    """pg_terminate_backend of all of ours."""
+    """Terminate all of our backends (pg_terminate_backend)."""
     try:
         rig.ask_rows(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -174,14 +174,14 @@ def terminate_backends(rig: Rig, _: random.Random) -> None:
 
 @strike("lines reset")
 def reset_lines(rig: Rig, dice: random.Random) -> None:
-    """A TCP reset of every connection of some lines."""
+    """Reset every TCP connection of some proxies."""
     for name in dice.sample(sorted(rig.proxies), 2):
         rig.proxies[name].reset()
 
 
 @strike("line silent")
 def silence_line(rig: Rig, dice: random.Random) -> None:
-    """A black hole, then all of it comes at once."""
+    """Hold back all bytes of a proxy, then deliver them at once."""
     proxy = rig.proxies[dice.choice(sorted(rig.proxies))]
     proxy.black_hole()
     _for_a_while(rig, dice)
@@ -190,7 +190,7 @@ def silence_line(rig: Rig, dice: random.Random) -> None:
 
 @strike("line cut in the middle")
 def cut_line(rig: Rig, dice: random.Random) -> None:
-    """After so many bytes from the server a reset: within replies, within words."""
+    """Reset after a number of bytes from the server: within replies, within words."""
     for _ in range(5):
         rig.proxies[dice.choice(sorted(rig.proxies))].set(cut_after=dice.randint(1, 3000))
         rig.sleep(0.3)
@@ -200,13 +200,13 @@ def cut_line(rig: Rig, dice: random.Random) -> None:
 
 @strike("line half closed")
 def half_close_line(rig: Rig, dice: random.Random) -> None:
-    """FIN towards the client, in the middle of whatever comes."""
+    """Send FIN to the client in the middle of a reply."""
     rig.proxies[dice.choice(sorted(rig.proxies))].half_close()
 
 
 @strike("line slow")
 def slow_line(rig: Rig, dice: random.Random) -> None:
-    """Each piece later by some hundred milliseconds."""
+    """Delay each piece by some hundred milliseconds."""
     proxy = rig.proxies[dice.choice(sorted(rig.proxies))]
     proxy.set(delay_seconds=dice.uniform(0.05, 0.4))
     _for_a_while(rig, dice)
@@ -215,7 +215,7 @@ def slow_line(rig: Rig, dice: random.Random) -> None:
 
 @strike("hints doubled")
 def double_hints(rig: Rig, dice: random.Random) -> None:
-    """Ten of each request that waits or runs."""
+    """Send ten hints for each request that waits or runs."""
     try:
         rows = rig.ask_rows("SELECT id FROM chat_request WHERE status IN ('queued', 'running') LIMIT 50")
     except psycopg2.Error:

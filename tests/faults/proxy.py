@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told to harm what it carries: delay, black hole, reset, half-close, cut, or wait for words.
+"""A TCP proxy that can harm its connections: delay, black hole, reset, half-close, cut, or wait for words.
 
 It stands between two processes and runs in a thread of its own with its own event loop; its methods may be called from
 any thread and return when they have happened. What flows is never read but for a `trap`.
@@ -20,13 +20,13 @@ import uvloop
 
 T = TypeVar("T")
 READ_BYTES = 65536
-#: Bytes that only storing a question sends: two prepared statements in one piece (`shared/postgres/prepared.py`).
+#: Bytes that only storing a question sends: two prepared statements together (`shared/postgres/prepared.py`).
 STORES = b"; EXECUTE naru_"
 
 
 @dataclass
 class Trap:
-    """Waits for `words` on their way to the server; then `spring` decides what becomes of them.
+    """Waits for `words` on the way to the server; then `spring` decides what happens to them.
 
     `armed` words are looked for only after they were seen on the same connection: so "COMMIT" can be caught that
     follows an INSERT. Sprung, it lets the words pass (or not) and then breaks the connection without a reply.
@@ -35,13 +35,13 @@ class Trap:
     words: bytes
     armed: bytes = b""
     forward: bool = True
-    #: Called in the proxy's thread, before the connection breaks.
+    #: The proxy calls it in its thread, before the connection breaks.
     action: Callable[[], None] | None = None
     sprung: threading.Event = field(default_factory=threading.Event)
 
 
 class Lines:
-    """The event loop that all proxies of a run share."""
+    """The event loop shared by all proxies of a run."""
 
     def __init__(self) -> None:
         self._loop = uvloop.new_event_loop()
@@ -49,16 +49,16 @@ class Lines:
         self._thread.start()
 
     def proxy(self, port: int) -> Proxy:
-        """A proxy before the loopback port `port`."""
+        """Start a proxy in front of the loopback port `port`."""
         return cast("Proxy", self.call(lambda: Proxy.listen(self, port)))
 
     def call(self, make: Callable[[], Any]) -> Any:
-        """Run a coroutine there, and wait for it."""
+        """Run a coroutine in the loop, and wait for it."""
         future: Future[Any] = asyncio.run_coroutine_threadsafe(make(), self._loop)
         return future.result(timeout=10)
 
     def close(self) -> None:
-        """End everything that is under way, and the loop."""
+        """Cancel all tasks, and end the loop."""
 
         async def end() -> None:
             others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -72,7 +72,7 @@ class Lines:
 
 
 class Proxy:
-    """One listening port before one server."""
+    """A listening port in front of one server."""
 
     def __init__(self, lines: Lines, target: int) -> None:
         self._lines, self._target = lines, target
@@ -94,16 +94,16 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
     def black_hole(self) -> None:
-        """From now on nothing passes and nothing is closed: both sides wait, new connections too."""
+        """Stop all traffic without closing anything: both sides wait, new connections too."""
         self._do(self._open.clear)
 
     def pass_all(self) -> None:
-        """Back to normal; what lay in the black hole flows again."""
+        """Return to normal; held bytes flow again."""
 
         def normal() -> None:
             self.delay_seconds, self.refuses, self.cut_after, self.trap = 0.0, False, None, None
@@ -112,7 +112,7 @@ class Proxy:
         self._do(normal)
 
     def forget(self) -> None:
-        """Drop every connection without telling the client, as a failed-over middlebox does: half-open from then."""
+        """Drop every connection without telling the client, as a failed-over middlebox does: they stay half-open."""
 
         def all_of_them() -> None:
             for pair in set(self._pairs):
@@ -121,7 +121,7 @@ class Proxy:
         self._do(all_of_them)
 
     def reset(self) -> int:
-        """A TCP reset to both sides of every connection; how many there were."""
+        """Reset both sides of every connection; return how many there were."""
 
         def all_of_them() -> int:
             pairs = set(self._pairs)
@@ -132,7 +132,7 @@ class Proxy:
         return int(self._do(all_of_them))
 
     def half_close(self) -> None:
-        """FIN to the client side of every connection, as a server that ends; the other direction stays open."""
+        """Send FIN to the client of every connection, as an ending server does; the other direction stays open."""
 
         def all_of_them() -> None:
             for pair in set(self._pairs):
@@ -150,7 +150,7 @@ class Proxy:
         self._do(all_of_them)
 
     def close(self) -> None:
-        """Listen no more and reset what is open."""
+        """Stop listening, and reset the open connections."""
         self.reset()
         self._do(lambda: self._server.close() if self._server else None)
 
@@ -179,7 +179,7 @@ class Proxy:
             self._pairs.discard(pair)
 
     async def gate(self) -> None:
-        """What every piece waits for."""
+        """Wait as every piece of data does: for the black hole and the delay."""
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
         await self._open.wait()
@@ -204,7 +204,7 @@ class Pair:
         self._kept_open = False
 
     async def carry(self) -> None:
-        """Both directions, until both have ended."""
+        """Carry both directions until both have ended."""
         self._tasks = [
             asyncio.create_task(self._or_reset(self._up())),
             asyncio.create_task(self._or_reset(self._down())),
@@ -217,7 +217,7 @@ class Pair:
                 self._up_writer.close()
 
     async def _or_reset(self, direction: Coroutine[None, None, None]) -> None:
-        """A reset of one side is passed on to the other."""
+        """Pass a reset of one side on to the other."""
         try:
             await direction
         except OSError:
@@ -231,7 +231,7 @@ class Pair:
         _reset(self._up_writer)
 
     def forget(self) -> None:
-        """The server's side is told, the client's side is left with a connection to nobody."""
+        """Close the server's side, and leave the client with a half-open connection."""
         self._kept_open = True
         for task in self._tasks:
             task.cancel()
@@ -246,7 +246,7 @@ class Pair:
             self._writer.close()
 
     def half_close(self) -> None:
-        """FIN to the client."""
+        """Send FIN to the client."""
         if self._writer.can_write_eof() and not self._writer.is_closing():
             self._writer.write_eof()
 
@@ -277,7 +277,7 @@ class Pair:
             self._writer.write_eof()
 
     def _springs(self, data: bytes) -> bool:
-        """Whether the proxy's trap springs at `data`; the connection is dealt with then."""
+        """Return whether the proxy's trap springs at `data`; the trap then handles the connection."""
         trap = self._proxy.trap
         if trap is None:
             return False
@@ -294,7 +294,7 @@ class Pair:
         if trap.forward:
             self._up_writer.write(data)
         asyncio.get_running_loop().call_later(0.05 if trap.forward else 0.0, self._break, trap)
-        # Nothing of the server's reply may come through.
+        # No part of the server's reply may come through.
         self._kept_open = True
         self._tasks[1].cancel()
         return True

@@ -22,7 +22,7 @@ HEAD = (
     "extra calls",
     "exits",
 )
-#: Which counts stand under which head; all the rest are under "other".
+#: The counts under each heading; the rest are under "other".
 LOST, DOUBLED, WRONG = (
     ("lost", "stuck", "unfounded"),
     ("doubled", "phantom"),
@@ -31,7 +31,7 @@ LOST, DOUBLED, WRONG = (
 
 
 def by_fault(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """The shots of each fault, in the catalogue's order."""
+    """Group the shots by fault, in the catalogue's order."""
     found: dict[str, list[Result]] = defaultdict(list)
     for each in results:
         if each["fault"] != "conditions":
@@ -45,7 +45,7 @@ def _order(fault: str) -> tuple[int, str]:
 
 
 def line(fault: str, shots: Sequence[Result]) -> tuple[str, ...]:
-    """One fault's line."""
+    """Return the table line of one fault."""
     number = fault.split(maxsplit=1)[0]
     name = FAULTS[int(number)].name if number.isdigit() and int(number) in FAULTS else ""
     name = shots[0].get("name") or name
@@ -75,14 +75,14 @@ def line(fault: str, shots: Sequence[Result]) -> tuple[str, ...]:
 
 
 def spread(values: Sequence[float], *, digits: int = 2) -> str:
-    """p50 / p95 / max."""
+    """Format p50 / p95 / max."""
     if not values:
         return "–"
     return " / ".join(f"{each:.{digits}f}" for each in (p(values, 50), p(values, 95), max(values)))
 
 
 def figures(shots: Sequence[Result]) -> dict[str, str]:
-    """What else was measured: name → p50 / p95 / p99 / max."""
+    """Format the other figures: name → p50 / p95 / p99 / max."""
     found: dict[str, list[float]] = defaultdict(list)
     for each in shots:
         for name, values in each.get("figures", {}).items():
@@ -96,7 +96,7 @@ def figures(shots: Sequence[Result]) -> dict[str, str]:
 
 
 def grown(slopes: dict[str, dict[str, float]]) -> dict[str, str]:
-    """The soak's: what each process had after the warm-up and at last, and the slope of the line between."""
+    """Return the soak's lines: what each process had after the warm-up and at the end, and the slope."""
     return {
         f"{name}: memory and descriptors": (
             f"PSS {each['pss first']:.0f} → {each['pss last']:.0f} MB ({each['pss an hour']:+.1f} an hour), RSS "
@@ -108,7 +108,7 @@ def grown(slopes: dict[str, dict[str, float]]) -> dict[str, str]:
 
 
 def text(results: Sequence[Result]) -> str:
-    """The table for a terminal."""
+    """Return the table for a terminal."""
     rows = [HEAD, *(line(fault, shots) for fault, shots in by_fault(results).items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -123,7 +123,7 @@ def text(results: Sequence[Result]) -> str:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """The table for docs/reliability.md, with what it was made by."""
+    """Return the table for docs/reliability.md, with the conditions of the run."""
     rows = [explained(line(fault, shots)) for fault, shots in by_fault(results).items()]
     table = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}", *(f"| {' | '.join(row)} |" for row in rows)]
     more = [
@@ -136,14 +136,14 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def explained(row: tuple[str, ...]) -> tuple[str, ...]:
-    """The fault's name with what its recovery is from and to."""
+    """Return the fault's name with the start and end of its recovery time."""
     fault = FAULTS.get(int(row[0])) if row[0].isdigit() else None
     meaning = fault.recovery if fault is not None else "–"
     return row if meaning == "–" else (row[0], f"{row[1]} ({meaning})", *row[2:])
 
 
 def made_by(results: Sequence[Result]) -> list[str]:
-    """Seeds, machine, versions."""
+    """Return the seeds, machine and versions."""
     seeds = sorted({each["seed"] for each in results if each["fault"] != "conditions"})
     conditions = next((each for each in results if each["fault"] == "conditions"), {})
     lines = [f"Seeds: {', '.join(map(str, seeds))}."]
@@ -154,6 +154,6 @@ def made_by(results: Sequence[Result]) -> list[str]:
 
 
 def is_clean(results: Iterable[Result]) -> bool:
-    """Whether nothing was wrong and nothing broke off."""
+    """Return whether there was no violation and no shot broke off."""
     ours = [each for each in results if "textbook" not in each["fault"]]
     return not any(each.get("findings") or each.get("broken_visits") or "error" in each for each in ours)

@@ -1,8 +1,8 @@
 """The processes of one run and what can be done to them: kill, freeze, cut off, start again, wait.
 
-Durable servers as `up` starts them and the product's default settings; web has the suite's door before it. What ends by
-itself is started again, as every supervisor does, and counted. Use it from the main thread (children die with the
-thread that starts them); the people are in a thread of their own.
+The servers are durable, as `up` starts them, and the settings are the product's defaults. web has the routes of
+fault_routes.py in front of it. A process that ends by itself is counted and started again, as a supervisor does. Use
+the rig from the main thread, because children die with the thread that starts them; the people have another thread.
 """
 
 from __future__ import annotations
@@ -41,43 +41,43 @@ class CannotInject(Exception):
     """This machine lacks what the fault needs; the message says what was tried."""
 
 
-#: Between looks at what has ended.
+#: Pause between checks for ended processes.
 TEND_SECONDS = 0.02
-#: A request's life in these runs: long enough for every outage of the catalogue, short enough to be waited for.
+#: The deadline of requests: longer than every outage of the catalogue, short enough to wait for.
 DEADLINE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """Which processes, and which lines lead through a proxy: `worker.postgres`, `web.redis`, `worker.provider`, …"""
+    """The processes to start, and the connections that go through a proxy: `worker.postgres`, `web.redis`, …"""
 
     workers: int = 2
     webs: int = 1
     proxied: tuple[str, ...] = ()
     settings: dict[str, object] = field(default_factory=dict)
     worker_module: str = "workers"
-    #: Everything on a tmpfs of this size, which can be filled; 0: on the ordinary disk.
+    #: Size of a tmpfs for all data, which a fault can fill; 0: use the ordinary disk.
     disk_megabytes: int = 0
 
 
 @dataclass
 class Watched:
-    """A process that is to run: when it ends unasked, it is started again and counted."""
+    """A process that should run. When it ends by itself, the rig counts that and starts another."""
 
     kind: str
     process: Process
     extra: dict[str, object]
-    #: Told or made to end: not started again by itself.
+    #: The suite ended this process, so nothing starts it again.
     dismissed: bool = False
 
 
 class Rig:
-    """Make it with `Rig.running(...)`."""
+    """The servers, processes, proxies and people of one run. Make it with `Rig.running(...)`."""
 
     def __init__(self, folder: Path, shape: Shape) -> None:
         self.shape = shape
         self.folder = folder
-        #: Where both servers keep their data.
+        #: The data folder of both servers.
         self.disk = folder / "disk"
         self.disk.mkdir()
         if shape.disk_megabytes:
@@ -105,7 +105,7 @@ class Rig:
     @classmethod
     @contextmanager
     def running(cls, folder: Path, shape: Shape) -> Iterator[Rig]:
-        """Everything started and ready; ended afterwards whatever happens."""
+        """Start everything and wait until it is ready; end it afterwards, whatever happens."""
         folder.mkdir(parents=True)
         rig: Rig | None = None
         try:
@@ -117,7 +117,7 @@ class Rig:
                 rig.close()
 
     def start(self) -> None:
-        """Simulator, proxies, workers, web; a first question."""
+        """Start simulator, proxies, workers and web, and ask the first questions."""
         simulator = self.stack.start_simulator()
         ports = {
             "postgres": self.servers.postgres_server.port,
@@ -143,7 +143,7 @@ class Rig:
         await self.crowd.leave()
 
     def close(self) -> None:
-        """End everything, thawed first."""
+        """Thaw and end everything."""
         self.crowd.close()
         for proxy in self.proxies.values():
             proxy.close()
@@ -163,16 +163,16 @@ class Rig:
 
     @property
     def workers(self) -> list[Process]:
-        """Those that are to run now."""
+        """The workers that should run now."""
         return [each.process for each in self.watched if each.kind == "worker" and not each.dismissed]
 
     @property
     def webs(self) -> list[Process]:
-        """The same for web."""
+        """The web processes that should run now."""
         return [each.process for each in self.watched if each.kind == "web" and not each.dismissed]
 
     def urls(self) -> list[str]:
-        """Where web can be reached: what a load balancer in front of it would know."""
+        """Return the addresses of web, as a load balancer would know them."""
         return [each.process.url for each in self.watched if each.kind == "web" and each.process.running]
 
     def _settings_of(self, kind: str) -> dict[str, object]:
@@ -192,7 +192,7 @@ class Rig:
     def start_worker(
         self, *, ready: bool = True, module: str = "", environ: dict[str, str] | None = None, **extra: object
     ) -> Process:
-        """One worker more."""
+        """Start one more worker."""
         values = {**self._settings_of("worker"), **extra}
         with self._environment(environ):
             process = self.stack.run("worker", "-m", module or self.shape.worker_module, **values)
@@ -202,10 +202,10 @@ class Rig:
         return process
 
     def start_web(self, *, ready: bool = True, environ: dict[str, str] | None = None) -> Process:
-        """One web process more, with the door."""
+        """Start one more web process, with the fault routes."""
         values = {"host": "127.0.0.1", "port": "{port}", **self._settings_of("web")}
         with self._environment(environ):
-            process = self.stack._listening("web", "tests.faults.door", ready=False, **values)
+            process = self.stack._listening("web", "tests.faults.fault_routes", ready=False, **values)
         self.watched.append(Watched("web", process, {"environ": environ}))
         threading.Thread(target=self._end_when_silent, args=[process], name="silence", daemon=True).start()
         if ready:
@@ -221,7 +221,7 @@ class Rig:
 
     @contextmanager
     def _environment(self, environ: dict[str, str] | None) -> Iterator[None]:
-        """Variables that are no settings, for one process."""
+        """Set environment variables that are not settings, for one process."""
         self.stack.values |= environ or {}
         try:
             yield
@@ -230,7 +230,7 @@ class Rig:
                 del self.stack.values[name]
 
     def wait_for_worker(self, worker: Process, *, consuming: bool = True, seconds: float = 60) -> None:
-        """Wait until it has a lease and consumes."""
+        """Wait until the worker has a lease and consumes."""
         self.wait(
             lambda: self.stack._registered(worker.pid, consuming=consuming), seconds=seconds, what="the worker is ready"
         )
@@ -239,18 +239,18 @@ class Rig:
         return self.stack._registered(worker.pid, consuming=True)
 
     def dismiss(self, process: Process) -> None:
-        """It will end, and is not to be started again for it."""
+        """Expect this process to end: do not start it again."""
         next(each for each in self.watched if each.process is process).dismissed = True
 
     def kill(self, process: Process, *, replace: bool = True) -> None:
-        """kill -9; a supervisor starts another one at once."""
+        """Kill with SIGKILL; with `replace`, start another process at once."""
         self.dismiss(process)
         process.kill()
         if replace:
             self._start_again(process)
 
     def kill_by(self, trap: Trap, proxy: Proxy, process: Process, *, struck: Callable[[], object]) -> None:
-        """kill -9 at the very moment in which the trap's words pass the proxy; then another one is started."""
+        """Kill with SIGKILL when the trap's words pass the proxy, then start another process."""
 
         def kill() -> None:
             struck()
@@ -272,7 +272,7 @@ class Rig:
             self.start_worker(ready=False, **extra)
 
     def tend(self) -> None:
-        """Look after what ended by itself."""
+        """Count and restart the processes that ended by themselves."""
         for each in list(self.watched):
             if not each.dismissed and not each.process.running:
                 self.exits[each.kind] += 1
@@ -280,7 +280,7 @@ class Rig:
                 self._start_again(each.process)
 
     def whole_again(self) -> None:
-        """As many workers and web processes as at first, all ready, all lines open, nothing frozen."""
+        """Restore the first number of workers and web processes, open every connection and thaw everything."""
         for proxy in self.proxies.values():
             proxy.pass_all()
         for each in self.watched:
@@ -296,27 +296,27 @@ class Rig:
             self.start_worker(ready=False)
         while len(self.webs) < self.shape.webs:
             self.start_web(ready=False)
-        # Looked up again and again: one that still ends is followed by another.
+        # Read the lists anew each time, because a process that still ends gets a successor.
         self.wait(lambda: all(self._is_ready(worker) for worker in self.workers), seconds=90, what="workers are ready")
         self.wait(lambda: all(ready(web.url) for web in self.webs), seconds=90, what="web is ready")
 
     # Time
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, and tend."""
+        """Sleep, and tend the processes meanwhile."""
         limit = time.monotonic() + seconds
         while (left := limit - time.monotonic()) > 0:
             self.tend()
             time.sleep(min(TEND_SECONDS, left))
 
     def do(self, work: Coroutine[Any, Any, T], *, seconds: float = 120.0) -> T:
-        """Let the people do something, and tend until it is done."""
+        """Run a coroutine of the people, and tend the processes until it is done."""
         doing = self.crowd.start(work)
-        self.wait(doing.done, seconds=seconds, what="what the people do is done")
+        self.wait(doing.done, seconds=seconds, what="the people are done")
         return doing.result()
 
     def wait(self, condition: Callable[[], T], *, seconds: float = 60.0, what: str = "") -> T:
-        """Call until it is true, and tend; AssertionError when the time is over."""
+        """Call `condition` until it is true, and tend meanwhile. Raises AssertionError after the limit."""
         limit = time.monotonic() + patient(seconds)
         while not (found := condition()):
             if time.monotonic() > limit:
@@ -328,12 +328,12 @@ class Rig:
     # Rows
 
     def ask_rows(self, statement: str, **values: object) -> list[Any]:
-        """What Postgres says, past every proxy."""
+        """Query Postgres directly, without a proxy."""
         with self.engine.connect() as connection:
             return list(connection.execute(text(statement), values))
 
     def runner_of(self, request: str, *, seconds: float = 30) -> Process:
-        """The worker that runs it; waits until one does."""
+        """Wait until a worker runs the request; return the worker."""
         found = self.wait(lambda: self._runner_of(request), seconds=seconds, what="a worker runs it")
         assert found is not None
         return found
@@ -347,7 +347,7 @@ class Rig:
 
 
 def small_disk(folder: Path, *, megabytes: int) -> None:
-    """Mount a tmpfs there. Raises CannotInject."""
+    """Mount a tmpfs on the folder. Raises CannotInject."""
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, text=True
     )
@@ -356,13 +356,13 @@ def small_disk(folder: Path, *, megabytes: int) -> None:
 
 
 def at_port(url: str, port: int) -> str:
-    """The same address at another port."""
+    """Return the URL with another port."""
     parts = urlsplit(url)
     return parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}").geturl()
 
 
 def ready(url: str) -> bool:
-    """Whether web says that it is ready."""
+    """Return whether web reports that it is ready."""
     try:
         with NO_PROXY.open(url + "/readyz", timeout=2) as reply:
             return bool(reply.status == 200)

@@ -1,4 +1,4 @@
-"""Running faults of the catalogue, shot by shot, into a file of results that a later run goes on with."""
+"""Runs faults of the catalogue, shot by shot, into a file of results that a later run can continue."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ TEXTBOOK_FAULTS = (1, 4, 8, 10, 12)
 
 
 class Store:
-    """A JSON line per shot. Nothing is ever changed in it, so pieces of a run add up; a shot made again counts once."""
+    """A file with a JSON line per shot, only appended to, so pieces of a run add up. A repeated shot counts once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def results(self) -> list[Result]:
-        """All that is there."""
+        """Return the newest result of each shot."""
         if not self.path.exists():
             return []
         lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
         return list({(each["fault"], each["seed"], each["index"]): each for each in lines}.values())
 
     def add(self, result: Result) -> None:
-        """One more."""
+        """Append a result."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result, ensure_ascii=False) + "\n")
 
     def done(self, fault: str, seed: int) -> set[int]:
-        """Which shots of a fault this seed has had, those that broke off left out: they are made again."""
+        """Return the finished shots of a fault and seed. A shot that broke off is not among them, so it runs again."""
         mine = [each for each in self.results() if each["fault"] == fault and each["seed"] == seed]
         return {each["index"] for each in mine if "error" not in each}
 
 
 def run(fault: Fault, store: Store, *, seed: int, indices: Iterable[int]) -> list[Result]:
-    """Those shots of one fault; one that breaks off is written down as that, and new processes go on."""
+    """Run these shots of one fault. A shot that breaks off is stored as such, and new processes run the rest."""
     left, results = list(indices), []
     while left:
         with folder(f"fault-{fault.number}") as place:
@@ -73,7 +73,7 @@ def run(fault: Fault, store: Store, *, seed: int, indices: Iterable[int]) -> lis
 
 
 def shoot(fault: Fault, rig: Rig, *, seed: int, index: int) -> Result:
-    """One shot, judged."""
+    """Run one shot, and return its verdict."""
     shot = Shot(rig, random.Random(f"{seed}:{fault.number}:{index}"), index)
     result, began, exits = base(fault, seed, index), time.monotonic(), Counter(rig.exits)
     try:
@@ -102,19 +102,19 @@ def shoot(fault: Fault, rig: Rig, *, seed: int, index: int) -> Result:
 
 
 def base(fault: Fault, seed: int, index: int) -> Result:
-    """What names a shot."""
+    """Return the fields that identify a shot."""
     return {"fault": str(fault.number), "seed": seed, "index": index, "at": round(time.time(), 1)}
 
 
 def described(verdict: Verdict) -> Result:
-    """A verdict as JSON."""
+    """Return a verdict as JSON."""
     numbers = {name: getattr(verdict, name) for name in Verdict.__slots__ if name != "findings"}
     findings = [[each.kind, each.request, each.detail] for each in verdict.findings[:KEPT_FINDINGS]]
     return {**numbers, "counts": verdict.counts, "findings": findings}
 
 
 def tell(fault: Fault, result: Result) -> None:
-    """One line for who watches."""
+    """Print one line about the shot."""
     if result.get("error"):
         words = f"BROKE OFF: {result['error']}"
     else:
@@ -128,7 +128,7 @@ def tell(fault: Fault, result: Result) -> None:
 
 
 def textbook(store: Store, *, seed: int, times: int, only: Sequence[int] | None) -> None:
-    """The textbook's chat, in a process of its own: its app reads other settings when it is imported."""
+    """Run the textbook's chat in its own process, because its app reads other settings when it is imported."""
     for fault in TEXTBOOK_FAULTS:
         left = sorted(set(range(times)) - store.done(f"{fault} textbook", seed))
         if (only and fault not in only) or not left:
@@ -143,7 +143,7 @@ def textbook(store: Store, *, seed: int, times: int, only: Sequence[int] | None)
 
 
 def note_conditions(store: Store) -> None:
-    """Versions and machine, once per file."""
+    """Store versions and machine, once per file."""
     if not any(each["fault"] == "conditions" for each in store.results()):
         store.add({"fault": "conditions", "seed": 0, "index": 0, **conditions()})
 
@@ -152,7 +152,7 @@ _kept: Path | None = None
 
 
 def keep_logs_in(place: Path | None) -> None:
-    """Where the logs of shots that went wrong are kept; None: nowhere."""
+    """Set the folder for the logs of failed shots; None: keep none."""
     global _kept  # noqa: PLW0603 - one choice of one command
     _kept = place
 
@@ -174,6 +174,6 @@ def keep_logs(rig: Rig, name: str) -> None:
 
 @contextmanager
 def folder(name: str) -> Iterator[Path]:
-    """A folder for the time of a rig."""
+    """Yield a folder that exists as long as a rig."""
     with tempfile.TemporaryDirectory(prefix=f"naru-{name}-", ignore_cleanup_errors=True) as made:
         yield Path(made)

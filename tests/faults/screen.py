@@ -1,4 +1,4 @@
-"""What the live answer shows on one page: `web/live/stream.js` again, line by line, so that a page is seen as it is.
+"""The live answer on one page: a line-by-line port of `web/live/stream.js`, so that the suite sees what a person sees.
 
 It keeps (request, attempt, next) as the events give them and never counts characters. `shown` is called with every
 change of the text, before the next event is looked at. No network and no clock here.
@@ -13,11 +13,11 @@ WAITING = frozenset({"queued", "next", "no_worker", "waiting"})
 
 
 class Screen:
-    """One conversation on one page. `shown(reset, text)` is told of the text, `ended(data)` of an end."""
+    """One conversation on one page. Calls `shown(reset, text)` with new text and `ended(data)` at an end."""
 
     def __init__(self, *, shown: Callable[[bool, str], None], ended: Callable[[dict[str, Any]], None]) -> None:
         self._shown, self._ended_told = shown, ended
-        #: Set when what came does not fit: the connection is to be made anew, without an id.
+        #: Set when an event does not fit: the page must then reconnect without an id.
         self.wants_snapshot = False
         self.request_id: str | None = None
         self.text = ""
@@ -32,7 +32,7 @@ class Screen:
         self._tell(reset=True, text="")
 
     def take(self, name: str, data: dict[str, Any]) -> None:
-        """One event."""
+        """Process one event."""
         {"state": self._on_state, "delta": self._on_delta, "snapshot": self._on_snapshot, "end": self._on_end}[name](
             data
         )

@@ -1,4 +1,4 @@
-"""One injection: the people around it, the moment it strikes, how long the recovery took, and the verdict on it."""
+"""A shot: one injection of a fault, with the people, the moment of the strike, the recovery time and the verdict."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.faults.evidence import Evidence, Row, rows_of
 from tests.faults.history import Entry
 from tests.faults.rig import Rig
 
-#: The page is told of an end at most a sweep later.
+#: The page learns of an end at most one sweep later.
 TOLD_SECONDS = 10.0
 _ACTIVE = "SELECT count(*) AS n FROM chat_request WHERE status IN ('queued', 'running')"
 
 
 @dataclass
 class Shot:
-    """What an injection works with."""
+    """One injection: the rig, the people, the strike and the recovery."""
 
     rig: Rig
     rng: random.Random
     index: int
-    #: When it struck, by the machine's clock.
+    #: The moment of the strike, by the machine's clock.
     struck: float = 0.0
     recovery: list[float] = field(default_factory=list)
     figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -37,12 +37,12 @@ class Shot:
     entries: list[Entry] = field(default_factory=list)
 
     def words(self, *, tokens: int = 60, pace: float = 30, first: float = 0.1, more: str = "") -> str:
-        """A question, never the same twice, whose answer takes `tokens / pace` seconds."""
+        """Make a question, different each time, whose answer takes `tokens / pace` seconds."""
         unique = self.rng.getrandbits(64)
         return f"[[sim: emit=call tokens={tokens} pace={pace:g} first={first:g} {more}]] question {unique:x}?"
 
     def ask(self, number: int = 6, words: str | None = None, **how: Any) -> list[Asked]:
-        """So many people ask at once, each on a page of their own; returns those that were accepted."""
+        """Let `number` people ask at once, each on their own page; return the accepted questions."""
         found = self.rig.do(self._ask(number, words, how), seconds=180)
         self.asked += found
         return found
@@ -53,14 +53,14 @@ class Shot:
         return [each for each in asked if each is not None]
 
     def ask_on(self, page: Page, words: str, **how: Any) -> Asked | None:
-        """One question more in a conversation that is open."""
+        """Ask one more question in an open conversation."""
         found = self.rig.do(page.ask(words, **how), seconds=180)
         if found is not None:
             self.asked.append(found)
         return found
 
     def see_text(self, asked: Iterable[Asked], *, tokens: int = 1, seconds: float = 60) -> None:
-        """Wait until so many words of each stand on its page."""
+        """Wait until the page of each shows this many words."""
 
         async def all_of_them() -> None:
             await asyncio.gather(*(each.page.see_text(each.request, tokens=tokens, seconds=seconds) for each in asked))
@@ -68,7 +68,7 @@ class Shot:
         self.rig.do(all_of_them(), seconds=seconds + 5)
 
     def see_ends(self, asked: Iterable[Asked], *, seconds: float = 60) -> list[str]:
-        """Wait until each page knows that its request ended; how each did."""
+        """Wait until each page knows that its request ended; return how each ended."""
 
         async def all_of_them() -> list[str]:
             return await asyncio.gather(*(each.page.see_end(each.request, seconds=seconds) for each in asked))
@@ -76,7 +76,7 @@ class Shot:
         return self.rig.do(all_of_them(), seconds=seconds + 5)
 
     def strike(self) -> float:
-        """Now."""
+        """Note the moment of the strike."""
         self.struck = time.time()
         return self.struck
 
@@ -86,7 +86,7 @@ class Shot:
         return self.entries
 
     def since(self, condition: Callable[[Entry], bool]) -> dict[str, float]:
-        """By request: the seconds from the strike to the first entry that fulfils it."""
+        """Return, by request, the seconds from the strike to the first entry that meets the condition."""
         found: dict[str, float] = {}
         for entry in self.take_entries():
             if entry.at >= self.struck and entry.request and entry.request not in found and condition(entry):
@@ -94,7 +94,7 @@ class Shot:
         return found
 
     def recovered_by_attempts(self, asked: Sequence[Asked]) -> None:
-        """Recovery is over when the page of each shows the new attempt; those that needed none do not count."""
+        """Measure recovery until each page shows the new attempt. Requests without a new attempt do not count."""
         wanted = {each.request for each in asked}
         first = self.since(
             lambda entry: entry.what in {"state", "text"} and entry.attempt > 1 and entry.request in wanted
@@ -102,7 +102,7 @@ class Shot:
         self.recovery += first.values()
 
     def recovered_by_text(self, asked: Sequence[Asked]) -> None:
-        """Recovery is over when the page of each shows words that came after the strike, or the whole answer."""
+        """Measure recovery until each page shows words from after the strike, or the whole answer."""
         wanted = {each.request for each in asked}
         first = self.since(
             lambda entry: (
@@ -112,13 +112,13 @@ class Shot:
         self.recovery += first.values()
 
     def note_accepts(self, name: str = "accept") -> None:
-        """How long each question took to be accepted, from the strike on."""
+        """Measure how long each question took to be accepted, from the strike on."""
         self.figures[name] += [
             entry.seconds for entry in self.take_entries() if entry.what == "accepted" and entry.at >= self.struck
         ]
 
     def rows(self, asked: Iterable[Asked] | None = None) -> list[Row]:
-        """The rows of these requests, or of all of this shot's."""
+        """Read the rows of these requests, by default of all requests of the shot."""
         self.take_entries()
         keys = {entry.key for entry in self.entries if entry.what == "submit"}
         wanted = {each.request for each in asked} if asked is not None else None
@@ -126,25 +126,25 @@ class Shot:
         return [row for row in rows if wanted is None or row.request in wanted]
 
     def statuses(self, asked: Iterable[Asked]) -> list[str]:
-        """How the rows stand."""
+        """Return the statuses of the rows."""
         return [row.status for row in self.rows(asked)]
 
     def losses(self) -> int:
-        """How many attempts were taken from a worker that was marked lost."""
+        """Return how many attempts were taken back from a lost worker."""
         return sum(attempt.outcome == "lost" for row in self.rows() for attempt in row.attempts)
 
     def restarts(self, asked: Iterable[Asked]) -> int:
-        """How many attempts these answers took more than one."""
+        """Return how many attempts beyond the first these answers took."""
         return sum(max(0, row.attempt - 1) for row in self.rows(asked))
 
     def gaps_between_attempts(self) -> None:
-        """Recovery is from an attempt's end to the next one's beginning."""
+        """Measure recovery from an attempt's end to the next one's start."""
         for row in self.rows():
             for before, after in pairwise(row.attempts):
                 self.recovery.append(after.began - (before.ended or before.began))
 
     def picked_up(self) -> None:
-        """Recovery is from the row that was stored last to its attempt."""
+        """Measure recovery from the last stored row to its attempt."""
 
         def begun() -> Row | None:
             last = max(self.rows(), key=lambda row: row.created)
@@ -160,7 +160,7 @@ class Shot:
         if ended:
             self._poll(self._told, seconds=TOLD_SECONDS)
         self.rig.do(self.rig.crowd.leave())
-        # The simulator writes a line when a connection is gone.
+        # The simulator logs a line when a connection closes.
         self.rig.sleep(0.3)
 
     def _told(self) -> bool:
@@ -175,7 +175,7 @@ class Shot:
         return True
 
     def judge(self, *, provider_struck: bool = False) -> Verdict:
-        """Evidence of this shot's requests, and the verdict."""
+        """Collect the evidence on this shot's requests, and return the verdict."""
         entries = self.take_entries()
         requests = {entry.request for entry in entries if entry.what == "accepted"}
         keys = {entry.key for entry in entries if entry.what == "submit"}

@@ -1,4 +1,4 @@
-"""The soak: a steady load for an hour, and whether memory or descriptors of any process grow after the warm-up.
+"""The soak: a steady load for an hour, to see whether memory or descriptors of a process grow after the warm-up.
 
 Each process is sampled in even steps; the slope is that of the least-squares line through what came after the warm-up.
 No faults come here: what grows, grows by use.
@@ -21,9 +21,9 @@ from tests.faults.run import Result, described
 from tests.faults.shot import Shot
 
 SAMPLE_SECONDS = 10.0
-#: This share of the time is warm-up.
+#: The share of the time that is warm-up.
 WARM_UP = 0.2
-#: More growth than this in an hour is growth: allocators settle for long, and a sample is not exact.
+#: The growth per hour that counts: allocators settle slowly, and samples are not exact.
 MOST_MEGABYTES_AN_HOUR = 10.0
 MOST_DESCRIPTORS_AN_HOUR = 10.0
 
@@ -31,7 +31,7 @@ Samples = dict[str, list[tuple[float, float, float, float]]]
 
 
 def soak(place: Path, *, seed: int, seconds: float, rate: float) -> Result:
-    """One soak; the result as it goes into the store."""
+    """Run one soak; return the result for the store."""
     began = time.monotonic()
     with Rig.running(place, Shape(workers=2, webs=1)) as rig:
         shot = Shot(rig, random.Random(f"{seed}:soak"), 0)
@@ -59,7 +59,7 @@ def soak(place: Path, *, seed: int, seconds: float, rate: float) -> Result:
 
 
 def sampled(rig: Rig, *, seconds: float) -> Samples:
-    """Of each process: when, RSS and PSS in megabytes, open descriptors."""
+    """Sample of each process the time, RSS and PSS in megabytes, and open descriptors."""
     samples: Samples = defaultdict(list)
     began = time.monotonic()
     while (now := time.monotonic() - began) < seconds:
@@ -74,14 +74,14 @@ def sampled(rig: Rig, *, seconds: float) -> Samples:
 
 
 def named(rig: Rig) -> dict[str, list[int]]:
-    """The processes by what they are; PostgreSQL with those of its connections."""
+    """Return the processes by kind; PostgreSQL includes those of its connections."""
     found = {f"worker {number}": [each.pid] for number, each in enumerate(rig.workers, 1)}
     found |= {f"web {number}": [each.pid] for number, each in enumerate(rig.webs, 1)}
     return found | {"postgres": tree(rig.servers.postgres.pid), "redis": [rig.servers.redis.pid]}
 
 
 def rss_megabytes(pid: int) -> float:
-    """Resident memory."""
+    """Return the resident memory in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -89,7 +89,7 @@ def rss_megabytes(pid: int) -> float:
 
 
 def slopes(samples: Samples, *, after: float) -> dict[str, dict[str, float]]:
-    """Per process: what it had at first and at last, and the growth an hour after the warm-up."""
+    """Return per process the first and last sample, and the growth per hour after the warm-up."""
     found = {}
     for name, all_of_them in samples.items():
         kept = [each for each in all_of_them if each[0] >= after]
@@ -109,7 +109,7 @@ def slopes(samples: Samples, *, after: float) -> dict[str, dict[str, float]]:
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> float:
-    """Of the least-squares line."""
+    """Return the slope of the least-squares line."""
     middle, mean = sum(times) / len(times), sum(values) / len(values)
     spread = sum((each - middle) ** 2 for each in times)
     products = sum((at - middle) * (value - mean) for at, value in zip(times, values, strict=True))
@@ -117,7 +117,7 @@ def slope(times: Sequence[float], values: Sequence[float]) -> float:
 
 
 def grows(result: Result) -> list[str]:
-    """Which of our processes grow. Redis and PostgreSQL follow what is stored and read: they are shown, not judged."""
+    """Return which of our processes grow. Redis and PostgreSQL grow with the data: they are shown, not judged."""
     return [
         name
         for name, found in result["slopes"].items()
@@ -127,7 +127,7 @@ def grows(result: Result) -> list[str]:
 
 
 def tell(result: Result) -> None:
-    """The slopes."""
+    """Print the slopes."""
     for name, found in result["slopes"].items():
         words = ", ".join(f"{what} {value:g}" for what, value in found.items())
         sys.stderr.write(f"  {name:<10} {words}\n")

@@ -1,6 +1,6 @@
-"""A browser as Streamlit knows it: it opens the page's WebSocket and has the page drawn. And a stranger who floods it.
+"""A browser's side of Streamlit: opens the page's WebSocket and waits for the page. Also a stranger who floods it.
 
-`tests/faults/crowd.py` follows answers by the event stream and needs no script. Here the script is what is asked for.
+`tests/faults/crowd.py` follows answers by the event stream and needs no script. Here the script itself is tested.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ FLOOD = 1_000
 
 
 def rerun() -> bytes:
-    """The message that has the page drawn."""
+    """Return the message that makes Streamlit draw the page."""
     return bytes(BackMsg(rerun_script=ClientState()).SerializeToString())
 
 
 async def draws_page(session: aiohttp.ClientSession, url: str, cookie: str) -> bool:
-    """Whether the whole page is drawn within DRAWN_SECONDS."""
+    """Return whether the whole page is drawn within DRAWN_SECONDS."""
     try:
         async with (
             asyncio.timeout(DRAWN_SECONDS),

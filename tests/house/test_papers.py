@@ -27,7 +27,7 @@ def test_every_metric_is_explained_and_no_label_is_unbounded() -> None:
 
 
 def test_links_in_documents_resolve() -> None:
-    papers = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    papers = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tests/README.md"]
     for paper in papers:
         for link in re.findall(r"\]\(([^)#]+)", paper.read_text()):
             assert "://" in link or (paper.parent / link).exists(), f"{paper.name}: {link}"
@@ -35,3 +35,9 @@ def test_links_in_documents_resolve() -> None:
 
 def test_architecture_document_stays_short() -> None:
     assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 200
+
+
+def test_readme_of_the_tests_lists_every_folder() -> None:
+    tests = ROOT / "tests"
+    listed = re.findall(r"^\| `(\w+)` \| ", (tests / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted({each.parent.name for each in tests.glob("*/test_*.py")})

@@ -1,4 +1,4 @@
-"""`./naru doctor` at the door: weak keys, names that are refused, every name allowed."""
+"""`./naru doctor` on the site's security: weak keys, refused host names, every host name allowed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.cli.security import cookie_keys, hosts
 from deploy.embedded.data import DataFolder, Running
 from shared.settings import Settings
 from tests.stack import Stack
-from tests.web.eyes import ask
+from tests.web.clients import ask
 
 STRONG, WEAK = "s" * 40, "short"
 

@@ -1,4 +1,4 @@
-"""Words with made-up secrets in them, and harmless ones that look like such: for both belts of the redaction."""
+"""Texts with made-up secrets, and harmless texts that look like secrets, for both redaction filters."""
 
 from __future__ import annotations
 

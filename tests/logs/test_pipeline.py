@@ -54,7 +54,7 @@ def redact(line: str) -> str:
 
 
 def written(message: str, **extra: object) -> str:
-    """A line in the form of ours, as if the first belt were not there."""
+    """A log line in our format that the first filter has not redacted."""
     ours = {"time": "2026-11-25T02:10:00.123Z", "level": "INFO", "part": "web", "logger": "x", "message": message}
     return json.dumps({**ours, **extra}, ensure_ascii=False)
 

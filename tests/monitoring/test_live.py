@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.conftest import STRICT
-from tests.crash.asking import Person
+from tests.crash.person import Person
 from tests.monitoring import exporters
 from tests.monitoring.rulebook import metrics_in, program, questions, rules
 from tests.monitoring.watching import EXPORTERS, Watching

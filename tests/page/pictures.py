@@ -22,7 +22,7 @@ from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine, transaction
 from shared.tables import chat_request, conversation, message
 from tests.conftest import CHROMIUM_FLAGS
-from tests.page.walk import Person, visitor
+from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import SHORT_LEASES, Process, Servers, Stack, free_port
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.page.walk import Person, newcomer
+from tests.page.person import Person, newcomer
 from tests.patience import patient_ms
 from tests.stack import Stack
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from shared.words.words import catalogue
-from tests.page.walk import visitor
+from tests.page.person import visitor
 from tests.patience import patient_ms
 from tests.stack import Stack, wait_until
 

@@ -15,8 +15,8 @@ from sqlalchemy import select
 
 from shared.postgres.database import make_engine, transaction
 from shared.tables import conversation
+from tests.page.person import Person, visitor
 from tests.page.pictures import fill
-from tests.page.walk import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.attacks.run import closed_counts
-from tests.page.walk import Person, newcomer
+from tests.page.person import Person, newcomer
 from tests.stack import Process, Stack
 
 pytestmark = pytest.mark.browser

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from shared.words.words import catalogue
+from tests.page.person import COMPOSER, Person, newcomer
 from tests.page.test_walks import SLOW, focused
-from tests.page.walk import COMPOSER, Person, newcomer
 from tests.stack import Process, Stack
 
 pytestmark = pytest.mark.browser

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.page.walk import Person, visitor
+from tests.page.person import Person, visitor
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser

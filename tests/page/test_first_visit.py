@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from deploy.embedded.processes import ROOT
 from tests.house.icons import listed, named_in
 from tests.page.network import Load, Network
-from tests.page.walk import COMPOSER, Person, newcomer, visitor
+from tests.page.person import COMPOSER, Person, newcomer, visitor
 from tests.stack import Stack, wait_until
 from web.shell import chunks
 

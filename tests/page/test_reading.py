@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import text
 
 from shared.postgres.database import make_engine
+from tests.page.person import Person, newcomer
 from tests.page.pictures import fill
 from tests.page.test_walks import SLOW
-from tests.page.walk import Person, newcomer
 from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack, wait_until
 

@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.page.walk import visitor
+from tests.page.person import visitor
 from tests.patience import patient_ms
 from tests.stack import Stack
-from tests.web.eyes import Eye
-from tests.web.eyes import browser as new_identity
+from tests.web.clients import EventReader
+from tests.web.clients import browser as new_identity
 
 pytestmark = pytest.mark.browser
 #: It asks after 0.5, 1, 2, 4, 8, 15, 15, … s: in a minute that is nine times.
@@ -29,7 +29,7 @@ def test_page_without_a_stream_shows_the_answer(stack: Stack, browser: Browser) 
     stack.start_worker()
     web = stack.start_web(streams_per_owner=1)
     _, cookie = new_identity(stack)
-    other_page = Eye(web.url, uuid4(), cookie).open()
+    other_page = EventReader(web.url, uuid4(), cookie).open()
     assert other_page.status == 200
     with visitor(browser, web.url) as person:
         asked: list[str] = []

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Locator, expect
 from sqlalchemy import text
 
 from shared.postgres.database import make_engine, transaction
-from tests.page.walk import Person, newcomer, visitor
+from tests.page.person import Person, newcomer, visitor
 from tests.patience import patient_ms
 from tests.stack import Stack, wait_until
 

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Locator, expect
 from sqlalchemy import text
 
 from shared.postgres.database import make_engine
+from tests.page.person import COMPOSER, Person, newcomer, visitor
 from tests.page.pictures import fill
-from tests.page.walk import COMPOSER, Person, newcomer, visitor
 from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack, wait_until
 

@@ -1,4 +1,4 @@
-"""The door to Postgres: round trips, and a process that has more descriptors than select() can count."""
+"""`shared.postgres.database`: round trips, and a process that has more descriptors than select() can count."""
 
 from __future__ import annotations
 

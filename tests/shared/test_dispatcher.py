@@ -19,7 +19,7 @@ from shared.postgres.database import make_engine
 from shared.queue import QUEUE, TASK, Dispatcher, make_celery
 from shared.settings import Settings
 from tests.patience import patient
-from tests.shared.world import World
+from tests.shared.rig import RequestRig
 from tests.stack import Stack, wait_until
 
 KEY = f"naru:{QUEUE}"
@@ -111,7 +111,7 @@ def test_dispatcher_never_waits_for_redis(own_stack: Stack) -> None:
     timeout_seconds = patient(1)  # so long would each take that waited for Redis
     own_stack.configure(redis_timeout_seconds=timeout_seconds)
     servers, engine = own_stack.servers, make_engine(own_stack.settings, name="test")
-    world, dispatcher = World(engine), Dispatcher(own_stack.settings, engine)
+    rig, dispatcher = RequestRig(engine), Dispatcher(own_stack.settings, engine)
     try:
         dispatcher.send(uuid4())
         with own_stack.redis_client() as client:
@@ -122,20 +122,20 @@ def test_dispatcher_never_waits_for_redis(own_stack: Stack) -> None:
         with own_stack.redis_client() as client:
             wait_until(lambda: client.llen(KEY) == 501, seconds=8, what="a short freeze loses nothing")
 
-        waiting, running = world.ask().request_id, world.running()
-        world.put(waiting, dispatches=4)
-        before = world.row(running.request_id)
+        waiting, running = rig.ask().request_id, rig.running()
+        rig.put(waiting, dispatches=4)
+        before = rig.row(running.request_id)
         servers.stop_redis()
         dispatcher.send(waiting)
         wait_until(lambda: not dispatcher.healthy, seconds=8, what="it notices")
         assert seconds_to_send(dispatcher, [uuid4() for _ in range(500)]) < timeout_seconds
-        assert world.row(waiting)["dispatched_at"] is not None
+        assert rig.row(waiting)["dispatched_at"] is not None
         servers.start_redis()
-        wait_until(lambda: world.row(waiting)["dispatched_at"] is None, seconds=8, what="what waits is marked")
-        assert world.row(waiting)["dispatches"] == 0
-        assert world.row(running.request_id) == before, "only what waits"
+        wait_until(lambda: rig.row(waiting)["dispatched_at"] is None, seconds=8, what="what waits is marked")
+        assert rig.row(waiting)["dispatches"] == 0
+        assert rig.row(running.request_id) == before, "only what waits"
         wait_until(lambda: dispatcher.healthy, seconds=5)
-        (again,) = world.tick().resend
+        (again,) = rig.tick().resend
         dispatcher.send(again)
         with own_stack.redis_client() as client:
             wait_until(lambda: str(waiting) in hinted(client), seconds=8)

@@ -15,8 +15,8 @@ from shared.postgres import notify
 from shared.tables import Outcome, Status, conversation, message
 from tests.patience import patient
 from tests.shared.listening import Listener
+from tests.shared.rig import MODEL, OWNER, RequestRig
 from tests.shared.together import together
-from tests.shared.world import MODEL, OWNER, World
 
 Verb = Callable[[Engine, Claimed], bool]
 
@@ -27,12 +27,12 @@ RELEASE: Verb = lambda engine, claimed: lifecycle.release(engine, claimed, text=
 VERBS = {"finish": FINISH, "fail": FAIL, "cancel": CANCEL, "release": RELEASE}
 
 
-def ask_to_stop(world: World, claimed: Claimed) -> None:
-    assert lifecycle.stop(world.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
+def ask_to_stop(rig: RequestRig, claimed: Claimed) -> None:
+    assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
 
 
-def test_finish_stores_answer_usage_and_status_together(world: World) -> None:
-    claimed = world.running()
+def test_finish_stores_answer_usage_and_status_together(rig: RequestRig) -> None:
+    claimed = rig.running()
     answer = Answer(
         text="Because of Rayleigh.\x00",
         finish="stop",
@@ -42,8 +42,8 @@ def test_finish_stores_answer_usage_and_status_together(world: World) -> None:
         provider_request_id="req_1",
         first_token_ago_seconds=2.0,
     )
-    assert lifecycle.finish(world.engine, claimed, answer)
-    row = world.row(claimed.request_id)
+    assert lifecycle.finish(rig.engine, claimed, answer)
+    row = rig.row(claimed.request_id)
     assert {name: row[name] for name in ("status", "finish", "error_code", "worker_id", "model", "attempt")} == {
         "status": "succeeded",
         "finish": "stop",
@@ -54,15 +54,15 @@ def test_finish_stores_answer_usage_and_status_together(world: World) -> None:
     }
     assert (row["input_tokens"], row["output_tokens"], row["cached_input_tokens"]) == (11, 7, 3)
     assert (row["ended_at"] - row["first_token_at"]).total_seconds() == pytest.approx(2, abs=0.5)
-    (stored,) = world.rows(message, role="assistant")
+    (stored,) = rig.rows(message, role="assistant")
     assert (stored["content"], stored["request_id"], stored["parent_id"]) == (
         "Because of Rayleigh.\ufffd",
         claimed.request_id,
         claimed.user_message_id,
     )
-    (of,) = world.rows(conversation)
+    (of,) = rig.rows(conversation)
     assert of["leaf_id"] == stored["id"], "the branch now ends in the answer"
-    record = world.attempt(claimed.request_id, 1)
+    record = rig.attempt(claimed.request_id, 1)
     assert (record["outcome"], record["provider_request_id"], record["checkpoint"]) == (
         "succeeded",
         "req_1",
@@ -71,79 +71,79 @@ def test_finish_stores_answer_usage_and_status_together(world: World) -> None:
     assert record["ended_at"] is not None
 
 
-def test_a_failed_answer_keeps_its_partial_text_and_its_reason(world: World) -> None:
-    claimed = world.running()
-    assert lifecycle.fail(world.engine, claimed, Answer(text="Bec"), code="content_filtered")
-    row = world.row(claimed.request_id)
-    assert (row["status"], row["error_code"], world.answer_of(claimed.request_id)) == (
+def test_a_failed_answer_keeps_its_partial_text_and_its_reason(rig: RequestRig) -> None:
+    claimed = rig.running()
+    assert lifecycle.fail(rig.engine, claimed, Answer(text="Bec"), code="content_filtered")
+    row = rig.row(claimed.request_id)
+    assert (row["status"], row["error_code"], rig.answer_of(claimed.request_id)) == (
         "failed",
         "content_filtered",
         "Bec",
     )
-    assert world.attempt(claimed.request_id, 1)["error_code"] == "content_filtered"
+    assert rig.attempt(claimed.request_id, 1)["error_code"] == "content_filtered"
 
 
-def test_only_a_stopped_request_is_cancelled(world: World) -> None:
-    claimed = world.running()
-    assert not lifecycle.cancel(world.engine, claimed, Answer(text="Bec"))
-    assert world.row(claimed.request_id)["status"] == "running"
-    ask_to_stop(world, claimed)
-    assert lifecycle.cancel(world.engine, claimed, Answer(text="Bec"))
-    row = world.row(claimed.request_id)
-    assert (row["status"], row["error_code"], world.answer_of(claimed.request_id)) == ("cancelled", None, "Bec")
+def test_only_a_stopped_request_is_cancelled(rig: RequestRig) -> None:
+    claimed = rig.running()
+    assert not lifecycle.cancel(rig.engine, claimed, Answer(text="Bec"))
+    assert rig.row(claimed.request_id)["status"] == "running"
+    ask_to_stop(rig, claimed)
+    assert lifecycle.cancel(rig.engine, claimed, Answer(text="Bec"))
+    row = rig.row(claimed.request_id)
+    assert (row["status"], row["error_code"], rig.answer_of(claimed.request_id)) == ("cancelled", None, "Bec")
 
 
 @pytest.mark.parametrize("verb", ["finish", "release"])
-def test_stopped_request_ends_only_as_cancelled(world: World, verb: str) -> None:
-    claimed = world.running()
-    ask_to_stop(world, claimed)
-    before = world.row(claimed.request_id)
-    assert not VERBS[verb](world.engine, claimed)
-    assert world.row(claimed.request_id) == before
-    assert world.answer_of(claimed.request_id) is None
-    assert CANCEL(world.engine, claimed)
+def test_stopped_request_ends_only_as_cancelled(rig: RequestRig, verb: str) -> None:
+    claimed = rig.running()
+    ask_to_stop(rig, claimed)
+    before = rig.row(claimed.request_id)
+    assert not VERBS[verb](rig.engine, claimed)
+    assert rig.row(claimed.request_id) == before
+    assert rig.answer_of(claimed.request_id) is None
+    assert CANCEL(rig.engine, claimed)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("why", ["another worker", "older attempt", "newer attempt", "queued", "ended", "unknown"])
-def test_outdated_attempt_writes_nothing(world: World, verb: str, why: str) -> None:
-    worker_id = world.worker()
-    mine = world.running(worker_id=worker_id)
+def test_outdated_attempt_writes_nothing(rig: RequestRig, verb: str, why: str) -> None:
+    worker_id = rig.worker()
+    mine = rig.running(worker_id=worker_id)
     if why in ("older attempt", "queued"):
-        assert lifecycle.release(world.engine, mine, text="", outcome=Outcome.HANDED_OVER)
+        assert lifecycle.release(rig.engine, mine, text="", outcome=Outcome.HANDED_OVER)
     if why == "older attempt":
-        world.claim(mine.request_id, worker_id)
+        rig.claim(mine.request_id, worker_id)
     if why == "ended":
-        assert lifecycle.finish(world.engine, mine, Answer(text="whole"))
+        assert lifecycle.finish(rig.engine, mine, Answer(text="whole"))
     elif why != "queued":
-        ask_to_stop(world, mine)  # so that a cancel, too, is refused by the fence and by nothing else
+        ask_to_stop(rig, mine)  # so that a cancel, too, is refused by the fence and by nothing else
     used = {
         "another worker": replace(mine, worker_id=uuid4()),
         "newer attempt": replace(mine, attempt=2),
         "unknown": replace(mine, request_id=uuid4()),
     }.get(why, mine)
-    before = world.row(mine.request_id), world.rows(message), world.attempt(mine.request_id, mine.attempt)
-    assert not VERBS[verb](world.engine, used)
-    assert before == (world.row(mine.request_id), world.rows(message), world.attempt(mine.request_id, mine.attempt))
+    before = rig.row(mine.request_id), rig.rows(message), rig.attempt(mine.request_id, mine.attempt)
+    assert not VERBS[verb](rig.engine, used)
+    assert before == (rig.row(mine.request_id), rig.rows(message), rig.attempt(mine.request_id, mine.attempt))
 
 
 @pytest.mark.parametrize("first", VERBS)
 @pytest.mark.parametrize("second", VERBS)
-def test_concurrent_ends_of_an_attempt_have_one_winner(world: World, first: str, second: str) -> None:
-    worker_id = world.worker()
+def test_concurrent_ends_of_an_attempt_have_one_winner(rig: RequestRig, first: str, second: str) -> None:
+    worker_id = rig.worker()
     for _ in range(3):
-        mine = world.running(worker_id=worker_id)
+        mine = rig.running(worker_id=worker_id)
         if "cancel" in (first, second):
-            ask_to_stop(world, mine)
+            ask_to_stop(rig, mine)
         both = together(
-            lambda: VERBS[first](world.engine, mine),  # noqa: B023
-            lambda: VERBS[second](world.engine, mine),  # noqa: B023
+            lambda: VERBS[first](rig.engine, mine),  # noqa: B023
+            lambda: VERBS[second](rig.engine, mine),  # noqa: B023
         )
         assert all(isinstance(each, bool) for each in both), both
         possible = {"cancel", "fail"} if "cancel" in (first, second) else set(VERBS)
         assert sum(each is True for each in both) == (1 if possible & {first, second} else 0)
-        ended = world.row(mine.request_id)["status"] in ("succeeded", "failed", "cancelled")
-        assert (world.answer_of(mine.request_id) is not None) == ended
+        ended = rig.row(mine.request_id)["status"] in ("succeeded", "failed", "cancelled")
+        assert (rig.answer_of(mine.request_id) is not None) == ended
 
 
 @pytest.mark.parametrize(
@@ -155,101 +155,101 @@ def test_concurrent_ends_of_an_attempt_have_one_winner(world: World, first: str,
     ],
 )
 def test_release_requeues_with_its_wait(
-    world: World, outcome: Outcome, code: str | None, *, broken: bool, counted: tuple[int, int]
+    rig: RequestRig, outcome: Outcome, code: str | None, *, broken: bool, counted: tuple[int, int]
 ) -> None:
-    claimed = world.running()
+    claimed = rig.running()
     assert lifecycle.release(
-        world.engine, claimed, text="Bec\x00", outcome=outcome, wait_seconds=20, code=code, broken=broken
+        rig.engine, claimed, text="Bec\x00", outcome=outcome, wait_seconds=20, code=code, broken=broken
     )
-    row = world.row(claimed.request_id)
+    row = rig.row(claimed.request_id)
     assert (row["status"], row["worker_id"], row["attempt"], row["losses"]) == ("queued", None, 1, 0)
     assert (row["tries"], row["broken_streams"], row["wait_code"]) == (*counted, code)
     assert (row["dispatched_at"], row["dispatches"]) == (None, 0), "its hint goes out as soon as it is due"
-    left = world.scalar("SELECT extract(epoch FROM available_at - clock_timestamp()) FROM chat_request")
+    left = rig.scalar("SELECT extract(epoch FROM available_at - clock_timestamp()) FROM chat_request")
     assert 20 - patient(5) < left <= 20
-    record = world.attempt(claimed.request_id, 1)
+    record = rig.attempt(claimed.request_id, 1)
     assert (record["outcome"], record["error_code"], record["checkpoint"]) == (outcome, code, "Bec\ufffd")
-    assert world.answer_of(claimed.request_id) is None
+    assert rig.answer_of(claimed.request_id) is None
 
 
-def test_stop_during_a_wait_keeps_the_text(world: World) -> None:
-    claimed = world.running()
-    lifecycle.release(world.engine, claimed, text="Bec", outcome=Outcome.RELEASED, wait_seconds=9, code="overloaded")
-    assert lifecycle.stop(world.engine, claimed.request_id, owner=OWNER) is Status.CANCELLED
-    row = world.row(claimed.request_id)
-    assert (row["wait_code"], row["error_code"], world.answer_of(claimed.request_id)) == (None, None, "Bec")
-    assert world.attempt(claimed.request_id, 1)["outcome"] == Outcome.RELEASED, "how the attempt ended stays"
+def test_stop_during_a_wait_keeps_the_text(rig: RequestRig) -> None:
+    claimed = rig.running()
+    lifecycle.release(rig.engine, claimed, text="Bec", outcome=Outcome.RELEASED, wait_seconds=9, code="overloaded")
+    assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.CANCELLED
+    row = rig.row(claimed.request_id)
+    assert (row["wait_code"], row["error_code"], rig.answer_of(claimed.request_id)) == (None, None, "Bec")
+    assert rig.attempt(claimed.request_id, 1)["outcome"] == Outcome.RELEASED, "how the attempt ended stays"
 
 
 @pytest.mark.parametrize(
     ("verb", "status"), [("finish", Status.SUCCEEDED), ("fail", Status.FAILED), ("cancel", Status.CANCELLED)]
 )
-def test_is_mine_recognizes_a_lost_commit(world: World, verb: str, status: Status) -> None:
-    claimed = world.running()
+def test_is_mine_recognizes_a_lost_commit(rig: RequestRig, verb: str, status: Status) -> None:
+    claimed = rig.running()
     if verb == "cancel":
-        ask_to_stop(world, claimed)
-    mine = {each: lifecycle.is_mine(world.engine, claimed, status=each) for each in Status}
+        ask_to_stop(rig, claimed)
+    mine = {each: lifecycle.is_mine(rig.engine, claimed, status=each) for each in Status}
     assert not any(mine.values()), "it had not happened"
-    assert VERBS[verb](world.engine, claimed)
-    mine = {each: lifecycle.is_mine(world.engine, claimed, status=each) for each in Status}
+    assert VERBS[verb](rig.engine, claimed)
+    mine = {each: lifecycle.is_mine(rig.engine, claimed, status=each) for each in Status}
     assert mine == {each: each is status for each in Status}
     for other in (replace(claimed, attempt=2), replace(claimed, worker_id=uuid4())):
-        assert not lifecycle.is_mine(world.engine, other, status=status), "another's end is not mine"
+        assert not lifecycle.is_mine(rig.engine, other, status=status), "another's end is not mine"
 
 
-def test_worker_cannot_end_a_request_that_web_ended(world: World) -> None:
-    claimed = world.running()
-    ask_to_stop(world, claimed)
-    world.put(claimed.request_id, stop_requested_at=world.ago(10))
-    assert lifecycle.cancel_unanswered(world.engine, claimed.request_id, attempt=1, patience_seconds=3, text="Be")
-    assert not FINISH(world.engine, claimed)
-    assert not CANCEL(world.engine, claimed)
-    assert world.answer_of(claimed.request_id) == "Be"
+def test_worker_cannot_end_a_request_that_web_ended(rig: RequestRig) -> None:
+    claimed = rig.running()
+    ask_to_stop(rig, claimed)
+    rig.put(claimed.request_id, stop_requested_at=rig.ago(10))
+    assert lifecycle.cancel_unanswered(rig.engine, claimed.request_id, attempt=1, patience_seconds=3, text="Be")
+    assert not FINISH(rig.engine, claimed)
+    assert not CANCEL(rig.engine, claimed)
+    assert rig.answer_of(claimed.request_id) == "Be"
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_end_notifies_listeners_once(world: World, verb: str) -> None:
-    claimed = world.running()
+def test_end_notifies_listeners_once(rig: RequestRig, verb: str) -> None:
+    claimed = rig.running()
     if verb == "cancel":
-        ask_to_stop(world, claimed)
+        ask_to_stop(rig, claimed)
     channel = notify.REQUEST if verb == "release" else notify.ENDED
-    with Listener(world.engine, channel) as listener:
-        assert VERBS[verb](world.engine, claimed)
-        assert not VERBS[verb](world.engine, claimed)
+    with Listener(rig.engine, channel) as listener:
+        assert VERBS[verb](rig.engine, claimed)
+        assert not VERBS[verb](rig.engine, claimed)
         assert listener.next() == notify.Notice(channel, claimed.request_id, claimed.conversation_id)
         assert listener.silent(), "a refused write tells nobody"
 
 
-def test_a_dropped_hint_is_sent_again_at_once(world: World) -> None:
-    request_id = world.ask().request_id
-    assert world.tick().resend == []
-    lifecycle.undispatch(world.engine, request_id, models=())
-    assert world.tick().resend == [request_id]
-    claimed = world.running()
-    before = world.row(claimed.request_id)
-    lifecycle.undispatch(world.engine, claimed.request_id, models=())
-    assert world.row(claimed.request_id) == before, "a running one needs no hint"
+def test_a_dropped_hint_is_sent_again_at_once(rig: RequestRig) -> None:
+    request_id = rig.ask().request_id
+    assert rig.tick().resend == []
+    lifecycle.undispatch(rig.engine, request_id, models=())
+    assert rig.tick().resend == [request_id]
+    claimed = rig.running()
+    before = rig.row(claimed.request_id)
+    lifecycle.undispatch(rig.engine, claimed.request_id, models=())
+    assert rig.row(claimed.request_id) == before, "a running one needs no hint"
 
 
-def test_give_back_counts_no_loss(world: World) -> None:
-    claimed = world.running()
-    lifecycle.give_back(world.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
-    row = world.row(claimed.request_id)
+def test_give_back_counts_no_loss(rig: RequestRig) -> None:
+    claimed = rig.running()
+    lifecycle.give_back(rig.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
+    row = rig.row(claimed.request_id)
     assert (row["status"], row["losses"], row["worker_id"]) == ("queued", 0, None)
-    assert world.attempt(claimed.request_id, 1)["outcome"] == "handed_over"
+    assert rig.attempt(claimed.request_id, 1)["outcome"] == "handed_over"
 
 
-def test_give_back_respects_newer_attempts_and_stops(world: World) -> None:
-    claimed = world.running()
-    lifecycle.stop(world.engine, claimed.request_id, owner=OWNER)
-    lifecycle.give_back(world.engine, claimed.request_id, attempt=2, worker_id=claimed.worker_id)
-    assert world.row(claimed.request_id)["status"] == "running"
-    lifecycle.give_back(world.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
-    assert world.row(claimed.request_id)["status"] == "cancelled"
+def test_give_back_respects_newer_attempts_and_stops(rig: RequestRig) -> None:
+    claimed = rig.running()
+    lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER)
+    lifecycle.give_back(rig.engine, claimed.request_id, attempt=2, worker_id=claimed.worker_id)
+    assert rig.row(claimed.request_id)["status"] == "running"
+    lifecycle.give_back(rig.engine, claimed.request_id, attempt=1, worker_id=claimed.worker_id)
+    assert rig.row(claimed.request_id)["status"] == "cancelled"
 
 
-def test_oversized_token_count_loses_no_answer(world: World) -> None:
-    claimed = world.running()
-    assert lifecycle.finish(world.engine, claimed, lifecycle.Answer(text="x", output_tokens=2**31, input_tokens=-1))
-    row = world.row(claimed.request_id)
+def test_oversized_token_count_loses_no_answer(rig: RequestRig) -> None:
+    claimed = rig.running()
+    assert lifecycle.finish(rig.engine, claimed, lifecycle.Answer(text="x", output_tokens=2**31, input_tokens=-1))
+    row = rig.row(claimed.request_id)
     assert (row["output_tokens"], row["input_tokens"]) == (2**31 - 1, 0)

@@ -12,160 +12,158 @@ from shared import fleet, lifecycle
 from shared.fleet import Model
 from shared.tables import Outcome, worker
 from tests.patience import patient
-from tests.shared.world import MODEL, OWNER, World
+from tests.shared.rig import MODEL, OWNER, RequestRig
 from tests.stack import wait_until
 
 
-def names(world: World) -> list[str]:
-    return [model.name for model in fleet.fleet(world.engine).models]
+def names(rig: RequestRig) -> list[str]:
+    return [model.name for model in fleet.fleet(rig.engine).models]
 
 
-def test_a_worker_enters_with_a_lease_and_renews_it(world: World) -> None:
-    worker_id = world.worker(lease_seconds=6)
+def test_a_worker_enters_with_a_lease_and_renews_it(rig: RequestRig) -> None:
+    worker_id = rig.worker(lease_seconds=6)
     left = "SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM worker"
-    assert 6 - patient(0.5) < world.scalar(left) <= 6
-    with world.begin() as connection:
+    assert 6 - patient(0.5) < rig.scalar(left) <= 6
+    with rig.begin() as connection:
         assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=False)
-    assert 60 - patient(0.5) < world.scalar(left) <= 60
-    assert world.rows(worker)[0]["consumed_at"] is None, "it lives, but nothing has reached it yet"
-    with world.begin() as connection:
+    assert 60 - patient(0.5) < rig.scalar(left) <= 60
+    assert rig.rows(worker)[0]["consumed_at"] is None, "it lives, but nothing has reached it yet"
+    with rig.begin() as connection:
         assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
-    assert world.rows(worker)[0]["consumed_at"] is not None
+    assert rig.rows(worker)[0]["consumed_at"] is not None
 
 
-def test_lost_gone_and_unknown_workers_renew_nothing(world: World) -> None:
-    lost, gone, unknown = world.worker(), world.worker(), uuid4()
-    world.lose(lost)
-    fleet.leave(world.engine, gone)
-    before = world.rows(worker)
-    with world.begin() as connection:
+def test_lost_gone_and_unknown_workers_renew_nothing(rig: RequestRig) -> None:
+    lost, gone, unknown = rig.worker(), rig.worker(), uuid4()
+    rig.lose(lost)
+    fleet.leave(rig.engine, gone)
+    before = rig.rows(worker)
+    with rig.begin() as connection:
         for worker_id in (lost, gone, unknown):
             assert not fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
-    assert world.rows(worker) == before
+    assert rig.rows(worker) == before
 
 
-def test_leaving_after_being_lost_changes_nothing(world: World) -> None:
-    worker_id = world.worker()
-    world.lose(worker_id)
-    before = world.rows(worker)
-    fleet.leave(world.engine, worker_id)
-    assert world.rows(worker) == before
+def test_leaving_after_being_lost_changes_nothing(rig: RequestRig) -> None:
+    worker_id = rig.worker()
+    rig.lose(worker_id)
+    before = rig.rows(worker)
+    fleet.leave(rig.engine, worker_id)
+    assert rig.rows(worker) == before
 
 
-def test_a_worker_reads_the_stops_of_what_it_runs(world: World) -> None:
-    mine, other = world.worker(), world.worker()
-    stopped, running = world.running(worker_id=mine), world.running(worker_id=mine)
-    elsewhere = world.running(worker_id=other)
+def test_a_worker_reads_the_stops_of_what_it_runs(rig: RequestRig) -> None:
+    mine, other = rig.worker(), rig.worker()
+    stopped, running = rig.running(worker_id=mine), rig.running(worker_id=mine)
+    elsewhere = rig.running(worker_id=other)
     for claimed in (stopped, elsewhere):
-        lifecycle.stop(world.engine, claimed.request_id, owner=OWNER)
-    with world.begin() as connection:
+        lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER)
+    with rig.begin() as connection:
         assert fleet.running_of(connection, mine) == {(stopped.request_id, 1): True, (running.request_id, 1): False}
-    lifecycle.cancel(world.engine, stopped, lifecycle.Answer(text=""))
-    with world.begin() as connection:
+    lifecycle.cancel(rig.engine, stopped, lifecycle.Answer(text=""))
+    with rig.begin() as connection:
         assert fleet.running_of(connection, mine) == {(running.request_id, 1): False}
-    assert world.row(running.request_id)["status"] == "running"
+    assert rig.row(running.request_id)["status"] == "running"
 
 
-def test_checkpoint_writes_all_running_attempts_at_once(world: World) -> None:
-    worker_id = world.worker()
-    claims = [world.running(worker_id=worker_id) for _ in range(3)]
+def test_checkpoint_writes_all_running_attempts_at_once(rig: RequestRig) -> None:
+    worker_id = rig.worker()
+    claims = [rig.running(worker_id=worker_id) for _ in range(3)]
     written = {(each.request_id, 1): f"{index}: it's \\ 'né' 나루 \U0001f600" for index, each in enumerate(claims)}
-    with world.begin() as connection:
+    with rig.begin() as connection:
         fleet.checkpoint(connection, worker_id, written)
         fleet.checkpoint(connection, worker_id, {})
-    assert [world.attempt(each.request_id, 1)["checkpoint"] for each in claims] == list(written.values())
+    assert [rig.attempt(each.request_id, 1)["checkpoint"] for each in claims] == list(written.values())
 
 
 @pytest.mark.parametrize("why", ["older attempt", "not begun", "another worker", "queued", "ended", "taken back"])
-def test_checkpoint_skips_requests_of_other_attempts(world: World, why: str) -> None:
-    worker_id = world.worker()
-    mine, good = world.running(worker_id=worker_id), world.running(worker_id=worker_id)
+def test_checkpoint_skips_requests_of_other_attempts(rig: RequestRig, why: str) -> None:
+    worker_id = rig.worker()
+    mine, good = rig.running(worker_id=worker_id), rig.running(worker_id=worker_id)
     if why in ("older attempt", "queued"):
-        lifecycle.release(world.engine, mine, text="kept", outcome=Outcome.HANDED_OVER)
+        lifecycle.release(rig.engine, mine, text="kept", outcome=Outcome.HANDED_OVER)
     if why == "older attempt":
-        world.claim(mine.request_id, worker_id)
+        rig.claim(mine.request_id, worker_id)
     if why == "ended":
-        lifecycle.finish(world.engine, mine, lifecycle.Answer(text="kept"))
+        lifecycle.finish(rig.engine, mine, lifecycle.Answer(text="kept"))
     if why == "taken back":
-        world.lose(worker_id)
-    before = [world.attempt(each.request_id, 1)["checkpoint"] for each in (mine, good)]
+        rig.lose(worker_id)
+    before = [rig.attempt(each.request_id, 1)["checkpoint"] for each in (mine, good)]
     attempt = 2 if why == "not begun" else 1
     writer = uuid4() if why == "another worker" else worker_id
-    with world.begin() as connection:
+    with rig.begin() as connection:
         fleet.checkpoint(connection, writer, {(mine.request_id, attempt): "stale", (good.request_id, 1): "fresh"})
-    assert world.attempt(mine.request_id, 1)["checkpoint"] == before[0]
+    assert rig.attempt(mine.request_id, 1)["checkpoint"] == before[0]
     if why not in ("another worker", "taken back"):
-        assert world.attempt(good.request_id, 1)["checkpoint"] == "fresh"
+        assert rig.attempt(good.request_id, 1)["checkpoint"] == "fresh"
 
 
-def test_checkpoint_skips_an_attempt_that_ended_meanwhile(world: World) -> None:
-    worker_id = world.worker()
-    mine = world.running(worker_id=worker_id)
+def test_checkpoint_skips_an_attempt_that_ended_meanwhile(rig: RequestRig) -> None:
+    worker_id = rig.worker()
+    mine = rig.running(worker_id=worker_id)
     with ThreadPoolExecutor(1) as thread:
-        with world.begin() as ending:
+        with rig.begin() as ending:
             ending.execute(
                 text("UPDATE request_attempt SET ended_at = now(), outcome = 'succeeded', checkpoint = 'kept'")
             )
             ending.execute(
                 text("UPDATE chat_request SET status = 'failed', ended_at = now(), error_code = 'x', worker_id = NULL")
             )
-            waiting = thread.submit(_checkpoint, world, worker_id, {(mine.request_id, 1): "stale"})
-            wait_until(lambda: world.scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+            waiting = thread.submit(_checkpoint, rig, worker_id, {(mine.request_id, 1): "stale"})
+            wait_until(lambda: rig.scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
         waiting.result(timeout=patient(10))
-    assert world.attempt(mine.request_id, 1)["checkpoint"] == "kept"
+    assert rig.attempt(mine.request_id, 1)["checkpoint"] == "kept"
 
 
-def _checkpoint(world: World, worker_id: UUID, texts: dict[tuple[UUID, int], str]) -> None:
-    with world.begin() as connection:
+def _checkpoint(rig: RequestRig, worker_id: UUID, texts: dict[tuple[UUID, int], str]) -> None:
+    with rig.begin() as connection:
         fleet.checkpoint(connection, worker_id, texts)
 
 
-def test_page_offers_models_of_live_workers(world: World) -> None:
-    world.worker("openai/one", "openai/two", slots=3)
-    world.worker("openai/two", "demo/echo", slots=5)
-    now = fleet.fleet(world.engine)
+def test_page_offers_models_of_live_workers(rig: RequestRig) -> None:
+    rig.worker("openai/one", "openai/two", slots=3)
+    rig.worker("openai/two", "demo/echo", slots=5)
+    now = fleet.fleet(rig.engine)
     assert (now.live_workers, now.slots) == (2, 8)
     assert sorted(model.name for model in now.models) == ["demo/echo", "openai/one", "openai/two"]
 
 
 @pytest.mark.parametrize("how", ["lease over", "lost", "left", "draining"])
-def test_gone_workers_models_are_offered_without_live_workers(world: World, how: str) -> None:
-    old = world.worker("openai/old")
+def test_gone_workers_models_are_offered_without_live_workers(rig: RequestRig, how: str) -> None:
+    old = rig.worker("openai/old")
     if how in ("lease over", "lost"):
-        world.expire_lease(old)
+        rig.expire_lease(old)
     if how == "lost":
-        world.tick()
+        rig.tick()
     if how == "left":
-        fleet.leave(world.engine, old)
+        fleet.leave(rig.engine, old)
     if how == "draining":
-        with world.begin() as connection:
+        with rig.begin() as connection:
             fleet.start_draining(connection, old)
-    assert (fleet.fleet(world.engine).live_workers, names(world)) == (0, ["openai/old"]), "the gap of a deploy"
-    world.worker("openai/new")
-    assert (fleet.fleet(world.engine).live_workers, names(world)) == (1, ["openai/new"])
+    assert (fleet.fleet(rig.engine).live_workers, names(rig)) == (0, ["openai/old"]), "the gap of a deploy"
+    rig.worker("openai/new")
+    assert (fleet.fleet(rig.engine).live_workers, names(rig)) == (1, ["openai/new"])
 
 
-def test_only_the_latest_gone_worker_is_remembered(world: World) -> None:
+def test_only_the_latest_gone_worker_is_remembered(rig: RequestRig) -> None:
     for name, hours in (("openai/old", 20), ("openai/newer", 10)):
-        worker_id = world.worker(name)
-        world.expire_lease(worker_id)
-        with world.begin() as connection:
-            connection.execute(
-                update(worker).where(worker.c.id == worker_id).values(renewed_at=world.ago(hours * 3600))
-            )
-    assert names(world) == ["openai/newer"]
-    with world.begin() as connection:
-        connection.execute(update(worker).values(renewed_at=world.ago(25 * 3600)))
-    assert names(world) == []
+        worker_id = rig.worker(name)
+        rig.expire_lease(worker_id)
+        with rig.begin() as connection:
+            connection.execute(update(worker).where(worker.c.id == worker_id).values(renewed_at=rig.ago(hours * 3600)))
+    assert names(rig) == ["openai/newer"]
+    with rig.begin() as connection:
+        connection.execute(update(worker).values(renewed_at=rig.ago(25 * 3600)))
+    assert names(rig) == []
 
 
-def test_an_empty_fleet_offers_nothing(world: World) -> None:
-    assert fleet.fleet(world.engine) == fleet.Fleet(live_workers=0, slots=0, models=())
+def test_an_empty_fleet_offers_nothing(rig: RequestRig) -> None:
+    assert fleet.fleet(rig.engine) == fleet.Fleet(live_workers=0, slots=0, models=())
 
 
-def test_simulator_model_is_marked(world: World) -> None:
+def test_simulator_model_is_marked(rig: RequestRig) -> None:
     member = fleet.Member(
         worker_id=uuid4(), host="x", pid=1, version="x", slots=1, models=[Model(name=MODEL, demo=True)]
     )
-    fleet.register(world.engine, member, lease_seconds=60)
-    assert fleet.fleet(world.engine).models == (Model(name=MODEL, demo=True),)
+    fleet.register(rig.engine, member, lease_seconds=60)
+    assert fleet.fleet(rig.engine).models == (Model(name=MODEL, demo=True),)

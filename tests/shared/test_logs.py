@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shared.logs import JsonFormatter, bound, configure
 from shared.tables import message
-from tests.shared.world import World
+from tests.shared.rig import RequestRig
 
 SECRET = "my-most-private-question"
 
@@ -113,11 +113,11 @@ def test_log_of_an_error_has_its_traceback(lines: Lines) -> None:
     assert "test_logs.py" in lines.last()["traceback"]
 
 
-def test_an_sql_error_tells_no_parameters(world: World, lines: Lines) -> None:
-    submitted = world.ask(SECRET)
-    taken = world.rows(message)[0]["id"]
+def test_an_sql_error_tells_no_parameters(rig: RequestRig, lines: Lines) -> None:
+    submitted = rig.ask(SECRET)
+    taken = rig.rows(message)[0]["id"]
     again = insert(message).values(id=taken, conversation_id=submitted.conversation_id, role="user", content=SECRET)
-    with pytest.raises(DBAPIError) as failed, world.begin() as connection:
+    with pytest.raises(DBAPIError) as failed, rig.begin() as connection:
         connection.execute(again)
     log.error("failed", exc_info=failed.value)
     assert SECRET not in lines.written[-1]
@@ -154,11 +154,11 @@ def test_only_our_modules_log_at_debug(capsys: pytest.CaptureFixture[str], level
     assert json.loads(line)["message"] == "heard"
 
 
-def test_log_omits_postgres_messages_about_a_row(world: World) -> None:
-    answered = world.row(world.answered())
+def test_log_omits_postgres_messages_about_a_row(rig: RequestRig) -> None:
+    answered = rig.row(rig.answered())
     values = {"id": uuid4(), "conversation_id": answered["conversation_id"], "role": "bad", "content": SECRET}
     bad = insert(message).values(**values)
-    with world.engine.connect() as connection, pytest.raises(DBAPIError) as caught:
+    with rig.engine.connect() as connection, pytest.raises(DBAPIError) as caught:
         connection.execute(bad)
     assert SECRET in str(caught.value.orig)
     record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), (type(caught.value), caught.value, None))

@@ -29,7 +29,7 @@ from shared.errors import StillRunning
 from shared.lifecycle import MAX_LOSSES, Answer, Claimed
 from shared.reconciler import tick
 from shared.tables import TERMINAL, Outcome, Status, conversation, reconciler_tick, worker
-from tests.shared.world import OWNER, World
+from tests.shared.rig import OWNER, RequestRig
 
 EVERYTHING = text(
     """
@@ -89,7 +89,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.engine)
+        self.rig = RequestRig(self.engine)
         self.asked: list[tuple[str, UUID, UUID]] = []
         self.workers: list[UUID] = []
         self.claims: list[Claimed] = []
@@ -101,7 +101,7 @@ class Lifecycle(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             for table in (conversation, worker, reconciler_tick):
                 connection.execute(delete(table))
-        self.workers = [self.world.worker(), self.world.worker()]
+        self.workers = [self.rig.worker(), self.rig.worker()]
         for _ in range(3):
             self.ask()
             self.claim(0, len(self.asked))
@@ -119,13 +119,13 @@ class Lifecycle(RuleBasedStateMachine):
         if len(self.asked) > 12:
             return
         key = str(len(self.asked))
-        submitted = self.world.ask(key=key)
+        submitted = self.rig.ask(key=key)
         self.asked.append((key, submitted.conversation_id, submitted.request_id))
 
     def ask_there_again(self, pick: int, of: int) -> None:
         key, conversation_id, request_id = self.asked[-1 - pick % len(self.asked)]
         if of % 2:
-            again = self.world.ask(conversation_id=conversation_id, key=key)
+            again = self.rig.ask(conversation_id=conversation_id, key=key)
             assert (again.request_id, again.is_new) == (request_id, False)
             return
         here = [row for row in self.look() if row["conversation_id"] == conversation_id]
@@ -133,18 +133,18 @@ class Lifecycle(RuleBasedStateMachine):
         key = str(len(self.asked))
         if active:
             with pytest.raises(StillRunning) as refused:
-                self.world.ask(conversation_id=conversation_id, key=key)
+                self.rig.ask(conversation_id=conversation_id, key=key)
             assert [refused.value.request_id] == active
             return
-        submitted = self.world.ask(conversation_id=conversation_id, key=key)
+        submitted = self.rig.ask(conversation_id=conversation_id, key=key)
         self.asked.append((key, conversation_id, submitted.request_id))
 
     def stop(self, pick: int, _: int) -> None:
         request_id = self.request(pick)
-        before = Status(self.world.row(request_id)["status"])
+        before = Status(self.rig.row(request_id)["status"])
         after = lifecycle.stop(self.engine, request_id, owner=OWNER)
         assert after is (Status.CANCELLED if before is Status.QUEUED else before)
-        assert Status(self.world.row(request_id)["status"]) is after
+        assert Status(self.rig.row(request_id)["status"]) is after
 
     # what workers do
 
@@ -154,20 +154,20 @@ class Lifecycle(RuleBasedStateMachine):
         if not waiting:
             return
         row = waiting[pick % len(waiting)]
-        self.world.make_due(row["id"])
+        self.rig.make_due(row["id"])
         self.try_to_claim(row["id"], self.workers[-1 - of // 6], as_suspect=row["losses"] >= 2)
 
     def claim_anything(self, pick: int, of: int) -> None:
         self.try_to_claim(self.request(pick), self.workers[-1 - of % len(self.workers)], as_suspect=pick % 3 == 0)
 
     def try_to_claim(self, request_id: UUID, worker_id: UUID, *, as_suspect: bool) -> None:
-        before = self.world.row(request_id)
-        (member,) = self.world.rows(worker, id=worker_id)
-        now = self.world.scalar("SELECT clock_timestamp()")
-        claimed = self.world.try_claim(request_id, worker_id, as_suspect=as_suspect)
+        before = self.rig.row(request_id)
+        (member,) = self.rig.rows(worker, id=worker_id)
+        now = self.rig.scalar("SELECT clock_timestamp()")
+        claimed = self.rig.try_claim(request_id, worker_id, as_suspect=as_suspect)
         due = before["available_at"] <= now
         if not due and claimed is not None:
-            due = before["available_at"] <= self.world.scalar("SELECT clock_timestamp()")
+            due = before["available_at"] <= self.rig.scalar("SELECT clock_timestamp()")
         may = (
             (before["status"], before["stop_requested_at"], member["lost_at"]) == (Status.QUEUED, None, None)
             and due
@@ -182,7 +182,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def fenced(self, claimed: Claimed) -> tuple[bool, bool]:
         """Whether this claim still is the right to the request, and whether a stop was asked."""
-        row = self.world.row(claimed.request_id)
+        row = self.rig.row(claimed.request_id)
         right = (row["status"], row["attempt"], row["worker_id"]) == ("running", claimed.attempt, claimed.worker_id)
         return right, row["stop_requested_at"] is not None
 
@@ -219,45 +219,45 @@ class Lifecycle(RuleBasedStateMachine):
 
     def checkpoint(self, pick: int, _: int) -> None:
         claimed, right, _stopped = self.claimed(pick)
-        before = self.world.attempt(claimed.request_id, claimed.attempt)["checkpoint"]
+        before = self.rig.attempt(claimed.request_id, claimed.attempt)["checkpoint"]
         with self.engine.begin() as connection:
             key = (claimed.request_id, claimed.attempt)
             fleet.checkpoint(connection, claimed.worker_id, {key: before + "x"})
-        after = self.world.attempt(claimed.request_id, claimed.attempt)["checkpoint"]
+        after = self.rig.attempt(claimed.request_id, claimed.attempt)["checkpoint"]
         assert after == before + ("x" if right else "")
 
     def renew(self, _: int, of: int) -> None:
         worker_id = self.workers[-1 - of % len(self.workers)]
-        (row,) = self.world.rows(worker, id=worker_id)
+        (row,) = self.rig.rows(worker, id=worker_id)
         with self.engine.begin() as connection:
             renewed = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
         assert renewed == (row["lost_at"] is None)
 
     def leave(self, _: int, of: int) -> None:
         fleet.leave(self.engine, self.workers[-1 - of % len(self.workers)])
-        self.workers.append(self.world.worker())
+        self.workers.append(self.rig.worker())
 
     # what time does
 
     def a_worker_dies(self, pick: int, of: int) -> None:
         """At any step: what it had claimed, and whatever it was about to write, stays as it is."""
         used = [claimed.worker_id for claimed in self.claims[-3:]]
-        self.world.expire_lease(used[of % len(used)])
-        self.workers.append(self.world.worker())
+        self.rig.expire_lease(used[of % len(used)])
+        self.workers.append(self.rig.worker())
         if pick % 4:
             self.tick()
 
     def a_deadline_comes(self, pick: int, _: int) -> None:
-        if self.world.row(self.request(pick))["status"] not in TERMINAL:
-            self.world.put(self.request(pick), deadline_at=self.world.ago(0))
+        if self.rig.row(self.request(pick))["status"] not in TERMINAL:
+            self.rig.put(self.request(pick), deadline_at=self.rig.ago(0))
 
     # what the reconciler and web repair
 
     def tick(self, *_: int) -> None:
-        now = self.world.scalar("SELECT clock_timestamp()")
-        lost = {row["id"] for row in self.world.rows(worker) if row["lost_at"] or row["lease_expires_at"] <= now}
+        now = self.rig.scalar("SELECT clock_timestamp()")
+        lost = {row["id"] for row in self.rig.rows(worker) if row["lost_at"] or row["lease_expires_at"] <= now}
         before = {row["id"]: row for row in self.look()}
-        repairs = self.world.tick()
+        repairs = self.rig.tick()
         assert repairs.taken_back == sum(row["worker_id"] in lost for row in before.values() if row["worker_id"])
         after = {row["id"]: row for row in self.look()}
         for request_id, row in after.items():
@@ -278,9 +278,9 @@ class Lifecycle(RuleBasedStateMachine):
             assert (row["error_code"] == "worker_lost") == poisonous
 
     def web_carries_out_a_stop(self, pick: int, of: int) -> None:
-        row = self.world.row(self.request(pick))
+        row = self.rig.row(self.request(pick))
         if row["stop_requested_at"] is not None and row["status"] not in TERMINAL:
-            self.world.put(row["id"], stop_requested_at=self.world.ago(10))
+            self.rig.put(row["id"], stop_requested_at=self.rig.ago(10))
         done = lifecycle.cancel_unanswered(
             self.engine, row["id"], attempt=row["attempt"], patience_seconds=3, text="best" if of % 2 else None
         )
@@ -294,20 +294,20 @@ class Lifecycle(RuleBasedStateMachine):
         answer = Answer(text="half")
         conversation_id = claimed.conversation_id
         verbs: list[Callable[[], object]] = [
-            self.world.ask,
-            lambda: self.world.ask(conversation_id=conversation_id),
+            self.rig.ask,
+            lambda: self.rig.ask(conversation_id=conversation_id),
             lambda: lifecycle.stop(self.engine, request, owner=OWNER),
-            lambda: self.world.try_claim(request, worker_id),
+            lambda: self.rig.try_claim(request, worker_id),
             lambda: lifecycle.finish(self.engine, claimed, answer),
             lambda: lifecycle.fail(self.engine, claimed, answer, code="auth_failed"),
             lambda: lifecycle.release(self.engine, claimed, text="", outcome=Outcome.RELEASED),
             lambda: tick(self.engine, stop_patience_seconds=3),
         ]
-        self.world.ticked()
-        before = self.look(), self.world.stored(), self.world.rows(worker)
+        self.rig.ticked()
+        before = self.look(), self.rig.stored(), self.rig.rows(worker)
         with pytest.raises((StoppedError, StillRunning)), stopping_after(self.engine, 1 + (pick + of) % 6):
             verbs[of]()
-        assert before == (self.look(), self.world.stored(), self.world.rows(worker))
+        assert before == (self.look(), self.rig.stored(), self.rig.rows(worker))
 
     # what must hold at all times
 
@@ -355,11 +355,11 @@ class Lifecycle(RuleBasedStateMachine):
         assert given_back + len(ends) + outcomes.count(None) == row["attempt"]
 
 
-def test_lifecycle_holds_in_any_order(world_engine: Engine) -> None:
+def test_lifecycle_holds_in_any_order(rig_engine: Engine) -> None:
     stories: list[int] = []
 
     class Here(Lifecycle):
-        engine = world_engine
+        engine = rig_engine
 
         def teardown(self) -> None:
             super().teardown()

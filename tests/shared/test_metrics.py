@@ -13,20 +13,20 @@ from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import message
 from tests.patience import patient
-from tests.shared.world import World
+from tests.shared.rig import RequestRig
 from tests.stack import free_port
 
 
-def scraped(world: World) -> dict[str, float]:
+def scraped(rig: RequestRig) -> dict[str, float]:
     registry = CollectorRegistry()
-    registry.register(SystemGauges(world.engine))
+    registry.register(SystemGauges(rig.engine))
     text = generate_latest(registry).decode()
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in lines}
 
 
-def test_an_empty_system_is_all_zero(world: World) -> None:
-    assert scraped(world) == {
+def test_an_empty_system_is_all_zero(rig: RequestRig) -> None:
+    assert scraped(rig) == {
         "naru_requests_queued": 0,
         "naru_requests_running": 0,
         "naru_oldest_queued_seconds": 0,
@@ -36,17 +36,17 @@ def test_an_empty_system_is_all_zero(world: World) -> None:
     }
 
 
-def test_gauges_count_current_rows(world: World) -> None:
-    alive, draining, dead = world.worker(slots=3), world.worker(slots=4), world.worker(slots=5)
-    with world.begin() as connection:
+def test_gauges_count_current_rows(rig: RequestRig) -> None:
+    alive, draining, dead = rig.worker(slots=3), rig.worker(slots=4), rig.worker(slots=5)
+    with rig.begin() as connection:
         fleet.start_draining(connection, draining)
-    world.expire_lease(dead)
-    world.running(worker_id=alive)
-    world.answered()
-    fresh, old, later = (world.ask().request_id for _ in range(3))
-    world.put(old, available_at=world.ago(40))
-    world.put(later, available_at=world.ago(-60))
-    found = scraped(world)
+    rig.expire_lease(dead)
+    rig.running(worker_id=alive)
+    rig.answered()
+    fresh, old, later = (rig.ask().request_id for _ in range(3))
+    rig.put(old, available_at=rig.ago(40))
+    rig.put(later, available_at=rig.ago(-60))
+    found = scraped(rig)
     assert 40 <= found.pop("naru_oldest_queued_seconds") < 40 + patient(5), "not of one that is to wait"
     assert found == {
         "naru_requests_queued": 3,
@@ -58,22 +58,22 @@ def test_gauges_count_current_rows(world: World) -> None:
     assert fresh
 
 
-def test_a_broken_account_is_noticed(world: World) -> None:
+def test_a_broken_account_is_noticed(rig: RequestRig) -> None:
     """Accepted = succeeded + failed + cancelled + queued + running, broken on purpose in both ways."""
-    running, ended = world.running(), world.answered()
-    assert scraped(world)["naru_requests_unaccounted"] == 0
-    with world.begin() as connection:
+    running, ended = rig.running(), rig.answered()
+    assert scraped(rig)["naru_requests_unaccounted"] == 0
+    with rig.begin() as connection:
         connection.execute(delete(message).where(message.c.request_id == ended))
-    assert scraped(world)["naru_requests_unaccounted"] == 1, "an end without its answer"
+    assert scraped(rig)["naru_requests_unaccounted"] == 1, "an end without its answer"
     early = {"conversation_id": running.conversation_id, "role": "assistant", "content": "early"}
-    with world.begin() as connection:
+    with rig.begin() as connection:
         connection.execute(insert(message).values(id=uuid4(), request_id=running.request_id, **early))
-    assert scraped(world)["naru_requests_unaccounted"] == 2, "an answer before the end"
+    assert scraped(rig)["naru_requests_unaccounted"] == 2, "an answer before the end"
 
 
 def test_metrics_without_postgres_omit_its_gauges() -> None:
     gone = make_engine(load_settings({"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{free_port()}/z"}), name="test")
-    assert scraped(World(gone)) == {}
+    assert scraped(RequestRig(gone)) == {}
 
 
 def test_no_label_is_an_id_an_owner_or_a_text() -> None:

@@ -11,18 +11,18 @@ from shared.settings import Settings
 from shared.tables import message
 from tests.bench.filling import Filled, fill
 from tests.bench.plans import Plans, drawn, walk
-from tests.shared.world import World
+from tests.shared.rig import RequestRig
 
 #: Enough for the planner to think twice: it reads a table of a few pages as a whole, and is right.
 FILLED = Filled("plans", conversations=4000, messages=4, owners=80)
 
 
-def test_statements_use_an_index(settings: Settings, world_engine: Engine) -> None:
+def test_statements_use_an_index(settings: Settings, rig_engine: Engine) -> None:
     fill(settings.database_url, FILLED)
     engine = make_engine(dataclasses.replace(settings, database_pool=2), name="plans")
     try:
         plans, numbers = Plans(engine), drawn(FILLED)
-        walk(World(engine), FILLED, plans, numbers)
+        walk(RequestRig(engine), FILLED, plans, numbers)
         assert {f"{seen.step}: {table}" for seen in plans.seen.values() for table in seen.scanned()} == set()
         assert len({seen.step for seen in plans.seen.values()}) >= 28, "the whole way"
         used = {name for seen in plans.seen.values() for name in seen.indexes()}

@@ -23,9 +23,9 @@ _SUM = prepared(select(_ONE + _TWO, _ONE % 4, literal("50 % of it's %(one)s")))
 
 
 @pytest.fixture
-def one_connection(world_settings: Settings) -> Iterator[Engine]:
+def one_connection(rig_settings: Settings) -> Iterator[Engine]:
     """An engine that has one connection only."""
-    made = make_engine(world_settings, name="one", pool=1)
+    made = make_engine(rig_settings, name="one", pool=1)
     yield made
     made.dispose()
 
@@ -60,10 +60,10 @@ _BOTH = Batch(_MADE, _SEEN)
 _BAD = Batch(_MADE, select(literal(1) / bindparam("by", type_=Integer)))
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("rig")
 @pytest.mark.parametrize("pooled", [False, True])
-def test_statements_sent_together_are_prepared_once(world_settings: Settings, *, pooled: bool) -> None:
-    settings = dataclasses.replace(world_settings, listen_database_url=world_settings.database_url if pooled else "")
+def test_statements_sent_together_are_prepared_once(rig_settings: Settings, *, pooled: bool) -> None:
+    settings = dataclasses.replace(rig_settings, listen_database_url=rig_settings.database_url if pooled else "")
     engine = make_engine(settings, name="together", pool=1)
     for title in ("50 % of it's %(id)s", "한글; SELECT 1"):
         with statement(engine) as connection:
@@ -73,7 +73,7 @@ def test_statements_sent_together_are_prepared_once(world_settings: Settings, *,
     engine.dispose()
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("rig")
 def test_pipelined_statements_commit_together_or_not_at_all(one_connection: Engine) -> None:
     with pytest.raises(DBAPIError), statement(one_connection) as connection:
         _BAD.run(connection, {"id": uuid4(), "title": "?", "by": 0})
@@ -81,8 +81,8 @@ def test_pipelined_statements_commit_together_or_not_at_all(one_connection: Engi
         assert connection.execute(select(func.count()).select_from(conversation)).scalar_one() == 0
 
 
-def test_pooler_disables_prepared_statements(world_settings: Settings) -> None:
-    settings = dataclasses.replace(world_settings, listen_database_url=world_settings.database_url)
+def test_pooler_disables_prepared_statements(rig_settings: Settings) -> None:
+    settings = dataclasses.replace(rig_settings, listen_database_url=rig_settings.database_url)
     engine = make_engine(settings, name="pooled", pool=1)
     with statement(engine) as connection:
         assert connection.execute(_SUM, {"one": 1, "two": 2}).first()
@@ -108,7 +108,7 @@ def test_statement_error_is_not_an_outage(one_connection: Engine) -> None:
     assert not is_outage(raised.value)
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("rig")
 def test_generic_plan_uses_the_index_of_active_requests(one_connection: Engine) -> None:
     question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
     submit(one_connection, question, deadline_seconds=60, max_characters=100)

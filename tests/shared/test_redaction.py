@@ -1,4 +1,4 @@
-"""The belt around the log: what looks like a secret is taken out of a line, and nothing else is."""
+"""The log's redaction filter removes what looks like a secret from a line, and nothing else."""
 
 from __future__ import annotations
 

@@ -15,23 +15,23 @@ from shared.postgres.database import make_engine
 from shared.settings import load_settings
 from shared.tables import chat_request, conversation, message
 from tests.faults.proxy import STORES, Lines, Proxy, Trap
-from tests.shared.world import OWNER, World
+from tests.shared.rig import OWNER, RequestRig
 
 
 @pytest.fixture
-def line(world: World) -> Iterator[Proxy]:
+def line(rig: RequestRig) -> Iterator[Proxy]:
     """A way to Postgres that can be cut."""
     lines = Lines()
-    made = lines.proxy(world.engine.url.port or 0)
+    made = lines.proxy(rig.engine.url.port or 0)
     yield made
     made.close()
     lines.close()
 
 
 @pytest.fixture
-def far(world: World, line: Proxy) -> Iterator[Engine]:
+def far(rig: RequestRig, line: Proxy) -> Iterator[Engine]:
     """An engine whose connections go that way."""
-    url = world.engine.url.set(port=line.port).render_as_string(hide_password=False)
+    url = rig.engine.url.set(port=line.port).render_as_string(hide_password=False)
     made = make_engine(load_settings({"DATABASE_URL": url}), name="far")
     yield made
     made.dispose()
@@ -43,18 +43,18 @@ def submit(engine: Engine, *, conversation_id: UUID | None = None, key: str = "k
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-def test_key_finds_a_lost_commit(world: World, line: Proxy, far: Engine, *, arrives: bool) -> None:
+def test_key_finds_a_lost_commit(rig: RequestRig, line: Proxy, far: Engine, *, arrives: bool) -> None:
     trap = Trap(STORES, forward=arrives)
     line.set(trap=trap)
     submitted = submit(far)
     assert trap.sprung.is_set()
     assert submitted.is_new
-    assert world.row(submitted.request_id)["status"] == "queued"
-    assert (world.count(chat_request), world.count(message)) == (1, 1)
+    assert rig.row(submitted.request_id)["status"] == "queued"
+    assert (rig.count(chat_request), rig.count(message)) == (1, 1)
 
 
 def test_submit_raises_unsure_when_the_outcome_is_unknown(
-    world: World, line: Proxy, far: Engine, monkeypatch: pytest.MonkeyPatch
+    rig: RequestRig, line: Proxy, far: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.5)
     line.set(trap=Trap(STORES, action=lambda: setattr(line, "refuses", True)))
@@ -64,23 +64,23 @@ def test_submit_raises_unsure_when_the_outcome_is_unknown(
     line.pass_all()
     again = submit(far, conversation_id=conversation_id)
     assert not again.is_new
-    assert world.count(chat_request) == 1
+    assert rig.count(chat_request) == 1
 
 
-def test_unsent_question_is_refused_and_not_stored(world: World, line: Proxy, far: Engine) -> None:
+def test_unsent_question_is_refused_and_not_stored(rig: RequestRig, line: Proxy, far: Engine) -> None:
     line.set(refuses=True)
     with pytest.raises(Unavailable) as refused:
         submit(far)
     assert not isinstance(refused.value, Unsure)
-    assert world.count(chat_request) == 0
+    assert rig.count(chat_request) == 0
 
 
-def test_lock_timeout_is_a_refusal(world: World, far: Engine) -> None:
+def test_lock_timeout_is_a_refusal(rig: RequestRig, far: Engine) -> None:
     """It waits for the conversation in vain, and says so: nothing is left to be found out."""
     conversation_id = submit(far).conversation_id
-    with world.engine.begin() as connection:
+    with rig.engine.begin() as connection:
         connection.execute(select(conversation).where(conversation.c.id == conversation_id).with_for_update())
         with pytest.raises(Unavailable) as refused:
             submit(far, conversation_id=conversation_id, key="another")
     assert not isinstance(refused.value, Unsure)
-    assert world.count(chat_request) == 1
+    assert rig.count(chat_request) == 1

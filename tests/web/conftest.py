@@ -1,4 +1,4 @@
-"""What the tests of the frame share: a web process, a worker's hand, and eyes that are closed after the test."""
+"""Fixtures of the web tests: a web process, a fake worker, and event readers that are closed after the test."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.stack import Process, Stack
-from tests.web.eyes import OPENED, Eye, Hand
+from tests.web.clients import OPENED, EventReader
+from tests.web.fake_worker import FakeWorker
 
 
 class Look(Protocol):
-    """Makes an eye, not yet open."""
+    """Makes a reader that is not open yet."""
 
-    def __call__(self, conversation_id: UUID, cookie: str, *, last_id: str = "") -> Eye: ...
+    def __call__(self, conversation_id: UUID, cookie: str, *, last_id: str = "") -> EventReader: ...
 
 
 @pytest.fixture
@@ -26,25 +27,25 @@ def web(stack: Stack) -> Process:
 
 
 @pytest.fixture
-def hand(stack: Stack, engine: Engine) -> Iterator[Hand]:
-    """A worker that the test plays; not yet in the fleet."""
-    made = Hand(stack, engine)
+def fake_worker(stack: Stack, engine: Engine) -> Iterator[FakeWorker]:
+    """A fake worker that has not joined the fleet yet."""
+    made = FakeWorker(stack, engine)
     yield made
     made.redis.close()
 
 
 @pytest.fixture
 def look(web: Process) -> Look:
-    """Eyes on the web process."""
+    """Makes event readers of the web process."""
 
-    def made(conversation_id: UUID, cookie: str, *, last_id: str = "") -> Eye:
-        return Eye(web.url, conversation_id, cookie, last_id=last_id)
+    def made(conversation_id: UUID, cookie: str, *, last_id: str = "") -> EventReader:
+        return EventReader(web.url, conversation_id, cookie, last_id=last_id)
 
     return made
 
 
 @pytest.fixture(autouse=True)
-def _closed_eyes() -> Iterator[None]:
+def _closed_readers() -> Iterator[None]:
     yield
     while OPENED:
         OPENED.pop().close()

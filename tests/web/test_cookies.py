@@ -10,7 +10,7 @@ from itsdangerous import TimestampSigner
 
 from shared.keys import key_id
 from tests.stack import Process, Stack
-from tests.web.eyes import Answered, ask
+from tests.web.clients import Answered, ask
 from web.asgi.cookies import HOST, LEGACY_NAME, LIFETIME_SECONDS, PLAIN, Cookies, Verdict
 
 PAGE = {"accept": "text/html"}

@@ -15,8 +15,9 @@ from shared.live.events import Event, Kind, key_of
 from shared.tables import Outcome
 from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
+from tests.web.clients import ask, browser
 from tests.web.conftest import Look
-from tests.web.eyes import Hand, ask, browser, deltas
+from tests.web.fake_worker import FakeWorker, deltas
 
 
 @pytest.fixture(scope="module")
@@ -41,170 +42,174 @@ def _emptied(engine: Engine) -> Iterator[None]:
 ANSWER = "".join(random.Random(7).choices("나루는 배를 타는 곳입니다. A ferry! 🙂é\n", k=3000))
 
 
-def test_answer_appears_whole_and_ends(stack: Stack, look: Look, hand: Hand) -> None:
-    hand.enter()
+def test_answer_appears_whole_and_ends(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+    fake_worker.enter()
     owner, cookie = browser(stack)
     conversation_id = uuid4()
-    eye = look(conversation_id, cookie).open()
-    eye.until(lambda eye: eye.state().get("phase") == "idle", what="an empty conversation is idle")
-    _, request_id = hand.question(owner, conversation_id)
-    eye.until(lambda eye: eye.state()["phase"] == "next", what="the question is next")
-    claimed = hand.claim(request_id)
-    eye.until(lambda eye: eye.state()["phase"] == "thinking")
+    reader = look(conversation_id, cookie).open()
+    reader.until(lambda reader: reader.state().get("phase") == "idle", what="an empty conversation is idle")
+    _, request_id = fake_worker.question(owner, conversation_id)
+    reader.until(lambda reader: reader.state()["phase"] == "next", what="the question is next")
+    claimed = fake_worker.claim(request_id)
+    reader.until(lambda reader: reader.state()["phase"] == "thinking")
     for event in deltas(1, ANSWER, size=20):
-        hand.write(request_id, event)
-    eye.until(lambda eye: eye.text == ANSWER)
-    hand.finish(claimed, ANSWER)
-    eye.until(lambda eye: eye.ends())
-    assert eye.ends() == [{"request_id": str(request_id), "status": "succeeded", "code": None}]
-    assert eye.state()["phase"] == "idle"
-    assert [phase for phase in eye.states() if phase != "idle"] == ["next", "thinking", "streaming"]
+        fake_worker.write(request_id, event)
+    reader.until(lambda reader: reader.text == ANSWER)
+    fake_worker.finish(claimed, ANSWER)
+    reader.until(lambda reader: reader.ends())
+    assert reader.ends() == [{"request_id": str(request_id), "status": "succeeded", "code": None}]
+    assert reader.state()["phase"] == "idle"
+    assert [phase for phase in reader.states() if phase != "idle"] == ["next", "thinking", "streaming"]
     again = look(conversation_id, cookie).open()
-    again.until(lambda eye: eye.ends(), what="a page that was away learns of the end")
+    again.until(lambda reader: reader.ends(), what="a page that was away learns of the end")
     assert again.text == ""
 
 
-def test_last_words_arrive_when_the_row_ends_first(stack: Stack, look: Look, hand: Hand) -> None:
-    hand.enter()
+def test_last_words_arrive_when_the_row_ends_first(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+    fake_worker.enter()
     owner, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner)
-    claimed = hand.claim(request_id)
-    eye = look(conversation_id, cookie).open()
-    hand.write(request_id, *deltas(1, ANSWER[:1000], size=50))
-    eye.until(lambda eye: eye.text == ANSWER[:1000])
-    hand.finish(claimed, ANSWER)
-    eye.until(lambda eye: eye.ends())
-    assert eye.text == ANSWER
+    conversation_id, request_id = fake_worker.question(owner)
+    claimed = fake_worker.claim(request_id)
+    reader = look(conversation_id, cookie).open()
+    fake_worker.write(request_id, *deltas(1, ANSWER[:1000], size=50))
+    reader.until(lambda reader: reader.text == ANSWER[:1000])
+    fake_worker.finish(claimed, ANSWER)
+    reader.until(lambda reader: reader.ends())
+    assert reader.text == ANSWER
 
 
-def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look, hand: Hand) -> None:
-    """Four eyes that close and open again at any moment, with and without their last id, over two attempts."""
-    hand.enter()
+def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+    """Four readers close and open again at any moment, with and without their last id, over two attempts."""
+    fake_worker.enter()
     owner, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner)
-    first = hand.claim(request_id)
-    eyes = [look(conversation_id, cookie).open() for _ in range(4)]
+    conversation_id, request_id = fake_worker.question(owner)
+    first = fake_worker.claim(request_id)
+    readers = [look(conversation_id, cookie).open() for _ in range(4)]
     chance = random.Random(11)
     for number, event in enumerate(deltas(1, ANSWER, size=9)):
-        hand.write(request_id, *[event] * chance.choice((1, 1, 2)))
+        fake_worker.write(request_id, *[event] * chance.choice((1, 1, 2)))
         if number % 50 == 49:
-            hand.write(request_id, Event(Kind.SNAPSHOT, 1, 0, ANSWER[: event.offset + len(event.text)]))
-            hand.redis.xtrim(key_of(request_id), maxlen=1, approximate=False)
+            fake_worker.write(request_id, Event(Kind.SNAPSHOT, 1, 0, ANSWER[: event.offset + len(event.text)]))
+            fake_worker.redis.xtrim(key_of(request_id), maxlen=1, approximate=False)
         if chance.random() < 0.3:
-            eye = chance.choice(eyes)
-            eye.close()
-            eye.open(resume=chance.random() < 0.7)
-    for eye in eyes:
-        eye.until(lambda eye: eye.text == ANSWER, what="the whole first attempt")
-    assert lifecycle.release(hand.engine, first, text=ANSWER, outcome=Outcome.RELEASED, code="stream_broken")
-    second = hand.claim(request_id)
+            reader = chance.choice(readers)
+            reader.close()
+            reader.open(resume=chance.random() < 0.7)
+    for reader in readers:
+        reader.until(lambda reader: reader.text == ANSWER, what="the whole first attempt")
+    assert lifecycle.release(fake_worker.engine, first, text=ANSWER, outcome=Outcome.RELEASED, code="stream_broken")
+    second = fake_worker.claim(request_id)
     other = ANSWER[::-1]
-    hand.write(request_id, *deltas(2, other, size=30), *deltas(1, ANSWER + "late", size=500))
-    for eye in eyes:
-        eye.until(lambda eye: eye.shown[1] == 2 and eye.text == other, what="the whole second attempt")
-        assert eye.state()["attempt"] == 2
-    hand.finish(second, other)
-    for eye in eyes:
-        eye.until(lambda eye: eye.ends())
+    fake_worker.write(request_id, *deltas(2, other, size=30), *deltas(1, ANSWER + "late", size=500))
+    for reader in readers:
+        reader.until(lambda reader: reader.shown[1] == 2 and reader.text == other, what="the whole second attempt")
+        assert reader.state()["attempt"] == 2
+    fake_worker.finish(second, other)
+    for reader in readers:
+        reader.until(lambda reader: reader.ends())
 
 
-def test_unknown_event_id_gets_the_whole_text(stack: Stack, look: Look, hand: Hand) -> None:
-    hand.enter()
+def test_unknown_event_id_gets_the_whole_text(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+    fake_worker.enter()
     owner, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner)
-    hand.claim(request_id)
-    hand.write(request_id, *deltas(1, "one two three", size=4))
+    conversation_id, request_id = fake_worker.question(owner)
+    fake_worker.claim(request_id)
+    fake_worker.write(request_id, *deltas(1, "one two three", size=4))
     for unknown in ("nonsense", f"{uuid4()}.1.4", f"{request_id}.7.4", f"{request_id}.1.-4", f"{request_id}.1.x"):
-        eye = look(conversation_id, cookie, last_id=unknown).open()
-        eye.until(lambda eye: eye.text == "one two three", what=unknown)
-        eye.close()
-    eye = look(conversation_id, cookie, last_id=f"{request_id}.1.4")
-    eye.shown, eye.text = (str(request_id), 1), "one "
-    eye.open().until(lambda eye: eye.text == "one two three")
-    assert [each.name for each in eye.events if each.name != "state"] == ["delta"]
+        reader = look(conversation_id, cookie, last_id=unknown).open()
+        reader.until(lambda reader: reader.text == "one two three", what=unknown)
+        reader.close()
+    reader = look(conversation_id, cookie, last_id=f"{request_id}.1.4")
+    reader.shown, reader.text = (str(request_id), 1), "one "
+    reader.open().until(lambda reader: reader.text == "one two three")
+    assert [each.name for each in reader.events if each.name != "state"] == ["delta"]
 
 
-def test_stream_announces_questions_from_another_tab(stack: Stack, look: Look, hand: Hand) -> None:
+def test_stream_announces_questions_from_another_tab(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
     """Two questions one after the other, so close that no sweep lies between them: both ends are told."""
-    hand.enter()
+    fake_worker.enter()
     owner, cookie = browser(stack)
-    conversation_id, first_id = hand.question(owner)
-    eye = look(conversation_id, cookie).open()
-    eye.until(lambda eye: eye.state().get("request_id") == str(first_id))
-    hand.finish(hand.claim(first_id), "one")
-    _, second_id = hand.question(owner, conversation_id)
-    claimed = hand.claim(second_id)
-    hand.write(second_id, Event(Kind.DELTA, 1, 0, "two"))
-    eye.until(lambda eye: eye.text == "two")
-    hand.finish(claimed, "two")
-    eye.until(lambda eye: len(eye.ends()) == 2)
-    assert [end["request_id"] for end in eye.ends()] == [str(first_id), str(second_id)]
+    conversation_id, first_id = fake_worker.question(owner)
+    reader = look(conversation_id, cookie).open()
+    reader.until(lambda reader: reader.state().get("request_id") == str(first_id))
+    fake_worker.finish(fake_worker.claim(first_id), "one")
+    _, second_id = fake_worker.question(owner, conversation_id)
+    claimed = fake_worker.claim(second_id)
+    fake_worker.write(second_id, Event(Kind.DELTA, 1, 0, "two"))
+    reader.until(lambda reader: reader.text == "two")
+    fake_worker.finish(claimed, "two")
+    reader.until(lambda reader: len(reader.ends()) == 2)
+    assert [end["request_id"] for end in reader.ends()] == [str(first_id), str(second_id)]
 
 
-def test_stream_reports_queue_position_and_wait(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
+def test_stream_reports_queue_position_and_wait(
+    stack: Stack, look: Look, fake_worker: FakeWorker, engine: Engine
+) -> None:
     owner, cookie = browser(stack)
-    conversations = [hand.question(owner) for _ in range(3)]
-    eye = look(conversations[2][0], cookie).open()
-    eye.until(lambda eye: eye.state().get("phase") == "no_worker")
-    hand.enter(slots=1)
-    done = hand.claim(hand.question(browser(stack)[0])[1])
+    conversations = [fake_worker.question(owner) for _ in range(3)]
+    reader = look(conversations[2][0], cookie).open()
+    reader.until(lambda reader: reader.state().get("phase") == "no_worker")
+    fake_worker.enter(slots=1)
+    done = fake_worker.claim(fake_worker.question(browser(stack)[0])[1])
     time.sleep(0.5)
-    hand.finish(done, "so that there is a mean")
-    eye.until(lambda eye: eye.state().get("position") == 3 and eye.state()["expected_seconds"], seconds=5)
-    assert eye.state()["phase"] == "queued"
-    first = hand.claim(conversations[0][1])
-    eye.until(lambda eye: eye.state().get("position") == 2, seconds=5)
+    fake_worker.finish(done, "so that there is a mean")
+    reader.until(lambda reader: reader.state().get("position") == 3 and reader.state()["expected_seconds"], seconds=5)
+    assert reader.state()["phase"] == "queued"
+    first = fake_worker.claim(conversations[0][1])
+    reader.until(lambda reader: reader.state().get("position") == 2, seconds=5)
     assert lifecycle.release(engine, first, text="", outcome=Outcome.RELEASED, wait_seconds=300, code="rate_limited")
     waiting = look(conversations[0][0], cookie).open()
-    waiting.until(lambda eye: eye.state().get("phase") == "waiting", what="the provider's wait")
+    waiting.until(lambda reader: reader.state().get("phase") == "waiting", what="the provider's wait")
     assert 300 - patient(5) <= waiting.state()["retry_in_seconds"] <= 300
     assert waiting.state()["code"] == "rate_limited"
 
 
 def test_a_silent_connection_is_kept_alive(stack: Stack, look: Look) -> None:
     _, cookie = browser(stack)
-    eye = look(uuid4(), cookie).open()
-    eye.until(lambda eye: eye.comments, seconds=15, what="a comment within ten seconds")
-    assert eye.comments >= 1
-    eye.close()
+    reader = look(uuid4(), cookie).open()
+    reader.until(lambda reader: reader.comments, seconds=15, what="a comment within ten seconds")
+    assert reader.comments >= 1
+    reader.close()
 
 
 def test_connections_of_one_browser_are_bounded_and_given_back(stack: Stack, web: Process, look: Look) -> None:
     _, cookie = browser(stack)
     path = f"/api/conversations/{uuid4()}/events"
-    eyes = [look(uuid4(), cookie).open() for _ in range(20)]
+    readers = [look(uuid4(), cookie).open() for _ in range(20)]
     refused = ask(web.url, path, cookie=cookie)
     assert (refused.status, refused.data["error"]) == (429, "streams_per_owner")
     assert refused.headers["retry-after"]
-    for eye in eyes:
-        eye.close()
+    for reader in readers:
+        reader.close()
     wait_until(lambda: look(uuid4(), cookie).open().status == 200, what="places are given back")
 
 
-def test_ten_thousand_characters_reach_a_page_that_comes_late(stack: Stack, look: Look, hand: Hand) -> None:
-    hand.enter()
+def test_ten_thousand_characters_reach_a_page_that_comes_late(
+    stack: Stack, look: Look, fake_worker: FakeWorker
+) -> None:
+    fake_worker.enter()
     owner, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner)
-    hand.claim(request_id)
+    conversation_id, request_id = fake_worker.question(owner)
+    fake_worker.claim(request_id)
     long = ANSWER * 40
-    hand.write(request_id, *deltas(1, long, size=60))
+    fake_worker.write(request_id, *deltas(1, long, size=60))
     began = time.monotonic()
-    eye = look(conversation_id, cookie).open().until(lambda eye: eye.text == long)
+    reader = look(conversation_id, cookie).open().until(lambda reader: reader.text == long)
     assert time.monotonic() - began < patient(3)
-    assert eye.bytes < 4 * len(long.encode())
+    assert reader.bytes < 4 * len(long.encode())
 
 
-def test_stream_without_a_row_sends_nothing(stack: Stack, look: Look, hand: Hand, engine: Engine) -> None:
+def test_stream_without_a_row_sends_nothing(stack: Stack, look: Look, fake_worker: FakeWorker, engine: Engine) -> None:
     """What stands in Redis is shown only to the owner that Postgres names."""
-    hand.enter()
+    fake_worker.enter()
     owner, _ = browser(stack)
     _, others_cookie = browser(stack)
     conversation_id = uuid4()
     stranger = look(conversation_id, others_cookie).open()
-    stranger.until(lambda eye: eye.state().get("phase") == "idle")
-    _, request_id = hand.question(owner, conversation_id)
-    hand.claim(request_id)
-    hand.write(request_id, Event(Kind.DELTA, 1, 0, "secret"))
+    stranger.until(lambda reader: reader.state().get("phase") == "idle")
+    _, request_id = fake_worker.question(owner, conversation_id)
+    fake_worker.claim(request_id)
+    fake_worker.write(request_id, Event(Kind.DELTA, 1, 0, "secret"))
     assert stranger.join(), "the connection of the one who waited at another's new conversation is ended"
     assert stranger.text == ""
     assert stranger.states() == ["idle"]

@@ -11,8 +11,9 @@ import pytest
 
 from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
+from tests.web.clients import ask, browser
 from tests.web.conftest import Look
-from tests.web.eyes import Hand, ask, browser
+from tests.web.fake_worker import FakeWorker
 from web.asgi.cookies import LEGACY_NAME
 
 PAGE = {"accept": "text/html"}
@@ -30,10 +31,10 @@ def web(stack: Stack) -> Process:
     return stack.start_web()
 
 
-def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, hand: Hand) -> None:
+def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, fake_worker: FakeWorker) -> None:
     owner, cookie = browser(stack)
     _, stranger = browser(stack)
-    conversation_id, request_id = hand.question(owner)
+    conversation_id, request_id = fake_worker.question(owner)
     looking = ask(web.url, f"/api/conversations/{conversation_id}/events", cookie=stranger)
     stopping = ask(web.url, f"/api/requests/{request_id}/stop", method="POST", cookie=stranger, x_naru="1")
     for refused in (looking, stopping):
@@ -48,9 +49,9 @@ def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, hand
     assert (again.status, again.data) == (200, {"status": "cancelled"})
 
 
-def test_another_site_cannot_stop_or_look(stack: Stack, web: Process, hand: Hand) -> None:
+def test_another_site_cannot_stop_or_look(stack: Stack, web: Process, fake_worker: FakeWorker) -> None:
     owner, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner)
+    conversation_id, request_id = fake_worker.question(owner)
     path, own = f"/api/requests/{request_id}/stop", web.url
     for headers in (
         {"origin": "https://evil.example", "x_naru": "1"},
@@ -145,7 +146,7 @@ def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) 
     _, cookie = browser(stack)
     conversation_id = uuid4()
     for _ in range(2):
-        look(conversation_id, cookie).open().until(lambda eye: eye.states())
+        look(conversation_id, cookie).open().until(lambda reader: reader.states())
     assert wait_until(
         lambda: "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body, what="the others have left"
     )

@@ -11,7 +11,7 @@ import pytest
 
 from tests.patience import patient
 from tests.stack import Process, Stack
-from tests.web.eyes import Answered, ask
+from tests.web.clients import Answered, ask
 from web.asgi.hosts import EXEMPT_PATHS
 
 STRANGE = [

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, func, select
 from shared.people import Owner
 from shared.tables import chat_request
 from tests.stack import Process, Stack, get, wait_until
-from tests.web.eyes import Answered, Eye, ask, browser
+from tests.web.clients import Answered, EventReader, ask, browser
 from tests.web.page_socket import page_socket
 from web.asgi.address import CLIENT_HEADER
 from web.asgi.cookies import PLAIN
@@ -51,9 +51,9 @@ def visit(web: Process, **headers: str) -> Answered:
 
 
 def may_look(web: Process, cookie: str) -> bool:
-    eye = Eye(web.url, uuid4(), cookie).open()
-    eye.close()
-    return eye.status == 200
+    reader = EventReader(web.url, uuid4(), cookie).open()
+    reader.close()
+    return reader.status == 200
 
 
 @pytest.mark.parametrize("per_minute", [1, 3, 7, 600])
@@ -186,10 +186,10 @@ def test_live_streams_are_limited(stack: Stack, limit: str) -> None:
     web = stack.start_web()
     one = browser(stack)[1]
     cookies = [one if limit == "streams_per_owner" else browser(stack)[1] for _ in range(4)]
-    eyes = [Eye(web.url, uuid4(), cookie).open() for cookie in cookies]
-    assert [eye.status for eye in eyes] == [200, 200, 200, 429]
+    readers = [EventReader(web.url, uuid4(), cookie).open() for cookie in cookies]
+    assert [reader.status for reader in readers] == [200, 200, 200, 429]
     refused = ask(web.url, f"/api/conversations/{uuid4()}/events", Cookie=cookies[-1])
     assert (refused.status, refused.data["error"], refused.headers["retry-after"]) == (429, limit, "15")
     assert refusals(web, limit) == 2
-    eyes[0].close()
+    readers[0].close()
     wait_until(lambda: may_look(web, cookies[-1]), what="whoever leaves makes room")

@@ -19,7 +19,7 @@ from shared.log_rate import BURST, PERIOD_SECONDS, RateBound
 from tests.faults.visitor import rerun
 from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
-from tests.web.eyes import browser
+from tests.web.clients import browser
 from web.log_lines import without_foreign_traceback
 from web.markdown import to_streamlit
 

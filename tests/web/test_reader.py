@@ -16,7 +16,7 @@ import redis
 from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
 from shared.settings import load_settings
 from tests.patience import patient
-from tests.web.eyes import deltas
+from tests.web.fake_worker import deltas
 from web.watch.reader import (
     BLOCK_SECONDS,
     ENTRIES,

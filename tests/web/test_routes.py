@@ -15,7 +15,8 @@ import pytest
 from starlette.routing import Route
 
 from tests.stack import Process, Stack
-from tests.web.eyes import Answered, Hand, ask, browser
+from tests.web.clients import Answered, ask, browser
+from tests.web.fake_worker import FakeWorker
 from web.api import make_routes
 
 #: What tells nothing of anybody, and changes nothing.
@@ -69,10 +70,10 @@ def test_every_route_is_known_to_these_tests() -> None:
 
 
 @pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
-def test_routes_hide_foreign_objects(stack: Stack, web: Process, hand: Hand, route: Route) -> None:
+def test_routes_hide_foreign_objects(stack: Stack, web: Process, fake_worker: FakeWorker, route: Route) -> None:
     owner, _ = browser(stack)
     _, stranger = browser(stack)
-    conversation_id, request_id = hand.question(owner)
+    conversation_id, request_id = fake_worker.question(owner)
     theirs = {"conversation_id": conversation_id, "request_id": request_id}
     refused = call(web, route, ids=theirs, cookie=stranger, x_naru="1")
     assert (refused.status, is_sentence(refused)) == (404, True)
@@ -83,9 +84,9 @@ def test_routes_hide_foreign_objects(stack: Stack, web: Process, hand: Hand, rou
 
 
 @pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
-def test_another_site_reaches_nothing(stack: Stack, web: Process, hand: Hand, route: Route) -> None:
+def test_another_site_reaches_nothing(stack: Stack, web: Process, fake_worker: FakeWorker, route: Route) -> None:
     owner, cookie = browser(stack)
-    conversation_id, request_id = hand.question(owner)
+    conversation_id, request_id = fake_worker.question(owner)
     ids = {"conversation_id": conversation_id, "request_id": request_id}
     for foreign in ({"origin": "https://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}):
         refused = call(web, route, ids=ids, cookie=cookie, x_naru="1", **foreign)

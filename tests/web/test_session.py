@@ -15,7 +15,7 @@ from shared.people import Owner
 from shared.postgres.database import make_engine
 from shared.tables import chat_request
 from tests.stack import Process, Stack
-from tests.web.eyes import browser
+from tests.web.clients import browser
 from tests.web.socket import PageSocket
 from web.asgi.identity import OWNER_HEADER
 

@@ -13,8 +13,8 @@ import pytest
 from tests.attacks.run import closed_counts
 from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
+from tests.web.clients import ask, browser
 from tests.web.conftest import Look
-from tests.web.eyes import ask, browser
 from web.shell.chunks import STREAMLIT
 
 SECONDS = 1
@@ -101,9 +101,9 @@ def test_idle_connections_yield_to_a_person(web: Process, connect: Connect) -> N
 
 
 def test_stream_of_events_outlives_every_bound(stack: Stack, web: Process, look: Look) -> None:
-    eye = look(uuid4(), browser(stack)[1]).open()
-    eye.until(lambda each: each.states())
-    assert not eye.join(seconds=4 * SECONDS)
+    reader = look(uuid4(), browser(stack)[1]).open()
+    reader.until(lambda each: each.states())
+    assert not reader.join(seconds=4 * SECONDS)
 
 
 def test_upgrade_in_the_middle_of_an_answer_ends_its_stream(stack: Stack, opened: ExitStack) -> None:

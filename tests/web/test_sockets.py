@@ -13,7 +13,7 @@ from tests.attacks.run import closed_counts
 from tests.attacks.wire import Refused, Socket, frame, kinds, rerun, unfinished_frame
 from tests.patience import patient, slowness
 from tests.stack import Process, Stack
-from tests.web.eyes import browser
+from tests.web.clients import browser
 
 FRAME_SECONDS = 1
 PATIENCE_SECONDS = patient(30)

@@ -20,7 +20,7 @@ from deploy.embedded import parts, silence
 from deploy.embedded.processes import ROOT, Command
 from deploy.embedded.supervisor import Part, Supervisor
 from shared.wedge import WEDGED
-from tests.faults.door import HARM_PATH
+from tests.faults.fault_routes import HARM_PATH
 from tests.patience import patient, slowness
 from tests.stack import NO_PROXY, Process, Stack, free_port, get, wait_until
 
@@ -31,7 +31,7 @@ SHORT: dict[str, Any] = {"web_wedged_seconds": 3 * slowness(), "web_check_second
 @pytest.fixture
 def web(stack: Stack) -> Process:
     """A web process that can be harmed, and is well."""
-    process = stack._listening("web", "tests.faults.door", host="127.0.0.1", port="{port}", **SHORT)
+    process = stack._listening("web", "tests.faults.fault_routes", host="127.0.0.1", port="{port}", **SHORT)
     wait_until(lambda: get(process.url + "/healthz")[0] == 200, seconds=30, what="web is well")
     return process
 

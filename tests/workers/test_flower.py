@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from tests.stack import Process, Stack, free_port, get, wait_until
-from tests.web.eyes import ask
+from tests.web.clients import ask
 
 AUTHORIZATION = "Basic " + base64.b64encode(b"naru:of-this-test").decode()
 

@@ -14,7 +14,7 @@ import pytest
 from deploy.cli.up import waiting_line
 from shared import fleet, lifecycle
 from tests.patience import patient, slowness
-from tests.shared.world import World
+from tests.shared.rig import RequestRig
 from tests.stack import Stack, free_port, wait_until
 from workers.process.context import Context, make_context
 from workers.process.health import readiness_of
@@ -68,26 +68,26 @@ def pickup(context: Context, answering: Answering) -> Iterator[Pickup]:
     made.close()
 
 
-def running(world: World) -> int:
-    return int(world.scalar("SELECT count(*) FROM chat_request WHERE status = 'running'"))
+def running(rig: RequestRig) -> int:
+    return int(rig.scalar("SELECT count(*) FROM chat_request WHERE status = 'running'"))
 
 
 def test_every_slot_is_used_while_redis_is_away(context: Context, pickup: Pickup, answering: Answering) -> None:
-    world = World(context.engine)
+    rig = RequestRig(context.engine)
     for expected in (2, 4):
-        world.ask()
-        world.ask()
-        wait_until(lambda: running(world) == expected, seconds=6, what=f"{expected} run")  # noqa: B023
-    fifth = world.ask().request_id
+        rig.ask()
+        rig.ask()
+        wait_until(lambda: running(rig) == expected, seconds=6, what=f"{expected} run")  # noqa: B023
+    fifth = rig.ask().request_id
     time.sleep(0.7)
-    assert world.row(fifth)["status"] == "queued", "there are four slots"
+    assert rig.row(fifth)["status"] == "queued", "there are four slots"
     answering.go_on.set()
-    wait_until(lambda: world.row(fifth)["status"] == "running", seconds=6)
+    wait_until(lambda: rig.row(fifth)["status"] == "running", seconds=6)
 
 
 def test_waiting_line_counts_unfinished_answers(context: Context, pickup: Pickup, stack: Stack) -> None:
     assert waiting_line(stack.environ()) == ""
-    World(context.engine).ask()
+    RequestRig(context.engine).ask()
     wait_until(lambda: waiting_line(stack.environ()), seconds=6)
     assert waiting_line(stack.environ(grace_seconds=20)) == (
         "  waiting up to 20 s for 1 answer to finish; Ctrl-C again ends at once"
@@ -96,10 +96,10 @@ def test_waiting_line_counts_unfinished_answers(context: Context, pickup: Pickup
 
 def test_a_draining_worker_takes_nothing(context: Context, pickup: Pickup, answering: Answering) -> None:
     context.draining.set()
-    world = World(context.engine)
-    request_id = world.ask().request_id
+    rig = RequestRig(context.engine)
+    request_id = rig.ask().request_id
     time.sleep(1.0)
-    assert world.row(request_id)["status"] == "queued"
+    assert rig.row(request_id)["status"] == "queued"
 
 
 def test_probe_names_a_hung_redis_in_time(context: Context) -> None:

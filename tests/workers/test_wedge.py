@@ -19,7 +19,7 @@ from deploy.embedded.supervisor import Supervisor
 from shared.queue import QUEUE, make_celery
 from shared.tables import Status
 from shared.wedge import WEDGED
-from tests.crash.asking import Person
+from tests.crash.person import Person
 from tests.patience import patient, slowness
 from tests.stack import SHORT_LEASES, Stack, free_port, get, wait_until
 

@@ -12,7 +12,7 @@ from tests.bench import filling, words
 from tests.bench.asking import Asker, Page
 from tests.bench.crowd import pids_of
 from tests.bench.curves.curve import Curve, Points, add
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Numbers, Size, p
 from tests.bench.filling import Filled
 from tests.bench.processes import cpu_seconds, tree_cpu_seconds
@@ -46,11 +46,11 @@ async def _answers(running: Running, *, tokens: int, rounds: int) -> Numbers:
 
 
 async def _watched(running: Running, asker: Asker, page: Page, *, tokens: int, pace: float) -> None:
-    eye = await Eye.open(running.url, page)
+    reader = await EventReader.open(running.url, page)
     request_id = await asker.ask(page, words.clocked_question(tokens=tokens, pace=pace, first_seconds=0.05))
     await asyncio.sleep(tokens / pace)
-    await eye.until(lambda reading: reading.ended(request_id))
-    eye.close()
+    await reader.until(lambda reading: reading.ended(request_id))
+    reader.close()
 
 
 def _used(running: Running) -> Numbers:

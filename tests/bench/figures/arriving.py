@@ -20,7 +20,7 @@ import uvloop
 
 from tests.bench import words
 from tests.bench.asking import Asker
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Figure, Line, Numbers, Size, spread
 from tests.bench.stacks import Bench, Running
 from tests.stack import wait_until
@@ -38,7 +38,7 @@ LINGER_SECONDS = 1.5
 class Asked:
     """One question on its way; `due_ns` is the wall clock at which the person pressed Enter."""
 
-    eye: Eye
+    reader: EventReader
     request_id: UUID
     due_ns: int
 
@@ -80,20 +80,20 @@ async def _one(running: Running, asker: Asker, due: float, *, tokens: int) -> As
     loop = asyncio.get_running_loop()
     page = asker.page()
     await asyncio.sleep(max(0.0, due - loop.time() - 0.4))
-    eye = await Eye.open(running.url, page)  # the page is open before the person asks
+    reader = await EventReader.open(running.url, page)  # the page is open before the person asks
     await asyncio.sleep(max(0.0, due - loop.time()))
     due_ns = time_ns() - int((loop.time() - due) * 1e9)
     request_id = await asker.ask(page, words.clocked_question(tokens=tokens, first_seconds=FIRST_SECONDS))
     await asyncio.sleep(max(0.0, due + FIRST_SECONDS + tokens / PACE + LINGER_SECONDS - loop.time()))
-    eye.close()
-    return Asked(eye, request_id, due_ns)
+    reader.close()
+    return Asked(reader, request_id, due_ns)
 
 
 def _understood(running: Running, asker: Asker, asked: Sequence[Asked], *, tokens: int, first: int) -> Numbers:
     """ms over the provider's time of all but the `first` ones, and where they went; how many ran; what was lost."""
     whole, over, until_call, after_first = words.Wholeness(), list[float](), list[float](), list[float]()
     for position, each in enumerate(asked):
-        reading = each.eye.look()
+        reading = each.reader.look()
         stored = wait_until(partial(asker.stored, each.request_id), seconds=60, what="it is answered")
         whole.check(reading.text, stored, tokens=tokens)
         if not reading.grown:

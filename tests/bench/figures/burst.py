@@ -13,7 +13,7 @@ import uvloop
 from shared.errors import NaruError
 from tests.bench import words
 from tests.bench.asking import Asker, Page
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Figure, Line, Numbers, spread
 from tests.bench.stacks import Bench, Running
 
@@ -34,13 +34,13 @@ async def _measure(running: Running, *, people: int, bursts: int) -> Numbers:
     with Asker(running.stack.settings) as asker:
         for _ in range(bursts):
             pages = [asker.page() for _ in range(people)]
-            eyes = [await Eye.open(running.url, page) for page in pages]
-            for eye in eyes:
-                await eye.until(lambda reading: reading.is_open)
+            readers = [await EventReader.open(running.url, page) for page in pages]
+            for reader in readers:
+                await reader.until(lambda reading: reading.is_open)
             begins = time_ns() + 200_000_000
             waits = [
-                _one(running, asker, page, eye, whole, at_ns=begins + number * 1_000_000_000 // people)
-                for number, (page, eye) in enumerate(zip(pages, eyes, strict=True))
+                _one(running, asker, page, reader, whole, at_ns=begins + number * 1_000_000_000 // people)
+                for number, (page, reader) in enumerate(zip(pages, readers, strict=True))
             ]
             for found in await asyncio.gather(*waits):
                 if found is None:
@@ -51,7 +51,7 @@ async def _measure(running: Running, *, people: int, bursts: int) -> Numbers:
 
 
 async def _one(
-    running: Running, asker: Asker, page: Page, eye: Eye, whole: words.Wholeness, *, at_ns: int
+    running: Running, asker: Asker, page: Page, reader: EventReader, whole: words.Wholeness, *, at_ns: int
 ) -> float | None:
     """ms over the provider's own time; None when the question was refused."""
     await asyncio.sleep((at_ns - time_ns()) / 1e9)
@@ -59,10 +59,10 @@ async def _one(
         request_id = await asker.ask(page, words.clocked_question(tokens=TOKENS))
     except NaruError:
         return None
-    await eye.until(lambda reading: reading.ended(request_id))
-    eye.close()
-    took = (eye.reading.grown[0][0] - at_ns) / 1e6
-    whole.check(eye.reading.text, asker.stored(request_id), tokens=TOKENS)
+    await reader.until(lambda reading: reading.ended(request_id))
+    reader.close()
+    took = (reader.reading.grown[0][0] - at_ns) / 1e6
+    whole.check(reader.reading.text, asker.stored(request_id), tokens=TOKENS)
     return took - running.journal.first_token_seconds(request_id) * 1e3
 
 

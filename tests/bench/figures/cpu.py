@@ -16,7 +16,7 @@ import uvloop
 from tests.bench import words
 from tests.bench.asking import Asker
 from tests.bench.direct_call import DirectCall, direct_call
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Figure, Line, Numbers
 from tests.bench.processes import apart, cpu_seconds
 from tests.bench.stacks import Bench, Running
@@ -89,18 +89,18 @@ async def _ours(
 ) -> None:
     worker = running.workers[0].pid
     pages = [asker.page() for _ in range(streams)]
-    eyes = [await Eye.open(running.url, page) for page in pages]
+    readers = [await EventReader.open(running.url, page) for page in pages]
     await asyncio.sleep(0.5)
     before = cpu_seconds(worker)
     asked = [await asker.ask(page, words.clocked_question(tokens=tokens, pace=PACE)) for page in pages]
     await _streaming(worker, costs, streams=streams, tokens=tokens)
-    for eye, request_id in zip(eyes, asked, strict=True):
-        await eye.until(lambda reading, asked=request_id: reading.ended(asked), seconds=120)  # type: ignore[misc]
-        eye.close()
+    for reader, request_id in zip(readers, asked, strict=True):
+        await reader.until(lambda reading, asked=request_id: reading.ended(asked), seconds=120)  # type: ignore[misc]
+        reader.close()
     await asyncio.sleep(0.3)  # the last answers' threads end
     costs.whole.append((cpu_seconds(worker) - before) / (streams * tokens) * 1e6)
-    for eye, request_id in zip(eyes, asked, strict=True):
-        whole.check(eye.reading.text, asker.stored(request_id), tokens=tokens)
+    for reader, request_id in zip(readers, asked, strict=True):
+        whole.check(reader.reading.text, asker.stored(request_id), tokens=tokens)
 
 
 FIGURE = Figure(

@@ -18,7 +18,7 @@ import uvloop
 from tests.bench import words
 from tests.bench.asking import Asker
 from tests.bench.direct_call import DirectCall, direct_call
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Figure, Line, Numbers, p, spread
 from tests.bench.stacks import Bench, Running
 
@@ -79,18 +79,18 @@ async def _measure(running: Running, *, times: int) -> Numbers:
 
 async def _ours(running: Running, asker: Asker, samples: Samples) -> None:
     page = asker.page()
-    eye = await Eye.open(running.url, page)
-    await eye.until(lambda reading: reading.is_open)
+    reader = await EventReader.open(running.url, page)
+    await reader.until(lambda reading: reading.is_open)
     await asyncio.sleep(0.05)
     began = time_ns()
     request_id = await asker.ask(page, words.clocked_question(tokens=TOKENS, first_seconds=FIRST_SECONDS))
-    at_ns, text = await eye.until(lambda reading: reading.grown[0] if reading.grown else None)
-    await eye.until(lambda reading: reading.ended(request_id))
-    eye.close()
+    at_ns, text = await reader.until(lambda reading: reading.grown[0] if reading.grown else None)
+    await reader.until(lambda reading: reading.ended(request_id))
+    reader.close()
     samples.ours.append((at_ns - began) / 1e6)
     samples.until_call.append(running.journal.calls(request_id)[0]["start"] * 1e3 - began / 1e6)
     samples.after_first.append((at_ns - words.clocks(text)[0]) / 1e6)
-    samples.whole.check(eye.reading.text, asker.stored(request_id), tokens=TOKENS)
+    samples.whole.check(reader.reading.text, asker.stored(request_id), tokens=TOKENS)
 
 
 async def _direct(direct: DirectCall, samples: Samples) -> None:
@@ -103,16 +103,16 @@ async def _direct(direct: DirectCall, samples: Samples) -> None:
 async def _running(running: Running, asker: Asker) -> AsyncIterator[None]:
     """20 answers that somebody watches."""
     pages = [asker.page() for _ in range(RUNNING)]
-    eyes = [await Eye.open(running.url, page) for page in pages]
+    readers = [await EventReader.open(running.url, page) for page in pages]
     asked = [await asker.ask(page, words.clocked_question(**BACKGROUND)) for page in pages]  # type: ignore[arg-type]
-    for eye in eyes:
-        await eye.until(lambda reading: reading.grown)
+    for reader in readers:
+        await reader.until(lambda reading: reading.grown)
     yield
     for page, request_id in zip(pages, asked, strict=True):
         await asker.stop(page, request_id)
-    for eye, request_id in zip(eyes, asked, strict=True):
-        await eye.until(lambda reading, asked=request_id: reading.ended(asked))  # type: ignore[misc]
-        eye.close()
+    for reader, request_id in zip(readers, asked, strict=True):
+        await reader.until(lambda reading, asked=request_id: reading.ended(asked))  # type: ignore[misc]
+        reader.close()
 
 
 def _line(name: str, words: str) -> Line:

@@ -14,7 +14,7 @@ from time import time_ns
 import uvloop
 
 from tests.bench.asking import Asker
-from tests.bench.event_stream import Event, Eye, Reading
+from tests.bench.event_stream import Event, EventReader, Reading
 from tests.bench.figure import Figure, Line, Numbers, spread
 from tests.bench.stacks import Bench, Running
 from tests.stack import wait_until
@@ -55,19 +55,19 @@ def _kill_once(running: Running, seen: Seen, *, number: int) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, Asker(running.stack.settings) as asker:
         question = QUESTION.format(number=number)
         page = asker.page()
-        eye = runner.run(Eye.open(running.url, page))
+        reader = runner.run(EventReader.open(running.url, page))
         request_id = runner.run(asker.ask(page, question))
-        runner.run(eye.until(lambda reading: len(reading.text) > 20))
+        runner.run(reader.until(lambda reading: len(reading.text) > 20))
         runner.run(asyncio.sleep(random.uniform(0.1, 1.5)))
         victim = _worker_of(asker, running, request_id)
         killed = time_ns()
         running.workers[victim].kill()
         del running.workers[victim]
         started = running.start_worker()
-        runner.run(eye.until(lambda reading: reading.ended(request_id), seconds=60))
+        runner.run(reader.until(lambda reading: reading.ended(request_id), seconds=60))
         runner.run(asyncio.sleep(0.1))
-        reading = eye.look()
-        eye.close()
+        reading = reader.look()
+        reader.close()
         first = next(event for event in reading.events if _attempt(event) > 1)
         seen.attempt.append((first.at_ns - killed) / 1e9)
         seen.text.append((reading.grown[0][0] - killed) / 1e9)

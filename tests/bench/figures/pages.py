@@ -17,7 +17,7 @@ from tests.attacks.person import Page
 from tests.bench.figure import Figure, Line, Numbers, spread
 from tests.bench.processes import cpu_seconds, pss_megabytes
 from tests.bench.stacks import Bench, Running
-from tests.web.eyes import browser
+from tests.web.clients import browser
 
 CLICKS = 10
 OPEN_AT_ONCE = 10

@@ -17,7 +17,7 @@ import uvloop
 
 from tests.bench.asking import Asker, Page
 from tests.bench.chromium import Chromium
-from tests.bench.event_stream import Eye, Reading
+from tests.bench.event_stream import EventReader, Reading
 from tests.bench.figure import CannotMeasure, Figure, Line, Numbers, spread
 from tests.bench.stacks import Bench, Running
 from workers.simulator import text_for
@@ -85,36 +85,36 @@ async def _person(running: Running, asker: Asker, found: Found, number: int, *, 
         page = asker.page()
         question = QUESTIONS[number % 2].format(tokens=tokens, number=random.random())
         expected = text_for(question)
-        eye = await Eye.open(running.url, page)
+        reader = await EventReader.open(running.url, page)
         request_id = await asker.ask(page, question)
-        await eye.until(lambda reading: reading.grown)
-        while left > 0 and len(eye.look().text) < len(expected) * RELOADED_UNTIL:
-            eye = await _reload(running, page, eye, found, expected=expected)
+        await reader.until(lambda reading: reading.grown)
+        while left > 0 and len(reader.look().text) < len(expected) * RELOADED_UNTIL:
+            reader = await _reload(running, page, reader, found, expected=expected)
             left -= 1
-        await _check_end(asker, eye, request_id, found, expected=expected)
+        await _check_end(asker, reader, request_id, found, expected=expected)
 
 
-async def _reload(running: Running, page: Page, eye: Eye, found: Found, *, expected: str) -> Eye:
+async def _reload(running: Running, page: Page, reader: EventReader, found: Found, *, expected: str) -> EventReader:
     await asyncio.sleep(random.uniform(0.05, 0.6))
-    before = eye.look()
-    eye.close()
+    before = reader.look()
+    reader.close()
     await asyncio.sleep(random.choice((0.0, 0.05, random.uniform(0.0, 1.5))))
     _note(before, found, expected)
     resumes = random.random() < 0.5
     reading = Reading(shown=before.shown, text=before.text, last_id=before.last_id) if resumes else None
     began, had = time_ns(), len(before.text)
-    eye = await Eye.open(running.url, page, reading=reading)
-    at_ns = await eye.until(lambda seen: seen.grown[-1][0] if seen.grown and len(seen.text) >= had else None)
+    reader = await EventReader.open(running.url, page, reading=reading)
+    at_ns = await reader.until(lambda seen: seen.grown[-1][0] if seen.grown and len(seen.text) >= had else None)
     found.back.append((at_ns - began) / 1e9)
-    return eye
+    return reader
 
 
-async def _check_end(asker: Asker, eye: Eye, request_id: UUID, found: Found, *, expected: str) -> None:
-    await eye.until(lambda reading: reading.ended(request_id))
-    _note(eye.reading, found, expected)
+async def _check_end(asker: Asker, reader: EventReader, request_id: UUID, found: Found, *, expected: str) -> None:
+    await reader.until(lambda reading: reading.ended(request_id))
+    _note(reader.reading, found, expected)
     found.wrong_texts += asker.stored(request_id) != [expected]
-    found.cut_at_end += eye.reading.text != expected
-    eye.close()
+    found.cut_at_end += reader.reading.text != expected
+    reader.close()
 
 
 def _note(reading: Reading, found: Found, expected: str) -> None:

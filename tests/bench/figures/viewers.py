@@ -25,7 +25,7 @@ from tests.bench.asking import Asker, Page
 from tests.bench.climbing import Climb, climb
 from tests.bench.crowd import PACE
 from tests.bench.evenness import timing
-from tests.bench.event_stream import Eye
+from tests.bench.event_stream import EventReader
 from tests.bench.figure import Figure, Line, Numbers, Size
 from tests.bench.processes import apart, core_shares
 from tests.bench.stacks import Bench, Running
@@ -81,7 +81,7 @@ async def _serve(
 ) -> Numbers:
     pages = [asker.page() for _ in range(viewers)]
     claims = [await asyncio.to_thread(_begin, asker, page, member.worker_id) for page in pages]
-    eyes = [await Eye.open(running.url, page) for page in pages]
+    readers = [await EventReader.open(running.url, page) for page in pages]
     await asyncio.sleep(1)
     job = {"requests": [str(claimed.request_id) for claimed in claims], "pace": PACE, "seconds": seconds}
     assert writer.stdin is not None
@@ -93,14 +93,14 @@ async def _serve(
     shares = await core_shares(pids, seconds=seconds / 2)
     written = json.loads(await writer.stdout.readline())
     await asyncio.sleep(0.5)
-    for eye in eyes:
-        eye.look()
-        eye.close()
-    lost = sum(_lost(eye, tokens=int(written["tokens"])) for eye in eyes)
-    for claimed, eye in zip(claims, eyes, strict=True):
-        answer = lifecycle.Answer(text=eye.reading.text, finish="stop")
+    for reader in readers:
+        reader.look()
+        reader.close()
+    lost = sum(_lost(reader, tokens=int(written["tokens"])) for reader in readers)
+    for claimed, reader in zip(claims, readers, strict=True):
+        answer = lifecycle.Answer(text=reader.reading.text, finish="stop")
         await asyncio.to_thread(lifecycle.finish, asker.engine, claimed, answer)
-    arrivals = [[(at, words.clocks(text)) for at, text in eye.reading.grown] for eye in eyes]
+    arrivals = [[(at, words.clocks(text)) for at, text in reader.reading.grown] for reader in readers]
     return {
         **timing(arrivals),
         **{f"{name}_core_share": share for name, share in shares.items()},
@@ -116,8 +116,8 @@ def _begin(asker: Asker, page: Page, worker_id: UUID) -> lifecycle.Claimed:
     return claimed
 
 
-def _lost(eye: Eye, *, tokens: int) -> int:
-    found = words.numbers(eye.reading.text)
+def _lost(reader: EventReader, *, tokens: int) -> int:
+    found = words.numbers(reader.reading.text)
     return len(set(range(tokens)) ^ set(found)) + (found != sorted(set(found)))
 
 

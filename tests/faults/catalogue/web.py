@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from uuid import uuid4
 
 from tests.faults.crowd import Asked, Crowd, Page
-from tests.faults.door import HARM_PATH
 from tests.faults.fault import fault
+from tests.faults.fault_routes import HARM_PATH
 from tests.faults.proxy import STORES, Trap
 from tests.faults.rig import Shape
 from tests.faults.shot import Shot

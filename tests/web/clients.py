@@ -1,7 +1,7 @@
-"""What the tests of the frame look with: a browser's side of the event stream, and a worker's side of the live text.
+"""HTTP clients of the web process: plain requests, and a reader of the event stream.
 
-An `Eye` checks while it reads: a delta must begin exactly where its text ends, so a gap or a doubled character fails
-the test at once, whatever the test itself looks for.
+An `EventReader` checks what it reads: a delta must begin exactly where the text ends. A gap or a doubled character
+fails the test at once.
 """
 
 from __future__ import annotations
@@ -18,20 +18,13 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-import redis
-from sqlalchemy import Engine
-
-from shared import fleet, lifecycle
-from shared.lifecycle import Answer, Claimed, Question
-from shared.live.events import Event, Kind, key_of, to_value
 from shared.people import Owner
 from tests.patience import patient
 from tests.stack import Stack, wait_until
 from web.asgi.cookies import Cookies
 
-ONE_HOUR = 3600.0
-#: Every eye that was opened; closed after each test, also after one that failed.
-OPENED: list[Eye] = []
+#: Every reader that was opened; closed after each test, also after one that failed.
+OPENED: list[EventReader] = []
 
 
 def browser(stack: Stack) -> tuple[Owner, str]:
@@ -76,7 +69,7 @@ class Seen:
 
 
 @dataclass
-class Eye:
+class EventReader:
     """One browser's view of one conversation. It may be closed and opened again, and then resumes."""
 
     url: str
@@ -94,7 +87,7 @@ class Eye:
     _connection: http.client.HTTPConnection | None = None
     _thread: threading.Thread | None = None
 
-    def open(self, *, resume: bool = True) -> Eye:
+    def open(self, *, resume: bool = True) -> EventReader:
         """Look; with `resume` from where it was."""
         headers = {"Cookie": self.cookie, "Accept": "text/event-stream"}
         if resume and self.last_id:
@@ -124,9 +117,11 @@ class Eye:
         self._thread.join(patient(10) if seconds is None else seconds)
         return not self._thread.is_alive()
 
-    def until(self, condition: Callable[[Eye], object], *, seconds: float = 10.0, what: str = "") -> Eye:
+    def until(
+        self, condition: Callable[[EventReader], object], *, seconds: float = 10.0, what: str = ""
+    ) -> EventReader:
         """Wait for what should be seen."""
-        wait_until(lambda: self.faults or condition(self), seconds=seconds, what=what or "what the eye waits for")
+        wait_until(lambda: self.faults or condition(self), seconds=seconds, what=what or "an event")
         assert not self.faults
         return self
 
@@ -173,54 +168,3 @@ class Eye:
         if name in {"snapshot", "delta"} and data["next"] != len(self.text):
             self.faults.append(f"next is {data['next']}, the text has {len(self.text)}")
         self.events.append(Seen(name, data, time.monotonic()))
-
-
-class Hand:
-    """A worker's hand: claims requests and writes their streams and rows, as a worker does, from the test."""
-
-    def __init__(self, stack: Stack, engine: Engine) -> None:
-        self.engine = engine
-        self.redis: redis.Redis = stack.redis_client()
-        self.worker_id = uuid4()
-
-    def enter(self, *, slots: int = 4) -> None:
-        """Join the fleet."""
-        member = fleet.Member(worker_id=self.worker_id, host="test", pid=0, version="0", slots=slots, models=())
-        fleet.register(self.engine, member, lease_seconds=ONE_HOUR)
-
-    def question(self, owner: Owner, conversation_id: UUID | None = None) -> tuple[UUID, UUID]:
-        """A stored question: its conversation and its request."""
-        question = Question(
-            owner=owner,
-            conversation_id=conversation_id or uuid4(),
-            text="나루?",
-            idempotency_key=uuid4().hex,
-        )
-        made = lifecycle.submit(self.engine, question, deadline_seconds=ONE_HOUR, max_characters=1000)
-        return made.conversation_id, made.request_id
-
-    def claim(self, request_id: UUID) -> Claimed:
-        """Take it for its next attempt and say so in its stream."""
-        claimed = lifecycle.claim(self.engine, request_id, worker_id=self.worker_id, models=("m",))
-        assert claimed is not None
-        self.write(request_id, Event(Kind.START, claimed.attempt))
-        return claimed
-
-    def write(self, request_id: UUID, *events: Event) -> None:
-        """Entries of its live stream, in one pipeline."""
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for event in events:
-                pipeline.xadd(key_of(request_id), {event.kind.value: to_value(event)})
-            pipeline.execute()
-
-    def finish(self, claimed: Claimed, text: str) -> None:
-        """The row's end, then the stream's."""
-        assert lifecycle.finish(self.engine, claimed, Answer(text=text, finish="stop"))
-        self.write(claimed.request_id, Event(Kind.END, claimed.attempt, 0, "succeeded"))
-
-
-def deltas(attempt: int, text: str, *, size: int, start: int = 0) -> list[Event]:
-    """`text` from `start` on, as deltas of `size` characters."""
-    return [
-        Event(Kind.DELTA, attempt, offset, text[offset : offset + size]) for offset in range(start, len(text), size)
-    ]

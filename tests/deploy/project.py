@@ -1,4 +1,4 @@
-"""docker-compose.yml as it is, brought up as a project of its own: settings by the real command, free ports."""
+"""docker-compose.yml, unchanged, as a compose project of its own on free ports. The real command makes the settings."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ UP_SECONDS = 240.0
 SIMULATOR = "http://simulator:8080"
 
 
-class Stage:
-    """One project on one engine."""
+class ComposeProject:
+    """One compose project on one engine."""
 
     def __init__(self, engine: Engine, folder: Path, *, with_stand_ins: bool) -> None:
         self.engine = engine
@@ -119,9 +119,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(engine: Engine, folder: Path, *, with_stand_ins: bool, keep: bool) -> Iterator[Stage]:
-    """A stage that is struck in the end, whatever happened on it."""
-    made = Stage(engine, folder, with_stand_ins=with_stand_ins)
+def compose_project(engine: Engine, folder: Path, *, with_stand_ins: bool, keep: bool) -> Iterator[ComposeProject]:
+    """Yield a compose project. Remove its containers, volumes and images at the end, unless `keep`."""
+    made = ComposeProject(engine, folder, with_stand_ins=with_stand_ins)
     try:
         yield made
     finally:

@@ -1,11 +1,11 @@
-"""`python -m tests.faults.door`: the web process as it is, with two doors more: for questions without a page, and harm.
+"""`python -m tests.faults.fault_routes`: the web process with two more routes, for questions and for harm.
 
     POST /faults/submit  {"conversation_id", "text", "idempotency_key", "regenerate"?, "die"?}
-    POST /faults/harm    {"kind"}: one of HARMS, after which the process lives on and does not serve
+    POST /faults/harm    {"kind"}: one of HARMS; the process then lives on, but does not serve
 
-What the page's callback does is done here, in this process, by the same function: `Runtime.submit`. So the web process
-may be killed, cut off and frozen around it. `die` names the moment in which the process kills itself: "before_publish"
-is between the commit and the hint. Everything else is `web/`.
+The route submits as the page's callback does, in this process and by the same function: `Runtime.submit`. So a test can
+kill, cut off or freeze the web process meanwhile. `die` names the moment in which the process kills itself:
+"before_publish" is between the commit and the hint. Everything else is `web/`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def cookies() -> Cookies:
     return Cookies(current_runtime().settings.secret_key)
 
 
-class Door:
-    """Web's own app behind it."""
+class FaultRoutes:
+    """An ASGI app that serves the two routes and passes everything else to web's own app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -72,17 +72,17 @@ class Door:
 
 
 def stop_loop() -> None:
-    """The event loop stands still, as in a computation without end."""
+    """Block the event loop, as an endless computation does."""
     time.sleep(FOR_EVER_SECONDS)
 
 
 def stop_pages() -> None:
-    """Every page's script waits for a lock of Streamlit's that nobody gives back."""
+    """Take a lock of Streamlit's that every page's script needs, and keep it."""
     get_instance()._script_cache._lock.acquire()
 
 
 def stop_streams() -> None:
-    """The sweep has ended by a fault: no page hears of an answer."""
+    """End the sweep, as a bug would: no page hears of an answer."""
     watcher = current_runtime().watcher
     assert watcher is not None
     watcher._tasks[1].cancel()
@@ -92,7 +92,7 @@ HARMS = {"loop": stop_loop, "pages": stop_pages, "streams": stop_streams}
 
 
 def submit(owner: Owner, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """What the page's callback does; the HTTP status and the answer."""
+    """Submit as the page's callback does; return the HTTP status and the answer."""
     runtime = current_runtime()
     if asked.get("die") == "before_publish":
         send: Any = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
@@ -114,9 +114,9 @@ def submit(owner: Owner, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 
 def main() -> int:
-    """Web's own command, with the door before its app."""
+    """Run web's own command with these routes in front of its app."""
     frame = importlib.import_module("web.app")
-    frame.app = Door(frame.app)  # type: ignore[attr-defined]
+    frame.app = FaultRoutes(frame.app)  # type: ignore[attr-defined]
     command: Any = importlib.import_module("web.__main__")
     return int(command.main())
 

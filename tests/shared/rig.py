@@ -1,6 +1,6 @@
-"""A small world on one database, for tests of the lifecycle: people who ask, workers that claim, and time that passes.
+"""The rig of the lifecycle tests: submits questions, registers workers, claims requests and lets time pass.
 
-Time passes by moving what the rows say of it, never by sleeping. What a row says is read as SQL's own.
+Time passes by changing the times in the rows, never by sleeping. Rows are read with plain SQL, not with our verbs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ NO_LIMITS = OwnerLimits()
 
 
 @dataclass(frozen=True)
-class World:
-    """One database and the verbs on it, with the arguments that most tests do not care about filled in."""
+class RequestRig:
+    """The lifecycle's verbs on one database, with defaults for the arguments that most tests do not care about."""
 
     engine: Engine
 
@@ -64,7 +64,7 @@ class World:
         )
 
     def worker(self, *models: str, lease_seconds: float = 60.0, slots: int = 4) -> UUID:
-        """A worker with a fresh lease."""
+        """Register a worker with a fresh lease; return its id."""
         worker_id = uuid4()
         offered = [Model(name=name, demo=False) for name in models or (MODEL,)]
         member = Member(worker_id=worker_id, host="here", pid=1, version="test", slots=slots, models=offered)
@@ -74,21 +74,21 @@ class World:
     def try_claim(
         self, request_id: UUID, worker_id: UUID, *, models: Sequence[str] = (MODEL,), as_suspect: bool = False
     ) -> Claimed | None:
-        """Claim, or None."""
+        """Claim; None when the request cannot be claimed."""
         return lifecycle.claim(self.engine, request_id, worker_id=worker_id, models=models, as_suspect=as_suspect)
 
     def claim(self, request_id: UUID, worker_id: UUID, *, as_suspect: bool = False) -> Claimed:
-        """Claim what must be there to be claimed."""
+        """Claim a request that must be claimable."""
         claimed = self.try_claim(request_id, worker_id, as_suspect=as_suspect)
         assert claimed is not None
         return claimed
 
     def running(self, words: str = "Why?", *, worker_id: UUID | None = None) -> Claimed:
-        """A question that a worker is answering."""
+        """Submit a question and claim it."""
         return self.claim(self.ask(words).request_id, worker_id or self.worker())
 
     def answered(self, words: str = "Why?", reply: str = "Because.", *, conversation_id: UUID | None = None) -> UUID:
-        """A question with its answer; the request's id."""
+        """Submit a question and answer it; return the request's id."""
         submitted = self.ask(words, conversation_id=conversation_id)
         assert lifecycle.finish(self.engine, self.claim(submitted.request_id, self.worker()), Answer(text=reply))
         return submitted.request_id
@@ -129,12 +129,12 @@ class World:
         return self.count(conversation), self.count(message), self.count(chat_request)
 
     def put(self, request_id: UUID, **values: object) -> None:
-        """Set columns of a request: the shortest way to a state that takes long to come to."""
+        """Set columns of a request, to reach at once a state that takes long."""
         with self.begin() as connection:
             connection.execute(update(chat_request).where(chat_request.c.id == request_id).values(**values))
 
     def ago(self, seconds: float) -> Any:
-        """A moment that lies so far back, on Postgres's clock; negative: ahead."""
+        """A moment `seconds` in the past on Postgres's clock; a negative value lies in the future."""
         return func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
     def expire_lease(self, worker_id: UUID) -> None:
@@ -144,7 +144,7 @@ class World:
             connection.execute(expired)
 
     def ticked(self, *, seconds_ago: float = 0.1, mercy_for: float | None = None) -> None:
-        """Have the last tick been so long ago, with mercy granted for so long from now, or none."""
+        """Set the last tick's time, and how long mercy lasts from now (None: no mercy)."""
         values = {"ticked_at": self.ago(seconds_ago), "mercy_until": mercy_for and self.ago(-mercy_for)}
         put = upsert(reconciler_tick).values(id=1, **values)
         with self.begin() as connection:
@@ -152,20 +152,20 @@ class World:
             connection.execute(put.on_conflict_do_update(index_elements=["id"], set_=values))
 
     def tick(self, *, stop_patience_seconds: float = 3.0) -> Repairs:
-        """One tick in calm times: others ticked just before."""
+        """Run one tick as in calm times: another process ticked just before."""
         self.ticked()
         repairs = tick(self.engine, stop_patience_seconds=stop_patience_seconds)
         assert repairs is not None
         return repairs
 
     def lose(self, *worker_ids: UUID) -> Repairs:
-        """These workers die, and the reconciler finds them."""
+        """Let these workers' leases run out, and have the reconciler find them."""
         for worker_id in worker_ids:
             self.expire_lease(worker_id)
         return self.tick()
 
     def fill_with_running(self, worker_id: UUID, count: int) -> None:
-        """So many requests that this worker answers, in two statements."""
+        """Insert `count` requests that this worker is answering, in two statements."""
         template = self.running(worker_id=worker_id)
         copied = """
             WITH made AS (INSERT INTO conversation (id, owner_id, title)
@@ -183,7 +183,7 @@ class World:
             connection.execute(text(copied), values)
 
     def lengthen(self, conversation_id: UUID, count: int) -> None:
-        """So many messages m1, m2, … at the end of the branch, as if they had been said."""
+        """Append `count` messages m1, m2, … to the branch."""
         (row,) = self.rows(conversation, id=conversation_id)
         ids = [uuid4() for _ in range(count)]
         values = [
@@ -195,7 +195,7 @@ class World:
             connection.execute(update(conversation).where(conversation.c.id == conversation_id).values(leaf_id=ids[-1]))
 
     def make_due(self, *request_ids: UUID) -> None:
-        """The time that these requests had to wait is over."""
+        """End the wait of these requests."""
         for request_id in request_ids:
             self.put(request_id, available_at=self.ago(0))
 

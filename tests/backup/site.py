@@ -1,7 +1,4 @@
-"""The rig of the backup tests: a shelf, a key, rows to lose, what a database holds, backups that hold nothing.
-
-Not here: what must be true.
-"""
+"""The rig of the backup tests: a database with rows to lose, a shelf, a key, and manifests without a real dump."""
 
 from __future__ import annotations
 
@@ -50,8 +47,8 @@ KEY = Key("0" * 64)
 
 
 @dataclass
-class Yard:
-    """One database of Naru, a folder for its backups, and the key."""
+class BackupSite:
+    """One database of Naru, a folder for its backups, and the key that encrypts them."""
 
     url: str
     folder: Path

@@ -1,4 +1,4 @@
-"""A person, for crash tests: asks through the same door as the page, and looks at rows and provider calls."""
+"""A person, for crash tests: asks as the page does, and looks at rows and provider calls."""
 
 from __future__ import annotations
 

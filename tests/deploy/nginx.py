@@ -1,4 +1,4 @@
-"""nginx as docker-compose.yml runs it, on this machine: the same files and the same start.sh, on free ports."""
+"""nginx on this machine, with the files and the start.sh that docker-compose.yml uses, on free ports."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PAGE = "text/html"
 
 
 @dataclass
-class Door:
-    """One nginx."""
+class Nginx:
+    """A running nginx."""
 
     folder: Path
     http_port: int
@@ -88,8 +88,8 @@ def trusting() -> ssl.SSLContext:
 
 
 @contextmanager
-def door(folder: Path, **variables: str) -> Iterator[Door]:
-    """nginx, started by start.sh; `variables` are those of start.sh and of docker-compose.yml."""
+def running_nginx(folder: Path, **variables: str) -> Iterator[Nginx]:
+    """Yield an nginx that start.sh started; `variables` are those of start.sh and of docker-compose.yml."""
     for program, package in (("nginx", "nginx-light"), ("openssl", "openssl")):
         if shutil.which(program) is None:
             missing(f"no {program} here: apt install {package}")
@@ -110,7 +110,7 @@ def door(folder: Path, **variables: str) -> Iterator[Door]:
     }
     with (folder / "log").open("wb") as log:
         child = subprocess.Popen(["sh", str(START)], env=environ, stdout=log, stderr=log)
-    made = Door(folder, ports[0], ports[1], child)
+    made = Nginx(folder, ports[0], ports[1], child)
     try:
         health = f"http://127.0.0.1:{ports[2]}/health"
         wait_until(lambda: child.poll() is not None or get(health)[0] == 200, seconds=15, what="nginx answers")
