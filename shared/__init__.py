@@ -1,1 +1,1 @@
-"""Code that web and workers share. Imports neither of them, nor Streamlit, nor a vendor's SDK."""
+"""Code that web and workers share. Imports neither side, nor Streamlit, nor a vendor's SDK."""

@@ -19,7 +19,7 @@ from kombu.transport.virtual import QoS
 class HintMessage:
     """Makes the Celery messages of hints: builds one with Celery, and copies its text with other ids (decision 0023).
 
-    Gain: `send_task` takes 0.5 ms of CPU per message, 1.3 ms in a process that had rested; Redis takes 0.04 ms of them.
+    Gain: `send_task` takes 0.5 ms of CPU per message, 1.3 ms in a process that had rested. Redis has 0.04 ms of that.
     Relies on ids appearing literally in the JSON of the message and in its base64 body, and on `Channel._get` of
     kombu's transport in memory. Test: tests/shared/test_dispatcher.py compares a copy with Celery's own message.
     """
@@ -29,7 +29,7 @@ class HintMessage:
     def __init__(self, app: Celery, *, task: str, queue: str, http_id_header: str) -> None:
         made = app.amqp.create_task_message(self._TASK_ID, task, [self._REQUEST_ID], {}, ignore_result=None)
         # The transport in memory adds kombu's envelope, as the Redis transport would.
-        with Connection("memory://") as connection, connection.channel() as channel:  # type: ignore[no-untyped-call]
+        with Connection("memory://") as connection, connection.channel() as channel:
             producer = app.amqp.Producer(channel, auto_declare=False)
             app.amqp.send_task_message(producer, task, made, queue=queue, headers={http_id_header: self._HTTP_ID})
             message = channel._get(queue)  # noqa: SLF001 - no public method returns the message as it is stored
@@ -66,15 +66,15 @@ class HintQoS(broker.QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Remember a message that was received."""
-        QoS.append(self, message, delivery_tag)  # type: ignore[no-untyped-call]
+        QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Forget a message that was taken."""
-        QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+        QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: ARG002 - kombu's signature
         """Forget a message that was not taken: the reconciler sends another."""
-        QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+        QoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:  # noqa: ARG002 - kombu's signature
         """Forget everything when the connection ends."""

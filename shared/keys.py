@@ -1,6 +1,6 @@
 """The keys in NARU_SECRET_KEY: one or several, newest first, separated by commas or whitespace.
 
-The first key signs and all of them verify. To replace a key without anyone losing conversations, put the new one first
+The first key signs, and every key verifies. To replace a key without anyone losing conversations, put the new one first
 and remove the old one once browsers have returned.
 """
 

@@ -140,7 +140,7 @@ class Dispatcher:
                 self._await_redis()
 
     def _next(self) -> list[tuple[UUID, str]]:
-        """Wait for hints and return up to HINTS_AT_ONCE of them; an empty list ends the thread."""
+        """Wait for hints and return at most HINTS_AT_ONCE; an empty list ends the thread."""
         hints: list[tuple[UUID, str]] = []
         while not self._is_over and len(hints) < HINTS_AT_ONCE and not (hints and self._waiting.empty()):
             waiting = self._waiting.get()

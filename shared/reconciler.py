@@ -81,7 +81,7 @@ def _is(status: Status) -> ColumnElement[bool]:
 
 
 _SECOND = cast(literal("1 second"), Interval)
-#: The condition of each repair. `_FIND_REPAIRS` tests all of them in one round trip: most ticks find nothing.
+#: The condition of each repair. `_FIND_REPAIRS` tests them in one round trip: most ticks find nothing.
 _LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
 _ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
 _PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _NOW)

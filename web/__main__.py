@@ -1,4 +1,4 @@
-"""`python -m web`: serve the page. One process; more of them are started side by side.
+"""`python -m web`: serve the page. One process; run several side by side.
 
 uvicorn runs in this process with Streamlit's options. When told to stop, it ends live connections at once instead of
 waiting for browsers, which never close them.
@@ -93,7 +93,7 @@ def main() -> int:
         runtime = current_runtime()
         server = Server(config_of(settings), runtime)
     except SettingsError as error:
-        print(f"web: {error}", file=sys.stderr)  # noqa: T201 - a person reads this
+        sys.stderr.write(f"web: {error}\n")
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         # Applies until uvicorn installs its own handlers, and after it restores these at shutdown.

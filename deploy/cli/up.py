@@ -25,6 +25,7 @@ from deploy.embedded.ports import PortTaken, check_port, free_port
 from deploy.embedded.silence import DIRECT
 from deploy.embedded.supervisor import PartFailed, Supervisor
 from shared.errors import SettingsError
+from shared.hosts import ALL_ADDRESSES
 from shared.logs import JsonFormatter
 from shared.settings import Settings, environment, load_settings
 from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY
@@ -71,7 +72,7 @@ class Plan:
     @property
     def url(self) -> str:
         """The address of the page on this machine."""
-        shown = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - shown, not bound
+        shown = "127.0.0.1" if self.host in ALL_ADDRESSES else self.host
         return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
 
 

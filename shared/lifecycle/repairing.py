@@ -15,7 +15,7 @@ from shared.postgres import notify
 from shared.postgres.database import transaction
 from shared.tables import ACTIVE, Outcome, Status, chat_request
 
-#: A request with this many losses is taken for the cause of them.
+#: A request with this many losses is taken for their cause.
 MAX_LOSSES = 3
 _R = chat_request.c
 
@@ -38,7 +38,7 @@ def take_back(connection: Connection, lost: Sequence[Any]) -> int:
     """Take `lost` rows (id, worker_id, losses, stop_requested_at; locked by the caller) from their lost workers.
 
     Only the requests of a worker with the highest loss count get one more loss: a process carries hundreds of answers,
-    and when it dies, not all of them are guilty. Each loss narrows the suspects down, until one reaches MAX_LOSSES and
+    and when it dies, not every one is guilty. Each loss narrows the suspects down, until one reaches MAX_LOSSES and
     fails. The others wait up to 1 s, so that hundreds do not call the provider at once. Returns the number of rows.
     """
     highest: dict[UUID, int] = {}

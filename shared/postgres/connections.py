@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import select
 import time
+from typing import cast
 
 import psycopg2
 import psycopg2.extensions
@@ -79,7 +80,7 @@ def commit_each_statement(connection: Connection) -> None:
     `reset_and_ping`, which switches back, and on SQLAlchemy leaving BEGIN to psycopg2. Test: the round trips in
     tests/shared/test_database.py.
     """
-    driver: psycopg2.extensions.connection = connection.connection.driver_connection  # type: ignore[assignment]
+    driver = cast("psycopg2.extensions.connection", connection.connection.driver_connection)
     driver.autocommit = True
 
 

@@ -1,4 +1,4 @@
-"""Statements that Postgres plans once per connection instead of on each run, and batches of them.
+"""Statements that Postgres plans once per connection instead of on each run, and their batches.
 
 psycopg2 sends text, and Postgres plans it on each run: a third of the cost of the statements before the first word
 (docs/decisions/0015). `prepared` marks a statement that is built once. A connection sends it as PREPARE before its

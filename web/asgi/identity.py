@@ -61,7 +61,7 @@ class IdentityMiddleware:
         reading = cookies.read(Headers(scope=scope).getlist("cookie"), is_tls=is_tls)
         _count(scope, reading.verdict)
         if reading.verdict not in {Verdict.GOOD, Verdict.MISSING}:
-            # From one browser, this is a foreign cookie. From all of them, NARU_SECRET_KEY has changed.
+            # From one browser, this is a foreign cookie. From every browser: NARU_SECRET_KEY has changed.
             self._refused(path=scope["path"], verdict=reading.verdict.value)
         _pass_on(scope, reading)
         if scope["type"] == "websocket" or reading.is_current or reading.verdict.forbids_cookie:

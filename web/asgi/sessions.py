@@ -15,6 +15,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from typing import Any
 
 from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession, AppSessionState
@@ -51,10 +52,11 @@ class Sessions:
 
         It may be a kept session, or one taken over from another socket.
         """
+        clients: list[tuple[str, Any]] = [(each.session.id, each.client) for each in _manager().list_active_sessions()]
         found = (
-            info.session.id
-            for info in reversed(_manager().list_active_sessions())
-            if info.client._websocket.scope.get(MARK) is holder  # type: ignore[attr-defined]  # noqa: SLF001
+            session_id
+            for session_id, client in reversed(clients)
+            if client._websocket.scope.get(MARK) is holder  # noqa: SLF001
         )
         if session_id := next(found, ""):
             self._holders[session_id] = holder

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from asyncio import TimerHandle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -133,7 +133,7 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Run the app, with functions in the scope to close the socket and to learn of its end."""
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope = cast("dict[str, Any]", self.scope)
         scope.update({WHEN_CLOSED: self._when_closed, CLOSE: self.close_at_once, BACKLOG: self.queue.qsize})
         await super().run_asgi()
 

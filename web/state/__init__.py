@@ -1,7 +1,7 @@
 """The page's memory: the only package that uses `session_state`, `query_params` and the page's cookies.
 
-All of it is a cache. The address, the browser's signed cookie and Postgres are authoritative. Widgets are read here
-too, because their values are in `session_state`.
+Everything here is a cache. The address, the browser's signed cookie and Postgres are authoritative. Widgets are read
+here too, because their values are in `session_state`.
 
     keys          the names of all values
     values        the types of the values kept between runs
