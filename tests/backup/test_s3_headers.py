@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,8 @@ import pytest
 from deploy.backup.s3 import Bucket
 from deploy.backup.signing import Credentials
 from tests.patience import patient
+
+log = logging.getLogger(__name__)
 
 STARTED = b"<InitiateMultipartUploadResult><UploadId>7</UploadId></InitiateMultipartUploadResult>"
 COMPLETED = b"<CompleteMultipartUploadResult/>"
@@ -47,8 +50,9 @@ class Parts(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
+    def log_message(self, text: str, *args: object) -> None:
+        """Log at DEBUG, not to standard error."""
+        log.debug(text, *args)
 
 
 @pytest.mark.parametrize("spelling", ["etag", "ETag", "Etag", "ETAG"])

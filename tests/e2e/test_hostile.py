@@ -211,6 +211,7 @@ def test_page_survives_pathological_markdown(person: Watched) -> None:
     person.page.reload()
     person.wait_for_end(answers=len(PATHOLOGICAL))
     person.is_unharmed(person.answers)
+    expect(person.answers).to_have_count(len(PATHOLOGICAL))
 
 
 PART = r"- item **x** and `y`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\nx = 1\n```\n\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.patience import patient_ms
 from tests.stack import Process
@@ -37,11 +37,9 @@ class Visitor:
         """These words are visible somewhere on the page."""
         expect(self.page.get_by_text(words).first).to_be_visible(timeout=patient_ms(seconds))
 
-    def sees_whole_answer(self, words: str, *, seconds: float = 30) -> None:
-        """The stored answer stands on the page, once, as Streamlit's own Markdown."""
-        expect(self.page.locator(".stMarkdown").get_by_text(words, exact=True)).to_have_count(
-            1, timeout=patient_ms(seconds)
-        )
+    def stored_answer(self, words: str) -> Locator:
+        """Locate the stored answer, which Streamlit draws as its own Markdown."""
+        return self.page.locator(".stMarkdown").get_by_text(words, exact=True)
 
     def close(self) -> None:
         """Close the browser window."""

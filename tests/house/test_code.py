@@ -14,6 +14,7 @@ DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
 LONGEST_TEST_NAME = 60
+ASSERTIONS = {"expect", "pytest.raises", "pytest.warns"}
 #: bootstrap.py runs with the standard library alone, before shared.settings can be imported.
 MAY_READ_THE_ENVIRONMENT = {"shared/settings/reading.py", "deploy/cli/bootstrap.py"}
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
@@ -59,6 +60,23 @@ def test_functions_stay_within_the_line_limit() -> None:
 def test_no_test_name_is_too_long() -> None:
     names = {node.name for tree in modules().values() for node in ast.walk(tree) if isinstance(node, FUNCTIONS)}
     assert not {name for name in names if name.startswith("test_") and len(name) > LONGEST_TEST_NAME}
+
+
+def has_visible_assertion(test: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a test asserts, expects an exception, or calls Playwright's `expect` in its own body."""
+    called = {ast.unparse(node.func) for node in ast.walk(test) if isinstance(node, ast.Call)}
+    return bool(called & ASSERTIONS) or any(isinstance(node, ast.Assert) for node in ast.walk(test))
+
+
+def test_tests_have_a_visible_assertion() -> None:
+    tests = (
+        (name, node)
+        for name, tree in modules().items()
+        if name.startswith("tests/")
+        for node in ast.walk(tree)
+        if isinstance(node, FUNCTIONS) and node.name.startswith("test_")
+    )
+    assert not [f"{name}:{node.name}" for name, node in tests if not has_visible_assertion(node)]
 
 
 def test_no_module_is_a_drawer() -> None:

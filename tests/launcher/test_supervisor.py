@@ -130,7 +130,7 @@ def test_parts_waiting_for_postgres_count_as_working(stack: Stack) -> None:
         parts.web(stack.environ(), url=web.url).is_at_work,
         parts.worker(stack.environ(), number=1, settings=stack.settings).is_at_work,
     ]
-    wait_until(lambda: all(look is not None and look(1) for look in looks), seconds=20)
+    assert wait_until(lambda: all(look is not None and look(1) for look in looks), seconds=20)
 
 
 def test_failed_start_quotes_the_last_output(rig: Rig) -> None:

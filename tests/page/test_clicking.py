@@ -81,3 +81,4 @@ def test_frozen_page_resumes(person: Person) -> None:
     person.wait_for_end()
     person.ask("[[sim: tokens=5]] awake")
     person.wait_for_end(answers=2)
+    expect(person.questions).to_have_count(2)

@@ -100,14 +100,11 @@ def event_of(dice: random.Random) -> tuple[str, dict[str, Any]]:
     return kind, {"request_id": request, "attempt": attempt, "at": at, "next": at + len(text), "text": text}
 
 
-def _unseen(_: bool, __: str) -> None:
-    """The screen itself keeps the text."""
-
-
 def screened(events: list[tuple[str, dict[str, Any]]]) -> list[list[Any]]:
     """The same from the suite's own reader."""
     ends: list[dict[str, Any]] = []
-    screen = Screen(shown=_unseen, ended=ends.append)
+    drawn: list[tuple[bool, str]] = []
+    screen = Screen(shown=lambda reset, text: drawn.append((reset, text)), ended=ends.append)
     found, connections = [], 1
     for kind, data in events:
         screen.take(kind, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from workers.providers.catalogue import size_of
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.registry import Offer, Registry
 from workers.simulator import text_for
+
+log = logging.getLogger(__name__)
 
 
 def names(registry: Registry) -> list[str]:
@@ -193,8 +196,9 @@ def serving(replies: dict[str, object], *, port: int = 0) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *args: object) -> None:
-            """Tests' output is for tests."""
+        def log_message(self, text: str, *args: object) -> None:
+            """Log at DEBUG, not to standard error."""
+            log.debug(text, *args)
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

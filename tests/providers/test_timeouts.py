@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -73,14 +74,14 @@ def test_cancelling_the_task_closes_the_connection(wire: Wire, message: str) -> 
 def test_leaving_the_stream_closes_the_connection(wire: Wire) -> None:
     asked = prompt("[[sim: tokens=500 pace=50]]")
 
-    async def leave(provider: AnyProvider) -> None:
+    async def leave(provider: AnyProvider) -> dict[str, Any]:
         stream = WithTimeouts(provider.stream(asked), first_token_seconds=9, idle_seconds=9, total_seconds=9)
         async with aclosing(stream):
             async for _ in stream:
                 break
-        await asyncio.to_thread(wire.simulator.wait_for, "closed", asked.trace_id)
+        return await asyncio.to_thread(wire.simulator.wait_for, "closed", asked.trace_id)
 
-    wire.run(leave)
+    assert wire.run(leave)["sent"] < 500
 
 
 def test_a_cancelled_stream_leaves_the_others_alone(wire: Wire) -> None:

@@ -85,7 +85,10 @@ def test_dispatcher_accepts_concurrent_sends(dispatcher: Dispatcher, stack: Stac
     for thread in threads:
         thread.start()
     with stack.redis_client() as client:
-        wait_until(lambda: client.llen(KEY) == 20, seconds=5)
+        wait_until(lambda: client.llen(KEY) >= 20, seconds=5)
+        for thread in threads:
+            thread.join()
+        assert client.llen(KEY) == 20
 
 
 def test_close_sends_pending_hints(settings: Settings, engine: Engine, stack: Stack) -> None:

@@ -356,8 +356,14 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 def test_lifecycle_holds_in_any_order(rig_engine: Engine) -> None:
+    stories: list[int] = []
+
     class Here(Lifecycle):
         engine = rig_engine
+
+        def teardown(self) -> None:
+            super().teardown()
+            stories.append(len(self.asked))
 
     bounds = settings(
         max_examples=10,
@@ -367,3 +373,4 @@ def test_lifecycle_holds_in_any_order(rig_engine: Engine) -> None:
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Here, settings=bounds)
+    assert any(stories), "at least one story asked a question"

@@ -13,6 +13,8 @@ import pytest
 from shared.logs import JsonFormatter, bound
 from tests.logs.planted import HARMLESS, KEY, SECRETS
 
+log = logging.getLogger(__name__)
+
 
 def line_of(message: str, **extra: object) -> dict[str, object]:
     """The line as it is written, read again."""
@@ -54,8 +56,9 @@ class Echo(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body.encode())
 
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
+    def log_message(self, text: str, *args: object) -> None:
+        """Log at DEBUG, not to standard error."""
+        log.debug(text, *args)
 
 
 @pytest.fixture

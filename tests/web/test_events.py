@@ -167,7 +167,8 @@ def test_stream_reports_queue_position_and_wait(
 def test_a_silent_connection_is_kept_alive(stack: Stack, look: Look) -> None:
     _, cookie = browser(stack)
     reader = look(uuid4(), cookie).open()
-    reader.until(lambda reader: reader.comments >= 1, seconds=15, what="a comment within ten seconds")
+    reader.until(lambda reader: reader.comments, seconds=15, what="a comment within ten seconds")
+    assert reader.comments >= 1
     reader.close()
 
 

@@ -147,7 +147,9 @@ def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) 
     conversation_id = uuid4()
     for _ in range(2):
         look(conversation_id, cookie).open().until(lambda reader: reader.states())
-    wait_until(lambda: "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body, what="the others have left")
+    assert wait_until(
+        lambda: "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body, what="the others have left"
+    )
 
 
 def test_metrics_count_returned_cookies(stack: Stack, web: Process) -> None:

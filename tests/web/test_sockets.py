@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -77,7 +78,9 @@ def test_forty_clicks_at_once_close_no_socket(web: Process, cookie: str) -> None
         await asyncio.wait_for(page.click(), PATIENCE_SECONDS)
         page.socket.abort()
 
+    before = closed_counts(web)
     asyncio.run(click())
+    assert closed_counts(web) == before
 
 
 def test_longest_question_passes(web: Process, stack: Stack, cookie: str) -> None:
@@ -206,18 +209,21 @@ def test_missing_fragments_hold_no_turn(stack: Stack) -> None:
     """Streamlit passes over them and says nothing, so that nobody would end their turns."""
     web = stack.start_web(page_runs=1, page_runs_overdue=0)
 
-    async def crowd() -> None:
+    async def crowd() -> float:
         ghosts = [await Page.open(web.url, browser(stack)[1]) for _ in range(3)]
         for page in ghosts:
             page.socket.send(frame(rerun(fragment="gone")))
         await asyncio.sleep(1)  # so that they would have their turns
         page = await Page.open(web.url, browser(stack)[1])
+        began = time.monotonic()
         for _ in range(3):
             await asyncio.wait_for(page.click(), PATIENCE_SECONDS)
+        seconds = time.monotonic() - began
         for each in (*ghosts, page):
             each.socket.abort()
+        return seconds
 
-    asyncio.run(crowd())
+    assert asyncio.run(crowd()) < 3 * PATIENCE_SECONDS
     web.terminate()
 
 

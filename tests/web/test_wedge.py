@@ -92,7 +92,7 @@ def test_frozen_web_is_ended_and_started_again(stack: Stack, tmp_path: Path) -> 
             supervisor.kill()
 
     asyncio.run(asyncio.wait_for(story(), patient(90)))
-    assert f"  web did not answer for {part.silent_seconds:g} s; it is ended" in lines
+    assert f"  web did not answer for {part.silent_seconds:g} s; ending it" in lines
     assert "  web ended (signal 9); starting it again in 0.5 s" in lines
 
 

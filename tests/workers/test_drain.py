@@ -24,7 +24,8 @@ def test_drain_hands_over_a_claim_that_was_under_way(stack: Stack) -> None:
             drain.begin()
             time.sleep(0.3)
             with context.running.register(claimed()) as answer:
-                wait_until(lambda: answer.interruption is Interruption.DRAIN, seconds=10)
+                wait_until(lambda: answer.interruption is not None, seconds=10)
+                assert answer.interruption is Interruption.DRAIN
         wait_until(lambda: "drain" not in {thread.name for thread in threading.enumerate()}, seconds=10)
     finally:
         context.loop.close()

@@ -118,9 +118,10 @@ def test_lease_hears_a_stop_sent_with_a_reply(context: Context, lease: LeaseThre
         until = time.monotonic() + patient(30)
         ear = threading.Thread(target=lease.listen, args=(connection,), kwargs={"until": until})
         ear.start()
-        wait_until(lambda: heard == [request_id], what="it is heard before the round is over")
+        wait_until(lambda: heard, what="the stop before the round is over")
         lease.wake()
         ear.join()
+        assert heard == [request_id]
 
 
 def test_lease_listens_for_requests_only_without_hints(

@@ -41,7 +41,8 @@ def test_submit_returns_the_exception_of_a_coroutine(loop: LoopThread) -> None:
 def test_loop_calls_a_function_in_its_thread(loop: LoopThread) -> None:
     called: list[tuple[str, int]] = []
     loop.call(lambda number: called.append((threading.current_thread().name, number)), 7)
-    wait_until(lambda: called == [("streams", 7)], seconds=2)
+    wait_until(lambda: called, seconds=2)
+    assert called == [("streams", 7)]
 
 
 def test_loop_reports_a_stall(loop: LoopThread) -> None:
@@ -49,6 +50,7 @@ def test_loop_reports_a_stall(loop: LoopThread) -> None:
     go_on = threading.Event()
     loop.call(go_on.wait)
     wait_until(lambda: loop.stalled_seconds() > 0.4, what="it stands still")
+    assert loop.stalled_seconds() > 0.4, "the stall lasts until the function returns"
     go_on.set()
     wait_until(lambda: loop.stalled_seconds() < 0.3, what="it goes on")
 
