@@ -1,6 +1,6 @@
 """The page's script, which Streamlit runs at each click. Every error ends here.
 
-`web/pages/` draws the page, and `web/state/` is its memory. Nothing waits for an answer: a worker makes it, and
+`web/views/` draws the page, and `web/state/` is its memory. Nothing waits for an answer: a worker makes it, and
 `web/live/` shows it.
 """
 
@@ -15,9 +15,9 @@ from shared import logs
 from shared.errors import NaruError
 from shared.words import Words
 from web import state
-from web.pages import notices
-from web.pages.chat import chat
-from web.pages.frame import Frame
+from web.views import notices
+from web.views.chat import chat
+from web.views.frame import Frame
 
 STYLE = Path(__file__).with_name("style.css")
 SIDEBAR_PX = 280

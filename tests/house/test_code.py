@@ -79,6 +79,10 @@ def test_tests_have_a_visible_assertion() -> None:
     assert not [f"{name}:{node.name}" for name, node in tests if not has_visible_assertion(node)]
 
 
+def test_streamlit_finds_no_pages_beside_its_script() -> None:
+    assert not (ROOT / "web" / "pages").exists(), "Streamlit would offer each file in it as a page of its own"
+
+
 def test_no_module_is_a_drawer() -> None:
     assert not [name for name in modules() if Path(name).stem in DRAWERS or DRAWERS & set(Path(name).parts[:-1])]
 

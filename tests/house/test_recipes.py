@@ -59,7 +59,7 @@ EXAMPLES = {
     ),
     "Add a page": Example(
         names=("chat",),
-        words=r"""web\.pages\.chat|`pages/chat/`|empty\.heading|\.st-key-empty|\bis_fresh\b|['"]ChatInput['"]""",
+        words=r"""web\.views\.chat|`views/chat/`|empty\.heading|\.st-key-empty|\bis_fresh\b|['"]ChatInput['"]""",
         used=r"""querySelector\([^)]*\)""",
         scope=(*PAGES, "tests/page/"),
     ),

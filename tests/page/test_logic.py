@@ -17,7 +17,7 @@ from shared.people import Owner
 from shared.tables import chat_request, message
 from tests.stack import Stack
 from web import runtime, state
-from web.pages.chat import chat
+from web.views.chat import chat
 
 PAGE = Path(__file__).parents[2] / "web" / "page.py"
 OWNER = Owner.browser(uuid4())

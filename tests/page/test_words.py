@@ -55,7 +55,7 @@ def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
         path.read_text(encoding="utf-8")
         for path in (
             WEB / "page.py",
-            *(found for room in ("pages", "api", "asgi") for found in (WEB / room).rglob("*.py")),
+            *(found for room in ("views", "api", "asgi") for found in (WEB / room).rglob("*.py")),
         )
     ]
     scripts = "".join(path.read_text(encoding="utf-8") for path in WEB.glob("live/*.js"))

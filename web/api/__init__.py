@@ -11,7 +11,7 @@
     answers   JSON answers and refusals
 
 Routes only translate HTTP: the work is done in `web/watch/` and `shared/`. May import everything in `web` except the
-page, its scripts (`web/pages/`) and the live answer.
+page, its scripts (`web/views/`) and the live answer.
 """
 
 from starlette.routing import BaseRoute, Route

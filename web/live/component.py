@@ -1,6 +1,6 @@
 """The live answer as a Streamlit component (Custom Component v2, without an iframe).
 
-The `*.js` files beside this one handle the events in the browser, and `web/pages/chat` handles the triggers.
+The `*.js` files beside this one handle the events in the browser, and `web/views/chat` handles the triggers.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ def live_answer(
 
     `on_change` runs when the browser learns of a request that the page lacks, or of an end; `on_open` when a link to
     another conversation is clicked; `on_unsure` when a sent question got no confirmation; `on_decided` when a dialog
-    is answered. `place` identifies the conversation (`web/pages/chat/chat.py`).
+    is answered. `place` identifies the conversation (`web/views/chat/chat.py`).
     """
     data: dict[str, Any] = {
         **place,

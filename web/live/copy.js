@@ -1,6 +1,6 @@
 /*
 "Copy" under an answer: the button holds the answer's Markdown. Works over plain HTTP too, where browsers have no
-clipboard API. web/pages/chat/messages.py draws the button.
+clipboard API. web/views/chat/messages.py draws the button.
 */
 const SAID_FOR_MS = 1600;
 

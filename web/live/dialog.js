@@ -1,6 +1,6 @@
 /*
 Rename and delete, in the browser's own dialog. Streamlit's dialog closes at the next run of the page, for example when an
-answer ends, and loses the typed text. web/pages/chat/dialogs.py makes the change.
+answer ends, and loses the typed text. web/views/chat/dialogs.py makes the change.
 */
 const ANSWERED_WITHIN_MS = 8000; // then the buttons are enabled again
 

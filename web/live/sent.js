@@ -1,7 +1,7 @@
 /*
 Keep a sent question, also across reloads, until the server confirms or refuses it; it is shown as "sending". Streamlit empties
 the box before the server has the question, and drops it silently when the server is away.
-draft.js keeps unsent text, web/pages/chat/composer.py stores the question.
+draft.js keeps unsent text, web/views/chat/composer.py stores the question.
 */
 const SAME_SESSION_MS = 2500; // asked after the question on the same connection, so the answer is reliable
 const OTHER_SESSION_MS = 5000; // after a reload, an older session may still be storing it

@@ -1,7 +1,7 @@
 /*
 Everything around the conversation: Streamlit's own words in the page's language, the theme switch, and the sidebar's list, which
 grows on scrolling and follows changes in other tabs. Runs in the page's head (web/api/front.py), before Streamlit and without
-the live answer, because pages that show a refusal need it too. web/pages/chat/listing.py draws the lines of the list.
+the live answer, because pages that show a refusal need it too. web/views/chat/listing.py draws the lines of the list.
 */
 const NEAR_PX = 600; // load the next page when less than this is left below the view
 const MENU_FRAMES = 60; // frames that Streamlit may take to open its menu

@@ -3,7 +3,7 @@
 In Streamlit's Markdown, `$5 and $10` would be a formula, `:red[x]` a colour, `:material/home:` an icon, `10~20, 30~40`
 struck out, and an image a request to a foreign server. Here these become plain text, TeX in backslashed parentheses
 becomes a formula, and Korean emphasis before a particle is closed. Code is unchanged. `web/live/rewrite.js` is the twin
-for the live answer; `tests/fuzz/test_twins.py` checks that both agree. `web/pages/chat/messages.py` draws the result.
+for the live answer; `tests/fuzz/test_twins.py` checks that both agree. `web/views/chat/messages.py` draws the result.
 """
 
 from __future__ import annotations

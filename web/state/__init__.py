@@ -10,7 +10,7 @@ here too, because their values are in `session_state`.
     composing     the question being written, and the fate of the last one
     dialogs       sentences and dialogs to show in a later run
 
-Drawing is in `web/pages/`. May import `web.asgi` (names of headers and cookies) and `shared`.
+Drawing is in `web/views/`. May import `web.asgi` (names of headers and cookies) and `shared`.
 """
 
 from web.state.browser import (

@@ -19,10 +19,10 @@ from shared.fleet import Fleet, fleet
 from web import state
 from web.live.component import live_answer
 from web.markdown.bounds import strip_bidi_controls
-from web.pages import notices
-from web.pages.chat import composer, dialogs, empty, listing, messages, sidebar
-from web.pages.frame import Frame
 from web.state.values import Notice
+from web.views import notices
+from web.views.chat import composer, dialogs, empty, listing, messages, sidebar
+from web.views.frame import Frame
 
 RETRY_SECONDS = 3.0
 

@@ -19,9 +19,9 @@ from shared.errors import NaruError, StillRunning
 from shared.fleet import Fleet
 from shared.lifecycle import Question
 from web import state
-from web.pages import notices
-from web.pages.frame import Frame
 from web.state.values import Notice
+from web.views import notices
+from web.views.frame import Frame
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from web.pages.chat.composer import ask
-from web.pages.frame import Frame
+from web.views.chat.composer import ask
+from web.views.frame import Frame
 
 QUESTIONS = ("empty.1", "empty.2", "empty.3", "empty.4")
 ICONS = (":material/lightbulb:", ":material/edit:", ":material/code:", ":material/balance:")

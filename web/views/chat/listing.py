@@ -19,8 +19,8 @@ import streamlit as st
 from shared.conversations import ConversationRow, Opened, list_conversations
 from shared.errors import Unavailable
 from web import state
-from web.pages.frame import Frame
 from web.state.values import DialogKind, Listed
+from web.views.frame import Frame
 
 #: Lines per read: more than the tallest screen shows, so that the first page can always scroll.
 PAGE = 50

@@ -17,8 +17,8 @@ from shared.tables import Status
 from web import state
 from web.markdown import to_streamlit
 from web.markdown.bounds import beginning, strip_bidi_controls
-from web.pages.chat.composer import again, short_name
-from web.pages.frame import Frame
+from web.views.chat.composer import again, short_name
+from web.views.frame import Frame
 
 #: Finish reasons of providers that get a remark of their own.
 FINISHES = ("length", "content_filter", "refusal")

@@ -12,8 +12,8 @@ import streamlit as st
 from shared.conversations import Opened
 from shared.words import LOCALES
 from web import state
-from web.pages.chat import listing
-from web.pages.frame import Frame
+from web.views.chat import listing
+from web.views.frame import Frame
 
 #: Streamlit's names of its themes, with our words for them.
 THEMES = {"System": "sidebar.theme_system", "Light": "sidebar.theme_light", "Dark": "sidebar.theme_dark"}

@@ -13,8 +13,8 @@ from shared.conversations import Opened
 from shared.errors import NaruError
 from web import state
 from web.markdown.bounds import strip_bidi_controls
-from web.pages import notices
-from web.pages.frame import Frame
+from web.views import notices
+from web.views.frame import Frame
 
 
 def shown(frame: Frame, opened: Opened) -> dict[str, Any] | None:
