@@ -50,7 +50,7 @@ class Manifest:
 
     @property
     def moment(self) -> datetime:
-        """The moment that its data is from."""
+        """The time of the dump."""
         return datetime.fromisoformat(self.began_at).astimezone(UTC)
 
     @property

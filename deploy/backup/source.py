@@ -1,4 +1,4 @@
-"""Finds a backup, here or in the bucket, and proves it before anything is done with it."""
+"""Finds a backup, here or in the bucket, and verifies it before use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def prove(found: Manifest, file: Path, key: Key) -> Source:
 
 
 def find(places: Places, name: str) -> Source:
-    """Find the backup of this name, or the newest of both places; fetch it if only the bucket has it."""
+    """Find the backup of this name, or the newest in either place; fetch it if only the bucket has it."""
     here = places.shelf.find(name)
     if places.bucket is not None and (here is None or name == NEWEST):
         there = next(iter(bucket_copy.names(places.bucket)), "") if name == NEWEST else name

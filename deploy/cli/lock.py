@@ -35,7 +35,7 @@ def remake_lock(*, upgrade: bool) -> int:
     running = {match.group(0) for match in ENTRY.finditer(run)}
     everything = [match.group(0) for match in ENTRY.finditer(test)]
     if not running <= set(everything):
-        print("naru lock: the tests need other versions of packages than Naru itself. Pin one in pyproject.toml.")
+        print("naru lock: the tests need different package versions from Naru itself. Pin one in pyproject.toml.")
         return 1
     only_test = "".join(entry for entry in everything if entry not in running)
     LOCK.write_text(f"{HEAD}{run}\n{TEST_PART}\n{only_test}")

@@ -18,7 +18,7 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy
 LOOK_SECONDS = 2.0
 NAP_SECONDS = 0.25  # between two checks whether the process still runs
 ANSWER_SECONDS = 2.0
-BUSY = 0.1  # of a core: a frozen process uses none, and one whose loop waits for ever uses a hundredth
+BUSY = 0.1  # share of one core. A frozen process uses none; one that is stuck waiting uses about 0.01
 
 
 def is_silent(url: str) -> bool:
@@ -35,7 +35,7 @@ def is_silent(url: str) -> bool:
 
 
 def outlasts(url: str, pid: int, *, limit_seconds: float, is_over: Callable[[], bool]) -> bool:
-    """Block until `url` was silent and `pid` idle for `limit_seconds` without a break; False if `is_over` came first.
+    """Return True once `url` has been silent and `pid` idle for `limit_seconds` straight; False if `is_over()` first.
 
     A process that uses the CPU is not frozen, however late it answers. It detects that itself (shared/wedge.py).
     """

@@ -1,4 +1,4 @@
-"""`./naru doctor` on the site's security: weak keys, refused host names, every host name allowed."""
+"""What `./naru doctor` says about weak keys and host names."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from web.limits import RateLimit
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """The client of a socket, as limits count it: by its owner, or by its address without a valid identity."""
+    """Whom a socket counts against: its owner, or its address if it has no valid identity."""
 
     owner: Owner | None
     address: str
@@ -59,7 +59,7 @@ class Admission:
         return None
 
     def let_out(self, guest: Guest) -> None:
-        """Count a socket that has closed."""
+        """Stop counting a closed socket."""
         for name in self._names(guest):
             self._open[name] -= 1
             if not self._open[name]:
