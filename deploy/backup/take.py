@@ -41,10 +41,7 @@ class Work:
 
 def take(work: Work) -> Manifest:
     """Make one backup; the caller holds the folder's lock. Raises BackupProblem and leaves the folder as it was."""
-    began = datetime.now(UTC)
-    name = f"naru-{began:%Y%m%dT%H%M%SZ}"
-    if work.shelf.find(name) is not None:
-        raise BackupProblem(f"{name} already exists. Wait a second, then try again.")
+    began, name = _free_name(work.shelf)
     partial = work.shelf.partial(name + DUMP_SUFFIX)
     try:
         return _take(work, name, began, partial)
@@ -54,6 +51,16 @@ def take(work: Work) -> Manifest:
         raise of_disk(error, where=work.shelf.folder) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _free_name(shelf: Shelf) -> tuple[datetime, str]:
+    """Return the moment at which the backup begins, and its name; wait up to a second if this second has a backup."""
+    while True:
+        began = datetime.now(UTC)
+        name = f"naru-{began:%Y%m%dT%H%M%SZ}"
+        if shelf.find(name) is None:
+            return began, name
+        time.sleep(1.0 - began.microsecond / 1e6)
 
 
 def _take(work: Work, name: str, began: datetime, partial: Path) -> Manifest:

@@ -87,6 +87,12 @@ def test_backup_refuses_a_second_run_and_removes_leftovers(site: BackupSite) -> 
     site.take()
 
 
+def test_second_backup_within_a_second_gets_its_own_name(site: BackupSite) -> None:
+    made = [site.take() for _ in range(4)]
+    assert len({each.name for each in made}) == 4
+    assert site.shelf.all() == made[::-1]
+
+
 #: In a namespace of its own the folder becomes a disk of 64 KB.
 TINY_DISK = 'mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$@"'
 TAKE = """
@@ -140,7 +146,6 @@ def test_backup_leaves_no_files_when_the_server_dies(site: BackupSite, servers: 
         with pytest.raises(BackupProblem):
             site.take(url=url)
         assert proxy.cut_after is None, "the dump had begun to arrive"
-        proxy.close()
     finally:
         lines.close()
     assert site.shelf.all() == [older]

@@ -45,12 +45,15 @@ class Lines:
 
     def __init__(self) -> None:
         self._loop = uvloop.new_event_loop()
+        self._proxies: list[Proxy] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
 
     def proxy(self, port: int) -> Proxy:
         """Start a proxy in front of the loopback port `port`."""
-        return cast("Proxy", self.call(lambda: Proxy.listen(self, port)))
+        made = cast("Proxy", self.call(lambda: Proxy.listen(self, port)))
+        self._proxies.append(made)
+        return made
 
     def call(self, make: Callable[[], Any]) -> Any:
         """Run a coroutine in the loop, and wait for it."""
@@ -58,7 +61,9 @@ class Lines:
         return future.result(timeout=10)
 
     def close(self) -> None:
-        """Cancel all tasks, and end the loop."""
+        """Close the proxies, cancel all tasks, and end the loop."""
+        for proxy in self._proxies:
+            proxy.close()
 
         async def end() -> None:
             others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -145,8 +145,6 @@ class Rig:
     def close(self) -> None:
         """Thaw and end everything."""
         self.crowd.close()
-        for proxy in self.proxies.values():
-            proxy.close()
         self.lines.close()
         self.engine.dispose()
         for each in self.watched:

@@ -60,11 +60,9 @@ def echo() -> Iterator[Echo]:
 
 
 @pytest.fixture
-def proxy(lines: Lines, echo: Echo) -> Iterator[Proxy]:
+def proxy(lines: Lines, echo: Echo) -> Proxy:
     """A proxy before it."""
-    made = lines.proxy(echo.port)
-    yield made
-    made.close()
+    return lines.proxy(echo.port)
 
 
 @pytest.fixture
