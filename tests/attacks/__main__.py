@@ -1,4 +1,4 @@
-"""The command: `python -m tests.attacks`, which `./naru test attacks` runs. Exit code 1 when a bound did not hold."""
+"""The command: `python -m tests.attacks`, which `./naru test attacks` runs. Exits with 1 when a bound did not hold."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.bench.figure import p
 from tests.stack import Servers, Stack
 
 ABOUT = """\
-Attacks a web process of its own, on loopback only, while an honest person clicks, asks, stops and reads beside it.
-Prints what each thing took before, during and after the attack (p50/p99 in ms), and web's memory (MB).
+Starts a web process and attacks it on loopback, while an honest person clicks, asks, presses Stop and reads.
+Prints the latency of each action before, during and after the attack (p50/p99 in ms), and web's memory (MB).
 """
 REST_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what was asked."""
+    """Run the chosen attacks; return the exit code."""
     chosen = parser().parse_args(arguments)
     broken = 0
     for one in chosen.only or ATTACKS:
@@ -36,18 +36,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the argument parser."""
     made = argparse.ArgumentParser(
         prog="./naru test attacks", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = ", ".join(each.name for each in ATTACKS)
-    made.add_argument("--only", type=_named, metavar="NAME,…", help=f"these attacks only: {names}")
-    made.add_argument("--seconds", type=float, default=30.0, metavar="S", help="how long each one lasts (default: 30)")
+    made.add_argument("--only", type=_named, metavar="NAME,…", help=f"run only these attacks: {names}")
+    made.add_argument("--seconds", type=float, default=30.0, metavar="S", help="duration of each attack (default: 30)")
     return made
 
 
 def report(result: Result) -> None:
-    """Print one attack's figures."""
+    """Print the figures of one attack."""
     outcome = result.outcome
     print(f"\n{result.attack.name}: {result.attack.about}")
     print(

@@ -1,7 +1,7 @@
 """A process that attacks: `python -m tests.attacks.attacker FILE`, where FILE holds a `Plan` as JSON.
 
-It prints an `Outcome` as JSON when its time is over. It is a process of its own, so that the honest person beside it
-is not slowed down by what the attack costs on this side.
+It prints an `Outcome` as JSON when its time is over. It is a separate process, so that the cost of attacking does not
+slow down the honest person.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONNECT_AT_ONCE = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How to attack. `messages` are hexadecimal payloads, sent in turn; `rate` is in messages a second and socket."""
+    """How to attack. `messages` are hexadecimal payloads, sent in turn; `rate` is messages per second per socket."""
 
     url: str
     sockets: int = 1
@@ -32,7 +32,7 @@ class Plan:
     way: str = "flood"
     messages: tuple[str, ...] = ()
     rate: float = 100.0
-    #: The most messages that one socket sends before it only listens; 0: no limit.
+    #: The most messages that one socket sends; then it only listens. 0: no limit.
     most: int = 0
     seconds: float = 30.0
     cookies: tuple[str, ...] = ("",)
@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Outcome:
-    """The result: close codes and refused handshakes, with the number of each."""
+    """The result. `closed` and `refused` count close codes and refused handshakes, by code or HTTP status."""
 
     opened: int = 0
     sent: int = 0
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def count(counts: dict[int, int], key: int) -> None:
-    """Count one more `key`."""
+    """Increment the count of `key`."""
     counts[key] = counts.get(key, 0) + 1
 
 
@@ -68,7 +68,7 @@ class Attack:
         self._connecting = asyncio.Semaphore(CONNECT_AT_ONCE)
 
     async def run(self) -> Outcome:
-        """Open all sockets at once, until the time is over."""
+        """Attack with all sockets in parallel until the time is over."""
         tasks = [asyncio.create_task(self._socket(number)) for number in range(self.plan.sockets)]
         await asyncio.wait(tasks, timeout=max(0.0, self.end - time.monotonic()))
         for task in tasks:
@@ -105,7 +105,7 @@ class Attack:
             socket.abort()
 
     async def _half_head(self, address: str) -> None:
-        """Send a request's head byte by byte without an end; count the status of the answer, 0 for none."""
+        """Send an endless request head byte by byte; count the status of the response, or 0 without one."""
         parts = urlsplit(self.plan.url)
         try:
             async with self._connecting:
@@ -150,7 +150,7 @@ class Attack:
         self.outcome.sent += 1
 
     async def fragments(self, socket: Socket) -> None:
-        """Begin a message of many frames and never finish it."""
+        """Send empty fragments of a message without an end."""
         socket.send(frame(b"", is_final=False))
         while True:
             socket.send(frame(b"", opcode=wire.CONTINUATION, is_final=False) * int(self.plan.rate * TICK_SECONDS))
@@ -167,7 +167,7 @@ class Attack:
             await asyncio.sleep(TICK_SECONDS)
 
     async def come_and_go(self, socket: Socket) -> None:
-        """Have the page drawn once, read nothing, and disconnect."""
+        """Ask for one page, read nothing, and disconnect."""
         socket.send(*self.frames[:1])
         self.outcome.sent += 1
         await socket.writer.drain()
@@ -191,7 +191,7 @@ WAYS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Run the plan of the file, and print the outcome."""
+    """Run the plan in the file, and print the outcome."""
     given: dict[str, Any] = json.loads(Path(arguments[0]).read_text())
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     plan = Plan(**values)

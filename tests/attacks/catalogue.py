@@ -1,4 +1,4 @@
-"""The attacks, each with the answer that it should get. None leaves loopback or opens more than 3,000 connections."""
+"""The attacks and their expected answers. None leaves loopback or has more than 3,000 connections at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADDRESSES = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """One attack: one, no or many cookies and addresses, and the fields of a `Plan`."""
+    """One attack: its number of cookies and addresses, and the other fields of its `Plan`."""
 
     name: str
     about: str
@@ -36,7 +36,7 @@ class Attack:
     def plan(self, stack: Stack, url: str, *, seconds: float) -> Plan:
         """Return the attacker's plan."""
         cookies = tuple(browser(stack)[1] for _ in range(self.identities)) or ("",)
-        # 127.0.1.x is loopback, but another address than the honest person's.
+        # 127.0.1.x is loopback, but not the honest person's address.
         addresses = ("127.0.0.1",) if self.addresses == 1 else tuple(f"127.0.1.{1 + n}" for n in range(self.addresses))
         options = {"messages": CLICK, **self.options}
         return Plan(url=url, seconds=seconds, cookies=cookies, addresses=addresses, **options)
@@ -45,7 +45,7 @@ class Attack:
 ATTACKS = (
     Attack(
         name="burst",
-        about="2,000 clicks on one socket without a cookie, which leaves at once",
+        about="2,000 clicks on one socket without a cookie, which then disconnects",
         options={"way": "leave", "most": 2000, "is_stubborn": False},
     ),
     Attack(
@@ -86,7 +86,7 @@ ATTACKS = (
     ),
     Attack(
         name="ghosts",
-        about="50 sockets that ask for fragments which do not exist, 9 times a second",
+        about="50 sockets that ask for non-existent fragments 9 times a second",
         identities=50,
         addresses=ADDRESSES,
         options={"sockets": 50, "messages": GHOST, "rate": 9.0},
@@ -113,13 +113,13 @@ ATTACKS = (
     ),
     Attack(
         name="unfinished",
-        about="200 sockets that send 192 kB less one byte",
+        about="200 sockets that send all but one byte of a 192 kB frame",
         identities=20,
         options={"sockets": 200, "way": "unfinished", "frame_bytes": FRAME_BYTES},
     ),
     Attack(
         name="huge",
-        about="20 sockets that announce a frame of 60 MB and send it",
+        about="20 sockets that send all but one byte of a 60 MB frame",
         answer=1009,
         options={"sockets": 20, "way": "unfinished", "frame_bytes": HUGE_FRAME_BYTES},
     ),
@@ -139,13 +139,13 @@ ATTACKS = (
     ),
     Attack(
         name="idle",
-        about="200 sockets that draw the page and hold it",
+        about="200 sockets that draw the page and stay open",
         identities=20,
         options={"sockets": 200, "way": "idle"},
     ),
     Attack(
         name="come-and-go",
-        about="50 sockets that open, draw and leave without an end",
+        about="50 sockets that open, draw the page and disconnect, again and again",
         identities=50,
         addresses=ADDRESSES,
         options={"sockets": 50, "way": "come_and_go"},

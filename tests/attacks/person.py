@@ -1,7 +1,7 @@
 """An honest person during an attack: clicks, asks, stops and reads a running answer, and notes how long each takes.
 
-Everything runs in threads of the test's process; the attack is another process. A thing that fails or takes longer than
-`PATIENCE_SECONDS` counts as that long.
+Everything runs in threads of the test's process; the attack is another process. An action that fails or times out
+counts as `PATIENCE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PIECE = "word " * 4
 
 
 class Page:
-    """One page, seen from the browser's side of Streamlit's WebSocket."""
+    """The browser's side of one page, on Streamlit's WebSocket."""
 
     def __init__(self, socket: Socket) -> None:
         self.socket = socket
@@ -92,7 +92,7 @@ class Latencies:
 
 
 class Person:
-    """An honest person who does everything in parallel; a context manager. `took` has the latencies by action."""
+    """An honest person who does all actions in parallel; a context manager. `took` has the latencies by action."""
 
     def __init__(self, stack: Stack, url: str, engine: Engine) -> None:
         self.took = {name: Latencies() for name in ("healthz", "stop", "click", "question", "stream")}
@@ -115,7 +115,7 @@ class Person:
         return self
 
     def wait_until_there(self) -> None:
-        """Wait until each action was done once, because a process loads and compiles only during the first."""
+        """Wait until each action was done once, because the first is slow: code is loaded and compiled then."""
         wait_until(
             lambda: all(each.taken for name, each in self.took.items() if name != "stream"),
             seconds=PATIENCE_SECONDS,
@@ -172,10 +172,10 @@ class Person:
             self.took["stream"].taken.append((written, at - written))
 
     def _chat(self) -> None:
-        asyncio.run(self._chat_by_turns())
+        asyncio.run(self._click_and_ask())
 
-    async def _chat_by_turns(self) -> None:
-        """Click and ask from several browsers in turn, so that none of them meets a rate limit."""
+    async def _click_and_ask(self) -> None:
+        """Click and ask from several browsers in turn, so that none reaches a rate limit."""
         pages = [await Page.open(self._url, browser(self._stack)[1]) for _ in range(ASKERS)]
         turn = 0
         while not self._over.is_set():

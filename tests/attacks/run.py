@@ -1,7 +1,7 @@
 """One attack on one web process while an honest person uses it: latencies before, during and after, and web's memory.
 
-The bounds are the issue's: a second at the 99th percentile for whatever the person does, 100 MB of growth with 200
-hostile sockets, and back to within 30 MB a minute later.
+The bounds: each action of the person takes at most 1 s at the 99th percentile, and web's memory grows by at most 100 MB
+during the attack and 30 MB a minute later.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST_SECONDS = 1.0
 MOST_GROWTH_MB = 100.0
 MOST_LEFT_MB = 30.0
 MEMORY_BACK_SECONDS = 60.0
-#: The time that the attacker has to end after its last second.
+#: The limit for the attacker to exit after its plan is over.
 ATTACKER_PATIENCE_SECONDS = 60.0
 
 
@@ -43,7 +43,7 @@ class Result:
     metrics: dict[str, float] = field(default_factory=dict)
 
     def p99(self, name: str, phase: str) -> float:
-        """Return the 99th percentile; infinity without any action."""
+        """Return the 99th percentile, or infinity if there was no action."""
         return p(self.took[name][phase], 99) if self.took[name][phase] else math.inf
 
     def broken(self) -> list[str]:
@@ -57,17 +57,17 @@ class Result:
         if (grown := self.memory["most"] - self.memory["before"]) > MOST_GROWTH_MB:
             found.append(f"memory grew by {grown:.0f} MB")
         if (left := self.memory["after"] - self.memory["before"]) > MOST_LEFT_MB:
-            found.append(f"{left:.0f} MB were not given back")
+            found.append(f"{left:.0f} MB were not released")
         if self.attack.answer and not self.outcome.closed.get(self.attack.answer):
             found.append(f"nothing was answered with {self.attack.answer}: {self.outcome.closed}")
-        found += [f"the person was closed: {each}" for each in self.person_closed]
+        found += [f"the person was disconnected: {each}" for each in self.person_closed]
         return found
 
 
 def attack(
     stack: Stack, web: Process, engine: Engine, one: Attack, *, seconds: float, rest: float, memory_seconds: float
 ) -> Result:
-    """Attack for `seconds`, with `rest` quiet seconds before and after, and wait until the memory is back."""
+    """Attack for `seconds`, with `rest` quiet seconds before and after, and wait until web has released the memory."""
     plan = one.plan(stack, web.url, seconds=seconds)
     plan_file = stack.folder / f"{one.name}.json"
     plan_file.write_text(json.dumps(asdict(plan)))
@@ -125,17 +125,17 @@ def outcome_of(attacker: Process) -> Outcome:
 
 
 def _watch(web: Process, attacker: Process, *, seconds: float) -> float:
-    """Return the most memory that web used until the attacker ended."""
+    """Wait until the attacker exits; return web's peak memory."""
     limit, most = time.monotonic() + seconds, megabytes(web)
     while attacker.running and time.monotonic() < limit:
         time.sleep(0.1)
         most = max(most, megabytes(web))
-    assert not attacker.running, "the attacker does not end"
+    assert not attacker.running, "the attacker does not exit"
     return most
 
 
 def _wait_for_memory(web: Process, before: float, *, until: float) -> float:
-    """Wait until web's memory is near its first value, or the time is over; return the memory."""
+    """Wait until web's memory is near its initial value or the time is over; return the memory."""
     while megabytes(web) - before > MOST_LEFT_MB and time.monotonic() < until:
         time.sleep(0.5)
     return megabytes(web)

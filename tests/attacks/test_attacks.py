@@ -1,4 +1,4 @@
-"""A short round of attacks. The bounds are wide: they tell a process that answers from one that hung for 45 s."""
+"""A short round of attacks. The bounds are wide: they only separate a responsive process from one that hangs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.attacks.run import MOST_GROWTH_MB, MOST_LEFT_MB, Result, attack
 from tests.patience import patient
 from tests.stack import Process, Stack
 
-#: For a machine that is busy with other tests; without the bounds on sockets `/healthz` was silent for 45 s.
+#: Allows for other tests on the machine. Without the limits on sockets, `/healthz` did not answer for 45 s.
 MOST_SECONDS = patient(7.5)
 ANSWERED_AT_ONCE = ("healthz", "stop")
 
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One web for all attacks, as it is for all strangers."""
+    """Return the module's stack; all attacks share one web process."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def engine(stack: Stack) -> Iterator[Engine]:
-    """For the honest person's rows."""
+    """Yield an engine for the honest person's rows."""
     made = make_engine(stack.settings, name="attacks")
     yield made
     made.dispose()
@@ -34,7 +34,7 @@ def engine(stack: Stack) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """The process that is attacked."""
+    """Start the web process that is attacked."""
     return stack.start_web()
 
 
@@ -42,7 +42,7 @@ def web(stack: Stack) -> Process:
 def test_attack_leaves_the_page_answering(stack: Stack, web: Process, engine: Engine, name: str) -> None:
     one = next(each for each in ATTACKS if each.name == name)
     result = attack(stack, web, engine, one, seconds=4, rest=1, memory_seconds=patient(15))
-    assert result.person_closed == [], "an honest page is never closed"
+    assert result.person_closed == [], "an honest page must not be disconnected"
     for what in ANSWERED_AT_ONCE:
         assert longest(result, what) < MOST_SECONDS, what
     assert result.memory["most"] - result.memory["before"] <= MOST_GROWTH_MB
@@ -53,5 +53,5 @@ def test_attack_leaves_the_page_answering(stack: Stack, web: Process, engine: En
 
 
 def longest(result: Result, what: str) -> float:
-    """The longest that this took while the attack went on and after it."""
+    """Return the longest time that an action took during and after the attack."""
     return max(result.took[what]["during"] + result.took[what]["after"])

@@ -15,20 +15,20 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 CONTINUATION = 0
 CUT = 1006
-"""The code of a connection that ended without a close frame, as RFC 6455 names it."""
+"""RFC 6455's code for a connection that ended without a close frame."""
 
 
 class Refused(Exception):
-    """The handshake got another status than 101; the argument is that status, 0 for no answer."""
+    """The handshake failed; the argument is the HTTP status, or 0 without a response."""
 
     @property
     def status(self) -> int:
-        """The HTTP status."""
+        """The HTTP status, or 0."""
         return int(self.args[0])
 
 
 def frame(payload: bytes, *, opcode: int = BINARY, is_final: bool = True) -> bytes:
-    """Make one client frame. Its mask is zero, so the payload is unchanged."""
+    """Return one client frame. Its mask is zero, so the payload is unchanged."""
     first = (0x80 if is_final else 0) | opcode
     size = len(payload)
     if size < 126:
@@ -41,7 +41,7 @@ def frame(payload: bytes, *, opcode: int = BINARY, is_final: bool = True) -> byt
 
 
 def unfinished_frame(size: int, *, sent: int) -> bytes:
-    """Make the head of a frame of `size` bytes, and its first `sent` bytes."""
+    """Return the head of a frame of `size` bytes, and the first `sent` bytes of its payload."""
     return struct.pack("!BBQ", 0x80 | BINARY, 0x80 | 127, size) + b"\0\0\0\0" + b"x" * sent
 
 
@@ -83,12 +83,12 @@ class Socket:
         return cls(reader, writer)
 
     def send(self, *frames: bytes) -> None:
-        """Write frames; bytes that the server does not take yet stay in our memory."""
+        """Write frames without waiting; unsent bytes stay in memory."""
         with contextlib.suppress(OSError):
             self.writer.write(b"".join(frames))
 
     async def receive(self) -> tuple[int, bytes]:
-        """Return the next frame's opcode and payload; CLOSE with the code 1006 for a cut connection."""
+        """Return the next frame's opcode and payload; a cut connection yields CLOSE with code 1006."""
         try:
             first, size = await self.reader.readexactly(2)
             if size == 126:
@@ -114,7 +114,7 @@ class Socket:
 
 
 def kinds() -> dict[str, bytes]:
-    """Make one message of each kind that Streamlit's browser can send, by name; new kinds are included."""
+    """Return one message of each kind that Streamlit's page can send, by name, including kinds of newer versions."""
     found = {}
     for field in BackMsg.DESCRIPTOR.oneofs_by_name["type"].fields:
         for name, message in _filled(BackMsg(), field):
@@ -142,7 +142,7 @@ def _filled(message: Message, field: FieldDescriptor) -> list[tuple[str, Message
 def rerun(
     *, query: str = "", fragment: str = "", widgets: int = 0, widget_bytes: int = 0, question_bytes: int = 0
 ) -> bytes:
-    """Make a click: a request to run the page with made-up states of `widgets` widgets and of a composer."""
+    """Return a click: a request to run the page, with made-up states of `widgets` widgets and of a composer."""
     message = BackMsg()
     message.rerun_script.query_string = query
     message.rerun_script.fragment_id = fragment

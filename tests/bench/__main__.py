@@ -1,4 +1,7 @@
-"""The command: `python -m tests.bench`, which `./naru bench` runs. Exit code 1 when something was lost."""
+"""The bench command, `python -m tests.bench`, which `./naru bench` runs.
+
+The exit code is 1 if text was lost or doubled, or if a measurement failed.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ from tests.bench.table import Outcome
 
 PICTURES = ROOT / "docs" / "pictures"
 ABOUT = """\
-Measures the figures of docs/performance.md on real processes and servers of their own, beside what one would use
-instead. Run it alone: it says of each figure whether the machine was too busy with something else to believe it.
+Measures the figures of docs/performance.md and the alternatives to Naru, on its own servers and processes. Run nothing
+else meanwhile: the bench marks each figure that it measured while the machine was too busy.
 """
 
 
@@ -84,10 +87,10 @@ def _outcome(figure: Figure, bench: Bench) -> Outcome:
         outcome.broken = figure.broken(outcome.numbers)
     except CannotMeasure as reason:
         outcome.missing = str(reason)
-    except Exception as error:  # noqa: BLE001 - one figure that breaks must not take the others with it
+    except Exception as error:  # noqa: BLE001 - a failed figure must not end the run
         traceback.print_exc()
         outcome.missing = f"{type(error).__name__}: {str(error)[:300]}"
-        outcome.broken = ["it broke off"]
+        outcome.broken = ["the measurement failed"]
     outcome.seconds = time.monotonic() - began
     for row in outcome.rows():
         print("  ".join(row), file=sys.stderr, flush=True)
@@ -99,24 +102,22 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./naru bench", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions: minutes, and less sure")
-    parser.add_argument("--curves", action="store_true", help="what costs grow with instead: a picture for each")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: minutes, and less precise")
+    parser.add_argument("--curves", action="store_true", help="measure and draw how costs grow instead")
     parser.add_argument(
         "--only",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(figures)}; with --curves of {', '.join(drawn)}",
+        help=f"only these of {', '.join(figures)}; with --curves, of {', '.join(drawn)}",
     )
     parser.add_argument(
-        "--pictures", type=Path, default=PICTURES, metavar="DIR", help="where curves are drawn (default: docs/pictures)"
+        "--pictures", type=Path, default=PICTURES, metavar="DIR", help="where to draw curves (default: docs/pictures)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number to this file")
     chosen = parser.parse_args(arguments)
     known = drawn if chosen.curves else figures
     if unknown := [name for name in chosen.only or () if name not in known]:
-        parser.error(
-            f"no {'curve' if chosen.curves else 'figure'} is called {unknown[0]}; there are {', '.join(known)}"
-        )
+        parser.error(f"unknown {'curve' if chosen.curves else 'figure'} {unknown[0]!r}; choose from {', '.join(known)}")
     return chosen
 
 

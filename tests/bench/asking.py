@@ -1,4 +1,4 @@
-"""Browsers with an identity, and their questions, stored and hinted exactly as the page does it.
+"""Browsers with an identity, which store and hint their questions exactly as the page does.
 
 The page calls the same two functions in the web process; here they run in the bench's own process.
 """
@@ -35,7 +35,7 @@ class Page:
 
 
 class Asker:
-    """Sends questions; use it with `with`."""
+    """A context manager that sends questions."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -58,11 +58,11 @@ class Asker:
         return Page(Owner.browser(browser_id), "=".join(self._cookies.make(browser_id)), uuid4())
 
     async def ask(self, page: Page, words: str) -> UUID:
-        """Press Enter; return when the question is stored."""
+        """Submit a question as Enter does; return its request id once it is stored."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.submit, page, words)
 
     def submit(self, page: Page, words: str) -> UUID:
-        """Do the same in the calling thread."""
+        """Store a question and send its hint, in the calling thread."""
         request_id = self.store(page, words)
         self.hint(request_id)
         return request_id
@@ -101,7 +101,7 @@ class Asker:
         return Status(row.status), int(row.attempt)
 
     def worker_pid(self, request_id: object) -> int | None:
-        """Return the process that runs the request now."""
+        """Return the id of the worker process that runs the request; None if none does."""
         c = chat_request.c
         asked = select(worker.c.pid).join(chat_request, c.worker_id == worker.c.id)
         with transaction(self.engine) as connection:
@@ -109,7 +109,7 @@ class Asker:
         return pid
 
     def stored(self, request_id: UUID) -> list[str]:
-        """Return the stored answers of a request; one, whatever happened."""
+        """Return the stored answers of a request; exactly one if all is well."""
         with transaction(self.engine) as connection:
             found = connection.execute(select(message.c.content).where(message.c.request_id == request_id))
             return list(found.scalars())

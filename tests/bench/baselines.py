@@ -1,10 +1,10 @@
-"""The alternatives to Naru, measured once in a run and reported by every figure that compares with them.
+"""The alternatives to Naru, measured once per run for every figure that compares with them.
 
-    direct      the vendor's SDK, typed, in a process of its own on a core of its own: the limit of most apps
+    direct      the vendor's SDK, typed, in its own process on its own core: the limit of most apps
     hand        the same answers read by hand: the limit of Python
-    textbook    a Celery chat as tutorials have it (prefork, the result polled)
+    textbook    a Celery chat as tutorials build it (prefork, the result polled)
 
-The direct calls climb to the highest load at which their answers still come as evenly as ours have to.
+The direct calls climb to the highest load at which their answers still arrive as evenly as Naru's must.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STEPS: dict[Reader, dict[Size, tuple[int, ...]]] = {
 
 
 def numbers(bench: Bench) -> Numbers:
-    """Return all baselines; measure them when the first figure asks."""
+    """Return all baselines; the first call measures them."""
     return bench.once("baselines", lambda: _measure(bench))
 
 
@@ -67,7 +67,7 @@ async def _climb(bench: Bench, running: Running, reader: Reader) -> Climb:
 
 
 async def _carry(call: DirectCall, *, streams: int, window_seconds: float) -> Numbers:
-    """Carry `streams` answers at once, built up like ours; return their evenness, core share and losses."""
+    """Run `streams` answers at once, ramped up as Naru's are; return their evenness, core share and losses."""
     tokens = int(PACE * (streams / RAMP + window_seconds + 2))
     questions = [words.clocked_question(tokens=tokens, pace=PACE) for _ in range(streams)]
     _, result = call.begin(questions, per_second=RAMP)

@@ -1,7 +1,6 @@
 """A minimal reader of a streamed reply: a socket, HTTP chunks, server-sent events and JSON, nothing else.
 
-What no client in Python can do for less; the floor below every other one. It trusts the server: no error is understood,
-nothing has a limit.
+No Python client can do the same for less CPU. It trusts the server: it handles no errors and has no limits.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from time import time_ns
 from typing import cast
 from urllib.parse import urlsplit
 
-#: The time at which bytes came, in ns, and the text in them.
+#: The arrival time of bytes, in ns, and the text in them.
 Piece = tuple[int, str]
 
 
@@ -30,7 +29,7 @@ class HandReader(asyncio.Protocol):
         cast("asyncio.Transport", transport).write(self._request)  # uvloop's is no subclass of asyncio's
 
     def data_received(self, data: bytes) -> None:
-        """Note each token with its arrival time."""
+        """Record each token with its arrival time."""
         now, data = time_ns(), self._rest + data
         if self._in_head:
             _, mark, data = data.partition(b"\r\n\r\n")
@@ -48,7 +47,7 @@ class HandReader(asyncio.Protocol):
         self._rest = data[position:]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the reply: the server closed the connection."""
+        """Fail `ended` if the connection closes before the last chunk."""
         if not self.ended.done():
             self.ended.set_exception(exc or ConnectionError("the reply ended early"))
 

@@ -1,4 +1,4 @@
-"""A person's browser on Naru's page: asks, reloads, and notes in the page itself when text appears."""
+"""Chromium on Naru's page: asks, reloads, and records in the page itself when text appears."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import CHROMIUM_FLAGS
 from tests.stack import wait_until
 
 COMPOSER = "stChatInputTextArea"
-#: It understands only answers with `emit=clock`: each token has its number and its sending time.
+#: Recognizes only answers with `emit=clock`, in which each token has its number and its sending time.
 SCRIPT = """
 (() => {
   const bench = window.__bench = { enter: 0, text: 0, back: 0, shown: 0, ended: 0, settled: 0 };
@@ -51,14 +51,14 @@ SCRIPT = """
 
 
 class Chromium:
-    """One browser with one page; use it with `with`. Raises CannotMeasure without a Chromium."""
+    """A context manager for a browser with one page. Raises CannotMeasure if Chromium is not installed."""
 
     def __enter__(self) -> Self:
         found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
         self._playwright = sync_playwright().start()
         if found is None and not Path(self._playwright.chromium.executable_path).exists():
             self._playwright.stop()
-            raise CannotMeasure("there is no Chromium here")
+            raise CannotMeasure("Chromium is not installed")
         self._browser = self._playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS.split())
         self.version = self._browser.version
         self._page = self._new_page()
@@ -92,20 +92,20 @@ class Chromium:
         self.wait(1.0)
 
     def sign_in(self, url: str, cookie: str) -> None:
-        """Become the browser with this cookie header."""
+        """Take the identity in `cookie`, a cookie header."""
         name, _, value = cookie.partition("=")
         self._page.context.add_cookies([{"name": name, "value": value, "url": url}])
 
     def open_conversation(self, url: str, conversation_id: object, *, mark: str) -> float:
         """Open a stored conversation; return the ms from the navigation's start until its history shows `mark`."""
-        self._page.goto(f"{url}/healthz")  # the same origin: what is noted there is there in the page
+        self._page.goto(f"{url}/healthz")  # the same origin, so the page sees this sessionStorage
         self._page.evaluate("mark => sessionStorage.setItem('bench.mark', mark)", mark)
         self._page.goto(f"{url}/?c={conversation_id}", wait_until="commit")
         self._until("window.__bench?.shown > 0")
         return float(self._page.evaluate("window.__bench.shown - performance.timeOrigin"))
 
     def end_to_settled(self) -> float:
-        """Wait until the answer is in the history; return the ms since the live answer ended (a run of the page)."""
+        """Wait until the answer is in the history; return the ms since the live answer ended: one run of the page."""
         self._until("window.__bench.settled > 0")
         return float(self._page.evaluate("window.__bench.settled - window.__bench.ended"))
 
@@ -117,7 +117,7 @@ class Chromium:
         composer.press("Enter")
 
     def wait_for_words(self, number: int) -> None:
-        """Wait until the page shows that many tokens of a running answer."""
+        """Wait until the page shows `number` tokens of a running answer."""
         self._until(f"window.__bench.tokens().length >= {number}")
 
     def words(self) -> list[int]:
@@ -135,7 +135,7 @@ class Chromium:
         self.wait(0.3)
 
     def reload_until(self, words: int) -> float:
-        """Reload; return the seconds until the page shows that many tokens again."""
+        """Reload; return the seconds until the page shows `words` tokens again."""
         began = self._page.evaluate(f"sessionStorage.setItem('bench.need', {words}), Date.now()")
         self._page.reload(wait_until="commit")
         self._until("window.__bench?.back > 0")
@@ -146,5 +146,5 @@ class Chromium:
         wait_until(lambda: self._page.evaluate(condition), seconds=30, what=condition)
 
     def wait(self, seconds: float) -> None:
-        """Wait, while the browser goes on."""
+        """Sleep while the browser keeps running."""
         time.sleep(seconds)

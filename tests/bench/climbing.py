@@ -1,4 +1,4 @@
-"""Finds the highest load that holds: goes up in steps, repeats a failed step once, then tries between the last two."""
+"""A search for the highest load that holds: it goes up in steps, repeats a failed step once, then bisects."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from tests.bench.figure import Numbers
 
 @dataclass
 class Climb:
-    """The loads that were tried. `carried` is the highest load that held; 0 if none did."""
+    """The loads tried, with their numbers. `carried` is the highest load that held; 0 if none did."""
 
     carried: int = 0
     failed: int = 0
     found: dict[int, Numbers] = field(default_factory=dict)
-    #: Sums over all tries, repeated ones included.
+    #: Sums over all tries, including repeated ones.
     lost: float = 0.0
     cut_at_end: float = 0.0
 
     @property
     def shown(self) -> int:
-        """The load to show: the highest that held, else the lowest that was tried."""
+        """Return the load to show: the highest that held, or else the lowest tried."""
         return self.carried or min(self.found)
 
     def numbers(self, name: str) -> Numbers:
-        """Return named numbers: those of each load, and the sums of the losses."""
+        """Return the numbers of each load and the total losses, by name."""
         numbers: Numbers = {f"{name}_carried": float(self.carried), f"{name}_failed": float(self.failed)}
         for load, found in self.found.items():
             numbers |= {f"{name}_{key}_at_{load}": value for key, value in found.items()}
         return numbers | {f"{name}_lost": self.lost, f"{name}_cut_at_end": self.cut_at_end}
 
     def at_best(self) -> Numbers:
-        """The numbers at `shown`."""
+        """Return the numbers at `shown`."""
         return self.found[self.shown]
 
 
 async def climb(
     attempt: Callable[[int], Awaitable[Numbers]], steps: Sequence[int], *, is_thorough: bool, finest: int = 20
 ) -> Climb:
-    """Try loads, lowest first; one that fails gets a second try, because a neighbour may have spoiled it.
+    """Try loads, lowest first; repeat a failed one once, because a neighbour may have disturbed it.
 
-    `is_thorough`: the gap between the last that held and the first that did not is halved until it is `finest`.
+    With `is_thorough`, halve the gap between the highest load that held and the lowest that failed, down to `finest`.
     """
     climbed = Climb()
     for load in steps:

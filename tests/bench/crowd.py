@@ -1,7 +1,7 @@
-"""Many watched answers at once, at a given pace: the load for the figures of cost and capacity.
+"""Load for the cost and capacity figures: many watched answers at once, at a given pace.
 
-Questions are asked evenly while the load grows; each page has its own conversation. The answers that nobody
-watches are checked in the rows, which must be complete.
+Questions are asked evenly while the load grows; each page has its own conversation. Unwatched answers are checked in
+Postgres, where they must be complete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PARTS = (*PATH, "postgres", "simulator", "client")
 
 
 def pids_of(running: Running) -> dict[str, int]:
-    """One process of each part; the first worker and web process if there are several."""
+    """Return each part's process id: the first of several worker or web processes."""
     servers = running.stack.servers
     return {
         "worker": running.workers[0].pid,
@@ -41,7 +41,7 @@ def pids_of(running: Running) -> dict[str, int]:
 
 
 async def shares(running: Running, *, seconds: float) -> Numbers:
-    """Measure how much of a core each part uses from now on, as `worker_core_share` …"""
+    """Measure each part's share of a core from now on, as `worker_core_share` …"""
     found = await core_shares(pids_of(running), seconds=seconds, trees={"postgres"})
     return {f"{name}_core_share": share for name, share in found.items()}
 
@@ -55,10 +55,10 @@ async def carry(
     watched_of: int = 1,
     meanwhile: Callable[[], Awaitable[Numbers]] | None = None,
 ) -> Numbers:
-    """Carry `streams` answers for a window in which all of them run, and watch one in `watched_of`.
+    """Run `streams` answers, all of them at once during a window, and watch one in `watched_of`.
 
-    Returns how evenly they came, whether they came whole, and what `meanwhile` measured in the middle (by default the
-    shares of a core).
+    Returns how evenly they arrived, whether they were complete, and what `meanwhile` measured in the window (by
+    default, `shares`).
     """
     tokens = int(pace * (streams / RAMP + window_seconds + 2))
     with Asker(running.stack.settings) as asker:
@@ -96,7 +96,7 @@ async def _ask_evenly(asker: Asker, pages: list[Page], *, words_of: Callable[[],
 async def _end_of(
     asker: Asker, reader: EventReader | None, request_id: UUID, whole: words.Wholeness, *, tokens: int
 ) -> None:
-    """Wait for one answer's end, and check the answer."""
+    """Wait for an answer to end, and check it."""
     if reader is None:
         for _ in range(600):
             if stored := asker.stored(request_id):

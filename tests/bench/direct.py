@@ -1,9 +1,9 @@
-"""The direct call: `python -m tests.bench.direct sdk|hand URL`, asks the provider without Naru.
+"""A program that asks the provider without Naru: `python -m tests.bench.direct sdk|hand URL`.
 
-`sdk`: the official SDK as its makers show it: typed objects, its default transport, no queue. `hand`: by_hand.py.
-Reads one job per line, {"id": 1, "messages": [...], "per_second": 60}: its messages are asked so fast, evenly; 0: all
-at once. Answers with one line per job: the seconds to the first token of each, tokens, the processor seconds that this
-process spent, and how evenly the answers came (of clocked ones; reckoned after the processor's time is taken).
+`sdk` uses the official SDK as its makers show it: typed objects, its default transport, no queue. `hand` uses
+by_hand.py. The program reads one job per line, {"id": 1, "messages": [...], "per_second": 60}, and asks the messages
+evenly at that rate; 0 asks all at once. It writes one line per job: the seconds to the first token of each answer, the
+tokens, the CPU seconds of this process, and the evenness of clocked answers (calculated after the CPU time is read).
 {"cancel": 1} ends a job early.
 """
 
@@ -29,14 +29,14 @@ Call = Callable[[str], Awaitable[list[Piece]]]
 
 
 def spent() -> float:
-    """Return the processor seconds of this process."""
+    """Return the CPU seconds of this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def typed_sdk(url: str) -> Call:
-    """Make calls through the SDK."""
-    import openai  # noqa: PLC0415 - takes a second, which reading by hand need not wait for
+    """Return a function that asks through the SDK."""
+    import openai  # noqa: PLC0415 - takes a second, and `hand` does not need it
 
     client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600)
 
@@ -55,12 +55,12 @@ def typed_sdk(url: str) -> Call:
 
 
 def hand(url: str) -> Call:
-    """Make calls without the SDK (by_hand.py)."""
+    """Return a function that asks without the SDK (by_hand.py)."""
     return lambda message: by_hand.ask(url, message)
 
 
 async def answer(call: Call, message: str, *, after: float, answers: list[list[Piece]], firsts: list[float]) -> None:
-    """Read one streamed answer, `after` seconds from now."""
+    """Ask after `after` seconds; add the answer and its seconds to the first token to the lists."""
     await asyncio.sleep(after)
     began = time_ns()
     pieces = await call(message)

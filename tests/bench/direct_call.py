@@ -1,4 +1,4 @@
-"""Drives the program `direct`, whose calls are the baseline of ours."""
+"""Drives the program `direct`, whose calls are a baseline."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DirectCall:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return the program's process id."""
         return self._process.pid
 
     async def ask(self, messages: Sequence[str]) -> Result:
@@ -80,7 +80,7 @@ class DirectCall:
 
 @asynccontextmanager
 async def direct_call(stack: Stack, url: str, *, by: Literal["sdk", "hand"] = "sdk") -> AsyncIterator[DirectCall]:
-    """Yield the program, warmed by one call to the simulator at `url`."""
+    """Start the program, warm it up with one call to the simulator at `url`, and yield it."""
     command = (sys.executable, "-m", "tests.bench.direct", by, url)
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=stack.environ(), stdin=PIPE, stdout=PIPE)
     call = DirectCall(process)

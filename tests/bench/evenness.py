@@ -1,8 +1,8 @@
-"""Whether many answers at once came as evenly as they were sent: delays and gaps, for us and for the baselines.
+"""The evenness of many answers at once: their delays and gaps, for Naru and for the baselines.
 
-An arrival is (when, clocks): the moment bytes came, in ns, and the provider's clock in each token of them, in ns. Both
-count from the moment the last answer has begun to the moment the first one ends. Gaps alone flatter: a reader can run a
-second behind with even gaps; so delays count too.
+An arrival is (when, clocks): the arrival time of bytes and the provider's clock in each of their tokens, both in ns.
+Delays and gaps count from the moment the last answer has begun to the moment the first one ends. Delays are needed: a
+reader with even gaps can be a second behind.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from itertools import pairwise
 from tests.bench.figure import Numbers, p
 
 Arrival = tuple[int, list[int]]
-#: The limits of "holds" in ms, from the table in docs/performance.md.
+#: The limits in ms within which a load holds, from the table in docs/performance.md.
 GAP_P99, DELAY_P50, DELAY_P99 = 80.0, 40.0, 150.0
 
 
 def timing(answers: Sequence[Sequence[Arrival]]) -> Numbers:
-    """Return delays and gaps of answers in ms, oldest arrival first, and the gaps that the provider made itself."""
+    """Return the delays and gaps of answers (oldest arrival first) in ms, and the gaps in the provider's sending."""
     begins = max(answer[0][0] for answer in answers)
     ends = min(answer[-1][0] for answer in answers)
     delays: list[float] = []
@@ -40,6 +40,6 @@ def timing(answers: Sequence[Sequence[Arrival]]) -> Numbers:
 
 
 def is_even(found: Numbers) -> bool:
-    """Return whether a load holds, by `timing`, without a loss. An empty window proves nothing."""
+    """Return whether a load holds: within the limits, without loss, and in a window that is not empty."""
     fits = found["gap_p99"] < GAP_P99 and found["delay_p50"] <= DELAY_P50 and found["delay_p99"] <= DELAY_P99
     return fits and found["window_seconds"] > 0 and not found.get("lost")

@@ -1,7 +1,7 @@
 """A client of the event stream, cheap enough not to disturb the measurement: one raw connection per `EventReader`.
 
-Bytes are only noted with the time they came; they are understood (`Reading`) when somebody looks. What is understood is
-checked as a browser would have to: a delta must begin where the text ends.
+It records bytes with their arrival time, and parses them into a `Reading` only on `look`. The reading checks events as
+a browser has to: a delta must begin where the text ends.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Event:
 
 @dataclass
 class Reading:
-    """What one page knows. It may outlive a connection, and the next one resumes it."""
+    """The state of one page. It may outlive a connection; the next connection resumes it."""
 
     events: list[Event] = field(default_factory=list)
     #: The request and attempt that the page shows, and the text of that attempt.
     shown: tuple[str, int] = ("", 0)
     text: str = ""
-    #: Each growth of that text: the time, and the new text.
+    #: Each addition to that text: the time, and the new text.
     grown: list[tuple[int, str]] = field(default_factory=list)
     last_id: str = ""
     gaps: int = 0
@@ -61,12 +61,12 @@ class Reading:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Return the last state."""
+        """Return the data of the last `state` event; empty without one."""
         return next((event.data for event in reversed(self.events) if event.name == "state"), {})
 
     @property
     def is_open(self) -> bool:
-        """Return whether the page got any event yet."""
+        """Return whether the page has received an event."""
         return bool(self.events)
 
     def ended(self, request_id: object) -> str | None:
@@ -112,7 +112,7 @@ class EventReader(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Note the bytes, and wake the waiters."""
+        """Record the bytes and their arrival time, and wake `until`."""
         self._noted.append((time_ns(), data))
         if self._is_watched:
             self._woken.set()
@@ -123,7 +123,7 @@ class EventReader(asyncio.Protocol):
             self._transport.abort()
 
     def look(self) -> Reading:
-        """Process all bytes that have come."""
+        """Parse all bytes received so far."""
         noted, self._noted = self._noted, []
         for at_ns, data in noted:
             self._feed(at_ns, data)

@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One module of `figures/`. The numbers named in `zero` are about correctness: any other value fails the run."""
+    """A figure, from a module of `figures/`. Numbers named in `zero` are about correctness: if not 0, the run fails."""
 
     name: str
     measure: Callable[[Bench], Numbers]
@@ -51,12 +51,12 @@ class Figure:
 
 
 def p(values: Sequence[float], percent: int) -> float:
-    """Return a percentile, interpolated between measured values only."""
+    """Return a percentile, interpolated between measured values; NaN without values."""
     if len(values) < 2:
         return values[0] if values else float("nan")
     return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 def spread(name: str, values: Sequence[float], *percents: int) -> Numbers:
-    """Return `name_p50` … and the number of values."""
+    """Return the percentiles as `name_p50` …, and the number of values as `name_n`."""
     return {f"{name}_n": float(len(values))} | {f"{name}_p{percent}": p(values, percent) for percent in percents}

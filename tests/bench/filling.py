@@ -1,6 +1,6 @@
-"""Rows by the thousand, made in SQL as `lifecycle` would have stored them: for figures about full tables.
+"""Bulk rows for figures about full tables, made in SQL as `lifecycle` would have stored them.
 
-Ids are hashes of the row's place, so that a figure can name any of them, and as scattered in the indexes as real ones.
+Ids are hashes of the row's position: a figure can compute any of them, and indexes scatter them like real ones.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import psycopg2.extensions
 
 from shared.people import Owner
 
-#: Characters of a message; an answer of 100 tokens.
+#: Characters per message, as in an answer of 100 tokens.
 CHARACTERS = 480
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Conversations with `messages` messages each, whose owners take turns. Questions and answers alternate."""
+    """Conversations of `messages` alternating questions and answers, assigned to `owners` owners in rotation."""
 
     name: str
     conversations: int
@@ -43,7 +43,7 @@ def _uuid(words: str) -> UUID:
 
 
 def fill(database_url: str, filled: Filled, *, owner: Owner | None = None) -> None:
-    """Store the rows, oldest conversation first, all of `owner` if given. Foreign keys are not checked."""
+    """Store the rows, oldest conversation first, all owned by `owner` if given, without checking foreign keys."""
     values = {
         "name": filled.name,
         "conversations": filled.conversations,
@@ -67,7 +67,7 @@ def fill(database_url: str, filled: Filled, *, owner: Owner | None = None) -> No
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Suspend the product's time limit per statement, which holds for the whole process."""
+    """Suspend the product's time limit per statement, which applies to the entire process."""
     limit = psycopg2.extensions.get_wait_callback()
     psycopg2.extensions.set_wait_callback(None)
     try:
@@ -112,7 +112,7 @@ _STATEMENTS = (
 
 
 def queue(database_url: str, number: int, *, text: str) -> list[UUID]:
-    """Store `number` questions of as many people, as `submit` does, but without a hint for ten minutes."""
+    """Store a question of each of `number` people, as `submit` does, but with no hint due for ten minutes."""
     connection = psycopg2.connect(database_url)
     try:
         with connection, connection.cursor() as cursor:

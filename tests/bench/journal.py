@@ -1,4 +1,4 @@
-"""The simulator's log: when a call began, when its first token left, when the client closed it."""
+"""A reader of the simulator's log: when each call began, sent its first token and was closed by the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`./naru up` as a child: the time until it is ready, and its processes."""
+"""`./naru up` as a child process, and the time until it is ready."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _READY = re.compile(r"Naru is ready at (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """A Naru that is ready, with its processes."""
+    """A Naru that is ready: its process id, its URL, and the seconds that its start took."""
 
     pid: int
     url: str

@@ -1,6 +1,6 @@
-"""The load of the servers: Redis's commands, PostgreSQL's commits, notifications and connections, and their CPU.
+"""The load on the servers: Redis commands; PostgreSQL commits, notifications and connections; and their CPU time.
 
-`Meter.read()` gives totals since the servers began; the difference of two readings is what happened in between.
+`Meter.read()` returns running totals; the difference between two readings is the load in between.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STRESS_THREADS = 16
 
 
 class Meter:
-    """Reads the totals. Use it with `with`: it listens as a worker does, to count notifications."""
+    """A context manager that reads the totals. It listens as a worker does, to count notifications."""
 
     def __init__(self, running: Running) -> None:
         self._running = running
@@ -41,7 +41,7 @@ class Meter:
         self._redis.close()
 
     def read(self) -> Numbers:
-        """Return the totals: commands, commits, notifications, seconds of CPU; and the number of connections now."""
+        """Return the totals of commands, commits, notifications and CPU seconds, and the workers' open connections."""
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
@@ -64,14 +64,14 @@ class Meter:
 
 
 def per_second(before: Numbers, after: Numbers) -> Numbers:
-    """Return the use per second between two readings."""
+    """Return the rates per second between two readings, without the connections."""
     seconds = after["at"] - before["at"]
     kept = {"at", "worker_connections"}
     return {name: (after[name] - before[name]) / seconds for name in after if name not in kept}
 
 
 def most_commits(database_url: str, *, seconds: float, is_told: bool) -> float:
-    """Measure the most commits per second: UPDATEs of separate rows; `is_told` adds a NOTIFY to each."""
+    """Measure the highest rate of commits per second, by UPDATEs of separate rows; `is_told` adds a NOTIFY to each."""
     make = "CREATE TABLE IF NOT EXISTS bench_commits (id int PRIMARY KEY, n int NOT NULL)"
     fill = f"INSERT INTO bench_commits SELECT i, 0 FROM generate_series(1, {STRESS_THREADS}) i ON CONFLICT DO NOTHING"
     with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:

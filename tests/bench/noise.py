@@ -1,13 +1,12 @@
-"""Whether the machine was quiet enough to believe a figure. Three witnesses, independent of the measured processes:
+"""Checks that the machine was quiet enough to trust a figure, by three measures that the figure does not affect:
 
-    others      cores that processes which are not ours used meanwhile: all that /proc/stat counted, less our own tree
-    stolen      the share of the machine's time that its hypervisor gave to somebody else
-    slowdown    how long a fixed loop takes beside the figure, over its quickest in the run: a neighbour on the same
-                physical core, a throttled clock
+    others      cores that processes other than ours used: the CPU time in /proc/stat, less that of our own tree
+    stolen      the share of the machine's time that its hypervisor gave to other guests
+    slowdown    the time of a fixed loop beside the figure, over its quickest in the run; a neighbour on the same
+                physical core or a throttled clock raises it
 
-The loop runs before, between and after the figures; of its repetitions the quicker quarter counts, so that what our own
-processes still do then is not taken for a neighbour. Nothing is corrected by any of this; a noisy figure is said to be
-one.
+The loop runs before, between and after the figures. The first quartile of its repetitions counts, so that work that our
+own processes still do is not taken for a neighbour. The bench corrects no figure; it only marks noisy ones.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class Quiet:
         }
 
     def complaints(self, *, quickest: float) -> list[str]:
-        """Return why a measurement in between does not count; empty if it counts."""
+        """Return the reasons to reject a measurement made in between; empty if it counts."""
         slowdown = self.loop_seconds / quickest
         found = []
         if self.others_cores > MOST_OTHERS:
@@ -81,7 +80,7 @@ def look() -> Moment:
 
 
 def between(before: Moment, after: Moment) -> Quiet:
-    """Return the noise from one moment to the other. Ended processes that nobody reaped count as others'."""
+    """Return the noise between two moments. Our processes that ended without being reaped count as others."""
     seconds = max(after.at - before.at, _LEAST_SECONDS)
     others = (after.busy_seconds - before.busy_seconds) - (after.our_seconds - before.our_seconds)
     return Quiet(

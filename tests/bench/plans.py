@@ -1,8 +1,8 @@
-"""Every statement on the way of a question, with the plan that PostgreSQL has for it in full tables.
+"""The plan of every statement that a question runs, in full tables.
 
-`Plans` listens to an engine and asks for the plan of each statement just before it runs, on the same connection: so
-of a prepared one it is the one generic plan that production has. `walk` goes the whole way by the product's own
-functions. tests/shared/test_plans.py does it with few rows; by hand, for docs/operations/tuning.md:
+`Plans` listens to an engine and explains each statement just before its first run, on the same connection, so that a
+prepared statement has the generic plan of production. `walk` runs a question's complete path through the product's own
+functions. tests/shared/test_plans.py does so with few rows. Run it by hand for docs/operations/tuning.md:
 
     python -m tests.bench.plans --messages 1000000
 """
@@ -65,7 +65,7 @@ class Seen:
         return found
 
     def scanned(self) -> set[str]:
-        """Return the growing tables that the statement reads as a whole."""
+        """Return the growing tables that the statement scans completely."""
         return {node["Relation Name"] for node in self.nodes() if node["Node Type"] == "Seq Scan"} & GROWING
 
     def indexes(self) -> list[str]:
@@ -79,7 +79,7 @@ class Plans:
     def __init__(self, engine: Engine) -> None:
         self.seen: dict[tuple[str, str], Seen] = {}
         self._step = ""
-        # After the product's own listener, which turns a prepared statement into EXECUTE.
+        # Runs after the product's own listener, which turns a prepared statement into EXECUTE.
         event.listen(engine, "before_cursor_execute", self._before)
         event.listen(engine, "after_cursor_execute", self._after)
 
@@ -95,7 +95,7 @@ class Plans:
     def _before(self, *given: Any) -> None:
         _, cursor, text, parameters, context, is_many = given
         if self._step and not is_many and text.lstrip().lower().startswith(PLANNED):
-            # Statements sent together are planned one by one; the last one gets the time of all.
+            # Explain statements sent together one by one; the last one gets the time of all.
             *_, last = [self._seen(cursor, part, parameters) for part in _TOGETHER.split(text)]
             context.naru_began = (last, time.perf_counter())
 
@@ -122,7 +122,7 @@ def drawn(filled: Filled) -> Iterator[int]:
 
 
 def walk(rig: RequestRig, filled: Filled, plans: Plans, numbers: Iterator[int]) -> None:
-    """Run a question's whole path, and each other end of a request, in the next conversations of `numbers`."""
+    """Run a question's complete path and every other ending of a request, in the next conversations of `numbers`."""
     number = next(numbers)
     owner, conversation_id = filled.owner(number), filled.conversation_id(number)
     worker_id = rig.worker(MODEL)
@@ -231,7 +231,7 @@ def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator
 
 
 def table(plans: Plans) -> str:
-    """Return a table: step, ms until the rows came (p50 and maximum), indexes."""
+    """Return a table: step, ms until the rows arrived (p50 and maximum), indexes."""
     rows = ["| step | ms p50 | max | by these indexes |", "|---|---|---|---|"]
     for seen in plans.seen.values():
         if seen.indexes() or seen.scanned():
@@ -242,9 +242,9 @@ def table(plans: Plans) -> str:
 
 
 def main() -> int:
-    """Fill the tables, walk a hundred times, print the table."""
-    parser = argparse.ArgumentParser(description="The plans of every statement on a question's way, in full tables")
-    parser.add_argument("--messages", type=int, default=100_000, help="how many rows in message")
+    """Fill the tables, walk, and print the plans; return 1 if a statement scans a growing table."""
+    parser = argparse.ArgumentParser(description="Print the plan of every statement that a question runs")
+    parser.add_argument("--messages", type=int, default=100_000, help="number of rows in message")
     parser.add_argument("--walks", type=int, default=100)
     chosen = parser.parse_args()
     filled = Filled("plans", conversations=chosen.messages // 20, messages=20, owners=max(1, chosen.messages // 2000))

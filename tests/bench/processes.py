@@ -1,4 +1,4 @@
-"""The cost of a process, read from /proc: processor seconds and memory; and the cores that it may use. Linux only."""
+"""CPU time and memory of processes, read from /proc, and the cores that they may use. Linux only."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def cpu_seconds(pid: int) -> float:
 
 
 def tree_cpu_seconds(pid: int) -> float:
-    """Return the time of a process and all its descendants, ended and reaped ones included."""
+    """Return the CPU time of a process and all its descendants, including those that ended and were reaped."""
     ticks = 0
     for each in tree(pid):
-        with contextlib.suppress(OSError):  # one that has ended meanwhile: its parent has its time now
+        with contextlib.suppress(OSError):  # it has ended, and its time counts for its parent now
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(int(field) for field in fields[11:15])
     return ticks / TICKS_PER_SECOND
 
 
-#: Processor seconds of our descendants that nobody reaped.
+#: CPU seconds of our descendants that ended without being reaped.
 _unwaited: list[float] = []
 
 
 @contextmanager
 def accounted() -> Iterator[None]:
-    """Keep the time of processes that end here without being reaped (Chromium's)."""
+    """Keep the CPU time of processes that end inside without being reaped, as Chromium's do."""
     before = tree_cpu_seconds(os.getpid())
     try:
         yield
@@ -44,12 +44,12 @@ def accounted() -> Iterator[None]:
 
 
 def our_cpu_seconds() -> float:
-    """Return the time that this process and all its descendants ever used; it never falls."""
+    """Return the CPU time that this process and all its descendants have ever used; it never falls."""
     return tree_cpu_seconds(os.getpid()) + sum(_unwaited)
 
 
 async def core_shares(pids: Mapping[str, int], *, seconds: float, trees: Container[str] = ()) -> dict[str, float]:
-    """Measure how much of a core each process uses from now on; those in `trees` with their descendants."""
+    """Measure each process's share of a core from now on; those in `trees` include their descendants."""
 
     def used() -> dict[str, float]:
         return {name: tree_cpu_seconds(pid) if name in trees else cpu_seconds(pid) for name, pid in pids.items()}
@@ -61,7 +61,7 @@ async def core_shares(pids: Mapping[str, int], *, seconds: float, trees: Contain
 
 
 def tree(pid: int) -> list[int]:
-    """Return a process and its descendants, also those in other sessions (PostgreSQL's)."""
+    """Return a process and its descendants, including those in other sessions (PostgreSQL's)."""
     parents: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

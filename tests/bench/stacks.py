@@ -1,7 +1,7 @@
 """The processes that a figure measures, with durable servers as `up` starts them and the product's default settings.
 
-`Bench.running()` is one simulator, worker and web process that figures share; `Bench.own()` is a set that one figure
-may harm. Only one set runs at a time.
+`Bench.running()` returns one simulator, worker and web process that figures share; `Bench.own()` starts a set that one
+figure may harm. Only one set runs at a time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Running:
 
     @property
     def url(self) -> str:
-        """The first web process."""
+        """Return the URL of the first web process."""
         return self.webs[0].url
 
     def start_worker(self) -> Process:
@@ -67,12 +67,12 @@ class Running:
         wait_until(lambda: self.stack._registered(worker.pid, consuming=True), seconds=60, what="the worker is ready")
 
     def others(self) -> list[int]:
-        """Every process except the workers."""
+        """Return the process ids of everything except the workers."""
         servers = self.stack.servers
         return [each.pid for each in (*self.webs, self.simulator, servers.postgres, servers.redis)]
 
     def warm(self) -> None:
-        """Have some answers first, so that no measured one pays for an import or a first connection."""
+        """Run some answers, so that no measured one pays for an import or a first connection."""
         uvloop.run(self._warm())
 
     async def _warm(self) -> None:
@@ -86,7 +86,7 @@ class Running:
 
 
 class Bench:
-    """What all figures of one run share. Close it at the end."""
+    """The servers, processes and baselines that all figures of a run share. Close it at the end."""
 
     def __init__(self, folder: Path, *, size: Size) -> None:
         self.folder = folder
@@ -95,11 +95,11 @@ class Bench:
         self._servers: Servers | None = None
         self._shared: Running | None = None
         self._known: dict[str, tuple[Numbers, Quiet]] = {}
-        #: The noise while the values that this figure took from `once` were measured.
+        #: The noise during the measurements that this figure took from `once`.
         self.borrowed: list[Quiet] = []
 
     def once(self, name: str, measure: Callable[[], Numbers]) -> Numbers:
-        """Measure a value that several figures of a run need, when the first of them asks for it."""
+        """Return numbers that several figures of a run share; the first call measures them."""
         if name not in self._known:
             before = noise.look()
             self._known[name] = measure(), noise.between(before, noise.look())
@@ -112,7 +112,7 @@ class Bench:
         return {Size.FULL: full, Size.QUICK: quick, Size.SMOKE: smoke}[self.size]
 
     def running(self) -> Running:
-        """The processes that the figures share."""
+        """Return the processes that the figures share; start them if needed."""
         if self._shared is None:
             self._shared = self._start(self._common_servers(), workers=1, webs=1, settings={})
         return self._shared
@@ -121,7 +121,7 @@ class Bench:
     def own(
         self, *, workers: int = 1, webs: int = 1, own_servers: bool = False, **settings: object
     ) -> Iterator[Running]:
-        """Yield a set of processes of one's own; with `own_servers` its Redis and PostgreSQL may be stopped, too."""
+        """Yield a separate set of processes; with `own_servers`, its Redis and PostgreSQL may be stopped, too."""
         self._end_shared()
         servers = self._new_servers() if own_servers else self._common_servers()
         running: Running | None = None
@@ -147,7 +147,7 @@ class Bench:
             servers.drop_database(database)
 
     def rest(self) -> None:
-        """End the shared processes; the next figure starts its own."""
+        """End the shared processes; the next call of `running` starts new ones."""
         self._end_shared()
 
     def close(self) -> None:

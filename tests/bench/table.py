@@ -1,4 +1,4 @@
-"""The table of the bench: every figure to reach with its measurement, or why it has none; machine; versions."""
+"""The table of the bench: every figure with its target and its measurement, or why it has none; machine; versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.bench.figure import Figure, Numbers
 from tests.bench.noise import Quiet
 
 PACKAGES = ("celery", "redis", "sqlalchemy", "openai", "aiohttp", "uvloop", "streamlit", "uvicorn")
-NOT_ASKED = "not asked for (--only)"
+NOT_ASKED = "not selected (--only)"
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Outcome:
 
     figure: Figure
     numbers: Numbers = field(default_factory=dict)
-    #: Why there are no numbers.
+    #: The reason for having no numbers.
     missing: str = ""
     broken: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -34,13 +34,13 @@ class Outcome:
     borrowed: list[Quiet] = field(default_factory=list)
 
     def complaints(self, *, quickest: float) -> list[str]:
-        """Return why the outcome does not count."""
+        """Return the reasons to reject the outcome; empty if it counts."""
         own = self.quiet.complaints(quickest=quickest) if self.quiet is not None else []
         compared = [why for each in self.borrowed for why in each.complaints(quickest=quickest)]
-        return own + [f"at its baselines {why}" for why in compared]
+        return own + [f"during its baselines, {why}" for why in compared]
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return the cells: mark, figure, reach, measured."""
+        """Return a row of cells for each line: mark, figure, target, measurement."""
         if self.missing:
             return [("?", line.figure, line.reach, f"NOT MEASURED: {self.missing}") for line in self.figure.lines]
         wrong = f"  BROKEN: {', '.join(self.broken)}" if self.broken else ""
@@ -57,20 +57,20 @@ def text(outcomes: list[Outcome], *, note: str) -> str:
         if outcome.missing == NOT_ASKED:
             continue
         for mark, figure, reach, measured in outcome.rows():
-            lines += [f"{mark} {figure}", f"    reach     {reach}", f"    measured  {measured}"]
+            lines += [f"{mark} {figure}", f"    target    {reach}", f"    measured  {measured}"]
             if why := outcome.complaints(quickest=quickest):
                 lines.append(f"    TOO NOISY {'; '.join(why)}")
     return "\n".join([*lines, "", *(f"{name}: {value}" for name, value in conditions().items()), note])
 
 
 def verdict(outcomes: list[Outcome]) -> str:
-    """Return whether the run as a whole counts."""
+    """Return a sentence that names the figures measured in noise, if any."""
     quickest = _quickest(outcomes)
     seen = [outcome for outcome in outcomes if outcome.quiet is not None]
     noisy = [each.figure.name for each in seen if each.complaints(quickest=quickest)]
     if not noisy:
         return "noise: the machine was quiet"
-    return f"noise: TOO NOISY to believe {len(noisy)} of {len(seen)} figures: {', '.join(noisy)}"
+    return f"noise: TOO NOISY to trust {len(noisy)} of {len(seen)} figures: {', '.join(noisy)}"
 
 
 def _quickest(outcomes: list[Outcome]) -> float:
@@ -99,7 +99,7 @@ def _machine() -> str:
 
 
 def finite(numbers: Numbers) -> dict[str, float | None]:
-    """Convert numbers for JSON, which has neither NaN nor infinity."""
+    """Replace NaN and infinity, which JSON does not have, by None."""
     return {name: value if isfinite(value) else None for name, value in numbers.items()}
 
 

@@ -18,7 +18,7 @@ MS = 1_000_000
 
 
 def curve(*, is_cost: bool = True) -> Curve:
-    """One that is never measured."""
+    """Make a curve that is never measured."""
     return Curve(name="c", title="a < b & c", work="work", unit="ms", measure=lambda _: {}, is_cost=is_cost)
 
 
@@ -29,11 +29,11 @@ def test_exponent_matches_the_power_law(power: float) -> None:
 
 def test_exponent_skips_points_without_a_logarithm() -> None:
     assert exponent([(1, 0), (2, 4), (4, 8)]) == pytest.approx(1)
-    assert exponent([(1, 0), (2, 4)]) != exponent([(1, 0), (2, 4)]), "NaN: one point is no curve"
+    assert exponent([(1, 0), (2, 4)]) != exponent([(1, 0), (2, 4)]), "NaN: one point has no slope"
 
 
 def test_report_shows_the_end_of_a_curve() -> None:
-    """What rests on a large constant grows slowly at first."""
+    """A cost with a large constant part grows slowly at first."""
     points: Points = {"one": [(x, 400 + x**2) for x in (1, 2, 4, 8, 16, 32, 64, 128)]}
     drawn = Drawn(curve(), points=points)
     assert drawn.exponents()["one"] < 1 < drawn.ends()["one"]
@@ -49,7 +49,7 @@ def test_report_names_worse_than_linear_growth() -> None:
     assert marks == {"linear": "+", "less": "-"}
 
 
-def test_a_picture_is_an_svg_with_a_line_for_each_series() -> None:
+def test_picture_is_an_svg_with_a_line_for_each_series() -> None:
     points: Points = {"one": [(1, 0.0), (10, 2.0), (100, 30.0)], "two": [(1, 5.0), (100, 5.0)]}
     picture = ET.fromstring(svg(Drawn(curve(), points=points), note="a note"))
     said = [part.text or "" for part in picture if part.tag.endswith("text")]
@@ -66,12 +66,12 @@ def test_axis_ticks_are_round_and_within_range() -> None:
 
 
 def found(*, gap: float) -> Numbers:
-    """What a load did."""
+    """Make the numbers of a load with this p99 gap."""
     return {"gap_p99": gap, "delay_p50": 1, "delay_p99": 1, "window_seconds": 1, "lost": 0}
 
 
 def climbed_to(limit: int, *, is_thorough: bool) -> tuple[Climb, list[int]]:
-    """A climb on something that carries `limit`."""
+    """Climb where loads up to `limit` hold; return the climb and the loads tried."""
     tried: list[int] = []
 
     async def attempt(load: int) -> Numbers:
@@ -81,7 +81,7 @@ def climbed_to(limit: int, *, is_thorough: bool) -> tuple[Climb, list[int]]:
     return asyncio.run(climb(attempt, (100, 200, 300, 400), is_thorough=is_thorough)), tried
 
 
-def test_a_climb_stops_after_a_second_failure() -> None:
+def test_climb_stops_after_a_second_failure() -> None:
     climbed, tried = climbed_to(230, is_thorough=False)
     assert (climbed.carried, climbed.failed, climbed.shown) == (200, 300, 200)
     assert tried == [100, 200, 300, 300]
@@ -103,7 +103,7 @@ def test_thorough_climb_tries_values_in_between() -> None:
     assert 210 <= climbed.carried <= 230
 
 
-def test_a_climb_that_never_holds_shows_the_lowest() -> None:
+def test_climb_that_never_holds_shows_the_lowest() -> None:
     climbed, _ = climbed_to(50, is_thorough=True)
     assert (climbed.carried, climbed.shown) == (0, 100)
 
@@ -114,6 +114,6 @@ def test_evenness_counts_delays_and_gaps() -> None:
     measured = timing([one, late])
     assert measured["gap_p99"] == pytest.approx(20)
     assert measured["delay_p99"] == pytest.approx(95)
-    assert not is_even(measured | {"lost": 0}), "even gaps, but 45 ms behind at the median"
+    assert not is_even(measured | {"lost": 0}), "even gaps, but a median delay of 50 ms"
     assert is_even(timing([one, one]))
     assert not is_even(timing([one, one]) | {"lost": 1})

@@ -1,4 +1,4 @@
-"""The noise statement: a neighbour is seen, our own children are not taken for one, and the verdict names figures."""
+"""Noise detection: a neighbour counts as noise, our own children do not, and the verdict names noisy figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.bench.processes import accounted, our_cpu_seconds, tree
 from tests.bench.table import Outcome
 from tests.stack import wait_until
 
-#: So many seconds of the processor's time, however long they take.
+#: A program that uses this many seconds of CPU time.
 BURN = "import time\nwhile time.process_time() < {seconds}: pass"
 CALM = Quiet(others_cores=0.01, stolen_share=0.0, loop_seconds=0.003, quick_loop_seconds=0.003)
 FIGURE = Figure(name="some", measure=lambda _: {}, lines=())
@@ -27,14 +27,14 @@ def test_noise_excludes_child_processes() -> None:
     after = noise.look()
     used = after.our_seconds - before.our_seconds
     assert used > 0.4, "an ended child still counts as ours"
-    # Other tests run beside this one: only that the child is not counted twice over can be said.
+    # Other tests may run at the same time, so this checks only that others exclude the child's time.
     assert noise.between(before, after).others_cores * (after.at - before.at) <= (
         after.busy_seconds - before.busy_seconds - used + 0.05
     )
 
 
 def test_accounting_includes_unreaped_processes() -> None:
-    """As Chromium's processes do: their parent is killed, and with it goes what they used."""
+    """Like Chromium's processes: nobody reaps them after their parent is killed, so /proc loses their CPU time."""
     starting = f"import subprocess, sys; subprocess.run((sys.executable, '-c', {BURN.format(seconds=60)!r}))"
     parent = subprocess.Popen((sys.executable, "-c", starting))
     before = our_cpu_seconds()
@@ -50,16 +50,16 @@ def test_accounting_includes_unreaped_processes() -> None:
 
 
 def test_noise_includes_neighbour_processes() -> None:
-    """It leaves our tree: its parent ends at once."""
+    """A process leaves our tree when its parent ends."""
     leaving = f"import subprocess, sys; subprocess.Popen((sys.executable, '-c', {BURN.format(seconds=1)!r}))"
     before = noise.look()
     subprocess.run((sys.executable, "-c", leaving), check=True)
 
-    def looks() -> list[Quiet]:
+    def noisy() -> list[Quiet]:
         seen = noise.between(before, noise.look())
         return [seen] if seen.others_cores > noise.MOST_OTHERS else []
 
-    (seen,) = wait_until(looks, what="it is seen while it computes")
+    (seen,) = wait_until(noisy, what="the neighbour's CPU time counts as noise")
     assert any("other processes" in why for why in seen.complaints(quickest=seen.loop_seconds))
 
 
@@ -75,7 +75,7 @@ def test_noise_complains_about_each_measure() -> None:
     )
 
 
-def test_the_verdict_names_the_noisy_figures() -> None:
+def test_verdict_names_the_noisy_figures() -> None:
     noisy = Quiet(others_cores=1.0, stolen_share=0.0, loop_seconds=0.003, quick_loop_seconds=0.003)
     assert "quiet" in table.verdict([Outcome(FIGURE, quiet=CALM)])
     said = table.verdict([Outcome(FIGURE, quiet=CALM), Outcome(FIGURE, quiet=noisy)])
@@ -83,7 +83,7 @@ def test_the_verdict_names_the_noisy_figures() -> None:
     assert "some" in said
 
 
-def test_a_ratio_to_a_noisy_baseline_is_noisy() -> None:
+def test_ratio_to_a_noisy_baseline_is_noisy() -> None:
     noisy = Quiet(others_cores=1.0, stolen_share=0.0, loop_seconds=0.003, quick_loop_seconds=0.003)
     outcome = Outcome(FIGURE, quiet=CALM, borrowed=[noisy])
     assert "baselines" in outcome.complaints(quickest=0.003)[0]

@@ -1,5 +1,5 @@
-"""The bench still works: what can run in seconds, as small as can be. Numbers exist, nothing was lost; speed is not
-judged. All on one set of processes; what ends it (a database of its own) comes last."""
+"""The bench still works: the parts that run in seconds, at the smallest size. They return numbers and lose nothing;
+speed is not judged. The parts share one set of processes; those that end it come last."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TOKENS = 15
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """One set of processes for all of them."""
+    """Yield a bench with one set of processes for all tests."""
     made = Bench(tmp_path_factory.mktemp("bench"), size=Size.SMOKE)
     yield made
     made.close()
 
 
-def test_a_baseline_reads_what_the_provider_sends(bench: Bench) -> None:
-    """Reading by hand is held to the same answers as the SDK."""
+def test_baseline_reads_everything_the_provider_sends(bench: Bench) -> None:
+    """Reading by hand must yield every token, as the SDK does."""
     running = bench.running()
 
     async def read() -> int:
@@ -45,18 +45,18 @@ def test_a_baseline_reads_what_the_provider_sends(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_small_run_measures_and_loses_nothing(bench: Bench, name: str) -> None:
+def test_small_run_measures_and_loses_nothing(bench: Bench, name: str) -> None:
     figure = next(each for each in FIGURES if each.name == name)
     numbers = figure.measure(bench)
     assert not figure.broken(numbers)
-    assert set(figure.zero) <= set(numbers), "what may not be lost is counted"
+    assert set(figure.zero) <= set(numbers), "every number in `zero` is measured"
     for line in figure.lines:
         assert line.show(numbers)
         assert line.holds(numbers) in {True, False}
     assert all(math.isfinite(value) for value in numbers.values())
 
 
-def test_a_small_curve_is_measured_and_drawn(bench: Bench) -> None:
+def test_bench_measures_and_draws_a_small_curve(bench: Bench) -> None:
     curve = next(each for each in CURVES if each.name == "table-rows")
     drawn = Drawn(curve, points=curve.measure(bench))
     assert all(math.isfinite(slope) for slope in drawn.exponents().values())

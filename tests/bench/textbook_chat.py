@@ -1,7 +1,7 @@
 """A textbook's Celery chat (tests/faults/textbook) as a baseline: prefork, eight processes, the result polled.
 
-Eight is the number in most tutorials; a process carries one answer. The page asks for the result every half second, so
-the first word that a person sees is the last.
+Most tutorials use eight processes; each carries one answer. The page asks for the result every half second, so a person
+sees nothing before the answer is complete.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Chat:
     worker: Process
 
     def answered(self, number: int, *, tokens: int) -> Numbers:
-        """Ask `number` questions at once and poll for each; return the ms beyond the provider's first token."""
+        """Ask `number` questions at once and poll for each; return the delay, the costs and the wrong texts."""
         asked = {str(uuid4()): words.clocked_question(tokens=tokens) for _ in range(number)}
         before = tree_cpu_seconds(self.worker.pid)
         with ThreadPoolExecutor(number) as threads:
@@ -61,19 +61,19 @@ class Chat:
         result = self.app.send_task("answer", args=[request_id, text], task_id=request_id)
         while not result.ready():
             if time.perf_counter() - began > PATIENCE_SECONDS:
-                raise AssertionError("the textbook does not answer")
+                raise AssertionError("the textbook's chat does not answer")
             time.sleep(POLL_SECONDS)
         return time.perf_counter() - began, str(result.result)
 
     def _most_at_once(self, asked: dict[str, str]) -> int:
-        """Return the provider's time, from its log."""
+        """Return the most calls that the provider had at once, from its log."""
         calls = [self.running.journal.calls(request_id)[-1] for request_id in asked]
         return int(max(sum(one["start"] <= each["start"] < one["end"] for one in calls) for each in calls))
 
 
 @contextmanager
 def textbook_chat(running: Running) -> Iterator[Chat]:
-    """Start the chat, and warm it, while our own processes are idle."""
+    """Start the chat and warm it up, while Naru's own processes are idle."""
     stack = running.stack
     worker = stack.run("textbook", *WORKER, f"--concurrency={PROCESSES}", "--loglevel=WARNING")
     app = Celery("textbook-page", broker=stack.redis_url, backend=stack.redis_url, set_as_current=False)

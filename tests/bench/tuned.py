@@ -1,10 +1,10 @@
-"""PostgreSQL's settings, one change at a time, against the statements of a question: for docs/operations/tuning.md.
+"""A comparison of PostgreSQL settings by the statements of a question, for docs/operations/tuning.md.
 
     python -m tests.bench.tuned --messages 1000000 --rounds 3
 
-One durable server on one data folder, started anew with each variant's options, all variants once in each round: what
-the machine does meanwhile is shared out among them. Reading draws conversations at random, asking is submit, claim
-and finish with their commits. Told: the median of the rounds' medians, and of their 95th percentiles.
+One durable server restarts on the same data with each variant's options. Each round runs every variant once, in random
+order, to spread other load on the machine over all of them. Conversations are drawn at random; asking is submit, claim
+and finish with their commits. The table shows the median of the rounds' medians, and of their 95th percentiles.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def served(server: postgres.Postgres, options: Mapping[str, str]) -> Iterator[st
 
 
 def timed(figures: Figures, name: str, action: Callable[[], object]) -> None:
-    """Note the duration in ms."""
+    """Run `action`, and add its duration in ms to `figures`."""
     began = time.perf_counter()
     action()
     figures.setdefault(name, []).append((time.perf_counter() - began) * 1e3)
 
 
 def measure(engine: Engine, filled: Filled, *, times: int) -> Figures:
-    """List, open and ask, this many times each, in turn."""
+    """Time listing, opening and asking in turn, `times` times each."""
     figures: Figures = {}
     rig = RequestRig(engine)
     worker_id = rig.worker(MODEL, lease_seconds=3600)
@@ -102,7 +102,7 @@ def measure(engine: Engine, filled: Filled, *, times: int) -> Figures:
 
 
 def counted(url: str) -> tuple[int, int]:
-    """Return blocks read outside shared_buffers, and bytes of WAL, since the start. Noise changes neither."""
+    """Return the total of blocks read outside shared_buffers, and of WAL bytes. Noise changes neither."""
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
@@ -118,13 +118,13 @@ def counted(url: str) -> tuple[int, int]:
 
 
 def settled(url: str) -> tuple[int, int]:
-    """Return the same after the ended backends have reported their statistics."""
+    """Return `counted` after the ended backends have reported their statistics."""
     time.sleep(0.3)
     return counted(url)
 
 
 def reindex(url: str, figures: Figures) -> None:
-    """Time the work that maintenance_work_mem is for."""
+    """Time a REINDEX, which uses maintenance_work_mem."""
     connection = psycopg2.connect(url)
     connection.autocommit = True
     try:
@@ -135,8 +135,8 @@ def reindex(url: str, figures: Figures) -> None:
 
 
 def main() -> int:
-    """Fill once, run every variant in every round, and return a table with a line per variant."""
-    parser = argparse.ArgumentParser(description="PostgreSQL's settings against the statements of a question")
+    """Fill once, run every variant in every round, and print a table with a line per variant."""
+    parser = argparse.ArgumentParser(description="Compare PostgreSQL settings by the statements of a question")
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=300)

@@ -1,5 +1,6 @@
-"""Someone who opens the page, for the first time and again: when one can type, when Streamlit's composer is there, and
-what came over the network. Notes its times in the page itself, like chromium.py.
+"""A visit to the page: when one can type, when Streamlit's composer appears, and what came over the network.
+
+The page itself records the times, as in chromium.py.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ def visit(profile: BrowserContext, url: str, *, is_slow: bool = False) -> Visit:
     last = chunks.late()[-1]
 
     def is_at_rest() -> bool:
-        page.wait_for_timeout(50)  # Playwright tells of events while it is called
+        page.wait_for_timeout(50)  # Playwright delivers events only during a call
         return any(load.url.endswith(last) and (load.bytes or load.is_cached) for load in network.loads)
 
-    wait_until(is_at_rest, seconds=120, what="all that is loaded late")
+    wait_until(is_at_rest, seconds=120, what="the page has its last late file")
     times = page.evaluate("window.__visit")
     page.close()
     return Visit(times["typing"], times["composer"], network.loaded, network.bytes)

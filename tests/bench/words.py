@@ -1,4 +1,4 @@
-"""Questions for the simulator, and a parser of its clocked answers: `w0@<ns> w1@<ns> …`, the time of each sending."""
+"""Questions for the simulator, and a parser for its clocked answers: `w0@<ns> w1@<ns> …`, each token's send time."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def clocks(text: str) -> list[int]:
 
 
 def numbers(text: str) -> list[int]:
-    """Return the numbers of the tokens in `text`, in their order."""
+    """Return the token numbers in `text`, in order."""
     return [int(number) for number, _ in _WORD.findall(text)]
 
 
 @dataclass(slots=True)
 class Wholeness:
-    """Counts answers that did not come whole; add each with `check`."""
+    """Counts lost text in answers; add each answer with `check`."""
 
-    #: Tokens that a stored answer lacks or has twice, and live texts that do not begin the answer.
+    #: Missing or doubled tokens of stored answers, and live texts that are no prefix of the answer.
     lost: int = 0
-    #: Answers whose live text lacked the last words when the page heard of the end.
+    #: Answers whose live text was incomplete when the page received the end.
     cut_at_end: int = 0
 
     def check(self, live: str, stored: list[str], *, tokens: int) -> None:
-        """Check one answer of `tokens` tokens: the live text, and the rows."""
+        """Check an answer of `tokens` tokens: its live text and its rows."""
         whole = stored[0] if stored else ""
         found = numbers(whole)
         wrong = abs(len(stored) - 1) + bool(_WORD.sub("", whole)) + (not whole.startswith(live))

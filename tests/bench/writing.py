@@ -1,8 +1,8 @@
 """A cheap writer: `python -m tests.bench.writing` writes live streams through the product's own publisher.
 
-For figures in which web is to be the tight one: the provider, its reading and the rows are left out, the flusher and
-what it sends to Redis are the worker's. Reads one job per line, {"requests": [ids], "pace": 50, "seconds": 10}: every
-request gets clocked tokens at that pace, in four groups out of step. Answers with {"tokens": of each, "cpu_seconds"}.
+It makes web the bottleneck of a figure: it has no provider and stores no rows, but flushes to Redis as a worker does.
+It reads one job per line, {"requests": [ids], "pace": 50, "seconds": 10}, and writes clocked tokens to every request at
+that pace, in four groups out of step. Its reply is {"tokens": per request, "cpu_seconds": in total}.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import uvloop
 from shared.live.publisher import LiveAnswer, Publisher
 from shared.settings import load_settings
 
-#: Number of groups. Answers of one group get their tokens at the same time; real answers are spread.
+#: Number of groups. Answers of one group get their tokens at the same time; several groups spread them as in reality.
 GROUPS = 4
 
 
@@ -46,7 +46,7 @@ async def write(publisher: Publisher, job: dict[str, Any]) -> dict[str, float]:
 
 
 async def _feed(lives: list[LiveAnswer], *, tokens: int, pace: float, after: float) -> None:
-    """Send the same words to a whole group: they are made once, which keeps the cost of measuring low."""
+    """Write the same tokens to every answer of a group; making them once keeps the cost of measuring low."""
     await asyncio.sleep(after)
     began, sent = time.perf_counter(), 0
     while sent < tokens:

@@ -1,1 +1,1 @@
-"""Real processes, really killed, frozen and cut off: what is promised of a request holds all the same."""
+"""Crash tests: kill, freeze and disconnect real processes, and check that every request still ends correctly."""

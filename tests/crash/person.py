@@ -1,4 +1,4 @@
-"""A person, for crash tests: asks as the page does, and looks at rows and provider calls."""
+"""A person for the crash tests, who asks as the page does. Reads rows and provider calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Person", "full_text"]
 
 @dataclass
 class Person:
-    """Asks in a conversation of her own each time. Close her dispatcher at the end: use `with`."""
+    """A person who asks, by default in a new conversation each time. Use `with`, which closes the dispatcher."""
 
     stack: Stack
     engine: Engine
@@ -38,7 +38,7 @@ class Person:
         self.dispatcher.close()
 
     def ask(self, words: str, *, hint: bool = True, key: str | None = None, conversation: UUID | None = None) -> UUID:
-        """Store a question and send its hint; the request's id."""
+        """Store a question and send its hint; return the request's id."""
         submitted = lifecycle.submit(
             self.engine,
             Question(
@@ -56,20 +56,20 @@ class Person:
         return submitted.request_id
 
     def stop(self, request_id: UUID) -> Status:
-        """Press stop."""
+        """Press Stop; return the request's status."""
         return lifecycle.stop(self.engine, request_id, owner=OWNER)
 
     def row(self, request_id: UUID) -> Any:
-        """The request's row."""
+        """Return the request's row."""
         with transaction(self.engine) as connection:
             return connection.execute(select(chat_request).where(chat_request.c.id == request_id)).one()
 
     def status(self, request_id: UUID) -> Status:
-        """Its status."""
+        """Return the request's status."""
         return Status(self.row(request_id).status)
 
     def wait_running(self, request_id: UUID, *, attempt: int = 1, seconds: float = 20) -> Any:
-        """Wait until this attempt runs; its row."""
+        """Wait until this attempt or a later one runs; return the row."""
 
         def found() -> Any:
             row = self.row(request_id)
@@ -78,7 +78,7 @@ class Person:
         return wait_until(found, seconds=seconds, what=f"attempt {attempt} runs")
 
     def wait_text(self, request_id: UUID, *, seconds: float = 20) -> None:
-        """Wait until the live stream has some text of it."""
+        """Wait until the request's live stream has text."""
         with self.stack.redis_client() as redis:
             wait_until(
                 lambda: any("d" in fields for _, fields in redis.xrange(f"naru:live:{request_id}")),
@@ -87,19 +87,19 @@ class Person:
             )
 
     def wait_end(self, request_id: UUID, *, seconds: float = 30) -> Any:
-        """Wait until it ended; its row."""
+        """Wait until the request has ended; return the row."""
         return wait_until(
             lambda: (row := self.row(request_id)).status in TERMINAL and row, seconds=seconds, what="the request ends"
         )
 
     def answers(self, request_id: UUID) -> list[str]:
-        """The stored answers of a request: one, whatever happened."""
+        """Return the stored answers of a request. An ended request must have exactly one."""
         with transaction(self.engine) as connection:
             rows = connection.execute(select(message.c.content).where(message.c.request_id == request_id))
             return list(rows.scalars())
 
     def worker_pid(self, request_id: UUID) -> int | None:
-        """The process that runs it now."""
+        """Return the pid of the worker that runs the request, or None."""
         with transaction(self.engine) as connection:
             found = connection.execute(
                 text("SELECT pid FROM worker JOIN chat_request r ON r.worker_id = worker.id WHERE r.id = :id"),
@@ -108,7 +108,7 @@ class Person:
             return None if found is None else int(found)
 
     def calls(self, request_id: UUID, event: str = "start") -> list[float]:
-        """When this event of this request's calls happened, by the simulator's own log."""
+        """Return the times of this event in the request's calls, from the simulator's log."""
         if not self.stack.calls_log.exists():
             return []
         lines = [json.loads(line) for line in self.stack.calls_log.read_text().splitlines()]

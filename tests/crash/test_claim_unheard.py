@@ -1,4 +1,4 @@
-"""A claim whose commit happened and was never heard of."""
+"""A claim that committed, but whose reply was lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_request_whose_claim_got_no_reply_is_answered(stack: Stack, engine: Engi
     stack.start_worker()
     with Person(stack, engine) as alice:
         request = alice.ask(SHORT, hint=False)
-        with engine.begin() as connection:  # what the lost reply of a claim leaves behind
+        with engine.begin() as connection:  # the state after a claim whose reply was lost
             connection.execute(
                 text(
                     "UPDATE chat_request SET status = 'running', attempt = 1, started_at = clock_timestamp(),"

@@ -1,4 +1,4 @@
-"""A worker that is told to stop, as a deploy does."""
+"""Draining a worker with SIGTERM, as a deploy does."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ def test_drain_finishes_or_hands_over_every_answer(stack: Stack, engine: Engine)
         assert alice.answers(slow) == [full_text(long)]
 
 
-def test_a_draining_worker_takes_nothing_new(stack: Stack, engine: Engine) -> None:
+def test_draining_worker_takes_nothing_new(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
-    leaving = stack.start_worker(
-        grace_seconds=patient(6), wedged_seconds=1.25 * slowness()
-    )  # and is not taken for a wedged one meanwhile
+    # The drain outlasts `wedged_seconds`: a draining worker must not count as wedged.
+    leaving = stack.start_worker(grace_seconds=patient(6), wedged_seconds=1.25 * slowness())
     with Person(stack, engine) as alice:
         held = alice.ask("[[sim: tokens=120 pace=30]]")
         alice.wait_text(held)

@@ -1,4 +1,4 @@
-"""Hints that never arrive although Redis is well."""
+"""Hints that are lost although Redis is healthy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stack import SHORT_LEASES, Stack
 
 
 def _at_once(rows: list[Any]) -> list[int]:
-    """How many ran at the moments when each began."""
+    """Return how many requests were running at the start of each."""
     return [sum(other.started_at <= row.started_at < other.ended_at for other in rows) for row in rows]
 
 
@@ -28,7 +28,7 @@ def test_request_without_a_hint_is_found(stack: Stack, engine: Engine) -> None:
 
 
 def test_hints_taken_by_a_dead_worker_are_replaced(stack: Stack, engine: Engine) -> None:
-    """BRPOP destroys a message before anybody has recorded it: the worker dies in between."""
+    """The worker dies after BRPOP has removed the message and before it handles the hint."""
     stack.configure(**SHORT_LEASES, broker_silence_seconds=1)
     stack.start_simulator()
     dying = stack.start_worker()

@@ -1,4 +1,4 @@
-"""Redis stopped, frozen, flushed: slower, never lost."""
+"""Redis stopped, frozen or flushed: requests get slower, but none is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT = "[[sim: tokens=10 pace=100]]"
 
 @pytest.fixture(scope="module")
 def own_stack(module_own_stack: Stack) -> Stack:
-    """One with a provider for all: each leaves a Redis that is well."""
+    """Return the module's stack with a simulator. Each test leaves a healthy Redis."""
     module_own_stack.configure(redis_timeout_seconds=slowness())
     module_own_stack.start_simulator()
     return module_own_stack
@@ -40,7 +40,7 @@ def _away(own_stack: Stack, *, how: str) -> list[tuple[int, int]]:
             own_stack.servers.redis.freeze()
         began = time.monotonic()
         asked = [alice.ask(SHORT) for _ in range(8)]
-        assert time.monotonic() - began < 8 * own_stack.settings.redis_timeout_seconds, "nobody waits for Redis"
+        assert time.monotonic() - began < 8 * own_stack.settings.redis_timeout_seconds, "ask() must not wait for Redis"
         stopped = alice.ask(LONG)
         for request in asked:
             assert alice.wait_end(request).status == Status.SUCCEEDED
@@ -98,7 +98,7 @@ def test_hints_that_redis_forgot_are_sent_again(stack: Stack, engine: Engine) ->
             assert alice.wait_end(request).status == Status.SUCCEEDED
 
 
-def test_a_hundred_hints_of_one_request_make_one_call(stack: Stack, engine: Engine) -> None:
+def test_hundred_hints_of_one_request_make_one_call(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
     for _ in range(2):
         stack.start_worker()

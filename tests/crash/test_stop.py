@@ -1,4 +1,4 @@
-"""Stop, in every phase of a request."""
+"""Stop in each phase of a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONG = "[[sim: tokens=300 pace=30 first=0.1]]"
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One with a provider for all; each takes the workers that the one before has left."""
+    """Return the module's stack with a simulator. Each test reuses the workers of the previous one."""
     module_stack.configure(**SHORT_LEASES)
     module_stack.start_simulator()
     return module_stack
@@ -39,7 +39,7 @@ def test_stop_before_the_first_word_closes_the_connection(stack: Stack, engine: 
         wait_until(lambda: alice.calls(request), what="the provider is called")
         assert alice.stop(request) == Status.RUNNING
         assert alice.wait_end(request, seconds=2).status == Status.CANCELLED
-        wait_until(lambda: alice.calls(request, "closed"), what="closed")
+        wait_until(lambda: alice.calls(request, "closed"), what="the connection is closed")
 
 
 def test_stop_in_the_middle_keeps_the_text_so_far_as_the_answer(stack: Stack, engine: Engine) -> None:
@@ -55,7 +55,7 @@ def test_stop_in_the_middle_keeps_the_text_so_far_as_the_answer(stack: Stack, en
         assert answer != full_text(LONG)
 
 
-def test_stop_is_carried_out_for_a_frozen_worker(stack: Stack, engine: Engine) -> None:
+def test_stop_cancels_the_request_of_a_frozen_worker(stack: Stack, engine: Engine) -> None:
     frozen, other = stack.workers(2)
     with Person(stack, engine) as alice:
         request = alice.ask(LONG)
@@ -66,6 +66,6 @@ def test_stop_is_carried_out_for_a_frozen_worker(stack: Stack, engine: Engine) -
         alice.stop(request)
         assert alice.wait_end(request, seconds=6).status == Status.CANCELLED
         frozen.thaw()
-        wait_until(lambda: "marked lost" in frozen.log_text(), what="the thawed worker knows")
+        wait_until(lambda: "marked lost" in frozen.log_text(), what="the thawed worker knows that it was lost")
         assert alice.status(request) == Status.CANCELLED
         assert len(alice.answers(request)) == 1

@@ -1,4 +1,4 @@
-"""Hints and Redis that refuses, hangs or dies while a worker takes one: Celery must not end the worker for it."""
+"""Redis refuses writes, hangs or dies while a worker takes a hint: Celery must not end the worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHORT = "[[sim: tokens=10 pace=100]]"
 
 @pytest.fixture(scope="module")
 def own_stack(module_own_stack: Stack) -> Stack:
-    """One with a provider for all: each leaves a Redis that is well, and a worker that has lived through it."""
+    """Return the module's stack with a simulator. Each test leaves a healthy Redis and a running worker."""
     module_own_stack.start_simulator()
     return module_own_stack
 
@@ -35,7 +35,7 @@ def test_hint_in_flight_is_stored_nowhere(stack: Stack) -> None:
 
 @pytest.mark.timeout(120)
 def test_worker_survives_a_redis_that_refuses_writes(own_stack: Stack) -> None:
-    """As with a full disk, and as a primary does that lost its replicas: BRPOP is a write, too."""
+    """Redis refuses writes on a full disk, or as a primary without replicas. BRPOP is a write, too."""
     (worker,) = own_stack.workers(1)
     engine = make_engine(own_stack.settings, name="test")
     with Person(own_stack, engine) as alice, own_stack.redis_client() as client:
@@ -47,7 +47,7 @@ def test_worker_survives_a_redis_that_refuses_writes(own_stack: Stack) -> None:
         for request in (*refused, alice.ask(SHORT)):
             assert alice.wait_end(request).status == Status.SUCCEEDED
         assert worker.running
-        wait_until(lambda: any(each["cmd"] == "brpop" for each in client.client_list()), what="it reads hints again")
+        wait_until(lambda: any(each["cmd"] == "brpop" for each in client.client_list()), what="hints are read again")
     engine.dispose()
 
 

@@ -14,7 +14,7 @@ LONG = "[[sim: tokens=120 pace=40 first=0.1]]"
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One with a provider for all; each takes the workers that the one before has left."""
+    """Return the module's stack with a simulator. Each test reuses the workers of the previous one."""
     module_stack.configure(**SHORT_LEASES)
     module_stack.start_simulator()
     return module_stack
@@ -58,7 +58,7 @@ def test_thawed_worker_writes_nothing(stack: Stack, engine: Engine) -> None:
         assert (row.status, row.attempt) == (Status.SUCCEEDED, 2)
         assert alice.answers(request) == [full_text(LONG)]
         wait_until(lambda: "marked lost" in frozen.log_text(), what="the thawed worker knows that it was lost")
-        # It has registered anew and serves again.
+        # The thawed worker has registered again and takes requests.
         (second if frozen is first else first).kill()
         again = alice.ask("[[sim: tokens=5]]")
         assert alice.wait_end(again).status == Status.SUCCEEDED

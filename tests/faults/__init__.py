@@ -1,9 +1,9 @@
-"""The fault suite: real processes, real faults, and a checker that holds what people saw against the rows and calls.
+"""The fault suite: real processes, real faults, and a checker that compares what people saw with rows and calls.
 
     ./naru test faults --only 1,8 --times 20 --json results.jsonl
 
-`catalogue/` has a small function per fault, by kind; `rig` is the processes and what can be done to them, `proxy` the
-lines between them, `crowd` the people, `screen` what one of them sees, `checker` the judge. `mixed` lets faults come at
-random under a load, `soak` watches memory, `textbook/` is what it is all compared with. What the faults are and what
-must hold is in `docs/reliability.md`.
+`catalogue/` has one function per fault. `rig` runs the processes and harms them, and `proxy` harms the connections
+between them. `crowd` simulates the people, `screen` the live answer on each page, and `checker` judges the history.
+`mixed` injects random faults under load, `soak` watches memory and descriptors, and `textbook/` is a plain Celery chat
+for comparison. `docs/reliability.md` describes the faults and what must hold.
 """

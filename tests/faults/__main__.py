@@ -1,4 +1,4 @@
-"""The command: `python -m tests.faults`, which `./naru test faults` runs. Exit code 1 when anything was wrong."""
+"""The command: `python -m tests.faults`, which `./naru test faults` runs. Exits with 1 if anything is wrong."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.faults.run import Store
 
 ABOUT = """\
 Injects the faults of the catalogue into the real processes and checks that nothing is lost, doubled, wrong or stuck.
-Results are added to the JSON-lines file, shot by shot: a run that was cut off goes on with --resume and the same seed.
+Appends each shot to a JSON-lines file. To continue an interrupted run, pass --resume and the same --seed.
 """
 TEXTBOOK_TIMES = 5
 DOCUMENT = Path("docs/reliability.md")
-#: The table stands between these lines of the document.
+#: The table is between these lines of the document.
 MARKS = ("<!-- table: python -m tests.faults --report -->", "<!-- end of the table -->")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what was asked."""
+    """Run the chosen rounds; return the exit code."""
     chosen = parser().parse_args(arguments)
-    # Ended from outside we end our processes, too: one that is frozen would not hear that we are gone.
+    # SIGTERM must run the cleanup, because a frozen process would not notice the end of its parent.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     store = Store(chosen.json)
     if chosen.report:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_catalogue(chosen: argparse.Namespace, store: Store, *, seed: int) -> None:
-    """Fault by fault."""
+    """Run the chosen faults of the catalogue, one after the other."""
     for number in chosen.only or FAULTS:
         fault = FAULTS[number]
         indices = set(range(chosen.times or fault.times))
@@ -60,7 +60,7 @@ def run_catalogue(chosen: argparse.Namespace, store: Store, *, seed: int) -> Non
 
 
 def run_mixed(chosen: argparse.Namespace, store: Store, *, seed: int) -> None:
-    """--minutes: the mixed round."""
+    """Run the mixed round (`--minutes`)."""
     with run.folder("mixed") as place:
         result = mixed.mixed(place / "rig", seed=seed, seconds=60 * chosen.minutes, rate=chosen.rate)
     store.add(result)
@@ -68,7 +68,7 @@ def run_mixed(chosen: argparse.Namespace, store: Store, *, seed: int) -> None:
 
 
 def run_soak(chosen: argparse.Namespace, store: Store, *, seed: int) -> None:
-    """--soak: the steady load."""
+    """Run the soak (`--soak`)."""
     with run.folder("soak") as place:
         result = soak.soak(place / "rig", seed=seed, seconds=60 * chosen.soak, rate=chosen.rate)
     store.add(result)
@@ -76,12 +76,12 @@ def run_soak(chosen: argparse.Namespace, store: Store, *, seed: int) -> None:
 
 
 def write_report(store: Store) -> int:
-    """Put the table into the document."""
+    """Replace the table in the document; return the exit code."""
     document = DOCUMENT.read_text(encoding="utf-8")
     head, _, rest = document.partition(MARKS[0])
     _, found, tail = rest.partition(MARKS[1])
     if not found:
-        print(f"{DOCUMENT} has no marks for the table", file=sys.stderr)
+        print(f"{DOCUMENT} has no markers for the table", file=sys.stderr)
         return 1
     table = report.markdown(store.results())
     DOCUMENT.write_text(f"{head}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{tail}", encoding="utf-8")
@@ -89,33 +89,37 @@ def write_report(store: Store) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the argument parser."""
     made = argparse.ArgumentParser(
         prog="./naru test faults", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--only", type=numbers, metavar="1,8,12", help="these faults of the catalogue only")
+    made.add_argument("--only", type=numbers, metavar="1,8,12", help="run only these faults of the catalogue")
     made.add_argument(
-        "--times", type=int, metavar="N", help="shots per fault (default: 20, 5 of those that take minutes)"
+        "--times", type=int, metavar="N", help="shots per fault (default: mostly 20, fewer for slow faults)"
     )
     made.add_argument(
-        "--seed", type=int, metavar="N", help="the nemesis's dice; printed, so that a round can be repeated"
+        "--seed", type=int, metavar="N", help="random seed (default: a random one; printed, to repeat a run)"
     )
-    made.add_argument("--minutes", type=float, metavar="M", help="the mixed round instead: random faults under a load")
-    made.add_argument("--soak", type=float, metavar="M", help="a steady load without faults: does anything grow?")
     made.add_argument(
-        "--textbook", action="store_true", help="faults 1, 4, 8, 10, 12 on a textbook Celery chat instead"
+        "--minutes", type=float, metavar="M", help="instead, inject random faults under load for M minutes"
     )
-    made.add_argument("--rate", type=float, default=3.0, metavar="N", help="visits a second in both (default: 3)")
-    made.add_argument("--resume", action="store_true", help="leave out the shots that the file has of this seed")
+    made.add_argument("--soak", type=float, metavar="M", help="instead, watch memory under load for M minutes")
+    made.add_argument(
+        "--textbook", action="store_true", help="instead, inject faults 1, 4, 8, 10, 12 into a textbook Celery chat"
+    )
+    made.add_argument(
+        "--rate", type=float, default=3.0, metavar="N", help="visits a second with --minutes and --soak (default: 3)"
+    )
+    made.add_argument("--resume", action="store_true", help="skip the shots of this seed that are in the file")
     made.add_argument(
         "--json", type=Path, metavar="FILE", default=Path("faults.jsonl"), help="results (default: faults.jsonl)"
     )
-    made.add_argument("--report", action="store_true", help=f"write the file's table into {DOCUMENT}")
+    made.add_argument("--report", action="store_true", help=f"write the table of the results into {DOCUMENT}")
     return made
 
 
 def numbers(words: str) -> list[int]:
-    """1,8,12 as numbers of the catalogue."""
+    """Parse `1,8,12` as fault numbers of the catalogue."""
     found = [int(word) for word in words.split(",")]
     if missing := [number for number in found if number not in FAULTS]:
         raise argparse.ArgumentTypeError(f"not in the catalogue: {missing}")

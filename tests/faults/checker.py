@@ -1,7 +1,7 @@
 """The checker: compares what the people saw with the rows and the provider's log, and counts violations.
 
-Pure: entries, rows and calls go in, a verdict comes out. Every count but those of `Verdict`'s first group must be zero.
-The answers are of `emit=call`, so that each word says to which provider call it belongs.
+It is pure: entries, rows and calls go in, and a verdict comes out. Every count of `ZERO` must be zero. Questions use
+`emit=call`, so that each word of an answer names its provider call.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from workers.simulator.text import marked_tokens, tokens_of
 
 #: The time after its deadline within which a request must end.
 GRACE_SECONDS = 30.0
-#: More calls for one request than this count as unbounded.
+#: One request with more calls or losses than this is unbounded.
 MOST_CALLS = 12
 MAX_LOSSES = 3
-#: The simulator's clock and Postgres's are the machine's; a line of the log is written a moment after the fact.
+#: Postgres and the simulator share the machine's clock, but a log line is written a moment after its event.
 SLACK_SECONDS = 0.2
-#: Errors of the provider that end a request for good.
+#: Faults of the provider that end a request without a retry.
 FINAL = frozenset(
     {"400", "401", "402", "403", "404", "quota", "balance", "context", "filter", "html", "badhead", "gzip"}
 )
-#: The errors with which a request may fail when its connection to the provider is struck again and again.
+#: Error codes that are allowed when connections to the provider are struck again and again.
 PROVIDERS_FAULT = frozenset({"stream_broken", "bad_stream", "connect_failed", "server_failed", "first_token_timeout"})
 _FIRST = re.compile(r"나0@(\d+) ")
 
-#: The violations, which must be zero, and what each means to a person.
+#: The kinds of violation, and what each means.
 ZERO = {
-    "lost": "accepted, and there is no row",
-    "stuck": "accepted, and neither answered nor ended in time",
-    "unfounded": "failed although nothing was asked for that fails",
+    "lost": "accepted, but the row or the answer is missing",
+    "stuck": "accepted, but not ended in time",
+    "unfounded": "failed although its question asked for no failure",
     "doubled": "answered twice, or two requests from one key",
-    "wrong": "a stored answer that is not the whole text of exactly one call",
-    "stale": "a write accepted from an attempt that had lost its right",
-    "after_stop": "words, calls or a success after a stop was acknowledged",
-    "not_prefix": "a text on the screen that is no beginning of one attempt",
-    "phantom": "answered or called although it was refused and never sent again",
+    "wrong": "a stored answer that is not the complete text of exactly one call",
+    "stale": "an accepted write from an attempt that had lost the request",
+    "after_stop": "words after the end, or calls or a success after an acknowledged stop",
+    "not_prefix": "a text on the screen that is not the beginning of one attempt",
+    "phantom": "stored although it was refused and never sent again",
     "unbounded": "more calls or losses than the rules allow",
 }
 
@@ -71,7 +71,7 @@ class Verdict:
     extra_calls: int = 0
     attempts: int = 0
     losses: int = 0
-    #: The screen showed more words than were stored in the end (a stop that a dead worker could not answer).
+    #: Screens with more words than were stored in the end (after a stop that a dead worker could not answer).
     shrank: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ class Verdict:
 
 
 def check(entries: Sequence[Entry], evidence: Evidence, *, provider_struck: bool = False) -> Verdict:
-    """Judge a round. Where the way to the provider was struck, requests may fail for it (they are tried once more)."""
+    """Judge a round. With `provider_struck`, requests may fail with the codes of `PROVIDERS_FAULT`."""
     return _Case(entries, evidence, provider_struck=provider_struck).judge()
 
 
@@ -167,13 +167,13 @@ class _Case:
         if call is None or not row.attempts or not _FIRST.match(answer):
             return
         if call.began < row.attempts[-1].began - SLACK_SECONDS:
-            self._find("stale", row.request, f"the answer is of call {call.number}, before the last attempt")
+            self._find("stale", row.request, f"the answer is from call {call.number}, before the last attempt")
 
     def _call_of(self, request: str, text: str) -> Call | None:
         """Return the request's call whose answer begins with `text`, or None."""
         found = _FIRST.match(text)
         if found is None:
-            # Less than one word: the beginning of any call there was.
+            # Less than one word: it may be the beginning of any call.
             return next((each for each in self.calls[request] if _is_beginning(text, self._asked(request), each)), None)
         number = int(found[1])
         call = next((each for each in self.calls[request] if each.number == number), None)
@@ -194,7 +194,7 @@ class _Case:
                 self._find("doubled", min(requests), f"{len(requests)} requests of one key")
             for request in requests:
                 if key in given_up and replies[key] == {"refused"}:
-                    self._find("phantom", request, f"refused, given up, and {len(self.calls[request])} calls")
+                    self._find("phantom", request, f"refused, given up, but stored; {len(self.calls[request])} calls")
 
     def _judge_screens(self) -> None:
         texts: dict[tuple[int, str], str] = {}
@@ -224,9 +224,9 @@ class _Case:
             if row is None:
                 continue
             if row.status == "succeeded":
-                self._find("after_stop", entry.request, f"stop was answered {entry.code}, and it succeeded")
+                self._find("after_stop", entry.request, f"Stop was answered {entry.code}, but it succeeded")
             if row.status == "cancelled" and row.ended is not None:
-                # One that was on its way already, and was closed before its first word, is none.
+                # A call that was already on its way and was closed before its first word does not count.
                 late = [
                     call for call in self.calls[entry.request] if call.began > row.ended + SLACK_SECONDS and call.sent
                 ]
@@ -241,12 +241,12 @@ def _read(words: str) -> tuple[Script, int]:
 
 
 def whole_text(words: str, call: int) -> str:
-    """Return the whole answer of a call with `emit=call`."""
+    """Return the complete answer of a call with `emit=call`."""
     return "".join(marked_tokens(call, _read(words)[1]))
 
 
 def may_fail(words: str) -> bool:
-    """Whether the question itself asks for a failure: a final error, a fault that never stops, or to be poison."""
+    """Return whether the question asks for a failure: a final error, a fault without an end, or poison."""
     script, _ = _read(words)
     endless = bool(script.fault) and script.fault not in {"tail", "drip"} and script.times is None
     return script.fault in FINAL or endless or "poison" in words

@@ -1,8 +1,7 @@
-"""The people: each has a browser with a page open, asks, reads, presses Stop, loads the page again.
+"""The simulated users: each has a page open in a browser, asks, reads, presses Stop and reloads.
 
-All of them live in one event loop in a thread of its own, so that the test's main thread may kill and start processes
-meanwhile. `Page` is for coroutines in that loop, `Crowd` for everybody else. All that they do and see goes into the
-history.
+They share an event loop in a separate thread, so that the test's main thread can kill and start processes meanwhile.
+Use `Page` in coroutines of that loop, and `Crowd` elsewhere. The history records everything that they do and see.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from web.asgi.cookies import Cookies
 from web.asgi.identity import owner_of
 
 T = TypeVar("T")
-#: How a browser reconnects a broken event stream: after the server's `retry:`, then after the page's growing waits.
+#: The browser reconnects a broken event stream after `retry:`. After a refusal the page retries with growing waits.
 BROWSER_RETRY_SECONDS = 1.0
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 15.0
-#: A person presses Enter again this long after a refusal.
+#: A person presses Enter again this long after an error.
 AGAIN_SECONDS = 1.0
 #: The longest wait for a reply to a question or a stop.
 REPLY_SECONDS = 60.0
@@ -40,7 +39,7 @@ REPLY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that was accepted."""
+    """An accepted question."""
 
     page: Page
     request: str
@@ -69,7 +68,7 @@ class Page:
         self.screen = Screen(shown=self._shown, ended=self._ended)
 
     def open(self) -> None:
-        """Begin to follow the conversation."""
+        """Start following the conversation."""
         self._follower = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
@@ -80,7 +79,7 @@ class Page:
             self._follower = None
 
     async def reload(self) -> None:
-        """Reload the page, which then knows nothing."""
+        """Reload the page, which loses its state."""
         await self.close()
         self._load()
         self.open()
@@ -118,7 +117,7 @@ class Page:
         took = monotonic() - began
         if status != 200:
             code = str(answer.get("error"))
-            # The page then says that it does not know what happened.
+            # In this case the page says that the outcome is unknown.
             self.note("unknown" if code == Unsure.code else "refused", key=key, code=code, seconds=took)
             return None
         self.note("accepted", key=key, request=answer["request_id"], seconds=took)
@@ -126,7 +125,7 @@ class Page:
         return str(answer["request_id"])
 
     async def stop(self, request: str) -> str:
-        """Press Stop; return web's answer: `stopping`, an end, or an error."""
+        """Press Stop; return web's answer: a status, or an error."""
         self.note("stop", request=request)
         began = monotonic()
         try:
@@ -149,7 +148,7 @@ class Page:
             raise TimeoutError(f"page {self.number}: not within {seconds:g} s: {what}") from None
 
     async def see_end(self, request: str, *, seconds: float = 60.0) -> str:
-        """Wait until the page knows that the request ended; return how."""
+        """Wait until the page knows that the request has ended; return its status."""
         return await self.until(lambda: self.ends.get(request), seconds=seconds, what=f"{request} ends")
 
     async def see_text(self, request: str, *, tokens: int = 1, seconds: float = 60.0) -> None:
@@ -200,7 +199,7 @@ class Page:
             if reply.status != 200:
                 return reply.status
             self.note("opened")
-            # An idle conversation means that every request of it has ended, whatever the page's script has drawn.
+            # An idle conversation means that all its requests have ended, whatever the page's script has drawn.
             self._drawn = set(self._accepted)
             rest = b""
             async for piece in reply.content.iter_any():
@@ -235,7 +234,7 @@ class Page:
 
 
 class Crowd:
-    """The people's event loop. `urls` returns the addresses of web now."""
+    """The simulated users and their event loop. `urls` returns the current addresses of web."""
 
     def __init__(self, *, secret_key: str, urls: Callable[[], list[str]], history: History) -> None:
         self.history = history
@@ -253,7 +252,7 @@ class Crowd:
         return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None), read_bufsize=2**20)
 
     def url(self, number: int) -> str:
-        """Return the address of this page's web process; without one, an address where nobody listens."""
+        """Return the address of this page's web process; without one, an address where nothing listens."""
         urls = self._urls()
         return urls[number % len(urls)] if urls else "http://127.0.0.1:9"
 
@@ -286,7 +285,7 @@ class Crowd:
 
 
 def owner_id(cookie: str, secret_key: str) -> str:
-    """Return the key of the owner that a page's cookie names."""
+    """Return the key of the owner in a page's cookie."""
     found = owner_of(Cookies(secret_key).read([cookie], is_tls=False))
     assert found is not None
     return found.key

@@ -1,7 +1,7 @@
 """The evidence of a run: the rows, the simulator's log, and the anomalies that database triggers noted.
 
-The triggers are the suite's own witness inside Postgres: they see every write, whoever makes it, and note what no rule
-of the product allows. Read straight from the server, past any proxy. What it proves is judged in `checker.py`.
+The triggers see every write, whoever makes it, and record those that the product must never make. The suite reads rows
+directly from the server, without a proxy. `checker.py` judges the evidence.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CREATE TRIGGER fault_see_attempt AFTER UPDATE ON request_attempt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One row of `request_attempt`; times are those of the machine's clock."""
+    """One row of `request_attempt`. Times are seconds since the epoch."""
 
     number: int
     worker: str
@@ -89,7 +89,7 @@ class Row:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One call of the provider, from the simulator's log."""
+    """One provider call, from the simulator's log."""
 
     number: int
     request: str
@@ -118,14 +118,14 @@ class Evidence:
 
 
 def install_witness(url: str) -> None:
-    """Put the triggers into a migrated database."""
+    """Create the triggers in a migrated database."""
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(WITNESS)
     connection.close()
 
 
 def rows_of(url: str, *, requests: Collection[str], keys: Collection[str]) -> tuple[float, list[Row], list[Anomaly]]:
-    """Read the rows of these requests and keys, and the anomalies noted on them."""
+    """Return the time, the rows of these requests and keys, and the anomalies of those rows."""
     connection = psycopg2.connect(url)
     try:
         made: Any = psycopg2.extras.DictCursor

@@ -1,4 +1,4 @@
-"""Faults of the catalogue, and their register."""
+"""The registry of the faults in the catalogue."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Injection = Callable[["Shot"], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One line of the catalogue. `inject` is called once per shot, on processes of `shape`."""
+    """One fault of the catalogue. `inject` is called once per shot, on a rig of `shape`."""
 
     number: int
     name: str
     inject: Injection
     shape: Shape
     times: int
-    #: The start and the end of the recovery time.
+    #: Describes the start and the end of the recovery time.
     recovery: str
-    #: After the shot everything must end within this time.
+    #: Every request must end within this time after the shot.
     patience: float
 
 

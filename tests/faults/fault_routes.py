@@ -1,11 +1,11 @@
-"""`python -m tests.faults.fault_routes`: the web process with two more routes, for questions and for harm.
+"""`python -m tests.faults.fault_routes`: the web process with two additional routes.
 
     POST /faults/submit  {"conversation_id", "text", "idempotency_key", "regenerate"?, "die"?}
-    POST /faults/harm    {"kind"}: one of HARMS; the process then lives on, but does not serve
+    POST /faults/harm    {"kind"}: one of HARMS; the process keeps running, but does not serve
 
-The route submits as the page's callback does, in this process and by the same function: `Runtime.submit`. So a test can
-kill, cut off or freeze the web process meanwhile. `die` names the moment in which the process kills itself:
-"before_publish" is between the commit and the hint. Everything else is `web/`.
+/faults/submit calls `Runtime.submit`, as the page's callback does, so that a test can kill, disconnect or freeze web
+meanwhile. `die` names the moment at which the process kills itself: "before_publish" is between the commit and the
+hint. Everything else is `web/`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ threads = ThreadPoolExecutor(32, thread_name_prefix="script")
 
 @cache
 def cookies() -> Cookies:
-    """Reads the browsers' cookies, as web does."""
+    """Return the reader of browser cookies, with web's secret key."""
     return Cookies(current_runtime().settings.secret_key)
 
 
@@ -53,7 +53,7 @@ class FaultRoutes:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serve one ASGI connection."""
         if scope["type"] != "http" or scope["path"] not in {PATH, HARM_PATH}:
             await self._app(scope, receive, send)
             return
@@ -65,7 +65,7 @@ class FaultRoutes:
             return
         asked = json.loads(await request.body())
         owner = owner_of(cookies().read(request.headers.getlist("cookie"), is_tls=False)) or Owner("nobody")
-        # Streamlit runs a callback in a thread of the session, too.
+        # Streamlit, too, runs callbacks in a thread.
         submitted = asyncio.get_running_loop().run_in_executor(threads, partial(submit, owner, asked))
         status, answer = await submitted
         await JSONResponse(answer, status_code=status)(scope, receive, send)
@@ -77,12 +77,12 @@ def stop_loop() -> None:
 
 
 def stop_pages() -> None:
-    """Take a lock of Streamlit's that every page's script needs, and keep it."""
+    """Acquire a lock of Streamlit that every page's script needs, and never release it."""
     get_instance()._script_cache._lock.acquire()
 
 
 def stop_streams() -> None:
-    """End the sweep, as a bug would: no page hears of an answer."""
+    """Cancel the sweep, as a bug would, so that no page gets an answer."""
     watcher = current_runtime().watcher
     assert watcher is not None
     watcher._tasks[1].cancel()
@@ -92,7 +92,7 @@ HARMS = {"loop": stop_loop, "pages": stop_pages, "streams": stop_streams}
 
 
 def submit(owner: Owner, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Submit as the page's callback does; return the HTTP status and the answer."""
+    """Submit as the page's callback does; return the HTTP status and the response body."""
     runtime = current_runtime()
     if asked.get("die") == "before_publish":
         send: Any = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
@@ -108,7 +108,7 @@ def submit(owner: Owner, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         submitted = runtime.submit(question, client="")
     except NaruError as error:
         return 503 if isinstance(error, Unavailable) else 409, {"error": error.code}
-    except Exception as error:  # noqa: BLE001 - the page says a sentence then
+    except Exception as error:  # noqa: BLE001 - the page shows an error then
         return 500, {"error": type(error).__name__}
     return 200, {"request_id": str(submitted.request_id), "is_new": submitted.is_new}
 

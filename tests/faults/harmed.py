@@ -1,7 +1,7 @@
 """`python -m tests.faults.harmed`: a worker that some questions harm, as a bug in a parser or driver could.
 
-    poison    its process ends at once, a moment after the first words
-    stall     its event loop stands still, in the first attempt
+    poison    the process exits soon after it has built the prompt
+    stall     the event loop blocks, in the first attempt only
 
 Everything else is `workers/`.
 """
@@ -26,7 +26,7 @@ _prompt = life._prompt
 
 
 def prompt(context: Context, claimed: Any) -> Any:
-    """The product's own function; it also looks at the question."""
+    """Build the prompt as the product does, and start the harm that the question names."""
     made = _prompt(context, claimed)
     words = made.messages[-1].text
     if "poison" in words:

@@ -1,10 +1,10 @@
-"""What the people did and saw, in the order in which it happened: the append-only history that the checker reads.
+"""The history of what the people did and saw, in order. It is append-only; the checker reads it.
 
 submit        key, text: Enter was pressed                refused    key, code: an error came back
-accepted      key, request                                unknown    key: no reply came, nobody knows
-gave_up       key: it is not sent again                   opened     the page's event stream is there
+accepted      key, request                                unknown    key: the outcome is not known
+gave_up       key: it is not sent again                   opened     the event stream opened
 text          request, attempt, reset, text: the screen   broken     the event stream broke
-state         request, attempt, code: the phase shown     ended      request, code: how, by the `end` event
+state         request, attempt, code: the phase shown     ended      request, code: the status in `end`
 stop          request: Stop was pressed                   stopping   request, code: what Stop was answered
 """
 
@@ -19,7 +19,7 @@ from time import time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line. `at` is the machine's clock, as in the simulator's log; `seconds` is how long it took."""
+    """One entry. `at` is the machine's time, as in the simulator's log; `seconds` is how long a reply took."""
 
     at: float
     page: int
@@ -34,7 +34,7 @@ class Entry:
 
 
 class History:
-    """All entries; written from any thread, and into a file where one is given."""
+    """The entries, also appended to a file if one is given. It is thread-safe."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.entries: list[Entry] = []
@@ -42,7 +42,7 @@ class History:
         self._lock = threading.Lock()
 
     def add(self, page: int, what: str, **facts: object) -> Entry:
-        """Append."""
+        """Append an entry, and return it."""
         entry = Entry(at=time(), page=page, what=what, **facts)  # type: ignore[arg-type]
         with self._lock:
             self.entries.append(entry)
@@ -52,7 +52,7 @@ class History:
         return entry
 
     def take(self) -> list[Entry]:
-        """All that came since the last time; the file keeps it."""
+        """Return and remove the entries since the last call. The file keeps them."""
         with self._lock:
             taken, self.entries = self.entries, []
         return taken
@@ -64,5 +64,5 @@ class History:
 
 
 def read(path: Path) -> list[Entry]:
-    """The history in a file."""
+    """Return the entries in a file."""
     return [Entry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,6 +1,6 @@
 """A steady load of people who ask, read, stop, reload, press Enter twice, open a tab or give up.
 
-Some of their questions make the provider misbehave once, a few make it refuse for good. Coroutines of the crowd's loop.
+Some questions make the provider fail temporarily, and a few permanently. The coroutines run in the crowd's loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from tests.faults.crowd import Asked, Crowd, Page
 
-#: Faults of the provider: temporary ones in one of ten questions, permanent ones in one of a hundred.
+#: Provider faults: temporary ones in 9 of 100 questions, permanent ones (`REFUSALS`) in 1 of 100.
 MISCHIEF = (
     "fault=429 retry_after=1 times=1",
     "fault=500 times=1",
@@ -26,7 +26,7 @@ MISCHIEF = (
     "fault=drip",
 )
 REFUSALS = ("fault=401", "fault=400")
-#: A page that hears of no end for this long is stuck.
+#: The limit for a page to see a request's end.
 END_SECONDS = 120.0
 
 
@@ -45,7 +45,7 @@ def question(dice: random.Random) -> str:
 
 
 async def load(crowd: Crowd, dice: random.Random, *, rate: float, seconds: float) -> list[str]:
-    """Let people come at `rate` a second until the time is over, and wait for the last. Return what broke off."""
+    """Start `rate` visits a second until the time is over; wait for them, and return the errors of failed ones."""
     limit, visits = time.monotonic() + seconds, set[asyncio.Task[None]]()
     broken: list[str] = []
 
@@ -91,7 +91,7 @@ async def impatient(_: Crowd, page: Page, dice: random.Random) -> None:
 
 
 async def stopping(_: Crowd, page: Page, dice: random.Random) -> None:
-    """Press Stop at once, before the first word, or in the middle."""
+    """Press Stop soon after Enter, or in the middle of the answer."""
     asked = await page.ask(question(dice))
     if asked is None:
         return

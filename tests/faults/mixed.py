@@ -15,7 +15,7 @@ from tests.faults.rig import Rig
 from tests.faults.run import Result, described
 from tests.faults.shot import Shot
 
-#: The deadline of requests: each must end within this time plus 30 s after it was accepted.
+#: The request deadline. Each request must end at most 30 s after it.
 DEADLINE_SECONDS = 180.0
 
 
@@ -40,7 +40,7 @@ def mixed(
         nemesis = Nemesis(rig, dice, pauses=pauses)
         nemesis.rage(seconds=seconds)
         rig.whole_again()
-        rig.wait(people.done, seconds=DEADLINE_SECONDS + 120, what="everybody has gone home")
+        rig.wait(people.done, seconds=DEADLINE_SECONDS + 120, what="all visits are over")
         shot.settle(patience=DEADLINE_SECONDS + 30)
         verdict = shot.judge(provider_struck=True)
         shot.note_accepts()
@@ -66,7 +66,7 @@ def mixed(
 
 
 def note_stops(shot: Shot) -> None:
-    """Note the seconds from each Stop until the page shows the end."""
+    """Record the seconds from each Stop until the page shows the end."""
     pressed: dict[tuple[int, str], float] = {}
     for entry in shot.entries:
         if entry.what == "stop":
@@ -76,7 +76,7 @@ def note_stops(shot: Shot) -> None:
 
 
 def tell(result: Result) -> None:
-    """Print the result."""
+    """Print a summary of the result."""
     bad = {kind: number for kind, number in result["counts"].items() if number}
     words = f"mixed, seed {result['seed']}: {result['accepted']} accepted, {result['succeeded']} succeeded, "
     words += f"{result['cancelled']} stopped, {result['failed']} failed, {result['refused']} refused, "

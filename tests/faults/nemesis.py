@@ -1,6 +1,6 @@
-"""The nemesis: faults that come and go at seeded moments while people go on asking. Each heals what it broke.
+"""The nemesis: random faults at seeded moments while people keep asking. Each strike repairs what it broke.
 
-Every strike is a function of the rig and the dice. What must hold meanwhile is `checker.py`'s business.
+A strike is a function of the rig and the random generator. `checker.py` judges the outcome.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Strike = Callable[[Rig, random.Random], None]
 #: All connections go through proxies, so that any of them can be cut.
 LINES = ("worker.postgres", "worker.redis", "worker.provider", "web.postgres", "web.redis")
 STRIKES: dict[str, Strike] = {}
-#: A longer outage of Postgres is a case of its own (fault 16).
+#: Fault 16 covers longer outages of Postgres.
 LONGEST_SECONDS = 8.0
 
 
@@ -43,7 +43,7 @@ def strike(name: str) -> Callable[[Strike], Strike]:
 
 
 class Nemesis:
-    """Strikes until the time is over, and notes every strike."""
+    """A series of random strikes, and its log."""
 
     def __init__(self, rig: Rig, dice: random.Random, *, pauses: tuple[float, float]) -> None:
         self._rig, self._dice, self._pauses = rig, dice, pauses
@@ -51,7 +51,7 @@ class Nemesis:
         self.log: list[tuple[float, str]] = []
 
     def rage(self, *, seconds: float) -> None:
-        """Run every strike once in a shuffled order, then again, until the time is over."""
+        """Run all strikes in a shuffled order, again and again, until the time is over."""
         limit, order = time.monotonic() + seconds, list[str]()
         while time.monotonic() < limit:
             self._rig.sleep(self._dice.uniform(*self._pauses))
@@ -69,7 +69,7 @@ def _for_a_while(rig: Rig, dice: random.Random, least: float = 1.0, most: float 
 
 @strike("worker killed")
 def kill_worker(rig: Rig, dice: random.Random) -> None:
-    """Kill a worker with SIGKILL; the supervisor starts another."""
+    """Kill a worker with SIGKILL, and start another."""
     rig.kill(dice.choice(rig.workers))
 
 
@@ -83,9 +83,9 @@ def freeze_worker(rig: Rig, dice: random.Random) -> None:
         worker.thaw()
 
 
-@strike("worker told to go")
+@strike("worker terminated")
 def drain_worker(rig: Rig, dice: random.Random) -> None:
-    """Deploy: start another worker, and drain this one."""
+    """Start another worker and drain this one, as a deploy does."""
     worker = dice.choice(rig.workers)
     rig.start_worker(ready=False)
     rig.dismiss(worker)
@@ -94,7 +94,7 @@ def drain_worker(rig: Rig, dice: random.Random) -> None:
 
 @strike("web killed")
 def kill_web(rig: Rig, dice: random.Random) -> None:
-    """Kill a web process; its pages and event streams go to another."""
+    """Kill a web process, and start another. Its pages reconnect elsewhere."""
     rig.kill(dice.choice(rig.webs))
 
 
@@ -110,7 +110,7 @@ def freeze_web(rig: Rig, dice: random.Random) -> None:
 
 @strike("Redis killed")
 def kill_redis(rig: Rig, dice: random.Random) -> None:
-    """Kill Redis, and start it again with the data in its file."""
+    """Kill Redis, and restart it with the data that it has saved."""
     rig.servers.redis.kill()
     _for_a_while(rig, dice, 0.2, 5)
     rig.servers.start_redis()
@@ -118,7 +118,7 @@ def kill_redis(rig: Rig, dice: random.Random) -> None:
 
 @strike("Redis frozen")
 def freeze_redis(rig: Rig, dice: random.Random) -> None:
-    """Freeze Redis: it refuses nothing and answers nothing."""
+    """Freeze Redis: connections stay open, but nothing is answered."""
     rig.servers.redis.freeze()
     _for_a_while(rig, dice)
     rig.servers.redis.thaw()
@@ -142,9 +142,9 @@ def kill_redis_connections(rig: Rig, _: random.Random) -> None:
                 return
 
 
-@strike("Postgres restarted at once")
+@strike("Postgres restarted as after a crash")
 def restart_postgres(rig: Rig, dice: random.Random) -> None:
-    """Restart Postgres as after a crash."""
+    """Stop Postgres without a checkpoint (SIGQUIT), and restart it."""
     server = rig.servers.postgres
     processes.send(server.pid, signal.SIGQUIT)
     server.wait()
@@ -154,7 +154,7 @@ def restart_postgres(rig: Rig, dice: random.Random) -> None:
 
 @strike("Postgres frozen")
 def freeze_postgres(rig: Rig, dice: random.Random) -> None:
-    """Freeze Postgres and the process of every connection."""
+    """Freeze Postgres with the processes of all connections."""
     rig.servers.postgres.freeze()
     time.sleep(dice.uniform(1, 6))
     rig.servers.postgres.thaw()
@@ -162,7 +162,7 @@ def freeze_postgres(rig: Rig, dice: random.Random) -> None:
 
 @strike("Postgres connections ended")
 def terminate_backends(rig: Rig, _: random.Random) -> None:
-    """Terminate all of our backends (pg_terminate_backend)."""
+    """Terminate all of Naru's backends (pg_terminate_backend)."""
     try:
         rig.ask_rows(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -174,7 +174,7 @@ def terminate_backends(rig: Rig, _: random.Random) -> None:
 
 @strike("lines reset")
 def reset_lines(rig: Rig, dice: random.Random) -> None:
-    """Reset every TCP connection of some proxies."""
+    """Reset every TCP connection of two proxies."""
     for name in dice.sample(sorted(rig.proxies), 2):
         rig.proxies[name].reset()
 
@@ -190,7 +190,7 @@ def silence_line(rig: Rig, dice: random.Random) -> None:
 
 @strike("line cut in the middle")
 def cut_line(rig: Rig, dice: random.Random) -> None:
-    """Reset after a number of bytes from the server: within replies, within words."""
+    """Reset connections after a random number of bytes from the server, in the middle of replies and words."""
     for _ in range(5):
         rig.proxies[dice.choice(sorted(rig.proxies))].set(cut_after=dice.randint(1, 3000))
         rig.sleep(0.3)
@@ -200,13 +200,13 @@ def cut_line(rig: Rig, dice: random.Random) -> None:
 
 @strike("line half closed")
 def half_close_line(rig: Rig, dice: random.Random) -> None:
-    """Send FIN to the client in the middle of a reply."""
+    """Send FIN to the client on every connection of a proxy."""
     rig.proxies[dice.choice(sorted(rig.proxies))].half_close()
 
 
 @strike("line slow")
 def slow_line(rig: Rig, dice: random.Random) -> None:
-    """Delay each piece by some hundred milliseconds."""
+    """Delay each piece of data by 50 to 400 ms."""
     proxy = rig.proxies[dice.choice(sorted(rig.proxies))]
     proxy.set(delay_seconds=dice.uniform(0.05, 0.4))
     _for_a_while(rig, dice)
@@ -215,7 +215,7 @@ def slow_line(rig: Rig, dice: random.Random) -> None:
 
 @strike("hints doubled")
 def double_hints(rig: Rig, dice: random.Random) -> None:
-    """Send ten hints for each request that waits or runs."""
+    """Send ten more hints for each queued or running request, up to 50 requests."""
     try:
         rows = rig.ask_rows("SELECT id FROM chat_request WHERE status IN ('queued', 'running') LIMIT 50")
     except psycopg2.Error:

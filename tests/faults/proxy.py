@@ -1,7 +1,7 @@
-"""A TCP proxy that can harm its connections: delay, black hole, reset, half-close, cut, or wait for words.
+"""A TCP proxy that can harm its connections: delay, black hole, reset, half-close, cut, or break on matching bytes.
 
-It stands between two processes and runs in a thread of its own with its own event loop; its methods may be called from
-any thread and return when they have happened. What flows is never read but for a `trap`.
+All proxies of a run share one event loop in a separate thread. Their methods may be called from any thread, and return
+when they have taken effect. A proxy inspects the data only for a `Trap`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ import uvloop
 
 T = TypeVar("T")
 READ_BYTES = 65536
-#: Bytes that only storing a question sends: two prepared statements together (`shared/postgres/prepared.py`).
+#: Bytes that are sent only to store a question: two prepared statements in one message (`shared/postgres/prepared.py`).
 STORES = b"; EXECUTE naru_"
 
 
 @dataclass
 class Trap:
-    """Waits for `words` on the way to the server; then `spring` decides what happens to them.
+    """A trigger that breaks a connection without a reply when the client sends `words`.
 
-    `armed` words are looked for only after they were seen on the same connection: so "COMMIT" can be caught that
-    follows an INSERT. Sprung, it lets the words pass (or not) and then breaks the connection without a reply.
+    With `armed`, only words after those bytes on the same connection count, such as the COMMIT after an INSERT.
+    With `forward`, the server still receives the words.
     """
 
     words: bytes
     armed: bytes = b""
     forward: bool = True
-    #: The proxy calls it in its thread, before the connection breaks.
+    #: Called in the proxies' thread before the connection breaks.
     action: Callable[[], None] | None = None
     sprung: threading.Event = field(default_factory=threading.Event)
 
@@ -92,23 +92,23 @@ class Proxy:
 
     @classmethod
     async def listen(cls, lines: Lines, target: int) -> Proxy:
-        """Take a free port. Called in the loop."""
+        """Listen on a free port. Call it in the loop."""
         made = cls(lines, target)
         made._server = await asyncio.start_server(made._accept, "127.0.0.1", 0)
         return made
 
     @property
     def port(self) -> int:
-        """The port on which it listens."""
+        """The listening port."""
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
     def black_hole(self) -> None:
-        """Stop all traffic without closing anything: both sides wait, new connections too."""
+        """Hold back all traffic, also of new connections, without closing anything."""
         self._do(self._open.clear)
 
     def pass_all(self) -> None:
-        """Return to normal; held bytes flow again."""
+        """Return to normal, and deliver the held bytes."""
 
         def normal() -> None:
             self.delay_seconds, self.refuses, self.cut_after, self.trap = 0.0, False, None, None
@@ -117,7 +117,7 @@ class Proxy:
         self._do(normal)
 
     def forget(self) -> None:
-        """Drop every connection without telling the client, as a failed-over middlebox does: they stay half-open."""
+        """Close only the server's side of every connection, as a failover does: the client's side stays half-open."""
 
         def all_of_them() -> None:
             for pair in set(self._pairs):
@@ -178,13 +178,13 @@ class Proxy:
         pair = Pair(self, reader, writer, up_reader, up_writer)
         self._pairs.add(pair)
         try:
-            with suppress(asyncio.CancelledError):  # the end of all; asyncio would print it
+            with suppress(asyncio.CancelledError):  # cancelled by Lines.close(); asyncio would log it
                 await pair.carry()
         finally:
             self._pairs.discard(pair)
 
     async def gate(self) -> None:
-        """Wait as every piece of data does: for the black hole and the delay."""
+        """Wait for the delay and until the proxy passes data again."""
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
         await self._open.wait()
@@ -229,7 +229,7 @@ class Pair:
             self.reset()
 
     def reset(self) -> None:
-        """Break both sides."""
+        """Reset both sides."""
         for task in self._tasks:
             task.cancel()
         _reset(self._writer)
@@ -299,7 +299,7 @@ class Pair:
         if trap.forward:
             self._up_writer.write(data)
         asyncio.get_running_loop().call_later(0.05 if trap.forward else 0.0, self._break, trap)
-        # No part of the server's reply may come through.
+        # The client must not get any part of the reply.
         self._kept_open = True
         self._tasks[1].cancel()
         return True

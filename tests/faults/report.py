@@ -1,4 +1,4 @@
-"""The table of the results: one line per fault, from every piece of every run in the file."""
+"""The results table: one line per fault, from all runs in the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEAD = (
     "extra calls",
     "exits",
 )
-#: The counts under each heading; the rest are under "other".
+#: The kinds of violation under each heading; the rest are under "other".
 LOST, DOUBLED, WRONG = (
     ("lost", "stuck", "unfounded"),
     ("doubled", "phantom"),
@@ -96,7 +96,7 @@ def figures(shots: Sequence[Result]) -> dict[str, str]:
 
 
 def grown(slopes: dict[str, dict[str, float]]) -> dict[str, str]:
-    """Return the soak's lines: what each process had after the warm-up and at the end, and the slope."""
+    """Return the soak's lines: each process's memory and descriptors after the warm-up and at the end, and slopes."""
     return {
         f"{name}: memory and descriptors": (
             f"PSS {each['pss first']:.0f} → {each['pss last']:.0f} MB ({each['pss an hour']:+.1f} an hour), RSS "
@@ -136,14 +136,14 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def explained(row: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the fault's name with the start and end of its recovery time."""
+    """Return the row with the start and end of the recovery time added to the name."""
     fault = FAULTS.get(int(row[0])) if row[0].isdigit() else None
     meaning = fault.recovery if fault is not None else "–"
     return row if meaning == "–" else (row[0], f"{row[1]} ({meaning})", *row[2:])
 
 
 def made_by(results: Sequence[Result]) -> list[str]:
-    """Return the seeds, machine and versions."""
+    """Return the lines with the seeds, machine and versions."""
     seeds = sorted({each["seed"] for each in results if each["fault"] != "conditions"})
     conditions = next((each for each in results if each["fault"] == "conditions"), {})
     lines = [f"Seeds: {', '.join(map(str, seeds))}."]
@@ -154,6 +154,6 @@ def made_by(results: Sequence[Result]) -> list[str]:
 
 
 def is_clean(results: Iterable[Result]) -> bool:
-    """Return whether there was no violation and no shot broke off."""
+    """Return whether no shot has a violation or broke off. The textbook's shots do not count."""
     ours = [each for each in results if "textbook" not in each["fault"]]
     return not any(each.get("findings") or each.get("broken_visits") or "error" in each for each in ours)

@@ -1,8 +1,8 @@
-"""The processes of one run and what can be done to them: kill, freeze, cut off, start again, wait.
+"""The processes of a run, and operations on them: kill, freeze, disconnect, restart, wait.
 
-The servers are durable, as `up` starts them, and the settings are the product's defaults. web has the routes of
-fault_routes.py in front of it. A process that ends by itself is counted and started again, as a supervisor does. Use
-the rig from the main thread, because children die with the thread that starts them; the people have another thread.
+The servers are durable, as `up` starts them, and the settings are the product's defaults. web also has the routes of
+`fault_routes.py`. The rig counts and restarts processes that exit by themselves, as a supervisor does. Use it only in
+the main thread, because children die with the thread that started them.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ T = TypeVar("T")
 
 
 class CannotInject(Exception):
-    """This machine lacks what the fault needs; the message says what was tried."""
+    """The fault cannot be injected on this machine; the message says why."""
 
 
 #: Pause between checks for ended processes.
 TEND_SECONDS = 0.02
-#: The deadline of requests: longer than every outage of the catalogue, short enough to wait for.
+#: The request deadline: longer than any outage in the catalogue, short enough to wait for.
 DEADLINE_SECONDS = 300.0
 
 
@@ -62,7 +62,7 @@ class Shape:
 
 @dataclass
 class Watched:
-    """A process that should run. When it ends by itself, the rig counts that and starts another."""
+    """A process that should keep running. If it exits by itself, the rig counts that and starts another."""
 
     kind: str
     process: Process
@@ -105,7 +105,7 @@ class Rig:
     @classmethod
     @contextmanager
     def running(cls, folder: Path, shape: Shape) -> Iterator[Rig]:
-        """Start everything and wait until it is ready; end it afterwards, whatever happens."""
+        """Start everything and wait until it is ready; stop it afterwards, even after an error."""
         folder.mkdir(parents=True)
         rig: Rig | None = None
         try:
@@ -170,7 +170,7 @@ class Rig:
         return [each.process for each in self.watched if each.kind == "web" and not each.dismissed]
 
     def urls(self) -> list[str]:
-        """Return the addresses of web, as a load balancer would know them."""
+        """Return the addresses of the running web processes, as a load balancer would know them."""
         return [each.process.url for each in self.watched if each.kind == "web" and each.process.running]
 
     def _settings_of(self, kind: str) -> dict[str, object]:
@@ -211,7 +211,7 @@ class Rig:
         return process
 
     def _end_when_silent(self, web: Process) -> None:
-        """Do what `up` does with a web process that takes connections and answers nothing."""
+        """Kill a web process that accepts connections but does not answer, as `up` does."""
         limit_seconds = parts.silent_seconds_of(self.stack.settings)
         url = web.url + "/healthz"
         if silence.outlasts(url, web.pid, limit_seconds=limit_seconds, is_over=lambda: not web.running):
@@ -219,7 +219,7 @@ class Rig:
 
     @contextmanager
     def _environment(self, environ: dict[str, str] | None) -> Iterator[None]:
-        """Set environment variables that are not settings, for one process."""
+        """Set extra environment variables while one process starts."""
         self.stack.values |= environ or {}
         try:
             yield
@@ -228,7 +228,7 @@ class Rig:
                 del self.stack.values[name]
 
     def wait_for_worker(self, worker: Process, *, consuming: bool = True, seconds: float = 60) -> None:
-        """Wait until the worker has a lease and consumes."""
+        """Wait until the worker has a lease and, with `consuming`, takes hints."""
         self.wait(
             lambda: self.stack._registered(worker.pid, consuming=consuming), seconds=seconds, what="the worker is ready"
         )
@@ -237,7 +237,7 @@ class Rig:
         return self.stack._registered(worker.pid, consuming=True)
 
     def dismiss(self, process: Process) -> None:
-        """Expect this process to end: do not start it again."""
+        """Do not restart this process when it exits."""
         next(each for each in self.watched if each.process is process).dismissed = True
 
     def kill(self, process: Process, *, replace: bool = True) -> None:
@@ -278,7 +278,7 @@ class Rig:
                 self._start_again(each.process)
 
     def whole_again(self) -> None:
-        """Restore the first number of workers and web processes, open every connection and thaw everything."""
+        """Restore the initial number of workers and web processes, open every connection and thaw everything."""
         for proxy in self.proxies.values():
             proxy.pass_all()
         for each in self.watched:
@@ -294,7 +294,7 @@ class Rig:
             self.start_worker(ready=False)
         while len(self.webs) < self.shape.webs:
             self.start_web(ready=False)
-        # Read the lists anew each time, because a process that still ends gets a successor.
+        # Read the lists each time, because a process that exits meanwhile is replaced.
         self.wait(lambda: all(self._is_ready(worker) for worker in self.workers), seconds=90, what="workers are ready")
         self.wait(lambda: all(ready(web.url) for web in self.webs), seconds=90, what="web is ready")
 
@@ -308,9 +308,9 @@ class Rig:
             time.sleep(min(TEND_SECONDS, left))
 
     def do(self, work: Coroutine[Any, Any, T], *, seconds: float = 120.0) -> T:
-        """Run a coroutine of the people, and tend the processes until it is done."""
+        """Run a coroutine of the crowd, and tend the processes until it is done."""
         doing = self.crowd.start(work)
-        self.wait(doing.done, seconds=seconds, what="the people are done")
+        self.wait(doing.done, seconds=seconds, what="the crowd is done")
         return doing.result()
 
     def wait(self, condition: Callable[[], T], *, seconds: float = 60.0, what: str = "") -> T:
@@ -331,7 +331,7 @@ class Rig:
             return list(connection.execute(text(statement), values))
 
     def runner_of(self, request: str, *, seconds: float = 30) -> Process:
-        """Wait until a worker runs the request; return the worker."""
+        """Wait until a worker runs the request, and return that worker."""
         found = self.wait(lambda: self._runner_of(request), seconds=seconds, what="a worker runs it")
         assert found is not None
         return found

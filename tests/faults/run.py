@@ -1,4 +1,4 @@
-"""Runs faults of the catalogue, shot by shot, into a file of results that a later run can continue."""
+"""Runs faults of the catalogue, and stores the result of each shot in a file that a later run can continue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXTBOOK_FAULTS = (1, 4, 8, 10, 12)
 
 
 class Store:
-    """A file with a JSON line per shot, only appended to, so pieces of a run add up. A repeated shot counts once."""
+    """An append-only file with one JSON line per shot. Runs add up; a repeated shot counts once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,13 +47,13 @@ class Store:
             file.write(json.dumps(result, ensure_ascii=False) + "\n")
 
     def done(self, fault: str, seed: int) -> set[int]:
-        """Return the finished shots of a fault and seed. A shot that broke off is not among them, so it runs again."""
+        """Return the finished shots of a fault and seed, without those that broke off."""
         mine = [each for each in self.results() if each["fault"] == fault and each["seed"] == seed]
         return {each["index"] for each in mine if "error" not in each}
 
 
 def run(fault: Fault, store: Store, *, seed: int, indices: Iterable[int]) -> list[Result]:
-    """Run these shots of one fault. A shot that breaks off is stored as such, and new processes run the rest."""
+    """Run these shots of one fault. After a shot that breaks off, the rest run on a new rig."""
     left, results = list(indices), []
     while left:
         with folder(f"fault-{fault.number}") as place:
@@ -73,7 +73,7 @@ def run(fault: Fault, store: Store, *, seed: int, indices: Iterable[int]) -> lis
 
 
 def shoot(fault: Fault, rig: Rig, *, seed: int, index: int) -> Result:
-    """Run one shot, and return its verdict."""
+    """Run one shot, and return its result."""
     shot = Shot(rig, random.Random(f"{seed}:{fault.number}:{index}"), index)
     result, began, exits = base(fault, seed, index), time.monotonic(), Counter(rig.exits)
     try:
@@ -83,7 +83,7 @@ def shoot(fault: Fault, rig: Rig, *, seed: int, index: int) -> Result:
         verdict = shot.judge()
     except CannotInject:
         raise
-    except Exception as error:  # noqa: BLE001 - a shot that breaks off is a result, too
+    except Exception as error:  # noqa: BLE001 - a failed shot is a result, too
         traceback.print_exc()
         keep_logs(rig, f"fault-{fault.number}-{index}")
         return result | {"error": f"{type(error).__name__}: {str(error)[:300]}"}
@@ -128,7 +128,7 @@ def tell(fault: Fault, result: Result) -> None:
 
 
 def textbook(store: Store, *, seed: int, times: int, only: Sequence[int] | None) -> None:
-    """Run the textbook's chat in its own process, because its app reads other settings when it is imported."""
+    """Run the textbook chat in a separate process, because importing its app reads other settings."""
     for fault in TEXTBOOK_FAULTS:
         left = sorted(set(range(times)) - store.done(f"{fault} textbook", seed))
         if (only and fault not in only) or not left:
@@ -143,7 +143,7 @@ def textbook(store: Store, *, seed: int, times: int, only: Sequence[int] | None)
 
 
 def note_conditions(store: Store) -> None:
-    """Store versions and machine, once per file."""
+    """Store the versions and the machine, once per file."""
     if not any(each["fault"] == "conditions" for each in store.results()):
         store.add({"fault": "conditions", "seed": 0, "index": 0, **conditions()})
 
@@ -152,13 +152,13 @@ _kept: Path | None = None
 
 
 def keep_logs_in(place: Path | None) -> None:
-    """Set the folder for the logs of failed shots; None: keep none."""
-    global _kept  # noqa: PLW0603 - one choice of one command
+    """Set the folder for the logs of failed shots, or None to keep no logs."""
+    global _kept  # noqa: PLW0603 - set once per command
     _kept = place
 
 
 def keep_logs(rig: Rig, name: str) -> None:
-    """Copy the history and every log of a rig."""
+    """Copy the history and all logs of a rig to the folder for failed shots."""
     if _kept is None:
         return
     target = _kept / f"{name}-{int(time.time())}"
@@ -174,6 +174,6 @@ def keep_logs(rig: Rig, name: str) -> None:
 
 @contextmanager
 def folder(name: str) -> Iterator[Path]:
-    """Yield a folder that exists as long as a rig."""
+    """Yield a temporary folder for a rig."""
     with tempfile.TemporaryDirectory(prefix=f"naru-{name}-", ignore_cleanup_errors=True) as made:
         yield Path(made)

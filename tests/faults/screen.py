@@ -1,7 +1,7 @@
 """The live answer on one page: a line-by-line port of `web/live/stream.js`, so that the suite sees what a person sees.
 
-It keeps (request, attempt, next) as the events give them and never counts characters. `shown` is called with every
-change of the text, before the next event is looked at. No network and no clock here.
+It keeps (request, attempt, next) as the events give them and never counts characters. It calls `shown` with every
+change of the text before it processes the next event. It uses no network and no clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Screen:
 
     def __init__(self, *, shown: Callable[[bool, str], None], ended: Callable[[dict[str, Any]], None]) -> None:
         self._shown, self._ended_told = shown, ended
-        #: Set when an event does not fit: the page must then reconnect without an id.
+        #: Set after an event that does not fit: the page must reconnect without an id.
         self.wants_snapshot = False
         self.request_id: str | None = None
         self.text = ""

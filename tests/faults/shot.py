@@ -1,4 +1,4 @@
-"""A shot: one injection of a fault, with the people, the moment of the strike, the recovery time and the verdict."""
+"""A shot: one injection of a fault, from the first question to the verdict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.faults.evidence import Evidence, Row, rows_of
 from tests.faults.history import Entry
 from tests.faults.rig import Rig
 
-#: The page learns of an end at most one sweep later.
+#: The limit for all pages to learn of the ends; normally one sweep is enough.
 TOLD_SECONDS = 10.0
 _ACTIVE = "SELECT count(*) AS n FROM chat_request WHERE status IN ('queued', 'running')"
 
@@ -60,7 +60,7 @@ class Shot:
         return found
 
     def see_text(self, asked: Iterable[Asked], *, tokens: int = 1, seconds: float = 60) -> None:
-        """Wait until the page of each shows this many words."""
+        """Wait until the page of each question shows this many words."""
 
         async def all_of_them() -> None:
             await asyncio.gather(*(each.page.see_text(each.request, tokens=tokens, seconds=seconds) for each in asked))
@@ -68,7 +68,7 @@ class Shot:
         self.rig.do(all_of_them(), seconds=seconds + 5)
 
     def see_ends(self, asked: Iterable[Asked], *, seconds: float = 60) -> list[str]:
-        """Wait until each page knows that its request ended; return how each ended."""
+        """Wait until each page knows that its request has ended; return the statuses."""
 
         async def all_of_them() -> list[str]:
             return await asyncio.gather(*(each.page.see_end(each.request, seconds=seconds) for each in asked))
@@ -76,12 +76,12 @@ class Shot:
         return self.rig.do(all_of_them(), seconds=seconds + 5)
 
     def strike(self) -> float:
-        """Note the moment of the strike."""
+        """Record the moment of the strike."""
         self.struck = time.time()
         return self.struck
 
     def take_entries(self) -> list[Entry]:
-        """The history of this shot so far."""
+        """Return the history of this shot so far."""
         self.entries += self.rig.history.take()
         return self.entries
 
@@ -102,7 +102,7 @@ class Shot:
         self.recovery += first.values()
 
     def recovered_by_text(self, asked: Sequence[Asked]) -> None:
-        """Measure recovery until each page shows words from after the strike, or the whole answer."""
+        """Measure recovery until each page shows its first new words after the strike, or the end."""
         wanted = {each.request for each in asked}
         first = self.since(
             lambda entry: (
@@ -112,7 +112,7 @@ class Shot:
         self.recovery += first.values()
 
     def note_accepts(self, name: str = "accept") -> None:
-        """Measure how long each question took to be accepted, from the strike on."""
+        """Record how long each question took to be accepted, from the strike on."""
         self.figures[name] += [
             entry.seconds for entry in self.take_entries() if entry.what == "accepted" and entry.at >= self.struck
         ]
@@ -134,7 +134,7 @@ class Shot:
         return sum(attempt.outcome == "lost" for row in self.rows() for attempt in row.attempts)
 
     def restarts(self, asked: Iterable[Asked]) -> int:
-        """Return how many attempts beyond the first these answers took."""
+        """Return how many attempts beyond the first these requests took."""
         return sum(max(0, row.attempt - 1) for row in self.rows(asked))
 
     def gaps_between_attempts(self) -> None:
@@ -144,7 +144,7 @@ class Shot:
                 self.recovery.append(after.began - (before.ended or before.began))
 
     def picked_up(self) -> None:
-        """Measure recovery from the last stored row to its attempt."""
+        """Measure recovery from the last stored request to the start of its first attempt."""
 
         def begun() -> Row | None:
             last = max(self.rows(), key=lambda row: row.created)
@@ -155,12 +155,12 @@ class Shot:
         self.recovery.append(row.attempts[0].began - row.created)
 
     def settle(self, *, patience: float) -> None:
-        """Wait until every request has ended and every page knows."""
+        """Wait until every request has ended and every page shows it; then close the pages."""
         ended = self._poll(lambda: not self.rig.ask_rows(_ACTIVE)[0].n, seconds=patience)
         if ended:
             self._poll(self._told, seconds=TOLD_SECONDS)
         self.rig.do(self.rig.crowd.leave())
-        # The simulator logs a line when a connection closes.
+        # The simulator logs closed connections a moment later.
         self.rig.sleep(0.3)
 
     def _told(self) -> bool:

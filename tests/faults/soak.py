@@ -1,7 +1,7 @@
-"""The soak: a steady load for an hour, to see whether memory or descriptors of a process grow after the warm-up.
+"""The soak: a steady load that shows whether memory or descriptors of a process grow after the warm-up.
 
-Each process is sampled in even steps; the slope is that of the least-squares line through what came after the warm-up.
-No faults come here: what grows, grows by use.
+Each process is sampled at regular intervals. The slope is that of the least-squares line through the samples after the
+warm-up. No faults are injected, so any growth comes from use.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tests.faults.run import Result, described
 from tests.faults.shot import Shot
 
 SAMPLE_SECONDS = 10.0
-#: The share of the time that is warm-up.
+#: The warm-up's share of the time.
 WARM_UP = 0.2
-#: The growth per hour that counts: allocators settle slowly, and samples are not exact.
+#: Growth per hour up to this is tolerated: allocators settle slowly, and samples are not exact.
 MOST_MEGABYTES_AN_HOUR = 10.0
 MOST_DESCRIPTORS_AN_HOUR = 10.0
 
@@ -38,7 +38,7 @@ def soak(place: Path, *, seed: int, seconds: float, rate: float) -> Result:
         shot.strike()
         people = rig.crowd.start(load(rig.crowd, random.Random(f"{seed}:people"), rate=rate, seconds=seconds))
         samples = sampled(rig, seconds=seconds)
-        rig.wait(people.done, seconds=400, what="everybody has gone home")
+        rig.wait(people.done, seconds=400, what="all visits are over")
         shot.settle(patience=300)
         verdict = shot.judge()
         shot.note_accepts()
@@ -59,7 +59,7 @@ def soak(place: Path, *, seed: int, seconds: float, rate: float) -> Result:
 
 
 def sampled(rig: Rig, *, seconds: float) -> Samples:
-    """Sample of each process the time, RSS and PSS in megabytes, and open descriptors."""
+    """Return the samples of each process: time, RSS and PSS in MB, and open descriptors."""
     samples: Samples = defaultdict(list)
     began = time.monotonic()
     while (now := time.monotonic() - began) < seconds:
@@ -74,14 +74,14 @@ def sampled(rig: Rig, *, seconds: float) -> Samples:
 
 
 def named(rig: Rig) -> dict[str, list[int]]:
-    """Return the processes by kind; PostgreSQL includes those of its connections."""
+    """Return the pids by name. PostgreSQL includes the processes of its connections."""
     found = {f"worker {number}": [each.pid] for number, each in enumerate(rig.workers, 1)}
     found |= {f"web {number}": [each.pid] for number, each in enumerate(rig.webs, 1)}
     return found | {"postgres": tree(rig.servers.postgres.pid), "redis": [rig.servers.redis.pid]}
 
 
 def rss_megabytes(pid: int) -> float:
-    """Return the resident memory in MB."""
+    """Return the resident memory of a process in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -89,7 +89,7 @@ def rss_megabytes(pid: int) -> float:
 
 
 def slopes(samples: Samples, *, after: float) -> dict[str, dict[str, float]]:
-    """Return per process the first and last sample, and the growth per hour after the warm-up."""
+    """Return, by process, the first and last sample after the warm-up and the growth per hour."""
     found = {}
     for name, all_of_them in samples.items():
         kept = [each for each in all_of_them if each[0] >= after]
@@ -117,7 +117,7 @@ def slope(times: Sequence[float], values: Sequence[float]) -> float:
 
 
 def grows(result: Result) -> list[str]:
-    """Return which of our processes grow. Redis and PostgreSQL grow with the data: they are shown, not judged."""
+    """Return the workers and web processes that grow. PostgreSQL and Redis are not judged: they grow with the data."""
     return [
         name
         for name, found in result["slopes"].items()
@@ -127,7 +127,7 @@ def grows(result: Result) -> list[str]:
 
 
 def tell(result: Result) -> None:
-    """Print the slopes."""
+    """Print the slopes, and the processes that grow."""
     for name, found in result["slopes"].items():
         words = ", ".join(f"{what} {value:g}" for what, value in found.items())
         sys.stderr.write(f"  {name:<10} {words}\n")

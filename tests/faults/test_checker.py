@@ -1,4 +1,4 @@
-"""The judge must be able to condemn: a sound history is clean, and each way of breaking it is found by its name."""
+"""Tests of the checker: it accepts a sound history, and reports each kind of violation under its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOW = 1000.0
 
 
 class Story:
-    """A request that was asked at 1, lost its first worker, and was answered by its second attempt (call 7)."""
+    """A request that was sent at 1, lost its first worker, and was answered by its second attempt (call 7)."""
 
     def __init__(self) -> None:
         self.entries = [
@@ -52,11 +52,11 @@ class Story:
 
 @pytest.fixture
 def story() -> Story:
-    """A sound one."""
+    """Return a sound story."""
     return Story()
 
 
-def test_a_sound_history_is_clean_and_counted(story: Story) -> None:
+def test_sound_history_is_clean_and_counted(story: Story) -> None:
     verdict = story.judged()
     assert verdict.is_clean
     assert (verdict.accepted, verdict.succeeded, verdict.calls, verdict.extra_calls) == (1, 1, 2, 1)
@@ -93,7 +93,7 @@ def test_checker_excuses_a_broken_stream_only_when_injected(story: Story) -> Non
     assert not check(story.entries, evidence, provider_struck=True).is_clean
 
 
-def test_directives_with_permanent_faults_may_fail() -> None:
+def test_questions_with_permanent_faults_may_fail() -> None:
     assert may_fail("[[sim: fault=401]] x")
     assert may_fail("[[sim: fault=500]] x")
     assert may_fail("[[sim: tokens=4]] poison")
@@ -116,9 +116,9 @@ def test_checker_reports_two_requests_of_a_key(story: Story) -> None:
     "answer",
     [
         "나0@7 나1@7 나2@7 ",  # cut
-        "나0@5 나1@5 나2@7 나3@7 ",  # spliced of two attempts
+        "나0@5 나1@5 나2@7 나3@7 ",  # spliced from two attempts
         "나0@7 나1@7 나1@7 나2@7 나3@7 ",  # a word twice
-        "나0@7 나2@7 나3@7 ",  # a hole
+        "나0@7 나2@7 나3@7 ",  # a missing word
         "나0@9 나1@9 나2@9 나3@9 ",  # another request's
         "",
     ],
@@ -161,7 +161,7 @@ def test_checker_reports_a_call_after_an_acknowledged_stop(story: Story) -> None
     assert story.found() == {"after_stop"}
 
 
-def test_checker_ignores_a_call_closed_before_a_word(story: Story) -> None:
+def test_checker_ignores_a_call_closed_before_its_first_word(story: Story) -> None:
     story.row = replace(story.row, status="cancelled", answers=("",), ended=6.5, attempts=())
     story.calls[1].sent, story.calls[1].whole = 0, False
     story.entries = story.entries[:3]
@@ -191,7 +191,7 @@ def test_checker_finds_an_answer_to_a_refused_question(story: Story) -> None:
     assert story.found() == {"phantom"}
 
 
-def test_checker_accepts_an_unconfirmed_question_answered(story: Story) -> None:
+def test_checker_accepts_an_answer_to_an_unconfirmed_question(story: Story) -> None:
     story.entries[1] = Entry(at=2, page=1, what="unknown", key="k")
     story.say(what="gave_up", key="k")
     assert story.found() == set()

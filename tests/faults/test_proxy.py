@@ -1,4 +1,4 @@
-"""The proxy does to a connection what it says: each way is seen from both ends."""
+"""Tests of the proxy: the effect of each kind of harm on both ends of a connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.patience import patient
 
 
 class Echo:
-    """A server that sends back what it gets, and remembers it."""
+    """A server that echoes what it receives, and records it."""
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -45,7 +45,7 @@ class Echo:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    """The proxies' loop."""
+    """Yield the event loop of the proxies."""
     made = Lines()
     yield made
     made.close()
@@ -53,7 +53,7 @@ def lines() -> Iterator[Lines]:
 
 @pytest.fixture
 def echo() -> Iterator[Echo]:
-    """A server."""
+    """Yield an echo server."""
     made = Echo()
     yield made
     made.close()
@@ -61,19 +61,19 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture
 def proxy(lines: Lines, echo: Echo) -> Proxy:
-    """A proxy before it."""
+    """Return a proxy in front of the echo server."""
     return lines.proxy(echo.port)
 
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[socket.socket]:
-    """A connection through it, already used."""
+    """Yield a connection through the proxy that has already carried data."""
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=patient(2)) as made:
-        said(made, b"hello")
+        assert_echoes(made, b"hello")
         yield made
 
 
-def said(client: socket.socket, words: bytes) -> None:
+def assert_echoes(client: socket.socket, words: bytes) -> None:
     client.sendall(words)
     assert client.recv(100) == words
 
@@ -94,17 +94,17 @@ def test_proxy_resets_one_connection(proxy: Proxy, client: socket.socket) -> Non
     with pytest.raises(ConnectionResetError):
         client.recv(100)
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=patient(2)) as again:
-        said(again, b"again")
+        assert_echoes(again, b"again")
 
 
 def test_proxy_delays_by_the_given_time(proxy: Proxy, client: socket.socket) -> None:
     proxy.set(delay_seconds=0.1)
     began = time.monotonic()
-    said(client, b"slow")
+    assert_echoes(client, b"slow")
     assert time.monotonic() - began >= 0.2  # there and back
 
 
-def test_a_half_close_ends_one_direction_only(proxy: Proxy, client: socket.socket, echo: Echo) -> None:
+def test_half_close_ends_one_direction_only(proxy: Proxy, client: socket.socket, echo: Echo) -> None:
     proxy.half_close()
     assert client.recv(100) == b""
     client.sendall(b"still heard")
@@ -129,7 +129,7 @@ def test_forgotten_connection_looks_open_to_the_client_only(proxy: Proxy, client
     with pytest.raises(TimeoutError):
         client.recv(100)
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=patient(2)) as again:
-        said(again, b"new ones pass")
+        assert_echoes(again, b"new ones pass")
 
 
 @pytest.mark.parametrize("forward", [True, False])
@@ -137,8 +137,8 @@ def test_proxy_trap_fires_only_after_arming(proxy: Proxy, client: socket.socket,
     done: list[str] = []
     trap = Trap(b"COMMIT", armed=b"INSERT", forward=forward, action=lambda: done.append("sprung"))
     proxy.set(trap=trap)
-    said(client, b"COMMIT")
-    said(client, b"INSERT")
+    assert_echoes(client, b"COMMIT")
+    assert_echoes(client, b"INSERT")
     client.sendall(b"COMMIT it")
     with pytest.raises(ConnectionResetError):
         client.recv(100)

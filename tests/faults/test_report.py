@@ -1,4 +1,4 @@
-"""The results and their table: pieces add up, a shot made again counts once, every count has its column."""
+"""Tests of the results and their table: runs add up, a repeated shot counts once, each count has a column."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_counts_have_a_column_and_affect_the_exit_code() -> None:
     assert report.is_clean([shot(0), shot(0, fault="1 textbook", wrong="lost", number=3)])
 
 
-def test_the_table_names_what_could_not_be_injected() -> None:
+def test_table_names_the_faults_that_could_not_be_injected() -> None:
     results = [{"fault": "17", "seed": 1, "index": -1, "cannot": "no small disk"}]
     assert "no small disk" in report.markdown(results)
 

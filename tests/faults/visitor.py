@@ -1,6 +1,6 @@
-"""A browser's side of Streamlit: opens the page's WebSocket and waits for the page. Also a stranger who floods it.
+"""A browser's side of Streamlit's WebSocket: draws the page, or floods it.
 
-`tests/faults/crowd.py` follows answers by the event stream and needs no script. Here the script itself is tested.
+`crowd.py` follows answers on the event stream and does not run the page's script. This module tests the script.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def rerun() -> bytes:
 
 
 async def draws_page(session: aiohttp.ClientSession, url: str, cookie: str) -> bool:
-    """Return whether the whole page is drawn within DRAWN_SECONDS."""
+    """Return whether the page is drawn completely within DRAWN_SECONDS."""
     try:
         async with (
             asyncio.timeout(DRAWN_SECONDS),
@@ -40,7 +40,7 @@ async def draws_page(session: aiohttp.ClientSession, url: str, cookie: str) -> b
 
 
 async def flood(session: aiohttp.ClientSession, url: str) -> None:
-    """Send FLOOD messages on one socket without a cookie, and leave at once."""
+    """Send FLOOD messages on one socket without a cookie, and disconnect at once."""
     try:
         async with (
             asyncio.timeout(DRAWN_SECONDS),

@@ -22,7 +22,7 @@ SECRETS = [
     ("Authorization: Basic bmFydTpwYXNzd29yZA==", "bmFydTpwYXNzd29yZA"),
     ("key AKIAIOSFODNN7EXAMPLE in us-east-1", "AKIAIOSFODNN7EXAMPLE"),
     ("asked by alice.kim+x@example.co.kr today", "alice.kim+x@example.co.kr"),
-    # Behind a new line, which stands in JSON as \\n.
+    # After a newline, which JSON writes as \\n.
     (f"it said\n{KEY}", KEY),
     (f"it said\n{JWT}\n", JWT),
     ("it said\nAKIAIOSFODNN7EXAMPLE", "AKIAIOSFODNN7EXAMPLE"),

@@ -1,6 +1,6 @@
-"""One question followed by its id through the logs of real processes: nginx, web, Celery's hint, worker, provider.
+"""Follows a question by its id through the logs of real processes: nginx, web, Celery's hint, worker, provider.
 
-The person is a Chromium before a real nginx with the access log of `deploy/nginx/log.conf`.
+The person uses Chromium in front of a real nginx with the access log of `deploy/nginx/log.conf`.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ http {{
 
 @pytest.fixture
 def nginx(stack: Stack, tmp_path: Path) -> Process:
-    """nginx before this stack's web; its log is the access log."""
+    """Return nginx in front of the stack's web; its `log` is the access log."""
     program = shutil.which("nginx", path=f"{os.defpath}:/usr/sbin")
     if program is None:
         (pytest.fail if os.environ.get("NARU_TEST_STRICT") == "1" else pytest.skip)("no nginx here: apt install nginx")
-    # Also at its most talkative, the log holds nothing of what is said.
+    # Even at DEBUG, the logs hold no text of a question or an answer.
     stack.configure(log_level="DEBUG")
     stack.start_simulator()
     stack.start_worker()
@@ -71,12 +71,12 @@ def nginx(stack: Stack, tmp_path: Path) -> Process:
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
-    """Every line is JSON: that is what the log is for."""
+    """Return the lines of a log, each of which must be JSON."""
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 def one(found: list[dict[str, Any]], message: str) -> dict[str, Any]:
-    """The one line that says this."""
+    """Return the only line with this message."""
     (line,) = [each for each in found if each["message"] == message]
     return line
 
@@ -86,7 +86,7 @@ def of_part(stack: Stack, part: str) -> list[dict[str, Any]]:
     return lines(process.log)
 
 
-def test_a_question_is_found_in_every_log_by_its_ids(stack: Stack, nginx: Process, browser: Browser) -> None:
+def test_every_log_has_the_ids_of_a_question(stack: Stack, nginx: Process, browser: Browser) -> None:
     person = Visitor(browser, nginx)
     person.ask(f'{QUESTION} [[sim: text="{ANSWER}" pace=200]]')
     wait_until(lambda: any(line["message"] == "attempt ended" for line in of_part(stack, "worker")), what="an answer")
@@ -102,12 +102,12 @@ def test_a_question_is_found_in_every_log_by_its_ids(stack: Stack, nginx: Proces
     assert http_request_id in {line["http_request_id"] for line in sockets}
     streams = [line["path"] for line in lines(nginx.log) if line["conversation_id"] == conversation_id]
     assert set(streams) == {f"/api/conversations/{conversation_id}/events"}
-    assert not [line for line in lines(nginx.log) if line["path"] == "/healthz"], "a probe that succeeds is no news"
+    assert not [line for line in lines(nginx.log) if line["path"] == "/healthz"], "a successful probe is not logged"
     assert "?" not in "".join(line["path"] for line in lines(nginx.log)), "no query string"
 
     worker = [line for line in of_part(stack, "worker") if line.get("request_id") == request_id]
     assert {"claimed", "attempt ended"} <= {line["message"] for line in worker}
-    assert {line.get("http_request_id") for line in worker} == {http_request_id}, "it came along with the hint"
+    assert {line.get("http_request_id") for line in worker} == {http_request_id}, "the hint carried it"
     ended = one(worker, "attempt ended")
     assert (ended["conversation_id"], ended["outcome"]) == (conversation_id, "succeeded")
     assert ended["output_tokens"] > 0
@@ -123,12 +123,12 @@ def test_a_question_is_found_in_every_log_by_its_ids(stack: Stack, nginx: Proces
     (web,) = [each for each in stack.processes if each.command.name == "web"]
     assert answered_as(web, "from-a-proxy.1") == "from-a-proxy.1"
     made = {answered_as(web, given) for given in ("", "short", "x" * 65, "two words", '"},{"level":"ERROR"')}
-    assert len(made) == 5, "what is no id is not taken over"
+    assert len(made) == 5, "an invalid id is replaced"
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in made)
 
 
 def answered_as(web: Process, http_request_id: str) -> str:
-    """The id in web's answer to a request that came with this one."""
+    """Return the id in web's answer to a request with the given id."""
     request = urllib.request.Request(web.url + "/healthz", headers={"X-Request-ID": http_request_id})
     with NO_PROXY.open(request, timeout=patient(5)) as answer:
         return str(answer.headers["x-request-id"])

@@ -1,7 +1,7 @@
-"""The logging stack's files, as far as they can be tried without Elastic's programs.
+"""The logging stack's files, as far as they can be tested without Elastic's programs.
 
-The redaction's patterns are read out of the pipeline itself and run over planted secrets, in lines as our processes
-write them. What is not tried here: Logstash, Elasticsearch, Kibana and Filebeat themselves.
+The redaction patterns come from the pipeline itself and run over planted secrets, in lines as our processes write
+them. Logstash, Elasticsearch, Kibana and Filebeat do not run here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STREAM = "logs-chatbot-default"
 
 
 def tokens() -> list[str]:
-    """The pipeline without comments and blanks: each string one token, quoted with `"`; words and signs as they are."""
+    """Return the pipeline's strings, each after a `"`, and single characters, without comments, regexes and blanks."""
     found: list[str] = []
     for each in TOKEN.finditer(PIPELINE.read_text()):
         if each["comment"] or each["regex"]:
@@ -36,7 +36,7 @@ def tokens() -> list[str]:
 
 
 def patterns() -> list[tuple[re.Pattern[str], str]]:
-    """The redaction's triples, as Python reads them."""
+    """Return the redaction's patterns with their replacements."""
     whole = re.search(r"gsub => \[\n(.*?)\n    \]", PIPELINE.read_text(), re.DOTALL)
     assert whole, "the redaction is gone"
     without_comments = re.sub(r"^\s*#.*$", "", whole[1], flags=re.MULTILINE)
@@ -47,21 +47,21 @@ def patterns() -> list[tuple[re.Pattern[str], str]]:
 
 
 def redact(line: str) -> str:
-    """What Logstash's gsub makes of a line."""
+    """Redact a line as Logstash's gsub does."""
     for pattern, instead in patterns():
         line = pattern.sub(instead, line)
     return line
 
 
 def written(message: str, **extra: object) -> str:
-    """A log line in our format that the first filter has not redacted."""
+    """Return a log line in our format that the first filter has not redacted."""
     ours = {"time": "2026-11-25T02:10:00.123Z", "level": "INFO", "part": "web", "logger": "x", "message": message}
     return json.dumps({**ours, **extra}, ensure_ascii=False)
 
 
 @pytest.mark.parametrize(("words", "secret"), SECRETS)
 def test_pipeline_redacts_secrets_in_any_line(words: str, secret: str) -> None:
-    assert secret not in redact(words), "a line that is no JSON"
+    assert secret not in redact(words), "a line that is not JSON"
     for line in (written(words), written("x", error=words), written("x", facts={"deep": [words, 1, None]})):
         assert secret in line
         assert secret not in redact(line)
@@ -74,19 +74,19 @@ def test_harmless_lines_are_unchanged(words: str) -> None:
     assert redact(line) == line
 
 
-def test_a_private_field_is_emptied() -> None:
+def test_redaction_empties_a_private_field() -> None:
     line = json.loads(redact(written("x", prompt='why "so"?', content="a\\b", api_key="1", token="t", cookie="a; b")))
     assert {line[name] for name in ("prompt", "content", "api_key", "token", "cookie")} == {"[redacted]"}
 
 
-def test_the_pipeline_is_whole_and_in_order() -> None:
+def test_pipeline_is_balanced_and_in_order() -> None:
     text, depth = "".join(tokens()), {"{": 0, "[": 0}
     for token in tokens():
         for opening, closing in (("{", "}"), ("[", "]")):
             depth[opening] += (token == opening) - (token == closing)
         assert min(depth.values()) >= 0
     assert set(depth.values()) == {0}
-    # The raw line is gone before anything else happens, and is redacted before it is parsed.
+    # The original event is dropped first, and the message is redacted before it is parsed.
     assert text.index('"[event][original]') < text.index("gsub") < text.index("json{") < text.index("elasticsearch{")
     assert text.index("fingerprint{") < text.index("gsub")
 
@@ -101,12 +101,12 @@ def test_log_stream_matches_template_and_roles() -> None:
     for role in LOGGING.glob("roles/*.json"):
         data = json.loads(role.read_text())
         assert {name for each in data["indices"] for name in each["names"]} == {pattern}
-        assert set(data["cluster"]) <= {"monitor"}, "no power over the whole"
+        assert set(data["cluster"]) <= {"monitor"}, "no rights to change the cluster"
         assert f"put_role {role.stem}\n" in setup
     assert '"logstash_internal' in tokens()
 
 
-def test_no_password_stands_in_a_file() -> None:
+def test_no_file_holds_a_password() -> None:
     for file in LOGGING.rglob("*"):
         if file.is_file():
             given = re.findall(r"""(?i)password["']?\s*(?:=>|[:=])\s*["']?([^\s"']+)""", file.read_text())

@@ -1,4 +1,4 @@
-"""The logging stack's setup script: what of it runs without Elastic's programs."""
+"""The functions of the logging stack's setup script that run without Elastic's programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(*command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]
 
 
 def function(call: str, *, given: bytes = b"", secrets: Path = Path("/nowhere")) -> subprocess.CompletedProcess[bytes]:
-    """One function of the script."""
+    """Call one function of the script."""
     return run("bash", "-c", f'source "$1"; SECRETS="$2"; {call}', "bash", str(SETUP), str(secrets), given=given)
 
 
@@ -48,7 +48,7 @@ def test_setup_rejects_secrets_that_break_json(tmp_path: Path, bad: str) -> None
     assert bad.encode() not in refused.stderr
 
 
-def test_a_secret_is_read_and_a_missing_one_named(tmp_path: Path) -> None:
+def test_script_reads_a_secret_and_names_a_missing_one(tmp_path: Path) -> None:
     (tmp_path / "elastic_password").write_text("0123456789abcdef-_\n")
     assert function("secret elastic_password", secrets=tmp_path).stdout == b"0123456789abcdef-_"
     missing = function("secret kibana_encryption_key", secrets=tmp_path)

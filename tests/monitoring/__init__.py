@@ -1,1 +1,1 @@
-"""What Prometheus, Alertmanager and Grafana are given: the rules, the runbook, the boards."""
+"""Tests of the configuration of Prometheus, Alertmanager and Grafana, and of the runbook."""

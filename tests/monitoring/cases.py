@@ -1,6 +1,6 @@
-"""When each rule speaks and when it does not: series as promtool writes them, a value a minute (`start+step x times`).
+"""When each alert fires and when it does not: series in promtool's notation, a value a minute (`start+step x times`).
 
-Pure data, with the few words that make it short; test_rules.py hands it to promtool.
+Data only, with a few helpers that keep it short; test_rules.py passes it to promtool.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 Series = Mapping[str, str]
-#: Half an hour, and ten days in steps of an hour.
+#: Half an hour by the minute, and ten days by the hour.
 FLAT, GROWS = "{}+0x30", "0+{}x30"
 DAYS = "{}+0x260"
 
 
 @dataclass(frozen=True)
 class Case:
-    """An alert: what makes it fire at `at`, and how many of it; what, much like it, does not."""
+    """An alert: series that fire it `count` times at `at`, and similar series that do not."""
 
     alert: str
     fires: Series
     calm: tuple[Series, ...]
     at: str = "10m"
-    #: A sample each; whole days are asked for by the hour.
+    #: The time between samples; cases over days use hours.
     interval: str = "1m"
     count: int = 1
 
@@ -39,12 +39,12 @@ class Record:
 
 
 def flat(value: float) -> str:
-    """The same, minute by minute."""
+    """Return a constant series."""
     return FLAT.format(f"{value:g}")
 
 
 def grows(step: float) -> str:
-    """More by `step` each minute."""
+    """Return a series that grows by `step` a minute."""
     return GROWS.format(f"{step:g}")
 
 
@@ -64,12 +64,12 @@ QUEUE = (
                 "naru_oldest_queued_seconds": flat(3),
                 'naru_claims_total{provider="openai"}': grows(2),
             },
-            # What a vendor asked to wait is queued and not due.
+            # A vendor asked us to wait: queued, but not due.
             {"naru_requests_queued": flat(3), "naru_oldest_queued_seconds": flat(0)},
             {"naru_requests_queued": flat(0), "naru_oldest_queued_seconds": flat(0)},
         ),
     ),
-    # No worker is left to show a series: it stalls all the same.
+    # It also fires if no worker is left to export the claims counter.
     Case("QueueStalled", {"naru_requests_queued": flat(1), "naru_oldest_queued_seconds": flat(1)}, ()),
     Case("NoWorker", {"naru_workers": flat(0)}, ({"naru_workers": flat(1)},)),
     Case(
@@ -142,7 +142,7 @@ QUEUE = (
 
 
 def errors(kind: str, step: float, *, claims: float) -> Series:
-    """One provider's errors and calls."""
+    """Return a provider's errors and calls."""
     return {
         f'naru_provider_errors_total{{provider="openai",kind="{kind}"}}': grows(step),
         'naru_claims_total{provider="openai"}': grows(claims),
@@ -194,12 +194,12 @@ DISK = 'node_filesystem_{}_bytes{{fstype="ext4",mountpoint="/"}}'
 
 
 def disk(avail: str) -> Series:
-    """A disk of a hundred, with so much of it free."""
+    """Return a disk of 100 bytes, `avail` of them free."""
     return {DISK.format("avail"): avail, DISK.format("size"): DAYS.format(100)}
 
 
 def hours(value: float) -> str:
-    """The same, for days; a sample an hour."""
+    """Return a constant series over days."""
     return DAYS.format(f"{value:.0f}")
 
 
@@ -209,7 +209,7 @@ EXPIRY = 'probe_ssl_earliest_cert_expiry{job="site"}'
 BACKUP, DRILL = "naru_backup_last_success_timestamp_seconds", "naru_restore_drill_last_success_timestamp_seconds"
 
 SERVERS = (
-    Case("Watchdog", {}, ()),  # never calm
+    Case("Watchdog", {}, ()),  # it always fires
     Case("TargetDown", {'up{job="worker",instance="a"}': flat(0)}, ({'up{job="worker",instance="a"}': flat(1)},)),
     Case("TargetMissing", {name: value for name, value in ALL_UP.items() if "redis" not in name}, (ALL_UP,)),
     Case("TargetMissing", {}, (), count=len(JOBS)),
@@ -276,13 +276,13 @@ SERVERS = (
 
 
 def events(*, bad: float, good: float, samples: int) -> Series:
-    """Questions of which a part fails, gets its first word late, and is taken late; so many in each interval."""
+    """Return `bad` and `good` questions per interval: the bad ones fail, start late and get a late first word."""
     every = bad + good
     numbers = {
         'naru_failed_total{code="server_failed"}': bad,
         'chatbot_requests_total{status="failed"}': bad,
         'chatbot_requests_total{status="succeeded"}': good,
-        'chatbot_requests_total{status="cancelled"}': every,  # a stop is no failure
+        'chatbot_requests_total{status="cancelled"}': every,  # a stop is not a failure
         'naru_first_word_seconds_bucket{le="5.0"}': good,
         "naru_first_word_seconds_count": every,
         'naru_queue_wait_seconds_bucket{le="2.0"}': good,
@@ -296,7 +296,7 @@ THEIR_OWN: Series = {
     'chatbot_requests_total{status="failed"}': "0+9x90",
     'chatbot_requests_total{status="succeeded"}': "0+1x90",
 }
-#: Bad for the first hours, good for the last: the short window ends the alert.
+#: Bad for the first hour, good afterwards: the short window ends the alert.
 OVER: Series = {
     'naru_failed_total{code="server_failed"}': "0+5x60 300+0x30",
     'chatbot_requests_total{status="failed"}': "0+5x60 300+0x30",
@@ -336,7 +336,7 @@ SLO = (
 
 CASES = (*QUEUE, *PROVIDERS, *SERVERS, *SLO)
 
-#: A tenth is bad: 20, 2 and 10 times what is allowed.
+#: A tenth is bad: 20, 2 and 10 times the allowed share.
 BURN = {'slo="answered"': 20.0, 'slo="first_word"': 2.0, 'slo="queue_wait"': 10.0}
 TENTH = events(bad=1, good=9, samples=90)
 HOURLY = events(bad=10, good=90, samples=90)

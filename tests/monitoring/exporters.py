@@ -1,6 +1,6 @@
-"""The metrics of others that a rule or a board may name, by the exporter that shows them. test_live.py sees most come.
+"""Third-party metrics that a rule or dashboard may use, by exporter. test_live.py checks that most of them exist.
 
-cAdvisor and the blackbox exporter's certificate are not to be had in a test: theirs are from the exporters' own papers.
+Tests cannot run cAdvisor or probe a certificate: the names of those metrics come from the exporters' documentation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Reads deploy/monitoring as the tests need it: the rules, the boards' questions, the metrics that a question names.
+"""Readers of deploy/monitoring: the rules, the boards' expressions, and the metrics that an expression names.
 
-The rules are read line by line, in the form that their files keep: no YAML library is among our dependencies. promtool
+The rules are parsed line by line, in the layout that their files keep, because we depend on no YAML library. promtool
 and Prometheus read the files themselves (test_rules.py, test_live.py).
 """
 
@@ -28,7 +28,7 @@ _WORDS = {"and", "or", "unless", "bool", "offset"}
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule as it stands in its file."""
+    """A rule, with its text from the file."""
 
     kind: str
     name: str
@@ -37,20 +37,20 @@ class Rule:
 
     @property
     def expression(self) -> str:
-        """What it asks."""
+        """Return its PromQL expression."""
         found = _EXPRESSION.search(self.text)
-        assert found, f"{self.name} has no expression of the form that is read here"
+        assert found, f"{self.name} has no expression in the expected layout"
         return found[1] or found[2]
 
     def said(self, key: str) -> str:
-        """A value of its labels or annotations; empty for none."""
+        """Return the value of a label or annotation, or an empty string."""
         found = re.search(rf"\b{key}: ([^\n}}]+)", self.text)
         return found[1].strip() if found else ""
 
 
 @cache
 def rules() -> list[Rule]:
-    """Every rule of every file."""
+    """Return every rule of every file."""
     found = []
     for path in rule_files():
         text = path.read_text()
@@ -63,19 +63,19 @@ def rules() -> list[Rule]:
 
 
 def alerts() -> list[Rule]:
-    """Those that alert."""
+    """Return the alerting rules."""
     return [rule for rule in rules() if rule.kind == "alert"]
 
 
 def boards() -> dict[str, dict[str, object]]:
-    """Each board's JSON, by its file's name."""
+    """Return each board's JSON by file name."""
     return {
         path.stem: json.loads(path.read_text()) for path in sorted((MONITORING / "grafana/dashboards").glob("*.json"))
     }
 
 
 def questions() -> list[tuple[str, str]]:
-    """Every expression of every panel, with the board and the panel that asks it."""
+    """Return every expression of every panel, after the names of its board and panel."""
     found = []
     for name, board in boards().items():
         panels = board["panels"]
@@ -85,7 +85,7 @@ def questions() -> list[tuple[str, str]]:
 
 
 def metrics_in(expression: str) -> set[str]:
-    """The names of the series that an expression reads."""
+    """Return the names of the series that an expression reads."""
     bare = re.sub(r'"[^"]*"', '""', expression)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", bare)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
@@ -94,7 +94,7 @@ def metrics_in(expression: str) -> set[str]:
 
 
 def program(name: str, *, package: str) -> str:
-    """The path of a program of Debian's; skips without it, and fails where nothing may be skipped."""
+    """Return the path of a Debian program. Without it, skip the test, or fail it in strict mode."""
     found = shutil.which(name)
     if found is None:
         (pytest.fail if STRICT else pytest.skip)(f"no {name} here: apt install {package}")
@@ -102,5 +102,5 @@ def program(name: str, *, package: str) -> str:
 
 
 def rule_files() -> list[Path]:
-    """The files that Prometheus loads."""
+    """Return the rule files that Prometheus loads."""
     return sorted((MONITORING / "rules").glob("*.yml"))

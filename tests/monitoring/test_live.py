@@ -1,8 +1,7 @@
-"""Every panel of every board, asked of a live Prometheus that scrapes the real processes.
+"""Runs the expressions of every panel on a live Prometheus that scrapes the real processes.
 
-Web, worker and Flower are the product's; node, Postgres and Redis exporters are Debian's. What cAdvisor, the probe of
-the site and an Alertmanager that delivers would show is not to be had here: those expressions are parsed and evaluated,
-and find nothing.
+Web, worker and Flower are the product's; the node, Postgres and Redis exporters are Debian's. cAdvisor, the site probe
+and an Alertmanager that delivers are missing here: their expressions are parsed and evaluated, and find nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tests.monitoring.rulebook import metrics_in, program, questions, rules
 from tests.monitoring.watching import EXPORTERS, Watching
 from tests.stack import Stack, free_port, get, wait_until
 
-#: What no program of Debian's shows here.
+#: Metrics that no Debian program exports here.
 ELSEWHERE = exporters.CADVISOR | exporters.BLACKBOX | exporters.ALERTMANAGER
 OF_EXPORTER = {
     "node": exporters.NODE | exporters.TEXT_FILES,
@@ -31,7 +30,7 @@ OF_EXPORTER = {
 
 @pytest.fixture
 def watching(stack: Stack) -> Watching:
-    """Everything started, side by side as far as it goes."""
+    """Return a stack's monitoring once Prometheus has scraped every target."""
     prometheus = program("prometheus", package="prometheus")
     made = Watching(stack, prometheus)
     stack.configure(worker_metrics_port=free_port())
@@ -47,12 +46,12 @@ def watching(stack: Stack) -> Watching:
 
 
 def has_data(samples: list[dict[str, Any]]) -> bool:
-    """Whether a panel would show something: a number."""
+    """Return whether a panel would show a number."""
     return any(not isnan(float(sample["value"][1])) for sample in samples)
 
 
 def live_a_little(stack: Stack, engine: Engine, web: str) -> None:
-    """Questions that are answered, one that is stopped, one whose vendor fails; and a browser that loads the page."""
+    """Load the page, and ask questions: two are answered, one is stopped, and one fails at the vendor."""
     get(web)
     with Person(stack, engine) as person:
         stopped = person.ask("[[sim: tokens=2000 pace=50]]")
@@ -63,7 +62,7 @@ def live_a_little(stack: Stack, engine: Engine, web: str) -> None:
             person.wait_end(each)
 
 
-#: What that life comes to.
+#: The totals after `live_a_little`.
 COUNTED = {
     'sum(naru_claims_total{provider="demo"})': 4,
     'sum(chatbot_requests_total{status="succeeded"})': 2,
@@ -71,15 +70,15 @@ COUNTED = {
     'sum(naru_failed_total{code="bad_request"})': 1,
     "sum(naru_failed_total)": 1,
     "sum(naru_first_word_seconds_count)": 3,
-    'sum(naru_browser_cookies_total{at="page"})': 0,  # what loads the page here is no browser and asks for no HTML
+    'sum(naru_browser_cookies_total{at="page"})': 0,  # no browser loads the page here, and nothing asks for HTML
 }
 
 
-def test_every_panel_of_every_board_finds_data(watching: Watching, stack: Stack, engine: Engine) -> None:
+def test_every_panel_of_every_board_has_data(watching: Watching, stack: Stack, engine: Engine) -> None:
     live_a_little(stack, engine, f"http://{watching.targets['web']}")
     missing = {name for job, names in OF_EXPORTER.items() if job not in watching.targets for name in names}
     if STRICT:
-        assert not missing, f"not all are here: apt install {' '.join(EXPORTERS.values())}"
+        assert not missing, f"exporters are missing: apt install {' '.join(EXPORTERS.values())}"
     to_be_had = [each for each in questions() if not metrics_in(each[1]) & (ELSEWHERE | missing)]
     assert len(to_be_had) > 0.8 * len(questions()) or missing
 
@@ -89,7 +88,7 @@ def test_every_panel_of_every_board_finds_data(watching: Watching, stack: Stack,
     try:
         wait_until(lambda: not silent(), seconds=15)
     except AssertionError:
-        pytest.fail(f"these find nothing: {silent()}")
+        pytest.fail(f"panels without data: {silent()}")
     counted = {each: float(watching.ask(each)[0]["value"][1]) for each in COUNTED}
     assert counted == COUNTED
     for name, expression in questions():
@@ -103,5 +102,5 @@ def test_every_panel_of_every_board_finds_data(watching: Watching, stack: Stack,
             assert watching.ask(metric), f"{rule.name}: no {metric}"
 
 
-#: The append-only file is off in the test's Redis, and there are no such series then.
+#: Missing here, because the test's Redis has no append-only file.
 SELDOM = {"redis_aof_last_write_status", "redis_aof_last_bgrewrite_status"}

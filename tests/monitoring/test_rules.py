@@ -1,4 +1,4 @@
-"""promtool on the rules: each alert fires when it should and not when it should not, each recorded series is right."""
+"""promtool checks the rules: alerts fire when they should, and only then, and recorded series have the right value."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def promtool() -> str:
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
-    """One command, to its end."""
+    """Run a command to its end."""
     return subprocess.run(argv, capture_output=True, text=True, timeout=patient(60))
 
 
 @dataclass(frozen=True)
 class Story:
-    """Some series, and what is asked of them. It reads `metrics`: stories that share none can be told as one."""
+    """Series and a question about them. Stories that share none of their `metrics` can run as one test."""
 
     metrics: frozenset[str]
     files: frozenset[Path]
@@ -42,14 +42,14 @@ class Story:
 
 
 def behind(name: str) -> list[Rule]:
-    """The rules of this name, and those that record what they read."""
+    """Return the rules of this name and those that record what they read."""
     own = [rule for rule in rules() if rule.name == name]
     read = set().union(*(metrics_in(rule.expression) for rule in own))
     return own + [other for each in read & RECORDED for other in behind(each)]
 
 
 def story(name: str, told: Case | Record, series: Series, expr: str, samples: Mapping[str, float]) -> Story:
-    """What is asked, in promtool's words."""
+    """Return a story with its question in promtool's format."""
     expected = [{"labels": f"{{{labels}}}", "value": value} for labels, value in samples.items()]
     needed = behind(name)
     read = set().union(*(metrics_in(rule.expression) for rule in needed), (each.partition("{")[0] for each in series))
@@ -58,7 +58,7 @@ def story(name: str, told: Case | Record, series: Series, expr: str, samples: Ma
 
 
 def of_case(case: Case) -> Iterator[Story]:
-    """It fires; and each calm story in which it does not."""
+    """Yield the story in which the alert fires, and each calm story in which it does not."""
     firing = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}})'
     yield story(case.alert, case, case.fires, firing, {"": case.count})
     for calm in case.calm:
@@ -66,13 +66,13 @@ def of_case(case: Case) -> Iterator[Story]:
 
 
 def of_record(record: Record) -> Story:
-    """Its value, to six digits."""
+    """Return the story of a record's value, to six decimal places."""
     rounded = f"round({record.expr} * 1000000) / 1000000"
     return story(record.expr, record, record.series, rounded, record.samples)
 
 
 def told_together(stories: Iterable[Story]) -> list[dict[str, Any]]:
-    """As few tests as the stories allow: each costs promtool a database, and a round of the rules for each step."""
+    """Return few tests for many stories: each costs promtool a database, and an evaluation of the rules per step."""
     groups: list[list[Story]] = []
     for each in stories:
         free = (group for group in groups if not any(each.metrics & other.metrics for other in group))
@@ -93,7 +93,7 @@ def told_together(stories: Iterable[Story]) -> list[dict[str, Any]]:
     ]
 
 
-def test_rules_fire_as_their_stories_tell(promtool: str, tmp_path: Path) -> None:
+def test_rules_give_the_expected_results(promtool: str, tmp_path: Path) -> None:
     stories = [each for case in CASES for each in of_case(case)] + [of_record(record) for record in RECORDS]
     kinds: dict[tuple[str, frozenset[Path]], list[Story]] = {}
     for each in stories:
@@ -111,21 +111,21 @@ def test_rules_all_have_a_case() -> None:
     tried = {case.alert for case in CASES} | {record.expr for record in RECORDS}
     assert {rule.name for rule in rules()} == tried
     calm = {case.alert for case in CASES if case.calm}
-    assert {case.alert for case in CASES} - calm == {"Watchdog"}, "each has one that is calm, but what fires always"
+    assert {case.alert for case in CASES} - calm == {"Watchdog"}, "all but the one that always fires have a calm case"
 
 
-def test_prometheus_takes_its_files(promtool: str) -> None:
+def test_prometheus_accepts_its_files(promtool: str) -> None:
     done = run(promtool, "check", "config", "--lint=all", "--lint-fatal", str(MONITORING / "prometheus.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
     found = sum(map(int, re.findall(r"SUCCESS: (\d+) rules found", done.stdout)))
-    assert found == len(rules()), "what is read here is what Prometheus reads"
+    assert found == len(rules()), "rulebook.py and Prometheus read the same rules"
 
 
 ADDRESSES = ("alert_webhook_url", "heartbeat_webhook_url")
 
 
 def started(folder: Path, *, heartbeat: str) -> Path:
-    """What Alertmanager reads, made by its container's own words; Debian's is older than `url_file`."""
+    """Make Alertmanager's file with its container's command, less `url_file`, which Debian's version lacks."""
     (folder / "heartbeat_webhook_url").write_text(heartbeat)
     service = compose()["services"]["alertmanager"]
     shell, option, script, *rest = service["entrypoint"]

@@ -1,4 +1,4 @@
-"""The alerts and their runbook, the rules and boards and the metrics there are: nothing is missing on either side."""
+"""Alerts match the runbook, and rules and boards match the metrics: nothing is missing on either side."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.monitoring.rulebook import MONITORING, RUNBOOK, alerts, boards, metri
 
 
 def sections() -> dict[str, str]:
-    """The runbook's sections that are an alert's, by their name."""
+    """Return the runbook's sections about an alert, by its name."""
     parts = re.split(r"^## ", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]
     named = {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
     return {name: text for name, text in named.items() if " " not in name}
 
 
 def ours() -> set[str]:
-    """Every series that a process of ours shows, and what the rules record."""
+    """Return every series that our processes export or the rules record."""
     names = {name for name, _ in metrics._SYSTEM_GAUGES.values()}
     for metric in declared_metrics():
         described = next(iter(metric.describe()))
@@ -27,7 +27,7 @@ def ours() -> set[str]:
     return names | {rule.name for rule in rules() if rule.kind == "record"}
 
 
-def test_each_alert_has_its_section_and_each_section_its_alert() -> None:
+def test_alerts_and_runbook_sections_match() -> None:
     names = [rule.name for rule in alerts()]
     assert len(names) == len(set(names))
     assert set(names) == set(sections())

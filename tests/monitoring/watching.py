@@ -1,6 +1,6 @@
-"""A Prometheus on the product's own file, with the addresses of a test's processes in place of compose's names.
+"""A Prometheus with the product's configuration, and a test's addresses in place of compose's names.
 
-Its exporters are Debian's, where they are installed. What is asked of it is in test_live.py.
+The exporters are Debian's, where installed. test_live.py queries it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.monitoring.exporters import TEXT_FILES
 from tests.monitoring.rulebook import MONITORING
 from tests.stack import Process, Stack, free_port, get, start, wait_until
 
-#: Debian's programs, by the job that scrapes each.
+#: Debian's exporters by the job that scrapes each.
 EXPORTERS = {
     "node": "prometheus-node-exporter",
     "postgres": "prometheus-postgres-exporter",
@@ -30,7 +30,7 @@ EXPORTERS = {
 
 @dataclass
 class Watching:
-    """Starts what watches a stack; the stack ends it."""
+    """The monitoring of a stack, which also ends it."""
 
     stack: Stack
     prometheus: str
@@ -39,7 +39,7 @@ class Watching:
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """Return the folder of its files."""
         return self.stack.folder / "watching"
 
     def run(self, name: str, *argv: str, **environ: str) -> Process:
@@ -50,7 +50,7 @@ class Watching:
         return process
 
     def start_flower(self) -> None:
-        """Flower below the path that it has in compose."""
+        """Start Flower below the path that it has in compose."""
         port = str(free_port())
         argv = (sys.executable, "-m", "celery", "-A", "workers.app:app", "flower")
         options = {"FLOWER_PORT": port, "FLOWER_ADDRESS": "127.0.0.1", "FLOWER_URL_PREFIX": "flower"}
@@ -58,7 +58,7 @@ class Watching:
         self.targets["flower"] = f"127.0.0.1:{port}"
 
     def start_exporters(self) -> None:
-        """Those that this machine has; node exporter with the files that backup and restore drill write."""
+        """Start the installed exporters; node exporter gets files like those of backup and restore drill."""
         files = self.folder / "metrics"
         files.mkdir(parents=True)
         (files / "naru.prom").write_text("".join(f"{name} 1e9\n" for name in sorted(TEXT_FILES)))
@@ -77,7 +77,7 @@ class Watching:
             self.targets[job] = address
 
     def start_prometheus(self) -> None:
-        """With a scrape and a round of the rules each second."""
+        """Start Prometheus, which scrapes and evaluates the rules every second."""
         address = f"127.0.0.1:{free_port()}"
         self.targets["prometheus"] = address
         path = self.folder / "prometheus.yml"
@@ -94,7 +94,7 @@ class Watching:
         wait_until(lambda: get(f"{self.url}/-/ready")[0] == 200, seconds=20, what="Prometheus is ready")
 
     def config(self) -> str:
-        """The product's file: other addresses, shorter times, nothing else."""
+        """Return the product's file with other addresses, shorter times and no Alertmanager."""
         head, *jobs = re.split(r"^(?=  - job_name: )", (MONITORING / "prometheus.yml").read_text(), flags=re.MULTILINE)
         head = re.sub(r"^alerting:\n(  .*\n)+", "", head, flags=re.MULTILINE)
         head = head.replace("rules/*.yml", str(MONITORING / "rules" / "*.yml"))
@@ -113,13 +113,13 @@ class Watching:
         return changed
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
-        """The samples that an expression has now. AssertionError when Prometheus cannot read it."""
+        """Return an expression's current samples; raise AssertionError if Prometheus cannot read it."""
         status, body = get(f"{self.url}/api/v1/query?query={quote(expression.replace('$__rate_interval', '1m'))}")
         assert status == 200, f"{expression}: {body}"
         found: list[dict[str, Any]] = json.loads(body)["data"]["result"]
         return found
 
     def rules(self) -> list[dict[str, Any]]:
-        """Each rule as Prometheus has it, with what it says of its last round."""
+        """Return each rule as Prometheus reports it, with the health of its last evaluation."""
         groups = json.loads(get(f"{self.url}/api/v1/rules")[1])["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]

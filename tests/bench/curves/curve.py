@@ -1,4 +1,4 @@
-"""What a curve is: some series of points over one kind of work, and the exponent fitted to each."""
+"""A curve: series of points over one kind of work, with an exponent fitted to each."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from statistics import linear_regression
 from tests.bench.stacks import Bench
 
 Point = tuple[float, float]
-#: By the series' names, in the order of the work.
+#: By series name, ordered by work.
 Points = dict[str, list[Point]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One picture. `is_cost`: less is better, linear or better is an exponent of at most 1; else at least 1."""
+    """A chart. `is_cost`: lower is better, and a good exponent is at most 1; otherwise at least 1."""
 
     name: str
     title: str
@@ -28,25 +28,25 @@ class Curve:
 
 @dataclass
 class Drawn:
-    """A curve that was measured, or why it was not."""
+    """A measured curve, or why it is missing."""
 
     curve: Curve
     points: Points = field(default_factory=dict)
     missing: str = ""
-    #: Why not to believe it.
+    #: Reasons to distrust it.
     noise: list[str] = field(default_factory=list)
 
     def exponents(self) -> dict[str, float]:
-        """Of each series."""
+        """Return each series' exponent."""
         return {name: exponent(points) for name, points in self.points.items()}
 
     def ends(self) -> dict[str, float]:
-        """The same between the last two points alone: where costs that rest on a constant show how they grow."""
+        """Return the exponents between the last two points, where a constant cost hides growth least."""
         return {name: exponent(points[-2:]) for name, points in self.points.items()}
 
 
 def exponent(points: Sequence[Point]) -> float:
-    """The slope of log y over log x, by least squares; NaN where fewer than two points have a logarithm."""
+    """Return the least-squares slope of log y over log x, positive values only; NaN with fewer than two distinct x."""
     seen = [(log(x), log(y)) for x, y in points if x > 0 and y > 0]
     if len({x for x, _ in seen}) < 2:
         return float("nan")
@@ -54,6 +54,6 @@ def exponent(points: Sequence[Point]) -> float:
 
 
 def add(points: Points, work: float, found: dict[str, float]) -> None:
-    """One more value for each series."""
+    """Append a value to each series."""
     for name, value in found.items():
         points.setdefault(name, []).append((work, value))

@@ -1,6 +1,6 @@
-"""A curve as an SVG, both axes logarithmic: there a power law is a straight line and its slope the exponent.
+"""Draw a curve as SVG with log axes, where a power law is a straight line and its slope is the exponent.
 
-Written by hand: a plotting library would be the largest dependency of the project, for seven pictures.
+Written by hand, because a plotting library for seven charts would be the project's largest dependency.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from math import ceil, floor, isnan, log10
 from tests.bench.curves.curve import Drawn, Point
 
 WIDTH, HEIGHT = 860, 420
-#: Right of the lines stands what each of them is.
+#: The right margin holds the legend.
 LEFT, RIGHT, TOP, BOTTOM = 76, 236, 46, 58
-#: Apart also for the colour-blind.
+#: A colour-blind-safe palette.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 FONT = 'font-family="system-ui, sans-serif" font-size="13" fill="#222"'
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One logarithmic axis: from `low` to `high` in the work's own unit, at these pixels."""
+    """A logarithmic axis: values from `low` to `high`, pixels from `begin` to `end`."""
 
     low: float
     high: float
@@ -30,12 +30,12 @@ class Axis:
     end: float
 
     def at(self, value: float) -> float:
-        """Where a value stands, in pixels."""
+        """Return a value's pixel position."""
         share = (log10(value) - log10(self.low)) / (log10(self.high) - log10(self.low))
         return self.begin + share * (self.end - self.begin)
 
     def ticks(self) -> list[float]:
-        """1, 2 and 5 of each power of ten; the powers alone where there are many."""
+        """Return 1, 2 and 5 times each power of ten; only the powers if there are many."""
         powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
         marks = (1,) if len(powers) > 5 else (1, 2, 5)
         near = 1e-9
@@ -48,7 +48,7 @@ class Axis:
 
 
 def svg(drawn: Drawn, *, note: str) -> str:
-    """The whole picture; `note` stands below it."""
+    """Return the chart, with `note` below it."""
     points = {name: [(x, y) for x, y in values if x > 0 and y > 0] for name, values in drawn.points.items()}
     every = [point for values in points.values() for point in values]
     if not every:
@@ -101,7 +101,7 @@ def _grid(across: Axis, up: Axis) -> list[str]:
 
 
 def _linear(across: Axis, up: Axis, point: Point) -> list[str]:
-    """A dashed line of exponent 1 through a point, as far as there is room, to hold the others against."""
+    """Draw a dashed reference line of exponent 1 through a point, clipped to the axes."""
     x, y = point
     begin = max(across.low, x * up.low / y)
     end = min(across.high, x * up.high / y)

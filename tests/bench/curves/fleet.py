@@ -1,4 +1,4 @@
-"""Cost and gain over worker processes: answers a second while the provider is the limit, and what resting costs."""
+"""Curves over worker processes: answers a second when the provider is the bottleneck, and CPU at rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORKERS = {Size.FULL: (1, 2, 3, 4, 6), Size.QUICK: (1, 2, 4), Size.SMOKE: (1, 2)
 
 
 def rates(bench: Bench) -> Points:
-    """The same slots in each; as many rounds of questions for all of them."""
+    """Measure answers a second, with equal slots and questions per worker."""
     points, rounds = Points(), bench.pick(full=6, quick=3, smoke=1)
     with bench.own(concurrency=SLOTS) as running, Asker(running.stack.settings) as asker:
         for workers in WORKERS[bench.size]:
@@ -27,7 +27,7 @@ def rates(bench: Bench) -> Points:
 
 
 def rests(bench: Bench) -> Points:
-    """Nobody asks anything."""
+    """Measure CPU at rest."""
     points, seconds = Points(), float(bench.pick(full=30, quick=10, smoke=2))
     with bench.own() as running:
         for workers in WORKERS[bench.size]:
@@ -52,7 +52,7 @@ def _used(running: Running) -> dict[str, float]:
 
 RATE = Curve(
     name="workers",
-    title=f"Answers a second over worker processes of {SLOTS} slots, the provider as the limit",
+    title=f"Answers a second over worker processes of {SLOTS} slots, limited by the provider",
     work="worker processes",
     unit="answers a second",
     measure=rates,
@@ -60,7 +60,7 @@ RATE = Curve(
 )
 REST = Curve(
     name="workers-at-rest",
-    title="CPU of a fleet that nobody asks anything",
+    title="CPU of an idle fleet",
     work="worker processes",
     unit="% of a core",
     measure=rests,

@@ -1,4 +1,4 @@
-"""Cost over lengths, of the answer and of what was said before it: from the first submit to after the last end."""
+"""Cost by the length of the answer, and by the length of the conversation before it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.bench.processes import cpu_seconds, tree_cpu_seconds
 from tests.bench.stacks import Bench, Running
 
 TOKENS = {Size.FULL: (100, 300, 1000, 3000, 10_000), Size.QUICK: (100, 500, 2500), Size.SMOKE: (20, 100)}
-#: Fast, so that the longest does not take minutes; answers of each length, asked together.
+#: Tokens a second, so fast that the longest answer does not take minutes; and the answers asked together.
 FAST_PACE, TOGETHER = 500.0, 10
 MESSAGES = {Size.FULL: (2, 10, 30, 100, 300, 1000), Size.QUICK: (2, 30, 300), Size.SMOKE: (2, 20)}
 SERIES = ("worker", "web", "postgres")
 
 
 def answers(bench: Bench) -> Points:
-    """Longer answers."""
+    """Measure answers of growing length, from the first submit to after the last end."""
     running, points = bench.running(), Points()
     for tokens in TOKENS[bench.size]:
         rounds = bench.pick(full=4, quick=2, smoke=1)
@@ -60,7 +60,7 @@ def _used(running: Running) -> Numbers:
 
 
 def history(bench: Bench) -> Points:
-    """The same short question behind more and more messages."""
+    """Measure the same short question after more and more messages."""
     running, points = bench.running(), Points()
     times = bench.pick(full=25, quick=8, smoke=2)
     for messages in MESSAGES[bench.size]:
@@ -90,7 +90,7 @@ async def _behind(running: Running, asker: Asker, pages: list[Page]) -> Numbers:
 
 ANSWER = Curve(
     name="answer-length",
-    title=f"CPU of a whole answer over its length, watched, {FAST_PACE:.0f} tokens/s",
+    title=f"CPU of a watched answer over its length, {FAST_PACE:.0f} tokens/s",
     work="tokens of the answer",
     unit="ms of CPU for each answer",
     measure=answers,

@@ -1,4 +1,4 @@
-"""Cost over the load: how many answers run, and how fast each comes. Shares of a core while all of them run."""
+"""Cost by load, as shares of a core: by the number of answers at once, and by their pace."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.bench.stacks import Bench
 
 STREAM_COUNTS = {Size.FULL: (25, 50, 100, 200, 300), Size.QUICK: (25, 75, 200), Size.SMOKE: (4, 12)}
 PACES = {Size.FULL: (10, 20, 50, 100, 200), Size.QUICK: (10, 50, 150), Size.SMOKE: (10, 30)}
-#: Answers at each pace; 60 at 200 tokens/s are as many tokens as 240 at the usual one.
+#: Answers at each pace; 60 at 200 tokens/s make as many tokens as 240 at the usual pace.
 AT_EACH_PACE = {Size.FULL: 60, Size.QUICK: 60, Size.SMOKE: 4}
 SERIES = ("worker", "web", "redis", "postgres")
 
 
 def streams(bench: Bench) -> Points:
-    """More answers at the usual pace."""
+    """Measure more and more answers at the usual pace."""
     points: Points = {}
     with bench.own() as running, apart([running.workers[0].pid], running.others()):
         for number in STREAM_COUNTS[bench.size]:
@@ -30,7 +30,7 @@ def streams(bench: Bench) -> Points:
 
 
 def paces(bench: Bench) -> Points:
-    """As many answers, faster ones."""
+    """Measure the same number of answers at growing paces."""
     points: Points = {}
     with bench.own() as running, apart([running.workers[0].pid], running.others()):
         for pace in PACES[bench.size]:

@@ -1,4 +1,4 @@
-"""Measures the curves that are asked for, draws each, and says its exponents."""
+"""Measures the selected curves, draws them, and reports their exponents."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.bench.curves.curve import Curve, Drawn
 from tests.bench.curves.drawing import svg
 from tests.bench.stacks import Bench
 
-#: Linear is 1; the rest is what fitting a few points leaves open.
+#: The tolerance around an exponent of 1, because a fit to a few points is inexact.
 LINEAR = 0.1
 
 
 def run(bench: Bench, *, only: Sequence[str] = ()) -> list[Drawn]:
-    """Measure them one after another."""
+    """Measure all curves, or those in `only`, one after another."""
     found, moment, quickest = [], noise.look(), float("inf")
     for curve in CURVES:
         if only and curve.name not in only:
@@ -38,13 +38,13 @@ def run(bench: Bench, *, only: Sequence[str] = ()) -> list[Drawn]:
 def _measured(curve: Curve, bench: Bench) -> Drawn:
     try:
         return Drawn(curve, points=curve.measure(bench))
-    except Exception as error:  # noqa: BLE001 - one curve that breaks must not take the others with it
+    except Exception as error:  # noqa: BLE001 - a failed curve must not end the run
         traceback.print_exc()
         return Drawn(curve, missing=f"{type(error).__name__}: {str(error)[:300]}")
 
 
 def draw(found: Sequence[Drawn], folder: Path, *, note: str) -> None:
-    """A picture for each that was measured."""
+    """Draw each measured curve into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for drawn in found:
         if drawn.points:
@@ -53,7 +53,7 @@ def draw(found: Sequence[Drawn], folder: Path, *, note: str) -> None:
 
 
 def lines(drawn: Drawn) -> list[str]:
-    """What the run prints of a curve: + linear or better, - worse, ? not measured."""
+    """Return a curve's report lines: + linear or better, - worse, ? not measured."""
     if drawn.missing:
         return [f"? {drawn.curve.name}: NOT MEASURED: {drawn.missing}"]
     said, at_end = [], drawn.ends()
@@ -66,7 +66,7 @@ def lines(drawn: Drawn) -> list[str]:
 
 
 def as_json(found: Sequence[Drawn], *, note: str) -> dict[str, Any]:
-    """Every point and exponent, by name."""
+    """Return every point and exponent by name, ready for JSON."""
     curves = {
         drawn.curve.name: {
             "title": drawn.curve.title,

@@ -1,4 +1,4 @@
-"""Cost over the rows that are there: the verbs and the views that every question and every page run, one at a time."""
+"""Cost by the number of stored rows: of the calls that every question and every page make, one at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ONE_HOUR = 3600.0
 
 
 def rows(bench: Bench) -> Points:
-    """Each step adds to what is there."""
+    """Time the calls after each step, which adds rows to those of the last."""
     bench.rest()
     points, there = Points(), 0
     with bench.database("curve") as settings:
@@ -60,7 +60,7 @@ def _enter(engine: Engine) -> UUID:
 
 
 def _timed(engine: Engine, filled: Filled, worker_id: UUID, *, times: int) -> Numbers:
-    """Median ms of each, among the rows that were filled in last."""
+    """Return the median ms of each call, among the rows of the last step."""
     took: dict[str, list[float]] = {}
     for _ in range(times):
         conversation = random.randrange(filled.conversations)
@@ -89,7 +89,7 @@ def _noted(took: dict[str, list[float]], name: str) -> Iterator[None]:
 
 ROWS = Curve(
     name="table-rows",
-    title="What a question and a page run, over the rows that are there",
+    title="Calls of a question and a page, over stored rows",
     work="messages in the table (20 a conversation)",
     unit="ms, median, one at a time",
     measure=rows,

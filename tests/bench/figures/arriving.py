@@ -1,9 +1,9 @@
-"""Submit → first text at an SSE client, over the provider's own time, while 1, 100 or 300 answers run.
+"""Submit → first text at an SSE client, minus the provider's own time, while 1, 100 or 300 answers run.
 
-Questions arrive evenly, as many as end, so the number that runs stays the same: each new one is measured on its way
-through a process that carries the others. Every answer is watched. Events for Flower are on, as always. Nothing is
-pinned. The time counts from the moment at which the question was due: one that is sent late counts as waiting. Where it
-goes is told by the simulator's log: until its call begins, and from its first token to the client.
+Questions arrive evenly, at the rate at which answers end, so the number running is constant and each new question goes
+through a process that carries the others. Every answer is watched. Flower's events are on, as always. No process is
+pinned to a core. Time counts from when the question was due, so sending late counts as waiting. The simulator's log
+splits it: until the provider's call begins, and from its first token to the client.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tests.stack import wait_until
 
 PACE = 50
 FIRST_SECONDS = 0.3
-#: p50 to reach, in ms, by how many run.
+#: Target p50 in ms, by running answers.
 REACH = {1: 8, 100: 12, 300: 20}
 REACH_P95 = 40
-#: A page looks so much longer than the provider takes.
+#: A page stays open this long after the provider's time.
 LINGER_SECONDS = 1.5
 
 
 @dataclass
 class Asked:
-    """One question on its way; `due_ns` is the wall clock at which the person pressed Enter."""
+    """A question that was sent; `due_ns` is the wall-clock time at which it was due."""
 
     reader: EventReader
     request_id: UUID
@@ -44,16 +44,16 @@ class Asked:
 
 
 def measure(bench: Bench) -> Numbers:
-    """Each load in turn."""
-    # Smallest, it shares the processes of the other figures. Else it has slots to spare: an answer that has ended and
-    # one that begins may overlap, and a question that waits for a slot is another figure.
+    """Measure each load."""
+    # The smoke run shares the other figures' processes. Other runs have spare slots: an ending and a starting answer
+    # may overlap, and waiting for a slot is another figure's subject.
     own = nullcontext(bench.running()) if bench.size is Size.SMOKE else bench.own(concurrency=max(REACH) + 100)
     tokens = bench.pick(full=1000, quick=500, smoke=15)
     window_seconds = float(bench.pick(full=30, quick=10, smoke=1))
     numbers: Numbers = {}
     with own as running:
         for load in REACH:
-            # Alone, the one answer is short: what counts is how many there are to measure.
+            # A lone answer is short, so that there are more of them to measure.
             length = min(10, tokens) if load == 1 else tokens
             asked = load if load == 1 else bench.pick(full=load, quick=load, smoke=load // 20)
             found = uvloop.run(_measure_at(running, load=asked, tokens=length, window_seconds=window_seconds))
@@ -62,9 +62,9 @@ def measure(bench: Bench) -> Numbers:
 
 
 async def _measure_at(running: Running, *, load: int, tokens: int, window_seconds: float) -> Numbers:
-    """Questions arrive for one lifetime of an answer, so that `load` of them run, and then for the window."""
+    """Ask for the lifetime of one answer, so that `load` of them run, and then for the window."""
     lifetime = FIRST_SECONDS + tokens / PACE
-    # One alone has ended before the next is asked.
+    # A lone answer ends before the next question.
     step = lifetime / load * (1.25 if load == 1 else 1)
     number = max(int((lifetime + window_seconds) / step), load + 2)
     with Asker(running.stack.settings) as asker:
@@ -75,8 +75,8 @@ async def _measure_at(running: Running, *, load: int, tokens: int, window_second
 
 
 async def _one(running: Running, asker: Asker, due: float, *, tokens: int) -> Asked:
-    """Ask, and look away when the answer is over. What came is noted with its time, and understood at the very end:
-    to read hundreds of answers in between would cost what is to be measured."""
+    """Ask, and disconnect after the answer. The reader only timestamps the bytes: parsing hundreds of answers during
+    the measurement would distort it."""
     loop = asyncio.get_running_loop()
     page = asker.page()
     await asyncio.sleep(max(0.0, due - loop.time() - 0.4))
@@ -90,14 +90,14 @@ async def _one(running: Running, asker: Asker, due: float, *, tokens: int) -> As
 
 
 def _understood(running: Running, asker: Asker, asked: Sequence[Asked], *, tokens: int, first: int) -> Numbers:
-    """ms over the provider's time of all but the `first` ones, and where they went; how many ran; what was lost."""
+    """Return ms beyond the provider's time, in total and by part, without the `first`; peak running; losses."""
     whole, over, until_call, after_first = words.Wholeness(), list[float](), list[float](), list[float]()
     for position, each in enumerate(asked):
         reading = each.reader.look()
         stored = wait_until(partial(asker.stored, each.request_id), seconds=60, what="it is answered")
         whole.check(reading.text, stored, tokens=tokens)
         if not reading.grown:
-            whole.lost += 1  # stored, but no word of it was ever shown
+            whole.lost += 1  # stored, but never shown
         elif position >= first:
             call, (at_ns, text) = running.journal.calls(each.request_id)[-1], reading.grown[0]
             over.append((at_ns - each.due_ns) / 1e6 - running.journal.first_token_seconds(each.request_id) * 1e3)

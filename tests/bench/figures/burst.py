@@ -1,6 +1,6 @@
-"""50 new conversations within a second, each from a browser of its own: submit → first text, over the provider's time.
+"""50 new conversations within a second, from separate browsers: submit → first text, minus the provider's own time.
 
-The pages are open before, as a person's is; questions are sent at fixed moments (a late one counts as waiting).
+The pages are already open, as a person's is. Questions are due at fixed moments, so sending late counts as waiting.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOKENS = 50
 
 
 def measure(bench: Bench) -> Numbers:
-    """Some bursts, one after another."""
+    """Measure some bursts, one after another."""
     running = bench.running()
     people = bench.pick(full=50, quick=50, smoke=8)
     bursts = bench.pick(full=5, quick=2, smoke=1)
@@ -53,7 +53,7 @@ async def _measure(running: Running, *, people: int, bursts: int) -> Numbers:
 async def _one(
     running: Running, asker: Asker, page: Page, reader: EventReader, whole: words.Wholeness, *, at_ns: int
 ) -> float | None:
-    """ms over the provider's own time; None when the question was refused."""
+    """Return the ms beyond the provider's own time; None if the question was refused."""
     await asyncio.sleep((at_ns - time_ns()) / 1e9)
     try:
         request_id = await asker.ask(page, words.clocked_question(tokens=TOKENS))

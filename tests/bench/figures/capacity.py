@@ -1,10 +1,10 @@
-"""How many answers one worker process on one core carries at 50 tokens a second.
+"""The number of answers that one worker process carries on one core at 50 tokens a second.
 
-The worker has a core to itself; simulator, Redis, PostgreSQL, web and our client share what else there is. On two cores
-that other one is the tight one: all of them together need more for a token than the worker does. So it is measured
-twice: with a page at every answer, which is what the whole machine carries, and with a page at one answer in five (the
-rest is checked in the rows), which is what the worker carries. Delay is from the simulator's clock in each token to the
-arrival at the client. The direct calls of the SDK are those of `baselines`, in the same run.
+The worker has a core to itself; the simulator, Redis, PostgreSQL, web and our client share a second core. The second
+core is the bottleneck, because together they need more CPU per token than the worker. So the figure is measured twice:
+with every answer watched, which shows what both cores carry, and with one answer in five watched (the rest is checked
+in the rows), which shows what the worker carries. Delay is from the simulator's clock in each token to its arrival at
+the client. `baselines` measures the direct calls of the SDK in the same run.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ STEPS = {
     Size.QUICK: (100, 300, 500),
     Size.SMOKE: (10,),
 }
-#: One answer in so many is watched in the second measurement.
+#: The second measurement watches one answer in this many.
 WATCHED_OF = 5
-#: What Aegra, a server for agents, carries by these criteria; measured elsewhere, not in this run.
+#: Answers that Aegra, a server for agents, carries by these criteria; measured separately, not in this run.
 AEGRA = 24
 
 
 def measure(bench: Bench) -> Numbers:
-    """Climb twice, on a worker with slots for all of them."""
+    """Climb twice, on a worker with a slot for every answer."""
     steps = STEPS[bench.size]
     window_seconds = bench.pick(full=15, quick=8, smoke=1)
     numbers = dict(baselines.numbers(bench))
@@ -57,7 +57,7 @@ def _show(n: Numbers, name: str) -> str:
     failed = f" ({n[f'{name}_failed']:.0f} did not hold)" if n[f"{name}_failed"] else ""
     return (
         f"{n[f'{name}_carried']:.0f}{failed}; at {n[f'{name}_shown']:.0f}: gap p99 {n[f'{name}_gap_p99{at}']:.0f} ms, "
-        f"delay {n[f'{name}_delay_p50{at}']:.0f} / {n[f'{name}_delay_p99{at}']:.0f} ms; of a core each: {shares}"
+        f"delay {n[f'{name}_delay_p50{at}']:.0f} / {n[f'{name}_delay_p99{at}']:.0f} ms; shares of a core: {shares}"
     )
 
 
@@ -78,7 +78,7 @@ def _holds_ratios(n: Numbers) -> bool:
 
 def _line(name: str, words: str) -> Line:
     return Line(
-        figure=f"answers one worker process on one core carries at {PACE} tokens/s, {words}",
+        figure=f"answers that one worker process carries on one core at {PACE} tokens/s, {words}",
         reach="≥ 500: all delivered, gap p99 < 80 ms, delay p50 ≤ 40, p99 ≤ 150 ms",
         show=lambda n: _show(n, name),
         holds=lambda n: n[f"{name}_carried"] >= 500,
@@ -89,10 +89,10 @@ FIGURE = Figure(
     name="capacity",
     measure=measure,
     lines=(
-        _line("all", "each of them watched (all else on the other cores)"),
-        _line("few", f"one in {WATCHED_OF} watched, the rest checked in the rows: the worker is the tight one"),
+        _line("all", "all of them watched (everything else on a second core)"),
+        _line("few", f"one in {WATCHED_OF} watched, the rest checked in the rows: the worker is the bottleneck"),
         Line(
-            figure="the better of the two, beside what one would use instead",
+            figure="the better of the two, compared with the alternatives",
             reach="≥ 500; ≥ 3.5 × direct typed SDK; ≥ 20 × Aegra's 24; ≥ 50 × textbook Celery -c 8",
             show=_show_ratios,
             holds=_holds_ratios,

@@ -1,8 +1,8 @@
-"""Processor time of the worker for 1,000 tokens at 60 streams, beside the direct call of the typed SDK.
+"""CPU time of the worker per 1,000 tokens at 60 streams, compared with the direct call of the typed SDK.
 
-Each on a core of its own in turn, all else (simulator, servers, web, watching pages) on the other. What is judged is
-whole: from before the first submit to after the last end, so hints, claims, finishes and all else that the worker does
-are in it, for answers of 1,000 tokens. What it costs while all of them only stream is told beside it.
+The two take turns on one core; everything else (simulator, servers, web, watching pages) shares a second core. The
+target applies to complete answers of 1,000 tokens, from before the first submit to after the last end, so it includes
+hints, claims, finishes and all other work of the worker. The cost while all answers only stream is reported too.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PACE = 50.0
 
 @dataclass
 class Costs:
-    """ms for 1,000 tokens, of each round."""
+    """ms of CPU per 1,000 tokens, by round."""
 
     whole: list[float] = field(default_factory=list)
     streaming: list[float] = field(default_factory=list)
 
     def numbers(self, name: str) -> Numbers:
-        """As named numbers."""
+        """Return the medians as named numbers."""
         return {
             f"{name}_ms_per_1000": median(self.whole),
             f"{name}_streaming_ms_per_1000": median(self.streaming),
@@ -40,7 +40,7 @@ class Costs:
 
 
 def measure(bench: Bench) -> Numbers:
-    """Some rounds of both, in turns."""
+    """Measure both in turn, for some rounds."""
     running = bench.running()
     streams = bench.pick(full=60, quick=60, smoke=6)
     tokens = bench.pick(full=1000, quick=600, smoke=60)
@@ -68,7 +68,7 @@ async def _measure(running: Running, *, streams: int, tokens: int, rounds: int) 
 
 
 async def _streaming(pid: int, costs: Costs, *, streams: int, tokens: int) -> None:
-    """Cost in the middle, when all have begun and none has ended."""
+    """Measure the cost in the middle, when all have begun and none has ended."""
     await asyncio.sleep(0.1 * tokens / PACE + 0.5)
     loop = asyncio.get_running_loop()
     before, began = cpu_seconds(pid), loop.time()

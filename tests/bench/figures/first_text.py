@@ -1,8 +1,8 @@
-"""Submit → first text at an SSE client, beside the direct call of the SDK: one at a time, and with 20 running.
+"""Submit → first text at an SSE client, compared with the direct call of the SDK: one at a time, and with 20 running.
 
-Ours and the direct call take turns against the same simulator. "Over" is the difference of the same percentile of both.
-Where the time goes is told by the simulator's log: until its call begins (submit, hint, claim, prompt), and from its
-first token to the client (worker, Redis, web).
+Naru and the direct call take turns against the same simulator. "Over" is the difference between the same percentiles
+of both. The simulator's log splits the time: until its call begins (submit, hint, claim, prompt), and from its first
+token to the client (worker, Redis, web).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tests.bench.stacks import Bench, Running
 TOKENS = 10
 FIRST_SECONDS = 0.2
 RUNNING = 20
-#: Long enough to run through a whole phase; they are stopped at its end.
+#: Long enough to outlast a phase; they are stopped at its end.
 BACKGROUND = {"tokens": 20_000, "first_seconds": 0.2}
 
 
 @dataclass
 class Samples:
-    """One phase, in ms."""
+    """The samples of one phase, in ms."""
 
     ours: list[float] = field(default_factory=list)
     direct: list[float] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Samples:
     whole: words.Wholeness = field(default_factory=words.Wholeness)
 
     def numbers(self, name: str) -> Numbers:
-        """As named numbers."""
+        """Return percentiles and losses as named numbers."""
         return {
             f"{name}_over_p50": p(self.ours, 50) - p(self.direct, 50),
             f"{name}_over_p95": p(self.ours, 95) - p(self.direct, 95),
@@ -53,7 +53,7 @@ class Samples:
 
 
 def measure(bench: Bench) -> Numbers:
-    """Both phases."""
+    """Measure both phases."""
     running = bench.running()
     return uvloop.run(_measure(running, times=bench.pick(full=60, quick=20, smoke=2)))
 
@@ -65,7 +65,7 @@ async def _measure(running: Running, *, times: int) -> Numbers:
             for _ in range(times):
                 await _ours(running, asker, alone)
                 await _direct(direct, alone)
-            for _ in range(2):  # in turns, so that what else the machine does meets both
+            for _ in range(2):  # in turn, so that other load on the machine affects both
                 async with _running(running, asker):
                     for _ in range(max(1, times // 2)):
                         await _ours(running, asker, among)
@@ -101,7 +101,7 @@ async def _direct(direct: DirectCall, samples: Samples) -> None:
 
 @asynccontextmanager
 async def _running(running: Running, asker: Asker) -> AsyncIterator[None]:
-    """20 answers that somebody watches."""
+    """Keep `RUNNING` watched answers running; stop them at the end."""
     pages = [asker.page() for _ in range(RUNNING)]
     readers = [await EventReader.open(running.url, page) for page in pages]
     asked = [await asker.ask(page, words.clocked_question(**BACKGROUND)) for page in pages]  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""One worker process, then two, with the provider as the limit; and on paper a hundred, with what is full first.
+"""Throughput of one and of two worker processes, limited by the provider; and the first bottleneck of a hundred.
 
-The provider's pace is the limit where every slot waits for it: answers of two seconds, few slots, more questions than
-slots. What a hundred workers would need of Redis and PostgreSQL is reckoned from what was measured of one: at rest, for
-each running answer, and for each request; against what these servers do at most here (Redis: one core, by its CPU time;
-commits, and commits that notify: by a short stress; connections: the server's setting).
+The provider is the limit, because every slot waits for it: answers of two seconds, few slots, more questions than
+slots. The needs of a hundred workers are calculated from the measured use of one: at rest, per running answer and per
+request. They are compared with the limits of the servers here: one core for Redis, all cores for PostgreSQL, the rates
+of commits and of commits that notify in a short stress test, and the server's setting for connections.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ SLOTS = 20
 FIRST_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
 QUESTION = f"[[sim: tokens={ANSWER_SECONDS * 50:.0f} pace=50 first={FIRST_SECONDS}]] slow?"
-#: On paper.
+#: The calculated load.
 WORKERS, ANSWERS_EACH, SECONDS_EACH = 100, 300, 20.0
 USED = ("redis_commands", "redis_cpu", "commits", "notifications", "postgres_cpu")
 
 
 def measure(bench: Bench) -> Numbers:
-    """Both; the paper from its own load."""
+    """Measure one worker and two, and calculate a hundred."""
     rounds = bench.pick(full=8, quick=4, smoke=2)
     with bench.own(concurrency=SLOTS) as running, Asker(running.stack.settings) as asker:
         one = answers_per_second(running, asker, number=SLOTS * rounds)
@@ -49,7 +49,7 @@ def measure(bench: Bench) -> Numbers:
 
 
 def answers_per_second(running: Running, asker: Asker, *, number: int) -> Numbers:
-    """Answers a second, from the first claim to the last end; what was lost."""
+    """Return the answers a second, from the first claim to the last end, and the number lost."""
     asked = filling.queue(running.stack.database_url, number, text=QUESTION)
     for request_id in asked:
         asker.hint(request_id)
@@ -74,7 +74,7 @@ def _ended(asker: Asker, asked: list[UUID]) -> int:
 
 
 def _paper(bench: Bench) -> Numbers:
-    """What one worker uses at rest, for an answer and for a request; what the servers do at most; a hundred."""
+    """Measure one worker's use and the servers' limits; return the needs of a hundred workers."""
     running = bench.running()
     seconds = float(bench.pick(full=10, quick=4, smoke=1))
     streams = bench.pick(full=300, quick=60, smoke=5)
@@ -103,7 +103,7 @@ def _paper(bench: Bench) -> Numbers:
 
 
 def _reckon(rest: Numbers, answer: Numbers, request: Numbers, limits: Numbers, *, connections: float) -> Numbers:
-    """A worker's use in a second when it carries its answers, and at how many workers each limit is reached."""
+    """Return a busy worker's use per second, and the number of workers at which each limit is reached."""
     each = {name: rest[name] + ANSWERS_EACH * (answer[name] + request[name] / SECONDS_EACH) for name in USED} | {
         "connections": connections
     }
@@ -127,7 +127,7 @@ async def _streaming(running: Running, meter: Meter, *, streams: int, seconds: f
 
 
 def _rate_short(running: Running, asker: Asker, *, number: int) -> None:
-    """So many requests through submit, claim and finish."""
+    """Run `number` short requests, and wait until all have ended."""
     page = asker.page
     asked = [asker.submit(page(), "[[sim: tokens=20 pace=0 first=0]] short?") for _ in range(number)]
     wait_until(lambda: _ended(asker, asked) == number, seconds=120, what="all are answered")
@@ -145,12 +145,12 @@ NAMES = {
 def _show_paper(n: Numbers) -> str:
     order = sorted(NAMES, key=lambda name: n[f"full_{name}"])
     parts = [
-        f"{NAMES[name]} at {n[f'full_{name}']:.0f} workers ({n[f'paper_{name}_at_{WORKERS}']:,.1f} wanted for "
-        f"{WORKERS}, {n[f'limit_{name}']:,.0f} there are)"
+        f"{NAMES[name]} at {n[f'full_{name}']:.0f} workers ({n[f'paper_{name}_at_{WORKERS}']:,.1f} needed for "
+        f"{WORKERS}, {n[f'limit_{name}']:,.0f} available)"
         for name in order
     ]
     commands = n[f"paper_redis_commands_at_{WORKERS}"]
-    return f"first full: {'; then '.join(parts)}; Redis commands {commands:,.0f} a second"
+    return f"bottlenecks: {'; then '.join(parts)}; Redis commands {commands:,.0f} a second"
 
 
 FIGURE = Figure(
@@ -158,7 +158,7 @@ FIGURE = Figure(
     measure=measure,
     lines=(
         Line(
-            figure=f"worker processes 1 → 2, the provider as the limit ({SLOTS} slots each, answers of 2 s)",
+            figure=f"worker processes 1 → 2, limited by the provider ({SLOTS} slots each, answers of 2 s)",
             reach="near-linear",
             show=lambda n: (
                 f"{n['growth']:.2f} × ({n['one_per_second']:.1f} → {n['two_per_second']:.1f} answers a second; the "
@@ -167,8 +167,8 @@ FIGURE = Figure(
             holds=lambda n: n["growth"] >= 1.9,
         ),
         Line(
-            figure=f"{WORKERS} workers on paper: {ANSWERS_EACH} answers each at 50 tokens/s, {SECONDS_EACH:.0f} s long",
-            reach="the first thing that saturates, named and measured",
+            figure=f"{WORKERS} workers, calculated: {ANSWERS_EACH} answers of {SECONDS_EACH:.0f} s each at 50 tokens/s",
+            reach="the first bottleneck, named and measured",
             show=_show_paper,
             holds=lambda n: all(n[f"limit_{name}"] > 0 for name in NAMES),
         ),

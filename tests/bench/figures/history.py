@@ -1,8 +1,8 @@
-"""A conversation of 500 messages in Chromium: until its history is there, and the run of the page after an answer.
+"""A conversation of 500 messages in Chromium: the time to open it, and the run of the page after an answer.
 
-Opening counts from the navigation's start to the last message in the document, in a browser that was here before (its
-cache has Streamlit's files). The run after an answer counts from the end of the live text to the moment when it has
-become part of the history.
+Opening counts from the navigation's start until the document has the last message, in a browser that has visited before
+(its cache has Streamlit's files). The run after an answer counts from the end of the live text until the answer is part
+of the history.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOKENS = 60
 
 
 def measure(bench: Bench) -> Numbers:
-    """Open it some times, then ask in it."""
+    """Open the conversation some times, then ask in it."""
     running = bench.running()
     times = bench.pick(full=15, quick=5, smoke=1)
     filled = Filled(f"history-{bench.size}", conversations=1, messages=MESSAGES, owners=1)

@@ -1,6 +1,6 @@
-"""What everything that `./naru up` starts does to the processor while nobody asks anything.
+"""CPU use of everything that `./naru up` starts, while nobody asks anything.
 
-After a first answer (nothing is loaded for the first time any more) and a rest. No page is open.
+It is measured after a first answer, so that everything is loaded, and a rest. No page is open.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.bench.stacks import Bench
 
 
 def measure(bench: Bench) -> Numbers:
-    """Start, ask once, rest, look twice."""
+    """Start Naru, ask once, rest, and measure the CPU time used."""
     bench.rest()
     seconds = float(bench.pick(full=60, quick=20, smoke=3))
     folder = bench.folder / "idle"
@@ -37,10 +37,10 @@ def measure(bench: Bench) -> Numbers:
 
 
 def _used(pid: int) -> Counter[str]:
-    """Processor seconds by what runs."""
+    """Return the CPU seconds used so far, by program."""
     used: Counter[str] = Counter()
     for each in tree(pid):
-        with contextlib.suppress(OSError):  # a connection's process that has ended
+        with contextlib.suppress(OSError):  # a PostgreSQL backend that has ended
             used[what_runs(each)] += cpu_seconds(each)  # type: ignore[assignment]
     return used
 

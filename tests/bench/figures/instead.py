@@ -1,4 +1,4 @@
-"""The baselines' own lines: what one would use instead, in the same run and by the same criteria."""
+"""The baselines' own lines: the alternatives to Naru, in the same run and by the same criteria."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _show_climb(n: Numbers, name: str) -> str:
 def _climbed(name: str, words: str) -> Line:
     return Line(
         figure=f"baseline: answers that {words} carries on one core, no queue, nothing stored",
-        reach="(nothing to reach: to compare with)",
+        reach="(no target: for comparison)",
         show=lambda n: _show_climb(n, name),
         holds=lambda _: True,
     )
@@ -34,7 +34,7 @@ FIGURE = Figure(
         _climbed("hand", "reading by hand (socket, events, JSON)"),
         Line(
             figure=f"baseline: a textbook's Celery chat, prefork -c {PROCESSES}, result polled",
-            reach="(nothing to reach: to compare with)",
+            reach="(no target: for comparison)",
             show=lambda n: (
                 f"{n['textbook_carried']:.0f} at once; {n['textbook_ms_per_1000']:.0f} ms of CPU for 1,000 tokens; the "
                 f"page has the text {n['textbook_over_p50']:.0f} ms after the provider's first word; "

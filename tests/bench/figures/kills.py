@@ -1,7 +1,7 @@
 """kill -9 of the worker in the middle of an answer → a page sees the new attempt, with default lease settings.
 
-With another worker there, and as the only one (started again at once, as any supervisor does). The kill comes at a
-random moment. Afterwards the whole answer must be there once: in what the page knows, and in the rows.
+It is measured with a second worker running, and with only one, restarted at once, as any supervisor does. The kill
+comes at a random moment. Afterwards the page and the rows must each have the complete answer exactly once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUESTION = "[[sim: tokens=150 pace=50 first=0.1]] Tell me of the ferry, time {nu
 
 @dataclass
 class Seen:
-    """What the kills of one kind led to, in seconds after each."""
+    """Seconds from each kill to the new attempt and to its text, and the number of wrong texts."""
 
     attempt: list[float] = field(default_factory=list)
     text: list[float] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Seen:
 
 
 def measure(bench: Bench) -> Numbers:
-    """Both kinds."""
+    """Measure with a second worker, and with only one."""
     times = bench.pick(full=12, quick=3, smoke=1)
     numbers: Numbers = {}
     for name, workers in (("other", 2), ("only", 1)):
@@ -91,7 +91,7 @@ def _is_wrong(reading: Reading, stored: list[str], expected: str) -> bool:
 
 def _line(name: str, words: str) -> Line:
     return Line(
-        figure=f"kill -9 of the worker in mid-answer → the page is shown the new attempt; {words}",
+        figure=f"kill -9 of the worker in mid-answer → the page shows the new attempt; {words}",
         reach="p95 ≤ 8 s; text doubled: never",
         show=lambda n: (
             f"p50 {n[f'{name}_attempt_p50']:.1f} / p95 {n[f'{name}_attempt_p95']:.1f} / max "
@@ -105,6 +105,6 @@ def _line(name: str, words: str) -> Line:
 FIGURE = Figure(
     name="kills",
     measure=measure,
-    lines=(_line("other", "another worker is there"), _line("only", "it was the only one, and is started again")),
+    lines=(_line("other", "another worker is running"), _line("only", "it is the only worker, restarted at once")),
     zero=("other_wrong_texts", "only_wrong_texts"),
 )

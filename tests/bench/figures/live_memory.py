@@ -1,7 +1,7 @@
-"""Memory of a live answer: what 300 of them add to the proportional set size of the worker and of web.
+"""Memory of a live answer: the proportional set size that 300 of them add to the worker and to web.
 
-Both processes have carried as many before, so that what is kept for good (threads, buffers, arenas) does not count as
-an answer's: what is kept is told beside it.
+Both processes carry 300 answers twice. The first time includes what a process keeps afterwards (threads, buffers,
+arenas), and the target applies to it. The second time shows what an answer alone needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.bench.stacks import Bench, Running
 
 
 def measure(bench: Bench) -> Numbers:
-    """Once to have carried them; then the difference."""
+    """Carry the answers twice; compare each time with the memory just before."""
     streams = bench.pick(full=300, quick=300, smoke=10)
     seconds = bench.pick(full=20, quick=6, smoke=1)
     with bench.own() as running:

@@ -1,6 +1,6 @@
-"""Memory of all that `./naru up` starts, itself too: the sum of the proportional set sizes, idle after an answer.
+"""Memory of `./naru up` and all that it starts: the sum of the proportional set sizes, idle after an answer.
 
-The answer was asked for and read in Chromium, whose page stays open; its own memory is not counted.
+Chromium asks the question and shows the answer. Its page stays open; its own memory is not counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.bench.stacks import Bench
 
 
 def measure(bench: Bench) -> Numbers:
-    """Start, ask, rest, add up."""
+    """Start Naru, ask once, rest, and add up the memory."""
     bench.rest()
     with Chromium() as browser, up(bench.folder / "memory") as naru:
         browser.open(naru.url)

@@ -1,7 +1,7 @@
-"""Enter → first text in the page, in Chromium, over the provider's own time to first token.
+"""Enter → first text in the page, in Chromium, minus the provider's own time to first token.
 
-Both ends are noted inside the page: the key press, and the change of the document that brings the first new text (each
-token says when it was sent, so an old answer is not taken for it). A new conversation every few questions.
+The page itself records both ends: the key press, and the DOM change that brings the first new text. (Each token holds
+its sending time, so an old answer is not mistaken for it.) Every few questions, a new conversation begins.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PER_CONVERSATION = 5
 
 
 def measure(bench: Bench) -> Numbers:
-    """Some questions, one after another."""
+    """Ask some questions, one after another."""
     running = bench.running()
     over = []
     with Chromium() as browser:
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Numbers:
             browser.ask(words.clocked_question(tokens=TOKENS))
             took = browser.enter_to_text()
             call = running.journal.last()
-            if number >= 0:  # the very first one warms the page's process
+            if number >= 0:  # the first question warms up the page's process
                 over.append(took - (call["first"] - call["start"]) * 1e3)
             browser.wait_for_end()
     return spread("over", over, 50, 95)

@@ -1,8 +1,8 @@
-"""Pages of one web process: what one costs in memory, idle and busy, and how many clicks a second are drawn.
+"""Pages of one web process: the memory of a page, idle and busy, and the clicks that are drawn per second.
 
-Each page is a WebSocket of a browser of its own, which draws the empty page (idle) and then clicks ten times, all of
-them at once (busy: what the process has used at most meanwhile, shared among the pages). Clicks are counted in that
-time too. Streamlit's browser is not there: the messages are made by hand and read to the end of each run.
+Each page is the WebSocket of a separate browser. It draws the empty page (idle) and then clicks ten times, at the same
+time as all others (busy: the peak memory of the process meanwhile, divided by the pages). The click rate is from the
+same time. There is no Streamlit frontend: the client makes the messages by hand and reads each run to its end.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CLICKS = 10
 OPEN_AT_ONCE = 10
 #: A person reads and thinks between two clicks or questions.
 SECONDS_BETWEEN_CLICKS = 30
-#: The share of what a process can draw that people may need on average, so that a click in a busy moment waits little.
+#: The share of a process's click rate that people may use on average, so that a click in a busy moment waits little.
 SHARE = 0.5
 LOOK_SECONDS = 0.2
 
 
 def measure(bench: Bench) -> Numbers:
-    """Open the pages, rest, click, add up."""
+    """Open the pages, rest, click, and measure memory and click rate."""
     pages = bench.pick(full=400, quick=100, smoke=4)
     with bench.own(sockets=2 * pages, sockets_per_address=2 * pages) as running:
         return uvloop.run(_measure(running, pages=pages))
@@ -68,7 +68,7 @@ async def _measure(running: Running, *, pages: int) -> Numbers:
 
 
 async def _click(pages: Sequence[Page]) -> list[float]:
-    """Every page clicks as soon as its last click is drawn; how long each one took, in seconds."""
+    """Click in every page as soon as its last click is drawn; return the seconds that each click took."""
 
     async def click(page: Page) -> list[float]:
         waits = []
@@ -92,7 +92,7 @@ FIGURE = Figure(
             holds=lambda n: n["idle_mb"] <= 0.5 and n["busy_mb"] <= 1,
         ),
         Line(
-            figure="clicks that one web process draws; people who click every 30 s, at half of that",
+            figure="clicks that one web process draws; people who click every 30 s, at half that rate",
             reach="≥ 30 a second",
             show=lambda n: (
                 f"{n['clicks_per_second']:.0f} a second, {n['click_cpu_ms']:.0f} ms of CPU each; "

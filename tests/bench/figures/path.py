@@ -1,8 +1,8 @@
-"""Processor time for 1,000 tokens at 300 answers, each watched: the worker's, and that of the whole path.
+"""CPU time per 1,000 tokens at 300 watched answers: of the worker, and of the whole path.
 
-The path is worker, Redis and web; PostgreSQL is told beside it. Shares of a core are taken from the operating system
-while all answers run; the worker has a core to itself. Compared with the direct call of the typed SDK at the highest
-load that it sustains, from the same run.
+The path is worker, Redis and web; PostgreSQL is reported separately. The operating system counts the CPU time while all
+answers run; the worker has a core to itself. Both are compared with the direct call of the typed SDK at the highest
+load that it sustains, in the same run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.bench.stacks import Bench
 
 
 def measure(bench: Bench) -> Numbers:
-    """Some windows; the median one by what the path costs."""
+    """Measure some windows; return the one with the median cost of the path."""
     streams = bench.pick(full=300, quick=300, smoke=8)
     window_seconds = bench.pick(full=20, quick=8, smoke=2)
     direct = baselines.numbers(bench)["direct_ms_per_1000"]
@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Numbers:
 
 
 def costs_of(found: Numbers, *, streams: int, pace: float = PACE) -> Numbers:
-    """Shares of a core as ms of CPU for 1,000 tokens, of each part and of the path."""
+    """Convert shares of a core to ms of CPU per 1,000 tokens, for each part and for the path."""
     costs = {f"{part}_ms_per_1000": found[f"{part}_core_share"] / (streams * pace) * 1e6 for part in PARTS}
     return costs | {"path_ms_per_1000": sum(costs[f"{part}_ms_per_1000"] for part in PATH)}
 

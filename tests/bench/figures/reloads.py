@@ -1,8 +1,8 @@
-"""200 random reloads in the middle of answers: gaps, doubled characters, and how soon the text is back.
+"""200 random reloads in the middle of answers: gaps, doubled characters, and the time until the text is back.
 
-A page is reloaded (it has forgotten everything) or reconnects (it says how far it got), at random moments, while
-several answers run; all it is told is compared with the simulator's text, Korean and English. Some reloads are real
-ones, in Chromium, where there is one: there each token holds its number, and time counts from the reload to the text.
+A page reloads (with no state) or reconnects (with its last event id) at random moments, while several answers run. All
+that it receives is compared with the simulator's text, Korean and English. If Chromium is installed, it does some real
+reloads: there each token holds its number, and time counts from the reload to the text.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ QUESTIONS = (
     "[[sim: tokens={tokens} pace=50 first=0.1]] Where does the ferry land? {number}",
     "[[sim: tokens={tokens} pace=50 first=0.1]] 배는 어디에 닿나요? {number}",
 )
-#: Of an answer's text. A page may be away for 2 s; one that comes back behind the end has its text from the history.
+#: No reload starts beyond this share of an answer's text: it can take 2 s, and after the end the stream has no text.
 RELOADED_UNTIL = 0.6
 
 
 @dataclass
 class Found:
-    """What the reloads found."""
+    """The results of the reloads; `back` is in seconds."""
 
     back: list[float] = field(default_factory=list)
     gaps: int = 0
@@ -43,7 +43,7 @@ class Found:
 
 
 def measure(bench: Bench) -> Numbers:
-    """The event stream's, then Chromium's."""
+    """Measure reloads of the event stream, then in Chromium."""
     running = bench.running()
     reloads = bench.pick(full=200, quick=64, smoke=8)
     tokens = bench.pick(full=600, quick=400, smoke=60)
@@ -79,7 +79,7 @@ async def _measure(running: Running, *, reloads: int, tokens: int) -> Found:
 
 
 async def _person(running: Running, asker: Asker, found: Found, number: int, *, share: int, tokens: int) -> None:
-    """Ask until this person's share of reloads has been done; answers run one after another."""
+    """Ask one question after another, until this person's share of reloads is done."""
     left = share
     while left > 0:
         page = asker.page()
@@ -124,7 +124,7 @@ def _note(reading: Reading, found: Found, expected: str) -> None:
 
 
 def _reload_in(browser: Chromium, running: Running, found: Found) -> None:
-    """One answer, reloaded in its middle."""
+    """Reload the page during one answer, and check the text."""
     browser.open(running.url)
     browser.ask("[[sim: emit=clock tokens=300 first=0.1]] reload me")
     browser.wait_for_words(1)

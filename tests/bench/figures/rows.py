@@ -1,7 +1,7 @@
-"""List and open conversations in full tables: a million messages in 50,000 conversations, by the page's own functions.
+"""The page's own calls to list and open conversations, in tables with a million messages in 50,000 conversations.
 
-The rows are made once, in a database of their own (`--quick`: a tenth of them, and the line says so). Owners and
-conversations are drawn at random, so few of the rows are warm in PostgreSQL's own 64 MB; one at a time.
+The rows are made once, in a separate database (`--quick`: a tenth of them, and the line says so). The calls run one at
+a time for random owners and conversations, so PostgreSQL's own 64 MB of cache hold few of the rows.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tests.bench.stacks import Bench
 
 CONVERSATIONS = 50_000
 MESSAGES = 20
-#: Conversations of one owner.
+#: Conversations per owner.
 EACH = 100
 WANTED = CONVERSATIONS * MESSAGES
 
 
 def measure(bench: Bench) -> Numbers:
-    """Fill, then look at random."""
+    """Fill the tables, then list and open at random."""
     bench.rest()
     conversations = bench.pick(full=CONVERSATIONS, quick=CONVERSATIONS // 10, smoke=CONVERSATIONS // 100)
     filled = Filled("rows", conversations=conversations, messages=MESSAGES, owners=max(1, conversations // EACH))

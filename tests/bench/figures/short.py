@@ -1,8 +1,8 @@
 """Short requests per second and worker core: a provider that answers 20 tokens at once, and more questions than slots.
 
-The questions are stored beforehand and their hints sent together, so that what is measured is the worker: hint, claim,
-prompt, call, finish, end. It has a core to itself. The rate is taken from the rows' own times, without the first and
-the last tenth. The rows' share is what the same verbs (claim, finish) take of this process's processor time.
+The questions are stored beforehand and their hints sent together, so that only the worker is measured: hint, claim,
+prompt, call, finish, end. It has a core to itself. The rate comes from the rows' timestamps, without the first and the
+last tenth. The rows' share is the CPU time of claim and finish, measured in this process, over the worker's CPU time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VERBS = 200
 
 
 def measure(bench: Bench) -> Numbers:
-    """One batch to warm, one to measure."""
+    """Run one batch to warm up, and measure a second one."""
     running = bench.running()
     number = bench.pick(full=4000, quick=1500, smoke=60)
     with apart([running.workers[0].pid], running.others()), Asker(running.stack.settings) as asker:
@@ -59,7 +59,7 @@ def _batch(running: Running, asker: Asker, *, number: int) -> Numbers:
 
 
 def _ended(asker: Asker, asked: list[UUID]) -> int:
-    time.sleep(0.2)  # counting them costs PostgreSQL, too
+    time.sleep(0.2)  # counting costs PostgreSQL CPU time, too
     c = chat_request.c
     with transaction(asker.engine) as connection:
         counted = select(func.count()).where(c.id.in_(asked), c.ended_at.is_not(None))
@@ -67,7 +67,7 @@ def _ended(asker: Asker, asked: list[UUID]) -> int:
 
 
 def _rate(asker: Asker, asked: list[UUID]) -> tuple[int, float]:
-    """How many succeeded; how many ended in a second, in the middle of the batch."""
+    """Return how many succeeded, and how many ended per second in the middle of the batch."""
     c = chat_request.c
     with transaction(asker.engine) as connection:
         rows = connection.execute(select(c.status, c.ended_at).where(c.id.in_(asked)).order_by(c.ended_at)).all()
@@ -78,7 +78,7 @@ def _rate(asker: Asker, asked: list[UUID]) -> tuple[int, float]:
 
 
 def _rows_ms(running: Running, asker: Asker, *, number: int) -> float:
-    """Processor time of claim and finish in this thread, in ms for each request."""
+    """Return the CPU time of claim and finish in this thread, in ms per request."""
     worker_id = uuid4()
     models = [Model(name=MODEL, demo=True)]
     member = Member(worker_id=worker_id, host="bench", pid=0, version="0", slots=number, models=models)
@@ -106,7 +106,7 @@ FIGURE = Figure(
             reach="≥ 200, and the rows' share of it",
             show=lambda n: (
                 f"{n['per_second']:.0f} a second of {n['requests']:.0f}; {n['worker_ms']:.1f} ms of the worker's CPU "
-                f"each, of it the rows (claim, finish) {n['rows_ms']:.1f} ms, {n['rows_share']:.0%}; PostgreSQL "
+                f"each, of which the rows (claim, finish) {n['rows_ms']:.1f} ms, {n['rows_share']:.0%}; PostgreSQL "
                 f"{n['postgres_ms']:.1f} ms"
             ),
             holds=lambda n: n["per_second"] >= 200,

@@ -1,7 +1,7 @@
-"""A fresh clone to a ready page, with uv; and the second start on the same data.
+"""The time from a fresh clone to a ready page, with uv; and of the second start on the same data.
 
-What is committed is cloned. The clock runs from `./naru up` to its line "Naru is ready": with an empty cache of uv, so
-all packages come over the network; then in the same clone without its environment and data, with the cache filled.
+The clone has the committed files. Time counts from `./naru up` to its line "Naru is ready": with an empty uv cache, so
+all packages come over the network; then in the same clone without its environment and data, with a full cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.bench.stacks import Bench
 def measure(bench: Bench) -> Numbers:
     """Clone once; start with an empty cache, with a full one, and again."""
     if shutil.which("uv") is None:
-        raise CannotMeasure("there is no uv here")
+        raise CannotMeasure("uv is not installed")
     bench.rest()
     place = bench.folder / "clone"
     clone(place)
@@ -27,7 +27,7 @@ def measure(bench: Bench) -> Numbers:
         shutil.rmtree(place / ".naru-env")
         cache: Path | None = bench.folder / "uv-cache"
     else:
-        cache = None  # uv's own, whatever is in it
+        cache = None  # uv's default cache, whatever it holds
     numbers["first_seconds_cache_full"] = _start(place, bench.folder / "second", cache=cache)
     again = [_start(place, bench.folder / "second", cache=cache) for _ in range(bench.pick(full=3, quick=2, smoke=1))]
     return {**numbers, "second_seconds": p(again, 50), "second_seconds_max": max(again)}

@@ -1,7 +1,7 @@
 """Stop in the page → the provider's connection is closed (by the simulator's log), from any web process.
 
-Stops go through two web processes in turn. With Redis up; and with Redis stopped, for answers that began before it went
-and for answers that were asked without it. Each must end as `cancelled`.
+Stops go through two web processes in turn: first with Redis up, then with Redis stopped, for answers that began before
+and after it stopped. Each request must end as `cancelled`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOKENS = 5_000
 
 
 def measure(bench: Bench) -> Numbers:
-    """With Redis up, then without."""
+    """Measure stops with Redis up, then down."""
     times = bench.pick(full=40, quick=10, smoke=2)
     with bench.own(webs=2, own_servers=True) as running, Asker(running.stack.settings) as asker:
         up = [_stop_one(running, asker, _begin(running, asker), number=number) for number in range(times)]
@@ -45,7 +45,7 @@ def measure(bench: Bench) -> Numbers:
 
 
 def _begin(running: Running, asker: Asker) -> tuple[Page, UUID]:
-    """An answer under way."""
+    """Ask, and return shortly after the provider's first token."""
     page = asker.page()
     request_id = uvloop.run(asker.ask(page, words.clocked_question(tokens=TOKENS, first_seconds=0.05)))
     running.journal.wait_for(request_id, "first")
@@ -54,10 +54,10 @@ def _begin(running: Running, asker: Asker) -> tuple[Page, UUID]:
 
 
 def _stop_one(running: Running, asker: Asker, asked: tuple[Page, UUID], *, number: int) -> tuple[float, Status]:
-    """ms from the click to the closed connection, and how the request ended."""
+    """Return the ms from the click to the closed connection, and how the request ended."""
     page, request_id = asked
     connection = HTTPConnection(urlsplit(running.webs[number % len(running.webs)].url).netloc, timeout=10)
-    connection.connect()  # a browser has one open
+    connection.connect()  # a browser keeps one open
     headers = {"Cookie": page.cookie, "X-Naru": "1"}
     began = time.time()
     connection.request("POST", f"/api/requests/{request_id}/stop", headers=headers)

@@ -1,8 +1,8 @@
-"""What a person waits for at Enter: the question's transaction, and the hint handed over.
+"""A person's wait at Enter: for the question's transaction, and for its hint to be handed over.
 
-Fifty people, in two ways: each asks once a second, so fifty questions a second arrive evenly and in no step; and all
-fifty press Enter in the same moment. Through the functions that the page calls, in one process with the pool of
-connections that a web process has. How long the hint then takes to Redis is nobody's wait.
+Fifty people ask in two ways: each once a second, so that fifty questions a second arrive evenly; and all at the same
+moment. The bench calls the page's own functions, in one process with the connection pool of a web process. It does not
+measure the hint's way to Redis, because nobody waits for that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUESTION = "[[sim: tokens=1 first=0 pace=0]] What is a ferry?"
 
 
 def measure(bench: Bench) -> Numbers:
-    """Evenly, then all at once; a new conversation for each question."""
+    """Ask evenly, then all at once, with a new conversation for each question."""
     running = bench.running()
     rounds = bench.pick(full=20, quick=6, smoke=1)
     with Asker(running.stack.settings) as asker, ThreadPoolExecutor(PEOPLE) as threads:
@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Numbers:
 
 
 def _evenly(asker: Asker, rounds: int) -> list[float]:
-    """One person's questions, one a second."""
+    """Ask one person's questions, one a second; return the ms that each took."""
     began, took = time.monotonic() + random.random(), []
     for number in range(rounds):
         page = asker.page()

@@ -1,8 +1,8 @@
-"""How many viewers one web process on one core serves at 50 tokens a second, each of an answer of its own.
+"""The number of viewers that one web process serves on one core at 50 tokens a second, each with a separate answer.
 
-Web has a core to itself. The streams are written by the product's own publisher in a cheap process (no provider, no
-rows), so that web is the tight one; the requests are real rows, claimed by a worker of ours, because web follows
-nothing else. Delay is from the moment a token was made to its arrival at the client: the flush interval is in it.
+Web has a core to itself. A cheap process writes the streams with the product's own publisher (no provider, no rows), so
+that web is the bottleneck. The requests are real rows that the bench claims as a worker, because web follows nothing
+else. Delay is from the moment a token was made to its arrival at the client, so it includes the flush interval.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ONE_HOUR = 3600.0
 
 
 def measure(bench: Bench) -> Numbers:
-    """Climb."""
+    """Climb to the highest number of viewers that holds."""
     running = bench.running()
     seconds = float(bench.pick(full=20, quick=8, smoke=1))
     climbed = uvloop.run(_measure(running, STEPS[bench.size], seconds=seconds, is_thorough=bench.size is Size.FULL))
@@ -109,7 +109,7 @@ async def _serve(
 
 
 def _begin(asker: Asker, page: Page, worker_id: UUID) -> lifecycle.Claimed:
-    """A question that is claimed at once, so that no hint of it is ever sent."""
+    """Store a question and claim it at once, so that no hint is ever sent."""
     request_id = asker.store(page, "나루?")
     claimed = lifecycle.claim(asker.engine, request_id, worker_id=worker_id, models=(MODEL,))
     assert claimed is not None
@@ -138,7 +138,7 @@ FIGURE = Figure(
     measure=measure,
     lines=(
         Line(
-            figure=f"viewers per web process and core at {PACE} tokens/s, each of an answer of its own",
+            figure=f"viewers per web process and core at {PACE} tokens/s, each with an answer of their own",
             reach="≥ 500: all delivered, gap p99 < 80 ms, delay p50 ≤ 40, p99 ≤ 150 ms",
             show=_show,
             holds=lambda n: n["viewers_carried"] >= 500,

@@ -1,8 +1,8 @@
-"""A first visit in Chromium, on loopback and at 1.6 Mbit/s, and a second one: bytes, requests, and when one can ask.
+"""A first visit in Chromium, on loopback and at 1.6 Mbit/s, and a second one: bytes, requests, and the time to ask.
 
-Both times count from the navigation's start: until one can type and what is typed stays (the skeleton's field), and
-until Streamlit's own composer is there, from which it is sent. Each first visit is a browser profile of its own; bytes
-are those of the wire, heads included, until the page is at rest.
+Both times count from the navigation's start: until one can type text that stays (in the skeleton's field), and until
+Streamlit's own composer appears, which sends it. Each first visit has a new browser profile. Bytes are counted on the
+wire, headers included, until the page is idle.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ KINDS = ("script", "font", "stylesheet", "document")
 
 
 def measure(bench: Bench) -> Numbers:
-    """Some visits of each kind, each by someone else."""
+    """Measure some visits of each kind, with a new profile for each first visit."""
     url = bench.running().url
     times = bench.pick(full=15, quick=5, smoke=1)
     first: list[Visit] = []
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Numbers:
         for number in range(-1, times):
             with browser.profile() as profile:
                 visits = [visit(profile, url) for _ in range(2)]
-                if number >= 0:  # the very first one warms the page's process
+                if number >= 0:  # the first profile warms up the page's process
                     first.append(visits[0])
                     again.append(visits[1])
         for _ in range(bench.pick(full=5, quick=2, smoke=1)):
