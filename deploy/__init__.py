@@ -1,1 +1,1 @@
-"""The ways of running Naru, a folder each. The product imports nothing from here."""
+"""The ways to run Naru, one folder each. The product imports nothing from here."""

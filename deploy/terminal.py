@@ -1,7 +1,7 @@
-"""Output to a person's terminal, which no text of a stranger can control or break.
+"""Output to a terminal, which untrusted text must not control or break.
 
-A model's answer may contain escape sequences. They move the cursor, set the title, and some terminals type them back. A
-file or a pipe gets the text as the model wrote it.
+A model's answer may contain escape sequences. They can move the cursor, set the title, and make some terminals type a
+reply. A file or a pipe gets the text as the model wrote it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Checks the format of addresses and keys in settings, before a driver sees them.
+"""Check the format of addresses and keys in settings, before a driver sees them.
 
-A driver would fail with a traceback that may quote the password. These sentences never quote the value.
+A driver would fail with a traceback that may quote the password. The messages of this module never quote the value.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-#: As libpq and SQLAlchemy both read it: a password may hold a `#`, where `urlsplit` would end the address.
+#: The syntax that libpq and SQLAlchemy both accept. A password may contain `#`, where `urlsplit` would end the address.
 _POSTGRES = re.compile(
     r"(?:postgres|postgresql|postgresql\+psycopg2)://(?:[^:/?@]*(?::[^/?@]*)?@)?"
     r"(?:\[[0-9A-Fa-f:.]+\]|[^/:?\[\]@]*)(?::(?P<port>\d{1,5}))?(?:[/?].*)?"
@@ -27,9 +27,9 @@ def complaint(kind: str, text: str) -> str | None:
         return (
             None
             if text.isascii() and text.isprintable() and " " not in text
-            else "no key: one is printable ASCII without blanks"
+            else "not a key: keys are printable ASCII without spaces"
         )
-    return None if _CHECKS[kind](text) else f"no address that can be used. Write {_FORMS[kind]}"
+    return None if _CHECKS[kind](text) else f"not a valid address. Write {_FORMS[kind]}"
 
 
 def _is_postgres(text: str) -> bool:
@@ -63,5 +63,5 @@ _FORMS = {
     "redis": "redis://:password@host:port/0, with %XX for special characters of the password",
     "http": "http://host:port or https://host",
     "ollama": "http://host:port, or off",
-    "hosts": "names without scheme and port, as chat.example.org, .example.org or *, separated by commas",
+    "hosts": "names without scheme and port, such as chat.example.org, .example.org or *, separated by commas",
 }

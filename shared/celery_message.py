@@ -1,6 +1,6 @@
-"""Tricks with Celery and kombu: hints that are made by copying a message, and hints that kombu does not track in Redis.
+"""Tricks with Celery and kombu: hints are made by copying a message, and kombu does not track them in Redis.
 
-Each saves time or Redis commands per hint. `shared/queue.py` uses them; nothing else should.
+Each trick saves time or Redis commands per hint. `shared/queue.py` uses them; nothing else should.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from kombu.transport.virtual import QoS
 class HintMessage:
     """Makes the Celery messages of hints: builds one with Celery, and copies its text with other ids (decision 0023).
 
-    Gain: `send_task` takes 0.5 ms of CPU per message, 1.3 ms in a process that had rested. Redis has 0.04 ms of that.
+    Gain: `send_task` takes 0.5 ms of CPU per message, 1.3 ms in a process that was idle. Redis accounts for 0.04 ms.
     Relies on ids appearing literally in the JSON of the message and in its base64 body, and on `Channel._get` of
-    kombu's transport in memory. Test: tests/shared/test_dispatcher.py compares a copy with Celery's own message.
+    kombu's in-memory transport. Test: tests/shared/test_dispatcher.py compares a copy with Celery's own message.
     """
 
     _TASK_ID, _REQUEST_ID, _HTTP_ID, _BODY = "naru-task-id", "naru-request-id", "naru-http-id", "naru-body"
 
     def __init__(self, app: Celery, *, task: str, queue: str, http_id_header: str) -> None:
         made = app.amqp.create_task_message(self._TASK_ID, task, [self._REQUEST_ID], {}, ignore_result=None)
-        # The transport in memory adds kombu's envelope, as the Redis transport would.
+        # The in-memory transport adds kombu's envelope, as the Redis transport would.
         with Connection("memory://") as connection, connection.channel() as channel:
             producer = app.amqp.Producer(channel, auto_declare=False)
             app.amqp.send_task_message(producer, task, made, queue=queue, headers={http_id_header: self._HTTP_ID})
@@ -53,8 +53,8 @@ class HintMessage:
 def keep_unacknowledged_in_memory() -> None:
     """Make kombu remember unacknowledged messages in this process instead of in Redis (decision 0014).
 
-    kombu redelivers what it writes there after the visibility timeout, which is longer than a request may live, so it
-    is of no use to us. Gain: four commands per hint, and fewer ways for a worker to exit: Celery 5.7 exits when Redis
+    kombu redelivers what it writes there after the visibility timeout, which is longer than a request may live, so we
+    do not need it. Gain: four commands per hint, and fewer ways for a worker to exit: Celery 5.7 exits when Redis
     refuses one of these commands, or when the connection is lost before it can restore the messages. A hint may be
     lost. Relies on `Channel.QoS` being looked up on the class. Test: tests/crash/test_unacknowledged.py.
     """

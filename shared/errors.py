@@ -2,7 +2,7 @@
 
 NaruError
 ├── SettingsError            a variable is missing, malformed, or does not fit another one
-├── Refused                  a person's request cannot be done now; nothing was stored, and the page keeps the text
+├── Refused                  a person's request cannot be met now; nothing was stored, and the page keeps the text
 │   ├── StillRunning         an answer is still running in this conversation
 │   ├── NotFound             unknown, or another owner's; nothing reveals which
 │   ├── TooLong              the question is longer than the limit
@@ -99,7 +99,7 @@ class UnknownModel(Refused):
 
 
 class OverLimit(Refused):
-    """Too much is asked at once."""
+    """Too many questions at once."""
 
     code = "over_limit"
 
@@ -121,13 +121,13 @@ class TooManyActive(OverLimit):
 
 
 class OwnerTooFast(OverLimit):
-    """You ask too many questions a minute."""
+    """You sent too many questions in a minute."""
 
     code = "owner_too_fast"
 
 
 class AddressTooFast(OverLimit):
-    """Too many questions a minute come from this address."""
+    """Too many questions per minute come from this address."""
 
     code = "address_too_fast"
 
@@ -145,10 +145,10 @@ class Unsure(Unavailable):
 
 
 class ProviderError(NaruError):
-    """The provider did not give a whole answer.
+    """The provider did not give a complete answer.
 
-    `retry_after_seconds` is the wait that the provider asked for, or None. `provider_request_id` is its own id of the
-    call, for its support.
+    `retry_after_seconds` is the wait that the provider asked for, or None. `provider_request_id` is the provider's
+    id of the call, for its support.
     """
 
     code = "provider"

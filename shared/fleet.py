@@ -1,4 +1,4 @@
-"""The worker rows: register, renew the lease, drain, leave; and the queries of the page about the fleet.
+"""The worker rows: register, renew the lease, drain, leave; and the page's queries about the fleet.
 
 Each worker process has one row and one lease for everything that it runs. The reconciler marks workers lost and takes
 back their requests; the thread that renews leases is `workers/process/lease.py`.
@@ -85,9 +85,9 @@ def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
 
 
 def renew(connection: Connection, worker_id: UUID, *, lease_seconds: float, consumed: bool) -> bool:
-    """Renew the worker's lease; returns False if its row is marked lost or gone.
+    """Renew the worker's lease; return False if its row is missing or marked lost.
 
-    `consumed` says that its broker connection has worked since the last time.
+    `consumed` says whether its broker connection has worked since the last renewal.
     """
     values: dict[str, Any] = {"renewed_at": _NOW, "lease_expires_at": _NOW + timedelta(seconds=lease_seconds)}
     if consumed:
@@ -123,7 +123,7 @@ def leave(engine: Engine, worker_id: UUID) -> None:
 def running_of(connection: Connection, worker_id: UUID) -> dict[tuple[UUID, int], bool]:
     """Return the attempts that run in this worker according to their rows.
 
-    Shape: (request_id, attempt) to whether someone asked for a stop.
+    Maps (request_id, attempt) to whether someone asked for a stop.
     """
     r = chat_request.c
     rows = connection.execute(
@@ -169,7 +169,7 @@ def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUI
 
 
 def fleet(engine: Engine) -> Fleet:
-    """Return the present fleet; while no worker is live, with the models of the latest one."""
+    """Return the current fleet; while no worker is live, with the models of the latest one."""
     live = and_(_W.lost_at.is_(None), _W.lease_expires_at > _NOW, ~_W.draining)
     recent = _W.renewed_at > _NOW - timedelta(seconds=REMEMBERED_SECONDS)
     with transaction(engine) as connection:

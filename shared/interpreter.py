@@ -11,7 +11,7 @@ import gc
 import resource
 import sys
 
-#: Longest time that a waiting thread leaves the interpreter to another; Python's default is 5 ms. A question passes
+#: Longest time that a thread keeps the interpreter while another waits; Python's default is 5 ms. A question passes
 #: through two threads of web and three of a worker, each beside a busy event loop.
 SWITCH_SECONDS = 0.0001
 #: From glibc's malloc.h.

@@ -24,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class TextPart(Part):
-    """Text as it was written, in Markdown where a model wrote it."""
+    """Text as written; a model's text is Markdown."""
 
     text: str
 
@@ -43,9 +43,9 @@ class RequestEnd:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation. `id` and `created_at` are set where it was read to be shown.
+    """One message of a conversation. `id` and `created_at` are set if it was read for display.
 
-    An answer has its request's end; `request_id` is set with `id`.
+    An answer has the end of its request, and `request_id` where it has `id`.
     """
 
     role: Role

@@ -1,7 +1,7 @@
 """Every metric of Naru, declared once. Labels are bounded: status, kind, model; never an id, an owner or a text.
 
 The operations guide sets the first four names. Gauges of the whole system come from Postgres (`SystemGauges`), with the
-same value from every process: rules and boards use their max, and the sum of everything else.
+same value from every process: alert rules and dashboards use their max, and the sum of all other metrics.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ LIMITS = (*(each.code for each in OverLimit.__subclasses__()), "address_newcomer
 
 #: Too many messages, a message too long, an unfinished one, one that our page never sends.
 CLOSE_REASONS = ("flood", "size", "unfinished", "protocol")
-#: Too many in the process, from the address, without a cookie, in the browser; opened too often; too fast for all.
+#: Too many in the process, from an address, without a cookie, in a browser; opened too often by one; too fast by all.
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings", "pace")
 #: A request that arrived too slowly, a response that was read too slowly, too many connections.
 CONNECTION_REASONS = ("late", "stalled", "full")

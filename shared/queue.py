@@ -1,7 +1,7 @@
-"""The queue: Celery's settings, the name of the one task, and the dispatcher that sends hints.
+"""The queue: Celery's settings, the name of its only task, and the dispatcher that sends hints.
 
-A Celery message is a hint, "request X may be runnable". It may be lost, doubled or reordered without harm, because the
-row in Postgres is the request. `workers/` acts on hints; `reconciler.py` decides when to send one again.
+A Celery message is a hint, "request X may be runnable". It may be lost, duplicated or reordered without harm, because
+the row in Postgres is the request. `workers/` acts on hints; `reconciler.py` decides when to send one again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PROBE_SECONDS = 0.5
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Return the Celery app of worker, web and Flower. Each setting has its reason; the reasons were measured."""
+    """Return the Celery app of worker, web and Flower. The comments give the measured reason for each setting."""
     keep_unacknowledged_in_memory()
     app = Celery("naru", set_as_current=False)
     app.conf.update(
@@ -76,7 +76,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
-            # Without these limits a frozen Redis would block a publish for ever.
+            # Without these limits a frozen Redis would block a publish forever.
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,

@@ -1,10 +1,10 @@
-"""The reconciler: repairs that every web and worker process runs each half second.
+"""The reconciler: repairs that every web and worker process runs every half second.
 
-It repairs and does not schedule. A tick marks workers lost whose lease ran out, takes back their requests, ends
+It only repairs; it does not schedule. A tick marks workers lost whose lease ran out, takes back their requests, ends
 requests past their deadline, carries out stops that no worker answered, and lists the requests whose hint is due again.
 
-One tick is one short transaction under an advisory lock that ends with it. A session's lock would outlive the tick in a
-frozen process and block every other one. A worker skips its tick when any process has just ticked, so a large fleet
+One tick is one short transaction under an advisory lock that ends with it. A session lock would outlive the tick in a
+frozen process and block all others. A worker skips its tick when any process has just ticked, so a large fleet
 does not tick more often than a small one. The verbs are in `lifecycle/`.
 """
 
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 _NOW = func.clock_timestamp()
 _R = chat_request.c
-#: The advisory lock of the tick: "naru" on a telephone's keys, and 1.
+#: The advisory lock of the tick: "naru" on a phone keypad, then 1.
 ADVISORY_LOCK = 62781
 #: After a gap in all ticks, or a restart of Postgres, workers had no chance to renew. No worker is marked lost for the
 #: mercy time that follows.
@@ -146,7 +146,7 @@ def just_ticked(engine: Engine, *, seconds: float) -> bool:
 
 
 def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
-    """Run one tick; returns None if another process holds the lock. Raises Unavailable."""
+    """Run one tick; return None if another process holds the lock. Raises Unavailable."""
     with transaction(engine) as connection:
         if not connection.execute(_TAKE_LOCK).one().is_locked:
             return None
@@ -246,7 +246,7 @@ class Ticker:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread; waits up to 5 s for the running tick."""
+        """Stop the thread; wait up to 5 s for the running tick."""
         self._stopping.set()
         self._thread.join(timeout=5)
 

@@ -13,7 +13,7 @@ from typing import Any
 from shared.vendors import VENDORS
 
 REDACTED = "[redacted]"
-#: Fields that are redacted whatever their value.
+#: Fields whose text is always redacted.
 _FIELDS = frozenset(
     (
         *("authorization", "proxy_authorization", "api_key", "apikey", "x_api_key", "password", "passwd", "secret"),

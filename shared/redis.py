@@ -1,6 +1,6 @@
 """Redis clients, and the probe that tells whether Redis answers.
 
-Every client of the product is made here (tests/house checks it); Celery makes its own for the broker. The callers
+Every client of the product is made here (tests/house enforces this); Celery makes its own for the broker. The callers
 choose the timeouts, because a reader that blocks for a reply waits longer than a probe may.
 """
 
@@ -87,7 +87,7 @@ def _pack(words: tuple[Any, ...]) -> bytes:
     answers under way that took 13 % of a worker's CPU and 5 % of web's. Relies on the connection classes' methods
     `pack_command` and `pack_commands`; tests/shared/test_redis.py compares their bytes with redis-py's.
     """
-    # A command's name may be two words, such as CLIENT ID; the server wants them apart.
+    # A command's name may be two words, such as CLIENT ID; the server expects them as separate arguments.
     name = words[0]
     first = (name.encode() if isinstance(name, str) else name).split()
     packed: bytes = hiredis.pack_command((*first, *words[1:]))

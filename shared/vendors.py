@@ -19,33 +19,33 @@ OFF = "off"
 class Vendor:
     """One vendor. A field that does not apply is empty."""
 
-    #: Stands before the slash in a model's name, as in openai/gpt-6-luna.
+    #: The part before the slash in a model's name, as in openai/gpt-6-luna.
     name: str
     title: str
     #: The environment variables of its key and of its address. The settings declare both.
     key_variable: str = ""
     address_variable: str
-    #: False: an address alone is enough, because compatible servers may take no key.
+    #: Whether it needs a key. If not, an address alone is enough, because compatible servers may take no key.
     needs_key: bool = False
-    #: How each of its keys begins; the logs' filter looks for this.
+    #: The prefix of its keys, which the redaction of logs looks for.
     key_begins: str = ""
     #: The header that carries the key, up to the key.
     key_header: str = "Authorization: Bearer "
     #: Further headers of a request for the list of models.
     headers: tuple[tuple[str, str], ...] = ()
-    #: Where it is when no address is set.
+    #: Its address when none is set.
     default_address: str = ""
-    #: Paths below the address: of the API that the adapter calls, and of the list of models, which costs nothing.
+    #: Paths below the address: the API that the adapter calls, and the list of models, which is free.
     api_path: str = ""
     models_path: str = ""
-    #: The workers ask a server at a set address which models it has, and wait this long.
+    #: Whether the workers ask a server at a set address for its models, and how long they wait.
     lists_models: bool = False
     listing_seconds: float = 3.0
-    #: Offered while NARU_MODELS is empty and nobody lists models; a new conversation begins with the first.
+    #: Offered while NARU_MODELS is empty and no server lists models; a new conversation begins with the first.
     default_models: tuple[str, ...] = ()
     #: The Python package of its SDK, which is also the name of the SDK's logger.
     sdk: str = ""
-    #: The SDK or server reads further variables that begin with this.
+    #: Prefix of further variables that the SDK or server reads.
     variables_begin: str = ""
     sends_bills: bool = True
     is_demo: bool = False
@@ -121,11 +121,11 @@ DEMO = Vendor(
     is_demo=True,
 )
 
-#: In the order of their offers.
+#: In the order in which their models are offered.
 VENDORS = (OPENAI, ANTHROPIC, OLLAMA, DEMO)
-#: Those that people have an account with, or run as a compatible server.
+#: Vendors that take a key: people have an account there, or run a compatible server.
 WITH_KEY = tuple(each for each in VENDORS if each.key_variable)
-#: Those whose address alone is enough.
+#: Vendors whose address alone is enough.
 COMPATIBLE = tuple(each for each in WITH_KEY if not each.needs_key)
 SDKS = tuple(each.sdk for each in VENDORS if each.sdk)
 

@@ -2,7 +2,7 @@
 
 Compose restarts a process that exits, not one that is unhealthy. So the process evaluates its own health checks, the
 ones that /healthz shows. If no Python thread runs at all, the checking thread cannot run either: a timer of the
-interpreter (`faulthandler`) then ends the process. A process that is frozen as a whole is ended from outside, by `up`
+interpreter (`faulthandler`) then ends the process. A completely frozen process is ended from outside, by `up`
 (deploy/embedded/silence.py) or by the container's health check (deploy/images/probe.py).
 """
 
@@ -29,7 +29,7 @@ START_SECONDS = 120.0
 class WedgeWatch:
     """A thread that runs the health checks of its own process, and ends the process when they keep failing.
 
-    `checks` returns each result by name, True for good. Checks may fail for `limit_seconds`, and for `start_seconds`
+    `checks` returns each result by name, True for a pass. Checks may fail for `limit_seconds`, and for `start_seconds`
     until all have passed once. `leave` is called before the end and may take `leave_seconds`. Failures do not count
     while `is_draining` returns True, because the process is ending anyway. The interpreter's timer ends the process
     when this thread has not run for `no_thread` times the limit.
@@ -89,7 +89,7 @@ class WedgeWatch:
                 faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
 
     def _end(self, bad: list[str]) -> None:
-        log.critical("this process is wedged: it ends, to be started again", extra={"not_well": bad})
+        log.critical("this process is wedged: exiting for a restart", extra={"not_well": bad})
         faulthandler.dump_traceback(file=STDERR, all_threads=True)
         faulthandler.dump_traceback_later(self._leave_seconds + START_SECONDS, exit=True, file=STDERR)
         try:

@@ -7,7 +7,7 @@ settings       Settings on both, calm (no worker is marked lost)
 engine         a SQLAlchemy engine on them
 stack          starts web, worker and simulator processes on them, and ends them after the test
 module_stack   one stack for all tests of a module that do not disturb each other; a module may override `stack` with it
-own_stack      a stack on servers of its own, which the test may stop, kill, freeze and start again
+own_stack      a stack on its own servers, which the test may stop, kill, freeze and restart
 module_own_stack  one such stack for a module whose tests leave the servers running
 browser        Chromium; without one the test is skipped, or fails where NARU_TEST_STRICT=1
 """
@@ -44,7 +44,7 @@ CHROMIUM_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
-#: How long a page may take unless a test says otherwise. Playwright's 5 s are too short on a busy machine.
+#: Default limit for what a page should show. Playwright's 5 s are too short on a busy machine.
 PAGE_SECONDS = 15
 #: The files that take longest. They start first, so that none of them runs alone at the end.
 LONGEST = frozenset(
@@ -61,11 +61,11 @@ STACK = pytest.StashKey[Stack]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option with which `./naru test` names its failed checks, so that the end of the output shows them."""
-    parser.addoption("--failed-checks", default="", help="named in the closing lines; set by ./naru test")
+    parser.addoption("--failed-checks", default="", help="checks to name in the summary; set by ./naru test")
 
 
 def pytest_report_header() -> str:
-    """Report how slow this machine is. It is measured here, before any test runs."""
+    """Report how slow this machine is, measured when tests/stack.py is imported."""
     return f"limits are stretched: this machine is {slowness():.1f} times slower than ours"
 
 
@@ -133,7 +133,7 @@ def database_url(servers: Servers) -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(servers: Servers) -> str:
-    """An empty Redis database. All databases share the pub/sub channels, so name yours by an id."""
+    """An empty Redis database. All databases share the pub/sub channels, so use an id in a channel's name."""
     return empty_redis(servers)
 
 
@@ -162,7 +162,7 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> I
 def module_stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, servers: Servers
 ) -> Iterator[Stack]:
-    """One stack for a whole module, where starting processes for each test would take most of the time."""
+    """One stack for a module in which starting processes for each test would take most of the time."""
     with new_database(servers) as database_url:
         folder, redis_url = tmp_path_factory.mktemp("module"), empty_redis(servers)
         yield from _stack(request, folder, servers=servers, database_url=database_url, redis_url=redis_url)
@@ -170,13 +170,13 @@ def module_stack(
 
 @pytest.fixture
 def own_stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
-    """A stack on its own servers; the test may harm `own_stack.servers`."""
+    """A stack on its own servers; the test may stop, kill or freeze `own_stack.servers`."""
     yield from _own_stack(request, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def module_own_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The same for a whole module; its tests restart what they stop."""
+    """A module's stack on its own servers; a test restarts any server that it stops."""
     yield from _own_stack(request, tmp_path_factory.mktemp("own"))
 
 
@@ -205,7 +205,7 @@ def _stack(
 def browser() -> Iterator[Browser]:
     """Chromium, headless. Mark such tests with `pytest.mark.browser`.
 
-    Its scope is a module: Playwright keeps an event loop running in this thread, so no other test could start one.
+    Its scope is the module: Playwright's event loop runs in this thread, where no later test could start its own.
     """
     found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
     if found is None and sys.platform == "linux":

@@ -14,7 +14,7 @@ from functools import cache
 #: The process that measures the slowness sets this variable; the other processes of the run read it.
 VARIABLE = "TESTS_SLOWNESS"
 LOOP = "import time; began = time.perf_counter(); sum(range(24_000_000)); print(time.perf_counter() - began)"
-#: How long the loop takes on our machine when nothing else runs.
+#: Duration of the loop on our machine when nothing else runs.
 LOOP_SECONDS = 0.3
 #: Number of loops in parallel. A test uses two cores: its own, and one for its processes. A CPU quota covers both.
 AT_ONCE = 2

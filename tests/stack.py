@@ -47,7 +47,7 @@ SHORT_LEASES: Mapping[str, float] = {
     "stall_seconds": 2 * slowness(),
     "tick_seconds": 0.2,
 }
-#: For crowds, which come from one address. Not 0, so that the product still counts and the cost of counting stays.
+#: For many users behind one address. Not 0, so that Naru still counts requests, at the usual cost.
 WIDE_LIMITS: Mapping[str, Any] = {
     "owner_active_questions": 1_000_000,
     "owner_questions_per_minute": 1_000_000,
@@ -84,7 +84,7 @@ def wait_until(condition: Callable[[], T], *, seconds: float = 15.0, what: str =
 
 
 def get(url: str, *, seconds: float = 5.0) -> tuple[int, str]:
-    """Return the status and body of a GET, whatever the status; (0, "") without an answer."""
+    """Return the status and body of a GET, whatever the status; (0, "") without a reply."""
     try:
         with NO_PROXY.open(url, timeout=patient(seconds)) as answer:
             return answer.status, answer.read().decode()
@@ -96,7 +96,7 @@ def get(url: str, *, seconds: float = 5.0) -> tuple[int, str]:
 
 @dataclass
 class Process:
-    """One child with its log file."""
+    """A child process and its log file."""
 
     command: processes.Command
     log: Path
@@ -110,7 +110,7 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is still running."""
         return self.child.poll() is None
 
     def terminate(self) -> None:
@@ -118,11 +118,11 @@ class Process:
         processes.send(self.pid, self.command.stop_signal)
 
     def wait(self, *, seconds: float = 20.0) -> int:
-        """Return the exit code. Raises TimeoutExpired after the limit, which is stretched."""
+        """Return the exit code. Raises TimeoutExpired after the (stretched) limit."""
         return self.child.wait(patient(seconds))
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Send SIGKILL and wait until it exits."""
         processes.send_to_group(self.pid, signal.SIGKILL)
         self.child.wait()
 
@@ -133,16 +133,16 @@ class Process:
             processes.send(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it and its children go on (SIGCONT)."""
+        """Resume it and its children (SIGCONT)."""
         for pid in (*self._children(), self.pid):
             processes.send(pid, signal.SIGCONT)
 
     def _children(self) -> list[int]:
-        """The children's ids. PostgreSQL has a child for each connection, each in its own session."""
+        """Return the children's ids. PostgreSQL has a child for each connection, each in its own session."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def log_text(self) -> str:
-        """Return the whole log."""
+        """Return the text of the log."""
         return self.log.read_text(errors="replace")
 
 
@@ -153,14 +153,12 @@ def start(command: processes.Command, *, log: Path) -> Process:
         return Process(command, log, processes.spawn(command, log=output))
 
 
-#: By superuser: a data folder as initdb made it in this process, and its password. A copy takes a tenth of the time.
+#: By superuser: a data folder from initdb and its password. Copying it takes a tenth of initdb's time.
 _made: dict[str, tuple[Path, str]] = {}
 
 
 class Servers:
-    """An embedded PostgreSQL (no fsync) and Redis (no files). Each of them can be stopped, killed, frozen and
-    started again.
-    """
+    """An embedded PostgreSQL (no fsync) and Redis (no files). Both can be stopped, killed, frozen and restarted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -194,7 +192,7 @@ class Servers:
         return redis_server.RedisServer(data=data, port=port, password=self.password, durable=False, databases=512)
 
     def start_postgres(self, *, new_port: bool = False) -> Process:
-        """Start PostgreSQL, by default on the port that it had, which the processes know."""
+        """Start PostgreSQL, by default on its previous port, which the processes know."""
         log = self.folder / "postgres.log"
         for _ in range(5):
             self.postgres = start(self.postgres_server.command(self.environ), log=log)
@@ -206,7 +204,7 @@ class Servers:
         raise AssertionError(f"PostgreSQL does not start:\n{log.read_text()[-2000:]}")
 
     def start_redis(self, *, new_port: bool = False) -> Process:
-        """Start an empty Redis, by default on the port that it had."""
+        """Start an empty Redis, by default on its previous port."""
         log = self.folder / "redis.log"
         for _ in range(5):
             self.redis = start(self.redis_server.command(self.environ), log=log)
@@ -218,7 +216,7 @@ class Servers:
         raise AssertionError(f"Redis does not start:\n{log.read_text()[-2000:]}")
 
     def stop_postgres(self) -> None:
-        """Shut PostgreSQL down cleanly and fast; connections break."""
+        """Shut PostgreSQL down in fast mode; connections break."""
         self.postgres.terminate()
         self.postgres.wait()
 
@@ -248,7 +246,7 @@ class Servers:
         self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def close(self) -> None:
-        """End both at once, without saving data."""
+        """Stop both immediately, without saving."""
         if self.postgres.running:
             self.postgres.thaw()
             processes.send(self.postgres.pid, signal.SIGQUIT)
@@ -258,7 +256,7 @@ class Servers:
 
 @dataclass
 class Stack:
-    """Processes of Naru on one database and one Redis; `close()` ends them all."""
+    """Naru's processes on one database and one Redis; `close()` ends them all."""
 
     folder: Path
     database_url: str
@@ -345,7 +343,7 @@ class Stack:
         return running + [self.start_worker(**settings) for _ in range(number - len(running))]
 
     def _listening(self, name: str, module: str, *words: str, ready: bool = True, **settings: object) -> Process:
-        """Start a module on a free port; try another port when someone took the first."""
+        """Start a module on a free port; try another port if that one is taken."""
         for _ in range(3):
             port = str(free_port())
             argv = [word.replace("{port}", port) for word in words]
@@ -391,6 +389,6 @@ class Stack:
         return row is not None and (bool(row[0]) or not consuming)
 
     def close(self) -> None:
-        """Kill the processes that still run."""
+        """Kill the processes that are still running."""
         for process in self.processes:
             process.kill()

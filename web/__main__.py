@@ -37,7 +37,7 @@ TICKS_BETWEEN_SWEEPS = 10
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but at shutdown it first ends the live connections."""
+    """A uvicorn server that ends the live connections first when it shuts down."""
 
     def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
         super().__init__(config)

@@ -13,7 +13,7 @@ from shared.interpreter import shorten_switch_interval
 
 
 def main() -> int:
-    """Run until told to stop. Return 1, after one sentence on stderr, when a setting is wrong."""
+    """Run until a signal stops it. Print one sentence to stderr and return 1 if a setting is wrong."""
     try:
         from workers.app import app, settings  # noqa: PLC0415 - importing it reads the settings, which may be wrong
 
@@ -22,7 +22,7 @@ def main() -> int:
         sys.stderr.write(f"worker: {error}\n")
         return 1
     shorten_switch_interval()
-    # Celery warns root of pickled messages; Naru accepts JSON only. `naru doctor` warns of root.
+    # Celery warns about pickled messages when it runs as root, but Naru accepts JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [

@@ -30,7 +30,7 @@ app: Celery = make_celery(settings)
 #: Events for Flower are sent this often, in one message: a message for each event would cost more than the hint.
 EVENTS_SECONDS = 0.5
 MAX_BUFFERED_EVENTS = 10_000
-#: The consumer reports this often that its hub runs.
+#: Interval at which the consumer reports that its hub runs.
 REPORT_SECONDS = 1.0
 #: The hub runs again this long after a task has ended: Celery counts a task as active a little longer than it runs.
 SETTLE_SECONDS = (0.002, 0.02)
@@ -40,7 +40,7 @@ _worker: Worker | None = None
 
 @app.task(name=TASK, ignore_result=True, bind=True)
 def answer_request(task: Any, request_id: str) -> None:
-    """Handle a hint: answer the request if it is there to be answered. Logs every exception instead of raising it."""
+    """Handle a hint: answer the request if it can be claimed. Logs every exception instead of raising it."""
     worker = _worker
     if worker is None:
         log.error("a hint arrived in a process that is not a worker")
@@ -106,7 +106,7 @@ class WakeUpPipe:
         hub.add_reader(self._read, self._on_byte, hub)
 
     def detach(self, hub: Any) -> None:
-        """Have `hub` watch the pipe no more."""
+        """Remove the pipe from `hub`."""
         hub.remove(self._read)
 
     def wake(self) -> None:

@@ -1,8 +1,7 @@
-"""`python -m workers.flower`: Flower with a check of the Host header, by the same names as the page (shared/hosts.py).
+"""`python -m workers.flower`: Flower with the page's check of the Host header (shared/hosts.py).
 
 Flower itself has no such option. Basic auth alone does not stop DNS rebinding: /metrics needs no password, and a
-browser sends a password that it knows to any page of that name. Flower's own options may follow, and FLOWER_* variables
-count.
+browser sends a saved password to any page with that name. Accepts Flower's own options and FLOWER_* variables.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tornado.web import RequestHandler
 from shared.hosts import KnownHosts
 from shared.settings import load_settings
 
-#: Probes and Prometheus ask for these by a pod's address or a service's name. They have no personal data.
+#: Probes and Prometheus request these by a pod's address or a service's name. They contain no personal data.
 EXEMPT_PAGES = frozenset({"healthcheck", "metrics"})
 MISDIRECTED = 421
 

@@ -24,7 +24,7 @@ from workers.process.health import HealthServer, health_of
 from workers.process.lease import LeaseThread
 from workers.process.pickup import Pickup
 
-#: All Python threads may stand still for this many times the limit of a wedged worker.
+#: All Python threads may be stalled for this many times the limit of a wedged worker.
 NO_THREAD = 2.0
 START_SECONDS = 10.0
 
@@ -68,7 +68,7 @@ class Worker:
         self._discovering = loop.submit(registry.keep_discovering(self._models_changed))
 
     def answer(self, request_id: UUID) -> None:
-        """Answer a request, if there is anything to answer. Blocks until the answer has ended."""
+        """Answer the request, if it can be claimed. Blocks until the answer has ended."""
         answer(self.context, request_id)
 
     def consumed(self) -> None:
@@ -80,7 +80,7 @@ class Worker:
         self._drain.begin()
 
     def close(self) -> None:
-        """End in order: first the answers, which were drained, then the lease, then the rest."""
+        """Shut down in order: drain the answers, then end the lease, then the rest."""
         self._wedge.close()
         self._discovering.cancel()
         self._drain.begin()

@@ -26,8 +26,8 @@ LARGEST_MANIFEST_BYTES = 1 << 20
 class Copies:
     """The copies in a bucket, by name.
 
-    `whole` have a manifest and a file of its size; `good` are also sealed with our key; `doubtful` says why others are
-    not good.
+    Those in `whole` have a manifest and a file of its size; those in `good` are also sealed with our key. `doubtful`
+    says why others are not good.
     """
 
     whole: Mapping[str, Manifest]
@@ -46,7 +46,7 @@ def _names(there: Mapping[str, int]) -> list[str]:
 
 
 def _is_name(name: str) -> bool:
-    """Return whether it is the name of a backup with a valid date: others may write to a bucket too."""
+    """Return whether `name` is a backup's name with a valid date: others may write to a bucket too."""
     try:
         return NAME.fullmatch(name) is not None and _moment_of(name) is not None
     except ValueError:
@@ -79,7 +79,7 @@ class _Doubt(Exception):
 
 def _whole(bucket: Bucket, name: str, there: Mapping[str, int]) -> Manifest:
     if there[name + SUFFIX] > LARGEST_MANIFEST_BYTES:
-        raise _Doubt("its manifest is not a manifest")
+        raise _Doubt("its manifest is too large to be one")
     try:
         text = bucket.read(name + SUFFIX)
     except Refused as error:

@@ -23,7 +23,7 @@ LONGEST_REASON = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One program: its name for people, its command line, and a secret that it reads from its own file descriptor."""
+    """One program: its display name, its command line, and a secret that it reads from its own file descriptor."""
 
     name: str
     argv: Sequence[str]

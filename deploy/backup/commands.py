@@ -1,6 +1,6 @@
 """`./naru backup`, `./naru restore` and `./naru restore-drill`: their output and exit codes.
 
-Each prints its progress to stdout. If it fails, it prints one sentence that says what to do to stderr. The work is in
+Each prints its progress to stdout. On failure, it prints to stderr one sentence that says what to do. The work is in
 take.py, restore.py and drill.py.
 """
 
@@ -64,7 +64,7 @@ class Context:
         return Keep(daily=s.backup_keep_daily, weekly=s.backup_keep_weekly, monthly=s.backup_keep_monthly)
 
     def places(self) -> Places:
-        """Return the places of the backups and their key. Raises BackupProblem without a key, or with half a bucket."""
+        """Return the backups' places and key. Raises BackupProblem if the key or a bucket setting is missing."""
         key, bucket = key_from(self.settings.backup_key), bucket_of(self.settings)
         return Places(shelf=self.shelf, bucket=bucket, key=key, say=say)
 
@@ -84,7 +84,7 @@ def backup(data: Path, *, at: Moment | None) -> int:
 
 
 def restore_drill(data: Path, *, at: Moment | None, here: bool) -> int:
-    """Prove the newest backup now, or at each `at`."""
+    """Test-restore the newest backup now, or at each `at`."""
     return _command(
         "restore-drill",
         lambda: _run_once_or_at(
@@ -227,7 +227,7 @@ def _new_backup(context: Context, key: Key) -> Manifest:
                 made = take(work)
             except BackupProblem as error:
                 raise BackupProblem(
-                    f"{error}\n      Nothing of it was kept. The older backups are unchanged."
+                    f"{error}\n      No part of it was kept. The older backups are unchanged."
                 ) from None
     say(f"{made.name}: {made.size / 1e6:.1f} MB, encrypted and checked, in {context.shelf.folder}")
     return made
@@ -272,7 +272,7 @@ def _drill(context: Context, *, here: bool) -> int:
 
 
 def _restore(context: Context, name: str, *, grants: bool) -> tuple[Source, str]:
-    source = find(context.places(), name)  # also proves it, before it starts the server of a stopped Naru
+    source = find(context.places(), name)  # also verifies it, before a stopped Naru's server is started
     with server_at(context.data, context.settings, make=True) as server:
         load = Load(seconds=context.settings.backup_seconds, grants=grants, say=say)
         return source, restore.restore(server, source, load)
@@ -318,7 +318,7 @@ def _recorded(figures: Figures, run: Callable[[], int]) -> int:
 
 
 def _command(name: str, run: Callable[[], int]) -> int:
-    """Run it; on a known error, print one sentence and return 1. TERM and Ctrl-C end it cleanly."""
+    """Run a command; on a known error, print one sentence and return 1. TERM and Ctrl-C end it cleanly."""
     signal.signal(signal.SIGTERM, _on_term)
     try:
         return run()

@@ -1,8 +1,7 @@
 """The restore drill: load the newest backup away from Naru's data, prove it as a restore does, and drop it.
 
-It uses a PostgreSQL of its own where the embedded one is installed, and does not touch Naru's server then. Otherwise it
-uses a database of its own on the given server. With a bucket it tries the bucket's copy: the one that survives the
-machine.
+If the embedded PostgreSQL is installed, it starts a separate server and does not touch Naru's. Otherwise it uses a
+separate database on the given server. With a bucket it tests the bucket's copy, which survives the loss of the machine.
 """
 
 from __future__ import annotations

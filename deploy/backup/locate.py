@@ -26,7 +26,7 @@ START_SECONDS = 60.0
 def server_at(data: Path, settings: Settings, *, make: bool = False) -> Iterator[Server]:
     """Reach the server for the length of the block. `make` creates the embedded server's data if there is none."""
     if settings.database_url:
-        # A dump needs a session of its own, which a transaction pooler does not give.
+        # A dump needs a dedicated session, which a transaction pooler does not provide.
         yield Server(settings.listen_database_url or settings.database_url)
         return
     if not make and running_on(data) is None and not (data / "postgres").exists():

@@ -26,7 +26,7 @@ KINDS: dict[str, type] = {"str": str, "int": int, "dict[str, int]": dict}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One backup. Times are UTC, in ISO 8601."""
+    """The manifest of one backup. Times are UTC, in ISO 8601."""
 
     form: int
     name: str

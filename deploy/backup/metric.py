@@ -40,7 +40,7 @@ class Figures:
         self._write({**self.read(), **values})
 
     def succeeded(self, **values: float) -> None:
-        """Record a run that succeeded. `values` may include an earlier time of success than now."""
+        """Record a run that succeeded, now or at the time of success in `values`."""
         now = time.time()
         self._write({"last_success_timestamp_seconds": now, **values, "last_run_timestamp_seconds": now, "failed": 0.0})
 
@@ -66,11 +66,11 @@ class Figures:
 
 
 ALWAYS = {
-    "last_success_timestamp_seconds": "When it last succeeded, in seconds since 1970.",
-    "last_run_timestamp_seconds": "When it last ran, in seconds since 1970.",
-    "failed": "1 when the last run failed.",
-    "duration_seconds": "How long the last successful run took.",
-    "data_timestamp_seconds": "The moment of its data, in seconds since 1970.",
+    "last_success_timestamp_seconds": "Time of the last success, in seconds since 1970.",
+    "last_run_timestamp_seconds": "Time of the last run, in seconds since 1970.",
+    "failed": "1 if the last run failed.",
+    "duration_seconds": "Duration of the last successful run.",
+    "data_timestamp_seconds": "Time of the data in the backup, in seconds since 1970.",
 }
 
 
@@ -78,8 +78,8 @@ def backup_figures(folder: Path) -> Figures:
     """Return the metrics of `naru backup`."""
     more = {
         "size_bytes": "Size of the newest backup, encrypted.",
-        "kept": "How many good backups are kept here.",
-        "bucket_data_timestamp_seconds": "The moment of the newest copy's data in the bucket, in seconds since 1970.",
+        "kept": "Number of good backups kept here.",
+        "bucket_data_timestamp_seconds": "Time of the data in the bucket's newest copy, in seconds since 1970.",
     }
     return Figures(folder, "naru_backup", {**ALWAYS, **more})
 

@@ -1,8 +1,8 @@
 """Finds and calls the programs that a backup needs: pg_dump, pg_restore and openssl.
 
 pg_dump refuses a server newer than itself, because it would leave out what it does not know. So of all versions on this
-machine (on PATH, in the wheel), the one nearest to the server's is used. A password goes through the program's
-environment, never through its command line.
+machine (on PATH, in the wheel), the oldest that is not older than the server is used. A password goes through the
+program's environment, never through its command line.
 """
 
 from __future__ import annotations

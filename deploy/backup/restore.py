@@ -31,7 +31,7 @@ KNOWS_TRANSACTION_TIMEOUT = 17
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """How to load a backup. `grants` restores the rights of other roles, which must exist."""
+    """The options of loading a backup. `grants` restores the rights of other roles, which must exist."""
 
     seconds: float
     grants: bool

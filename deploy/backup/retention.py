@@ -17,7 +17,7 @@ RECENT = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How many backups of each kind to keep."""
+    """The number of backups of each kind to keep."""
 
     daily: int
     weekly: int

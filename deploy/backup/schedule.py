@@ -1,6 +1,6 @@
 """Runs a command at a time of the day or the week, for a container without cron. Times are UTC.
 
-A failed run is tried again after an hour. A missed one (the machine was off) is made up for at the start. Failures show
+A failed run is retried after an hour. A missed one (the machine was off) is made up for at the start. Failures show
 in the metrics; nothing here sends an alert.
 """
 
@@ -20,7 +20,7 @@ _FORM = re.compile(rf"(?:({'|'.join(DAYS)}) )?([01]\d|2[0-3]):([0-5]\d)")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A time of every day, or of every week on `day` (0 is Monday)."""
+    """A daily time, or a weekly one on `day` (0 is Monday)."""
 
     day: int | None
     hour: int

@@ -27,7 +27,7 @@ _COUNTED = """
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server, by the address of Naru's database on it."""
+    """One server, given by the URL of Naru's database on it."""
 
     url: str
 

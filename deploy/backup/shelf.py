@@ -92,7 +92,7 @@ class Shelf:
         return path
 
     def write_manifest(self, made: Manifest) -> None:
-        """Write the manifest, which makes the backup exist."""
+        """Write the manifest, which completes the backup."""
         partial = self.partial(made.name + manifests.SUFFIX)
         partial.touch(mode=0o600)
         partial.write_text(made.as_json(), encoding="utf-8")

@@ -26,7 +26,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where to look for backups."""
+    """The places to search for backups, and the backups' key."""
 
     shelf: Shelf
     bucket: Bucket | None

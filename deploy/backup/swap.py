@@ -24,7 +24,7 @@ from deploy.backup.server import MAINTENANCE, Server, one, reason_of
 ADVISORY_LOCK = 62782
 LONGEST_NAME = 63
 END_EVERY_SECONDS = 0.05
-#: List settings, whose values PostgreSQL stores already quoted.
+#: Settings that hold a list: PostgreSQL stores their values already quoted.
 LISTS = {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
 _EXISTS = "SELECT 1 FROM pg_database WHERE datname = %s"
 # Only connections that this user may end: any other would fail the whole statement. PostgreSQL ends vacuum itself.
@@ -45,7 +45,7 @@ _GRANTS = """
 
 
 def name_of(database: str, kind: str) -> str:
-    """Make a database name with a kind and the present time, short enough for PostgreSQL."""
+    """Make a database name from a kind and the current time, short enough for PostgreSQL."""
     now = datetime.now(UTC)
     tail = f"_{kind}_{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z"
     return database[: LONGEST_NAME - len(tail)] + tail

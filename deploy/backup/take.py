@@ -1,7 +1,7 @@
 """Make one backup, top-down: snapshot, dump, encrypt, check and keep it.
 
-Older backups stay until the new one is complete and checked; a failure leaves the folder as it was. The plain data is
-never on a disk: it flows from pg_dump through openssl into the file.
+Older backups stay until the new one is complete and checked; a failure leaves the folder as it was. Unencrypted data
+never reaches a disk: it flows from pg_dump through openssl into the file.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def take(work: Work) -> Manifest:
 
 
 def _free_name(shelf: Shelf) -> tuple[datetime, str]:
-    """Return the moment at which the backup begins, and its name; wait up to a second if this second has a backup."""
+    """Return the backup's start time and name; wait up to a second if a backup of this second exists."""
     while True:
         began = datetime.now(UTC)
         name = f"naru-{began:%Y%m%dT%H%M%SZ}"

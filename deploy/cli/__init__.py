@@ -1,4 +1,4 @@
-"""The command line: `main` parses it, each command has a module, `bootstrap` makes the environment.
+"""The command line: `main` parses it and calls the module of a command, `bootstrap` makes the environment.
 
 Only this package may import all others of `deploy`.
 """

@@ -90,7 +90,7 @@ def complain(sentence: str) -> None:
 
 
 def submit(engine: Engine, settings: Settings, *, text: str, model: str | None) -> Submitted:
-    """Store the question in a conversation of its own."""
+    """Store the question in a new conversation."""
     question = Question(
         owner=OWNER,
         conversation_id=uuid4(),
@@ -169,7 +169,7 @@ class Terminal:
         sys.stderr.flush()
 
     def end(self, report: Report) -> None:
-        """Say how the request ended, unless it was answered, and print the report."""
+        """Print how the request ended, unless it was answered, and then the report."""
         if report.status == Status.CANCELLED:
             self.note(self._words.t("answer.stopped"))
         elif report.error_code is not None:
@@ -247,7 +247,7 @@ class Follower:
         return ended
 
     def _sweep(self) -> bool:
-        """Take in the request's row; return True if the request has ended."""
+        """Read the request's row; return True if the request has ended."""
         request_id = self._submitted.request_id
         if self._stop_wanted and not self._stop_asked:
             lifecycle.stop(self._engine, request_id, owner=OWNER)

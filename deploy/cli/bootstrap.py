@@ -258,7 +258,7 @@ def explain_pip(errors: str) -> str:
     tail = "\n".join(line for line in errors.strip().splitlines() if "ERROR" in line)[-600:] or errors[-600:]
     lowered = errors.lower()
     if "no space left" in lowered:
-        return "the disk is full. Free some space, then try again; naru makes the environment anew."
+        return "the disk is full. Free some space, then try again; naru recreates the environment."
     if "no matching distribution" in lowered and "connection" not in lowered and "retrying" not in lowered:
         return (
             f"there is no ready-made package for {platform.system()} {platform.machine()}, "

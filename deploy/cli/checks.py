@@ -1,7 +1,7 @@
 """`./naru test` and `./naru bench`: the static checks and pytest, the other suites, and the bench.
 
-They run without the settings of the person's environment. pyproject.toml configures the checks; rules that no tool
-knows are tests in tests/house/.
+They run without the settings in the user's environment. pyproject.toml configures the checks; rules that no tool checks
+are tests in tests/house/.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deploy.embedded.processes import ROOT
 from shared.settings import environment
 from shared.vendors import VENDORS
 
-#: Beginnings of the variables that no test may read from a person's environment.
+#: Prefixes of the variables that no test may read from the user's environment.
 FOREIGN = (
     "DATABASE_URL",
     "REDIS_URL",
@@ -67,7 +67,7 @@ def run_module(name: str, arguments: Sequence[str]) -> int:
 
 
 def scrub(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the settings of the person."""
+    """Return the environment without the user's settings."""
     return {name: value for name, value in environ.items() if not name.startswith(FOREIGN) or name == STRICT}
 
 

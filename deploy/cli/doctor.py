@@ -54,7 +54,7 @@ def examine(*, data: Path) -> int:
     except SettingsError as error:
         show(Finding(Level.WRONG, f"settings: {error}", "correct this variable; the README's table lists all"))
         return 1
-    show(Finding(Level.GOOD, "settings: complete, and they fit each other"))
+    show(Finding(Level.GOOD, "settings: complete and consistent"))
     checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_server, workers, keys)
     found = [finding for check in checks for finding in carefully(check, settings)]
     found += [*page_and_disk(data), *backups(settings, data), *cookie_keys(settings, data), *hosts(settings, data)]
@@ -62,7 +62,7 @@ def examine(*, data: Path) -> int:
 
 
 def carefully(check: Callable[[Settings], Findings], settings: Settings) -> Findings:
-    """Show and yield the findings of a check; an error of a server becomes one."""
+    """Show and yield the findings of a check; a server's error becomes a finding."""
     try:
         for finding in check(settings):
             show(finding)
@@ -91,7 +91,7 @@ def postgres(settings: Settings) -> Findings:
     if replica:
         yield Finding(Level.WRONG, "postgres: this is a read-only replica", "point DATABASE_URL at the primary")
     if value["server_encoding"] != "UTF8":
-        yield Finding(Level.WRONG, f"postgres: encoding {value['server_encoding']}", "make the database with UTF8")
+        yield Finding(Level.WRONG, f"postgres: encoding {value['server_encoding']}", "create the database with UTF8")
     for name in ("fsync", "synchronous_commit", "full_page_writes"):
         if value[name] == "off":
             to_do = f"set {name} = on: an accepted question could be lost when the machine fails"
@@ -135,7 +135,7 @@ def privacy(url: str, *, what: str, secure: bool) -> Findings:
     if parts.hostname in LOOPBACK:
         return
     if not parts.password:
-        yield Finding(Level.HINT, f"{what}: used without a password", "set one there, and put it into the URL")
+        yield Finding(Level.HINT, f"{what}: used without a password", "set one on the server, and add it to the URL")
     if not secure:
         yield Finding(Level.HINT, f"{what}: used without TLS", "use sslmode=verify-full, or rediss:// for Redis")
 
@@ -145,7 +145,7 @@ def tables(settings: Settings) -> Findings:
     if is_migrated(settings.database_url):
         yield Finding(Level.GOOD, "tables: up to date")
     else:
-        yield Finding(Level.WRONG, "tables: not those of this version", "run: python -m shared.migrations")
+        yield Finding(Level.WRONG, "tables: not up to date with this version", "run: python -m shared.migrations")
 
 
 def listening(settings: Settings) -> Findings:
@@ -211,7 +211,7 @@ def workers(settings: Settings) -> Findings:
         return
     there, taking, slots, consuming = (int(value) for value in row)
     if not there:
-        yield Finding(Level.WRONG, "workers: none runs", "start one: ./naru up, or python -m workers")
+        yield Finding(Level.WRONG, "workers: none is running", "start one: ./naru up, or python -m workers")
     elif not taking:
         yield Finding(Level.WRONG, f"workers: all {there} are draining", "start another one")
     elif not consuming:
@@ -276,16 +276,14 @@ def key(vendor: Vendor, settings: Settings) -> Finding:
     except urllib.error.HTTPError as error:
         if error.code in {401, 403}:
             return Finding(
-                Level.WRONG, f"{name}: refuses the key ({error.code})", "set a valid key, start the worker again"
+                Level.WRONG, f"{name}: refuses the key ({error.code})", "set a valid key and restart the worker"
             )
-        return Finding(
-            Level.HINT, f"{name}: answers {error.code} to a request for its models", "look at its status page"
-        )
+        return Finding(Level.HINT, f"{name}: answers {error.code} to a request for its models", "check its status page")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        what = f"{name}: {address_of(url)} is not reached ({reason})"
+        what = f"{name}: {address_of(url)} cannot be reached ({reason})"
         return Finding(Level.WRONG, what, "start it, or check the network, the proxy and the base URL")
-    return Finding(Level.GOOD, f"{name}: takes the key")
+    return Finding(Level.GOOD, f"{name}: accepts the key")
 
 
 def page_and_disk(data: Path) -> Findings:

@@ -26,12 +26,12 @@ ELSEWHERE = (
 
 
 def rotate(data: Path) -> int:
-    """Let a new key sign; return the exit code."""
+    """Add a new signing key; return the exit code."""
     return _carry_out(data, lambda keys: (new_key(), *keys[: KEPT_KEYS - 1]))
 
 
 def drop(data: Path) -> int:
-    """Let only the newest key verify; return the exit code."""
+    """Drop all keys but the newest; return the exit code."""
     return _carry_out(data, lambda keys: keys[:1])
 
 

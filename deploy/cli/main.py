@@ -1,6 +1,6 @@
 """The command line of Naru. bootstrap.py starts it in Naru's own environment.
 
-This module has the help texts and the arguments; each command has a module of its name.
+This module holds the help texts and the arguments; other modules carry out the commands.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ Answers that were in progress in the backup end as failed, and are not retried.
 """
 DRILL = """\
 Loads the newest backup (the bucket's copy, if there is a bucket) into a temporary PostgreSQL, counts and reads the
-restored rows, and deletes it. The metric file has the time of the last success.
+restored rows, and deletes the copy. The metric file has the time of the last success.
 """
 TEST = """\
 Runs ruff, mypy, the import rules and pytest, on their own servers; your own settings and servers are not touched.
@@ -79,7 +79,7 @@ All arguments after `test` go to pytest: ./naru test tests/launcher -k port -x
 
 `./naru test faults` injects the faults of docs/reliability.md; takes hours: see ./naru test faults --help
 `./naru test attacks` attacks the page on loopback while a person uses it; ten minutes: see ./naru test attacks --help
-`./naru test fuzz --minutes 120` draws hostile answers in both renderers of the page, and reports the result
+`./naru test fuzz --minutes 120` feeds hostile answers to both renderers of the page, and reports the result
 `./naru test deploy` starts docker-compose.yml on a Docker engine and rolls it under load; --help says how
 """
 BENCH = """\

@@ -31,7 +31,7 @@ def cookie_keys(settings: Settings, data: Path) -> Findings:
     if not is_strong(found[0]):
         finding = Finding(Level.WRONG, f"cookies: {name} has fewer than {LEAST_BYTES} bytes", STRONGER_KEY)
     elif weak := sum(not is_strong(key) for key in found[1:]):
-        what = f"cookies: {weak} of the older keys in {name} has fewer than {LEAST_BYTES} bytes, and still verifies"
+        what = f"cookies: older keys in {name} with fewer than {LEAST_BYTES} bytes that still verify: {weak}"
         finding = Finding(Level.HINT, what, "remove it once everybody has visited: docs/operations/security.md")
     else:
         older = f"; older keys that verify: {len(found) - 1}" if len(found) > 1 else ""

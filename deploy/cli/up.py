@@ -57,13 +57,13 @@ class Options:
 
 @dataclass(slots=True)
 class Plan:
-    """The state of this start. It grows as the servers come up."""
+    """The state of this launch, filled in as the servers start."""
 
     options: Options
     folder: DataFolder
     secrets: Secrets
     new_secrets: bool
-    settings: Settings  # from the person's environment
+    settings: Settings  # from the user's environment
     environ: dict[str, str]  # for all children; each gets only the variables that it reads (environment.py)
     host: str
     port: int
@@ -107,7 +107,7 @@ def take_or_find(folder: DataFolder) -> Running | None:
         if (running := folder.running()) is not None:
             return running
         if time.monotonic() > limit:
-            raise DataProblem(f"another naru holds {folder.path} and does not become ready. See {folder.logs}.")
+            raise DataProblem(f"another Naru is using {folder.path} and has not become ready. See {folder.logs}.")
         if not has_said_so:
             say("Another naru is starting or stopping on this data folder; waiting for it …")
             has_said_so = True
@@ -116,7 +116,7 @@ def take_or_find(folder: DataFolder) -> Running | None:
 
 
 def plan(options: Options, folder: DataFolder) -> Plan:
-    """Check the settings and the port, and collect all that is known before anything is started."""
+    """Check the settings and the port, and collect what is known before anything starts."""
     environ = environment()
     settings = load_settings(environ)
     check_options(settings)
@@ -150,7 +150,7 @@ async def run(plan: Plan) -> int:
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
-            starting.result()  # raises what went wrong
+            starting.result()  # raises the error, if any
             plan.folder.set_running(ready_lines(plan))  # before the last line, which scripts wait for
             announce(ready_lines(plan))
             tending = asyncio.create_task(supervisor.tend_logs())
@@ -178,7 +178,7 @@ def waiting_line(environ: Mapping[str, str]) -> str:
 
 
 def watch_signals(supervisor: Supervisor) -> asyncio.Event:
-    """Return an event that the first INT, TERM or HUP sets. The second one ends everything at once."""
+    """Return an event that the first INT, TERM or HUP sets. The second one kills everything."""
     stop = asyncio.Event()
 
     def on_signal() -> None:
@@ -322,5 +322,5 @@ def log_to(path: Path) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line for the person at the terminal."""
+    """Print a line to the terminal."""
     print(line, flush=True)

@@ -1,4 +1,4 @@
-"""`./naru compose roll`: replaces the containers of web and worker by a new version, with no failed request.
+"""`./naru compose roll`: replaces the containers of web and worker with a new version, with no failed request.
 
 compose itself replaces all containers of a service at once. Here the new ones start beside the old ones. nginx resolves
 their names every second and skips a container that does not answer. The old workers finish their answers before they
@@ -16,10 +16,10 @@ from typing import Any
 
 from deploy.embedded.processes import ROOT
 
-#: The services in their order, with the least time that an old container has to end. A new worker understands the
+#: The services in order, with the minimum time that an old container has to end. A new worker understands the
 #: requests of an old page, so workers come first.
 SERVICES = {"worker": 930, "web": 20}
-#: Until nginx has resolved the names again.
+#: Time for nginx to resolve the names again.
 NAMES_SECONDS = 3.0
 BUILD_SECONDS = 3600
 
@@ -45,11 +45,11 @@ def roll(services: Sequence[str], *, build: bool, patience_seconds: float) -> in
 
 
 def exchange(compose: Sequence[str], service: str, *, patience_seconds: float) -> None:
-    """Start as many new containers beside the old ones, wait for their health, and remove the old ones."""
+    """Start the same number of new containers, wait until they are healthy, and remove the old ones."""
     old = containers(compose, service)
     if not old:
         raise RollProblem(f"no container of {service} is running: docker compose up -d starts it.")
-    say(f"{service}: {len(old)} running, starting as many of the new version")
+    say(f"{service}: {len(old)} running, starting the same number of the new version")
     try:
         scale(compose, service, 2 * len(old))
         new = [each for each in containers(compose, service) if each not in old]

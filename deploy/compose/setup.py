@@ -1,8 +1,8 @@
 """`./naru compose setup`: the settings (.env) and the secrets (secrets/) of docker-compose.yml.
 
 It overwrites nothing and shows no secret. A container's process runs as another user than the person who runs this, so
-everyone may read the files of the secrets, but only the owner may enter their folder. A mount of one file needs no way
-through the folder; other users of the machine do (decision 0016).
+everyone may read the files of the secrets, but only the owner may enter their folder. A container that mounts one file
+does not pass through the folder; other users of the machine would have to (decision 0016).
 
 Imports the standard library only: it runs before any package is installed.
 """
@@ -23,7 +23,7 @@ from shared.vendors import COMPATIBLE, WITH_KEY, either, setting_of
 FOLDER_MODE, SECRET_MODE, SETTINGS_MODE = 0o700, 0o444, 0o600
 NAME = re.compile(r"(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", re.IGNORECASE)
 VENDOR_KEYS = tuple(setting_of(vendor.key_variable) for vendor in WITH_KEY)
-#: For each secret that only the person has: the option that names its file, its name in secrets/, words for the help.
+#: For each secret that only the user has: the option that names its file, its name in secrets/, and its help text.
 OPTIONS = (
     *((f"--{vendor.name}-key", setting_of(vendor.key_variable), f"{vendor.title}'s key") for vendor in WITH_KEY),
     ("--alert-webhook", "alert_webhook_url", "the address that alerts are sent to"),
@@ -31,7 +31,7 @@ OPTIONS = (
     ("--s3-access-key", "backup_s3_access_key", "the bucket's access key, for backups"),
     ("--s3-secret-key", "backup_s3_secret_key", "the bucket's secret key"),
 )
-#: compose mounts a file for each of these; it is empty where the person gave nothing.
+#: compose mounts a file for each of these; it is empty if the user gave nothing.
 GIVEN = tuple(name for _, name, _ in OPTIONS)
 LOGGING = (
     *("elastic_password", "kibana_system_password", "kibana_encryption_key", "logstash_internal_password"),
@@ -85,7 +85,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def write_generated(folder: Path) -> list[str]:
-    """Make the missing secrets that need no person; return their names."""
+    """Generate the missing secrets that the user need not provide; return their names."""
     postgres, redis = password_of_naru(folder), kept_or_new(folder / "redis_password")
     contents = {
         "postgres_superuser_password": secrets.token_hex(24),
@@ -123,12 +123,12 @@ def password_of_naru(folder: Path) -> str:
 
 
 def kept_or_new(path: Path) -> str:
-    """Return the password in the file, or a new one, which is fit for an address: letters and digits only."""
+    """Return the password in the file, or a new one, which is safe in a URL: letters and digits only."""
     return path.read_text().strip() if path.exists() else secrets.token_hex(24)
 
 
 def write_given(folder: Path, options: SetupOptions) -> list[str]:
-    """Write each secret of the person's, or an empty file; return the names of those that are new."""
+    """Write each secret that the user provides, or an empty file; return the names of the new ones."""
     given = {name: given_value(name, options) for name in GIVEN}
     written = []
     for name, value in given.items():
@@ -141,7 +141,7 @@ def write_given(folder: Path, options: SetupOptions) -> list[str]:
 
 
 def given_value(name: str, options: SetupOptions) -> str:
-    """Read a secret from its file, else from the environment; empty for none."""
+    """Read a secret from its file, else from the environment; empty if neither has it."""
     path = options.files.get(name) or options.environ.get(f"{name.upper()}_FILE")
     if not path:
         return options.environ.get(name.upper(), "").strip()
@@ -203,7 +203,7 @@ def settings_text(options: SetupOptions, *, has_model: bool) -> str:
 
 
 def report(options: SetupOptions, *, made: list[str], has_model: bool, is_new: bool) -> list[str]:
-    """Return the lines that the person reads."""
+    """Return the lines to print."""
     address = f"https://{domain_of(options.folder / '.env') or 'localhost'}/"
     lines = [
         f"secrets/: made {', '.join(made)}" if made else "secrets/: complete; nothing was changed",
@@ -212,9 +212,9 @@ def report(options: SetupOptions, *, made: list[str], has_model: bool, is_new: b
     if not has_model:
         key_options = either(f"--{vendor.name}-key FILE" for vendor in WITH_KEY)
         lines.append(f"No key was given: the demo model answers. For a real one run this again with {key_options},")
-        lines.append("take demo out of COMPOSE_PROFILES and NARU_SIMULATOR_URL out of .env, and bring it up again.")
+        lines.append("remove demo from COMPOSE_PROFILES and NARU_SIMULATOR_URL from .env, and bring it up again.")
     if not options.domain and is_new:
-        lines.append("No --domain was given: the certificate is self-signed, and browsers warn of it.")
+        lines.append("No --domain was given: the certificate is self-signed, and browsers warn about it.")
     if not (options.folder / "secrets" / "alert_webhook_url").stat().st_size:
         lines.append(
             "No --alert-webhook was given: the profile monitoring needs one; Alertmanager does not start without it."
@@ -227,7 +227,7 @@ def report(options: SetupOptions, *, made: list[str], has_model: bool, is_new: b
         "",
         "Next:  docker compose up -d          (or: docker-compose up -d)",
         f"Then:  {address}   and {address}flower/ as naru, with the password in secrets/flower_password",
-        "Copy secrets/backup_key to a place apart from the backups: without it no backup can be read.",
+        "Keep a copy of secrets/backup_key away from the backups: without it no backup can be read.",
     ]
 
 

@@ -86,7 +86,7 @@ class DataFolder:
         self._lock_file.close()
 
     def close_to_others(self) -> list[str]:
-        """Remove the permissions of other users on this folder and its contents; return lines for the person.
+        """Remove the permissions of other users on this folder and its contents; return lines to print.
 
         A folder with other contents, or of another user, may be a home or a shared one, so nothing in it is changed.
         Links are not followed.

@@ -16,13 +16,13 @@ from typing import Literal
 from shared.settings import Settings, variable_of
 from shared.vendors import VENDORS
 
-#: `servers` tries the servers that a person names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
+#: `servers` tries the servers that the user names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
 Part = Literal[
     "web", "worker", "flower", "simulator", "migrate", "postgres", "redis", "servers", "dump", "cipher", "launcher"
 ]
 
-#: The readers of each setting that more or fewer parts than web and workers read. `launcher` is the command that a
-#: person types.
+#: The readers of each setting that is not read by exactly web and workers. `launcher` is the command that the user
+#: types.
 READERS: Mapping[str, frozenset[Part]] = {
     "database_url": frozenset({"web", "worker", "migrate", "servers"}),
     "listen_database_url": frozenset({"web", "worker"}),
@@ -52,7 +52,7 @@ SYSTEM_PREFIXES = ("LC_", "PYTHON", "MALLOC_")
 LIBPQ = ("PG*", "KRB5*")
 SDK_VARIABLES = tuple(f"{vendor.variables_begin}*" for vendor in VENDORS if vendor.sdk)
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-#: Further variables, which are not settings of ours. A `*` stands for any ending.
+#: Further variables, which are not Naru's settings. A `*` matches any ending.
 MORE: Mapping[Part, tuple[str, ...]] = {
     "web": (*LIBPQ, "FORWARDED_ALLOW_IPS"),  # uvicorn reads it
     # Only workers use the internet, and a proxy's address may hold a password. The SDKs read more variables.

@@ -1,4 +1,4 @@
-"""How `ask` and `doctor` find the Naru of this machine: by the variables first, then by the data folder of `up`."""
+"""Finds the servers for `ask` and `doctor`: by the environment variables first, then by the data folder of `up`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_FOUND = (
 
 
 class NotRunning(Exception):
-    """No variable and no running Naru says where the servers are; the message says what to do."""
+    """Neither the variables nor a running Naru give the servers' addresses; the message says what to do."""
 
     def __init__(self) -> None:
         super().__init__(NOT_FOUND)

@@ -55,7 +55,7 @@ class Postgres:
         return f"postgresql://{USER}:{quote(self.password)}@127.0.0.1:{self.port}/{database}"
 
     def command(self, environ: Mapping[str, str]) -> Command:
-        """Return the server's command line. INT is its fast, clean shutdown; never start with KILL."""
+        """Return the server's command line. INT is its fast, clean shutdown; KILL is only the last resort."""
         options = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
@@ -118,7 +118,7 @@ def prepare(server: Postgres, environ: Mapping[str, str]) -> None:
         half_made.rename(server.data)
     elif (found := version_file.read_text().strip()) != VERSION:
         raise PostgresProblem(
-            f"{server.data} was made by PostgreSQL {found}, and this Naru brings {VERSION}.\n"
+            f"{server.data} was made by PostgreSQL {found}, but this Naru comes with {VERSION}.\n"
             "      Dump it with the Naru that made it (pg_dump), move the folder away, start, load the dump."
         )
     privileges.change_owner(server.data, owner=server.run_as.owner)
@@ -164,7 +164,7 @@ def set_password(server: Postgres, environ: Mapping[str, str]) -> None:
 
 
 def remove_foreign_pid_file(data: Path) -> None:
-    """Remove a postmaster.pid whose pid now belongs to another program: PostgreSQL would take it for itself."""
+    """Remove a postmaster.pid whose pid now belongs to another program: PostgreSQL would believe that it runs."""
     path = data / "postmaster.pid"
     try:
         pid = int(path.read_text().splitlines()[0])
@@ -176,7 +176,7 @@ def remove_foreign_pid_file(data: Path) -> None:
 
 
 def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the server's environment, without the locale of the person."""
+    """Return the server's environment, without the user's locale."""
     seen = environment_of("postgres", environ)
     return {name: value for name, value in seen.items() if not name.startswith(("LC_", "LANG"))}
 

@@ -1,4 +1,4 @@
-"""The user that PostgreSQL runs as. It refuses root, and in a container one is often root.
+"""The user that PostgreSQL runs as. PostgreSQL refuses root, which is a common user in containers.
 
 The least invasive ways come first, and each is tried before it is chosen. Ordinary users do not need this. The user of
 Naru's own process never changes.
@@ -66,7 +66,7 @@ def ways() -> list[RunAs]:
 
 
 def works(way: RunAs, *, program: Path, folder: Path) -> bool:
-    """Try it: return whether the program starts and can write to the folder."""
+    """Try `way`: return whether the program starts and can write to the folder."""
     probe = folder / ".probe"
     probe.mkdir(exist_ok=True)
     os.chown(probe, way.owner, -1)
@@ -77,7 +77,7 @@ def works(way: RunAs, *, program: Path, folder: Path) -> bool:
 
 
 def change_owner(folder: Path, *, owner: int) -> None:
-    """Make `owner` own everything in `folder`, because a start may choose another way than the last one."""
+    """Make `owner` own everything in `folder`, because a start may choose a different way from the last one."""
     if not folder.exists() or folder.stat().st_uid == owner:
         return
     for path in folder.rglob("*"):

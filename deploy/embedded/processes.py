@@ -40,7 +40,7 @@ class Command:
 
 
 def spawn(command: Command, *, log: IO[bytes] | int, pid_file: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start it. Call this from a thread that outlives the child (the main thread)."""
+    """Start a child process. Call this from a thread that outlives the child (the main thread)."""
     child = subprocess.Popen(
         command.argv,
         env=dict(command.environ),

@@ -24,7 +24,7 @@ T = TypeVar("T")
 LOG = logging.getLogger("naru.up")
 CHECK_SECONDS = 0.1  # between two checks whether a starting part is ready
 READY_SECONDS = 60.0  # a part that is not ready by then has failed
-LONGEST_READY_SECONDS = 960.0  # starting again it has twice as long each time: a server may have much to recover
+LONGEST_READY_SECONDS = 960.0  # each restart gets twice as long: a server may have much to recover
 TRIES = 3  # starts of a part before it counts as failed
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -46,9 +46,9 @@ class Part:
 
     command: processes.Command
     is_ready: Callable[[int], bool]  # takes the pid
-    # The check for restarts, if it differs: a part that can wait for another one is not dead while that is away.
+    # The check after a restart, if it differs: a part that can wait for another is not dead while the other is away.
     is_at_work: Callable[[int], bool] | None = None
-    # The address to watch once it is ready, and how long it may accept connections without answering. 0: for ever.
+    # The address to watch once it is ready, and how long it may accept connections without answering. 0: forever.
     answers_at: str = ""
     silent_seconds: float = 0.0
 
@@ -94,9 +94,9 @@ class Supervisor:
             raise PartFailed(self._account(command.name, code))
 
     async def _keep(self, part: Part, ready: asyncio.Future[None]) -> None:
-        """Restart the part whenever it ends, with growing pauses, until it is told to stop.
+        """Restart the part whenever it ends, with growing pauses, until it is stopped.
 
-        It can fail only before it is first ready. Later nobody may be there to start it by hand.
+        It can fail only before it is first ready. After that, nobody may be there to start it by hand.
         """
         pause, patience, tries = FIRST_PAUSE_SECONDS, READY_SECONDS, 0
         while part.name not in self._stopping:
@@ -174,7 +174,7 @@ class Supervisor:
         except Exception as error:
             if is_first:
                 raise
-            LOG.info("a look at a part failed", extra={"name_of_part": part.name, "error": type(error).__name__})
+            LOG.info("a check of a part failed", extra={"name_of_part": part.name, "error": type(error).__name__})
             return False
 
     def _spawn(self, command: processes.Command) -> subprocess.Popen[bytes]:
@@ -190,7 +190,7 @@ class Supervisor:
         processes.forget([self._pids / f"{name}.json"])
 
     async def stop(self, groups: Sequence[Sequence[str]]) -> None:
-        """Stop the named parts, one group after another; the parts of a group stop side by side."""
+        """Stop the named parts, one group after another; the parts of a group stop in parallel."""
         self._stopping.update(name for group in groups for name in group)
         for group in groups:
             await asyncio.gather(*(self._stop_one(name) for name in group if name in self._children))
@@ -232,7 +232,7 @@ class Supervisor:
     def _tail(self, name: str) -> str:
         log = self._log_of(name)
         lines = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
-        return "".join(f"\n      | {line[:300]}" for line in lines) + f"\n      All of it is in {log}"
+        return "".join(f"\n      | {line[:300]}" for line in lines) + f"\n      The full log is {log}"
 
 
 def ending(code: int) -> str:

@@ -2,8 +2,8 @@
 
 Docker restarts containers that end, not unhealthy ones, and a frozen process cannot end itself. So with
 `--end-frozen-after N` the probe kills a web process or a worker that has accepted connections but not answered for N
-probes in a row. The restart policy starts a new one, and other workers take over the answers. All other trouble the
-processes detect themselves (shared/wedge.py). It uses the standard library only, because it runs every few seconds.
+probes in a row. The restart policy starts a new one, and other workers take over the answers. The processes detect all
+other trouble themselves (shared/wedge.py). Uses the standard library only, because it runs every few seconds.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def signal_listener(port: int, number: signal.Signals) -> bool:
 
 
 def listener_of(port: int) -> int | None:
-    """Find the process that listens on the port: look up the socket's inode, then who has it open."""
+    """Find the process that listens on the port: look up the socket's inode, then the process that has it open."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     sockets = {
         f"socket:[{row[9]}]" for row in rows if row[3] == LISTENING and int(row[1].partition(":")[2], 16) == port

@@ -13,7 +13,7 @@ CERTIFICATES=/usr/share/naru/certificates
 SECRETS=/run/secrets
 ELASTICSEARCH=https://elasticsearch:9200
 SERVICES="elasticsearch logstash kibana filebeat"
-# The private authority of the stack. To renew it, remove the volume and start again.
+# Lifetime of the stack's private authority and its certificates. To renew them, remove the volume and start again.
 DAYS=3650
 
 fail() {

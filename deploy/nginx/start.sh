@@ -3,7 +3,7 @@
 # nginx when certbot has renewed it. Runs as an ordinary user on a read-only root.
 #
 #   NARU_DOMAIN         the site's name; empty: answer to any name (a first try, a test)
-#   NARU_HTTP_PORT      the public port for 80, NARU_HTTPS_PORT that for 443: for the redirect
+#   NARU_HTTP_PORT      the public HTTP port; NARU_HTTPS_PORT: the public HTTPS port, for the redirect
 #   NARU_HSTS_SECONDS   how long a browser remembers to use TLS only; 0: not at all
 #   NARU_FLOWER_ALLOW   networks that may see /flower/ and /grafana/, comma-separated
 #   NARU_TRUSTED_PROXIES  networks of a load balancer whose X-Forwarded-For is trusted; empty: there is none

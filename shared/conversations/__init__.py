@@ -1,4 +1,4 @@
-"""Conversations for people: list, open, rename, delete, and whether a question was stored.
+"""Conversations: list, open, rename and delete them, and check whether a question was stored.
 
 `shared/lifecycle/` stores messages; the page draws them. May import the lifecycle, the tables and `shared.postgres`;
 nothing of the worker fleet, the live stream or Redis.

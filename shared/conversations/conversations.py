@@ -46,7 +46,7 @@ class ActiveRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A conversation with the last messages of its branch, oldest first. It `exists` from its first question on."""
+    """A conversation with the last messages of its branch, oldest first. `exists` is False until its first question."""
 
     id: UUID
     exists: bool
@@ -68,7 +68,7 @@ def list_conversations(
     listed = (
         select(c.id, c.title, c.updated_at)
         .where(c.owner_id == owner.key, c.deleted_at.is_(None), c.leaf_id.is_not(None))
-        # The id orders conversations of the same time. The index ends at the time, so Postgres sorts these few.
+        # The id orders conversations with equal times. The index lacks the id, so Postgres sorts those few.
         .order_by(c.updated_at.desc(), c.id.desc())
         .limit(limit)
     )
@@ -165,7 +165,7 @@ def _row_of(connection: Connection, conversation_id: UUID, *, owner: Owner) -> A
 
 
 def _branch_statement() -> Select[Any]:
-    """Return the statement, which is built once: building it takes longer than Postgres takes to run it."""
+    """Return the statement. It is built once, because building it takes longer than Postgres takes to run it."""
     m, r = message.c, chat_request.c
     walk = walk_from(bindparam("leaf_id", type_=m.id.type), limit=bindparam("depth_limit", type_=Integer))
     return prepared(

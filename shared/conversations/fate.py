@@ -1,4 +1,4 @@
-"""Whether a question was stored, for a browser that sent it and got no reply.
+"""Check whether a question was stored, for a browser that sent it and got no reply.
 
 `shared/lifecycle/` stores questions; `live/sent.js` puts an unstored one back into the composer.
 """

@@ -1,6 +1,6 @@
 """The longest partial text of an attempt, from its live stream and its last checkpoint.
 
-For the reconciler, which carries out a stop that no worker answered. Called in its thread.
+The reconciler calls it, in its own thread, to carry out a stop that no worker answered.
 """
 
 from __future__ import annotations

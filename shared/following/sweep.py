@@ -24,7 +24,7 @@ LAST_ANSWERS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """The text of a followed request that its follower has.
+    """The part of a followed request's text that its follower has.
 
     A longer text is fetched when the stream is silent and when the request has ended: the row may show the end before
     the stream has delivered the last text.
@@ -65,7 +65,7 @@ class Row:
         return self.status in TERMINAL
 
     def complete(self, text: LiveText) -> None:
-        """Add the checkpoint to `text`, where the sweep found one that is longer."""
+        """Add the checkpoint to `text`, if the sweep found a longer one."""
         if self.checkpoint is not None:
             text.whole(self.attempt, self.checkpoint)
 

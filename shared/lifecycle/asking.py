@@ -1,4 +1,7 @@
-"""The person's verbs: submit and stop."""
+"""The person's verbs: submit a question, and stop its answer.
+
+The caller sends the hint afterwards. STORE and `stop` notify the other processes in their own transactions.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ from shared.tables import Status, chat_request, message
 log = logging.getLogger(__name__)
 
 TITLE_CHARACTERS = 60
-#: Pause before the next attempt to find out whether a question was stored.
-LOOK_AGAIN_SECONDS = 0.25
+#: Pause before submitting again when the outcome is unknown.
+RESUBMIT_SECONDS = 0.25
 _R = chat_request.c
 _UNLIMITED = OwnerLimits()
 
@@ -44,27 +47,28 @@ def submit(
     """Store a question and its request, or find the request that the same key made before.
 
     Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel, TooManyActive, OwnerTooFast or
-    Unavailable; the question is not stored then and will not be answered. If the connection breaks before the outcome
-    is known, submit looks for the key on another connection. Raises Unsure if Postgres stays away too long for that.
+    Unavailable; in all these cases the question was not stored. If the connection breaks before the outcome is known,
+    submit tries again on another connection: the key keeps it from storing the question twice. Raises Unsure, an
+    Unavailable, if Postgres stays away for too long.
     """
     text = _checked_text(question, max_characters)
-    limit, is_unsure = time.monotonic() + PATIENCE_SECONDS, False
+    give_up_at, is_unsure = time.monotonic() + PATIENCE_SECONDS, False
     while True:
         try:
             stored = _submit_once(engine, question, text, deadline_seconds=deadline_seconds, limits=limits)
-            # A request that is found after a lost commit was stored by this very call.
+            # After a lost commit, a request with this key was most likely stored by this call.
             return replace(stored, is_new=stored.is_new or is_unsure)
         except Unavailable as error:
             is_unsure = is_unsure or isinstance(error, Unsure)
             if not is_unsure:
                 raise
-            if time.monotonic() > limit:
+            if time.monotonic() > give_up_at:
                 raise Unsure from error
-            time.sleep(LOOK_AGAIN_SECONDS)
+            time.sleep(RESUBMIT_SECONDS)
 
 
 def _checked_text(question: Question, max_characters: int) -> str:
-    """Return the text in a form that Postgres can hold. Raises Empty or TooLong."""
+    """Return the text in a form that Postgres can store. Raises Empty or TooLong."""
     text = storable(question.text.strip())
     if not text and not question.regenerate:
         raise Empty
@@ -108,7 +112,7 @@ def _title_of(text: str) -> str:
 def _store_in_steps(
     connection: Connection, question: Question, values: dict[str, Any], limits: OwnerLimits
 ) -> Submitted | None:
-    """Slow path; also used to regenerate. Return None when the request was stored, or the request with the same key.
+    """Slow path, also used to regenerate. Return the request with the same key, or None if a new one was stored.
 
     Raises NotFound, NothingToAnswer, StillRunning, UnknownModel, TooManyActive or OwnerTooFast.
     """
@@ -122,7 +126,10 @@ def _store_in_steps(
 
 
 def _enter_conversation(connection: Connection, values: dict[str, Any]) -> UUID | None:
-    """Create or lock the conversation and return the end of its branch. Raises NotFound."""
+    """Create or lock the conversation and return the id of its last message.
+
+    Raises NotFound where it is another owner's or deleted.
+    """
     row = connection.execute(ENTER, values).one_or_none()
     if row is None:
         raise NotFound
@@ -131,7 +138,7 @@ def _enter_conversation(connection: Connection, values: dict[str, Any]) -> UUID 
 
 
 def _last_question(connection: Connection, leaf_id: UUID | None) -> UUID:
-    """Return the branch's last question: its last message, or the parent of that answer. Raises NothingToAnswer."""
+    """Return the id of the branch's last question. Raises NothingToAnswer."""
     row = connection.execute(
         select(case((message.c.role == "user", message.c.id), else_=message.c.parent_id)).where(message.c.id == leaf_id)
     ).scalar_one_or_none()
@@ -147,7 +154,7 @@ def _find_or_refuse(connection: Connection, question: Question, limits: OwnerLim
     if question.model and not connection.execute(select(fleet.may_offer(literal(question.model)))).scalar_one():
         raise UnknownModel
     refuse_over_limit(connection, question.owner, limits)
-    raise StillRunning  # another conversation has just stored the same key, or the owner is below the limit again
+    raise StillRunning  # another conversation has just used the same key, or the owner is below the limit again
 
 
 def _find(connection: Connection, question: Question) -> Submitted | None:
@@ -188,5 +195,7 @@ def stop(engine: Engine, request_id: UUID, *, owner: Owner) -> Status:
             asked_at = func.coalesce(_R.stop_requested_at, NOW)
             connection.execute(update(chat_request).where(this).values(stop_requested_at=asked_at))
             notify.send(connection, notify.STOP, request_id, row.conversation_id)
-            log.info("stop asked", extra={"request_id": str(request_id), "conversation_id": str(row.conversation_id)})
+            log.info(
+                "stop requested", extra={"request_id": str(request_id), "conversation_id": str(row.conversation_id)}
+            )
     return Status(row.status)

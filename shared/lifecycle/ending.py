@@ -32,14 +32,14 @@ from shared.postgres import notify
 from shared.postgres.prepared import prepared
 from shared.tables import Outcome, Status, chat_request, conversation, message, request_attempt
 
-#: Postgres's clock, read again for every row. Between processes no other clock counts.
+#: Postgres's clock, read again for every row. It is the only clock that processes share.
 NOW = func.clock_timestamp()
 _R = chat_request.c
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a request ends. If `text` is None, the answer is the attempt's checkpoint: a silent worker's best."""
+    """How a request ends. If `text` is None, the answer is the attempt's checkpoint, for a silent worker."""
 
     status: Status
     outcome: Outcome | None
@@ -59,8 +59,8 @@ _ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_token
 def end(connection: Connection, fence: Sequence[ColumnElement[bool]], ending: Ending, **fence_values: object) -> bool:
     """End a request: its row, its answer, its attempt and the branch, in one statement; False if no row matched.
 
-    A fence made of parameters (with their values in `fence_values`) has a statement that is built once. A fence made of
-    values has its statement built on each call, which takes longer than Postgres takes to run it: use it for rare ends.
+    The statement of a fence made of parameters (with their values in `fence_values`) is built once. That of a fence
+    made of values is built on each call, which takes longer than Postgres takes to run it: use it for rare ends.
     """
     statement = _kept_statement(tuple(fence)) if fence_values else _statement(fence)
     values = {f"end_{each.name}": getattr(ending, each.name) for each in fields(Ending)}
@@ -125,7 +125,7 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
 
 @functools.cache
 def _kept_statement(fence: tuple[ColumnElement[bool], ...]) -> Select[Any]:
-    """Keep one statement per fence object. The few fences made of parameters are constants of their modules."""
+    """Build one statement per fence object. The few fences made of parameters are constants of their modules."""
     return prepared(_statement(fence))
 
 

@@ -2,14 +2,14 @@
 
 It sends two prepared statements as one `Batch`: one creates or locks the conversation, one stores the request, the
 question and the notification. Postgres runs both in one transaction of their own. The slow path in `asking.py` does the
-same in four round trips and then finds out what is in the way.
+same in four round trips, and finds the reason when a question cannot be stored.
 
 Gain: 0.85 instead of 1.4 to 1.7 ms a question (docs/performance.md). It relies on `shared/postgres/prepared.py`, on
 Postgres running the statements of one message as one transaction, and on the second one seeing what others stored while
 the first waited for its lock.
 
-Tests: `test_usual_question_takes_one_round_trip` in tests/shared/test_submit.py fails when a question no longer comes
-this way, tests/shared/test_prepared.py when Postgres or psycopg2 no longer work as this relies on.
+Tests: `test_usual_question_takes_one_round_trip` in tests/shared/test_submit.py fails when a question no longer takes
+this path; tests/shared/test_prepared.py fails when Postgres or psycopg2 no longer behaves as assumed here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENTER_AND_STORE = Batch(ENTER_IF_ALLOWED, STORE_QUESTION)
 
 
 def store_in_one_round_trip(engine: Engine, values: dict[str, Any]) -> bool:
-    """Store a new question; False where something is in the way: then no question is stored.
+    """Store a new question. Return False, and store no question, if something is in the way.
 
     `values` are the parameters of `question_statements.py`. Raises Unavailable and Unsure.
     """

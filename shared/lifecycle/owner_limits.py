@@ -48,7 +48,7 @@ def _reaches(most: ColumnElement[int], condition: ColumnElement[bool]) -> Column
     return and_(most > 0, select(func.count()).select_from(found).scalar_subquery() >= most)
 
 
-#: Its parameters come from `values_of`, with `q_owner`.
+#: Its parameters are `q_owner` and those from `values_of`.
 MAY_ASK = not_(or_(_reaches(_MOST_ACTIVE, _IS_ACTIVE), _reaches(_MOST_RECENT, _IS_RECENT)))
 
 _oldest_counted = (

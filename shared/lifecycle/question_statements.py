@@ -123,7 +123,7 @@ def _store(*, with_question: bool) -> Select[Any]:
 
 #: Creates or locks the conversation and returns the end of its branch; no row where it is another owner's or deleted.
 ENTER = prepared(_enter().returning(conversation.c.leaf_id))
-#: The same where the model is offered and the owner is below the limits: a refused question creates no conversation.
+#: Like ENTER if the model is offered and the owner is below the limits: a refused question creates no conversation.
 ENTER_IF_ALLOWED = _enter(_IS_OFFERED, MAY_ASK)
 #: Stores the request and its question; no row where something is in the way.
 STORE_QUESTION = _store(with_question=True)

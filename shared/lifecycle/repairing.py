@@ -15,7 +15,7 @@ from shared.postgres import notify
 from shared.postgres.database import transaction
 from shared.tables import ACTIVE, Outcome, Status, chat_request
 
-#: A request with this many losses is taken for their cause.
+#: A request with this many losses is considered their cause.
 MAX_LOSSES = 3
 _R = chat_request.c
 
@@ -38,7 +38,7 @@ def take_back(connection: Connection, lost: Sequence[Any]) -> int:
     """Take `lost` rows (id, worker_id, losses, stop_requested_at; locked by the caller) from their lost workers.
 
     Only the requests of a worker with the highest loss count get one more loss: a process carries hundreds of answers,
-    and when it dies, not every one is guilty. Each loss narrows the suspects down, until one reaches MAX_LOSSES and
+    and not all of them can have killed it. Each loss narrows the suspects down, until one reaches MAX_LOSSES and
     fails. The others wait up to 1 s, so that hundreds do not call the provider at once. Returns the number of rows.
     """
     highest: dict[UUID, int] = {}
@@ -64,7 +64,7 @@ def take_back(connection: Connection, lost: Sequence[Any]) -> int:
 def give_back(engine: Engine, request_id: UUID, *, attempt: int, worker_id: UUID) -> None:
     """Requeue a request whose row says that this worker runs it, although the worker does not.
 
-    The reply to a claim may have been lost, or an answer may have waited too long for Postgres. Nobody else notices,
+    The reply to a claim may have been lost, or an answer may have waited too long for Postgres. Nothing else notices,
     because the lease of a live worker covers all its requests. It does not count as a loss.
     """
     fence = (_R.id == request_id, _R.status == Status.RUNNING, _R.attempt == attempt, _R.worker_id == worker_id)
@@ -105,8 +105,8 @@ def expire(connection: Connection, request_id: UUID) -> bool:
 def end_restored(connection: Connection) -> int:
     """End all active requests of a database that was restored from a backup; returns their number.
 
-    Each keeps the text of the backup. Nothing is asked again, because the provider may already have been paid for an
-    answer that the backup does not have. Call it before anything else connects.
+    Each keeps its text from the backup. No question is asked again, because the provider may already have been paid for
+    an answer that the backup does not have. Call it before anything else connects.
     """
     unfinished = connection.execute(
         select(_R.id, _R.stop_requested_at.is_not(None).label("stopped")).where(_R.status.in_(ACTIVE))

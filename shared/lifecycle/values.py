@@ -25,7 +25,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerLimits:
-    """How much one owner may ask; 0 means any number.
+    """Limits on the questions of one owner; 0 means no limit.
 
     `active` counts the questions that wait or run, `per_minute` those stored within the last minute. Concurrent
     transactions do not see each other, so an owner can exceed a limit by their number.

@@ -129,7 +129,7 @@ def _claim_statement(*, as_suspect: bool) -> Select[Any]:
         .from_select(["request_id", "attempt", "worker_id"], select(taken.c.id, taken.c.attempt, _BY_WORKER))
         .cte("noted")
     )
-    # The claim brings the prompt's messages along: one row for each message of the branch, each with the claim.
+    # The claim also returns the prompt's messages: one row per message of the branch, each with the claim's columns.
     walk = walk_from(taken.c.user_message_id, taken)
     r = chat_request.alias()
     return (
@@ -233,7 +233,7 @@ def cancel(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
 
 
 def is_mine(engine: Engine, claimed: Claimed, *, status: Status) -> bool:
-    """Whether this attempt ended the request with `status`; for a commit whose outcome did not arrive."""
+    """Whether this attempt ended the request with `status`; for a commit whose outcome is unknown."""
     ended_by = select(request_attempt.c.request_id).where(
         request_attempt.c.request_id == claimed.request_id,
         request_attempt.c.attempt == claimed.attempt,
@@ -277,7 +277,7 @@ def _end_attempt(
 
 
 def _counted(tokens: int | None) -> int | None:
-    """Clamp a provider's count to the column's range, so that an odd number does not cost the answer."""
+    """Clamp a provider's count to the column's range, so that an absurd number does not lose the answer."""
     return None if tokens is None else max(0, min(tokens, 2**31 - 1))
 
 

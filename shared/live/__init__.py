@@ -1,4 +1,4 @@
 """The live stream of an answer: its events, and the worker's publisher. The reader is `web/watch/`.
 
-The stream carries text to browsers and is never the truth: the row in Postgres is.
+The stream only carries text to browsers; the row in Postgres is authoritative.
 """

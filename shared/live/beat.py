@@ -6,7 +6,7 @@ its `take` function to `Beat.wait`, and each beat calls all of these functions i
 reader's task wakes only when its function finds nothing.
 
 Gains: 32-43 µs became 22-31 µs per token with 300 streams in one process (decision 0011). The pause that grows with the
-load took another 0.17 of a core off 300 answers (docs/performance.md).
+load saved another 0.17 of a core with 300 answers (docs/performance.md).
 
 Relies on: `Stream.take`, which never waits; aiohttp's buffer, which holds the text between two beats; asyncio running
 `call_soon` callbacks in order, so that the flush comes after the tasks that the beat woke.
@@ -24,15 +24,15 @@ from dataclasses import dataclass
 #: Readers served in a row. Then the loop runs whatever else is ready, such as a new answer.
 READERS_IN_A_ROW = 8
 #: Pause BEAT_TIMES × the average duration of a beat with its flush: the busier the machine, the more text each beat
-#: carries, here, in Redis and in web. With 300 answers on two cores, 30 instead of 20 ms took 0.17 of a core off
-#: everything, and a quarter off the time of a new question (docs/performance.md).
+#: carries, here, in Redis and in web. With 300 answers on two cores, 30 instead of 20 ms saved 0.17 of a core
+#: in all, and a quarter of the time of a new question (docs/performance.md).
 BEAT_TIMES = 4.0
-#: Weight of the latest beat in the moving average, which so covers about ten beats.
+#: Weight of the latest beat in the moving average, which thus covers about ten beats.
 BEAT_WEIGHT = 0.1
 #: The pause is at most this many flush intervals.
 LONGEST_TIMES = 1.5
 
-#: Takes the text that has come since the last beat and returns whether there was any.
+#: Takes the text that has arrived since the last beat and returns whether there was any.
 Take = Callable[[], bool]
 
 
@@ -71,7 +71,7 @@ class Beat:
         self._average_seconds = 0.0
 
     async def wait(self, take: Take | None = None) -> None:
-        """Return at the next beat, right before its flush; at most `interval_seconds` later, also while Redis fails.
+        """Return at the next beat, right before its flush; at most `interval_seconds` later, even while Redis fails.
 
         With `take`, return at the first beat at which it returns False. Each beat until then calls it, and the text
         that it adds goes out with that beat's flush. An exception of `take` is raised here.
@@ -82,12 +82,12 @@ class Beat:
         await future
 
     def schedule(self) -> None:
-        """Have a beat come, if none is scheduled yet."""
+        """Schedule the next beat, if none is scheduled yet."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.interval_seconds, self._begin)
 
     def record(self, seconds: float) -> None:
-        """Note how long a beat took, its flush included."""
+        """Record how long a beat took, including its flush."""
         self._average_seconds += BEAT_WEIGHT * (seconds - self._average_seconds)
 
     @property

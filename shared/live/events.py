@@ -7,7 +7,7 @@
 
 The offset is a position in Unicode code points (Python's `len`). A reader keeps (attempt, offset) and the text. It
 drops an older attempt, starts over with a newer one, appends a delta at its offset, cuts one that overlaps and treats
-one beyond as a gap. So repeated delivery is harmless, and a gap is never shown.
+one beyond the end as a gap. So repeated delivery is harmless, and a gap is never shown.
 
 On the wire an entry has one field: its name is the kind, its value "attempt offset text" (decision 0024).
 """

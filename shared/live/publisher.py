@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 #: A snapshot this often limits how much a new reader has to read and Redis has to keep.
 ENTRIES_PER_SNAPSHOT = 500
-#: The start of an attempt is sent this long after `open`, so that the call of the provider goes first.
+#: The start of an attempt is sent this long after `open`, so that the provider is called first.
 START_SECONDS = 0.005
 #: Pause between two attempts to flush while Redis fails; each attempt takes at most the Redis timeout.
 RETRY_SECONDS = 0.5
@@ -118,7 +118,7 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # No timeout per read (a twentieth of the worker's CPU): each flush has one as a whole.
+        # No timeout per read, which would cost a twentieth of the worker's CPU: each flush has one timeout.
         self._redis = make_async_client(
             settings.redis_url,
             timeout_seconds=None,
@@ -134,7 +134,7 @@ class Publisher:
         self._extra: list[tuple[LiveAnswer, Event]] = []
         #: Set when a flush is due.
         self._due = asyncio.Event()
-        #: When the beat began whose flush is due.
+        #: Start time of the beat whose flush is due.
         self._beat_began_at: float | None = None
         #: False from a failed flush to the next one that succeeds.
         self.healthy = True
@@ -155,7 +155,7 @@ class Publisher:
         self._open.discard(live)
 
     def wake(self, live: LiveAnswer, *, urgent: bool) -> None:
-        """Have the text of this answer sent: now, or with the next beat."""
+        """Schedule the sending of this answer's text: now if `urgent`, else with the next beat."""
         self._dirty.add(live)
         if urgent:
             self._due.set()
@@ -185,8 +185,8 @@ class Publisher:
             try:
                 await self._flush()
             except Exception as error:
-                # No cause is known. Text that nobody sends any more would be worse than a line in the log.
-                log.exception("a flush failed by our own fault")
+                # Log and go on: a flusher that stopped would leave every answer unsent.
+                log.exception("a flush failed: internal error")
                 await self._failed(error, [])
 
     async def drain(self) -> None:
@@ -268,10 +268,10 @@ class Publisher:
         self._was_connected, self._has_reconnected = True, self._was_connected
 
     def _repair_after_connecting(self) -> None:
-        """Repair the streams after a reconnect, which redis-py makes without a word.
+        """Repair the streams after a reconnect, which redis-py does silently.
 
         A restarted Redis may have old versions of the streams, and an append to one would leave a hole. A stream with a
-        single entry, its start or a snapshot, is whole.
+        single entry, its start or a snapshot, is complete.
         """
         if self._has_reconnected:
             self._has_reconnected = False
@@ -280,7 +280,7 @@ class Publisher:
                     self._repair(live)
 
     def _repair(self, live: LiveAnswer) -> None:
-        """Have a snapshot replace the stream."""
+        """Replace the stream by a snapshot with the next flush."""
         live.whole = False
         self.wake(live, urgent=True)
 

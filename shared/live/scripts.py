@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 #: Keeps an entry out of Redis's append-only file and out of replication: see decision 0024. A server that refuses this
-#: writes the entry as any other.
+#: writes the entry like any other.
 _PASSING = "pcall(redis.set_repl, redis.REPL_NONE)\n"
-#: Appends each delta to its stream and returns the numbers of the streams that are not there; those get a snapshot. One
+#: Appends each delta to its stream and returns the numbers of the missing streams; those get a snapshot. One
 #: command serves all deltas: a command and a reply for each took a third of a token's cost in a worker (decision 0013).
 APPEND = (
     _PASSING
@@ -31,5 +31,5 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 )
-#: Says that a flush was sent.
+#: Announces that a flush was sent.
 RING = _PASSING + "redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'f', '')"

@@ -1,7 +1,6 @@
 """People: the owners of conversations; later accounts, sessions and roles.
 
-How a request shows who sends it (a cookie, a header) is in `web/asgi/identity.py`. May import the tables and
-`shared.postgres`.
+`web/asgi/identity.py` finds the owner of a request. May import the tables and `shared.postgres`.
 """
 
 from shared.people.owner import Owner

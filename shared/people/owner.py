@@ -30,7 +30,7 @@ class Owner:
 
     @classmethod
     def from_key(cls, key: str) -> Self:
-        """Read `key` back. Every text is a key: one odd row must not stop a sweep over everybody's rows."""
+        """Return the owner with this key. Accepts any text: a malformed row must not stop a sweep over all rows."""
         kind, separator, owner_id = key.partition(":")
         return cls(kind, owner_id) if owner_id else cls(kind + separator)
 

@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 #: Longest silence of the server in one statement or connect. The server's own timeouts do not work while it is frozen
 #: (stopped, swapped out, without its disk), and the kernel still acknowledges what we send.
 PATIENCE_SECONDS = 8.0
-#: A connection that rested for longer is pinged before use: a firewall or a proxy may have dropped it silently.
+#: A connection idle for longer is pinged before use: a firewall or a proxy may have dropped it silently.
 TRUSTED_SECONDS = 10.0
 
 
@@ -56,8 +56,8 @@ def reset_and_ping(
 ) -> None:
     """Restore autocommit and isolation level, and ping a connection that may be dead.
 
-    A connection may be dead when it rested for TRUSTED_SECONDS or when unread data waits on its socket: the server
-    sends some as it closes. Gain: no round trip for a ping in most transactions, none to undo autocommit, and none in
+    A connection may be dead if it was idle for TRUSTED_SECONDS or if its socket has unread data, which the server
+    sends as it closes. Gain: no round trip for a ping in most transactions, none to undo autocommit, and none in
     each statement for an isolation level that SQLAlchemy has left set. Relies on psycopg2 keeping both attributes on
     the client's side between transactions. Test: the round trips in tests/shared/test_database.py.
     """

@@ -1,4 +1,4 @@
-"""Engines, transactions, the probe, and the one translation of "Postgres does not answer" into our errors.
+"""Engines, transactions, the probe, and the only place that translates an outage of Postgres into our errors.
 
 No query lives here. Nothing is created at import.
 """
@@ -19,7 +19,7 @@ from shared.postgres import connections, prepared
 from shared.postgres.urls import driver_url
 from shared.settings import Settings
 
-#: Bounds of one connection. TCP keep-alives and the user timeout end one whose other side vanished without a packet
+#: Limits of one connection. TCP keep-alives and the user timeout end a connection whose peer vanished without a packet
 #: (a failover, a cut network).
 _CONNECT = {
     "connect_timeout": 3,
@@ -28,13 +28,13 @@ _CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,
 }
-#: Bounds of one statement, of waiting for a lock, and of an abandoned transaction. `force_generic_plan` keeps a
+#: Time limits of a statement, a wait for a lock and an abandoned transaction. `force_generic_plan` keeps a
 #: prepared statement's plan from its first run; by default the server plans the first five runs anew.
 _SESSION = (
     "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=5000 "
     "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
 )
-#: Shorter: a lease that is renewed late is lost.
+#: Shorter limits, because a lease that is renewed late is lost.
 _LISTENING_SESSION = "-c statement_timeout=2000 -c lock_timeout=1000 -c timezone=UTC -c jit=off"
 #: SQLSTATE of a write to a server in recovery: a former primary refuses writes until the address leads to the new one.
 READ_ONLY = "25006"

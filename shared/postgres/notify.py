@@ -1,4 +1,4 @@
-"""NOTIFY and LISTEN: "look now" between processes, on a best-effort basis. The listener's poll covers every miss.
+"""NOTIFY and LISTEN: "look now" between processes. Best effort: every receiver polls too, and so finds what it missed.
 
 A notification is sent inside the transaction that makes it true, so Postgres delivers it after the commit or never.
 It carries two ids and nothing else.

@@ -4,7 +4,7 @@ psycopg2 sends text, and Postgres plans it on each run: a third of the cost of t
 (docs/decisions/0015). `prepared` marks a statement that is built once. A connection sends it as PREPARE before its
 first run and as EXECUTE from then on, with the same parameters and rows.
 
-A value that selects a partial index must stand in the text (`literal_execute`): a plan made once for all values cannot
+A value that selects a partial index must be in the text (`literal_execute`): a plan made once for all values cannot
 use that index.
 
 The trick is surgery on SQL text in two places. `prepare_and_execute` (SQLAlchemy's event `before_cursor_execute`)
@@ -50,19 +50,18 @@ class Batch:
     """Statements that are sent together: one round trip, and a transaction of their own where none is open.
 
     Each sees the effects of the earlier ones. A batch bypasses most of SQLAlchemy's work per statement, which in a
-    process that had rested costs as much as Postgres's own part. Build it once, from statements that are built once and
+    process that was idle costs as much as Postgres's own part. Build it once, from statements that are built once and
     whose text does not depend on the values (no `expanding` parameters).
     """
 
     def __init__(self, *statements: ClauseElement) -> None:
         self._statements = statements
         self._texts: tuple[str, ...] = ()
-        #: Values that the statements bring along, under parameter names that are unique in the batch.
+        #: Constants of the statements, under parameter names that are unique in the batch.
         self._constants: dict[str, Any] = {}
 
     def run(self, connection: Connection, values: dict[str, Any]) -> CursorResult[Any]:
-        """Run all statements with the parameters in `values`; returns the rows of the last one, as psycopg2 gives
-        them."""
+        """Run all statements with the parameters in `values`; return the last one's rows as psycopg2 gives them."""
         if not self._texts:
             compiled = [self._compile(connection, number, values) for number in range(len(self._statements))]
             self._constants = {name: value for _, constants in compiled for name, value in constants.items()}
@@ -72,7 +71,7 @@ class Batch:
         )
 
     def _compile(self, connection: Connection, number: int, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Return one statement's text for the driver, and the values that it brings along."""
+        """Return one statement's text for the driver, and its constants."""
         compiled = self._statements[number].compile(connection)
         all_values = compiled.construct_params(values) or {}
         names = {name: name if name in values else f"of_{number}_{name}" for name in all_values}
@@ -101,7 +100,7 @@ class _Preparing:
     def prepare_and_execute(
         self, connection: Connection, cursor: Any, text: str, parameters: Any, *rest: Any
     ) -> tuple[str, Any]:
-        """SQLAlchemy's event: replace a marked statement by its EXECUTE, and prepare it first where needed."""
+        """Replace a marked statement by its EXECUTE, and prepare it first if needed. An event of SQLAlchemy."""
         context, is_many = rest
         marked = None if context is None else context.execution_options.get(_OPTION)
         if not self._is_on or is_many or not marked:
@@ -112,9 +111,9 @@ class _Preparing:
         return "; ".join(_execute_of(each, known, cursor) for each in texts), parameters
 
     def stop_behind_pooler(self, context: ExceptionContext) -> None:
-        """SQLAlchemy's event: send statements whole from now on when the first error reveals a pooler."""
+        """Stop preparing statements when the first error reveals a pooler. An event of SQLAlchemy."""
         if isinstance(context.original_exception, _NOT_PREPARED):
-            log.warning("a pooler stands before Postgres: statements are not prepared any more")
+            log.warning("Postgres is behind a pooler: statements are no longer prepared")
             self._is_on = False
             # The question is refused as if Postgres were away, and accepted when it is sent again.
             context.is_disconnect = True

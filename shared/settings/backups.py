@@ -19,8 +19,8 @@ class Backups:
         kind="key",
     )
     backup_keep_daily: int = setting(7, "Number of days for which the newest backup is kept", least=0)
-    backup_keep_weekly: int = setting(4, "The same in weeks", least=0)
-    backup_keep_monthly: int = setting(12, "The same in months", least=0)
+    backup_keep_weekly: int = setting(4, "Number of weeks for which the newest backup is kept", least=0)
+    backup_keep_monthly: int = setting(12, "Number of months for which the newest backup is kept", least=0)
     backup_seconds: float = setting(14_400.0, "Longest duration of a backup, a restore or a drill", least=1.0)
     backup_metrics_dir: str = setting(
         "", "Folder of node exporter's textfile collector; empty: the folder of the backups"

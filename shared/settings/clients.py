@@ -1,6 +1,6 @@
 """Bounds on what clients may do to the page: how much, how often, how long, how many at once.
 
-Anyone can reach the page before signing anything. Each bound is far above a person's needs and limits the cost of one
+Anyone can reach the page without an account. Each bound is far above a person's needs and limits the cost of one
 client.
 """
 
@@ -33,7 +33,7 @@ class QuestionBounds:
         1000, "Live streams of one web process at once, one for each visible page; 0: no limit", least=0
     )
     streams_per_owner: int = setting(
-        20, "Live streams of one person at once, more than anyone has pages in view; 0: no limit", least=0
+        20, "Live streams of one person at once; nobody has as many pages in view; 0: no limit", least=0
     )
     streams_per_address: int = setting(
         200, "Live streams of one address at once in each web process; 0: no limit", least=0
@@ -48,10 +48,10 @@ class ConnectionBounds:
         2000, "HTTP connections of one web process at once; a page holds two, and more while it loads", least=10
     )
     head_seconds: float = setting(
-        15.0, "How long the head of a request may take to arrive; browsers send it at once", least=0.1
+        15.0, "Longest time for the head of a request to arrive; browsers send it at once", least=0.1
     )
     body_seconds: float = setting(
-        30.0, "How long the body of a request may take; 1 MB from a slow phone takes 20", least=0.1
+        30.0, "Longest time for the body of a request to arrive; 1 MB from a slow phone takes 20", least=0.1
     )
     keep_alive_seconds: int = setting(5, "How long an idle connection is kept for its next request", least=1)
     stalled_seconds: float = setting(
@@ -64,7 +64,7 @@ class ConnectionBounds:
         32, "Open pages in browsers without our cookie, which only show a message", least=1
     )
     socket_openings_per_minute: float = setting(
-        60.0, "How often one browser may open a page, all at once if it likes; twenty reloads are fine", least=1
+        60.0, "Pages that one browser may open per minute, even all at once; twenty reloads are fine", least=1
     )
     socket_openings_per_second: float = setting(
         20.0, "Pages that one web process opens per second; each costs it about 13 ms, and the others wait", least=0.1
@@ -79,7 +79,7 @@ class ConnectionBounds:
         196_608, "Longest message of a page: at least 4 bytes per character of a question, plus 64 kB", least=65_536
     )
     socket_frame_seconds: float = setting(
-        30.0, "How long a message may take to arrive; a long question from a slow phone takes 20", least=1.0
+        30.0, "Longest time for a message to arrive; a long question from a slow phone takes 20", least=1.0
     )
     socket_widgets: int = setting(500, "Widgets in one message of a page; ours has fewer than a hundred", least=1)
     socket_state_bytes: int = setting(
@@ -102,11 +102,11 @@ class PageBounds:
     )
     page_run_seconds: float = setting(
         10.0,
-        "How long a page waits to open, and a click for the run before it; Postgres's timeouts are shorter",
+        "Longest wait of a page to open, and of a click for the previous run; Postgres's timeouts are shorter",
         least=0.1,
     )
     kept_sessions: int = setting(64, "Pages that one web process remembers after their connection ended", least=0)
-    kept_sessions_per_owner: int = setting(8, "The same per browser; each reload leaves one", least=0)
+    kept_sessions_per_owner: int = setting(8, "Pages remembered per browser; each reload leaves one", least=0)
     kept_session_seconds: int = setting(
-        120, "How long they are remembered; a phone that changes networks is back by then", least=1
+        120, "How long a page is remembered; a phone that changes networks is back by then", least=1
     )

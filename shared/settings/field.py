@@ -13,7 +13,7 @@ LAST_PORT = 65_535
 #: Settings whose variables other software uses too; all other variables begin with NARU_.
 PLAIN_NAMES = {"database_url", "redis_url", *(name for vendor in WITH_KEY for name in vendor.settings)}
 
-#: Whether a rule between settings holds, and the sentence for when it does not.
+#: Whether a rule between settings holds, and the error message if it does not.
 Rule = tuple[bool, str]
 
 
@@ -22,7 +22,7 @@ def setting(
 ) -> Any:
     """Return a dataclass field for one setting.
 
-    `doc` is its sentence in README's table. `least` and `most` bound a number. `kind` is the format of a text, one of
+    `doc` is its entry in README's table. `least` and `most` bound a number. `kind` is the format of a text, one of
     those in shared/addresses.py. A `secret` is left out of the settings' repr.
     """
     return field(

@@ -46,9 +46,9 @@ def _value_of(each: Field[Any], source: Mapping[str, str]) -> Any:
         return value
     least, most = each.metadata["least"], each.metadata["most"]
     if least is not None and value < least:
-        raise SettingsError(f"{variable} is {text}; the least is {least:g}.")
+        raise SettingsError(f"{variable} is {text}; the minimum is {least:g}.")
     if value > most:
-        raise SettingsError(f"{variable} is {text}; the most is {most:,}.")
+        raise SettingsError(f"{variable} is {text}; the maximum is {most:,}.")
     return value
 
 

@@ -38,14 +38,14 @@ class Settings(
     """
 
     def check(self) -> None:
-        """Raise SettingsError when two settings contradict each other; its sentences say which and why."""
+        """Raise SettingsError when settings contradict each other; the message says which and why."""
         rules = [*self._client_rules(), *self._process_rules(), *self._answer_rules(), *self._other_rules()]
         broken = [sentence for holds, sentence in rules if not holds]
         if broken:
             raise SettingsError("; ".join(broken) + ".")
 
     def need(self, *names: str) -> None:
-        """Raise SettingsError for the first of `names` that is empty; each process needs other settings."""
+        """Raise SettingsError for the first of `names` that is empty. Processes need different settings."""
         for name in names:
             if not getattr(self, name):
                 raise SettingsError(f"{variable_of(name)} is not set. Set it, or start with ./naru up, which sets it.")
@@ -80,7 +80,7 @@ class Settings(
             ),
             (
                 self.tick_seconds <= 1,
-                "NARU_TICK_SECONDS must be at most 1: after 2 s without a tick nobody is marked lost",
+                "NARU_TICK_SECONDS must be at most 1: after 2 s without a tick no worker is marked lost",
             ),
             (
                 self.log_level.upper() in ("DEBUG", "INFO", "WARNING", "ERROR"),

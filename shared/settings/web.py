@@ -27,7 +27,7 @@ class Web:
     )
     secret_key: str = setting(
         "",
-        "Signs browsers' cookies; the same for every web process. Of several keys, newest first, all verify",
+        "Signs browsers' cookies; the same for every web process. May hold several keys, newest first; all verify",
         secret=True,
     )
     secure_cookies: bool = setting(False, "Mark cookies Secure even when the request came over plain HTTP")
@@ -40,5 +40,5 @@ class Web:
         least=0.1,
     )
     web_wedged_seconds: float = setting(
-        10.0, "A web process exits, to be restarted, after /healthz was bad for this long; 0: never", least=0.0
+        10.0, "A web process exits, to be restarted, after /healthz has failed for this long; 0: never", least=0.0
     )

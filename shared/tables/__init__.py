@@ -3,7 +3,7 @@
     chat      conversation, message, chat_request, request_attempt
     fleet     worker, reconciler_tick
     statuses  the values of `status` and `outcome`
-    metadata  what all tables belong to
+    metadata  the MetaData object of all tables
 
 `lifecycle/`, `conversations/`, `reconciler.py` and `fleet.py` change rows; `migrations/` creates the tables. Times come
 from Postgres (`clock_timestamp()`), never from a client. Imports nothing else of ours.

@@ -60,11 +60,11 @@ chat_request = Table(
     # The fence: every claim increments it, so no value is used twice.
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("worker_id", UUID(as_uuid=True)),
-    # Losses charged to the request; attempts repeated after a provider's refusal; and after a broken stream.
+    # Losses charged to the request, retries after a provider's refusal, and retries after a broken stream.
     Column("losses", Integer, nullable=False, server_default="0"),
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("broken_streams", Integer, nullable=False, server_default="0"),
-    # The code of the provider's error that made it wait for `available_at`.
+    # Why it waits for `available_at`: the code of the provider's error, or WORKER_LOST.
     Column("wait_code", Text),
     moment("available_at", now=True),
     Column("deadline_at", DateTime(timezone=True), nullable=False),

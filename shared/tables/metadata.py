@@ -1,4 +1,4 @@
-"""The metadata that all tables belong to, and their column of a moment."""
+"""The metadata of all tables, and their timestamp column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue of one language: sentences with their values, and the formats of dates and numbers.
+"""The catalogue of one language: sentences with placeholders, and the formats of dates and numbers.
 
 `en.json` and `ko.json` hold the texts under the same keys. Korean is 합니다체 everywhere. `web/state/` decides which
 language a person sees.
@@ -53,7 +53,7 @@ class Words:
         return self.t(key if key in self._texts else "error.provider", **values)
 
     def place(self, number: int) -> str:
-        """A place in a queue, or the number of a try: 1st, 2nd, 3rd, 4th, 11th."""
+        """Return an ordinal, for a place in a queue or an attempt's number: 1st, 2nd, 3rd, 4th, 11th."""
         is_teen = 10 < number % 100 < 14
         kind = "other" if is_teen else {1: "one", 2: "two", 3: "few"}.get(number % 10, "other")
         return self.t(f"live.place_{kind}", n=number)

@@ -1,1 +1,1 @@
-"""Backup and restore, on real servers that are really harmed, and the real product on top."""
+"""Tests of backup and restore on real servers, with real failures and the real product."""

@@ -11,7 +11,7 @@ from tests.backup.site import BackupSite
 
 @pytest.fixture
 def site(database_url: str, tmp_path: Path) -> BackupSite:
-    """A database with something in it."""
+    """Return a site whose database has rows."""
     made = BackupSite(database_url, tmp_path)
     made.fill()
     return made

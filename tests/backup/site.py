@@ -28,7 +28,7 @@ from deploy.embedded.processes import ROOT
 from tests.patience import patient
 from tests.stack import Stack
 
-#: Conversations with one question each; {size} bytes of hexadecimal digits, which hardly compress.
+#: Conversations with one question each, of {size} hexadecimal digits, which hardly compress.
 FILL = """
     WITH made AS (
         INSERT INTO conversation (id, owner_id, title)
@@ -57,59 +57,59 @@ class BackupSite:
 
     @property
     def server(self) -> Server:
-        """Its server."""
+        """Return its server."""
         return Server(self.url)
 
     @property
     def shelf(self) -> Shelf:
-        """Where its backups are."""
+        """Return the shelf of its backups."""
         shelf = Shelf(self.folder / "shelf")
         shelf.make()
         return shelf
 
     def fill(self, *, rows: int = 20, size: int = 320) -> None:
-        """Conversations to lose."""
+        """Add conversations to lose."""
         self.execute(FILL.format(rows=rows, size=size))
         self.execute(LEAVES)
 
     def take(self, *, url: str = "", seconds: float = 60) -> Manifest:
-        """One backup, as the command makes it."""
+        """Take a backup as the command does."""
         server = Server(url) if url else self.server
         with self.shelf.held():
             return take(Work(server=server, shelf=self.shelf, key=self.key, seconds=seconds, say=self.said.append))
 
     def source(self, made: Manifest, *, key: Key | None = None) -> Source:
-        """A backup as a restore finds it: proved."""
+        """Return a verified backup, as a restore uses it."""
         return prove(made, self.shelf.path(made), key or self.key)
 
     def restore(self, made: Manifest, *, key: Key | None = None, grants: bool = True, seconds: float = 60) -> str:
-        """Put it in the place of the data; the name of what was there."""
+        """Restore a backup; return the name of the database that it replaced."""
         load = Load(seconds=seconds, grants=grants, say=self.said.append)
         return restore(self.server, self.source(made, key=key), load)
 
     def execute(self, statement: str, *values: object, database: str = "") -> None:
-        """One statement that commits."""
+        """Execute a statement and commit."""
         with self.server.connected(database) as connection, connection.cursor() as cursor:
             cursor.execute(statement, values or None)
 
     def rows(self, question: str, *, database: str = "") -> list[tuple[object, ...]]:
-        """What a query says."""
+        """Return the rows of a query."""
         with self.server.connected(database) as connection, connection.cursor() as cursor:
             cursor.execute(question)
             return list(cursor.fetchall())
 
     def counts(self) -> dict[str, int]:
-        """The rows of every table."""
+        """Return the number of rows in every table."""
         with self.server.connected() as connection, connection.cursor() as cursor:
             return counts(cursor)
 
     def databases(self) -> set[str]:
-        """Those that stand beside Naru's, of whatever kind."""
+        """Return the databases beside Naru's whose names begin with its name."""
         rows = self.rows("SELECT datname FROM pg_database", database="postgres")
         return {str(name) for (name,) in rows if str(name).startswith(f"{self.server.database}_")}
 
     def plain(self, made: Manifest) -> bytes:
-        """The dump as pg_dump wrote it."""
+        """Return the decrypted dump, as pg_dump wrote it."""
         with (
             self.shelf.path(made).open("rb") as file,
             Chain(cipher_program(self.key, decrypt=True), source=file, seconds=30) as chain,
@@ -120,7 +120,7 @@ class BackupSite:
 
 
 def manifest(moment: datetime = NOON, *, content: bytes = b"cipher", key: Key = KEY) -> Manifest:
-    """A manifest of a file that holds `content`."""
+    """Return a manifest of a file that holds `content`."""
     return Manifest(
         form=manifests.FORM,
         name=f"naru-{moment:%Y%m%dT%H%M%SZ}",
@@ -139,13 +139,13 @@ def manifest(moment: datetime = NOON, *, content: bytes = b"cipher", key: Key = 
 
 
 def put(shelf: Shelf, made: Manifest, content: bytes = b"cipher") -> None:
-    """A backup on the shelf."""
+    """Put a backup on the shelf."""
     shelf.path(made).write_bytes(content)
     shelf.write_manifest(made)
 
 
 def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    """One command to its end."""
+    """Run a command to its end."""
     command = [sys.executable, "-P", "-m", "deploy.cli.main", *words]
     return subprocess.run(
         command,
@@ -159,7 +159,7 @@ def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedP
 
 
 def is_reached(url: str) -> bool:
-    """Whether the database takes a connection."""
+    """Return whether the database accepts a connection."""
     try:
         psycopg2.connect(url, connect_timeout=3).close()
     except psycopg2.OperationalError:
@@ -169,7 +169,7 @@ def is_reached(url: str) -> bool:
 
 @contextmanager
 def kept_signal() -> Iterator[None]:
-    """Commands that are run in this process (a start of Python costs more than what they do) set what TERM does."""
+    """Restore the SIGTERM handler, which commands replace when tests run them in this process to save time."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

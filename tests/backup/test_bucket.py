@@ -1,4 +1,4 @@
-"""The bucket, over HTTP, on an S3 server that verifies signatures (moto's): up, list, down, throw away, fail."""
+"""The bucket on an S3 server that verifies signatures (moto): upload, list, download, delete, fail."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from tests.conftest import STRICT
 from tests.patience import patient
 from tests.stack import NO_PROXY, Stack, free_port, get, wait_until
 
-#: moto computes the signature over the unescaped address: so no name here has a sign that is escaped. How those are
-#: signed is held against the vendor's own examples (test_signing.py).
+#: moto computes the signature over the unescaped address, so no name here needs escaping. test_signing.py compares
+#: signatures of escaped names with the vendor's examples.
 CASES = itertools.count(1)
-#: Of the first actions moto asks for no signature: they make the user, its key, its rights and the bucket.
+#: moto accepts this many unsigned actions: they make the user, its key, its rights and the bucket.
 FREE_ACTIONS = 4
 POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
 NONE = Keep(daily=0, weekly=0, monthly=0)
@@ -44,7 +44,7 @@ NONE = Keep(daily=0, weekly=0, monthly=0)
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """The server: its address, and who may use its bucket `kept`."""
+    """The server: its address, and the credentials for its bucket `kept`."""
 
     url: str
     who: Credentials
@@ -52,7 +52,7 @@ class Store:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """moto's server, which from then on looks at every signature and every right."""
+    """Yield moto's server, set up and from then on checking every signature and right."""
     program = shutil.which("moto_server")
     if program is None:
         (pytest.fail if STRICT else pytest.skip)("no moto_server here: pip install 'moto[server]==5.2.5', on PATH")
@@ -73,7 +73,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 def made_ready(url: str) -> Credentials:
-    """A user with a key and the right to S3, and the bucket."""
+    """Make the bucket and a user with rights to S3; return the user's credentials."""
     say = {"Version": "2010-05-08", "UserName": "naru"}
     unsigned(url, "iam", "POST", {**say, "Action": "CreateUser"})
     key = unsigned(url, "iam", "POST", {**say, "Action": "CreateAccessKey"})
@@ -86,7 +86,7 @@ def made_ready(url: str) -> Credentials:
 
 
 def unsigned(url: str, service: str, method: str, form: dict[str, str]) -> str:
-    """One of the free actions; the header only says which service is meant."""
+    """Call one of the unsigned actions; the header only names the service."""
     request = urllib.request.Request(url, method=method, data=urlencode(form).encode())
     request.add_header("Authorization", f"AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request")
     with NO_PROXY.open(request, timeout=patient(20)) as answer:
@@ -95,7 +95,7 @@ def unsigned(url: str, service: str, method: str, form: dict[str, str]) -> str:
 
 @pytest.fixture
 def bucket(store: Store) -> Bucket:
-    """The bucket, with a prefix of this test's own; parts as small as S3 allows."""
+    """Return the bucket with a prefix for this test and parts as small as S3 allows."""
     return Bucket(
         endpoint=store.url,
         name="kept",
@@ -118,7 +118,7 @@ def test_bucket_returns_uploaded_content(bucket: Bucket, tmp_path: Path, size: i
     assert bucket.list() == {}
 
 
-def test_a_list_longer_than_a_page_is_whole(bucket: Bucket, tmp_path: Path) -> None:
+def test_bucket_lists_more_names_than_a_page_holds(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     names = [f"{number:04}" for number in range(7)]
     for name in names:
@@ -167,12 +167,12 @@ def test_bucket_copy_restores_on_another_machine_and_is_pruned(
 
 
 def copied(bucket: Bucket, shelf: Shelf, key: Key = KEY) -> list[str]:
-    """What went up, newest first."""
+    """Upload the missing backups and return their names, newest first."""
     return list(bucket_copy.upload_missing(bucket, shelf, bucket_copy.copies(bucket, key)))
 
 
 def strange(bucket: Bucket, shelf: Shelf, name: str, paper: str, content: bytes = b"cipher") -> str:
-    """Something with the names of a backup that none of ours made; its name."""
+    """Upload files that are named like a backup but are not ours; return the backup's name."""
     (shelf.folder / "strange").write_bytes(content)
     bucket.put(name + DUMP_SUFFIX, shelf.folder / "strange")
     (shelf.folder / "strange").write_text(paper)
@@ -214,7 +214,7 @@ def test_bucket_replaces_a_damaged_copy_but_not_another_keys(bucket: Bucket, tmp
     assert copied(bucket, shelf, Key("1" * 64)) == []
 
 
-def test_half_a_backup_in_the_bucket_is_none(bucket: Bucket, tmp_path: Path) -> None:
+def test_bucket_ignores_incomplete_backups(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x")
     for name in (
         "naru-20260101T000000Z.dump.enc",
@@ -238,7 +238,7 @@ def test_settings_error_names_incomplete_groups() -> None:
 
 @pytest.fixture
 def commanded(stack: Stack, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A shelf on which the command works, in this process; its bucket is not there."""
+    """Yield the shelf of commands that run in this process; their bucket does not exist."""
     (tmp_path / "secret").write_text(store.who.secret_key)
     stack.configure(
         backup_key="k" * 64,
@@ -255,14 +255,14 @@ def commanded(stack: Stack, store: Store, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def scheduled(shelf: Path, at: Moment) -> int:
-    """One run of `naru backup --at`."""
+    """Run `naru backup --at` once."""
     found = commands.context_of(shelf.parent)
     figures = backup_figures(shelf)
     return commands._scheduled("backup", lambda: commands._recorded(figures, lambda: commands._backup(found, at)))
 
 
 def by_hand(shelf: Path) -> int:
-    """One run of `naru backup`, not in the second of the last one: it would be of the same name."""
+    """Run `naru backup` once, but not in the same second as the last one."""
     newest = Shelf(shelf).find("newest")
     wait_until(lambda: newest is None or datetime.now(UTC) - newest.moment > timedelta(seconds=1.1), seconds=5)
     return commands.backup(shelf.parent, at=None)
@@ -278,7 +278,7 @@ def test_copy_command_reports_its_failures(
     monkeypatch.setenv("NARU_BACKUP_S3_BUCKET", "kept")
     assert by_hand(commanded) == 0
     done = capsys.readouterr()
-    assert done.out.count("copied") == 2, "also what the failed run had not copied"
+    assert done.out.count("copied") == 2, "including what the failed run did not copy"
     assert "naru_backup_failed 0" in (commanded / "naru_backup.prom").read_text()
     assert commands.restore_drill(commanded.parent, at=None, here=True) == 0
     drilled = capsys.readouterr()
@@ -310,7 +310,7 @@ def test_schedule_retries_the_copy_and_not_the_backup(
     assert copied["bucket_data_timestamp_seconds"] == copied["data_timestamp_seconds"] == made.moment.timestamp()
     assert copied["last_success_timestamp_seconds"] == datetime.fromisoformat(made.ended_at).timestamp()
 
-    assert by_hand(commanded) == 0, "who asks for one gets one"
+    assert by_hand(commanded) == 0, "a run by hand always makes one"
     assert len(Shelf(commanded).all()) == 2
 
 
@@ -329,8 +329,8 @@ def test_retention_holds_while_the_bucket_refuses(
     rule = Keep(daily=7, weekly=4, monthly=12)
     assert {each.moment for each in left} == kept([newest.moment, *(each.moment for each in older[1:])], rule) - {
         newest.moment
-    }, "as with a bucket that takes all; the cut one does not count"
-    assert shelf.damaged() == [older[0].name], "and is not thrown away"
+    }, "as with a working bucket; the truncated one does not count"
+    assert shelf.damaged() == [older[0].name], "and is not deleted"
 
     monkeypatch.setenv("NARU_BACKUP_S3_BUCKET", "kept")
     assert scheduled(commanded, Moment(None, today.hour, today.minute)) == 0

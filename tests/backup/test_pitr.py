@@ -1,4 +1,4 @@
-"""Point-in-time recovery, done once from end to end: a base backup, archived WAL, an accident, back to before it."""
+"""Point-in-time recovery end to end: a base backup, archived WAL, an accident, a restore to before it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STREAMING = "SELECT count(*) FROM pg_stat_progress_basebackup WHERE phase = 'str
 
 @pytest.fixture
 def archiving(tmp_path: Path) -> Iterator[Servers]:
-    """A server whose WAL goes to `archive`."""
+    """Yield a server that archives its WAL in `archive`."""
     servers = Servers(tmp_path)
     archive = tmp_path / "archive"
     archive.mkdir()
@@ -55,7 +55,7 @@ def archiving(tmp_path: Path) -> Iterator[Servers]:
 
 
 def run(servers: Servers, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """A program that finds the server as psql does."""
+    """Run a program with the variables by which psql finds the server."""
     where = {"PGHOST": "127.0.0.1", "PGPORT": str(servers.postgres_server.port), "PGUSER": "naru"}
     environ = {**servers.environ, **where, "PGPASSWORD": servers.password, "PGDATABASE": "postgres"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=patient(60), check=False)
@@ -65,7 +65,7 @@ def run(servers: Servers, *command: str, check: bool = True) -> subprocess.Compl
 
 
 def ended(base: Path) -> datetime:
-    """When a base backup was whole, as its name says."""
+    """Return when a base backup was complete, as its name says."""
     return datetime.strptime(base.name.removesuffix(".tar.enc").rpartition("-")[2], "%Y%m%dT%H%M%SZ").replace(
         tzinfo=UTC
     )
@@ -73,7 +73,7 @@ def ended(base: Path) -> datetime:
 
 @contextmanager
 def second_base_backup(servers: Servers, site: BackupSite, folder: Path) -> Iterator[None]:
-    """Another one is under way, as slow as of a large database, for as long as the block lasts; then it is whole."""
+    """Take another base backup, as slow as for a large database, while the block runs; then wait for its end."""
     slow = folder / "slow"
     slow.mkdir()
     real = postgres.programs() / "pg_basebackup"
@@ -126,7 +126,7 @@ def test_restore_recovers_the_moment_before_an_accident(archiving: Servers, tmp_
     assert site.rows("SELECT count(*) FROM landing") == [(0,)], "the server itself was not touched"
 
 
-def test_a_segment_is_never_replaced_by_another_one(tmp_path: Path) -> None:
+def test_archive_never_replaces_a_segment(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k" * 64 + "\n")
     environ = {**os.environ, "NARU_PITR_DIR": str(tmp_path), "NARU_BACKUP_KEY_FILE": str(tmp_path / "key")}
 

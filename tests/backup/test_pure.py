@@ -1,4 +1,4 @@
-"""What needs no server: retention, the schedule, the manifest's seal, the key file, the metric file, the chain."""
+"""Tests without a server: retention, schedule, manifest seal, key file, metric file and program chain."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.backup.site import KEY, NOON, manifest, put
 from tests.patience import patient
 
 
-def test_a_year_of_nightly_backups_leaves_days_weeks_and_months() -> None:
+def test_year_of_backups_leaves_days_weeks_and_months() -> None:
     nights = [NOON - timedelta(days=n) for n in range(400)]
     left = sorted(kept(nights, Keep(daily=7, weekly=4, monthly=12)), reverse=True)
     assert left[:7] == nights[:7]
@@ -46,7 +46,7 @@ def test_pruning_keeps_the_newest_and_is_stable(moments: list[datetime], daily: 
     left = kept(moments, keep)
     assert max(moments) in left
     assert {moment for moment in moments if max(moments) - moment < RECENT} <= left
-    assert kept(left, keep) == left, "what stayed once stays until a newer one comes"
+    assert kept(left, keep) == left, "pruning again removes nothing"
 
 
 def test_pruning_counts_and_deletes_good_backups_only(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_pruning_counts_and_deletes_good_backups_only(tmp_path: Path) -> None:
     nights = [manifest(NOON - timedelta(days=n)) for n in range(0, 40, 4)]
     for made in nights:
         put(shelf, made)
-    shelf.path(nights[0]).write_bytes(b"cut")  # the newest is damaged: the one before is the last good one
+    shelf.path(nights[0]).write_bytes(b"cut")  # the newest is damaged, so the one before is the last good one
     removed = shelf.prune(Keep(daily=0, weekly=0, monthly=0))
     assert [made.name for made in shelf.all()] == [nights[1].name]
     assert shelf.damaged() == [nights[0].name]
@@ -88,7 +88,7 @@ def test_schedule_makes_up_a_missed_run_only() -> None:
     [
         (timedelta(hours=1), b"cipher", KEY, True),
         (timedelta(hours=2), b"cipher", KEY, True),
-        (timedelta(hours=2, seconds=1), b"cipher", KEY, False),  # of the period before
+        (timedelta(hours=2, seconds=1), b"cipher", KEY, False),  # from the previous period
         (timedelta(hours=-1), b"cipher", KEY, False),  # a clock was wrong
         (timedelta(hours=1), b"cut", KEY, False),
         (timedelta(hours=1), b"CIPHER", KEY, False),
@@ -118,7 +118,7 @@ def test_moment_of_rejects_malformed_times(text: str) -> None:
         moment_of(text)
 
 
-def test_a_changed_manifest_and_another_key_are_told_apart() -> None:
+def test_changed_manifest_differs_from_a_wrong_key() -> None:
     made = manifests.parse(manifest().as_json(), where="x")
     made.check_seal(KEY)
     with pytest.raises(BackupProblem, match="another key"):
@@ -142,7 +142,7 @@ def test_parse_rejects_foreign_manifests(change: Callable[[str], str]) -> None:
         manifests.parse(change(manifest().as_json()), where="the file")
 
 
-def test_a_key_is_private_new_and_never_replaced(tmp_path: Path) -> None:
+def test_new_key_is_private_and_replaces_none(tmp_path: Path) -> None:
     path = tmp_path / "key"
     made = make_key(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -177,12 +177,12 @@ def test_backup_refuses_a_pg_dump_older_than_the_server() -> None:
 
 
 def program(script: str, *, secret: str = "") -> Program:
-    """A program in this Python."""
+    """Return a program that runs in this Python."""
     argv = [sys.executable, "-c", script, "{secret}"]
     return Program(name="a program", argv=argv, environ=dict(os.environ), secret=secret)
 
 
-def test_a_chain_names_who_failed_and_quotes_one_line() -> None:
+def test_chain_names_the_failed_program_and_quotes_one_line() -> None:
     failing = program("import sys; sys.stderr.write('ERROR: no\\nCONTEXT: a row with a secret\\n'); sys.exit(3)")
     reading = program("import sys; sys.stdin.read()")
     with Chain(failing, reading, seconds=20) as chain:
@@ -192,7 +192,7 @@ def test_a_chain_names_who_failed_and_quotes_one_line() -> None:
     assert str(told.value) == "a program: ERROR: no"
 
 
-def test_a_chain_ends_in_time_and_leaves_no_process() -> None:
+def test_chain_ends_in_time_and_leaves_no_process() -> None:
     began = time.monotonic()
     with Chain(program("import time; time.sleep(600)"), program("input()"), seconds=0.3) as chain:
         chain.out.read()

@@ -1,4 +1,4 @@
-"""Restoring: the data is back and counted, each failure leaves it as it was, and there is a way back."""
+"""A restore brings the data back and counts it, changes nothing if it fails, and can be undone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_restore_recovers_rows_and_keeps_the_old_database(site: BackupSite) -> N
     assert go_back(site.server, "")[0] == kept
     assert site.rows("SELECT owner_id FROM conversation") == [("bob",)]
     (undone,) = site.databases()
-    assert go_back(site.server, undone)[0] == undone, "and forth again"
+    assert go_back(site.server, undone)[0] == undone, "and forward again"
     assert site.counts() == made.tables
 
     (last,) = site.databases()
@@ -99,7 +99,7 @@ def test_restore_keeps_database_settings_and_grants(site: BackupSite) -> None:
         site.execute(f"DROP OWNED BY reader; REVOKE ALL ON DATABASE {name} FROM reader; DROP ROLE reader")
 
 
-def test_restore_names_no_grants_when_a_role_is_missing(site: BackupSite) -> None:
+def test_error_for_a_missing_role_names_the_no_grants_option(site: BackupSite) -> None:
     site.execute("DROP ROLE IF EXISTS gone; CREATE ROLE gone; GRANT SELECT ON message TO gone")
     made = site.take()
     site.execute("DROP OWNED BY gone; DROP ROLE gone")
@@ -143,14 +143,14 @@ def test_restore_ends_requests_that_ran_in_the_backup(site: BackupSite) -> None:
 
 
 def cut(site: BackupSite, made: Manifest) -> Manifest:
-    """The file loses its last bytes."""
+    """Cut off the file's last bytes."""
     path = site.shelf.path(made)
     path.write_bytes(path.read_bytes()[:-9])
     return made
 
 
 def flip(site: BackupSite, made: Manifest) -> Manifest:
-    """One bit of the file is another."""
+    """Flip one bit of the file."""
     path = site.shelf.path(made)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -159,28 +159,28 @@ def flip(site: BackupSite, made: Manifest) -> Manifest:
 
 
 def remove(site: BackupSite, made: Manifest) -> Manifest:
-    """The file is gone."""
+    """Delete the file."""
     site.shelf.path(made).unlink()
     return made
 
 
 def lie(_: BackupSite, made: Manifest) -> Manifest:
-    """The manifest is changed by somebody without the key."""
+    """Change the manifest without the key."""
     return dataclasses.replace(made, tables={**made.tables, "message": 1})
 
 
 def newer(site: BackupSite, made: Manifest) -> Manifest:
-    """It comes from a later version of Naru."""
+    """Let it come from a later version of Naru."""
     return dataclasses.replace(made, schema="9999").sealed(site.key)
 
 
 def newer_server(site: BackupSite, made: Manifest) -> Manifest:
-    """It comes from a later PostgreSQL."""
+    """Let it come from a later PostgreSQL."""
     return dataclasses.replace(made, postgres="99.1").sealed(site.key)
 
 
 def miscounted(site: BackupSite, made: Manifest) -> Manifest:
-    """What comes back is not what was counted."""
+    """Let the manifest count one row more than the dump has."""
     return dataclasses.replace(made, tables={**made.tables, "message": 21}).sealed(site.key)
 
 
@@ -196,7 +196,7 @@ FAULTS: list[tuple[Callable[[BackupSite, Manifest], Manifest], str]] = [
 
 
 @pytest.mark.parametrize(("fault", "words"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
-def test_a_backup_that_cannot_be_trusted_changes_nothing(
+def test_untrusted_backup_changes_nothing(
     site: BackupSite, fault: Callable[[BackupSite, Manifest], Manifest], words: str
 ) -> None:
     made = site.take()
@@ -208,7 +208,7 @@ def test_a_backup_that_cannot_be_trusted_changes_nothing(
     assert site.databases() == set()
 
 
-def test_the_wrong_key_changes_nothing(site: BackupSite) -> None:
+def test_wrong_key_changes_nothing(site: BackupSite) -> None:
     made = site.take()
     before = site.counts()
     with pytest.raises(BackupProblem, match="another key"):
@@ -216,14 +216,14 @@ def test_the_wrong_key_changes_nothing(site: BackupSite) -> None:
     assert (site.counts(), site.databases()) == (before, set())
 
 
-def test_two_restores_at_once_are_refused(site: BackupSite) -> None:
+def test_second_concurrent_restore_is_refused(site: BackupSite) -> None:
     made = site.take()
     with swap.alone(site.server), pytest.raises(BackupProblem, match="another restore"):
         site.restore(made)
     assert site.databases() == set()
 
 
-def test_a_full_disk_of_the_server_changes_nothing(own_stack: Stack, tmp_path: Path) -> None:
+def test_restore_on_a_full_disk_changes_nothing(own_stack: Stack, tmp_path: Path) -> None:
     site = BackupSite(own_stack.database_url, tmp_path)
     site.fill(rows=9000, size=1920)  # 18 MB in one table; a segment of the WAL has 16 MB
     made = site.take()

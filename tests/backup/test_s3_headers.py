@@ -1,4 +1,4 @@
-"""Servers write the names of their headers as they like: the ETags of an upload in parts are found all the same."""
+"""A multipart upload finds the ETags of its parts however the server spells the header."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ COMPLETED = b"<CompleteMultipartUploadResult/>"
 
 
 class Parts(BaseHTTPRequestHandler):
-    """Takes an upload in parts; `tag_header` is how it spells that header."""
+    """A server for one multipart upload; `tag_header` is how it spells the ETag header."""
 
     tag_header = ""
     completed: bytes = b""
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Begin, and complete."""
+        """Begin or complete the upload."""
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         if "uploads=" in self.path:
             return self._answer(STARTED)
@@ -36,7 +36,7 @@ class Parts(BaseHTTPRequestHandler):
         return self._answer(COMPLETED)
 
     def do_PUT(self) -> None:
-        """One part; its tag names its number."""
+        """Accept a part; its ETag names its number."""
         self.rfile.read(int(self.headers["Content-Length"]))
         number = re.search(r"partNumber=(\d+)", self.path)
         assert number

@@ -13,7 +13,7 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def signature(made: dict[str, str]) -> str:
-    """The last part of the header."""
+    """Return the signature in the header."""
     return made["Authorization"].rpartition("Signature=")[2]
 
 

@@ -1,4 +1,4 @@
-"""Taking a backup: what is in it, and what each failure leaves behind."""
+"""A backup's content, and what each failure leaves behind."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_backup_is_complete_private_and_encrypted(site: BackupSite) -> None:
     ]
 
 
-def test_openssl_and_pg_restore_alone_can_read_it(site: BackupSite, tmp_path: Path) -> None:
-    """As docs/operations/backup.md says: in ten years there may be no Naru."""
+def test_openssl_alone_decrypts_a_backup(site: BackupSite, tmp_path: Path) -> None:
+    """docs/operations/backup.md promises this: in ten years there may be no Naru."""
     made = site.take()
     (tmp_path / "key").write_text(site.key.secret + "\n")
     opened = subprocess.run(
@@ -73,7 +73,7 @@ def test_manifest_counts_match_the_dumps_snapshot(site: BackupSite) -> None:
         done.set()
         thread.join()
     assert 0 < made.tables["worker"] < site.counts()["worker"]
-    site.restore(made)  # which compares the counts of what came back with the manifest's
+    site.restore(made)  # compares the restored counts with the manifest's
     assert site.counts() == made.tables
 
 
@@ -93,7 +93,7 @@ def test_second_backup_within_a_second_gets_its_own_name(site: BackupSite) -> No
     assert site.shelf.all() == made[::-1]
 
 
-#: In a namespace of its own the folder becomes a disk of 64 KB.
+#: In a new mount namespace, makes the folder a disk of 64 KB.
 TINY_DISK = 'mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$@"'
 TAKE = """
 import sys
@@ -111,7 +111,7 @@ print(sorted(path.name for path in site.shelf.folder.iterdir()))
 
 
 def on_a_tiny_disk(folder: Path) -> tuple[list[str], bool]:
-    """How to start a program for which `folder` is a tiny disk; False where only its files can be limited."""
+    """Return a command prefix that makes `folder` a tiny disk, and whether that works here."""
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", TINY_DISK, "sh", str(folder)]
     try:
         return command, subprocess.run([*command, "true"], capture_output=True, timeout=patient(20)).returncode == 0
@@ -154,6 +154,6 @@ def test_backup_leaves_no_files_when_the_server_dies(site: BackupSite, servers: 
     assert site.shelf.all() == [older]
 
 
-def test_a_database_without_naru_is_refused(servers: Servers, tmp_path: Path) -> None:
+def test_backup_refuses_a_database_without_naru(servers: Servers, tmp_path: Path) -> None:
     with pytest.raises(BackupProblem, match="holds no tables of Naru"):
         BackupSite(servers.postgres_server.url_of("postgres"), tmp_path).take()

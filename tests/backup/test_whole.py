@@ -1,4 +1,4 @@
-"""The whole way with the real product: a question is answered, all is destroyed, and the answer is there again."""
+"""Backup and restore of the real product: everything is destroyed, and the answers come back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.stack import Stack, wait_until
 
 @pytest.fixture
 def kept(stack: Stack, tmp_path: Path) -> Stack:
-    """A stack whose backups are encrypted with a key in a file."""
+    """Return a stack whose backups are encrypted with a key in a file."""
     make_key(tmp_path / "key")
     stack.configure(backup_dir=tmp_path / "shelf")
     stack.values["NARU_BACKUP_KEY_FILE"] = str(tmp_path / "key")
@@ -37,7 +37,7 @@ def kept(stack: Stack, tmp_path: Path) -> Stack:
 
 @pytest.fixture
 def at_hand(kept: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """The same for commands that are run in this process."""
+    """Yield the same stack for commands that run in this process."""
     for name, value in kept.values.items():
         monkeypatch.setenv(name, value)
     with kept_signal():
@@ -65,7 +65,7 @@ def test_ask_back_up_destroy_restore_ask_again(kept: Stack, tmp_path: Path) -> N
     finally:
         engine.dispose()
     assert [message.text for message in opened.messages] == ["Where is the landing?", asked["text"]]
-    again = json.loads(naru(kept, "ask", "And now?", "--json").stdout)  # by the worker that lived through it
+    again = json.loads(naru(kept, "ask", "And now?", "--json").stdout)  # by the worker that survived the restore
     assert (again["status"], again["attempts"]) == ("succeeded", 1)
 
 
@@ -106,11 +106,11 @@ def test_stopped_naru_is_backed_up_and_restored(
     assert commands.restore_from(data, made.name, grants=True) == 0
     with server_at(data, embedded) as server:
         assert BackupSite(server.url, tmp_path).counts() == made.tables
-    with pytest.raises(psycopg2.OperationalError):  # and it is stopped again
+    with pytest.raises(psycopg2.OperationalError):  # the server is stopped again
         psycopg2.connect(server.url, connect_timeout=3)
 
 
-def test_the_drill_proves_the_newest_and_touches_nothing(
+def test_drill_proves_the_newest_and_touches_nothing(
     at_hand: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = BackupSite(at_hand.database_url, tmp_path)

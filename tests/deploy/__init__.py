@@ -1,1 +1,1 @@
-"""The containers: what of them needs no engine (test_*.py), and `./naru test deploy`, which brings them up on one."""
+"""Tests of the containers: without an engine (test_*.py), and on one (`./naru test deploy`)."""

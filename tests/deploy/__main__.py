@@ -1,4 +1,4 @@
-"""The command: `python -m tests.deploy`, which `./naru test deploy` runs. Exit code 1 when a step failed."""
+"""`python -m tests.deploy`, which `./naru test deploy` runs. Exits with 1 when a step fails."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.deploy.engine import NoEngine, engine
 from tests.deploy.project import ComposeProject, compose_project
 
 ABOUT = """\
-Brings docker-compose.yml up on a Docker engine, asks through nginx in Chromium, loses the data and restores it, scales,
-kills, rolls to a new version under load and takes all down again. Where no engine answers, one of its own is started
-(needs root, Docker and some GB).
+Starts docker-compose.yml on a Docker engine, asks through nginx in Chromium, loses the data and restores it, scales,
+kills workers, rolls to a new version under load and takes everything down again. If no engine answers, the command
+starts its own (needs root, Docker and some GB).
 
-The base images are stand-ins made from Debian's packages, for machines without a way to Docker Hub: versions and sizes
-are not those of the real ones. --real-images takes the names that docker-compose.yml has.
+The base images are stand-ins made from Debian's packages, for machines that cannot reach Docker Hub: versions and sizes
+differ from the real ones. --real-images uses the images that docker-compose.yml names.
 """
 STEPS = (
     looking.comes_up,
@@ -40,9 +40,9 @@ STEPS = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Step after step; the first that fails ends it."""
+    """Run the steps in order until one fails; return the exit code."""
     chosen = parser().parse_args(arguments)
-    # Ended from outside we end our containers, too.
+    # Leave through the context managers, which remove the containers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="naru-deploy-") as folder:
         try:
@@ -59,12 +59,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def play(made: ComposeProject) -> int:
-    """All steps; the exit code."""
+    """Run all steps; return the exit code."""
     for number, step in enumerate(STEPS):
         began = time.monotonic()
         try:
             say(step.__name__, began, step(made))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
+        except Exception as error:  # noqa: BLE001 - any error is the step's result
             print(f"FAILED  {step.__name__}: {type(error).__name__}: {error}", flush=True)
             print(made.compose("ps", check=False), made.compose("logs", "--tail=25", check=False)[-12_000:], sep="\n")
             print(f"{number} passed, 1 failed, {len(STEPS) - number - 1} skipped")
@@ -74,23 +74,23 @@ def play(made: ComposeProject) -> int:
 
 
 def say(name: str, began: float, words: str) -> None:
-    """One line of the result."""
+    """Print one line of the result."""
     print(f"ok  {name.replace('_', ' '):<40} {time.monotonic() - began:6.1f} s  {words}", flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the parser of the options."""
     made = argparse.ArgumentParser(
         prog="./naru test deploy", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--real-images", action="store_true", help="pull the base images instead of making stand-ins")
-    made.add_argument("--keep", action="store_true", help="keep an engine's data of our own: the next run is faster")
+    made.add_argument("--keep", action="store_true", help="keep the data of an engine started here, for the next run")
     made.add_argument(
         "--engine",
         type=Path,
         default=Path("/var/tmp/naru-engine"),
         metavar="DIR",
-        help="where an engine of our own keeps it",
+        help="folder of the engine started here",
     )
     return made
 

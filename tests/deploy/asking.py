@@ -1,6 +1,6 @@
-"""`python - NUMBER PAUSE PATIENCE < asking.py`, in a container of the web image: asks, waits, prints how all ended.
+"""`python - NUMBER PAUSE PATIENCE < asking.py` in a container of the web image: asks, waits, prints how all ended.
 
-It asks as the page's callback does: stored first, hinted behind. Only what the web image holds is imported here.
+Like the page's callback, it stores a question first and then sends the hint. It imports only what the web image holds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OWNERS = 50
 
 
 def main(number: int, pause_seconds: float, patience_seconds: float) -> None:
-    """Ask `number` questions, one each `pause_seconds`; wait at most `patience_seconds` for the last answer."""
+    """Ask `number` questions, one every `pause_seconds`; wait at most `patience_seconds` for the last answer."""
     settings = load_settings()
     engine = make_engine(settings, name="naru-asking")
     dispatcher = Dispatcher(settings, engine)
@@ -49,7 +49,7 @@ def main(number: int, pause_seconds: float, patience_seconds: float) -> None:
                 deadline_seconds=settings.deadline_seconds,
                 max_characters=settings.max_question_characters,
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+        except Exception as error:  # noqa: BLE001 - any error is counted
             failures.append(type(error).__name__)
             return
         accepted.append(submitted.request_id)
@@ -77,7 +77,7 @@ def main(number: int, pause_seconds: float, patience_seconds: float) -> None:
 
 
 def ends(engine: Engine, accepted: list[UUID]) -> list[tuple[str, int]]:
-    """Status and number of answers of each request."""
+    """Return each request's status and number of answers."""
     with transaction(engine) as connection:
         rows = connection.execute(ENDS, {"ids": [str(each) for each in accepted]}).all()
     return [(str(status), int(count)) for status, count in rows]

@@ -1,4 +1,4 @@
-"""The later steps: more workers, one killed, one frozen, a new version under load, a broken one, and the end."""
+"""The later steps: scaling, a killed and a frozen worker, a good and a broken version, a certificate, shutdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.deploy.looking import numbers
 from tests.deploy.person import person
 from tests.deploy.project import ComposeProject
 
-#: In a worker's container: signals its worker, as the health check does.
+#: Run in a worker's container: signals its worker, as the health check does.
 SIGNAL = (
     "import sys; sys.path.insert(0, '/app'); import probe, signal; "
     "sys.exit(not probe.signal_listener(9464, signal.Signals[sys.argv[1]]))"
@@ -23,7 +23,7 @@ SIGNAL = (
 ALIVE = "SELECT count(*) FROM worker WHERE lost_at IS NULL AND lease_expires_at > clock_timestamp()"
 RUNNING = "SELECT count(*) FROM chat_request WHERE status = 'running'"
 ASKED = "SELECT count(*) FROM chat_request"
-#: Slower than an exchange of containers: it is still being written when its page's server goes.
+#: Slower than replacing a container: the answer still streams when the page's server stops.
 WORDS = 320
 LONG_QUESTION = f"[[sim: emit=call pace=8 tokens={WORDS}]] Tell me a long story."
 DOMAIN = "chat.naru.test"
@@ -31,7 +31,7 @@ BROKEN = 'FROM naru-{service}:test-2\nCMD ["python", "-c", "import time; time.sl
 
 
 def scales(project: ComposeProject) -> str:
-    """One worker becomes three; then one of them dies with answers in it."""
+    """Scale one worker to three, then kill one of them in the middle of its answers."""
     project.compose("up", "-d", "--no-recreate", "--scale", "worker=3", "worker")
     project.await_healthy("worker", 3)
     project.until(lambda: project.rows(ALIVE) == ["3"], seconds=30, what="three workers with a lease")
@@ -43,14 +43,14 @@ def scales(project: ComposeProject) -> str:
     assert_all_answered(ends)
     project.await_healthy("worker", 3)
     (again,) = project.inspect(victim["Id"])
-    assert again["RestartCount"] == victim["RestartCount"] + 1, "its container was started again"
+    assert again["RestartCount"] == victim["RestartCount"] + 1, "its container restarted"
     anew = project.rows("SELECT count(DISTINCT request_id) FROM request_attempt WHERE attempt > 1")[0]
-    assert int(anew) > 0, "it died with answers in it"
+    assert int(anew) > 0, "it died in the middle of answers"
     return f"{ends['answered']} of {ends['asked']} answered, once each; {anew} of them were taken over"
 
 
 def mends_a_wedged_worker(project: ComposeProject) -> str:
-    """A frozen worker is not dead: its health check finds it out and ends it, and it comes back."""
+    """Freeze a worker: its health check notices and kills it, and the container restarts."""
     victim = project.containers("worker")[0]
     signal_worker(project, victim, "SIGSTOP")
     began = time.monotonic()
@@ -62,7 +62,7 @@ def mends_a_wedged_worker(project: ComposeProject) -> str:
 
 
 def rolls(project: ComposeProject) -> str:
-    """Workers, then web, become a new version under load; nothing fails, and a page amid an answer has it whole."""
+    """Roll workers, then web, to a new version under load: nothing fails, and open answers arrive complete."""
     project.compose("up", "-d", "--no-recreate", "--scale", "web=2", "--scale", "worker=2", "web", "worker")
     project.await_healthy("web", 2)
     project.await_healthy("worker", 2)
@@ -88,12 +88,12 @@ def rolls(project: ComposeProject) -> str:
     return (
         f"in {time.monotonic() - began:.0f} s; {visits.done} visits, none failed, the slowest"
         f" {visits.slowest_seconds:.2f} s; {ends['answered']} of {ends['asked']} questions answered, once each;"
-        f" two open answers of {WORDS} words whole"
+        f" two open answers of {WORDS} words complete"
     )
 
 
 def keeps_the_old_where_the_new_is_broken(project: ComposeProject) -> str:
-    """A version that does not serve is taken away again, and the old one has gone on."""
+    """Roll to a version that never becomes healthy: it is removed, and the old one keeps serving."""
     for service in ("web", "worker"):
         project.engine.docker("build", "--tag", f"naru-{service}:test-3", "-", stdin=BROKEN.format(service=service))
     launcher = str(ROOT / "deploy" / "cli" / "bootstrap.py")
@@ -109,11 +109,11 @@ def keeps_the_old_where_the_new_is_broken(project: ComposeProject) -> str:
     assert "did not become healthy" in roll.stderr, roll.stderr
     assert [each["Config"]["Image"] for each in project.containers("web")] == ["naru-web:test-2"] * 2
     assert not visits.failed, visits.failed[:5]
-    return f"the new one is gone, the old one is there; {visits.done} visits, none failed"
+    return f"the new version is gone, the old one still serves; {visits.done} visits, none failed"
 
 
 def gets_a_certificate(project: ComposeProject) -> str:
-    """certbot asks an authority of our own for the domain's certificate; nginx takes it, and the renewed one."""
+    """Get the domain's certificate from a test authority with certbot; nginx serves it, and the renewed one."""
     if not project.with_stand_ins:
         return "not tried: the authority is a stand-in"
     pem = project.engine.docker("run", "--rm", stand_ins.IMAGES["PEBBLE_IMAGE"], "cat", "/pebble/certificate.pem")
@@ -131,9 +131,9 @@ def gets_a_certificate(project: ComposeProject) -> str:
     project.await_healthy("nginx", 1)
     own = certificate(project, DOMAIN)
     project.compose("up", "-d", "--no-deps", "certbot")
-    project.until(lambda: certificate(project, DOMAIN) != own, seconds=90, what="nginx shows what certbot brought")
+    project.until(lambda: certificate(project, DOMAIN) != own, seconds=90, what="nginx serves certbot's certificate")
     issued, took = certificate(project, DOMAIN), time.monotonic() - began
-    assert b"Pebble" in issued, "who signed it"
+    assert b"Pebble" in issued, "the authority has signed it"
     assert certificate(project, "evil.example") == b"", "another name is not answered"
     (certbot,) = project.containers("certbot")
     store = "/var/lib/naru/letsencrypt"
@@ -150,13 +150,13 @@ def gets_a_certificate(project: ComposeProject) -> str:
     )
     project.engine.docker("exec", certbot["Id"], "certbot", *words)
     project.until(
-        lambda: certificate(project, DOMAIN) not in {issued, b""}, seconds=60, what="nginx shows the renewed one"
+        lambda: certificate(project, DOMAIN) not in {issued, b""}, seconds=60, what="nginx serves the new one"
     )
-    return f"there {took:.0f} s after `up`, renewed and in use without a restart"
+    return f"issued {took:.0f} s after `up`, renewed and in use without a restart"
 
 
 def goes_down(project: ComposeProject) -> str:
-    """One command, and nothing is left."""
+    """Take the project down; nothing is left."""
     began = time.monotonic()
     project.compose("down", "--volumes", seconds=300)
     assert project.leftovers() == ""
@@ -164,7 +164,7 @@ def goes_down(project: ComposeProject) -> str:
 
 
 def certificate(project: ComposeProject, name: str) -> bytes:
-    """What nginx shows to whoever asks for this name; nothing where it does not answer."""
+    """Return the certificate that nginx serves for this name, or nothing if it refuses."""
     try:
         with (
             socket.create_connection(("127.0.0.1", project.https_port), timeout=10) as plain,
@@ -176,11 +176,11 @@ def certificate(project: ComposeProject, name: str) -> bytes:
 
 
 def signal_worker(project: ComposeProject, container: dict[str, Any], name: str) -> None:
-    """As the machine's kernel would do it; `docker kill` would tell the engine not to restart it."""
+    """Signal the worker as the kernel would: after `docker kill` the engine would not restart the container."""
     project.engine.docker("exec", container["Id"], "python", "-c", SIGNAL, name)
 
 
 def assert_all_answered(ends: dict[str, Any]) -> None:
-    """Every question was accepted and has one answer."""
+    """Assert that every question was accepted and has one answer."""
     assert ends["answered"] == ends["accepted"] == ends["asked"], ends
     assert not ends["failures"], ends

@@ -1,4 +1,4 @@
-"""A Docker engine: the one that is reached already, or one of our own with its own socket and its own data."""
+"""A Docker engine: the one that is already running, or one started here with its own socket and data."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class NoEngine(Exception):
 
 
 class Engine:
-    """How the engine is spoken to."""
+    """A Docker engine, and the environment in which to reach it."""
 
     def __init__(self, environ: Mapping[str, str], *, is_ours: bool) -> None:
         self.environ = dict(environ)
         self.is_ours = is_ours
 
     def docker(self, *words: str, seconds: float = 600, check: bool = True, stdin: str | None = None) -> str:
-        """One docker command; what it wrote on stdout."""
+        """Run a docker command and return its output."""
         return self.run(["docker", *words], seconds=seconds, check=check, stdin=stdin)
 
     def run(
@@ -43,7 +43,7 @@ class Engine:
         cwd: Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> str:
-        """One command that talks to the engine; a failure shows the end of what it said."""
+        """Run a command that talks to the engine and return its output; a failure quotes the end of it."""
         done = subprocess.run(
             command,
             env={**self.environ, **(environ or {})},
@@ -61,8 +61,7 @@ class Engine:
 
 @contextlib.contextmanager
 def engine(folder: Path, *, keep: bool) -> Iterator[Engine]:
-    """The engine at hand, else one of our own below `folder`, which is ended and removed after (with `keep`: only
-    ended)."""
+    """Yield the running engine, else one started below `folder`, which is stopped and, unless `keep`, removed."""
     for program in ("docker", "docker-compose"):
         if shutil.which(program) is None:
             raise NoEngine(f"there is no {program} here: {PACKAGES}")
@@ -71,10 +70,10 @@ def engine(folder: Path, *, keep: bool) -> Iterator[Engine]:
         yield found
         return
     if shutil.which("dockerd") is None or os.getuid() != 0:
-        raise NoEngine(f"no engine answers, and none can be started here: become root, {PACKAGES}")
+        raise NoEngine(f"no engine answers, and none can be started here: run as root, after {PACKAGES}")
     with daemon(folder) as made:
         yield made
-    for namespace in (folder / "exec" / "netns").glob("*"):  # dockerd leaves the machine's own mounted
+    for namespace in (folder / "exec" / "netns").glob("*"):  # dockerd leaves the host's namespace mounted
         subprocess.run(["umount", str(namespace)], stderr=subprocess.DEVNULL, timeout=60)
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
@@ -82,7 +81,7 @@ def engine(folder: Path, *, keep: bool) -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def daemon(folder: Path) -> Iterator[Engine]:
-    """dockerd with everything of its own."""
+    """Run dockerd with its own configuration, socket and data."""
     folder.mkdir(parents=True, exist_ok=True)
     socket = folder / "docker.sock"
     configuration = {
@@ -100,7 +99,7 @@ def daemon(folder: Path) -> Iterator[Engine]:
             ["dockerd", "--config-file", str(folder / "daemon.json")],
             stdout=log,
             stderr=log,
-            start_new_session=True,  # a Ctrl-C is ours to handle: containers are to be ended first
+            start_new_session=True,  # Ctrl-C must not reach it: containers stop first
         )
     try:
         made = Engine({**environment(), "DOCKER_HOST": f"unix://{socket}"}, is_ours=True)
@@ -116,11 +115,11 @@ def daemon(folder: Path) -> Iterator[Engine]:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            print(f"dockerd did not end and was killed: look at {folder}", file=sys.stderr)
+            print(f"dockerd did not stop and was killed: see {folder}", file=sys.stderr)
 
 
 def answers(made: Engine) -> bool:
-    """Whether it is there."""
+    """Return whether the engine answers."""
     try:
         made.run(["docker", "version", "--format", "{{.Server.Version}}"], seconds=20)
     except (AssertionError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The data is lost and comes back, by the containers that compose has for it."""
+"""The backup step: data is lost and restored with compose's own containers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOSE = "TRUNCATE conversation, message, chat_request, request_attempt CASCADE"
 
 
 def is_backed_up(project: ComposeProject) -> str:
-    """A backup, a drill, the loss of everything, and the restore, under a running web and worker."""
+    """Back up, run a drill, lose everything and restore it, while web and worker run."""
     project.compose("build", "backup", seconds=900)
     before = project.rows(COUNTS)
     assert not before[0].startswith("0|"), "there is something to lose"
@@ -34,5 +34,5 @@ def is_backed_up(project: ComposeProject) -> str:
 
 
 def run(project: ComposeProject, service: str, *words: str) -> str:
-    """A command in a container of the service; what it said."""
+    """Run a command in a new container of the service and return its output."""
     return project.compose("run", "--rm", "-T", "--no-deps", service, *words, seconds=600)

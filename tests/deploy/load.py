@@ -1,7 +1,7 @@
-"""What goes on while versions change: people who load the page, and questions that are asked and answered.
+"""Load during a rollout: people who load the page, and questions that are asked and answered.
 
-`Visits` are plain requests through nginx over TLS: each that is not answered as it should is kept. `Questions` are
-asked in a container of its own (asking.py) and looked at in Postgres when the last has ended.
+`Visits` sends plain requests through nginx over TLS and records each failure. `Questions` runs asking.py in its own
+container, which reads from Postgres how each question ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAUSE_SECONDS = 0.15
 
 @dataclass
 class Visits:
-    """Requests through nginx for as long as the block lasts."""
+    """Requests through nginx while the block runs."""
 
     project: ComposeProject
     done: int = 0
@@ -60,7 +60,7 @@ class Visits:
 
 
 class Questions:
-    """So many questions at an even pace, from a thread; `ends()` waits for the last answer and says how all ended."""
+    """Questions at an even pace, from a thread; `ends()` waits for the last answer and returns the result."""
 
     def __init__(self, project: ComposeProject, *, number: int, a_second: float, patience_seconds: float = 120) -> None:
         script = Path(__file__).with_name("asking.py").read_text()
@@ -71,7 +71,7 @@ class Questions:
         self._seconds = seconds
 
     def ends(self) -> dict[str, Any]:
-        """asked, accepted, answered (once), otherwise (in words), failures."""
+        """Return `asked`, `accepted`, `answered` (once), `otherwise` (other ends) and `failures`."""
         said = self._asking.result(self._seconds + 10)
         self._thread.shutdown()
         found: dict[str, Any]
@@ -80,14 +80,14 @@ class Questions:
 
 
 def trusting() -> ssl.SSLContext:
-    """TLS to a certificate that nobody has signed."""
+    """Return a TLS context that accepts any certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 
 def get(port: int, path: str, context: ssl.SSLContext) -> str:
-    """The status of one GET, its body read to the end; or what went wrong."""
+    """Send a GET, read the whole body, and return the status or the error."""
     connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
     try:
         connection.request("GET", path)

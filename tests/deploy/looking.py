@@ -1,5 +1,7 @@
-"""The first steps: it comes up, it is closed where it should be, and a person can use it. Each returns what it saw in
-words, and raises AssertionError for what must not be."""
+"""The first steps: the project starts, is closed where it must be, and a person can use it.
+
+Each step returns a summary, and raises AssertionError on a fault.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,13 @@ PRIVATE = [
     *("/_stcore/metrics", "/_stcore/agent/mcp", "/_stcore/agent/openapi.json", "/_stcore/script-health-check"),
     *("/flower/metrics", "/flower/healthcheck"),
 ]
-#: On every answer, web's and nginx's own, exactly once.
+#: Headers that every answer has exactly once, whether from web or from nginx.
 ONCE = ("x-content-type-options", "x-frame-options", "referrer-policy", "strict-transport-security")
 BURST = 450
 
 
 def comes_up(project: ComposeProject) -> str:
-    """One command for the settings, one for the rest; ordered by health."""
+    """Write the settings, build the images, start the services and wait until all are healthy."""
     said = project.naru("compose", "setup", "--into", str(project.folder))
     assert not [value for value in secrets_of(project).values() if value in said], "a secret was shown"
     began = time.monotonic()
@@ -41,7 +43,7 @@ def comes_up(project: ComposeProject) -> str:
 
 
 def is_closed(project: ComposeProject) -> str:
-    """No root, no rights, nothing to write; one service with ports; no secret to be seen; web cannot get out."""
+    """Check users, rights, ports, secrets and contents of each container, and that web has no way out."""
     for service in SERVICES:
         (container,) = project.containers(service)
         host, settings = container["HostConfig"], container["Config"]
@@ -69,7 +71,7 @@ def is_closed(project: ComposeProject) -> str:
 
 
 def is_guarded(project: ComposeProject) -> str:
-    """The redirect, the headers once each, Secure on every cookie, the private paths, Flower's password, HTTP/2."""
+    """Check the redirect, headers, Secure on every cookie, private paths, Flower's password and HTTP/2."""
     status, headers = fetch(project, "/chat?x=1", tls=False)
     assert (status, dict(headers)["location"]) == (301, f"{project.url}/chat?x=1")
     cookies = 0
@@ -97,7 +99,7 @@ def is_guarded(project: ComposeProject) -> str:
 
 
 def is_limited(project: ComposeProject) -> str:
-    """Too many requests are refused with 429 and a sentence; a moment later all is as before."""
+    """Send too many requests: the excess gets 429, and a moment later requests pass again."""
     connection = http.client.HTTPSConnection("localhost", project.https_port, timeout=20, context=trusting())
     seen: Counter[int] = Counter()
     for _ in range(BURST):
@@ -107,18 +109,18 @@ def is_limited(project: ComposeProject) -> str:
         seen[answer.status] += 1
     connection.close()
     assert set(seen) == {200, 429}, seen
-    time.sleep(8)  # the bucket is empty again, for the next steps too
+    time.sleep(8)  # let the bucket drain, for the next steps too
     assert fetch(project, "/_stcore/health")[0] == 200
-    return f"of {BURST} requests in a burst {seen[429]} got 429"
+    return f"{seen[429]} of {BURST} requests in a burst got 429"
 
 
 def is_used(project: ComposeProject) -> str:
-    """A question in Chromium: seen while it is written, whole in the end, and nothing breaks the page's policy."""
+    """Ask in Chromium: the answer streams, arrives complete, and nothing violates the page's policy."""
     with person(project.url, picture=project.folder / "is_used.png") as someone:
         someone.open()
         someone.ask("[[sim: emit=call pace=20 tokens=80]] What is a ferry?")
         part = someone.reads(characters=20)
-        assert len(numbers(part)) < 80, "the answer was to be seen while it grew"
+        assert len(numbers(part)) < 80, "the answer was visible while it streamed"
         assert numbers(someone.sees_answers(1)) == list(range(80))
         assert any(each.startswith("wss://") for each in someone.sockets), someone.sockets
         cookies = someone.context.cookies()
@@ -127,11 +129,11 @@ def is_used(project: ComposeProject) -> str:
         assert not someone.violations(), someone.violations()
         errors = [line for line in someone.said if not line.startswith("warning")]
         assert not errors, errors
-    return f"{len(numbers(part))} words seen early, 80 in the end; {len(cookies)} cookies; the policy was never broken"
+    return f"{len(numbers(part))} words seen early, 80 in the end; {len(cookies)} cookies; no policy violation"
 
 
 def flower_is_used(project: ComposeProject) -> str:
-    """Flower behind nginx shows the worker, under the policy that nginx gives it, and nothing can be done with it."""
+    """Open Flower behind nginx: it shows the worker, obeys nginx's policy, and refuses to shut the worker down."""
     password = secrets_of(project)["flower_password"]
     with person(project.url, password=password, picture=project.folder / "flower.png") as someone:
         someone.page.goto(f"{project.url}/flower/")
@@ -141,22 +143,22 @@ def flower_is_used(project: ComposeProject) -> str:
     status, _ = fetch(project, f"/flower/api/worker/shutdown/{name}", password=password, method="POST")
     assert status in {403, 404, 405}, status
     assert project.containers("worker")[0]["RestartCount"] == 0
-    return f"{name} is shown; to shut it down is refused with {status}"
+    return f"{name} is shown; shutting it down is refused with {status}"
 
 
 def secrets_of(project: ComposeProject) -> dict[str, str]:
-    """Every secret that is not empty, by its name."""
+    """Return every non-empty secret by name."""
     found = {each.name: each.read_text().strip() for each in (project.folder / "secrets").iterdir()}
     return {name: value for name, value in found.items() if value}
 
 
 def size_of(project: ComposeProject, image: str) -> int:
-    """In MB of 10^6 bytes, as `docker image ls` counts."""
+    """Return an image's size in MB of 10^6 bytes, as `docker image ls` counts."""
     return round(int(project.engine.docker("image", "inspect", "--format", "{{.Size}}", image)) / 1e6)
 
 
 def inside(project: ComposeProject, service: str, *names: str) -> list[str]:
-    """Which of these modules and paths the service's container has."""
+    """Return which of these modules and paths the service's container has."""
     script = (
         "import importlib.util, json, os, sys;"
         "has = lambda n: os.path.exists(n) if n[0] == '/' else importlib.util.find_spec(n);"
@@ -168,7 +170,7 @@ def inside(project: ComposeProject, service: str, *names: str) -> list[str]:
 
 
 def reaches_outside(project: ComposeProject, service: str) -> bool:
-    """Whether it comes by address to what stands on the network that leads out: the demo model."""
+    """Return whether the service can connect to the demo model, which is on the network that leads out."""
     (network,) = project.containers("simulator")[0]["NetworkSettings"]["Networks"].values()
     script = f"import socket; socket.create_connection(('{network['IPAddress']}', 8080), timeout=3); print('there')"
     container = project.containers(service)[0]["Id"]
@@ -176,14 +178,14 @@ def reaches_outside(project: ComposeProject, service: str) -> bool:
 
 
 def numbers(text: str) -> list[int]:
-    """The numbers of the words of an answer that was asked for with emit=call, from 0."""
+    """Return the numbers of an answer's words, from 0; the question must say emit=call."""
     return [int(number) for number in re.findall(r"나(\d+)@", text)]
 
 
 def fetch(
     project: ComposeProject, path: str, *, tls: bool = True, password: str = "", method: str = "GET"
 ) -> tuple[int, list[tuple[str, str]]]:
-    """One request as a browser's navigation: status, and headers with small names."""
+    """Send a request like a browser's navigation; return the status and the headers with lower-case names."""
     connection = (
         http.client.HTTPSConnection("localhost", project.https_port, timeout=20, context=trusting())
         if tls

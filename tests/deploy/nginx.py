@@ -1,4 +1,4 @@
-"""nginx on this machine, with the files and the start.sh that docker-compose.yml uses, on free ports."""
+"""nginx on this machine and on free ports, with the configuration and start.sh of docker-compose.yml."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Nginx:
 
     @property
     def log(self) -> str:
-        """What it and its requests have said."""
+        """Return its error and access log."""
         return (self.folder / "log").read_text()
 
     @property
     def certificates(self) -> Path:
-        """The volume of certificates."""
+        """Return the folder that it has as the certificate volume."""
         return self.folder / "store"
 
     def ask(
@@ -50,7 +50,7 @@ class Nginx:
         password: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, list[tuple[str, str]], str]:
-        """One request: status, headers with small names, body."""
+        """Send a request; return the status, the headers with lower-case names, and the body."""
         sent = {"Accept": PAGE, **(headers or {})}
         if password:
             sent["Authorization"] = "Basic " + base64.b64encode(f"naru:{password}".encode()).decode()
@@ -66,13 +66,13 @@ class Nginx:
             connection.close()
 
     def connect(self, *, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
-        """A connection to its TLS side."""
+        """Return a connection to its HTTPS port."""
         return http.client.HTTPSConnection(
             "127.0.0.1", self.https_port, timeout=patient(10), context=context or trusting()
         )
 
     def certificate(self) -> bytes:
-        """The one that it shows now."""
+        """Return the certificate that it serves now."""
         connection = self.connect()
         connection.connect()
         found = connection.sock.getpeercert(binary_form=True)
@@ -81,7 +81,7 @@ class Nginx:
 
 
 def trusting() -> ssl.SSLContext:
-    """Takes a certificate that nobody has signed."""
+    """Return a TLS context that accepts any certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -89,7 +89,7 @@ def trusting() -> ssl.SSLContext:
 
 @contextmanager
 def running_nginx(folder: Path, **variables: str) -> Iterator[Nginx]:
-    """Yield an nginx that start.sh started; `variables` are those of start.sh and of docker-compose.yml."""
+    """Start nginx with start.sh and yield it; `variables` add to the environment or replace parts of it."""
     for program, package in (("nginx", "nginx-light"), ("openssl", "openssl")):
         if shutil.which(program) is None:
             missing(f"no {program} here: apt install {package}")
@@ -104,7 +104,7 @@ def running_nginx(folder: Path, **variables: str) -> Iterator[Nginx]:
         "NARU_HTTPS_PORT": str(ports[1]),
         "NARU_RESOLVER": "127.0.0.1",
         "NARU_CERTIFICATE_POLL_SECONDS": "0.2",
-        # In its container it has an ordinary user from the start.
+        # In its container nginx starts as an ordinary user.
         "NARU_NGINX_DIRECTIVES": "user root;" if os.getuid() == 0 else "",
         **variables,
     }

@@ -1,4 +1,4 @@
-"""A person in Chromium before nginx: asks, reads, and hears what the browser's console says."""
+"""A person in Chromium in front of nginx, who asks, reads, and records the browser's console."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SECONDS = 1000  # ms
 
 
 class Person:
-    """One tab."""
+    """A person with one browser tab."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.context = context
         self.url = url
-        self.said: list[str] = []  # errors and warnings of the console, and of the page's scripts
+        self.said: list[str] = []  # the console's errors and warnings, and uncaught script errors
         self.sockets: list[str] = []
         self.page: Page = context.new_page()
         self.page.on("console", self._hear)
@@ -29,7 +29,7 @@ class Person:
         self.page.on("websocket", lambda socket: self.sockets.append(socket.url))
 
     def open(self) -> Person:
-        """Load the page and wait until one can type."""
+        """Load the page and wait until the composer is visible."""
         self.page.goto(self.url)
         expect(self.page.get_by_test_id(COMPOSER)).to_be_visible(timeout=60 * SECONDS)
         self.page.locator(".naru-live").wait_for(state="attached")
@@ -42,20 +42,20 @@ class Person:
         composer.press("Enter")
 
     def reads(self, *, characters: int) -> str:
-        """Wait until so much of the running answer is there."""
+        """Wait for this many characters of the running answer and return its text."""
         live = self.page.locator(".naru-live .naru-answer")
         expect(live).to_have_text(re.compile(rf"[\s\S]{{{characters},}}"), timeout=60 * SECONDS)
         return live.inner_text()
 
     def sees_answers(self, number: int, *, seconds: float = 90) -> str:
-        """Wait until so many ended answers stand there and none is running; the last one's text."""
+        """Wait for `number` finished answers and none running; return the last one's text."""
         answers = self.page.locator("[class*='st-key-answer-']")
         expect(answers).to_have_count(number, timeout=seconds * SECONDS)
         expect(self.page.locator(".naru-block")).to_be_hidden(timeout=seconds * SECONDS)
         return answers.last.inner_text()
 
     def violations(self) -> list[str]:
-        """What broke the page's policy."""
+        """Return the recorded violations of the page's policy."""
         return [line for line in self.said if "Content Security Policy" in line or "Content-Security-Policy" in line]
 
     def _hear(self, line: ConsoleMessage) -> None:
@@ -65,7 +65,7 @@ class Person:
 
 @contextmanager
 def person(url: str, *, password: str = "", picture: Path | None = None) -> Iterator[Person]:
-    """One browser with one tab; where something fails, a picture of the page is left."""
+    """Yield a person in a new browser; on a failure, save a screenshot as `picture`."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_FLAGS.split())
         context = browser.new_context(

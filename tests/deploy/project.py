@@ -1,4 +1,4 @@
-"""docker-compose.yml, unchanged, as a compose project of its own on free ports. The real command makes the settings."""
+"""docker-compose.yml, unchanged, as a separate compose project on free ports."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ComposeProject:
         }
         self.with_stand_ins = with_stand_ins
         if with_stand_ins:
-            # Without BuildKit, whose part of the client Debian does not have; the mirror is reached as from here.
+            # Debian's client lacks BuildKit. Builds use the host's network to reach its package mirror.
             self.environ |= {**stand_ins.IMAGES, "NARU_BUILD_NETWORK": "host", "DOCKER_BUILDKIT": "0"}
 
     @property
@@ -52,31 +52,31 @@ class ComposeProject:
         return f"https://localhost:{self.https_port}"
 
     def naru(self, *words: str, seconds: float = 900, check: bool = True) -> str:
-        """A command of ours, as a person gives it, under the Python at hand."""
+        """Run a `./naru` command with this Python and return its output."""
         launcher = str(ROOT / "deploy" / "cli" / "bootstrap.py")
         command = [sys.executable, "-I", launcher, *words]
         return self.engine.run(command, cwd=ROOT, environ=self.environ, seconds=seconds, check=check)
 
     def compose(self, *words: str, seconds: float = 900, check: bool = True, stdin: str | None = None) -> str:
-        """One docker-compose command."""
+        """Run a docker-compose command and return its output."""
         return self.engine.run(
             ["docker-compose", *words], cwd=ROOT, environ=self.environ, seconds=seconds, check=check, stdin=stdin
         )
 
     def containers(self, service: str) -> list[dict[str, Any]]:
-        """Those that run for the service, as the engine describes them."""
+        """Return the engine's description of each running container of the service."""
         ids = self.engine.docker("ps", "--quiet", *self._labels(service=service, oneoff="False")).split()
         return self.inspect(*ids)
 
     def inspect(self, *ids: str) -> list[dict[str, Any]]:
-        """What the engine knows of these; those that are gone by now are left out."""
+        """Return the engine's description of each of these containers that still exists."""
         found: list[dict[str, Any]] = []
         for each in ids:
             found += json.loads(self.engine.docker("inspect", each, check=False) or "[]")
         return found
 
     def await_healthy(self, service: str, number: int, *, seconds: float = UP_SECONDS) -> None:
-        """Return when so many containers of the service run, all healthy."""
+        """Wait until the service has exactly `number` containers, all healthy."""
         limit = time.monotonic() + seconds
         while True:
             states = [each["State"].get("Health", {}).get("Status") for each in self.containers(service)]
@@ -88,7 +88,7 @@ class ComposeProject:
             time.sleep(0.5)
 
     def until(self, condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-        """Wait until it is so; AssertionError when the time is over."""
+        """Wait for a condition; raise AssertionError after `seconds`."""
         limit = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > limit:
@@ -96,17 +96,17 @@ class ComposeProject:
             time.sleep(0.3)
 
     def rows(self, query: str) -> list[str]:
-        """What Postgres answers, a line per row."""
+        """Return the result of a query, a line per row."""
         container = self.containers("postgres")[0]["Id"]
         return self.engine.docker("exec", container, "psql", "-U", "naru", "-d", "naru", "-Atc", query).split("\n")[:-1]
 
     def run_python(self, service: str, script: str, *words: str, seconds: float) -> str:
-        """A script in a container of its own, made like those of the service; the words are its arguments."""
+        """Run a script with arguments in a new container of the service and return its output."""
         command = ("run", "--rm", "-T", "--no-deps", service, "python", "-", *words)
         return self.compose(*command, stdin=script, seconds=seconds)
 
     def leftovers(self) -> str:
-        """What the engine still has of the project."""
+        """Return the ids of the project's containers, networks and volumes that still exist."""
         labels = self._labels()
         kinds = (("ps", "--all", "--quiet"), ("network", "ls", "--quiet"), ("volume", "ls", "--quiet"))
         return " ".join(self.engine.docker(*kind, *labels).strip() for kind in kinds).strip()

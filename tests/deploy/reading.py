@@ -1,4 +1,4 @@
-"""How tests read the files that are not Python: YAML as Python's values, with compose's defaults filled in."""
+"""Readers of configuration files for tests: YAML as Python values, with compose's defaults filled in."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 def missing(what: str) -> None:
-    """Skips the test, or fails it where NARU_TEST_STRICT=1."""
+    """Skip the test, or fail it if NARU_TEST_STRICT=1."""
     (pytest.fail if os.environ.get("NARU_TEST_STRICT") == "1" else pytest.skip)(what)
 
 
 @cache
 def compose(name: str = "docker-compose.yml") -> dict[str, Any]:
-    """The compose file with every `${NAME:-default}` at its default."""
+    """Return the compose file with every `${NAME:-default}` at its default."""
     found: dict[str, Any] = filled(yaml((ROOT / name).read_text()))
     return found
 
 
 def filled(value: Any) -> Any:
-    """The same with every variable at its default, as compose does it: in the texts, after they were read."""
+    """Return a parsed value with every variable in its strings at its default, as compose does."""
     if isinstance(value, dict):
         return {key: filled(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -45,7 +45,7 @@ def filled(value: Any) -> Any:
 
 
 def yaml(text: str) -> Any:
-    """Any YAML."""
+    """Parse YAML with the first Python that has PyYAML."""
     for python in PYTHONS:
         if Path(python).exists():
             done = subprocess.run([python, "-c", CONVERT], input=text, capture_output=True, text=True, timeout=60)
@@ -58,6 +58,6 @@ def yaml(text: str) -> Any:
 
 
 def seconds(text: str) -> float:
-    """compose's `930s`, `1m30s`, `2h`."""
+    """Return the seconds in a compose duration: `930s`, `1m30s`, `2h`."""
     units = {"h": 3600.0, "m": 60.0, "s": 1.0}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))

@@ -1,8 +1,8 @@
-"""Stand-ins for the images of Docker Hub, where there is no way to it: made from Debian's own packages.
+"""Stand-ins for the images of Docker Hub, made from Debian's packages, for machines that cannot reach it.
 
-They differ from the real ones in versions (Debian 12: Python 3.11, nginx 1.22, PostgreSQL 15, Redis 7.0) and in size,
-and agree in what docker-compose.yml relies on: programs, user ids, where data lies, what the environment says. A result
-that was got with them says so.
+They differ from the real ones in version (Debian 12: Python 3.11, nginx 1.22, PostgreSQL 15, Redis 7.0) and size. They
+match in what docker-compose.yml relies on: programs, user ids, data folders and environment. A result obtained with
+them says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILES = Path(__file__).with_name("bases")
 PREFIX = "naru-stand-in"
 PACKAGES = "python3,python3-pip,python3-venv,ca-certificates"
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-#: The variables of docker-compose.yml that name a base, and what stands in.
+#: The variables of docker-compose.yml that name a base image, and its stand-in.
 IMAGES = {
     "PYTHON_IMAGE": f"{PREFIX}/python:1",
     "NGINX_IMAGE": f"{PREFIX}/nginx:1",
@@ -30,7 +30,7 @@ IMAGES = {
 
 
 def make(engine: Engine) -> None:
-    """Make those that are missing."""
+    """Make the stand-ins that are missing."""
     if not is_there(engine, IMAGES["PYTHON_IMAGE"]):
         import_debian(engine)
     for variable, name in IMAGES.items():
@@ -39,12 +39,12 @@ def make(engine: Engine) -> None:
 
 
 def is_there(engine: Engine, name: str) -> bool:
-    """Whether the engine has an image of this name."""
+    """Return whether the engine has an image of this name."""
     return bool(engine.docker("image", "ls", "--quiet", name).strip())
 
 
 def import_debian(engine: Engine) -> None:
-    """Debian with Python, as an image of one layer. It trusts whom this machine trusts."""
+    """Import Debian with Python as a one-layer image, which trusts the authorities that this machine trusts."""
     with tempfile.TemporaryDirectory(prefix="naru-stand-in-") as folder:
         root = Path(folder) / "root"
         engine.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)], seconds=900)
@@ -60,7 +60,7 @@ def import_debian(engine: Engine) -> None:
 
 
 def build(engine: Engine, name: str) -> None:
-    """One of the others, upon it. The network is the machine's: its mirror is reached as here."""
+    """Build another stand-in on that image, with the host's network to reach its package mirror."""
     kind = name.removeprefix(f"{PREFIX}/").partition(":")[0]
     build_environment = {"DOCKER_BUILDKIT": "0"}
     engine.run(
@@ -81,5 +81,5 @@ def build(engine: Engine, name: str) -> None:
 
 
 def remove(engine: Engine) -> None:
-    """Take them away."""
+    """Remove the stand-ins."""
     engine.docker("image", "rm", "--force", *IMAGES.values(), check=False)

@@ -1,4 +1,4 @@
-"""docker-compose.yml keeps its rules: one entrance, no secret in a variable, limits everywhere, order by health."""
+"""Rules of docker-compose.yml: one public service, no secret in a variable, limits everywhere, order by health."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.patience import patient
 
 OURS = ("nginx", "web", "worker", "flower", "migrate", "roles", "postgres", "redis", "simulator", "certbot")
 SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_URL")
-#: The secrets of each container, and no others: an intruder in a container has these.
+#: Exactly the secrets of each container: what an intruder in it would get.
 BUCKET = {"backup_key", "backup_s3_access_key", "backup_s3_secret_key"}
 GIVEN = {
     "web": {"database_url", "redis_url", "secret_key"},
@@ -51,13 +51,13 @@ GIVEN = {
 
 
 def services() -> dict[str, dict[str, Any]]:
-    """Every service, the profiles' too."""
+    """Return every service, with those of the profiles."""
     found: dict[str, dict[str, Any]] = compose()["services"]
     return found
 
 
 def settings_of(name: str) -> dict[str, str]:
-    """A service's variables."""
+    """Return a service's variables."""
     found: dict[str, str] = services()[name].get("environment", {})
     return found
 
@@ -67,7 +67,7 @@ def test_only_nginx_has_ports() -> None:
     assert not [name for name, service in services().items() if service.get("network_mode") == "host"]
 
 
-def test_older_and_newer_compose_both_read_it() -> None:
+def test_old_and_new_compose_read_the_file() -> None:
     assert not {"name", "version"} & set(compose())
     assert not [name for name, service in services().items() if "container_name" in service], "it forbids --scale"
     if shutil.which("docker-compose") is None:
@@ -110,7 +110,7 @@ def test_every_service_is_bounded_and_watched() -> None:
             assert "healthcheck" in service or "build" in service, f"{name}: disabled, or in the file, or in the image"
 
 
-def test_no_secret_stands_in_a_variable() -> None:
+def test_no_variable_holds_a_secret() -> None:
     for name, service in services().items():
         for variable, value in (service.get("environment") or {}).items():
             if SECRET.search(variable) and value:
@@ -121,7 +121,7 @@ def test_no_secret_stands_in_a_variable() -> None:
 
 @pytest.mark.parametrize("part", ["web", "worker", "flower", "simulator", "migrate"])
 def test_service_gets_only_settings_that_it_reads(part: Part) -> None:
-    """The same table that `up` follows."""
+    """Uses the table that `up` follows."""
     settings = {variable_of(each.name): each.name for each in fields(Settings)}
     for variable in services()[part].get("environment") or {}:
         name = settings.get(variable.removesuffix("_FILE"))
@@ -176,7 +176,7 @@ def test_worker_has_time_to_finish_its_answers() -> None:
     assert ROLLED["worker"] >= grace + CLOSE_SECONDS, "a new version waits as long"
 
 
-#: Instead of the files that are mounted.
+#: Empty values in place of the mounted files.
 SERVERS = dict.fromkeys(
     (
         *("DATABASE_URL_FILE", "REDIS_URL_FILE", "NARU_SECRET_KEY_FILE"),
@@ -194,7 +194,7 @@ def test_compose_variables_are_settings(name: str) -> None:
     load_settings(settings_of(name) | SERVERS)
 
 
-def test_web_believes_addresses_from_nginxs_network_only() -> None:
+def test_web_trusts_addresses_from_nginx_network_only() -> None:
     (network,) = compose()["networks"]["front"]["ipam"]["config"]
     trusted = settings_of("web")["FORWARDED_ALLOW_IPS"]
     assert trusted == network["subnet"]
@@ -235,7 +235,7 @@ def test_only_the_server_and_the_roles_job_are_superusers() -> None:
     with_superuser = {name for name, secrets in GIVEN.items() if "postgres_superuser_password" in secrets}
     assert with_superuser == {"roles", "postgres"}
     without = {name for name, service in services().items() if "data" not in service.get("networks", ())}
-    assert "restore-drill" in without, "it has a server of its own"
+    assert "restore-drill" in without, "it runs its own server"
 
 
 def test_web_accepts_the_host_name_of_the_probe() -> None:
@@ -243,7 +243,7 @@ def test_web_accepts_the_host_name_of_the_probe() -> None:
     assert KnownHosts(load_settings(settings_of("web") | SERVERS), listens_on="0.0.0.0").knows(f"{site}:8443")
 
 
-def test_flowers_options_are_options_of_flower() -> None:
+def test_flowerconfig_sets_only_known_options() -> None:
     assert flower_options.default_options is not None
     module = ast.parse((ROOT / "deploy/compose/flowerconfig.py").read_text())
     given = {
@@ -265,7 +265,7 @@ def test_flowers_options_are_options_of_flower() -> None:
     assert wanted <= given
 
 
-def test_developing_publishes_to_this_machine_only() -> None:
+def test_dev_compose_publishes_on_loopback_only() -> None:
     published = [
         port for service in compose("docker-compose.dev.yml")["services"].values() for port in service.get("ports", ())
     ]

@@ -1,4 +1,4 @@
-"""The images hold what they may and what they need, and are made the same way each time."""
+"""The images hold what they need and nothing forbidden, and each build installs the same."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ WHAT_IMAGES_ARE_MADE_OF = {
     *("deploy/__init__.py", "deploy/terminal.py", "deploy/images", "deploy/nginx"),
     *("deploy/backup", "deploy/cli", "deploy/embedded"),
 }
-#: Imported where they are there, and done without elsewhere.
+#: Used only if installed.
 OPTIONAL = {"uvloop"}
 
 
 def instructions(path: Path) -> list[tuple[str, str]]:
-    """A Dockerfile's instructions with their arguments, continued lines joined."""
+    """Return a Dockerfile's instructions with their arguments, continued lines joined."""
     text = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE))
     return [
         (word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line.strip())
@@ -53,7 +53,7 @@ def instructions(path: Path) -> list[tuple[str, str]]:
 
 
 def entries(text: str) -> dict[str, list[str]]:
-    """The entries of a lock by package: some have one for each of several Pythons."""
+    """Return a lock's entries by package: some packages have one for each of several Pythons."""
     found: dict[str, list[str]] = {}
     for match in ENTRY.finditer(text):
         found.setdefault(match["name"], []).append(match.group(0))
@@ -93,7 +93,7 @@ def test_image_lock_holds_every_imported_package(image: str) -> None:
 
 
 def imported(path: Path) -> set[str]:
-    """The top-level modules that a file imports."""
+    """Return the top-level modules that a file imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -116,7 +116,7 @@ def copied(path: Path) -> list[str]:
 def test_backup_image_holds_the_modules_of_its_command(tmp_path: Path) -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for source in copied(ROOT / "deploy/backup/Dockerfile"):
-        assert {source, *(str(each) for each in Path(source).parents)} & let_in, f"{source} is kept from the builder"
+        assert {source, *(str(each) for each in Path(source).parents)} & let_in, f"{source} is not in the context"
         target = tmp_path / source
         target.parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / source).is_dir():
@@ -135,13 +135,13 @@ def test_dockerfile_copies_only_allowed_paths(image: str) -> None:
 
 
 @pytest.mark.parametrize("image", DOCKERFILES)
-def test_a_dockerfile_keeps_the_rules(image: str) -> None:
+def test_dockerfile_keeps_the_rules(image: str) -> None:
     text, steps = DOCKERFILES[image].read_text(), instructions(DOCKERFILES[image])
-    assert not re.search(r"#\s*syntax=|<<|--mount|--chmod|--link", text), "not every builder can do that"
+    assert not re.search(r"#\s*syntax=|<<|--mount|--chmod|--link", text), "not every builder supports that"
     last = {name: rest for name, rest in steps if name != "COPY"}
-    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last["USER"]), "a number: who looks from outside sees that it is not root"
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last["USER"]), "numeric, so that others can tell that it is not root"
     assert last["HEALTHCHECK"]
-    assert all(re.match(r"\$\{\w+\}", rest) for name, rest in steps if name == "FROM"), "the base is named from outside"
+    assert all(re.match(r"\$\{\w+\}", rest) for name, rest in steps if name == "FROM"), "the base image is an argument"
     assert not [rest for name, rest in steps if name == "ADD" or "curl |" in rest]
     if image != "nginx":
         install = next(rest for name, rest in steps if name == "RUN" and "install" in rest)
@@ -150,7 +150,7 @@ def test_a_dockerfile_keeps_the_rules(image: str) -> None:
 
 def test_build_context_holds_only_named_paths() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
-    assert lines[0] == "*", "everything is left out, then some let in: no .env, no secrets, no .git"
+    assert lines[0] == "*", "everything is excluded, then some of it let in: no .env, no secrets, no .git"
     let_in = {line[1:] for line in lines if line.startswith("!")}
     assert let_in <= WHAT_IMAGES_ARE_MADE_OF
 
@@ -158,7 +158,7 @@ def test_build_context_holds_only_named_paths() -> None:
 def test_probe_distinguishes_frozen_from_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(probe, "NOTES", tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel takes connections, and nobody answers
+    with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel accepts connections, and nobody answers
         url = f"http://127.0.0.1:{frozen.getsockname()[1]}/healthz"
         silent, _ = probe.look(url)
     absent, why = probe.look(url)

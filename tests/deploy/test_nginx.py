@@ -1,4 +1,4 @@
-"""The real nginx with the real configuration, before the real web process: what it lets in, adds, hides and refuses."""
+"""The real nginx and its configuration, in front of the real web process: what it passes, adds, hides, refuses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WEBSOCKET = {
 
 @pytest.fixture(scope="module")
 def before_web(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator[tuple[Stack, Nginx]]:
-    """nginx before a web process that believes what it says."""
+    """Yield nginx in front of a web process that trusts its headers."""
     folder = tmp_path_factory.mktemp("nginx")
     url = servers.create_database("behind_nginx", template=TEMPLATE)
     redis_url = servers.redis_server.url_of(servers.redis_server.databases - 1)
@@ -58,7 +58,7 @@ def naru(before_web: tuple[Stack, Nginx]) -> Nginx:
     return before_web[1]
 
 
-def test_plain_http_is_sent_to_tls(naru: Nginx) -> None:
+def test_plain_http_redirects_to_tls(naru: Nginx) -> None:
     status, headers, _ = naru.ask("/chat?x=1", tls=False, headers={"Host": "localhost"})
     assert (status, dict(headers)["location"]) == (301, f"https://localhost:{naru.https_port}/chat?x=1")
 
@@ -87,7 +87,7 @@ def test_nginx_hides_private_addresses(naru: Nginx, path: str) -> None:
     assert "naru_" not in body
 
 
-def test_the_pages_websocket_passes_and_another_sites_does_not(naru: Nginx) -> None:
+def test_server_accepts_only_the_websocket_of_its_page(naru: Nginx) -> None:
     own = f"https://127.0.0.1:{naru.https_port}"
     assert naru.ask("/_stcore/stream", headers={**WEBSOCKET, "Origin": own})[0] == 101
     assert naru.ask("/_stcore/stream", headers={**WEBSOCKET, "Origin": "https://evil.example"})[0] == 403
@@ -124,7 +124,7 @@ def test_compressed_files_pass_as_web_sent_them(before_web: tuple[Stack, Nginx])
 
 
 def test_nginx_overwrites_forwarded_headers(before_web: tuple[Stack, Nginx]) -> None:
-    """Web believes X-Forwarded-Proto: were the client's word passed on, it could unmake a Secure cookie."""
+    """Web trusts X-Forwarded-Proto: a client's own value could make it set a cookie without Secure."""
     _, naru = before_web
     _, headers, _ = naru.ask("/", headers={"X-Forwarded-Proto": "http", "X-Forwarded-For": "1.2.3.4"})
     assert "strict-transport-security" in dict(headers)
@@ -148,10 +148,10 @@ def test_burst_is_refused_with_an_explanation(tmp_path: Path) -> None:
         assert refused is not None
         assert "try again" in refused[0]
         assert refused[1] == "2"
-        assert made.ask("/static/nothing.js")[0] == 503, "a page's files are not counted"
+        assert made.ask("/static/nothing.js")[0] == 503, "the page's files have no limit"
 
 
-def test_tls_is_mozillas_intermediate(naru: Nginx) -> None:
+def test_tls_follows_mozillas_intermediate_profile(naru: Nginx) -> None:
     context = trusting()
     context.set_alpn_protocols(["h2", "http/1.1"])
     connection = naru.connect(context=context)
@@ -180,19 +180,19 @@ def test_nginx_takes_a_new_certificate_only_if_it_fits(tmp_path: Path) -> None:
         live = made.certificates / "letsencrypt" / "live" / "naru"
         live.mkdir(parents=True)
         sign(live, "one")
-        wait_until(lambda: made.certificate() != own, what="nginx shows the one that certbot brought")
+        wait_until(lambda: made.certificate() != own, what="nginx serves certbot's certificate")
         issued = made.certificate()
         key = (live / "privkey.pem").read_text()
         (live / "privkey.pem").write_text("no key")
-        wait_until(lambda: "cannot be used" in made.log, what="nginx says so")
+        wait_until(lambda: "cannot be used" in made.log, what="nginx reports it")
         assert made.certificate() == issued
         (live / "privkey.pem").write_text(key)
         sign(live, "two")
-        wait_until(lambda: made.certificate() != issued, what="what is whole again is taken")
+        wait_until(lambda: made.certificate() != issued, what="nginx serves the repaired certificate")
 
 
 def sign(folder: Path, name: str) -> None:
-    """A certificate where certbot would lay it."""
+    """Write a certificate where certbot would put it."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-subj", f"/CN={name}", "-keyout", str(folder / "privkey.pem"), "-out", str(folder / "new.pem")]
     subprocess.run(command, check=True, capture_output=True, timeout=patient(30))
@@ -224,7 +224,7 @@ def test_nginx_answers_only_to_its_domain(tmp_path: Path) -> None:
         ("NARU_NGINX_SOCKETS", "many"),
     ],
 )
-def test_nonsense_is_refused_with_an_explanation(tmp_path: Path, variable: str, value: str) -> None:
+def test_invalid_setting_is_refused_with_an_explanation(tmp_path: Path, variable: str, value: str) -> None:
     environ = {"PATH": "/usr/sbin:/usr/bin:/bin", "NARU_RUN": str(tmp_path), "NARU_CERTIFICATES": str(tmp_path)}
     done = subprocess.run(
         ["sh", str(START)],

@@ -30,13 +30,13 @@ NOBODY = "127.0.0.1:9"
 ATTACKER, PERSON = {"X-Forwarded-For": "192.0.2.7"}, {"X-Forwarded-For": "198.51.100.9"}
 SOCKETS, STREAMS, TRIES, REQUESTS, MESSAGES = 8, 8, 3, 220, 100
 QUESTIONS = 5
-#: An answer takes milliseconds; this only tells a page that goes on from one that hangs.
+#: An answer takes milliseconds; this only separates a working page from one that hangs.
 PATIENCE_SECONDS = 30.0
 
 
 @dataclass
 class Site:
-    """What the attacker and the person see."""
+    """The site that the attacker and the person use."""
 
     stack: Stack
     web: Process
@@ -49,7 +49,7 @@ class Site:
 
 @pytest.fixture
 def site(stack: Stack, tmp_path: Path) -> Iterator[Site]:
-    """nginx behind a balancer on this machine, before a web process."""
+    """Yield nginx behind a balancer on this machine, in front of a web process."""
     web = stack.start_web()
     limits = {"NARU_NGINX_SOCKETS": str(SOCKETS), "NARU_NGINX_STREAMS": str(STREAMS)}
     proxied = {"NARU_WEB": urlsplit(web.url).netloc, "NARU_FLOWER": NOBODY, "NARU_TRUSTED_PROXIES": "127.0.0.0/8"}
@@ -66,7 +66,7 @@ class Attacker:
         self.statuses = {kind: Counter[int]() for kind in ("socket", "stream", "page", "post")}
 
     def open_sockets(self) -> None:
-        """Open more sockets than one address may, each of another identity; then have the page run on each."""
+        """Open more sockets than one address may, each with another identity; then rerun the page on each."""
         opened = []
         for _ in range(SOCKETS + TRIES):
             _, cookie = browser(self._site.stack)
@@ -95,7 +95,7 @@ class Attacker:
         self._ask("page", "GET", "/")
 
     def send_posts(self) -> None:
-        """Stop what does not exist."""
+        """Send stop requests for unknown ids."""
         self._ask("post", "POST", f"/api/requests/{uuid4()}/stop")
 
     def _ask(self, kind: str, method: str, path: str) -> None:
@@ -108,7 +108,7 @@ class Attacker:
             self.statuses[kind][answer.status] += 1
 
     def close(self) -> None:
-        """Go away."""
+        """Close all connections."""
         self._open.close()
 
 

@@ -1,4 +1,4 @@
-"""The real nginx counts addresses: behind a balancer it trusts, by /64 of IPv6, and apart from other people."""
+"""The real nginx limits each address: behind a trusted balancer, by /64 in IPv6, and apart from other people."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import pytest
 from tests.deploy.nginx import Nginx, running_nginx
 
 NOBODY = "127.0.0.1:9"
-#: What nginx says where web is away: it let the request pass.
+#: Web is down, so nginx answers 503 to a request that it lets pass.
 PASSED, REFUSED = 503, 429
-#: More than the burst of 50 and what 20 s bring back.
+#: More than the burst of 50 and what 20 s add to it.
 POSTS = 400
-#: Less than the burst: of an address of its own all would pass.
+#: Less than the burst: from a fresh address all would pass.
 FEW = 40
 
 
 @contextmanager
 def asking(naru: Nginx) -> Iterator[http.client.HTTPSConnection]:
-    """One connection for many requests."""
+    """Yield one connection for many requests."""
     connection = naru.connect()
     yield connection
     connection.close()
 
 
 def statuses(naru: Nginx, method: str, addresses: list[str], **headers: str) -> list[int]:
-    """The answers to one request from each of these addresses, as the balancer names them."""
+    """Send a request from each of these addresses, which X-Forwarded-For names; return the statuses."""
     found = []
     with asking(naru) as connection:
         for address in addresses:
@@ -42,7 +42,7 @@ def statuses(naru: Nginx, method: str, addresses: list[str], **headers: str) -> 
 
 @pytest.fixture
 def behind_balancer(tmp_path: Path) -> Iterator[Nginx]:
-    """nginx behind a balancer on this machine."""
+    """Yield nginx behind a balancer on this machine."""
     with running_nginx(tmp_path, NARU_WEB=NOBODY, NARU_TRUSTED_PROXIES="127.0.0.0/8,::1") as made:
         yield made
 
@@ -57,7 +57,7 @@ def test_client_behind_balancer_is_counted_by_itself(behind_balancer: Nginx) -> 
 
 
 def test_client_cannot_hide_behind_forged_addresses(behind_balancer: Nginx) -> None:
-    """The balancer adds the client's address at the end; what stands before it is the client's own word."""
+    """The balancer appends the client's address; the client can forge only what precedes it."""
     flood = statuses(behind_balancer, "POST", [f"10.0.{number}.1, 192.0.2.7" for number in range(POSTS)])
     assert REFUSED in flood
 
@@ -68,13 +68,13 @@ def test_ipv6_network_is_counted_as_one(behind_balancer: Nginx) -> None:
     assert statuses(behind_balancer, "POST", ["2001:db8:1:3::7"]) == [PASSED]
 
 
-def test_unknown_proxy_is_not_believed(tmp_path: Path) -> None:
+def test_unknown_proxy_is_not_trusted(tmp_path: Path) -> None:
     with running_nginx(tmp_path, NARU_WEB=NOBODY) as made:
         assert REFUSED in statuses(made, "POST", [f"192.0.2.{number}" for number in range(POSTS)])
 
 
 def test_page_loads_without_cookie_are_counted_apart(behind_balancer: Nginx) -> None:
-    """150 pass at once, and 200 with the cookie."""
+    """150 pass at once, or 200 with the cookie."""
     assert REFUSED in statuses(behind_balancer, "GET", ["192.0.2.7"] * 190)
     known = statuses(behind_balancer, "GET", ["203.0.113.4"] * 190, Cookie="a=b; __Host-naru_browser=x")
     assert set(known) == {PASSED}

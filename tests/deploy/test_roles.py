@@ -1,5 +1,5 @@
-"""The database's roles as compose's one-shot makes them, on real servers: a new volume's, and one that was used as the
-superuser `naru`.
+"""The database roles that compose's one-shot makes, on real servers: on a new volume, and on an old one whose
+superuser was `naru`.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ OWNERS = """
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A server, and the secrets that `./naru compose setup` has made for it."""
+    """A server, and the secrets that `./naru compose setup` made for it."""
 
     servers: Servers
     folder: Path
 
     def secret(self, name: str) -> str:
-        """What a file of secrets/ holds."""
+        """Return the content of a file in secrets/."""
         return (self.folder / "secrets" / name).read_text().strip()
 
     def url(self, role: str, database: str = "naru") -> str:
-        """An address, with the password that is in the role's file."""
+        """Return a database address with the password from the role's file."""
         files = {"postgres": "postgres_superuser_password", "naru_monitor": "postgres_monitor_password"}
         password = self.secret(files.get(role, "postgres_password"))
         return f"postgresql://{role}:{password}@127.0.0.1:{self.servers.postgres_server.port}/{database}"
 
     def connect(self, role: str, database: str = "naru", *, name: str = "") -> Any:
-        """A session of a role, under the name of an application; each statement commits."""
+        """Connect as a role, with `name` as the application's name; each statement commits."""
         connection = psycopg2.connect(self.url(role, database), application_name=name)
         connection.autocommit = True
         return connection
 
     def make(self) -> subprocess.CompletedProcess[str]:
-        """The one-shot, told as compose tells it."""
+        """Run the one-shot with compose's variables; fail if it shows a password."""
         secrets = self.folder / "secrets"
         environ = {
             **self.servers.environ,
@@ -83,7 +83,7 @@ class Volume:
         return done
 
     def state(self) -> list[tuple[object, ...]]:
-        """Every role with its rights, every table and database with its owner."""
+        """Return every role with its rights, and every table and database with its owner."""
         with closing(self.connect("postgres")) as connection, connection.cursor() as cursor:
             found: list[tuple[object, ...]] = []
             for question in (ROLES, OWNERS):
@@ -93,7 +93,7 @@ class Volume:
 
 
 def volume_of(servers: Servers, folder: Path, **passwords: str) -> Volume:
-    """The person's folder: some secrets are there already, the command makes the rest."""
+    """Return a volume whose folder had these passwords before setup made the other secrets."""
     (folder / "secrets").mkdir()
     for name, value in passwords.items():
         (folder / "secrets" / name).write_text(f"{value}\n")
@@ -103,7 +103,7 @@ def volume_of(servers: Servers, folder: Path, **passwords: str) -> Volume:
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
-    """What the image of Postgres makes of an empty volume: the superuser postgres, and an empty database of its own."""
+    """Yield a volume as the Postgres image makes it, with the superuser postgres; then roles, tables and rows."""
     folder = tmp_path_factory.mktemp("new")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(postgres, "USER", "postgres")
@@ -120,7 +120,7 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
-    """A volume that was used as the superuser naru: rows, what a restore has kept, and somebody who is connected."""
+    """Yield a volume used as the superuser naru: it has rows, a database that a restore kept, and an open session."""
     folder = tmp_path_factory.mktemp("before")
     servers = Servers(folder)
     try:
@@ -130,11 +130,11 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
         servers.create_database(KEPT, template="naru")
         old = {"postgres_password": servers.password, "database_url": url.replace(f"127.0.0.1:{port}", "postgres:5432")}
         made = volume_of(servers, folder, **old)
-        assert {name: made.secret(name) for name in old} == old, "setup has changed what was there"
+        assert {name: made.secret(name) for name in old} == old, "setup changed an existing secret"
         with closing(made.connect("naru")) as connection, connection.cursor() as cursor:
             done = made.make()
             assert done.returncode == 0, done.stderr
-            with pytest.raises(psycopg2.OperationalError):  # it was the superuser's, whatever the role is called now
+            with pytest.raises(psycopg2.OperationalError):  # the session was the superuser's, whatever its name now
                 cursor.execute("SELECT 1")
         yield made
     finally:
@@ -143,7 +143,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
 
 @pytest.fixture(params=["new", "before"])
 def volume(request: pytest.FixtureRequest) -> Volume:
-    """Either of them, with its roles made."""
+    """Return either volume, with its roles made."""
     found: Volume = request.getfixturevalue(request.param)
     return found
 
@@ -173,7 +173,7 @@ def test_roles_job_reverts_manual_changes(volume: Volume) -> None:
 
 
 def test_next_run_ends_superuser_sessions(volume: Volume) -> None:
-    """What is left where the run that renamed the superuser ended before it could end them."""
+    """A run that dies after it renamed the superuser leaves such sessions."""
     with (
         closing(volume.connect("postgres", name="naru-web")) as left,
         closing(volume.connect("postgres", name="psql")) as of_a_person,
@@ -269,14 +269,14 @@ def test_monitor_role_reads_statistics_but_no_texts(volume: Volume) -> None:
                 cursor.execute(statement)
 
 
-def test_backup_drill_restore_and_the_way_back_are_done_as_naru(volume: Volume, tmp_path: Path) -> None:
+def test_backup_drill_restore_and_undo_run_as_naru(volume: Volume, tmp_path: Path) -> None:
     site = BackupSite(volume.url("naru"), tmp_path)
     made = site.take()
     load = Load(seconds=60, grants=True, say=site.said.append)
     assert drill.drill(site.server, site.source(made), load) > 0
     site.execute("TRUNCATE conversation CASCADE")
     before = site.databases()
-    # The exporter keeps its connection, and is in the way of the renaming.
+    # The exporter's open connection is in the way of the renaming.
     with closing(volume.connect("naru_monitor")):
         kept = site.restore(made)
     assert site.counts() == made.tables
@@ -291,7 +291,7 @@ def test_backup_drill_restore_and_the_way_back_are_done_as_naru(volume: Volume, 
 
 
 def kept_now(site: BackupSite, before: set[str]) -> str:
-    """The database that stands there in addition."""
+    """Return the one database that was added."""
     (name,) = site.databases() - before
     return name
 

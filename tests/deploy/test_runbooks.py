@@ -1,4 +1,4 @@
-"""What the pages of docs/operations tell an operator to turn reaches the containers that read it, from .env."""
+"""Settings that docs/operations tells an operator to put into .env reach the containers that read them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from shared.settings import Settings, variable_of
 from tests.deploy.reading import yaml
 
 PAGES = ROOT / "docs" / "operations"
-#: Named there, and not for .env.
+#: Named there, but not for .env.
 NOT_TURNED = {
     "NARU_BACKUP_DIR": "a path in the container; NARU_BACKUPS says what is mounted there",
     "NARU_BACKUP_METRICS_DIR": "the same, for the volume that node exporter reads",
-    "NARU_LISTEN_DATABASE_URL": "for a pooler before a Postgres of one's own; compose brings Postgres",
-    "NARU_PITR_DIR": "stands in the override for point-in-time recovery",
-    "NARU_SECURE_COOKIES": "always on: people come by nginx and TLS",
+    "NARU_LISTEN_DATABASE_URL": "for a pooler in front of an external Postgres; compose brings its own",
+    "NARU_PITR_DIR": "set in the override for point-in-time recovery",
+    "NARU_SECURE_COOKIES": "always on: people come through nginx and TLS",
 }
-#: Which code a service runs.
+#: The folders of the code that a service runs.
 CODE = {
     "web": ("web", "shared"),
     "worker": ("workers", "shared"),
     "backup": ("deploy/backup",),
     "restore-drill": ("deploy/backup",),
 }
-#: Read by code that both run, and used by one.
+#: Read by code that both services run, but not used by this one.
 NOT_USED = {
     ("web", "NARU_CONCURRENCY"),
     ("worker", "NARU_ALLOWED_HOSTS"),
@@ -36,7 +36,7 @@ SETTINGS = {variable_of(name): field for name, field in Settings.__dataclass_fie
 
 
 def named() -> set[str]:
-    """Every variable of ours that a page names, secrets without the _FILE; `NARU_BACKUP_KEEP_*` is all of them."""
+    """Return every variable of ours that a page names, without `_FILE`; `NARU_BACKUP_KEEP_*` names several."""
     text = "\n".join(page.read_text() for page in PAGES.glob("*.md"))
     found = {name.removesuffix("_FILE") for name in re.findall(r"\bNARU_[A-Z0-9_]*[A-Z0-9]\b", text)}
     prefixes = re.findall(r"\b(NARU_[A-Z0-9_]+_)\*", text)
@@ -44,7 +44,7 @@ def named() -> set[str]:
 
 
 def readers(variable: str) -> set[str]:
-    """The services whose code reads the setting."""
+    """Return the services whose code reads the setting."""
     read = re.compile(rf"(?:settings|\bs)\.{SETTINGS[variable].name}\b")
     return {
         service
@@ -59,7 +59,7 @@ def test_runbook_settings_reach_their_readers() -> None:
     given = {name: service.get("environment") or {} for name, service in yaml(text)["services"].items()}
     missing = []
     for variable in sorted(named() - set(NOT_TURNED)):
-        if variable not in SETTINGS:  # one of compose's own
+        if variable not in SETTINGS:  # docker-compose.yml's own variable
             missing += [] if f"${{{variable}" in text else [variable]
             continue
         secret = SETTINGS[variable].metadata["secret"]
@@ -72,4 +72,4 @@ def test_runbook_settings_reach_their_readers() -> None:
 
 def test_exceptions_list_only_named_settings() -> None:
     assert set(NOT_TURNED) <= named()
-    assert all(readers(variable) for variable in named() & set(SETTINGS)), "who reads each was found"
+    assert all(readers(variable) for variable in named() & set(SETTINGS)), "each setting has a reader"

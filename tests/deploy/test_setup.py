@@ -1,4 +1,4 @@
-"""`./naru compose setup`: everything that compose needs, made once, and no secret shown."""
+"""`./naru compose setup` makes everything that compose needs, once, and shows no secret."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def options(
     keys: Mapping[str, Path | None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> SetupOptions:
-    """The options of one setup."""
+    """Return options for one setup."""
     return SetupOptions(folder=folder, domain=domain, email=email, files=keys or {}, environ=environ or {})
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file that was made."""
+    """Return the content of every file that setup made, by name."""
     return {each.name: each.read_text() for each in [*(folder / "secrets").iterdir(), folder / ".env"]}
 
 
@@ -131,10 +131,10 @@ def test_demo_answers_until_a_key_is_set(tmp_path: Path, capsys: pytest.CaptureF
     set_up(options(tmp_path, keys={"anthropic_api_key": key}))
     assert contents(tmp_path)["anthropic_api_key"] == f"{KEY}\n"
     set_up(options(tmp_path, environ={"ANTHROPIC_API_KEY": "another"}))
-    assert contents(tmp_path)["anthropic_api_key"] == f"{KEY}\n", "what is there stays"
+    assert contents(tmp_path)["anthropic_api_key"] == f"{KEY}\n", "an existing key stays"
 
 
-def test_a_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
+def test_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
     set_up(options(tmp_path, domain="chat.example.org", email="ops@example.org", environ={"OPENAI_API_KEY": KEY}))
     settings = contents(tmp_path)[".env"]
     assert "COMPOSE_PROFILES=certificate\n" in settings
@@ -151,9 +151,7 @@ def test_a_domain_with_an_address_gets_a_certificate(tmp_path: Path) -> None:
         ("", "", "two words\n", "does not hold openai_api_key"),
     ],
 )
-def test_nonsense_is_refused_before_any_output(
-    tmp_path: Path, domain: str, email: str, key: str, complaint: str
-) -> None:
+def test_setup_refuses_invalid_options(tmp_path: Path, domain: str, email: str, key: str, complaint: str) -> None:
     keys: dict[str, Path | None] = {}
     if key:
         (tmp_path / "key").write_text(key)
@@ -163,7 +161,7 @@ def test_nonsense_is_refused_before_any_output(
     assert "two words" not in str(raised.value)
 
 
-def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
+def test_setup_needs_no_installed_package(tmp_path: Path) -> None:
     words = ("compose", "setup", "--into", str(tmp_path))
     done = subprocess.run(
         [
@@ -174,7 +172,7 @@ def test_the_command_needs_no_environment_of_ours(tmp_path: Path) -> None:
             WORDS,
             str(ROOT),
             *words,
-        ],  # as bootstrap.py starts it; -S: no package is seen
+        ],  # as bootstrap.py starts it; -S hides the packages
         env={"PATH": "/nonexistent"},
         capture_output=True,
         text=True,

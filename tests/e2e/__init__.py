@@ -1,1 +1,1 @@
-"""The whole at once: a browser, web, workers, Postgres, Redis, the simulator; and what goes wrong between them."""
+"""End-to-end tests: a browser, web, workers, Postgres, Redis and the simulator, and the failures between them."""

@@ -1,8 +1,8 @@
-"""Texts that would do harm, from the person and from the model: live, when the answer has ended, and after a reload.
+"""Harmful texts from the user and from the model: live, after the answer has ended, and after a reload.
 
-The browser is told to forget the page's content policy: what is seen here is held by the page itself, and the policy
-stands behind it. What the commands do with such texts is tests/launcher/test_hostile.py; the parsers alone, and faster,
-are tests/page/test_markdown.py and test_live_markdown.py.
+The browser bypasses the page's content security policy, so the tests check the page's own defences; the policy is the
+second line. tests/launcher/test_hostile.py covers the commands. tests/page/test_markdown.py and test_live_markdown.py
+test the parsers alone, which is faster.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.stack import Servers, Stack, wait_until
 
 pytestmark = pytest.mark.browser
 LIMIT = 32_000
-USABLE_MS = patient_ms(15)  # a hang would be minutes; the machine may be busy
+USABLE_MS = patient_ms(15)  # generous for a busy machine; a hang lasts minutes
 EVIL = "http://evil.example"
 IMAGE = f"![x]({EVIL}/x.png)"
 ACT = "window.acted=1"
@@ -75,10 +75,10 @@ FOUND = """(message, forbidden) => {
 
 
 class Watched(Person):
-    """A person whose browser says what a text has done."""
+    """A user whose browser records the effects of a text."""
 
     def watch(self) -> Watched:
-        """From now on; before anything is opened."""
+        """Start recording. Call this before opening a page."""
         self.done: list[str] = []
         self.page.on("request", self._requested)
         self.page.on("dialog", self._spoken_to)
@@ -96,7 +96,7 @@ class Watched(Person):
         dialog.dismiss()
 
     def is_unharmed(self, *messages: Locator) -> None:
-        """Nothing has run, nothing was fetched, and no message holds what could."""
+        """Assert that nothing ran or was fetched, and that no message contains a forbidden element or link."""
         for message in messages:
             expect(message).not_to_have_count(0)
             for each in message.all():
@@ -107,7 +107,7 @@ class Watched(Person):
         expect(self.page.get_by_test_id("stException")).to_have_count(0)
 
     def is_usable(self) -> None:
-        """One can type, and the page answers."""
+        """Assert that the composer still accepts text."""
         self.composer.fill("typed")
         expect(self.composer).to_have_value("typed", timeout=USABLE_MS)
         self.composer.fill("")
@@ -115,7 +115,7 @@ class Watched(Person):
 
 @pytest.fixture(scope="module")
 def url(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page of one stack for all of these tests; each has a browser profile of its own."""
+    """The page's address on one stack for all tests; each test has its own browser profile."""
     redis_url = servers.redis_server.url_of(servers.redis_server.databases - 1)
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
@@ -132,7 +132,7 @@ def url(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Watched]:
-    """Someone on a new page."""
+    """A user on a new page."""
     with visitor(browser, url, bypass_csp=True) as found:
         watched = Watched(found.page, url).watch()
         watched.open()
@@ -170,13 +170,13 @@ def test_odd_characters_stay_within_their_message(browser: Browser, url: str) ->
             assert re.search("[\u202a-\u202e\u2066-\u2069]", person.page.title()) is None
             person.wait_for_end()
             person.is_usable()
-            # The view may still be moving to its place.
+            # The view may still be moving.
             wait_until(lambda: nothing_is_painted_between(person), what="nothing is painted beyond its line")
             person.page.reload()
         person.is_unharmed(person.answers, person.questions)
 
 
-#: Where the empty place between the question and its answer begins and ends, less what an edge's own line may blur.
+#: Return the top and bottom of the gap between question and answer, less 6 px for each edge's blurred line.
 GAP = """() => {
   const question = document.querySelector(".naru-question").getBoundingClientRect();
   const answer = document.querySelector("[class*='st-key-answer-'] [data-testid='stMarkdown']").getBoundingClientRect();
@@ -186,10 +186,10 @@ GAP = """() => {
 
 def nothing_is_painted_between(person: Person) -> bool:
     """Whether the gap under the question is empty."""
-    # Ours does not pile marks up; what a system has for other scripts does.
+    # The page's own font does not stack marks; a system's fallback fonts do.
     person.page.add_style_tag(content=".naru-question { font-family: sans-serif !important }")
     person.answers.evaluate("(node) => { node.scrollIntoView(); document.querySelector('.stMain').scrollBy(0, -200); }")
-    # Both ends in one step: the view may move between two.
+    # Read both ends in one step: the view may move in between.
     top, bottom = person.page.evaluate(GAP)
     if bottom - top < 1:
         return False
@@ -198,8 +198,8 @@ def nothing_is_painted_between(person: Person) -> bool:
     return len(picture.convert("RGB").getcolors(100_000) or "many") == 1
 
 
-#: Each ten thousand times over: without bounds a browser has no stack or no time left. More of them, and faster, in
-#: tests/page.
+#: Repeated 10,000 times, each would exhaust the browser's stack or time without bounds. tests/page has more of them,
+#: and is faster.
 PATHOLOGICAL = (">", "> - ", "![", "*a **b ")
 
 
@@ -218,7 +218,7 @@ PART = r"- item **x** and `y`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\nx = 1\n
 PARTS = 16_000
 
 
-def test_a_megabyte_from_a_model_leaves_the_page_usable(person: Watched) -> None:
+def test_megabyte_from_a_model_leaves_the_page_usable(person: Watched) -> None:
     length = len((PART.replace(r"\n", "\n") * PARTS).strip())
     assert length > 1_000_000
     person.ask(f'[[sim: text="{PART}" repeat={PARTS} size=20000 pace=10]] to stop')
@@ -243,7 +243,7 @@ def test_a_megabyte_from_a_model_leaves_the_page_usable(person: Watched) -> None
     person.is_unharmed(person.answers)
 
 
-def test_a_question_over_the_limit_is_refused_and_kept(person: Watched) -> None:
+def test_question_over_the_limit_is_refused_and_kept(person: Watched) -> None:
     question = ("[[sim: tokens=5]] " + MARKUP * 40)[:LIMIT]
     for text in (question + "!", "\U0001f600" * 100_000):
         person.ask(text)

@@ -1,4 +1,4 @@
-"""A browser stays who it is, in Chromium: two Narus on one machine, an upgrade, a new key, TLS by nginx."""
+"""A browser keeps its identity, in Chromium: two Narus on one machine, an upgrade, a new key, TLS by nginx."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ OLD, NEW, OTHER = "old-key-" + "o" * 32, "new-key-" + "n" * 32, "other-key-" + "
 
 
 def ours(context: BrowserContext) -> dict[str, str]:
-    """The browser's cookies of ours, by name."""
+    """Return Naru's cookies in this browser, by name."""
     names = ((each["name"], each["value"]) for each in context.cookies())
     return {name: value for name, value in names if name.startswith((LEGACY_NAME, HOST))}
 
 
 def conversation_of(engine: Engine, browser_id: UUID) -> str:
-    """A stored question; returns its conversation's title."""
+    """Store a question; return its conversation's title."""
     title = f"asked-{uuid4().hex[:8]}"
     question = Question(
         owner=Owner.browser(browser_id), conversation_id=uuid4(), text=title, idempotency_key=uuid4().hex
@@ -40,7 +40,7 @@ def conversation_of(engine: Engine, browser_id: UUID) -> str:
 
 
 def sees(person: Person, title: str) -> None:
-    """The conversation stands in the sidebar."""
+    """Wait until the sidebar lists the conversation."""
     person.page.get_by_role("link", name=title).wait_for()
 
 

@@ -1,4 +1,4 @@
-"""What a person sees when a worker is killed, Redis restarts, Postgres restarts, in the middle of an answer."""
+"""The page when a worker is killed, or Redis or Postgres restarts, in the middle of an answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = f'[[sim: text="{WORDS}" pace=30 first=0.1]]'
 
 @pytest.fixture(scope="module")
 def own_stack(module_own_stack: Stack) -> Stack:
-    """One for all: whoever stops a server starts it again."""
+    """Share one stack. A test that stops a server starts it again."""
     module_own_stack.configure(**SHORT_LEASES, broker_silence_seconds=1)
     module_own_stack.start_simulator()
     return module_own_stack
@@ -29,13 +29,13 @@ def own_stack(module_own_stack: Stack) -> Stack:
 
 @pytest.fixture(scope="module")
 def web(own_stack: Stack) -> Process:
-    """The page."""
+    """The web process."""
     return own_stack.start_web(**WIDE_LIMITS)
 
 
 @pytest.fixture
 def worker(own_stack: Stack) -> Process:
-    """The one worker that runs."""
+    """The running worker, started if there is none."""
     running = [each for each in own_stack.processes if each.command.name == "worker" and each.running]
     return running[0] if running else own_stack.start_worker()
 
@@ -58,7 +58,7 @@ def _shows_a_prefix(visitor: Visitor) -> bool:
 def test_killed_worker_is_shown_and_the_answer_restarts(
     own_stack: Stack, web: Process, worker: Process, browser: Browser
 ) -> None:
-    """By two people, each in their language."""
+    """Two users see it, each in their own language."""
     with _visit(browser, web) as alice, _visit(browser, web, locale="ko-KR") as cheolsu:
         for each in (alice, cheolsu):
             each.ask(LONG)

@@ -1,4 +1,4 @@
-"""No key, prompt or answer in a log, in the broker, in a metric or in Flower's view; ids all the way."""
+"""No key, prompt or answer appears in logs, the broker, metrics or Flower, and the log lines carry the ids."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_no_secret_leaves_the_rows_and_the_live_stream(stack: Stack, engine: Eng
 
 
 def _broker(stack: Stack) -> str:
-    """Everything in Redis but the live streams, which carry text, short-lived, and are private."""
+    """Return everything in Redis except the live streams, which carry text but are private and short-lived."""
     with Redis.from_url(stack.redis_url) as redis:
         dumps = [redis.dump(key) or b"" for key in redis.scan_iter() if not key.startswith(b"naru:live:")]
         waiting = [b"".join(redis.lrange(key, 0, -1)) for key in redis.scan_iter(_type="list")]

@@ -1,4 +1,4 @@
-"""A person at the page, for end-to-end tests: asks in Chromium and says what is to be seen."""
+"""A simulated user for end-to-end tests: asks in Chromium and checks what the page shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.stack import Process
 
 
 class Visitor:
-    """One tab of one browser. `complaints` collects what its console said."""
+    """A browser profile with a tab open on the page."""
 
     def __init__(self, browser: Browser, web: Process, *, locale: str = "en-US") -> None:
         self.context = browser.new_context(locale=locale)
@@ -17,7 +17,7 @@ class Visitor:
         self.page = self.open_tab(web.url)
 
     def open_tab(self, url: str) -> Page:
-        """Another tab of the same browser, with the composer ready."""
+        """Open a tab in the same browser and wait for the composer."""
         page = self.context.new_page()
         page.goto(url)
         expect(page.get_by_test_id("stChatInputTextArea")).to_be_visible(timeout=patient_ms(20))
@@ -30,11 +30,11 @@ class Visitor:
         composer.press("Enter")
 
     def live_text(self) -> str:
-        """What the live answer shows now."""
+        """Return the live answer's text."""
         return self.page.locator(".naru-live .naru-answer").inner_text()
 
     def sees(self, words: str, *, seconds: float = 20) -> None:
-        """These words are visible somewhere on the page."""
+        """Wait until these words are visible on the page."""
         expect(self.page.get_by_text(words).first).to_be_visible(timeout=patient_ms(seconds))
 
     def stored_answer(self, words: str) -> Locator:

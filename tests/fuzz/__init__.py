@@ -1,1 +1,1 @@
-"""Both renderers of an answer side by side: honest texts must look the same, hostile ones must do nothing."""
+"""Tests of both answer renderers: ordinary text must look the same in both, hostile text must do nothing."""

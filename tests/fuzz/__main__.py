@@ -1,4 +1,4 @@
-"""The command: `python -m tests.fuzz`, which `./naru test fuzz` runs. Exit code 1 when a text did something."""
+"""The command: `python -m tests.fuzz`, which `./naru test fuzz` runs. Exits with 1 if there are findings."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.fuzz.rig import sheet
 from tests.fuzz.run import Report, fuzz
 
 ABOUT = """\
-Draws hostile Markdown in both renderers of the page, in Chromium, and says what a text has done that no text may do:
-run a script, ask a foreign server, restyle the page, grow without bound, or look different while it streams and after.
-What it finds belongs into tests/fuzz/seeds.json.
+Renders hostile Markdown in both renderers of the page, in Chromium, and reports each text that runs a script,
+contacts a foreign server, restyles the page, grows without bound, or looks different while streaming and after.
+Add its findings to tests/fuzz/seeds.json.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what was asked."""
+    """Run the fuzzer; return the exit code."""
     parser = argparse.ArgumentParser(prog="./naru test fuzz", description=ABOUT)
-    parser.add_argument("--minutes", type=float, default=60, help="how long (default 60)")
-    parser.add_argument("--seed", type=int, help="the texts of an earlier run; by default new ones")
+    parser.add_argument("--minutes", type=float, default=60, help="duration (default 60)")
+    parser.add_argument("--seed", type=int, help="seed of an earlier run to repeat (default random)")
     chosen = parser.parse_args(arguments)
     seed = random.randrange(10**9) if chosen.seed is None else chosen.seed
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

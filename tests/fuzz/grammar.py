@@ -1,7 +1,7 @@
-"""Hostile Markdown from a grammar: the marks of every construct, payloads in them, and whatever comes between.
+"""Generate hostile Markdown: markers of every construct, payloads, whitespace and words, in random order.
 
-A text depends on its seed and number only, so that a finding can be drawn again. Seeds that found something are kept in
-seeds.json. Not here: what a renderer may make of them (oracle.py).
+A text depends only on its seed and number, so findings can be reproduced. Seeds with findings are kept in seeds.json.
+oracle.py checks what the renderers make of the texts.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ KINDS: Sequence[tuple[Sequence[str], int]] = ((PAYLOADS, 5), (MARKS, 9), (SPACES
 
 
 def text_of(seed: int, number: int) -> str:
-    """The text `number` of a seed: at most a few hundred characters."""
+    """Return text `number` of a seed, at most a few hundred characters."""
     dice = random.Random(f"{seed}.{number}")
     kinds = [kind for kind, _ in KINDS]
     weights = [weight for _, weight in KINDS]

@@ -1,6 +1,6 @@
-"""Both renderers in one real page: Streamlit's, fed by `to_streamlit`, and the live answer's, in the same column.
+"""Both renderers on one real page: Streamlit's, fed by `to_streamlit`, and the live answer's, in the same column.
 
-Not here: which texts they get (grammar.py, corpus/), and what must be true of what they show (oracle.py).
+grammar.py and corpus/ supply the texts, and oracle.py checks what the renderers show.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DRAWING_SECONDS = patient(60)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one renderer shows of a text."""
+    """A renderer's output for a text."""
 
     shape: str
     text: str
@@ -42,7 +42,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One text, twice."""
+    """A text in both renderers."""
 
     source: str
     streamlit: Look
@@ -50,7 +50,7 @@ class Shown:
 
 
 class Sheet:
-    """A page that shows texts by both renderers."""
+    """A page that shows texts in both renderers."""
 
     def __init__(self, page: Page, url: str, folder: Path) -> None:
         self.page = page
@@ -64,8 +64,8 @@ class Sheet:
         page.on("popup", self._opened)
 
     def open(self) -> Sheet:
-        """Load the page, and the live answer's code into it."""
-        # Streamlit alone does not serve it.
+        """Load the page and inject the live answer's code."""
+        # Plain Streamlit does not serve it.
         self.page.route("**/colours.js?*", lambda route: route.fulfill(body=colours(), content_type="text/javascript"))
         self.page.goto(self.url)
         self.page.get_by_label("batch").wait_for()
@@ -76,7 +76,7 @@ class Sheet:
         return self
 
     def draw(self, texts: list[str], *, step: int = WHOLE) -> list[Shown]:
-        """Show the texts, the live ones in pieces of `step` characters, and look at them."""
+        """Render the texts (live: `step` characters at a time) and return the results."""
         number = next(self.numbers)
         (self.folder / f"{number}.json").write_text(json.dumps(texts))
         field = self.page.get_by_label("batch")
@@ -92,12 +92,12 @@ class Sheet:
         ]
 
     def tops(self, index: int) -> list[list[str]]:
-        """Where each block of text `index` stands and how high it is, by Streamlit and live."""
+        """Return the top and height of each block of text `index`, for Streamlit and live."""
         tops: list[list[str]] = self.page.evaluate("index => window.judge.tops(index)", index)
         return tops
 
     def done(self) -> list[str]:
-        """What the texts have done outside of the page's own drawing: nothing, if all is well."""
+        """Return the texts' side effects outside their rendering; empty if all is well."""
         acted = self.page.evaluate("() => window.acted ?? null")
         return [*self.foreign, *([f"script: {acted}"] if acted else [])]
 
@@ -114,14 +114,14 @@ class Sheet:
 
 
 def _look(result: dict[str, Any] | None) -> Look:
-    if result is None:  # Streamlit draws nothing for a text of nothing
+    if result is None:  # Streamlit draws nothing for an empty text
         return Look("", "", 0, ())
     return Look(result["shape"], result["text"], result["height"], tuple(result["faults"]))
 
 
 @contextmanager
 def streamlit_process(folder: Path) -> Iterator[Process]:
-    """Streamlit's own server with sheet.py on a free port, its texts below `folder`."""
+    """Run sheet.py in Streamlit's own server on a free port, with the texts in `folder`."""
     port = free_port()
     argv = (
         *(sys.executable, "-m", "streamlit", "run", str(HERE / "sheet.py")),
@@ -139,7 +139,7 @@ def streamlit_process(folder: Path) -> Iterator[Process]:
 
 @contextmanager
 def sheet(browser: Browser, folder: Path, **context: Any) -> Iterator[Sheet]:
-    """A sheet in a browser profile of its own."""
+    """Open a sheet in its own browser profile."""
     with streamlit_process(folder) as process:
         profile = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1280, "height": 800}, **context})
         try:

@@ -1,4 +1,4 @@
-"""Draws hostile texts until the time is over, and says what was found. Not here: the command line (__main__.py)."""
+"""Render hostile texts until the time is up and collect the findings. __main__.py has the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH = 100
 
 @dataclass(slots=True)
 class Report:
-    """How many texts were drawn, and a sentence for each that did something."""
+    """The number of rendered texts, and a finding for each text or batch with violations."""
 
     texts: int = 0
     findings: list[str] = field(default_factory=list)
@@ -33,8 +33,7 @@ def fuzz(
     note: Callable[[Report], None] = lambda _: None,
     most: int = 20,
 ) -> Report:
-    """Draw the texts of `seed` for `seconds`, at least one batch; ends early after `texts` of them, or when `most` have
-    done something."""
+    """Render the texts of `seed` for `seconds`, at least one batch. Stop after `texts` texts or `most` findings."""
     report = Report()
     limit = time.monotonic() + seconds
     for batch in itertools.count():
@@ -42,7 +41,7 @@ def fuzz(
             if sentences := list(findings(shown)):
                 report.findings.append("\n".join([json.dumps(shown.source), *sentences]))
         if done := sheet.done():
-            report.findings.append(f"one of batch {batch} of seed {seed}: {sorted(set(done))}")
+            report.findings.append(f"a text in batch {batch} of seed {seed}: {sorted(set(done))}")
             sheet.foreign.clear()
         report.texts += BATCH
         note(report)

@@ -1,6 +1,6 @@
 """A Streamlit page that draws texts as the chat draws ended answers. Run by rig.py: `streamlit run sheet.py -- FOLDER`.
 
-The number in the field names the file of the folder that holds the texts.
+The number in the field names the file in FOLDER that holds the texts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Some thousand hostile texts in both renderers; `./naru test fuzz --minutes N` goes on for hours.
+"""Five thousand hostile texts in both renderers; `./naru test fuzz --minutes N` renders more.
 
-One run takes the same texts as the one before, until somebody changes the seed: a failure must be one of the change.
+Every run renders the same texts until somebody changes the seed, so a failure comes from the change under test.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ from tests.fuzz.run import fuzz
 pytestmark = pytest.mark.browser
 SEEDS: list[str] = json.loads((Path(__file__).parent / "seeds.json").read_text(encoding="utf-8"))
 SEED = 20261128
-#: Which texts are drawn does not depend on the machine: a quicker one must not be the first to see a text.
+#: A fixed number, so that a faster machine does not render texts that a slower one never reached.
 TEXTS = 5000
 
 
 @pytest.fixture(scope="module")
 def both(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sheet]:
-    """A sheet."""
+    """A page with both renderers."""
     with sheet(browser, tmp_path_factory.mktemp("sheet")) as found:
         yield found
 
 
-def test_known_seed_does_nothing(both: Sheet) -> None:
+def test_known_seeds_have_no_findings(both: Sheet) -> None:
     found = {each.source: list(findings(each)) for each in both.draw(SEEDS)}
     assert {text: sentences for text, sentences in found.items() if sentences} == {}
     assert both.done() == []
 
 
 def test_oracle_detects_its_faults(both: Sheet) -> None:
-    """Each of these would be found if one of the renderers let it through."""
     both.draw(["a"])
     for markup, sentence in {
         '<span style="color: red">x</span>': "style color",
@@ -53,7 +52,7 @@ def test_oracle_detects_its_faults(both: Sheet) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_hostile_text_does_nothing(both: Sheet) -> None:
+def test_hostile_text_has_no_findings(both: Sheet) -> None:
     report = fuzz(both, seed=SEED, seconds=math.inf, texts=TEXTS)
     assert report.texts == TEXTS
     assert report.findings == [], "\n\n".join(report.findings[:5])

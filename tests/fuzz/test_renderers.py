@@ -1,4 +1,4 @@
-"""Honest texts in both renderers: the same structure, words and heights, so that nothing moves when an answer ends."""
+"""Ordinary texts in both renderers: same structure, words and heights, so that nothing moves when an answer ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.md"))
 PHONE = 390
 WIDTHS = (PHONE, 1280)
-#: At which side of its block the first line's letters stand; where they fill it, at which they begin.
+#: Return the side to which a block's text is aligned; if the text fills the block, the side where it starts.
 SIDE = """node => {
   const range = document.createRange();
   range.selectNodeContents(node);
@@ -37,14 +37,14 @@ LET_THROUGH = """(node, style) => {
 
 @pytest.fixture(scope="module", params=WIDTHS, ids=lambda width: f"{width}px")
 def both(request: pytest.FixtureRequest, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sheet]:
-    """A sheet, as wide as a phone and as a desk."""
+    """A page with both renderers, at phone and desktop width."""
     viewport = {"width": request.param, "height": 800}
     with sheet(browser, tmp_path_factory.mktemp("sheet"), viewport=viewport) as found:
         yield found
 
 
 @pytest.mark.parametrize("step", [23, WHOLE], ids=["in pieces", "at once"])
-def test_honest_text_looks_alike_live_and_ended(both: Sheet, step: int) -> None:
+def test_ordinary_text_looks_alike_live_and_ended(both: Sheet, step: int) -> None:
     shown = both.draw([path.read_text(encoding="utf-8") for path in CORPUS], step=step)
     for index, (path, each) in enumerate(zip(CORPUS, shown, strict=True)):
         assert each.live.shape == each.streamlit.shape, path.stem
@@ -77,7 +77,7 @@ CODE = {
     "nosuch": "a = 1",
     "Python": "a = 1",
 }
-#: The code's pieces of one look each.
+#: Return the code in runs of the same colour, weight, style and opacity.
 COLOURED = """root => {
   const pieces = [];
   const walker = document.createTreeWalker(root.querySelector("code"), NodeFilter.SHOW_TEXT);
@@ -91,7 +91,7 @@ COLOURED = """root => {
 }"""
 
 
-def test_code_has_its_colours_live(both: Sheet) -> None:
+def test_live_code_is_coloured_like_ended_code(both: Sheet) -> None:
     texts = [f"```{language}\n{code}\n```" for language, code in CODE.items()]
     both.draw(texts, step=3)
     for index, language in enumerate(CODE):
@@ -112,7 +112,7 @@ def test_code_that_cannot_be_coloured_is_shown(both: Sheet) -> None:
 
 
 def test_formula_is_typeset_live(both: Sheet) -> None:
-    assert katex_address(), "Streamlit has another name for what typesets its formulas: see web/live/modules.py"
+    assert katex_address(), "Streamlit has renamed the file that typesets its formulas: see web/live/modules.py"
     (shown,) = both.draw(["Inline \\(x^2\\).\n\n\\[\n\\frac{1}{2}\n\\]"])
     assert "[tex x^2]" in shown.live.shape
     assert "<display>[tex \\frac{1}{2}]" in shown.live.shape
@@ -134,7 +134,7 @@ def test_word_in_a_cell_is_not_broken(both: Sheet) -> None:
     both.draw([f"| {word} | b | c |\n|---|---|---|\n| {' | '.join([word] * 3)} |"])
     heights = both.page.evaluate(CELLS)
     assert len(set(heights)) == 1
-    assert heights[0] < 45, "the word stands on one line"
+    assert heights[0] < 45, "the word is on one line"
     assert both.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -143,7 +143,7 @@ def test_word_in_a_cell_is_not_broken(both: Sheet) -> None:
     ["height: 99999px; display: inline-block", "border-top: 99999px solid; display: inline-block", "color: red"],
 )
 def test_style_sheet_bounds_what_gets_through(both: Sheet, style: str) -> None:
-    """The second wall: a formula that the first one let through."""
+    """The style sheet is the second defence, against a formula that passed the first."""
     both.draw(["$x^2$", "$$\nx\n$$"])
     for root in (".st-key-answer-0", ".st-key-answer-1", ".naru-answer:nth-child(1)", ".naru-answer:nth-child(2)"):
         both.page.locator(f"{root} .katex").evaluate(LET_THROUGH, style)

@@ -1,4 +1,4 @@
-"""The rewriting in Python and its twin in the browser: the same lines for the same text."""
+"""The Python rewriter and its JavaScript twin: the same lines for the same text."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
-def test_twin_rewrites_honest_text_alike(page: Page, path: Path) -> None:
+def test_twins_rewrite_ordinary_text_alike(page: Page, path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert page.evaluate(TWIN, [text]) == [to_streamlit(text)]
 
 
-def test_twin_rewrites_hostile_text_alike(page: Page) -> None:
+def test_twins_rewrite_hostile_text_alike(page: Page) -> None:
     texts = [text_of(14, number) for number in range(TEXTS)]
     mine = [to_streamlit(text) for text in texts]
     for text, expected, found in zip(texts, mine, page.evaluate(TWIN, texts), strict=True):
@@ -52,7 +52,7 @@ def test_twins_cut_excess_alike(page: Page) -> None:
         assert page.evaluate(TWIN, [text]) == [to_streamlit(text)], repr(part)
 
 
-def test_bundle_has_no_module_but_these() -> None:
+def test_vendor_folder_holds_only_known_files() -> None:
     assert {path.name for path in (HERE / "vendor").iterdir()} == {
         "micromark.js",
         "micromark.entry.js",

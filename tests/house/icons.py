@@ -1,7 +1,7 @@
 """`python -m tests.house.icons`: remake the page's icon font from Streamlit's, with the icons that names.txt lists.
 
 Streamlit's font holds 4,000 icons in 375 kB, and the page shows a few dozen. To add one, add its name to names.txt.
-fontTools is needed for this and for nothing else: `uv run --with fonttools --with brotli python -m tests.house.icons`.
+Only this needs fontTools: `uv run --with fonttools --with brotli python -m tests.house.icons`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ ICON = re.compile(r":material/([a-z0-9_]+):")
 
 
 def listed() -> set[str]:
-    """The icons that the font holds."""
+    """Return the icons that the font must hold."""
     return set(NAMES.read_text(encoding="utf-8").split())
 
 
 def named_in(folder: Path, *patterns: str) -> set[str]:
-    """Every icon that a file below the folder names."""
+    """Return every icon that a file below the folder names."""
     files = (path for pattern in patterns for path in folder.rglob(pattern))
     return {name for path in files for name in ICON.findall(path.read_text(encoding="utf-8"))}
 
 
 def ligatures(font: Any) -> dict[str, str]:
-    """Each icon's name with its glyph."""
+    """Return each icon's glyph by name."""
     letter_of = {glyph: chr(code) for code, glyph in font.getBestCmap().items()}
     found = {}
     for lookup in font["GSUB"].table.LookupList.Lookup:

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md, and which files name a word of the code."""
+"""The recipes of CONTRIBUTING.md, and a search for the files whose code matches a pattern."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.embedded.processes import ROOT
 #: Folders and files that a recipe must list completely; of `tests/` a recipe names only the places that matter.
 PRODUCT = ("shared", "workers", "web", "deploy", "docs/operations", "docs/metrics.md", "docs/glossary.md")
 PAPERS = ("README.md", "ARCHITECTURE.md", "docker-compose.yml", "pyproject.toml")
-#: Foreign or generated files.
+#: Folders of third-party or generated files.
 LEFT_OUT = {"vendor", "static", "__pycache__"}
 SUFFIXES = {".py", ".js", ".css", ".html", ".json", ".yml", ".conf", ".toml", ".sh", ".sql", ".md"}
 HASH_COMMENTS = {".yml", ".conf", ".toml", ".sh"}
@@ -35,24 +35,24 @@ class Recipe:
 
 
 def is_path(text: str) -> bool:
-    """Whether the text in backquotes is a path from the root, as opposed to code or a command."""
+    """Return whether the text in backquotes is a path from the root, not code or a command."""
     return text in PAPERS or ("/" in text and (ROOT / text.split("/", maxsplit=1)[0]).is_dir())
 
 
 def covers(place: str, file: str) -> bool:
-    """Whether a place of a recipe is the file, or a folder with the file in it."""
+    """Return whether a place of a recipe is the file, or a folder with the file in it."""
     return file.startswith(place) if place.endswith("/") else file == place
 
 
 def recipes() -> dict[str, Recipe]:
-    """Every recipe by its title."""
+    """Return every recipe by title."""
     text = (ROOT / "CONTRIBUTING.md").read_text().split("\n## Recipes\n")[1].split("\n## ")[0]
     parts = [part.partition("\n") for part in text.split("\n### ")[1:]]
     return {title: Recipe(title, body) for title, _, body in parts}
 
 
 def files() -> Iterator[str]:
-    """Every text file of ours, the tests' too, as a path from the root."""
+    """Yield every text file of ours, tests included, as a path from the root."""
     for name in (*PRODUCT, "tests", *PAPERS):
         found = [ROOT / name] if (ROOT / name).is_file() else sorted((ROOT / name).rglob("*"))
         for path in found:
@@ -61,7 +61,7 @@ def files() -> Iterator[str]:
 
 
 def naming(words: str, *, used: str = "") -> set[str]:
-    """The files whose code matches `words`, without those that only use it, which is what `used` matches."""
+    """Return the files whose code matches `words` outside the uses that `used` matches."""
     found = set()
     for file in files():
         if re.search(words, raw(file)):
@@ -73,13 +73,13 @@ def naming(words: str, *, used: str = "") -> set[str]:
 
 @cache
 def raw(file: str) -> str:
-    """The text of a file."""
+    """Return the text of a file."""
     return (ROOT / file).read_text(encoding="utf-8")
 
 
 @cache
 def code(file: str) -> str:
-    """The text of a file without comments and docstrings."""
+    """Return the text of a file without comments and docstrings."""
     suffix = Path(file).suffix
     if suffix in HASH_COMMENTS:
         return re.sub(r"(^|\s)#.*", "", raw(file))

@@ -1,6 +1,6 @@
-"""The tables that papers hold and code decides: `python -m tests.house.tables settings|metrics` prints one to paste.
+"""Tables in the docs that follow from the code: `python -m tests.house.tables settings|metrics` prints one to paste.
 
-test_papers.py compares them.
+test_papers.py compares them with the docs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.settings import Settings, variable_of
 
 
 def settings_table() -> str:
-    """Variable, default and meaning of every setting, as Markdown."""
+    """Return the variable, default and meaning of every setting, as Markdown."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     # A dataclass lists the fields of its last base first; readers look for the servers and keys first.
     for each in (each for group in Settings.__bases__ for each in fields(group)):
@@ -31,7 +31,7 @@ def settings_table() -> str:
 
 
 def metrics_table() -> str:
-    """Name, labels and meaning of every metric, as Markdown."""
+    """Return the name, kind, labels and meaning of every metric, as Markdown."""
     rows = ["| metric | kind | labels | what it says |", "|---|---|---|---|"]
     for metric in declared_metrics():
         described = next(iter(metric.describe()))
@@ -44,7 +44,7 @@ def metrics_table() -> str:
 
 
 def declared_metrics() -> list[MetricWrapperBase]:
-    """Every metric of shared/metrics.py, in its order."""
+    """Return every metric of shared/metrics.py, in its order."""
     return [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
 
 

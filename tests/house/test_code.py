@@ -1,4 +1,4 @@
-"""House rules that no linter knows. The import rules are in pyproject.toml; docstrings and names are ruff's."""
+"""House rules that no linter checks. pyproject.toml has the import rules; ruff checks docstrings and names."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ NAMES = sorted(p.relative_to(ROOT).as_posix() for folder in FOLDERS for p in (RO
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every Python file of ours, parsed."""
+    """Return every Python file of ours, parsed."""
     return {name: ast.parse((ROOT / name).read_text(), filename=name) for name in NAMES}
 
 
 def product() -> Iterator[tuple[str, ast.Module]]:
-    """The same without the tests."""
+    """Yield the modules that are not tests."""
     return ((name, tree) for name, tree in modules().items() if not name.startswith("tests/"))
 
 
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines, without decorators."""
+    """Return a function's lines, without decorators."""
     return (function.end_lineno or function.lineno) - function.lineno + 1
 
 
@@ -63,7 +63,7 @@ def test_no_test_name_is_too_long() -> None:
 
 
 def has_visible_assertion(test: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a test asserts, expects an exception, or calls Playwright's `expect` in its own body."""
+    """Return whether a test asserts, expects an exception or warning, or calls `expect` in its own body."""
     called = {ast.unparse(node.func) for node in ast.walk(test) if isinstance(node, ast.Call)}
     return bool(called & ASSERTIONS) or any(isinstance(node, ast.Assert) for node in ast.walk(test))
 
@@ -80,10 +80,10 @@ def test_tests_have_a_visible_assertion() -> None:
 
 
 def test_streamlit_finds_no_pages_beside_its_script() -> None:
-    assert not (ROOT / "web" / "pages").exists(), "Streamlit would offer each file in it as a page of its own"
+    assert not (ROOT / "web" / "pages").exists(), "Streamlit would offer each file in it as a separate page"
 
 
-def test_no_module_is_a_drawer() -> None:
+def test_no_module_has_a_catch_all_name() -> None:
     assert not [name for name in modules() if Path(name).stem in DRAWERS or DRAWERS & set(Path(name).parts[:-1])]
 
 
@@ -92,7 +92,7 @@ def test_modules_have_docstrings() -> None:
 
 
 def reads_environment(tree: ast.Module) -> bool:
-    """Whether a module names os.environ or os.getenv in any form."""
+    """Return whether a module names os.environ or os.getenv in any form."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and ast.unparse(node.value) == "os":
             return True

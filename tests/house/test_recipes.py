@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's recipes are complete: each lists all files, and only files, that its example is found in."""
+"""Each recipe of CONTRIBUTING.md lists the files that name its example, and no others."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tests.house.recipes import PAPERS, covers, files, naming, recipes
 
 SOURCE = ("shared/", "workers/", "web/", "deploy/", *PAPERS)
 PAGES = (*SOURCE, "docs/")
-#: Folders of deploy/ that serve every way to run Naru, so that no page of its own says how to deploy them.
+#: Folders of deploy/ that serve every way to run Naru, and so need no page on how to deploy them.
 PARTS = {"backup", "cli", "embedded", "images", "logging", "monitoring", "nginx"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One thing of a recipe's kind that exists, and how the source names it."""
+    """An existing example of what a recipe adds, and how the source names it."""
 
-    #: Replace NAME in the recipe's paths.
+    #: Values of NAME in the recipe's paths.
     names: tuple[str, ...]
-    #: Matches the code of each file that has to do with the example.
+    #: Matches the code of each file that concerns the example.
     words: str
     #: Matches a use of it; the recipe describes such places in words.
     used: str = ""
-    #: Where the recipe must be complete.
+    #: Paths for which the recipe must be complete.
     scope: tuple[str, ...]
-    #: Where the same words mean another thing.
+    #: Paths in which the same words mean something else.
     not_in: tuple[str, ...] = ()
 
 
@@ -37,7 +37,7 @@ EXAMPLES = {
         names=("openai", "anthropic"),
         words=r"(?i)openai|anthropic|claude|gpt-\d|\bsk-",
         scope=(*SOURCE, "tests/providers/"),
-        not_in=("ARCHITECTURE.md",),  # its picture names some
+        not_in=("ARCHITECTURE.md",),  # its diagram names some
     ),
     "Add a setting": Example(
         names=("storage_patience_seconds",),
@@ -80,19 +80,19 @@ each_recipe = pytest.mark.parametrize("title", EXAMPLES)
 
 
 def places_of(title: str) -> list[str]:
-    """The files and folders that the recipe lists."""
+    """Return the files and folders that the recipe lists."""
     return recipes()[title].places(EXAMPLES[title].names)
 
 
 def named_by_example(title: str) -> set[str]:
-    """The files that the recipe has to list."""
+    """Return the files that the recipe has to list."""
     example = EXAMPLES[title]
     found = naming(example.words, used=example.used)
     return {file for file in found if file.startswith(example.scope) and not file.startswith(example.not_in)}
 
 
 @each_recipe
-def test_recipe_leads_to_files_that_exist(title: str) -> None:
+def test_recipe_lists_only_existing_files(title: str) -> None:
     existing = set(files())
     assert [place for place in places_of(title) if not any(covers(place, file) for file in existing)] == []
 

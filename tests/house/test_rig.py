@@ -1,4 +1,4 @@
-"""The rig itself: servers that answer, databases of one's own, servers that may be harmed."""
+"""The test rig: each test has an empty database, and servers restart with their data."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_vendor_key_and_address_are_settings(vendor: Vendor) -> None:
 
 
 @each_vendor
-def test_the_sizes_of_its_default_models_are_known(vendor: Vendor) -> None:
+def test_sizes_of_the_default_models_are_known(vendor: Vendor) -> None:
     assert all(size_of(model).context_tokens for model in vendor.default_models)
 
 
@@ -72,7 +72,7 @@ def test_each_sentence_about_keys_names_its_key(vendor: Vendor, place: str) -> N
 
 
 @each_with_key
-def test_the_readme_says_how_to_use_it(vendor: Vendor) -> None:
+def test_readme_names_the_vendor_key(vendor: Vendor) -> None:
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert (vendor.title, f"`{vendor.key_variable}`") in rows
     assert vendor.needs_key or any(f"`{vendor.address_variable}`" in how for _, how in rows)

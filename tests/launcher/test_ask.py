@@ -1,4 +1,4 @@
-"""`./naru ask` and `./naru doctor`, as commands, on a stack with the demo simulator."""
+"""The commands `./naru ask` and `./naru doctor`, on a stack with the demo simulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.stack import SHORT_LEASES, Process, Servers, Stack, free_port, wait_u
 
 
 def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    """One command to its end."""
+    """Run a command to its end."""
     command = [sys.executable, "-P", "-m", "deploy.cli.main", *words]
     return subprocess.run(
         command,
@@ -33,13 +33,13 @@ def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedP
 
 
 def asking(stack: Stack, *words: str) -> Process:
-    """`./naru ask` as a process that can be interrupted."""
+    """Start `./naru ask` as a process that can be interrupted."""
     return stack.run("ask", "-P", "-m", "deploy.cli.main", "ask", *words)
 
 
 @pytest.fixture(scope="module")
 def answering(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One stack with a model and a worker for the tests that only ask."""
+    """Yield a stack with a model and a worker, for the tests that only ask."""
     database_url = servers.create_database("asked", template="naru")
     stack = Stack(tmp_path_factory.mktemp("ask"), database_url, servers.redis_server.url_of(511), servers)
     try:
@@ -51,7 +51,7 @@ def answering(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Ite
         servers.drop_database("asked")
 
 
-def test_the_answer_is_streamed_and_counts_as_success(answering: Stack) -> None:
+def test_answer_streams_and_counts_as_success(answering: Stack) -> None:
     asked = naru(answering, "ask", "Where is the landing?")
     assert asked.returncode == 0, asked.stderr
     assert "> Where is the landing?" in asked.stdout
@@ -90,7 +90,7 @@ def test_ask_without_a_worker_waits_until_interrupted(stack: Stack) -> None:
     assert json.loads(ask.log_text().splitlines()[-1])["status"] == "cancelled"
 
 
-def test_ctrl_c_keeps_what_has_been_written(answering: Stack) -> None:
+def test_ctrl_c_keeps_the_partial_answer(answering: Stack) -> None:
     ask = asking(answering, "Tell me all of it.")
     wait_until(lambda: "> Tell me" in ask.log_text(), seconds=30)
     ask.child.send_signal(signal.SIGINT)
@@ -138,25 +138,29 @@ def test_doctor_says_what_to_do_about_each_fault(own_stack: Stack) -> None:
         client.config_set("maxmemory-policy", "allkeys-lru")
     looked = naru(own_stack, "doctor", openai_api_key="sk-nobody", openai_base_url="http://127.0.0.1:9/v1")
     assert looked.returncode == 1
-    for sign in ("maxmemory-policy is allkeys-lru", "workers: none runs", "openai: http://127.0.0.1:9 is not reached"):
+    for sign in (
+        "maxmemory-policy is allkeys-lru",
+        "workers: none is running",
+        "openai: http://127.0.0.1:9 cannot be reached",
+    ):
         assert f"NO  {sign}" in looked.stdout.replace("NO  redis: ", "NO  ")
-    assert "models:" not in looked.stdout, "without a worker that is no fault of its own"
+    assert "models:" not in looked.stdout, "a missing worker is the cause"
     own_stack.servers.stop_redis()
     looked = naru(own_stack, "doctor")
     assert "NO  redis server:" in looked.stdout
     assert "sk-nobody" not in looked.stdout
 
 
-def test_doctor_knows_old_tables(own_stack: Stack) -> None:
+def test_doctor_reports_old_tables(own_stack: Stack) -> None:
     connection = psycopg2.connect(own_stack.database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("UPDATE alembic_version SET version_num = '0000'")
     connection.close()
     looked = naru(own_stack, "doctor")
-    assert "NO  tables: not those of this version" in looked.stdout
+    assert "NO  tables: not up to date with this version" in looked.stdout
 
 
-def test_a_server_that_comes_up_later_is_found(stack: Stack) -> None:
+def test_registry_finds_a_server_that_comes_up_later(stack: Stack) -> None:
     port = free_port()
     stack.configure(openai_base_url=f"http://127.0.0.1:{port}/v1")
     stack.start_worker()
@@ -167,8 +171,8 @@ def test_a_server_that_comes_up_later_is_found(stack: Stack) -> None:
         wait_until(lambda: "openai/late" in naru(stack, "doctor").stdout, seconds=20)
 
 
-def test_fast_terminal_is_told_when_to_ask_again(answering: Stack) -> None:
+def test_rate_limit_says_when_to_ask_again(answering: Stack) -> None:
     assert naru(answering, "ask", "[[sim: tokens=1]] One?").returncode == 0
     refused = naru(answering, "ask", "Two?", owner_questions_per_minute=1)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("naru ask: You ask too many questions a minute. The limit is 1. Try again in ")
+    assert refused.stderr.startswith("naru ask: You sent too many questions in a minute. The limit is 1. Try again in ")

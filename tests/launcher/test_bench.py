@@ -1,4 +1,4 @@
-"""`./naru bench` reaches the bench, which runs in an environment that leads to nothing of the person's."""
+"""`./naru bench` reaches the bench and rejects unknown figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND = (sys.executable, "-P", "-m", "deploy.cli.main", "bench")
 
 
 def run(*words: str, stack: Stack) -> subprocess.CompletedProcess[str]:
-    """The command to its end."""
+    """Run the command to its end."""
     return subprocess.run(
         (*COMMAND, *words), env=stack.environ(), cwd=ROOT, capture_output=True, text=True, timeout=patient(60)
     )

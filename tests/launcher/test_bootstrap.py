@@ -1,4 +1,4 @@
-"""The environment that `./naru` makes: from a small lock and a registry on disk, in a copy of the launcher."""
+"""The environment that `./naru` makes, tested on a copy of the launcher with a small lock and local wheels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAYS_WHERE = "import sys, some_package; print('cli', sys.prefix, sys.argv[1:], s
 
 
 def make_wheel(folder: Path, name: str) -> str:
-    """A package with one module; its line in a lock."""
+    """Make a wheel with one module and return its line for a lock."""
     dashed = name.replace("_", "-")
     info = f"{name}-1.0.dist-info"
     files = {
@@ -44,7 +44,7 @@ def make_wheel(folder: Path, name: str) -> str:
 
 
 class Clone:
-    """A copy of the launcher whose command line only says that it was reached."""
+    """A copy of the launcher whose command line only prints that it was reached."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a clone"
@@ -67,7 +67,7 @@ class Clone:
         }
 
     def naru(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run ./naru from elsewhere."""
+        """Run ./naru from another folder."""
         command = [str(self.root / "naru"), *arguments]
         return subprocess.run(
             command, cwd="/", env=self.environ | environ, capture_output=True, text=True, timeout=patient(120)
@@ -81,14 +81,14 @@ def clone(tmp_path: Path) -> Clone:
 
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, subprocess.CompletedProcess[str]]:
-    """A clone in which the environment was made, and what was said of it."""
+    """Return a clone and the result of the command that made its environment."""
     clone = Clone(tmp_path_factory.mktemp("made"))
     return clone, clone.naru("up", "--port", "0")
 
 
 @pytest.fixture(scope="module")
 def made(first_run: tuple[Clone, subprocess.CompletedProcess[str]]) -> Clone:
-    """The same clone, for tests that leave it with an environment."""
+    """Return the same clone, for tests that leave it with an environment."""
     return first_run[0]
 
 
@@ -112,8 +112,8 @@ def test_bootstrap_makes_the_environment_once(
         ([], 2, "required: COMMAND"),
     ],
 )
-def test_bootstrap_speaks_with_the_available_python(clone: Clone, words: list[str], code: int, shown: str) -> None:
-    # No more than these, and of them the standard library only.
+def test_bootstrap_answers_with_the_available_python(clone: Clone, words: list[str], code: int, shown: str) -> None:
+    # Only these modules are there, and they may import only the standard library.
     commands = (
         "deploy/cli/main.py",
         "deploy/terminal.py",
@@ -206,7 +206,7 @@ def test_bootstrap_rejects_a_package_with_another_hash(clone: Clone) -> None:
     assert not (clone.environment / "made.json").exists()
 
 
-def test_a_platform_without_a_package_is_named(clone: Clone) -> None:
+def test_error_names_a_platform_without_a_package(clone: Clone) -> None:
     clone.lock.write_text("nobody-made-this==1.0 --hash=sha256:" + "0" * 64 + "\n")
     refused = clone.naru("up")
     assert refused.returncode == 1
@@ -230,7 +230,7 @@ def test_bootstrap_names_the_required_python(made: Clone, tmp_path: Path) -> Non
     assert named.returncode == 0, named.stderr
 
 
-def test_a_python_without_venv_is_told_what_to_install(clone: Clone, tmp_path: Path) -> None:
+def test_error_names_the_package_for_a_python_without_venv(clone: Clone, tmp_path: Path) -> None:
     bare = tmp_path / "bare" / "bin" / "python3"  # a Python as Debian ships it without python3-venv
     bare.parent.mkdir(parents=True)
     shutil.copy(Path(sys.base_prefix) / "bin" / "python3", bare)

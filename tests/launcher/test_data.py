@@ -1,4 +1,4 @@
-"""The data folder: one holder, secrets that stay, damage that is explained."""
+"""The data folder has one holder, keeps its secrets, and explains damage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Iterator[DataFolder]:
 
 @pytest.fixture
 def again(tmp_path: Path, folder: DataFolder) -> Iterator[DataFolder]:
-    """The same folder, as another process opens it."""
+    """Yield the same folder as another process would open it."""
     with closing(DataFolder(tmp_path)) as made:
         yield made
 
@@ -33,7 +33,7 @@ def test_data_folder_is_locked_by_one_process(folder: DataFolder, again: DataFol
     assert again.lock()
 
 
-def test_secrets_are_made_once_and_are_nobody_elses(folder: DataFolder, again: DataFolder) -> None:
+def test_secrets_are_made_once_and_stay_private(folder: DataFolder, again: DataFolder) -> None:
     made, new = folder.secrets()
     assert new
     assert again.secrets() == (made, False)
@@ -64,11 +64,11 @@ def test_unwritable_folder_is_explained(tmp_path: Path) -> None:
 
 
 def modes(folder: Path) -> dict[str, int]:
-    """The mode of everything below a folder, by its place."""
+    """Return the mode of everything below a folder, by relative path."""
     return {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in folder.rglob("*")}
 
 
-def test_open_folder_is_closed_with_all_below(folder: DataFolder) -> None:
+def test_open_folder_and_its_files_become_private(folder: DataFolder) -> None:
     folder.path.chmod(0o755)
     (folder.logs / "web.log").touch(mode=0o644)
     folder.logs.chmod(0o755)
@@ -79,7 +79,7 @@ def test_open_folder_is_closed_with_all_below(folder: DataFolder) -> None:
     assert len(folder.close_to_others()) == 2
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
     assert not [name for name, mode in modes(folder.path).items() if mode & 0o077 and name != "flower/link"]
-    assert stat.S_IMODE(secret.stat().st_mode) == 0o644, "what a link leads to is not ours"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o644, "the target of a link is not ours"
     assert folder.close_to_others() == [], "nothing is left to close"
 
 

@@ -1,4 +1,4 @@
-"""Every part of `up` is given the variables that it reads, and no others."""
+"""Every part of `up` gets the variables that it reads, and no others."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from shared.vendors import WITH_KEY
 
 SETTINGS = {each.name: each for each in fields(Settings)}
 PARTS: tuple[Part, ...] = get_args(Part)
-#: Variables that a person may have in the shell and no part may get.
+#: Variables that a user may have in the shell, but no part may get.
 FOREIGN = {"AWS_SECRET_ACCESS_KEY": "canary", "GITHUB_TOKEN": "canary", "BROKER_URL": "canary", "APP": "canary"}
 
 
 def settings_read_in(folder: str) -> set[str]:
-    """Names behind `settings.` in the sources of a folder."""
+    """Return the settings that the sources of a folder read."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / folder).rglob("*.py")]
     found = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     return {node.attr for node in found if ast.unparse(node.value).endswith("settings")} & set(SETTINGS)
 
 
 def test_every_setting_has_a_part_that_reads_it() -> None:
-    assert set(READERS) <= set(SETTINGS), "a setting that is gone"
+    assert set(READERS) <= set(SETTINGS), "a setting no longer exists"
     for name in SETTINGS:
         assert readers_of(name), name
         assert readers_of(name) <= set(PARTS), name
@@ -74,8 +74,8 @@ def test_system_variables_pass_and_proxies_reach_workers_only() -> None:
         assert part in MORE or seen.keys() == set(system), part
 
 
-def test_source_names_every_program_that_is_started() -> None:
-    """A program that gets the person's whole environment knows every secret."""
+def test_no_program_gets_the_full_environment() -> None:
+    """A program with the user's full environment would know every secret."""
     for path in (path for room in ("cli", "embedded", "backup") for path in (ROOT / "deploy" / room).glob("*.py")):
         for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg in {"env", "environ"} and isinstance(node.value, ast.Call):

@@ -1,6 +1,6 @@
-"""Commands given what makes no sense: a sentence that says what to do, an exit code, and never a traceback.
+"""Commands with invalid input: they say what to do and exit with a code, never with a traceback.
 
-And a model's answer that tries to drive the person's terminal. What the page does with such texts is tests/e2e.
+Also model answers that try to control the terminal. tests/e2e covers such texts on the page.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tests.stack import Servers, Stack
 COMMAND = (sys.executable, "-P", "-m", "deploy.cli.main")
 LONG = "x" * 100_000
 LIMIT = 32_000
-#: What an answer may try on a terminal: colour, title, a line written over, backspaces, C1's CSI, a turned direction.
+#: What an answer may try on a terminal: colour, title, NUL, C1's CSI, reversed direction, backspace, DEL.
 DRIVING = r"a\u001b[31m\u001b]0;mine\u0007b\u0000c\u009b2Jd\u202ee\u0008f\u007fg"
 SHOWN = "a␛[31m␛]0;mine␇bc\ufffd2Jd\ufffde␈f␡g"
 RAW = "a\x1b[31m\x1b]0;mine\x07bc\x9b2Jd\u202ee\x08f\x7fg"
 
 
 def run(*words: str | bytes, stack: Stack, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
-    """One command to its end, as a process, with whatever bytes."""
+    """Run a command as a process to its end, with any bytes."""
     return subprocess.run(
         (*COMMAND, *words),
         env={**stack.environ(), **variables},
@@ -50,18 +50,18 @@ def run(*words: str | bytes, stack: Stack, stdin: bytes = b"", **variables: str)
 
 
 class Terminal:
-    """Commands within this process: what they read in the environment, and what they say."""
+    """Commands run in this process, with their environment and output."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._capsys = monkeypatch, capsys
 
     def sets(self, **variables: str) -> None:
-        """Environment variables."""
+        """Set environment variables."""
         for name, value in variables.items():
             self._monkeypatch.setenv(name, value)
 
     def refused(self, *words: str, stdin: bytes = b"") -> str:
-        """The sentence of a command that is refused; fails unless a person can read it."""
+        """Run a command that must be refused; check that its message is readable, and return it."""
         self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         try:
             code = cli.main(words)
@@ -78,7 +78,7 @@ class Terminal:
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    """Someone who types."""
+    """Return a terminal at which to type commands."""
     return Terminal(monkeypatch, capsys)
 
 
@@ -105,7 +105,7 @@ def at(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> T
     ],
     ids=lambda value: repr(value)[:50],
 )
-def test_options_without_sense_are_refused(words: list[str], said: str, at: Terminal) -> None:
+def test_invalid_options_are_refused(words: list[str], said: str, at: Terminal) -> None:
     assert said in at.refused(*words)
 
 
@@ -126,7 +126,7 @@ def test_up_rejects_an_unusable_data_folder(tmp_path: Path, at: Terminal) -> Non
 
 @pytest.fixture(scope="module")
 def answering(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One stack with a model and a worker."""
+    """Yield a stack with a model and a worker."""
     database_url = servers.create_database("hostile", template="naru")
     stack = Stack(tmp_path_factory.mktemp("hostile"), database_url, servers.redis_server.url_of(510), servers)
     try:
@@ -139,7 +139,7 @@ def answering(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def stored(stack: Stack) -> int:
-    """How many requests there are."""
+    """Return the number of stored requests."""
     engine = make_engine(stack.settings, name="test", pool=1)
     with transaction(engine) as connection:
         number = connection.execute(select(func.count()).select_from(chat_request)).scalar_one()
@@ -170,13 +170,13 @@ def test_longest_and_undecodable_questions_are_answered(answering: Stack) -> Non
     assert (done.returncode, done.stdout) == (0, b"whole\n")
     for stdin in (b"", b"[[sim: echo]] \xff \x00 \xed\x95\x9c"):
         words = "-" if stdin else b"[[sim: echo]] \xff \xe2\x80\xae \xed\x95\x9c"
-        # A terminal that knows ASCII only: what it lacks is shown as its escape.
+        # On an ASCII terminal other characters appear as escapes.
         done = run("ask", words, stack=answering, stdin=stdin, LC_ALL="C", PYTHONIOENCODING="ascii")
         assert (done.returncode, done.stderr) == (0, b"")
         assert done.stdout.startswith(b"\\ufffd ")
 
 
-def test_an_answer_of_a_megabyte_is_whole_as_text_and_as_json(answering: Stack) -> None:
+def test_megabyte_answer_is_complete_as_text_and_json(answering: Stack) -> None:
     for words in ("size=1000000", "size=2000"):
         done = run("ask", f'[[sim: text="나루 " repeat=334000 pace=0 {words}]]', "--json", stack=answering)
         assert done.returncode == 0, done.stderr[-300:]
@@ -185,7 +185,7 @@ def test_an_answer_of_a_megabyte_is_whole_as_text_and_as_json(answering: Stack) 
 
 
 def at_a_terminal(*words: str, stack: Stack) -> str:
-    """What a person's terminal is sent by a command."""
+    """Run a command on a terminal and return what it sends."""
     terminal_side, command_side = pty.openpty()
     with subprocess.Popen(
         (*COMMAND, *words),
@@ -249,7 +249,7 @@ def test_settings_error_is_one_sentence_without_secrets(
         assert "pa55word" not in said
 
 
-def test_up_says_the_same_and_starts_nothing(stack: Stack, tmp_path: Path) -> None:
+def test_up_with_an_invalid_address_starts_nothing(stack: Stack, tmp_path: Path) -> None:
     for variable, text in (("REDIS_URL", "http://:pa55word@x"), ("DATABASE_URL", "postgresql://u:pa55word@h/d?x=1")):
         done = run("up", "--data", str(tmp_path / "data"), "--port", "0", stack=stack, stdin=b"", **{variable: text})
         said = done.stderr.decode()

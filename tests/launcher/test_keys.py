@@ -1,4 +1,4 @@
-"""`./naru keys`: a new key signs, older ones verify for a while, and no key is ever shown or half written."""
+"""`./naru keys`: a new key signs, older ones verify for a while, and no key is shown or lost."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from web.asgi.cookies import Cookies
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data folder that `up` has used."""
+    """Return a data folder that `up` has used."""
     with closing(DataFolder(tmp_path)) as folder:
         folder.secrets()
     return tmp_path
 
 
 def kept(data: Path) -> tuple[str, ...]:
-    """The keys in the folder."""
+    """Return the keys in the folder."""
     return keys_in(json.loads((data / "secrets.json").read_text())["secret_key"])
 
 
@@ -67,7 +67,7 @@ def test_old_keys_are_dropped_after_three_rotations(data: Path, capsys: pytest.C
     assert f"Dropped: {key_id(first)}" in capsys.readouterr().out
 
 
-def test_rotations_at_once_lose_no_key(data: Path) -> None:
+def test_concurrent_rotations_lose_no_key(data: Path) -> None:
     rotations = [threading.Thread(target=keys.rotate, args=(data,)) for _ in range(2)]
     first = kept(data)[0]
     for each in rotations:
@@ -78,7 +78,7 @@ def test_rotations_at_once_lose_no_key(data: Path) -> None:
     assert kept(data)[-1] == first
 
 
-def test_own_key_and_empty_folder_are_explained(
+def test_rotate_explains_a_set_key_and_a_missing_folder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["keys", "rotate", "--data", str(tmp_path / "nothing")]) == 1

@@ -1,4 +1,4 @@
-"""requirements.lock: hashed, whole, without a registry's address, and cut in two where bootstrap.py cuts it."""
+"""requirements.lock is hashed and complete, names no registry, and has the two parts that bootstrap.py expects."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def names(part: str) -> set[str]:
-    """The packages of one part."""
+    """Return the packages of one part."""
     return {match["name"] for match in ENTRY.finditer(part)}
 
 
 def wanted(requirements: list[str]) -> set[str]:
-    """The packages that pyproject.toml names."""
+    """Return the packages that these requirements name."""
     return {re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0] for requirement in requirements}
 
 

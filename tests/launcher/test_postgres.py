@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL's own log: nothing of what people wrote is in it."""
+"""The log of the embedded PostgreSQL holds no user's text and no needless error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL as somebody else when we are root, also where the usual way is refused."""
+"""PostgreSQL runs as another user when we are root, even where the usual way is refused."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from deploy.embedded import postgres, privileges, processes
 from tests.stack import free_port, start, wait_until
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become another user")
 
 
 def refuse(folder: Path, *programs: str) -> None:
-    """Put programs that fail in front of PATH, as a container refuses the system call."""
+    """Put failing programs in front of PATH, as in a container that refuses the system call."""
     folder.mkdir()
     for program in programs:
         (folder / program).write_text("#!/bin/sh\necho 'Operation not permitted' >&2\nexit 1\n")
@@ -28,12 +28,12 @@ def refuse(folder: Path, *programs: str) -> None:
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PATH is put back after the test."""
+    """Restore PATH after the test."""
     monkeypatch.setenv("PATH", os.environ["PATH"])
 
 
 def serve_once(folder: Path) -> int:
-    """Make a data folder, start the server, see that it answers, stop it; the owner of the data."""
+    """Make a data folder, start the server, check that it answers, stop it; return the data's owner."""
     server = postgres.Postgres(
         data=folder / "postgres",
         port=free_port(),
@@ -59,7 +59,7 @@ def test_postgres_runs_when_started_by_root(tmp_path: Path, path: None, refused:
 
 
 @AS_ROOT
-def test_start_by_another_user_takes_the_data_over(tmp_path: Path, path: None) -> None:
+def test_start_as_another_user_takes_over_the_data(tmp_path: Path, path: None) -> None:
     serve_once(tmp_path)
     refuse(tmp_path / "bin", "unshare")
     assert serve_once(tmp_path) == privileges.NOBODY
@@ -78,15 +78,14 @@ def test_unprivileged_child_dies_with_its_parent(way: privileges.RunAs) -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     command = Path(f"/proc/{child}/comm")
-    wait_until(lambda: command.read_text() == "sleep\n", what="it has become the program")
+    wait_until(lambda: command.read_text() == "sleep\n", what="the child runs the program")
     parent.kill()
     parent.wait()
     parent.stdout.close()
     wait_until(lambda: not processes.started_at(child), what="it has ended")
 
 
-# A shell that puts us into the background has its children ignore SIGINT, and `sleep` would inherit that; a server sets
-# its own handler.
+# Shells make background jobs ignore SIGINT, and `sleep` would inherit that. A server sets its own handler.
 PARENT = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -98,9 +97,9 @@ time.sleep(60)
 
 
 @AS_ROOT
-def test_root_without_setuid_tools_is_told_what_to_set(tmp_path: Path, path: None) -> None:
+def test_error_for_root_without_tools_says_what_to_set(tmp_path: Path, path: None) -> None:
     tmp_path.chmod(0o700)
-    program = tmp_path / "postgres"  # for nobody, not even to be seen
+    program = tmp_path / "postgres"  # which other users cannot even see
     shutil.copy("/bin/true", program)
     refuse(tmp_path / "bin", "unshare", "setpriv")
     with pytest.raises(privileges.NoOrdinaryUser, match="set DATABASE_URL"):

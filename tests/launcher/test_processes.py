@@ -1,4 +1,4 @@
-"""Children that do not outlive us, and what a killed run left behind."""
+"""Child processes do not outlive us, and leftovers of a killed run are ended."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 
 
 def sleeper(code: str = SLEEP) -> Command:
-    """A child that does nothing for a minute."""
+    """Return a command that does nothing for a minute."""
     return Command(name="sleeper", argv=(sys.executable, "-I", "-c", code), environ=dict(os.environ))
 
 
-def test_a_left_over_process_is_ended_by_its_pid_file(tmp_path: Path) -> None:
+def test_supervisor_ends_a_left_over_process_by_its_pid_file(tmp_path: Path) -> None:
     child = spawn(sleeper(), log=subprocess.DEVNULL, pid_file=tmp_path / "sleeper.json")
     assert end_left_over(tmp_path) == ["sleeper"]
     assert child.wait(5) == -signal.SIGTERM
@@ -54,7 +54,7 @@ def test_damaged_pid_file_ends_no_process(tmp_path: Path) -> None:
     assert end_left_over(tmp_path) == []
 
 
-def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
+def test_child_dies_with_its_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}
     )

@@ -1,4 +1,4 @@
-"""What `./naru doctor` says about weak keys and host names."""
+"""Findings of `./naru doctor` about weak keys and refused host names."""
 
 from __future__ import annotations
 

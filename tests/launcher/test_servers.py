@@ -1,4 +1,4 @@
-"""`./naru up` on servers that cannot be used: one sentence, soon, before anything is started."""
+"""`./naru up` rejects unusable servers with one sentence before it starts anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.stack import Servers, free_port
         (lambda url, _: f"{url.partition(':')[0]}://:secret@127.0.0.1:{free_port()}/0", "nothing listens there"),
     ],
 )
-def test_each_fault_has_its_sentence(servers: Servers, spoil: Callable[[str, str], str], reason: str) -> None:
+def test_each_fault_has_its_own_message(servers: Servers, spoil: Callable[[str, str], str], reason: str) -> None:
     good = Settings(database_url=servers.postgres_server.url, redis_url=servers.redis_server.url)
     bad = replace(
         good,
@@ -43,7 +43,7 @@ def test_doctor_recognizes_the_wrong_kind_of_server(servers: Servers) -> None:
         database_url=servers.redis_server.url.replace("redis:", "postgresql:"),
         redis_url=servers.postgres_server.url.replace("postgresql:", "redis:").rpartition("/")[0] + "/0",
     )
-    # It depends on the driver's mode whether it waits for sense in what Redis says, or takes it for nonsense.
+    # Depending on its mode, the driver waits for a valid answer from Redis or reports an invalid one.
     assert re.search(
         r"no Postgres server answers there within 3 s|is not a usable Postgres", try_postgres(crossed) or ""
     )

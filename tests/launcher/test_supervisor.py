@@ -1,4 +1,4 @@
-"""The supervisor, with small programs as its parts."""
+"""The supervisor, with small programs as parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIVES = "import sys, time; print('alive', flush=True); time.sleep(60)"
 
 
 class Rig:
-    """A supervisor with its lines and its folder."""
+    """A supervisor, the lines that it printed and its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,19 +32,19 @@ class Rig:
         self.seen: list[int] = []
 
     def part(self, name: str, code: str = LIVES, *, grace_seconds: float = 5.0) -> Part:
-        """A part that is ready when it has written something."""
+        """Return a part that is ready when it has written `alive`."""
         argv = (sys.executable, "-I", "-c", code)
         command = Command(name=name, argv=argv, environ=dict(os.environ), grace_seconds=grace_seconds)
         return Part(command=command, is_ready=lambda pid: self.look(name, pid))
 
     def look(self, name: str, pid: int) -> bool:
-        """Notes each new process that it is asked about."""
+        """Record a new process; return whether every process so far has written `alive`."""
         if pid not in self.seen:
             self.seen.append(pid)
         return (self.folder / "logs" / f"{name}.log").read_text().count("alive") >= len(self.seen)
 
     def run(self, steps: Callable[[Supervisor], Awaitable[None]]) -> None:
-        """Run steps, and end whatever they left."""
+        """Run the steps, then kill what they left running."""
 
         async def all_steps() -> None:
             try:
@@ -61,12 +61,12 @@ def rig(tmp_path: Path) -> Rig:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait without holding the loop."""
-    while not condition():  # noqa: ASYNC110 - it is another process that makes it true
+    """Wait without blocking the event loop."""
+    while not condition():  # noqa: ASYNC110 - another process makes it true
         await asyncio.sleep(0.02)
 
 
-def test_a_part_that_crashes_is_started_again(rig: Rig) -> None:
+def test_supervisor_restarts_a_part_that_crashes(rig: Rig) -> None:
     async def steps(supervisor: Supervisor) -> None:
         await supervisor.start(rig.part("web"))
         os.kill(rig.seen[0], signal.SIGKILL)
@@ -117,10 +117,10 @@ def test_worker_restarted_without_redis_counts_as_working(stack: Stack) -> None:
     stack.configure(redis_url=f"redis://127.0.0.1:{free_port()}/0")
     part = parts.worker(stack.environ(), number=1, settings=stack.settings)
     assert part.is_at_work is not None
-    assert not part.is_at_work(1), "another process is not it"
+    assert not part.is_at_work(1), "another process is no worker"
     worker = stack.start_worker(consuming=False)
     assert part.is_at_work(worker.pid)
-    assert not part.is_ready(worker.pid), "a first start wants all that was promised"
+    assert not part.is_ready(worker.pid), "a first start must be fully ready"
 
 
 def test_parts_waiting_for_postgres_count_as_working(stack: Stack) -> None:
@@ -182,7 +182,7 @@ def test_one_shot_program_must_succeed(rig: Rig) -> None:
     assert (rig.folder / "logs" / "migrate.log").read_text() == "done\n"
 
 
-def test_a_grown_log_is_cut_under_its_writer(tmp_path: Path) -> None:
+def test_supervisor_cuts_a_grown_log_under_its_writer(tmp_path: Path) -> None:
     log = tmp_path / "web.log"
     with log.open("ab") as writer:
         writer.write(b"x" * (LARGEST_LOG_BYTES + 1))

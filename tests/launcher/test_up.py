@@ -1,4 +1,4 @@
-"""`./naru up`, whole: the real command with everything that it starts, in data folders of its own."""
+"""`./naru up` end to end: the real command with everything that it starts, in temporary data folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.stack import NO_PROXY, Servers, get, wait_until
 
 
 class Up:
-    """One `up` as a person starts it, in a session of its own (as a terminal gives it)."""
+    """An `up` as a user starts it, in its own session, as in a terminal."""
 
     def __init__(self, data: Path, *words: str, **environ: str) -> None:
         self.data = data
@@ -46,12 +46,12 @@ class Up:
 
     @property
     def text(self) -> str:
-        """What the terminal shows."""
+        """Return the terminal's text."""
         return self.out.read_text()
 
     @property
     def url(self) -> str:
-        """From the last line."""
+        """Return the address in the last line."""
         return self.text.splitlines()[-1].removeprefix("Naru is ready at ")
 
     def ready(self) -> Up:
@@ -61,7 +61,7 @@ class Up:
         return self
 
     def pids(self) -> dict[str, int]:
-        """The parts that run, by name."""
+        """Return the pids of the running parts by name."""
         found = {}
         for path in (self.data / "pids").glob("*.json"):
             with suppress(FileNotFoundError):  # it has ended meanwhile
@@ -69,18 +69,18 @@ class Up:
         return found
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Ctrl-C, and the exit code."""
+        """Press Ctrl-C, or send another signal, and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(patient(40))
 
     def database_url(self) -> str:
-        """As its children have it."""
+        """Return the database address that its children have."""
         running = running_on(self.data)
         assert running is not None
         return running.environ["DATABASE_URL"]
 
     def end(self) -> None:
-        """Whatever happened, leave nothing."""
+        """Stop it if it still runs."""
         if self.process.poll() is None:
             self.stop(signal.SIGTERM)
 
@@ -97,7 +97,7 @@ MAY_SEE = {"web": {"NARU_SECRET_KEY"}, "worker": {"NARU_SYSTEM_PROMPT", "HTTPS_P
 
 
 def environ_of(pid: int) -> dict[str, str]:
-    """The environment that a process was started with; servers that write their title over it show less."""
+    """Return a process's initial environment; servers that overwrite it with their title show less."""
     pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().rstrip("\0").split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
@@ -110,10 +110,10 @@ def kept_secrets(running: Up) -> Secrets:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One Naru for the tests that only look."""
+    """Yield a running Naru for the tests that only read from it."""
     data = tmp_path_factory.mktemp("up") / "data"
     data.mkdir()
-    data.chmod(0o755)  # as a person makes it, whatever the umask is here
+    data.chmod(0o755)  # as a user would make it, whatever the umask
     up = Up(data, "--port", "0", **CANARIES)
     try:
         yield up.ready()
@@ -123,7 +123,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture
 def starts(tmp_path: Path) -> Iterator[list[Up]]:
-    """Those that a test started; ended after it."""
+    """Yield a list for what a test starts, and stop it afterwards."""
     made: list[Up] = []
     yield made
     for up in made:
@@ -131,7 +131,7 @@ def starts(tmp_path: Path) -> Iterator[list[Up]]:
 
 
 def gone(pids: dict[str, int]) -> bool:
-    """Whether none of them runs any more."""
+    """Return whether all of these processes have ended."""
     return not any(started_at(pid) for pid in pids.values())
 
 
@@ -150,7 +150,7 @@ def test_terminal_output_is_text_and_logs_are_json(running: Up) -> None:
             assert json.loads(line)["message"], name
 
 
-def test_secrets_are_the_owners_and_not_in_the_process_list(running: Up) -> None:
+def test_secrets_stay_private_and_out_of_the_process_list(running: Up) -> None:
     file = running.data / "secrets.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     secrets = json.loads(file.read_text()).values()
@@ -216,7 +216,7 @@ def test_flower_asks_for_its_password(running: Up) -> None:
         with NO_PROXY.open(knows) as answer:
             return f"worker-{running.pids()['worker']}@" in answer.read().decode()
 
-    wait_until(shown, what="Flower has heard a heartbeat of the worker, which comes every 2 s")
+    wait_until(shown, what="Flower has received a heartbeat of the worker, which comes every 2 s")
 
 
 def test_second_up_prints_the_address_and_succeeds(running: Up) -> None:
@@ -236,7 +236,7 @@ def test_up_names_a_taken_port(running: Up, tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "postgres").exists()
 
 
-def test_a_worker_that_dies_is_started_again(running: Up) -> None:
+def test_supervisor_restarts_a_worker_that_dies(running: Up) -> None:
     before = running.pids()["worker"]
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: "  worker is back" in running.text, seconds=60)
@@ -277,12 +277,12 @@ def test_next_up_cleans_up_after_a_killed_one(tmp_path: Path, starts: list[Up]) 
     starts.append(second)
     assert gone(pids)
     assert get(f"{second.url}/readyz")[0] == 200
-    a_second_ctrl_c_stops_at_once(second)
+    assert_second_ctrl_c_stops_at_once(second)
 
 
-def a_second_ctrl_c_stops_at_once(up: Up) -> None:
+def assert_second_ctrl_c_stops_at_once(up: Up) -> None:
     pids = up.pids()
-    os.kill(pids["web"], signal.SIGSTOP)  # a part that would be waited for
+    os.kill(pids["web"], signal.SIGSTOP)  # a part that `up` would wait for
     up.process.send_signal(signal.SIGINT)
     wait_until(lambda: "Stopping" in up.text)
     began = time.monotonic()
@@ -301,7 +301,7 @@ def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path, starts: list[Up]) 
     assert "Naru is ready" not in up.text
 
 
-def test_servers_of_ones_own_are_used(tmp_path: Path, starts: list[Up], servers: Servers) -> None:
+def test_up_uses_external_servers(tmp_path: Path, starts: list[Up], servers: Servers) -> None:
     servers.execute(psycopg2.sql.SQL("CREATE DATABASE mine"))
     urls = {
         "DATABASE_URL": servers.postgres_server.url_of("mine"),

@@ -1,4 +1,4 @@
-"""What a tab loads, by Chromium's own account: bytes over the wire, from its first request on."""
+"""A tab's network traffic as Chromium reports it, in bytes on the wire."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 @dataclass
 class Load:
-    """One request. `bytes` are those of its answer with the head, as they came; 0 from the browser's cache."""
+    """One request. `bytes` is the size of its response on the wire, with headers; 0 from the browser's cache."""
 
     url: str
     kind: str
@@ -19,7 +19,7 @@ class Load:
 
 
 class Network:
-    """Everything that a page loads from now on."""
+    """The requests that a page makes from now on."""
 
     def __init__(self, page: Page) -> None:
         self.socket_bytes = 0
@@ -34,17 +34,17 @@ class Network:
 
     @property
     def loaded(self) -> list[Load]:
-        """What came over the network."""
+        """The requests that were answered over the network."""
         return [load for load in self._loads.values() if load.bytes and not load.is_cached]
 
     @property
     def bytes(self) -> int:
-        """All that came, the WebSocket's text included."""
+        """All bytes received, including WebSocket frames."""
         return sum(load.bytes for load in self.loaded) + self.socket_bytes
 
     @property
     def loads(self) -> list[Load]:
-        """Everything that was asked for, cached or not, come or not."""
+        """Every request, cached or not, finished or not."""
         return list(self._loads.values())
 
     def _sent(self, event: dict[str, Any]) -> None:
@@ -64,5 +64,5 @@ class Network:
 
     def _framed(self, event: dict[str, Any]) -> None:
         frame = event["response"]
-        # Binary frames are told in base64.
+        # Chromium reports binary frames in base64.
         self.socket_bytes += len(frame["payloadData"]) * 3 // 4 if frame["opcode"] == 2 else len(frame["payloadData"])

@@ -1,4 +1,4 @@
-"""A person in Chromium: asks, waits, looks. For the page's tests and the pictures. Not here: what must be true."""
+"""A Chromium user for the page tests and screenshots: asks and waits. The tests make the assertions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUNNING_SECONDS = 20.0
 
 
 class Person:
-    """One tab of one browser."""
+    """A user in a browser tab."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -33,7 +33,7 @@ class Person:
             self.errors.append(line.text)
 
     def open(self, address: str = "/") -> Person:
-        """Open the page and wait until one can type."""
+        """Open the page and wait until it is ready."""
         self.page.goto(address if address.startswith("http") else self.url + address)
         self.composer.wait_for()
         self.page.locator(".naru-live").wait_for(state="attached")
@@ -46,7 +46,7 @@ class Person:
 
     @property
     def block(self) -> Locator:
-        """The running answer with what it says of itself."""
+        """The running answer with its status."""
         return self.page.locator(".naru-block")
 
     @property
@@ -65,7 +65,7 @@ class Person:
         return self.page.locator(".naru-question")
 
     def ask(self, text: str) -> None:
-        """Type, and send as one does: with Enter, or with the button where fingers do it."""
+        """Type and send: with Enter, or with the button on a touch screen."""
         self.composer.fill(text)
         if self.page.evaluate("() => matchMedia('(pointer: coarse)').matches"):
             self.page.get_by_test_id("stChatInputSubmitButton").click()
@@ -73,19 +73,19 @@ class Person:
             self.composer.press("Enter")
 
     def wait_for_text(self, *, characters: int = 1) -> str:
-        """Wait until so much of the running answer is there."""
+        """Wait for this many characters of the running answer."""
         pattern = re.compile(rf"[\s\S]{{{characters},}}")
         expect(self.live).to_have_text(pattern, timeout=patient_ms(RUNNING_SECONDS))
         expect(self.block).to_be_visible()
         return self.live.inner_text()
 
     def wait_for_end(self, *, answers: int = 1) -> None:
-        """Wait until the answer is Streamlit's own Markdown."""
+        """Wait until Streamlit shows the finished answers."""
         expect(self.answers).to_have_count(answers, timeout=patient_ms(RUNNING_SECONDS))
         expect(self.block).to_be_hidden(timeout=patient_ms(RUNNING_SECONDS))
 
     def leave(self) -> bool:
-        """Empty the tab and its profile for somebody else; False when that cannot be done."""
+        """Clear the tab and its profile for reuse; return False if that fails."""
         self.page.remove_listener("pageerror", self._failed)
         self.page.remove_listener("console", self._said)
         try:
@@ -93,9 +93,7 @@ class Person:
                 if tab is not self.page:
                     tab.close()
             self.page.unroute_all()
-            self.page.goto(
-                f"{self.url}/healthz"
-            )  # of the same origin: the storage is at hand, the scripts stay compiled
+            self.page.goto(f"{self.url}/healthz")  # same origin: its storage is accessible, and scripts stay compiled
             self.page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
             self.page.context.clear_cookies()
         except Error:
@@ -103,13 +101,13 @@ class Person:
         return True
 
     def another_tab(self) -> Person:
-        """A second tab of the same browser on the same conversation."""
+        """Open the conversation in a second tab of the same browser."""
         return Person(self.page.context.new_page(), self.url).open(self.page.url)
 
 
 @contextmanager
 def visitor(browser: Browser, url: str, **context: Any) -> Iterator[Person]:
-    """A new browser profile, by default English, 1280 px wide."""
+    """Yield a user with a new browser profile, by default English and 1280 px wide."""
     page = _new_page(browser, context)
     try:
         yield Person(page, url)
@@ -117,15 +115,15 @@ def visitor(browser: Browser, url: str, **context: Any) -> Iterator[Person]:
         page.context.close()
 
 
-#: The emptied tab that somebody with these options has left, by browser.
+#: Cleared tabs for reuse, by browser and context options.
 _left: dict[tuple[Browser, str], Page] = {}
 
 
 @contextmanager
 def newcomer(browser: Browser, url: str, **context: Any) -> Iterator[Person]:
-    """The same in a tab that others have left: no cookie, no storage and no connection of theirs, but the page's
-    scripts, loaded and compiled. Those are two thirds of what a visit costs. Not for a test that adds scripts to the
-    tab, or looks at what it loads.
+    """Like `visitor`, but in a reused tab: it keeps no cookies, storage or connections of earlier users, only the
+    page's compiled scripts, which are two thirds of the cost of a visit. Do not use it in a test that adds scripts to
+    the tab or checks what the tab loads.
     """
     key = (browser, repr(sorted(context.items())))
     page = _left.pop(key, None) or _new_page(browser, context)
@@ -142,7 +140,7 @@ def newcomer(browser: Browser, url: str, **context: Any) -> Iterator[Person]:
 
 
 def forget(browser: Browser) -> None:
-    """The browser is about to be closed, and its tabs with it."""
+    """Forget this browser's tabs, because it is about to close."""
     for key in [key for key in _left if key[0] is browser]:
         del _left[key]
 

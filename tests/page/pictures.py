@@ -1,7 +1,7 @@
-"""Pictures of every state of the page: `python -m tests.page.pictures OUT [STATE …]`.
+"""Screenshots of every state of the page: `python -m tests.page.pictures OUT [STATE …]`.
 
-Each state is made once, for real (a worker that is busy, one that is killed, a provider that fails), and looked at from
-390, 768 and 1440 px, light and dark, in Korean and English. They are for looking at; nothing is checked here.
+Each state is produced once on a real stack (a busy worker, a killed worker, a failing provider) and captured at 390,
+768 and 1440 px, light and dark, in Korean and English. The screenshots are for visual review; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SETTLE_MS = 900
 
 @dataclass
 class Studio:
-    """What the pictures are taken of, and with."""
+    """The stack, page and browser to capture."""
 
     stack: Stack
     engine: Engine
@@ -45,7 +45,7 @@ class Studio:
     worker: Process
 
     def shoot(self, state: str, address: str, *, ready: str, top: bool = False) -> None:
-        """One picture per size, theme and language, by the same owner."""
+        """Capture each size, theme and language, as the same owner."""
         storage: StorageState = self.person.page.context.storage_state()
         for (width, height), scheme, locale in product(SIZES, SCHEMES, LOCALES):
             looks = {"viewport": {"width": width, "height": height}, "color_scheme": scheme, "locale": locale}
@@ -60,13 +60,13 @@ class Studio:
                 print(name, *looker.errors, flush=True)
 
     def conversation(self, question: str) -> str:
-        """Ask in a new conversation; returns its address."""
+        """Ask in a new conversation; return its address."""
         self.person.open("/").ask(question)
         self.person.questions.first.wait_for()
         return self.person.page.url
 
     def stop(self, address: str) -> None:
-        """Stop what runs there."""
+        """Stop this answer."""
         self.person.open(address).page.locator(".naru-stop").click()
         self.person.page.locator(".naru-remark").first.wait_for()
 
@@ -76,7 +76,7 @@ def empty(studio: Studio) -> None:
 
 
 def waiting(studio: Studio) -> None:
-    """Thinking, and behind it the queue: the worker has one slot."""
+    """Capture thinking and queued: the worker has only one slot."""
     first = studio.conversation("[[sim: first=600]] How does a ferry find its way in fog?")
     second = studio.conversation("What is a landing stage?")
     third = studio.conversation("And how long does a crossing take?")
@@ -116,7 +116,7 @@ def busy(studio: Studio) -> None:
 
 
 def takeover(studio: Studio) -> None:
-    """The worker is killed in mid-answer: first nobody is there, then the next one's model takes its time."""
+    """Kill the worker mid-answer: first there is no worker, then the next worker waits for a slow model."""
     address = studio.conversation("[[sim: fault=hang at=150]] Tell me about the river")
     studio.person.wait_for_text(characters=300)
     studio.worker.kill()
@@ -131,7 +131,7 @@ def takeover(studio: Studio) -> None:
 
 
 def long(studio: Studio) -> None:
-    """A conversation of 500 messages."""
+    """Capture a conversation of 500 messages."""
     with transaction(studio.engine) as connection:
         owner_id = connection.execute(select(conversation.c.owner_id).limit(1)).scalar_one()
     address = f"/?c={fill(studio.engine, owner_id=owner_id, messages=500)}"
@@ -140,7 +140,7 @@ def long(studio: Studio) -> None:
 
 
 def fill(engine: Engine, *, owner_id: str, messages: int) -> UUID:
-    """Store a conversation of so many messages, every second one an answer."""
+    """Store a conversation of this many messages; every second one is an answer."""
     conversation_id, parent = uuid4(), None
     rows, requests = [], []
     for number in range(messages):
@@ -195,7 +195,7 @@ STATES: dict[str, Callable[[Studio], None]] = {
 
 @contextmanager
 def studio_at(out: Path) -> Iterator[Studio]:
-    """Servers, simulator, one worker with one slot, web and a browser, for these pictures only."""
+    """Start servers, a simulator, a one-slot worker, web and a browser for the screenshots."""
     with tempfile.TemporaryDirectory(prefix="naru-pictures-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         servers = Servers(Path(folder))
@@ -222,7 +222,7 @@ def studio_at(out: Path) -> Iterator[Studio]:
 
 
 def main() -> None:
-    """Take them."""
+    """Take the screenshots."""
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
     with studio_at(out) as studio:

@@ -1,4 +1,4 @@
-"""What stands around a conversation: Streamlit's words in Korean, sizes for fingers, paper, unknown addresses."""
+"""The page around a conversation: Streamlit's texts in Korean, touch targets, printing, unknown addresses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.patience import patient_ms
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
-#: Words that may stand in a Korean page: names of things, and of the other language.
+#: Latin words that a Korean page may contain: names of products, settings and keys, and of the other language.
 NAMES = re.compile(
     r"English|OPENAI_API_KEY|ANTHROPIC_API_KEY|PostgreSQL|SQLite|Enter|simulator|Naru|python", re.IGNORECASE
 )
-#: Text that a person can read or hear: of elements that are rendered, and in the attributes that are read aloud.
+#: Return the Latin text that a user can read or hear: in rendered elements, and in attributes that are read aloud.
 HEARD = """() => {
   const names = ["aria-label", "title", "placeholder", "aria-roledescription", "alt"];
   const own = ".naru-question, .naru-link, h1.naru-spoken,"
@@ -38,7 +38,7 @@ FOOTNOTES = r'[[sim: text="# 제목\n\n```python\nx = 1\n```\n\n각주[^1]\n\n[^
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all: each is a browser of its own."""
+    """Share one stack: each test has its own browser."""
     return module_stack
 
 
@@ -52,19 +52,19 @@ def url(stack: Stack) -> str:
 
 @pytest.fixture
 def korean(browser: Browser, url: str) -> Iterator[Person]:
-    """Someone whose browser is Korean."""
+    """A user with a Korean browser."""
     with newcomer(browser, url, locale="ko-KR") as found:
         yield found
         assert found.errors == []
 
 
 def english(person: Person) -> list[str]:
-    """English that a person can read or hear."""
+    """Return the English text that a user can read or hear."""
     person.page.wait_for_timeout(300)
     return [text for text in person.page.evaluate(HEARD) if re.search("[A-Za-z]{2}", NAMES.sub("", text))]
 
 
-def test_a_korean_page_says_nothing_in_english(korean: Person) -> None:
+def test_korean_page_says_nothing_in_english(korean: Person) -> None:
     korean.open()
     assert korean.page.evaluate("() => document.documentElement.lang") == "ko"
     heard = {"empty": english(korean)}
@@ -131,7 +131,7 @@ def test_touch_targets_are_at_least_44_px(browser: Browser, url: str) -> None:
 
 
 def too_small(within: Locator) -> list[str]:
-    """What can be touched, is on the screen, and is smaller; a link within a sentence is as high as its line."""
+    """Return the visible touch targets under 44 px, except links within text, which are as high as their line."""
     found: list[str] = within.evaluate(
         """(within, [touched, inline]) => [...within.querySelectorAll(touched)]
           .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest(inline))
@@ -168,7 +168,7 @@ def test_unknown_address_returns_404_with_a_home_link(browser: Browser, url: str
         expect(person.composer).to_be_visible(timeout=patient_ms(15))
 
 
-def test_addresses_beside_the_page_answer_what_they_are(korean: Person) -> None:
+def test_other_addresses_are_not_answered_with_the_page(korean: Person) -> None:
     get = korean.page.request.get
     icon = get(f"{korean.url}/favicon.ico")
     assert (icon.status, icon.headers["content-type"], icon.body()[:4]) == (200, "image/x-icon", b"\0\0\1\0")
@@ -180,7 +180,7 @@ def test_addresses_beside_the_page_answer_what_they_are(korean: Person) -> None:
     assert get(f"{korean.url}/_stcore/health").status == 200
 
 
-def test_language_switch_shows_its_names_whole(korean: Person) -> None:
+def test_language_switch_does_not_truncate_its_names(korean: Person) -> None:
     names = korean.open().page.locator(".st-key-foot [role='radio'] p")
     expect(names).to_have_text(["English", "한국어"])
     assert names.evaluate_all("names => names.filter(name => name.scrollWidth > name.clientWidth).length") == 0

@@ -1,4 +1,4 @@
-"""What a person sees while a part of Naru is away: Postgres, the web process. More of them are in tests/e2e."""
+"""The page while Postgres or the web process is down. tests/e2e has more outages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SLOW = "[[sim: tokens=1500 pace=40]] "
 
 @pytest.fixture(scope="module")
 def own_stack(module_own_stack: Stack) -> Stack:
-    """One with a worker for all; each has a web process of its own."""
+    """Share one stack with a worker. Each test starts its own web process."""
     module_own_stack.start_simulator()
     module_own_stack.start_worker()
     return module_own_stack
 
 
-def test_postgres_away_is_a_sentence_and_mends_itself(own_stack: Stack, browser: Browser) -> None:
+def test_page_explains_a_postgres_outage_and_recovers(own_stack: Stack, browser: Browser) -> None:
     web = own_stack.start_web()
     with visitor(browser, web.url) as person:
         person.open().ask("[[sim: tokens=5]] before")
@@ -75,14 +75,14 @@ def test_page_shows_a_thin_bar_while_web_is_down(own_stack: Stack, browser: Brow
         name = person.page.locator(".naru-name").bounding_box()
         assert bar is not None
         assert name is not None
-        assert bar["x"] >= name["x"] + name["width"], "the name stays in sight"
+        assert bar["x"] >= name["x"] + name["width"], "the bar does not cover the name"
         assert person.live.inner_text().startswith(text[:80])
         wait_until(lambda: person.page.evaluate("() => window.dialogs"), seconds=60, what="Streamlit's dialog")
         expect(person.page.get_by_test_id("stDialog")).to_have_count(0)
         expect(person.page.locator(".naru-bar")).to_be_visible()
 
 
-def test_typing_goes_on_while_the_web_is_away(own_stack: Stack, browser: Browser) -> None:
+def test_user_can_type_while_web_is_down(own_stack: Stack, browser: Browser) -> None:
     web = own_stack.start_web()
     with visitor(browser, web.url, locale="ko-KR") as person:
         person.open().ask("[[sim: tokens=5]] before")

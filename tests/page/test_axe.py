@@ -1,6 +1,6 @@
-"""axe-core finds nothing serious and nothing moderate in any state of the page, in both themes, wide and narrow.
+"""axe-core finds nothing worse than minor in any state of the page, in both themes, wide and narrow.
 
-`axe/axe.min.js` is axe-core 4.14.1 as its npm package has it (MPL-2.0); it is part of these tests only.
+`axe/axe.min.js` is axe-core 4.14.1, unchanged from its npm package (MPL-2.0). Only these tests use it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIND = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ viola
   .flatMap(({ id, impact, nodes }) => nodes.map(({ html }) => `${impact} ${id}: ${html.slice(0, 200)}`)))"""
 WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 390, "height": 844}
-#: Colour scheme, language and size. Each value is met once: a look takes half a minute.
+#: Colour scheme, language and size. Each value occurs once, because a look takes half a minute.
 LOOKS = [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)]
 #: Longer than a line of the widest column, so that it has to scroll.
 CODE = "x = 1  # a comment and a 'string' " * 6
@@ -47,13 +47,13 @@ RICH = "\\n\\n".join(
 )
 
 
-#: What is drawn fades in, and code gets its colours a moment after its text.
+#: Time for new elements to fade in, and for code to get its colours.
 SETTLED_MS = 700
 LOOKS_AT_MOST = 3
 
 
 class Gallery(NamedTuple):
-    """One owner's conversations, each in a state of its own, that stay as they are."""
+    """One owner's conversations, each in a different state that lasts."""
 
     url: str
     storage: StorageState
@@ -62,15 +62,15 @@ class Gallery(NamedTuple):
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all looks."""
+    """Share one stack among all looks."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def gallery(stack: Stack, browser: Browser) -> Iterator[Gallery]:
-    """Every state, made once, for real."""
+    """Every state, produced once on a real stack."""
     stack.start_simulator()
-    # A model that says nothing must say nothing until the last look.
+    # A silent model must not time out before the last look.
     stack.start_worker(concurrency=3, first_token_seconds=900)
     with visitor(browser, stack.start_web(**WIDE_LIMITS).url) as person:
         addresses = {"empty": "/"}
@@ -99,14 +99,14 @@ def gallery(stack: Stack, browser: Browser) -> Iterator[Gallery]:
 
 
 def asked(person: Person, question: str) -> str:
-    """Ask in a new conversation; returns its address."""
+    """Ask in a new conversation; return its address."""
     person.open("/").ask(question)
     expect(person.questions.first).to_be_visible()
     return person.page.url
 
 
 def long(stack: Stack) -> str:
-    """The address of a conversation of 500 messages."""
+    """Store a conversation of 500 messages; return its address."""
     engine = make_engine(stack.settings, name="test")
     with transaction(engine) as connection:
         owner_id = connection.execute(select(conversation.c.owner_id).limit(1)).scalar_one()
@@ -116,7 +116,7 @@ def long(stack: Stack) -> str:
 
 
 def found(page: Page) -> list[str]:
-    """What axe finds, but what it calls minor, when nothing fades or moves into its place any more."""
+    """Return axe's findings above minor. Look up to three times, because elements may still fade or move."""
     page.evaluate(AXE)
     violations: list[str] = []
     for _ in range(LOOKS_AT_MOST):
@@ -127,7 +127,7 @@ def found(page: Page) -> list[str]:
     return violations
 
 
-#: Something that is there only when the state is drawn.
+#: An element that appears only once the state is drawn.
 READY = {
     "empty": ".st-key-empty",
     "lost": "main a",
@@ -143,7 +143,7 @@ def test_axe_finds_nothing(gallery: Gallery, browser: Browser, scheme: str, loca
     looks: dict[str, Any] = {"color_scheme": scheme, "locale": locale, "viewport": size}
     findings: dict[str, list[str]] = {}
     with visitor(browser, gallery.url, storage_state=gallery.storage, **looks) as person:
-        # The ended answer comes last: the menu is opened there.
+        # The ended answer comes last, because the menu is opened there.
         for state, address in sorted(gallery.addresses.items(), key=lambda each: each[0] == "ended"):
             person.page.goto(address if address.startswith("http") else gallery.url + address)
             expect(person.page.locator(READY.get(state, ".naru-about")).first).to_be_visible(timeout=patient_ms(15))
@@ -159,7 +159,7 @@ def test_axe_finds_nothing(gallery: Gallery, browser: Browser, scheme: str, loca
 
 
 def open_menu(person: Person, *, is_narrow: bool) -> list[str]:
-    """Open the conversation's menu, behind the sidebar's button on a phone; returns what axe finds in it."""
+    """Open the conversation's menu, on a phone after expanding the sidebar; return axe's findings."""
     if is_narrow:
         person.page.get_by_test_id("stExpandSidebarButton").click()
     person.page.locator(".st-key-conversation-menu button:visible").click()

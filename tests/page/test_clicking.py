@@ -1,4 +1,4 @@
-"""People who click quickly, reload often or come back from sleep: no bound on sockets ever closes them."""
+"""Users who click quickly, reload often or return from sleep: no limit on sockets ever disconnects them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tests.stack import Process, Stack
 
 pytestmark = pytest.mark.browser
 RELOADS = 20
-#: Ten rounds of four clicks, as fast as Chromium makes them.
+#: Each round has four clicks, as fast as Chromium makes them.
 ROUNDS = 10
 
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all."""
+    """Share one stack among the tests."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """The page, with a worker and the simulator behind it."""
+    """The web process, with a worker and the simulator behind it."""
     stack.start_simulator()
     stack.start_worker()
     return stack.start_web()
@@ -33,7 +33,7 @@ def web(stack: Stack) -> Process:
 
 @pytest.fixture
 def person(browser: Browser, web: Process) -> Iterator[Person]:
-    """Someone on a new page, whom nothing has closed in the end."""
+    """A user on a new page. By the end, the server must not have closed any of their sockets."""
     before = closed_counts(web)
     with newcomer(browser, web.url) as found:
         yield found.open()

@@ -1,4 +1,4 @@
-"""The composer in Chromium: every question is visible as sent or in the box, and the focus is where one types next."""
+"""The composer in Chromium: every question is visible, sent or in the box, and the focus is where typing goes next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch":
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all of them."""
+    """Share one stack among the tests."""
     return module_stack
 
 
@@ -37,19 +37,19 @@ def web(stack: Stack) -> Process:
 
 @pytest.fixture
 def person(browser: Browser, web: Process) -> Iterator[Person]:
-    """Someone on a new page."""
+    """A user on a new page."""
     with newcomer(browser, web.url) as found:
         yield found.open()
         assert found.errors == []
 
 
 def echo(person: Person) -> Locator:
-    """The question on its way."""
+    """Locate the echo of a question that is being sent."""
     return person.page.locator(".naru-echo")
 
 
 def hint(person: Person) -> Locator:
-    """Why nothing was sent."""
+    """Locate the hint that says why nothing was sent."""
     return person.page.locator(".naru-hint")
 
 
@@ -60,7 +60,7 @@ def new_chat(person: Person) -> None:
 
 
 def choose_in_menu(person: Person, words: str) -> Locator:
-    """Open the conversation's menu and one of its dialogs."""
+    """Open a dialog from the conversation's menu."""
     person.page.locator(".st-key-conversation-menu button").first.click()
     person.page.get_by_text(words, exact=True).click()
     dialog = person.page.get_by_role("dialog")
@@ -88,7 +88,7 @@ def test_question_on_a_stalled_line_is_echoed(web: Process, person: Person) -> N
     expect(person.composer).to_have_value("and another")
 
 
-def test_echo_and_stored_question_never_stand_together(person: Person) -> None:
+def test_echo_and_stored_question_are_never_both_visible(person: Person) -> None:
     person.page.evaluate(
         """() => {
           window.most = 0;
@@ -119,7 +119,7 @@ def test_first_question_is_echoed_and_the_focus_moves(web: Process, person: Pers
     expect(person.composer).to_have_value("typed at once")
 
 
-@pytest.mark.parametrize("hears", [True, False], ids=["told", "not-told"])
+@pytest.mark.parametrize("hears", [True, False], ids=["notified", "not-notified"])
 def test_question_for_a_deleted_conversation_is_kept(browser: Browser, web: Process, *, hears: bool) -> None:
     with newcomer(browser, web.url) as person:
         person.open().ask(SHORT + "shared")
@@ -162,7 +162,7 @@ def test_question_at_an_unknown_address_begins_a_chat(browser: Browser, web: Pro
         expect(person.questions).to_contain_text(["anyway"])
 
 
-def test_new_chat_has_no_stored_address_until_it_is_asked(person: Person) -> None:
+def test_new_chat_has_no_stored_address_until_a_question(person: Person) -> None:
     expect(person.page).to_have_url(re.compile(r"/\?new=[0-9a-f-]{36}$"))
     person.composer.press_sequentially("a draft of nothing yet")
     person.page.reload()
@@ -175,7 +175,7 @@ def test_new_chat_has_no_stored_address_until_it_is_asked(person: Person) -> Non
     expect(person.answers).to_have_count(1)
 
 
-def test_draft_of_a_new_chat_is_there_when_one_comes_back(person: Person) -> None:
+def test_draft_of_a_new_chat_survives_leaving_it(person: Person) -> None:
     person.ask(SHORT + "first")
     person.wait_for_end()
     new_chat(person)
@@ -204,7 +204,7 @@ def test_composers_button_stops_the_answer(person: Person) -> None:
     assert focused(person) == COMPOSER
 
 
-def test_escape_stops_only_where_nothing_is_open(person: Person) -> None:
+def test_escape_stops_the_answer_only_if_nothing_is_open(person: Person) -> None:
     person.ask(SLOW + "x")
     person.wait_for_text(characters=20)
     dialog = choose_in_menu(person, EN["sidebar.rename"])
@@ -257,7 +257,7 @@ def test_rename_survives_the_end_of_the_answer(person: Person) -> None:
     assert person.page.evaluate("() => document.activeElement !== document.body")
 
 
-def test_cancel_stands_before_the_action_of_a_dialog(person: Person) -> None:
+def test_cancel_precedes_the_action_in_a_dialog(person: Person) -> None:
     person.ask(SHORT + "kept")
     person.wait_for_end()
     dialog = choose_in_menu(person, EN["sidebar.delete"])
@@ -280,7 +280,7 @@ def test_enter_breaks_the_line_on_a_phone(browser: Browser, web: Process) -> Non
         assert person.errors == []
 
 
-def test_enter_of_a_composition_sends_nothing(person: Person) -> None:
+def test_enter_during_composition_sends_nothing(person: Person) -> None:
     person.composer.fill("안녕")
     for how in ("isComposing: true", "keyCode: 229"):
         press = f"""new KeyboardEvent("keydown", {{ key: "Enter", {how}, bubbles: true, cancelable: true }})"""

@@ -1,4 +1,4 @@
-"""The moment in which Streamlit's answer takes the live one's place: nothing on the page moves."""
+"""The switch from the live answer to Streamlit's: nothing on the page moves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT = (
     r"| a | b |\n| :---: | :-: |\n| 1 | $x^2$ |\n\n```python\ndef f(x):\n    return [x]\n```\n\n"
     r"- a [link](https://example.org)\n- two[^1]\n\n[^1]: A note.\n\nThe end of it."
 )
-#: Notes in each frame how high the text that is shown is, live or ended: once for each change.
+#: Record every change in the height of the visible answer, live or ended.
 WATCH = """() => {
   window.seen = [];
   const look = () => {
@@ -34,7 +34,7 @@ WATCH = """() => {
 
 @pytest.fixture
 def person(browser: Browser, module_stack: Stack) -> Iterator[Person]:
-    """Someone on a new page."""
+    """A user on a new page."""
     module_stack.start_simulator()
     module_stack.start_worker()
     with visitor(browser, module_stack.start_web().url) as found:

@@ -1,4 +1,4 @@
-"""A first visit in Chromium: what it loads, and the skeleton, in which one can type before Streamlit is there."""
+"""A first visit in Chromium: the files it loads, and the skeleton, which accepts text before Streamlit starts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from web.shell import chunks
 pytestmark = pytest.mark.browser
 MOST_BYTES = 1_600_000
 STREAMLIT = "**/static/js/index.*.js"
-#: A code block's colours: loaded last.
+#: The script that is loaded last: it typesets formulas.
 LAST = "rehype-katex"
 COMPOSER_BOX = f"[data-testid={COMPOSER}]"
 
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all: each visitor is a browser of its own."""
+    """Share one stack: each visitor has their own browser."""
     return module_stack
 
 
@@ -39,7 +39,7 @@ def url(stack: Stack) -> str:
 
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
-    """Someone who has not opened the page yet."""
+    """A user who has not opened the page yet."""
     with newcomer(browser, url) as found:
         yield found
         assert found.errors == []
@@ -47,14 +47,14 @@ def person(browser: Browser, url: str) -> Iterator[Person]:
 
 @pytest.fixture
 def first(browser: Browser, url: str) -> Iterator[Person]:
-    """Someone whose browser has nothing of the page."""
+    """A user whose browser has cached nothing of the page."""
     with visitor(browser, url) as found:
         yield found
         assert found.errors == []
 
 
 class Gate:
-    """Holds a file back, by default Streamlit's main script, as a slow network does."""
+    """A gate that holds a file back, by default Streamlit's main script, as a slow network would."""
 
     def __init__(self, page: Page, files: str = STREAMLIT) -> None:
         self._held: list[Route] = []
@@ -68,7 +68,7 @@ class Gate:
             self._held.append(route)
 
     def open(self) -> None:
-        """Let it come."""
+        """Let the held requests through, and all later ones."""
         self._is_open = True
         while self._held:
             self._held.pop().continue_()
@@ -83,12 +83,12 @@ def skeleton_of(person: Person, address: str = "/") -> Gate:
 
 
 def field(person: Person) -> Locator:
-    """The skeleton's text field."""
+    """Locate the skeleton's text field."""
     return person.page.locator("#naru-skeleton textarea")
 
 
 def open_and_rest(person: Person) -> Network:
-    """Open the page and wait until all that is loaded late has come."""
+    """Open the page and wait until the late files are loaded."""
     network = Network(person.page)
     person.open()
     wait_until(lambda: _pumped(person.page) and any(LAST in load.url for load in network.loads), seconds=60)
@@ -97,7 +97,7 @@ def open_and_rest(person: Person) -> Network:
 
 
 def _pumped(page: Page) -> bool:
-    """Playwright tells of events while it is called."""
+    """Let Playwright deliver events, which it does only during calls."""
     page.wait_for_timeout(50)
     return True
 
@@ -119,8 +119,8 @@ def test_first_visit_is_small_and_second_loads_nothing(browser: Browser, url: st
         assert not kinds & {"Script", "Stylesheet", "Font"}, again.loaded
 
 
-def test_files_of_the_first_page_are_asked_for_at_once(first: Person) -> None:
-    """A file that only its importer names costs a round trip more."""
+def test_first_page_files_are_requested_at_once(first: Person) -> None:
+    """A file that only its importer names costs another round trip."""
     network = Network(first.page)
     gate = skeleton_of(first)
     wanted = {path.rsplit("/", 1)[-1] for path in chunks.first_page()}
@@ -129,14 +129,14 @@ def test_files_of_the_first_page_are_asked_for_at_once(first: Person) -> None:
     gate.open()
     first.composer.wait_for()
     later = names(network.loads) - before
-    assert not later & {path.rsplit("/", 1)[-1] for path in chunks.late()}, "not before the composer"
+    assert not later & {path.rsplit("/", 1)[-1] for path in chunks.late()}, "late files wait for the composer"
     assert {name.partition(".")[0] for name in later} <= {"wavesurfer", "record"}, (
-        "web/shell/chunks.py names the others"
+        "web/shell/chunks.py must name all other files"
     )
 
 
 def names(loads: list[Load]) -> set[str]:
-    """The scripts of Streamlit among them."""
+    """Return the file names of Streamlit's scripts among the loads."""
     return {load.url.rsplit("/", 1)[-1] for load in loads if "/static/js/" in load.url}
 
 
@@ -165,7 +165,7 @@ def test_text_typed_before_streamlit_moves_to_the_composer(person: Person) -> No
     expect(person.composer).to_have_value("half a th!uoght")
 
 
-def test_enter_before_streamlit_sends_once_it_is_there(person: Person) -> None:
+def test_enter_before_streamlit_starts_sends_afterwards(person: Person) -> None:
     gate = skeleton_of(person)
     person.page.keyboard.type("Hello")
     person.page.keyboard.press("Shift+Enter")
@@ -189,7 +189,7 @@ def test_text_survives_a_reload_of_the_skeleton(person: Person) -> None:
     expect(field(person)).to_have_value("not lost")
 
 
-def test_composition_is_not_cut_by_the_pages_arrival(person: Person) -> None:
+def test_composition_survives_the_end_of_the_skeleton(person: Person) -> None:
     gate = skeleton_of(person)
     session = person.page.context.new_cdp_session(person.page)
     session.send("Input.imeSetComposition", {"text": "하", "selectionStart": 1, "selectionEnd": 1})
@@ -203,8 +203,8 @@ def test_composition_is_not_cut_by_the_pages_arrival(person: Person) -> None:
 
 
 @pytest.mark.parametrize("widths", [(390, 700), (900, 1280, 1920)], ids=str)
-def test_composer_stands_where_the_skeletons_stood(browser: Browser, url: str, widths: tuple[int, ...]) -> None:
-    """Where the sidebar is closed at first, and where it is open."""
+def test_composer_replaces_the_skeletons_in_place(browser: Browser, url: str, widths: tuple[int, ...]) -> None:
+    """The sidebar starts closed at the first widths, and open at the others."""
     with visitor(browser, url, viewport={"width": widths[0], "height": 800}) as person:
         gate = skeleton_of(person)
         before = {
@@ -217,18 +217,18 @@ def test_composer_stands_where_the_skeletons_stood(browser: Browser, url: str, w
         for width in widths:
             wait_until(
                 lambda width=width: boxes(person, width, ".st-key-composer-box", COMPOSER_BOX) == before[width],  # type: ignore[misc]
-                what=f"it stands there at {width} px",
+                what=f"the composer is in place at {width} px",
             )
 
 
 def boxes(person: Person, width: int, *places: str) -> list[object]:
-    """Where these stand when the window is so wide."""
+    """Return the elements' bounding boxes in a window of this width."""
     if person.page.viewport_size != {"width": width, "height": 800}:
         person.page.set_viewport_size({"width": width, "height": 800})
     return [person.page.locator(place).bounding_box() for place in places]
 
 
-def test_skeleton_stays_until_the_page_moves_no_more(person: Person) -> None:
+def test_skeleton_stays_until_the_page_has_settled(person: Person) -> None:
     gate = Gate(person.page, "**/static/js/Selectbox.*.js")
     person.page.goto(person.url, wait_until="commit")
     person.composer.wait_for()
@@ -257,7 +257,7 @@ def test_skeleton_has_the_colours_of_the_page(browser: Browser, url: str, scheme
 def test_page_without_a_composer_loses_its_skeleton(person: Person) -> None:
     person.open()
     ours = next(each for each in person.page.context.cookies() if each["name"].startswith("naru_browser_"))
-    # Two cookies of one name: the page draws one sentence.
+    # With two cookies of one name, the page shows only a notice.
     person.page.context.add_cookies([{"name": ours["name"], "value": "x", "domain": "127.0.0.1", "path": "/_stcore"}])
     person.page.reload()
     expect(person.page.locator(".naru-notice")).to_be_visible()
@@ -274,7 +274,7 @@ def test_icons_are_drawn_from_the_small_font(person: Person) -> None:
     )
     for icon in icons.all():
         box = icon.bounding_box()
-        if box is not None:  # a name that is no ligature of the font is as wide as its letters
+        if box is not None:  # without a ligature in the font, a name is as wide as its letters
             assert box["width"] <= box["height"] * 1.3, icon.text_content()
 
 

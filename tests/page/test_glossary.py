@@ -1,4 +1,4 @@
-"""The words that people read are those of docs/glossary.md, and Korean sentences keep one level of politeness."""
+"""User-visible texts follow docs/glossary.md, and Korean sentences keep one level of politeness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.words import LOCALES
 from shared.words.words import catalogue
 
 ROW = re.compile(r"^\|([^|\n]+)\|([^|\n]+)\|([^|\n]*)\|([^|\n]*)\|$", re.MULTILINE)
-#: Files whose literal sentences reach a person: refusals of the routes, and the command for the terminal.
+#: Files whose literal sentences reach the user: the routes' refusals, and `naru ask`.
 SPOKEN = (
     "web/api/answers.py",
     "web/api/events.py",
@@ -23,13 +23,11 @@ SPOKEN = (
     "web/api/stop.py",
     "deploy/cli/ask.py",
 )
-#: Calls of those files that show their text to a person.
+#: Calls in those files that show their text to the user.
 SPEAKING = {"Refusal", "UnknownModel", "complain", "note", "json_answer"}
-#: Terms that have one Korean word in every sentence, whatever stands around them.
-FIXED = {"chat", "model", "AI provider", "administrator", "database"}
-#: Keys whose texts are what a person says, not what Naru says: the first questions.
+#: Keys of the first questions, which the user says, not Naru.
 ASKED = re.compile(r"empty\.\d\.text")
-#: The last syllable of a Korean verb; what ends in one must be in 합니다체.
+#: The last syllable of a Korean verb. A sentence that ends in one must be in 합니다체.
 VERB_END = re.compile(r"[다요까오네죠라자]$")
 POLITE_END = re.compile(r"(니다|세요|니까)$")
 
@@ -44,18 +42,18 @@ class Term:
 
 
 def terms() -> list[Term]:
-    """Every row of the table, without its head."""
+    """Return the rows of the table, without its header."""
     rows = ROW.findall((ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"))[2:]
     return [Term(a.strip(), b.strip(), {"en": words(c), "ko": words(d)}) for a, b, c, d in rows]
 
 
 def words(cell: str) -> tuple[str, ...]:
-    """The words of one cell."""
+    """Return the words of one cell."""
     return tuple(word.strip() for word in cell.split(",") if word.strip())
 
 
 def spoken(path: str) -> Iterator[str]:
-    """The text literals in a file that are arguments of a call which shows them."""
+    """Yield the text literals that a file passes to calls that show them."""
     for call in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         name = getattr(call.func, "attr", getattr(call.func, "id", "")) if isinstance(call, ast.Call) else ""
         if isinstance(call, ast.Call) and name in SPEAKING:
@@ -64,7 +62,7 @@ def spoken(path: str) -> Iterator[str]:
 
 
 def default_messages() -> Iterator[str]:
-    """The first line of every error's docstring: `naru ask` and the routes print it."""
+    """Yield the first line of every error's docstring, which `naru ask` and the routes print."""
     classes = [errors.NaruError]
     while classes:
         found = classes.pop()
@@ -73,7 +71,7 @@ def default_messages() -> Iterator[str]:
 
 
 def sentences(locale: str) -> list[str]:
-    """Every sentence that a person reads in this language."""
+    """Return every sentence that a user reads in this language."""
     texts = list(catalogue(locale).values())
     if locale == "en":
         texts += [text for path in SPOKEN for text in spoken(path)]
@@ -82,7 +80,7 @@ def sentences(locale: str) -> list[str]:
 
 
 def uses(text: str, word: str, locale: str) -> bool:
-    """Whether a banned word stands in the text: in English as a whole word, in Korean anywhere."""
+    """Whether the text contains the word: in English as a whole word, in Korean anywhere."""
     if locale == "ko" and not word.isascii():
         return word in text
     flags = re.IGNORECASE if word.islower() or " " in word else 0
@@ -106,8 +104,7 @@ def test_glossary_covers_only_files_with_sentences() -> None:
     assert all(any(" " in text for text in spoken(path)) for path in SPOKEN)
 
 
-def test_korean_terms_stand_where_english_ones_do() -> None:
-    """A term with one fixed Korean word is translated by it in every sentence."""
+def test_fixed_terms_have_one_korean_translation() -> None:
     fixed = {
         "chat": "대화",
         "model": "모델",
@@ -137,7 +134,7 @@ def test_korean_honorifics_stay_in_requests_and_questions() -> None:
         assert not re.search(r"[가-힣]시(고|면|는|며)|하신", text), key
 
 
-def test_one_product_name_in_each_language() -> None:
+def test_each_language_uses_one_product_name() -> None:
     assert catalogue("ko")["app.name"] == "나루"
     assert [key for key, text in catalogue("ko").items() if re.search(r"\bNaru\b", text)] == []
     assert [key for key, text in catalogue("en").items() if "나루" in text] == []

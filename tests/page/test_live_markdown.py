@@ -1,4 +1,4 @@
-"""The live answer's own Markdown, in Chromium: however the text arrives, the same nodes stand there in the end."""
+"""The live answer's own Markdown, in Chromium: however the text arrives, the final nodes are the same."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ FRAMES = """text => {
 
 @pytest.fixture(scope="module")
 def sheet(browser: Browser) -> Iterator[Page]:
-    """An empty page with the component's code, and nothing of Streamlit."""
+    """An empty page with the component's code, without Streamlit."""
     page = browser.new_page()
     page.set_default_timeout(patient_ms(20))
     exports = "const mount = (window.naru = { GrowingAnswer }, function"
@@ -160,8 +160,8 @@ def test_finished_blocks_are_never_touched_again(sheet: Page) -> None:
     assert changed == 0
 
 
-def test_a_long_answer_stays_within_a_frame(sheet: Page) -> None:
-    """2 ms is usual; the bound is loose, the machine may be busy."""
+def test_long_answer_stays_within_a_frame(sheet: Page) -> None:
+    """A frame usually takes 2 ms. The limit is loose because the machine may be busy."""
     milliseconds = sheet.evaluate(
         """text => {
           const answer = new naru.GrowingAnswer(document.createElement("div"));
@@ -177,7 +177,7 @@ def test_a_long_answer_stays_within_a_frame(sheet: Page) -> None:
     assert milliseconds < patient_ms(0.008)
 
 
-#: What would take minutes, or the browser's whole stack, without bounds.
+#: Texts that would take minutes or exhaust the browser's stack without bounds.
 PATHOLOGICAL = [
     *(part * 10_000 for part in (">", "> ", "- ", "1. ", "> - ", "- > ", "[", "![", "[a](", "` ", "<", "<a ", "| a ")),
     *(
@@ -225,7 +225,7 @@ GROW_BY_FORTY = """text => {
 
 @pytest.mark.parametrize("text", PATHOLOGICAL, ids=lambda text: f"{text[:8]!r}x{len(text)}")
 def test_live_markdown_renders_any_text_in_time(sheet: Page, text: str) -> None:
-    """What takes a second may take ten on a busy machine; a hang takes minutes, or the tab."""
+    """A second's work may take ten on a busy machine. A hang takes minutes, or crashes the tab."""
     began = time.monotonic()
     depth, length, forbidden = sheet.evaluate(GROW_BY_FORTY, text)
     assert depth < 4 * bounds.DEEPEST

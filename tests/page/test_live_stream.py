@@ -1,6 +1,6 @@
-"""The page's side of the event stream (stream.js), in Chromium: what it shows after events in any order.
+"""The page's side of the event stream (stream.js), in Chromium: its state after events in any order.
 
-The fault suite's people read with `tests/faults/screen.py`; that it does what the browser does is held here.
+The fault suite's users read with `tests/faults/screen.py`. A test here compares it with the browser.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ window.tell = (events) => events.map(([kind, data]) => {
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page with the module and a made-up EventSource."""
+    """A page with the module and a fake EventSource."""
     opened = browser.new_page()
     opened.set_default_timeout(patient_ms(20))
     opened.set_content('<base href="http://naru.invalid/">')
@@ -56,7 +56,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def told(page: Page, events: list[tuple[str, dict[str, Any]]]) -> list[list[Any]]:
-    """What stands there after each event."""
+    """Return the browser's state after each event."""
     page.evaluate("start()")
     found: list[list[Any]] = page.evaluate("(events) => tell(events)", events)
     return found
@@ -85,7 +85,7 @@ def test_fault_suite_screen_matches_the_browser(page: Page) -> None:
 
 
 def event_of(dice: random.Random) -> tuple[str, dict[str, Any]]:
-    """Any event, likely or not, of one of two requests."""
+    """Return a random event, likely or not, of one of two requests."""
     request, attempt, at = dice.choice("rs"), dice.randint(1, 3), dice.choice((0, 0, 1, 2, 3, 4))
     text = "abcd"[at : at + dice.randint(0, 3)]
     kind = dice.choice(("state", "delta", "delta", "delta", "snapshot", "end"))
@@ -101,7 +101,7 @@ def event_of(dice: random.Random) -> tuple[str, dict[str, Any]]:
 
 
 def screened(events: list[tuple[str, dict[str, Any]]]) -> list[list[Any]]:
-    """The same from the suite's own reader."""
+    """Return the fault suite's state after each event."""
     ends: list[dict[str, Any]] = []
     drawn: list[tuple[bool, str]] = []
     screen = Screen(shown=lambda reset, text: drawn.append((reset, text)), ended=ends.append)

@@ -1,4 +1,4 @@
-"""The page's logic without a browser: what a click stores, what a refusal leaves, what an error shows."""
+"""The page's logic without a browser: stored requests, refused questions, error messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWNER = Owner.browser(uuid4())
 
 @pytest.fixture
 def page(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
-    """The page as a known browser gets it, on this test's servers. No worker runs; AppTest knows no cookies."""
+    """The page for a known browser, because AppTest has no cookies. It uses this test's servers, without a worker."""
     made = runtime.Runtime(stack.settings)
     monkeypatch.setattr(runtime, "_current", made)
     monkeypatch.setattr(state, "owner", lambda: OWNER)
@@ -35,7 +35,7 @@ def page(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
 
 
 def visit(*, conversation: str | None = None) -> AppTest:
-    """One tab."""
+    """Open the page in a tab."""
     app = AppTest.from_file(PAGE, default_timeout=20)
     if conversation is not None:
         app.query_params["c"] = conversation
@@ -43,22 +43,22 @@ def visit(*, conversation: str | None = None) -> AppTest:
 
 
 def said(app: AppTest) -> str:
-    """All HTML of ours on the page."""
+    """Return all HTML that Naru draws on the page."""
     return " ".join(str(element.proto.body) for element in app.get("html"))
 
 
 def address(app: AppTest) -> str:
-    """The conversation that the page works on; the browser names it in the address."""
+    """Return the id of the page's conversation, which a browser has in its address."""
     return str(app.session_state["naru.conversation"])
 
 
 def count(engine: Engine) -> int:
-    """How many requests are stored."""
+    """Return the number of stored requests."""
     with engine.connect() as connection:
         return int(connection.execute(select(func.count()).select_from(chat_request)).scalar_one())
 
 
-def test_a_question_is_stored_and_shown(page: AppTest, engine: Engine) -> None:
+def test_page_stores_and_shows_a_question(page: AppTest, engine: Engine) -> None:
     page.chat_input[0].set_value("What is <b>this</b>?").run()
     assert not page.exception
     assert count(engine) == 1
@@ -82,7 +82,7 @@ def test_composer_gets_a_refused_second_question_back(page: AppTest, engine: Eng
     page.run()
     assert "An answer is still running here" not in said(page)
     kept = page.session_state["naru.returned"]
-    assert kept["text"] == "second", "the browser hears of it from every run: the first may have been cut short"
+    assert kept["text"] == "second", "every run tells the browser, because the first may have been interrupted"
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
@@ -95,7 +95,7 @@ def test_browser_learns_the_fate_of_an_unsure_question(page: AppTest, engine: En
     assert page.session_state["naru.fate"] == {"key": key, "is_stored": is_stored}
     assert ("before your question was received" in said(page)) is not is_stored
     page.chat_input[0].set_value("sent").run()
-    assert count(engine) == 1, "asked once, whoever asks again"
+    assert count(engine) == 1, "stored once, even if it is sent again"
 
 
 def test_question_waits_for_an_answer_that_is_ending(page: AppTest, engine: Engine) -> None:
@@ -110,19 +110,19 @@ def test_question_waits_for_an_answer_that_is_ending(page: AppTest, engine: Engi
     assert "An answer is still running here" not in said(page)
 
 
-def test_a_first_question_is_one_click(page: AppTest, engine: Engine) -> None:
+def test_first_question_takes_one_click(page: AppTest, engine: Engine) -> None:
     page.button(key="first-2").click().run()
     assert count(engine) == 1
-    assert open_conversation_title(engine).startswith("Write a short, polite e-mail")
+    assert stored_question(engine).startswith("Write a short, polite e-mail")
 
 
-def open_conversation_title(engine: Engine) -> str:
-    """The one stored question."""
+def stored_question(engine: Engine) -> str:
+    """Return the text of the one stored question."""
     with engine.connect() as connection:
         return str(connection.execute(select(message.c.content)).scalar_one())
 
 
-def test_a_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) -> None:
+def test_chosen_model_goes_with_the_question(page: AppTest, engine: Engine) -> None:
     models = [fleet.Model(name=name, demo=False) for name in ("openai/one", "openai/two")]
     member = fleet.Member(worker_id=uuid4(), host="h", pid=1, version="0", slots=1, models=models)
     fleet.register(engine, member, lease_seconds=60)
@@ -181,7 +181,7 @@ def test_regenerating_in_many_tabs_replaces_once(page: AppTest, engine: Engine) 
 
 
 def finish_the_active(engine: Engine) -> None:
-    """A worker answers the one question that waits."""
+    """Answer the one queued question, as a worker would."""
     with engine.connect() as connection:
         waiting = connection.execute(select(chat_request.c.id).where(chat_request.c.status == "queued")).scalar_one()
     member = fleet.Member(worker_id=uuid4(), host="h", pid=1, version="0", slots=1, models=())

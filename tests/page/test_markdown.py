@@ -1,4 +1,4 @@
-"""Model text for Streamlit's Markdown: what must be plain is plain, formulas are formulas, code is never touched."""
+"""Model text for Streamlit's Markdown: plain text stays plain, formulas stay formulas, code is never touched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt  # comes with what checks the import rules
+from markdown_it import MarkdownIt
 
 from tests.patience import patient
 from web.markdown import JOINER, plain, to_streamlit
@@ -90,7 +90,7 @@ CODE = '$5 :red[x] <b> ![i](http://e.example) **"굵게"**는 \\(x\\) 1~2~3 -> :
     ],
 )
 def test_to_streamlit_leaves_code_alone(text: str) -> None:
-    """But for images where the code might be none: they get a mark that nobody sees."""
+    """Icon names in code get an invisible mark, which is removed here."""
     assert to_streamlit(text).replace(IN_CODE, "") == text
 
 
@@ -110,7 +110,7 @@ def test_code_mark_in_another_line_hides_no_image() -> None:
 
 
 def images(text: str) -> int:
-    """How many images a parser of the whole of CommonMark finds in what Streamlit is given."""
+    """Return the number of images that a full CommonMark parser finds in the text for Streamlit."""
     blocks = MARKDOWN.parse(textwrap.dedent(to_streamlit(text)).strip())
     return sum(part.type == "image" for block in blocks for part in block.children or ())
 
@@ -199,7 +199,7 @@ def test_to_streamlit_never_raises_and_keeps_words(text: str) -> None:
 
 @given(TEXTS.filter(lambda text: "```" not in text))
 @settings(max_examples=200, deadline=None)
-def test_fenced_code_is_untouched_whatever_it_is(text: str) -> None:
+def test_to_streamlit_keeps_any_fenced_code(text: str) -> None:
     kept = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]", "", text)
     code = "\n".join(line if line.strip() else "" for line in without_floods(kept).split("\n"))
     assert f"```text\n{code}\n```" in to_streamlit(f"before $5\n\n```text\n{code}\n```\n\nafter $5")
@@ -232,8 +232,8 @@ def test_plain_text_is_one_line(text: str) -> None:
         "\u0301",
     ],
 )
-def test_time_grows_with_the_length_only(part: str) -> None:
-    """A quadratic step would take minutes for a megabyte; the bound is loose, the machine may be busy."""
+def test_to_streamlit_takes_linear_time(part: str) -> None:
+    """A quadratic step would take minutes for a megabyte. The limit is loose because the machine may be busy."""
     text = (part * (1_000_000 // len(part) + 1))[:1_000_000]
     began = time.process_time()
     to_streamlit(text)
@@ -262,7 +262,7 @@ def test_to_streamlit_keeps_rules_as_rules() -> None:
 
 def test_thousands_of_marks_stay_text() -> None:
     assert to_streamlit("a" + "*" * 5000) == "a" + "\\*" * 5000
-    assert to_streamlit("*" * 5000) == "*" * 5000, "a line across the page"
+    assert to_streamlit("*" * 5000) == "*" * 5000, "a horizontal rule"
     assert to_streamlit("> *a\n" * 2000).endswith("> \\*a")
     table = "| a |\n|---|\n" + "| **a** |\n" * 2000
     assert to_streamlit(table) == table.strip()
@@ -331,7 +331,7 @@ def test_formula_that_may_be_too_large_is_not_typeset(tex: str) -> None:
 
 
 @pytest.mark.parametrize("blank", ["\x0b", "\x0c", "\x1c", "\x85", "\u2003", "\u3000", "\u2028"])
-def test_line_that_is_blank_to_python_only_hides_nothing(blank: str) -> None:
+def test_line_blank_only_to_python_hides_nothing(blank: str) -> None:
     for text in (f"a\n{blank}\n    :color[x]{{background='red'}}", f"- a\n{blank}\n      {IMAGE}"):
         shown = to_streamlit(text)
         assert images(text) == 0

@@ -1,4 +1,4 @@
-"""Reading in Chromium: earlier messages come at the top, and nothing that is read moves."""
+"""Reading in Chromium: earlier messages load at the top, and the visible text does not move."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.patience import patient_ms
 from tests.stack import WIDE_LIMITS, Stack, wait_until
 
 pytestmark = pytest.mark.browser
-#: Where the first question of before stands after each frame.
+#: Record after each frame the position of the question that was the first at the start.
 WATCH = """() => {
   const [first] = document.querySelectorAll(".naru-question");
   const words = first.textContent;
@@ -37,7 +37,7 @@ WATCH = """() => {
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all of them."""
+    """Share one stack among the tests."""
     return module_stack
 
 
@@ -51,14 +51,14 @@ def url(stack: Stack) -> str:
 
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
-    """Someone on a new page."""
+    """A user on a new page."""
     with newcomer(browser, url) as found:
         yield found.open()
         assert found.errors == []
 
 
 def open_long(stack: Stack, person: Person, *, messages: int) -> None:
-    """A conversation of so many messages, whose last ones are shown."""
+    """Open a conversation of this many messages, and wait for the last ones."""
     person.ask("[[sim: tokens=5]] x")
     person.wait_for_end()
     engine = make_engine(stack.settings, name="test")
@@ -71,12 +71,12 @@ def open_long(stack: Stack, person: Person, *, messages: int) -> None:
     main = person.page.get_by_test_id("stMain")
     wait_until(
         lambda: main.evaluate("main => main.scrollHeight - main.scrollTop - main.clientHeight") < 60,
-        what="the view stands at the end",
+        what="the view is at the end",
     )
 
 
 def still(person: Person) -> list[int]:
-    """Where the first question that was read has stood in the last frames; nothing while it moves."""
+    """Return the watched question's positions in the last 20 frames; an empty list while it moves."""
     places: list[int] = person.page.evaluate("() => window.places.slice(-20)")
     return places if len(set(places)) == 1 else []
 
@@ -92,8 +92,8 @@ def test_scrolling_to_the_top_loads_earlier_messages(stack: Stack, person: Perso
         expect(person.answers).to_have_count(answers, timeout=patient_ms(15))
         if answers == 30:
             person.page.wait_for_timeout(1000)
-            places = wait_until(partial(still, person), what="what was read stands still")
-            assert places[0] >= 0, "and is still in sight"
+            places = wait_until(partial(still, person), what="the visible text keeps its place")
+            assert places[0] >= 0, "the text is still in view"
     person.page.mouse.wheel(0, -60_000)
     expect(person.questions.first).to_contain_text("Question 0?")
     expect(person.page.locator(".st-key-earlier")).to_have_count(0)
@@ -108,7 +108,7 @@ def test_asking_shows_the_last_messages_again(stack: Stack, person: Person) -> N
     expect(person.answers).to_have_count(15, timeout=patient_ms(15))
 
 
-def test_pill_stands_over_the_column_and_leaves_with_the_end(person: Person) -> None:
+def test_pill_is_centred_and_disappears_when_the_answer_ends(person: Person) -> None:
     person.ask(SLOW + "scroll")
     person.wait_for_text(characters=1800)
     person.page.mouse.move(640, 400)

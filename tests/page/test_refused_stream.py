@@ -1,4 +1,4 @@
-"""The page while its live stream is refused: it asks again ever less often, and shows the answer all the same."""
+"""The page while its live stream is refused: it retries ever less often, and still shows the answer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.web.clients import EventReader
 from tests.web.clients import browser as new_identity
 
 pytestmark = pytest.mark.browser
-#: It asks after 0.5, 1, 2, 4, 8, 15, 15, … s: in a minute that is nine times.
+#: The page retries after about 0.5, 1, 2, 4, 8, 15, 15, … s, so it makes eight or nine requests a minute.
 MOST_STREAMS = 20
 
 
 def carry(page: Page, url: str, cookie: str) -> None:
-    """Have the browser of this page bring that identity."""
+    """Give this page's browser the identity in the cookie."""
     name, _, value = cookie.partition("=")
     page.context.add_cookies([{"name": name, "value": value, "url": url}])
 
@@ -39,7 +39,7 @@ def test_page_without_a_stream_shows_the_answer(stack: Stack, browser: Browser) 
         bar = person.page.locator(".naru-bar")
         expect(bar).to_have_text("Reconnecting… your chat is safe", timeout=patient_ms(15))
         expect(person.answers).to_have_count(1, timeout=patient_ms(30))
-        assert len(asked) <= MOST_STREAMS, "it does not hammer"
+        assert len(asked) <= MOST_STREAMS, "the page does not hammer the server"
         other_page.close()
         expect(bar).to_be_hidden(timeout=patient_ms(25))
         person.ask("[[sim: tokens=5]] again")

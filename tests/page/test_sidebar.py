@@ -1,4 +1,4 @@
-"""The sidebar in Chromium: the list that goes on while one scrolls, the theme, another tab's doings."""
+"""The sidebar in Chromium: the list that loads more on scrolling, the theme, changes from another tab."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DARK = "rgb(21, 25, 24)"
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all: each is a browser of its own."""
+    """Share one stack: each test has its own browser."""
     return module_stack
 
 
@@ -34,7 +34,7 @@ def url(stack: Stack) -> str:
 
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
-    """Someone with one short conversation."""
+    """A user with one short conversation."""
     with newcomer(browser, url) as found:
         found.open().ask("[[sim: tokens=5]] the newest")
         found.wait_for_end()
@@ -43,7 +43,7 @@ def person(browser: Browser, url: str) -> Iterator[Person]:
 
 
 def multiply(stack: Stack, person: Person) -> None:
-    """Give the person many more conversations, one for every hour before this one."""
+    """Give the user many older conversations, one for each past hour."""
     engine = make_engine(stack.settings, name="test")
     with transaction(engine) as connection:
         connection.execute(
@@ -60,7 +60,7 @@ def multiply(stack: Stack, person: Person) -> None:
 
 
 def lines(person: Person) -> Locator:
-    """The conversations in the list."""
+    """Locate the conversations in the list."""
     return person.page.locator(".st-key-conversations .naru-link")
 
 
@@ -97,7 +97,7 @@ def test_keyboard_reaches_the_next_page_by_its_button(stack: Stack, person: Pers
     expect(lines(person)).not_to_have_count(50)
 
 
-def test_open_old_chat_stands_above_the_list(stack: Stack, person: Person) -> None:
+def test_open_old_chat_is_shown_above_the_list(stack: Stack, person: Person) -> None:
     multiply(stack, person)
     person.open(person.page.url)
     for seen in (100, CHATS + 1):

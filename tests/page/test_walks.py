@@ -1,4 +1,4 @@
-"""What people see, in Chromium, with everything real: ask, reload, second tab, stop, links, keyboard, phone, Korean."""
+"""User journeys in Chromium on the real stack: ask, reload, second tab, stop, links, keyboard, phone, Korean."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SLOW = "[[sim: tokens=1500 pace=40]] "
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all walks: each is a browser of its own, to whom the others' conversations do not exist."""
+    """Share one stack: each test has its own browser, which cannot see the others' conversations."""
     return module_stack
 
 
@@ -38,25 +38,25 @@ def url(stack: Stack) -> str:
 
 @pytest.fixture
 def person(browser: Browser, url: str) -> Iterator[Person]:
-    """Someone on a new page."""
+    """A user on a new page."""
     with newcomer(browser, url) as found:
         yield found.open()
         assert found.errors == []
 
 
 def focused(person: Person) -> str:
-    """The test id of what has the focus."""
+    """Return the focused element's test id."""
     return str(person.page.evaluate("() => document.activeElement.dataset.testid ?? document.activeElement.tagName"))
 
 
 def is_at_end(person: Person) -> bool:
-    """Whether the view shows the last line."""
+    """Whether the view is at the end."""
     left = "main => main.scrollHeight - main.scrollTop - main.clientHeight"
     return bool(person.page.get_by_test_id("stMain").evaluate(left) < 60)
 
 
 def room_under(person: Person) -> float:
-    """How many pixels lie between the answer's last line and the composer."""
+    """Return the pixels between the answer's last line and the composer."""
     last = person.page.locator(".naru-about").bounding_box()
     bottom = person.page.get_by_test_id("stBottom").bounding_box()
     assert last is not None
@@ -65,19 +65,19 @@ def room_under(person: Person) -> float:
 
 
 def stands_at(text: Locator, y: float) -> bool:
-    """Whether it stands within two lines of this height."""
+    """Whether the text is within two lines of this height."""
     box = text.bounding_box()
     return box is not None and abs(box["y"] - y) < 60
 
 
 def stands_still(person: Person) -> bool:
-    """Whether the running answer has not grown for a third of a second."""
+    """Whether the running answer does not grow for 0.3 s."""
     length = len(person.live.inner_text())
     person.page.wait_for_timeout(300)
     return len(person.live.inner_text()) == length
 
 
-def test_ask_by_keyboard_alone_and_read_the_answer(person: Person) -> None:
+def test_user_can_ask_with_the_keyboard_alone(person: Person) -> None:
     expect(person.page.locator(".st-key-empty")).to_be_visible()
     expect(person.page).to_have_title("Naru")
     assert focused(person) == COMPOSER
@@ -120,7 +120,7 @@ def test_reload_shows_the_text_before_streamlit_starts(person: Person) -> None:
     assert at is not None
     assert there is not None
     assert (there["x"], there["width"]) == (at["x"], at["width"])
-    person.errors.clear()  # Chromium reports what was held back
+    person.errors.clear()  # Chromium reports the aborted request
     person.page.unroute(streamlit)
     person.page.reload()
     assert person.wait_for_text(characters=200).startswith(before[:150])
@@ -129,7 +129,7 @@ def test_reload_shows_the_text_before_streamlit_starts(person: Person) -> None:
     expect(person.page.locator(".naru-remark")).to_have_text("Stopped")
 
 
-def test_typing_and_clicking_elsewhere_harm_nothing(person: Person) -> None:
+def test_draft_and_running_answer_survive_a_language_switch(person: Person) -> None:
     person.ask(SLOW + "go on")
     person.wait_for_text(characters=50)
     person.composer.fill("half a thought")
@@ -160,7 +160,7 @@ def test_draft_survives_a_reload_in_its_conversation(person: Person) -> None:
     expect(person.composer).to_have_value("not sent yet")
 
 
-def test_question_sent_before_the_new_chat_lands_in_it(person: Person) -> None:
+def test_question_sent_while_a_new_chat_opens_belongs_to_it(person: Person) -> None:
     person.ask("[[sim: tokens=5]] old")
     person.wait_for_end()
     old = person.page.url
@@ -193,8 +193,8 @@ def test_sent_question_clears_the_draft(person: Person) -> None:
     expect(person.composer).to_have_value("")
 
 
-def test_a_reload_right_after_enter_loses_nothing(person: Person) -> None:
-    """The socket may close before the question's turn has come: then its text is back in the box."""
+def test_reload_right_after_enter_loses_nothing(person: Person) -> None:
+    """If the socket closes before the question's turn comes, its text returns to the box."""
     text = "[[sim: tokens=5]] x"
     person.composer.press_sequentially(text)
     person.composer.press("Enter")
@@ -210,7 +210,7 @@ def test_a_reload_right_after_enter_loses_nothing(person: Person) -> None:
     assert person.page.evaluate(sent_or_back)
 
 
-def test_enter_twice_makes_one_question(person: Person) -> None:
+def test_pressing_enter_twice_asks_once(person: Person) -> None:
     person.composer.fill("[[sim: tokens=40]] once")
     person.composer.press("Enter")
     person.composer.press("Enter")
@@ -218,7 +218,7 @@ def test_enter_twice_makes_one_question(person: Person) -> None:
     expect(person.questions).to_have_count(1)
 
 
-def test_answer_again_replaces_the_answer(person: Person) -> None:
+def test_regenerate_replaces_the_answer(person: Person) -> None:
     person.ask("[[sim: tokens=20]] hello")
     person.wait_for_end()
     person.page.get_by_role("button", name="Regenerate").click()
@@ -227,7 +227,7 @@ def test_answer_again_replaces_the_answer(person: Person) -> None:
     expect(person.questions).to_have_count(1)
 
 
-def test_a_failure_says_why_and_offers_another_try(person: Person) -> None:
+def test_failure_shows_its_reason_and_a_retry_button(person: Person) -> None:
     person.ask("[[sim: fault=quota times=1]] hello")
     expect(person.page.locator(".naru-failed")).to_contain_text("quota", timeout=patient_ms(15))
     expect(person.page.locator(".naru-spoken[role='status']")).to_contain_text("quota")
@@ -265,7 +265,7 @@ def test_sidebar_links_can_be_renamed_and_deleted(person: Person) -> None:
 
 
 @pytest.mark.parametrize("address", ["/?c=nonsense", "/?c=", "/?c=581f1694-51fd-4926-a0af-ebaeb0860d11"])
-def test_page_of_an_unknown_chat_offers_a_way_out(browser: Browser, url: str, address: str) -> None:
+def test_page_of_an_unknown_chat_offers_a_new_chat(browser: Browser, url: str, address: str) -> None:
     with newcomer(browser, url, locale="ko-KR") as stranger:
         stranger.page.goto(url + address)
         expect(stranger.page.locator(".naru-notice")).to_contain_text("삭제되었거나 볼 수 없는 대화입니다")
@@ -273,7 +273,7 @@ def test_page_of_an_unknown_chat_offers_a_way_out(browser: Browser, url: str, ad
         expect(stranger.page.locator(".st-key-empty")).to_be_visible()
 
 
-def test_other_browser_sees_no_foreign_chat(browser: Browser, person: Person) -> None:
+def test_other_browsers_cannot_see_a_chat(browser: Browser, person: Person) -> None:
     person.ask("[[sim: tokens=5]] private")
     person.wait_for_end()
     with newcomer(browser, person.url) as stranger:
@@ -283,11 +283,11 @@ def test_other_browser_sees_no_foreign_chat(browser: Browser, person: Person) ->
         expect(stranger.page.locator(".st-key-conversations .naru-link")).to_have_count(0)
 
 
-def test_composer_covers_nothing_on_a_phone(browser: Browser, url: str) -> None:
+def test_composer_hides_no_text_on_a_phone(browser: Browser, url: str) -> None:
     with newcomer(browser, url, viewport={"width": 390, "height": 700}, locale="ko-KR") as person:
         person.open().ask("코드와 표를 보여 주세요")
         person.wait_for_end()
-        wait_until(lambda: room_under(person) >= -1, what="the answer's last line stands above the composer")
+        wait_until(lambda: room_under(person) >= -1, what="the answer's last line is above the composer")
         assert person.page.evaluate("() => document.documentElement.scrollWidth") <= 390
         assert person.errors == []
 
@@ -305,7 +305,7 @@ def test_page_with_an_answer_loads_no_table_or_chart_code(stack: Stack, person: 
     assert set(heavy.findall(Path(f"/proc/{web.pid}/maps").read_text())) == set()  # each would be tens of MB
 
 
-def test_copy_gives_the_answer_as_it_was_written(browser: Browser, url: str) -> None:
+def test_copy_button_copies_the_answers_markdown(browser: Browser, url: str) -> None:
     with newcomer(browser, url, permissions=["clipboard-read", "clipboard-write"]) as person:
         person.open().ask('[[sim: text="**bold** and $5"]] x')
         person.wait_for_end()
@@ -326,25 +326,25 @@ def test_copy_works_without_the_clipboard_api(browser: Browser, url: str) -> Non
         expect(person.composer).to_have_value("**bold** and $5")
 
 
-def test_page_scrolls_only_a_reader_at_the_end(person: Person) -> None:
+def test_page_autoscrolls_only_at_the_end(person: Person) -> None:
     person.ask(SLOW + "scroll")
     person.wait_for_text(characters=1800)
     main = person.page.get_by_test_id("stMain")
-    # As when old messages make place for new ones: nobody has touched anything, and the view stays with the text.
+    # Without user input the view follows the text, as it does when old messages make room for new ones.
     main.evaluate("main => { main.scrollTop -= 300; }")
     wait_until(partial(is_at_end, person), what="the view is back at the end")
     expect(person.page.locator(".naru-newer")).to_be_hidden()
     person.page.mouse.move(640, 400)
     person.page.mouse.wheel(0, -5000)
     expect(person.page.locator(".naru-newer")).to_be_visible()
-    wait_until(lambda: main.evaluate("main => main.scrollTop") < 10, what="the wheel's own way is over")
+    wait_until(lambda: main.evaluate("main => main.scrollTop") < 10, what="the wheel has scrolled")
     person.page.wait_for_timeout(600)
     assert main.evaluate("main => main.scrollTop") < 10
     person.page.locator(".naru-newer").click()
     wait_until(partial(is_at_end, person), what="the view is at the end")
 
 
-def test_a_hidden_tab_holds_no_connection_and_catches_up(person: Person) -> None:
+def test_hidden_tab_disconnects_and_catches_up(person: Person) -> None:
     hide = """(hidden) => {
       Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
       document.dispatchEvent(new Event("visibilitychange"));
@@ -352,7 +352,7 @@ def test_a_hidden_tab_holds_no_connection_and_catches_up(person: Person) -> None
     person.ask(SLOW + "hide")
     person.wait_for_text(characters=50)
     person.page.evaluate(hide, True)
-    wait_until(partial(stands_still, person), what="what was on its way has come")
+    wait_until(partial(stands_still, person), what="pending text has arrived")
     length = len(person.live.inner_text())
     person.page.wait_for_timeout(1000)
     assert len(person.live.inner_text()) == length
@@ -360,7 +360,7 @@ def test_a_hidden_tab_holds_no_connection_and_catches_up(person: Person) -> None
     person.wait_for_text(characters=length + 40)
 
 
-def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person) -> None:
+def test_long_chat_shows_its_last_thirty_messages(stack: Stack, person: Person) -> None:
     person.ask("[[sim: tokens=5]] x")
     person.wait_for_end()
     engine = make_engine(stack.settings, name="test")
@@ -379,11 +379,11 @@ def test_five_hundred_messages_show_the_last_thirty(stack: Stack, person: Person
     expect(person.answers).to_have_count(30)
     assert before is not None
     person.page.wait_for_timeout(500)
-    wait_until(partial(stands_at, read, before["y"]), what="what was read stays where it was")
+    wait_until(partial(stands_at, read, before["y"]), what="the visible text keeps its place")
     person.open(person.page.url)
     expect(person.answers).to_have_count(15)
-    wait_until(partial(is_at_end, person), what="the view stands at the end")
-    person.ask(SLOW + "old messages make place, and the view stays with the new one")
+    wait_until(partial(is_at_end, person), what="the view is at the end")
+    person.ask(SLOW + "old messages make room, and the view follows the new one")
     person.wait_for_text(characters=1200)
     expect(person.page.locator(".naru-newer")).to_be_hidden()
     wait_until(partial(is_at_end, person), what="the view stays at the end")

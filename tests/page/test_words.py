@@ -1,4 +1,4 @@
-"""The catalogues: the same keys and values in both languages, a sentence for every error, no key too many."""
+"""The catalogues: same keys and placeholders in both languages, a sentence for every error, no unused key."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from shared.words import LOCALES, Words, best_locale
 from shared.words.words import catalogue
 
 WEB = Path(__file__).parents[2] / "web"
-#: Keys whose last part is put together in the code: every one of the group is used.
+#: Prefixes of keys that the code builds at run time. All of their keys count as used.
 GROUPS = ("error.", "live.", "empty.", "sidebar.", "streamlit.")
 
 
 def codes() -> Iterator[str]:
-    """Every code that a row or a refusal may carry."""
+    """Yield every error code that a row or a refusal may carry."""
     classes = [errors.NaruError]
     while classes:
         found = classes.pop()
@@ -30,11 +30,11 @@ def codes() -> Iterator[str]:
 
 
 def placeholders(text: str) -> set[str | None]:
-    """The names in a text's braces."""
+    """Return the names of a text's placeholders."""
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
-def test_both_languages_have_the_same_keys_and_values() -> None:
+def test_both_languages_have_the_same_keys_and_placeholders() -> None:
     english, korean = catalogue("en"), catalogue("ko")
     assert list(english) == list(korean)
     for key, text in english.items():
@@ -68,7 +68,7 @@ def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
     assert {key for key in keys - named - said - built if not key.startswith(GROUPS)} == set()
 
 
-def test_korean_is_one_polite_style() -> None:
+def test_korean_uses_one_polite_style() -> None:
     for key, text in catalogue("ko").items():
         assert not re.search(r"(해요|어요|아요|예요|에요|네요|죠)[.!?]?$", text), key
 
@@ -79,12 +79,12 @@ def test_first_supported_preference_decides_the_language() -> None:
     assert best_locale("fr-FR", None) == "en"
 
 
-def test_numbers_and_dates_are_written_as_the_language_does() -> None:
+def test_numbers_and_dates_follow_the_language() -> None:
     moment = datetime(2026, 11, 3, 9, 5)  # noqa: DTZ001 - a moment as it is shown
     assert Words("en").time(moment) == "Nov 3, 09:05"
     assert Words("ko").time(moment) == "11월 3일 09:05"
     assert "100,000" in Words("en").error("too_long", length=100_000, limit=1000)
 
 
-def test_an_unknown_code_still_gets_a_sentence() -> None:
+def test_unknown_code_still_gets_a_sentence() -> None:
     assert Words("en").error("made_up_tomorrow") == Words("en").t("error.provider")

@@ -1,4 +1,4 @@
-"""How these tests ask a provider and read the simulator's log."""
+"""Helpers that ask a provider and read the simulator's log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workers.providers.base import Done, Prompt
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.timeouts import WithTimeouts
 
-#: Planted, and looked for in everything that could be shown or logged.
+#: A planted key; it must appear in nothing that is shown or logged.
 KEY = "sk-planted-7f3b1c9e"
 T = TypeVar("T")
 AnyProvider = OpenAIProvider | AnthropicProvider
@@ -34,12 +34,12 @@ class Simulator:
     log: Path
 
     def events(self, trace: str) -> list[dict[str, Any]]:
-        """What happened to the calls of one trace id, in order."""
+        """Return the log's events of one trace id, in order."""
         lines = [json.loads(line) for line in self.log.read_text("utf-8").splitlines() if line.endswith("}")]
         return [line for line in lines if line["trace"] == trace]
 
     def wait_for(self, event: str, trace: str, *, seconds: float = 3.0) -> dict[str, Any]:
-        """The first such event, once it is there."""
+        """Wait for the first such event and return it."""
         end = time.monotonic() + patient(seconds)
         while time.monotonic() < end:
             if found := [line for line in self.events(trace) if line["event"] == event]:
@@ -50,7 +50,7 @@ class Simulator:
 
 @dataclass
 class Answer:
-    """Everything that came out of one call."""
+    """Everything that one call returned."""
 
     deltas: list[str] = field(default_factory=list)
     done: Done | None = None
@@ -77,15 +77,15 @@ class Wire:
         return OpenAIProvider(api_key=KEY, base_url=f"{base}/v1")
 
     def ask(self, message: str, **options: Any) -> Answer:
-        """Ask once, in a loop of its own."""
+        """Ask once, in a new event loop."""
         return self.run(lambda provider: ask(provider, message, **options))
 
     def run(self, act: Callable[[AnyProvider], Awaitable[T]], *, url: str | None = None) -> T:
-        """Run `act` with a provider, and close that provider after it."""
+        """Run `act` with a provider, then close the provider."""
 
         async def all_of_it() -> T:
             provider = self.provider(url=url)
-            await provider.warm()  # the SDK's import is not what limits are for
+            await provider.warm()  # the timeouts must not include the SDK's import
             try:
                 return await act(provider)
             finally:
@@ -95,7 +95,7 @@ class Wire:
 
 
 def prompt(message: str, **options: Any) -> Prompt:
-    """A prompt of one message, with a trace id of its own."""
+    """Return a prompt of one message, with a new trace id."""
     return Prompt(
         **{"model": "any", "messages": (Message.of_text("user", message),), "trace_id": uuid4().hex, **options}
     )
@@ -110,7 +110,7 @@ async def ask(
     total_seconds: float = 40.0,
     **options: Any,
 ) -> Answer:
-    """Ask and collect; an error of ours is collected too, any other is raised."""
+    """Ask and collect the answer, including a ProviderError; raise any other exception."""
     asked = prompt(message, **options)
     answer, began = Answer(trace=asked.trace_id), time.monotonic()
     stream = WithTimeouts(

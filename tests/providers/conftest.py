@@ -1,4 +1,4 @@
-"""The simulator as a real process, and the two adapters over it."""
+"""Fixtures: the simulator as a real process, and the two wire formats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    """One simulator for the run (per xdist process), on a port of its own."""
+    """Start one simulator for the session (per xdist process), on a free port."""
     log = tmp_path_factory.mktemp("simulator") / "calls.jsonl"
     argv = [sys.executable, "-m", "workers.simulator", "--pace", "0", "--first-token", "0"]
     with subprocess.Popen([*argv, "--log", str(log)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

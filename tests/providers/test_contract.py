@@ -1,4 +1,4 @@
-"""What every adapter does with answers that go well: one suite over both wire formats."""
+"""Tests of every adapter's successful answers: one suite for both wire formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers.simulator.text import split
         "[[sim: echo]] me",
     ],
 )
-def test_provider_yields_the_whole_text(wire: Wire, message: str) -> None:
+def test_provider_yields_the_complete_text(wire: Wire, message: str) -> None:
     answer = wire.ask(message)
     assert answer.text == text_for(message)
     assert all(answer.deltas), "no empty delta"
@@ -34,8 +34,8 @@ def test_provider_yields_the_whole_text(wire: Wire, message: str) -> None:
     assert answer.done.provider_request_id.startswith("req_sim_")
 
 
-def test_text_is_given_as_it_comes(wire: Wire) -> None:
-    # A quarter of a second apart: a machine that runs the whole suite stands still for half of that now and then.
+def test_provider_yields_text_as_it_arrives(wire: Wire) -> None:
+    # A quarter of a second apart: a machine that runs the full suite sometimes stalls for half of that.
     message = "[[sim: tokens=6 pace=4]] slowly"
     assert wire.ask(message).deltas == tokens_for(message)
 
@@ -56,7 +56,7 @@ def test_usage_counts_all_input_once(wire: Wire) -> None:
     assert usage.cached_input_tokens == usage.input_tokens // 2 > 0
 
 
-def test_usage_that_did_not_come_is_unknown(wire: Wire) -> None:
+def test_missing_usage_is_unknown(wire: Wire) -> None:
     answer = wire.ask("[[sim: tokens=3 usage=no]]")
     assert answer.done is not None
     if wire.name == "openai":
@@ -78,7 +78,7 @@ def test_provider_reports_the_finish_reason(wire: Wire, asked: str, openai: Fini
     assert answer.done.finish is (openai if wire.name == "openai" else anthropic)
 
 
-def test_a_stream_that_ends_right_after_its_finish_mark_is_whole(wire: Wire) -> None:
+def test_stream_may_end_right_after_its_finish_mark(wire: Wire) -> None:
     message = "[[sim: tokens=4 done=no]]"
     answer = wire.ask(message)
     assert answer.done is not None
@@ -91,7 +91,7 @@ def test_server_hanging_after_the_finish_keeps_the_answer(wire: Wire) -> None:
     assert answer.seconds < patient(4)
 
 
-def test_empty_answer_is_done(wire: Wire) -> None:
+def test_empty_answer_completes(wire: Wire) -> None:
     answer = wire.ask("[[sim: tokens=0]]")
     assert answer.deltas == []
     assert answer.done is not None
@@ -102,7 +102,7 @@ def test_our_request_id_reaches_the_provider(wire: Wire) -> None:
     assert [event["event"] for event in wire.simulator.events(answer.trace)] == ["start", "first", "end"]
 
 
-def test_the_conversation_is_sent_whole(wire: Wire) -> None:
+def test_prompt_has_the_complete_conversation(wire: Wire) -> None:
     messages = (
         Message.of_text("user", "first"),
         Message.of_text("assistant", "second"),
@@ -116,7 +116,7 @@ def test_the_conversation_is_sent_whole(wire: Wire) -> None:
     assert answer.done.usage.input_tokens == sum(len(split(text)) for text in counted)
 
 
-def test_a_hundred_streams_at_once_do_not_mix(wire: Wire) -> None:
+def test_hundred_concurrent_streams_do_not_mix(wire: Wire) -> None:
     messages = [f"[[sim: tokens={60 + number} pace=400]] question {number} 질문" for number in range(100)]
 
     async def all_at_once(provider: AnyProvider) -> list[Answer]:
@@ -127,7 +127,7 @@ def test_a_hundred_streams_at_once_do_not_mix(wire: Wire) -> None:
         assert answer.done is not None
 
 
-def test_provider_reuses_its_connections(wire: Wire) -> None:
+def test_provider_answers_successive_calls(wire: Wire) -> None:
     async def three(provider: AnyProvider) -> list[Answer]:
         return [await ask(provider, f"[[sim: tokens=3]] {number}") for number in range(3)]
 
@@ -137,7 +137,7 @@ def test_provider_reuses_its_connections(wire: Wire) -> None:
 @pytest.mark.parametrize("parameter", ["stream_options", "max_tokens"])
 def test_compatible_server_may_reject_a_parameter(wire: Wire, parameter: str) -> None:
     if wire.name == "anthropic":
-        pytest.skip("Messages has one server's parameters")
+        pytest.skip("the Messages API has no compatible servers")
 
     async def twice(provider: AnyProvider) -> list[Answer]:
         message = f"[[sim: tokens=3 strict={parameter}]]"

@@ -1,4 +1,4 @@
-"""Server-sent events, however their bytes arrive."""
+"""Tests of parsing server-sent events, in whatever pieces their bytes arrive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def all_of(pieces: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"], ids=["LF", "CR LF", "CR"])
 @given(cuts=st.lists(st.integers(0, 200), max_size=8))
 def test_parser_accepts_any_chunking(ending: bytes, cuts: list[int]) -> None:
-    # The last CR of a reply may be half a line's end; a comment shows that it was none.
+    # The last CR may be half of a CR LF; the start of a comment shows that it is not.
     text = WHOLE.replace(b"\n", ending) + b":"
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     assert all_of([text[start:end] for start, end in pairwise(bounds)]) == DATA
@@ -33,7 +33,7 @@ def test_parser_ignores_an_unfinished_event() -> None:
     assert all_of([b"data: whole\n\ndata: cut\n"]) == [b"whole"]
 
 
-def test_an_event_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_buffer_refuses_an_event_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "LONGEST_EVENT_BYTES", 1000)
     buffer = EventBuffer()
     buffer.feed(b"data: " + b"x" * 900)

@@ -1,4 +1,4 @@
-"""Every way a call can fail, made to happen over HTTP, and the error of ours that it must become."""
+"""Tests that every failure of a call, caused over HTTP, becomes the right error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "a-private-question"
 
 
 class Case(NamedTuple):
-    """A fault; what it must become; and the class that is raised for it: a status's by openai's, anthropic's SDK."""
+    """A fault, the error that it must become, and the class that is raised with openai's and with anthropic's SDK."""
 
     fault: str
     kind: Kind
@@ -90,7 +90,7 @@ def test_http_errors_map_to_our_errors(wire: Wire, case: Case, caplog: pytest.Lo
         ("fault=html", errors.BadStream),
     ],
 )
-def test_a_clean_end_without_the_finish_mark_is_no_success(wire: Wire, fault: str, kind: Kind) -> None:
+def test_clean_end_without_finish_mark_fails(wire: Wire, fault: str, kind: Kind) -> None:
     assert type(only_error(wire.ask(f"[[sim: {fault}]] {SECRET}"))) is kind
 
 
@@ -99,7 +99,7 @@ def test_stream_yields_text_before_an_error(wire: Wire) -> None:
     assert wire.ask(message).text == "".join(tokens_for(message)[:3])
 
 
-def test_the_providers_request_id_is_kept(wire: Wire) -> None:
+def test_error_keeps_the_request_id_of_the_provider(wire: Wire) -> None:
     for fault in ("429", "cut at=2", "end at=2"):
         error = only_error(wire.ask(f"[[sim: fault={fault}]]"))
         assert (error.provider_request_id or "").startswith("req_sim_"), fault
@@ -131,8 +131,8 @@ def test_invalid_retry_after_is_ignored_or_capped(wire: Wire, header: str) -> No
     assert error.retry_after_seconds in {None, 3600.0}
 
 
-def test_a_429_costs_one_call_and_no_time(wire: Wire) -> None:
-    """The SDK's own retries and waits are off: waiting belongs to the queue."""
+def test_429_costs_one_call_and_no_time(wire: Wire) -> None:
+    """The SDK's retries are off, because the queue does the waiting."""
     answer = wire.ask("[[sim: fault=429 retry_after=50]]")
     assert answer.seconds < patient(1)
     assert [event["event"] for event in wire.simulator.events(answer.trace)] == ["start", "refused"]
@@ -177,7 +177,7 @@ def only_error(answer: Answer) -> ProviderError:
 
 
 def assert_nothing_leaked(error: ProviderError, caplog: pytest.LogCaptureFixture) -> None:
-    """The simulator's errors repeat prompt and key, as vendors' do; ours, their chain and the logs must not."""
+    """Check that error, chain and log hold no prompt or key, though the provider's error repeats both."""
     shown, chained = [repr(error), str(error)], error.__cause__ or error.__context__
     assert chained is None
     shown += [caplog.text, *(str(record.__dict__) for record in caplog.records)]

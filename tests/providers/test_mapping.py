@@ -1,4 +1,4 @@
-"""No error class of an SDK or a transport is unknown to the mapping: a new version that adds one fails here."""
+"""Tests that the mapping knows every error class of the SDKs and transports, also those of a new version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared import errors
 from tests.providers import test_failures
 from workers.providers.mapping import KIND_BY_CLASS, Evidence, mapped
 
-#: Status classes that no test of test_failures.py raises over HTTP, each with its reason.
+#: Status classes that no test in test_failures.py raises, each with the reason.
 NOT_RAISED = {
     "openai.APIResponseValidationError": "strict validation is off, and raw events are not validated",
     "openai.OAuthError": "workload identity, which is not used",
@@ -27,7 +27,7 @@ NOT_RAISED = {
 
 @pytest.fixture(scope="module")
 def sdks() -> dict[str, ModuleType]:
-    """The vendors' SDKs by name. All of pytest's processes read this file, and only the one that runs it loads them."""
+    """Return the vendors' SDKs by name, imported only in the pytest process that runs these tests."""
     return {name: importlib.import_module(name) for name in ("openai", "anthropic")}
 
 
@@ -51,13 +51,13 @@ def test_error_classes_have_an_entry_or_inherit_one(sdks: dict[str, ModuleType])
     assert len(classes) > 50
     for error in classes:
         entries = {name_of(base) for base in error.__mro__} & KIND_BY_CLASS.keys()
-        assert entries, f"{name_of(error)} is mapped by nothing; add it to KIND_BY_CLASS"
+        assert entries, f"{name_of(error)} is not mapped; add it to KIND_BY_CLASS"
         bare = error.__new__(error)
         assert isinstance(mapped(bare, name="x", started=False), errors.ProviderError), name_of(error)
 
 
 def test_every_status_class_is_raised_over_http(sdks: dict[str, ModuleType]) -> None:
-    """`test_failures` names the class that each fault raises; together they are all there are."""
+    """`test_failures` names the class that each fault raises; together these cover all status classes."""
     for column, module in sdks.items():
         raised = {name for case in test_failures.CASES for name in getattr(case, column).split("|")}
         for error in classes_of(module._exceptions):
@@ -97,7 +97,7 @@ def test_mapping_prefers_the_cause_of_an_sdk_error(sdks: dict[str, ModuleType]) 
     assert type(mapped(error, name="x", started=True)) is errors.BadStream
 
 
-def test_silent_cause_leaves_the_error_unchanged() -> None:
+def test_unmapped_cause_leaves_the_error_unchanged() -> None:
     error = httpx2.ConnectTimeout("")
     error.__cause__ = TimeoutError()
     error.__cause__.__cause__ = asyncio.CancelledError()

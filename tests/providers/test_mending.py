@@ -1,4 +1,4 @@
-"""Texts that UTF-8 or Postgres cannot hold are mended on the way in."""
+"""Tests of mending text that UTF-8 or Postgres cannot store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def mended(*deltas: str | None) -> str:
     return "".join(mender.mend(delta) for delta in deltas)
 
 
-def test_a_character_cut_in_two_is_whole_again() -> None:
+def test_mender_joins_a_character_cut_in_two() -> None:
     assert mended("a\ud83d", "\ude00b") == "a😀b"
 
 

@@ -1,4 +1,4 @@
-"""What an answer costs: by the table, by NARU_PRICES, or not known."""
+"""Tests of an answer's cost: by the table, by NARU_PRICES, or unknown."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MILLION = 1_000_000
     [
         ("openai/gpt-4o-mini", Usage(MILLION, MILLION), 0.75),
         ("openai/gpt-4o-mini-2024-07-18", Usage(MILLION, 0), 0.15),
-        ("openai/openai/gpt-4o-mini", Usage(MILLION, 0), 0.15),  # by way of a gateway
+        ("openai/openai/gpt-4o-mini", Usage(MILLION, 0), 0.15),  # through a gateway
         ("anthropic/claude-sonnet-5-5", Usage(MILLION, 0, cached_input_tokens=MILLION), 0.1),
         ("anthropic/claude-sonnet-5-5", Usage(1000, 100, cached_input_tokens=500), 0.00205),
         ("openai/gpt-6.1-terra", Usage(272_000, 0), 0.272),
-        ("openai/gpt-6.1-terra", Usage(272_001, 1_000), 0.544002 + 0.0075),  # a long prompt is dearer as a whole
+        ("openai/gpt-6.1-terra", Usage(272_001, 1_000), 0.544002 + 0.0075),  # a long prompt costs more for all tokens
         ("ollama/qwen", Usage(MILLION, MILLION), 0.0),
         ("demo/simulator", None, 0.0),
     ],
@@ -44,7 +44,7 @@ def test_configured_price_comes_first() -> None:
     assert prices.cost_of("openai/own/model", Usage(MILLION, 0, cached_input_tokens=MILLION)) == pytest.approx(0.5)
 
 
-def test_odd_server_numbers_never_lower_a_counter() -> None:
+def test_negative_usage_costs_nothing() -> None:
     assert Prices("openai/x=1/1").cost_of("openai/x", Usage(-5, -5)) == 0.0
 
 

@@ -1,4 +1,4 @@
-"""The offers of a worker: from its settings, and from the lists of Ollama and compatible servers."""
+"""Tests of a worker's offers: from its settings, and from the model lists of Ollama and compatible servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_registry_without_configuration_is_empty() -> None:
     assert names(registry_with()) == []
 
 
-def test_keys_bring_the_current_defaults() -> None:
+def test_keys_offer_the_current_default_models() -> None:
     offers = names(registry_with(openai_api_key=KEY, anthropic_api_key=KEY, simulator_url="http://x"))
     defaults = [f"{vendor.name}/{model}" for vendor in WITH_KEY for model in vendor.default_models]
     assert offers == [*defaults, "demo/simulator"]
@@ -97,7 +97,7 @@ def test_model_of_an_old_chat_is_served_but_not_offered() -> None:
     assert registry_with(openai_api_key=KEY).provider_for("openai/gpt-4o")[1] == "gpt-4o"
 
 
-def test_ollama_is_found_with_its_models() -> None:
+def test_registry_discovers_the_models_of_ollama() -> None:
     tags = {"models": [{"name": "llama3.2:3b"}, {"name": "nomic-embed-text:latest"}]}
     with serving({"/api/tags": tags}) as url:
         registry = registry_with(ollama_url=url)
@@ -106,7 +106,7 @@ def test_ollama_is_found_with_its_models() -> None:
     assert registry.offers()[0].provider == "ollama"
 
 
-def test_a_compatible_server_lists_its_models() -> None:
+def test_compatible_server_lists_its_models() -> None:
     with serving({"/v1/models": {"object": "list", "data": [{"id": "org/model"}]}}) as url:
         registry = registry_with(openai_base_url=f"{url}/v1/")
         asyncio.run(registry.discover())
@@ -124,7 +124,7 @@ def test_server_is_asked_again_for_its_models(monkeypatch: pytest.MonkeyPatch) -
         await registry.discover()
         again = asyncio.create_task(registry.keep_discovering(lambda: heard.append(names(registry))))
         replies["/v1/models"] = {"data": [{"id": "a"}]}
-        while not heard:  # noqa: ASYNC110 - a thread's server makes it true
+        while not heard:  # noqa: ASYNC110 - a server in a thread makes it true
             await asyncio.sleep(0.01)
         replies["/v1/models"] = {"data": [{"id": "a"}, {"id": "b"}]}
         while len(heard) < 2:  # noqa: ASYNC110 - the same
@@ -135,11 +135,11 @@ def test_server_is_asked_again_for_its_models(monkeypatch: pytest.MonkeyPatch) -
 
     with serving(replies) as url:
         asyncio.run(within(until_two(url), seconds=patient(5)))
-    assert heard == [["openai/a"], ["openai/a", "openai/b"]], "one that is away keeps what it has listed"
+    assert heard == [["openai/a"], ["openai/a", "openai/b"]], "an absent server keeps its listed models"
 
 
 @pytest.mark.parametrize("reply", [[], {"models": None}, {"models": ["x"]}, "garbage", None])
-def test_a_server_that_lists_nonsense_offers_nothing(reply: object) -> None:
+def test_server_with_an_invalid_list_offers_nothing(reply: object) -> None:
     with serving({"/api/tags": reply}) as url:
         registry = registry_with(ollama_url=url, simulator_url="http://x")
         asyncio.run(registry.discover())
@@ -160,7 +160,7 @@ async def within(work: Any, *, seconds: float) -> None:
         await work
 
 
-def test_the_demo_answers_through_the_real_sdk(simulator: Simulator) -> None:
+def test_demo_answers_through_the_real_sdk(simulator: Simulator) -> None:
     async def one() -> str:
         registry = registry_with(simulator_url=f"{simulator.url}/")
         provider, model = registry.provider_for("demo/simulator")
@@ -173,8 +173,8 @@ def test_the_demo_answers_through_the_real_sdk(simulator: Simulator) -> None:
     assert asyncio.run(one()) == text_for("안녕?")
 
 
-def test_reading_the_registry_loads_no_sdk() -> None:
-    """An SDK costs 45 to 69 MB; only a worker that uses it should pay."""
+def test_using_the_registry_loads_no_sdk() -> None:
+    """An SDK takes 45 to 69 MB; only a worker that uses it should load it."""
     code = (
         "import sys; from shared.settings import Settings; from workers.providers.registry import Registry; "
         "Registry(Settings(openai_api_key='k', anthropic_api_key='k')).provider_for('openai/x'); "
@@ -185,7 +185,7 @@ def test_reading_the_registry_loads_no_sdk() -> None:
 
 @contextmanager
 def serving(replies: dict[str, object], *, port: int = 0) -> Iterator[str]:
-    """A server with fixed JSON replies."""
+    """Run a server with fixed JSON replies; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

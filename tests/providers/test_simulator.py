@@ -1,4 +1,4 @@
-"""The simulator itself: what tests rely on when they ask it for an answer or a fault."""
+"""Tests of the simulator itself: the answers and faults that other tests rely on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_demo_answer_names_itself_in_the_question_language() -> None:
     assert "OPENAI_API_KEY" in text_for("안녕?")
 
 
-def test_the_answer_is_a_function_of_the_question() -> None:
+def test_answer_is_a_function_of_the_question() -> None:
     questions = [f"question {number}" for number in range(40)]
     texts = [text_for(question) for question in questions]
     assert texts == [text_for(question) for question in questions]
@@ -39,7 +39,7 @@ def test_the_answer_is_a_function_of_the_question() -> None:
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 7, 500])
-def test_the_number_of_tokens_is_exact(tokens: int) -> None:
+def test_answer_has_the_requested_number_of_tokens(tokens: int) -> None:
     assert len(tokens_for(f"[[sim: tokens={tokens}]] 셋")) == tokens
 
 
@@ -52,12 +52,12 @@ def test_simulator_reads_a_directive_anywhere() -> None:
 def test_tokens_of_any_size_make_the_text(wire: Wire) -> None:
     message = r'[[sim: text="a\u001b\u0000\ud800나\\u" repeat=3 size=4 pace=0]]'
     assert tokens_for(message) == ["a\x1b\0\ud800", "나\\ua", "\x1b\0\ud800나", "\\ua\x1b", "\0\ud800나\\", "u"]
-    # What neither UTF-8 nor Postgres can hold is mended in the worker.
+    # The worker mends what UTF-8 or Postgres cannot store.
     assert wire.ask(message).text == "a\x1b\ufffd나\\u" * 3
 
 
 @pytest.mark.parametrize("inside", ["tokens=x", "fault=nope", "nope=1", "fault=200", "=", "finish=never"])
-def test_a_directive_that_cannot_be_read_is_refused(wire: Wire, inside: str) -> None:
+def test_simulator_refuses_an_unreadable_directive(wire: Wire, inside: str) -> None:
     with pytest.raises(BadScript):
         read(f"[[sim: {inside}]]")
     answer = wire.ask(f"[[sim: {inside}]]")
@@ -65,7 +65,7 @@ def test_a_directive_that_cannot_be_read_is_refused(wire: Wire, inside: str) -> 
     assert answer.error.code == "bad_request"
 
 
-def test_a_fault_can_end_after_some_calls(wire: Wire) -> None:
+def test_fault_can_end_after_some_calls(wire: Wire) -> None:
     message = f"[[sim: fault=500 times=2 key={uuid4().hex} tokens=3]]"
     answers = [wire.ask(message) for _ in range(3)]
     assert [answer.error is None for answer in answers] == [False, False, True]
@@ -93,7 +93,7 @@ def test_tokens_can_name_their_call(wire: Wire) -> None:
     assert first != second
 
 
-def test_the_log_holds_times_and_no_text(wire: Wire) -> None:
+def test_log_holds_times_and_no_text(wire: Wire) -> None:
     before = time.time()
     answer = wire.ask("[[sim: tokens=5 first=0.1]] a-private-question")
     events = wire.simulator.events(answer.trace)
@@ -134,8 +134,8 @@ def test_simulator_stops_at_once_with_open_streams(number: signal.Signals) -> No
         assert process.stderr.read() == ""
 
 
-def test_slow_reader_gets_the_whole_answer_in_order(wire: Wire) -> None:
-    # 20 MB, more than sockets hold: most of it waits in the simulator.
+def test_slow_reader_gets_the_complete_answer_in_order(wire: Wire) -> None:
+    # 20 MB, more than the socket buffers hold: most of it waits in the simulator.
     message = "[[sim: tokens=400 size=50000 pace=1000 first=0]]"
     body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": message}]}).encode()
     address = urllib.parse.urlsplit(wire.simulator.url)

@@ -1,4 +1,4 @@
-"""Taking what has come: between two items of a stream, without waiting, and nothing of it is lost or told twice."""
+"""Tests of `Stream.take`: it returns received text without waiting, and text is neither lost nor repeated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.providers.sdk.decoding import Decoder
 from workers.providers.timeouts import WithTimeouts
 from workers.simulator import text_for, tokens_for
 
-#: Long enough for what the simulator sends at once to be here.
+#: Long enough for text that the simulator sends at once to arrive.
 MEANWHILE_SECONDS = 0.1
 
 
@@ -27,7 +27,7 @@ def timed(stream: Stream, *, total_seconds: float = 20.0) -> WithTimeouts:
 
 
 async def read(stream: Stream, *, every_seconds: float) -> tuple[Answer, int]:
-    """All of it as a worker reads it: an item, and then what can be taken, until that is nothing. How often it was."""
+    """Read a stream as a worker does, taking text after each item; return the answer and the number of takes."""
     answer, taken = Answer(), 0
     try:
         async with aclosing(stream):
@@ -55,8 +55,8 @@ def test_stream_takes_most_items_in_bulk_and_loses_none(wire: Wire, message: str
     assert answer.text == text_for(message)
     assert answer.done is not None
     assert answer.done.usage is not None
-    # Else the layers under the SDK are others than those that `body` knows, and every word costs half as much again.
-    # Counted are the words that came one by one: in a stall of the machine takes are fewer and longer, nothing else.
+    # If this fails, `body` does not know the layers under the SDK, and each word costs half as much again.
+    # Only words that came one by one are counted: a stall of the machine makes takes fewer and longer.
     assert taken > 0
     assert len(answer.deltas) - taken <= 20, "of 60 words"
 
@@ -69,7 +69,7 @@ def test_stream_yields_text_before_a_fault(wire: Wire, fault: str) -> None:
         return await read(timed(provider.stream(prompt(message))), every_seconds=0.05)
 
     answer, taken = wire.run(asked)
-    # A connection that is cut takes along what was still on its way.
+    # A cut connection loses text that was still in transit.
     sent = tokens_for(message)[:20]
     assert "".join(sent).startswith(answer.text)
     assert len(answer.text) >= len("".join(sent[:15]))
@@ -100,8 +100,8 @@ def test_total_timeout_ends_taking(wire: Wire) -> None:
     assert taken > 0
 
 
-def test_reply_larger_than_the_buffer_arrives_whole(wire: Wire) -> None:
-    # Three megabytes at once: the connection is paused many times, and goes on when its buffer was emptied.
+def test_reply_larger_than_the_buffer_arrives_complete(wire: Wire) -> None:
+    # Three megabytes at once: the connection pauses many times and resumes when its buffer is empty.
     message = "[[sim: tokens=3000 size=1000 pace=0]]"
 
     async def asked(provider: AnyProvider) -> tuple[Answer, int]:
@@ -112,7 +112,7 @@ def test_reply_larger_than_the_buffer_arrives_whole(wire: Wire) -> None:
     assert answer.done is not None
 
 
-def test_a_connection_whose_reply_was_taken_serves_again(wire: Wire) -> None:
+def test_provider_answers_again_after_a_reply_was_taken(wire: Wire) -> None:
     async def twice(provider: AnyProvider) -> list[str]:
         return [
             (await read(timed(provider.stream(prompt("[[sim: tokens=9 pace=50]]"))), every_seconds=0.05))[0].text
@@ -140,7 +140,7 @@ def test_provider_streams_a_compressed_reply() -> None:
 
 @asynccontextmanager
 async def _zipping(words: list[str]) -> AsyncIterator[str]:
-    """A server that zips its replies."""
+    """Run a server that compresses its replies; yield its URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -160,7 +160,7 @@ async def _zipping(words: list[str]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
 
 
-def test_slow_parser_reads_half_an_emoji() -> None:
+def test_decoder_joins_the_halves_of_an_emoji() -> None:
     decoder = Decoder(OpenAIProvider().reader())
     halves = [r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude00b"}}]}']
     assert [decoder.decode(f"data: {half}\n\n".encode()) for half in halves] == ["a", "\U0001f600b"]

@@ -1,4 +1,4 @@
-"""Waiting has limits, and whoever stops reading closes the provider's connection at once."""
+"""Tests of timeouts, and that a reader that stops closes the provider's connection at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_provider_times_out_on_the_total_duration(wire: Wire) -> None:
     wire.simulator.wait_for("closed", answer.trace)
 
 
-def test_a_slow_answer_within_its_limits_is_whole(wire: Wire) -> None:
+def test_slow_answer_within_its_limits_completes(wire: Wire) -> None:
     limit = patient(0.4)
     words = f"[[sim: tokens={round(15 * limit)} pace=10]]"
     answer = wire.ask(words, first_token_seconds=limit, idle_seconds=limit, total_seconds=50 * limit)
@@ -65,7 +65,7 @@ def test_cancelling_the_task_closes_the_connection(wire: Wire, message: str) -> 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        # While the provider is there: that it ends would close its connections, too.
+        # Check before the provider closes, which would close its connections too.
         await asyncio.to_thread(wire.simulator.wait_for, "closed", asked.trace_id)
 
     wire.run(cancel)
@@ -84,7 +84,7 @@ def test_leaving_the_stream_closes_the_connection(wire: Wire) -> None:
     assert wire.run(leave)["sent"] < 500
 
 
-def test_a_cancelled_stream_leaves_the_others_alone(wire: Wire) -> None:
+def test_cancelled_stream_leaves_the_others_alone(wire: Wire) -> None:
     async def some_cancelled(provider: AnyProvider) -> list[bool]:
         tasks = [asyncio.create_task(ask(provider, f"[[sim: tokens=40 pace=100]] {n}")) for n in range(20)]
         await asyncio.sleep(0.15)
@@ -97,7 +97,7 @@ def test_a_cancelled_stream_leaves_the_others_alone(wire: Wire) -> None:
 
 
 class Counting(Stream):
-    """So many words; `wait_seconds` before each."""
+    """A stream of `words` words, with `wait_seconds` before each."""
 
     def __init__(self, words: int, *, wait_seconds: float = 0.0) -> None:
         super().__init__()

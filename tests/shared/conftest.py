@@ -17,16 +17,16 @@ from tests.stack import Servers, wait_until
 
 @pytest.fixture(scope="session")
 def rig_settings(servers: Servers) -> Settings:
-    """Settings on the database that all rigs share."""
+    """Return settings with the database that all rigs share."""
     url = servers.create_database("rig", template=TEMPLATE)
     return load_settings({"DATABASE_URL": url, "REDIS_URL": servers.redis_server.url, "NARU_TICK_SECONDS": "0.1"})
 
 
 @pytest.fixture(scope="session")
 def rig_engine(rig_settings: Settings) -> Iterator[Engine]:
-    """One database for all rigs: to empty it takes 2 ms, to make one 100 ms.
+    """Yield an engine on one database for all rigs: emptying it takes 2 ms, creating one 100 ms.
 
-    It is ready when Postgres has run for 3 s: just after a start the reconciler marks nobody lost.
+    Waits until Postgres has run for 3 s, because just after a start the reconciler marks no worker lost.
     """
     engine = make_engine(rig_settings, name="test")
     age = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
@@ -38,7 +38,7 @@ def rig_engine(rig_settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def rig(rig_engine: Engine) -> RequestRig:
-    """A rig on an empty database. (Requests and messages go with their conversations.)"""
+    """Return a rig on an empty database. Deleting a conversation deletes its requests and messages."""
     with rig_engine.begin() as connection:
         for table in (conversation, worker, reconciler_tick):
             connection.execute(delete(table))

@@ -1,4 +1,4 @@
-"""A listener for notifications, with a connection of its own."""
+"""A listener for notifications, on its own connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.postgres.notify import Notice
 
 
 class Listener:
-    """Hears what is notified on one channel from its entry on."""
+    """Listens on one channel while its `with` block runs."""
 
     def __init__(self, engine: Engine, channel: str) -> None:
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -31,7 +31,7 @@ class Listener:
         self._connection.close()
 
     def next(self, *, seconds: float = 5.0) -> Notice | None:
-        """The next notice; None when none came in time."""
+        """Return the next notice, or None when none came in time."""
         self._raw.poll()
         while not self._raw.notifies:
             if not select.select([self._raw.fileno()], [], [], seconds)[0]:
@@ -41,5 +41,5 @@ class Listener:
         return notify.parse(heard.channel, heard.payload)
 
     def silent(self, *, seconds: float = 0.1) -> bool:
-        """Whether nothing more comes."""
+        """Return whether no further notice comes within `seconds`."""
         return self.next(seconds=seconds) is None

@@ -1,4 +1,4 @@
-"""A publisher as a worker process has it, on a real Redis."""
+"""Helpers that run a publisher on a real Redis, as a worker process does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def settings_for(redis_url: str, **values: object) -> Settings:
 
 @asynccontextmanager
 async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
-    """A publisher with its flusher, as a worker process has it."""
+    """Run a publisher and its flusher; yield the publisher."""
     publisher = Publisher(settings)
     flusher = asyncio.create_task(publisher.run())
     try:
         yield publisher
     finally:
-        assert not flusher.done(), "the flusher never ends by itself"
+        assert not flusher.done(), "the flusher must not end by itself"
         while not flusher.done():  # redis-py swallows a cancellation now and then
             flusher.cancel()
             await asyncio.wait([flusher], timeout=0.1)

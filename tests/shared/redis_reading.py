@@ -1,4 +1,4 @@
-"""A reader of a live stream, by the rule in shared/live/events.py and nothing else of the product."""
+"""A reader of a live stream. It follows the rule in shared/live/events.py and uses no other code of the product."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.live.events import Event, Kind, from_fields, key_of
 
 @dataclass
 class Reader:
-    """What someone sees who reads the stream from its beginning: the text of the newest attempt, without a hole."""
+    """The view of someone who reads the stream from its beginning: the newest attempt's text, without gaps."""
 
     attempt: int = 0
     text: str = ""
@@ -21,7 +21,7 @@ class Reader:
     gaps: int = 0
 
     def fold(self, event: Event) -> None:
-        """Take in one entry."""
+        """Apply one entry."""
         if event.kind is Kind.END:
             self.ended = event.text
         if event.attempt > self.attempt:
@@ -36,7 +36,7 @@ class Reader:
 
 
 def entries(client: redis.Redis, request_id: UUID) -> list[Event]:
-    """All entries that the stream holds now."""
+    """Return all entries that the stream holds now."""
     found: Any = client.xrange(key_of(request_id))
     events = [from_fields(fields) for _, fields in found]
     assert None not in events
@@ -44,7 +44,7 @@ def entries(client: redis.Redis, request_id: UUID) -> list[Event]:
 
 
 def read(client: redis.Redis, request_id: UUID) -> Reader:
-    """What someone sees who comes now."""
+    """Read the stream from its beginning; return the reader."""
     reader = Reader()
     for event in entries(client, request_id):
         reader.fold(event)

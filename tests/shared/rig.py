@@ -1,6 +1,7 @@
 """The rig of the lifecycle tests: submits questions, registers workers, claims requests and lets time pass.
 
-Time passes by changing the times in the rows, never by sleeping. Rows are read with plain SQL, not with our verbs.
+Time passes by changing the times in the rows, never by sleeping. Rows are read with plain SQL, not with the
+lifecycle's functions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NO_LIMITS = OwnerLimits()
 
 @dataclass(frozen=True)
 class RequestRig:
-    """The lifecycle's verbs on one database, with defaults for the arguments that most tests do not care about."""
+    """The lifecycle's functions on one database, with defaults for arguments that most tests do not care about."""
 
     engine: Engine
 
@@ -46,7 +47,7 @@ class RequestRig:
         max_characters: int = 1000,
         limits: OwnerLimits = NO_LIMITS,
     ) -> Submitted:
-        """Submit a question, by default in a conversation of its own."""
+        """Submit a question, by default in a new conversation."""
         question = Question(
             owner=owner,
             conversation_id=conversation_id or uuid4(),
@@ -74,7 +75,7 @@ class RequestRig:
     def try_claim(
         self, request_id: UUID, worker_id: UUID, *, models: Sequence[str] = (MODEL,), as_suspect: bool = False
     ) -> Claimed | None:
-        """Claim; None when the request cannot be claimed."""
+        """Claim a request; return None when it cannot be claimed."""
         return lifecycle.claim(self.engine, request_id, worker_id=worker_id, models=models, as_suspect=as_suspect)
 
     def claim(self, request_id: UUID, worker_id: UUID, *, as_suspect: bool = False) -> Claimed:
@@ -94,47 +95,47 @@ class RequestRig:
         return submitted.request_id
 
     def begin(self) -> AbstractContextManager[Connection]:
-        """One transaction, committed at its end."""
+        """Begin a transaction that commits at its end."""
         return self.engine.begin()
 
     def rows(self, table: Table, **where: object) -> list[dict[str, Any]]:
-        """The rows of a table with these values."""
+        """Return the rows of a table with these values."""
         conditions = [table.c[name] == value for name, value in where.items()]
         with self.begin() as connection:
             return [dict(row) for row in connection.execute(select(table).where(*conditions)).mappings()]
 
     def row(self, request_id: UUID) -> dict[str, Any]:
-        """The request's row."""
+        """Return the request's row."""
         (row,) = self.rows(chat_request, id=request_id)
         return row
 
     def attempt(self, request_id: UUID, number: int) -> dict[str, Any]:
-        """One attempt's record."""
+        """Return the row of one attempt."""
         (row,) = self.rows(request_attempt, request_id=request_id, attempt=number)
         return row
 
     def answer_of(self, request_id: UUID) -> str | None:
-        """The text of its answer; None when it has none."""
+        """Return the text of the request's answer, or None when it has none."""
         found = self.rows(message, request_id=request_id)
-        assert len(found) <= 1, "a request has one answer"
+        assert len(found) <= 1, "a request has at most one answer"
         return str(found[0]["content"]) if found else None
 
     def count(self, table: Table) -> int:
-        """How many rows a table has."""
+        """Return the number of rows of a table."""
         with self.begin() as connection:
             return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
     def stored(self) -> tuple[int, int, int]:
-        """How many conversations, messages and requests there are."""
+        """Return the number of conversations, messages and requests."""
         return self.count(conversation), self.count(message), self.count(chat_request)
 
     def put(self, request_id: UUID, **values: object) -> None:
-        """Set columns of a request, to reach at once a state that takes long."""
+        """Set columns of a request, to reach immediately a state that would take long."""
         with self.begin() as connection:
             connection.execute(update(chat_request).where(chat_request.c.id == request_id).values(**values))
 
     def ago(self, seconds: float) -> Any:
-        """A moment `seconds` in the past on Postgres's clock; a negative value lies in the future."""
+        """Return the time `seconds` ago by Postgres's clock, as SQL; a negative value is in the future."""
         return func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
     def expire_lease(self, worker_id: UUID) -> None:
@@ -148,24 +149,24 @@ class RequestRig:
         values = {"ticked_at": self.ago(seconds_ago), "mercy_until": mercy_for and self.ago(-mercy_for)}
         put = upsert(reconciler_tick).values(id=1, **values)
         with self.begin() as connection:
-            # In one statement: a Ticker's first tick may come between.
+            # One statement: a Ticker's first tick could come between two.
             connection.execute(put.on_conflict_do_update(index_elements=["id"], set_=values))
 
     def tick(self, *, stop_patience_seconds: float = 3.0) -> Repairs:
-        """Run one tick as in calm times: another process ticked just before."""
+        """Run one tick as if another process had ticked just before, so without mercy."""
         self.ticked()
         repairs = tick(self.engine, stop_patience_seconds=stop_patience_seconds)
         assert repairs is not None
         return repairs
 
     def lose(self, *worker_ids: UUID) -> Repairs:
-        """Let these workers' leases run out, and have the reconciler find them."""
+        """Let these workers' leases run out, and run one tick."""
         for worker_id in worker_ids:
             self.expire_lease(worker_id)
         return self.tick()
 
     def fill_with_running(self, worker_id: UUID, count: int) -> None:
-        """Insert `count` requests that this worker is answering, in two statements."""
+        """Make `count` requests that this worker is answering, most of them with one statement."""
         template = self.running(worker_id=worker_id)
         copied = """
             WITH made AS (INSERT INTO conversation (id, owner_id, title)
@@ -183,7 +184,7 @@ class RequestRig:
             connection.execute(text(copied), values)
 
     def lengthen(self, conversation_id: UUID, count: int) -> None:
-        """Append `count` messages m1, m2, … to the branch."""
+        """Append `count` messages m1, m2, … to the conversation's branch."""
         (row,) = self.rows(conversation, id=conversation_id)
         ids = [uuid4() for _ in range(count)]
         values = [
@@ -195,11 +196,11 @@ class RequestRig:
             connection.execute(update(conversation).where(conversation.c.id == conversation_id).values(leaf_id=ids[-1]))
 
     def make_due(self, *request_ids: UUID) -> None:
-        """End the wait of these requests."""
+        """Make these requests available now."""
         for request_id in request_ids:
             self.put(request_id, available_at=self.ago(0))
 
     def scalar(self, statement: str) -> Any:
-        """The one value that a statement returns."""
+        """Return the single value of a statement."""
         with self.begin() as connection:
             return connection.execute(text(statement)).scalar_one()

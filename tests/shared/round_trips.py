@@ -1,4 +1,4 @@
-"""Counts the round trips to Postgres of this process."""
+"""A counter of this process's round trips to Postgres."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.postgres import connections
 
 @contextmanager
 def counted_round_trips() -> Iterator[list[object]]:
-    """Yield a list that gets one entry for each wait for the server."""
+    """Yield a list that grows by one entry with each wait for the server."""
     waits: list[object] = []
 
     def wait(connection: psycopg2.extensions.connection) -> None:

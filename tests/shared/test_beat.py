@@ -1,4 +1,4 @@
-"""The beat: readers take text right before each flush, and never wait for Redis."""
+"""Tests of the beat: readers take text right before each flush and never wait for Redis."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_text_taken_at_a_beat_goes_out_with_its_flush(client: redis.Redis, redis
                 words = iter(("second ", "third ", ""))
                 live.add("first ")
                 await publisher.beat.wait(lambda: live.add(next(words)))
-                assert next(words, None) is None, "it is not called again"
+                assert next(words, None) is None, "`take` is not called again"
 
             await asyncio.gather(*map(take, lives))
             for live in lives:
@@ -105,7 +105,7 @@ def test_long_beats_slow_the_pace_until_they_are_short_again(redis_url: str) -> 
             async def read_on(live: LiveAnswer, *, work_seconds: float, until: float) -> None:
                 while publisher.beat.interval_seconds != until:
                     await publisher.beat.wait()
-                    time.sleep(work_seconds)  # noqa: ASYNC251 - the loop is to be busy
+                    time.sleep(work_seconds)  # noqa: ASYNC251 - keeps the loop busy
                     live.add("word ")
 
             assert publisher.beat.interval_seconds == 0.02
@@ -120,7 +120,7 @@ def test_empty_beat_does_not_slow_the_next_ones(client: redis.Redis, redis_url: 
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
             await publisher.beat.wait()
-            await asyncio.sleep(0.5)  # a model that thinks: whatever is sent next is not that beat's
+            await asyncio.sleep(0.5)  # the model thinks: the next text does not belong to that beat
             live = publisher.open(uuid4(), 1)
             live.add("first")
             await until(lambda: read(client, live.request_id).text == "first")

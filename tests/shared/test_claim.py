@@ -1,4 +1,4 @@
-"""Claim: one worker gets a request, and only one that may have it."""
+"""Tests of claim: exactly one worker gets a request, and only one that may serve it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.shared.rig import MODEL, OWNER, RequestRig
 from tests.shared.together import together
 
 
-def test_a_claim_begins_an_attempt(rig: RequestRig) -> None:
+def test_claim_begins_an_attempt(rig: RequestRig) -> None:
     submitted, worker_id = rig.ask(deadline_seconds=100), rig.worker()
     rig.put(submitted.request_id, created_at=rig.ago(40), wait_code="rate_limited")
     claimed = rig.claim(submitted.request_id, worker_id)
     row = rig.row(submitted.request_id)
-    assert (claimed.attempt, claimed.worker_id, claimed.model) == (1, worker_id, MODEL), "its default model"
+    assert (claimed.attempt, claimed.worker_id, claimed.model) == (1, worker_id, MODEL), "the worker's default model"
     assert (claimed.conversation_id, claimed.user_message_id) == (submitted.conversation_id, row["user_message_id"])
     assert (row["status"], row["attempt"], row["worker_id"], row["model"]) == ("running", 1, worker_id, MODEL)
     assert row["wait_code"] is None
@@ -48,7 +48,7 @@ def test_claim_returns_the_branch_with_each_answers_end(rig: RequestRig) -> None
         Message.of_text("assistant", "half", end=RequestEnd(status=Status.FAILED)),
         Message.of_text("user", "q2"),
     )
-    assert "q1" not in repr(claimed), "no text comes into a log by accident"
+    assert "q1" not in repr(claimed), "its repr cannot leak text into a log"
 
 
 def test_claim_returns_newest_turns_of_a_long_branch(rig: RequestRig) -> None:
@@ -100,7 +100,7 @@ def test_claim_skips_unavailable_requests(rig: RequestRig, why: str) -> None:
     assert rig.row(request_id) == before
 
 
-def test_a_due_request_is_claimed_when_its_wait_is_over(rig: RequestRig) -> None:
+def test_worker_claims_a_request_when_its_wait_is_over(rig: RequestRig) -> None:
     request_id, worker_id = rig.ask().request_id, rig.worker()
     rig.put(request_id, available_at=rig.ago(-60))
     assert rig.try_claim(request_id, worker_id) is None
@@ -122,7 +122,7 @@ def test_worker_without_a_lease_claims_nothing(rig: RequestRig, why: str) -> Non
     assert rig.row(request_id)["status"] == Status.QUEUED
 
 
-def test_a_model_is_left_to_a_live_worker_that_serves_it(rig: RequestRig) -> None:
+def test_worker_leaves_a_model_to_one_that_serves_it(rig: RequestRig) -> None:
     other, mine = rig.worker("openai/gpt"), rig.worker()
     request_id = rig.ask(model="openai/gpt").request_id
     assert rig.try_claim(request_id, mine) is None
@@ -142,7 +142,7 @@ def test_any_worker_takes_an_abandoned_model(rig: RequestRig, gone: str) -> None
             fleet.start_draining(connection, other)
     claimed = rig.try_claim(request_id, mine)
     assert claimed is not None
-    assert claimed.model == "openai/gpt", "it is said that the model is not there; no other one stands in"
+    assert claimed.model == "openai/gpt", "the request keeps its model; no other model replaces it"
 
 
 def test_worker_without_models_claims_requests_without_a_model(rig: RequestRig) -> None:

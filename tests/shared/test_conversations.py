@@ -1,4 +1,4 @@
-"""Conversations: the branch as its owner sees it, and as nobody else does."""
+"""Tests of conversations: their owner sees the branch, and nobody else does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def texts(of: Opened) -> list[str]:
 
 
 def fill(rig: RequestRig, turns: int) -> UUID:
-    """A conversation of so many questions and answers, q1 a1 q2 a2 …"""
+    """Store a conversation of `turns` questions and answers, q1 a1 q2 a2 …, and return its id."""
     conversation_id, worker_id = uuid4(), rig.worker()
     for turn in range(1, turns + 1):
         asked = rig.ask(f"q{turn}", conversation_id=conversation_id).request_id
@@ -46,10 +46,10 @@ def test_open_returns_an_empty_conversation_for_an_unknown_id(rig: RequestRig) -
         None,
     )
     assert not conversations.check_owner(rig.engine, conversation_id, owner=OWNER)
-    assert rig.count(conversation) == 0, "looking makes nothing"
+    assert rig.count(conversation) == 0, "reading creates no conversation"
 
 
-def test_a_question_under_way_is_shown_with_its_request(rig: RequestRig) -> None:
+def test_thread_shows_a_running_question_with_its_request(rig: RequestRig) -> None:
     submitted = rig.ask("q1", model="openai/gpt")
     seen = opened(rig, submitted.conversation_id)
     assert (seen.exists, seen.title, seen.model, texts(seen)) == (True, "q1", "openai/gpt", ["q1"])
@@ -67,7 +67,7 @@ def test_a_question_under_way_is_shown_with_its_request(rig: RequestRig) -> None
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED])
-def test_an_answer_says_how_its_request_ended(rig: RequestRig, status: Status) -> None:
+def test_answer_carries_the_end_of_its_request(rig: RequestRig, status: Status) -> None:
     claimed = rig.running("q")
     answer = Answer(text="a", finish="stop")
     if status is Status.SUCCEEDED:
@@ -114,7 +114,7 @@ def test_five_hundred_messages_come_in_order(rig: RequestRig) -> None:
 def test_regenerating_makes_a_sibling_and_shows_it(rig: RequestRig) -> None:
     conversation_id, worker_id = fill(rig, 2), rig.worker()
     again = rig.ask("", conversation_id=conversation_id, regenerate=True)
-    assert texts(opened(rig, conversation_id)) == ["q1", "a1", "q2"], "the old answer makes room"
+    assert texts(opened(rig, conversation_id)) == ["q1", "a1", "q2"], "the old answer is hidden"
     claimed = rig.claim(again.request_id, worker_id)
     assert [each.text for each in claimed.branch] == ["q1", "a1", "q2"], "the model does not see its other answer"
     assert lifecycle.finish(rig.engine, claimed, Answer(text="a2 again"))
@@ -122,17 +122,17 @@ def test_regenerating_makes_a_sibling_and_shows_it(rig: RequestRig) -> None:
     siblings = [row for row in rig.rows(message) if row["parent_id"] == claimed.user_message_id]
     assert sorted(row["content"] for row in siblings) == ["a2", "a2 again"]
     rig.ask("q3", conversation_id=conversation_id)
-    assert texts(opened(rig, conversation_id))[-2:] == ["a2 again", "q3"], "it goes on from the new one"
+    assert texts(opened(rig, conversation_id))[-2:] == ["a2 again", "q3"], "the branch continues from the new answer"
 
 
-def test_regenerating_twice_with_one_key_is_once(rig: RequestRig) -> None:
+def test_regenerating_twice_with_one_key_makes_one_request(rig: RequestRig) -> None:
     conversation_id = fill(rig, 1)
     first = rig.ask("", conversation_id=conversation_id, regenerate=True, key="k")
     again = rig.ask("", conversation_id=conversation_id, regenerate=True, key="k")
     assert (again.request_id, again.is_new) == (first.request_id, False)
 
 
-def test_a_failed_answer_is_answered_again(rig: RequestRig) -> None:
+def test_failed_question_is_answered_again(rig: RequestRig) -> None:
     claimed = rig.running("q")
     lifecycle.fail(rig.engine, claimed, Answer(text=""), code="auth_failed")
     again = rig.ask("", conversation_id=claimed.conversation_id, regenerate=True)
@@ -162,7 +162,7 @@ def test_no_query_finds_foreign_or_deleted_conversations(rig: RequestRig, state:
 
 
 @pytest.mark.parametrize("verb", [conversations.delete, lambda *a, **k: conversations.rename(*a, **k, title="x")])
-def test_an_unknown_conversation_cannot_be_changed(rig: RequestRig, verb: object) -> None:
+def test_unknown_conversation_cannot_be_changed(rig: RequestRig, verb: object) -> None:
     assert callable(verb)
     with pytest.raises(NotFound):
         verb(rig.engine, uuid4(), owner=OWNER)
@@ -182,7 +182,7 @@ def test_list_shows_the_owners_used_chats_newest_first(rig: RequestRig) -> None:
     first, second = fill(rig, 1), fill(rig, 1)
     rig.ask(owner=STRANGER)
     third = rig.ask("q3", key="k").conversation_id
-    rig.ask("q3", key="k")  # the same request: it leaves a conversation in which nothing was ever said
+    rig.ask("q3", key="k")  # the same request again: it leaves an empty conversation
     listed = conversations.list_conversations(rig.engine, owner=OWNER)
     assert [each.id for each in listed] == [third, second, first]
     rig.ask("more", conversation_id=first)
@@ -193,7 +193,7 @@ def test_list_shows_the_owners_used_chats_newest_first(rig: RequestRig) -> None:
 
 
 def test_pages_of_the_list_give_each_conversation_once(rig: RequestRig) -> None:
-    """Also those of one moment, which only their ids tell apart."""
+    """Some conversations have the same time; only their ids order them."""
     made = [rig.ask().conversation_id for _ in range(7)]
     with transaction(rig.engine) as connection:
         connection.execute(update(conversation).where(conversation.c.id.in_(made[2:])).values(updated_at=func.now()))
@@ -214,7 +214,7 @@ def test_answer_ends_in_a_deleted_conversation(rig: RequestRig) -> None:
     assert rig.row(claimed.request_id)["status"] == "cancelled"
 
 
-def test_question_is_always_answered_or_under_way(rig: RequestRig) -> None:
+def test_reader_sees_each_question_active_or_answered(rig: RequestRig) -> None:
     worker_id, over = rig.worker(), threading.Event()
     conversation_id = uuid4()
     rig.ask("first", conversation_id=conversation_id)
@@ -239,7 +239,7 @@ def test_question_is_always_answered_or_under_way(rig: RequestRig) -> None:
     looking.join()
     silent = [each for each in seen if each.active is None and each.messages[-1].role == "user"]
     doubled = [each for each in seen if each.active is not None and each.messages[-1].role == "assistant"]
-    assert (len(silent), len(doubled)) == (0, 0), f"of {len(seen)} looks"
+    assert (len(silent), len(doubled)) == (0, 0), f"in {len(seen)} reads"
 
 
 def test_delete_stops_running_answers(rig: RequestRig) -> None:

@@ -1,4 +1,4 @@
-"""`shared.postgres.database`: round trips, and a process that has more descriptors than select() can count."""
+"""Tests of `shared.postgres.database`: round trips, and descriptors above the limit of select()."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.postgres import connections
 from shared.postgres.database import statement, transaction
 from tests.patience import patient
 
-# A process of its own: in pytest's, a socket that is collected before the connect leaves a low number free.
+# Runs in a new process: in pytest's, a socket that is collected before the connect could free a low descriptor.
 CROWDED = """
 import os, resource
 from sqlalchemy import text
@@ -32,7 +32,7 @@ for _ in range(2):
 """
 
 
-def test_a_connection_with_a_high_descriptor_serves(engine: Engine) -> None:
+def test_connection_with_a_high_descriptor_works(engine: Engine) -> None:
     url = engine.url.render_as_string(hide_password=False)
     done = subprocess.run(
         [sys.executable, "-c", CROWDED],
@@ -62,7 +62,7 @@ def test_statement_is_one_round_trip_on_any_connection(engine: Engine, monkeypat
 
     psycopg2.extensions.set_wait_callback(wait)
     try:
-        round_trips()  # it connects
+        round_trips()  # the first one connects
         assert round_trips() == 1
         with transaction(engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
             assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == "repeatable read"
@@ -74,6 +74,6 @@ def test_statement_is_one_round_trip_on_any_connection(engine: Engine, monkeypat
         assert round_trips() == 1
         with transaction(engine) as connection:
             gone = connection.execute(text("SELECT to_regclass('undone')")).scalar_one()
-        assert gone is None, "it was no statement of its own"
+        assert gone is None, "the rollback undid the statement"
     finally:
         psycopg2.extensions.set_wait_callback(connections.wait_for_server)

@@ -1,4 +1,4 @@
-"""The dispatcher: hints go out in the background, and a failing Redis holds nobody up."""
+"""Tests of the dispatcher: hints are sent in the background, and a failing Redis blocks no sender."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dispatcher(settings: Settings, engine: Engine) -> Iterator[Dispatcher]:
 
 
 def hints(client: redis.Redis) -> list[dict[str, Any]]:
-    """The messages in the queue, the first one first."""
+    """Return the messages in the queue, oldest first."""
     found: Any = client.lrange(KEY, 0, -1)
     return [json.loads(each) for each in reversed(found)]
 
@@ -56,7 +56,7 @@ def test_hint_carries_only_an_id(dispatcher: Dispatcher, stack: Stack) -> None:
     assert dispatcher.healthy
 
 
-def test_a_hint_is_the_message_that_celery_makes(dispatcher: Dispatcher, settings: Settings, stack: Stack) -> None:
+def test_hint_equals_the_message_that_celery_makes(dispatcher: Dispatcher, settings: Settings, stack: Stack) -> None:
     request_id, headers = uuid4(), {logs.HTTP_REQUEST_ID: "http-1"}
     task_id = make_celery(settings).send_task(TASK, args=[str(request_id)], queue=QUEUE, headers=headers).id
     with logs.bound(**headers):
@@ -73,7 +73,7 @@ def test_a_hint_is_the_message_that_celery_makes(dispatcher: Dispatcher, setting
         hint["headers"] |= {"id": task_id, "root_id": task_id}
         hint["properties"] |= {"correlation_id": task_id, "delivery_tag": ""}
         assert hint["headers"].pop("origin")
-        hint["properties"].pop("reply_to")  # nobody replies
+        hint["properties"].pop("reply_to")  # no reply is expected
     assert ours == celerys
     assert without["headers"].pop(logs.HTTP_REQUEST_ID) == ""
     celerys["headers"].pop(logs.HTTP_REQUEST_ID)
@@ -108,7 +108,7 @@ def seconds_to_send(dispatcher: Dispatcher, ids: list[UUID]) -> float:
 
 
 def test_dispatcher_never_waits_for_redis(own_stack: Stack) -> None:
-    timeout_seconds = patient(1)  # so long would each take that waited for Redis
+    timeout_seconds = patient(1)  # each send that waited for Redis would take this long
     own_stack.configure(redis_timeout_seconds=timeout_seconds)
     servers, engine = own_stack.servers, make_engine(own_stack.settings, name="test")
     rig, dispatcher = RequestRig(engine), Dispatcher(own_stack.settings, engine)
@@ -127,13 +127,13 @@ def test_dispatcher_never_waits_for_redis(own_stack: Stack) -> None:
         before = rig.row(running.request_id)
         servers.stop_redis()
         dispatcher.send(waiting)
-        wait_until(lambda: not dispatcher.healthy, seconds=8, what="it notices")
+        wait_until(lambda: not dispatcher.healthy, seconds=8, what="the dispatcher notices")
         assert seconds_to_send(dispatcher, [uuid4() for _ in range(500)]) < timeout_seconds
         assert rig.row(waiting)["dispatched_at"] is not None
         servers.start_redis()
-        wait_until(lambda: rig.row(waiting)["dispatched_at"] is None, seconds=8, what="what waits is marked")
+        wait_until(lambda: rig.row(waiting)["dispatched_at"] is None, seconds=8, what="the queued request is marked")
         assert rig.row(waiting)["dispatches"] == 0
-        assert rig.row(running.request_id) == before, "only what waits"
+        assert rig.row(running.request_id) == before, "a running request is left alone"
         wait_until(lambda: dispatcher.healthy, seconds=5)
         (again,) = rig.tick().resend
         dispatcher.send(again)

@@ -1,4 +1,4 @@
-"""The ends of an attempt: finish, fail, cancel, release; each fenced, each whole or not at all."""
+"""Tests of an attempt's ends: finish, fail, cancel and release are fenced and atomic."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_finish_stores_answer_usage_and_status_together(rig: RequestRig) -> None
     assert record["ended_at"] is not None
 
 
-def test_a_failed_answer_keeps_its_partial_text_and_its_reason(rig: RequestRig) -> None:
+def test_failed_answer_keeps_its_text_and_reason(rig: RequestRig) -> None:
     claimed = rig.running()
     assert lifecycle.fail(rig.engine, claimed, Answer(text="Bec"), code="content_filtered")
     row = rig.row(claimed.request_id)
@@ -116,7 +116,7 @@ def test_outdated_attempt_writes_nothing(rig: RequestRig, verb: str, why: str) -
     if why == "ended":
         assert lifecycle.finish(rig.engine, mine, Answer(text="whole"))
     elif why != "queued":
-        ask_to_stop(rig, mine)  # so that a cancel, too, is refused by the fence and by nothing else
+        ask_to_stop(rig, mine)  # so that only the fence can refuse a cancel
     used = {
         "another worker": replace(mine, worker_id=uuid4()),
         "newer attempt": replace(mine, attempt=2),
@@ -164,7 +164,7 @@ def test_release_requeues_with_its_wait(
     row = rig.row(claimed.request_id)
     assert (row["status"], row["worker_id"], row["attempt"], row["losses"]) == ("queued", None, 1, 0)
     assert (row["tries"], row["broken_streams"], row["wait_code"]) == (*counted, code)
-    assert (row["dispatched_at"], row["dispatches"]) == (None, 0), "its hint goes out as soon as it is due"
+    assert (row["dispatched_at"], row["dispatches"]) == (None, 0), "its hint is sent as soon as it is due"
     left = rig.scalar("SELECT extract(epoch FROM available_at - clock_timestamp()) FROM chat_request")
     assert 20 - patient(5) < left <= 20
     record = rig.attempt(claimed.request_id, 1)
@@ -178,7 +178,7 @@ def test_stop_during_a_wait_keeps_the_text(rig: RequestRig) -> None:
     assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.CANCELLED
     row = rig.row(claimed.request_id)
     assert (row["wait_code"], row["error_code"], rig.answer_of(claimed.request_id)) == (None, None, "Bec")
-    assert rig.attempt(claimed.request_id, 1)["outcome"] == Outcome.RELEASED, "how the attempt ended stays"
+    assert rig.attempt(claimed.request_id, 1)["outcome"] == Outcome.RELEASED, "the attempt keeps its outcome"
 
 
 @pytest.mark.parametrize(
@@ -189,12 +189,12 @@ def test_is_mine_recognizes_a_lost_commit(rig: RequestRig, verb: str, status: St
     if verb == "cancel":
         ask_to_stop(rig, claimed)
     mine = {each: lifecycle.is_mine(rig.engine, claimed, status=each) for each in Status}
-    assert not any(mine.values()), "it had not happened"
+    assert not any(mine.values()), "the attempt has not ended yet"
     assert VERBS[verb](rig.engine, claimed)
     mine = {each: lifecycle.is_mine(rig.engine, claimed, status=each) for each in Status}
     assert mine == {each: each is status for each in Status}
     for other in (replace(claimed, attempt=2), replace(claimed, worker_id=uuid4())):
-        assert not lifecycle.is_mine(rig.engine, other, status=status), "another's end is not mine"
+        assert not lifecycle.is_mine(rig.engine, other, status=status), "another attempt's or worker's end is not mine"
 
 
 def test_worker_cannot_end_a_request_that_web_ended(rig: RequestRig) -> None:
@@ -217,10 +217,10 @@ def test_end_notifies_listeners_once(rig: RequestRig, verb: str) -> None:
         assert VERBS[verb](rig.engine, claimed)
         assert not VERBS[verb](rig.engine, claimed)
         assert listener.next() == notify.Notice(channel, claimed.request_id, claimed.conversation_id)
-        assert listener.silent(), "a refused write tells nobody"
+        assert listener.silent(), "a refused write sends no notice"
 
 
-def test_a_dropped_hint_is_sent_again_at_once(rig: RequestRig) -> None:
+def test_reconciler_sends_a_dropped_hint_again_at_once(rig: RequestRig) -> None:
     request_id = rig.ask().request_id
     assert rig.tick().resend == []
     lifecycle.undispatch(rig.engine, request_id, models=())
@@ -228,7 +228,7 @@ def test_a_dropped_hint_is_sent_again_at_once(rig: RequestRig) -> None:
     claimed = rig.running()
     before = rig.row(claimed.request_id)
     lifecycle.undispatch(rig.engine, claimed.request_id, models=())
-    assert rig.row(claimed.request_id) == before, "a running one needs no hint"
+    assert rig.row(claimed.request_id) == before, "a running request needs no hint"
 
 
 def test_give_back_counts_no_loss(rig: RequestRig) -> None:

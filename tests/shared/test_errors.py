@@ -1,4 +1,4 @@
-"""The tree of errors, as its module draws it."""
+"""Tests that the tree of errors matches the drawing in its module's docstring."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PROVIDER = list(descendants(ProviderError))
 
 
 def drawn(after: str, before: str) -> set[str]:
-    """The names between two words of the drawing."""
+    """Return the class names between two words of the drawing."""
     tree = errors.__doc__ or ""
     return set(re.findall(r"\b[A-Z]\w+", tree.split(after, 1)[1].split(before, 1)[0]))
 
 
-def test_architecture_drawing_names_each_error_in_place() -> None:
+def test_module_drawing_names_each_error_in_place() -> None:
     assert {each.__name__ for each in PROVIDER if each.retryable} == drawn("retryable ", "└── final")
     assert {each.__name__ for each in PROVIDER if not each.retryable} == drawn("final ", "`code`")
     refusals = drawn("Refused ", "└── ProviderError") - {"Postgres"}

@@ -1,4 +1,4 @@
-"""The entries of a live stream: what is written is read, and what is not ours is left."""
+"""Tests of a live stream's entries: they survive a round trip, and foreign entries are rejected."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def test_from_fields_rejects_foreign_entries(fields: dict[str, str]) -> None:
     assert from_fields(fields) is None
 
 
-def test_the_key_names_the_request_below_our_prefix() -> None:
+def test_key_is_our_prefix_and_the_request_id() -> None:
     assert key_of(UUID(int=1)) == "naru:live:00000000-0000-0000-0000-000000000001"

@@ -1,4 +1,4 @@
-"""The fleet: leases, checkpoints of what is still one's own, and what the page is offered."""
+"""Tests of the fleet: leases, checkpoints of a worker's own requests, and the models that the page offers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def names(rig: RequestRig) -> list[str]:
     return [model.name for model in fleet.fleet(rig.engine).models]
 
 
-def test_a_worker_enters_with_a_lease_and_renews_it(rig: RequestRig) -> None:
+def test_worker_registers_with_a_lease_and_renews_it(rig: RequestRig) -> None:
     worker_id = rig.worker(lease_seconds=6)
     left = "SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM worker"
     assert 6 - patient(0.5) < rig.scalar(left) <= 6
     with rig.begin() as connection:
         assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=False)
     assert 60 - patient(0.5) < rig.scalar(left) <= 60
-    assert rig.rows(worker)[0]["consumed_at"] is None, "it lives, but nothing has reached it yet"
+    assert rig.rows(worker)[0]["consumed_at"] is None, "the worker lives, but has consumed nothing yet"
     with rig.begin() as connection:
         assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
     assert rig.rows(worker)[0]["consumed_at"] is not None
@@ -52,7 +52,7 @@ def test_leaving_after_being_lost_changes_nothing(rig: RequestRig) -> None:
     assert rig.rows(worker) == before
 
 
-def test_a_worker_reads_the_stops_of_what_it_runs(rig: RequestRig) -> None:
+def test_worker_reads_the_stops_of_its_running_requests(rig: RequestRig) -> None:
     mine, other = rig.worker(), rig.worker()
     stopped, running = rig.running(worker_id=mine), rig.running(worker_id=mine)
     elsewhere = rig.running(worker_id=other)
@@ -140,7 +140,7 @@ def test_gone_workers_models_are_offered_without_live_workers(rig: RequestRig, h
     if how == "draining":
         with rig.begin() as connection:
             fleet.start_draining(connection, old)
-    assert (fleet.fleet(rig.engine).live_workers, names(rig)) == (0, ["openai/old"]), "the gap of a deploy"
+    assert (fleet.fleet(rig.engine).live_workers, names(rig)) == (0, ["openai/old"]), "as during a deploy"
     rig.worker("openai/new")
     assert (fleet.fleet(rig.engine).live_workers, names(rig)) == (1, ["openai/new"])
 
@@ -157,7 +157,7 @@ def test_only_the_latest_gone_worker_is_remembered(rig: RequestRig) -> None:
     assert names(rig) == []
 
 
-def test_an_empty_fleet_offers_nothing(rig: RequestRig) -> None:
+def test_empty_fleet_offers_nothing(rig: RequestRig) -> None:
     assert fleet.fleet(rig.engine) == fleet.Fleet(live_workers=0, slots=0, models=())
 
 

@@ -1,4 +1,4 @@
-"""Which names are known, for a server on loopback, on one address, on all; and which keys are in a list."""
+"""Tests of known hosts, for a server on loopback, on one address and on all; and of key lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.settings import load_settings
 
 
 def known(**variables: str) -> KnownHosts:
-    """As a server with these variables knows them."""
+    """Return the hosts that a server with these variables knows."""
     return KnownHosts(load_settings({f"NARU_{name.upper()}": value for name, value in variables.items()}))
 
 
@@ -26,7 +26,7 @@ def known(**variables: str) -> KnownHosts:
         *((each, None) for each in ("", None, "::1", "[::1", "[evil]", "a b", "a,b", "a@b", "a/b", "a:b", "a:999999")),
     ],
 )
-def test_host_header_is_read(header: str | None, name: str | None) -> None:
+def test_name_in_parses_the_host_header(header: str | None, name: str | None) -> None:
     assert name_in(header) == name
 
 
@@ -60,12 +60,12 @@ def test_settings_add_names_and_patterns() -> None:
     assert known(allowed_hosts="*").knows("anything")
 
 
-def test_keys_are_a_list_newest_first() -> None:
+def test_key_list_is_newest_first() -> None:
     assert keys_in(" new, old\nolder,,new ") == ("new", "old", "older")
     assert keys_in("") == keys_in(" ,") == ()
     assert endings_of("a b,c") == ("a b,c", "b,c", "c")
     assert is_strong("k" * 32)
-    assert is_strong("키" * 11), "bytes count"
+    assert is_strong("키" * 11), "the minimum is in bytes"
     assert not is_strong("k" * 31)
     assert is_strong(new_key())
     assert len(keys_in(new_key())) == 1

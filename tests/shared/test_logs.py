@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, with the ids of what is worked on and without a word of what was said."""
+"""Tests of the log: one JSON object per line, with the ids of the current work and no conversation text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "my-most-private-question"
 
 
 class Lines(logging.Handler):
-    """Keeps what is logged, as it is written."""
+    """Keeps the formatted log lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def lines() -> Iterator[Lines]:
 log = logging.getLogger("naru-test")
 
 
-def test_log_line_holds_time_place_message_and_extra(lines: Lines) -> None:
+def test_log_line_has_time_place_message_and_extra_fields(lines: Lines) -> None:
     log.warning("took %d s\nand\t나루", 3, extra={"model": "demo/echo", "seconds": 0.5, "id": object})
     line = lines.last()
     assert line.pop("time").endswith("Z")
@@ -65,7 +65,7 @@ def test_log_line_holds_time_place_message_and_extra(lines: Lines) -> None:
     }
 
 
-def test_ids_are_on_every_line_within_and_on_none_outside(lines: Lines) -> None:
+def test_bound_ids_are_only_on_lines_within_the_block(lines: Lines) -> None:
     with bound(request_id=1):
         with bound(attempt=2, request_id=3):
             log.info("inner")
@@ -77,14 +77,14 @@ def test_ids_are_on_every_line_within_and_on_none_outside(lines: Lines) -> None:
     assert "request_id" not in lines.last()
 
 
-def test_ids_are_taken_off_after_an_error_too(lines: Lines) -> None:
+def test_bound_ids_are_removed_after_an_error(lines: Lines) -> None:
     with pytest.raises(ValueError, match="x"), bound(request_id=1):
         raise ValueError("x")
     log.info("outside")
     assert "request_id" not in lines.last()
 
 
-def test_threads_and_tasks_have_ids_of_their_own(lines: Lines) -> None:
+def test_threads_and_tasks_have_their_own_ids(lines: Lines) -> None:
     async def task(name: str) -> None:
         with bound(request_id=name):
             for _ in range(5):
@@ -101,10 +101,10 @@ def test_threads_and_tasks_have_ids_of_their_own(lines: Lines) -> None:
         thread.join()
     found = [json.loads(line) for line in lines.written]
     assert all(line["message"] == line["request_id"] for line in found[:-1])
-    assert "request_id" not in found[-1], "a thread begins without"
+    assert "request_id" not in found[-1], "a thread starts without ids"
 
 
-def test_log_of_an_error_has_its_traceback(lines: Lines) -> None:
+def test_logged_error_has_its_traceback(lines: Lines) -> None:
     try:
         raise KeyError("k")
     except KeyError:
@@ -113,7 +113,7 @@ def test_log_of_an_error_has_its_traceback(lines: Lines) -> None:
     assert "test_logs.py" in lines.last()["traceback"]
 
 
-def test_an_sql_error_tells_no_parameters(rig: RequestRig, lines: Lines) -> None:
+def test_logged_sql_error_omits_parameters(rig: RequestRig, lines: Lines) -> None:
     submitted = rig.ask(SECRET)
     taken = rig.rows(message)[0]["id"]
     again = insert(message).values(id=taken, conversation_id=submitted.conversation_id, role="user", content=SECRET)
@@ -126,7 +126,7 @@ def test_an_sql_error_tells_no_parameters(rig: RequestRig, lines: Lines) -> None
 
 @pytest.fixture
 def levels() -> Iterator[None]:
-    """What `configure` changes is put back."""
+    """Restore the handlers and levels that `configure` changes."""
     root = logging.getLogger()
     ours = [logging.getLogger(name) for name in ("shared", "web", "workers", "deploy")]
     handlers, before = root.handlers[:], [(logger, logger.level) for logger in (root, *ours)]
@@ -136,7 +136,7 @@ def levels() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def test_a_process_writes_json_to_stdout_with_its_part(capsys: pytest.CaptureFixture[str], levels: None) -> None:
+def test_process_writes_json_to_stdout_with_its_part(capsys: pytest.CaptureFixture[str], levels: None) -> None:
     configure("warning", part="web")
     log.warning("heard")
     logging.getLogger("openai").info("a URL with a key")

@@ -1,8 +1,8 @@
-"""The lifecycle as a whole: people, workers and a reconciler do anything in any order, and stop in the middle of it.
+"""A state machine of the entire lifecycle: people, workers and a reconciler act in any order and stop halfway.
 
-Hypothesis draws the order. Before each write the row says whether it must be accepted; after each step everything that
-must hold at all times is looked at in the tables. A step that is to stop in the middle runs until a drawn number of
-statements and is then torn down with its connection; nothing of it may be there afterwards.
+Hypothesis draws the order. Before each write the row says whether the write must be accepted; after each step the
+invariants are checked in the tables. A step that stops halfway raises after a drawn number of statements; it must
+leave nothing behind.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ EVERYTHING = text(
 
 
 class StoppedError(Exception):
-    """The process stops here."""
+    """Raised where the process stops."""
 
 
 @contextmanager
 def stopping_after(engine: Engine, statements: int) -> Iterator[None]:
-    """Within it the process stops before one of its statements, or before it can commit.
+    """Stop the process before one of its statements, or before it commits.
 
-    A statement that is its own transaction is done or not: there it stops before the first one.
+    In autocommit, where each statement is a transaction, it stops before the first one.
     """
     left = [statements]
 
@@ -72,7 +72,7 @@ def stopping_after(engine: Engine, statements: int) -> Iterator[None]:
         event.remove(engine, "commit", stop_before_commit)
 
 
-#: What may happen next, the usual more often.
+#: The steps to draw from; the usual ones occur more often.
 STEPS = (
     *["claim"] * 12,
     *["a_worker_dies"] * 6,
@@ -83,7 +83,7 @@ STEPS = (
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """What anyone can do. `pick` counts from the newest: so most of what is done matters, and some of it is stale."""
+    """The steps that anyone can take. `pick` counts from the newest, so most steps matter and some are stale."""
 
     engine: Engine
 
@@ -149,7 +149,7 @@ class Lifecycle(RuleBasedStateMachine):
     # what workers do
 
     def claim(self, pick: int, of: int) -> None:
-        """As the product does: what waits, by who lives."""
+        """Claim a queued request with one of the newest workers, as the product does."""
         waiting = [row for row in self.look() if row["status"] == Status.QUEUED]
         if not waiting:
             return
@@ -181,7 +181,7 @@ class Lifecycle(RuleBasedStateMachine):
             self.claims.append(claimed)
 
     def fenced(self, claimed: Claimed) -> tuple[bool, bool]:
-        """Whether this claim still is the right to the request, and whether a stop was asked."""
+        """Return whether this claim still owns the request, and whether a stop was requested."""
         row = self.rig.row(claimed.request_id)
         right = (row["status"], row["attempt"], row["worker_id"]) == ("running", claimed.attempt, claimed.worker_id)
         return right, row["stop_requested_at"] is not None
@@ -240,7 +240,7 @@ class Lifecycle(RuleBasedStateMachine):
     # what time does
 
     def a_worker_dies(self, pick: int, of: int) -> None:
-        """At any step: what it had claimed, and whatever it was about to write, stays as it is."""
+        """Let a worker's lease run out at any step; its claims stay as they are."""
         used = [claimed.worker_id for claimed in self.claims[-3:]]
         self.rig.expire_lease(used[of % len(used)])
         self.workers.append(self.rig.worker())
@@ -262,12 +262,12 @@ class Lifecycle(RuleBasedStateMachine):
         after = {row["id"]: row for row in self.look()}
         for request_id, row in after.items():
             self.check_charge(before[request_id], row, lost, list(before.values()))
-        assert not [row for row in after.values() if row["worker_id"] in lost], "nobody is left with a lost worker"
+        assert not [row for row in after.values() if row["worker_id"] in lost], "no request stays with a lost worker"
 
     def check_charge(
         self, was: dict[str, Any], row: dict[str, Any], lost: set[UUID], others: list[dict[str, Any]]
     ) -> None:
-        """Of a lost worker's requests those with the most losses, and only they, are charged one, or fail for it."""
+        """Check that only a lost worker's requests with the most losses are charged one loss, or fail for it."""
         highest = max(other["losses"] for other in others if other["worker_id"] == was["worker_id"])
         charged = was["worker_id"] in lost and was["losses"] == highest and was["stop_requested_at"] is None
         poisonous = charged and was["losses"] + 1 >= MAX_LOSSES
@@ -286,7 +286,7 @@ class Lifecycle(RuleBasedStateMachine):
         )
         assert done == (row["status"] == "running" and row["stop_requested_at"] is not None)
 
-    # what stops in the middle
+    # what stops halfway
 
     def stops_in_the_middle(self, pick: int, of: int) -> None:
         claimed = self.claims[-1 - pick % len(self.claims)]
@@ -322,22 +322,22 @@ class Lifecycle(RuleBasedStateMachine):
             self.check_end(row)
             self.check_accounts(row)
             if row["status"] not in TERMINAL:
-                assert row["conversation_id"] not in active, "one at a time in a conversation"
+                assert row["conversation_id"] not in active, "a conversation has one active request"
                 active.add(row["conversation_id"])
                 assert row["leaf_id"] == row["user_message_id"], "the branch ends in the question"
 
     def check_end(self, row: dict[str, Any]) -> None:
-        """One answer when it has ended, none before; and what has ended stays as it is."""
+        """Check that an ended request has one answer and never changes, and that an active one has none."""
         ended = row["status"] in TERMINAL
         assert row["answers"] == (1 if ended else 0)
         kept = {name: value for name, value in row.items() if name != "leaf_id"}
         assert self.ended.setdefault(row["id"], kept) == kept if ended else row["id"] not in self.ended
         if row["status"] == Status.SUCCEEDED:
-            assert row["answer"] == f"whole {row['attempt']}", "the whole text of its last attempt"
+            assert row["answer"] == f"whole {row['attempt']}", "the complete text of its last attempt"
             assert row["stop_requested_at"] is None
 
     def check_accounts(self, row: dict[str, Any]) -> None:
-        """Every attempt is accounted for, once."""
+        """Check that every attempt is accounted for exactly once."""
         attempts = row["attempts"] or []
         assert [number for number, _, _ in attempts] == list(range(1, row["attempt"] + 1))
         assert row["attempt"] >= self.attempts.get(row["id"], 0)

@@ -1,4 +1,4 @@
-"""A message's text: what its text parts hold, and nothing of other kinds of part."""
+"""Tests of a message's text: it joins the text parts and ignores other parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class _Picture(Part):
     """A kind of part without text."""
 
 
-def test_text_is_that_of_the_text_parts() -> None:
+def test_message_text_joins_its_text_parts() -> None:
     assert Message.of_text("user", "Why?").text == "Why?"
     assert Message("user", (TextPart("a"), _Picture(), TextPart("b"))).text == "ab"
     assert Message("assistant", ()).text == ""

@@ -1,4 +1,4 @@
-"""Metrics: the system's gauges as Postgres has them, and names and labels that stay within bounds."""
+"""Tests of metrics: the gauges match Postgres, and names and labels stay within bounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scraped(rig: RequestRig) -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
-def test_an_empty_system_is_all_zero(rig: RequestRig) -> None:
+def test_empty_system_is_all_zero(rig: RequestRig) -> None:
     assert scraped(rig) == {
         "naru_requests_queued": 0,
         "naru_requests_running": 0,
@@ -47,19 +47,19 @@ def test_gauges_count_current_rows(rig: RequestRig) -> None:
     rig.put(old, available_at=rig.ago(40))
     rig.put(later, available_at=rig.ago(-60))
     found = scraped(rig)
-    assert 40 <= found.pop("naru_oldest_queued_seconds") < 40 + patient(5), "not of one that is to wait"
+    assert 40 <= found.pop("naru_oldest_queued_seconds") < 40 + patient(5), "a request that is not due does not count"
     assert found == {
         "naru_requests_queued": 3,
         "naru_requests_running": 1,
         "naru_requests_unaccounted": 0,
-        "naru_workers": 3,  # the third is the one that answered
+        "naru_workers": 3,  # the third is the worker of `answered`
         "naru_slots": 7,
     }
     assert fresh
 
 
-def test_a_broken_account_is_noticed(rig: RequestRig) -> None:
-    """Accepted = succeeded + failed + cancelled + queued + running, broken on purpose in both ways."""
+def test_metrics_notice_a_broken_account(rig: RequestRig) -> None:
+    """The account is accepted = succeeded + failed + cancelled + queued + running, here broken in both ways."""
     running, ended = rig.running(), rig.answered()
     assert scraped(rig)["naru_requests_unaccounted"] == 0
     with rig.begin() as connection:

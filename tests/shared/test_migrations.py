@@ -1,4 +1,4 @@
-"""Migrations: from an empty database to the tables as the code has them, and back, and again."""
+"""Tests of migrations: from an empty database to the code's tables, back, and up again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def differences(engine: Engine) -> list[object]:
 
 
 def shape(engine: Engine) -> list[tuple[object, ...]]:
-    """Every constraint and index, as Postgres writes them: what the comparison of columns does not see."""
+    """Return every constraint and index, which comparing columns does not cover."""
     statement = """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
          WHERE connamespace = 'public'::regnamespace AND contype <> 'n'

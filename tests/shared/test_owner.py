@@ -1,4 +1,4 @@
-"""The owner: as the columns store it, and read back from there."""
+"""Tests of the owner's stored form, and of reading it back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits of one owner: refused with the reason, nothing stored, and free again when time or an end makes room."""
+"""Tests of an owner's limits: a refusal gives its reason and stores nothing, and ends when there is room again."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_owner_has_no_more_active_questions_than_the_limit(rig: RequestRig) -> N
     with pytest.raises(TooManyActive) as refused:
         rig.ask(limits=TWO_ACTIVE)
     assert refused.value.limit == 2
-    assert rig.stored() == before, "not even an empty conversation is left"
-    assert rig.ask(owner=STRANGER, limits=TWO_ACTIVE).is_new, "another owner is not held up"
+    assert rig.stored() == before, "not even an empty conversation is stored"
+    assert rig.ask(owner=STRANGER, limits=TWO_ACTIVE).is_new, "another owner is not limited"
     lifecycle.stop(rig.engine, first.request_id, owner=OWNER)
     assert rig.ask(limits=TWO_ACTIVE).is_new
 
@@ -80,7 +80,7 @@ def test_same_key_finds_its_request_at_the_limit(rig: RequestRig) -> None:
     assert (again.request_id, again.is_new) == (stored.request_id, False)
 
 
-def test_busy_conversation_is_the_reason_before_a_limit(rig: RequestRig) -> None:
+def test_busy_conversation_is_reported_before_a_limit(rig: RequestRig) -> None:
     stored = rig.ask(limits=OwnerLimits(active=1))
     with pytest.raises(StillRunning):
         rig.ask(conversation_id=stored.conversation_id, limits=OwnerLimits(active=1))

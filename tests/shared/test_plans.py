@@ -1,4 +1,4 @@
-"""No statement on the way of a question reads a table that grows from beginning to end."""
+"""Tests that no statement on a question's path scans a growing table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.bench.filling import Filled, fill
 from tests.bench.plans import Plans, drawn, walk
 from tests.shared.rig import RequestRig
 
-#: Enough for the planner to think twice: it reads a table of a few pages as a whole, and is right.
+#: Enough rows for the planner to prefer an index: it rightly scans a table of a few pages.
 FILLED = Filled("plans", conversations=4000, messages=4, owners=80)
 
 
@@ -24,9 +24,9 @@ def test_statements_use_an_index(settings: Settings, rig_engine: Engine) -> None
         plans, numbers = Plans(engine), drawn(FILLED)
         walk(RequestRig(engine), FILLED, plans, numbers)
         assert {f"{seen.step}: {table}" for seen in plans.seen.values() for table in seen.scanned()} == set()
-        assert len({seen.step for seen in plans.seen.values()}) >= 28, "the whole way"
+        assert len({seen.step for seen in plans.seen.values()}) >= 28, "all steps ran"
         used = {name for seen in plans.seen.values() for name in seen.indexes()}
-        # The guide's two: messages of a conversation (ours by their branch), conversations by owner and activity.
+        # The guide asks for two: a conversation's messages (here by branch), conversations by owner and activity.
         assert {"pk_message", "ix_conversation_owner_id_updated_at"} <= used
 
         (paged,) = [seen for seen in plans.seen.values() if seen.step == "list the next page"]
@@ -34,6 +34,6 @@ def test_statements_use_an_index(settings: Settings, rig_engine: Engine) -> None
 
         with plans.step("a statement without an index"), engine.begin() as connection:
             connection.execute(select(message.c.id).where(message.c.content == "x"))
-        assert "message" in list(plans.seen.values())[-1].scanned(), "it would have been found"
+        assert "message" in list(plans.seen.values())[-1].scanned(), "a table scan is detected"
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""Statements that a connection prepares: the same rows, a plan made once, and what a pooler makes of it."""
+"""Tests of prepared statements: they return the same rows, are planned once, and work behind a pooler."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SUM = prepared(select(_ONE + _TWO, _ONE % 4, literal("50 % of it's %(one)s")))
 
 @pytest.fixture
 def one_connection(rig_settings: Settings) -> Iterator[Engine]:
-    """An engine that has one connection only."""
+    """Yield an engine with a single connection."""
     made = make_engine(rig_settings, name="one", pool=1)
     yield made
     made.dispose()
@@ -93,7 +93,7 @@ def test_pooler_disables_prepared_statements(rig_settings: Settings) -> None:
 def test_undeclared_pooler_costs_one_refusal(one_connection: Engine) -> None:
     with statement(one_connection) as connection:
         connection.execute(_SUM, {"one": 1, "two": 2})
-        connection.execute(text("DEALLOCATE ALL"))  # as another connection of the pooler's has none
+        connection.execute(text("DEALLOCATE ALL"))  # another connection of the pooler has none prepared
     with pytest.raises(Unavailable), statement(one_connection) as connection:
         connection.execute(_SUM, {"one": 1, "two": 2})
     for _ in range(2):
@@ -112,7 +112,7 @@ def test_statement_error_is_not_an_outage(one_connection: Engine) -> None:
 def test_generic_plan_uses_the_index_of_active_requests(one_connection: Engine) -> None:
     question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
     submit(one_connection, question, deadline_seconds=60, max_characters=100)
-    # A conversation with a past: the index of what is under way is then the only one that leads past it.
+    # The conversation has many ended requests: only the index of active requests skips them.
     ended = """
         INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
                                   attempt, ended_at, deadline_at)

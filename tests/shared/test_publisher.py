@@ -1,4 +1,4 @@
-"""The publisher: every delta arrives, the first at once; and while Redis fails nothing waits and nothing is lost."""
+"""Tests of the publisher: every delta arrives, the first at once; a failing Redis blocks and loses nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_publisher_delivers_every_delta(client: redis.Redis, redis_url: str) -> 
                 assert (seen.attempt, seen.text, seen.ended) == (live.attempt, live.text(), "succeeded")
                 assert seen.gaps == 0
                 assert live.length == len(live.text())
-                assert 0 < client.ttl(key_of(live.request_id)) <= 120, "it is kept for a while after its end"
+                assert 0 < client.ttl(key_of(live.request_id)) <= 120, "the stream is kept for a while after its end"
             assert publisher.healthy
 
     run(work)
@@ -58,7 +58,7 @@ def test_start_first_word_and_end_are_sent_at_once(client: redis.Redis, redis_ur
             live.add(" second")
             live.add(" third")
             await asyncio.sleep(0.2)
-            assert read(client, live.request_id).text == "first", "it waits for the others"
+            assert read(client, live.request_id).text == "first", "it waits for the next flush"
             assert client.ttl(key_of(live.request_id)) > 120
             publisher.close(live, status="failed")
             await until(lambda: read(client, live.request_id).ended == "failed", seconds=2)
@@ -107,7 +107,7 @@ def test_abandoned_attempt_publishes_no_end(client: redis.Redis, redis_url: str)
 
 
 @pytest.mark.parametrize("lose", ["this stream", "everything"])
-def test_lost_redis_stream_is_restored_whole(client: redis.Redis, redis_url: str, lose: str) -> None:
+def test_lost_redis_stream_is_restored_completely(client: redis.Redis, redis_url: str, lose: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:
             live = publisher.open(uuid4(), 2)
@@ -120,7 +120,7 @@ def test_lost_redis_stream_is_restored_whole(client: redis.Redis, redis_url: str
             await until(lambda: read(client, live.request_id).text == live.text())
             first = entries(client, live.request_id)[0]
             assert (first.kind, first.attempt) == (Kind.SNAPSHOT, 2)
-            assert client.ttl(key_of(live.request_id)) > 0, "no stream is kept for ever"
+            assert client.ttl(key_of(live.request_id)) > 0, "every stream expires"
 
     run(work)
 
@@ -144,7 +144,7 @@ def test_snapshots_bound_a_stream_and_leave_no_hole(client: redis.Redis, redis_u
 
             watching = asyncio.create_task(watch())
             before = 0
-            while live.entries >= before:  # until a snapshot stands for all of them
+            while live.entries >= before:  # until a snapshot replaces them all
                 before = live.entries
                 live.add("word ")
                 await asyncio.sleep(0.001)
@@ -170,10 +170,10 @@ def fold(found: list[Event]) -> tuple[str, int]:
 
 
 async def longest_pause(live: LiveAnswer, *, until: Callable[[], bool], word: str) -> float:
-    """Keep adding, and measure how long the event loop or an add ever stood still."""
+    """Keep adding `word`; return the longest time for which the event loop or an add was blocked."""
     longest, limit = 0.0, time.monotonic() + patient(8)
     while not until():
-        assert time.monotonic() < limit, "nobody notices"
+        assert time.monotonic() < limit, "the condition never became true"
         began = time.monotonic()
         live.add(word)
         await asyncio.sleep(0.002)
@@ -182,7 +182,7 @@ async def longest_pause(live: LiveAnswer, *, until: Callable[[], bool], word: st
 
 
 def test_publisher_never_waits_for_redis_and_repairs_later(own_stack: Stack) -> None:
-    timeout_seconds = patient(0.5)  # so long would it stand still if anything waited for Redis
+    timeout_seconds = patient(0.5)  # the loop would be blocked this long if anything waited for Redis
     settings = settings_for(own_stack.redis_url, redis_timeout_seconds=timeout_seconds)
     servers = own_stack.servers
 
@@ -202,7 +202,7 @@ def test_publisher_never_waits_for_redis_and_repairs_later(own_stack: Stack) -> 
                 ending.add("the end")
                 publisher.close(ending, status="succeeded")
                 unheard = publisher.open(uuid4(), 1)
-                await asyncio.sleep(2 * RETRY_SECONDS)  # it was tried to send them, in vain
+                await asyncio.sleep(2 * RETRY_SECONDS)  # sending them failed meanwhile
                 assert not publisher.healthy
                 await asyncio.to_thread(servers.start_redis)
                 await check_whole(publisher, reading, live)
@@ -216,7 +216,7 @@ def test_publisher_never_waits_for_redis_and_repairs_later(own_stack: Stack) -> 
 
 async def check_whole(publisher: Publisher, reading: redis.Redis, live: LiveAnswer) -> None:
     await until(lambda: read_or_nothing(reading, live.request_id) == live.text())
-    await until(lambda: publisher.healthy)  # Redis has the text before its reply is here
+    await until(lambda: publisher.healthy)  # Redis has the text before its reply arrives
     assert read(reading, live.request_id).gaps == 0
 
 
@@ -240,7 +240,7 @@ def test_drain_sends_pending_text(client: redis.Redis, redis_url: str) -> None:
     run(work)
 
 
-def test_end_is_heard_after_redis_lost_the_stream(client: redis.Redis, redis_url: str) -> None:
+def test_end_is_published_after_redis_lost_the_stream(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url, flush_seconds=0.05)) as publisher:
             live = publisher.open(uuid4(), 1)
@@ -256,7 +256,7 @@ def test_end_is_heard_after_redis_lost_the_stream(client: redis.Redis, redis_url
     run(work)
 
 
-def test_reconnected_stream_gets_the_whole_text(client: redis.Redis, redis_url: str) -> None:
+def test_reconnected_stream_gets_the_complete_text(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with publishing(settings_for(redis_url)) as publisher:
             live, begun = publisher.open(uuid4(), 1), publisher.open(uuid4(), 1)
@@ -265,7 +265,7 @@ def test_reconnected_stream_gets_the_whole_text(client: redis.Redis, redis_url: 
             old = entries(client, live.request_id)
             live.add("what it forgot, ")
             await until(lambda: read(client, live.request_id).text == live.text())
-            # A restart of Redis between two flushes, with what a rewrite of its file had kept: no flush fails.
+            # As if Redis restarted between two flushes with an older state from its file: no flush fails.
             await publisher._redis.connection_pool.disconnect()
             client.delete(key_of(live.request_id))
             for event in old:
@@ -301,5 +301,5 @@ def test_live_text_is_not_written_to_the_disk_of_redis(own_stack: Stack) -> None
 
 
 def appended(stack: Stack) -> bytes:
-    """All that Redis has on its disk."""
+    """Return the contents of all files of Redis."""
     return b"".join(file.read_bytes() for file in (stack.servers.folder / "redis").rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""The reconciler: one short transaction that repairs, and forgives when its own ticks had stood still."""
+"""Tests of the reconciler: a tick repairs in one short transaction, and shows mercy after a gap in ticks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_gap_in_ticks_marks_no_worker_lost(rig: RequestRig, gap_seconds: float) 
     rig.ticked(seconds_ago=gap_seconds)
     lost = tick_now(rig).lost_workers
     (row,) = rig.rows(reconciler_tick)
-    # What counts is the gap that the tick found: on a slow machine it is a little longer than the one that was made.
+    # The gap that the tick found counts: on a slow machine it is a little longer than `gap_seconds`.
     assert gap_seconds <= row["gap_seconds"] < gap_seconds + patient(1)
     forgiven = row["gap_seconds"] > 2
     assert lost == (0 if forgiven else 1)
@@ -78,12 +78,12 @@ def test_worker_renewing_in_time_is_not_lost(rig: RequestRig) -> None:
     for worker_id in (late, in_time):
         rig.expire_lease(worker_id)
     with rig.begin() as connection:
-        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True), "late, but nobody had noticed"
+        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True), "late, but no tick had noticed"
     assert rig.tick().lost_workers == 1
     with rig.begin() as connection:
         assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True)
         assert not fleet.renew(connection, late, lease_seconds=6, consumed=True)
-    assert rig.tick().lost_workers == 0, "it is marked once"
+    assert rig.tick().lost_workers == 0, "a worker is marked lost once"
 
 
 def test_tick_skips_while_another_runs(rig: RequestRig) -> None:
@@ -94,7 +94,7 @@ def test_tick_skips_while_another_runs(rig: RequestRig) -> None:
         other.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
         assert tick(rig.engine, stop_patience_seconds=3) is None
         assert rig.row(claimed.request_id)["status"] == "running"
-    assert tick_now(rig).taken_back == 1, "the lock went with the transaction"
+    assert tick_now(rig).taken_back == 1, "the lock ended with its transaction"
 
 
 def test_many_tickers_repair_each_thing_once(rig: RequestRig) -> None:
@@ -120,7 +120,7 @@ def test_frozen_ticker_does_not_block_the_others(rig: RequestRig, rig_settings: 
 
     @event.listens_for(frozen, "after_cursor_execute")
     def freeze(*arguments: Any) -> None:
-        if arguments[2].startswith("EXECUTE"):  # the first one takes the lock
+        if arguments[2].startswith("EXECUTE"):  # the first statement takes the lock
             time.sleep(2.6)
 
     def look() -> Repairs | None:
@@ -132,7 +132,7 @@ def test_frozen_ticker_does_not_block_the_others(rig: RequestRig, rig_settings: 
         lambda: wait_until(look, seconds=6),
     )
     frozen.dispose()
-    assert isinstance(outcomes[0], Unavailable), "it lost its transaction, and says so"
+    assert isinstance(outcomes[0], Unavailable), "it lost its transaction and raises"
     assert isinstance(outcomes[1], Repairs)
 
 
@@ -144,7 +144,7 @@ def test_hint_is_resent_with_growing_pauses(rig: RequestRig, dispatches: int, wa
     rig.put(request_id, dispatched_at=rig.ago(wait_seconds + 0.01))
     assert rig.tick().resend == [request_id]
     assert rig.row(request_id)["dispatches"] == dispatches + 1
-    assert rig.tick().resend == [], "it is on its way"
+    assert rig.tick().resend == [], "the hint was just sent"
 
 
 def test_hint_is_sent_when_the_wait_ends(rig: RequestRig) -> None:
@@ -156,7 +156,7 @@ def test_hint_is_sent_when_the_wait_ends(rig: RequestRig) -> None:
     assert rig.row(claimed.request_id)["dispatches"] == 0, "the first hint of this wait"
 
 
-def test_tick_hints_only_queued_requests_oldest_first(rig: RequestRig) -> None:
+def test_tick_resends_hints_of_queued_requests_only(rig: RequestRig) -> None:
     asked = [rig.ask().request_id for _ in range(3)]
     others = [rig.running().request_id, rig.answered()]
     for seconds, request_id in zip((1, 3, 2), asked, strict=True):
@@ -184,7 +184,7 @@ def test_deadline_fails_a_request_and_keeps_its_text(rig: RequestRig, status: St
     assert not lifecycle.finish(rig.engine, claimed, Answer(text="late"))
 
 
-def test_stop_counts_as_unanswered_after_its_patience(rig: RequestRig) -> None:
+def test_stop_is_unanswered_after_its_patience(rig: RequestRig) -> None:
     asked, other = rig.running(), rig.running()
     lifecycle.stop(rig.engine, asked.request_id, owner=OWNER)
     assert rig.tick(stop_patience_seconds=3).unanswered == []
@@ -206,7 +206,7 @@ def test_tick_skips_locked_rows(rig: RequestRig) -> None:
     rig.ticked()
     with rig.begin() as other:
         other.execute(text("SELECT id FROM chat_request FOR UPDATE"))
-        assert tick_now(rig).taken_back == 0, "a tick that waited would never have ended"
+        assert tick_now(rig).taken_back == 0, "the tick skips locked rows instead of waiting"
     assert rig.tick().taken_back == 1
 
 
@@ -224,7 +224,7 @@ def test_ticker_resends_hints_and_carries_out_stops(rig: RequestRig, rig_setting
 
     worker_side = Ticker(rig.engine, rig_settings, resend=resent.append, best_text=None)
     worker_side.start()
-    wait_until(lambda: resent, seconds=5, what="the hint is sent again")
+    wait_until(lambda: resent, seconds=5, what="the hint is resent")
     worker_side.close()
     assert rig.row(stopped.request_id)["status"] == "running", "a worker leaves such stops to web"
     web_side = Ticker(rig.engine, rig_settings, resend=resent.append, best_text=best_text)
@@ -237,7 +237,7 @@ def test_ticker_resends_hints_and_carries_out_stops(rig: RequestRig, rig_setting
 
 @pytest.mark.parametrize("part", ["worker", "web"])
 def test_worker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settings: Settings, part: str) -> None:
-    """Web never does: what only it can do would wait as long as any worker ticks."""
+    """Web never skips: the stops that only web carries out would wait as long as any worker ticks."""
     resent: list[UUID] = []
     settings = replace(rig_settings, tick_seconds=patient(0.25))
     best_text = None if part == "worker" else lambda *_: None
@@ -252,7 +252,7 @@ def test_worker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settin
             rig.ticked(seconds_ago=0)
             time.sleep(0.05)
         assert resent == ([] if part == "worker" else [waiting])
-        wait_until(lambda: resent == [waiting], seconds=1.5, what="nobody else ticks any more")
+        wait_until(lambda: resent == [waiting], seconds=1.5, what="it repairs once no other process ticks")
     finally:
         ticker.close()
 
@@ -269,10 +269,10 @@ def test_restart_of_postgres_marks_nobody_lost(own_stack: Stack) -> None:
         rig.expire_lease(claimed.worker_id)
         own_stack.servers.stop_postgres()
         own_stack.servers.start_postgres()
-        rig.ticked()  # as if the outage had been too short for a gap to show
+        rig.ticked()  # as if the outage had been too short to leave a gap
         waiting = rig.ask().request_id
         rig.put(waiting, dispatched_at=None)
-        wait_until(lambda: resent == [waiting], seconds=5, what="it ticks again")
+        wait_until(lambda: resent == [waiting], seconds=5, what="the ticker ticks again")
         assert rig.row(claimed.request_id)["status"] == "running"
         wait_until(lambda: rig.row(claimed.request_id)["losses"] == 1, seconds=6, what="mercy ends")
     finally:

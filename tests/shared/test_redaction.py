@@ -1,4 +1,4 @@
-"""The log's redaction filter removes what looks like a secret from a line, and nothing else."""
+"""Tests of the log's redaction: it removes text that looks like a secret, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def line_of(message: str, **extra: object) -> dict[str, object]:
-    """The line as it is written, read again."""
+    """Return the formatted log line, parsed."""
     record = logging.LogRecord("x", logging.INFO, "", 0, message, (), None)
     record.__dict__.update(extra)
     text = JsonFormatter("test").format(record)
@@ -39,14 +39,14 @@ def test_harmless_words_are_unchanged(words: str) -> None:
     assert line_of(words)["message"] == words
 
 
-def test_private_field_is_emptied_and_counts_stay() -> None:
+def test_private_fields_are_redacted_and_counts_kept() -> None:
     line = line_of("x", prompt="why?", content="because", api_key="1", token="t", input_tokens=3, answer=None)
     assert [line[name] for name in ("prompt", "content", "api_key", "token")] == ["[redacted]"] * 4
     assert (line["input_tokens"], line["answer"]) == (3, None)
 
 
 class Echo(BaseHTTPRequestHandler):
-    """A provider that quotes the key that it refuses."""
+    """A provider whose error quotes the refused key."""
 
     def do_POST(self) -> None:
         body = json.dumps({"error": {"message": f"Incorrect key: {self.headers['authorization']}", "code": "x"}})
@@ -73,7 +73,7 @@ def echo() -> Iterator[str]:
 
 
 def test_log_omits_a_key_from_an_sdk_error(echo: str) -> None:
-    import openai  # noqa: PLC0415 - the other ones of pytest's processes need not load it
+    import openai  # noqa: PLC0415 - only the pytest process that runs this test loads it
 
     with (
         openai.OpenAI(api_key=KEY, base_url=echo, max_retries=0) as client,
@@ -81,7 +81,7 @@ def test_log_omits_a_key_from_an_sdk_error(echo: str) -> None:
     ):
         client.post("/x", cast_to=object, body={})
     error = raised.value
-    assert KEY in str(error), "the SDK quotes what the server says"
+    assert KEY in str(error), "the SDK quotes the server's message"
     record = logging.LogRecord("x", logging.ERROR, "", 0, "failed: %s", (error,), (type(error), error, raised.tb))
     line = JsonFormatter("test").format(record)
     assert KEY not in line

@@ -1,4 +1,4 @@
-"""The packing of Redis commands in C: byte for byte what redis-py's own is."""
+"""Tests that packing Redis commands in C gives the same bytes as redis-py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: every variable is read, a wrong one is named, and what does not fit together is refused."""
+"""Tests of settings: every variable is read, an error names the invalid one, and contradictions are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.errors import SettingsError
 from shared.settings import PLAIN_NAMES, Settings, environment, load_settings, variable_of
 
 FIELDS = {each.name: each for each in fields(Settings)}
-#: A value for each type that is no field's default; where a check or a bound wants another one, that.
+#: For each type, a value that is no field's default; SPECIAL overrides it for fields with a check or a bound.
 SAMPLES = {"str": ("some text", "some text"), "int": ("17", 17), "float": ("2.5", 2.5), "bool": ("yes", True)}
 SPECIAL = {
     "log_level": ("DEBUG", "DEBUG"),
@@ -47,13 +47,13 @@ def test_settings_are_read_from_their_variables(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_settings_may_be_given_as_files(name: str, tmp_path: Path) -> None:
+def test_settings_are_read_from_files(name: str, tmp_path: Path) -> None:
     text, value = SPECIAL.get(name, SAMPLES[str(FIELDS[name].type)])
     (tmp_path / "secret").write_text(text + "\n")
     variable = variable_of(name)
     assert getattr(load_settings({f"{variable}_FILE": str(tmp_path / "secret")}), name) == value
     both = {f"{variable}_FILE": "/nowhere", variable: text}
-    assert getattr(load_settings(both), name) == value, "the variable itself goes first"
+    assert getattr(load_settings(both), name) == value, "the variable itself takes precedence"
 
 
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.type != "str"])
@@ -69,7 +69,7 @@ def test_settings_error_names_the_invalid_value(name: str, text: str) -> None:
 def test_settings_error_names_the_minimum(name: str) -> None:
     least = FIELDS[name].metadata["least"]
     text = str(int(least) - 1) if FIELDS[name].type == "int" else str(least - 0.001)
-    with pytest.raises(SettingsError, match=f"{variable_of(name)} is {text}; the least is {least:g}"):
+    with pytest.raises(SettingsError, match=f"{variable_of(name)} is {text}; the minimum is {least:g}"):
         load_settings({variable_of(name): text})
 
 
@@ -96,7 +96,7 @@ SENSELESS = {
 
 
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.metadata["kind"]])
-def test_invalid_address_or_key_is_named_and_not_shown(name: str) -> None:
+def test_error_names_an_invalid_value_without_showing_it(name: str) -> None:
     for text in SENSELESS[FIELDS[name].metadata["kind"]]:
         with pytest.raises(SettingsError, match=f"^{variable_of(name)} is no .+[.]$") as refused:
             load_settings({variable_of(name): text})
@@ -104,7 +104,7 @@ def test_invalid_address_or_key_is_named_and_not_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.type == "str"])
-def test_a_text_that_is_not_utf_8_is_named(name: str) -> None:
+def test_error_names_text_that_is_not_utf_8(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable_of(name)} is not UTF-8"):
         load_settings({variable_of(name): "a\udcffb"})
 
@@ -113,21 +113,21 @@ def test_a_text_that_is_not_utf_8_is_named(name: str) -> None:
     ("text", "value"),
     [("1", True), ("TRUE", True), ("On", True), ("yes", True), ("0", False), ("false", False), ("OFF", False)],
 )
-def test_booleans_accept_usual_words(text: str, *, value: bool) -> None:
+def test_booleans_accept_the_usual_spellings(text: str, *, value: bool) -> None:
     assert load_settings({"NARU_SECURE_COOKIES": text}).secure_cookies is value
 
 
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.type != "str"])
-def test_an_empty_number_is_its_default(name: str) -> None:
+def test_empty_number_means_its_default(name: str) -> None:
     assert getattr(load_settings({variable_of(name): ""}), name) == FIELDS[name].default
 
 
-def test_an_empty_text_is_empty(tmp_path: Path) -> None:
+def test_empty_text_stays_empty(tmp_path: Path) -> None:
     assert load_settings({"NARU_OLLAMA_URL": ""}).ollama_url == ""
 
 
 @pytest.mark.parametrize("how", ["not there", "a folder", "not text"])
-def test_a_file_that_cannot_be_read_is_named(how: str, tmp_path: Path) -> None:
+def test_error_names_an_unreadable_file(how: str, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     if how == "a folder":
         path.mkdir()
@@ -140,7 +140,7 @@ def test_a_file_that_cannot_be_read_is_named(how: str, tmp_path: Path) -> None:
 
 
 def test_file_replaces_an_empty_variable(tmp_path: Path) -> None:
-    """Compose passes `X: ${X:-}` on as an empty X beside a mounted X_FILE, and the other way round."""
+    """Compose turns `X: ${X:-}` into an empty X beside a mounted X_FILE; the reverse happens too."""
     (tmp_path / "key").write_text("sk-1")
     file = {"OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": str(tmp_path / "key")}
     assert load_settings(file).openai_api_key == "sk-1"
@@ -189,7 +189,7 @@ def test_process_names_its_missing_settings() -> None:
         settings.need("secret_key")
 
 
-def test_secrets_are_not_shown() -> None:
+def test_settings_repr_hides_secrets() -> None:
     forms = {"postgres": "postgresql://u:hidden@h/d", "redis": "redis://:hidden@h"}
     secret = {
         name: forms.get(each.metadata["kind"], f"hidden-{name}" + "-" * 32)

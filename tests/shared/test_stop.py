@@ -1,4 +1,4 @@
-"""Stop: what a person stopped is stopped, whatever else happens at that moment."""
+"""Tests of stop: a stopped request stays stopped, whatever happens at the same moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.shared.together import together
 from tests.stack import wait_until
 
 
-def test_a_queued_request_is_cancelled_at_once(rig: RequestRig) -> None:
+def test_stop_cancels_a_queued_request_at_once(rig: RequestRig) -> None:
     request_id = rig.ask().request_id
     assert lifecycle.stop(rig.engine, request_id, owner=OWNER) is Status.CANCELLED
     assert (rig.row(request_id)["status"], rig.answer_of(request_id)) == ("cancelled", "")
@@ -34,7 +34,7 @@ def test_stop_of_a_running_request_notifies_its_worker(rig: RequestRig) -> None:
         assert listener.next() == notify.Notice(notify.STOP, claimed.request_id, claimed.conversation_id)
     asked_at = rig.row(claimed.request_id)["stop_requested_at"]
     assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
-    assert rig.row(claimed.request_id)["stop_requested_at"] == asked_at, "patience runs from the first time"
+    assert rig.row(claimed.request_id)["stop_requested_at"] == asked_at, "patience counts from the first stop"
 
 
 def test_stop_leaves_ended_requests_unchanged(rig: RequestRig) -> None:
@@ -55,7 +55,7 @@ def test_another_owners_request_is_not_found(rig: RequestRig, state: str) -> Non
     assert rig.row(request_id) == before
 
 
-def test_a_stop_and_a_finish_at_once_have_one_winner(rig: RequestRig) -> None:
+def test_concurrent_stop_and_finish_have_one_winner(rig: RequestRig) -> None:
     worker_id = rig.worker()
     winners = []
     for _ in range(100):
@@ -76,7 +76,7 @@ def test_a_stop_and_a_finish_at_once_have_one_winner(rig: RequestRig) -> None:
 
 
 def test_stop_survives_a_requeue(rig: RequestRig) -> None:
-    """As when a tick takes back the requests of a dead worker, and the person has had enough of waiting."""
+    """A person stops a request while a tick takes it back from a dead worker."""
     claimed = rig.running()
     with ThreadPoolExecutor(1) as pool:
         with rig.begin() as repairing:
@@ -123,7 +123,7 @@ def test_web_carries_out_a_stop_that_no_worker_answers(rig: RequestRig, text: st
     lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER)
     assert not carry_out(), "its worker still has time to answer"
     rig.put(claimed.request_id, stop_requested_at=rig.ago(3.1))
-    assert not carry_out(attempt=2), "the text would be another attempt's"
+    assert not carry_out(attempt=2), "the text belongs to another attempt"
     assert carry_out()
     assert not carry_out()
     assert (rig.row(claimed.request_id)["status"], rig.answer_of(claimed.request_id)) == ("cancelled", kept)

@@ -1,4 +1,4 @@
-"""Submit: a question is stored once, whole or not at all."""
+"""Tests of submit: a question is stored once, completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.shared.together import together
 from tests.stack import free_port
 
 
-def test_a_question_is_stored_with_its_request(rig: RequestRig) -> None:
+def test_submit_stores_a_question_with_its_request(rig: RequestRig) -> None:
     submitted = rig.ask("  Why is\n the sky blue? ", model="openai/gpt", deadline_seconds=60)
     assert submitted.is_new
     row = rig.row(submitted.request_id)
     assert (row["status"], row["attempt"], row["model"], row["owner_id"]) == ("queued", 0, "openai/gpt", OWNER.key)
-    assert row["dispatched_at"] is not None, "its hint is on its way: the reconciler has nothing to do yet"
+    assert row["dispatched_at"] is not None, "its hint counts as sent: the reconciler sends none yet"
     assert abs((row["deadline_at"] - row["created_at"]).total_seconds() - 60) < 1
     (question,) = rig.rows(message)
     assert (question["role"], question["content"]) == ("user", "Why is\n the sky blue?")
@@ -46,7 +46,7 @@ def test_usual_question_takes_one_round_trip(rig: RequestRig) -> None:
         assert len(round_trips) == 1
 
 
-def test_the_same_key_finds_the_same_request(rig: RequestRig) -> None:
+def test_same_key_finds_the_same_request(rig: RequestRig) -> None:
     first = rig.ask("Why?", key="k")
     again = rig.ask("Why, really?", conversation_id=first.conversation_id, key="k")
     elsewhere = rig.ask("Why?", key="k")
@@ -68,7 +68,7 @@ def test_another_owner_may_use_the_same_key(rig: RequestRig) -> None:
     assert rig.ask(key="k", owner=STRANGER).is_new
 
 
-def test_a_double_click_makes_one_request(rig: RequestRig) -> None:
+def test_double_click_makes_one_request(rig: RequestRig) -> None:
     for _ in range(20):
         conversation_id, key = uuid4(), str(uuid4())
         both = together(*[lambda: rig.ask(conversation_id=conversation_id, key=key)] * 2)  # noqa: B023
@@ -85,8 +85,8 @@ def test_second_of_two_concurrent_questions_is_refused(rig: RequestRig) -> None:
         both = together(*[lambda: rig.ask(conversation_id=conversation_id)] * 2)  # noqa: B023
         (stored,) = [each for each in both if isinstance(each, Submitted)]
         (refused,) = [each for each in both if isinstance(each, StillRunning)]
-        assert refused.request_id == stored.request_id, "it says which one still runs"
-    assert rig.stored() == (20, 20, 20), "of the refused ones nothing is stored"
+        assert refused.request_id == stored.request_id, "the error names the running request"
+    assert rig.stored() == (20, 20, 20), "nothing of a refused question is stored"
 
 
 def test_same_key_in_two_conversations_makes_one_request(rig: RequestRig) -> None:
@@ -97,7 +97,7 @@ def test_same_key_in_two_conversations_makes_one_request(rig: RequestRig) -> Non
     assert (rig.count(message), rig.count(chat_request)) == (10, 10)
 
 
-def test_a_running_answer_refuses_the_next_question(rig: RequestRig) -> None:
+def test_running_answer_refuses_the_next_question(rig: RequestRig) -> None:
     claimed = rig.running()
     before = rig.stored()
     with pytest.raises(StillRunning) as refused:
@@ -107,7 +107,7 @@ def test_a_running_answer_refuses_the_next_question(rig: RequestRig) -> None:
 
 
 def test_question_does_not_wait_for_a_concurrent_end(rig: RequestRig) -> None:
-    """The end holds the request's row and then wants the conversation's; a question must not hold them crosswise."""
+    """An end locks the request's row, then the conversation's; a question must not lock them in the other order."""
     claimed = rig.running()
     with ThreadPoolExecutor(1) as pool, rig.begin() as ending:
         row = chat_request.c.id == claimed.request_id
@@ -117,7 +117,7 @@ def test_question_does_not_wait_for_a_concurrent_end(rig: RequestRig) -> None:
         ending.execute(update(conversation).values(updated_at=rig.ago(0)))
 
 
-def test_questions_and_ends_at_once_never_meet_crosswise(rig: RequestRig) -> None:
+def test_concurrent_questions_and_ends_never_deadlock(rig: RequestRig) -> None:
     worker_id = rig.worker()
     for _ in range(20):
         claimed = rig.running(worker_id=worker_id)
@@ -154,7 +154,7 @@ def test_characters_postgres_rejects_are_replaced(rig: RequestRig) -> None:
     ("words", "title"),
     [("a" * 60, "a" * 60), ("a" * 61, "a" * 59 + "…"), ("a" * 58 + " bcd", "a" * 58 + "…"), ("a\n\tb", "a b")],
 )
-def test_the_title_is_the_beginning_of_the_first_question(rig: RequestRig, words: str, title: str) -> None:
+def test_title_is_the_beginning_of_the_first_question(rig: RequestRig, words: str, title: str) -> None:
     submitted = rig.ask(words)
     assert rig.rows(conversation)[0]["title"] == title
     lifecycle.stop(rig.engine, submitted.request_id, owner=OWNER)
@@ -170,7 +170,7 @@ def test_another_owners_conversation_is_not_found(rig: RequestRig) -> None:
     assert rig.stored() == before
 
 
-def test_a_deleted_conversation_takes_no_question(rig: RequestRig) -> None:
+def test_deleted_conversation_takes_no_question(rig: RequestRig) -> None:
     submitted = rig.ask()
     lifecycle.stop(rig.engine, submitted.request_id, owner=OWNER)
     conversations.delete(rig.engine, submitted.conversation_id, owner=OWNER)
@@ -184,7 +184,7 @@ def test_regenerating_nothing_is_refused_and_leaves_nothing(rig: RequestRig) -> 
     assert rig.stored() == (0, 0, 0)
 
 
-def test_the_chosen_model_stays_with_the_conversation(rig: RequestRig) -> None:
+def test_chosen_model_stays_with_the_conversation(rig: RequestRig) -> None:
     submitted = rig.ask(model="openai/one")
     for model, kept in (("", "openai/one"), ("openai/two", "openai/two")):
         lifecycle.stop(rig.engine, rig.rows(chat_request, status=Status.QUEUED)[0]["id"], owner=OWNER)
@@ -192,7 +192,7 @@ def test_the_chosen_model_stays_with_the_conversation(rig: RequestRig) -> None:
         assert rig.rows(conversation)[0]["model"] == kept
 
 
-def test_workers_hear_of_a_stored_question_and_of_no_other(rig: RequestRig) -> None:
+def test_only_a_stored_question_notifies_workers(rig: RequestRig) -> None:
     with Listener(rig.engine, notify.REQUEST) as listener:
         submitted = rig.ask()
         with pytest.raises(StillRunning):
@@ -216,4 +216,4 @@ def test_model_without_a_worker_is_refused(rig: RequestRig) -> None:
     rig.worker("demo/simulator")
     assert rig.ask(model="demo/simulator")
     with pytest.raises(UnknownModel):
-        rig.ask(model="a label of my own")
+        rig.ask(model="an unknown label")

@@ -1,4 +1,4 @@
-"""Submit, when the reply to it is lost: whether the question was stored is found out, or said to be unknown."""
+"""Tests of submit when its reply is lost: it finds out whether the question was stored, or raises Unsure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.shared.rig import OWNER, RequestRig
 
 @pytest.fixture
 def line(rig: RequestRig) -> Iterator[Proxy]:
-    """A way to Postgres that can be cut."""
+    """Yield a proxy in front of Postgres that can be cut."""
     lines = Lines()
     made = lines.proxy(rig.engine.url.port or 0)
     yield made
@@ -30,7 +30,7 @@ def line(rig: RequestRig) -> Iterator[Proxy]:
 
 @pytest.fixture
 def far(rig: RequestRig, line: Proxy) -> Iterator[Engine]:
-    """An engine whose connections go that way."""
+    """Yield an engine that connects through the proxy."""
     url = rig.engine.url.set(port=line.port).render_as_string(hide_password=False)
     made = make_engine(load_settings({"DATABASE_URL": url}), name="far")
     yield made
@@ -76,7 +76,7 @@ def test_unsent_question_is_refused_and_not_stored(rig: RequestRig, line: Proxy,
 
 
 def test_lock_timeout_is_a_refusal(rig: RequestRig, far: Engine) -> None:
-    """It waits for the conversation in vain, and says so: nothing is left to be found out."""
+    """The submit cannot lock the conversation and raises Unavailable: the outcome is known."""
     conversation_id = submit(far).conversation_id
     with rig.engine.begin() as connection:
         connection.execute(select(conversation).where(conversation.c.id == conversation_id).with_for_update())

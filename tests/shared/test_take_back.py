@@ -1,4 +1,4 @@
-"""Take back: what a lost worker leaves behind runs again, and only the one that takes workers down fails."""
+"""Tests of taking back: a lost worker's requests run again, and only one that takes workers down fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def running_with(rig: RequestRig, worker_id: UUID, count: int) -> Claimed:
     return claimed
 
 
-def test_a_lost_workers_request_is_queued_again(rig: RequestRig) -> None:
+def test_request_of_a_lost_worker_is_queued_again(rig: RequestRig) -> None:
     claimed = rig.running()
     with rig.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {(claimed.request_id, 1): "Bec"})
@@ -69,8 +69,8 @@ def test_loss_charges_only_the_worst_requests_of_a_worker(rig: RequestRig) -> No
     first = [running_with(rig, one, count) for count in (0, 1, 1)]
     second = [running_with(rig, other, count) for count in (0, 0)]
     rig.lose(one, other)
-    assert losses(rig, *first) == [0, 2, 2], "of the first worker two are under suspicion, and stay so"
-    assert losses(rig, *second) == [1, 1], "each worker by itself: here both were there at the first death"
+    assert losses(rig, *first) == [0, 2, 2], "two of the first worker's requests remain suspects"
+    assert losses(rig, *second) == [1, 1], "each worker is judged by itself: both of these had no loss before"
 
 
 def test_third_loss_fails_the_common_request(rig: RequestRig) -> None:
@@ -125,7 +125,7 @@ def test_stopped_request_of_a_lost_worker_is_not_charged(rig: RequestRig) -> Non
 
 def test_claim_made_during_the_marking_is_taken_back(rig: RequestRig) -> None:
     claimed = rig.running()
-    fleet.leave(rig.engine, claimed.worker_id)  # marked, but not by the tick that then looks
+    fleet.leave(rig.engine, claimed.worker_id)  # the worker is marked, but not by the next tick
     assert rig.tick().taken_back == 1
     assert rig.row(claimed.request_id)["status"] == "queued"
 
@@ -140,10 +140,10 @@ def test_orderly_give_back_counts_no_loss(rig: RequestRig, after: str) -> None:
 
 
 def test_loss_requeues_hundreds_and_charges_only_the_suspect(rig: RequestRig) -> None:
-    """More than one batch of one worker: those behind the first batch are no more guilty than those in it."""
+    """One worker's requests fill more than one batch; later batches are charged by the same rule as the first."""
     worker_id = rig.worker()
     guilty = running_with(rig, worker_id, 1)
     rig.fill_with_running(worker_id, 520)
     assert rig.lose(worker_id).taken_back == 521
     assert losses(rig, guilty) == [2]
-    assert rig.scalar("SELECT sum(losses) FROM chat_request") == 2, "nobody else was charged"
+    assert rig.scalar("SELECT sum(losses) FROM chat_request") == 2, "no other request was charged"

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def together(*functions: Callable[[], T]) -> list[T | Exception]:
-    """Call all at once, each in a thread; what each returned or raised, in their order."""
+    """Call all at once, each in its own thread; return their results or exceptions in order."""
     barrier = threading.Barrier(len(functions))
 
     def start(function: Callable[[], T]) -> T:
@@ -25,6 +25,6 @@ def together(*functions: Callable[[], T]) -> list[T | Exception]:
         for future in [pool.submit(start, function) for function in functions]:
             try:
                 outcomes.append(future.result())
-            except Exception as error:  # noqa: BLE001 - the test says which it expects
+            except Exception as error:  # noqa: BLE001 - the test checks which it expects
                 outcomes.append(error)
     return outcomes

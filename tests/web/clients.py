@@ -1,7 +1,7 @@
 """HTTP clients of the web process: plain requests, and a reader of the event stream.
 
-An `EventReader` checks what it reads: a delta must begin exactly where the text ends. A gap or a doubled character
-fails the test at once.
+An `EventReader` checks what it reads: a delta must begin exactly where the text ends. `until` fails the test at a gap
+or a repeated character.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from tests.patience import patient
 from tests.stack import Stack, wait_until
 from web.asgi.cookies import Cookies
 
-#: Every reader that was opened; closed after each test, also after one that failed.
+#: Every open reader; all are closed after each test, even if it failed.
 OPENED: list[EventReader] = []
 
 
 def browser(stack: Stack) -> tuple[Owner, str]:
-    """A new browser: its owner and the cookie header that it sends."""
+    """Return a new browser's owner and the cookie header that it sends."""
     browser_id = uuid4()
     return Owner.browser(browser_id), "=".join(Cookies(stack.settings.secret_key).make(browser_id))
 
 
 @dataclass
 class Answered:
-    """An HTTP answer, read whole."""
+    """A complete HTTP answer."""
 
     status: int
     headers: dict[str, str]
@@ -43,12 +43,12 @@ class Answered:
 
     @property
     def data(self) -> Any:
-        """Its JSON."""
+        """The body, parsed as JSON."""
         return json.loads(self.body)
 
 
 def ask(url: str, path: str, *, method: str = "GET", **headers: str) -> Answered:
-    """One request; header names are given with underscores."""
+    """Send one request; pass header names with underscores."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patient(10))
     try:
         connection.request(method, path, headers={name.replace("_", "-"): each for name, each in headers.items()})
@@ -70,14 +70,14 @@ class Seen:
 
 @dataclass
 class EventReader:
-    """One browser's view of one conversation. It may be closed and opened again, and then resumes."""
+    """One browser's view of one conversation. It can be closed and opened again, and then resumes."""
 
     url: str
     conversation_id: UUID
     cookie: str
     events: list[Seen] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    #: (request, attempt) that is shown, and its text.
+    #: The (request, attempt) that is shown; `text` is its text.
     shown: tuple[str, int] = ("", 0)
     text: str = ""
     last_id: str = ""
@@ -88,7 +88,7 @@ class EventReader:
     _thread: threading.Thread | None = None
 
     def open(self, *, resume: bool = True) -> EventReader:
-        """Look; with `resume` from where it was."""
+        """Connect and start reading; with `resume`, continue after the last event id."""
         headers = {"Cookie": self.cookie, "Accept": "text/event-stream"}
         if resume and self.last_id:
             headers["Last-Event-ID"] = self.last_id
@@ -102,7 +102,7 @@ class EventReader:
         return self
 
     def close(self) -> None:
-        """Look away, in the middle of whatever is being sent."""
+        """Close the connection, even in the middle of an event."""
         if self._connection is None or self._thread is None:
             return
         if self._connection.sock is not None:
@@ -112,7 +112,7 @@ class EventReader:
         self._connection.close()
 
     def join(self, *, seconds: float | None = None) -> bool:
-        """Whether the connection has ended, after at most so long."""
+        """Wait at most `seconds` for the connection to end; return whether it did."""
         assert self._thread is not None
         self._thread.join(patient(10) if seconds is None else seconds)
         return not self._thread.is_alive()
@@ -120,22 +120,22 @@ class EventReader:
     def until(
         self, condition: Callable[[EventReader], object], *, seconds: float = 10.0, what: str = ""
     ) -> EventReader:
-        """Wait for what should be seen."""
+        """Wait until `condition` is true of this reader; return the reader."""
         wait_until(lambda: self.faults or condition(self), seconds=seconds, what=what or "an event")
         assert not self.faults
         return self
 
     def states(self) -> list[str]:
-        """The phases in their order."""
+        """Return the phases seen, in order."""
         return [each.data["phase"] for each in list(self.events) if each.name == "state"]
 
     def state(self) -> dict[str, Any]:
-        """The last state."""
+        """Return the last state; empty before the first."""
         found = [each.data for each in list(self.events) if each.name == "state"]
         return found[-1] if found else {}
 
     def ends(self) -> list[dict[str, Any]]:
-        """The ends that were told."""
+        """Return the `end` events seen."""
         return [each.data for each in list(self.events) if each.name == "end"]
 
     def _read(self, answer: http.client.HTTPResponse) -> None:
@@ -163,7 +163,7 @@ class EventReader:
             self.shown, self.text = (data["request_id"], data["attempt"]), data["text"]
         elif name == "delta":
             if (data["request_id"], data["attempt"]) != self.shown or data["at"] != len(self.text):
-                self.faults.append(f"at {len(self.text)} of {self.shown} came {data}")
+                self.faults.append(f"at {len(self.text)} of {self.shown}: unexpected delta {data}")
             self.text += data["text"]
         if name in {"snapshot", "delta"} and data["next"] != len(self.text):
             self.faults.append(f"next is {data['next']}, the text has {len(self.text)}")

@@ -15,20 +15,20 @@ from tests.web.fake_worker import FakeWorker
 
 
 class Look(Protocol):
-    """Makes a reader that is not open yet."""
+    """Makes an event reader that is not open yet."""
 
     def __call__(self, conversation_id: UUID, cookie: str, *, last_id: str = "") -> EventReader: ...
 
 
 @pytest.fixture
 def web(stack: Stack) -> Process:
-    """The web process."""
+    """Start the web process."""
     return stack.start_web()
 
 
 @pytest.fixture
 def fake_worker(stack: Stack, engine: Engine) -> Iterator[FakeWorker]:
-    """A fake worker that has not joined the fleet yet."""
+    """Yield a fake worker that has not joined the fleet yet."""
     made = FakeWorker(stack, engine)
     yield made
     made.redis.close()
@@ -36,7 +36,7 @@ def fake_worker(stack: Stack, engine: Engine) -> Iterator[FakeWorker]:
 
 @pytest.fixture
 def look(web: Process) -> Look:
-    """Makes event readers of the web process."""
+    """Return a function that makes event readers of the web process."""
 
     def made(conversation_id: UUID, cookie: str, *, last_id: str = "") -> EventReader:
         return EventReader(web.url, conversation_id, cookie, last_id=last_id)

@@ -1,4 +1,4 @@
-"""A worker that the test plays: it claims requests and writes their streams and rows, without a worker process."""
+"""A fake worker, driven by the test instead of a worker process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FakeWorker:
         fleet.register(self.engine, member, lease_seconds=ONE_HOUR)
 
     def question(self, owner: Owner, conversation_id: UUID | None = None) -> tuple[UUID, UUID]:
-        """A stored question: its conversation and its request."""
+        """Store a question; return the ids of its conversation and its request."""
         question = Question(
             owner=owner,
             conversation_id=conversation_id or uuid4(),
@@ -41,27 +41,27 @@ class FakeWorker:
         return made.conversation_id, made.request_id
 
     def claim(self, request_id: UUID) -> Claimed:
-        """Take it for its next attempt and say so in its stream."""
+        """Claim the request and write the attempt's start to its stream."""
         claimed = lifecycle.claim(self.engine, request_id, worker_id=self.worker_id, models=("m",))
         assert claimed is not None
         self.write(request_id, Event(Kind.START, claimed.attempt))
         return claimed
 
     def write(self, request_id: UUID, *events: Event) -> None:
-        """Entries of its live stream, in one pipeline."""
+        """Append entries to the request's live stream, in one pipeline."""
         with self.redis.pipeline(transaction=False) as pipeline:
             for event in events:
                 pipeline.xadd(key_of(request_id), {event.kind.value: to_value(event)})
             pipeline.execute()
 
     def finish(self, claimed: Claimed, text: str) -> None:
-        """The row's end, then the stream's."""
+        """End the request's row, then its stream."""
         assert lifecycle.finish(self.engine, claimed, Answer(text=text, finish="stop"))
         self.write(claimed.request_id, Event(Kind.END, claimed.attempt, 0, "succeeded"))
 
 
 def deltas(attempt: int, text: str, *, size: int, start: int = 0) -> list[Event]:
-    """`text` from `start` on, as deltas of `size` characters."""
+    """Return `text` from `start` on, as deltas of `size` characters."""
     return [
         Event(Kind.DELTA, attempt, offset, text[offset : offset + size]) for offset in range(start, len(text), size)
     ]

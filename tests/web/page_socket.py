@@ -1,4 +1,4 @@
-"""The page's WebSocket without a browser: opens a session as Streamlit's frontend does, and asks by the composer."""
+"""The page's WebSocket without a browser: opens a session as Streamlit's frontend does, and asks questions."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ PATIENCE_SECONDS = patient(60)
 
 @dataclass
 class PageSocket:
-    """One tab; `frames` is all that was drawn in the last run."""
+    """One tab; `frames` holds everything drawn in the last run."""
 
     connection: ClientConnection
     frames: list[ForwardMsg] = field(default_factory=list)
     composer: str = ""
 
     def rerun(self, conversation_id: UUID, *widgets: WidgetState) -> None:
-        """Have the page run with these widgets' values, and wait for nothing."""
+        """Request a run of the page with these widgets' values, without waiting for it."""
         message = BackMsg()
         message.rerun_script.query_string = f"c={conversation_id}"
         message.rerun_script.widget_states.widgets.extend(widgets)
         self.connection.send(message.SerializeToString())
 
     def run(self, conversation_id: UUID, *widgets: WidgetState) -> None:
-        """Run the page with these widgets' values, until the run ends."""
+        """Run the page with these widgets' values; wait until the run ends."""
         self.rerun(conversation_id, *widgets)
         self.frames = []
         limit = time.monotonic() + PATIENCE_SECONDS
@@ -56,7 +56,7 @@ class PageSocket:
         self.run(conversation_id, widget)
 
     def drew(self, text: str) -> bool:
-        """Whether the last run drew this text."""
+        """Return whether the last run drew this text."""
         return any(text in frame.delta.new_element.html.body for frame in self.frames)
 
 
@@ -64,7 +64,7 @@ class PageSocket:
 def page_socket(
     url: str, cookie: str, headers: Mapping[str, str] | None = None, *, tls: SSLContext | None = None
 ) -> Iterator[PageSocket]:
-    """Open a tab of the browser with this cookie; `url` is the page's, without a slash at its end."""
+    """Open a tab in the browser with this cookie; `url` is the page's, without a trailing slash."""
     with connect(
         f"{url.replace('http', 'ws', 1)}/_stcore/stream",
         additional_headers={"Cookie": cookie, **(headers or {})},

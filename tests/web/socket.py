@@ -1,4 +1,4 @@
-"""Streamlit's page socket without a browser: which session it opens, and everything that the session draws."""
+"""Streamlit's page socket without a browser, with its session id and everything that the session draws."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.patience import patient
 
 
 class PageSocket:
-    """One tab's socket. `session` resumes the session of this id, as a browser does after a lost connection."""
+    """One tab's socket. `session` is the id of a session to resume, as a browser does after a lost connection."""
 
     def __init__(self, url: str, cookie: str, *, session: str = "", headers: Mapping[str, str] | None = None) -> None:
         self.session = ""
@@ -40,7 +40,7 @@ class PageSocket:
         self._opening.__exit__(kind, error, at)
 
     def run(self, conversation_id: UUID, *widgets: WidgetState) -> Self:
-        """Run the page once, with these widgets' values, and read all that it draws."""
+        """Run the page once with these widgets' values, and read everything that it draws."""
         message = BackMsg()
         message.rerun_script.query_string = f"c={conversation_id}"
         message.rerun_script.widget_states.widgets.extend(widgets)
@@ -57,5 +57,5 @@ class PageSocket:
         return self
 
     def drew(self, text: str) -> bool:
-        """Whether this text stood in anything that was drawn."""
+        """Return whether any drawn frame contains this text."""
         return any(text in str(frame) for frame in self.frames)

@@ -1,4 +1,4 @@
-"""The address that limits count."""
+"""Tests of the address that limits count by."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ from web.asgi.address import client_of
         (None, ""),
     ],
 )
-def test_client_of_counts_one_subscriber_once(client: tuple[str, int] | None, counted: str) -> None:
+def test_client_of_maps_a_subscriber_to_one_address(client: tuple[str, int] | None, counted: str) -> None:
     assert client_of({"type": "websocket", "client": client}) == counted

@@ -1,4 +1,4 @@
-"""The browser's cookie: its name, who may set it, which key signed it, and what is never overwritten."""
+"""Tests of the browser's cookie: its name, its signing keys, its renewal, and when it is never overwritten."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ OLD, NEW, OTHER = "old-key-" + "o" * 32, "new-key-" + "n" * 32, "other-key-" + "
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all: nothing here changes a row."""
+    """Share one stack: no test here changes a row."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """A web process whose key was rotated once."""
+    """Start a web process whose key was rotated once."""
     return stack.start_web(secret_key=f"{NEW},{OLD}")
 
 
@@ -36,46 +36,46 @@ def visit(web: Process, *cookies: str, tls: bool = False) -> Answered:
 
 
 def given(answer: Answered) -> str:
-    """The cookie that the answer sets, as name=value; empty for none."""
+    """Return the cookie that the answer sets, as name=value; empty for none."""
     return answer.headers.get("set-cookie", "").partition(";")[0]
 
 
 def identity(cookie: str, *, tls: bool = False) -> UUID | None:
-    """Whose cookie this is, by both keys."""
+    """Return the cookie's browser id, read with both keys."""
     return Cookies(f"{NEW},{OLD}").read([cookie], is_tls=tls).browser_id
 
 
 def legacy(key: str, browser_id: UUID) -> str:
-    """The cookie of earlier versions."""
+    """Return a cookie as earlier versions made it."""
     signer = TimestampSigner(key, salt="naru.browser", digest_method=hashlib.sha1)
     return f"{LEGACY_NAME}={signer.sign(browser_id.hex).decode()}"
 
 
 class At(TimestampSigner):
-    """A signer at another time."""
+    """A signer with a fixed clock."""
 
     moment = 0
 
     def get_timestamp(self) -> int:
-        """That time."""
+        """Return the fixed time."""
         return self.moment
 
 
 def aged(age: int) -> str:
-    """A cookie of the newest key that was signed `age` seconds ago."""
+    """Return a cookie signed with the newest key `age` seconds ago."""
     signer = At(NEW, salt=f"naru.cookie:{PLAIN}", digest_method=hashlib.sha256)
     signer.moment = TimestampSigner("x").get_timestamp() - age
     return f"{PLAIN}{key_id(NEW)}={signer.sign(uuid4().hex).decode()}"
 
 
-def test_page_gives_identity_and_keeps_it(web: Process) -> None:
+def test_page_sets_a_cookie_and_keeps_it(web: Process) -> None:
     first = visit(web)
     cookie, _, attributes = first.headers["set-cookie"].partition(";")
     parts = {each.strip() for each in attributes.split(";")}
     assert parts == {"HttpOnly", "SameSite=Lax", "Path=/", f"Max-Age={LIFETIME_SECONDS}"}
     assert cookie.startswith(f"{PLAIN}{key_id(NEW)}=")
-    assert not given(visit(web, cookie)), "a fresh one is kept"
-    assert "set-cookie" not in ask(web.url, "/healthz").headers, "only a page gives one"
+    assert not given(visit(web, cookie)), "a fresh cookie is kept"
+    assert "set-cookie" not in ask(web.url, "/healthz").headers, "only a page sets a cookie"
     cached = ask(web.url, "/", if_none_match=first.headers["etag"], **PAGE)
     assert (cached.status, "set-cookie" in cached.headers) == (304, True)
 
@@ -88,17 +88,17 @@ def test_tls_cookie_has_host_prefix(web: Process) -> None:
     assert "Path=/" in attributes
     assert "Domain" not in attributes
     assert not given(visit(web, cookie, tls=True))
-    assert not given(visit(web, cookie)), "a proxy that does not tell of its TLS changes nobody"
+    assert not given(visit(web, cookie)), "a proxy that does not report its TLS changes no identity"
 
 
-def test_legacy_cookie_is_taken_over(web: Process) -> None:
+def test_legacy_cookie_is_replaced_once(web: Process) -> None:
     for tls in (False, True):
         browser_id = uuid4()
         cookie = given(visit(web, legacy(OLD, browser_id), tls=tls))
         assert cookie.startswith(HOST if tls else PLAIN)
         assert identity(cookie, tls=tls) == browser_id
         tossed = legacy(OLD, uuid4())
-        assert not given(visit(web, tossed, cookie, tls=tls)), "taken over once: the new cookie counts from now on"
+        assert not given(visit(web, tossed, cookie, tls=tls)), "from now on only the new cookie counts"
 
 
 def test_legacy_key_with_separators_still_verifies() -> None:
@@ -113,7 +113,7 @@ def test_plain_cookie_moves_to_tls_but_not_back(web: Process) -> None:
     moved = given(visit(web, plain, tls=True))
     assert identity(moved, tls=True) == browser_id
     as_plain = moved.replace(HOST, PLAIN)
-    assert identity(as_plain) is None, "what came over TLS is worth nothing under a name that anyone may set"
+    assert identity(as_plain) is None, "a cookie set over TLS is invalid under a name that anyone may set"
 
 
 def test_rotated_cookie_is_renewed(web: Process) -> None:
@@ -127,8 +127,8 @@ def test_rotated_cookie_is_renewed(web: Process) -> None:
     assert Cookies(NEW).read([old], is_tls=False).verdict is Verdict.REFUSED
 
 
-def test_right_key_finds_the_browser_again() -> None:
-    """The key is lost, the browser gets another identity meanwhile, and the key comes back."""
+def test_restored_key_restores_the_identity() -> None:
+    """The key is lost, the browser gets another identity, and then the key is restored."""
     browser_id = uuid4()
     first = "=".join(Cookies(OLD).make(browser_id))
     meanwhile = "=".join(Cookies(OTHER).make(uuid4()))
@@ -165,7 +165,7 @@ def test_cookie_is_renewed_and_expires(web: Process) -> None:
     assert identity(ahead) is not None, "another web process's clock may be ahead"
 
 
-def test_key_ids_do_not_give_keys_away() -> None:
+def test_key_ids_do_not_reveal_keys() -> None:
     assert key_id(OLD) != key_id(NEW)
     assert len(key_id(OLD)) == 8
     assert key_id(OLD) not in OLD

@@ -1,4 +1,4 @@
-"""Which coding a client gets, and that it can be read back."""
+"""Tests of content codings: a client gets the one it prefers, and can decode it."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_two_headers_count_as_one() -> None:
     assert coding_for(Headers()) is None
 
 
-def test_compressed_content_is_read_back() -> None:
+def test_compressed_content_can_be_decompressed() -> None:
     content = "나루터 ".encode() * 1000
     assert brotli.decompress(compress(content, "br")) == content
     assert gzip.decompress(compress(content, "gzip")) == content
-    assert compress(content, "gzip") == compress(content, "gzip"), "the same bytes each time, in every process"
+    assert compress(content, "gzip") == compress(content, "gzip"), "compression is deterministic"

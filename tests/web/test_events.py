@@ -1,4 +1,4 @@
-"""The live answer over HTTP, against a real web process, Postgres and Redis: what the worker writes is what is seen."""
+"""Tests of the event stream over HTTP, with a real web process, Postgres and Redis and a fake worker."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.web.fake_worker import FakeWorker, deltas
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all of them; each finds it empty."""
+    """Share one stack; it is emptied after each test."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """The web process."""
+    """Start the web process."""
     return stack.start_web()
 
 
@@ -42,7 +42,7 @@ def _emptied(engine: Engine) -> Iterator[None]:
 ANSWER = "".join(random.Random(7).choices("나루는 배를 타는 곳입니다. A ferry! 🙂é\n", k=3000))
 
 
-def test_answer_appears_whole_and_ends(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+def test_answer_appears_completely_and_ends(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
     fake_worker.enter()
     owner, cookie = browser(stack)
     conversation_id = uuid4()
@@ -61,7 +61,7 @@ def test_answer_appears_whole_and_ends(stack: Stack, look: Look, fake_worker: Fa
     assert reader.state()["phase"] == "idle"
     assert [phase for phase in reader.states() if phase != "idle"] == ["next", "thinking", "streaming"]
     again = look(conversation_id, cookie).open()
-    again.until(lambda reader: reader.ends(), what="a page that was away learns of the end")
+    again.until(lambda reader: reader.ends(), what="a page that reconnects receives the end")
     assert again.text == ""
 
 
@@ -79,7 +79,7 @@ def test_last_words_arrive_when_the_row_ends_first(stack: Stack, look: Look, fak
 
 
 def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
-    """Four readers close and open again at any moment, with and without their last id, over two attempts."""
+    """Four readers close and reopen at random, with and without their last id, over two attempts."""
     fake_worker.enter()
     owner, cookie = browser(stack)
     conversation_id, request_id = fake_worker.question(owner)
@@ -96,20 +96,20 @@ def test_random_reconnects_see_no_gap_and_nothing_twice(stack: Stack, look: Look
             reader.close()
             reader.open(resume=chance.random() < 0.7)
     for reader in readers:
-        reader.until(lambda reader: reader.text == ANSWER, what="the whole first attempt")
+        reader.until(lambda reader: reader.text == ANSWER, what="the complete first attempt")
     assert lifecycle.release(fake_worker.engine, first, text=ANSWER, outcome=Outcome.RELEASED, code="stream_broken")
     second = fake_worker.claim(request_id)
     other = ANSWER[::-1]
     fake_worker.write(request_id, *deltas(2, other, size=30), *deltas(1, ANSWER + "late", size=500))
     for reader in readers:
-        reader.until(lambda reader: reader.shown[1] == 2 and reader.text == other, what="the whole second attempt")
+        reader.until(lambda reader: reader.shown[1] == 2 and reader.text == other, what="the complete second attempt")
         assert reader.state()["attempt"] == 2
     fake_worker.finish(second, other)
     for reader in readers:
         reader.until(lambda reader: reader.ends())
 
 
-def test_unknown_event_id_gets_the_whole_text(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
+def test_unknown_event_id_gets_the_complete_text(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
     fake_worker.enter()
     owner, cookie = browser(stack)
     conversation_id, request_id = fake_worker.question(owner)
@@ -126,7 +126,7 @@ def test_unknown_event_id_gets_the_whole_text(stack: Stack, look: Look, fake_wor
 
 
 def test_stream_announces_questions_from_another_tab(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
-    """Two questions one after the other, so close that no sweep lies between them: both ends are told."""
+    """Two questions follow so closely that no sweep may see the first end; both ends are sent."""
     fake_worker.enter()
     owner, cookie = browser(stack)
     conversation_id, first_id = fake_worker.question(owner)
@@ -152,7 +152,7 @@ def test_stream_reports_queue_position_and_wait(
     fake_worker.enter(slots=1)
     done = fake_worker.claim(fake_worker.question(browser(stack)[0])[1])
     time.sleep(0.5)
-    fake_worker.finish(done, "so that there is a mean")
+    fake_worker.finish(done, "for the mean duration")
     reader.until(lambda reader: reader.state().get("position") == 3 and reader.state()["expected_seconds"], seconds=5)
     assert reader.state()["phase"] == "queued"
     first = fake_worker.claim(conversations[0][1])
@@ -164,7 +164,7 @@ def test_stream_reports_queue_position_and_wait(
     assert waiting.state()["code"] == "rate_limited"
 
 
-def test_a_silent_connection_is_kept_alive(stack: Stack, look: Look) -> None:
+def test_stream_keeps_a_silent_connection_alive(stack: Stack, look: Look) -> None:
     _, cookie = browser(stack)
     reader = look(uuid4(), cookie).open()
     reader.until(lambda reader: reader.comments, seconds=15, what="a comment within ten seconds")
@@ -172,7 +172,7 @@ def test_a_silent_connection_is_kept_alive(stack: Stack, look: Look) -> None:
     reader.close()
 
 
-def test_connections_of_one_browser_are_bounded_and_given_back(stack: Stack, web: Process, look: Look) -> None:
+def test_connections_of_one_browser_are_limited_and_freed(stack: Stack, web: Process, look: Look) -> None:
     _, cookie = browser(stack)
     path = f"/api/conversations/{uuid4()}/events"
     readers = [look(uuid4(), cookie).open() for _ in range(20)]
@@ -181,12 +181,10 @@ def test_connections_of_one_browser_are_bounded_and_given_back(stack: Stack, web
     assert refused.headers["retry-after"]
     for reader in readers:
         reader.close()
-    wait_until(lambda: look(uuid4(), cookie).open().status == 200, what="places are given back")
+    wait_until(lambda: look(uuid4(), cookie).open().status == 200, what="closed connections are freed")
 
 
-def test_ten_thousand_characters_reach_a_page_that_comes_late(
-    stack: Stack, look: Look, fake_worker: FakeWorker
-) -> None:
+def test_page_that_connects_late_gets_a_long_text(stack: Stack, look: Look, fake_worker: FakeWorker) -> None:
     fake_worker.enter()
     owner, cookie = browser(stack)
     conversation_id, request_id = fake_worker.question(owner)
@@ -200,7 +198,7 @@ def test_ten_thousand_characters_reach_a_page_that_comes_late(
 
 
 def test_stream_without_a_row_sends_nothing(stack: Stack, look: Look, fake_worker: FakeWorker, engine: Engine) -> None:
-    """What stands in Redis is shown only to the owner that Postgres names."""
+    """A stream in Redis is shown only to the owner in Postgres."""
     fake_worker.enter()
     owner, _ = browser(stack)
     _, others_cookie = browser(stack)
@@ -210,7 +208,7 @@ def test_stream_without_a_row_sends_nothing(stack: Stack, look: Look, fake_worke
     _, request_id = fake_worker.question(owner, conversation_id)
     fake_worker.claim(request_id)
     fake_worker.write(request_id, Event(Kind.DELTA, 1, 0, "secret"))
-    assert stranger.join(), "the connection of the one who waited at another's new conversation is ended"
+    assert stranger.join(), "a stranger who waited on the new conversation is disconnected"
     assert stranger.text == ""
     assert stranger.states() == ["idle"]
     with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""How a viewer is sent what it lacks: at once where its connection takes it, and in order where that is slow."""
+"""Tests of sending to a viewer: at once while its connection is writable, and in order when it is slow."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from shared.people import Owner
 from tests.patience import patient
 from web.api.events import _Following
 from web.asgi.direct_send import DirectBody
-from web.watch.viewer import Conversation, Stream, Viewer
+from web.watch.viewer import Conversation, LiveStream, Viewer
 
 OWNER = Owner("browser", "alice")
 
 
 class Server:
-    """A connection as uvicorn shows it: what is written, and whether it takes more."""
+    """A connection as uvicorn presents it: the bytes written, and whether writing is paused."""
 
     def __init__(self) -> None:
         self.flow = self
@@ -47,25 +47,25 @@ class Server:
 
 
 class Watched:
-    """One viewer of one answer, followed."""
+    """One answer with one viewer, and the task that follows it."""
 
     def __init__(self) -> None:
         self.server = Server()
         self.conversation = Conversation(uuid4())
         self.conversation.owner = OWNER
-        self.stream = self.conversation.stream = Stream(uuid4(), self.conversation, now=0.0)
+        self.stream = self.conversation.stream = LiveStream(uuid4(), self.conversation, now=0.0)
         self.viewer = Viewer(self.conversation, owner=OWNER, client="", cursor=None, now=0.0)
         self.conversation.viewers.add(self.viewer)
         self.following = asyncio.create_task(_Following(self.viewer, DirectBody({}, self.server.send)).run())
 
     def say(self, *words: str) -> None:
-        """The answer grows, and its viewers are told."""
+        """Append to the answer and wake its viewers."""
         for word in words:
             self.stream.text.delta(1, self.stream.text.length, word)
             self.conversation.wake()
 
     def comes_in_order(self, *words: str) -> bool:
-        """Whether each was written once, in this order."""
+        """Return whether each word was written once, in this order."""
         places = [self.server.written.find(word.encode()) for word in words]
         once = all(self.server.written.count(word.encode()) == 1 for word in words)
         return once and places == sorted(places)
@@ -98,11 +98,11 @@ def test_slow_connection_catches_up_in_order() -> None:
         watched.say("first ")
         watched.server.pause()
         watched.say("second ")
-        await asyncio.sleep(0.01)  # the task waits with it
+        await asyncio.sleep(0.01)  # the task waits with the second word
         watched.say("third ", "fourth ")
         assert watched.comes_in_order("first ")
         watched.server.resume()
-        watched.say("fifth ")  # before the task had its turn
+        watched.say("fifth ")  # before the task runs
         assert not watched.comes_in_order("fifth ")
         await asyncio.sleep(0.01)
         assert watched.comes_in_order("first ", "second ", "third fourth fifth ")
@@ -112,7 +112,7 @@ def test_slow_connection_catches_up_in_order() -> None:
     run(work)
 
 
-def test_a_fault_closes_its_viewer_only_and_the_reader_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_fault_closes_its_viewer(caplog: pytest.LogCaptureFixture) -> None:
     async def work(watched: Watched) -> None:
         watched.server.fault = ZeroDivisionError()
         watched.say("first ")
@@ -134,7 +134,7 @@ def test_unauthorized_viewer_is_closed_without_text() -> None:
 
 @pytest.mark.parametrize("http", ["httptools", "h11"])
 def test_server_send_exposes_its_backpressure(http: str) -> None:
-    """Else words go by way of tasks again: slower, and as right."""
+    """Without it, text is sent by a task again: slower, but still correct."""
     found: list[object] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Who may look and who may stop: owners, cookies, other sites; and what stands on every answer."""
+"""Tests of who may read and stop an answer, by owner, cookie and site; and of headers, health and metrics."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PAGE = {"accept": "text/html"}
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all of them."""
+    """Share one stack among these tests."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """The web process."""
+    """Start the web process."""
     return stack.start_web()
 
 
@@ -40,7 +40,7 @@ def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, fake
     for refused in (looking, stopping):
         assert (refused.status, refused.data["error"]) == (404, "not_found")
     nobodys = ask(web.url, f"/api/requests/{uuid4()}/stop", method="POST", cookie=stranger, x_naru="1")
-    assert nobodys.body == stopping.body, "what is not mine looks like what is not there"
+    assert nobodys.body == stopping.body, "another owner's request looks like an unknown one"
     unknown = ask(web.url, f"/api/conversations/{conversation_id}/events")
     assert (unknown.status, unknown.data["error"]) == (401, "no_identity")
     mine = ask(web.url, f"/api/requests/{request_id}/stop", method="POST", cookie=cookie, x_naru="1")
@@ -49,7 +49,7 @@ def test_another_owner_is_refused_on_each_route(stack: Stack, web: Process, fake
     assert (again.status, again.data) == (200, {"status": "cancelled"})
 
 
-def test_another_site_cannot_stop_or_look(stack: Stack, web: Process, fake_worker: FakeWorker) -> None:
+def test_another_site_cannot_stop_or_read(stack: Stack, web: Process, fake_worker: FakeWorker) -> None:
     owner, cookie = browser(stack)
     conversation_id, request_id = fake_worker.question(owner)
     path, own = f"/api/requests/{request_id}/stop", web.url
@@ -68,8 +68,8 @@ def test_another_site_cannot_stop_or_look(stack: Stack, web: Process, fake_worke
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost:1", "null"])
-def test_a_websocket_of_another_site_is_refused(web: Process, origin: str) -> None:
-    """Streamlit alone would let the second one in."""
+def test_server_refuses_a_websocket_of_another_site(web: Process, origin: str) -> None:
+    """Streamlit alone would accept the second origin."""
     assert _handshake(web.url, origin) == 403
     assert _handshake(web.url, web.url) == 101
 
@@ -91,7 +91,7 @@ def _handshake(url: str, origin: str) -> int:
     return answer.status
 
 
-def test_malformed_ids_are_a_sentence(stack: Stack, web: Process) -> None:
+def test_malformed_ids_get_a_sentence(stack: Stack, web: Process) -> None:
     _, cookie = browser(stack)
     for method, path in (("GET", "/api/conversations/x'y/events"), ("POST", "/api/requests/0/stop")):
         answer = ask(web.url, path, method=method, cookie=cookie, x_naru="1")
@@ -99,7 +99,7 @@ def test_malformed_ids_are_a_sentence(stack: Stack, web: Process) -> None:
         assert answer.data["message"].endswith(".")
 
 
-def test_every_answer_carries_the_headers(stack: Stack, web: Process) -> None:
+def test_every_answer_has_the_security_headers(stack: Stack, web: Process) -> None:
     for path in ("/", "/healthz", "/no/such/page", "/_stcore/health", "/api/requests/x/stop"):
         headers = ask(web.url, path).headers
         assert headers["x-content-type-options"] == "nosniff", path
@@ -115,7 +115,7 @@ def test_tls_sets_hsts_and_secure_cookies(stack: Stack, web: Process) -> None:
         headers = ask(web.url, path, x_forwarded_proto="https", **PAGE).headers
         assert headers["strict-transport-security"] == f"max-age={stack.settings.hsts_seconds}", path
         cookies += [value for name, value in headers.items() if name == "set-cookie"]
-    assert len(cookies) == 2, "ours, and Streamlit's own, which says nothing of TLS by itself"
+    assert len(cookies) == 2, "ours and Streamlit's, to which Streamlit adds no Secure"
     assert [cookie.count("; Secure") for cookie in cookies] == [1, 1]
 
 
@@ -133,13 +133,13 @@ def test_event_stream_is_neither_cached_nor_buffered(stack: Stack, web: Process,
     connection.close()
 
 
-def test_health_readiness_and_measurements(web: Process) -> None:
+def test_health_readiness_and_metrics_are_served(web: Process) -> None:
     assert ask(web.url, "/healthz").data == {"status": "ok"}
     ready = ask(web.url, "/readyz").data
     assert (ready["status"], ready["postgres"]["ok"], ready["redis"]["ok"]) == ("ok", True, True)
     assert ask(web.url, "/metrics").headers["content-type"].startswith("text/plain")
-    wait_until(lambda: "chatbot_active_sessions 0.0" in ask(web.url, "/metrics").body, what="nobody looks any more")
-    wait_until(lambda: "naru_requests_queued 0.0" in ask(web.url, "/metrics").body, what="nothing waits any more")
+    wait_until(lambda: "chatbot_active_sessions 0.0" in ask(web.url, "/metrics").body, what="no session is active")
+    wait_until(lambda: "naru_requests_queued 0.0" in ask(web.url, "/metrics").body, what="no request is queued")
 
 
 def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) -> None:
@@ -148,17 +148,17 @@ def test_open_conversations_are_counted(stack: Stack, web: Process, look: Look) 
     for _ in range(2):
         look(conversation_id, cookie).open().until(lambda reader: reader.states())
     assert wait_until(
-        lambda: "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body, what="the others have left"
+        lambda: "chatbot_active_sessions 1.0" in ask(web.url, "/metrics").body, what="only this conversation is open"
     )
 
 
 def test_metrics_count_returned_cookies(stack: Stack, web: Process) -> None:
-    """At a page: none is new, a forged one is refused. At the page's socket none is missing."""
+    """On a page, no cookie counts as new and a forged one as refused. On its socket, no cookie counts as missing."""
 
     def counted(at: str, what: str) -> float:
         body = ask(web.url, "/metrics").body
         found = re.search(rf'^naru_browser_cookies_total{{at="{at}",what="{what}"}} (\S+)$', body, re.MULTILINE)
-        assert found, "it is counted from zero on"
+        assert found, "the counter is exported from zero"
         return float(found[1])
 
     _, cookie = browser(stack)

@@ -1,4 +1,4 @@
-"""Only known names are answered, on HTTP and WebSocket (DNS rebinding); probes and Prometheus ask by any."""
+"""Tests that only known hosts are served, over HTTP and WebSocket (DNS rebinding); probes may use any host."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ STRANGE = [
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all: nothing here changes a row."""
+    """Share one stack: no test here changes a row."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """A web process as `up` starts it, with two names more."""
+    """Start a web process as `up` does, with additional names."""
     return stack.start_web(allowed_hosts="chat.example.org, .wild.example", domain="naru.example")
 
 
 def handshake(url: str, host: str) -> int:
-    """Open the page's socket by this name, as its own page would; returns the HTTP status."""
+    """Open the page's socket with this host, as a page on it would; return the HTTP status."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patient(10))
     headers = {
         "Host": host,
@@ -59,9 +59,9 @@ def handshake(url: str, host: str) -> int:
 
 
 @pytest.mark.parametrize("host", STRANGE)
-def test_strange_host_is_refused(web: Process, host: str) -> None:
+def test_unknown_host_is_refused(web: Process, host: str) -> None:
     for path in ("/", "/early.js", "/_stcore/host-config", "/static/x.js", "/api/conversations/x/events"):
-        assert ask(web.url, path, host=host).status in {400, 421}, path  # 400: uvicorn knows no such header
+        assert ask(web.url, path, host=host).status in {400, 421}, path  # 400: uvicorn rejects the header
     if " " not in host:
         assert handshake(web.url, host) in {400, 403, 421}
 
@@ -69,7 +69,7 @@ def test_strange_host_is_refused(web: Process, host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "127.0.0.1", "[::1]", "chat.example.org", "wild.example", "a.b.wild.example", "naru.example"]
 )
-def test_known_host_is_answered(web: Process, host: str) -> None:
+def test_known_host_is_served(web: Process, host: str) -> None:
     for name in (host, f"{host}:8501", host.upper()):
         assert ask(web.url, "/", host=name).status == 200, name
     assert handshake(web.url, host) == 101
@@ -86,7 +86,7 @@ def test_doubled_host_is_refused(web: Process) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EXEMPT_PATHS))
-def test_probes_and_prometheus_ask_by_any_name(web: Process, path: str) -> None:
+def test_probes_and_prometheus_may_use_any_host(web: Process, path: str) -> None:
     for host in ("10.42.0.17:8501", "web:8501", "web.naru.svc.cluster.local"):
         answer = ask(web.url, path, host=host)
         assert answer.status == 200
@@ -107,7 +107,7 @@ def test_refusal_names_the_setting(web: Process, language: str, words: str) -> N
     assert "NARU_ALLOWED_HOSTS=evil.test" in data["message"]
 
 
-def test_refusals_are_counted_and_logged_seldom(web: Process) -> None:
+def test_refusals_are_counted_and_rarely_logged(web: Process) -> None:
     def counted() -> float:
         found = re.search(r"^naru_refused_hosts_total (\S+)$", ask(web.url, "/metrics").body, re.MULTILINE)
         assert found
@@ -118,11 +118,11 @@ def test_refusals_are_counted_and_logged_seldom(web: Process) -> None:
         ask(web.url, "/", host="evil.test")
     assert counted() - before == 50
     lines = [json.loads(line) for line in web.log_text().splitlines() if "host refused" in line]
-    assert 1 <= len(lines) <= 3, "a line a minute"
+    assert 1 <= len(lines) <= 3, "one line a minute"
 
 
 def test_server_on_all_addresses_rejects_unknown_names(stack: Stack) -> None:
-    """Behind a published port a server cannot know its addresses; no stranger can rebind one."""
+    """A server behind a published port cannot know its addresses, and DNS rebinding needs a name."""
     web = stack.start_web(host="0.0.0.0")
     url = web.url
     assert [ask(url, "/", host=host).status for host in ("192.0.2.7", "[2001:db8::1]:80", "evil.test")] == [

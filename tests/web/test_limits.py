@@ -1,6 +1,6 @@
-"""Questions, new identities and live streams are limited per owner and per address, against a real web process.
+"""Tests of the limits per owner and per address on questions, new browsers and live streams.
 
-The web process believes X-Forwarded-For from this machine, so a test can come from any address.
+The web process trusts X-Forwarded-For from this machine, so a test can come from any address.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUESTIONS = 60
 
 
 class Clock:
-    """A time that the test moves."""
+    """A clock that the test moves."""
 
     now = 1000.0
 
@@ -63,7 +63,7 @@ def test_rate_limit_allows_its_number_at_once_and_refills(per_minute: int) -> No
     assert [limit.take("a") for _ in range(per_minute)] == [0.0] * per_minute
     wait = limit.take("a")
     assert wait == pytest.approx(60 / per_minute)
-    assert limit.take("b") == 0.0, "another client has its own"
+    assert limit.take("b") == 0.0, "another client has its own limit"
     clock.now += wait
     assert limit.take("a") == 0.0
     assert limit.take("a") > 0
@@ -82,7 +82,7 @@ def test_rate_limit_remembers_a_bounded_number_of_clients() -> None:
     for number in range(2 * MOST_CLIENTS):
         limit.take(f"2001:db8:{number:x}::/64")
         if number % 1000 == 0:
-            assert limit.take("flooder") > 0, "who comes often is not forgotten"
+            assert limit.take("flooder") > 0, "a frequent client is not forgotten"
     assert len(limit._full_at) == MOST_CLIENTS
 
 
@@ -105,7 +105,7 @@ def test_sixty_questions_on_one_socket_are_limited(stack: Stack, engine: Engine)
     patient: dict[str, Any] = {
         "socket_messages_per_second": 1000,
         "socket_message_burst": 1000,
-    }  # else the socket is closed first
+    }  # otherwise the socket is closed first
     web = stack.start_web(owner_active_questions=5, owner_questions_per_minute=0, **patient)
     _, cookie = browser(stack)
     with page_socket(web.url, cookie) as socket:
@@ -117,7 +117,7 @@ def test_sixty_questions_on_one_socket_are_limited(stack: Stack, engine: Engine)
     assert refusals(web, "too_many_active") == QUESTIONS - 5
 
 
-def test_owner_is_told_when_to_ask_again(stack: Stack, engine: Engine) -> None:
+def test_page_shows_the_limit_of_questions_a_minute(stack: Stack, engine: Engine) -> None:
     web = stack.start_web(owner_active_questions=0, owner_questions_per_minute=3)
     _, cookie = browser(stack)
     with page_socket(web.url, cookie) as socket:
@@ -131,7 +131,7 @@ def test_address_limits_its_owners_together(stack: Stack, engine: Engine) -> Non
     web = stack.start_web(address_questions_per_minute=2)
     cookies = [browser(stack)[1] for _ in range(3)]
     for cookie in cookies:
-        # A header that names another address is not believed.
+        # Web ignores a client's own header that names another address.
         with page_socket(web.url, cookie, {**HERE, CLIENT_HEADER: str(uuid4())}) as socket:
             socket.ask(uuid4(), "Why?")
             is_refused = socket.drew("Too many questions are coming from your network right now.")
@@ -167,11 +167,11 @@ def test_new_browsers_of_an_address_are_limited(stack: Stack) -> None:
     assert "처음 여는 브라우저가 너무 많습니다" in refused.body
     assert "content-security-policy" in refused.headers
     assert "Too many new browsers" in visit(web).body
-    assert visit(web, Cookie=cookie).status == 200, "a browser that is known is no newcomer"
+    assert visit(web, Cookie=cookie).status == 200, "a known browser is not limited"
     assert ask(web.url, "/healthz", X_Forwarded_For="192.0.2.7").status == 200
     assert visit(web, X_Forwarded_For="198.51.100.9").status == 200, "another address has its own limit"
     assert refusals(web, "address_newcomers") == 2
-    assert web.log_text().count("over a limit") == 1, "one line a minute, however many are refused"
+    assert web.log_text().count("over a limit") == 1, "one line a minute, for any number of refusals"
 
 
 def test_forged_cookie_counts_as_a_new_browser(stack: Stack) -> None:
@@ -192,4 +192,4 @@ def test_live_streams_are_limited(stack: Stack, limit: str) -> None:
     assert (refused.status, refused.data["error"], refused.headers["retry-after"]) == (429, limit, "15")
     assert refusals(web, limit) == 2
     readers[0].close()
-    wait_until(lambda: may_look(web, cookies[-1]), what="whoever leaves makes room")
+    wait_until(lambda: may_look(web, cookies[-1]), what="a closed stream makes room")

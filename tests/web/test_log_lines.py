@@ -1,4 +1,4 @@
-"""What clients send cannot fill the log, nor put tracebacks into it."""
+"""Tests that clients can neither fill the log nor put tracebacks into it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from web.markdown import to_streamlit
 
 
 def lines(web: Process) -> list[dict[str, Any]]:
-    """The log; a line that is no JSON is an error."""
+    """Return the log's lines, parsed. A line that is not JSON raises."""
     return [json.loads(line) for line in web.log_text().splitlines()]
 
 
 def forged(widget: str) -> bytes:
-    """A message in which this widget has a value of a type that it cannot have."""
+    """Return a message in which this widget's value has the wrong type."""
     message = BackMsg()
     state = message.rerun_script.widget_states.widgets.add()
     state.id, state.bool_value = widget, True
@@ -38,7 +38,7 @@ def forged(widget: str) -> bytes:
 
 
 async def widget_of(socket: aiohttp.ClientWebSocketResponse) -> str:
-    """The id of the composer on the page."""
+    """Run the page; return the id of its composer."""
     await socket.send_bytes(rerun())
     async for message in socket:
         found = ForwardMsg.FromString(message.data)
@@ -47,7 +47,7 @@ async def widget_of(socket: aiohttp.ClientWebSocketResponse) -> str:
     raise AssertionError("the page has no composer")
 
 
-def test_forged_widget_is_one_line_without_a_traceback(stack: Stack, web: Process) -> None:
+def test_forged_widget_is_logged_without_a_traceback(stack: Stack, web: Process) -> None:
     _, cookie = browser(stack)
 
     async def forge() -> None:
@@ -65,14 +65,14 @@ def test_forged_widget_is_one_line_without_a_traceback(stack: Stack, web: Proces
         return [line for line in lines(web) if line["message"] == "Uncaught app execution"]
 
     asyncio.run(forge())
-    first = wait_until(told, seconds=20, what="the log tells of it")[0]
+    first = wait_until(told, seconds=20, what="the error is logged")[0]
     assert first["error"] == "AttributeError"
     assert first["place"].startswith("chat.py:")
     assert "Traceback" not in web.log_text()
     assert "traceback" not in first
 
 
-def test_flood_of_bad_messages_leaves_few_lines(stack: Stack, web: Process) -> None:
+def test_flood_of_bad_messages_logs_few_lines(stack: Stack, web: Process) -> None:
     async def flood() -> None:
         async with aiohttp.ClientSession() as session:
             for number in range(3 * BURST):
@@ -100,13 +100,13 @@ def record(message: str = "said", *, level: int = logging.WARNING, **extra: obje
     return made
 
 
-def test_lines_beyond_the_burst_are_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_beyond_the_burst_are_counted_and_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     bound = RateBound(lambda _: True)
     assert [bound.filter(record()) for _ in range(BURST + 7)] == [True] * BURST + [False] * 7
     assert bound.filter(record("something else")), "another kind"
-    assert bound.filter(record(code="other")), "another code is another kind"
+    assert bound.filter(record(code="other")), "another code makes another kind"
     now += PERIOD_SECONDS
     late = record()
     assert bound.filter(late)
@@ -114,7 +114,7 @@ def test_lines_beyond_the_burst_are_counted_and_told(monkeypatch: pytest.MonkeyP
     assert "left_out" not in record().__dict__
 
 
-def test_unbounded_kinds_count_as_one() -> None:
+def test_kinds_beyond_the_maximum_count_as_one() -> None:
     bound = RateBound(lambda _: True)
     passed = sum(bound.filter(record(f"new kind {number}")) for number in range(log_rate.MOST_KINDS + 1000))
     assert passed == log_rate.MOST_KINDS + BURST

@@ -1,4 +1,4 @@
-"""The frame while Redis or Postgres is away, and while it is told to stop."""
+"""Tests of the event stream while Redis or Postgres is away, and while web stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWER = "나루에서 배를 기다립니다. " * 60
 
 @pytest.fixture(scope="module")
 def own_stack(module_own_stack: Stack) -> Stack:
-    """One for all; each starts its web process, and what it has stopped."""
+    """Share one stack; each test starts its web process, and restarts the servers that it stopped."""
     return module_own_stack
 
 
@@ -37,7 +37,7 @@ def _ended(own_stack: Stack) -> Iterator[None]:
 
 @pytest.fixture
 def fake_worker(own_stack: Stack) -> Iterator[FakeWorker]:
-    """A worker that the test plays, on servers that it may harm."""
+    """Yield a fake worker on servers that the test may stop."""
     engine = make_engine(own_stack.settings, name="test")
     made = FakeWorker(own_stack, engine)
     made.enter()
@@ -47,18 +47,18 @@ def fake_worker(own_stack: Stack) -> Iterator[FakeWorker]:
 
 
 def checkpoint(engine: Engine, fake_worker: FakeWorker, claimed: Claimed, text: str) -> None:
-    """What the lease thread of a worker writes."""
+    """Write a checkpoint, as a worker's lease thread does."""
     with transaction(engine) as connection:
         fleet.checkpoint(connection, fake_worker.worker_id, {(claimed.request_id, claimed.attempt): text})
 
 
 def shows(text: str, reader: EventReader) -> bool:
-    """Whether it shows just this."""
+    """Return whether the reader shows exactly this text."""
     return reader.text == text
 
 
-def test_redis_killed_in_the_middle_and_back(own_stack: Stack, fake_worker: FakeWorker) -> None:
-    """The text goes on from checkpoints, says that it is slow, and from the stream again when Redis is back, empty."""
+def test_text_continues_while_redis_is_killed_and_restarted(own_stack: Stack, fake_worker: FakeWorker) -> None:
+    """Text comes from checkpoints, marked slow, and from the stream again once Redis is back, empty."""
     web = own_stack.start_web()
     owner, cookie = browser(own_stack)
     conversation_id, request_id = fake_worker.question(owner)
@@ -67,7 +67,7 @@ def test_redis_killed_in_the_middle_and_back(own_stack: Stack, fake_worker: Fake
     fake_worker.write(request_id, *deltas(1, ANSWER[:200], size=20))
     reader.until(lambda reader: reader.text == ANSWER[:200])
     own_stack.servers.redis.kill()
-    reader.until(lambda reader: reader.state()["slow"], seconds=3, what="slow is said")
+    reader.until(lambda reader: reader.state()["slow"], seconds=3, what="the state is slow")
     for length in (300, 450):
         checkpoint(fake_worker.engine, fake_worker, claimed, ANSWER[:length])
         reader.until(partial(shows, ANSWER[:length]), seconds=3, what="a checkpoint")
@@ -78,7 +78,7 @@ def test_redis_killed_in_the_middle_and_back(own_stack: Stack, fake_worker: Fake
     own_stack.servers.start_redis()
     fake_worker.write(request_id, Event(Kind.SNAPSHOT, 1, 0, ANSWER[:500]), *deltas(1, ANSWER, size=20, start=500))
     for each in (reader, late):
-        each.until(lambda reader: reader.text == ANSWER and not reader.state()["slow"], what="all of it")
+        each.until(lambda reader: reader.text == ANSWER and not reader.state()["slow"], what="the complete text")
     fake_worker.finish(claimed, ANSWER)
     for each in (reader, late):
         each.until(lambda reader: reader.ends())
@@ -93,15 +93,15 @@ def test_frozen_redis_is_noticed_and_does_not_delay_a_stop(own_stack: Stack, fak
     reader = EventReader(web.url, conversation_id, cookie).open()
     reader.until(lambda reader: reader.state().get("phase") == "thinking")
     own_stack.servers.redis.freeze()
-    reader.until(lambda reader: reader.state()["slow"], seconds=4, what="slow is said")
+    reader.until(lambda reader: reader.state()["slow"], seconds=4, what="the state is slow")
     began = time.monotonic()
     answer = ask(web.url, f"/api/requests/{request_id}/stop", method="POST", cookie=cookie, x_naru="1")
     assert (answer.status, answer.data) == (200, {"status": "stopping"})
-    assert time.monotonic() - began < own_stack.settings.redis_timeout_seconds, "nobody waits for Redis"
-    reader.until(lambda reader: reader.ends(), seconds=10, what="the stop that no worker answers is carried out")
+    assert time.monotonic() - began < own_stack.settings.redis_timeout_seconds, "the stop does not wait for Redis"
+    reader.until(lambda reader: reader.ends(), seconds=10, what="web carries out the stop that no worker answers")
     assert reader.ends()[0]["status"] == "cancelled"
     own_stack.servers.redis.thaw()
-    reader.until(lambda reader: not reader.state()["slow"], seconds=5, what="not slow any more")
+    reader.until(lambda reader: not reader.state()["slow"], seconds=5, what="the state is no longer slow")
 
 
 def test_postgres_away_keeps_connections_and_state(own_stack: Stack, fake_worker: FakeWorker) -> None:
@@ -112,10 +112,10 @@ def test_postgres_away_keeps_connections_and_state(own_stack: Stack, fake_worker
     fake_worker.write(request_id, Event(Kind.DELTA, 1, 0, "one "))
     reader = EventReader(web.url, conversation_id, cookie).open().until(lambda reader: reader.text == "one ")
     own_stack.servers.stop_postgres()
-    reader.until(lambda reader: reader.state()["slow"], seconds=5, what="slow is said")
+    reader.until(lambda reader: reader.state()["slow"], seconds=5, what="the state is slow")
     assert reader.state()["phase"] == "streaming"
     fake_worker.write(request_id, Event(Kind.DELTA, 1, 4, "two"))
-    reader.until(lambda reader: reader.text == "one two", what="text goes on without Postgres")
+    reader.until(lambda reader: reader.text == "one two", what="text continues without Postgres")
     ready = ask(web.url, "/readyz")
     assert (ready.status, ready.data["postgres"]["ok"], ready.data["redis"]["ok"]) == (503, False, True)
     refused = ask(web.url, f"/api/requests/{request_id}/stop", method="POST", cookie=cookie, x_naru="1")
@@ -123,9 +123,9 @@ def test_postgres_away_keeps_connections_and_state(own_stack: Stack, fake_worker
     stranger = EventReader(web.url, conversation_id, browser(own_stack)[1]).open()
     assert stranger.status == 404
     unknown = EventReader(web.url, uuid4(), cookie).open()
-    unknown.until(lambda reader: reader.state().get("slow"), seconds=5, what="a new page is told too")
+    unknown.until(lambda reader: reader.state().get("slow"), seconds=5, what="a new page is slow too")
     own_stack.servers.start_postgres()
-    reader.until(lambda reader: not reader.state()["slow"], seconds=10, what="not slow any more")
+    reader.until(lambda reader: not reader.state()["slow"], seconds=10, what="the state is no longer slow")
     fake_worker.finish(claimed, "one two")
     reader.until(lambda reader: reader.ends())
 
@@ -143,7 +143,7 @@ def test_server_stop_closes_open_connections_at_once(own_stack: Stack) -> None:
     assert all(reader.join(seconds=patient(1)) for reader in readers)
 
 
-def test_the_server_starts_and_stops_while_redis_is_away(own_stack: Stack) -> None:
+def test_server_starts_and_stops_while_redis_is_away(own_stack: Stack) -> None:
     own_stack.servers.stop_redis()
     web = own_stack.start_web(ready=False)
     wait_until(lambda: '"degraded"' in get(web.url + "/readyz")[1], what="ready without Redis")

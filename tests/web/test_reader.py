@@ -1,4 +1,4 @@
-"""The two lanes of the reader on a real Redis: who reads a stream, from where, and what a lane that fails does."""
+"""Tests of the reader's two lanes on a real Redis: which lane reads a stream, from where, and how lanes fail."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from web.watch.reader import (
     WAITED_FOR_EACH,
     Reader,
 )
-from web.watch.viewer import Conversation, Stream
+from web.watch.viewer import Conversation, LiveStream
 
 Work = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A worker's side of the streams, and a look at the server."""
+    """Yield a client that writes streams as a worker does, and inspects the server."""
     with redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as made:
         yield made
 
 
 def write(client: redis.Redis, request_id: UUID, *events: Event) -> list[str]:
-    """Entries of a live stream; their ids."""
+    """Append entries to a live stream; return their ids."""
     with client.pipeline(transaction=False) as pipeline:
         for event in events:
             pipeline.xadd(key_of(request_id), {event.kind.value: to_value(event)})
         return pipeline.execute()
 
 
-def stream_of(request_id: UUID) -> Stream:
-    """Somebody looks at it."""
-    return Stream(request_id, Conversation(uuid4()), now=0.0)
+def stream_of(request_id: UUID) -> LiveStream:
+    """Return a live stream that somebody watches."""
+    return LiveStream(request_id, Conversation(uuid4()), now=0.0)
 
 
 class Watching:
-    """A reader, and what it has told."""
+    """A reader, and the health that it reported."""
 
     def __init__(self, redis_url: str, *, on_change: Callable[[], None] = lambda: None) -> None:
         self.health: list[bool] = []
@@ -61,8 +61,8 @@ class Watching:
             on_health=self.health.append,
         )
 
-    async def follow(self, client: redis.Redis, *events: Event) -> Stream:
-        """A new stream with these events, once it has been read."""
+    async def follow(self, client: redis.Redis, *events: Event) -> LiveStream:
+        """Write a new stream with these events, follow it and wait until it is read."""
         request_id = uuid4()
         *_, last_id = write(client, request_id, *events)
         stream = stream_of(request_id)
@@ -71,27 +71,27 @@ class Watching:
         return stream
 
     @property
-    def lanes(self) -> tuple[list[Stream], list[Stream]]:
-        """What each of them reads."""
+    def lanes(self) -> tuple[list[LiveStream], list[LiveStream]]:
+        """The streams of the lane without text, and of the lane with text."""
         first, rest = (list(lane._streams.values()) for lane in (self.reader._without_text, self.reader._with_text))
         return first, rest
 
 
 @pytest.fixture
 def long_block(monkeypatch: pytest.MonkeyPatch) -> float:
-    """How long a read waits for news: so long that what comes at once is not mistaken for its end."""
+    """Lengthen a read's block, so that news that comes at once is not mistaken for its end; return its seconds."""
     monkeypatch.setattr("web.watch.reader.BLOCK_SECONDS", patient(1))
     return patient(1)
 
 
 @asynccontextmanager
 async def watching(redis_url: str, *, on_change: Callable[[], None] = lambda: None) -> AsyncIterator[Watching]:
-    """A reader that runs."""
+    """Run a reader."""
     made = Watching(redis_url, on_change=on_change)
     running = asyncio.create_task(made.reader.run())
     try:
         yield made
-        assert not running.done(), "it never ends by itself"
+        assert not running.done(), "the reader must not end by itself"
     finally:
         running.cancel()
         await asyncio.wait([running], timeout=patient(5))
@@ -113,7 +113,7 @@ def run(work: Work) -> None:
 
 
 def asked_until(monitor: Any, key: str, last_id: str) -> list[list[str]]:
-    """From where each connection has read the stream, one list per connection, until one has read from `last_id`."""
+    """Return the ids that each connection read the stream from, a list for each, once one read from `last_id`."""
     asked: dict[str, list[str]] = {}
     while last_id not in (each[-1] for each in asked.values()):
         seen = monitor.next_command()
@@ -129,7 +129,7 @@ def asked_until(monitor: Any, key: str, last_id: str) -> list[list[str]]:
 
 
 def test_first_text_moves_a_stream_to_the_other_lane(client: redis.Redis, redis_url: str) -> None:
-    watched: Any = client  # its monitor has no types
+    watched: Any = client  # redis-py does not type its monitor
 
     async def work() -> None:
         async with watching(redis_url) as here:
@@ -179,10 +179,10 @@ def test_late_drop_keeps_the_new_stream(client: redis.Redis, redis_url: str) -> 
 
 
 def test_late_read_of_the_old_stream_makes_no_hole(client: redis.Redis, redis_url: str) -> None:
-    """The new one begins anew and comes to the lane whose read still waits for news behind the old one's place."""
+    """The new stream starts over, and moves to the lane whose read still waits after the old stream's last id."""
     text = "가나다라" * ENTRIES
     request_id, late = uuid4(), Event(Kind.DELTA, 1, len(text), "!")
-    new: list[Stream] = []
+    new: list[LiveStream] = []
     sent: list[str] = []
 
     def news_come_before_the_lane_is_changed() -> None:
@@ -195,7 +195,7 @@ def test_late_read_of_the_old_stream_makes_no_hole(client: redis.Redis, redis_ur
             old = stream_of(request_id)
             here.reader.follow(old)
             await until(lambda: old.text.since(0) == text)
-            await asyncio.sleep(0.05)  # the next read of all with text waits
+            await asyncio.sleep(0.05)  # the lane with text waits in its next read
             here.reader.drop(old)
             new.append(stream_of(request_id))
             here.reader.follow(new[0])
@@ -275,8 +275,8 @@ def test_reader_stops_despite_a_swallowed_cancellation(redis_url: str) -> None:
     run(work)
 
 
-async def follow_many(here: Watching, client: redis.Redis) -> list[Stream]:
-    """More streams with text than a lane waits for one by one; the lane waits for a flush when this returns."""
+async def follow_many(here: Watching, client: redis.Redis) -> list[LiveStream]:
+    """Follow more streams with text than a lane waits for individually; return once the lane waits for a flush."""
     many = [await here.follow(client, Event(Kind.DELTA, 1, 0, "one ")) for _ in range(WAITED_FOR_EACH + 1)]
     await until(lambda: len(here.lanes[1]) == len(many))
     await until(lambda: waits(here))
@@ -284,12 +284,12 @@ async def follow_many(here: Watching, client: redis.Redis) -> list[Stream]:
 
 
 def waits(here: Watching) -> bool:
-    """Whether the lane of those with text waits, and knows of all."""
+    """Return whether the lane with text waits in a read that covers all its streams."""
     return here.reader._with_text._blocked.is_current
 
 
 def count_calls(of: Any, name: str) -> list[None]:
-    """Grows with each call of this method."""
+    """Wrap the method; return a list that grows with each call."""
     calls: list[None] = []
     method = getattr(of, name)
 
@@ -302,7 +302,7 @@ def count_calls(of: Any, name: str) -> list[None]:
 
 
 def flush(client: redis.Redis) -> None:
-    """What a worker says behind the entries of a flush."""
+    """Announce a flush, as a worker does after its entries."""
     client.xadd(FLUSHES, {"f": ""}, maxlen=1)
 
 

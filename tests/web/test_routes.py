@@ -1,6 +1,6 @@
-"""Every route of ours, whatever it is called: refused to strangers, to other sites, and to what makes no sense.
+"""Tests that each of our routes refuses strangers, other sites and malformed ids.
 
-The routes are read from the app's own list: one that is added is tested here, or has to be named as open to everyone.
+The routes come from the app's list, so a new route is tested here unless it is listed as open.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.web.clients import Answered, ask, browser
 from tests.web.fake_worker import FakeWorker
 from web.api import make_routes
 
-#: What tells nothing of anybody, and changes nothing.
+#: Routes that reveal nothing about anybody and change nothing.
 OPEN = {
     "/",
     "/page.css",
@@ -40,22 +40,22 @@ SENSELESS = ["x'y", "0", "%00", "..%2f..%2fetc%2fpasswd", "%F0%9F%98%80", "a" * 
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all: nothing here changes more than rows of its own."""
+    """Share one stack: each test changes its own rows only."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """The web process."""
+    """Start the web process."""
     return stack.start_web()
 
 
 def call(web: Process, route: Route, *, ids: Mapping[str, object], **headers: str) -> Answered:
-    """The route with these ids in its address, by its own method."""
+    """Call the route by its method, with these ids in the path."""
     path = route.path
     for name, value in ids.items():
         path = path.replace("{" + name + "}", str(value))
-    assert "{" not in path, "a new kind of id: say here whose it is"
+    assert "{" not in path, "a new kind of id: add its owner here"
     return ask(web.url, path, method="POST" if "POST" in (route.methods or ()) else "GET", **headers)
 
 
@@ -63,10 +63,10 @@ def is_sentence(answer: Answered) -> bool:
     return bool(answer.data["error"]) and answer.data["message"].endswith(".")
 
 
-def test_every_route_is_known_to_these_tests() -> None:
+def test_routes_without_an_id_are_open() -> None:
     assert {route.path for route in make_routes() if isinstance(route, Route)} == {route.path for route in ROUTES}
     assert {route.path for route in ROUTES} >= OPEN
-    assert all("{" in route.path for route in OWNED), "a route without an id is open, or belongs to nobody"
+    assert all("{" in route.path for route in OWNED), "a route without an id must be in OPEN"
 
 
 @pytest.mark.parametrize("route", OWNED, ids=lambda route: route.path)
@@ -105,16 +105,16 @@ def test_routes_explain_malformed_ids(stack: Stack, web: Process, route: Route, 
         assert is_sentence(answer)
 
 
-def test_headers_without_end_and_strange_methods_are_refused(stack: Stack, web: Process) -> None:
+def test_huge_headers_and_other_methods_are_refused(stack: Stack, web: Process) -> None:
     _, cookie = browser(stack)
     path = f"/api/conversations/{uuid4()}/events"
     assert ask(web.url, path, cookie=cookie, x_long="x" * 100_000).status == 400
     assert ask(web.url, path, method="DELETE", cookie=cookie).status == 405
-    assert ask(web.url, "/healthz").status == 200, "it serves on"
+    assert ask(web.url, "/healthz").status == 200, "the server still works"
 
 
 def test_date_header_is_recent(web: Process) -> None:
-    # The server makes it anew at a tick of its own, which web has slowed down.
+    # The server renews the header at a tick, which web has slowed down.
     for _ in range(3):
         time.sleep(1)
         age = datetime.now(UTC) - parsedate_to_datetime(ask(web.url, "/healthz").headers["date"])

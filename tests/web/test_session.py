@@ -1,4 +1,4 @@
-"""A Streamlit session belongs to its owner: its id leads nobody else into it, with Postgres up or away."""
+"""Tests that a Streamlit session opens only for its owner, with Postgres up or away."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ SECRET = "only-the-first-owner-reads-this"
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all of them."""
+    """Share one stack among these tests."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """The web process."""
+    """Start the web process."""
     return stack.start_web()
 
 
 def ask_question(engine: Engine, owner: Owner) -> UUID:
-    """Store the first owner's question; returns its conversation."""
+    """Store a question of `owner`; return the id of its conversation."""
     question = Question(owner=owner, conversation_id=uuid4(), text=SECRET, idempotency_key=uuid4().hex)
     return lifecycle.submit(engine, question, deadline_seconds=3600, max_characters=1000).conversation_id
 
 
 def stop_postgres(stack: Stack) -> None:
-    """Stop it at once; the page must notice by itself."""
+    """Kill Postgres; the page must notice by itself."""
     stack.servers.postgres.kill()
 
 
@@ -114,7 +114,7 @@ def test_stranger_runs_no_callback_of_the_session(stack: Stack, web: Process, en
     with PageSocket(web.url, cookie, session=first.session) as tab:
         tab.run(conversation_id, typed)
     with engine.connect() as connection:
-        assert owner.key in set(connection.execute(select(chat_request.c.owner_id)).scalars()), "the owner's does run"
+        assert owner.key in set(connection.execute(select(chat_request.c.owner_id)).scalars()), "the owner may run it"
 
 
 def test_client_cannot_name_its_owner(stack: Stack, web: Process, engine: Engine) -> None:

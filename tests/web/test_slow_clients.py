@@ -1,4 +1,4 @@
-"""Clients that take their time, where no proxy stands in front."""
+"""Tests of slow clients on a web process without a proxy in front."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ HANDSHAKE = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub2
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all: what a test opened is closed after it."""
+    """Share one stack: each test closes its connections."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """A web process that waits a second for what is due."""
+    """Start a web process that waits one second for a head or a body."""
     return stack.start_web(head_seconds=SECONDS, body_seconds=SECONDS, connections=CONNECTIONS)
 
 
 @pytest.fixture
 def connect(web: Process, opened: ExitStack) -> Connect:
-    """Opens plain connections."""
+    """Return a function that opens plain connections."""
     return Connect(web.url, opened)
 
 
 @pytest.fixture
 def opened() -> Iterator[ExitStack]:
-    """Closes what was opened after the test."""
+    """Yield a stack that closes connections after the test."""
     with ExitStack() as stack:
         yield stack
 
 
 class Connect:
-    """Connections that send what they are told."""
+    """Opens connections that send the given bytes."""
 
     def __init__(self, url: str, opened: ExitStack) -> None:
         self._parts, self._opened = urlsplit(url), opened
@@ -62,7 +62,7 @@ class Connect:
 
 
 def status(connection: socket.socket) -> int:
-    """The status of the answer that ends the connection; 0 for none."""
+    """Read until the connection ends; return the status of the answer, or 0 without one."""
     words = b""
     while piece := connection.recv(1000):
         words += piece
@@ -78,12 +78,12 @@ def status(connection: socket.socket) -> int:
         b"POST /api/requests/x/stop HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc",
     ],
 )
-def test_request_that_does_not_arrive_is_ended(connect: Connect, words: bytes) -> None:
-    # The body's request may be answered before the body is there; then only its connection ends.
+def test_incomplete_request_is_ended(connect: Connect, words: bytes) -> None:
+    # The request with a body may be answered before the body arrives; then only its connection ends.
     assert status(connect(words)) in {408, 400, 403}
 
 
-def test_head_that_drips_is_ended(connect: Connect) -> None:
+def test_dripping_head_is_ended(connect: Connect) -> None:
     connection = connect(b"GET / HTTP/1.1\r\nX-A: ")
     connection.settimeout(0.2)
     for _ in range(60):
@@ -100,14 +100,14 @@ def test_idle_connections_yield_to_a_person(web: Process, connect: Connect) -> N
     assert status(held[0]) == 503
 
 
-def test_stream_of_events_outlives_every_bound(stack: Stack, web: Process, look: Look) -> None:
+def test_event_stream_outlives_every_limit(stack: Stack, web: Process, look: Look) -> None:
     reader = look(uuid4(), browser(stack)[1]).open()
     reader.until(lambda each: each.states())
     assert not reader.join(seconds=4 * SECONDS)
 
 
-def test_upgrade_in_the_middle_of_an_answer_ends_its_stream(stack: Stack, opened: ExitStack) -> None:
-    """uvicorn would hand the connection on, and the stream's app would never hear that its client has left."""
+def test_upgrade_during_an_answer_ends_its_stream(stack: Stack, opened: ExitStack) -> None:
+    """uvicorn alone would pass the connection on, and the stream's app would never learn that its client left."""
     web = stack.start_web(streams_per_owner=1)
     stream = request(f"/api/conversations/{uuid4()}/events", f"Cookie: {browser(stack)[1]}")
     connect = Connect(web.url, opened)
@@ -118,22 +118,22 @@ def test_upgrade_in_the_middle_of_an_answer_ends_its_stream(stack: Stack, opened
     wait_until(lambda: head_of(connect(stream)) == b"HTTP/1.1 200", what="the first stream has ended")
 
 
-def test_close_ends_though_the_client_takes_nothing(stack: Stack, opened: ExitStack) -> None:
+def test_close_ends_although_the_client_reads_nothing(stack: Stack, opened: ExitStack) -> None:
     web = stack.start_web(head_seconds=SECONDS, stalled_seconds=4 * SECONDS)
     largest = max((STREAMLIT / "static" / "js").iterdir(), key=lambda path: path.stat().st_size)
     connection = Connect(web.url, opened)(request(f"/static/js/{largest.name}"))
-    # Web closes for the head that does not end, while most of the file still waits to be taken.
+    # Web closes because the head does not end, while the client has not read most of the file.
     connection.sendall(b"GET / HTTP/1.1\r\nX-A: ")
-    wait_until(lambda: closed_counts(web).get("connections closed: late") == 1, seconds=30, what="it is closed")
+    wait_until(lambda: closed_counts(web).get("connections closed: late") == 1, seconds=30, what="closed as late")
     assert "connections closed: stalled" not in closed_counts(web)
-    wait_until(lambda: closed_counts(web).get("connections closed: stalled") == 1, seconds=30, what="it is cut")
+    wait_until(lambda: closed_counts(web).get("connections closed: stalled") == 1, seconds=30, what="cut as stalled")
 
 
 def request(path: str, *headers: str) -> bytes:
-    """A request's head."""
+    """Return the head of a GET request."""
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
 def head_of(connection: socket.socket) -> bytes:
-    """The answer's version and status."""
+    """Read the answer's HTTP version and status."""
     return connection.recv(12)

@@ -1,4 +1,4 @@
-"""The bounds on the page's WebSocket, tried by hand-made frames on a real web process."""
+"""Tests of the limits on the page's WebSocket, with hand-made frames and a real web process."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ PATIENCE_SECONDS = patient(30)
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all tests here: each is a browser of its own."""
+    """Share one stack: each test is a different browser."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """A web process that lets few pages in and does not wait long."""
+    """Start a web process with few sockets per browser and short waits."""
     return stack.start_web(sockets_per_owner=3, sockets_without_identity=2, socket_frame_seconds=FRAME_SECONDS)
 
 
 @pytest.fixture
 def cookie(stack: Stack) -> str:
-    """A browser's cookie."""
+    """Return a new browser's cookie."""
     return browser(stack)[1]
 
 
 async def code_after(url: str, cookie: str, *frames: bytes) -> int:
-    """The close code of a socket that sends these frames."""
+    """Send these frames on a new socket; return its close code."""
     socket = await Socket.open(url, cookie=cookie)
     socket.send(*frames)
     try:
@@ -71,7 +71,7 @@ def test_hostile_socket_is_closed_and_counted(
     assert closed_counts(web)[f"sockets closed: {reason}"] == before + 1
 
 
-def test_forty_clicks_at_once_close_no_socket(web: Process, cookie: str) -> None:
+def test_burst_of_clicks_closes_no_socket(web: Process, cookie: str) -> None:
     async def click() -> None:
         page = await Page.open(web.url, cookie)
         page.socket.send(*[frame(rerun(query=page.query))] * 35)
@@ -105,7 +105,7 @@ def test_foreign_messages_are_discarded(web: Process, cookie: str) -> None:
     assert "Client tried to shut down runtime" not in web.log_text()
 
 
-def test_page_without_cookie_draws_its_sentence(web: Process) -> None:
+def test_page_without_cookie_has_no_composer(web: Process) -> None:
     async def look() -> None:
         page = await asyncio.wait_for(Page.open(web.url, ""), PATIENCE_SECONDS)
         assert page.composer == ""
@@ -114,7 +114,7 @@ def test_page_without_cookie_draws_its_sentence(web: Process) -> None:
     asyncio.run(look())
 
 
-def test_sockets_per_browser_are_bounded(web: Process, cookie: str) -> None:
+def test_sockets_per_browser_are_limited(web: Process, cookie: str) -> None:
     async def crowd() -> None:
         sockets = [await Socket.open(web.url, cookie=cookie) for _ in range(3)]
         with pytest.raises(Refused) as refused:
@@ -129,7 +129,7 @@ def test_sockets_per_browser_are_bounded(web: Process, cookie: str) -> None:
 
 
 async def reopened(url: str, cookie: str) -> Socket:
-    """A socket as soon as there is room for it."""
+    """Open a socket as soon as there is room for it."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
@@ -154,7 +154,7 @@ def test_session_is_kept_for_an_owner_only(web: Process, cookie: str, is_known: 
     assert (before == after) is is_known
 
 
-def test_openings_are_bounded(stack: Stack, cookie: str) -> None:
+def test_openings_per_browser_are_limited(stack: Stack, cookie: str) -> None:
     web = stack.start_web(socket_openings_per_minute=3)
 
     async def reload() -> None:
@@ -183,15 +183,13 @@ def test_pages_are_opened_one_after_the_other(stack: Stack) -> None:
         return await asyncio.gather(*(status(browser(stack)[1]) for _ in range(6)))
 
     assert sorted(asyncio.run(open_six())) == [101] * 3 + [503] * 3
-    assert closed_counts(web) == {"sockets refused: pace": 3}, (
-        "one opens at once, two more in the time that others wait"
-    )
+    assert closed_counts(web) == {"sockets refused: pace": 3}, "one opens at once, two more while the others wait"
     assert "ERROR" not in web.log_text()
     web.terminate()
 
 
-def test_page_goes_on_after_long_questions(web: Process, cookie: str) -> None:
-    """Web follows each with a message that asks for nothing; what that saves is seen by the attack `questions`."""
+def test_page_works_after_long_questions(web: Process, cookie: str) -> None:
+    """Web passes the app an empty message after each; the attack `questions` measures what that saves."""
 
     async def ask() -> None:
         page = await Page.open(web.url, cookie)
@@ -206,14 +204,14 @@ def test_page_goes_on_after_long_questions(web: Process, cookie: str) -> None:
 
 
 def test_missing_fragments_hold_no_turn(stack: Stack) -> None:
-    """Streamlit passes over them and says nothing, so that nobody would end their turns."""
+    """Streamlit skips a missing fragment silently, so nothing else would end its turn."""
     web = stack.start_web(page_runs=1, page_runs_overdue=0)
 
     async def crowd() -> float:
         ghosts = [await Page.open(web.url, browser(stack)[1]) for _ in range(3)]
         for page in ghosts:
             page.socket.send(frame(rerun(fragment="gone")))
-        await asyncio.sleep(1)  # so that they would have their turns
+        await asyncio.sleep(1)  # long enough for them to get turns
         page = await Page.open(web.url, browser(stack)[1])
         began = time.monotonic()
         for _ in range(3):

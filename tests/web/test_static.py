@@ -1,4 +1,4 @@
-"""Files and the page's own modules over real HTTP: codings, caching, ranges, and no way out of their folders."""
+"""Tests of static files and the page's modules over HTTP: codings, caching, ranges and path traversal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHROMIUM = "gzip, deflate, br, zstd"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, its body as it came over the wire."""
+    """An answer, with its body as received."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -43,18 +43,18 @@ class Reply:
 
 @pytest.fixture(scope="module")
 def stack(module_stack: Stack) -> Stack:
-    """One for all: nothing here changes anything."""
+    """Share one stack: no test here changes anything."""
     return module_stack
 
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Process:
-    """The web process."""
+    """Start the web process."""
     return stack.start_web()
 
 
 def fetch(web: Process, path: str, *, method: str = "GET", **headers: str) -> Reply:
-    """One request, its path and headers as they stand here."""
+    """Send one request, with path and headers unchanged."""
     connection = http.client.HTTPConnection(urlsplit(web.url).netloc, timeout=patient(10))
     named = {name.replace("_", "-"): value for name, value in {"accept_encoding": "identity", **headers}.items()}
     connection.request(method, path, headers=named)
@@ -92,7 +92,7 @@ def test_first_answer_of_a_file_equals_the_next(web: Process) -> None:
         ("/app/static/fonts/icons/names.txt", "text/plain; charset=utf-8"),
     ],
 )
-def test_types_are_right_and_headers_are_there(web: Process, path: str, media_type: str) -> None:
+def test_files_have_their_type_and_headers(web: Process, path: str, media_type: str) -> None:
     for accepted in (CHROMIUM, "identity"):
         headers = fetch(web, path, accept_encoding=accepted).headers
         assert headers["content-type"] == media_type
@@ -100,7 +100,7 @@ def test_types_are_right_and_headers_are_there(web: Process, path: str, media_ty
         assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
-def test_an_address_that_names_its_content_never_expires(web: Process) -> None:
+def test_address_that_names_its_content_never_expires(web: Process) -> None:
     named = (SCRIPT, FONT, f"/page.css?v={page_css().version}", f"/early.js?v={early_script().version}")
     for path in named:
         assert fetch(web, path, accept_encoding=CHROMIUM).headers["cache-control"] == FOREVER, path
@@ -128,7 +128,7 @@ def test_head_says_what_get_would_send(web: Process, accepted: str) -> None:
             assert head.headers[name] == got.headers[name]
 
 
-def test_ranges_are_of_plain_bytes(web: Process) -> None:
+def test_ranges_count_uncompressed_bytes(web: Process) -> None:
     content = (OURS / ICON_FONT).read_bytes()
     part = fetch(web, FONT, range="bytes=10-19", accept_encoding=CHROMIUM)
     assert (part.status, part.body) == (206, content[10:20])
@@ -198,9 +198,9 @@ def test_page_does_not_load_streamlits_own_fonts() -> None:
     assert "SourceSerif" not in css
     assert "MaterialSymbols-Rounded" not in css
     assert css.count("font-family:Material Symbols Rounded") == css.count("MaterialSymbolsRounded.subset") == 1
-    assert "static/css/index." not in html, "page.css holds it"
+    assert "static/css/index." not in html, "page.css includes Streamlit's stylesheet"
 
 
-def test_every_route_of_the_shell_is_tested_here() -> None:
+def test_files_of_the_shell_have_routes() -> None:
     shell = {"/", "/page.css", "/early.js", "/live.js", "/favicon.png"}
     assert shell <= {route.path for route in make_routes() if isinstance(route, Route)}

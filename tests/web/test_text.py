@@ -1,4 +1,4 @@
-"""The fold of a stream's entries into text: whatever happens to them on the way, it is a beginning of one attempt."""
+"""Tests of folding a stream's entries into text: any delivery gives a prefix of one attempt's text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from shared.following.text import MAX_EARLY, LiveText
 from shared.live.events import Event, Kind, from_fields, to_value
 
-#: Characters that browsers and Python count differently are among them.
+#: Includes characters that browsers and Python count differently.
 WORDS = st.lists(st.text(alphabet="aé나🙂👩‍👩‍👧\n ", min_size=1, max_size=6), max_size=12)
 
 
 def events_of(attempt: int, words: list[str], snapshots_at: frozenset[int] = frozenset()) -> list[Event]:
-    """What a worker sends of one attempt."""
+    """Return the entries that a worker sends for one attempt."""
     made, text = [Event(Kind.START, attempt)], ""
     for number, word in enumerate(words):
         made.append(Event(Kind.DELTA, attempt, len(text), word))
@@ -28,7 +28,7 @@ def events_of(attempt: int, words: list[str], snapshots_at: frozenset[int] = fro
 
 @dataclass
 class Run:
-    """Entries as they reach the reader, and the whole text of each attempt."""
+    """The entries that reach the reader, and the complete text of each attempt."""
 
     entries: list[Event]
     texts: dict[int, str]
@@ -36,7 +36,7 @@ class Run:
 
 @st.composite
 def mangled_runs(draw: st.DrawFn) -> Run:
-    """Attempts whose entries are lost, doubled and shuffled."""
+    """Draw attempts whose entries are lost, repeated and shuffled."""
     attempts = draw(st.lists(WORDS, min_size=1, max_size=3))
     snapshots = draw(st.frozensets(st.integers(0, 11), max_size=3))
     sent = [event for number, words in enumerate(attempts, 1) for event in events_of(number, words, snapshots)]
@@ -63,7 +63,7 @@ def test_any_delivery_shows_a_prefix_of_one_attempt(run: Run) -> None:
 
 @given(WORDS, st.randoms())
 @settings(max_examples=200, deadline=None)
-def test_entries_in_any_order_make_the_whole_text(words: list[str], random: object) -> None:
+def test_entries_in_any_order_make_the_complete_text(words: list[str], random: object) -> None:
     events = events_of(1, words) * 2
     random.shuffle(events)  # type: ignore[attr-defined]
     live = LiveText()
@@ -79,7 +79,7 @@ def test_text_after_a_gap_waits_for_the_snapshot() -> None:
     assert live.since(0) == "one "
     assert live.whole(1, "one two "), "a checkpoint closes the gap"
     assert live.since(0) == "one two three "
-    assert not live.whole(1, "one "), "an older snapshot takes nothing away"
+    assert not live.whole(1, "one "), "an older snapshot removes nothing"
 
 
 def test_newer_attempt_replaces_an_older_one() -> None:
@@ -107,7 +107,7 @@ def test_live_text_bounds_early_deltas() -> None:
 
 
 def test_following_costs_the_new_text_only() -> None:
-    """100,000 characters in 20,000 deltas: to copy the whole text for each would be some gigabytes."""
+    """With 100,000 characters in 20,000 deltas, copying all text for each delta would be some gigabytes."""
     live, began = LiveText(), time.process_time()
     for number in range(20_000):
         live.delta(1, 5 * number, "나루 ab")

@@ -1,4 +1,4 @@
-"""Whose page runs next."""
+"""Tests of taking turns: whose page runs next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONG_SECONDS = 60.0
 
 
 def order_of(turns: Turns, *owners: str) -> list[str]:
-    """Ask for each of these owners behind one turn that is held, and return the order in which they got theirs."""
+    """Ask for a turn for each owner while another turn is held; return the order in which they are granted."""
     got: list[str] = []
     first = turns.ask("first", granted=lambda: None)
     asked = {owner: turns.ask(owner, granted=partial(got.append, owner)) for owner in owners}
@@ -36,7 +36,7 @@ def test_newcomers_wait_behind_occasional_clickers() -> None:
     async def run() -> None:
         turns = Turns(at_once=1, seconds=LONG_SECONDS, most_overdue=0)
         turns.ask("known", granted=lambda: None).end()
-        # As if it had been some time ago.
+        # As if that had been some time ago.
         turns._counts["known"] = (NEWCOMER_RUNS / 2, turns._counts["known"][1])
         assert order_of(turns, "new", "known") == ["known", "new"]
 

@@ -1,4 +1,4 @@
-"""What one browser is sent, in which order; and which conversation a sweep may follow."""
+"""Tests of the order of a viewer's events, and of the conversations that a sweep may follow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from shared.following.sweep import Row
 from shared.people import Owner
 from shared.settings import Settings
-from web.watch.viewer import Conversation, Stream, Viewer
+from web.watch.viewer import Conversation, LiveStream, Viewer
 from web.watch.watcher import Watcher
 
 OWNER = Owner("browser", "alice")
@@ -44,7 +44,7 @@ def test_last_words_precede_the_idle_state() -> None:
     request_id = uuid4()
     conversation.owner = OWNER
     conversation.row = row(conversation.id, request_id, "running")
-    stream = conversation.stream = Stream(request_id, conversation, now=0.0)
+    stream = conversation.stream = LiveStream(request_id, conversation, now=0.0)
     viewer = Viewer(conversation, owner=OWNER, client="", cursor=None, now=0.0)
     stream.text.delta(1, 0, "almost ")
     conversation.refresh(slow=False)
@@ -58,7 +58,7 @@ def test_last_words_precede_the_idle_state() -> None:
 
 
 def test_follow_ignores_a_conversation_without_viewers(settings: Settings, engine: Engine) -> None:
-    async def followed() -> list[Stream]:
+    async def followed() -> list[LiveStream]:
         watcher = Watcher(settings, engine)
         conversation_id = uuid4()
         left = watcher.enter(conversation_id, owner=OWNER, client="", cursor=None)

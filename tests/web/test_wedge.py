@@ -1,4 +1,4 @@
-"""A web process that lives and does not serve ends or is ended: real processes, each harmed in its own way."""
+"""Tests that a web process that runs but does not serve ends or is ended, with real processes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.faults.fault_routes import HARM_PATH
 from tests.patience import patient, slowness
 from tests.stack import NO_PROXY, Process, Stack, free_port, get, wait_until
 
-#: Below the real limits, so that the tests are short; above what a loaded machine stalls for.
+#: Below the real limits, to keep the tests short, but longer than the stalls of a loaded machine.
 SHORT: dict[str, Any] = {"web_wedged_seconds": 3 * slowness(), "web_check_seconds": 1}
 
 
 @pytest.fixture
 def web(stack: Stack) -> Process:
-    """A web process that can be harmed, and is well."""
+    """Start a web process that a test can harm; wait until it is healthy."""
     process = stack._listening("web", "tests.faults.fault_routes", host="127.0.0.1", port="{port}", **SHORT)
     wait_until(lambda: get(process.url + "/healthz")[0] == 200, seconds=30, what="web is well")
     return process
@@ -43,18 +43,18 @@ def harm(web: Process, kind: str) -> None:
 
 
 def not_well(web: Process) -> list[str]:
-    """The bad signs that /healthz names."""
+    """Return the unhealthy parts that /healthz names."""
     status, body = get(web.url + "/healthz")
     return json.loads(body)["not_well"] if status == 503 else []
 
 
 @pytest.mark.parametrize("kind", ["pages", "streams"])
-def test_process_that_answers_and_serves_nobody_ends(web: Process, kind: str) -> None:
+def test_process_that_answers_but_does_not_serve_ends(web: Process, kind: str) -> None:
     harm(web, kind)
     wait_until(lambda: kind in not_well(web), seconds=60, what="/healthz names it")
     assert web.wait(seconds=40) == WEDGED
     assert f'"not_well": ["{kind}"]' in web.log_text()
-    assert "most recent call first" in web.log_text(), "the log shows where each thread stood"
+    assert "most recent call first" in web.log_text(), "the log has each thread's stack"
 
 
 def test_process_with_a_blocked_loop_ends(web: Process) -> None:
@@ -63,7 +63,7 @@ def test_process_with_a_blocked_loop_ends(web: Process) -> None:
     assert '"loop"' in web.log_text()
 
 
-def test_process_without_its_servers_is_well(own_stack: Stack) -> None:
+def test_process_without_its_servers_stays_healthy(own_stack: Stack) -> None:
     web = own_stack.start_web(**SHORT)
     own_stack.servers.redis.kill()
     own_stack.servers.postgres.freeze()
@@ -74,7 +74,7 @@ def test_process_without_its_servers_is_well(own_stack: Stack) -> None:
     assert web.running
 
 
-def test_frozen_web_is_ended_and_started_again(stack: Stack, tmp_path: Path) -> None:
+def test_frozen_web_is_ended_and_restarted(stack: Stack, tmp_path: Path) -> None:
     lines: list[str] = []
     (tmp_path / "up").mkdir()
     supervisor = Supervisor(logs=tmp_path / "up", pids=tmp_path / "pids", say=lines.append)
@@ -86,7 +86,7 @@ def test_frozen_web_is_ended_and_started_again(stack: Stack, tmp_path: Path) -> 
         try:
             await supervisor.start(part)
             os.kill(supervisor._children["web"].pid, signal.SIGSTOP)
-            while "  web is back" not in lines:  # noqa: ASYNC110 - it is another process that makes it true
+            while "  web is back" not in lines:  # noqa: ASYNC110 - another process makes it true
                 await asyncio.sleep(0.05)
         finally:
             supervisor.kill()
@@ -105,23 +105,23 @@ def test_container_check_ends_a_frozen_web(web: Process, tmp_path: Path) -> None
 
     assert probe().startswith("200 ")
     web.freeze()
-    assert "it was ended" not in probe(), "silent once"
-    assert "it was ended" in probe(), "silent twice on end"
+    assert "it was ended" not in probe(), "one silent probe ends nothing"
+    assert "it was ended" in probe(), "the second silent probe in a row ends web"
     assert web.wait(seconds=10) == -9
 
 
 def test_refused_and_closed_connections_are_no_silence() -> None:
-    """A web process whose connections strangers have used up refuses or closes more of them: it is not frozen."""
+    """A web process with no connections left refuses or closes new ones; it is not frozen."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/healthz"
-        assert not silence.is_silent(url), "nobody listens"
+        assert not silence.is_silent(url), "nothing listens"
         listener.listen(1)
-        assert silence.is_silent(url), "taken by the kernel, answered by nobody"
+        assert silence.is_silent(url), "the kernel accepts, nothing answers"
 
 
-#: A program that takes connections and answers 503; one that computes half of the time until it is told to sleep, and
-#: answers nothing.
+#: A program that answers 503, and one that never answers and computes half of the time until a signal puts it to
+#: sleep.
 ANSWERS_BADLY = """
 import http.server as h
 class H(h.BaseHTTPRequestHandler):
@@ -159,10 +159,10 @@ def test_only_idle_silence_ends_a_part(tmp_path: Path, code: str, ends: bool) ->
             await supervisor.start(part)
             child = supervisor._children["web"]
             await asyncio.sleep(8)
-            assert child.poll() is None, "it answers badly or computes, and is left alone"
+            assert child.poll() is None, "a part that answers 503 or computes is not ended"
             if ends:
                 child.send_signal(signal.SIGUSR1)
-                while not any("did not answer" in line for line in lines):  # noqa: ASYNC110 - a thread says it
+                while not any("did not answer" in line for line in lines):  # noqa: ASYNC110 - a thread appends the line
                     await asyncio.sleep(0.05)
         finally:
             supervisor.kill()

@@ -1,4 +1,4 @@
-"""Checkpoints: every text that grew is written, in slices; what did not grow is not."""
+"""Tests of checkpoints: each text that grew is written, in slices; others are not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Texts = dict[tuple[UUID, int], str]
 
 
 class Live:
-    """An answer's text as far as a checkpoint looks at it."""
+    """The part of a live answer that a checkpoint reads."""
 
     def __init__(self, text: str) -> None:
         self.words = text
@@ -38,7 +38,7 @@ def answer(text: str, *, worker_id: UUID = WORKER) -> Any:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[Texts]:
-    """What each statement was given; the statement itself is tested in tests/shared/test_fleet.py."""
+    """Return the texts passed to each statement; tests/shared/test_fleet.py tests the statement itself."""
     slices: list[Texts] = []
     monkeypatch.setattr(fleet, "checkpoint", lambda _connection, _worker, texts: slices.append(dict(texts)))
     return slices
@@ -66,7 +66,7 @@ def test_checkpoints_write_each_text_once_in_slices(written: list[Texts]) -> Non
     assert len({key for texts in written for key in texts}) == 8
     answers[0].live.words += "y"
     write(checkpoints)
-    assert list(written[-1].values()) == [answers[0].live.words], "only what grew"
+    assert list(written[-1].values()) == [answers[0].live.words], "only the text that grew"
 
 
 def test_checkpoints_write_the_next_slice_before_the_next_turn(written: list[Texts]) -> None:

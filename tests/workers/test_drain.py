@@ -1,4 +1,4 @@
-"""The drain: an answer whose claim was under way is handed over too."""
+"""Tests that a drain also hands over an answer whose claim was in progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.process.lease import LeaseThread
 from workers.process.running import Interruption
 
 
-def test_drain_hands_over_a_claim_that_was_under_way(stack: Stack) -> None:
+def test_drain_hands_over_a_claim_in_progress(stack: Stack) -> None:
     stack.configure(grace_seconds=0.1)
     context = make_context(stack.settings)
     context.loop.start()

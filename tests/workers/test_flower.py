@@ -1,4 +1,4 @@
-"""Flower answers to known names only, as the page does; probes and Prometheus ask by any."""
+"""Tests that Flower answers known hosts only, as the page does; probes and Prometheus may use any host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUTHORIZATION = "Basic " + base64.b64encode(b"naru:of-this-test").decode()
 
 @pytest.fixture
 def flower(stack: Stack) -> Process:
-    """Flower as `up` starts it, below a prefix as in compose."""
+    """Start Flower as `up` does, but under a prefix as in compose."""
     port = free_port()
     words = ("--address=127.0.0.1", f"--port={port}", "--basic_auth=naru:of-this-test", "--url_prefix=flower")
     process = stack.run("flower", "-m", "workers.flower", *words, allowed_hosts="chat.example.org")
@@ -23,7 +23,7 @@ def flower(stack: Stack) -> Process:
     return process
 
 
-def test_flower_refuses_strange_hosts(flower: Process) -> None:
+def test_flower_refuses_unknown_hosts(flower: Process) -> None:
     for host, status in {"127.0.0.1": 200, "localhost:5555": 200, "chat.example.org": 200}.items():
         assert ask(flower.url, "/flower/workers", host=host, authorization=AUTHORIZATION).status == status, host
     for host in ("evil.test", "10.1.2.3", "127.0.0.1.evil.test", "localhost, evil.test"):

@@ -1,4 +1,4 @@
-"""The lease thread's ear: a notice is handed on at once, whenever it comes."""
+"""Tests of the lease thread: leases follow the loop's heartbeat, and notices are passed on at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from workers.process.lease import LeaseThread
 
 @pytest.fixture
 def context(stack: Stack) -> Iterator[Context]:
-    """A process whose loop and publisher run, and nothing else."""
+    """Yield the context of a process in which only the loop and the publisher run."""
     made = make_context(stack.settings)
     made.loop.start()
     made.publisher = made.loop.submit(new_publisher(stack.settings)).result(timeout=patient(5))
@@ -45,19 +45,19 @@ async def new_publisher(settings: Settings) -> Publisher:
 
 @pytest.fixture
 def requests() -> list[str]:
-    """One entry for each queued request that the lease thread hears of."""
+    """Return a list that gets one entry for each request notice of the lease thread."""
     return []
 
 
 @pytest.fixture
 def lease(context: Context, requests: list[str]) -> LeaseThread:
-    """The lease thread's work, done by the test."""
+    """Return a lease thread that is not started; the test calls its methods."""
     return LeaseThread(context, on_request=lambda: requests.append("a request"))
 
 
 @contextmanager
 def standing_still(context: Context) -> Iterator[None]:
-    """The process's loop does nothing else meanwhile."""
+    """Block the process's event loop."""
     go_on = threading.Event()
     context.loop.call(go_on.wait)
     try:
@@ -80,7 +80,7 @@ def test_lease_counts_from_the_last_loop_heartbeat(context: Context, lease: Leas
             assert 0 < float(connection.execute(left, worker).scalar_one()) < lease_seconds - 0.8
 
 
-def test_hint_during_a_stalled_loop_is_given_back(context: Context, lease: LeaseThread) -> None:
+def test_stalled_worker_gives_a_hint_back(context: Context, lease: LeaseThread) -> None:
     context.settings = dataclasses.replace(context.settings, stall_seconds=0.3)
     question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
     asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
@@ -105,7 +105,7 @@ def test_worker_without_a_model_claims_nothing(context: Context, lease: LeaseThr
     assert (row.status, row.attempt) == (Status.QUEUED, 0)
 
 
-def test_lease_hears_a_stop_sent_with_a_reply(context: Context, lease: LeaseThread) -> None:
+def test_lease_thread_passes_on_a_stop_read_with_a_reply(context: Context, lease: LeaseThread) -> None:
     heard: list[UUID] = []
     context.running.stop = heard.append  # type: ignore[method-assign, assignment]
     request_id = uuid4()
@@ -118,17 +118,17 @@ def test_lease_hears_a_stop_sent_with_a_reply(context: Context, lease: LeaseThre
         until = time.monotonic() + patient(30)
         ear = threading.Thread(target=lease.listen, args=(connection,), kwargs={"until": until})
         ear.start()
-        wait_until(lambda: heard, what="the stop before the round is over")
+        wait_until(lambda: heard, what="the stop arrives before the round ends")
         lease.wake()
         ear.join()
         assert heard == [request_id]
 
 
-def test_lease_listens_for_requests_only_without_hints(
+def test_lease_thread_hears_requests_only_without_hints(
     context: Context, lease: LeaseThread, requests: list[str]
 ) -> None:
     def sent(connection: Connection) -> list[str]:
-        """Return what is heard of a request that is sent after a round."""
+        """Return the request notices heard when one is sent after a renewal."""
         requests.clear()
         lease.renew(connection)
         with transaction(context.engine) as other:

@@ -1,4 +1,4 @@
-"""The event loop's thread: work from other threads, its beat, and its end."""
+"""Tests of the event loop's thread: work from other threads, its heartbeat, and closing it."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def test_loop_calls_a_function_in_its_thread(loop: LoopThread) -> None:
 
 
 def test_loop_reports_a_stall(loop: LoopThread) -> None:
-    wait_until(lambda: loop.stalled_seconds() < 0.2, what="it lives")
+    wait_until(lambda: loop.stalled_seconds() < 0.2, what="the loop runs")
     go_on = threading.Event()
     loop.call(go_on.wait)
-    wait_until(lambda: loop.stalled_seconds() > 0.4, what="it stands still")
+    wait_until(lambda: loop.stalled_seconds() > 0.4, what="the loop stalls")
     assert loop.stalled_seconds() > 0.4, "the stall lasts until the function returns"
     go_on.set()
-    wait_until(lambda: loop.stalled_seconds() < 0.3, what="it goes on")
+    wait_until(lambda: loop.stalled_seconds() < 0.3, what="the loop runs again")
 
 
 def test_close_cancels_tasks_and_ends_the_thread() -> None:

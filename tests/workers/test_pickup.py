@@ -1,4 +1,4 @@
-"""The pickup: with Redis away a worker takes due requests from Postgres, into every slot that it has."""
+"""Tests of the pickup: without Redis a worker takes due requests from Postgres, into all its slots."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from workers.process.pickup import Pickup
 
 
 class Answering:
-    """Holds each request that it is given, in a slot, until told to go on; a provider has no part in it."""
+    """Answers without a provider: holds each request in a slot until `go_on` is set."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
     def answer(self, context: Context, request_id: UUID) -> None:
-        """Claim it and hold its slot."""
+        """Claim the request and hold its slot."""
         assert context.member is not None
         with context.running.slot(timeout_seconds=5) as free:
             claimed = free and lifecycle.claim(
@@ -48,7 +48,7 @@ def answering() -> Answering:
 
 @pytest.fixture
 def context(stack: Stack) -> Iterator[Context]:
-    """A worker process without Redis; nothing of it runs."""
+    """Yield the context of a worker process without Redis, in which nothing runs."""
     stack.redis_url = f"redis://127.0.0.1:{free_port()}/0"
     stack.configure(redis_url=stack.redis_url, concurrency=4, broker_silence_seconds=0.3)
     made = make_context(stack.settings)
@@ -60,7 +60,7 @@ def context(stack: Stack) -> Iterator[Context]:
 
 @pytest.fixture
 def pickup(context: Context, answering: Answering) -> Iterator[Pickup]:
-    """Its pickup, which runs."""
+    """Yield the process's pickup, started."""
     made = Pickup(context, answer=lambda request_id: answering.answer(context, request_id))
     made.start()
     yield made
@@ -94,7 +94,7 @@ def test_waiting_line_counts_unfinished_answers(context: Context, pickup: Pickup
     )
 
 
-def test_a_draining_worker_takes_nothing(context: Context, pickup: Pickup, answering: Answering) -> None:
+def test_draining_worker_takes_nothing(context: Context, pickup: Pickup, answering: Answering) -> None:
     context.draining.set()
     rig = RequestRig(context.engine)
     request_id = rig.ask().request_id
@@ -110,7 +110,7 @@ def test_probe_names_a_hung_redis_in_time(context: Context) -> None:
         context.settings = replace(context.settings, redis_url=url, redis_timeout_seconds=0.2 * slowness())
         began = time.monotonic()
         assert readiness_of(context) == {"postgres": True, "redis": False}
-        assert time.monotonic() - began < slowness(), "redis-py tries ten times more unless it is told not to"
+        assert time.monotonic() - began < slowness(), "redis-py retries ten times unless retries are off"
 
 
 def test_close_does_not_wait_for_redis(context: Context, pickup: Pickup) -> None:

@@ -1,4 +1,4 @@
-"""Prompts: what of a conversation is sent to a model."""
+"""Tests of prompts: which messages of a conversation are sent to a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_token_estimate_is_conservative(text: str, tokens: int) -> None:
 
 
 def talk(*lengths: int) -> list[Message]:
-    """Questions and answers in turn, ending in a question, of so many tokens each."""
+    """Return alternating questions and answers with these token counts; the last is a question."""
     roles: list[Role] = ["user", "assistant"] * len(lengths)
     assert len(lengths) % 2
     return [Message.of_text(roles[n], "x" * 4 * (length - TOKENS_PER_MESSAGE)) for n, length in enumerate(lengths)]
@@ -62,12 +62,12 @@ def test_fitted_prompt_drops_the_oldest_and_starts_with_user() -> None:
 
 
 @pytest.mark.parametrize("context_tokens", [10, 100, 1000])
-def test_the_last_question_is_never_cut(context_tokens: int) -> None:
+def test_prompt_keeps_the_complete_last_question(context_tokens: int) -> None:
     messages = talk(50, 50, 5000)
     assert fitted(messages, context_tokens=context_tokens, output_tokens=None) == (messages[-1],)
 
 
-def test_an_answer_may_take_at_most_half_the_window() -> None:
+def test_answer_may_take_at_most_half_the_window() -> None:
     messages = talk(200, 200, 40)
     assert fitted(messages, context_tokens=1000, output_tokens=100_000) == tuple(messages)
     assert fitted(messages, context_tokens=1000, output_tokens=None) == tuple(messages), "4096 by default"
@@ -91,7 +91,7 @@ def test_fitted_prompt_fits_or_is_the_question_alone(
 
 
 def test_long_conversation_keeps_its_start_as_it_grows() -> None:
-    """A provider's cache takes a prompt that begins as the last one did; one that slides each time never hits."""
+    """A provider's cache hits when a prompt begins like the previous one; a sliding prompt never hits."""
     chance = random.Random(7)
     lengths = [chance.randrange(60, 140) for _ in range(401)]
     messages, same, cuts = talk(*lengths), 0, 0
@@ -103,7 +103,7 @@ def test_long_conversation_keeps_its_start_as_it_grows() -> None:
         else:
             cuts += 1
             size = sum(estimate_tokens(each.text) for each in kept)
-            assert size > room(4000, 500) * CUT_TO - 300, "and not more is cut than must be"
+            assert size > room(4000, 500) * CUT_TO - 300, "no more is cut than necessary"
         before = kept
     assert cuts > 5
     assert same > 4 * cuts

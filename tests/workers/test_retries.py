@@ -1,4 +1,4 @@
-"""Retries: whether another attempt can help, and when."""
+"""Tests of retries: whether another attempt can help, and when it is made."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_transient_errors_are_retried_up_to_the_limit(kind: type[ProviderError])
 
 @pytest.mark.parametrize("kind", RETRYABLE)
 def test_broken_stream_is_retried_once_and_at_once(kind: type[ProviderError]) -> None:
-    assert decided(kind(), had_text=True, tries=5) == Again(0.0, broken=True), "it is no try"
+    assert decided(kind(), had_text=True, tries=5) == Again(0.0, broken=True), "it does not count as a try"
     assert decided(kind(), had_text=True, broken_streams=1) is None
 
 
@@ -69,7 +69,7 @@ def test_requested_wait_is_kept() -> None:
 
 
 @pytest.mark.parametrize(("wait", "left", "waits"), [(120, 600, True), (120.1, 600, False), (60, 60, False)])
-def test_too_long_a_wait_is_not_begun(wait: float, left: float, *, waits: bool) -> None:
+def test_wait_beyond_a_limit_is_not_started(wait: float, left: float, *, waits: bool) -> None:
     again = decided(errors.RateLimited(retry_after_seconds=wait), left_seconds=left)
     assert (again is not None) == waits
 

@@ -1,4 +1,4 @@
-"""What runs in a process: slots, stops that come early or late, and which interruption counts."""
+"""Tests of a process's running answers: slots, early and late stops, and which interruption counts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def claimed(request_id: UUID | None = None, *, attempt: int = 1) -> Claimed:
 
 
 async def stream(answer: RunningAnswer) -> str:
-    """As an answer's stream does: says that it is the one to cancel, and then waits for words."""
+    """Begin the answer in this task and wait, as an answer's stream does; return how it ended."""
     try:
         answer.begin()
         await asyncio.sleep(60)
@@ -76,14 +76,14 @@ def test_slots_never_exceed_their_number(running: Running) -> None:
         assert again
 
 
-def test_a_slot_is_given_back_after_an_error_too(running: Running) -> None:
+def test_slot_is_free_again_after_an_error(running: Running) -> None:
     for _ in range(3):
         with suppress(KeyError), running.slot(timeout_seconds=0) as free:
             assert free
             raise KeyError
 
 
-def test_a_full_process_never_runs_more_than_it_has_slots(running: Running) -> None:
+def test_full_process_never_exceeds_its_slots(running: Running) -> None:
     now, most, lock = 0, 0, threading.Lock()
 
     def work(_: int) -> bool:
@@ -182,7 +182,7 @@ def test_late_end_of_an_old_attempt_keeps_the_newer_one(loop: LoopThread, runnin
         assert future.result(timeout=patient(2)) == "cancelled"
 
 
-def test_stops_and_ends_at_once_leave_nothing_behind(loop: LoopThread, running: Running) -> None:
+def test_concurrent_stops_and_ends_leave_nothing_behind(loop: LoopThread, running: Running) -> None:
     def one(_: int) -> str:
         with running.register(claimed()) as answer:
             future = loop.submit(stream(answer))

@@ -1,4 +1,4 @@
-"""A worker that lives and does not work is noticed and started again: real processes, each harmed in its own way."""
+"""Tests that a worker that runs but does not work is detected and restarted, with real processes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.stack import SHORT_LEASES, Stack, free_port, get, wait_until
 
 @pytest.fixture
 def port(stack: Stack) -> int:
-    """The worker's own port, and short limits."""
+    """Set short limits; return the port of the worker's health and metrics."""
     port = free_port()
     stack.configure(**SHORT_LEASES, wedged_seconds=1.5 * slowness(), grace_seconds=3, worker_metrics_port=port)
     return port
 
 
 def probe(port: int, tmp_path: Path, *words: str) -> tuple[int, str]:
-    """What a container's health check would find: its exit code and what it says."""
+    """Run a container's health check; return its exit code and output."""
     argv = [sys.executable, str(ROOT / "deploy/images/probe.py"), f"http://127.0.0.1:{port}/healthz", *words]
     environ = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=patient(30))
@@ -41,15 +41,15 @@ def probe(port: int, tmp_path: Path, *words: str) -> tuple[int, str]:
 
 
 def cancel_consumer(stack: Stack) -> None:
-    """From then on the worker lives, answers a ping, and takes no hint: as after a reconnection that went wrong."""
+    """Make the worker take no more hints while it still answers pings, as after a failed reconnection."""
     app = make_celery(stack.settings)
     with app.connection_for_write() as connection:
         replies = app.control.cancel_consumer(QUEUE, connection=connection, reply=True, timeout=patient(5), limit=1)
-    assert replies, "the worker did not hear"
+    assert replies, "no worker replied"
 
 
 def well(port: int) -> dict[str, bool]:
-    """The parts of the health, by their names; empty when nobody answers."""
+    """Return the health of each part by name; empty without a reply."""
     status, body = get(f"http://127.0.0.1:{port}/healthz")
     return json.loads(body) if status else {}
 
@@ -66,9 +66,9 @@ def test_worker_that_stops_consuming_is_restarted(stack: Stack, engine: Engine, 
             await supervisor.start(worker)
             await supervisor.blocking(partial(cancel_consumer, stack))
             await supervisor.blocking(
-                partial(wait_until, lambda: well(port).get("consuming") is False, what="/healthz says it")
+                partial(wait_until, lambda: well(port).get("consuming") is False, what="/healthz reports it")
             )
-            while "  worker is back" not in lines:  # noqa: ASYNC110 - it is another process that makes it true
+            while "  worker is back" not in lines:  # noqa: ASYNC110 - another process makes it true
                 await asyncio.sleep(0.05)
             with Person(stack, engine) as person:
                 asked = person.ask("[[sim: tokens=3]]")
@@ -81,7 +81,7 @@ def test_worker_that_stops_consuming_is_restarted(stack: Stack, engine: Engine, 
     assert f"  worker ended (exit code {WEDGED}); starting it again in 0.5 s" in lines
     log = (tmp_path / "up" / "worker.log").read_text()
     assert '"not_well": ["consuming"]' in log
-    assert "most recent call first" in log, "where each thread stood"
+    assert "most recent call first" in log, "the log has each thread's stack"
 
 
 def test_worker_with_a_stalled_loop_exits(stack: Stack, engine: Engine, port: int) -> None:
@@ -103,11 +103,11 @@ def test_wedged_worker_hands_over_within_its_grace_time(stack: Stack, engine: En
         cancel_consumer(stack)
         assert worker.wait(seconds=25) == WEDGED, worker.log_text()[-2000:]
         assert person.row(asked).attempt == 1
-        assert person.status(asked) == Status.SUCCEEDED, "the answer that it carried was finished"
+        assert person.status(asked) == Status.SUCCEEDED, "the worker finished its answer"
     assert '"not_well": ["consuming"]' in worker.log_text()
 
 
-def test_a_frozen_worker_is_ended_by_its_health_check(stack: Stack, port: int, tmp_path: Path) -> None:
+def test_health_check_ends_a_frozen_worker(stack: Stack, port: int, tmp_path: Path) -> None:
     absent = probe(port, tmp_path, "--end-frozen-after", "1")
     assert absent[0] == 1
     assert "refused" in absent[1]
@@ -115,7 +115,7 @@ def test_a_frozen_worker_is_ended_by_its_health_check(stack: Stack, port: int, t
     assert probe(port, tmp_path, "--end-frozen-after", "1")[0] == 0
     worker.freeze()
     assert probe(port, tmp_path)[0] == 1
-    assert worker.running, "only where it is asked to"
+    assert worker.running, "without the option the probe ends nothing"
     frozen = probe(port, tmp_path, "--end-frozen-after", "1")
     assert frozen == (1, "0 no answer within 4 s; it was ended\n")
     assert worker.wait(seconds=5) == -9

@@ -33,7 +33,7 @@ _HEADERS = {
 _OVER_LIMIT = {
     "streams_per_owner": "Too many open pages in this browser. Close some of them.",
     "streams_per_address": "Too many open pages behind this address. Close some of them.",
-    "streams": "This server follows as many pages as it can. Try again in a moment.",
+    "streams": "This server cannot follow more pages. Try again in a moment.",
 }
 
 
@@ -42,14 +42,14 @@ async def events(request: Request) -> Response:
     conversation_id = uuid_in_path(request, "conversation_id")
     owner = owner_or_refuse(request)
     if not is_own_site(request.headers):
-        raise Refusal(403, "foreign_origin", "This can only be asked from Naru's own page.")
+        raise Refusal(403, "foreign_origin", "This can only be requested from Naru's own page.")
     watcher = current_runtime().watcher
     if watcher is None or watcher.is_closing:
         raise Refusal(503, "stopping", "The server is stopping. Try again in a moment.")
     client = client_of(request.scope)
     resume_from = request.headers.get("last-event-id") or request.query_params.get("after")
     try:
-        watcher.check(owner, client)  # before the query below
+        watcher.check(owner, client)  # saves the query below where a limit is reached
         if not await watcher.may_look(conversation_id, owner):
             raise Refusal(404, "not_found", "This chat was deleted, or you can't see it.")
         viewer = watcher.enter(conversation_id, owner=owner, client=client, cursor=frames.parse_cursor(resume_from))
@@ -60,7 +60,7 @@ async def events(request: Request) -> Response:
 
 
 def _too_many(limit: str) -> Response:
-    """Refuse with 429. The page retries with growing delays, and polls for the answer meanwhile."""
+    """Refuse with 429. The page retries with growing delays, and polls for the answer in the meantime."""
     answer = json_answer({"error": limit, "message": _OVER_LIMIT[limit]}, status=429)
     answer.headers["retry-after"] = "15"
     return answer
@@ -77,7 +77,7 @@ class EventStream(Response):
         self.init_headers(_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head, then the events."""
+        """Send the response headers, then the events."""
         body = DirectBody(scope, send)
         disconnect = asyncio.create_task(_close_on_disconnect(self._viewer, receive))
         try:
@@ -91,12 +91,12 @@ class EventStream(Response):
 
 
 class _Following:
-    """Sends one viewer its pending events: at once if the connection is writable, otherwise from a task."""
+    """Sends one viewer its pending events: at once if the connection is writable, otherwise from `run`."""
 
     def __init__(self, viewer: Viewer, body: DirectBody) -> None:
         self._viewer, self._body = viewer, body
         self._loop = asyncio.get_running_loop()
-        #: The task has not finished sending, and nothing may overtake it.
+        #: True while `run` is sending; `_push` must not overtake it.
         self._is_sending = False
 
     async def run(self) -> None:
@@ -107,7 +107,7 @@ class _Following:
             await viewer.wait(self._loop)
             self._is_sending = True
             if pending := self._collect():
-                # A slow browser holds us here, and then gets everything pending in one piece.
+                # A slow browser blocks us here; it gets all that piles up meanwhile in one piece.
                 await self._body.send(pending)
             self._is_sending = False
 
@@ -115,14 +115,17 @@ class _Following:
         return self._viewer.collect(self._loop.time(), keep_alive_seconds=KEEP_ALIVE_SECONDS)
 
     def _push(self) -> bool:
-        """Send now, if possible; see `Viewer.push`. Never raises: the caller serves all viewers."""
+        """Send everything pending now. Return False if the connection cannot take it: then `run` sends it.
+
+        Never raises, because that would stop the caller's loop over all viewers.
+        """
         if self._is_sending or not self._body.is_writable:
             return False
         try:
             if pending := self._collect():
                 self._body.write(pending)
         except Exception:
-            log.exception("a viewer is closed by our own fault; its browser comes again")
+            log.exception("closing a viewer: internal error; its browser will reconnect")
             self._viewer.close()
         return True
 

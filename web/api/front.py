@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.words import best_locale
-from web.asgi.representation import REVALIDATE, Held
+from web.asgi.representation import REVALIDATE, FixedContent
 from web.shell.document import colours_script, document, early_script, live_script, page_css, shell_script
 from web.state import LOCALE_COOKIE
 
@@ -68,5 +68,5 @@ def _is_id(text: str) -> bool:
 
 
 @cache
-def _icon() -> Held:
-    return Held((WEB / "static" / "icon.svg").read_text(encoding="utf-8"), "image/svg+xml")
+def _icon() -> FixedContent:
+    return FixedContent((WEB / "static" / "icon.svg").read_text(encoding="utf-8"), "image/svg+xml")

@@ -32,7 +32,7 @@ class GuardMiddleware:
         self._names = frozenset(name for name, _ in self._headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Pass the connection on with the headers added, or refuse it."""
         if scope["type"] == "websocket" and not is_own_site(Headers(scope=scope)):
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "another site"})
@@ -87,6 +87,6 @@ def _is_allowed(origin: str | None) -> bool:
 def refuse_foreign_post(request: Request) -> None:
     """Raise Refusal unless our own page sent this request."""
     if not is_own_site(request.headers):
-        raise Refusal(403, "foreign_origin", "This can only be asked from Naru's own page.")
+        raise Refusal(403, "foreign_origin", "This can only be requested from Naru's own page.")
     if request.headers.get("x-naru") != "1":
         raise Refusal(403, "missing_header", "The header X-Naru: 1 is missing.")

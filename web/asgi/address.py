@@ -20,7 +20,7 @@ class ClientAddressMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Set the header, and pass the connection on."""
         if scope["type"] in {"http", "websocket"}:
             MutableHeaders(scope=scope)[CLIENT_HEADER] = client_of(scope)
         await self._app(scope, receive, send)

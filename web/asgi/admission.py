@@ -15,7 +15,7 @@ from web.limits import RateLimit
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Whom a socket counts against: its owner, or its address if it has no valid identity."""
+    """The client that a socket counts against: its owner, or its address if it has no valid identity."""
 
     owner: Owner | None
     address: str

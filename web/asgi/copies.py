@@ -55,4 +55,4 @@ def _make_quietly(paths: Callable[[], Iterable[Path]]) -> None:
         if made := make(paths()):
             log.info("compressed the page's files", extra={"count": made})
     except OSError as error:
-        log.info("cannot keep compressed files; using quicker ones", extra={"reason": str(error)})
+        log.info("cannot store compressed files; using faster compression", extra={"reason": str(error)})

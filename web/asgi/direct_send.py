@@ -49,7 +49,7 @@ class DirectBody:
             next(self._send(_message(part)).__await__())
         except StopIteration:
             return
-        raise RuntimeError("the server waits though its connection is not paused")
+        raise RuntimeError("the server waits although its connection is not paused")
 
     async def send(self, part: bytes) -> None:
         """Send a part, and wait while the connection is paused."""

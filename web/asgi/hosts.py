@@ -37,7 +37,7 @@ class HostMiddleware:
         self._refused = SparseLog(log, "host refused")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Pass the connection on, or refuse it."""
         if scope["type"] not in {"http", "websocket"} or scope["path"] in EXEMPT_PATHS or self._is_known(scope):
             await self._app(scope, receive, send)
             return

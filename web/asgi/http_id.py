@@ -27,7 +27,7 @@ class HttpIdMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Add the id to the request, the answer and the log, and pass the connection on."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return

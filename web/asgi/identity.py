@@ -36,7 +36,7 @@ def owner_in(scope: Scope) -> Owner | None:
 
 
 def owner_of(reading: Reading) -> Owner | None:
-    """Return the owner that a request's cookies name; None for none."""
+    """Return the owner that a request's cookies name, or None."""
     return None if reading.browser_id is None else Owner.browser(reading.browser_id)
 
 
@@ -49,7 +49,7 @@ class IdentityMiddleware:
         self._refused = SparseLog(log, "identity refused", level=logging.INFO)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Find the owner, and pass the connection on."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return

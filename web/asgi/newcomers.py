@@ -33,7 +33,7 @@ class NewcomerMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Pass the connection on, and refuse a newcomer beyond the limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

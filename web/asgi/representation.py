@@ -35,7 +35,7 @@ def unless_known(response: Response, given: Headers) -> Response:
     return response
 
 
-class Held:
+class FixedContent:
     """Text that a process makes once and keeps, for example the page's HTML."""
 
     def __init__(self, text: str, media_type: str) -> None:

@@ -1,4 +1,4 @@
-"""Streamlit's sessions: which socket holds which, and how long each is kept after its socket has closed.
+"""Track Streamlit's sessions: the socket that holds each one, and the time it is kept after its socket has closed.
 
 Streamlit keeps the last 128 for two minutes. Here, sessions without an owner, or of a socket that we closed, end at
 once. The others are kept up to a limit per owner and one for the process; the oldest end first.
@@ -119,7 +119,7 @@ def _manager() -> SessionManager:
     return Runtime.instance()._session_mgr  # noqa: SLF001
 
 
-class Tidy:
+class Cleanup:
     """Closes expired sessions and collects garbage, once for many runs.
 
     Streamlit would collect garbage after each run: with 200 pages open that stopped everything for 100 ms at each
@@ -144,9 +144,9 @@ class Tidy:
             if self._timer.when() <= loop.time() + seconds:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(seconds, self._tidy)
+        self._timer = loop.call_later(seconds, self._run)
 
-    def _tidy(self) -> None:
+    def _run(self) -> None:
         self._timer = None
         self._sessions.drop_expired()
         if self._ended >= _MANY_ENDED or self._runs >= _MANY_RUNS or self._bytes >= _MANY_BYTES:

@@ -22,7 +22,7 @@ from shared.settings import Settings
 from web.asgi.address import client_of
 from web.asgi.admission import Admission, Guest
 from web.asgi.identity import owner_in
-from web.asgi.sessions import MARK, Sessions, Tidy
+from web.asgi.sessions import MARK, Cleanup, Sessions
 from web.asgi.turns import Turn, Turns
 from web.asgi.websocket import BACKLOG, CLOSE, POLICY_VIOLATION, WHEN_CLOSED
 from web.runtime import current_runtime
@@ -58,22 +58,22 @@ class SocketBounds:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._house: House | None = None
+        self._state: SharedState | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Pass the connection on through a gate, or refuse it."""
         if scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
-        if self._house is None:
-            self._house = House(current_runtime().settings)
+        if self._state is None:
+            self._state = SharedState(current_runtime().settings)
         guest = Guest(owner_in(scope), client_of(scope))
-        admission = self._house.admission
+        admission = self._state.admission
         if reason := admission.let_in(guest):
             await _refuse(scope, receive, send, reason)
             return
         metrics.SOCKETS.set(admission.total)
-        gate = Gate(guest, self._house, scope)
+        gate = SocketGate(guest, self._state, scope)
         scope[MARK] = gate
         scope.get(WHEN_CLOSED, []).append(gate.shut)
         try:
@@ -85,11 +85,11 @@ class SocketBounds:
             gate.shut()
             gate.leave()
             admission.let_out(guest)
-            self._house.tidy.later(ended=1)
+            self._state.cleanup.later(ended=1)
             metrics.SOCKETS.set(admission.total)
 
 
-class House:
+class SharedState:
     """The state shared by the sockets of one process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -104,14 +104,14 @@ class House:
             at_once=1, seconds=settings.page_run_seconds, most_overdue=0, newcomer_runs=_NEWCOMER_OPENINGS
         )
         self.sessions = Sessions(settings)
-        self.tidy = Tidy(self.sessions)
+        self.cleanup = Cleanup(self.sessions)
 
 
-class Gate:
+class SocketGate:
     """One socket's gate. It holds messages back until they may pass, and watches the output for the end of a run."""
 
-    def __init__(self, guest: Guest, house: House, scope: Scope) -> None:
-        self._guest, self._house = guest, house
+    def __init__(self, guest: Guest, state: SharedState, scope: Scope) -> None:
+        self._guest, self._state = guest, state
         # Under a server other than ours, nothing waits and the app closes the socket itself.
         self._close: Callable[[str], None] | None = scope.get(CLOSE)
         self._backlog: Callable[[], int] = scope.get(BACKLOG, lambda: 0)
@@ -132,15 +132,15 @@ class Gate:
         """Release the session. It is kept for its owner, unless there is none or a rule was broken."""
         if self._session_id:
             owner = None if self._was_bad else self._guest.owner
-            self._house.sessions.left(self._session_id, self, owner=owner)
+            self._state.sessions.left(self._session_id, self, owner=owner)
 
     async def may_open(self) -> bool:
         """Wait for a turn to open the page. Return False if the connection ended meanwhile, or the wait was too long.
 
         Opening creates a session and runs the page, even if the client has left by then.
         """
-        settings = self._house.settings
-        turn = self._house.openings.ask(self._guest.key, f"from {self._guest.address}", granted=self._change.set)
+        settings = self._state.settings
+        turn = self._state.openings.ask(self._guest.key, f"from {self._guest.address}", granted=self._change.set)
         try:
             if not turn.was_granted:
                 await self._next_change(settings.page_run_seconds)
@@ -161,7 +161,7 @@ class Gate:
         async def received() -> Message:
             nonlocal is_holding_much
             # Streamlit calls this for the first message right after connecting the session.
-            self._session_id = self._session_id or (self._house.sessions.join(self) if self._is_open else "")
+            self._session_id = self._session_id or (self._state.sessions.join(self) if self._is_open else "")
             if is_holding_much:
                 is_holding_much = False
                 return {"type": "websocket.receive", "bytes": _HEARTBEAT}
@@ -199,7 +199,7 @@ class Gate:
     async def _passes(self, message: Message) -> bool:
         """Wait until the app may have this message. Return False if it never may."""
         payload = message.get("bytes")
-        kind, fragment_id = _kind_of(payload, self._house.settings)
+        kind, fragment_id = _kind_of(payload, self._state.settings)
         if kind is None:
             self._was_bad = True
             if self._close is not None:
@@ -216,25 +216,25 @@ class Gate:
 
         A run ends when the client has read its last message, so a client that does not read cannot start more runs.
         """
-        settings, began = self._house.settings, time.monotonic()
+        settings, began = self._state.settings, time.monotonic()
         limit = began + settings.page_run_seconds
         while self._is_sending or (self._is_running and time.monotonic() < limit):
             if not await self._next_change(settings.page_run_seconds):
                 return False
         self._end_turn()
-        if not self._house.sessions.would_run(self._session_id, self, fragment_id=fragment_id):
+        if not self._state.sessions.would_run(self._session_id, self, fragment_id=fragment_id):
             return False
-        turn = self._turn = self._house.turns.ask(
+        turn = self._turn = self._state.turns.ask(
             self._guest.key,
             granted=self._change.set,
-            is_over=lambda: not self._house.sessions.runs(self._session_id),
+            is_over=lambda: not self._state.sessions.runs(self._session_id),
             weight=1 + self._backlog(),
         )
         while not turn.was_granted:
             if not await self._next_change(settings.page_run_seconds):
                 return False
         metrics.PAGE_WAIT_SECONDS.observe(time.monotonic() - began)
-        self._house.tidy.later(runs=1, size=size)
+        self._state.cleanup.later(runs=1, size=size)
         self._is_running = not fragment_id
         return not self.is_shut
 

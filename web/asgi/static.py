@@ -80,7 +80,7 @@ class StaticFilesMiddleware:
         self._bodies: dict[tuple[Path, Coding], bytes] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Answer a request below the prefixes, or pass the connection on."""
         if scope["type"] != "http" or not scope["path"].startswith(self._prefixes):
             await self._app(scope, receive, send)
             return

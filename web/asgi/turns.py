@@ -67,7 +67,7 @@ class Turns:
     """Hands out at most `at_once` turns. A turn held for `seconds` is overdue and no longer counts.
 
     An overdue run may be waiting for Postgres, and then blocks nobody. On an overloaded machine it may still be
-    working, so no more than `most_overdue` turns are discounted. The caller provides a way to check that a run is over,
+    working, so at most `most_overdue` turns stop counting. The caller provides a way to check that a run is over,
     in case nobody ends its turn.
     """
 

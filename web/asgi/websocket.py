@@ -83,7 +83,7 @@ class BoundedWebSocket(Patience, WebSocketsSansIOProtocol):
         super().handle_events()
 
     def send_receive_event_to_app(self) -> None:
-        """Queue a whole message, and pause reading if the queue is long enough."""
+        """Queue a complete message, and pause reading if the queue is long enough."""
         self._queued_bytes += sum(len(each) for each in self.frames)
         super().send_receive_event_to_app()
         is_room_left = self.queue.qsize() < _MOST_QUEUED and self._queued_bytes < _MOST_QUEUED_BYTES

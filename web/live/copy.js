@@ -1,5 +1,5 @@
 /*
-"Copy" under an answer: the button holds the answer's Markdown. Works over plain HTTP too, where browsers have no
+The copy button under an answer, which holds the answer's Markdown. Works over plain HTTP too, where browsers have no
 clipboard API. web/views/chat/messages.py draws the button.
 */
 const SAID_FOR_MS = 1600;

@@ -2,7 +2,7 @@
 Rename and delete, in the browser's own dialog. Streamlit's dialog closes at the next run of the page, for example when an
 answer ends, and loses the typed text. web/views/chat/dialogs.py makes the change.
 */
-const ANSWERED_WITHIN_MS = 8000; // then the buttons are enabled again
+const ANSWERED_WITHIN_MS = 8000; // after this long, the buttons are enabled again
 
 const seen = new Set(); // module scope, so that it survives a new mount of the component
 

@@ -5,7 +5,7 @@ composer.js has the rules for sending, sent.js tracks sent questions.
 import { COMPOSER, SEND } from "./focus.js";
 import { Sent } from "./sent.js";
 
-const ARRIVED_WITHIN_MS = 5000; // then the server did not follow, and the page is where it was
+const ARRIVED_WITHIN_MS = 5000; // after this long the server has not followed, and the page stays where it was
 
 /* Simulate typing: React listens for the event, and tracks the element's own setter. */
 function type(box, text) {

@@ -1,6 +1,6 @@
 /*
-Rewrite the marks of one run of text so that Streamlit's Markdown shows what the model meant. The twin of
-web/markdown/inline.py, function by function, which gives the reasons. blocks.js finds the runs.
+Rewrite the marks of one run of text so that Streamlit's Markdown shows what the model meant. The
+function-by-function twin of web/markdown/inline.py, which gives the reasons. blocks.js finds the runs.
 */
 import { canBeTypeset } from "./formulas.js";
 

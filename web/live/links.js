@@ -1,6 +1,6 @@
 /*
-Follow links between conversations without reloading the page. They are real links: with a modifier key, the middle button or
-without this script they work as usual. web/views/chat/sidebar.py draws them.
+Follow links between conversations without reloading the page. They are real links: with a modifier key, with the middle button
+and without this script they work as usual. web/views/chat/listing.py and sidebar.py draw them.
 */
 const PHONE = "(max-width: 767px)";
 

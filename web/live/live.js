@@ -186,14 +186,14 @@ class LiveAnswer {
     this.noticeMissedEnd();
   }
 
-  /* It ended after the page was drawn and before the stream began, so only this can tell the page. */
+  /* Report an answer that ended after the page was drawn and before the stream began; no event does. */
   noticeMissedEnd() {
     const requestId = this.data.active;
     const isMissed = () => requestId && this.stream?.isIdle && this.data.active === requestId && this.stream.requestId !== requestId;
     if (isMissed()) setTimeout(() => isMissed() && this.trigger("ended", requestId), SEEN_WITHIN_MS);
   }
 
-  /* Asked in another tab: the page does not show the question yet. */
+  /* Report a question from another tab, which the page does not show yet. */
   reportStarted(requestId) {
     if (this.stream?.requestId !== requestId || this.stream.ended) return;
     if (requestId !== this.data.active && !this.data.settled.includes(requestId)) this.trigger("started", requestId);

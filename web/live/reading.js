@@ -4,8 +4,8 @@ read does not move. live.js has the text itself.
 */
 const BOTTOM_SLACK_PX = 48; // within this distance the reader is "at the end"
 const TOP_SLACK_PX = 160; // within this distance, fetch earlier messages
-const WIDER_WITHIN_MS = 8000; // then the server did not follow
-const SETTLED_AFTER_MS = 500; // without growth, after the first of them
+const WIDER_WITHIN_MS = 8000; // after this long, earlier messages are no longer expected
+const SETTLED_AFTER_MS = 500; // without growth, once the first earlier messages are there
 const MOVES = ["wheel", "touchmove", "keydown", "mousedown"]; // events with which a reader moves the view
 const MOVED_WITHIN_MS = 1000; // after such an event; a later move is the page's own, when it drops old messages
 const HELD_MS = 10000; // a scrollbar may be held for this long; its release fires no event

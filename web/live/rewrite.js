@@ -1,6 +1,6 @@
 /*
 Rewrite a model's text as Markdown that shows what the model meant, without side effects. The twin of web/markdown/rewrite.py:
-both give the same lines for the same text (tests/fuzz/test_twins.py). markdown.js draws the result.
+both return the same lines for the same text (tests/fuzz/test_twins.py). markdown.js draws the result.
 */
 import { ITEM, scan } from "./blocks.js";
 import { isTooDense, withoutFloods } from "./bounds.js";

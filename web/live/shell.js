@@ -1,5 +1,5 @@
 /*
-Everything around the conversation: Streamlit's own words in the page's language, the theme switch, and the sidebar's list, which
+Everything around the conversation: Streamlit's own texts in the page's language, the theme switch, and the sidebar's list, which
 grows on scrolling and follows changes in other tabs. Runs in the page's head (web/api/front.py), before Streamlit and without
 the live answer, because pages that show a refusal need it too. web/views/chat/listing.py draws the lines of the list.
 */

@@ -2,7 +2,7 @@
 The live answer's connection: receives one conversation's server-sent events, and tracks its running answer.
 
 It keeps (request, attempt, next) from the events and never counts characters itself. So repeated events have no effect, and a
-gap cannot be shown: any mismatch requests a snapshot. markdown.js renders the text, live.js has words and buttons.
+gap cannot be shown: any mismatch requests a snapshot. markdown.js renders the text, live.js has the texts and buttons.
 */
 const LOST_AFTER_MS = 1000; // shorter interruptions are not shown
 const FIRST_RETRY_MS = 500;

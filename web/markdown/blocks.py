@@ -268,7 +268,7 @@ class _Scanner:
         return block
 
     def _formula(self, first: str, start: int) -> Block | None:
-        r"""Scan a formula on lines of its own, `\[…\]` or `$$…$$`. Return whether there is one."""
+        r"""Scan a formula on lines of its own, `\[…\]` or `$$…$$`. Return None if there is none."""
         close = "\\]" if first.startswith("\\[", start) else "$$"
         body: list[str] = []
         end = min(len(self.lines), self.at + _FORMULA_LINES)

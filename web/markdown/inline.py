@@ -94,7 +94,7 @@ class _Run:
         return found
 
     def next(self) -> str:
-        """The next character, or ""."""
+        """Return the next character, or ""."""
         return self.text[self.at : self.at + 1]
 
 
@@ -113,7 +113,7 @@ def _is_tex(text: str) -> bool:
 
 
 def _between(mark: str, tex: str, run: _Run) -> str:
-    """Match a formula on one line. A `$$` that stayed open would turn the rest into a formula."""
+    """Return the formula on one line, between marks. A `$$` left open would turn the rest into a formula."""
     line = tex.replace("\n", " ").strip()
     if run.in_row:
         line = line.replace("\\|", "\\Vert ").replace("|", "\\vert ")

@@ -1,4 +1,4 @@
-"""The HTML document: Streamlit's, with our name, our stylesheet, the files of the first page, and the skeleton.
+"""The HTML document: Streamlit's, plus our name, our stylesheet, preloads for the first page, and the skeleton.
 
 If a new version of Streamlit lacks a part replaced here, `tests/web/test_static.py` fails and the page still works.
 """
@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 from shared.words import LOCALES, Words
-from web.asgi.representation import Held
+from web.asgi.representation import FixedContent
 from web.live.modules import EARLY, bundle, colours, live_address, shell_bundle
 from web.shell.chunks import STREAMLIT, first_page, late
 from web.shell.stylesheet import stylesheet
@@ -34,7 +34,7 @@ _COLOURS = {
 
 
 @cache
-def document(locale: str, *, is_conversation: bool) -> Held:
+def document(locale: str, *, is_conversation: bool) -> FixedContent:
     """Return the page in this language. For a conversation it includes the script that follows a running answer."""
     html = (STREAMLIT / "index.html").read_text(encoding="utf-8")
     html = _STYLESHEET.sub("", _FONT_PRELOAD.sub("", html))
@@ -49,37 +49,37 @@ def document(locale: str, *, is_conversation: bool) -> Held:
     # In the head, the stylesheet would delay the first paint of the skeleton.
     sheet = f'<link rel="stylesheet" href="./page.css?v={page_css().version}">\n'
     html = html.replace("<body>", f"<body>\n{skeleton}<script>{skeleton_script()}</script>\n{sheet}")
-    return Held(html, "text/html")
+    return FixedContent(html, "text/html")
 
 
 @cache
-def early_script() -> Held:
-    """The module that shows a running answer before Streamlit does."""
-    return Held(bundle(EARLY), "text/javascript")
+def early_script() -> FixedContent:
+    """Return the module that shows a running answer before Streamlit does."""
+    return FixedContent(bundle(EARLY), "text/javascript")
 
 
 @cache
-def shell_script() -> Held:
-    """The module for everything around the conversation: the list, the theme switch, Streamlit's own words."""
-    return Held(shell_bundle(), "text/javascript")
+def shell_script() -> FixedContent:
+    """Return the module for everything around the conversation: the list, the theme switch, Streamlit's own texts."""
+    return FixedContent(shell_bundle(), "text/javascript")
 
 
 @cache
-def live_script() -> Held:
-    """The module of the live answer, which Streamlit mounts (`web/live/component.py`)."""
-    return Held(bundle(), "text/javascript")
+def live_script() -> FixedContent:
+    """Return the module of the live answer, which Streamlit mounts (`web/live/component.py`)."""
+    return FixedContent(bundle(), "text/javascript")
 
 
 @cache
-def colours_script() -> Held:
-    """The module that colours the live answer's code."""
-    return Held(colours(), "text/javascript")
+def colours_script() -> FixedContent:
+    """Return the module that colours the live answer's code."""
+    return FixedContent(colours(), "text/javascript")
 
 
 @cache
-def page_css() -> Held:
-    """The page's stylesheet."""
-    return Held(stylesheet(), "text/css")
+def page_css() -> FixedContent:
+    """Return the page's stylesheet."""
+    return FixedContent(stylesheet(), "text/css")
 
 
 def prepare() -> None:
@@ -96,13 +96,13 @@ def inline_scripts() -> list[str]:
 
 @cache
 def skeleton_script() -> str:
-    """The skeleton's script, with the addresses of the files to load when idle."""
+    """Return the skeleton's script, with the addresses of the files to load when idle."""
     return _read("skeleton.js").replace("[/* late */]", json.dumps([f"./{path}" for path in late()]))
 
 
 @cache
 def skeleton_style() -> str:
-    """The skeleton's style, with the theme's colours."""
+    """Return the skeleton's style, with the theme's colours."""
     theme = tomllib.loads(CONFIG.read_text(encoding="utf-8"))["theme"]
     light, dark = (_colours(theme[name]) for name in ("light", "dark"))
     colours = "".join(f"--{name}: light-dark({light[name]}, {dark[name]}); " for name in _COLOURS)

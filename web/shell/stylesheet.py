@@ -25,7 +25,7 @@ _URL = re.compile(r"url\(\./([^)]+)\)")
 
 @cache
 def stylesheet() -> str:
-    """Return the whole stylesheet. Serve it at the root, since its URLs are relative to that."""
+    """Return the complete stylesheet. Serve it at the root, since its URLs are relative to that."""
     theirs = next((STREAMLIT / "static" / "css").glob("index.*.css")).read_text(encoding="utf-8")
     theirs = _FACE.sub(_without_their_fonts, theirs).replace("url(../media/", "url(./static/media/")
     folder = Path(TEXT_FONT).parent

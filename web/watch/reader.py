@@ -23,7 +23,7 @@ from shared.live.events import FLUSHES, Kind, from_entry, key_of
 from shared.redis import make_async_client
 from shared.settings import Settings
 from web.watch.unblock import BlockedRead
-from web.watch.viewer import Stream
+from web.watch.viewer import LiveStream
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ CANCEL_AGAIN_SECONDS = 0.1
 LONGEST_BACK_OFF_SECONDS = 1.0
 FAILURES = (RedisError, OSError, asyncio.TimeoutError)
 
-OnChange = Callable[[list[Stream], list[Stream]], None]
+OnChange = Callable[[list[LiveStream], list[LiveStream]], None]
 #: XREAD's reply: the entries of each key that has new ones, each an id and a flat list of field names and values.
 News = Sequence[tuple[str, list[tuple[str, list[str]]]]]
 
@@ -66,11 +66,11 @@ class Reader:
         """Whether a read has failed and none has succeeded since."""
         return self._without_text.is_failing or self._with_text.is_failing
 
-    def follow(self, stream: Stream) -> None:
+    def follow(self, stream: LiveStream) -> None:
         """Begin to read this stream, from its beginning."""
         self._without_text.follow(stream)
 
-    def drop(self, stream: Stream) -> None:
+    def drop(self, stream: LiveStream) -> None:
         """Stop reading this stream."""
         self._without_text.drop(stream)
         self._with_text.drop(stream)
@@ -95,7 +95,7 @@ class Reader:
             settings, self._control, on_change=on_change, on_health=self._health_changed, reads_on_flush=reads_on_flush
         )
 
-    def _got_first_text(self, changed: list[Stream], ended: list[Stream]) -> None:
+    def _got_first_text(self, changed: list[LiveStream], ended: list[LiveStream]) -> None:
         self._on_change(changed, ended)
         for stream in changed:
             if stream.text.length:
@@ -132,20 +132,20 @@ class _Lane:
         self._on_change = on_change
         #: Called with the error's type when reading fails, and with "" when it works again.
         self._on_health = on_health
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, LiveStream] = {}
         self._wanted = asyncio.Event()
         self._client: Redis | None = None
         #: The last flush that was announced to this lane.
         self._flush_id = "0-0"
         self.is_failing = False
 
-    def follow(self, stream: Stream) -> None:
+    def follow(self, stream: LiveStream) -> None:
         """Begin to read this stream, from where it was last read."""
         self._streams[key_of(stream.request_id)] = stream
         self._wanted.set()
         self._blocked.interrupt()
 
-    def drop(self, stream: Stream) -> None:
+    def drop(self, stream: LiveStream) -> None:
         """Stop reading this stream."""
         key = key_of(stream.request_id)
         if self._streams.get(key) is stream:
@@ -161,7 +161,7 @@ class _Lane:
                 except Exception as error:
                     if not isinstance(error, FAILURES):
                         # Log and go on: a reader that stopped would leave every page without text.
-                        log.exception("reading live streams failed by our own fault")
+                        log.exception("reading live streams failed: internal error")
                     await self._fail(error)
                     await asyncio.sleep(back_off)
                     back_off = min(LONGEST_BACK_OFF_SECONDS, 2 * back_off)
@@ -201,7 +201,7 @@ class _Lane:
         if self._reads_on_flush and (with_news or many):
             await _pause(with_news=with_news, without_news=len(asked) - with_news)
 
-    async def _news_of(self, client: Redis, asked: dict[str, Stream], *, waits: bool) -> News:
+    async def _news_of(self, client: Redis, asked: dict[str, LiveStream], *, waits: bool) -> News:
         ids: dict[Any, Any] = {key: stream.last_id for key, stream in asked.items()}
         block = self._blocked.milliseconds if waits else None
         return cast("News", await client.xread(ids, count=ENTRIES, block=block))
@@ -224,7 +224,7 @@ class _Lane:
             with suppress(*FAILURES):
                 await client.aclose()
 
-    async def _fold(self, answer: News, asked: dict[str, Stream]) -> int:
+    async def _fold(self, answer: News, asked: dict[str, LiveStream]) -> int:
         """Fold the reply into the streams' texts. Return how many streams had news."""
         with_news = 0
         for at in range(0, len(answer), FOLDED_AT_ONCE):
@@ -232,10 +232,10 @@ class _Lane:
             await asyncio.sleep(0)
         return with_news
 
-    def _fold_some(self, answer: News, asked: dict[str, Stream]) -> int:
+    def _fold_some(self, answer: News, asked: dict[str, LiveStream]) -> int:
         now = asyncio.get_running_loop().time()
-        changed: list[Stream] = []
-        ended: list[Stream] = []
+        changed: list[LiveStream] = []
+        ended: list[LiveStream] = []
         with_news = 0
         for key, entries in answer:
             stream = asked[key]
@@ -275,7 +275,7 @@ class _Lane:
 
 
 async def _pause(*, with_news: int, without_news: int) -> None:
-    """Let more text arrive after a read that brought little: several workers flush by turns."""
+    """Let more text arrive after a read that brought little, since workers flush at different times."""
     if without_news > with_news:
         await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, without_news * PAUSE_PER_STREAM_SECONDS))
 

@@ -42,11 +42,11 @@ class BlockedRead:
         return self._covered == self._interrupts
 
     def begin(self) -> None:
-        """Note that a read begins which includes every stream followed so far."""
+        """Record that a read begins; it includes every stream followed so far."""
         self._covered = self._interrupts
 
     def end(self) -> None:
-        """Note that the read has returned."""
+        """Record that the read has returned."""
         self._covered = _NOT_READING
 
     def interrupt(self) -> None:
@@ -63,7 +63,7 @@ class BlockedRead:
             self._task.cancel()
 
     async def _unblock(self) -> None:
-        # Repeated, because Redis may get the command before the read that it shall end.
+        # Repeated, because Redis may get the command before the read that it should end.
         while self.client_id and self._covered not in (_NOT_READING, self._interrupts):
             try:
                 await self._control.client_unblock(self.client_id)

@@ -1,4 +1,4 @@
-"""One conversation as its viewers share it, and one viewer's position in it.
+"""The state that the viewers of a conversation share, and the position of each viewer.
 
 A viewer keeps a position instead of a queue. Its pending text is cut from the shared text when it can be sent, so a
 slow browser costs no memory and never gets a gap or a repeated character. `watcher.py` calls `wake`, and
@@ -24,7 +24,7 @@ from web.watch.frames import Cursor
 KEPT_ENDS = 4
 
 
-class Stream:
+class LiveStream:
     """A watched request: its text, the position in its Redis stream, and its conversation."""
 
     __slots__ = (
@@ -87,7 +87,7 @@ class Ended:
 
     serial: int
     row: Row
-    stream: Stream | None
+    stream: LiveStream | None
 
 
 class Conversation:
@@ -102,13 +102,13 @@ class Conversation:
         self.viewers: set[Viewer] = set()
         self.row: Row | None = None
         self.read_at = 0.0
-        self.stream: Stream | None = None
-        #: None until the first sweep, so that no page is told "idle" prematurely.
+        self.stream: LiveStream | None = None
+        #: None until the first sweep, so that no page shows "idle" prematurely.
         self.state: State | None = None
         self._ends: deque[Ended] = deque(maxlen=KEPT_ENDS)
         self._serial = 0
 
-    def note_end(self, row: Row, stream: Stream | None) -> None:
+    def note_end(self, row: Row, stream: LiveStream | None) -> None:
         """Record that the request of `row` ended. Each viewer is told once, after its pending text."""
         if any(each.row.request_id == row.request_id for each in self._ends):
             return
@@ -121,7 +121,7 @@ class Conversation:
 
     @property
     def serial_for_newcomers(self) -> int:
-        """The serial that a new viewer starts from. It hears of the last end again, since its page may be older."""
+        """The serial that a new viewer starts from. It is told of the last end again, since its page may be older."""
         return max(0, self._serial - 1)
 
     def refresh(self, *, slow: bool) -> bool:
@@ -237,7 +237,7 @@ class Viewer:
             parts.append(frames.end(ended.row.request_id, ended.row.status, ended.row.code))
             self._serial = ended.serial
 
-    def _collect_from(self, stream: Stream, parts: list[bytes]) -> None:
+    def _collect_from(self, stream: LiveStream, parts: list[bytes]) -> None:
         found = stream.frame_after(self.cursor)
         if found is not None:
             self.cursor, frame = found

@@ -24,7 +24,7 @@ from shared.settings import Settings
 from web.limits import OpenStreams
 from web.watch.frames import Cursor
 from web.watch.reader import Reader
-from web.watch.viewer import Conversation, Stream, Viewer
+from web.watch.viewer import Conversation, LiveStream, Viewer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ SWEEP_SECONDS = 1.0
 GATHER_SECONDS = 0.01
 #: After a sweep, wait PAUSE_TIMES × its duration, so that a busy machine sweeps more conversations at a time.
 PAUSE_TIMES = 6
-#: But no longer than this, while Postgres is quick.
+#: The longest such pause, while Postgres is quick.
 LONGEST_PAUSE_SECONDS = 0.1
 #: A sweep that takes longer counts as "Postgres does not answer".
 PATIENCE_SECONDS = 2.0
@@ -46,7 +46,7 @@ LATE_SWEEP_SECONDS = 10.0
 
 
 class TooManyViewers(Exception):
-    """One more live stream would exceed a limit."""
+    """Another live stream would exceed a limit."""
 
     def __init__(self, limit: str) -> None:
         """`limit` is its name in shared/metrics.py."""
@@ -169,7 +169,7 @@ class Watcher:
             self._nudged.add(conversation_id)
             self._is_nudged.set()
 
-    def _text_changed(self, changed: list[Stream], ended: list[Stream]) -> None:
+    def _text_changed(self, changed: list[LiveStream], ended: list[LiveStream]) -> None:
         slow = self.slow
         for stream in changed:
             conversation = stream.conversation
@@ -290,7 +290,7 @@ class Watcher:
             return
         if conversation.stream is not None:
             self._reader.drop(conversation.stream)
-        conversation.stream = Stream(row.request_id, conversation, now=self._loop.time())
+        conversation.stream = LiveStream(row.request_id, conversation, now=self._loop.time())
         self._reader.follow(conversation.stream)
 
     def _keep_alive(self, now: float) -> None:

@@ -1,4 +1,4 @@
 """The life of one answer: `answer` runs it, `prompts` and `retries` make its decisions and are pure.
 
-May import `workers.process`, `workers.providers` and `shared`; nothing of Celery.
+May import `workers.process`, `workers.providers` and `shared`, but not Celery.
 """

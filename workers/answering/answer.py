@@ -1,11 +1,11 @@
 """The life of one answer, top-down. A request goes through these steps:
 
 1. (web) `lifecycle.submit` stores the question and the request, `queued`; then the hint is sent.
-2. A thread takes a slot of this process. `lifecycle.claim` then says whether the request is to be answered, and returns
-   its branch of the conversation.
+2. A thread takes a slot of this process. `lifecycle.claim` then decides whether this worker gets the request, and
+   returns its branch of the conversation.
 3. The prompt: the branch, fitted to the model's window.
 4. The stream, in the process's event loop: each delta goes to the live stream.
-5. `finish`, `fail`, `cancel` or `release`: one fenced statement, which waits for Postgres if it must.
+5. `finish`, `fail`, `cancel` or `release`: one fenced statement, retried while Postgres is away.
 6. The `end` of the live stream, after the commit.
 7. (reconciler) The requests of a lost worker are taken back and begin again at step 2.
 
@@ -71,16 +71,20 @@ class Result:
 
 
 def answer(context: Context, request_id: UUID) -> None:
-    """Answer a request if it is there to be answered. Blocks until the attempt has ended."""
+    """Claim the request and answer it. Blocks until the attempt has ended; returns at once if nothing can be claimed.
+
+    A hint that is not used is lost. `undispatch` has the reconciler send another one at once; without it, the
+    reconciler sends one after a while.
+    """
     with bound(request_id=request_id), context.running.slot(timeout_seconds=SLOT_PATIENCE_SECONDS) as has_slot:
         if not has_slot:
             return
-        # Celery's threads go on while the loop stands still, but a request that they claimed could not stream.
+        # Celery's threads keep running while the loop stands still, but a request claimed then could not stream.
         if context.draining.is_set() or context.loop.stalled_seconds() > context.settings.stall_seconds:
             lifecycle.undispatch(context.engine, request_id, models=())
             return
         if context.member is not None and not context.member.models:
-            return  # it waits until a server lists its models here, or for another worker
+            return  # no model here yet: the request stays queued
         if (claimed := _claim(context, request_id, as_suspect=False)) is not None:
             _answer_claimed(context, claimed)
             return
@@ -90,12 +94,13 @@ def answer(context: Context, request_id: UUID) -> None:
                 _answer_claimed(context, claimed)
                 return
         if context.member is not None:
+            # "" is a request that names no model.
             served = ["", *(model.name for model in context.member.models)]
             lifecycle.undispatch(context.engine, request_id, models=served)
 
 
 def _claim(context: Context, request_id: UUID, *, as_suspect: bool) -> Claimed | None:
-    """Claim the request for this worker. None if it is not to be answered, or not here."""
+    """Claim the request for this worker. Return None if it cannot be claimed, or while this worker holds no lease."""
     member = context.member
     if member is None:
         return None
@@ -129,17 +134,17 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
 
 
 def _generate(context: Context, running: RunningAnswer) -> Result:
-    """Build the prompt and run the stream. A fault of Naru's own ends as a failed answer, not as a lost one."""
+    """Build the prompt and run the stream. A bug in Naru yields a failed answer instead of a lost one."""
     try:
         prompt = _prompt(context, running.claimed)
         return context.loop.submit(_stream(context, running, prompt)).result()
     except Exception:
-        log.exception("an answer failed by our own fault")
+        log.exception("an answer failed: internal error")
         return Result(running.live.text() if running.live else "", error=_OurFault())
 
 
 class _OurFault(ProviderError):
-    """Something in Naru failed while it answered."""
+    """An internal error of Naru."""
 
     code = INTERNAL
 
@@ -163,7 +168,10 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
 
 
 async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> Result:
-    """Pass the provider's stream on to the live stream. Runs in the event loop and ends within ms of a cancel."""
+    """Pass the provider's stream on to the live stream.
+
+    Runs in the event loop, and returns within milliseconds of being cancelled.
+    """
     settings, result = context.settings, Result("")
     live = running.live = context.publisher.open(running.claimed.request_id, running.claimed.attempt)
     try:
@@ -183,9 +191,10 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
                     if result.first_token_at is None:
                         result.first_token_at = time.monotonic()
                     live.add(item)
+                    # Adds the text that follows until the stream pauses; then the loop waits for the next item.
                     await context.publisher.carry(stream, live)
         if result.done is None:
-            result.error = StreamBroken("the provider's stream ended without its end")
+            result.error = StreamBroken("the provider's stream ended without a finish mark")
     except ProviderError as error:
         result.error = error
     except asyncio.CancelledError:
@@ -198,16 +207,18 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
 
 
 def _store(context: Context, running: RunningAnswer, result: Result) -> Status | None:
-    """Store the result, and wait for Postgres for the storage patience if need be.
+    """Store the result, and retry for up to `storage_patience_seconds` while Postgres is away.
 
-    Return the status in which the request ended. None if it goes back to the queue, or is no longer this worker's.
+    Return the request's final status. None if it goes back to the queue, is no longer this worker's, or could not be
+    stored; the reconciler takes back one that could not be stored.
     """
     try:
         return _store_patiently(context, running, result)
     except Exception:
         # If it stayed `running`, it would be given back, answered again and paid for twice. It fails with its text.
-        log.exception("an answer could not be stored by our own fault")
-        return _store_patiently(context, running, Result(result.text, error=_OurFault()))
+        log.exception("an answer could not be stored: internal error")
+        result.done, result.error = None, _OurFault()
+        return _store_patiently(context, running, result)
 
 
 def _store_patiently(context: Context, running: RunningAnswer, result: Result) -> Status | None:
@@ -229,15 +240,15 @@ def _store_patiently(context: Context, running: RunningAnswer, result: Result) -
 
 
 def _stored_status(context: Context, claimed: Claimed) -> Status | None:
-    """Return the status in which this attempt has ended the request, None if it has not."""
+    """Return the final status that this attempt gave the request, or None."""
     ended = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
     return next((status for status in ended if lifecycle.is_mine(context.engine, claimed, status=status)), None)
 
 
 def _store_once(context: Context, running: RunningAnswer, result: Result) -> Status | None:
-    """Write the end of the attempt. Each write changes nothing if a stop or a loss came first; then the next is tried.
+    """Write the end of the attempt. Return the same as `_store`.
 
-    The return value is that of `_store`.
+    A write changes nothing if a stop or a loss came first; the next write is then tried.
     """
     claimed, stored = running.claimed, result.as_answer()
     if result.done is not None and lifecycle.finish(context.engine, claimed, stored):

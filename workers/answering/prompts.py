@@ -25,7 +25,7 @@ def sendable(branch: Sequence[Message]) -> list[Message]:
 
 
 def estimate_tokens(text: str) -> int:
-    """Estimate the tokens of a message, rather too many: one for 4 ASCII characters, one for any other character.
+    """Estimate the tokens of a message, erring high: one per 4 ASCII characters, one for any other character.
 
     Counting exactly needs a tokenizer per model (tiktoken: 115 MB, fetched from the network at first use).
     """

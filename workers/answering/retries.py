@@ -41,7 +41,7 @@ def decide(
 
 
 def wait_seconds(error: ProviderError, tries: int) -> float:
-    """Return the provider's own wait, else a random one between the half and the whole of min(0.5·2ⁿ, 30) s."""
+    """Return the wait that the provider asks for, else a random one: 50 to 100% of min(0.5·2ⁿ, 30) s."""
     if error.retry_after_seconds is not None:
         return max(error.retry_after_seconds, 0.0)
     ceiling = min(FIRST_WAIT_SECONDS * 2.0 ** min(tries, 10), LAST_WAIT_SECONDS)

@@ -20,21 +20,21 @@ from workers.providers.registry import Registry
 
 @dataclass(slots=True)
 class Vitals:
-    """When each part last worked, on the monotonic clock, and whether Postgres is away."""
+    """The last sign of life of each part, on the monotonic clock, and whether Postgres is away."""
 
-    #: Celery's consumer ran (workers/app.py). A process may live and yet consume nothing.
+    #: The last run of Celery's consumer (workers/app.py). A live process may consume nothing.
     consumed_at: float = 0.0
-    #: The lease thread began a round, whether or not Postgres answered (lease.py).
+    #: The start of the lease thread's last round, whether or not Postgres answered (lease.py).
     lease_turned_at: float = field(default_factory=time.monotonic)
-    #: Postgres did not answer the lease thread's last round (lease.py).
+    #: Whether Postgres failed to answer the lease thread's last round (lease.py).
     is_postgres_away: bool = False
-    #: Redis answered a ping (pickup.py).
+    #: Redis's last answer to a ping (pickup.py).
     redis_answered_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
 class Context:
-    """The shared data of one worker process; `make_context` makes it."""
+    """The shared data of one worker process, created by `make_context`."""
 
     settings: Settings
     engine: Engine
@@ -51,12 +51,12 @@ class Context:
     publisher: Publisher = field(init=False)
 
     def is_redis_away(self) -> bool:
-        """Whether Redis has been silent for the silence time; requests then come from Postgres."""
+        """Return whether Redis has been silent for `broker_silence_seconds`; requests then come from Postgres."""
         return time.monotonic() - self.vitals.redis_answered_at > self.settings.broker_silence_seconds
 
 
 def make_context(settings: Settings) -> Context:
-    """Return the context of a process that has not started. Raises SettingsError without addresses of the servers."""
+    """Return the context of a process that has not started. Raises SettingsError if a server's address is missing."""
     settings.need("database_url", "redis_url")
     loop = LoopThread()
     return Context(

@@ -13,7 +13,7 @@ from workers.process.running import Interruption
 
 log = logging.getLogger(__name__)
 
-#: Storing and releasing an interrupted answer takes this long.
+#: Time to store and release an interrupted answer.
 HAND_OVER_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
 
@@ -41,9 +41,9 @@ class Drain:
             time.sleep(_LOOK_SECONDS)
 
     def leave_at_once(self) -> None:
-        """Hand over within the grace time and leave the fleet: the process is about to be ended.
+        """Hand over within the grace time and leave the fleet: the process is about to exit.
 
-        Gives up as soon as the event loop stands still, because a stream in it cannot be interrupted.
+        Gives up as soon as the event loop stalls, because a stream in it cannot be interrupted.
         """
         self.begin()
         limit = time.monotonic() + self._context.settings.grace_seconds + HAND_OVER_SECONDS

@@ -1,7 +1,7 @@
-"""The worker's HTTP port: /healthz (it renews and consumes), /readyz (Postgres and Redis answer) and /metrics.
+"""The worker's HTTP server: /healthz (its own health), /readyz (Postgres and Redis answer) and /metrics.
 
-The health is acted on by the process itself (`shared/wedge.py`), its container's health check
-(`deploy/images/probe.py`) and Kubernetes.
+The process itself (`shared/wedge.py`), its container's health check (`deploy/images/probe.py`) and Kubernetes act on
+the health.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class HealthServer:
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
-        """Listen, and log the port: with port 0 it is any free one."""
+        """Listen, and log the port; port 0 picks a free one."""
         settings = self._context.settings
         if settings.worker_metrics_port < 0:
             return
@@ -55,7 +55,7 @@ class HealthServer:
 
 
 def health_of(context: Context) -> dict[str, bool]:
-    """Return the parts of the process's health by name, True for a healthy one.
+    """Return the health of each part of the process by name, True for healthy.
 
     A healthy process is registered, its lease thread and its event loop run, and requests reach it by hint or by
     pickup. A server that is away makes no part unhealthy, because a restart of this process would not bring it back.

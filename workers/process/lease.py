@@ -1,7 +1,7 @@
-"""The lease thread: keeps this process's right to its answers, over a connection of its own.
+"""The lease thread: keeps this process's right to its answers, over its own connection.
 
 It renews the lease, receives stops, writes checkpoints, and announces that the worker drains. It does not renew while
-the event loop stands still: a process that cannot stream must lose its answers to one that can. If the worker was
+the event loop is stalled: a process that cannot stream must lose its answers to one that can. If the worker was
 marked lost, it drops the process's streams and registers again.
 """
 
@@ -55,7 +55,7 @@ class LeaseThread:
         os.write(self._wake_write, b"x")
 
     def close(self) -> None:
-        """End the thread; the lease stays as it is and runs out."""
+        """Stop the thread; the lease is not released but expires."""
         self._closing.set()
         self.wake()
         self._thread.join(timeout=5)
@@ -92,7 +92,7 @@ class LeaseThread:
                     round_at = 0.0
 
     def connect(self) -> Connection:
-        """Return a connection for `renew` and `listen`, in autocommit: a failed statement undoes no other."""
+        """Return a connection for `renew` and `listen`, in autocommit: a failed statement rolls back no other."""
         return self._engine.connect()
 
     def renew(self, connection: Connection) -> None:
@@ -104,7 +104,7 @@ class LeaseThread:
             log.error("the event loop stands still: the lease is not renewed")
             return
         consumed = time.monotonic() - context.vitals.consumed_at < context.settings.broker_silence_seconds
-        # The lease counts from the loop's last tick: a stalled loop loses its answers as soon as a frozen process.
+        # The lease counts from the loop's last tick: a stalled loop loses its answers as soon as a frozen process does.
         lease_seconds = context.settings.lease_seconds - stalled_seconds
         if not fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed):
             self._become_lost()
@@ -131,7 +131,7 @@ class LeaseThread:
         self._context.running.interrupt_all(Interruption.LOST)
 
     def _hear_requests(self, connection: Connection, *, wanted: bool) -> None:
-        """Listen for new requests only while hints do not come.
+        """Listen for new requests only while Redis is away.
 
         Otherwise each request would wake the lease thread of every worker and its connection in Postgres, just when the
         hint is on its way.
@@ -141,9 +141,9 @@ class LeaseThread:
             self._hears_requests = wanted
 
     def _compare(self, rows: dict[tuple[UUID, int], bool], worker_id: UUID) -> None:
-        """Carry out missed stops. Give back a request whose row says running, if it does not run here for two rounds.
+        """Carry out missed stops. Give back a request whose row is `running` if it has not run here for two rounds.
 
-        A single round may come between a claim's commit and the entry in `running`.
+        A single round may fall between a claim's commit and the entry in `running`.
         """
         for (request_id, _), stopped in rows.items():
             if stopped:
@@ -168,7 +168,7 @@ class LeaseThread:
         """Handle notifications until `until`, on the monotonic clock. Return True when `wake` was called."""
         raw: Any = connection.connection.driver_connection
         while True:
-            # Also before the first poll: a notification may have come with the replies of the round.
+            # Check before the first poll too: a notification may have come with the round's replies.
             while raw.notifies:
                 self._handle(raw.notifies.pop(0))
             left = until - time.monotonic()

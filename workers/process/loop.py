@@ -1,6 +1,6 @@
-"""The event loop of a worker process, in a thread of its own. Every stream runs in it.
+"""The event loop of a worker process, in a separate thread. Every stream runs in it.
 
-The loop notes the time of each tick, so that the lease thread stops renewing when the loop stands still.
+The loop records the time of each tick, so that the lease thread stops renewing when the loop stalls.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function in the loop, soon."""
+        """Schedule a call of `function` in the loop."""
         self.loop.call_soon_threadsafe(function, *arguments)
 
     def stalled_seconds(self) -> float:

@@ -76,7 +76,7 @@ class Pickup:
             thread.start()
 
     def close(self) -> None:
-        """Stop both threads. The answers that were picked up go on; they drain like all others."""
+        """Stop both threads. Answers that were picked up keep running and drain like all others."""
         self._closing.set()
         self._look_now.set()
         for thread in self._threads:
@@ -117,7 +117,7 @@ class Pickup:
             except NaruError:
                 log.debug("pickup: Postgres does not answer")
             except Exception:
-                log.exception("pickup: a look failed")
+                log.exception("pickup: a round failed")
 
     def _take(self, free: int) -> None:
         patience = 0.0 if self._context.is_redis_away() else self._context.settings.broker_silence_seconds

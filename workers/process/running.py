@@ -1,6 +1,6 @@
 """The slots of this process, its running answers, and how a running answer is interrupted.
 
-Called from Celery's threads, the lease thread and the event loop. Does not know Postgres or the providers.
+Called from Celery's threads, the lease thread and the event loop. Uses neither Postgres nor the providers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REMEMBERED_STOPS = 1000
 
 
 class Interruption(StrEnum):
-    """Why a running answer is ended from outside."""
+    """The reason for interrupting a running answer."""
 
     #: The person stopped it.
     STOP = "stop"
@@ -35,7 +35,7 @@ class Interruption(StrEnum):
 
 
 class RunningAnswer:
-    """One running answer."""
+    """A claimed request that this process is answering."""
 
     def __init__(self, claimed: Claimed, loop: LoopThread) -> None:
         self.claimed = claimed
@@ -109,7 +109,7 @@ class Running:
 
     @contextmanager
     def register(self, claimed: Claimed) -> Iterator[RunningAnswer]:
-        """Make an answer known for the block, so that `stop` and `interrupt_all` reach it."""
+        """Register an answer for the block, so that `stop` and `interrupt_all` reach it."""
         answer = RunningAnswer(claimed, self._loop)
         with self._lock:
             self._answers[claimed.request_id] = answer

@@ -5,7 +5,7 @@
     anthropic/  the adapter for Messages
     sdk/        the parts that both adapters share
     mapping     turns a vendor's errors into those of shared/errors.py
-    timeouts    limits the time of a stream: to its first token, between two, and in all
+    timeouts    limits the wait for the first token, between two tokens, and in total
     registry    decides which models this worker offers
     catalogue   the sizes of known models
     prices      the cost of an answer

@@ -15,7 +15,7 @@ from shared.messages import Message
 
 
 class Finish(StrEnum):
-    """Why the model stopped writing."""
+    """The reason why the model stopped writing."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -26,7 +26,7 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens by the provider's count; `input_tokens` includes the cached ones."""
+    """Token counts that the provider reports; `input_tokens` includes the cached ones."""
 
     input_tokens: int
     output_tokens: int
@@ -56,8 +56,8 @@ class Prompt:
 class Stream(ABC):
     """The reply of a provider: deltas as they arrive, then exactly one Done.
 
-    One task reads it, and closes it when it leaves early. Between two items the task may also `take` the text that has
-    arrived by then.
+    One task reads it, and closes it if it stops reading early. Between two items the task may also `take` the text that
+    has arrived by then.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Stream(ABC):
     def take(self) -> str:
         """Return the text that has arrived, without waiting. Never raises.
 
-        Empty if there is none, or if something else has arrived: an end or an error, which the next item tells.
+        Empty if there is none, or after an end or an error, which reading the next item reports.
         """
 
 

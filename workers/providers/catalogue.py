@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: The limit in calls of Messages, which demands one, if no setting has one. Every Claude since 4.5 can write more.
+#: The output limit of Messages calls, which require one, if no setting gives it. Every Claude since 4.5 allows more.
 CLAUDE_OUTPUT_TOKENS = 32_000
 
 
@@ -21,7 +21,7 @@ class Size(NamedTuple):
 
 _UNKNOWN = Size(None, None)
 
-#: The key is the beginning of a model's name; the longest that matches counts.
+#: By the prefix of a model's name; the longest match wins.
 _SIZES: dict[str, Size] = {
     "gpt-6": Size(1_050_000, 128_000),
     "gpt-5.6": Size(1_050_000, 128_000),
@@ -51,7 +51,7 @@ _SIZES: dict[str, Size] = {
 
 
 def size_of(model: str) -> Size:
-    """Return the size of `model` in the table, without regard to a gateway's prefix (`vendor/model`)."""
+    """Return the size of `model` in the table, ignoring a gateway's prefix (`vendor/model`)."""
     bare = model.rsplit("/", 1)[-1]
     fitting = [prefix for prefix in _SIZES if bare.startswith(prefix)]
     return _SIZES[max(fitting, key=len)] if fitting else _UNKNOWN

@@ -1,4 +1,4 @@
-"""Maps every exception from a call of a provider to one ProviderError of `shared/errors.py`.
+"""Maps every exception of a provider call to one ProviderError of `shared/errors.py`.
 
 A vendor's SDK, its transport and its server have different error trees; `mapped()` unites them. It compares class
 names, so that this module imports no SDK. The messages are made here and never quote a provider's own words, which may
@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from shared import errors
 from shared.errors import ProviderError
 
-#: A longer wait that a provider asks for is cut to this. A setting says how long Naru is willing to wait.
+#: Cap on the wait that a provider asks for. A setting limits how long Naru actually waits.
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 Kind = type[ProviderError]
@@ -98,7 +98,7 @@ _BY_STATUS: dict[int, Kind] = {
 #: A failed connection: ConnectFailed before the answer began, StreamBroken after.
 _LINK = ProviderError
 
-#: The key is "root module.class". A class without an entry has that of its nearest base.
+#: By "root module.class". A class without an entry inherits the one of its nearest base.
 KIND_BY_CLASS: dict[str, Kind] = {
     "openai.APIConnectionError": _LINK,
     "openai.APIResponseValidationError": errors.BadStream,
@@ -139,7 +139,7 @@ KIND_BY_CLASS: dict[str, Kind] = {
     "builtins.OSError": _LINK,  # sockets, TLS, timeouts
     "builtins.EOFError": _LINK,
     "builtins.UnicodeEncodeError": errors.BadRequest,  # a prompt that is not text
-    "builtins.ImportError": errors.BadRequest,  # the SDK is not installed: no retry brings it
+    "builtins.ImportError": errors.BadRequest,  # the SDK is not installed: a retry cannot help
     # Events that break the protocol; json.JSONDecodeError and UnicodeDecodeError are ValueErrors.
     "builtins.ValueError": errors.BadStream,
     "builtins.TypeError": errors.BadStream,
@@ -150,7 +150,7 @@ KIND_BY_CLASS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The parts of a provider's reply in an SDK's error. They decide on the mapping and are never shown."""
+    """The parts of a provider's reply in an SDK's error. They decide the mapping and are never shown."""
 
     status: int | None = None
     codes: tuple[str, ...] = ()
@@ -159,7 +159,7 @@ class Evidence:
 
 
 def mapped(error: Exception, *, name: str, started: bool, request_id: str | None = None) -> ProviderError:
-    """Return the ProviderError for `error` from provider `name`. `started` says that the answer had begun to arrive."""
+    """Return the ProviderError for `error` from provider `name`. `started` is True once the answer began to arrive."""
     if isinstance(error, ProviderError):
         return error
     evidence = evidence_of(error)
@@ -225,7 +225,7 @@ def _moment(date: str | None) -> datetime | None:
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """Return the provider's id of the call, if it looks like one."""
+    """Return the provider's id of the call; None if there is none or it is malformed."""
     found = headers.get("x-request-id") or headers.get("request-id")
     return found if found and re.fullmatch(r"[\w.:/-]{1,128}", found) else None
 
@@ -245,7 +245,7 @@ def _kind_of(error: Exception, evidence: Evidence) -> Kind:
 
 
 def _too_large_for_limit(evidence: Evidence) -> bool:
-    """Return whether a rate limit is for good: OpenAI sends one for a prompt above the whole limit of a minute."""
+    """Return whether a rate limit is permanent: OpenAI sends one for a prompt above the limit of a full minute."""
     return evidence.status == 429 and "request too large" in evidence.text
 
 

@@ -17,7 +17,7 @@ from workers.providers.base import Usage
 
 FREE = frozenset(vendor.name for vendor in VENDORS if not vendor.sends_bills)
 _MILLION = 1_000_000
-#: A dated edition, and "latest", have the price of the model.
+#: Dated editions and "latest" cost the same as the model.
 _EDITION = re.compile(r"(-\d{4,8}(-\d\d-\d\d)?|-latest)?")
 
 
@@ -35,7 +35,7 @@ def _one(fresh: float, output: float, cached: float) -> tuple[Price, ...]:
 
 
 def _long(price: Price, *, after: int, times: tuple[float, float]) -> tuple[Price, ...]:
-    """Multiply input and output prices by `times` for a whole answer to a prompt of more than `after` tokens."""
+    """Add a tier for prompts of more than `after` tokens, with input and output prices multiplied by `times`."""
     input_times, output_times = times
     longer = Price(price.fresh * input_times, price.output * output_times, price.cached * input_times, after + 1)
     return (price, longer)
@@ -90,14 +90,14 @@ _PRICES: dict[str, tuple[Price, ...]] = {
 
 
 class Prices:
-    """The prices of this process: those of NARU_PRICES come before those of the table."""
+    """The prices of this process: NARU_PRICES overrides the table."""
 
     def __init__(self, text: str = "") -> None:
-        """Raises SettingsError for an entry of NARU_PRICES that is not a price."""
+        """Parse `text`, the value of NARU_PRICES. Raises SettingsError for an entry that is not a price."""
         self._own = dict(_parsed(entry) for entry in filter(None, (part.strip() for part in text.split(","))))
 
     def cost_of(self, name: str, usage: Usage | None) -> float | None:
-        """Return the cost in dollars of `usage` by the model `name` (provider/model), None if it is not known."""
+        """Return the cost in dollars of `usage` by the model `name` (provider/model); None if it is unknown."""
         provider, _, model = name.partition("/")
         if provider in FREE:
             return 0.0
@@ -113,7 +113,7 @@ class Prices:
 
 
 def _listed(model: str) -> tuple[Price, ...] | None:
-    """Return the prices in the table, without regard to a gateway's prefix (`vendor/model`) and an edition's date."""
+    """Return the prices in the table, ignoring a gateway's prefix (`vendor/model`) and an edition's date."""
     bare = model.rsplit("/", 1)[-1]
     fitting = [name for name in _PRICES if bare.startswith(name) and _EDITION.fullmatch(bare[len(name) :])]
     return _PRICES[max(fitting, key=len)] if fitting else None

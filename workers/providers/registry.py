@@ -72,7 +72,7 @@ class _Configured:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a person set the address. Naru also looks for Ollama at its usual address."""
+        """Whether the address was set explicitly. Naru also looks for Ollama at its default address."""
         return self.address != self.vendor.address_in(_DEFAULTS)
 
     def make(self) -> Adapter:
@@ -82,7 +82,7 @@ class _Configured:
 
 
 class Registry:
-    """The offers of this process, and its providers; each provider is made when first asked for."""
+    """The offers of this process, and its providers; each provider is created on first use."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises SettingsError if NARU_MODELS names a model that cannot be served."""
@@ -95,7 +95,7 @@ class Registry:
     async def discover(self) -> None:
         """Ask Ollama and compatible servers for their models.
 
-        A server that does not answer in time keeps what it listed last; one that never did offers none. Never raises.
+        A server that does not answer in time keeps its last list; one that never answered offers nothing. Never raises.
         """
         if self._named:
             return
@@ -127,7 +127,7 @@ class Registry:
         return tuple(_offer(key, model) for key, model in self._offered())
 
     def configured(self) -> tuple[str, ...]:
-        """Return the names of the configured vendors, as they stand before the slash in a model's name."""
+        """Return the names of the configured vendors, as they appear before the slash in a model's name."""
         return tuple(self._configured)
 
     def provider_for(self, name: str) -> tuple[Provider, str]:
@@ -191,7 +191,7 @@ def _parse(text: str, configured: dict[str, _Configured]) -> tuple[tuple[str, st
     return tuple(named)
 
 
-#: The variable without which each vendor cannot be served.
+#: The variable that each vendor requires.
 _NEEDS = {vendor.name: vendor.key_variable or vendor.address_variable for vendor in VENDORS}
 
 
@@ -206,7 +206,7 @@ def _provider_name(key: str) -> str:
 
 
 async def _listing(each: _Configured) -> tuple[str, ...]:
-    """Return the models that a server lists; none if it gives no list in time."""
+    """Return the models that a server lists; empty if it fails or does not answer in time."""
     try:
         async with asyncio.timeout(each.vendor.listing_seconds):
             return await asyncio.to_thread(_fetch_listing, each)

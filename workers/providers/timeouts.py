@@ -1,4 +1,4 @@
-"""Limits the wait for a provider: to the first token, between two tokens, and in all.
+"""Limits the wait for a provider: for the first token, between two tokens, and in total.
 
 A stream has one timer, not one per delta: it sleeps until the earliest moment at which a limit could be reached, then
 looks again. Only the time in which the reader waits for the provider counts as silence.
@@ -52,7 +52,7 @@ class WithTimeouts(Stream):
 
 
 class _Watch:
-    """The timer of one stream. At a limit it cancels the reading task, but only while that waits for an item."""
+    """The timer of one stream. At a limit it cancels the reading task, but only while the task waits for an item."""
 
     def __init__(self, first_token_seconds: float, idle_seconds: float, total_seconds: float) -> None:
         task = asyncio.current_task()

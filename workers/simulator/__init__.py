@@ -6,7 +6,7 @@ and faults, in the form that `script` documents. The simulator needs no Postgres
 
     python -m workers.simulator --port 0 --pace 50 --first-token 0.3 --log calls.jsonl
 
-`script` reads the directive, `text` writes the answer, `wire` knows the two formats, `replies` sends, `server` listens.
+`script` parses the directive, `text` writes the answer, `wire` encodes both formats, `replies` sends, `server` listens.
 """
 
 from workers.simulator.text import text_for, tokens_for

@@ -1,6 +1,6 @@
 """The simulator's log: one JSON line per event of a call, with its `time.time()`.
 
-Tests count calls and measure stops with it. It has no prompt, answer or key. Events: start, first (first token sent),
+Tests count calls and measure stops with it. It holds no prompt, answer or key. Events: start, first (first token sent),
 fault, refused (an error reply), end (sent to its end), closed (the client went away before that).
 """
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from math import ceil
 
-#: Turns that are due in the same of these parts of a second are called together; event loops have no finer timers.
+#: Ticks per second. Turns due in the same tick are called together; event loops have no finer timers.
 _PER_SECOND = 1000
 
 
@@ -26,7 +26,7 @@ class Turn:
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        """Do not call the step any more."""
+        """Prevent the step from being called."""
         self.is_cancelled = True
 
 
@@ -78,12 +78,12 @@ class Sender:
         self._descriptor = -1 if connection is None else int(connection.fileno())
 
     def write(self, data: bytes) -> None:
-        """Send `data` in order. The transport sends the rest that the socket does not accept now."""
+        """Send `data` in order. The transport queues the rest that the socket does not accept yet."""
         transport = self._transport
         if self._descriptor >= 0 and not transport.is_closing() and not transport.get_write_buffer_size():
             try:
                 sent = os.write(self._descriptor, data)
-            except OSError:  # full or broken: the transport finds out
+            except OSError:  # full or broken: the transport handles it
                 sent = 0
             if sent == len(data):
                 return

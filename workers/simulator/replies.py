@@ -75,7 +75,7 @@ class Reply:
         pacer.at(self._began, self._turn)
 
     def closed(self) -> None:
-        """Handle that the client has closed the connection."""
+        """Handle the client closing the connection."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -35,7 +35,7 @@ A fault instead: fault=
     end                 at=N: after N tokens a clean end, without the finish mark
     malformed           at=N: after N tokens an event that is not JSON
     tail                silence after the finish mark
-    drip                everything in pieces of a few bytes, cut within characters (a good reader does not mind)
+    drip                everything in pieces of a few bytes, cut within characters (a correct reader copes)
     with retry_after=2 (seconds), retry_after=date:2 (an HTTP date 2 seconds ahead) or retry_after_ms=1500;
     times=K             only the first K calls have the fault, counted by key=NAME (default: by the message)
 """

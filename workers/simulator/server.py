@@ -1,4 +1,4 @@
-"""The simulator's HTTP server: a minimal HTTP/1.1 on bare asyncio, cheap beside the processes that it measures.
+"""The simulator's HTTP server: minimal HTTP/1.1 on plain asyncio, cheap next to the processes that it measures.
 
 Each client connection has one `_Connection`, kept alive between requests. `wire` and `replies` make the replies.
 """

@@ -1,7 +1,7 @@
 """The text of the simulator's answers: a function of the last user message alone, so that tests can compute it.
 
-It is Korean for a question with Hangul, else English, in Markdown with lists, tables, code and formulas. It says itself
-that no model is connected.
+It is Korean for a question with Hangul, else English, in Markdown with lists, tables, code and formulas. It states that
+no model is connected.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CLOSING = {
 #: The middle of an answer is a selection of these blocks. Lines of three dashes separate them here only.
 _MIDDLE = {
     "en": """\
-An answer takes this way:
+An answer takes this route:
 
 1. The question is stored before it is queued.
 2. A worker claims it and asks the provider.
@@ -47,7 +47,7 @@ An answer takes this way:
 |---|---|
 | Postgres | the truth |
 | Celery on Redis | hints to the workers |
-| Redis Streams | text to the eyes |
+| Redis Streams | text to the page |
 ---
 ```python
 def ferry(people: list[str]) -> str:
@@ -55,7 +55,7 @@ def ferry(people: list[str]) -> str:
     return ", ".join(people) + " are across."
 ```
 ---
-A formula for the page to set: $w = \\frac{n}{c} \\cdot t$, with *n* waiting, *c* at once and *t* for each.
+A formula for the page to typeset: $w = \\frac{n}{c} \\cdot t$, with *n* waiting, *c* at once and *t* for each.
 ---
 - Reload this page: the text goes on.
 - Press stop: what is written stays.
@@ -98,7 +98,7 @@ _FILLER = {
 
 
 def text_for(message: str) -> str:
-    """Return the whole answer to a message without a fault. Not defined for `emit=…`."""
+    """Return the complete answer to a message without a fault. Not defined for `emit=…`."""
     return "".join(tokens_for(message))
 
 

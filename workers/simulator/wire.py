@@ -29,7 +29,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error in a vendor's words."""
+    """An error as a vendor reports it."""
 
     status: int
     type: str
@@ -43,7 +43,7 @@ class Wire(ABC):
     path: ClassVar[str]
     request_id_header: ClassVar[str]
     overloaded: ClassVar[str]
-    #: Errors by the name or status of a fault; and the error types of other statuses, with 0 for the rest.
+    #: `named` has errors by a fault's name or status; `types` has the error types of other statuses, 0 for the rest.
     named: ClassVar[dict[str, Failure]]
     types: ClassVar[dict[int, str]]
 

@@ -43,7 +43,7 @@ else
        docker compose exec postgres psql -U postgres -c '\\password'"
 fi
 
-# Wait only shortly for a locked table: everyone who comes after us would wait too.
+# Do not wait long for a locked table: all later sessions would wait behind this one.
 PGOPTIONS="$PGOPTIONS -c lock_timeout=10s -c client_min_messages=warning $(setting naru.superuser_password "$superuser")"
 PGOPTIONS="$PGOPTIONS $(setting naru.password "$naru") $(setting naru.monitor_password "$monitor")"
 export PGOPTIONS
@@ -52,7 +52,7 @@ run() {
 }
 run -f "$here/roles.sql" -f "$here/owners.sql"
 
-# Sessions that began as naru before it was made anew still have the superuser's rights. End them all; web and workers
+# Sessions that began as naru before it was recreated still have the superuser's rights. End them all; web and workers
 # reconnect as after a restart of the server. If an earlier run ended just before this step, end only the sessions with
 # our processes' names, because a person may be connected as the superuser by now.
 left="application_name LIKE 'naru-%'"
@@ -62,7 +62,7 @@ if [ "$PGUSER" = naru ]; then
 fi
 psql -XAtqc "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE usesysid = 10 AND pid <> pg_backend_pid() AND $left" >/dev/null
-# The databases that restores have kept, for the way back. A half dropped one takes no connection.
+# The databases that restores have kept, for going back. A half-dropped one accepts no connection.
 kept=$(psql -XAtqc "SELECT datname FROM pg_database WHERE datdba = 'naru'::regrole AND datallowconn AND datconnlimit <> -2
     AND datname ~ '^naru_(before|undone|restoring|drill)_\\d{8}T\\d{9}Z\$'")
 for database in $kept; do

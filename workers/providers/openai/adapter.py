@@ -43,13 +43,13 @@ _REFUSED_PARAMETER = (
 
 @dataclass(slots=True)
 class _Dialect:
-    """The parameters that one model takes, of those that servers disagree about."""
+    """The parameters that servers disagree about, in the form that one model accepts."""
 
     limit_name: str
     usage_wanted: bool = True
 
     def adapt(self, complaint: str, *, limited: bool) -> bool:
-        """Adapt to the words of a refusal. Return False if they name no parameter that can change."""
+        """Adapt to the text of a refusal. Return False if it names no parameter that can change."""
         if not any(word in complaint for word in _REFUSED_PARAMETER):
             return False
         if self.usage_wanted and "stream_options" in complaint:
@@ -120,7 +120,7 @@ def _body(prompt: Prompt, dialect: _Dialect) -> dict[str, object]:
 
 
 class _ChunkReader(EventReader):
-    """Reads `chat.completion.chunk` events. Usage comes last and without choices; vLLM sends it with each."""
+    """Reads `chat.completion.chunk` events. Usage comes last and without choices; vLLM sends it with every chunk."""
 
     _refused = False
 
@@ -145,7 +145,7 @@ class _ChunkReader(EventReader):
 
 
 def _finish(reason: str) -> Finish:
-    if reason == "error":  # gateways say so when the server behind them failed
+    if reason == "error":  # gateways send this when the server behind them failed
         raise ConnectionError("the server behind the gateway failed")
     return _FINISHES.get(reason, Finish.OTHER)
 

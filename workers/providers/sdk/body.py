@@ -1,11 +1,11 @@
 """The bytes of one reply, read straight from aiohttp's buffer.
 
 The SDK's client passes each piece of aiohttp's buffer on through five layers of iterators. `Body.take` empties the
-buffer itself, all pieces at once, by private names of aiohttp. aiohttp's public method also resumes, for each piece, a
-connection that was not paused, and parses an empty input once more: a sixth of the cost of a token in a worker.
+buffer at once, through private names of aiohttp. For each piece, aiohttp's public method also resumes a connection that
+was not paused and parses an empty input: a sixth of the cost of a token in a worker.
 
-Where aiohttp lacks those names, or the body is encoded, the iterators are used and `take` returns nothing: slower, but
-right. tests/providers/test_take.py fails then. See decision 0011.
+If aiohttp lacks those names (tests/providers/test_take.py then fails) or the body is encoded, the iterators are used
+and `take` returns nothing: slower but correct. See decision 0011.
 """
 
 # ruff: noqa: SLF001 - see above
@@ -78,7 +78,7 @@ _USED = ("readany", "_buffer", "_size", "_cursor", "_http_chunk_splits")
 
 
 def _content_of(response: httpx2.Response) -> Any:
-    """Return aiohttp's reader from under the SDK's layers; None if the layers are not those that we know."""
+    """Return aiohttp's reader from under the SDK's layers; None if the layers are not the expected ones."""
     stream = getattr(response.stream, "_stream", None)
     content = getattr(getattr(stream, "_aiohttp_response", None), "content", None)
     protocol = getattr(content, "_protocol", None)

@@ -17,7 +17,7 @@ DONE_MARK = b"[DONE]"
 
 
 class ErrorEvent(Exception):
-    """A provider's error within a reply that had begun well."""
+    """An error that a provider reports within a stream."""
 
     def __init__(self, body: object) -> None:
         super().__init__("an error event")

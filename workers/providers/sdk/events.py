@@ -2,7 +2,7 @@
 
 Both vendors repeat the other fields in the JSON of `data`. The format is that of
 https://html.spec.whatwg.org/multipage/server-sent-events.html: lines end with LF, CR LF or CR, an event ends with an
-empty line, and several `data` lines of one event are one text. The adapters interpret the data.
+empty line, and several `data` lines of one event form one text. The adapters interpret the data.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes a model's text storable: JSON allows lone surrogates, which UTF-8 does not, and NUL, which Postgres does not.
 
 Some servers cut an emoji in two and send its halves (`\\ud83d`, `\\ude00`) in two deltas. A half whose other half
-never comes is dropped. The text is not changed in any other way.
+does not follow becomes U+FFFD; at the end of the stream it is dropped. Nothing else in the text changes.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class SdkProvider(ABC, Generic[ClientT]):
         return await self._call(await self._opened(), prompt)
 
     async def warm(self) -> None:
-        """Import the SDK and make the client in a thread: no answer should wait this half a second."""
+        """Import the SDK and make the client in a thread, so that no answer waits half a second for it."""
         await self._opened()
 
     async def close(self) -> None:
@@ -93,7 +93,7 @@ class SdkProvider(ABC, Generic[ClientT]):
         import httpx2
 
         return {
-            # No read timeout: one timer per stream keeps all limits (timeouts.py), and aiohttp's timer would be set
+            # No read timeout: one timer per stream enforces all limits (timeouts.py), and aiohttp's would be set
             # again with every packet.
             "timeout": httpx2.Timeout(None, connect=CONNECT_SECONDS),
             "limits": httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
@@ -170,7 +170,7 @@ class _SdkStream(Stream):
 
 
 class _Reply:
-    """The facts about one reply beside its events."""
+    """The metadata of one reply."""
 
     started = False
     request_id: str | None = None
@@ -195,7 +195,7 @@ async def _close(response: httpx2.Response) -> None:
 
 
 async def _read_tail(body: Body, decoder: Decoder) -> None:
-    """Read on after the finish mark: the usage, and the end of the body, so that the connection can serve again."""
+    """Read the usage and the end of the body after the finish mark, so that the connection can be reused."""
     # The answer is complete: no error here may cause a second call, which would be billed again.
     with suppress(Exception):
         async with asyncio.timeout(TAIL_SECONDS):
