@@ -18,9 +18,6 @@ from workers.providers.sdk.decoding import Decoder
 from workers.providers.timeouts import WithTimeouts
 from workers.simulator import text_for, tokens_for
 
-#: Long enough for text that the simulator sends at once to arrive.
-MEANWHILE_SECONDS = 0.1
-
 
 def timed(stream: Stream, *, total_seconds: float = 20.0) -> WithTimeouts:
     return WithTimeouts(stream, first_token_seconds=10, idle_seconds=10, total_seconds=total_seconds)
