@@ -117,7 +117,7 @@ def test_fault_closes_its_viewer(caplog: pytest.LogCaptureFixture) -> None:
         watched.server.fault = ZeroDivisionError()
         watched.say("first ")
         assert watched.viewer.is_closed
-        assert "comes again" in caplog.text
+        assert "will reconnect" in caplog.text
 
     run(work)
 
