@@ -27,7 +27,7 @@ def complaint(kind: str, text: str) -> str | None:
         return (
             None
             if text.isascii() and text.isprintable() and " " not in text
-            else "not a key: keys are printable ASCII without spaces"
+            else "not a key: a key is printable ASCII without spaces"
         )
     return None if _CHECKS[kind](text) else f"not a valid address. Write {_FORMS[kind]}"
 

@@ -193,7 +193,7 @@ def test_bucket_ignores_files_without_a_valid_seal(bucket: Bucket, tmp_path: Pat
         strange(bucket, shelf, newer[1].name, newer[1].as_json(), b"cut"): "3 of 6 bytes",
         strange(bucket, shelf, newer[2].name, good[0].as_json()): f"belongs to {good[0].name}",
         strange(bucket, shelf, newer[3].name, ""): "not valid",
-        strange(bucket, shelf, newer[4].name, newer[4].as_json() + " " * (1 << 20)): "not a manifest",
+        strange(bucket, shelf, newer[4].name, newer[4].as_json() + " " * (1 << 20)): "too large",
         strange(bucket, shelf, foreign.name, foreign.as_json()): "sealed with this key",
     }
     there = bucket_copy.copies(bucket, KEY)

@@ -98,7 +98,7 @@ SENSELESS = {
 @pytest.mark.parametrize("name", [name for name, each in FIELDS.items() if each.metadata["kind"]])
 def test_error_names_an_invalid_value_without_showing_it(name: str) -> None:
     for text in SENSELESS[FIELDS[name].metadata["kind"]]:
-        with pytest.raises(SettingsError, match=f"^{variable_of(name)} is no .+[.]$") as refused:
+        with pytest.raises(SettingsError, match=f"^{variable_of(name)} is not a .+[.]$") as refused:
             load_settings({variable_of(name): text})
         assert not any(secret in str(refused.value) for secret in ("pass@", "pa/ss", "pa@ss", "keys", "break", "키"))
 
