@@ -123,7 +123,7 @@ def test_page_shows_the_limit_of_questions_a_minute(stack: Stack, engine: Engine
     with page_socket(web.url, cookie) as socket:
         for _ in range(4):
             socket.ask(uuid4(), "Why?")
-        assert socket.drew("3 per minute at most")
+        assert socket.drew("limit of 3 per minute")
     assert stored(engine) == 3
 
 
@@ -147,7 +147,7 @@ def test_refused_owner_leaves_the_address_to_others(stack: Stack, engine: Engine
     with page_socket(web.url, browser(stack)[1], HERE) as hasty:
         for _ in range(20):
             hasty.ask(uuid4(), "Why?")
-        assert hasty.drew("1 per minute at most")
+        assert hasty.drew("limit of 1 per minute")
     with page_socket(web.url, browser(stack)[1], HERE) as colleague:
         colleague.ask(uuid4(), "Why?")
     assert stored(engine) == 2
