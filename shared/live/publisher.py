@@ -22,7 +22,7 @@ from redis.asyncio.connection import AbstractConnection
 from shared import metrics
 from shared.live import scripts
 from shared.live.beat import Beat
-from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
+from shared.live.events import Event, Kind, key_of, to_value
 from shared.redis import make_async_client
 from shared.settings import Settings
 
@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 #: A snapshot this often limits how much a new reader has to read and Redis has to keep.
 ENTRIES_PER_SNAPSHOT = 500
-#: The start of an attempt is sent this long after `open`, so that the provider is called first.
-START_SECONDS = 0.005
 #: Pause between two attempts to flush while Redis fails; each attempt takes at most the Redis timeout.
 RETRY_SECONDS = 0.5
 
@@ -118,11 +116,9 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # No timeout per read, which would cost a twentieth of the worker's CPU: each flush has one timeout.
         self._redis = make_async_client(
             settings.redis_url,
-            timeout_seconds=None,
-            connect_timeout_seconds=settings.redis_timeout_seconds,
+            timeout_seconds=settings.redis_timeout_seconds,
             decode_responses=True,
             redis_connect_func=self._connected,
         )
@@ -144,7 +140,7 @@ class Publisher:
         live = LiveAnswer(self, request_id, attempt)
         self._open.add(live)
         self._extra.append((live, Event(Kind.START, attempt)))
-        asyncio.get_running_loop().call_later(START_SECONDS, self._flush_waiting)
+        self._due.set()
         return live
 
     def close(self, live: LiveAnswer, *, status: str | None) -> None:
@@ -249,8 +245,6 @@ class Publisher:
             pipeline.eval(scripts.APPEND, len(keys), *keys, *values)
         for live, given in ends:
             self._add(pipeline, live, given)
-        if len(pipeline):
-            pipeline.eval(scripts.RING, 1, FLUSHES)
         return deltas
 
     def _add(self, pipeline: Pipeline, live: LiveAnswer, event: Event) -> None:

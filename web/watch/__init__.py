@@ -4,7 +4,6 @@
     viewer    one conversation, and one browser's position in it
     frames    server-sent events as bytes
     reader    reads the live streams of all watched requests
-    unblock   ends a read that is blocked in Redis
     listener  LISTEN: other processes say "look now"
 
 HTTP routes live in `web/api/`, the rules for text and phases in `shared/following/`, the writing side of a stream in
