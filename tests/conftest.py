@@ -31,6 +31,7 @@ from deploy.cli.checks import scrub
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import Settings
+from tests.forks import Forks
 from tests.page.person import forget
 from tests.patience import patient, patient_ms, slowness
 from tests.stack import Servers, Stack
@@ -56,6 +57,8 @@ LONGEST = frozenset(
     )
 )
 numbers = itertools.count(1)
+#: Linux only: elsewhere a process cannot be told when its child's parent dies.
+FORKS = Forks() if sys.platform == "linux" else None
 STACK = pytest.StashKey[Stack]()
 
 
@@ -76,6 +79,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         own = item.get_closest_marker("timeout")
         item.add_marker(pytest.mark.timeout(patient(own.args[0] if own else usual)), append=False)
+
+
+def pytest_unconfigure() -> None:
+    """End the fork server."""
+    if FORKS is not None:
+        FORKS.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -193,7 +202,7 @@ def _own_stack(request: pytest.FixtureRequest, folder: Path) -> Iterator[Stack]:
 def _stack(
     request: pytest.FixtureRequest, folder: Path, *, servers: Servers, database_url: str, redis_url: str
 ) -> Iterator[Stack]:
-    made = Stack(folder / "logs", database_url, redis_url, servers)
+    made = Stack(folder / "logs", database_url, redis_url, servers, forks=FORKS)
     request.node.stash[STACK] = made
     try:
         yield made
