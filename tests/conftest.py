@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import Settings
 from tests.forks import Forks
+from tests.page import chromium
 from tests.page.person import forget
 from tests.patience import patient, patient_ms, slowness
 from tests.stack import Servers, Stack
@@ -41,10 +41,6 @@ for name in set(os.environ) - set(scrub(os.environ)):  # before any test module 
 
 STRICT = os.environ.get("NARU_TEST_STRICT") == "1"
 TEMPLATE = "naru"
-CHROMIUM_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-)
 #: Default limit for what a page should show. Playwright's 5 s are too short on a busy machine.
 PAGE_SECONDS = 15
 #: The files that take longest. They start first, so that none of them runs alone at the end.
@@ -216,12 +212,11 @@ def browser() -> Iterator[Browser]:
 
     Its scope is the module: Playwright's event loop runs in this thread, where no later test could start its own.
     """
-    found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
-    if found is None and sys.platform == "linux":
-        (pytest.fail if STRICT else pytest.skip)("no Chromium here: apt install chromium fonts-nanum")
+    if chromium.find() is None and sys.platform == "linux":
+        (pytest.fail if STRICT else pytest.skip)("no Chromium here: apt install chromium-headless-shell fonts-nanum")
     expect.set_options(timeout=patient_ms(PAGE_SECONDS))
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS.split())
+        launched = chromium.launch(playwright)
         yield launched
         forget(launched)
         launched.close()
