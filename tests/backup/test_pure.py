@@ -50,7 +50,7 @@ def test_pruning_keeps_the_newest_and_is_stable(moments: list[datetime], daily: 
     assert kept(left, keep) == left, "pruning again removes nothing"
 
 
-def test_last_day_is_the_one_on_which_retention_deletes_the_last_backup() -> None:
+def test_last_day_is_when_retention_deletes_the_last_backup() -> None:
     nights = [NOON - timedelta(days=n) for n in range(400)]
     keep = Keep(daily=7, weekly=4, monthly=12)
     known = set(nights)
