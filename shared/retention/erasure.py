@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine, func, select, update
 
 from shared import lifecycle
-from shared.errors import NaruError, NotFound
+from shared.errors import NotFound, StillAsking
 from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.retention.slices import CONVERSATIONS_AT_ONCE, MOST_ROWS, remove
@@ -24,12 +24,6 @@ LOOK_SECONDS = 0.5
 ROUNDS = 5
 
 _C, _M, _R = conversation.c, message.c, chat_request.c
-
-
-class StillActive(NaruError):
-    """This person still asks: stop their access to Naru first, then erase again."""
-
-    code = "still_active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ def erase(engine: Engine, owner: Owner, *, stop_patience_seconds: float) -> Coun
     """Remove every row of the owner; return their number by kind.
 
     A running answer is stopped by its worker, or here once its worker has not reacted for `stop_patience_seconds`.
-    When interrupted, it has hidden all conversations and removed some; it can be run again. Raises StillActive if the
+    When interrupted, it has hidden all conversations and removed some; it can be run again. Raises StillAsking if the
     owner goes on asking, and Unavailable.
     """
     gone: Counter[str] = Counter()
@@ -70,7 +64,7 @@ def erase(engine: Engine, owner: Owner, *, stop_patience_seconds: float) -> Coun
         _stop_all(engine, owner, stop_patience_seconds)
         for begin in range(0, len(ids), CONVERSATIONS_AT_ONCE):
             gone += _remove(engine, ids[begin : begin + CONVERSATIONS_AT_ONCE])
-    raise StillActive
+    raise StillAsking
 
 
 def _hide(engine: Engine, owner: Owner) -> Sequence[UUID]:
@@ -93,7 +87,7 @@ def _stop_all(engine: Engine, owner: Owner, patience_seconds: float) -> None:
         if not rows:
             return
         if time.monotonic() > limit:
-            raise StillActive
+            raise StillAsking
         for row in rows:
             _stop(engine, owner, row.id, row.attempt, patience_seconds)
         time.sleep(LOOK_SECONDS)
