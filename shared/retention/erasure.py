@@ -14,7 +14,7 @@ from shared import lifecycle
 from shared.errors import NotFound, StillAsking
 from shared.people import Owner
 from shared.postgres.database import transaction
-from shared.retention.slices import CONVERSATIONS_AT_ONCE, MOST_ROWS, remove
+from shared.retention.slices import MOST_ROWS, ROWS_OF_A_CONVERSATION, remove
 from shared.tables import ACTIVE, chat_request, conversation, message
 
 #: Longest wait for the end of the running answers, and pause between two looks.
@@ -22,6 +22,7 @@ STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 #: An owner who goes on asking has new rows in each round.
 ROUNDS = 5
+CONVERSATIONS_AT_ONCE = MOST_ROWS // ROWS_OF_A_CONVERSATION
 
 _C, _M, _R = conversation.c, message.c, chat_request.c
 

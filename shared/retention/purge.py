@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from shared import metrics
 from shared.errors import Unavailable
 from shared.keeping import Keeping
-from shared.retention.slices import CONVERSATIONS_AT_ONCE, MOST_ROWS, purge_slice
+from shared.retention.slices import MOST_ROWS, purge_slice
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ SLICE_SECONDS = 0.05
 #: The thread rests for this many times the duration of the slice, and at least for the shortest rest.
 REST_TIMES = 4.0
 SHORTEST_REST_SECONDS = 0.05
-#: A slice must be able to hold the conversations that it begins with.
-FEWEST_ROWS = CONVERSATIONS_AT_ONCE
+#: Its round trips cost a slice more than this many rows do: on an overloaded machine a smaller one is no shorter.
+FEWEST_ROWS = 100
 
 
 class Purge:

@@ -35,8 +35,8 @@ from shared.tables import ACTIVE, Status, chat_request, conversation, message, r
 #: The advisory lock of a slice: "naru" on a phone keypad, then 3.
 ADVISORY_LOCK = 62783
 MOST_ROWS = 500
-#: Most conversations that one slice begins with. Each has about forty rows.
-CONVERSATIONS_AT_ONCE = 25
+#: A slice looks at one conversation for each of this many rows: most have more, so it reads little that it leaves.
+ROWS_OF_A_CONVERSATION = 20
 
 _C, _M, _R, _A = conversation.c, message.c, chat_request.c, request_attempt.c
 # No synchronous commit: what a crash of Postgres brings back is removed again.
@@ -76,7 +76,7 @@ def purge_slice(engine: Engine, keeping: Keeping, *, rows: int = MOST_ROWS) -> C
 
 def _deleted_conversations(connection: Connection, keeping: Keeping, rows: int) -> Counter[str]:
     is_due = (_C.deleted_at.is_not(None), _C.deleted_at < _before(keeping.deleted_days))
-    return remove(connection, _chosen(connection, *is_due, oldest=_C.deleted_at), rows)
+    return remove(connection, _chosen(connection, *is_due, oldest=_C.deleted_at, rows=rows), rows)
 
 
 def _old_conversations(connection: Connection, keeping: Keeping, rows: int) -> Counter[str]:
@@ -86,19 +86,22 @@ def _old_conversations(connection: Connection, keeping: Keeping, rows: int) -> C
     that `_deleted_conversations` goes on with it.
     """
     is_old = (_C.deleted_at.is_(None), _C.updated_at < _before(keeping.conversation_days))
-    ids = _chosen(connection, *is_old, oldest=_C.updated_at)
+    ids = _chosen(connection, *is_old, oldest=_C.updated_at, rows=rows)
     if ids:
         marked = update(conversation).where(_C.id.in_(ids)).values(deleted_at=_before(keeping.deleted_days))
         connection.execute(marked)
     return remove(connection, ids, rows)
 
 
-def _chosen(connection: Connection, *is_due: ColumnElement[bool], oldest: ColumnElement[Any]) -> Sequence[UUID]:
+def _chosen(
+    connection: Connection, *is_due: ColumnElement[bool], oldest: ColumnElement[Any], rows: int
+) -> Sequence[UUID]:
     """Lock the oldest due conversations without an active request, and return their ids.
 
     A question that is being stored has locked its conversation and changes `updated_at`: it is left out.
     """
-    chosen = select(_C.id).where(*is_due, ~_IS_ACTIVE).order_by(oldest).limit(CONVERSATIONS_AT_ONCE)
+    number = max(1, rows // ROWS_OF_A_CONVERSATION)
+    chosen = select(_C.id).where(*is_due, ~_IS_ACTIVE).order_by(oldest).limit(number)
     return connection.execute(chosen.with_for_update(skip_locked=True)).scalars().all()
 
 
