@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 
 from shared.errors import DEADLINE, INTERNAL, WORKER_LOST, OverLimit, ProviderError, Unavailable
+from shared.keeping import Keeping, overdue_seconds
 from shared.postgres.database import transaction
 from shared.tables import TERMINAL
 
@@ -87,6 +88,10 @@ CONNECTIONS_CLOSED = _counter(
 PAGE_WAIT_SECONDS = _histogram(
     "naru_page_wait_seconds", "Time from a click's arrival to the start of its page run", _LATENCY
 )
+PURGED = _counter(
+    "naru_purged_rows_total", "Rows that this process removed from the database because their time was over", "kind"
+)
+PURGE_SECONDS = _histogram("naru_purge_slice_seconds", "Duration of one slice of the purge", _LATENCY)
 
 #: The error codes of a failed request, and the kinds of PROVIDER_ERRORS.
 CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)
@@ -101,24 +106,25 @@ CLOSE_REASONS = ("flood", "size", "unfinished", "protocol")
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings", "pace")
 #: A request that arrived too slowly, a response that was read too slowly, too many connections.
 CONNECTION_REASONS = ("late", "stalled", "full")
+#: What leaves the database: whole rows, and the columns of rows that stay.
+PURGED_KINDS = ("conversation", "message", "request", "attempt", "worker", "key", "checkpoint")
 
 
 def _begin_at_zero() -> None:
     """Create all label values at zero: Prometheus sees no increase in a counter that appears with its first event."""
-    for status in TERMINAL:
-        REQUESTS.labels(status.value)
-    for what in ("hint", "live"):
-        PUBLISH_FAILURES.labels(what)
-    for code in CODES:
-        FAILED.labels(code)
-    for limit in LIMITS:
-        OVER_LIMIT.labels(limit)
-    for reason in CLOSE_REASONS:
-        SOCKETS_CLOSED.labels(reason)
-    for reason in REFUSE_REASONS:
-        SOCKETS_REFUSED.labels(reason)
-    for reason in CONNECTION_REASONS:
-        CONNECTIONS_CLOSED.labels(reason)
+    known = (
+        (REQUESTS, [status.value for status in TERMINAL]),
+        (PUBLISH_FAILURES, ("hint", "live")),
+        (FAILED, CODES),
+        (OVER_LIMIT, LIMITS),
+        (SOCKETS_CLOSED, CLOSE_REASONS),
+        (SOCKETS_REFUSED, REFUSE_REASONS),
+        (CONNECTIONS_CLOSED, CONNECTION_REASONS),
+        (PURGED, PURGED_KINDS),
+    )
+    for counter, values in known:
+        for value in values:
+            counter.labels(value)
     for at, kinds in COOKIE_KINDS.items():
         for what in kinds:
             COOKIES.labels(at, what)
@@ -154,14 +160,15 @@ _SYSTEM_GAUGES = {
     ),
     "workers": ("naru_workers", "Workers with a valid lease"),
     "slots": ("naru_slots", "Answers that the live workers can run at once"),
+    "overdue": ("naru_purge_overdue_seconds", "How long ago the oldest row should have left the database"),
 }
 
 
 class SystemGauges(Collector):
     """Gauges of the whole system, read from Postgres when scraped; absent while it does not answer."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, keeping: Keeping) -> None:
+        self._engine, self._keeping = engine, keeping
 
     def describe(self) -> Iterator[Metric]:
         """Yield the names without asking Postgres, which may be down when the process starts."""
@@ -169,10 +176,11 @@ class SystemGauges(Collector):
             yield GaugeMetricFamily(name, doc)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all gauges from one statement."""
+        """Yield all gauges from one transaction."""
         try:
             with transaction(self._engine) as connection:
-                row = connection.execute(_SYSTEM).mappings().one()
+                overdue = max(overdue_seconds(connection, self._keeping).values())
+                row = {**connection.execute(_SYSTEM).mappings().one(), "overdue": overdue}
         except Unavailable:
             log.info("metrics: Postgres does not answer")
             return

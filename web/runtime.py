@@ -17,12 +17,14 @@ from shared import lifecycle, metrics
 from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
+from shared.keeping import Keeping
 from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.people import Owner
 from shared.postgres import notify
 from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
+from shared.retention import Purge
 from shared.settings import Settings, load_settings
 from shared.tables import Status
 from shared.wedge import WedgeWatch
@@ -56,6 +58,7 @@ class Runtime:
         self._owner_limits = OwnerLimits.of(settings)
         self._best_text = BestText(settings, self.engine)
         self._ticker: Ticker | None = None
+        self._purge: Purge | None = None
         self._listener: Listener | None = None
         self._gauges: metrics.SystemGauges | None = None
         self._has_drawn = False
@@ -111,14 +114,16 @@ class Runtime:
             self.watcher.nudge(conversation_id)
 
     async def start(self) -> None:
-        """Start the background services: watcher, listener, reconciler, metrics and liveness checks."""
+        """Start the background services: watcher, listener, reconciler, purge, metrics and liveness checks."""
         self.watcher = Watcher(self.settings, self.engine)
         self.watcher.start()
         self._listener = Listener(self.settings, self._on_notice)
         self._listener.start()
         self._ticker = Ticker(self.engine, self.settings, resend=self.dispatcher.send, best_text=self._best_text)
         self._ticker.start()
-        self._gauges = metrics.SystemGauges(self.engine)
+        self._purge = Purge(self.engine, self.settings)
+        self._purge.start()
+        self._gauges = metrics.SystemGauges(self.engine, Keeping.of(self.settings))
         metrics.REGISTRY.register(self._gauges)
         self._living = asyncio.create_task(self.liveness.run())
         self._wedge.start()
@@ -145,7 +150,11 @@ class Runtime:
         if self.watcher is not None:
             await self.watcher.close()
         await asyncio.gather(
-            *(asyncio.to_thread(part.close) for part in (self._listener, self._ticker, self.dispatcher) if part)
+            *(
+                asyncio.to_thread(part.close)
+                for part in (self._listener, self._ticker, self._purge, self.dispatcher)
+                if part
+            )
         )
         if self._gauges is not None:
             metrics.REGISTRY.unregister(self._gauges)

@@ -48,7 +48,7 @@ def _names(there: Mapping[str, int]) -> list[str]:
 def _is_name(name: str) -> bool:
     """Return whether `name` is a backup's name with a valid date: others may write to a bucket too."""
     try:
-        return NAME.fullmatch(name) is not None and _moment_of(name) is not None
+        return NAME.fullmatch(name) is not None and moment_of(name) is not None
     except ValueError:
         return False
 
@@ -148,5 +148,6 @@ def prune(bucket: Bucket, there: Copies, keep: Keep) -> list[str]:
     return lines
 
 
-def _moment_of(name: str) -> datetime:
+def moment_of(name: str) -> datetime:
+    """Return the moment in a backup's name. Raises ValueError."""
     return datetime.strptime(name, "naru-%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)

@@ -27,7 +27,9 @@ PYTHON = HOME / "bin" / "python"
 TEST_PART = "# ---- test ----"
 NEEDED_MEGABYTES = 1500
 WITH_TEST_PART = {"test", "bench", "lock"}
-COMMANDS = {"up", "ask", "urls", "doctor", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"}
+COMMANDS = {
+    *("up", "ask", "urls", "doctor", "erase", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"),
+}
 #: Runs the command line in the current Python: help texts and errors need only the standard library.
 WORDS = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from deploy.cli.main import main; sys.exit(main(sys.argv[1:]))"

@@ -23,6 +23,7 @@ from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
 from deploy.cli.findings import Finding, Findings, Level, show
+from deploy.cli.retention import kept
 from deploy.cli.security import cookie_keys, hosts
 from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
 from deploy.embedded.data import running_on
@@ -55,7 +56,15 @@ def examine(*, data: Path) -> int:
         show(Finding(Level.WRONG, f"settings: {error}", "correct this variable; the README's table lists all"))
         return 1
     show(Finding(Level.GOOD, "settings: complete and consistent"))
-    checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_server, workers, keys)
+    checks: tuple[Callable[[Settings], Findings], ...] = (
+        postgres,
+        tables,
+        listening,
+        redis_server,
+        workers,
+        keys,
+        kept,
+    )
     found = [finding for check in checks for finding in carefully(check, settings)]
     found += [*page_and_disk(data), *backups(settings, data), *cookie_keys(settings, data), *hosts(settings, data)]
     return 1 if any(finding.level is Level.WRONG for finding in found) else 0

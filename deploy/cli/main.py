@@ -24,6 +24,7 @@ Naru, an AI chat that a team runs itself.
   ./naru urls               the addresses, and Flower's password
   ./naru doctor             checks everything an operator would, and says what to do
   ./naru keys rotate        a new key for the browsers' cookies; nobody loses a conversation
+  ./naru erase OWNER        removes everything of one person, and says what still remembers it
   ./naru backup             one encrypted, checked backup; --list shows them
   ./naru restore NAME       replaces the data with a backup, and keeps the old data
   ./naru restore-drill      proves that the newest backup can be restored; changes nothing
@@ -46,6 +47,13 @@ that runs on the data folder. The exit code is 0 only for an answer. Ctrl-C stop
 DOCTOR = """\
 Checks the settings, both servers, the tables, the workers and the models' keys, and says what to do about each.
 The exit code is 0 if nothing is wrong (hints marked ! do not count).
+"""
+ERASE = """\
+Removes one person's conversations, messages and requests from the database at once, whatever the settings keep. Running
+answers are stopped first. Afterwards it says until when backups still have the rows.
+
+OWNER is `terminal` (./naru ask) or browser:ID; see docs/operations/keeping.md for how to find it. It uses DATABASE_URL,
+or the database in the data folder, whether Naru runs or not.
 """
 KEYS = """\
 Replaces the key in the data folder that signs the browsers' cookies. Restart Naru afterwards.
@@ -144,6 +152,7 @@ def make_parser() -> argparse.ArgumentParser:
     doctor = command(commands, "doctor", "find problems, and say what to do", DOCTOR)
     add_data(doctor)
     doctor.set_defaults(run=run_doctor)
+    add_erase(command(commands, "erase", "remove everything of one person", ERASE))
     add_keys(command(commands, "keys", "replace the key that signs the browsers' cookies", KEYS))
     urls = command(commands, "urls", "print the addresses and Flower's password", URLS)
     add_data(urls)
@@ -193,6 +202,14 @@ def add_ask(ask: argparse.ArgumentParser) -> None:
     ask.add_argument("--json", action="store_true", help="end with one JSON object on stdout; the text goes to stderr")
     add_data(ask)
     ask.set_defaults(run=run_ask)
+
+
+def add_erase(erase: argparse.ArgumentParser) -> None:
+    """Add the options of `erase`."""
+    erase.add_argument("owner", metavar="OWNER", help="browser:ID or terminal")
+    erase.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    add_data(erase)
+    erase.set_defaults(run=run_erase)
 
 
 def add_keys(keys: argparse.ArgumentParser) -> None:
@@ -296,6 +313,12 @@ def run_doctor(chosen: argparse.Namespace) -> int:
     from deploy.cli.doctor import examine
 
     return examine(data=chosen.data.resolve())
+
+
+def run_erase(chosen: argparse.Namespace) -> int:
+    from deploy.cli import erase
+
+    return erase.run(chosen.owner, data=chosen.data.resolve(), is_confirmed=chosen.yes)
 
 
 def run_keys(chosen: argparse.Namespace) -> int:

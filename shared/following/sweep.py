@@ -57,7 +57,8 @@ class Row:
     expected_seconds: float | None
     free_slots: int
     workers: int
-    checkpoint: str | None
+    #: The longer text, from the checkpoint of a running answer or from the stored answer.
+    missed_text: str | None
 
     @property
     def is_ended(self) -> bool:
@@ -65,9 +66,9 @@ class Row:
         return self.status in TERMINAL
 
     def complete(self, text: LiveText) -> None:
-        """Add the checkpoint to `text`, if the sweep found a longer one."""
-        if self.checkpoint is not None:
-            text.whole(self.attempt, self.checkpoint)
+        """Add what `text` has missed, if the sweep found a longer one."""
+        if self.missed_text is not None:
+            text.whole(self.attempt, self.missed_text)
 
 
 _OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversation_id"))
@@ -118,14 +119,16 @@ _SWEEP = prepared(
                (line.place * pace.seconds / nullif(fleet.slots, 0))::float8 AS expected_seconds,
                greatest(0, fleet.slots - fleet.taken)::int AS free_slots, fleet.workers::int AS workers,
                CASE WHEN (s.is_silent OR found.ended_at IS NOT NULL)
-                     AND (a.attempt > s.attempt OR char_length(a.checkpoint) > s.length) THEN a.checkpoint END
-                   AS checkpoint
+                     AND (found.attempt > s.attempt OR char_length(coalesce(m.content, a.checkpoint)) > s.length)
+                    THEN coalesce(m.content, a.checkpoint) END
+                   AS missed_text
         FROM found
         CROSS JOIN fleet
         CROSS JOIN pace
         LEFT JOIN line ON line.id = found.id
         LEFT JOIN request_attempt a
             ON a.request_id = found.id AND a.attempt = found.attempt AND found.status <> 'queued'
+        LEFT JOIN message m ON m.request_id = found.id
         LEFT JOIN unnest(
             CAST(:known AS text[])::uuid[], CAST(:attempts AS int[]), CAST(:lengths AS int[]), CAST(:silent AS bool[])
         )

@@ -119,8 +119,8 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
     )
     outcome = _given("outcome", request_attempt.c.outcome)
     provider_request_id = _given("provider_request_id", request_attempt.c.provider_request_id)
-    closed = close_attempt(ended, outcome=outcome, code=code, text=text, provider_request_id=provider_request_id)
-    return select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed)
+    closed = close_attempt(ended, outcome=outcome, code=code, text="", provider_request_id=provider_request_id)
+    return select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed, _cleared(ended))
 
 
 @functools.cache
@@ -134,6 +134,20 @@ def _checkpoint_of(ended: CTE) -> ColumnElement[str]:
         select(request_attempt.c.checkpoint)
         .where(request_attempt.c.request_id == ended.c.id, request_attempt.c.attempt == ended.c.attempt)
         .scalar_subquery()
+    )
+
+
+def _cleared(ended: CTE) -> CTE:
+    """Remove the checkpoints of earlier attempts, and of the last one if it had ended before. The answer has the text.
+
+    `close_attempt` does so for the attempt that it closes: a statement may update a row only once.
+    """
+    a = request_attempt.c
+    return (
+        update(request_attempt)
+        .where(a.request_id == ended.c.id, a.ended_at.is_not(None), a.checkpoint != "")
+        .values(checkpoint="")
+        .cte("cleared")
     )
 
 

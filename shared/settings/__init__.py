@@ -4,10 +4,10 @@ Nothing is read at import: an entry point calls `load_settings()` once and passe
 given as `X_FILE`, the path of a file that holds the value (mounted secrets). `deploy/` decides which process gets
 which settings.
 
-    servers, providers, web, worker, answers, processes, live, backups, clients   one group of settings each
-    field                                                                        how a setting is declared
-    settings                                                                     all groups, and the rules between them
-    reading                                                                      environment, files, parsing
+    servers, providers, web, worker, answers, processes, live, keeping, backups, clients   one group of settings each
+    field      how a setting is declared
+    settings   all groups, and the rules between them
+    reading    environment, files, parsing
 
 May import errors, keys, addresses and vendors.
 """

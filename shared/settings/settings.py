@@ -10,6 +10,7 @@ from shared.settings.answers import VISIBILITY_TIMEOUT_SECONDS, Answers
 from shared.settings.backups import Backups
 from shared.settings.clients import ConnectionBounds, PageBounds, QuestionBounds
 from shared.settings.field import Rule, variable_of
+from shared.settings.keeping import Keeping
 from shared.settings.live import Live
 from shared.settings.processes import Processes
 from shared.settings.providers import Providers
@@ -27,6 +28,7 @@ class Settings(
     Answers,
     Processes,
     Live,
+    Keeping,
     Backups,
     QuestionBounds,
     ConnectionBounds,

@@ -25,6 +25,9 @@ conversation = Table(
         text("updated_at DESC"),
         postgresql_where=text("deleted_at IS NULL"),
     ),
+    # These two lead the purge to the oldest conversations.
+    Index("ix_conversation_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    Index("ix_conversation_updated_at", "updated_at", postgresql_where=text("deleted_at IS NULL")),
 )
 
 message = Table(
@@ -48,13 +51,11 @@ chat_request = Table(
     Column("id", UUID(as_uuid=True), primary_key=True),
     Column("owner_id", Text, nullable=False),
     Column("conversation_id", ForeignKey("conversation.id", ondelete="CASCADE"), nullable=False),
-    # Deferred: lifecycle.submit stores the message after the request, in the same transaction.
-    Column(
-        "user_message_id",
-        ForeignKey("message.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
-        nullable=False,
-    ),
-    Column("idempotency_key", Text, nullable=False),
+    # No foreign key: deleting a message would search the requests for it, for which there is no index. Both leave with
+    # their conversation, requests first.
+    Column("user_message_id", UUID(as_uuid=True), nullable=False),
+    # Null when no retry can come any more (shared/keeping.py).
+    Column("idempotency_key", Text),
     Column("model", Text, nullable=False),
     Column("status", Text, nullable=False),
     # The fence: every claim increments it, so no value is used twice.
@@ -84,7 +85,19 @@ chat_request = Table(
     CheckConstraint("(status = 'running') = (worker_id IS NOT NULL)", name="running_has_worker"),
     CheckConstraint("(status IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", name="end"),
     CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="failed_has_code"),
-    Index("uq_chat_request_owner_id_idempotency_key", "owner_id", "idempotency_key", unique=True),
+    # Both leave out the requests without a key, which is nearly all of them.
+    Index(
+        "uq_chat_request_owner_id_idempotency_key",
+        "owner_id",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index(
+        "ix_chat_request_key_ended_at",
+        "ended_at",
+        postgresql_where=text("ended_at IS NOT NULL AND idempotency_key IS NOT NULL"),
+    ),
     Index(
         "uq_chat_request_one_active",
         "conversation_id",
@@ -112,6 +125,6 @@ request_attempt = Table(
     Column("outcome", Text),
     Column("error_code", Text),
     Column("provider_request_id", Text),
-    # The last checkpoint: the attempt's text from its beginning. Not an answer by itself.
+    # The last checkpoint: the attempt's text from its beginning. Empty once the request has ended: the answer has it.
     Column("checkpoint", Text, nullable=False, server_default=""),
 )

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from deploy.backup import commands
 from deploy.backup import manifest as manifests
 from deploy.backup.chain import Chain, Program
+from deploy.backup.forgetting import last_day
 from deploy.backup.key import Key, key_from, make_key
 from deploy.backup.metric import backup_figures
 from deploy.backup.problem import BackupProblem
@@ -47,6 +48,26 @@ def test_pruning_keeps_the_newest_and_is_stable(moments: list[datetime], daily: 
     assert max(moments) in left
     assert {moment for moment in moments if max(moments) - moment < RECENT} <= left
     assert kept(left, keep) == left, "pruning again removes nothing"
+
+
+def test_last_day_is_when_retention_deletes_the_last_backup() -> None:
+    nights = [NOON - timedelta(days=n) for n in range(400)]
+    keep = Keep(daily=7, weekly=4, monthly=12)
+    known = set(nights)
+    day = last_day(nights, keep, now=NOON)
+    assert day is not None
+    assert timedelta(days=300) < day - NOON <= timedelta(days=366)
+    left = set(nights)
+    night = NOON
+    while left & known:
+        night += timedelta(days=1)
+        left = kept({*left, night}, keep)
+    assert night == day, "as the nightly backup prunes"
+
+
+def test_last_day_without_rules_is_two_days_later() -> None:
+    assert last_day([NOON], Keep(daily=0, weekly=0, monthly=0), now=NOON) == NOON + timedelta(days=2)
+    assert last_day([NOON], Keep(daily=5000, weekly=0, monthly=0), now=NOON) is None
 
 
 def test_pruning_counts_and_deletes_good_backups_only(tmp_path: Path) -> None:

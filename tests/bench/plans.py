@@ -28,11 +28,13 @@ from shared import conversations, fleet, lifecycle
 from shared.conversations.fate import is_stored
 from shared.following.best_text import checkpoint_of
 from shared.following.sweep import Known, owner_of_conversation, sweep
+from shared.keeping import Keeping
 from shared.lifecycle import Answer, Claimed
 from shared.metrics import SystemGauges
 from shared.migrations.__main__ import migrate
 from shared.people import Owner
 from shared.postgres.database import make_engine
+from shared.retention import purge_slice
 from shared.settings import load_settings
 from shared.tables import Outcome, Status
 from tests.bench.filling import Filled, fill
@@ -167,7 +169,7 @@ def _look(rig: RequestRig, plans: Plans, *, owner: Owner, number: int, filled: F
     with plans.step("was it stored"):
         is_stored(engine, owner=owner, key="unknown")
     with plans.step("gauges"):
-        assert list(SystemGauges(engine).collect())
+        assert list(SystemGauges(engine, Keeping(deleted_days=30, conversation_days=30)).collect())
     with plans.step("rename"):
         conversations.rename(engine, conversation_id, owner=owner, title="another")
 
@@ -188,7 +190,7 @@ def _run(rig: RequestRig, plans: Plans, claimed: Claimed) -> None:
 
 
 def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator[int]) -> None:
-    """Regenerate, fail, release and stop, stop while queued, take back, expire and delete."""
+    """Regenerate, fail, release and stop, stop while queued, take back, expire, delete and purge."""
     engine = rig.engine
 
     def ask(**values: Any) -> Any:
@@ -228,6 +230,9 @@ def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator
         assert rig.tick().expired == 1
     with plans.step("delete"):
         conversations.delete(engine, filled.conversation_id(number), owner=filled.owner(number))
+    with plans.step("purge"):
+        everything = Keeping(deleted_days=0, conversation_days=1000, worker_days=0, key_days=0)
+        assert purge_slice(engine, everything, rows=100)
 
 
 def table(plans: Plans) -> str:

@@ -131,6 +131,7 @@ def test_doctor_finds_a_healthy_stack_healthy(answering: Stack) -> None:
     }
     assert "ok  workers: 1 consume" in looked.stdout
     assert "ok  tables: up to date" in looked.stdout
+    assert "ok  kept: conversations: no age limit; deleted ones: 30 days" in looked.stdout
     assert "!   models: only the demo simulator answers" in looked.stdout
 
 

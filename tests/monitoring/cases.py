@@ -108,6 +108,16 @@ QUEUE = (
         {"naru_broker_away": flat(0)},
         ({"naru_requests_queued": flat(0), "naru_workers": flat(0)},),
     ),
+    Case(
+        "PurgeBehind",
+        {'naru_purge_overdue_seconds{instance="a"}': "82800+3600x40"},
+        (
+            {'naru_purge_overdue_seconds{instance="a"}': DAYS.format(82800)},
+            {'naru_purge_overdue_seconds{instance="a"}': "9000000-9000000x1 0+0x30"},  # it catches up within the hour
+        ),
+        at="4h",
+        interval="1h",
+    ),
     Case("BrokerAway", {"naru_broker_away": flat(1)}, ({"naru_broker_away": flat(0)},)),
     Case(
         "IdentityBroken",

@@ -5,21 +5,24 @@ from __future__ import annotations
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, generate_latest
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, update
 
 from shared import fleet, metrics
+from shared.keeping import Keeping
 from shared.metrics import REGISTRY, SystemGauges
 from shared.postgres.database import make_engine
 from shared.settings import load_settings
-from shared.tables import message
+from shared.tables import conversation, message
 from tests.patience import patient
 from tests.shared.rig import RequestRig
 from tests.stack import free_port
 
+KEEPING = Keeping(deleted_days=30, conversation_days=0)
+
 
 def scraped(rig: RequestRig) -> dict[str, float]:
     registry = CollectorRegistry()
-    registry.register(SystemGauges(rig.engine))
+    registry.register(SystemGauges(rig.engine, KEEPING))
     text = generate_latest(registry).decode()
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in lines}
@@ -33,6 +36,7 @@ def test_empty_system_is_all_zero(rig: RequestRig) -> None:
         "naru_requests_unaccounted": 0,
         "naru_workers": 0,
         "naru_slots": 0,
+        "naru_purge_overdue_seconds": 0,
     }
 
 
@@ -54,6 +58,7 @@ def test_gauges_count_current_rows(rig: RequestRig) -> None:
         "naru_requests_unaccounted": 0,
         "naru_workers": 3,  # the third is the worker of `answered`
         "naru_slots": 7,
+        "naru_purge_overdue_seconds": 0,
     }
     assert fresh
 
@@ -69,6 +74,13 @@ def test_metrics_notice_a_broken_account(rig: RequestRig) -> None:
     with rig.begin() as connection:
         connection.execute(insert(message).values(id=uuid4(), request_id=running.request_id, **early))
     assert scraped(rig)["naru_requests_unaccounted"] == 2, "an answer before the end"
+
+
+def test_gauge_tells_since_when_a_row_should_be_gone(rig: RequestRig) -> None:
+    rig.answered()
+    with rig.begin() as connection:
+        connection.execute(update(conversation).values(deleted_at=rig.ago(30 * 86_400 + 3600)))
+    assert 3600 <= scraped(rig)["naru_purge_overdue_seconds"] < 3600 + patient(5)
 
 
 def test_metrics_without_postgres_omit_its_gauges() -> None:

@@ -31,7 +31,7 @@ def row(conversation_id: UUID, request_id: UUID, status: str) -> Row:
         expected_seconds=None,
         free_slots=1,
         workers=1,
-        checkpoint=None,
+        missed_text=None,
     )
 
 

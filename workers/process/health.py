@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import generate_latest
 
 from shared import metrics
+from shared.keeping import Keeping
 from shared.postgres import database
 from shared.redis import answers, make_client
 from workers.process.context import Context
@@ -40,7 +41,7 @@ class HealthServer:
         settings = self._context.settings
         if settings.worker_metrics_port < 0:
             return
-        metrics.REGISTRY.register(metrics.SystemGauges(self._context.engine))
+        metrics.REGISTRY.register(metrics.SystemGauges(self._context.engine, Keeping.of(settings)))
         address = (settings.worker_metrics_host, settings.worker_metrics_port)
         self._server = ThreadingHTTPServer(address, _handler_of(self._context))
         self._server.daemon_threads = True

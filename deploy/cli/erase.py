@@ -1,0 +1,89 @@
+"""`./naru erase OWNER`: remove everything of one person at once, and say what still remembers it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import psycopg2
+from sqlalchemy.exc import SQLAlchemyError
+
+from deploy import terminal
+from deploy.backup import commands
+from deploy.backup.forgetting import sentences
+from deploy.backup.locate import server_at
+from deploy.backup.problem import BackupProblem
+from deploy.backup.server import Server, reason_of
+from deploy.embedded.data import DataProblem
+from shared.errors import NaruError
+from shared.people import Owner
+from shared.postgres.database import make_plain_engine
+from shared.retention import Holdings, erase, holdings_of
+
+STOPPED = 130
+UNKNOWN = """\
+there is no owner {owner} in the database. An owner is `terminal` or browser:ID. The address of a person's chat ends in
+      the id of the conversation, which names its owner: SELECT owner_id FROM conversation WHERE id = 'ID'"""
+
+
+def run(owner: str, *, data: Path, is_confirmed: bool) -> int:
+    """Erase the owner's rows, after a question unless `is_confirmed`; return the exit code."""
+    try:
+        context = commands.context_of(data)
+        with server_at(data, context.settings) as server:
+            return _erase(Owner.from_key(owner), server, context, is_confirmed=is_confirmed)
+    except KeyboardInterrupt:
+        _complain("interrupted. Rows that are left are hidden from every page. Run the command again.")
+        return STOPPED
+    except psycopg2.Error as error:
+        _complain(f"Postgres failed: {reason_of(error)}")
+    except SQLAlchemyError as error:
+        _complain(f"Postgres failed ({type(error).__name__}). What was removed stays removed; run the command again.")
+    except (BackupProblem, DataProblem, NaruError) as error:
+        _complain(str(error))
+    return 1
+
+
+def _erase(owner: Owner, server: Server, context: commands.Context, *, is_confirmed: bool) -> int:
+    engine = make_plain_engine(server.url)
+    held = holdings_of(engine, owner)
+    if not held.conversations:
+        _complain(UNKNOWN.format(owner=terminal.line(owner.key)))
+        return 1
+    print(f"{terminal.line(owner.key)} has {in_words(held)}.")
+    if not is_confirmed and not _is_wanted():
+        print("Nothing was erased.")
+        return 1
+    gone = erase(engine, owner, stop_patience_seconds=context.settings.stop_patience_seconds)
+    rows = ", ".join(_counted(gone[kind], kind) for kind in ("conversation", "message", "request", "attempt"))
+    print(f"Erased from the database: {rows}.")
+    seconds = context.settings.stream_seconds
+    for sentence in (
+        f"Redis forgets the live text of their last answers within {seconds / 60:.0f} min (NARU_STREAM_SECONDS).",
+        *sentences(context.settings, context.shelf, server, context.keep),
+    ):
+        print(f"  {terminal.line(sentence)}")
+    return 0
+
+
+def in_words(held: Holdings) -> str:
+    """Return the counts as a phrase."""
+    active = f" ({held.active} of them active)" if held.active else ""
+    messages, requests = _counted(held.messages, "message"), _counted(held.requests, "request")
+    return f"{_counted(held.conversations, 'conversation')} with {messages} and {requests}{active}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _is_wanted() -> bool:
+    print("All of it will be erased, at once and for good. Type yes to go on: ", end="", flush=True)
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        print()
+    return answer.strip().lower() == "yes"
+
+
+def _complain(sentence: str) -> None:
+    sys.stderr.write(f"naru erase: {sentence}\n")
