@@ -37,6 +37,12 @@ _W = worker.c
 #: While no worker is live, the page offers the models of workers that were live within this time. So a question asked
 #: during a deploy keeps its model.
 REMEMBERED_SECONDS = 86_400
+#: Longest wait of the lease thread for Postgres, connecting included. A renewal that hangs leaves time for another one
+#: within the lease.
+LEASE_PATIENCE_SECONDS = 2.5
+LEASE_RETRY_SECONDS = 0.5
+#: A living worker renews within this time after Postgres is back: a wait that hangs, the pause, and a connect.
+RECONNECT_SECONDS = 2 * LEASE_PATIENCE_SECONDS + LEASE_RETRY_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

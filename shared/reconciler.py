@@ -3,6 +3,9 @@
 It only repairs; it does not schedule. A tick marks workers lost whose lease ran out, takes back their requests, ends
 requests past their deadline, carries out stops that no worker answered, and lists the requests whose hint is due again.
 
+A lease proves something only while Postgres can be reached. So no worker is marked lost for a mercy time after a gap in
+the ticks, after a restart of Postgres, and while the whole fleet is silent (docs/decisions/0034).
+
 One tick is one short transaction under an advisory lock that ends with it. A session lock would outlive the tick in a
 frozen process and block all others. A worker skips its tick when any process has just ticked, so a large fleet
 does not tick more often than a small one. The verbs are in `lifecycle/`.
@@ -25,6 +28,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Interval,
+    and_,
     bindparam,
     case,
     cast,
@@ -41,6 +45,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import lifecycle, metrics
 from shared.errors import Unavailable
+from shared.fleet import RECONNECT_SECONDS
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
 from shared.settings import Settings
@@ -55,7 +60,8 @@ ADVISORY_LOCK = 62781
 #: After a gap in all ticks, or a restart of Postgres, workers had no chance to renew. No worker is marked lost for the
 #: mercy time that follows.
 GAP_SECONDS = 2.0
-MERCY_SECONDS = 3.0
+#: Longest silence of a whole fleet that counts as an outage of the way to Postgres.
+OUTAGE_SECONDS = 60.0
 #: A tick counts as recent for this share of the tick interval.
 JUST_NOW = 0.9
 BATCH = 500
@@ -81,6 +87,9 @@ def _is(status: Status) -> ColumnElement[bool]:
 
 
 _SECOND = cast(literal("1 second"), Interval)
+_MERCY = bindparam("mercy", type_=Float) * _SECOND
+#: A living worker that reaches Postgres renews more than once in half a lease.
+_HALF_LEASE = bindparam("half_lease", type_=Float) * _SECOND
 #: The condition of each repair. `_FIND_REPAIRS` tests them in one round trip: most ticks find nothing.
 _LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
 _ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
@@ -115,7 +124,7 @@ _TAKE_LOCK = prepared(
     )
 )
 _GAP = func.extract("epoch", _NOW - reconciler_tick.c.ticked_at)
-_NEW_MERCY_UNTIL = _NOW + timedelta(seconds=MERCY_SECONDS)
+_NEW_MERCY_UNTIL = _NOW + _MERCY
 _RECORD_TICK = prepared(
     upsert(reconciler_tick)
     .values(id=1, mercy_until=_NEW_MERCY_UNTIL)
@@ -130,8 +139,34 @@ _RECORD_TICK = prepared(
     .returning(
         or_(
             func.coalesce(reconciler_tick.c.mercy_until > _NOW, false()),
-            _NOW - func.pg_postmaster_start_time() < timedelta(seconds=MERCY_SECONDS),
+            _NOW - func.pg_postmaster_start_time() < _MERCY,
         ).label("in_mercy")
+    )
+)
+# Two workers or more, each silent for half a lease, and one of them for a whole one.
+_IS_FLEET_SILENT = (
+    select(
+        and_(
+            func.count() > 1,
+            func.max(worker.c.renewed_at) < _NOW - _HALF_LEASE,
+            func.min(worker.c.lease_expires_at) < _NOW,
+        )
+    )
+    .where(worker.c.lost_at.is_(None), worker.c.lease_expires_at > _NOW - timedelta(seconds=OUTAGE_SECONDS))
+    .scalar_subquery()
+)
+_FORGIVE_SILENCE = (
+    update(reconciler_tick).where(_IS_FLEET_SILENT).values(mercy_until=_NEW_MERCY_UNTIL).returning(reconciler_tick.c.id)
+)
+_lost, _other = worker.alias("lost"), worker.alias("other")
+#: Lost workers that fell silent with another one, which may not be marked yet.
+_LOST_WITH_OTHERS = select(_lost.c.id).where(
+    exists().where(
+        _other.c.id != _lost.c.id,
+        or_(
+            _other.c.lost_at.between(_lost.c.lost_at - _HALF_LEASE, _lost.c.lost_at + _HALF_LEASE),
+            and_(_other.c.lost_at.is_(None), _other.c.renewed_at < _NOW - _HALF_LEASE),
+        ),
     )
 )
 _JUST_TICKED = prepared(
@@ -145,19 +180,28 @@ def just_ticked(engine: Engine, *, seconds: float) -> bool:
         return bool(connection.execute(_JUST_TICKED, {"seconds": seconds}).scalar_one())
 
 
-def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
+def mercy_seconds(lease_seconds: float) -> float:
+    """Return how long no worker is marked lost after an outage.
+
+    A living worker needs RECONNECT_SECONDS to renew. The lease is for workers that reach Postgres later than the
+    process that ticks first.
+    """
+    return lease_seconds + RECONNECT_SECONDS
+
+
+def tick(engine: Engine, *, stop_patience_seconds: float, lease_seconds: float) -> Repairs | None:
     """Run one tick; return None if another process holds the lock. Raises Unavailable."""
     with transaction(engine) as connection:
         if not connection.execute(_TAKE_LOCK).one().is_locked:
             return None
         repairs, patience = Repairs(), {"patience": stop_patience_seconds}
         # Recorded even when nothing is due. In the mercy time no worker is marked lost.
-        in_mercy = connection.execute(_RECORD_TICK).scalar_one()
+        in_mercy = connection.execute(_RECORD_TICK, {"mercy": mercy_seconds(lease_seconds)}).scalar_one()
         due = connection.execute(_FIND_REPAIRS, patience).one()
-        if due.lease_expired and not in_mercy:
+        if due.lease_expired and not _forgives_silence(connection, lease_seconds, is_new=not in_mercy) and not in_mercy:
             repairs.lost_workers = _mark_lost(connection)
         if due.on_lost_worker or repairs.lost_workers:
-            repairs.taken_back = _take_back(connection)
+            repairs.taken_back = _take_back(connection, lease_seconds)
         if due.past_deadline:
             repairs.expired = _expire(connection)
         if due.stop_unanswered:
@@ -165,6 +209,15 @@ def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
         if due.hint_due or repairs.taken_back:
             repairs.resend = _due_hints(connection)
         return repairs
+
+
+def _forgives_silence(connection: Connection, lease_seconds: float, *, is_new: bool) -> bool:
+    """Extend the mercy time while no worker of the fleet renews: what they share has failed, not each of them."""
+    values = {"mercy": mercy_seconds(lease_seconds), "half_lease": lease_seconds / 2}
+    is_silent = connection.execute(_FORGIVE_SILENCE, values).one_or_none() is not None
+    if is_silent and is_new:
+        log.warning("no worker renews its lease: none is marked lost for now")
+    return is_silent
 
 
 def _mark_lost(connection: Connection) -> int:
@@ -177,17 +230,22 @@ def _mark_lost(connection: Connection) -> int:
     return len(marked)
 
 
-def _take_back(connection: Connection) -> int:
+def _take_back(connection: Connection, lease_seconds: float) -> int:
     """Take back the requests of all lost workers, because a claim may commit after its worker was marked.
 
-    They are taken back together: the loss is charged by comparing all requests of one worker.
+    They are taken back together: the loss is charged by comparing all requests of one worker. Workers that are lost
+    together have a common cause outside them, so none of their requests is charged.
     """
     lost = connection.execute(
         select(_R.id, _R.worker_id, _R.losses, _R.stop_requested_at)
         .where(*_ON_LOST_WORKER)
         .with_for_update(skip_locked=True)
     ).all()
-    return lifecycle.take_back(connection, lost) if lost else 0
+    if not lost:
+        return 0
+    together = _LOST_WITH_OTHERS.where(_lost.c.id.in_({row.worker_id for row in lost}))
+    uncharged = connection.execute(together, {"half_lease": lease_seconds / 2}).scalars()
+    return lifecycle.take_back(connection, lost, uncharged=set(uncharged))
 
 
 def _expire(connection: Connection) -> int:
@@ -270,7 +328,12 @@ class Ticker:
         # Web never skips: it learns of unanswered stops from its own ticks only.
         if self._best_text is None and just_ticked(self._engine, seconds=JUST_NOW * self._settings.tick_seconds):
             return
-        repairs = tick(self._engine, stop_patience_seconds=self._settings.stop_patience_seconds)
+        settings = self._settings
+        repairs = tick(
+            self._engine,
+            stop_patience_seconds=settings.stop_patience_seconds,
+            lease_seconds=settings.lease_seconds,
+        )
         if repairs is None:
             return
         metrics.EXPIRED_LEASES.inc(repairs.lost_workers)

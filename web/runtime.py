@@ -20,7 +20,7 @@ from shared.interpreter import freeze_loaded_objects
 from shared.keeping import Keeping
 from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.people import Owner
-from shared.postgres import notify
+from shared.postgres import capacity, notify
 from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
@@ -126,6 +126,9 @@ class Runtime:
         self._gauges = metrics.SystemGauges(self.engine, Keeping.of(self.settings))
         metrics.REGISTRY.register(self._gauges)
         self._living = asyncio.create_task(self.liveness.run())
+        self._checking = asyncio.create_task(
+            asyncio.to_thread(capacity.warn_of_few_connections, self.engine, self.settings)
+        )
         self._wedge.start()
         freeze_loaded_objects()
 

@@ -40,7 +40,6 @@ CLOCK_SECONDS = 2.0
 BACKUP_HOURS = 26
 WAITING_SECONDS = 60
 FREE_MEGABYTES = 1000
-CONNECTIONS_PER_PROCESS = 11
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 PROVIDER_SECONDS = 10
 
@@ -105,9 +104,9 @@ def postgres(settings: Settings) -> Findings:
         if value[name] == "off":
             to_do = f"set {name} = on: an accepted question could be lost when the machine fails"
             yield Finding(Level.WRONG, f"postgres: {name} is off", to_do)
-    left = int(value["max_connections"]) - int(used)
-    if left < 2 * CONNECTIONS_PER_PROCESS:
-        to_do = f"raise max_connections: each web and worker process takes up to {CONNECTIONS_PER_PROCESS}"
+    left, of_process = int(value["max_connections"]) - int(used), settings.database_pool + 1
+    if left < 2 * of_process:
+        to_do = f"raise max_connections: each web and worker process takes up to {of_process}"
         yield Finding(Level.HINT, f"postgres: {left} of {value['max_connections']} connections left", to_do)
     apart = abs((datetime.now(UTC) - clock).total_seconds())
     if apart > CLOCK_SECONDS:

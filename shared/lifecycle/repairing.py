@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -34,18 +34,20 @@ def cancel_unanswered(
         return end(connection, fence, Ending(status=Status.CANCELLED, outcome=Outcome.CANCELLED, text=text))
 
 
-def take_back(connection: Connection, lost: Sequence[Any]) -> int:
+def take_back(connection: Connection, lost: Sequence[Any], *, uncharged: Collection[UUID] = ()) -> int:
     """Take `lost` rows (id, worker_id, losses, stop_requested_at; locked by the caller) from their lost workers.
 
     Only the requests of a worker with the highest loss count get one more loss: a process carries hundreds of answers,
     and not all of them can have killed it. Each loss narrows the suspects down, until one reaches MAX_LOSSES and
-    fails. The others wait up to 1 s, so that hundreds do not call the provider at once. Returns the number of rows.
+    fails. The requests of the workers in `uncharged` get none. All wait up to 1 s, so that hundreds do not call the
+    provider at once. Returns the number of rows.
     """
     highest: dict[UUID, int] = {}
     for row in lost:
         highest[row.worker_id] = max(row.losses, highest.get(row.worker_id, 0))
     stopped = [row.id for row in lost if row.stop_requested_at is not None]
-    charged = [row for row in lost if row.losses == highest[row.worker_id] and row.stop_requested_at is None]
+    suspects = [row for row in lost if row.losses == highest[row.worker_id] and row.stop_requested_at is None]
+    charged = [row for row in suspects if row.worker_id not in uncharged]
     poison = [row.id for row in charged if row.losses + 1 >= MAX_LOSSES]
     running = _R.status == Status.RUNNING
     for request_id in stopped:

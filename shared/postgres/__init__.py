@@ -2,8 +2,9 @@
 
     database     engines, transactions, the probe, and the errors that mean an outage
     urls         the spellings of a database URL; needs no SQLAlchemy
-    connections  tricks with psycopg2's connections: bounded waits, a reset without a round trip, autocommit
+    connections  tricks with psycopg2's connections: bounded waits, a reset without a round trip, discards
     prepared     statements that Postgres plans once per connection, and batches of them
+    capacity     the warning of a Postgres that is short of connections
     notify       the channels of LISTEN and NOTIFY
 
 The product makes its engines here and nowhere else. May import errors and settings; knows no table.

@@ -7,38 +7,81 @@ from __future__ import annotations
 
 import functools
 import select
+import threading
 import time
 from typing import cast
 
 import psycopg2
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-#: Longest silence of the server in one statement or connect. The server's own timeouts do not work while it is frozen
-#: (stopped, swapped out, without its disk), and the kernel still acknowledges what we send.
+#: Longest silence of the server in one statement. The server's own timeouts do not work while it is frozen (stopped,
+#: swapped out, without its disk), and the kernel still acknowledges what we send.
 PATIENCE_SECONDS = 8.0
+#: Longest wait for a new connection. It replaces libpq's `connect_timeout`, which the wait callback switches off.
+CONNECT_SECONDS = 3.0
 #: A connection idle for longer is pinged before use: a firewall or a proxy may have dropped it silently.
 TRUSTED_SECONDS = 10.0
+#: SQLSTATE of a write to a server in recovery: a former primary refuses writes until the address leads to the new one.
+READ_ONLY = "25006"
+#: The SQLSTATEs of a server that shuts down, has crashed or does not accept connections yet begin with this.
+SHUTTING_DOWN = "57P0"
+
+#: `seconds`: the limit of one thread's waits.
+_thread = threading.local()
+
+
+class ServerSilent(psycopg2.OperationalError):
+    """The server sent nothing within the limit of the wait."""
 
 
 def limit_waits() -> None:
-    """Limit every wait for Postgres in this process to PATIENCE_SECONDS; a longer one raises OperationalError.
+    """Limit every wait for Postgres in this process; a longer one raises ServerSilent.
 
-    Gain: a frozen server cannot hold a thread for ever. Relies on psycopg2's wait callback, which replaces libpq's
-    blocking wait in all connections of the process. Test: tests/crash/test_postgres_away.py.
+    Gain: neither a frozen server nor a dark address can hold a thread for ever. Relies on psycopg2's wait callback,
+    which replaces libpq's blocking wait in all connections of the process. Tests: tests/crash/test_postgres_away.py,
+    tests/shared/test_database.py.
     """
     psycopg2.extensions.set_wait_callback(wait_for_server)
 
 
+def limit_waits_of_this_thread(seconds: float) -> None:
+    """Limit every wait for Postgres of the calling thread to `seconds`, where that is less than the usual limit."""
+    _thread.seconds = seconds
+
+
 def wait_for_server(connection: psycopg2.extensions.connection) -> None:
-    """Drive the connection until its statement is done; psycopg2 calls this."""
-    limit = time.monotonic() + PATIENCE_SECONDS
+    """Drive the connection until it is open or its statement is done; psycopg2 calls this."""
+    limit = time.monotonic() + _patience(connection)
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
         flag = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
         if not _is_ready(connection, flag, seconds=max(limit - time.monotonic(), 0.0)):
-            raise psycopg2.OperationalError("the server is silent")
+            raise ServerSilent("the server is silent")
+
+
+def _patience(connection: psycopg2.extensions.connection) -> float:
+    is_connecting = connection.status == psycopg2.extensions.STATUS_SETUP
+    usual = CONNECT_SECONDS if is_connecting else PATIENCE_SECONDS
+    return min(usual, getattr(_thread, "seconds", usual))
+
+
+def discard_refusing(engine: Engine) -> None:
+    """Discard a connection whose server refuses writes or shuts down, and with it all others of this engine's pool.
+
+    Gain: after a failover the next statement goes to the new primary. The old connection would answer a ping, so the
+    pool would hand it out again and again. Relies on SQLAlchemy recycling every connection that was made before one
+    that is disconnected. Test: tests/shared/test_database.py.
+    """
+    event.listen(engine, "handle_error", _disconnect_refusing)
+
+
+def _disconnect_refusing(context: ExceptionContext) -> None:
+    code = getattr(context.original_exception, "pgcode", None) or ""
+    if code == READ_ONLY or code.startswith(SHUTTING_DOWN):
+        context.is_disconnect = True
 
 
 def reset_on_checkout(engine: Engine) -> None:

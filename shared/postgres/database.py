@@ -20,9 +20,8 @@ from shared.postgres.urls import driver_url
 from shared.settings import Settings
 
 #: Limits of one connection. TCP keep-alives and the user timeout end a connection whose peer vanished without a packet
-#: (a failover, a cut network).
+#: (a failover, a cut network). `connections.py` limits the waits.
 _CONNECT = {
-    "connect_timeout": 3,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
     "keepalives_count": 3,
@@ -36,8 +35,6 @@ _SESSION = (
 )
 #: Shorter limits, because a lease that is renewed late is lost.
 _LISTENING_SESSION = "-c statement_timeout=2000 -c lock_timeout=1000 -c timezone=UTC -c jit=off"
-#: SQLSTATE of a write to a server in recovery: a former primary refuses writes until the address leads to the new one.
-READ_ONLY = "25006"
 
 
 def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> Engine:
@@ -59,6 +56,7 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
         connect_args={**_CONNECT, "application_name": name, "options": _SESSION},
     )
     connections.reset_on_checkout(engine)
+    connections.discard_refusing(engine)
     # A separate address for LISTEN means that this one is a pooler: the next transaction may run on another server
     # connection, which lacks the prepared statements.
     if not settings.listen_database_url:
@@ -71,6 +69,7 @@ def make_listening_engine(settings: Settings, *, name: str) -> Engine:
 
     It connects to `listen_database_url` where that is set, because LISTEN does not work through a transaction pooler.
     """
+    connections.limit_waits()
     return create_engine(
         driver_url(settings.listen_database_url or settings.database_url),
         poolclass=NullPool,
@@ -94,7 +93,7 @@ def is_outage(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return isinstance(error, psycopg2.InterfaceError)
-    return error.connection_invalidated or getattr(error.orig, "pgcode", None) == READ_ONLY
+    return error.connection_invalidated or _code_of(error) == connections.READ_ONLY
 
 
 @contextmanager
@@ -133,12 +132,15 @@ def statement(engine: Engine) -> Iterator[Connection]:
 
 
 def _is_refused(error: BaseException) -> bool:
-    """Whether Postgres rolled the statement back and kept the connection open."""
-    return (
-        isinstance(error, DBAPIError)
-        and not error.connection_invalidated
-        and getattr(error.orig, "pgcode", None) is not None
-    )
+    """Whether Postgres certainly rolled the statement back: it said so, and did not end the connection itself."""
+    if not isinstance(error, DBAPIError) or _code_of(error) is None:
+        return False
+    return not error.connection_invalidated or _code_of(error) == connections.READ_ONLY
+
+
+def _code_of(error: DBAPIError) -> str | None:
+    """Return the SQLSTATE, or None when the error came from the connection and not from the server."""
+    return getattr(error.orig, "pgcode", None)
 
 
 def ping(engine: Engine) -> None:

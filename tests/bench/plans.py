@@ -38,7 +38,7 @@ from shared.retention import purge_slice
 from shared.settings import load_settings
 from shared.tables import Outcome, Status
 from tests.bench.filling import Filled, fill
-from tests.shared.rig import MODEL, RequestRig
+from tests.shared.rig import MODEL, RequestRig, outlast_mercy
 from tests.stack import Servers
 from workers.process.pickup import due_requests
 
@@ -264,6 +264,7 @@ def main() -> int:
             values = {"DATABASE_URL": servers.postgres_server.url, "REDIS_URL": servers.redis_server.url}
             engine = make_engine(load_settings(values), name="plans")
             plans, numbers = Plans(engine), drawn(filled)
+            outlast_mercy(engine)
             for _ in range(chosen.walks):
                 walk(RequestRig(engine), filled, plans, numbers)
             engine.dispose()

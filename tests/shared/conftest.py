@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, delete, text
+from sqlalchemy import Engine, delete
 
 from shared.postgres.database import make_engine
 from shared.settings import Settings, load_settings
 from shared.tables import conversation, reconciler_tick, worker
 from tests.conftest import TEMPLATE
-from tests.shared.rig import RequestRig
-from tests.stack import Servers, wait_until
+from tests.shared.rig import RequestRig, outlast_mercy
+from tests.stack import Servers
 
 
 @pytest.fixture(scope="session")
@@ -26,12 +26,10 @@ def rig_settings(servers: Servers) -> Settings:
 def rig_engine(rig_settings: Settings) -> Iterator[Engine]:
     """Yield an engine on one database for all rigs: emptying it takes 2 ms, creating one 100 ms.
 
-    Waits until Postgres has run for 3 s, because just after a start the reconciler marks no worker lost.
+    Waits until the mercy after the start of Postgres is over.
     """
     engine = make_engine(rig_settings, name="test")
-    age = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
-    with engine.connect() as connection:
-        wait_until(lambda: connection.execute(age).scalar_one() > 3.1, what="Postgres has run for 3 s")
+    outlast_mercy(engine)
     yield engine
     engine.dispose()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,13 +20,24 @@ from shared import fleet, lifecycle
 from shared.fleet import Member, Model
 from shared.lifecycle import Answer, Claimed, OwnerLimits, Question, Submitted
 from shared.people import Owner
-from shared.reconciler import Repairs, tick
+from shared.reconciler import Repairs, mercy_seconds, tick
 from shared.tables import chat_request, conversation, message, reconciler_tick, request_attempt, worker
+from tests.stack import wait_until
 
 OWNER = Owner("browser", "alice")
 STRANGER = Owner("browser", "mallory")
 MODEL = "demo/echo"
 NO_LIMITS = OwnerLimits()
+#: The lease that the ticks of these tests assume.
+LEASE_SECONDS = 6.0
+
+
+def outlast_mercy(engine: Engine) -> None:
+    """Wait until the mercy after the start of Postgres is over: until then the reconciler marks no worker lost."""
+    age = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
+    mercy = mercy_seconds(LEASE_SECONDS)
+    with engine.connect() as connection:
+        wait_until(lambda: connection.execute(age).scalar_one() > mercy, seconds=2 * mercy, what="mercy is over")
 
 
 @dataclass(frozen=True)
@@ -140,9 +152,20 @@ class RequestRig:
 
     def expire_lease(self, worker_id: UUID) -> None:
         """Let this worker's lease run out."""
+        times = {"lease_expires_at": self.ago(0.01), "renewed_at": self.ago(LEASE_SECONDS)}
         with self.begin() as connection:
-            expired = update(worker).where(worker.c.id == worker_id).values(lease_expires_at=self.ago(0.01))
-            connection.execute(expired)
+            connection.execute(update(worker).where(worker.c.id == worker_id).values(**times))
+
+    def let_workers_renew(self) -> None:
+        """Let the workers with a lease renew it, and move earlier losses into the past."""
+        w = worker.c
+        with self.begin() as connection:
+            connection.execute(
+                update(worker)
+                .where(w.lost_at.is_(None), w.lease_expires_at > self.ago(0))
+                .values(renewed_at=self.ago(0))
+            )
+            connection.execute(update(worker).values(lost_at=w.lost_at - timedelta(hours=1)))
 
     def ticked(self, *, seconds_ago: float = 0.1, mercy_for: float | None = None) -> None:
         """Set the last tick's time, and how long mercy lasts from now (None: no mercy)."""
@@ -155,7 +178,8 @@ class RequestRig:
     def tick(self, *, stop_patience_seconds: float = 3.0) -> Repairs:
         """Run one tick as if another process had ticked just before, so without mercy."""
         self.ticked()
-        repairs = tick(self.engine, stop_patience_seconds=stop_patience_seconds)
+        self.let_workers_renew()
+        repairs = tick(self.engine, stop_patience_seconds=stop_patience_seconds, lease_seconds=LEASE_SECONDS)
         assert repairs is not None
         return repairs
 

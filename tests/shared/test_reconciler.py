@@ -8,17 +8,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, func, select, text
+from sqlalchemy import event, func, select, text, update
 
 from shared import fleet, lifecycle
 from shared.errors import DEADLINE, Unavailable
 from shared.lifecycle import Answer
 from shared.postgres.database import make_engine
-from shared.reconciler import ADVISORY_LOCK, Repairs, Ticker, tick
+from shared.reconciler import ADVISORY_LOCK, OUTAGE_SECONDS, Repairs, Ticker, mercy_seconds, tick
 from shared.settings import Settings
-from shared.tables import Outcome, Status, reconciler_tick
+from shared.tables import Outcome, Status, reconciler_tick, worker
 from tests.patience import patient
-from tests.shared.rig import OWNER, RequestRig
+from tests.shared.rig import LEASE_SECONDS, OWNER, RequestRig
 from tests.shared.together import together
 from tests.stack import Stack, wait_until
 
@@ -26,9 +26,15 @@ RESENDS = [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (5, 60), (50, 60)]
 
 
 def tick_now(rig: RequestRig) -> Repairs:
-    repairs = tick(rig.engine, stop_patience_seconds=3)
+    repairs = tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS)
     assert repairs is not None
     return repairs
+
+
+def set_renewed(rig: RequestRig, worker_id: UUID, *, seconds_ago: float) -> None:
+    times = {"renewed_at": rig.ago(seconds_ago), "lease_expires_at": rig.ago(seconds_ago - LEASE_SECONDS)}
+    with rig.begin() as connection:
+        connection.execute(update(worker).where(worker.c.id == worker_id).values(**times))
 
 
 def test_first_tick_marks_no_worker_lost(rig: RequestRig) -> None:
@@ -50,7 +56,8 @@ def test_gap_in_ticks_marks_no_worker_lost(rig: RequestRig, gap_seconds: float) 
     forgiven = row["gap_seconds"] > 2
     assert lost == (0 if forgiven else 1)
     if forgiven:
-        assert 2.5 < (row["mercy_until"] - row["ticked_at"]).total_seconds() < 3.1
+        mercy = (row["mercy_until"] - row["ticked_at"]).total_seconds()
+        assert mercy == pytest.approx(mercy_seconds(LEASE_SECONDS), abs=0.5)
 
 
 def test_mercy_ends_on_time(rig: RequestRig) -> None:
@@ -61,6 +68,56 @@ def test_mercy_ends_on_time(rig: RequestRig) -> None:
     rig.ticked(mercy_for=-0.01)
     repairs = tick_now(rig)
     assert (repairs.lost_workers, repairs.taken_back) == (1, 1)
+
+
+def test_mercy_covers_a_lease_and_a_reconnect() -> None:
+    assert mercy_seconds(6) >= 6 + fleet.RECONNECT_SECONDS
+    assert mercy_seconds(60) - mercy_seconds(6) == 54
+
+
+def test_silence_of_all_workers_loses_none_of_them(rig: RequestRig) -> None:
+    early, late = rig.worker(), rig.worker()
+    rig.expire_lease(early)
+    set_renewed(rig, late, seconds_ago=LEASE_SECONDS - 1)
+    for _ in range(2):
+        rig.ticked()
+        assert tick_now(rig).lost_workers == 0
+    with rig.begin() as connection:
+        assert fleet.renew(connection, late, lease_seconds=LEASE_SECONDS, consumed=True)
+    assert tick_now(rig).lost_workers == 0, "the other one may reconnect later"
+    rig.ticked(mercy_for=-0.01)
+    assert tick_now(rig).lost_workers == 1
+
+
+def test_mercy_for_silence_counts_from_its_end(rig: RequestRig) -> None:
+    for worker_id in (rig.worker(), rig.worker()):
+        rig.expire_lease(worker_id)
+    rig.ticked(mercy_for=0.5)
+    tick_now(rig)
+    (row,) = rig.rows(reconciler_tick)
+    mercy = (row["mercy_until"] - row["ticked_at"]).total_seconds()
+    assert mercy == pytest.approx(mercy_seconds(LEASE_SECONDS), abs=0.5)
+
+
+def test_silence_longer_than_an_outage_is_a_loss(rig: RequestRig) -> None:
+    for worker_id in (rig.worker(), rig.worker()):
+        set_renewed(rig, worker_id, seconds_ago=OUTAGE_SECONDS + LEASE_SECONDS + 1)
+    rig.ticked()
+    assert tick_now(rig).lost_workers == 2
+
+
+def test_silence_of_a_single_worker_is_a_loss(rig: RequestRig) -> None:
+    rig.expire_lease(rig.worker())
+    rig.ticked()
+    assert tick_now(rig).lost_workers == 1
+
+
+def test_silence_of_some_workers_is_a_loss(rig: RequestRig) -> None:
+    for worker_id in (rig.worker(), rig.worker()):
+        rig.expire_lease(worker_id)
+    rig.worker()
+    rig.ticked()
+    assert tick_now(rig).lost_workers == 2
 
 
 def test_mercy_covers_only_leases(rig: RequestRig) -> None:
@@ -92,7 +149,7 @@ def test_tick_skips_while_another_runs(rig: RequestRig) -> None:
     rig.ticked()
     with rig.begin() as other:
         other.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-        assert tick(rig.engine, stop_patience_seconds=3) is None
+        assert tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS) is None
         assert rig.row(claimed.request_id)["status"] == "running"
     assert tick_now(rig).taken_back == 1, "the lock ended with its transaction"
 
@@ -104,8 +161,9 @@ def test_many_tickers_repair_each_thing_once(rig: RequestRig) -> None:
         overdue = rig.ask().request_id
         rig.put(overdue, deadline_at=rig.ago(0))
         rig.expire_lease(dead)
+        rig.let_workers_renew()
         rig.ticked()
-        done = together(*[lambda: tick(rig.engine, stop_patience_seconds=3)] * 4)
+        done = together(*[lambda: tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS)] * 4)
         repairs = [each for each in done if isinstance(each, Repairs)]
         assert repairs, done
         assert not [each for each in done if isinstance(each, Exception)], done
@@ -125,10 +183,10 @@ def test_frozen_ticker_does_not_block_the_others(rig: RequestRig, rig_settings: 
 
     def look() -> Repairs | None:
         time.sleep(0.3)
-        return tick(rig.engine, stop_patience_seconds=3)
+        return tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS)
 
     outcomes = together(
-        lambda: tick(frozen, stop_patience_seconds=3),
+        lambda: tick(frozen, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS),
         lambda: wait_until(look, seconds=6),
     )
     frozen.dispose()
@@ -258,7 +316,7 @@ def test_worker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settin
 
 
 def test_restart_of_postgres_marks_nobody_lost(own_stack: Stack) -> None:
-    own_stack.configure(tick_seconds=0.1)
+    own_stack.configure(tick_seconds=0.1, lease_seconds=1, renew_seconds=0.3, stall_seconds=1)
     engine = make_engine(own_stack.settings, name="test")
     rig = RequestRig(engine)
     claimed = rig.running()
@@ -274,7 +332,7 @@ def test_restart_of_postgres_marks_nobody_lost(own_stack: Stack) -> None:
         rig.put(waiting, dispatched_at=None)
         wait_until(lambda: resent == [waiting], seconds=5, what="the ticker ticks again")
         assert rig.row(claimed.request_id)["status"] == "running"
-        wait_until(lambda: rig.row(claimed.request_id)["losses"] == 1, seconds=6, what="mercy ends")
+        wait_until(lambda: rig.row(claimed.request_id)["losses"] == 1, seconds=20, what="mercy ends")
     finally:
         ticker.close()
         engine.dispose()

@@ -5,14 +5,16 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
 from shared import fleet, lifecycle
 from shared.errors import WORKER_LOST
 from shared.lifecycle import MAX_LOSSES, Answer, Claimed
 from shared.postgres import notify
-from shared.tables import Outcome
+from shared.reconciler import tick
+from shared.tables import Outcome, worker
 from tests.shared.listening import Listener
-from tests.shared.rig import OWNER, RequestRig
+from tests.shared.rig import LEASE_SECONDS, OWNER, RequestRig
 
 
 def losses(rig: RequestRig, *claims: Claimed) -> list[int]:
@@ -68,9 +70,43 @@ def test_loss_charges_only_the_worst_requests_of_a_worker(rig: RequestRig) -> No
     one, other = rig.worker(), rig.worker()
     first = [running_with(rig, one, count) for count in (0, 1, 1)]
     second = [running_with(rig, other, count) for count in (0, 0)]
-    rig.lose(one, other)
+    rig.lose(one)
+    rig.lose(other)
     assert losses(rig, *first) == [0, 2, 2], "two of the first worker's requests remain suspects"
     assert losses(rig, *second) == [1, 1], "each worker is judged by itself: both of these had no loss before"
+
+
+def test_loss_of_many_workers_charges_nobody(rig: RequestRig) -> None:
+    one, other, _living = rig.worker(), rig.worker(), rig.worker()
+    claims = [running_with(rig, one, 1), running_with(rig, other, MAX_LOSSES - 1)]
+    assert rig.lose(one, other).taken_back == 2
+    assert losses(rig, *claims) == [1, MAX_LOSSES - 1]
+    assert all(rig.row(each.request_id)["status"] == "queued" for each in claims)
+
+
+@pytest.mark.parametrize(("apart_seconds", "charged"), [(LEASE_SECONDS / 3, 0), (2 * LEASE_SECONDS / 3, 1)])
+def test_losses_count_as_one_within_half_a_lease(rig: RequestRig, apart_seconds: float, charged: int) -> None:
+    """Workers that fall silent together are marked up to a renewal apart; a poisoned one dies later than that."""
+    earlier, claimed = rig.worker(), rig.running()
+    rig.expire_lease(claimed.worker_id)
+    rig.let_workers_renew()
+    with rig.begin() as connection:
+        connection.execute(update(worker).where(worker.c.id == earlier).values(lost_at=rig.ago(apart_seconds)))
+    rig.ticked()
+    assert tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS) is not None
+    assert losses(rig, claimed) == [charged]
+
+
+def test_loss_beside_a_silent_worker_charges_nobody(rig: RequestRig) -> None:
+    silent, claimed, _living = rig.worker(), rig.running(), rig.worker()
+    rig.expire_lease(claimed.worker_id)
+    rig.let_workers_renew()
+    with rig.begin() as connection:
+        late = update(worker).where(worker.c.id == silent).values(renewed_at=rig.ago(LEASE_SECONDS - 1))
+        connection.execute(late)
+    rig.ticked()
+    assert tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS) is not None
+    assert losses(rig, claimed) == [0]
 
 
 def test_third_loss_fails_the_common_request(rig: RequestRig) -> None:

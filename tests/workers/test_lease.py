@@ -142,3 +142,23 @@ def test_lease_thread_hears_requests_only_without_hints(
         assert sent(connection) == ["a request"]
         context.vitals.redis_answered_at = time.monotonic()
         assert not sent(connection)
+
+
+def test_fresh_claim_survives_two_quick_rounds(context: Context, lease: LeaseThread) -> None:
+    """A drain wakes the thread, so two rounds may come at once, just after a claim has committed."""
+    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
+    asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
+    context.settings = dataclasses.replace(context.settings, renew_seconds=patient(0.5))
+
+    def status_after_a_round() -> str:
+        lease.renew(connection)
+        row = connection.execute(select(chat_request).where(chat_request.c.id == asked.request_id)).one()
+        return str(row.status)
+
+    with lease.connect() as connection:
+        lease.renew(connection)
+        assert context.member is not None
+        lifecycle.claim(context.engine, asked.request_id, worker_id=context.member.worker_id, models=())
+        assert [status_after_a_round(), status_after_a_round()] == ["running", "running"]
+        time.sleep(context.settings.renew_seconds)
+        assert status_after_a_round() == "queued"

@@ -3,6 +3,9 @@
 It renews the lease, receives stops, writes checkpoints, and announces that the worker drains. It does not renew while
 the event loop is stalled: a process that cannot stream must lose its answers to one that can. If the worker was
 marked lost, it drops the process's streams and registers again.
+
+Its waits for Postgres are shorter than those of other threads, so that it is back soon after an outage. Where Postgres
+refuses it a connection, it renews over an idle one of the process's pool.
 """
 
 from __future__ import annotations
@@ -17,20 +20,20 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
 
 from shared import fleet, lifecycle
 from shared.errors import NaruError
-from shared.fleet import Member
-from shared.postgres import notify
-from shared.postgres.database import is_outage, make_listening_engine
+from shared.fleet import LEASE_PATIENCE_SECONDS, LEASE_RETRY_SECONDS, Member
+from shared.postgres import capacity, connections, notify
+from shared.postgres.database import is_outage, make_listening_engine, statement
 from workers.process import membership
 from workers.process.checkpoints import Checkpoints
 from workers.process.context import Context
 from workers.process.running import Interruption
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 0.5
 
 
 class LeaseThread:
@@ -43,8 +46,11 @@ class LeaseThread:
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._checkpoints = Checkpoints(context)
-        self._missing: set[tuple[UUID, int]] = set()
+        #: The running rows without an answer here, and when a round first missed them, on the monotonic clock.
+        self._missing_since: dict[tuple[UUID, int], float] = {}
         self._hears_requests = False
+        self._is_on_pool = False
+        self._has_checked_capacity = False
 
     def start(self) -> None:
         """Start the thread; it registers as soon as Postgres answers."""
@@ -63,6 +69,7 @@ class LeaseThread:
 
     def _run(self) -> None:
         vitals = self._context.vitals
+        connections.limit_waits_of_this_thread(LEASE_PATIENCE_SECONDS)
         while not self._closing.is_set():
             try:
                 self._keep()
@@ -70,13 +77,22 @@ class LeaseThread:
                 if not (is_outage(error) or isinstance(error, NaruError)):
                     log.exception("lease: a round failed")
                 elif not vitals.is_postgres_away:
-                    log.warning("lease: Postgres does not answer", extra={"error": type(error).__name__})
+                    log.warning("lease: Postgres does not answer", extra=_described(error))
                 vitals.is_postgres_away = True
-                vitals.lease_turned_at = time.monotonic()
-                self._closing.wait(RETRY_SECONDS)
+            vitals.lease_turned_at = time.monotonic()
+            self._closing.wait(LEASE_RETRY_SECONDS)
 
     def _keep(self) -> None:
-        with self.connect() as connection:
+        """Keep the lease until the connection breaks; without a connection, for one round."""
+        try:
+            connection = self.connect()
+        except OperationalError as error:
+            if isinstance(error.orig, connections.ServerSilent):
+                raise  # the pool's connections would be silent, too
+            self._keep_over_pool(error)
+            return
+        self._is_on_pool = False
+        with connection:
             connection.execute(text(f"LISTEN {notify.STOP}"))
             self._hears_requests = False
             round_at = 0.0
@@ -95,10 +111,29 @@ class LeaseThread:
         """Return a connection for `renew` and `listen`, in autocommit: a failed statement rolls back no other."""
         return self._engine.connect()
 
-    def renew(self, connection: Connection) -> None:
+    def _keep_over_pool(self, refusal: OperationalError) -> None:
+        """Do one round over an idle connection of the pool. Raise `refusal` if the pool has none.
+
+        Postgres may refuse a connection because all are taken, while this process's pool holds some that it needs less.
+        """
+        engine = self._context.engine
+        if not isinstance(engine.pool, QueuePool) or not engine.pool.checkedin():
+            raise refusal
+        if self._context.member is None:
+            self._register(engine)
+        with statement(engine) as connection:
+            self.renew(connection, can_listen=False)
+            member = self._context.member
+            if member is not None and time.monotonic() >= self._checkpoints.due_at:
+                self._checkpoints.write(connection, member.worker_id)
+        if not self._is_on_pool:
+            log.warning("lease: Postgres refuses a connection; the pool's are used", extra=_described(refusal))
+            self._is_on_pool = True
+
+    def renew(self, connection: Connection, *, can_listen: bool = True) -> None:
         """Do one round: register or renew, write changes, and compare the rows with the running answers."""
-        context = self._context
-        member = context.member or self._register()
+        context, began = self._context, time.monotonic()
+        member = context.member or self._register(self._engine)
         stalled_seconds = context.loop.stalled_seconds()
         if stalled_seconds > context.settings.stall_seconds:
             log.error("the event loop stands still: the lease is not renewed")
@@ -115,8 +150,10 @@ class LeaseThread:
             context.member = offering  # after the row: a model is claimed only once the row has it
         if context.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
-        self._hear_requests(connection, wanted=context.is_redis_away())
-        self._compare(fleet.running_of(connection, member.worker_id), member.worker_id)
+        if can_listen:
+            self._hear_requests(connection, wanted=context.is_redis_away())
+        self._carry_out_stops(rows := fleet.running_of(connection, member.worker_id))
+        self._give_back_missing(rows, member.worker_id, engine=connection.engine, now=began)
         if not context.publisher.healthy:
             self._checkpoints.hurry()
         if context.vitals.is_postgres_away:
@@ -140,28 +177,39 @@ class LeaseThread:
             connection.execute(text(f"{'LISTEN' if wanted else 'UNLISTEN'} {notify.REQUEST}"))
             self._hears_requests = wanted
 
-    def _compare(self, rows: dict[tuple[UUID, int], bool], worker_id: UUID) -> None:
-        """Carry out missed stops. Give back a request whose row is `running` if it has not run here for two rounds.
-
-        A single round may fall between a claim's commit and the entry in `running`.
-        """
+    def _carry_out_stops(self, rows: dict[tuple[UUID, int], bool]) -> None:
+        """Stop the answers whose notice was missed."""
         for (request_id, _), stopped in rows.items():
             if stopped:
                 self._context.running.stop(request_id)
+
+    def _give_back_missing(
+        self, rows: dict[tuple[UUID, int], bool], worker_id: UUID, *, engine: Engine, now: float
+    ) -> None:
+        """Give back each request whose row is `running`, but which two rounds did not find in this process.
+
+        One round may fall between a claim's commit and the entry in `running`. `wake` may start the next one within
+        milliseconds, so the two must be a full renewal apart.
+        """
         here = {(each.claimed.request_id, each.claimed.attempt) for each in self._context.running.answers()}
-        missing = rows.keys() - here
-        for request_id, attempt in missing & self._missing:
+        self._missing_since = {key: self._missing_since.get(key, now) for key in rows.keys() - here}
+        for (request_id, attempt), since in list(self._missing_since.items()):
+            if now - since < self._context.settings.renew_seconds:
+                continue
             log.error(
                 "request is marked running but not in this process; requeued", extra={"request_id": str(request_id)}
             )
-            lifecycle.give_back(self._engine, request_id, attempt=attempt, worker_id=worker_id)
-        self._missing = missing - self._missing
+            lifecycle.give_back(engine, request_id, attempt=attempt, worker_id=worker_id)
+            del self._missing_since[request_id, attempt]
 
-    def _register(self) -> Member:
+    def _register(self, engine: Engine) -> Member:
         member = membership.new_member(self._context)
-        fleet.register(self._engine, member, lease_seconds=self._context.settings.lease_seconds)
+        fleet.register(engine, member, lease_seconds=self._context.settings.lease_seconds)
         self._context.member = member
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})
+        if not self._has_checked_capacity:
+            self._has_checked_capacity = True
+            capacity.warn_of_few_connections(self._context.engine, self._context.settings)
         return member
 
     def listen(self, connection: Connection, *, until: float) -> bool:
@@ -192,3 +240,9 @@ class LeaseThread:
             self._context.running.stop(notice.request_id)
         else:
             self._on_request()
+
+
+def _described(error: Exception) -> dict[str, str]:
+    """Return the error for the log, with Postgres's words when it refused a connection: they hold no row."""
+    words = str(error.orig).strip() if isinstance(error, OperationalError) and error.statement is None else ""
+    return {"error": type(error).__name__, **({"reason": words} if words else {})}

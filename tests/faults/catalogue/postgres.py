@@ -1,4 +1,4 @@
-"""Faults of Postgres and of the way to it: restarted, away, slow, crowded, full; and a reply that is lost in COMMIT."""
+"""Faults of Postgres and of the way to it: restarted, away, dark, slow, crowded, full, read-only, without ticks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import signal
 import time
 
 import psycopg2
+from psycopg2 import sql
 
 from deploy.embedded import processes
+from tests.faults.crowd import Asked
 from tests.faults.fault import CannotInject, fault
 from tests.faults.proxy import STORES, Trap
 from tests.faults.rig import Shape
@@ -149,3 +151,103 @@ def without_ticks(shot: Shot) -> None:
     lock.close()
     shot.see_ends(asked)
     shot.recovered_by_attempts(asked)
+
+
+@fault(
+    41,
+    "Postgres's address dark for 10, 20 and 60 s; workers and web return at different times",
+    recovery="the address answers again → a new question's first word",
+    times=12,
+    shape=Shape(workers=4, proxied=("worker.postgres", "web.postgres")),
+    patience=180,
+)
+def dark(shot: Shot) -> None:
+    """No packet passes, and the open connections stay half-open, as in a failover or behind a cut network."""
+    seconds = (10, 20, 60)[shot.index % 3]
+    asked = shot.ask(12, shot.words(tokens=30 * seconds, pace=25))
+    shot.see_text(asked, tokens=10)
+    began = time.time()
+    ways = list(shot.rig.proxies.values())
+    for way in ways:
+        way.black_hole()
+        way.forget()
+    shot.rig.sleep(seconds)
+    shot.rng.shuffle(ways)
+    ways[0].pass_all()
+    shot.rig.sleep(shot.rng.choice([0, 2, 5]))
+    ways[1].pass_all()
+    new_work(shot)
+    shot.see_ends(asked, seconds=180)
+    _note_harm(shot, asked, began=began, kind=f"{seconds} s")
+
+
+@fault(
+    42,
+    "Postgres read-only for 3, 10 and 20 s, then writable for new sessions",
+    recovery="writable again → a new question's first word",
+    times=12,
+    shape=Shape(workers=4),
+    patience=120,
+)
+def read_only(shot: Shot) -> None:
+    """The old sessions refuse writes for ever, as after an address has moved from a former primary to the new one."""
+    seconds = (3, 10, 20)[shot.index % 3]
+    asked = shot.ask(12, shot.words(tokens=30 * seconds + 300, pace=25))
+    shot.see_text(asked, tokens=10)
+    began = time.time()
+    writable = psycopg2.connect(shot.rig.servers.postgres_server.url, options="-c default_transaction_read_only=off")
+    writable.autocommit = True
+    with contextlib.closing(writable), writable.cursor() as cursor:
+        database = sql.Identifier(writable.info.dbname)
+        cursor.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database))
+        cursor.execute(_END_SESSIONS)
+        shot.rig.sleep(seconds)
+        cursor.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
+    new_work(shot)
+    shot.see_ends(asked, seconds=120)
+    _note_harm(shot, asked, began=began, kind=f"{seconds} s")
+
+
+@fault(
+    43,
+    "Postgres without a free connection for 20 s, the leases' own connections cut",
+    recovery="connections are free again → a new question's first word",
+    times=10,
+    shape=Shape(workers=4),
+    patience=120,
+)
+def full(shot: Shot) -> None:
+    """The pools keep what they have; each worker keeps its lease over them."""
+    asked = shot.ask(12, shot.words(tokens=900, pace=25))
+    shot.see_text(asked, tokens=10)
+    began, taken = time.time(), []
+    try:
+        for _ in range(2):
+            with contextlib.suppress(psycopg2.OperationalError):
+                while True:
+                    taken.append(psycopg2.connect(shot.rig.servers.postgres_server.url))
+            with taken[0].cursor() as cursor:
+                cursor.execute(_END_LEASES)
+                taken[0].commit()
+        limit = time.monotonic() + 20
+        while time.monotonic() < limit:
+            with contextlib.suppress(psycopg2.OperationalError):
+                taken.append(psycopg2.connect(shot.rig.servers.postgres_server.url))
+            shot.rig.sleep(0.05)
+    finally:
+        for each in taken:
+            each.close()
+    new_work(shot)
+    shot.see_ends(asked, seconds=120)
+    _note_harm(shot, asked, began=began, kind="20 s")
+
+
+_END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'naru%'"
+_END_LEASES = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'naru-worker-lease'"
+
+
+def _note_harm(shot: Shot, asked: list[Asked], *, began: float, kind: str) -> None:
+    """Note what an outage must not do: mark living workers lost, and begin their answers again."""
+    (found,) = shot.rig.ask_rows("SELECT count(*) AS n FROM worker WHERE lost_at >= to_timestamp(:began)", began=began)
+    shot.figures[f"workers lost ({kind})"].append(float(found.n))
+    shot.figures[f"answers begun again ({kind})"].append(float(shot.restarts(asked)))
