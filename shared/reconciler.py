@@ -4,13 +4,14 @@ It only repairs; it does not schedule. A tick marks workers lost whose lease ran
 requests past their deadline, carries out stops that no worker answered, and lists the requests whose hint is due again.
 
 One tick is one short transaction under an advisory lock that ends with it. A session lock would outlive the tick in a
-frozen process and block all others. A worker skips its tick when any process has just ticked, so a large fleet
-does not tick more often than a small one. The verbs are in `lifecycle/`.
+frozen process and block all others. A process skips its tick when another has just ticked, so a large fleet does not
+tick more often than a small one. A tick costs what is due, not what waits or runs. The verbs are in `lifecycle/`.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Interval,
+    Subquery,
     bindparam,
     case,
     cast,
@@ -32,9 +34,12 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     or_,
     select,
     text,
+    true,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -48,7 +53,12 @@ from shared.tables import Status, chat_request, reconciler_tick, worker
 
 log = logging.getLogger(__name__)
 
+#: For what a tick writes.
 _NOW = func.clock_timestamp()
+#: For what a tick compares: Postgres's clock when the statement arrived, once for all rows. `clock_timestamp()` may
+#: change from row to row, so that no index can find the rows that are due. It is never later than the clock, so no
+#: lease ends early.
+_AS_OF = func.statement_timestamp()
 _R = chat_request.c
 #: The advisory lock of the tick: "naru" on a phone keypad, then 1.
 ADVISORY_LOCK = 62781
@@ -58,8 +68,12 @@ GAP_SECONDS = 2.0
 MERCY_SECONDS = 3.0
 #: A tick counts as recent for this share of the tick interval.
 JUST_NOW = 0.9
+#: A worker that was lost this long before the last tick has no request left: the last claims have committed, and a
+#: tick has taken them back.
+SETTLED_SECONDS = 60.0
 BATCH = 500
-FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 5.0, 60.0
+#: The pauses before a hint is sent again; the last one repeats.
+RESEND_SECONDS = (5, 10, 20, 40, 60)
 
 
 @dataclass(slots=True)
@@ -81,25 +95,58 @@ def _is(status: Status) -> ColumnElement[bool]:
 
 
 _SECOND = cast(literal("1 second"), Interval)
-#: The condition of each repair. `_FIND_REPAIRS` tests them in one round trip: most ticks find nothing.
-_LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
-_ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
-_PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _NOW)
-_STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _NOW - bindparam("patience", type_=Float) * _SECOND)
-# A hint is due if none was sent, or if the last one may be lost: after 5·2ⁿ s, at most 60.
-_RESEND_SECONDS = func.least(LAST_RESEND_SECONDS, FIRST_RESEND_SECONDS * func.power(2, func.least(_R.dispatches, 6)))
-_HINT_DUE = (
-    _is(Status.QUEUED),
-    _R.available_at <= _NOW,
-    or_(_R.dispatched_at.is_(None), _R.dispatched_at < _NOW - _RESEND_SECONDS * _SECOND),
+_PATIENCE = bindparam("patience", type_=Float) * _SECOND
+#: The condition of each repair. `_FIND_REPAIRS` tests them in one round trip: most ticks find nothing. Each has an
+#: index that leads to the rows that are due (tests/shared/test_standing_still.py), whatever else waits or runs.
+_LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _AS_OF)
+# Workers that were lost since shortly before the last tick: earlier ones have no request left. The array makes
+# Postgres look up their requests instead of their workers.
+_LOST_LATELY = select(worker.c.id).where(
+    worker.c.lost_at > _AS_OF - bindparam("lost_within", type_=Float) * _SECOND,
 )
+_ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id == func.any(func.array(_LOST_LATELY.scalar_subquery())))
+_PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _AS_OF)
+_STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _AS_OF - _PATIENCE)
+_UNANSWERED_STOPS = select(_R.id, _R.attempt).where(*_STOP_UNANSWERED).order_by(_R.stop_requested_at).limit(BATCH)
+
+
+def _hints_due() -> Subquery:
+    """Select the queued requests without a hint, and those whose last one may be lost: after 5·2ⁿ s, at most 60.
+
+    Each pause has a part of its own, because an index finds one pause's requests at a time.
+    """
+    waits = (_is(Status.QUEUED), _R.available_at <= _AS_OF)
+    found = select(_R.id, _R.available_at)
+    unsent = found.where(*waits, _R.dispatched_at.is_(None)).order_by(_R.available_at).limit(BATCH)
+    sent = [
+        found.where(
+            *waits,
+            func.least(_R.dispatches, literal_column(str(len(RESEND_SECONDS) - 1))) == literal_column(str(times)),
+            _R.dispatched_at < _AS_OF - literal_column(f"interval '{seconds} seconds'", Interval),
+        )
+        .order_by(_R.dispatched_at)
+        .limit(BATCH)
+        for times, seconds in enumerate(RESEND_SECONDS)
+    ]
+    return union_all(*(select(part.subquery()) for part in (unsent, *sent))).subquery()
+
+
+def _is_any(conditions: tuple[ColumnElement[bool], ...], *, by: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a row meets the conditions. Looks along the index of `by`.
+
+    EXISTS would read the table where Postgres expects to meet such a row soon, and there is mostly none.
+    """
+    return select(by).where(*conditions).order_by(by).limit(1).scalar_subquery().is_not(None)
+
+
+_HINTS_DUE = _hints_due()
 _FIND_REPAIRS = prepared(
     select(
-        exists().where(*_LEASE_EXPIRED).label("lease_expired"),
-        exists().where(*_ON_LOST_WORKER).label("on_lost_worker"),
-        exists().where(*_PAST_DEADLINE).label("past_deadline"),
-        exists().where(*_STOP_UNANSWERED).label("stop_unanswered"),
-        exists().where(*_HINT_DUE).label("hint_due"),
+        _is_any(_LEASE_EXPIRED, by=worker.c.lease_expires_at).label("lease_expired"),
+        _is_any(_ON_LOST_WORKER, by=_R.worker_id).label("on_lost_worker"),
+        _is_any(_PAST_DEADLINE, by=_R.deadline_at).label("past_deadline"),
+        _is_any(_STOP_UNANSWERED, by=_R.stop_requested_at).label("stop_unanswered"),
+        select(_HINTS_DUE.c.id).exists().label("hint_due"),
     )
 )
 
@@ -118,7 +165,8 @@ _GAP = func.extract("epoch", _NOW - reconciler_tick.c.ticked_at)
 _NEW_MERCY_UNTIL = _NOW + timedelta(seconds=MERCY_SECONDS)
 _RECORD_TICK = prepared(
     upsert(reconciler_tick)
-    .values(id=1, mercy_until=_NEW_MERCY_UNTIL)
+    # The first tick finds a gap since 1970: every lost worker may still have requests.
+    .values(id=1, mercy_until=_NEW_MERCY_UNTIL, gap_seconds=func.extract("epoch", _NOW))
     .on_conflict_do_update(
         index_elements=[reconciler_tick.c.id],
         set_={
@@ -131,18 +179,30 @@ _RECORD_TICK = prepared(
         or_(
             func.coalesce(reconciler_tick.c.mercy_until > _NOW, false()),
             _NOW - func.pg_postmaster_start_time() < timedelta(seconds=MERCY_SECONDS),
-        ).label("in_mercy")
+        ).label("in_mercy"),
+        reconciler_tick.c.gap_seconds,
     )
 )
-_JUST_TICKED = prepared(
-    select(exists().where(reconciler_tick.c.ticked_at > _NOW - bindparam("seconds", type_=Float) * _SECOND))
+_TICKED = select(
+    exists().where(reconciler_tick.c.ticked_at > _NOW - bindparam("seconds", type_=Float) * _SECOND).label("lately")
+).subquery()
+_STOPS = _UNANSWERED_STOPS.subquery()
+_GLANCE = prepared(
+    select(_TICKED.c.lately, _STOPS.c.id, _STOPS.c.attempt).select_from(_TICKED).outerjoin(_STOPS, true())
 )
 
 
-def just_ticked(engine: Engine, *, seconds: float) -> bool:
-    """Whether any process has ticked within this time. Raises Unavailable."""
+def glance(engine: Engine, *, seconds: float, stop_patience_seconds: float) -> Repairs | None:
+    """Return what another process's tick leaves to this one; None if no process has ticked within `seconds`.
+
+    That is the stops that no worker answered: only web carries them out. Raises Unavailable.
+    """
+    values = {"seconds": seconds, "patience": stop_patience_seconds}
     with statement(engine) as connection:
-        return bool(connection.execute(_JUST_TICKED, {"seconds": seconds}).scalar_one())
+        rows = connection.execute(_GLANCE, values).all()
+    if not rows[0].lately:
+        return None
+    return Repairs(unanswered=[(row.id, row.attempt) for row in rows if row.id is not None])
 
 
 def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
@@ -150,18 +210,20 @@ def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
     with transaction(engine) as connection:
         if not connection.execute(_TAKE_LOCK).one().is_locked:
             return None
-        repairs, patience = Repairs(), {"patience": stop_patience_seconds}
         # Recorded even when nothing is due. In the mercy time no worker is marked lost.
-        in_mercy = connection.execute(_RECORD_TICK).scalar_one()
-        due = connection.execute(_FIND_REPAIRS, patience).one()
-        if due.lease_expired and not in_mercy:
+        ticked = connection.execute(_RECORD_TICK).one()
+        values = {"patience": stop_patience_seconds, "lost_within": ticked.gap_seconds + SETTLED_SECONDS}
+        repairs, due = Repairs(), connection.execute(_FIND_REPAIRS, values).one()
+        # Lost workers first: each of the following repairs is one statement, however much is due.
+        if due.lease_expired and not ticked.in_mercy:
             repairs.lost_workers = _mark_lost(connection)
         if due.on_lost_worker or repairs.lost_workers:
-            repairs.taken_back = _take_back(connection)
+            repairs.taken_back = _take_back(connection, values)
         if due.past_deadline:
             repairs.expired = _expire(connection)
         if due.stop_unanswered:
-            repairs.unanswered = _unanswered_stops(connection, patience)
+            found = connection.execute(_UNANSWERED_STOPS, values)
+            repairs.unanswered = [(row.id, row.attempt) for row in found]
         if due.hint_due or repairs.taken_back:
             repairs.resend = _due_hints(connection)
         return repairs
@@ -177,7 +239,7 @@ def _mark_lost(connection: Connection) -> int:
     return len(marked)
 
 
-def _take_back(connection: Connection) -> int:
+def _take_back(connection: Connection, values: dict[str, float]) -> int:
     """Take back the requests of all lost workers, because a claim may commit after its worker was marked.
 
     They are taken back together: the loss is charged by comparing all requests of one worker.
@@ -185,27 +247,21 @@ def _take_back(connection: Connection) -> int:
     lost = connection.execute(
         select(_R.id, _R.worker_id, _R.losses, _R.stop_requested_at)
         .where(*_ON_LOST_WORKER)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True),
+        values,
     ).all()
     return lifecycle.take_back(connection, lost) if lost else 0
 
 
 def _expire(connection: Connection) -> int:
-    due = connection.execute(
-        select(_R.id).where(*_PAST_DEADLINE).limit(BATCH).with_for_update(skip_locked=True)
-    ).scalars()
-    return sum(lifecycle.expire(connection, request_id) for request_id in due)
-
-
-def _unanswered_stops(connection: Connection, patience: dict[str, float]) -> list[tuple[UUID, int]]:
-    rows = connection.execute(select(_R.id, _R.attempt).where(*_STOP_UNANSWERED).limit(BATCH), patience)
-    return [(row.id, row.attempt) for row in rows]
+    overdue = select(_R.id).where(*_PAST_DEADLINE).limit(BATCH).with_for_update(skip_locked=True)
+    return lifecycle.expire(connection, connection.execute(overdue).scalars().all())
 
 
 def _due_hints(connection: Connection) -> list[UUID]:
     due = (
         select(_R.id)
-        .where(*_HINT_DUE)
+        .where(_R.id.in_(select(_HINTS_DUE.c.id)), _is(Status.QUEUED))
         .order_by(_R.available_at)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
@@ -225,7 +281,8 @@ class Ticker:
 
     `resend` gets each request whose hint is due; it must not block. `best_text` gets the (request, attempt) of a stop
     that no worker answered; it returns the longest partial text that this process finds, or None for the checkpoint. A
-    process without `best_text` (a worker) leaves such stops to web.
+    process without `best_text` (a worker) leaves such stops to web. `last_tick` returns the time of the last tick, by
+    anyone, that this process has seen, on the monotonic clock and not too late.
     """
 
     def __init__(
@@ -235,9 +292,12 @@ class Ticker:
         *,
         resend: Callable[[UUID], Any],
         best_text: Callable[[UUID, int], str | None] | None,
+        last_tick: Callable[[], float] = lambda: -math.inf,
     ) -> None:
         self._engine, self._settings = engine, settings
-        self._resend, self._best_text = resend, best_text
+        self._resend, self._best_text, self._last_tick = resend, best_text, last_tick
+        #: When this process's own last tick ended.
+        self._own_tick_at = -math.inf
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -267,10 +327,18 @@ class Ticker:
             metrics.TICK_SECONDS.observe(time.monotonic() - began)
 
     def _tick(self) -> None:
-        # Web never skips: it learns of unanswered stops from its own ticks only.
-        if self._best_text is None and just_ticked(self._engine, seconds=JUST_NOW * self._settings.tick_seconds):
+        settings = self._settings
+        # A worker trusts another process to tick on. It takes over where that one's ticks stop for `renew_seconds`.
+        if (
+            self._best_text is None
+            and self._own_tick_at < self._last_tick() > time.monotonic() - settings.renew_seconds
+        ):
             return
-        repairs = tick(self._engine, stop_patience_seconds=self._settings.stop_patience_seconds)
+        patience = settings.stop_patience_seconds
+        repairs = glance(self._engine, seconds=JUST_NOW * settings.tick_seconds, stop_patience_seconds=patience)
+        if repairs is None:
+            repairs = tick(self._engine, stop_patience_seconds=patience)
+            self._own_tick_at = time.monotonic()
         if repairs is None:
             return
         metrics.EXPIRED_LEASES.inc(repairs.lost_workers)

@@ -4,7 +4,8 @@
     urls         the spellings of a database URL; needs no SQLAlchemy
     connections  tricks with psycopg2's connections: bounded waits, a reset without a round trip, autocommit
     prepared     statements that Postgres plans once per connection, and batches of them
-    notify       the channels of LISTEN and NOTIFY
+    notify       the channels of LISTEN and NOTIFY, and what a transaction has to tell
+    notices      sends that after the commit, over a connection of its own
 
 The product makes its engines here and nowhere else. May import errors and settings; knows no table.
 """

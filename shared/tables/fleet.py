@@ -26,6 +26,7 @@ worker = Table(
     # Set when it is marked lost or has left: nothing may be claimed or written under this id any more.
     moment("lost_at"),
     Index("ix_worker_live", "lease_expires_at", postgresql_where=text("lost_at IS NULL")),
+    Index("ix_worker_lost_at", "lost_at", postgresql_where=text("lost_at IS NOT NULL")),
 )
 
 #: One row: when any process last ticked.

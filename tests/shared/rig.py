@@ -168,20 +168,26 @@ class RequestRig:
     def fill_with_running(self, worker_id: UUID, count: int) -> None:
         """Make `count` requests that this worker is answering, most of them with one statement."""
         template = self.running(worker_id=worker_id)
-        copied = """
+        self._copy(template.conversation_id, count, "'running', 1, CAST(:worker AS uuid), NULL", worker=worker_id)
+
+    def fill_with_waiting(self, count: int) -> None:
+        """Make `count` requests that wait for a worker and whose hints have just been sent, most with one statement."""
+        self._copy(self.ask().conversation_id, count, "'queued', 0, NULL, clock_timestamp()", worker=None)
+
+    def _copy(self, conversation_id: UUID, count: int, values: str, *, worker: UUID | None) -> None:
+        copied = f"""
             WITH made AS (INSERT INTO conversation (id, owner_id, title)
                           SELECT gen_random_uuid(), owner_id, 'x' FROM conversation, generate_series(2, :count)
                            WHERE id = :of RETURNING id),
                  asked AS (INSERT INTO message (id, conversation_id, role, content)
                            SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
-            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
-                                      attempt, worker_id, deadline_at)
-            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', 'running', 1, :worker,
-                   clock_timestamp() + interval '1 hour' FROM asked
+            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model,
+                                      deadline_at, status, attempt, worker_id, dispatched_at)
+            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', clock_timestamp() + interval '1 hour',
+                   {values} FROM asked
         """
         with self.begin() as connection:
-            values = {"count": count, "of": template.conversation_id, "worker": worker_id}
-            connection.execute(text(copied), values)
+            connection.execute(text(copied), {"count": count, "of": conversation_id, "worker": worker})
 
     def lengthen(self, conversation_id: UUID, count: int) -> None:
         """Append `count` messages m1, m2, … to the conversation's branch."""

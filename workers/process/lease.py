@@ -12,7 +12,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -106,9 +106,13 @@ class LeaseThread:
         consumed = time.monotonic() - context.vitals.consumed_at < context.settings.broker_silence_seconds
         # The lease counts from the loop's last tick: a stalled loop loses its answers as soon as a frozen process does.
         lease_seconds = context.settings.lease_seconds - stalled_seconds
-        if not fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed):
+        asked_at = time.monotonic()
+        renewal = fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed)
+        if renewal is None:
             self._become_lost()
             return
+        if renewal.ticked_ago is not None:
+            context.vitals.last_tick_at = asked_at - renewal.ticked_ago
         offering = membership.with_current_models(context, member)
         if offering is not member and context.member is member:
             fleet.offer(connection, offering)
@@ -116,7 +120,7 @@ class LeaseThread:
         if context.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
         self._hear_requests(connection, wanted=context.is_redis_away())
-        self._compare(fleet.running_of(connection, member.worker_id), member.worker_id)
+        self._compare(renewal.running, member.worker_id)
         if not context.publisher.healthy:
             self._checkpoints.hurry()
         if context.vitals.is_postgres_away:
@@ -140,7 +144,7 @@ class LeaseThread:
             connection.execute(text(f"{'LISTEN' if wanted else 'UNLISTEN'} {notify.REQUEST}"))
             self._hears_requests = wanted
 
-    def _compare(self, rows: dict[tuple[UUID, int], bool], worker_id: UUID) -> None:
+    def _compare(self, rows: Mapping[tuple[UUID, int], bool], worker_id: UUID) -> None:
         """Carry out missed stops. Give back a request whose row is `running` if it has not run here for two rounds.
 
         A single round may fall between a claim's commit and the entry in `running`.
