@@ -171,7 +171,7 @@ def measure_wal(rig: RequestRig) -> None:
     context = SimpleNamespace(
         settings=Settings(), running=SimpleNamespace(answers=lambda: [answer]), publisher=SimpleNamespace(healthy=True)
     )
-    checkpoints_module.time = SimpleNamespace(monotonic=lambda: now[0])  # type: ignore[assignment]
+    vars(checkpoints_module)["time"] = SimpleNamespace(monotonic=lambda: now[0])
     checkpoints, letters = Checkpoints(cast("Any", context)), "the quick brown fox jumps over a lazy dog, again? "
     rig.scalar("SELECT pg_switch_wal()")
     before, writes = rig.scalar("SELECT pg_current_wal_insert_lsn()"), 0

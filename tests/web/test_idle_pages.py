@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
+from shared.following.sweep import sweep
 from shared.people import Owner
 from shared.settings import Settings
 from tests.patience import patient
@@ -46,7 +47,7 @@ class Watching:
 def swept(monkeypatch: pytest.MonkeyPatch) -> list[list[UUID]]:
     """Return the list of the conversations of each sweep."""
     asked: list[list[UUID]] = []
-    real = watcher_module.sweep
+    real = sweep
 
     def noting(engine: Engine, conversations: list[UUID], **rest: Any) -> Any:
         asked.append(list(conversations))
