@@ -158,14 +158,25 @@ def test_web_carries_out_stops_while_others_tick(rig: RequestRig, rig_settings: 
 
 
 def test_worker_asks_nothing_while_others_tick(rig: RequestRig, rig_settings: Settings) -> None:
-    seen, waiting, resent = [math.inf], rig.ask().request_id, list[Any]()
+    """It takes over when they stop, and does not mistake its own ticks for another's."""
+    settings, resent = replace(rig_settings, renew_seconds=3600.0), list[Any]()
+    waiting, is_another_ticking = rig.ask().request_id, [True]
     rig.put(waiting, dispatched_at=None)
-    ticker = Ticker(rig.engine, rig_settings, resend=resent.append, best_text=None, last_tick=lambda: seen[0])
+    rig.ticked(seconds_ago=7200)
+
+    def last_tick() -> float:
+        if is_another_ticking[0]:
+            return math.inf
+        asked_at = time.monotonic()
+        ago = rig.scalar("SELECT extract(epoch FROM clock_timestamp() - ticked_at)::float8 FROM reconciler_tick")
+        return asked_at - float(ago)
+
+    ticker = Ticker(rig.engine, settings, resend=resent.append, best_text=None, last_tick=last_tick)
     with statements(rig.engine) as sent:
         ticker.start()
-        time.sleep(5 * rig_settings.tick_seconds)
+        time.sleep(5 * settings.tick_seconds)
         assert sent == []
-    seen[0] = time.monotonic()  # the last tick that it sees: a tick of its own does not count as another's
+    is_another_ticking[0] = False
     try:
         wait_until(lambda: resent == [waiting], seconds=10, what="it takes over")
         rig.put(waiting, dispatched_at=None)
