@@ -8,11 +8,14 @@ Run it by hand, on a quiet machine; docs/decisions/0036 has the figures before a
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,8 +23,8 @@ from uuid import uuid4
 
 import psycopg2
 from psycopg2.extensions import set_wait_callback
-from sqlalchemy import text
 
+from deploy.embedded.postgres import programs
 from shared import fleet
 from shared.following.sweep import sweep
 from shared.migrations.__main__ import migrate
@@ -38,9 +41,10 @@ from workers.process import checkpoints as checkpoints_module
 from workers.process.checkpoints import Checkpoints
 
 ROWS = 50_000
-THREADS = 16
-COMMIT_SECONDS = 5.0
-IDLE_SECONDS = 30.0
+CONNECTIONS = 16
+COMMIT_SECONDS = 2
+COMMIT_ROUNDS = 6
+IDLE_SECONDS = 15.0
 #: An answer that grows by 200 characters a second, as one of 50 tokens a second does.
 PACE, LENGTH = 200, 20_000
 
@@ -83,69 +87,75 @@ def measure_rush(rig: RequestRig) -> None:
     print(f"tick that ends {expired}: {(time.perf_counter() - began) * 1e3:.0f} ms")
 
 
-def measure_commits(url: str, settings: Settings) -> None:
-    """Commits a second of THREADS connections, while somebody listens: telling inside, behind, and not at all."""
-    sender = NoticeSender(lambda: make_listening_engine(settings, name="bench-notices"))
+def measure_commits(servers: Servers, folder: Path) -> None:
+    """Commits a second of CONNECTIONS connections while somebody listens: NOTIFY inside, notices behind, neither.
+
+    The server writes to the disk, as in production. "Behind", a sender gets 5,000 notices a second meanwhile.
+    """
+    servers.stop_postgres()
+    servers.postgres_server = replace(servers.postgres_server, durable=True)
+    servers.start_postgres()
+    url = servers.postgres_server.url
     listener = psycopg2.connect(url)
     listener.autocommit = True
-    listener.cursor().execute(f"LISTEN {notify.ENDED}")
-    told = notify.Notice(notify.ENDED, uuid4(), uuid4())
-
-    def behind() -> None:
-        sender.send([notify.Notice(notify.ENDED, uuid4(), told.conversation_id)])
-
+    with listener.cursor() as cursor:
+        cursor.execute("CREATE TABLE bench_commits (id int PRIMARY KEY, n int)")
+        cursor.execute(f"INSERT INTO bench_commits SELECT i, 0 FROM generate_series(0, {CONNECTIONS}) i")
+        cursor.execute(f"LISTEN {notify.ENDED}")
     inside = f", pg_notify('{notify.ENDED}', gen_random_uuid() || ':' || gen_random_uuid())"
-    for name, column, after in (
-        ("NOTIFY inside", inside, None),
-        ("notices behind", "", behind),
-        ("silent", "", None),
-        ("NOTIFY inside", inside, None),
-        ("notices behind", "", behind),
-    ):
-        print(f"commits a second, {name}: {_commits(url, column, after):,.0f}")
-    sender.close()
+    for _ in range(COMMIT_ROUNDS):
+        before = _commits(url, folder, inside)
+        with _sending(url):
+            behind = _commits(url, folder, "")
+        neither = _commits(url, folder, "")
+        print(
+            f"commits a second: NOTIFY inside {before:,.0f}, notices behind {behind:,.0f} "
+            f"({behind / before:.1f} times), neither {neither:,.0f}"
+        )
     listener.close()
 
 
-def _commits(url: str, column: str, after: Callable[[], None] | None) -> float:
-    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE IF NOT EXISTS bench_commits (id int PRIMARY KEY, n int NOT NULL)")
-        cursor.execute(
-            f"INSERT INTO bench_commits SELECT i, 0 FROM generate_series(1, {THREADS}) i ON CONFLICT DO NOTHING"
-        )
-    connection.close()
-    counts, until = [0] * THREADS, time.monotonic() + COMMIT_SECONDS
+@contextmanager
+def _sending(url: str) -> Iterator[None]:
+    settings, is_over = load_settings({"DATABASE_URL": url}), threading.Event()
+    sender = NoticeSender(lambda: make_listening_engine(settings, name="bench-notices"))
 
-    def commit(number: int) -> None:
-        own = psycopg2.connect(url)
-        own.autocommit = True
-        with own.cursor() as cursor:
-            while time.monotonic() < until:
-                cursor.execute(f"UPDATE bench_commits SET n = n + 1 WHERE id = {number + 1} RETURNING n{column}")
-                counts[number] += 1
-                if after is not None:
-                    after()
-        own.close()
+    def feed() -> None:
+        while not is_over.wait(0.005):
+            sender.send([notify.Notice(notify.ENDED, uuid4(), uuid4()) for _ in range(25)])
 
-    threads = [threading.Thread(target=commit, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / COMMIT_SECONDS
+    feeding = threading.Thread(target=feed)
+    feeding.start()
+    yield
+    is_over.set()
+    feeding.join()
+    sender.close()
+
+
+def _commits(url: str, folder: Path, column: str) -> float:
+    script = folder / "commit.sql"
+    script.write_text(f"UPDATE bench_commits SET n = n + 1 WHERE id = :client_id RETURNING n{column};\n")
+    words = f"-n -M prepared -c {CONNECTIONS} -j 2 -T {COMMIT_SECONDS} -f".split()
+    done = subprocess.run(
+        [str(programs() / "pgbench"), *words, str(script), url], check=True, capture_output=True, text=True, timeout=60
+    )
+    return float(done.stdout.split("tps = ")[1].split()[0])
 
 
 def _transactions(rig: RequestRig) -> float:
     """Return the transactions a second of the next IDLE_SECONDS, without our own."""
     query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
-    time.sleep(2)
+    time.sleep(6)
     before = rig.scalar(query)
     time.sleep(IDLE_SECONDS)
     return float(rig.scalar(query) - before - 1) / IDLE_SECONDS
 
 
 def measure_idle(stack: Stack, rig: RequestRig) -> None:
-    """Transactions a second of an idle web, of each idle worker, and of idle pages."""
+    """Transactions a second of an idle web, of each idle worker, and of idle pages, with the default intervals."""
+    usual = Settings()
+    names = ("lease_seconds", "renew_seconds", "stall_seconds", "tick_seconds")
+    stack.configure(**{name: getattr(usual, name) for name in names})
     web = stack.start_web()
     alone = _transactions(rig)
     print(f"transactions a second: web alone {alone:.2f}")
@@ -207,7 +217,7 @@ def _measure(name: str, servers: Servers, folder: Path) -> None:
     rig = RequestRig(engine)
     try:
         if name == "commits":
-            measure_commits(url, settings)
+            measure_commits(servers, folder)
         elif name == "idle":
             measure_idle(stack, rig)
         else:

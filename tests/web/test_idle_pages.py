@@ -117,6 +117,7 @@ def test_idle_pages_take_turns(
             for page in pages:
                 at.enter(page)
             await until(lambda: all(at.times(page) >= 3 for page in pages), seconds=20)
+            assert [len(asked) for asked in at.asked[1:] if len(asked) > 3] == []
 
     run(work)
 
@@ -139,6 +140,7 @@ def test_idle_page_learns_that_postgres_is_back(stack: Stack, engine: Engine, sw
             await until(lambda: at.watcher.slow)
             is_away[0] = False
             await until(lambda: not at.watcher.slow)
+            assert at.times(page) >= 3
 
     run(work)
 
@@ -156,3 +158,4 @@ def test_question_from_elsewhere_wakes_an_idle_page(stack: Stack, look: Look, fa
     claimed = fake_worker.claim(request_id)
     fake_worker.finish(claimed, "done")
     reader.until(lambda reader: reader.ends(), seconds=5)
+    assert reader.ends()[0]["status"] == "succeeded"
