@@ -4,8 +4,9 @@ It only repairs; it does not schedule. A tick marks workers lost whose lease ran
 requests past their deadline, carries out stops that no worker answered, and lists the requests whose hint is due again.
 
 One tick is one short transaction under an advisory lock that ends with it. A session lock would outlive the tick in a
-frozen process and block all others. A process skips its tick when another has just ticked, so a large fleet does not
-tick more often than a small one. A tick costs what is due, not what waits or runs. The verbs are in `lifecycle/`.
+frozen process and block all others. The process that ticked last ticks on and the others skip theirs, so a large fleet
+does not tick more often than a small one. A tick costs what is due, not what waits or runs. The verbs are in
+`lifecycle/`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Double,
     Engine,
     Float,
     Interval,
@@ -30,7 +32,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    exists,
     false,
     func,
     literal,
@@ -66,8 +67,8 @@ ADVISORY_LOCK = 62781
 #: mercy time that follows.
 GAP_SECONDS = 2.0
 MERCY_SECONDS = 3.0
-#: A tick counts as recent for this share of the tick interval.
-JUST_NOW = 0.9
+#: The process that ticked last ticks on. Another takes over when it has not ticked for this many tick intervals.
+TAKE_OVER = 2.0
 #: A worker that was lost this long before the last tick has no request left: the last claims have committed, and a
 #: tick has taken them back.
 SETTLED_SECONDS = 60.0
@@ -184,25 +185,25 @@ _RECORD_TICK = prepared(
     )
 )
 _TICKED = select(
-    exists().where(reconciler_tick.c.ticked_at > _NOW - bindparam("seconds", type_=Float) * _SECOND).label("lately")
+    select(func.extract("epoch", _NOW - reconciler_tick.c.ticked_at).cast(Double)).scalar_subquery().label("ago")
 ).subquery()
 _STOPS = _UNANSWERED_STOPS.subquery()
-_GLANCE = prepared(
-    select(_TICKED.c.lately, _STOPS.c.id, _STOPS.c.attempt).select_from(_TICKED).outerjoin(_STOPS, true())
-)
+_GLANCE = prepared(select(_TICKED.c.ago, _STOPS.c.id, _STOPS.c.attempt).select_from(_TICKED).outerjoin(_STOPS, true()))
 
 
-def glance(engine: Engine, *, seconds: float, stop_patience_seconds: float) -> Repairs | None:
-    """Return what another process's tick leaves to this one; None if no process has ticked within `seconds`.
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Seconds since the last tick (None before the first), and the (request, attempt) of stops to carry out."""
 
-    That is the stops that no worker answered: only web carries them out. Raises Unavailable.
-    """
-    values = {"seconds": seconds, "patience": stop_patience_seconds}
+    ticked_ago: float | None
+    unanswered: list[tuple[UUID, int]]
+
+
+def glance(engine: Engine, *, stop_patience_seconds: float) -> Glance:
+    """Look whether another process ticks, and what its ticks leave to this one. Raises Unavailable."""
     with statement(engine) as connection:
-        rows = connection.execute(_GLANCE, values).all()
-    if not rows[0].lately:
-        return None
-    return Repairs(unanswered=[(row.id, row.attempt) for row in rows if row.id is not None])
+        rows = connection.execute(_GLANCE, {"patience": stop_patience_seconds}).all()
+    return Glance(rows[0].ago, [(row.id, row.attempt) for row in rows if row.id is not None])
 
 
 def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
@@ -327,20 +328,27 @@ class Ticker:
             metrics.TICK_SECONDS.observe(time.monotonic() - began)
 
     def _tick(self) -> None:
-        settings = self._settings
-        # A worker trusts another process to tick on. It takes over where that one's ticks stop for `renew_seconds`.
+        settings, now = self._settings, time.monotonic()
+        # A worker trusts its renewals: it asks nothing while they see another process tick.
         if (
             self._best_text is None
-            and self._own_tick_at < self._last_tick() > time.monotonic() - settings.renew_seconds
+            and self._is_anothers(self._last_tick())
+            and now < self._last_tick() + settings.renew_seconds
         ):
             return
-        patience = settings.stop_patience_seconds
-        repairs = glance(self._engine, seconds=JUST_NOW * settings.tick_seconds, stop_patience_seconds=patience)
-        if repairs is None:
-            repairs = tick(self._engine, stop_patience_seconds=patience)
-            self._own_tick_at = time.monotonic()
+        seen = glance(self._engine, stop_patience_seconds=settings.stop_patience_seconds)
+        repairs: Repairs | None = Repairs(unanswered=seen.unanswered)
+        is_another_ticking = (
+            seen.ticked_ago is not None
+            and seen.ticked_ago < TAKE_OVER * settings.tick_seconds
+            and self._is_anothers(now - seen.ticked_ago)
+        )
+        if not is_another_ticking:
+            repairs = tick(self._engine, stop_patience_seconds=settings.stop_patience_seconds)
         if repairs is None:
             return
+        if not is_another_ticking:
+            self._own_tick_at = time.monotonic()
         metrics.EXPIRED_LEASES.inc(repairs.lost_workers)
         metrics.TAKEN_BACK.inc(repairs.taken_back)
         for request_id in repairs.resend:
@@ -348,6 +356,10 @@ class Ticker:
         if self._best_text is not None:
             for request_id, attempt in repairs.unanswered:
                 self._carry_out_stop(request_id, attempt, self._best_text(request_id, attempt))
+
+    def _is_anothers(self, tick_at: float) -> bool:
+        """Whether another process has ticked since this one; `tick_at` is not later than the last tick."""
+        return tick_at > self._own_tick_at
 
     def _carry_out_stop(self, request_id: UUID, attempt: int, text: str | None) -> None:
         lifecycle.cancel_unanswered(
