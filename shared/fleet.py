@@ -15,22 +15,24 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Double,
     Engine,
     Interval,
     Text,
     and_,
-    case,
     cast,
     func,
     insert,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.postgres.database import transaction
-from shared.tables import Status, chat_request, request_attempt, worker
+from shared.postgres.database import statement, transaction
+from shared.postgres.prepared import prepared
+from shared.tables import Status, chat_request, reconciler_tick, request_attempt, worker
 
 _NOW = func.clock_timestamp()
 _W = worker.c
@@ -90,18 +92,38 @@ def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
         )
 
 
-def renew(connection: Connection, worker_id: UUID, *, lease_seconds: float, consumed: bool) -> bool:
-    """Renew the worker's lease; return False if its row is missing or marked lost.
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a worker learns as it renews its lease."""
+
+    #: The attempts that run in it according to their rows, (request_id, attempt), and whether someone asked for a stop.
+    running: Mapping[tuple[UUID, int], bool]
+    #: Seconds since the last tick of any process; None before the first.
+    ticked_ago: float | None
+
+
+def renew(connection: Connection, worker_id: UUID, *, lease_seconds: float, consumed: bool) -> Renewal | None:
+    """Renew the worker's lease, in one statement; return None if its row is missing or marked lost.
 
     `consumed` says whether its broker connection has worked since the last renewal.
     """
     values: dict[str, Any] = {"renewed_at": _NOW, "lease_expires_at": _NOW + timedelta(seconds=lease_seconds)}
     if consumed:
         values["consumed_at"] = _NOW
-    renewed = connection.execute(
-        update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(**values).returning(_W.id)
+    r = chat_request.c
+    renewed = (
+        update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(**values).returning(_W.id).cte("renewed")
     )
-    return renewed.one_or_none() is not None
+    ticked_ago = select(cast(func.extract("epoch", _NOW - reconciler_tick.c.ticked_at), Double)).scalar_subquery()
+    rows = connection.execute(
+        select(r.id, r.attempt, r.stop_requested_at.is_not(None).label("stopped"), ticked_ago.label("ticked_ago"))
+        .select_from(renewed)
+        .outerjoin(chat_request, and_(r.worker_id == renewed.c.id, r.status == Status.RUNNING))
+    ).all()
+    if not rows:
+        return None
+    running = {(row.id, row.attempt): row.stopped for row in rows if row.id is not None}
+    return Renewal(running, rows[0].ticked_ago)
 
 
 def offer(connection: Connection, member: Member) -> None:
@@ -124,20 +146,6 @@ def leave(engine: Engine, worker_id: UUID) -> None:
         connection.execute(
             update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(lost_at=_NOW, draining=True)
         )
-
-
-def running_of(connection: Connection, worker_id: UUID) -> dict[tuple[UUID, int], bool]:
-    """Return the attempts that run in this worker according to their rows.
-
-    Maps (request_id, attempt) to whether someone asked for a stop.
-    """
-    r = chat_request.c
-    rows = connection.execute(
-        select(r.id, r.attempt, r.stop_requested_at.is_not(None).label("stopped")).where(
-            r.worker_id == worker_id, r.status == Status.RUNNING
-        )
-    )
-    return {(row.id, row.attempt): row.stopped for row in rows}
 
 
 def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUID, int], str]) -> None:
@@ -176,22 +184,40 @@ def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUI
 
 def fleet(engine: Engine) -> Fleet:
     """Return the current fleet; while no worker is live, with the models of the latest one."""
-    live = and_(_W.lost_at.is_(None), _W.lease_expires_at > _NOW, ~_W.draining)
-    recent = _W.renewed_at > _NOW - timedelta(seconds=REMEMBERED_SECONDS)
-    with transaction(engine) as connection:
-        rows = connection.execute(
-            select(case((live, True), else_=False).label("live"), _W.slots, _W.models)
-            .where(live | recent)
-            .order_by(_W.renewed_at.desc())
-            .limit(200)
-        ).all()
-    living = [row for row in rows if row.live]
-    offered = {entry["name"]: entry["demo"] for row in (living or rows[:1]) for entry in row.models}
+    with statement(engine) as connection:
+        row = connection.execute(_FLEET).one()
+    offered = {entry["name"]: entry["demo"] for models in row.offers or () for entry in models}
     return Fleet(
-        live_workers=len(living),
-        slots=sum(row.slots for row in living),
+        live_workers=row.live_workers,
+        slots=row.slots,
         models=tuple(Model(name=name, demo=demo) for name, demo in offered.items()),
     )
+
+
+# Workers mostly offer the same models, so one list of each kind is returned: that of the worker that renewed last
+# comes first.
+_FLEET = prepared(
+    text(
+        """
+        WITH live AS (
+            SELECT slots, models, renewed_at FROM worker
+            WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > statement_timestamp()
+        ), latest AS (
+            SELECT models, renewed_at FROM worker
+            WHERE renewed_at > statement_timestamp() - make_interval(secs => :remembered)
+              AND NOT EXISTS (SELECT FROM live)
+            ORDER BY renewed_at DESC LIMIT 1
+        ), offers AS (
+            SELECT models, max(renewed_at) AS renewed_at
+            FROM (SELECT models, renewed_at FROM live UNION ALL SELECT models, renewed_at FROM latest) AS each
+            GROUP BY models
+        )
+        SELECT (SELECT count(*) FROM live)::int AS live_workers,
+               (SELECT coalesce(sum(slots), 0) FROM live)::int AS slots,
+               (SELECT jsonb_agg(models ORDER BY renewed_at DESC) FROM offers) AS offers
+        """
+    ).bindparams(remembered=REMEMBERED_SECONDS)
+)
 
 
 def may_offer(model: ColumnElement[str]) -> ColumnElement[bool]:

@@ -7,13 +7,15 @@ A lease proves something only while Postgres can be reached. So no worker is mar
 the ticks, after a restart of Postgres, and while the whole fleet is silent (docs/decisions/0034).
 
 One tick is one short transaction under an advisory lock that ends with it. A session lock would outlive the tick in a
-frozen process and block all others. A worker skips its tick when any process has just ticked, so a large fleet
-does not tick more often than a small one. The verbs are in `lifecycle/`.
+frozen process and block all others. The process that ticked last ticks on and the others skip theirs, so a large fleet
+does not tick more often than a small one. A tick costs what is due, not what waits or runs. The verbs are in
+`lifecycle/`.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,9 +27,11 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Double,
     Engine,
     Float,
     Interval,
+    Subquery,
     and_,
     bindparam,
     case,
@@ -36,9 +40,12 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     or_,
     select,
     text,
+    true,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -53,7 +60,12 @@ from shared.tables import Status, chat_request, reconciler_tick, worker
 
 log = logging.getLogger(__name__)
 
+#: For what a tick writes.
 _NOW = func.clock_timestamp()
+#: For what a tick compares: Postgres's clock when the statement arrived, once for all rows. `clock_timestamp()` may
+#: change from row to row, so that no index can find the rows that are due. It is never later than the clock, so no
+#: lease ends early.
+_AS_OF = func.statement_timestamp()
 _R = chat_request.c
 #: The advisory lock of the tick: "naru" on a phone keypad, then 1.
 ADVISORY_LOCK = 62781
@@ -62,10 +74,14 @@ ADVISORY_LOCK = 62781
 GAP_SECONDS = 2.0
 #: Longest silence of a whole fleet that counts as an outage of the way to Postgres.
 OUTAGE_SECONDS = 60.0
-#: A tick counts as recent for this share of the tick interval.
-JUST_NOW = 0.9
+#: The process that ticked last ticks on. Another takes over when it has not ticked for this many tick intervals.
+TAKE_OVER = 2.0
+#: A worker that was lost this long before the last tick has no request left: the last claims have committed, and a
+#: tick has taken them back.
+SETTLED_SECONDS = 60.0
 BATCH = 500
-FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 5.0, 60.0
+#: The pauses before a hint is sent again; the last one repeats.
+RESEND_SECONDS = (5, 10, 20, 40, 60)
 
 
 @dataclass(slots=True)
@@ -90,25 +106,58 @@ _SECOND = cast(literal("1 second"), Interval)
 _MERCY = bindparam("mercy", type_=Float) * _SECOND
 #: A living worker that reaches Postgres renews more than once in half a lease.
 _HALF_LEASE = bindparam("half_lease", type_=Float) * _SECOND
-#: The condition of each repair. `_FIND_REPAIRS` tests them in one round trip: most ticks find nothing.
-_LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
-_ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
-_PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _NOW)
-_STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _NOW - bindparam("patience", type_=Float) * _SECOND)
-# A hint is due if none was sent, or if the last one may be lost: after 5·2ⁿ s, at most 60.
-_RESEND_SECONDS = func.least(LAST_RESEND_SECONDS, FIRST_RESEND_SECONDS * func.power(2, func.least(_R.dispatches, 6)))
-_HINT_DUE = (
-    _is(Status.QUEUED),
-    _R.available_at <= _NOW,
-    or_(_R.dispatched_at.is_(None), _R.dispatched_at < _NOW - _RESEND_SECONDS * _SECOND),
+_PATIENCE = bindparam("patience", type_=Float) * _SECOND
+#: The condition of each repair. `_FIND_REPAIRS` tests them in one round trip: most ticks find nothing. Each has an
+#: index that leads to the rows that are due (tests/shared/test_standing_still.py), whatever else waits or runs.
+_LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _AS_OF)
+# Workers that were lost since shortly before the last tick: earlier ones have no request left. The array makes
+# Postgres look up their requests instead of their workers.
+_LOST_LATELY = select(worker.c.id).where(
+    worker.c.lost_at > _AS_OF - bindparam("lost_within", type_=Float) * _SECOND,
 )
+_ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id == func.any(func.array(_LOST_LATELY.scalar_subquery())))
+_PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _AS_OF)
+_STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _AS_OF - _PATIENCE)
+_UNANSWERED_STOPS = select(_R.id, _R.attempt).where(*_STOP_UNANSWERED).order_by(_R.stop_requested_at).limit(BATCH)
+
+
+def _hints_due() -> Subquery:
+    """Select the queued requests without a hint, and those whose last one may be lost: after 5·2ⁿ s, at most 60.
+
+    Each pause has a part of its own, because an index finds one pause's requests at a time.
+    """
+    waits = (_is(Status.QUEUED), _R.available_at <= _AS_OF)
+    found = select(_R.id, _R.available_at)
+    unsent = found.where(*waits, _R.dispatched_at.is_(None)).order_by(_R.available_at).limit(BATCH)
+    sent = [
+        found.where(
+            *waits,
+            func.least(_R.dispatches, literal_column(str(len(RESEND_SECONDS) - 1))) == literal_column(str(times)),
+            _R.dispatched_at < _AS_OF - literal_column(f"interval '{seconds} seconds'", Interval),
+        )
+        .order_by(_R.dispatched_at)
+        .limit(BATCH)
+        for times, seconds in enumerate(RESEND_SECONDS)
+    ]
+    return union_all(*(select(part.subquery()) for part in (unsent, *sent))).subquery()
+
+
+def _is_any(conditions: tuple[ColumnElement[bool], ...], *, by: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a row meets the conditions. Looks along the index of `by`.
+
+    EXISTS would read the table where Postgres expects to meet such a row soon, and there is mostly none.
+    """
+    return select(by).where(*conditions).order_by(by).limit(1).scalar_subquery().is_not(None)
+
+
+_HINTS_DUE = _hints_due()
 _FIND_REPAIRS = prepared(
     select(
-        exists().where(*_LEASE_EXPIRED).label("lease_expired"),
-        exists().where(*_ON_LOST_WORKER).label("on_lost_worker"),
-        exists().where(*_PAST_DEADLINE).label("past_deadline"),
-        exists().where(*_STOP_UNANSWERED).label("stop_unanswered"),
-        exists().where(*_HINT_DUE).label("hint_due"),
+        _is_any(_LEASE_EXPIRED, by=worker.c.lease_expires_at).label("lease_expired"),
+        _is_any(_ON_LOST_WORKER, by=_R.worker_id).label("on_lost_worker"),
+        _is_any(_PAST_DEADLINE, by=_R.deadline_at).label("past_deadline"),
+        _is_any(_STOP_UNANSWERED, by=_R.stop_requested_at).label("stop_unanswered"),
+        select(_HINTS_DUE.c.id).exists().label("hint_due"),
     )
 )
 
@@ -127,7 +176,8 @@ _GAP = func.extract("epoch", _NOW - reconciler_tick.c.ticked_at)
 _NEW_MERCY_UNTIL = _NOW + _MERCY
 _RECORD_TICK = prepared(
     upsert(reconciler_tick)
-    .values(id=1, mercy_until=_NEW_MERCY_UNTIL)
+    # The first tick finds a gap since 1970: every lost worker may still have requests.
+    .values(id=1, mercy_until=_NEW_MERCY_UNTIL, gap_seconds=func.extract("epoch", _NOW))
     .on_conflict_do_update(
         index_elements=[reconciler_tick.c.id],
         set_={
@@ -140,7 +190,8 @@ _RECORD_TICK = prepared(
         or_(
             func.coalesce(reconciler_tick.c.mercy_until > _NOW, false()),
             _NOW - func.pg_postmaster_start_time() < _MERCY,
-        ).label("in_mercy")
+        ).label("in_mercy"),
+        reconciler_tick.c.gap_seconds,
     )
 )
 # Two workers or more, each silent for half a lease, and one of them for a whole one.
@@ -169,15 +220,26 @@ _LOST_WITH_OTHERS = select(_lost.c.id).where(
         ),
     )
 )
-_JUST_TICKED = prepared(
-    select(exists().where(reconciler_tick.c.ticked_at > _NOW - bindparam("seconds", type_=Float) * _SECOND))
-)
+_TICKED = select(
+    select(func.extract("epoch", _NOW - reconciler_tick.c.ticked_at).cast(Double)).scalar_subquery().label("ago")
+).subquery()
+_STOPS = _UNANSWERED_STOPS.subquery()
+_GLANCE = prepared(select(_TICKED.c.ago, _STOPS.c.id, _STOPS.c.attempt).select_from(_TICKED).outerjoin(_STOPS, true()))
 
 
-def just_ticked(engine: Engine, *, seconds: float) -> bool:
-    """Whether any process has ticked within this time. Raises Unavailable."""
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Seconds since the last tick (None before the first), and the (request, attempt) of stops to carry out."""
+
+    ticked_ago: float | None
+    unanswered: list[tuple[UUID, int]]
+
+
+def glance(engine: Engine, *, stop_patience_seconds: float) -> Glance:
+    """Look whether another process ticks, and what its ticks leave to this one. Raises Unavailable."""
     with statement(engine) as connection:
-        return bool(connection.execute(_JUST_TICKED, {"seconds": seconds}).scalar_one())
+        rows = connection.execute(_GLANCE, {"patience": stop_patience_seconds}).all()
+    return Glance(rows[0].ago, [(row.id, row.attempt) for row in rows if row.id is not None])
 
 
 def mercy_seconds(lease_seconds: float) -> float:
@@ -194,18 +256,21 @@ def tick(engine: Engine, *, stop_patience_seconds: float, lease_seconds: float) 
     with transaction(engine) as connection:
         if not connection.execute(_TAKE_LOCK).one().is_locked:
             return None
-        repairs, patience = Repairs(), {"patience": stop_patience_seconds}
         # Recorded even when nothing is due. In the mercy time no worker is marked lost.
-        in_mercy = connection.execute(_RECORD_TICK, {"mercy": mercy_seconds(lease_seconds)}).scalar_one()
-        due = connection.execute(_FIND_REPAIRS, patience).one()
+        ticked = connection.execute(_RECORD_TICK, {"mercy": mercy_seconds(lease_seconds)}).one()
+        values = {"patience": stop_patience_seconds, "lost_within": ticked.gap_seconds + SETTLED_SECONDS}
+        repairs, due = Repairs(), connection.execute(_FIND_REPAIRS, values).one()
+        in_mercy = ticked.in_mercy
+        # Lost workers first: each of the following repairs is one statement, however much is due.
         if due.lease_expired and not _forgives_silence(connection, lease_seconds, is_new=not in_mercy) and not in_mercy:
             repairs.lost_workers = _mark_lost(connection)
         if due.on_lost_worker or repairs.lost_workers:
-            repairs.taken_back = _take_back(connection, lease_seconds)
+            repairs.taken_back = _take_back(connection, values, lease_seconds)
         if due.past_deadline:
             repairs.expired = _expire(connection)
         if due.stop_unanswered:
-            repairs.unanswered = _unanswered_stops(connection, patience)
+            found = connection.execute(_UNANSWERED_STOPS, values)
+            repairs.unanswered = [(row.id, row.attempt) for row in found]
         if due.hint_due or repairs.taken_back:
             repairs.resend = _due_hints(connection)
         return repairs
@@ -230,7 +295,7 @@ def _mark_lost(connection: Connection) -> int:
     return len(marked)
 
 
-def _take_back(connection: Connection, lease_seconds: float) -> int:
+def _take_back(connection: Connection, values: dict[str, float], lease_seconds: float) -> int:
     """Take back the requests of all lost workers, because a claim may commit after its worker was marked.
 
     They are taken back together: the loss is charged by comparing all requests of one worker. Workers that are lost
@@ -239,7 +304,8 @@ def _take_back(connection: Connection, lease_seconds: float) -> int:
     lost = connection.execute(
         select(_R.id, _R.worker_id, _R.losses, _R.stop_requested_at)
         .where(*_ON_LOST_WORKER)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True),
+        values,
     ).all()
     if not lost:
         return 0
@@ -249,21 +315,14 @@ def _take_back(connection: Connection, lease_seconds: float) -> int:
 
 
 def _expire(connection: Connection) -> int:
-    due = connection.execute(
-        select(_R.id).where(*_PAST_DEADLINE).limit(BATCH).with_for_update(skip_locked=True)
-    ).scalars()
-    return sum(lifecycle.expire(connection, request_id) for request_id in due)
-
-
-def _unanswered_stops(connection: Connection, patience: dict[str, float]) -> list[tuple[UUID, int]]:
-    rows = connection.execute(select(_R.id, _R.attempt).where(*_STOP_UNANSWERED).limit(BATCH), patience)
-    return [(row.id, row.attempt) for row in rows]
+    overdue = select(_R.id).where(*_PAST_DEADLINE).limit(BATCH).with_for_update(skip_locked=True)
+    return lifecycle.expire(connection, connection.execute(overdue).scalars().all())
 
 
 def _due_hints(connection: Connection) -> list[UUID]:
     due = (
         select(_R.id)
-        .where(*_HINT_DUE)
+        .where(_R.id.in_(select(_HINTS_DUE.c.id)), _is(Status.QUEUED))
         .order_by(_R.available_at)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
@@ -283,7 +342,8 @@ class Ticker:
 
     `resend` gets each request whose hint is due; it must not block. `best_text` gets the (request, attempt) of a stop
     that no worker answered; it returns the longest partial text that this process finds, or None for the checkpoint. A
-    process without `best_text` (a worker) leaves such stops to web.
+    process without `best_text` (a worker) leaves such stops to web. `last_tick` returns the time of the last tick, by
+    anyone, that this process has seen, on the monotonic clock and not too late.
     """
 
     def __init__(
@@ -293,9 +353,12 @@ class Ticker:
         *,
         resend: Callable[[UUID], Any],
         best_text: Callable[[UUID, int], str | None] | None,
+        last_tick: Callable[[], float] = lambda: -math.inf,
     ) -> None:
         self._engine, self._settings = engine, settings
-        self._resend, self._best_text = resend, best_text
+        self._resend, self._best_text, self._last_tick = resend, best_text, last_tick
+        #: When this process's own last tick ended.
+        self._own_tick_at = -math.inf
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -325,17 +388,31 @@ class Ticker:
             metrics.TICK_SECONDS.observe(time.monotonic() - began)
 
     def _tick(self) -> None:
-        # Web never skips: it learns of unanswered stops from its own ticks only.
-        if self._best_text is None and just_ticked(self._engine, seconds=JUST_NOW * self._settings.tick_seconds):
+        settings, now = self._settings, time.monotonic()
+        # A worker trusts its renewals: it asks nothing while they see another process tick.
+        if (
+            self._best_text is None
+            and self._is_anothers(self._last_tick())
+            and now < self._last_tick() + settings.renew_seconds
+        ):
             return
-        settings = self._settings
-        repairs = tick(
-            self._engine,
-            stop_patience_seconds=settings.stop_patience_seconds,
-            lease_seconds=settings.lease_seconds,
+        seen = glance(self._engine, stop_patience_seconds=settings.stop_patience_seconds)
+        repairs: Repairs | None = Repairs(unanswered=seen.unanswered)
+        is_another_ticking = (
+            seen.ticked_ago is not None
+            and seen.ticked_ago < TAKE_OVER * settings.tick_seconds
+            and self._is_anothers(now - seen.ticked_ago)
         )
+        if not is_another_ticking:
+            repairs = tick(
+                self._engine,
+                stop_patience_seconds=settings.stop_patience_seconds,
+                lease_seconds=settings.lease_seconds,
+            )
         if repairs is None:
             return
+        if not is_another_ticking:
+            self._own_tick_at = time.monotonic()
         metrics.EXPIRED_LEASES.inc(repairs.lost_workers)
         metrics.TAKEN_BACK.inc(repairs.taken_back)
         for request_id in repairs.resend:
@@ -343,6 +420,10 @@ class Ticker:
         if self._best_text is not None:
             for request_id, attempt in repairs.unanswered:
                 self._carry_out_stop(request_id, attempt, self._best_text(request_id, attempt))
+
+    def _is_anothers(self, tick_at: float) -> bool:
+        """Whether another process has ticked since this one; `tick_at` is not later than the last tick."""
+        return tick_at > self._own_tick_at
 
     def _carry_out_stop(self, request_id: UUID, attempt: int, text: str | None) -> None:
         lifecycle.cancel_unanswered(

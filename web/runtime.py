@@ -117,7 +117,7 @@ class Runtime:
         """Start the background services: watcher, listener, reconciler, purge, metrics and liveness checks."""
         self.watcher = Watcher(self.settings, self.engine)
         self.watcher.start()
-        self._listener = Listener(self.settings, self._on_notice)
+        self._listener = Listener(self.settings, self._on_notice, on_gap=self.watcher.nudge_all)
         self._listener.start()
         self._ticker = Ticker(self.engine, self.settings, resend=self.dispatcher.send, best_text=self._best_text)
         self._ticker.start()

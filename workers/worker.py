@@ -38,7 +38,13 @@ class Worker:
         self._pickup = Pickup(self.context, answer=self.answer, redis_changed=self._lease.wake)
         self._drain = Drain(self.context, self._lease)
         self._dispatcher = Dispatcher(settings, self.context.engine)
-        self._ticker = Ticker(self.context.engine, settings, resend=self._dispatcher.send, best_text=None)
+        self._ticker = Ticker(
+            self.context.engine,
+            settings,
+            resend=self._dispatcher.send,
+            best_text=None,
+            last_tick=lambda: self.context.vitals.last_tick_at,
+        )
         self._health = HealthServer(self.context)
         self._wedge = WedgeWatch(
             lambda: health_of(self.context),

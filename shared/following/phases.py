@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.errors import WORKER_LOST
+from shared.following.place import EXACT_PLACES
 from shared.following.sweep import Row
 from shared.following.text import LiveText
 
@@ -23,7 +24,8 @@ class Phase(StrEnum):
 
     #: No request waits or runs.
     IDLE = "idle"
-    #: Other requests are ahead: `position` and `expected_seconds` say how many and how long.
+    #: Other requests are ahead: `position` and `expected_seconds` say how many and how long. Beyond EXACT_PLACES,
+    #: neither is known.
     QUEUED = "queued"
     #: A worker will take it at any moment.
     NEXT = "next"
@@ -51,6 +53,11 @@ class State:
     #: Times on this process's monotonic clock; `data` converts them to the seconds since and until them.
     began_at: float | None = None
     retry_at: float | None = None
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether it waits behind the last place that is counted, EXACT_PLACES."""
+        return self.position is not None and self.position > EXACT_PLACES
 
     def is_news(self, shown: State | None) -> bool:
         """Whether a browser that shows `shown` needs an update."""
@@ -80,7 +87,8 @@ class State:
             "request_id": None if self.request_id is None else str(self.request_id),
             "phase": self.phase.value,
             "attempt": self.attempt,
-            "position": self.position,
+            "position": None if self.position is None else min(self.position, EXACT_PLACES),
+            "beyond": self.is_beyond,
             "expected_seconds": self.expected_seconds,
             "retry_in_seconds": None if self.retry_at is None else round(max(0.0, self.retry_at - now), 1),
             "since_seconds": None if self.began_at is None else round(max(0.0, now - self.began_at), 1),

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from shared.following.place import COUNTED_RUNNING, places, position, taken
 from shared.following.text import LiveText
 from shared.people import Owner
 from shared.postgres.database import statement
@@ -76,7 +77,7 @@ _OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversati
 # The queue, the fleet and the pace are read only when a watched request waits: `waiting` is evaluated once.
 _SWEEP = prepared(
     text(
-        """
+        f"""
         WITH wanted AS (
             SELECT latest.id
             FROM unnest(CAST(:conversations AS text[])::uuid[]) AS asked (id)
@@ -91,14 +92,11 @@ _SWEEP = prepared(
         ), waiting AS (
             SELECT EXISTS (SELECT 1 FROM found WHERE status = 'queued') AS anyone
         ), line AS (
-            SELECT id, row_number() OVER (ORDER BY available_at, id) AS place
-            FROM chat_request
-            WHERE status = 'queued' AND available_at <= clock_timestamp() AND (SELECT anyone FROM waiting)
+            {places()}
         ), fleet AS (
-            SELECT count(*) AS workers, coalesce(sum(slots), 0) AS slots,
-                   (SELECT count(*) FROM chat_request WHERE status = 'running') AS taken
+            SELECT count(*) AS workers, coalesce(sum(slots), 0) AS slots, {taken()} AS taken
             FROM worker
-            WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > clock_timestamp()
+            WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > statement_timestamp()
               AND (SELECT anyone FROM waiting)
         ), pace AS (
             SELECT avg(extract(epoch FROM ended_at - started_at)) AS seconds
@@ -115,9 +113,11 @@ _SWEEP = prepared(
                END)::float8 AS since_seconds,
                greatest(0, extract(epoch FROM found.available_at - clock_timestamp()))::float8
                    AS retry_in_seconds,
-               line.place AS position,
+               {position("found", "line")} AS position,
                (line.place * pace.seconds / nullif(fleet.slots, 0))::float8 AS expected_seconds,
-               greatest(0, fleet.slots - fleet.taken)::int AS free_slots, fleet.workers::int AS workers,
+               CASE WHEN fleet.taken < {COUNTED_RUNNING} THEN greatest(0, fleet.slots - fleet.taken) ELSE 0 END::int
+                   AS free_slots,
+               fleet.workers::int AS workers,
                CASE WHEN (s.is_silent OR found.ended_at IS NOT NULL)
                      AND (found.attempt > s.attempt OR char_length(coalesce(m.content, a.checkpoint)) > s.length)
                     THEN coalesce(m.content, a.checkpoint) END
@@ -134,7 +134,7 @@ _SWEEP = prepared(
         )
             AS s (id, attempt, length, is_silent) ON s.id = found.id
         ORDER BY found.conversation_id, found.created_at
-        """
+        """  # noqa: S608 - constants
     )
 )
 

@@ -122,7 +122,10 @@ def _store_in_steps(
             return known
         values = {**values, "q_message": _last_question(connection, leaf_id)}
     stored = connection.execute(STORE_AGAIN if question.regenerate else STORE, values).one_or_none()
-    return _find_or_refuse(connection, question, limits) if stored is None else None
+    if stored is None:
+        return _find_or_refuse(connection, question, limits)
+    notify.after_commit(connection, notify.REQUEST, values["q_request"], question.conversation_id)
+    return None
 
 
 def _enter_conversation(connection: Connection, values: dict[str, Any]) -> UUID | None:
@@ -194,7 +197,7 @@ def stop(engine: Engine, request_id: UUID, *, owner: Owner) -> Status:
         if row.status == Status.RUNNING:
             asked_at = func.coalesce(_R.stop_requested_at, NOW)
             connection.execute(update(chat_request).where(this).values(stop_requested_at=asked_at))
-            notify.send(connection, notify.STOP, request_id, row.conversation_id)
+            notify.after_commit(connection, notify.STOP, request_id, row.conversation_id)
             log.info(
                 "stop requested", extra={"request_id": str(request_id), "conversation_id": str(row.conversation_id)}
             )

@@ -1,4 +1,4 @@
-"""Ends a request for every caller: its row, its answer, its attempt and its branch, in one statement."""
+"""Ends requests for every caller: the row, the answer, the attempt and the branch, in one statement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import (
     CTE,
@@ -62,15 +61,22 @@ def end(connection: Connection, fence: Sequence[ColumnElement[bool]], ending: En
     The statement of a fence made of parameters (with their values in `fence_values`) is built once. That of a fence
     made of values is built on each call, which takes longer than Postgres takes to run it: use it for rare ends.
     """
+    return end_all(connection, fence, ending, **fence_values) > 0
+
+
+def end_all(
+    connection: Connection, fence: Sequence[ColumnElement[bool]], ending: Ending, **fence_values: object
+) -> int:
+    """End every request that the fence matches, like `end` and in one statement too; return their number."""
     statement = _kept_statement(tuple(fence)) if fence_values else _statement(fence)
     values = {f"end_{each.name}": getattr(ending, each.name) for each in fields(Ending)}
-    row = connection.execute(statement, {**values, **fence_values, "end_message_id": uuid4()}).one_or_none()
-    if row is None:
-        return False
-    metrics.REQUESTS.labels(ending.status.value).inc()
+    ended = connection.execute(statement, {**values, **fence_values}).all()
+    for row in ended:
+        notify.after_commit(connection, notify.ENDED, row.id, row.conversation_id)
+    metrics.REQUESTS.labels(ending.status.value).inc(len(ended))
     if ending.status is Status.FAILED and ending.code is not None:
-        metrics.FAILED.labels(ending.code).inc()
-    return True
+        metrics.FAILED.labels(ending.code).inc(len(ended))
+    return len(ended)
 
 
 def _given(name: str, column: Column[Any]) -> BindParameter[Any]:
@@ -98,7 +104,7 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
     )
     text = _given("text", message.c.content)
     answer = [
-        bindparam("end_message_id", type_=message.c.id.type),
+        func.gen_random_uuid(),
         ended.c.conversation_id,
         ended.c.user_message_id,
         literal("assistant"),
@@ -120,7 +126,7 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
     outcome = _given("outcome", request_attempt.c.outcome)
     provider_request_id = _given("provider_request_id", request_attempt.c.provider_request_id)
     closed = close_attempt(ended, outcome=outcome, code=code, text="", provider_request_id=provider_request_id)
-    return select(notify.of_row(notify.ENDED, ended)).add_cte(moved, closed, _cleared(ended))
+    return select(ended.c.id, ended.c.conversation_id).add_cte(moved, closed, _cleared(ended))
 
 
 @functools.cache

@@ -32,7 +32,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from shared import fleet
 from shared.lifecycle.ending import NOW
 from shared.lifecycle.owner_limits import MAY_ASK
-from shared.postgres import notify
 from shared.postgres.prepared import prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
 
@@ -98,7 +97,7 @@ def _stored_request(message_id: BindParameter[Any]) -> CTE:
 
 
 def _store(*, with_question: bool) -> Select[Any]:
-    """Insert the request and the question, move the branch's end to the question, and notify the workers.
+    """Insert the request and the question, and move the branch's end to the question.
 
     Without `with_question` the request answers a question that is stored already.
     """
@@ -118,7 +117,7 @@ def _store(*, with_question: bool) -> Select[Any]:
         .cte("moved")
     )
     besides = (asked.cte("asked"), moved) if with_question else (moved,)
-    return select(notify.of_row(notify.REQUEST, stored)).add_cte(*besides)
+    return select(stored.c.id).add_cte(*besides)
 
 
 #: Creates or locks the conversation and returns the end of its branch; no row where it is another owner's or deleted.

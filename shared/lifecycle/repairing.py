@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Engine, Interval, case, cast, func, literal, select, update
 
 from shared.errors import DEADLINE, RESTORED, WORKER_LOST
-from shared.lifecycle.ending import NOW, Ending, close_attempt, end
+from shared.lifecycle.ending import NOW, Ending, close_attempt, end, end_all
 from shared.postgres import notify
 from shared.postgres.database import transaction
 from shared.tables import ACTIVE, Outcome, Status, chat_request
@@ -50,14 +50,12 @@ def take_back(connection: Connection, lost: Sequence[Any], *, uncharged: Collect
     charged = [row for row in suspects if row.worker_id not in uncharged]
     poison = [row.id for row in charged if row.losses + 1 >= MAX_LOSSES]
     running = _R.status == Status.RUNNING
-    for request_id in stopped:
-        end(connection, (_R.id == request_id, running), Ending(status=Status.CANCELLED, outcome=Outcome.LOST))
-    for request_id in poison:
-        end(
-            connection,
-            (_R.id == request_id, running),
-            Ending(status=Status.FAILED, outcome=Outcome.LOST, code=WORKER_LOST),
-        )
+    if stopped:
+        cancelled = Ending(status=Status.CANCELLED, outcome=Outcome.LOST)
+        end_all(connection, (_R.id.in_(stopped), running), cancelled)
+    if poison:
+        failed = Ending(status=Status.FAILED, outcome=Outcome.LOST, code=WORKER_LOST)
+        end_all(connection, (_R.id.in_(poison), running), failed)
     again = [row.id for row in lost if row.id not in {*stopped, *poison}]
     _requeue(connection, (_R.id.in_(again), running), outcome=Outcome.LOST, charged=[row.id for row in charged])
     return len(lost)
@@ -95,13 +93,17 @@ def _requeue(
         .cte("freed")
     )
     closed = close_attempt(freed, outcome=outcome, code=WORKER_LOST)
-    connection.execute(select(notify.of_row(notify.REQUEST, freed)).add_cte(closed))
+    for row in connection.execute(select(freed.c.id, freed.c.conversation_id).add_cte(closed)):
+        notify.after_commit(connection, notify.REQUEST, row.id, row.conversation_id)
 
 
-def expire(connection: Connection, request_id: UUID) -> bool:
-    """Fail a request whose deadline has passed; the last checkpoint is its partial text. False if it has not passed."""
-    fence = (_R.id == request_id, _R.status.in_(ACTIVE), _R.deadline_at <= NOW)
-    return end(connection, fence, Ending(status=Status.FAILED, outcome=Outcome.FAILED, code=DEADLINE))
+def expire(connection: Connection, request_ids: Sequence[UUID]) -> int:
+    """Fail those of the requests whose deadline has passed, in one statement; return their number.
+
+    The last checkpoint is the partial text.
+    """
+    overdue = (_R.id.in_(request_ids), _R.status.in_(ACTIVE), _R.deadline_at <= NOW)
+    return end_all(connection, overdue, Ending(status=Status.FAILED, outcome=Outcome.FAILED, code=DEADLINE))
 
 
 def end_restored(connection: Connection) -> int:

@@ -212,9 +212,11 @@ def release(
         .cte("freed")
     )
     closed = close_attempt(freed, outcome=outcome, code=code, text=storable(text))
-    told = select(notify.of_row(notify.REQUEST, freed)).add_cte(closed)
     with statement(engine) as connection:
-        return connection.execute(told, _fence_values(claimed)).one_or_none() is not None
+        is_freed = connection.execute(select(freed.c.id).add_cte(closed), _fence_values(claimed)).one_or_none()
+        if is_freed is not None:
+            notify.after_commit(connection, notify.REQUEST, claimed.request_id, claimed.conversation_id)
+    return is_freed is not None
 
 
 def finish(engine: Engine, claimed: Claimed, answer: Answer) -> bool:

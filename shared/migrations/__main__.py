@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import NaruError, SettingsError
@@ -32,11 +32,22 @@ def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) ->
     engine = make_plain_engine(database_url)
     _await_server(engine, patience_seconds)
     with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
-        connection.commit()
+        _take_lock(connection)
         settings = config()
         settings.attributes["connection"] = connection
         command.upgrade(settings, "head")
+
+
+def _take_lock(connection: Connection) -> None:
+    """Wait until no other process migrates.
+
+    By asking again: a statement that waits for the lock would hold up the other process, whose indexes wait for all
+    statements that began before them.
+    """
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}).scalar_one():
+        connection.commit()
+        time.sleep(0.2)
+    connection.commit()
 
 
 def _await_server(engine: Engine, patience_seconds: float) -> None:

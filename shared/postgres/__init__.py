@@ -5,7 +5,8 @@
     connections  tricks with psycopg2's connections: bounded waits, a reset without a round trip, discards
     prepared     statements that Postgres plans once per connection, and batches of them
     capacity     the warning of a Postgres that is short of connections
-    notify       the channels of LISTEN and NOTIFY
+    notify       the channels of LISTEN and NOTIFY, and what a transaction has to tell
+    notices      sends that after the commit, over a connection of its own
 
 The product makes its engines here and nowhere else. May import errors and settings; knows no table.
 """

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
 from shared.errors import NaruError, Unavailable, Unsure
-from shared.postgres import connections, prepared
+from shared.postgres import connections, notices, notify, prepared
 from shared.postgres.urls import driver_url
 from shared.settings import Settings
 
@@ -61,6 +61,7 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
     # connection, which lacks the prepared statements.
     if not settings.listen_database_url:
         prepared.install(engine)
+    notices.send_behind(engine, lambda: make_listening_engine(settings, name=f"{name}-notices"))
     return engine
 
 
@@ -98,19 +99,22 @@ def is_outage(error: BaseException) -> bool:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Run one transaction: commit at the end, roll back on an error.
+    """Run one transaction: commit at the end, then send its notices; roll back on an error.
 
     Raises Unavailable when Postgres is away, and Unsure when it went away during COMMIT: the outcome is unknown then.
     """
     is_committing = False
     try:
         with engine.begin() as connection:
+            notify.take_noted(connection)  # those of a transaction that was rolled back
             yield connection
+            noted = notify.take_noted(connection)
             is_committing = True
     except Exception as error:
         if is_outage(error):
             raise (Unsure if is_committing else Unavailable) from error
         raise
+    notices.send(engine, noted)
 
 
 @contextmanager
@@ -123,12 +127,15 @@ def statement(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.connect() as connection:
             connections.commit_each_statement(connection)
+            notify.take_noted(connection)
             is_open = True
             yield connection
+            noted = notify.take_noted(connection)
     except Exception as error:
         if is_outage(error):
             raise (Unsure if is_open and not _is_refused(error) else Unavailable) from error
         raise
+    notices.send(engine, noted)
 
 
 def _is_refused(error: BaseException) -> bool:

@@ -1,16 +1,15 @@
 """NOTIFY and LISTEN: "look now" between processes. Best effort: every receiver polls too, and so finds what it missed.
 
-A notification is sent inside the transaction that makes it true, so Postgres delivers it after the commit or never.
-It carries two ids and nothing else.
+A transaction notes what it makes true (`after_commit`). `database.py` passes the notes on once it has committed, and
+`notices.py` sends them over a connection of its own. A notice carries two ids and nothing else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import Connection
 
 #: A request was queued, for the first time or again.
 REQUEST = "naru_request"
@@ -18,6 +17,8 @@ REQUEST = "naru_request"
 STOP = "naru_stop"
 #: A request ended.
 ENDED = "naru_ended"
+
+_NOTED = "naru_notices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +29,21 @@ class Notice:
     request_id: UUID
     conversation_id: UUID
 
+    @property
+    def payload(self) -> str:
+        """The text that NOTIFY carries."""
+        return f"{self.request_id}:{self.conversation_id}"
 
-def send(connection: Connection, channel: str, request_id: UUID, conversation_id: UUID) -> None:
-    """Send the notification when the running transaction commits."""
-    connection.execute(select(func.pg_notify(channel, f"{request_id}:{conversation_id}")))
+
+def after_commit(connection: Connection, channel: str, request_id: UUID, conversation_id: UUID) -> None:
+    """Note that this notice is due when the running transaction has committed."""
+    connection.info.setdefault(_NOTED, []).append(Notice(channel, request_id, conversation_id))
 
 
-def of_row(channel: str, rows: CTE) -> ColumnElement[Any]:
-    """Return the notification as a column, for a statement that notifies about its own rows (`id`,
-    `conversation_id`)."""
-    payload = cast(rows.c.id, Text) + ":" + cast(rows.c.conversation_id, Text)
-    return func.pg_notify(channel, payload)
+def take_noted(connection: Connection) -> list[Notice]:
+    """Return the notices of the running transaction, and forget them."""
+    noted: list[Notice] = connection.info.pop(_NOTED, [])
+    return noted
 
 
 def parse(channel: str, payload: str) -> Notice | None:

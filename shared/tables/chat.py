@@ -107,6 +107,21 @@ chat_request = Table(
     Index("ix_chat_request_queued", "available_at", postgresql_where=text("status = 'queued'")),
     Index("ix_chat_request_running", "worker_id", postgresql_where=text("status = 'running'")),
     Index("ix_chat_request_deadline", "deadline_at", postgresql_where=text("status IN ('queued', 'running')")),
+    # These three lead a tick to the hints that are due and to the stops that no worker answered.
+    Index(
+        "ix_chat_request_unsent", "available_at", postgresql_where=text("status = 'queued' AND dispatched_at IS NULL")
+    ),
+    Index(
+        "ix_chat_request_sent",
+        text("LEAST(dispatches, 4)"),
+        "dispatched_at",
+        postgresql_where=text("status = 'queued'"),
+    ),
+    Index(
+        "ix_chat_request_stopping",
+        "stop_requested_at",
+        postgresql_where=text("status = 'running' AND stop_requested_at IS NOT NULL"),
+    ),
     # These two serve the count of an owner's questions.
     Index("ix_chat_request_owner_active", "owner_id", postgresql_where=text("status IN ('queued', 'running')")),
     Index("ix_chat_request_owner_id_created_at", "owner_id", "created_at"),

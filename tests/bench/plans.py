@@ -178,8 +178,9 @@ def _run(rig: RequestRig, plans: Plans, claimed: Claimed) -> None:
     """Run the statements during an answer."""
     key = (claimed.request_id, claimed.attempt)
     with plans.step("renew"), rig.begin() as connection:
-        assert fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True)
-        assert key in fleet.running_of(connection, claimed.worker_id)
+        renewal = fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True)
+        assert renewal is not None
+        assert key in renewal.running
     with plans.step("checkpoint"), rig.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {key: "so far"})
     with plans.step("sweep while it runs"):

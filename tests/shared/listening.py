@@ -1,27 +1,36 @@
-"""A listener for notifications, on its own connection."""
+"""A listener for notices, on its own connection."""
 
 from __future__ import annotations
 
 import select
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 from sqlalchemy import Engine, text
 
-from shared.postgres import notify
+from shared.postgres import notices, notify
 from shared.postgres.notify import Notice
 
 
 class Listener:
-    """Listens on one channel while its `with` block runs."""
+    """Listens on one channel while its `with` block runs, for notices that this engine's transactions send inside."""
 
     def __init__(self, engine: Engine, channel: str) -> None:
+        self._engine = engine
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._raw: Any = self._connection.connection.driver_connection
         self._channel = channel
+        #: The process id of the server's process that sent the last notice.
+        self.sender = 0
 
     def __enter__(self) -> Self:
         self._connection.execute(text(f"LISTEN {self._channel}"))
+        # Notices follow their commits, in order: those from before come before this one.
+        mark = Notice(self._channel, uuid4(), uuid4())
+        notices.send(self._engine, [mark])
+        while self.next() != mark:
+            pass
         return self
 
     def __exit__(
@@ -38,6 +47,7 @@ class Listener:
                 return None
             self._raw.poll()
         heard = self._raw.notifies.pop(0)
+        self.sender = heard.pid
         return notify.parse(heard.channel, heard.payload)
 
     def silent(self, *, seconds: float = 0.1) -> bool:

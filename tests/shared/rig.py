@@ -40,6 +40,10 @@ def outlast_mercy(engine: Engine) -> None:
         wait_until(lambda: connection.execute(age).scalar_one() > mercy, seconds=2 * mercy, what="mercy is over")
 
 
+#: Rows that one statement makes within its time limit.
+MADE_AT_ONCE = 1_000
+
+
 @dataclass(frozen=True)
 class RequestRig:
     """The lifecycle's functions on one database, with defaults for arguments that most tests do not care about."""
@@ -190,22 +194,31 @@ class RequestRig:
         return self.tick()
 
     def fill_with_running(self, worker_id: UUID, count: int) -> None:
-        """Make `count` requests that this worker is answering, most of them with one statement."""
+        """Make `count` requests that this worker is answering."""
         template = self.running(worker_id=worker_id)
-        copied = """
+        self._copy(template.conversation_id, count, "'running', 1, CAST(:worker AS uuid), NULL", worker=worker_id)
+
+    def fill_with_waiting(self, count: int) -> None:
+        """Make `count` requests that wait for a worker. But for one, their hints are not due for an hour."""
+        later = "clock_timestamp() + interval '1 hour'"
+        self._copy(self.ask().conversation_id, count, f"'queued', 0, NULL, {later}", worker=None)
+
+    def _copy(self, conversation_id: UUID, count: int, values: str, *, worker: UUID | None) -> None:
+        copied = f"""
             WITH made AS (INSERT INTO conversation (id, owner_id, title)
-                          SELECT gen_random_uuid(), owner_id, 'x' FROM conversation, generate_series(2, :count)
+                          SELECT gen_random_uuid(), owner_id, 'x' FROM conversation, generate_series(1, :count)
                            WHERE id = :of RETURNING id),
                  asked AS (INSERT INTO message (id, conversation_id, role, content)
                            SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
-            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
-                                      attempt, worker_id, deadline_at)
-            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', 'running', 1, :worker,
-                   clock_timestamp() + interval '1 hour' FROM asked
+            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model,
+                                      deadline_at, status, attempt, worker_id, dispatched_at)
+            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', clock_timestamp() + interval '1 hour',
+                   {values} FROM asked
         """
-        with self.begin() as connection:
-            values = {"count": count, "of": template.conversation_id, "worker": worker_id}
-            connection.execute(text(copied), values)
+        for made in range(1, count, MADE_AT_ONCE):
+            with self.begin() as connection:
+                most = min(MADE_AT_ONCE, count - made)
+                connection.execute(text(copied), {"count": most, "of": conversation_id, "worker": worker})
 
     def lengthen(self, conversation_id: UUID, count: int) -> None:
         """Append `count` messages m1, m2, … to the conversation's branch."""

@@ -59,11 +59,28 @@ def test_worker_reads_the_stops_of_its_running_requests(rig: RequestRig) -> None
     for claimed in (stopped, elsewhere):
         lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER)
     with rig.begin() as connection:
-        assert fleet.running_of(connection, mine) == {(stopped.request_id, 1): True, (running.request_id, 1): False}
+        renewal = fleet.renew(connection, mine, lease_seconds=60, consumed=True)
+    assert renewal is not None
+    assert renewal.running == {(stopped.request_id, 1): True, (running.request_id, 1): False}
     lifecycle.cancel(rig.engine, stopped, lifecycle.Answer(text=""))
     with rig.begin() as connection:
-        assert fleet.running_of(connection, mine) == {(running.request_id, 1): False}
+        renewal = fleet.renew(connection, mine, lease_seconds=60, consumed=True)
+    assert renewal is not None
+    assert renewal.running == {(running.request_id, 1): False}
     assert rig.row(running.request_id)["status"] == "running"
+
+
+def test_renewal_reports_the_last_tick(rig: RequestRig) -> None:
+    worker_id = rig.worker()
+    with rig.begin() as connection:
+        before = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+    assert before == fleet.Renewal(running={}, ticked_ago=None)
+    rig.ticked(seconds_ago=30)
+    with rig.begin() as connection:
+        renewal = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+    assert renewal is not None
+    assert renewal.ticked_ago is not None
+    assert 30 <= renewal.ticked_ago < 30 + patient(5)
 
 
 def test_checkpoint_writes_all_running_attempts_at_once(rig: RequestRig) -> None:
@@ -126,6 +143,22 @@ def test_page_offers_models_of_live_workers(rig: RequestRig) -> None:
     now = fleet.fleet(rig.engine)
     assert (now.live_workers, now.slots) == (2, 8)
     assert sorted(model.name for model in now.models) == ["demo/echo", "openai/one", "openai/two"]
+
+
+def test_fleet_counts_every_worker(rig: RequestRig) -> None:
+    rig.worker("openai/first", slots=1)
+    rig.scalar(
+        """
+        WITH more AS (
+            INSERT INTO worker (id, host, pid, version, slots, models, lease_expires_at)
+            SELECT gen_random_uuid(), host, pid, version, 2, '[{"name": "demo/echo", "demo": true}]', lease_expires_at
+            FROM worker, generate_series(1, 299) RETURNING id
+        ) SELECT count(*) FROM more
+        """
+    )
+    now = fleet.fleet(rig.engine)
+    assert (now.live_workers, now.slots) == (300, 599)
+    assert sorted(model.name for model in now.models) == ["demo/echo", "openai/first"]
 
 
 @pytest.mark.parametrize("how", ["lease over", "lost", "left", "draining"])

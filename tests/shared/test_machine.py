@@ -231,7 +231,7 @@ class Lifecycle(RuleBasedStateMachine):
         worker_id = self.workers[-1 - of % len(self.workers)]
         (row,) = self.rig.rows(worker, id=worker_id)
         with self.engine.begin() as connection:
-            renewed = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+            renewed = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True) is not None
         assert renewed == (row["lost_at"] is None)
 
     def leave(self, _: int, of: int) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, TextClause, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 from shared.errors import SettingsError
 from shared.migrations.__main__ import config, migrate
 from shared.postgres.urls import driver_url
 from shared.tables import metadata
+from tests.patience import patient
 from tests.shared.together import together
-from tests.stack import Servers, free_port
+from tests.stack import Servers, free_port, wait_until
 
 
 @pytest.fixture
@@ -87,6 +89,32 @@ def test_migrating_again_changes_nothing(empty: Engine, empty_url: str) -> None:
 
 def test_concurrent_migrations_do_not_collide(empty: Engine, empty_url: str) -> None:
     assert together(*[lambda: migrate(empty_url)] * 3) == [None, None, None]
+    assert differences(empty) == []
+
+
+def counted(engine: Engine, statement: TextClause) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(statement).scalar_one())
+
+
+def test_questions_go_on_while_indexes_are_built(empty: Engine, empty_url: str) -> None:
+    """A build waits for a question that is being stored, and holds up none that comes after it."""
+    with empty.connect() as connection:
+        settings = config()
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0002")
+    storing = text("LOCK TABLE chat_request IN ROW EXCLUSIVE MODE")
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX%'"
+    )
+    with ThreadPoolExecutor(1) as thread:
+        with empty.connect() as stored_before, empty.connect() as stored_after:
+            stored_before.execute(storing)
+            migrating = thread.submit(migrate, empty_url)
+            wait_until(lambda: counted(empty, waiting), what="the build waits")
+            stored_after.execute(text("SET lock_timeout = '2s'"))
+            stored_after.execute(storing)
+        migrating.result(timeout=patient(30))
     assert differences(empty) == []
 
 

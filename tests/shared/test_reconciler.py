@@ -293,23 +293,20 @@ def test_ticker_resends_hints_and_carries_out_stops(rig: RequestRig, rig_setting
     assert rig.answer_of(stopped.request_id) == "Beca"
 
 
-@pytest.mark.parametrize("part", ["worker", "web"])
-def test_worker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settings: Settings, part: str) -> None:
-    """Web never skips: the stops that only web carries out would wait as long as any worker ticks."""
+def test_ticker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settings: Settings) -> None:
     resent: list[UUID] = []
     settings = replace(rig_settings, tick_seconds=patient(0.25))
-    best_text = None if part == "worker" else lambda *_: None
     waiting = rig.ask().request_id
     rig.put(waiting, dispatched_at=None)
     rig.ticked(seconds_ago=0)
-    ticker = Ticker(rig.engine, settings, resend=resent.append, best_text=best_text)
+    ticker = Ticker(rig.engine, settings, resend=resent.append, best_text=None)
     ticker.start()
     try:
         until = time.monotonic() + 3 * settings.tick_seconds
         while time.monotonic() < until and not resent:
             rig.ticked(seconds_ago=0)
             time.sleep(0.05)
-        assert resent == ([] if part == "worker" else [waiting])
+        assert resent == []
         wait_until(lambda: resent == [waiting], seconds=1.5, what="it repairs once no other process ticks")
     finally:
         ticker.close()

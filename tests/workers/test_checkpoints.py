@@ -10,7 +10,8 @@ import pytest
 
 from shared import fleet
 from shared.settings import Settings
-from workers.process.checkpoints import SLICE_CHARACTERS, Checkpoints
+from workers.process import checkpoints as checkpoints_module
+from workers.process.checkpoints import GROWTH, LONGEST_PAUSE, SLICE_CHARACTERS, Checkpoints
 from workers.process.context import Context
 
 WORKER = uuid4()
@@ -64,7 +65,7 @@ def test_checkpoints_write_each_text_once_in_slices(written: list[Texts]) -> Non
         write(checkpoints)
     assert [len(texts) for texts in written] == [3, 3, 2]
     assert len({key for texts in written for key in texts}) == 8
-    answers[0].live.words += "y"
+    answers[0].live.words *= 2
     write(checkpoints)
     assert list(written[-1].values()) == [answers[0].live.words], "only the text that grew"
 
@@ -90,3 +91,36 @@ def test_checkpoints_hurry_shortens_the_wait(written: list[Texts]) -> None:
 def test_checkpoints_skip_answers_of_other_members(written: list[Texts]) -> None:
     write(checkpoints_of([answer("text", worker_id=uuid4())]))
     assert written == [{}]
+
+
+@pytest.mark.parametrize("pace", [20, 200, 5000])
+def test_writes_of_a_growing_answer_stay_bounded(
+    written: list[Texts], monkeypatch: pytest.MonkeyPatch, pace: int
+) -> None:
+    """A long text is written less often, and never lags by more than the pause that it may take."""
+    now, growing = [1000.0], answer("")
+    monkeypatch.setattr(checkpoints_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    checkpoints, seconds = checkpoints_of([growing]), 600
+    longest = (LONGEST_PAUSE + 1) * Settings().checkpoint_seconds
+    for _ in range(seconds):
+        growing.live.words += "x" * pace
+        now[0] += 1.0
+        if now[0] >= checkpoints.due_at:
+            write(checkpoints)
+        stored = max((len(text) for texts in written for text in texts.values()), default=0)
+        assert growing.live.length - stored <= longest * pace
+    total = sum(len(text) for texts in written for text in texts.values())
+    bound = (1 + 1 / GROWTH) + seconds / (LONGEST_PAUSE * Settings().checkpoint_seconds)
+    assert total <= bound * growing.live.length
+
+
+def test_checkpoints_write_every_text_while_redis_fails(written: list[Texts], monkeypatch: pytest.MonkeyPatch) -> None:
+    now, growing = [1000.0], answer("x" * 1000)
+    monkeypatch.setattr(checkpoints_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    checkpoints = checkpoints_of([growing], healthy=False)
+    for _ in range(5):
+        growing.live.words += "y"
+        now[0] = max(now[0], checkpoints.due_at)
+        write(checkpoints)
+    assert len(written) == 5
+    assert all(written), "the page shows checkpoints only"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -112,9 +113,8 @@ def test_lease_thread_passes_on_a_stop_read_with_a_reply(context: Context, lease
     with lease.connect() as connection:
         connection.execute(text(f"LISTEN {notify.STOP}"))
         with transaction(context.engine) as other:
-            notify.send(other, notify.STOP, request_id, uuid4())
-        time.sleep(0.1)
-        connection.execute(text("SELECT 1"))
+            notify.after_commit(other, notify.STOP, request_id, uuid4())
+        wait_until(lambda: _has_arrived(connection), what="the stop arrives with a reply")
         until = time.monotonic() + patient(30)
         ear = threading.Thread(target=lease.listen, args=(connection,), kwargs={"until": until})
         ear.start()
@@ -122,6 +122,12 @@ def test_lease_thread_passes_on_a_stop_read_with_a_reply(context: Context, lease
         lease.wake()
         ear.join()
         assert heard == [request_id]
+
+
+def _has_arrived(connection: Connection) -> bool:
+    connection.execute(text("SELECT 1"))
+    raw: Any = connection.connection.driver_connection
+    return bool(raw.notifies)
 
 
 def test_lease_thread_hears_requests_only_without_hints(
@@ -132,8 +138,8 @@ def test_lease_thread_hears_requests_only_without_hints(
         requests.clear()
         lease.renew(connection)
         with transaction(context.engine) as other:
-            notify.send(other, notify.REQUEST, uuid4(), uuid4())
-        lease.listen(connection, until=time.monotonic() + patient(0.15))
+            notify.after_commit(other, notify.REQUEST, uuid4(), uuid4())
+        lease.listen(connection, until=time.monotonic() + patient(0.3))
         return list(requests)
 
     with lease.connect() as connection:

@@ -8,6 +8,7 @@ export class Wording {
   constructor(labels, locale) {
     this.labels = labels;
     this.plural = new Intl.PluralRules(locale, { type: "ordinal" });
+    this.number = new Intl.NumberFormat(locale);
   }
 
   say(key, values = {}) {
@@ -32,6 +33,7 @@ export class Wording {
     const clock = since >= SECONDS_SHOWN_AFTER ? ` ${this.duration(since)}` : "";
     switch (seen.phase) {
       case "queued": {
+        if (seen.beyond) return this.say("queued_beyond", { n: this.number.format(seen.position) });
         const place = this.say("queued", { place: this.place(seen.position ?? 1) });
         // Do not count down: this is an estimate, which would be meaningless once it reached zero.
         return seen.expected_seconds == null ? place : `${place} · ${this.say("about", { duration: this.duration(seen.expected_seconds) })}`;

@@ -1,7 +1,8 @@
 """LISTEN to Postgres: other processes announce changes.
 
-Best effort: the next sweep, within a second, finds a change whose notice was missed. One thread holds a direct
-connection to Postgres, because a transaction pooler cannot LISTEN.
+Best effort: the next sweep finds a change whose notice was missed, within a second while an answer is under way, within
+15 s in an idle conversation. One thread holds a direct connection to Postgres, because a transaction pooler cannot
+LISTEN.
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
-CHANNELS = (notify.REQUEST, notify.STOP, notify.ENDED)
+#: A question from another page or another web process, and an answer's end. Stops are for workers.
+CHANNELS = (notify.REQUEST, notify.ENDED)
 RETRY_SECONDS = 1.0
 #: Probe a silent connection this often, to notice a server that vanished.
 PROBE_SECONDS = 15.0
 
 
 class Listener:
-    """A thread that calls `on_notice` for each notice. `on_notice` must not block."""
+    """A thread that calls `on_notice` for each notice, and `on_gap` when it begins to listen, also after a break.
 
-    def __init__(self, settings: Settings, on_notice: Callable[[notify.Notice], None]) -> None:
+    Neither may block.
+    """
+
+    def __init__(
+        self, settings: Settings, on_notice: Callable[[notify.Notice], None], *, on_gap: Callable[[], None]
+    ) -> None:
         self._url = libpq_url(settings.listen_database_url or settings.database_url)
-        self._on_notice = on_notice
+        self._on_notice, self._on_gap = on_notice, on_gap
         self._stopping = threading.Event()
         self._waker, self._wake_socket = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
@@ -71,6 +78,8 @@ class Listener:
             with link.cursor() as cursor:
                 for channel in CHANNELS:
                     cursor.execute(f"LISTEN {channel}")
+            with suppress(RuntimeError):  # see below
+                self._on_gap()
             while not self._stopping.is_set():
                 self._wait(link)
 

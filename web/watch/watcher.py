@@ -1,9 +1,10 @@
 """Track which conversations are watched, and tell their viewers about changes.
 
 The watcher runs in uvicorn's loop; other threads may call `nudge` only. It combines two sources. The reader wakes the
-viewers of a request whose text grew. The sweep reads rows once a second, and finds new and ended requests; a nudge
-brings the next sweep forward to within 0.11 s while Postgres is quick. Without Redis the sweep carries the text;
-without Postgres the streams go on and the rows stay as they were. Both recover by themselves.
+viewers of a request whose text grew. The sweep reads rows, and finds new and ended requests: once a second where an
+answer is under way, every 15 s in an idle conversation. A nudge brings the next sweep forward to within 0.11 s while
+Postgres is quick; a new question anywhere nudges its idle viewers. Without Redis the sweep carries the text; without
+Postgres the streams go on and the rows stay as they were. Both recover by themselves.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from web.watch.viewer import Conversation, LiveStream, Viewer
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
+#: A conversation without a running answer is swept this often. A notice or a new viewer does not wait for it.
+IDLE_SWEEP_SECONDS = 15.0
+#: Idle conversations in one sweep; more only if there are so many that not all would get their turn.
+IDLE_AT_ONCE = 100
 #: A nudged sweep waits this long for more nudges, so that a rush of changes takes few statements and does not delay
 #: the new question itself.
 GATHER_SECONDS = 0.01
@@ -105,6 +110,10 @@ class Watcher:
         """
         self._loop.call_soon_threadsafe(self._nudge, conversation_id)
 
+    def nudge_all(self) -> None:
+        """Sweep every conversation soon, because notices may have been missed. May be called from any thread."""
+        self._loop.call_soon_threadsafe(self._nudge_all)
+
     @property
     def watched(self) -> int:
         """The number of watched conversations."""
@@ -148,7 +157,7 @@ class Watcher:
         viewer = Viewer(conversation, owner=owner, client=client, cursor=cursor, now=self._loop.time())
         conversation.viewers.add(viewer)
         self._open.enter(owner, client)
-        if conversation.state is None:
+        if conversation.stream is None:
             self._nudge(conversation_id)
         return viewer
 
@@ -168,6 +177,10 @@ class Watcher:
         if conversation_id in self._conversations:
             self._nudged.add(conversation_id)
             self._is_nudged.set()
+
+    def _nudge_all(self) -> None:
+        self._nudged.update(self._conversations)
+        self._is_nudged.set()
 
     def _text_changed(self, changed: list[LiveStream], ended: list[LiveStream]) -> None:
         slow = self.slow
@@ -200,13 +213,26 @@ class Watcher:
                 next_full = began + SWEEP_SECONDS
                 self._keep_alive(began)
             try:
-                await self._sweep_once(list(self._conversations) if is_full else list(self._nudged))
+                await self._sweep_once(self._due(began) if is_full else list(self._nudged))
             except Exception:
                 log.exception("a sweep failed")
             took = self._loop.time() - began
             await asyncio.sleep(min(max(took, min(PAUSE_TIMES * took, LONGEST_PAUSE_SECONDS)), SWEEP_SECONDS))
             await _wait_until(self._is_nudged, next_full - self._loop.time())
             await asyncio.sleep(GATHER_SECONDS)
+
+    def _due(self, now: float) -> list[UUID]:
+        """Return the conversations to sweep: the nudged ones, those with a stream, and the idle ones by turns."""
+        due = set(self._nudged)
+        idle: list[Conversation] = []
+        for conversation in self._conversations.values():
+            if conversation.stream is not None:
+                due.add(conversation.id)
+            elif now - conversation.read_at >= IDLE_SWEEP_SECONDS:
+                idle.append(conversation)
+        most = max(IDLE_AT_ONCE, int(len(self._conversations) * 2 * SWEEP_SECONDS / IDLE_SWEEP_SECONDS))
+        idle.sort(key=lambda each: each.read_at)
+        return [*due, *(each.id for each in idle[:most] if each.id not in due)]
 
     async def _sweep_once(self, asked: list[UUID]) -> None:
         self._is_nudged.clear()

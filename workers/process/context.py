@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class Vitals:
     lease_turned_at: float = field(default_factory=time.monotonic)
     #: Whether Postgres failed to answer the lease thread's last round (lease.py).
     is_postgres_away: bool = False
+    #: The last tick of the reconciler in any process, as the last renewal saw it (lease.py).
+    last_tick_at: float = -math.inf
     #: Redis's last answer to a ping (pickup.py).
     redis_answered_at: float = field(default_factory=time.monotonic)
 

@@ -15,7 +15,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -141,9 +141,13 @@ class LeaseThread:
         consumed = time.monotonic() - context.vitals.consumed_at < context.settings.broker_silence_seconds
         # The lease counts from the loop's last tick: a stalled loop loses its answers as soon as a frozen process does.
         lease_seconds = context.settings.lease_seconds - stalled_seconds
-        if not fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed):
+        asked_at = time.monotonic()
+        renewal = fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed)
+        if renewal is None:
             self._become_lost()
             return
+        if renewal.ticked_ago is not None:
+            context.vitals.last_tick_at = asked_at - renewal.ticked_ago
         offering = membership.with_current_models(context, member)
         if offering is not member and context.member is member:
             fleet.offer(connection, offering)
@@ -152,8 +156,8 @@ class LeaseThread:
             fleet.start_draining(connection, member.worker_id)
         if can_listen:
             self._hear_requests(connection, wanted=context.is_redis_away())
-        self._carry_out_stops(rows := fleet.running_of(connection, member.worker_id))
-        self._give_back_missing(rows, member.worker_id, engine=connection.engine, now=began)
+        self._carry_out_stops(renewal.running)
+        self._give_back_missing(renewal.running, member.worker_id, engine=connection.engine, now=began)
         if not context.publisher.healthy:
             self._checkpoints.hurry()
         if context.vitals.is_postgres_away:
@@ -177,14 +181,14 @@ class LeaseThread:
             connection.execute(text(f"{'LISTEN' if wanted else 'UNLISTEN'} {notify.REQUEST}"))
             self._hears_requests = wanted
 
-    def _carry_out_stops(self, rows: dict[tuple[UUID, int], bool]) -> None:
+    def _carry_out_stops(self, rows: Mapping[tuple[UUID, int], bool]) -> None:
         """Stop the answers whose notice was missed."""
         for (request_id, _), stopped in rows.items():
             if stopped:
                 self._context.running.stop(request_id)
 
     def _give_back_missing(
-        self, rows: dict[tuple[UUID, int], bool], worker_id: UUID, *, engine: Engine, now: float
+        self, rows: Mapping[tuple[UUID, int], bool], worker_id: UUID, *, engine: Engine, now: float
     ) -> None:
         """Give back each request whose row is `running`, but which two rounds did not find in this process.
 

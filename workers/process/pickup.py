@@ -30,7 +30,7 @@ from workers.process.context import Context
 log = logging.getLogger(__name__)
 
 PING_SECONDS = 1.0
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 1.5
 DEGRADED_LOOK_SECONDS = 0.3
 #: Read this many requests more than there are free slots: some cannot be claimed here (a model of another worker, a
 #: second suspect) and must not block the rest.

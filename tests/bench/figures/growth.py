@@ -2,8 +2,8 @@
 
 The provider is the limit, because every slot waits for it: answers of two seconds, few slots, more questions than
 slots. The needs of a hundred workers are calculated from the measured use of one: at rest, per running answer and per
-request. They are compared with the limits of the servers here: one core for Redis, all cores for PostgreSQL, the rates
-of commits and of commits that notify in a short stress test, and the server's setting for connections.
+request. They are compared with the limits of the servers here: one core for Redis, all cores for PostgreSQL, the rate
+of commits in a short stress test, and the server's setting for connections.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ANSWER_SECONDS = 2.0
 QUESTION = f"[[sim: tokens={ANSWER_SECONDS * 50:.0f} pace=50 first={FIRST_SECONDS}]] slow?"
 #: The calculated load.
 WORKERS, ANSWERS_EACH, SECONDS_EACH = 100, 300, 20.0
-USED = ("redis_commands", "redis_cpu", "commits", "notifications", "postgres_cpu")
+USED = ("redis_commands", "redis_cpu", "commits", "postgres_cpu")
 
 
 def measure(bench: Bench) -> Numbers:
@@ -94,8 +94,7 @@ def _paper(bench: Bench) -> Numbers:
     url = running.stack.database_url
     limits = {
         "redis_cpu": 1.0,
-        "commits": most_commits(url, seconds=seconds / 2, is_told=False),
-        "notifications": most_commits(url, seconds=seconds / 2, is_told=True),
+        "commits": most_commits(url, seconds=seconds / 2),
         "postgres_cpu": float(os.cpu_count() or 1),
         "connections": float(running.stack.servers.postgres_server.connections),
     }
@@ -136,7 +135,6 @@ def _rate_short(running: Running, asker: Asker, *, number: int) -> None:
 NAMES = {
     "redis_cpu": "Redis's one core",
     "commits": "commits a second",
-    "notifications": "commits that notify, a second",
     "postgres_cpu": "PostgreSQL's CPU",
     "connections": "PostgreSQL's connections",
 }

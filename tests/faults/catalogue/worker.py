@@ -45,7 +45,7 @@ def killed_after_commit(shot: Shot) -> None:
     ended = [row.request for row in shot.rows() if row.ended is not None and row.ended < shot.struck]
     assert ended, "the answer was stored before the kill"
     told = shot.since(lambda entry: entry.what == "ended")
-    # Told before the process died: by the notification that the commit itself sends.
+    # No notice followed the commit, so the next sweep tells the page. It may have come before the kill was noted.
     shot.recovery += [told.get(request, 0.0) for request in ended]
 
 

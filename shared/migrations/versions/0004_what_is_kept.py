@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -27,7 +27,6 @@ def upgrade() -> None:
     op.create_index(
         "ix_conversation_updated_at", "conversation", ["updated_at"], postgresql_where=sa.text("deleted_at IS NULL")
     )
-    op.create_index("ix_worker_lost_at", "worker", ["lost_at"], postgresql_where=sa.text("lost_at IS NOT NULL"))
     op.create_index(
         "ix_chat_request_key_ended_at",
         "chat_request",
@@ -62,6 +61,5 @@ def downgrade() -> None:
     op.drop_index(KEY_INDEX, table_name="chat_request")
     op.create_index(KEY_INDEX, "chat_request", ["owner_id", "idempotency_key"], unique=True)
     op.drop_index("ix_chat_request_key_ended_at", table_name="chat_request")
-    op.drop_index("ix_worker_lost_at", table_name="worker")
     op.drop_index("ix_conversation_updated_at", table_name="conversation")
     op.drop_index("ix_conversation_deleted_at", table_name="conversation")
