@@ -23,6 +23,7 @@ from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
 from deploy.cli.findings import Finding, Findings, Level, show
+from deploy.cli.reaching import host_names, postgres_hosts
 from deploy.cli.security import cookie_keys, hosts
 from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
 from deploy.embedded.data import running_on
@@ -55,8 +56,7 @@ def examine(*, data: Path) -> int:
         show(Finding(Level.WRONG, f"settings: {error}", "correct this variable; the README's table lists all"))
         return 1
     show(Finding(Level.GOOD, "settings: complete and consistent"))
-    checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_server, workers, keys)
-    found = [finding for check in checks for finding in carefully(check, settings)]
+    found = [finding for check in CHECKS for finding in carefully(check, settings)]
     found += [*page_and_disk(data), *backups(settings, data), *cookie_keys(settings, data), *hosts(settings, data)]
     return 1 if any(finding.level is Level.WRONG for finding in found) else 0
 
@@ -104,7 +104,8 @@ def postgres(settings: Settings) -> Findings:
     if apart > CLOCK_SECONDS:
         to_do = "run NTP on both; nothing breaks (Postgres's clock decides), but logs and times shown disagree"
         yield Finding(Level.HINT, f"clock: this machine and Postgres are {apart:.0f} s apart", to_do)
-    yield from privacy(settings.database_url, what="postgres", secure="sslmode=" in settings.database_url)
+    where = host_names(settings.database_url)
+    yield from privacy(settings.database_url, where, what="postgres", secure="sslmode=" in settings.database_url)
 
 
 POSTGRES_SETTINGS = (
@@ -129,12 +130,11 @@ def setting(connection: Any, name: str) -> str:
     return str(one(connection, f"SHOW {name}")[0])
 
 
-def privacy(url: str, *, what: str, secure: bool) -> Findings:
-    """Check that a server on another machine has a password and encryption."""
-    parts = urlsplit(url)
-    if parts.hostname in LOOPBACK:
+def privacy(url: str, names: set[str], *, what: str, secure: bool) -> Findings:
+    """Check that a server on another machine has a password and encryption. `names` are its hosts."""
+    if names <= LOOPBACK:
         return
-    if not parts.password:
+    if not urlsplit(url).password:
         yield Finding(Level.HINT, f"{what}: used without a password", "set one on the server, and add it to the URL")
     if not secure:
         yield Finding(Level.HINT, f"{what}: used without TLS", "use sslmode=verify-full, or rediss:// for Redis")
@@ -189,7 +189,8 @@ def redis_server(settings: Settings) -> Findings:
     if not info.get("aof_enabled"):
         to_do = "CONFIG SET appendonly yes; without it a restart loses hints, which are sent again within a minute"
         yield Finding(Level.HINT, "redis: nothing is written to disk", to_do)
-    yield from privacy(settings.redis_url, what="redis", secure=settings.redis_url.startswith("rediss:"))
+    names, secure = {urlsplit(settings.redis_url).hostname or "127.0.0.1"}, settings.redis_url.startswith("rediss:")
+    yield from privacy(settings.redis_url, names, what="redis", secure=secure)
 
 
 FLEET = """
@@ -318,3 +319,14 @@ def backups(settings: Settings, data: Path) -> Findings:
         finding = Finding(Level.HINT, f"backup: {what} {shelf.folder}", "see why it failed: ./naru backup")
     show(finding)
     yield finding
+
+
+CHECKS: tuple[Callable[[Settings], Findings], ...] = (
+    postgres,
+    postgres_hosts,
+    tables,
+    listening,
+    redis_server,
+    workers,
+    keys,
+)

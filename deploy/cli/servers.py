@@ -10,13 +10,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import psycopg2
 
 from deploy.embedded.environment import environment_of
 from shared.errors import SettingsError
-from shared.postgres.urls import libpq_url
+from shared.postgres.urls import hosts_of, libpq_url
 from shared.settings import Settings, load_settings
 
 OLDEST_POSTGRES = 140000
@@ -31,6 +30,7 @@ MEANINGS = (
         "the server refuses its user or password",
     ),
     (("does not exist", "db index", "invalid db"), "the server has no database of this name"),
+    (("read-only", "hot standby"), "no host there is a primary"),
     (("refused",), "nothing listens there"),
     (("translate host", "name or service", "name resolution", "nodename"), "there is no host of this name"),
     (("timeout", "timed out"), "no {kind} server answers there within {seconds} s"),
@@ -94,8 +94,8 @@ def why(error: Exception, *, kind: str) -> str:
 
 
 def sentence(variable: str, url: str, reason: str) -> str:
-    """Return one sentence with the variable, host and port, and the reason."""
-    where = urlsplit(url).netloc.rpartition("@")[2]
+    """Return one sentence with the variable, hosts and ports, and the reason."""
+    where = hosts_of(url)
     to_do = "Correct it, or unset it to use the embedded server."
     return f"{variable} ({where or 'this machine'}) cannot be used: {reason}. {to_do}"
 

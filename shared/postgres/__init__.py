@@ -2,6 +2,7 @@
 
     database     engines, transactions, the probe, and the errors that mean an outage
     urls         the spellings of a database URL; needs no SQLAlchemy
+    hosts        connects to the usable one among the hosts of an address
     connections  tricks with psycopg2's connections: bounded waits, a reset without a round trip, autocommit
     prepared     statements that Postgres plans once per connection, and batches of them
     notify       the channels of LISTEN and NOTIFY

@@ -16,6 +16,8 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.postgres.hosts import limit_of_wait
+
 #: Longest silence of the server in one statement or connect. The server's own timeouts do not work while it is frozen
 #: (stopped, swapped out, without its disk), and the kernel still acknowledges what we send.
 PATIENCE_SECONDS = 8.0
@@ -34,7 +36,7 @@ def limit_waits() -> None:
 
 def wait_for_server(connection: psycopg2.extensions.connection) -> None:
     """Drive the connection until its statement is done; psycopg2 calls this."""
-    limit = time.monotonic() + PATIENCE_SECONDS
+    limit = time.monotonic() + limit_of_wait(PATIENCE_SECONDS)
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
         flag = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
         if not _is_ready(connection, flag, seconds=max(limit - time.monotonic(), 0.0)):

@@ -5,8 +5,10 @@ No query lives here. Nothing is created at import.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -15,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
 from shared.errors import NaruError, Unavailable, Unsure
-from shared.postgres import connections, prepared
+from shared.postgres import connections, hosts, prepared
 from shared.postgres.urls import driver_url
 from shared.settings import Settings
 
@@ -56,7 +58,7 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
         pool_recycle=1800,
         # Keep questions out of logged errors.
         hide_parameters=True,
-        connect_args={**_CONNECT, "application_name": name, "options": _SESSION},
+        creator=_connecting(settings.database_url, **_CONNECT, application_name=name, options=_SESSION),
     )
     connections.reset_on_checkout(engine)
     # A separate address for LISTEN means that this one is a pooler: the next transaction may run on another server
@@ -71,18 +73,23 @@ def make_listening_engine(settings: Settings, *, name: str) -> Engine:
 
     It connects to `listen_database_url` where that is set, because LISTEN does not work through a transaction pooler.
     """
+    url = settings.listen_database_url or settings.database_url
     return create_engine(
-        driver_url(settings.listen_database_url or settings.database_url),
+        driver_url(url),
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
-        connect_args={**_CONNECT, "application_name": name, "options": _LISTENING_SESSION},
+        creator=_connecting(url, **_CONNECT, application_name=name, options=_LISTENING_SESSION),
     )
 
 
 def make_plain_engine(url: str) -> Engine:
     """Return an engine without a pool and without bounds: migrations and backups run statements that take long."""
-    return create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True)
+    return create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True, creator=_connecting(url))
+
+
+def _connecting(url: str, **options: Any) -> Callable[[], Any]:
+    return functools.partial(hosts.connect, url, **options)
 
 
 def is_outage(error: BaseException) -> bool:

@@ -12,7 +12,10 @@ class Servers:
     """Addresses and limits of the two servers."""
 
     database_url: str = setting(
-        "", "Postgres, as postgresql://user:password@host:port/name", secret=True, kind="postgres"
+        "",
+        "Postgres, as postgresql://user:password@host:port/name; may list several hosts",
+        secret=True,
+        kind="postgres",
     )
     listen_database_url: str = setting(
         "", "Direct connection for LISTEN where DATABASE_URL is a pooler", secret=True, kind="postgres"
