@@ -19,7 +19,7 @@ from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
 from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.people import Owner
-from shared.postgres import notify
+from shared.postgres import notify, pooler
 from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
@@ -46,6 +46,7 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         settings.need("database_url", "redis_url", "secret_key")
+        pooler.refuse_undeclared(settings)
         self.settings = settings
         self.engine = make_engine(settings, name="naru-web")
         self.dispatcher = Dispatcher(settings, self.engine)

@@ -23,7 +23,7 @@ from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
 from deploy.cli.findings import Finding, Findings, Level, show
-from deploy.cli.reaching import host_names, postgres_hosts
+from deploy.cli.reaching import host_names, postgres_hosts, time_limits
 from deploy.cli.security import cookie_keys, hosts
 from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
 from deploy.embedded.data import running_on
@@ -324,6 +324,7 @@ def backups(settings: Settings, data: Path) -> Findings:
 CHECKS: tuple[Callable[[Settings], Findings], ...] = (
     postgres,
     postgres_hosts,
+    time_limits,
     tables,
     listening,
     redis_server,

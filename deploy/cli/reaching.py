@@ -1,4 +1,4 @@
-"""`doctor`'s checks of the way to the servers: several hosts of Postgres."""
+"""`doctor`'s checks of the way to the servers: several hosts of Postgres, and a pooler in front of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from contextlib import closing
 from typing import Any
 
 import psycopg2
+from sqlalchemy import text
 
 from deploy.cli.findings import Finding, Findings, Level
+from shared.postgres import pooler
+from shared.postgres.database import LIMITS, make_engine, transaction
 from shared.postgres.hosts import places_of
 from shared.postgres.urls import hosts_of, libpq_url
 from shared.settings import Settings
@@ -50,3 +53,35 @@ def in_recovery(url: str, place: Mapping[str, str]) -> bool:
     with closing(psycopg2.connect(libpq_url(url), **options)) as link, link.cursor() as cursor:
         cursor.execute("SELECT pg_is_in_recovery()")
         return bool((cursor.fetchone() or (True,))[0])
+
+
+def time_limits(settings: Settings) -> Findings:
+    """Say whether a pooler is in the way, and whether the time limits of a transaction hold all the same."""
+    is_pooled = pooler.leads_to_pooler(settings.database_url)
+    if is_pooled and not settings.listen_database_url:
+        yield Finding(Level.WRONG, f"pooler: {pooler.UNDECLARED}")
+        return
+    if settings.listen_database_url and not is_pooled:
+        to_do = "unset NARU_LISTEN_DATABASE_URL: without it Naru prepares its statements, and stores a question faster"
+        yield Finding(Level.HINT, "pooler: there is none, but NARU_LISTEN_DATABASE_URL says so", to_do)
+    if settings.listen_database_url and pooler.leads_to_pooler(settings.listen_database_url):
+        to_do = "set it to Postgres itself, unless this pooler keeps a session for each client"
+        yield Finding(Level.HINT, "pooler: NARU_LISTEN_DATABASE_URL leads to a pooler too", to_do)
+    where = "postgres: behind a pooler, " if is_pooled else "postgres: "
+    shown = limits_in_force(settings)
+    if missing := [name for name, value in shown.items() if value == "0"]:
+        to_do = "report this: a statement that hangs would hold its locks for ever"
+        yield Finding(Level.WRONG, f"{where}transactions have no {', no '.join(missing)}", to_do)
+    else:
+        limits = ", ".join(f"{name} {value}" for name, value in shown.items())
+        yield Finding(Level.GOOD, f"{where}each transaction has its time limits ({limits})")
+
+
+def limits_in_force(settings: Settings) -> dict[str, str]:
+    """Return the limits that Postgres shows in a transaction of ours. Raises Unavailable."""
+    engine = make_engine(settings, name="naru-doctor", pool=1)
+    try:
+        with transaction(engine) as connection:
+            return {name: str(connection.execute(text(f"SHOW {name}")).scalar_one()) for name in LIMITS}
+    finally:
+        engine.dispose()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psycopg2
 
@@ -56,13 +57,17 @@ def check_servers(settings: Settings, environ: Mapping[str, str]) -> None:
 
 def try_postgres(settings: Settings) -> str | None:
     """Return a sentence about DATABASE_URL; None if it can be used."""
+    from shared.postgres import pooler  # SQLAlchemy's 20 MB, which the launcher itself does without
+
     url = settings.database_url
     try:
         connection = psycopg2.connect(libpq_url(url), connect_timeout=TRY_SECONDS)
     except psycopg2.Error as error:
         return sentence("DATABASE_URL", url, why(error, kind="Postgres"))
-    version = connection.server_version
-    connection.close()
+    with closing(connection):
+        version, is_pooled = connection.server_version, pooler.is_pooled(connection)
+    if is_pooled and not settings.listen_database_url:
+        return pooler.UNDECLARED
     return (
         sentence("DATABASE_URL", url, "the server is older than PostgreSQL 14") if version < OLDEST_POSTGRES else None
     )

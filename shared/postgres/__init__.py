@@ -5,6 +5,7 @@
     hosts        connects to the usable one among the hosts of an address
     connections  tricks with psycopg2's connections: bounded waits, a reset without a round trip, autocommit
     prepared     statements that Postgres plans once per connection, and batches of them
+    pooler       a transaction pooler in front of Postgres: how to tell, and its time limits
     notify       the channels of LISTEN and NOTIFY
 
 The product makes its engines here and nowhere else. May import errors and settings; knows no table.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,15 +12,22 @@ from shared.postgres.database import make_engine
 from shared.settings import Settings, load_settings
 from shared.tables import conversation, reconciler_tick, worker
 from tests.conftest import TEMPLATE
+from tests.pgbouncer import running_pgbouncer
 from tests.shared.rig import RequestRig
 from tests.stack import Servers, wait_until
 
 
 @pytest.fixture(scope="session")
-def rig_settings(servers: Servers) -> Settings:
-    """Return settings with the database that all rigs share."""
+def rig_settings(servers: Servers) -> Iterator[Settings]:
+    """Yield settings with the database that all rigs share; behind PgBouncer with NARU_TEST_POOLED=1."""
     url = servers.create_database("rig", template=TEMPLATE)
-    return load_settings({"DATABASE_URL": url, "REDIS_URL": servers.redis_server.url, "NARU_TICK_SECONDS": "0.1"})
+    values = {"DATABASE_URL": url, "REDIS_URL": servers.redis_server.url, "NARU_TICK_SECONDS": "0.1"}
+    if os.environ.get("NARU_TEST_POOLED") != "1":
+        yield load_settings(values)
+        return
+    with running_pgbouncer(servers.folder / "rig-pgbouncer", servers) as bouncer:
+        pooled = {"DATABASE_URL": bouncer.address_of(url), "NARU_LISTEN_DATABASE_URL": url}
+        yield load_settings(values | pooled)
 
 
 @pytest.fixture(scope="session")
