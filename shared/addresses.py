@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlsplit
 
+from shared import sentinels
+
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^,/:?\[\]@]*)(?::\d{1,5})?"
 #: The syntax of libpq, with one host or several. A password may contain `#`, where `urlsplit` would end the address.
 _POSTGRES = re.compile(
@@ -32,6 +34,8 @@ def complaint(kind: str, text: str) -> str | None:
             if text.isascii() and text.isprintable() and " " not in text
             else "not a key: a key is printable ASCII without spaces"
         )
+    if kind == "redis" and text.startswith(f"{sentinels.SCHEME}:"):
+        return _complaint_of_sentinels(text)
     if not _CHECKS[kind](text):
         return f"not a valid address. Write {_FORMS[kind]}"
     return _complaint_of_several_hosts(text) if kind == "postgres" else None
@@ -43,6 +47,14 @@ def _is_postgres(text: str) -> bool:
         return False
     ports = re.findall(r":(\d+)(?=,|$)", found["hosts"])
     return all(int(port) <= _LAST_PORT for port in ports)
+
+
+def _complaint_of_sentinels(text: str) -> str | None:
+    try:
+        sentinels.sentinels_of(text)
+    except sentinels.BadAddress as error:
+        return f"not a valid list of Sentinels: {error}"
+    return None
 
 
 def _complaint_of_several_hosts(text: str) -> str | None:
@@ -78,7 +90,7 @@ def _are_hosts(text: str) -> bool:
 _CHECKS = {"postgres": _is_postgres, "redis": _is_redis, "http": _is_http, "ollama": _is_http, "hosts": _are_hosts}
 _FORMS = {
     "postgres": "postgresql://user:password@host:port/name, with %XX for special characters of the password",
-    "redis": "redis://:password@host:port/0, with %XX for special characters of the password",
+    "redis": f"redis://:password@host:port/0, with %XX for special characters of the password, or {sentinels.FORM}",
     "http": "http://host:port or https://host",
     "ollama": "http://host:port, or off",
     "hosts": "names without scheme and port, such as chat.example.org, .example.org or *, separated by commas",

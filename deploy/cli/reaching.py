@@ -1,4 +1,6 @@
-"""`doctor`'s checks of the way to the servers: several hosts of Postgres, and a pooler in front of it."""
+"""`doctor`'s checks of the way to the servers: several hosts of Postgres, a pooler in front of it, and
+the Sentinels of Redis.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from contextlib import closing
 from typing import Any
 
 import psycopg2
+from redis import RedisError
 from sqlalchemy import text
 
 from deploy.cli.findings import Finding, Findings, Level
@@ -15,9 +18,12 @@ from shared.postgres import pooler
 from shared.postgres.database import LIMITS, make_engine, transaction
 from shared.postgres.hosts import places_of
 from shared.postgres.urls import hosts_of, libpq_url
+from shared.redis import primary_known_to
+from shared.sentinels import sentinels_of
 from shared.settings import Settings
 
 CONNECT_SECONDS = 3
+FEWEST_SENTINELS = 3
 
 
 def host_names(url: str) -> set[str]:
@@ -85,3 +91,32 @@ def limits_in_force(settings: Settings) -> dict[str, str]:
             return {name: str(connection.execute(text(f"SHOW {name}")).scalar_one()) for name in LIMITS}
     finally:
         engine.dispose()
+
+
+def redis_sentinels(settings: Settings) -> Findings:
+    """Say which primary the Sentinels know, and which of them do not answer."""
+    found = sentinels_of(settings.redis_url)
+    if found is None:
+        return
+    known: dict[str, list[str]] = {}
+    for place in found.places:
+        name = "{}:{}".format(*place)
+        try:
+            known.setdefault(primary_known_to(found, place, timeout_seconds=CONNECT_SECONDS), []).append(name)
+        except (RedisError, OSError) as error:
+            to_do = "start it, or take it out of REDIS_URL; a failover needs most of the Sentinels"
+            yield Finding(Level.HINT, f"sentinel: {name} does not answer ({type(error).__name__})", to_do)
+    if "" in known:
+        to_do = "correct master_name in REDIS_URL, or see what is wrong with the primary"
+        blind = ", ".join(known.pop(""))
+        yield Finding(Level.WRONG, f"sentinel: {blind}: no usable primary {found.master_name!r}", to_do)
+    if len(known) > 1:
+        to_do = "wait for the end of the failover; if this stays, the Sentinels are cut off from each other"
+        yield Finding(Level.WRONG, f"sentinel: they name several primaries: {', '.join(known)}", to_do)
+    elif known:
+        ((primary, names),) = known.items()
+        what = f"sentinel: {len(names)} of {len(found.places)} answer, {found.master_name} is {primary}"
+        yield Finding(Level.GOOD, what)
+    if len(found.places) < FEWEST_SENTINELS:
+        to_do = "list them all; three are the fewest that survive the loss of one"
+        yield Finding(Level.HINT, f"sentinel: REDIS_URL lists {len(found.places)} of them", to_do)

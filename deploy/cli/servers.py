@@ -17,6 +17,7 @@ import psycopg2
 from deploy.embedded.environment import environment_of
 from shared.errors import SettingsError
 from shared.postgres.urls import hosts_of, libpq_url
+from shared.sentinels import sentinels_of
 from shared.settings import Settings, load_settings
 
 OLDEST_POSTGRES = 140000
@@ -26,6 +27,7 @@ WHOLE_SECONDS = 15.0  # for the start of the program and both tries, on a loaded
 
 #: Words in a driver's error → its meaning. The first match counts.
 MEANINGS = (
+    (("no master found",), "no Sentinel there knows a primary of this name that can be used"),
     (
         ("password", "authentication", "noauth", "wrongpass", "invalid username"),
         "the server refuses its user or password",
@@ -100,7 +102,8 @@ def why(error: Exception, *, kind: str) -> str:
 
 def sentence(variable: str, url: str, reason: str) -> str:
     """Return one sentence with the variable, hosts and ports, and the reason."""
-    where = hosts_of(url)
+    sentinels = sentinels_of(url)
+    where = hosts_of(url) if sentinels is None else str(sentinels)
     to_do = "Correct it, or unset it to use the embedded server."
     return f"{variable} ({where or 'this machine'}) cannot be used: {reason}. {to_do}"
 

@@ -20,7 +20,7 @@ class Servers:
     listen_database_url: str = setting(
         "", "Direct connection for LISTEN where DATABASE_URL is a pooler", secret=True, kind="postgres"
     )
-    redis_url: str = setting("", "Redis, as redis://:password@host:port/0", secret=True, kind="redis")
+    redis_url: str = setting("", "Redis, as redis://:password@host:port/0, or its Sentinels", secret=True, kind="redis")
     database_pool: int = setting(10, "Postgres connections per process, not counting the one that listens", least=2)
     redis_timeout_seconds: float = setting(
         1.0, "Longest wait for Redis while a person or an answer waits for it", least=0.05
