@@ -7,6 +7,7 @@ import dataclasses
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg2
@@ -14,11 +15,13 @@ import pytest
 from sqlalchemy import text
 
 from deploy.backup.server import Server
+from deploy.compose.setup import password_of_naru
 from shared.lifecycle import Question, submit
 from shared.people import Owner
 from shared.postgres import connections, hosts, notify
 from shared.postgres.database import make_engine, make_listening_engine, make_plain_engine, ping, transaction
 from shared.postgres.urls import driver_url, hosts_of, libpq_url, with_database
+from shared.redaction import redacted
 from shared.settings import Settings
 from tests.stack import free_port, wait_until
 from web.watch.listener import Listener
@@ -155,3 +158,13 @@ def test_hosts_of_an_address_are_found(url: str, listed: str, first: str) -> Non
     assert libpq_url(url).startswith("postgresql://")
     assert hosts_of(with_database(url, "other x")) == listed
     assert "/other%20x" in with_database(url, "other x")
+
+
+def test_password_of_several_hosts_stays_out_of_logs() -> None:
+    line = redacted("cannot reach postgresql://u:hidden@a:1,b:2/d?target_session_attrs=read-write")
+    assert line == "cannot reach postgresql://u:[redacted]@a:1,b:2/d?target_session_attrs=read-write"
+
+
+def test_setup_finds_the_password_beside_several_hosts(tmp_path: Path) -> None:
+    (tmp_path / "database_url").write_text("postgresql://naru:s%2Fx@a:1,b:2/naru?target_session_attrs=read-write")
+    assert password_of_naru(tmp_path) == "s/x"
