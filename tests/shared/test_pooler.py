@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -176,13 +175,6 @@ def test_core_holds_behind_a_pooler() -> None:
     """The tests of a request's life run again, in a process whose rigs are behind PgBouncer."""
     need_pgbouncer()
     files = [str(ROOT / "tests" / "shared" / f"test_{name}.py") for name in CORE]
-    argv = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *files)
-    done = subprocess.run(
-        argv,
-        cwd=ROOT,
-        env=os.environ | {"NARU_TEST_POOLED": "1"},
-        capture_output=True,
-        text=True,
-        timeout=patient(380),
-    )
+    argv = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--pooled", *files)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=patient(380))
     assert done.returncode == 0, done.stdout[-4000:]
