@@ -6,13 +6,18 @@ A driver would fail with a traceback that may quote the password. The messages o
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-#: The syntax that libpq and SQLAlchemy both accept. A password may contain `#`, where `urlsplit` would end the address.
+from shared import sentinels
+
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^,/:?\[\]@]*)(?::\d{1,5})?"
+#: The syntax of libpq, with one host or several. A password may contain `#`, where `urlsplit` would end the address.
 _POSTGRES = re.compile(
     r"(?:postgres|postgresql|postgresql\+psycopg2)://(?:[^:/?@]*(?::[^/?@]*)?@)?"
-    r"(?:\[[0-9A-Fa-f:.]+\]|[^/:?\[\]@]*)(?::(?P<port>\d{1,5}))?(?:[/?].*)?"
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?:/[^?]*)?(?:\?(?P<options>.*))?"
 )
+#: The values of `target_session_attrs` that keep Naru from a standby, where it could store nothing.
+_PRIMARY = {"read-write", "primary"}
 #: Names, patterns and addresses, separated by commas or whitespace (shared/hosts.py).
 _HOSTS = re.compile(r"(?:(?:\*|(?:\*?\.)?[\w-]+(?:\.[\w-]+)*|\[?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?)(?:[\s,]+|$))*")
 _HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -29,12 +34,37 @@ def complaint(kind: str, text: str) -> str | None:
             if text.isascii() and text.isprintable() and " " not in text
             else "not a key: a key is printable ASCII without spaces"
         )
-    return None if _CHECKS[kind](text) else f"not a valid address. Write {_FORMS[kind]}"
+    if kind == "redis" and text.startswith(f"{sentinels.SCHEME}:"):
+        return _complaint_of_sentinels(text)
+    if not _CHECKS[kind](text):
+        return f"not a valid address. Write {_FORMS[kind]}"
+    return _complaint_of_several_hosts(text) if kind == "postgres" else None
 
 
 def _is_postgres(text: str) -> bool:
     found = _POSTGRES.fullmatch(text) if text.isprintable() and not _HALF_ESCAPE.search(text) else None
-    return found is not None and int(found["port"] or 0) <= _LAST_PORT
+    if found is None:
+        return False
+    ports = re.findall(r":(\d+)(?=,|$)", found["hosts"])
+    return all(int(port) <= _LAST_PORT for port in ports)
+
+
+def _complaint_of_sentinels(text: str) -> str | None:
+    try:
+        sentinels.sentinels_of(text)
+    except sentinels.BadAddress as error:
+        return f"not a valid list of Sentinels: {error}"
+    return None
+
+
+def _complaint_of_several_hosts(text: str) -> str | None:
+    found = _POSTGRES.fullmatch(text)
+    options = parse_qs((found and found["options"]) or "")
+    hosts = (found["hosts"] if found else "", *options.get("host", ()), *options.get("hostaddr", ()))
+    wanted = options.get("target_session_attrs", [""])[-1]
+    if not any("," in each for each in hosts) or wanted in _PRIMARY:
+        return None
+    return "not a safe list of hosts: append ?target_session_attrs=read-write, so that Naru uses the primary"
 
 
 def _is_redis(text: str) -> bool:
@@ -60,7 +90,7 @@ def _are_hosts(text: str) -> bool:
 _CHECKS = {"postgres": _is_postgres, "redis": _is_redis, "http": _is_http, "ollama": _is_http, "hosts": _are_hosts}
 _FORMS = {
     "postgres": "postgresql://user:password@host:port/name, with %XX for special characters of the password",
-    "redis": "redis://:password@host:port/0, with %XX for special characters of the password",
+    "redis": f"redis://:password@host:port/0, with %XX for special characters of the password, or {sentinels.FORM}",
     "http": "http://host:port or https://host",
     "ollama": "http://host:port, or off",
     "hosts": "names without scheme and port, such as chat.example.org, .example.org or *, separated by commas",

@@ -20,7 +20,8 @@ from shared.celery_message import HintMessage, keep_unacknowledged_in_memory
 from shared.errors import NaruError
 from shared.live.events import PREFIX
 from shared.postgres.database import transaction
-from shared.redis import answers, make_client
+from shared.redis import answers, asking_options, make_client
+from shared.sentinels import sentinels_of
 from shared.settings import VISIBILITY_TIMEOUT_SECONDS, Settings
 from shared.tables import Status, chat_request
 
@@ -33,14 +34,20 @@ WAITING_HINTS = 10_000
 #: Most hints in one command.
 HINTS_AT_ONCE = 100
 PROBE_SECONDS = 0.5
+#: Celery's limits of one command and of one connect.
+BROKER_SECONDS, BROKER_CONNECT_SECONDS = 5, 2
 
 
 def make_celery(settings: Settings) -> Celery:
     """Return the Celery app of worker, web and Flower. The comments give the measured reason for each setting."""
     keep_unacknowledged_in_memory()
     app = Celery("naru", set_as_current=False)
+    sentinels, of_sentinels = sentinels_of(settings.redis_url), {}
+    if sentinels is not None:
+        asking = asking_options(sentinels, BROKER_CONNECT_SECONDS)
+        of_sentinels = {"master_name": sentinels.master_name, "sentinel_kwargs": asking}
     app.conf.update(
-        broker_url=settings.redis_url,
+        broker_url=settings.redis_url if sentinels is None else sentinels.broker_url,
         # The row holds the result. A backend would cost a quarter of the task rate and leak channels.
         result_backend=None,
         task_ignore_result=True,
@@ -77,13 +84,14 @@ def make_celery(settings: Settings) -> Celery:
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
             # Without these limits a frozen Redis would block a publish forever.
-            "socket_timeout": 5,
-            "socket_connect_timeout": 2,
+            "socket_timeout": BROKER_SECONDS,
+            "socket_connect_timeout": BROKER_CONNECT_SECONDS,
             "socket_keepalive": True,
             # A half-open connection is noticed after two intervals; the default interval is 25 s.
             "health_check_interval": 10,
             "queue_order_strategy": "round_robin",
             "global_keyprefix": PREFIX,
+            **of_sentinels,
         },
     )
     return app

@@ -23,7 +23,10 @@ _FIELDS = frozenset(
 )
 _TOKENS = ("access_token", "refresh_token", "id_token", "session_token", "auth_token")
 _NAMED = "|".join(
-    (r"(?:proxy-)?authorization|(?:x-)?api[-_ ]?key|passw(?:or)?d|secret(?:[-_]key)?|(?:set-)?cookie", *_TOKENS)
+    (
+        r"(?:proxy-)?authorization|(?:x-)?api[-_ ]?key|(?:sentinel_)?passw(?:or)?d|secret(?:[-_]key)?|(?:set-)?cookie",
+        *_TOKENS,
+    )
 )
 _KEYS_BEGIN = tuple(vendor.key_begins for vendor in VENDORS if vendor.key_begins)
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (

@@ -59,8 +59,9 @@ STACK = pytest.StashKey[Stack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option with which `./naru test` names its failed checks, so that the end of the output shows them."""
+    """Add the option with which `./naru test` names its failed checks, and the one that puts rigs behind a pooler."""
     parser.addoption("--failed-checks", default="", help="checks to name in the summary; set by ./naru test")
+    parser.addoption("--pooled", action="store_true", help="put every rig behind PgBouncer")
 
 
 def pytest_report_header() -> str:

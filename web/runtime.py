@@ -20,7 +20,7 @@ from shared.interpreter import freeze_loaded_objects
 from shared.keeping import Keeping
 from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.people import Owner
-from shared.postgres import capacity, notify
+from shared.postgres import capacity, notify, pooler
 from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
 from shared.reconciler import Ticker
@@ -48,6 +48,7 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         settings.need("database_url", "redis_url", "secret_key")
+        pooler.refuse_undeclared(settings)
         self.settings = settings
         self.engine = make_engine(settings, name="naru-web")
         self.dispatcher = Dispatcher(settings, self.engine)

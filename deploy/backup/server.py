@@ -12,10 +12,11 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import sql
-from sqlalchemy import make_url
+from psycopg2.extensions import parse_dsn
 
 from deploy.backup.problem import BackupProblem
-from shared.postgres.urls import driver_url, libpq_url
+from shared.postgres import hosts
+from shared.postgres.urls import libpq_url, with_database
 
 MAINTENANCE = "postgres"
 _SESSION = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=30000 -c timezone=UTC"
@@ -34,19 +35,18 @@ class Server:
     @property
     def database(self) -> str:
         """The name of Naru's database."""
-        return make_url(driver_url(self.url)).database or ""
+        return str(parse_dsn(libpq_url(self.url)).get("dbname", ""))
 
     def url_of(self, database: str) -> str:
         """Return the address of another database on the same server."""
-        made = make_url(driver_url(self.url)).set(database=database).render_as_string(hide_password=False)
-        return libpq_url(made)
+        return libpq_url(with_database(self.url, database))
 
     @contextmanager
     def connected(self, database: str = "", *, autocommit: bool = True) -> Iterator[Any]:
         """Connect for the length of the block. Raises BackupProblem if the server cannot be reached."""
-        url = self.url_of(database) if database else libpq_url(self.url)
+        url = self.url_of(database) if database else self.url
         try:
-            connection = psycopg2.connect(
+            connection = hosts.connect(
                 url, connect_timeout=10, options=_SESSION, application_name="naru-backup", keepalives_idle=30
             )
         except psycopg2.Error as error:

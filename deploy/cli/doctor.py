@@ -23,6 +23,7 @@ from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
 from deploy.cli.findings import Finding, Findings, Level, show
+from deploy.cli.reaching import host_names, postgres_hosts, redis_sentinels, time_limits
 from deploy.cli.retention import kept
 from deploy.cli.security import cookie_keys, hosts
 from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
@@ -33,6 +34,7 @@ from deploy.embedded.parts import is_migrated, is_ok
 from shared.errors import SettingsError
 from shared.postgres.urls import libpq_url
 from shared.redis import make_client
+from shared.sentinels import sentinels_of
 from shared.settings import Settings
 from shared.vendors import COMPATIBLE, KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
 
@@ -55,16 +57,7 @@ def examine(*, data: Path) -> int:
         show(Finding(Level.WRONG, f"settings: {error}", "correct this variable; the README's table lists all"))
         return 1
     show(Finding(Level.GOOD, "settings: complete and consistent"))
-    checks: tuple[Callable[[Settings], Findings], ...] = (
-        postgres,
-        tables,
-        listening,
-        redis_server,
-        workers,
-        keys,
-        kept,
-    )
-    found = [finding for check in checks for finding in carefully(check, settings)]
+    found = [finding for check in CHECKS for finding in carefully(check, settings)]
     found += [*page_and_disk(data), *backups(settings, data), *cookie_keys(settings, data), *hosts(settings, data)]
     return 1 if any(finding.level is Level.WRONG for finding in found) else 0
 
@@ -112,7 +105,9 @@ def postgres(settings: Settings) -> Findings:
     if apart > CLOCK_SECONDS:
         to_do = "run NTP on both; nothing breaks (Postgres's clock decides), but logs and times shown disagree"
         yield Finding(Level.HINT, f"clock: this machine and Postgres are {apart:.0f} s apart", to_do)
-    yield from privacy(settings.database_url, what="postgres", secure="sslmode=" in settings.database_url)
+    url = settings.database_url
+    has_password, secure = bool(urlsplit(url).password), "sslmode=" in url
+    yield from privacy("postgres", host_names(url), has_password=has_password, secure=secure)
 
 
 POSTGRES_SETTINGS = (
@@ -137,12 +132,11 @@ def setting(connection: Any, name: str) -> str:
     return str(one(connection, f"SHOW {name}")[0])
 
 
-def privacy(url: str, *, what: str, secure: bool) -> Findings:
-    """Check that a server on another machine has a password and encryption."""
-    parts = urlsplit(url)
-    if parts.hostname in LOOPBACK:
+def privacy(what: str, names: set[str], *, has_password: bool, secure: bool) -> Findings:
+    """Check that a server on another machine has a password and encryption. `names` are its hosts."""
+    if names <= LOOPBACK:
         return
-    if not parts.password:
+    if not has_password:
         yield Finding(Level.HINT, f"{what}: used without a password", "set one on the server, and add it to the URL")
     if not secure:
         yield Finding(Level.HINT, f"{what}: used without TLS", "use sslmode=verify-full, or rediss:// for Redis")
@@ -197,7 +191,10 @@ def redis_server(settings: Settings) -> Findings:
     if not info.get("aof_enabled"):
         to_do = "CONFIG SET appendonly yes; without it a restart loses hints, which are sent again within a minute"
         yield Finding(Level.HINT, "redis: nothing is written to disk", to_do)
-    yield from privacy(settings.redis_url, what="redis", secure=settings.redis_url.startswith("rediss:"))
+    found, parts = sentinels_of(settings.redis_url), urlsplit(settings.redis_url)
+    names = {parts.hostname or "127.0.0.1"} if found is None else {host for host, _ in found.places}
+    has_password = bool(parts.password if found is None else found.password)
+    yield from privacy("redis", names, has_password=has_password, secure=parts.scheme == "rediss")
 
 
 FLEET = """
@@ -326,3 +323,17 @@ def backups(settings: Settings, data: Path) -> Findings:
         finding = Finding(Level.HINT, f"backup: {what} {shelf.folder}", "see why it failed: ./naru backup")
     show(finding)
     yield finding
+
+
+CHECKS: tuple[Callable[[Settings], Findings], ...] = (
+    postgres,
+    postgres_hosts,
+    time_limits,
+    tables,
+    listening,
+    redis_sentinels,
+    redis_server,
+    workers,
+    keys,
+    kept,
+)

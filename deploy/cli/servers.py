@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
+from contextlib import closing
 
 import psycopg2
 
 from deploy.embedded.environment import environment_of
 from shared.errors import SettingsError
-from shared.postgres.urls import libpq_url
+from shared.postgres.urls import hosts_of, libpq_url
+from shared.sentinels import sentinels_of
 from shared.settings import Settings, load_settings
 
 OLDEST_POSTGRES = 140000
@@ -26,11 +27,13 @@ WHOLE_SECONDS = 15.0  # for the start of the program and both tries, on a loaded
 
 #: Words in a driver's error → its meaning. The first match counts.
 MEANINGS = (
+    (("no master found",), "no Sentinel there knows a primary of this name that can be used"),
     (
         ("password", "authentication", "noauth", "wrongpass", "invalid username"),
         "the server refuses its user or password",
     ),
     (("does not exist", "db index", "invalid db"), "the server has no database of this name"),
+    (("read-only", "hot standby"), "no host there is a primary"),
     (("refused",), "nothing listens there"),
     (("translate host", "name or service", "name resolution", "nodename"), "there is no host of this name"),
     (("timeout", "timed out"), "no {kind} server answers there within {seconds} s"),
@@ -56,13 +59,17 @@ def check_servers(settings: Settings, environ: Mapping[str, str]) -> None:
 
 def try_postgres(settings: Settings) -> str | None:
     """Return a sentence about DATABASE_URL; None if it can be used."""
+    from shared.postgres import pooler  # SQLAlchemy's 20 MB, which the launcher itself does without
+
     url = settings.database_url
     try:
         connection = psycopg2.connect(libpq_url(url), connect_timeout=TRY_SECONDS)
     except psycopg2.Error as error:
         return sentence("DATABASE_URL", url, why(error, kind="Postgres"))
-    version = connection.server_version
-    connection.close()
+    with closing(connection):
+        version, is_pooled = connection.server_version, pooler.is_pooled(connection)
+    if is_pooled and not settings.listen_database_url:
+        return pooler.UNDECLARED
     return (
         sentence("DATABASE_URL", url, "the server is older than PostgreSQL 14") if version < OLDEST_POSTGRES else None
     )
@@ -94,8 +101,9 @@ def why(error: Exception, *, kind: str) -> str:
 
 
 def sentence(variable: str, url: str, reason: str) -> str:
-    """Return one sentence with the variable, host and port, and the reason."""
-    where = urlsplit(url).netloc.rpartition("@")[2]
+    """Return one sentence with the variable, hosts and ports, and the reason."""
+    sentinels = sentinels_of(url)
+    where = hosts_of(url) if sentinels is None else str(sentinels)
     to_do = "Correct it, or unset it to use the embedded server."
     return f"{variable} ({where or 'this machine'}) cannot be used: {reason}. {to_do}"
 

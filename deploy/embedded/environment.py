@@ -25,7 +25,7 @@ Part = Literal[
 #: types.
 READERS: Mapping[str, frozenset[Part]] = {
     "database_url": frozenset({"web", "worker", "migrate", "servers"}),
-    "listen_database_url": frozenset({"web", "worker"}),
+    "listen_database_url": frozenset({"web", "worker", "migrate", "servers"}),
     "redis_url": frozenset({"web", "worker", "flower", "servers"}),
     "secret_key": frozenset({"web"}),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from shared.settings import load_settings
 PATIENCE_SECONDS = 30.0
 #: A number that nothing else in the database uses: "naru" on a telephone's keys.
 ADVISORY_LOCK = 6278
+#: Alembic keeps its context in a module, so threads of one process migrate one after the other.
+_one_thread = threading.Lock()
 
 
 def config() -> Config:
@@ -31,7 +34,7 @@ def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) ->
     """Wait for the server and upgrade to head. A second process waits for the first. Raises SettingsError."""
     engine = make_plain_engine(database_url)
     _await_server(engine, patience_seconds)
-    with engine.connect() as connection:
+    with _one_thread, engine.connect() as connection:
         _take_lock(connection)
         settings = config()
         settings.attributes["connection"] = connection
@@ -68,7 +71,7 @@ def main() -> int:
     try:
         settings = load_settings()
         settings.need("database_url")
-        migrate(settings.database_url)
+        migrate(settings.listen_database_url or settings.database_url)
     except NaruError as error:
         sys.stderr.write(f"migrate: {error}\n")
         return 1

@@ -1,4 +1,4 @@
-"""Alembic's environment: uses the connection from `migrate`, or DATABASE_URL when run by Alembic's own CLI."""
+"""Alembic's environment: uses the connection from `migrate`, or the server's address when run by Alembic's own CLI."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if given is not None:
     _run(given)
     given.commit()
 else:
-    with make_plain_engine(load_settings().database_url).connect() as own:
+    settings = load_settings()
+    with make_plain_engine(settings.listen_database_url or settings.database_url).connect() as own:
         _run(own)
         own.commit()

@@ -18,6 +18,8 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.postgres.hosts import limit_of_wait
+
 #: Longest silence of the server in one statement. The server's own timeouts do not work while it is frozen (stopped,
 #: swapped out, without its disk), and the kernel still acknowledges what we send.
 PATIENCE_SECONDS = 8.0
@@ -65,7 +67,7 @@ def wait_for_server(connection: psycopg2.extensions.connection) -> None:
 def _patience(connection: psycopg2.extensions.connection) -> float:
     is_connecting = connection.status == psycopg2.extensions.STATUS_SETUP
     usual = CONNECT_SECONDS if is_connecting else PATIENCE_SECONDS
-    return min(usual, getattr(_thread, "seconds", usual))
+    return min(limit_of_wait(usual), getattr(_thread, "seconds", usual))
 
 
 def discard_refusing(engine: Engine) -> None:

@@ -5,8 +5,10 @@ No query lives here. Nothing is created at import.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -15,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
 from shared.errors import NaruError, Unavailable, Unsure
-from shared.postgres import connections, notices, notify, prepared
+from shared.postgres import connections, hosts, notices, notify, pooler, prepared
 from shared.postgres.urls import driver_url
 from shared.settings import Settings
 
@@ -27,11 +29,13 @@ _CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,
 }
-#: Time limits of a statement, a wait for a lock and an abandoned transaction. `force_generic_plan` keeps a
-#: prepared statement's plan from its first run; by default the server plans the first five runs anew.
-_SESSION = (
-    "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=5000 "
-    "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
+#: Time limits of a statement, a wait for a lock and an abandoned transaction, in milliseconds.
+LIMITS = {"statement_timeout": "5000", "lock_timeout": "2000", "idle_in_transaction_session_timeout": "5000"}
+_EACH_TRANSACTION = {**LIMITS, "timezone": "UTC", "jit": "off"}
+#: `force_generic_plan` keeps a prepared statement's plan from its first run; by default the server plans the first five
+#: runs anew.
+_SESSION = " ".join(
+    f"-c {name}={value}" for name, value in {**_EACH_TRANSACTION, "plan_cache_mode": "force_generic_plan"}.items()
 )
 #: Shorter limits, because a lease that is renewed late is lost.
 _LISTENING_SESSION = "-c statement_timeout=2000 -c lock_timeout=1000 -c timezone=UTC -c jit=off"
@@ -43,6 +47,10 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
     `name` appears in pg_stat_activity. A connection is checked before use, so a restart of the server raises no error.
     """
     connections.limit_waits()
+    # A separate address for LISTEN means that this one is a pooler: the next transaction may run on another server
+    # connection, which has neither the options of this one nor its prepared statements.
+    is_pooled = bool(settings.listen_database_url)
+    session = {} if is_pooled else {"options": _SESSION}
     engine = create_engine(
         driver_url(settings.database_url),
         pool_size=pool or settings.database_pool,
@@ -53,13 +61,13 @@ def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> En
         pool_recycle=1800,
         # Keep questions out of logged errors.
         hide_parameters=True,
-        connect_args={**_CONNECT, "application_name": name, "options": _SESSION},
+        creator=_connecting(settings.database_url, **_CONNECT, application_name=name, **session),
     )
     connections.reset_on_checkout(engine)
     connections.discard_refusing(engine)
-    # A separate address for LISTEN means that this one is a pooler: the next transaction may run on another server
-    # connection, which lacks the prepared statements.
-    if not settings.listen_database_url:
+    if is_pooled:
+        pooler.limit_transactions(engine, _EACH_TRANSACTION)
+    else:
         prepared.install(engine)
     notices.send_behind(engine, lambda: make_listening_engine(settings, name=f"{name}-notices"))
     return engine
@@ -71,18 +79,23 @@ def make_listening_engine(settings: Settings, *, name: str) -> Engine:
     It connects to `listen_database_url` where that is set, because LISTEN does not work through a transaction pooler.
     """
     connections.limit_waits()
+    url = settings.listen_database_url or settings.database_url
     return create_engine(
-        driver_url(settings.listen_database_url or settings.database_url),
+        driver_url(url),
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
-        connect_args={**_CONNECT, "application_name": name, "options": _LISTENING_SESSION},
+        creator=_connecting(url, **_CONNECT, application_name=name, options=_LISTENING_SESSION),
     )
 
 
 def make_plain_engine(url: str) -> Engine:
     """Return an engine without a pool and without bounds: migrations and backups run statements that take long."""
-    return create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True)
+    return create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True, creator=_connecting(url))
+
+
+def _connecting(url: str, **options: Any) -> Callable[[], Any]:
+    return functools.partial(hosts.connect, url, **options)
 
 
 def is_outage(error: BaseException) -> bool:
@@ -90,7 +103,8 @@ def is_outage(error: BaseException) -> bool:
 
     A restart during a statement raises psycopg2's bare DatabaseError, so the connection's own state counts too.
     """
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | psycopg2.OperationalError):
+    is_away = isinstance(error, OperationalError | InterfaceError | PoolTimeout | psycopg2.OperationalError)
+    if is_away or prepared.is_unprepared(error):
         return True
     if not isinstance(error, DBAPIError):
         return isinstance(error, psycopg2.InterfaceError)
@@ -112,7 +126,8 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             is_committing = True
     except Exception as error:
         if is_outage(error):
-            raise (Unsure if is_committing else Unavailable) from error
+            # Unsure also where the same transaction succeeds at once on another connection: submit tries again then.
+            raise (Unsure if is_committing or prepared.is_unprepared(error) else Unavailable) from error
         raise
     notices.send(engine, noted)
 

@@ -11,16 +11,21 @@ The trick is surgery on SQL text in two places. `prepare_and_execute` (SQLAlchem
 replaces the text that is about to be sent; `Batch` compiles statements itself and joins their texts. Both rely on
 psycopg2's parameter style, `%(name)s` and `%%`, on SQLAlchemy passing our execution options to its events, and on
 Postgres running several statements in one message as one transaction. Test: tests/shared/test_prepared.py.
+
+A pooler that nobody declared gives each transaction any server connection. So a statement's name comes from its text:
+EXECUTE runs the right statement or fails, and a statement that fails in this way runs again as text.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg2.errors
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import ClauseElement, Connection, CursorResult, Engine, Executable, event
 from sqlalchemy.engine import ExceptionContext
 
@@ -43,7 +48,13 @@ def install(engine: Engine) -> None:
     """Make this engine prepare the statements that are marked."""
     preparing = _Preparing()
     event.listen(engine, "before_cursor_execute", preparing.prepare_and_execute, retval=True)
+    event.listen(engine, "do_execute", preparing.execute_or_repeat)
     event.listen(engine, "handle_error", preparing.stop_behind_pooler)
+
+
+def is_unprepared(error: BaseException) -> bool:
+    """Whether a pooler that nobody declared made this statement fail. It succeeds when it runs again."""
+    return isinstance(getattr(error, "orig", error), _NOT_PREPARED)
 
 
 class Batch:
@@ -107,23 +118,53 @@ class _Preparing:
             return text, parameters
         # This dictionary lives as long as the driver's connection.
         known: dict[str, _Prepared] = connection.connection.info.setdefault(_OPTION, {})
-        texts = (text,) if marked is True else marked
-        return "; ".join(_execute_of(each, known, cursor) for each in texts), parameters
+        is_first = cursor.connection.info.transaction_status == TRANSACTION_STATUS_IDLE
+        try:
+            replaced = "; ".join(_execute_of(each, known, cursor) for each in ((text,) if marked is True else marked))
+        except _NOT_PREPARED:
+            self._stop()
+            if not is_first:
+                raise
+            cursor.connection.rollback()
+            return text, parameters
+        if is_first:
+            context.naru_plain = text
+        return replaced, parameters
+
+    def execute_or_repeat(self, cursor: Any, text: str, parameters: Any, context: Any) -> bool:
+        """Run the first statement of a transaction, as text where a pooler's connection did not prepare it.
+
+        False leaves any other statement to SQLAlchemy. An event of SQLAlchemy.
+        """
+        plain = getattr(context, "naru_plain", None)
+        if plain is None:
+            return False
+        try:
+            cursor.execute(text, parameters)
+        except _NOT_PREPARED:
+            self._stop()
+            cursor.connection.rollback()
+            cursor.execute(plain, parameters)
+        return True
 
     def stop_behind_pooler(self, context: ExceptionContext) -> None:
-        """Stop preparing statements when the first error reveals a pooler. An event of SQLAlchemy."""
+        """Discard the connections when a statement failed because of a pooler. An event of SQLAlchemy."""
         if isinstance(context.original_exception, _NOT_PREPARED):
+            self._stop()
+            # It is refused as if Postgres were away, and accepted when it is sent again.
+            context.is_disconnect = True
+
+    def _stop(self) -> None:
+        if self._is_on:
             log.warning("Postgres is behind a pooler: statements are no longer prepared")
             self._is_on = False
-            # The question is refused as if Postgres were away, and accepted when it is sent again.
-            context.is_disconnect = True
 
 
 def _execute_of(text: str, known: dict[str, _Prepared], cursor: Any) -> str:
     """Return the EXECUTE of a statement; PREPARE it now if the connection does not know it."""
     if text not in known:
         numbered, names = _numbered(text)
-        made = _Prepared(f"naru_{len(known)}", names)
+        made = _Prepared(f"naru_{hashlib.sha256(text.encode()).hexdigest()[:12]}", names)
         cursor.execute(f"PREPARE {made.name} AS {numbered}")
         known[text] = made
     return known[text].execute

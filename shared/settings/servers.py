@@ -12,12 +12,15 @@ class Servers:
     """Addresses and limits of the two servers."""
 
     database_url: str = setting(
-        "", "Postgres, as postgresql://user:password@host:port/name", secret=True, kind="postgres"
+        "",
+        "Postgres, as postgresql://user:password@host:port/name; may list several hosts",
+        secret=True,
+        kind="postgres",
     )
     listen_database_url: str = setting(
         "", "Direct connection for LISTEN where DATABASE_URL is a pooler", secret=True, kind="postgres"
     )
-    redis_url: str = setting("", "Redis, as redis://:password@host:port/0", secret=True, kind="redis")
+    redis_url: str = setting("", "Redis, as redis://:password@host:port/0, or its Sentinels", secret=True, kind="redis")
     database_pool: int = setting(
         5, "Postgres connections per process, besides one that listens and one that notifies", least=2
     )

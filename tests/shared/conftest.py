@@ -7,19 +7,28 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, delete
 
-from shared.postgres.database import make_engine
+from shared.postgres import pooler
+from shared.postgres.database import make_engine, make_listening_engine
 from shared.settings import Settings, load_settings
 from shared.tables import conversation, reconciler_tick, worker
 from tests.conftest import TEMPLATE
+from tests.pgbouncer import running_pgbouncer
 from tests.shared.rig import RequestRig, outlast_mercy
 from tests.stack import Servers
 
 
 @pytest.fixture(scope="session")
-def rig_settings(servers: Servers) -> Settings:
-    """Return settings with the database that all rigs share."""
+def rig_settings(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Settings]:
+    """Yield settings with the database that all rigs share; behind PgBouncer with `--pooled`."""
     url = servers.create_database("rig", template=TEMPLATE)
-    return load_settings({"DATABASE_URL": url, "REDIS_URL": servers.redis_server.url, "NARU_TICK_SECONDS": "0.1"})
+    values = {"DATABASE_URL": url, "REDIS_URL": servers.redis_server.url, "NARU_TICK_SECONDS": "0.1"}
+    if not request.config.getoption("--pooled"):
+        yield load_settings(values)
+        return
+    with running_pgbouncer(servers.folder / "rig-pgbouncer", servers) as bouncer:
+        pooled = {"DATABASE_URL": bouncer.address_of(url), "NARU_LISTEN_DATABASE_URL": url}
+        assert pooler.leads_to_pooler(pooled["DATABASE_URL"])
+        yield load_settings(values | pooled)
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +44,9 @@ def rig_engine(rig_settings: Settings) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def rig(rig_engine: Engine) -> RequestRig:
+def rig(rig_engine: Engine, rig_settings: Settings) -> RequestRig:
     """Return a rig on an empty database. Deleting a conversation deletes its requests and messages."""
     with rig_engine.begin() as connection:
         for table in (conversation, worker, reconciler_tick):
             connection.execute(delete(table))
-    return RequestRig(rig_engine)
+    return RequestRig(rig_engine, make_listening_engine(rig_settings, name="test-listen"))

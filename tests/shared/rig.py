@@ -49,6 +49,13 @@ class RequestRig:
     """The lifecycle's functions on one database, with defaults for arguments that most tests do not care about."""
 
     engine: Engine
+    #: An engine at Postgres itself, where `engine` leads to a pooler.
+    direct: Engine | None = None
+
+    @property
+    def listening(self) -> Engine:
+        """The engine for LISTEN, which does not work through a pooler."""
+        return self.direct or self.engine
 
     def ask(
         self,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, Engine, Integer, bindparam, cast, func, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
-from shared.errors import Unavailable
+from shared.errors import Unsure
 from shared.lifecycle import Question, submit
 from shared.people import Owner
-from shared.postgres.database import is_outage, make_engine, statement
+from shared.postgres.database import is_outage, make_engine, statement, transaction
 from shared.postgres.prepared import Batch, prepared
 from shared.settings import Settings
 from shared.tables import conversation
@@ -31,6 +32,10 @@ def one_connection(rig_settings: Settings) -> Iterator[Engine]:
 
 
 _NOTHING_ASKED = prepared(text("SELECT 1"))
+
+
+def _names_in(connection: Connection) -> list[str]:
+    return list(connection.execute(text("SELECT name FROM pg_prepared_statements ORDER BY prepare_time")).scalars())
 
 
 def _prepared_in(connection: Connection) -> list[str]:
@@ -90,16 +95,51 @@ def test_pooler_disables_prepared_statements(rig_settings: Settings) -> None:
     engine.dispose()
 
 
-def test_undeclared_pooler_costs_one_refusal(one_connection: Engine) -> None:
+@pytest.mark.parametrize("begin", [statement, transaction])
+def test_undeclared_pooler_costs_no_statement(one_connection: Engine, begin: Any) -> None:
     with statement(one_connection) as connection:
         connection.execute(_SUM, {"one": 1, "two": 2})
         connection.execute(text("DEALLOCATE ALL"))  # another connection of the pooler has none prepared
-    with pytest.raises(Unavailable), statement(one_connection) as connection:
-        connection.execute(_SUM, {"one": 1, "two": 2})
-    for _ in range(2):
-        with statement(one_connection) as connection:
-            assert connection.execute(_SUM, {"one": 1, "two": 2}).first()
+    for _ in range(3):
+        with begin(one_connection) as connection:
+            assert connection.execute(_SUM, {"one": 1, "two": 2}).first() == (3, 1, "50 % of it's %(one)s")
             assert not _prepared_in(connection)
+
+
+def test_undeclared_pooler_repeats_the_whole_batch(one_connection: Engine) -> None:
+    with statement(one_connection) as connection:
+        assert _BOTH.run(connection, {"id": uuid4(), "title": "first"}).first()
+        connection.execute(text(f"DEALLOCATE {_names_in(connection)[-1]}"))
+    with statement(one_connection) as connection:
+        made = uuid4()
+        assert tuple(_BOTH.run(connection, {"id": made, "title": "again"}).one()) == ("again", 3)
+
+
+def test_undeclared_pooler_breaks_a_transaction_as_unsure(one_connection: Engine) -> None:
+    with statement(one_connection) as connection:
+        connection.execute(_SUM, {"one": 1, "two": 2})
+        connection.execute(text("DEALLOCATE ALL"))
+
+    def second_in_a_transaction() -> None:
+        with transaction(one_connection) as connection:
+            connection.execute(text("SELECT 1"))
+            connection.execute(_SUM, {"one": 1, "two": 2})
+
+    with pytest.raises(Unsure):
+        second_in_a_transaction()
+    with transaction(one_connection) as connection:
+        assert connection.execute(_SUM, {"one": 1, "two": 2}).first()
+
+
+def test_name_of_a_prepared_statement_comes_from_its_text(rig_settings: Settings) -> None:
+    names = []
+    for first in (_SUM, _NOTHING_ASKED):
+        engine = make_engine(rig_settings, name="names", pool=1)
+        with statement(engine) as connection:
+            connection.execute(first, {"one": 1, "two": 2} if first is _SUM else {})
+            names += _names_in(connection)
+        engine.dispose()
+    assert len(set(names)) == 2
 
 
 def test_statement_error_is_not_an_outage(one_connection: Engine) -> None:

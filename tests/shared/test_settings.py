@@ -85,7 +85,9 @@ SENSELESS = {
     "postgres": [
         *("here", "mysql://u@h/d", "postgresql://u:pass@h:x/d", "postgresql://u:pass@h:99999/d"),
         *("postgresql://u:pass%zz@h/d", "postgresql://u:pa/ss@h/d", "postgresql://u:pa@ss@h/d", "postgresql://[::1/d"),
-        "postgresql://u:pass@h\n/d",
+        *("postgresql://u:pass@h\n/d", "postgresql://u:pass@h:1,i:99999/d?target_session_attrs=read-write"),
+        *("postgresql://u:pass@h,i/d", "postgresql://u:pass@h,i/d?target_session_attrs=any"),
+        *("postgresql://u:pass@/d?host=h,i", "postgresql://u:pass@h,,:/d?sslmode=require"),
     ],
     "redis": ["here", "http://:pass@h", "redis://:pass@h:x", "redis://:pass@h:99999", "redis://[::1", "redis://"],
     "http": ["here", "ftp://h", "http://", "http://[::1", "http://h:x", "http://h h", "http://나루"],

@@ -17,8 +17,7 @@ from contextlib import closing, suppress
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection
 
-from shared.postgres import notify
-from shared.postgres.urls import libpq_url
+from shared.postgres import hosts, notify
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class Listener:
     def __init__(
         self, settings: Settings, on_notice: Callable[[notify.Notice], None], *, on_gap: Callable[[], None]
     ) -> None:
-        self._url = libpq_url(settings.listen_database_url or settings.database_url)
+        self._url = settings.listen_database_url or settings.database_url
         self._on_notice, self._on_gap = on_notice, on_gap
         self._stopping = threading.Event()
         self._waker, self._wake_socket = socket.socketpair()
@@ -66,7 +65,7 @@ class Listener:
                     self._stopping.wait(RETRY_SECONDS)
 
     def _listen(self) -> None:
-        link = psycopg2.connect(
+        link = hosts.connect(
             self._url,
             connect_timeout=3,
             tcp_user_timeout=8000,

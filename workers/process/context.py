@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from shared.fleet import Member
 from shared.live.publisher import Publisher
+from shared.postgres import pooler
 from shared.postgres.database import make_engine
 from shared.settings import Settings
 from workers.process.loop import LoopThread
@@ -59,8 +60,10 @@ class Context:
 
 
 def make_context(settings: Settings) -> Context:
-    """Return the context of a process that has not started. Raises SettingsError if a server's address is missing."""
+    """Return the context of a process that has not started. Raises SettingsError if a server's address is missing or
+    leads to a pooler that nobody declared."""
     settings.need("database_url", "redis_url")
+    pooler.refuse_undeclared(settings)
     loop = LoopThread()
     return Context(
         settings=settings,
