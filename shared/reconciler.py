@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import (
@@ -86,12 +86,17 @@ _LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
 _ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
 _PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _NOW)
 _STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _NOW - bindparam("patience", type_=Float) * _SECOND)
-# A hint is due if none was sent, or if the last one may be lost: after 5·2ⁿ s, at most 60.
+# A hint is due if none was sent, or if the last one may be lost: after 5·2ⁿ s, at most 60, and if it was sent before an
+# outage of Redis that has just ended (`outage` is the time since it began, or NULL).
 _RESEND_SECONDS = func.least(LAST_RESEND_SECONDS, FIRST_RESEND_SECONDS * func.power(2, func.least(_R.dispatches, 6)))
 _HINT_DUE = (
     _is(Status.QUEUED),
     _R.available_at <= _NOW,
-    or_(_R.dispatched_at.is_(None), _R.dispatched_at < _NOW - _RESEND_SECONDS * _SECOND),
+    or_(
+        _R.dispatched_at.is_(None),
+        _R.dispatched_at < _NOW - _RESEND_SECONDS * _SECOND,
+        _R.dispatched_at < _NOW - bindparam("outage", type_=Float) * _SECOND,
+    ),
 )
 _FIND_REPAIRS = prepared(
     select(
@@ -145,15 +150,25 @@ def just_ticked(engine: Engine, *, seconds: float) -> bool:
         return bool(connection.execute(_JUST_TICKED, {"seconds": seconds}).scalar_one())
 
 
-def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
-    """Run one tick; return None if another process holds the lock. Raises Unavailable."""
+def tick(
+    engine: Engine,
+    *,
+    stop_patience_seconds: float,
+    most_hints: int = BATCH,
+    outage_seconds: float | None = None,
+) -> Repairs | None:
+    """Run one tick; return None if another process holds the lock. Raises Unavailable.
+
+    `most_hints` limits the hints that it lists. With `outage_seconds`, those last sent longer ago are due too.
+    """
     with transaction(engine) as connection:
         if not connection.execute(_TAKE_LOCK).one().is_locked:
             return None
         repairs, patience = Repairs(), {"patience": stop_patience_seconds}
+        hints = {"outage": outage_seconds, "most": most_hints}
         # Recorded even when nothing is due. In the mercy time no worker is marked lost.
         in_mercy = connection.execute(_RECORD_TICK).scalar_one()
-        due = connection.execute(_FIND_REPAIRS, patience).one()
+        due = connection.execute(_FIND_REPAIRS, patience | hints).one()
         if due.lease_expired and not in_mercy:
             repairs.lost_workers = _mark_lost(connection)
         if due.on_lost_worker or repairs.lost_workers:
@@ -162,8 +177,8 @@ def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
             repairs.expired = _expire(connection)
         if due.stop_unanswered:
             repairs.unanswered = _unanswered_stops(connection, patience)
-        if due.hint_due or repairs.taken_back:
-            repairs.resend = _due_hints(connection)
+        if most_hints and (due.hint_due or repairs.taken_back):
+            repairs.resend = _due_hints(connection, hints)
         return repairs
 
 
@@ -202,12 +217,12 @@ def _unanswered_stops(connection: Connection, patience: dict[str, float]) -> lis
     return [(row.id, row.attempt) for row in rows]
 
 
-def _due_hints(connection: Connection) -> list[UUID]:
+def _due_hints(connection: Connection, values: dict[str, Any]) -> list[UUID]:
     due = (
         select(_R.id)
         .where(*_HINT_DUE)
         .order_by(_R.available_at)
-        .limit(BATCH)
+        .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
         .cte("due")
     )
@@ -217,15 +232,28 @@ def _due_hints(connection: Connection) -> list[UUID]:
         .values(dispatched_at=_NOW, dispatches=case((_R.dispatched_at.is_(None), 0), else_=_R.dispatches + 1))
         .returning(_R.id)
     )
-    return list(connection.execute(sent).scalars())
+    return list(connection.execute(sent, values).scalars())
+
+
+class Hints(Protocol):
+    """What a tick asks of the dispatcher (`shared/queue.py`)."""
+
+    def room(self) -> int:
+        """Return how many hints it can send now."""
+
+    def seconds_since_outage(self) -> float | None:
+        """Return how long ago the outage began whose hints are to be sent again; None without one."""
+
+    def sent_again(self) -> None:
+        """Note that all of them were sent again."""
 
 
 class Ticker:
     """The thread that ticks in one process.
 
-    `resend` gets each request whose hint is due; it must not block. `best_text` gets the (request, attempt) of a stop
-    that no worker answered; it returns the longest partial text that this process finds, or None for the checkpoint. A
-    process without `best_text` (a worker) leaves such stops to web.
+    `resend` gets each request whose hint is due; it must not block. `hints` limits them. `best_text` gets the (request,
+    attempt) of a stop that no worker answered; it returns the longest partial text that this process finds, or None for
+    the checkpoint. A process without `best_text` (a worker) leaves such stops to web.
     """
 
     def __init__(
@@ -235,9 +263,10 @@ class Ticker:
         *,
         resend: Callable[[UUID], Any],
         best_text: Callable[[UUID, int], str | None] | None,
+        hints: Hints | None = None,
     ) -> None:
         self._engine, self._settings = engine, settings
-        self._resend, self._best_text = resend, best_text
+        self._resend, self._best_text, self._hints = resend, best_text, hints
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -270,9 +299,18 @@ class Ticker:
         # Web never skips: it learns of unanswered stops from its own ticks only.
         if self._best_text is None and just_ticked(self._engine, seconds=JUST_NOW * self._settings.tick_seconds):
             return
-        repairs = tick(self._engine, stop_patience_seconds=self._settings.stop_patience_seconds)
+        room = self._hints.room() if self._hints else BATCH
+        outage_seconds = self._hints.seconds_since_outage() if self._hints else None
+        repairs = tick(
+            self._engine,
+            stop_patience_seconds=self._settings.stop_patience_seconds,
+            most_hints=room,
+            outage_seconds=outage_seconds,
+        )
         if repairs is None:
             return
+        if self._hints and outage_seconds is not None and len(repairs.resend) < room:
+            self._hints.sent_again()
         metrics.EXPIRED_LEASES.inc(repairs.lost_workers)
         metrics.TAKEN_BACK.inc(repairs.taken_back)
         for request_id in repairs.resend:

@@ -37,8 +37,10 @@ class Worker:
         self._lease = LeaseThread(self.context, on_request=self._hear_of_request)
         self._pickup = Pickup(self.context, answer=self.answer, redis_changed=self._lease.wake)
         self._drain = Drain(self.context, self._lease)
-        self._dispatcher = Dispatcher(settings, self.context.engine)
-        self._ticker = Ticker(self.context.engine, settings, resend=self._dispatcher.send, best_text=None)
+        self._dispatcher = Dispatcher(settings)
+        self._ticker = Ticker(
+            self.context.engine, settings, resend=self._dispatcher.send, best_text=None, hints=self._dispatcher
+        )
         self._health = HealthServer(self.context)
         self._wedge = WedgeWatch(
             lambda: health_of(self.context),

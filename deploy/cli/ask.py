@@ -70,7 +70,7 @@ def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
         with ExitStack() as stack:
             engine = make_engine(settings, name="naru-ask", pool=2)
             stack.callback(engine.dispose)
-            dispatcher = Dispatcher(settings, engine)
+            dispatcher = Dispatcher(settings)
             stack.callback(dispatcher.close)
             submitted = submit(engine, settings, text=text, model=model)
             dispatcher.send(submitted.request_id)

@@ -31,7 +31,7 @@ from deploy.embedded.parts import ask as ask_postgres
 from deploy.embedded.parts import is_migrated, is_ok
 from shared.errors import SettingsError
 from shared.postgres.urls import libpq_url
-from shared.redis import make_client
+from shared.redis import make_client, refusal_of
 from shared.settings import Settings
 from shared.vendors import COMPATIBLE, KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
 
@@ -173,11 +173,15 @@ def redis_server(settings: Settings) -> Findings:
     """Check Redis's version, role, policy for a full memory, and durability."""
     with make_client(settings.redis_url, timeout_seconds=3) as client:
         info: dict[str, Any] = dict(client.info())
+        refusal = refusal_of(client)
     name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST_REDIS:
         yield Finding(Level.WRONG, f"redis: {name}", "use 6.2 or newer")
     else:
         yield Finding(Level.GOOD, f"redis: {name}")
+    if refusal:
+        to_do = "until it takes writes, hints are not sent, and text comes in steps; see the next lines, or its log"
+        yield Finding(Level.WRONG, f"redis: refuses a write: {refusal}", to_do)
     if info.get("role") != "master":
         yield Finding(Level.WRONG, "redis: this is a replica", "point REDIS_URL at the primary")
     if info.get("maxmemory_policy") != "noeviction":

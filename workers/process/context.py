@@ -28,7 +28,7 @@ class Vitals:
     lease_turned_at: float = field(default_factory=time.monotonic)
     #: Whether Postgres failed to answer the lease thread's last round (lease.py).
     is_postgres_away: bool = False
-    #: Redis's last answer to a ping (pickup.py).
+    #: The last write that Redis took (pickup.py).
     redis_answered_at: float = field(default_factory=time.monotonic)
 
 
@@ -51,7 +51,7 @@ class Context:
     publisher: Publisher = field(init=False)
 
     def is_redis_away(self) -> bool:
-        """Return whether Redis has been silent for `broker_silence_seconds`; requests then come from Postgres."""
+        """Return whether Redis has taken no write for `broker_silence_seconds`; requests then come from Postgres."""
         return time.monotonic() - self.vitals.redis_answered_at > self.settings.broker_silence_seconds
 
 
