@@ -3,7 +3,7 @@
 The reader runs in uvicorn's loop and reports changes through `on_change`. Each stream is read from its beginning.
 Streams without text have a connection of their own, so that a first word does not queue behind the text of hundreds
 of other answers. While Redis fails, the reader retries with back-off and reports that through `on_health`; the sweep
-carries the text meanwhile.
+carries the text meanwhile. A new connection reads every stream from its beginning again.
 
 Many streams are read on a worker's flush instead of blocking on each of them (decision 0025).
 """
@@ -37,6 +37,9 @@ WAITED_FOR_EACH = 32
 #: After a read in which most streams had no news, pause this long for each of them, so that the next read finds more.
 PAUSE_PER_STREAM_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.02
+#: After connecting, read this many streams at a time from their beginning: a reply with the texts of thousands would
+#: take longer than a read may.
+READ_AGAIN_AT_ONCE = 16
 #: Process this many streams before yielding to the loop.
 FOLDED_AT_ONCE = 8
 FIRST_BACK_OFF_SECONDS = 0.1
@@ -92,7 +95,11 @@ class Reader:
 
     def _lane(self, settings: Settings, *, on_change: OnChange, reads_on_flush: bool) -> _Lane:
         return _Lane(
-            settings, self._control, on_change=on_change, on_health=self._health_changed, reads_on_flush=reads_on_flush
+            settings,
+            self._control,
+            on_change=on_change,
+            on_health=self._health_changed,
+            reads_on_flush=reads_on_flush,
         )
 
     def _got_first_text(self, changed: list[LiveStream], ended: list[LiveStream]) -> None:
@@ -135,6 +142,9 @@ class _Lane:
         self._streams: dict[str, LiveStream] = {}
         self._wanted = asyncio.Event()
         self._client: Redis | None = None
+        #: Whether an earlier connection has read streams, and the keys that this one has not read yet.
+        self._has_read = False
+        self._unread: list[str] = []
         #: The last flush that was announced to this lane.
         self._flush_id = "0-0"
         self.is_failing = False
@@ -183,12 +193,15 @@ class _Lane:
             # Keep the raw reply: redis-py would build a dictionary for each entry that is read once.
             self._client.set_response_callback("XREAD", _raw_reply)
             self._blocked.client_id = await self._client.client_id()
-            self._flush_id = "0-0"  # a new server's ids may be smaller
+            self._begin_again()
         self._blocked.begin()
         if not self._streams:
             await self._client.ping()
             self._blocked.end()
             self._recover()
+            return
+        if self._unread:
+            await self._read_again(self._client)
             return
         many = self._reads_on_flush and len(self._streams) > WAITED_FOR_EACH
         if many:
@@ -200,6 +213,27 @@ class _Lane:
         with_news = await self._fold(answer, asked)
         if self._reads_on_flush and (with_news or many):
             await _pause(with_news=with_news, without_news=len(asked) - with_news)
+
+    def _begin_again(self) -> None:
+        """Read every stream from its beginning: the address may lead to another server, whose ids may be smaller.
+
+        The text cuts what it gets twice.
+        """
+        self._flush_id = "0-0"
+        if not self._has_read:
+            self._has_read = True
+            return
+        self._unread = list(self._streams)
+        for stream in self._streams.values():
+            stream.last_id = "0-0"
+
+    async def _read_again(self, client: Redis) -> None:
+        keys, self._unread = self._unread[:READ_AGAIN_AT_ONCE], self._unread[READ_AGAIN_AT_ONCE:]
+        asked = {key: self._streams[key] for key in keys if key in self._streams}
+        news = await self._news_of(client, asked, waits=False) if asked else []
+        self._blocked.end()
+        self._recover()
+        await self._fold(news, asked)
 
     async def _news_of(self, client: Redis, asked: dict[str, LiveStream], *, waits: bool) -> News:
         ids: dict[Any, Any] = {key: stream.last_id for key, stream in asked.items()}
