@@ -64,6 +64,12 @@ PUBLISH_FAILURES = _counter("naru_publish_failures_total", "Hints or live text t
 BROKER_AWAY = Gauge(
     "naru_broker_away", "1 while Redis takes no write and this worker takes requests from Postgres", registry=REGISTRY
 )
+LIVE_REDIS_AWAY = Gauge(
+    "naru_live_redis_away",
+    "1 while this process cannot send or read live text there, by Redis server",
+    ["server"],
+    registry=REGISTRY,
+)
 RUNNING_HERE = Gauge("naru_running_here", "Answers that this worker process is running", registry=REGISTRY)
 SUBMITTED = _counter("naru_submitted_total", "Questions stored by this process")
 COST = _counter("naru_cost_dollars_total", "Cost of answers by the price table, in US dollars", "model")

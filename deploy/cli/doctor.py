@@ -22,16 +22,16 @@ import psycopg2
 from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
-from deploy.cli.findings import Finding, Findings, Level, show
+from deploy.cli.findings import Finding, Findings, Level, privacy, show
+from deploy.cli.redis_servers import redis_servers
 from deploy.cli.security import cookie_keys, hosts
-from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
+from deploy.cli.servers import OLDEST_POSTGRES
 from deploy.embedded.data import running_on
 from deploy.embedded.locate import NotRunning, settings_of
 from deploy.embedded.parts import ask as ask_postgres
 from deploy.embedded.parts import is_migrated, is_ok
 from shared.errors import SettingsError
 from shared.postgres.urls import libpq_url
-from shared.redis import make_client, refusal_of
 from shared.settings import Settings
 from shared.vendors import COMPATIBLE, KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
 
@@ -40,7 +40,6 @@ BACKUP_HOURS = 26
 WAITING_SECONDS = 60
 FREE_MEGABYTES = 1000
 CONNECTIONS_PER_PROCESS = 11
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 PROVIDER_SECONDS = 10
 
 
@@ -55,7 +54,7 @@ def examine(*, data: Path) -> int:
         show(Finding(Level.WRONG, f"settings: {error}", "correct this variable; the README's table lists all"))
         return 1
     show(Finding(Level.GOOD, "settings: complete and consistent"))
-    checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_server, workers, keys)
+    checks: tuple[Callable[[Settings], Findings], ...] = (postgres, tables, listening, redis_servers, workers, keys)
     found = [finding for check in checks for finding in carefully(check, settings)]
     found += [*page_and_disk(data), *backups(settings, data), *cookie_keys(settings, data), *hosts(settings, data)]
     return 1 if any(finding.level is Level.WRONG for finding in found) else 0
@@ -129,17 +128,6 @@ def setting(connection: Any, name: str) -> str:
     return str(one(connection, f"SHOW {name}")[0])
 
 
-def privacy(url: str, *, what: str, secure: bool) -> Findings:
-    """Check that a server on another machine has a password and encryption."""
-    parts = urlsplit(url)
-    if parts.hostname in LOOPBACK:
-        return
-    if not parts.password:
-        yield Finding(Level.HINT, f"{what}: used without a password", "set one on the server, and add it to the URL")
-    if not secure:
-        yield Finding(Level.HINT, f"{what}: used without TLS", "use sslmode=verify-full, or rediss:// for Redis")
-
-
 def tables(settings: Settings) -> Findings:
     """Check that all migrations are applied."""
     if is_migrated(settings.database_url):
@@ -167,33 +155,6 @@ def listening(settings: Settings) -> Findings:
             yield Finding(Level.HINT, "notifications: lost, so stops and new questions wait for the next poll", to_do)
     finally:
         connection.close()
-
-
-def redis_server(settings: Settings) -> Findings:
-    """Check Redis's version, role, policy for a full memory, and durability."""
-    with make_client(settings.redis_url, timeout_seconds=3) as client:
-        info: dict[str, Any] = dict(client.info())
-        refusal = refusal_of(client)
-    name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
-    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST_REDIS:
-        yield Finding(Level.WRONG, f"redis: {name}", "use 6.2 or newer")
-    else:
-        yield Finding(Level.GOOD, f"redis: {name}")
-    if refusal:
-        to_do = "until it takes writes, hints are not sent, and text comes in steps; see the next lines, or its log"
-        yield Finding(Level.WRONG, f"redis: refuses a write: {refusal}", to_do)
-    if info.get("role") != "master":
-        yield Finding(Level.WRONG, "redis: this is a replica", "point REDIS_URL at the primary")
-    if info.get("maxmemory_policy") != "noeviction":
-        to_do = "CONFIG SET maxmemory-policy noeviction: a full memory must refuse, not drop hints at random"
-        yield Finding(Level.WRONG, f"redis: maxmemory-policy is {info.get('maxmemory_policy')}", to_do)
-    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
-    if limit and used > 0.8 * limit:
-        yield Finding(Level.HINT, f"redis: {used / limit:.0%} of its memory is used", "give it more: maxmemory")
-    if not info.get("aof_enabled"):
-        to_do = "CONFIG SET appendonly yes; without it a restart loses hints, which are sent again within a minute"
-        yield Finding(Level.HINT, "redis: nothing is written to disk", to_do)
-    yield from privacy(settings.redis_url, what="redis", secure=settings.redis_url.startswith("rediss:"))
 
 
 FLEET = """

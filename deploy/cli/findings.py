@@ -6,8 +6,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from deploy import terminal
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Level(StrEnum):
@@ -36,3 +39,14 @@ def show(finding: Finding) -> None:
     if finding.to_do:
         print(f"      → {terminal.line(finding.to_do)}")
     sys.stdout.flush()
+
+
+def privacy(url: str, *, what: str, secure: bool) -> Findings:
+    """Check that a server on another machine has a password and encryption."""
+    parts = urlsplit(url)
+    if parts.hostname in LOOPBACK:
+        return
+    if not parts.password:
+        yield Finding(Level.HINT, f"{what}: used without a password", "set one on the server, and add it to the URL")
+    if not secure:
+        yield Finding(Level.HINT, f"{what}: used without TLS", "use sslmode=verify-full, or rediss:// for Redis")

@@ -64,10 +64,9 @@ class Row:
         """Whether the request has ended."""
         return self.status in TERMINAL
 
-    def complete(self, text: LiveText) -> None:
-        """Add the checkpoint to `text`, if the sweep found a longer one."""
-        if self.checkpoint is not None:
-            text.whole(self.attempt, self.checkpoint)
+    def complete(self, text: LiveText) -> bool:
+        """Add the checkpoint to `text`, if the sweep found a longer one. Return whether anything changed."""
+        return self.checkpoint is not None and text.whole(self.attempt, self.checkpoint)
 
 
 _OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversation_id"))

@@ -23,6 +23,7 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 
 from shared import metrics
+from shared.addresses import server_of
 from shared.live import scripts
 from shared.live.answer import LiveAnswer
 from shared.live.beat import Beat
@@ -38,7 +39,7 @@ ENTRIES_PER_SNAPSHOT = 500
 SLICE_CHARACTERS = 64 * 1024
 #: Pause between two attempts to flush while Redis fails; each attempt takes at most the Redis timeout.
 RETRY_SECONDS = 0.5
-#: Most ends that wait for Redis.
+#: Most starts and ends that wait for Redis.
 MOST_ENDS = 500
 _RUN_ID = re.compile(r"run_id:(\w+)")
 
@@ -55,7 +56,8 @@ class Flusher:
     """The connection of one worker process to one Redis. Created and used in the worker's event loop."""
 
     def __init__(self, settings: Settings, url: str, *, beat: Beat) -> None:
-        self._settings, self._beat = settings, beat
+        self._settings, self._beat, self._name = settings, beat, server_of(url)
+        metrics.LIVE_REDIS_AWAY.labels(self._name).set(0)
         # No timeout per read, which would cost a twentieth of the worker's CPU: each flush has one timeout.
         self._redis = make_async_client(
             url,
@@ -135,6 +137,8 @@ class Flusher:
         began_at, self._beat_began_at = self._beat_began_at, None
         pipeline = self._redis.pipeline(transaction=False)
         commands = self._fill(pipeline)
+        if not commands:
+            return
         replies: Sequence[Any]
         try:
             async with asyncio.timeout(self._settings.redis_timeout_seconds):
@@ -148,7 +152,10 @@ class Flusher:
         if self._has_moved:
             self._has_moved = False
             self._repair_all()
-        self.healthy = True
+        if not self.healthy:
+            self.healthy = True
+            metrics.LIVE_REDIS_AWAY.labels(self._name).set(0)
+            log.info("live text is published again", extra={"server": self._name})
         if self._dirty or self._extra:  # the next slice
             self._due.set()
         if began_at is not None:
@@ -241,7 +248,7 @@ class Flusher:
             for live in command.lives:
                 live.take_back()
         elif command.event.kind is Kind.END:
-            self._extra = [*self._extra, (command.lives[0], command.event)][-MOST_ENDS:]
+            self._extra.append((command.lives[0], command.event))
         else:  # a start is not repeated: a snapshot names the attempt too
             command.lives[0].whole = False
         self._dirty.update(command.lives)
@@ -270,8 +277,14 @@ class Flusher:
 
     async def _failed(self, error: BaseException) -> None:
         if self.healthy:
-            log.warning("live text is not published: Redis fails", extra={"error": type(error).__name__})
+            log.warning(
+                "live text is not published: Redis fails", extra={"error": type(error).__name__, "server": self._name}
+            )
         self.healthy = False
+        metrics.LIVE_REDIS_AWAY.labels(self._name).set(1)
         metrics.PUBLISH_FAILURES.labels("live").inc()
+        # However long Redis is away, this process keeps the text of few answers that have ended.
+        self._extra = self._extra[-MOST_ENDS:]
+        self._dirty &= self._open | {live for live, _ in self._extra}
         await asyncio.sleep(RETRY_SECONDS)
         self.flush_waiting()

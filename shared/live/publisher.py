@@ -1,4 +1,4 @@
-"""The worker's side of the live stream: the new text of all answers, sent at each beat in one pipeline.
+"""The worker's side of the live stream: the new text of all answers, sent at each beat in one pipeline to each shard.
 
 Text is sent at each beat, and at once on a start, a first delta and an end. A provider's reader follows the beat
 (`carry`, `shared/live/beat.py`). A failure to publish is counted and never raised, and no answer waits for it: the text
@@ -14,6 +14,7 @@ from uuid import UUID
 from shared.live.answer import LiveAnswer
 from shared.live.beat import Beat
 from shared.live.flusher import Flusher
+from shared.live.shards import live_urls, shard_of
 from shared.settings import Settings
 
 #: The start of an attempt is sent this long after `open`, so that the provider is called first.
@@ -32,16 +33,17 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self.beat = Beat(flush_seconds=settings.flush_seconds, on_beat=self._flush_beat)
-        self._flusher = Flusher(settings, settings.redis_url, beat=self.beat)
+        #: One for each shard.
+        self._flushers = [Flusher(settings, url, beat=self.beat) for url in live_urls(settings)]
 
     @property
     def healthy(self) -> bool:
-        """False from a failed flush to the next one that succeeds."""
-        return self._flusher.healthy
+        """False while a shard fails: from a failed flush to the next one that succeeds."""
+        return all(each.healthy for each in self._flushers)
 
     def open(self, request_id: UUID, attempt: int) -> LiveAnswer:
         """Begin the stream of an attempt."""
-        flusher = self._flusher
+        flusher = self._flusher_of(request_id)
         live = LiveAnswer(request_id, attempt, wake=flusher.wake)
         flusher.open(live)
         asyncio.get_running_loop().call_later(START_SECONDS, flusher.flush_waiting)
@@ -49,7 +51,7 @@ class Publisher:
 
     def close(self, live: LiveAnswer, *, status: str | None) -> None:
         """End the stream. With `status` None, tell the readers nothing: the attempt was given up, not the request."""
-        self._flusher.close(live, status=status)
+        self._flusher_of(live.request_id).close(live, status=status)
 
     async def carry(self, source: Source, live: LiveAnswer) -> None:
         """Send the text that arrives at `source` to `live`, and return at the first beat that finds none.
@@ -59,16 +61,20 @@ class Publisher:
         await self.beat.wait(lambda: live.add(source.take()))
 
     def _flush_beat(self, began_at: float) -> None:
-        self._flusher.flush_waiting(began_at)
+        for flusher in self._flushers:
+            flusher.flush_waiting(began_at)
+
+    def _flusher_of(self, request_id: UUID) -> Flusher:
+        return self._flushers[shard_of(request_id, len(self._flushers))]
 
     async def run(self) -> None:
-        """Flush until cancelled."""
-        await self._flusher.run()
+        """Flush until cancelled. Each shard has its own task, so that one that hangs delays no other."""
+        await asyncio.gather(*(each.run() for each in self._flushers))
 
     async def drain(self) -> None:
         """Send the waiting text once more, before the process ends."""
-        await self._flusher.drain()
+        await asyncio.gather(*(each.drain() for each in self._flushers))
 
     async def aclose(self) -> None:
-        """Close the connection to Redis."""
-        await self._flusher.aclose()
+        """Close the connections to Redis."""
+        await asyncio.gather(*(each.aclose() for each in self._flushers))

@@ -94,6 +94,7 @@ def test_live_text_returns_after_a_restart_of_redis(own_stack: Stack) -> None:
                 ended = lives[1]
                 publisher.close(ended, status="succeeded")
                 await until(lambda: read(client, ended.request_id).ended == "succeeded")
+                assert read(client, ended.request_id).text == ended.text()
 
     run(work)
 

@@ -16,14 +16,12 @@ import redis
 from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
 from shared.settings import load_settings
 from tests.patience import patient
-from tests.stack import Stack
 from tests.web.fake_worker import deltas
 from web.watch.reader import (
     BLOCK_SECONDS,
     ENTRIES,
     LONGEST_PAUSE_SECONDS,
     PAUSE_PER_STREAM_SECONDS,
-    READ_AGAIN_AT_ONCE,
     WAITED_FOR_EACH,
     Reader,
 )
@@ -59,6 +57,7 @@ class Watching:
         self.health: list[bool] = []
         self.reader = Reader(
             load_settings({"REDIS_URL": redis_url}),
+            redis_url,
             on_change=lambda *_: on_change(),
             on_health=self.health.append,
         )
@@ -355,51 +354,5 @@ def test_unwatched_flushes_do_not_keep_the_reader_busy(client: redis.Redis, redi
                 await asyncio.sleep(0.001)
             pauses = (time.monotonic() - began) / min(LONGEST_PAUSE_SECONDS, WAITED_FOR_EACH * PAUSE_PER_STREAM_SECONDS)
             assert 0 < len(reads) <= pauses + 1
-
-    run(work)
-
-
-def test_new_redis_is_read_from_the_beginning(own_stack: Stack) -> None:
-    """The clock of the new server is behind, so its ids are smaller than those that were read."""
-
-    async def work() -> None:
-        async with watching(own_stack.redis_url) as here:
-            with own_stack.redis_client() as client:
-                many = [
-                    await here.follow(client, Event(Kind.DELTA, 1, 0, "one "))
-                    for _ in range(2 * READ_AGAIN_AT_ONCE + 1)
-                ]
-                silent = await here.follow(client, Event(Kind.START, 1))
-                await until(lambda: here.lanes == ([silent], many))
-            await asyncio.to_thread(own_stack.servers.stop_redis)
-            await until(lambda: here.health == [False])
-            await asyncio.to_thread(own_stack.servers.start_redis)
-            with own_stack.redis_client() as client:
-                for number, each in enumerate(many):
-                    events = [Event(Kind.SNAPSHOT, 1, 0, f"one two {number}"), Event(Kind.DELTA, 1, 4, "two")]
-                    for serial, event in enumerate(events, 1):
-                        client.xadd(key_of(each.request_id), {event.kind.value: to_value(event)}, id=f"{serial}-1")
-                start = Event(Kind.SNAPSHOT, 1, 0, "first")
-                client.xadd(key_of(silent.request_id), {start.kind.value: to_value(start)}, id="1-1")
-                for number, each in enumerate(many):
-                    await until(lambda of=each, n=number: of.text.since(0) == f"one two {n}")  # type: ignore[misc]
-                await until(lambda: silent.text.since(0) == "first")
-                await until(lambda: here.health == [False, True])
-
-    run(work)
-
-
-def test_broken_connection_repeats_and_omits_nothing(client: redis.Redis, redis_url: str) -> None:
-    text = "가나다라" * ENTRIES
-
-    async def work() -> None:
-        async with watching(redis_url) as here:
-            long = await here.follow(client, *deltas(1, text, size=2))
-            await until(lambda: long.text.since(0) == text)
-            await until(lambda: here.reader._with_text._blocked.client_id)
-            client.client_kill_filter(_id=str(here.reader._with_text._blocked.client_id))
-            write(client, long.request_id, Event(Kind.DELTA, 1, len(text), "!"))
-            await until(lambda: here.health)
-            await until(lambda: long.text.since(0) == text + "!")
 
     run(work)

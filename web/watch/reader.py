@@ -1,4 +1,4 @@
-"""Read the live streams of all watched requests of this process, and fold their events into text.
+"""Read the live streams of all watched requests on one shard, and fold their events into text.
 
 The reader runs in uvicorn's loop and reports changes through `on_change`. Each stream is read from its beginning.
 Streams without text have a connection of their own, so that a first word does not queue behind the text of hundreds
@@ -19,7 +19,9 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.live.events import FLUSHES, Kind, from_entry, key_of
+from shared import metrics
+from shared.addresses import server_of
+from shared.live.events import FLUSHES, Event, Kind, from_entry, from_fields, key_of
 from shared.redis import make_async_client
 from shared.settings import Settings
 from web.watch.unblock import BlockedRead
@@ -40,6 +42,8 @@ LONGEST_PAUSE_SECONDS = 0.02
 #: After connecting, read this many streams at a time from their beginning: a reply with the texts of thousands would
 #: take longer than a read may.
 READ_AGAIN_AT_ONCE = 16
+#: The last entries of a stream that tell how far it has come: an end and the text before it.
+LAST_ENTRIES = 2
 #: Process this many streams before yielding to the loop.
 FOLDED_AT_ONCE = 8
 FIRST_BACK_OFF_SECONDS = 0.1
@@ -53,14 +57,16 @@ News = Sequence[tuple[str, list[tuple[str, list[str]]]]]
 
 
 class Reader:
-    """Follows the live streams of the requests it is given. For the event loop's thread only."""
+    """Follows the live streams of one shard. For the event loop's thread only."""
 
-    def __init__(self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
+    def __init__(self, settings: Settings, url: str, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
         self._on_change = on_change
         self._on_health = on_health
         self._was_failing = False
+        self._url, self._name = url, server_of(url)
+        metrics.LIVE_REDIS_AWAY.labels(self._name).set(0)
         #: Unblocks the reads of both lanes.
-        self._control = _client(settings)
+        self._control = _client(settings, url)
         self._without_text = self._lane(settings, on_change=self._got_first_text, reads_on_flush=False)
         self._with_text = self._lane(settings, on_change=on_change, reads_on_flush=True)
 
@@ -77,6 +83,15 @@ class Reader:
         """Stop reading this stream."""
         self._without_text.drop(stream)
         self._with_text.drop(stream)
+
+    async def last_of(self, stream: LiveStream) -> tuple[int, int]:
+        """Return the attempt and the length of text that the shard has of this stream; (0, 0) if it has none."""
+        try:
+            entries: Any = await self._control.xrevrange(key_of(stream.request_id), count=LAST_ENTRIES)
+        except FAILURES:
+            return 0, 0
+        found = [event for _, fields in entries if (event := from_fields(fields)) is not None]
+        return max(((each.attempt, _reach(each)) for each in found), default=(0, 0))
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -96,6 +111,7 @@ class Reader:
     def _lane(self, settings: Settings, *, on_change: OnChange, reads_on_flush: bool) -> _Lane:
         return _Lane(
             settings,
+            self._url,
             self._control,
             on_change=on_change,
             on_health=self._health_changed,
@@ -114,10 +130,11 @@ class Reader:
         if self.is_failing == self._was_failing:
             return
         self._was_failing = self.is_failing
+        metrics.LIVE_REDIS_AWAY.labels(self._name).set(self.is_failing)
         if self.is_failing:
-            log.warning("live streams cannot be read: %s", fault)
+            log.warning("live streams cannot be read: %s", fault, extra={"server": self._name})
         else:
-            log.info("live streams are read again")
+            log.info("live streams are read again", extra={"server": self._name})
         self._on_health(not self.is_failing)
 
 
@@ -127,13 +144,14 @@ class _Lane:
     def __init__(
         self,
         settings: Settings,
+        url: str,
         control: Redis,
         *,
         on_change: OnChange,
         on_health: Callable[[str], None],
         reads_on_flush: bool,
     ) -> None:
-        self._settings = settings
+        self._settings, self._url = settings, url
         self._blocked = BlockedRead(control, block_seconds=BLOCK_SECONDS)
         self._reads_on_flush = reads_on_flush
         self._on_change = on_change
@@ -189,7 +207,7 @@ class _Lane:
             await self._wanted.wait()
             await self._replace_closed_connection()
         if self._client is None:
-            self._client = _client(self._settings, single_connection_client=True)
+            self._client = _client(self._settings, self._url, single_connection_client=True)
             # Keep the raw reply: redis-py would build a dictionary for each entry that is read once.
             self._client.set_response_callback("XREAD", _raw_reply)
             self._blocked.client_id = await self._client.client_id()
@@ -308,6 +326,11 @@ class _Lane:
             self._on_health("")
 
 
+def _reach(event: Event) -> int:
+    """Return how far into the text the event reaches."""
+    return event.offset + len(event.text) if event.kind in (Kind.DELTA, Kind.SNAPSHOT) else 0
+
+
 async def _pause(*, with_news: int, without_news: int) -> None:
     """Let more text arrive after a read that brought little, since workers flush at different times."""
     if without_news > with_news:
@@ -318,10 +341,10 @@ def _raw_reply(response: Any, **_: Any) -> Any:
     return response or []
 
 
-def _client(settings: Settings, *, single_connection_client: bool = False) -> Redis:
+def _client(settings: Settings, url: str, *, single_connection_client: bool = False) -> Redis:
     timeout = settings.redis_timeout_seconds
     return make_async_client(
-        settings.redis_url,
+        url,
         timeout_seconds=max(timeout, 2 * BLOCK_SECONDS),
         connect_timeout_seconds=timeout,
         decode_responses=True,
