@@ -6,14 +6,11 @@ choose the timeouts, because a reader that blocks for a reply waits longer than 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-import hiredis
 from redis import Redis, RedisError, ResponseError
 from redis import asyncio as aioredis
 from redis.asyncio import retry as asyncio_retry
-from redis.asyncio.connection import AbstractConnection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -28,21 +25,12 @@ def make_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis:
     return Redis.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, **options)
 
 
-def make_async_client(
-    url: str, *, timeout_seconds: float | None, connect_timeout_seconds: float, **options: Any
-) -> aioredis.Redis:
-    """Return a client for an event loop, with commands packed in C (see `_pack`); it connects with its first command.
-
-    `timeout_seconds` limits each read and write; None sets no limit, for a caller that limits the whole command itself.
-    A failed command is not tried again, and `options` go to redis-py, as in `make_client`.
-    """
+def make_async_client(url: str, *, timeout_seconds: float, **options: Any) -> aioredis.Redis:
+    """Return a client for an event loop, otherwise as `make_client`."""
     options["retry"] = asyncio_retry.Retry(NoBackoff(), 0)
-    client: aioredis.Redis = aioredis.Redis.from_url(
-        url, socket_timeout=timeout_seconds, socket_connect_timeout=connect_timeout_seconds, **options
+    return aioredis.Redis.from_url(
+        url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, **options
     )
-    pool = client.connection_pool
-    pool.connection_class = _PACKING.get(pool.connection_class, pool.connection_class)
-    return client
 
 
 #: What a probe writes: one key, which expires. A server that is full, a replica, or one that cannot save answers a PING
@@ -71,39 +59,5 @@ def refusal_of(client: Redis) -> str:
 async def try_write(url: str, *, timeout_seconds: float) -> None:
     """Write one key over a new connection. Raises RedisError or OSError unless the server takes it in time."""
     # RESP 2 needs no HELLO: one round trip less on a connection that serves once.
-    async with make_async_client(
-        url, timeout_seconds=timeout_seconds, connect_timeout_seconds=timeout_seconds, protocol=2
-    ) as client:
+    async with make_async_client(url, timeout_seconds=timeout_seconds, protocol=2) as client:
         await client.set(*_PROBE, ex=_PROBE_SECONDS)
-
-
-class _PackingConnection(aioredis.Connection):
-    def pack_command(self, *args: Any) -> list[bytes]:
-        return [_pack(args)]
-
-    def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
-        return [b"".join([_pack(tuple(command)) for command in commands])]
-
-
-class _PackingSSLConnection(_PackingConnection, aioredis.SSLConnection):
-    pass
-
-
-_PACKING: dict[type[AbstractConnection], type[AbstractConnection]] = {
-    aioredis.Connection: _PackingConnection,
-    aioredis.SSLConnection: _PackingSSLConnection,
-}
-
-
-def _pack(words: tuple[Any, ...]) -> bytes:
-    """Encode one command with hiredis.
-
-    redis-py does this in its synchronous client only; its asyncio client joins every key and value in Python. With 300
-    answers under way that took 13 % of a worker's CPU and 5 % of web's. Relies on the connection classes' methods
-    `pack_command` and `pack_commands`; tests/shared/test_redis.py compares their bytes with redis-py's.
-    """
-    # A command's name may be two words, such as CLIENT ID; the server expects them as separate arguments.
-    name = words[0]
-    first = (name.encode() if isinstance(name, str) else name).split()
-    packed: bytes = hiredis.pack_command((*first, *words[1:]))
-    return packed

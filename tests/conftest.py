@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -31,6 +30,8 @@ from deploy.cli.checks import scrub
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine
 from shared.settings import Settings
+from tests.forks import Forks
+from tests.page import chromium
 from tests.page.person import forget
 from tests.patience import patient, patient_ms, slowness
 from tests.stack import Servers, Stack
@@ -40,10 +41,6 @@ for name in set(os.environ) - set(scrub(os.environ)):  # before any test module 
 
 STRICT = os.environ.get("NARU_TEST_STRICT") == "1"
 TEMPLATE = "naru"
-CHROMIUM_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-)
 #: Default limit for what a page should show. Playwright's 5 s are too short on a busy machine.
 PAGE_SECONDS = 15
 #: The files that take longest. They start first, so that none of them runs alone at the end.
@@ -56,6 +53,8 @@ LONGEST = frozenset(
     )
 )
 numbers = itertools.count(1)
+#: Linux only: elsewhere a process cannot be told when its child's parent dies.
+FORKS = Forks() if sys.platform == "linux" else None
 STACK = pytest.StashKey[Stack]()
 
 
@@ -76,6 +75,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         own = item.get_closest_marker("timeout")
         item.add_marker(pytest.mark.timeout(patient(own.args[0] if own else usual)), append=False)
+
+
+def pytest_unconfigure() -> None:
+    """End the fork server."""
+    if FORKS is not None:
+        FORKS.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -193,7 +198,7 @@ def _own_stack(request: pytest.FixtureRequest, folder: Path) -> Iterator[Stack]:
 def _stack(
     request: pytest.FixtureRequest, folder: Path, *, servers: Servers, database_url: str, redis_url: str
 ) -> Iterator[Stack]:
-    made = Stack(folder / "logs", database_url, redis_url, servers)
+    made = Stack(folder / "logs", database_url, redis_url, servers, forks=FORKS)
     request.node.stash[STACK] = made
     try:
         yield made
@@ -207,12 +212,11 @@ def browser() -> Iterator[Browser]:
 
     Its scope is the module: Playwright's event loop runs in this thread, where no later test could start its own.
     """
-    found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
-    if found is None and sys.platform == "linux":
-        (pytest.fail if STRICT else pytest.skip)("no Chromium here: apt install chromium fonts-nanum")
+    if chromium.find() is None and sys.platform == "linux":
+        (pytest.fail if STRICT else pytest.skip)("no Chromium here: apt install chromium-headless-shell fonts-nanum")
     expect.set_options(timeout=patient_ms(PAGE_SECONDS))
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS.split())
+        launched = chromium.launch(playwright)
         yield launched
         forget(launched)
         launched.close()

@@ -12,7 +12,6 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -30,6 +29,7 @@ from psycopg2 import sql
 from deploy.cli.checks import scrub
 from deploy.embedded import postgres, processes, redis_server
 from shared.settings import Settings, load_settings, variable_of
+from tests.forks import MODULES, Forks
 from tests.patience import patient, slowness
 
 #: For tests in which no worker may be marked lost, however slow the machine is.
@@ -100,7 +100,7 @@ class Process:
 
     command: processes.Command
     log: Path
-    child: subprocess.Popen[bytes]
+    child: processes.Child
     url: str = ""
 
     @property
@@ -146,10 +146,14 @@ class Process:
         return self.log.read_text(errors="replace")
 
 
-def start(command: processes.Command, *, log: Path) -> Process:
+def start(command: processes.Command, *, log: Path, forks: Forks | None = None) -> Process:
     """Start a child that appends its output to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
+        _, flag, module, *words = (*command.argv, "", "")
+        if forks is not None and flag == "-m" and module in MODULES:
+            child = forks.fork(module, tuple(filter(None, words)), environ=command.environ, log=output)
+            return Process(command, log, child)
         return Process(command, log, processes.spawn(command, log=output))
 
 
@@ -264,6 +268,8 @@ class Stack:
     servers: Servers
     values: dict[str, str] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
+    #: Starts processes by fork; None starts them as an operator does.
+    forks: Forks | None = None
 
     def __post_init__(self) -> None:
         self.configure(
@@ -295,7 +301,7 @@ class Stack:
     def run(self, name: str, *argv: str, **settings: object) -> Process:
         """Start `python argv…` in the root of the repository. Call it from the test's main thread."""
         command = processes.Command(name=name, argv=(sys.executable, *argv), environ=self.environ(**settings))
-        process = start(command, log=self.folder / f"{name}-{len(self.processes)}.log")
+        process = start(command, log=self.folder / f"{name}-{len(self.processes)}.log", forks=self.forks)
         self.processes.append(process)
         return process
 

@@ -24,7 +24,7 @@ from psycopg2 import sql
 
 from deploy.embedded import privileges
 from deploy.embedded.environment import environment_of
-from deploy.embedded.processes import Command
+from deploy.embedded.processes import Child, Command
 
 USER = DATABASE = "naru"
 VERSION = "18"
@@ -202,7 +202,7 @@ def answers(server: Postgres) -> bool:
     return True
 
 
-def wait(server: Postgres, process: subprocess.Popen[bytes], *, seconds: float = 30.0) -> bool:
+def wait(server: Postgres, process: Child, *, seconds: float = 30.0) -> bool:
     """Block until it answers; return False if it ended (its port may be taken) or did not answer in time."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit and process.poll() is None:

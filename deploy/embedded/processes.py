@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 PR_SET_PDEATHSIG = 1
@@ -37,6 +37,15 @@ class Command:
     # The kernel sends this signal when the parent dies. Servers that write to disk need a gentler one than KILL.
     death_signal: signal.Signals = signal.SIGKILL
     cwd: Path = ROOT
+
+
+class Child(Protocol):
+    """A child process: subprocess.Popen, or a forked one of the tests."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
 
 
 def spawn(command: Command, *, log: IO[bytes] | int, pid_file: Path | None = None) -> subprocess.Popen[bytes]:
@@ -88,7 +97,7 @@ def started_at(pid: int) -> str:
     return "" if stat[0] == "Z" else f"{boot} {stat[19]}"
 
 
-def end(child: subprocess.Popen[bytes], *, stop_signal: signal.Signals, grace_seconds: float) -> None:
+def end(child: Child, *, stop_signal: signal.Signals, grace_seconds: float) -> None:
     """Send `stop_signal`, wait for the grace time, then kill the whole group."""
     send(child.pid, stop_signal)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -9,14 +9,13 @@ import importlib.util
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.embedded.environment import environment_of
-from deploy.embedded.processes import Command
+from deploy.embedded.processes import Child, Command
 
 
 class RedisProblem(Exception):
@@ -101,7 +100,7 @@ def answers(server: RedisServer) -> bool:
     return reply == b"+OK\r\n+PONG\r\n"
 
 
-def wait(server: RedisServer, process: subprocess.Popen[bytes], *, seconds: float = 15.0) -> bool:
+def wait(server: RedisServer, process: Child, *, seconds: float = 15.0) -> bool:
     """Block until it answers; return False if it ended (its port may be taken) or did not answer in time."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit and process.poll() is None:

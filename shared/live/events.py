@@ -14,15 +14,12 @@ On the wire an entry has one field: its name is the kind, its value "attempt off
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
 #: Prefix of every Redis key of Naru.
 PREFIX = "naru:"
-#: A stream of one entry, which each flush of a worker replaces; readers of many live streams wait on this one.
-FLUSHES = f"{PREFIX}flushes"
 
 
 class Kind(StrEnum):
@@ -58,13 +55,8 @@ def to_value(event: Event) -> str:
 
 def from_fields(fields: dict[str, str]) -> Event | None:
     """Return the event of an entry given as fields; None for a foreign one."""
-    return from_entry(tuple(*fields.items())) if len(fields) == 1 else None
-
-
-def from_entry(words: Sequence[str]) -> Event | None:
-    """Return the event of an entry given as Redis sends it, name before value; None for a foreign one."""
     try:
-        kind, value = words
+        ((kind, value),) = fields.items()
         attempt, offset, text = value.split(" ", 2)
         return Event(_KINDS[kind], int(attempt), int(offset), text)
     except (KeyError, ValueError):

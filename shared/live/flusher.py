@@ -27,7 +27,7 @@ from shared.addresses import server_of
 from shared.live import scripts
 from shared.live.answer import LiveAnswer
 from shared.live.beat import Beat
-from shared.live.events import FLUSHES, Event, Kind, to_value
+from shared.live.events import Event, Kind, to_value
 from shared.redis import make_async_client
 from shared.settings import Settings
 
@@ -58,11 +58,9 @@ class Flusher:
     def __init__(self, settings: Settings, url: str, *, beat: Beat) -> None:
         self._settings, self._beat, self._name = settings, beat, server_of(url)
         metrics.LIVE_REDIS_AWAY.labels(self._name).set(0)
-        # No timeout per read, which would cost a twentieth of the worker's CPU: each flush has one timeout.
         self._redis = make_async_client(
             url,
-            timeout_seconds=None,
-            connect_timeout_seconds=settings.redis_timeout_seconds,
+            timeout_seconds=settings.redis_timeout_seconds,
             decode_responses=True,
             redis_connect_func=self._connected,
         )
@@ -139,6 +137,7 @@ class Flusher:
         commands = self._fill(pipeline)
         if not commands:
             return
+        has_more = bool(self._dirty or self._extra)
         replies: Sequence[Any]
         try:
             async with asyncio.timeout(self._settings.redis_timeout_seconds):
@@ -156,7 +155,7 @@ class Flusher:
             self.healthy = True
             metrics.LIVE_REDIS_AWAY.labels(self._name).set(0)
             log.info("live text is published again", extra={"server": self._name})
-        if self._dirty or self._extra:  # the next slice
+        if has_more:  # the next slice; text that came meanwhile waits for its beat
             self._due.set()
         if began_at is not None:
             self._beat.record(time.monotonic() - began_at)
@@ -177,8 +176,6 @@ class Flusher:
                     self._extra.append((live, event))
                 else:
                     self._put(pipeline, commands, live, event)
-        if commands:
-            pipeline.eval(scripts.RING, 1, FLUSHES)
         return commands
 
     def _fill_deltas(self, pipeline: Pipeline, commands: list[_Command], dirty: set[LiveAnswer]) -> list[LiveAnswer]:
@@ -230,7 +227,7 @@ class Flusher:
         """Take in the replies: prepare to send again what did not arrive. Return the first error."""
         first: BaseException | None = None
         ends: list[tuple[LiveAnswer, Event]] = []
-        for command, reply in zip(commands, replies, strict=False):  # the last reply is the ring's
+        for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, BaseException):
                 first = first or reply
                 self._take_back(command)
@@ -256,7 +253,7 @@ class Flusher:
     def _repair(self, live: LiveAnswer) -> None:
         """Replace the stream by a snapshot."""
         live.whole = False
-        self._dirty.add(live)
+        self.wake(live, urgent=True)
 
     def _repair_all(self) -> None:
         """Repair every stream. Another Redis has none, or old versions, in which an append would leave a hole."""

@@ -17,9 +17,6 @@ from shared.live.flusher import Flusher
 from shared.live.shards import live_urls, shard_of
 from shared.settings import Settings
 
-#: The start of an attempt is sent this long after `open`, so that the provider is called first.
-START_SECONDS = 0.005
-
 
 class Source(Protocol):
     """A stream of text."""
@@ -46,7 +43,7 @@ class Publisher:
         flusher = self._flusher_of(request_id)
         live = LiveAnswer(request_id, attempt, wake=flusher.wake)
         flusher.open(live)
-        asyncio.get_running_loop().call_later(START_SECONDS, flusher.flush_waiting)
+        flusher.flush_waiting()
         return live
 
     def close(self, live: LiveAnswer, *, status: str | None) -> None:

@@ -31,5 +31,3 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 )
-#: Announces that a flush was sent.
-RING = _PASSING + "redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'f', '')"

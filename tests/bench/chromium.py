@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from tests.bench.figure import CannotMeasure
 from tests.bench.processes import accounted
-from tests.conftest import CHROMIUM_FLAGS
+from tests.page.chromium import find, launch
 from tests.stack import wait_until
 
 COMPOSER = "stChatInputTextArea"
@@ -54,12 +53,11 @@ class Chromium:
     """A context manager for a browser with one page. Raises CannotMeasure if Chromium is not installed."""
 
     def __enter__(self) -> Self:
-        found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
         self._playwright = sync_playwright().start()
-        if found is None and not Path(self._playwright.chromium.executable_path).exists():
+        if find() is None and not Path(self._playwright.chromium.executable_path).exists():
             self._playwright.stop()
             raise CannotMeasure("Chromium is not installed")
-        self._browser = self._playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS.split())
+        self._browser = launch(self._playwright, single_threaded=False)
         self.version = self._browser.version
         self._page = self._new_page()
         return self

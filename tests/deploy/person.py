@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.conftest import CHROMIUM_FLAGS
+from tests.page.chromium import launch
 
 COMPOSER = "stChatInputTextArea"
 SECONDS = 1000  # ms
@@ -67,7 +67,7 @@ class Person:
 def person(url: str, *, password: str = "", picture: Path | None = None) -> Iterator[Person]:
     """Yield a person in a new browser; on a failure, save a screenshot as `picture`."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_FLAGS.split())
+        browser = launch(playwright)
         context = browser.new_context(
             ignore_https_errors=True,
             locale="en-US",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.conftest import CHROMIUM_FLAGS
 from tests.fuzz.rig import sheet
 from tests.fuzz.run import Report, fuzz
+from tests.page.chromium import launch
 
 ABOUT = """\
 Renders hostile Markdown in both renderers of the page, in Chromium, and reports each text that runs a script,
@@ -30,10 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, help="seed of an earlier run to repeat (default random)")
     chosen = parser.parse_args(arguments)
     seed = random.randrange(10**9) if chosen.seed is None else chosen.seed
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     print(f"seed {seed}", flush=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS.split())
+        browser = launch(playwright)
         with sheet(browser, Path(folder)) as both:
             report = fuzz(both, seed=seed, seconds=chosen.minutes * 60, note=_progress)
         browser.close()

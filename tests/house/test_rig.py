@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import psycopg2
 import pytest
 import redis
 from sqlalchemy import Engine, text
 
-from tests.stack import Servers, Stack
+from tests.conftest import FORKS
+from tests.forks import Forks
+from tests.stack import Servers, Stack, wait_until
 
 
 @pytest.mark.parametrize("visit", [1, 2])
@@ -31,3 +36,35 @@ def test_embedded_servers_restart_with_their_data(own_stack: Stack) -> None:
             client.ping()
         servers.start_redis()
         assert client.ping()
+
+
+@pytest.mark.skipif(FORKS is None, reason="only Linux can fork a process that ends with its parent")
+@pytest.mark.parametrize("module", ["web", "workers"])
+def test_forked_process_ends_like_a_started_one(stack: Stack, module: str) -> None:
+    ends = []
+    for forks in (FORKS, None):
+        stack.forks = forks
+        process = stack.run(module, "-m", module, lease_seconds="soon")
+        ends.append((process.wait(), process.log_text()))
+    assert ends[0] == ends[1]
+    assert ends[0][0] == 1
+    assert "NARU_LEASE_SECONDS" in ends[0][1]
+
+
+@pytest.mark.skipif(FORKS is None, reason="only Linux can fork a process that ends with its parent")
+def test_forked_process_tells_of_its_death_by_a_signal(stack: Stack) -> None:
+    process = stack.start_worker()
+    assert process.running
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not process.running
+
+
+@pytest.mark.skipif(FORKS is None, reason="only Linux can fork a process that ends with its parent")
+def test_forked_process_ends_with_the_fork_server(stack: Stack) -> None:
+    stack.forks = Forks()
+    process = stack.start_worker(ready=False)
+    stack.forks.close()
+    stack.forks = FORKS
+    wait_until(lambda: not Path(f"/proc/{process.pid}/exe").exists(), seconds=10)
+    stack.processes.remove(process)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from deploy.embedded import processes
 from deploy.embedded.processes import ROOT
 from tests.patience import patient
 from tests.providers.test_registry import serving
@@ -85,7 +86,7 @@ def test_json_ends_with_one_object(answering: Stack) -> None:
 def test_ask_without_a_worker_waits_until_interrupted(stack: Stack) -> None:
     ask = asking(stack, "Is anybody there?", "--model", "demo/simulator", "--json")
     wait_until(lambda: "Nothing can answer right now" in ask.log_text(), seconds=30)
-    ask.child.send_signal(signal.SIGINT)
+    processes.send(ask.pid, signal.SIGINT)
     assert ask.wait() == 130
     assert json.loads(ask.log_text().splitlines()[-1])["status"] == "cancelled"
 
@@ -93,7 +94,7 @@ def test_ask_without_a_worker_waits_until_interrupted(stack: Stack) -> None:
 def test_ctrl_c_keeps_the_partial_answer(answering: Stack) -> None:
     ask = asking(answering, "Tell me all of it.")
     wait_until(lambda: "> Tell me" in ask.log_text(), seconds=30)
-    ask.child.send_signal(signal.SIGINT)
+    processes.send(ask.pid, signal.SIGINT)
     assert ask.wait() == 130
     assert ask.log_text().endswith("[Stopped]\n")
 

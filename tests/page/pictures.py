@@ -21,7 +21,7 @@ from sqlalchemy import Engine, insert, select, update
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_engine, transaction
 from shared.tables import chat_request, conversation, message
-from tests.conftest import CHROMIUM_FLAGS
+from tests.page.chromium import launch
 from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import SHORT_LEASES, Process, Servers, Stack, free_port
@@ -210,7 +210,7 @@ def studio_at(out: Path) -> Iterator[Studio]:
             web = stack.start_web()
             engine = make_engine(stack.settings, name="pictures")
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_FLAGS.split())
+                browser = launch(playwright)
                 with visitor(browser, web.url) as person:
                     yield Studio(stack, engine, browser, web.url, out, person, worker)
                 browser.close()

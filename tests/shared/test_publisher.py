@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from shared.live.answer import LiveAnswer
-from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
+from shared.live.events import Event, Kind, key_of, to_value
 from shared.live.flusher import ENTRIES_PER_SNAPSHOT, RETRY_SECONDS
 from shared.live.publisher import Publisher
 from tests.patience import patient
@@ -70,20 +70,6 @@ def test_start_first_word_and_end_are_sent_at_once(client: redis.Redis, redis_ur
                 " second third",
                 "failed",
             ]
-
-    run(work)
-
-
-def test_flush_is_announced_after_its_text(client: redis.Redis, redis_url: str) -> None:
-    async def work() -> None:
-        async with publishing(settings_for(redis_url)) as publisher:
-            live = publisher.open(uuid4(), 1)
-            for word in WORDS:
-                last = client.xrevrange(FLUSHES, count=1)
-                live.add(word)
-                await until(lambda: read(client, live.request_id).text == live.text())
-                await until(lambda last=last: client.xrevrange(FLUSHES, count=1) != last)  # type: ignore[misc]
-            assert client.xlen(FLUSHES) == 1
 
     run(work)
 

@@ -13,18 +13,11 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from shared.live.events import FLUSHES, Event, Kind, key_of, to_value
+from shared.live.events import Event, Kind, key_of, to_value
 from shared.settings import load_settings
 from tests.patience import patient
 from tests.web.fake_worker import deltas
-from web.watch.reader import (
-    BLOCK_SECONDS,
-    ENTRIES,
-    LONGEST_PAUSE_SECONDS,
-    PAUSE_PER_STREAM_SECONDS,
-    WAITED_FOR_EACH,
-    Reader,
-)
+from web.watch.reader import ENTRIES, LONGEST_PAUSE_SECONDS, PAUSE_PER_STREAM_SECONDS, Reader
 from web.watch.viewer import Conversation, LiveStream
 
 Work = Callable[[], Awaitable[None]]
@@ -78,13 +71,6 @@ class Watching:
         return first, rest
 
 
-@pytest.fixture
-def long_block(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Lengthen a read's block, so that news that comes at once is not mistaken for its end; return its seconds."""
-    monkeypatch.setattr("web.watch.reader.BLOCK_SECONDS", patient(1))
-    return patient(1)
-
-
 @asynccontextmanager
 async def watching(redis_url: str, *, on_change: Callable[[], None] = lambda: None) -> AsyncIterator[Watching]:
     """Run a reader."""
@@ -104,6 +90,12 @@ async def until(condition: Callable[[], object], *, seconds: float = 8.0) -> Non
     while not condition():
         assert time.monotonic() < limit, "not in time"
         await asyncio.sleep(0.005)
+
+
+async def connection_of(lane: Any) -> str:
+    """Return the server's id of the lane's connection."""
+    await until(lambda: lane._client)
+    return str(await lane._client.client_id())
 
 
 def run(work: Work) -> None:
@@ -217,11 +209,10 @@ def test_lane_failure_is_logged_once_and_both_lanes_resume(
             speaks = await here.follow(client, Event(Kind.DELTA, 1, 0, "one "))
             silent = await here.follow(client, Event(Kind.START, 1))
             await until(lambda: here.lanes == ([silent], [speaks]))
-            killed = [getattr(here.reader, lane) for lane in lanes]
-            await until(lambda: all(lane._blocked.client_id for lane in killed))
+            connections = [await connection_of(getattr(here.reader, lane)) for lane in lanes]
             with client.pipeline(transaction=False) as pipeline:
-                for lane in killed:
-                    pipeline.client_kill_filter(_id=str(lane._blocked.client_id))
+                for connection in connections:
+                    pipeline.client_kill_filter(_id=connection)
                 assert pipeline.execute() == [1] * len(lanes)
             await until(lambda: here.health)
             write(client, speaks.request_id, Event(Kind.DELTA, 1, 4, "two"))
@@ -235,20 +226,17 @@ def test_lane_failure_is_logged_once_and_both_lanes_resume(
     assert said == ["live streams cannot be read", "live streams are read again"]
 
 
-def test_reader_reads_a_new_stream_at_once_after_a_failure(
-    client: redis.Redis, redis_url: str, long_block: float
-) -> None:
+def test_reader_recovers_with_no_stream_left_to_read(client: redis.Redis, redis_url: str) -> None:
     async def work() -> None:
         async with watching(redis_url) as here:
             dropped = await here.follow(client, Event(Kind.START, 1))
-            await until(lambda: here.reader._without_text._blocked.client_id)
-            client.client_kill_filter(_id=str(here.reader._without_text._blocked.client_id))
+            client.client_kill_filter(_id=await connection_of(here.reader._without_text))
             await until(lambda: here.health)
             here.reader.drop(dropped)
             await until(lambda: here.health == [False, True])
-            began = time.monotonic()
-            await here.follow(client, Event(Kind.DELTA, 1, 0, "one"))
-            assert time.monotonic() - began < long_block / 2
+            stream = await here.follow(client, Event(Kind.DELTA, 1, 0, "one"))
+            await until(lambda: stream.text.length == 3)
+            assert stream.text.since(0) == "one"
 
     run(work)
 
@@ -276,17 +264,24 @@ def test_reader_stops_despite_a_swallowed_cancellation(redis_url: str) -> None:
     run(work)
 
 
-async def follow_many(here: Watching, client: redis.Redis) -> list[LiveStream]:
-    """Follow more streams with text than a lane waits for individually; return once the lane waits for a flush."""
-    many = [await here.follow(client, Event(Kind.DELTA, 1, 0, "one ")) for _ in range(WAITED_FOR_EACH + 1)]
-    await until(lambda: len(here.lanes[1]) == len(many))
-    await until(lambda: waits(here))
-    return many
+def test_reader_pauses_after_reads_with_little_news(client: redis.Redis, redis_url: str) -> None:
+    """So workers that flush at different times do not keep the reader busy."""
+    number = 1 + round(LONGEST_PAUSE_SECONDS / PAUSE_PER_STREAM_SECONDS)
 
+    async def work() -> None:
+        async with watching(redis_url) as here:
+            many = [await here.follow(client, Event(Kind.DELTA, 1, 0, "x")) for _ in range(number)]
+            await until(lambda: len(here.lanes[1]) == number)
+            reads = count_calls(here.reader._with_text, "_news_of")
+            began, written = time.monotonic(), 0
+            while time.monotonic() - began < 0.5:
+                written += 1
+                write(client, many[0].request_id, Event(Kind.DELTA, 1, written, "x"))
+                await asyncio.sleep(0.001)
+            pauses = (time.monotonic() - began) / LONGEST_PAUSE_SECONDS
+            assert 0 < len(reads) <= pauses + 1
 
-def waits(here: Watching) -> bool:
-    """Return whether the lane with text waits in a read that covers all its streams."""
-    return here.reader._with_text._blocked.is_current
+    run(work)
 
 
 def count_calls(of: Any, name: str) -> list[None]:
@@ -300,59 +295,3 @@ def count_calls(of: Any, name: str) -> list[None]:
 
     setattr(of, name, counted)
     return calls
-
-
-def flush(client: redis.Redis) -> None:
-    """Announce a flush, as a worker does after its entries."""
-    client.xadd(FLUSHES, {"f": ""}, maxlen=1)
-
-
-def test_many_streams_are_read_with_the_next_flush_of_a_worker(
-    client: redis.Redis, redis_url: str, long_block: float
-) -> None:
-    async def work() -> None:
-        async with watching(redis_url) as here:
-            many = await follow_many(here, client)
-            for number in range(5):
-                text = many[number].text.since(0)
-                flush(client)
-                await until(lambda: waits(here))
-                write(client, many[number].request_id, Event(Kind.DELTA, 1, len(text), "two"))
-                began = time.monotonic()
-                flush(client)
-                await until(lambda number=number: many[number].text.since(0) == "one two")  # type: ignore[misc]
-                assert time.monotonic() - began < long_block / 2
-
-    run(work)
-
-
-def test_streams_are_read_eventually_without_a_flush(client: redis.Redis, redis_url: str) -> None:
-    async def work() -> None:
-        async with watching(redis_url) as here:
-            many = await follow_many(here, client)
-            write(client, many[7].request_id, Event(Kind.DELTA, 1, 4, "two"))
-            await until(lambda: many[7].text.since(0) == "one two", seconds=3 * BLOCK_SECONDS)
-            await until(lambda: waits(here))
-            for each in many:
-                here.reader.drop(each)
-            flush(client)
-            again = await here.follow(client, Event(Kind.DELTA, 1, 0, "all others were dropped"))
-            await until(lambda: here.lanes == ([], [again]))
-            assert here.health == []
-
-    run(work)
-
-
-def test_unwatched_flushes_do_not_keep_the_reader_busy(client: redis.Redis, redis_url: str) -> None:
-    async def work() -> None:
-        async with watching(redis_url) as here:
-            await follow_many(here, client)
-            reads = count_calls(here.reader._with_text, "_news_of")
-            began = time.monotonic()
-            while time.monotonic() - began < 0.5:
-                flush(client)
-                await asyncio.sleep(0.001)
-            pauses = (time.monotonic() - began) / min(LONGEST_PAUSE_SECONDS, WAITED_FOR_EACH * PAUSE_PER_STREAM_SECONDS)
-            assert 0 < len(reads) <= pauses + 1
-
-    run(work)

@@ -104,7 +104,7 @@ class _Following:
         viewer = self._viewer
         viewer.push = self._push
         while not viewer.is_closed:
-            await viewer.wait(self._loop)
+            await viewer.wait()
             self._is_sending = True
             if pending := self._collect():
                 # A slow browser blocks us here; it gets all that piles up meanwhile in one piece.

@@ -5,7 +5,6 @@
     frames    server-sent events as bytes
     readers   the reader of each shard, and which one has a stream
     reader    reads the live streams of all watched requests on one shard
-    unblock   ends a read that is blocked in Redis
     listener  LISTEN: other processes say "look now"
 
 HTTP routes live in `web/api/`, the rules for text and phases in `shared/following/`, the writing side of a stream in

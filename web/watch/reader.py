@@ -4,15 +4,13 @@ The reader runs in uvicorn's loop and reports changes through `on_change`. Each 
 Streams without text have a connection of their own, so that a first word does not queue behind the text of hundreds
 of other answers. While Redis fails, the reader retries with back-off and reports that through `on_health`; the sweep
 carries the text meanwhile. A new connection reads every stream from its beginning again.
-
-Many streams are read on a worker's flush instead of blocking on each of them (decision 0025).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -21,21 +19,17 @@ from redis.exceptions import RedisError
 
 from shared import metrics
 from shared.addresses import server_of
-from shared.live.events import FLUSHES, Event, Kind, from_entry, from_fields, key_of
+from shared.live.events import Event, Kind, from_fields, key_of
 from shared.redis import make_async_client
 from shared.settings import Settings
-from web.watch.unblock import BlockedRead
 from web.watch.viewer import LiveStream
 
 log = logging.getLogger(__name__)
 
-#: Shorter than the connection's timeout, so that silent streams are not mistaken for a frozen server.
-BLOCK_SECONDS = 0.4
+#: A read waits this long for news. A stream that is followed meanwhile is part of the next read.
+BLOCK_SECONDS = 0.05
 #: Entries of one stream per read. A long answer that somebody opens late takes several reads.
 ENTRIES = 500
-#: Blocking on many streams costs Redis more than reading them. A lane with more streams than this waits for the next
-#: flush of any worker, and then reads without blocking.
-WAITED_FOR_EACH = 32
 #: After a read in which most streams had no news, pause this long for each of them, so that the next read finds more.
 PAUSE_PER_STREAM_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.02
@@ -52,8 +46,8 @@ LONGEST_BACK_OFF_SECONDS = 1.0
 FAILURES = (RedisError, OSError, asyncio.TimeoutError)
 
 OnChange = Callable[[list[LiveStream], list[LiveStream]], None]
-#: XREAD's reply: the entries of each key that has new ones, each an id and a flat list of field names and values.
-News = Sequence[tuple[str, list[tuple[str, list[str]]]]]
+#: XREAD's reply: the entries of each key that has new ones, each an id and its fields.
+News = list[tuple[str, list[tuple[str, dict[str, str]]]]]
 
 
 class Reader:
@@ -63,12 +57,13 @@ class Reader:
         self._on_change = on_change
         self._on_health = on_health
         self._was_failing = False
-        self._url, self._name = url, server_of(url)
+        self._name = server_of(url)
         metrics.LIVE_REDIS_AWAY.labels(self._name).set(0)
-        #: Unblocks the reads of both lanes.
+        #: Looks for streams of other shards.
         self._control = _client(settings, url)
-        self._without_text = self._lane(settings, on_change=self._got_first_text, reads_on_flush=False)
-        self._with_text = self._lane(settings, on_change=on_change, reads_on_flush=True)
+        report = self._health_changed
+        self._without_text = _Lane(settings, url, on_change=self._got_first_text, on_health=report, pauses=False)
+        self._with_text = _Lane(settings, url, on_change=on_change, on_health=report, pauses=True)
 
     @property
     def is_failing(self) -> bool:
@@ -108,16 +103,6 @@ class Reader:
             with suppress(*FAILURES):
                 await self._control.aclose()
 
-    def _lane(self, settings: Settings, *, on_change: OnChange, reads_on_flush: bool) -> _Lane:
-        return _Lane(
-            settings,
-            self._url,
-            self._control,
-            on_change=on_change,
-            on_health=self._health_changed,
-            reads_on_flush=reads_on_flush,
-        )
-
     def _got_first_text(self, changed: list[LiveStream], ended: list[LiveStream]) -> None:
         self._on_change(changed, ended)
         for stream in changed:
@@ -142,18 +127,11 @@ class _Lane:
     """One connection that reads a set of streams."""
 
     def __init__(
-        self,
-        settings: Settings,
-        url: str,
-        control: Redis,
-        *,
-        on_change: OnChange,
-        on_health: Callable[[str], None],
-        reads_on_flush: bool,
+        self, settings: Settings, url: str, *, on_change: OnChange, on_health: Callable[[str], None], pauses: bool
     ) -> None:
+        """`pauses`: after a read in which most streams had no news, wait for more of them."""
         self._settings, self._url = settings, url
-        self._blocked = BlockedRead(control, block_seconds=BLOCK_SECONDS)
-        self._reads_on_flush = reads_on_flush
+        self._pauses = pauses
         self._on_change = on_change
         #: Called with the error's type when reading fails, and with "" when it works again.
         self._on_health = on_health
@@ -163,15 +141,12 @@ class _Lane:
         #: Whether an earlier connection has read streams, and the keys that this one has not read yet.
         self._has_read = False
         self._unread: list[str] = []
-        #: The last flush that was announced to this lane.
-        self._flush_id = "0-0"
         self.is_failing = False
 
     def follow(self, stream: LiveStream) -> None:
         """Begin to read this stream, from where it was last read."""
         self._streams[key_of(stream.request_id)] = stream
         self._wanted.set()
-        self._blocked.interrupt()
 
     def drop(self, stream: LiveStream) -> None:
         """Stop reading this stream."""
@@ -196,7 +171,6 @@ class _Lane:
                 else:
                     back_off = FIRST_BACK_OFF_SECONDS
         finally:
-            self._blocked.close()
             if self._client is not None:
                 with suppress(*FAILURES):
                     await self._client.aclose()
@@ -207,29 +181,20 @@ class _Lane:
             await self._wanted.wait()
             await self._replace_closed_connection()
         if self._client is None:
-            self._client = _client(self._settings, self._url, single_connection_client=True)
-            # Keep the raw reply: redis-py would build a dictionary for each entry that is read once.
-            self._client.set_response_callback("XREAD", _raw_reply)
-            self._blocked.client_id = await self._client.client_id()
+            self._client = _client(self._settings, self._url)
             self._begin_again()
-        self._blocked.begin()
         if not self._streams:
             await self._client.ping()
-            self._blocked.end()
             self._recover()
             return
         if self._unread:
             await self._read_again(self._client)
             return
-        many = self._reads_on_flush and len(self._streams) > WAITED_FOR_EACH
-        if many:
-            await self._await_flush(self._client)
         asked = dict(self._streams)
-        answer = await self._news_of(self._client, asked, waits=not many) if asked else []
-        self._blocked.end()
+        news = await self._news_of(self._client, asked)
         self._recover()
-        with_news = await self._fold(answer, asked)
-        if self._reads_on_flush and (with_news or many):
+        with_news = await self._fold(news, asked)
+        if self._pauses and with_news:
             await _pause(with_news=with_news, without_news=len(asked) - with_news)
 
     def _begin_again(self) -> None:
@@ -237,7 +202,6 @@ class _Lane:
 
         The text cuts what it gets twice.
         """
-        self._flush_id = "0-0"
         if not self._has_read:
             self._has_read = True
             return
@@ -249,21 +213,13 @@ class _Lane:
         keys, self._unread = self._unread[:READ_AGAIN_AT_ONCE], self._unread[READ_AGAIN_AT_ONCE:]
         asked = {key: self._streams[key] for key in keys if key in self._streams}
         news = await self._news_of(client, asked, waits=False) if asked else []
-        self._blocked.end()
         self._recover()
         await self._fold(news, asked)
 
-    async def _news_of(self, client: Redis, asked: dict[str, LiveStream], *, waits: bool) -> News:
+    async def _news_of(self, client: Redis, asked: dict[str, LiveStream], *, waits: bool = True) -> News:
         ids: dict[Any, Any] = {key: stream.last_id for key, stream in asked.items()}
-        block = self._blocked.milliseconds if waits else None
+        block = int(BLOCK_SECONDS * 1000) if waits else None
         return cast("News", await client.xread(ids, count=ENTRIES, block=block))
-
-    async def _await_flush(self, client: Redis) -> None:
-        """Wait for the next flush of a worker, or until the read is interrupted or times out."""
-        flushes: Any = await client.xread({FLUSHES: self._flush_id}, block=self._blocked.milliseconds)
-        if flushes:
-            self._flush_id = flushes[0][1][-1][0]
-        self._blocked.end()  # the next read takes every stream followed by now
 
     async def _replace_closed_connection(self) -> None:
         """Drop a connection that Redis closed while nothing was read. That is not a failure."""
@@ -272,24 +228,24 @@ class _Lane:
         try:
             await self._client.ping()
         except FAILURES:
-            client, self._client, self._blocked.client_id = self._client, None, 0
+            client, self._client = self._client, None
             with suppress(*FAILURES):
                 await client.aclose()
 
-    async def _fold(self, answer: News, asked: dict[str, LiveStream]) -> int:
+    async def _fold(self, news: News, asked: dict[str, LiveStream]) -> int:
         """Fold the reply into the streams' texts. Return how many streams had news."""
         with_news = 0
-        for at in range(0, len(answer), FOLDED_AT_ONCE):
-            with_news += self._fold_some(answer[at : at + FOLDED_AT_ONCE], asked)
+        for at in range(0, len(news), FOLDED_AT_ONCE):
+            with_news += self._fold_some(news[at : at + FOLDED_AT_ONCE], asked)
             await asyncio.sleep(0)
         return with_news
 
-    def _fold_some(self, answer: News, asked: dict[str, LiveStream]) -> int:
+    def _fold_some(self, news: News, asked: dict[str, LiveStream]) -> int:
         now = asyncio.get_running_loop().time()
         changed: list[LiveStream] = []
         ended: list[LiveStream] = []
         with_news = 0
-        for key, entries in answer:
+        for key, entries in news:
             stream = asked[key]
             # A stream that was dropped and followed again is a new object with its own position.
             if stream is not self._streams.get(key) or not entries:
@@ -298,7 +254,7 @@ class _Lane:
             stream.last_id, stream.heard_at = entries[-1][0], now
             is_changed = is_ended = False
             for _, fields in entries:
-                event = from_entry(fields)
+                event = from_fields(fields)
                 if event is not None:
                     is_changed = stream.text.fold(event) or is_changed
                     is_ended = is_ended or event.kind is Kind.END
@@ -311,8 +267,7 @@ class _Lane:
         return with_news
 
     async def _fail(self, error: BaseException) -> None:
-        client, self._client, self._blocked.client_id = self._client, None, 0
-        self._blocked.end()
+        client, self._client = self._client, None
         if client is not None:
             with suppress(*FAILURES):
                 await client.aclose()
@@ -337,19 +292,13 @@ async def _pause(*, with_news: int, without_news: int) -> None:
         await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, without_news * PAUSE_PER_STREAM_SECONDS))
 
 
-def _raw_reply(response: Any, **_: Any) -> Any:
-    return response or []
-
-
-def _client(settings: Settings, url: str, *, single_connection_client: bool = False) -> Redis:
-    timeout = settings.redis_timeout_seconds
+def _client(settings: Settings, url: str) -> Redis:
     return make_async_client(
         url,
-        timeout_seconds=max(timeout, 2 * BLOCK_SECONDS),
-        connect_timeout_seconds=timeout,
+        timeout_seconds=max(settings.redis_timeout_seconds, 2 * BLOCK_SECONDS),
         decode_responses=True,
         # One entry that is not UTF-8 must not stop the others.
         encoding_errors="replace",
         protocol=2,
-        single_connection_client=single_connection_client,
+        single_connection_client=True,
     )

@@ -27,17 +27,7 @@ KEPT_ENDS = 4
 class LiveStream:
     """A watched request: its text, the position in its Redis stream, and its conversation."""
 
-    __slots__ = (
-        "_frame",
-        "_key",
-        "_name",
-        "_next",
-        "conversation",
-        "heard_at",
-        "last_id",
-        "request_id",
-        "text",
-    )
+    __slots__ = ("conversation", "heard_at", "last_id", "request_id", "text")
 
     def __init__(self, request_id: UUID, conversation: Conversation, *, now: float) -> None:
         self.request_id = request_id
@@ -46,11 +36,6 @@ class LiveStream:
         # Read from the beginning, never from `$`: text from before the first viewer is part of the answer.
         self.last_id = "0-0"
         self.heard_at = now
-        self._name = str(request_id)
-        # The last frame made, its (attempt, offset, length), and the cursor after it.
-        self._key = (0, 0, 0)
-        self._frame = b""
-        self._next = Cursor(request_id, 0, 0)
 
     def frame_after(self, cursor: Cursor | None) -> tuple[Cursor, bytes] | None:
         """Return the cursor after the pending text, and its frame; None when nothing is pending.
@@ -60,25 +45,12 @@ class LiveStream:
         text = self.text
         if not text.length:
             return None
-        offset = -1 if cursor is None or not self._is_here(cursor) else cursor.offset
-        if offset >= text.length:
+        name, here = str(self.request_id), Cursor(self.request_id, text.attempt, text.length)
+        if cursor is None or cursor[:2] != here[:2]:
+            return here, frames.snapshot(name, text.attempt, text.since(0))
+        if cursor.offset >= text.length:
             return None
-        # Viewers of a request are nearly always at the same position, so one encoding serves all.
-        key = (text.attempt, offset, text.length)
-        if key != self._key:
-            self._key = key
-            self._frame = self._encode(offset)
-            self._next = Cursor(self.request_id, text.attempt, text.length)
-        return self._next, self._frame
-
-    def _is_here(self, cursor: Cursor) -> bool:
-        same = cursor.request_id is self.request_id or cursor.request_id == self.request_id
-        return same and cursor.attempt == self.text.attempt
-
-    def _encode(self, offset: int) -> bytes:
-        if offset < 0:
-            return frames.snapshot(self._name, self.text.attempt, self.text.since(0))
-        return frames.delta(self._name, self.text.attempt, offset, self.text.since(offset))
+        return here, frames.delta(name, text.attempt, cursor.offset, text.since(cursor.offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +119,9 @@ class Viewer:
     """One open connection of one browser to one conversation."""
 
     __slots__ = (
-        "_is_stale",
         "_serial",
         "_shown",
-        "_waiter",
+        "_woken",
         "client",
         "conversation",
         "cursor",
@@ -174,35 +145,23 @@ class Viewer:
         self.push: Callable[[], bool] = _not_yet
         self._serial = -1
         self._shown: State | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        # Woken since the last `wait`. A new viewer has everything pending.
-        self._is_stale = True
+        self._woken = asyncio.Event()
+        self._woken.set()  # a new viewer has everything pending
 
     def wake(self) -> None:
         """Send what is pending at once if possible, since waking a task costs as much as sending the word."""
         if self.is_closed or not self.push():
-            self._wake_task()
-
-    def _wake_task(self) -> None:
-        self._is_stale = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._woken.set()
 
     def close(self) -> None:
         """End the connection."""
         self.is_closed = True
-        self._wake_task()
+        self._woken.set()
 
-    async def wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for the next `wake`.
-
-        This uses a plain future, because an Event with a timeout costs a task for every word, and takes the loop as
-        an argument, because looking it up costs a system call before Python 3.12.
-        """
-        if not self._is_stale:
-            self._waiter = loop.create_future()
-            await self._waiter
-        self._is_stale = False
+    async def wait(self) -> None:
+        """Wait for the next `wake`."""
+        await self._woken.wait()
+        self._woken.clear()
 
     def collect(self, now: float, *, keep_alive_seconds: float) -> bytes:
         """Return everything pending for this viewer in one piece; empty when there is nothing."""

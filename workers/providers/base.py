@@ -90,7 +90,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """The provider's name: openai, anthropic, ollama or simulator."""
+        """The name under which it reports its errors: openai, anthropic, ollama or simulator."""
 
     def stream(self, prompt: Prompt) -> Stream:
         """Answer `prompt` with non-empty deltas and exactly one Done, or raise one ProviderError.

@@ -201,7 +201,7 @@ def _offer(key: str, model: str) -> Offer:
 
 
 def _provider_name(key: str) -> str:
-    """Return the provider's name in rows, metrics and logs, which is "simulator" for the demo."""
+    """Return the name under which an adapter reports its errors, which is "simulator" for the demo."""
     return "simulator" if key == DEMO.name else key
 
 
