@@ -22,10 +22,11 @@ _PRIMARY = {"read-write", "primary"}
 _HOSTS = re.compile(r"(?:(?:\*|(?:\*?\.)?[\w-]+(?:\.[\w-]+)*|\[?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?)(?:[\s,]+|$))*")
 _HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LAST_PORT = 65_535
+_REDIS_PORT = 6379
 
 
 def complaint(kind: str, text: str) -> str | None:
-    """Return why `text` is not a valid `kind` (postgres, redis, http, ollama, hosts, key); None if valid or empty."""
+    """Return why `text` is not a valid `kind`, one of _CHECKS or `key`; None if it is valid or empty."""
     if not text or (kind == "ollama" and text == "off"):
         return None
     if kind == "key":
@@ -37,7 +38,8 @@ def complaint(kind: str, text: str) -> str | None:
     if kind == "redis" and text.startswith(f"{sentinels.SCHEME}:"):
         return _complaint_of_sentinels(text)
     if not _CHECKS[kind](text):
-        return f"not a valid address. Write {_FORMS[kind]}"
+        what = "a list of addresses" if kind == "redis_list" else "a valid address"
+        return f"not {what}. Write {_FORMS[kind]}"
     return _complaint_of_several_hosts(text) if kind == "postgres" else None
 
 
@@ -71,6 +73,21 @@ def _is_redis(text: str) -> bool:
     return _is_url(text, {"redis", "rediss"}) or (text.startswith("unix://") and text.isprintable())
 
 
+def addresses_in(text: str) -> tuple[str, ...]:
+    """Return the addresses of a list, which commas or whitespace separate."""
+    return tuple(each for each in re.split(r"[\s,]+", text) if each)
+
+
+def server_of(url: str) -> str:
+    """Return the host and port of a Redis address, or the path of its socket; never its password."""
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or _REDIS_PORT}"
+
+
+def _are_redis(text: str) -> bool:
+    return all(_is_redis(each) for each in addresses_in(text))
+
+
 def _is_http(text: str) -> bool:
     return _is_url(text, {"http", "https"}) and text.isascii() and " " not in text
 
@@ -87,10 +104,18 @@ def _are_hosts(text: str) -> bool:
     return _HOSTS.fullmatch(text) is not None
 
 
-_CHECKS = {"postgres": _is_postgres, "redis": _is_redis, "http": _is_http, "ollama": _is_http, "hosts": _are_hosts}
+_CHECKS = {
+    "postgres": _is_postgres,
+    "redis": _is_redis,
+    "redis_list": _are_redis,
+    "http": _is_http,
+    "ollama": _is_http,
+    "hosts": _are_hosts,
+}
 _FORMS = {
     "postgres": "postgresql://user:password@host:port/name, with %XX for special characters of the password",
     "redis": f"redis://:password@host:port/0, with %XX for special characters of the password, or {sentinels.FORM}",
+    "redis_list": "redis://:password@host:port/0 for each, separated by commas, with %XX for special characters",
     "http": "http://host:port or https://host",
     "ollama": "http://host:port, or off",
     "hosts": "names without scheme and port, such as chat.example.org, .example.org or *, separated by commas",

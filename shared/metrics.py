@@ -63,7 +63,13 @@ FENCED_WRITES = _counter("naru_fenced_writes_total", "Writes refused because thi
 PROVIDER_ERRORS = _counter("naru_provider_errors_total", "Provider errors, by kind", "provider", "kind")
 PUBLISH_FAILURES = _counter("naru_publish_failures_total", "Hints or live text that could not be sent to Redis", "what")
 BROKER_AWAY = Gauge(
-    "naru_broker_away", "1 while Redis is down and this worker takes requests from Postgres", registry=REGISTRY
+    "naru_broker_away", "1 while Redis takes no write and this worker takes requests from Postgres", registry=REGISTRY
+)
+LIVE_REDIS_AWAY = Gauge(
+    "naru_live_redis_away",
+    "1 while this process cannot send or read live text there, by Redis server",
+    ["server"],
+    registry=REGISTRY,
 )
 RUNNING_HERE = Gauge("naru_running_here", "Answers that this worker process is running", registry=REGISTRY)
 SUBMITTED = _counter("naru_submitted_total", "Questions stored by this process")

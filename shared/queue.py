@@ -7,23 +7,21 @@ the row in Postgres is the request. `workers/` acts on hints; `reconciler.py` de
 from __future__ import annotations
 
 import logging
+import math
 import queue
+import random
 import threading
 import time
 from uuid import UUID
 
 from celery import Celery
-from sqlalchemy import Engine, update
 
 from shared import logs, metrics
 from shared.celery_message import HintMessage, keep_unacknowledged_in_memory
-from shared.errors import NaruError
 from shared.live.events import PREFIX
-from shared.postgres.database import transaction
-from shared.redis import answers, asking_options, make_client
+from shared.redis import asking_options, make_client, takes_writes
 from shared.sentinels import sentinels_of
 from shared.settings import VISIBILITY_TIMEOUT_SECONDS, Settings
-from shared.tables import Status, chat_request
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +31,13 @@ QUEUE = "chat"
 WAITING_HINTS = 10_000
 #: Most hints in one command.
 HINTS_AT_ONCE = 100
-PROBE_SECONDS = 0.5
 #: Celery's limits of one command and of one connect.
 BROKER_SECONDS, BROKER_CONNECT_SECONDS = 5, 2
+#: The pauses between two probes of a Redis that fails; each is drawn from one to two times the back-off.
+FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 0.5, 15.0
+#: Most hints of one tick, and of one tick that sends again what an outage may have lost. A Redis whose memory is full
+#: takes writes now and then, and each hint costs the update of a row.
+HINTS_OF_TICK, HINTS_OF_TICK_AFTER_OUTAGE = 500, 25
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -100,19 +102,21 @@ def make_celery(settings: Settings) -> Celery:
 class Dispatcher:
     """Sends hints from a background thread, so that no caller waits for Redis.
 
-    While Redis fails, the thread drops hints and probes Redis. When Redis answers again, every queued request is marked
-    for a new hint, because Redis may have lost the old ones.
+    While Redis fails, the thread drops hints and probes with a write. When Redis takes writes again, the ticks of this
+    process send again what Redis may have lost (`room`, `seconds_since_outage`).
     """
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._engine = engine
         self._redis = make_client(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
         #: Request id and the HTTP request id for the worker's log; None ends the thread.
         self._waiting: queue.Queue[tuple[UUID, str] | None] = queue.Queue(WAITING_HINTS)
-        self._is_over = False
+        self._is_over, self._closing = False, threading.Event()
+        self._back_off, self._recovered_at = FIRST_BACK_OFF_SECONDS, -math.inf
+        #: When the last outage began whose hints are not sent again yet, on the monotonic clock.
+        self._lost_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
-        #: False from a failed send until Redis answers again.
+        #: False from a failed send until Redis takes writes again.
         self.healthy = True
         self._thread.start()
 
@@ -125,8 +129,24 @@ class Dispatcher:
         except queue.Full:
             metrics.PUBLISH_FAILURES.labels("hint").inc()
 
+    def room(self) -> int:
+        """Return how many hints a tick may send: none while Redis fails, and few at a time after an outage."""
+        if not self.healthy:
+            return 0
+        return HINTS_OF_TICK if self._lost_at is None else HINTS_OF_TICK_AFTER_OUTAGE
+
+    def seconds_since_outage(self) -> float | None:
+        """Return how long ago the last outage began; None once every hint from before it was sent again."""
+        lost_at = self._lost_at
+        return None if lost_at is None else time.monotonic() - lost_at
+
+    def sent_again(self) -> None:
+        """Note that every hint from before the outage was sent again."""
+        self._lost_at = None
+
     def close(self) -> None:
         """Send the queued hints and stop; gives up after 2 s."""
+        self._closing.set()
         try:
             self._waiting.put_nowait(None)
         except queue.Full:
@@ -136,7 +156,7 @@ class Dispatcher:
 
     def _run(self) -> None:
         message = HintMessage(make_celery(self._settings), task=TASK, queue=QUEUE, http_id_header=logs.HTTP_REQUEST_ID)
-        answers(self._redis)  # connects before the first hint
+        takes_writes(self._redis)  # connects before the first hint
         while hints := self._next():
             try:
                 # Workers take from the other end, so the order is kept.
@@ -159,27 +179,22 @@ class Dispatcher:
         return hints
 
     def _await_redis(self) -> None:
-        while not answers(self._redis):
-            time.sleep(PROBE_SECONDS)
+        """Probe with a write, less and less often, until Redis takes one or the dispatcher is closed."""
+        began_at = time.monotonic()
+        if began_at - self._recovered_at > 2 * LONGEST_BACK_OFF_SECONDS:
+            self._back_off = FIRST_BACK_OFF_SECONDS
+        while not self._closing.wait(self._back_off * random.uniform(1, 2)):
+            self._back_off = min(2 * self._back_off, LONGEST_BACK_OFF_SECONDS)
             self._discard_waiting()
-            if self._is_over:
+            if takes_writes(self._redis):
+                # The outage's beginning, not its end: what another process sent again since then is not sent twice.
+                self._lost_at, self._recovered_at = began_at, time.monotonic()
+                self.healthy = True
                 return
-        self.healthy = True
-        self._hint_all_again()
+        self._is_over = True
 
     def _discard_waiting(self) -> None:
-        """Drop the queued hints; `_hint_all_again` covers their requests."""
+        """Drop the queued hints; the ticks after the outage cover their requests."""
         while not self._waiting.empty():
             if self._waiting.get_nowait() is None:
                 self._is_over = True
-
-    def _hint_all_again(self) -> None:
-        try:
-            with transaction(self._engine) as connection:
-                connection.execute(
-                    update(chat_request)
-                    .where(chat_request.c.status == Status.QUEUED)
-                    .values(dispatched_at=None, dispatches=0)
-                )
-        except NaruError:
-            log.info("hints wait for Postgres")

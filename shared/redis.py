@@ -1,4 +1,4 @@
-"""Redis clients, and the probe that tells whether Redis answers.
+"""Redis clients, and the probe that tells whether Redis works.
 
 Every client of the product is made here (tests/house enforces this); Celery makes its own for the broker. The callers
 choose the timeouts, because a reader that blocks for a reply waits longer than a probe may.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis import Redis, RedisError, sentinel
+from redis import Redis, RedisError, ResponseError, sentinel
 from redis import asyncio as aioredis
 from redis.asyncio import retry as asyncio_retry
 from redis.asyncio import sentinel as async_sentinel
@@ -84,16 +84,31 @@ class _AsyncPrimaryPool(async_sentinel.SentinelConnectionPool):
             await self.sentinel_manager.aclose()
 
 
-def answers(client: Redis) -> bool:
-    """Whether the server answers a PING within the client's timeout."""
+#: What a probe writes: one key, which expires. A server that is full, a replica, or one that cannot save answers a PING
+#: and refuses every write that Naru needs.
+_PROBE = ("naru:probe", "1")
+_PROBE_SECONDS = 60
+
+
+def takes_writes(client: Redis) -> bool:
+    """Whether the server takes a write within the client's timeout."""
     try:
-        return bool(client.ping())
+        return bool(client.set(*_PROBE, ex=_PROBE_SECONDS))
     except (RedisError, OSError):
         return False
 
 
-async def ping(url: str, *, timeout_seconds: float) -> None:
-    """Send one PING over a new connection. Raises RedisError or OSError unless it is answered in time."""
+def refusal_of(client: Redis) -> str:
+    """Return why the server refuses a write; empty when it takes one. Raises RedisError or OSError if it is away."""
+    try:
+        client.set(*_PROBE, ex=_PROBE_SECONDS)
+    except ResponseError as error:
+        return str(error)
+    return ""
+
+
+async def try_write(url: str, *, timeout_seconds: float) -> None:
+    """Write one key over a new connection. Raises RedisError or OSError unless the server takes it in time."""
     # RESP 2 needs no HELLO: one round trip less on a connection that serves once.
     async with make_async_client(url, timeout_seconds=timeout_seconds, protocol=2) as client:
-        await client.ping()
+        await client.set(*_PROBE, ex=_PROBE_SECONDS)

@@ -18,6 +18,7 @@ import uvicorn
 from shared import logs
 from shared.errors import SettingsError
 from shared.interpreter import limit_malloc_arenas, raise_open_file_limit, shorten_switch_interval
+from shared.live.shards import refuse_twins
 from shared.settings import Settings, load_settings
 from web.asgi.http import BoundedHttp
 from web.asgi.patience import watch_closes
@@ -88,6 +89,7 @@ def main() -> int:
     raise_open_file_limit()
     try:
         settings = load_settings()
+        refuse_twins(settings)
         logs.configure(settings.log_level, part="web")
         adopt_library_loggers()
         runtime = current_runtime()

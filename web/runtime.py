@@ -51,7 +51,7 @@ class Runtime:
         pooler.refuse_undeclared(settings)
         self.settings = settings
         self.engine = make_engine(settings, name="naru-web")
-        self.dispatcher = Dispatcher(settings, self.engine)
+        self.dispatcher = Dispatcher(settings)
         self.newcomers = RateLimit(settings.address_newcomers_per_minute)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
@@ -120,7 +120,12 @@ class Runtime:
         self.watcher.start()
         self._listener = Listener(self.settings, self._on_notice, on_gap=self.watcher.nudge_all)
         self._listener.start()
-        self._ticker = Ticker(self.engine, self.settings, resend=self.dispatcher.send, best_text=self._best_text)
+        self._ticker = Ticker(
+            self.engine,
+            self.settings,
+            resend=self.dispatcher.send,
+            best_text=self._best_text,
+        )
         self._ticker.start()
         self._purge = Purge(self.engine, self.settings)
         self._purge.start()

@@ -10,6 +10,7 @@ from celery.exceptions import SecurityWarning
 
 from shared.errors import NaruError
 from shared.interpreter import shorten_switch_interval
+from shared.live.shards import refuse_twins
 
 
 def main() -> int:
@@ -18,6 +19,7 @@ def main() -> int:
         from workers.app import app, settings  # noqa: PLC0415 - importing it reads the settings, which may be wrong
 
         settings.need("database_url", "redis_url")
+        refuse_twins(settings)
     except NaruError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 1

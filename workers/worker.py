@@ -37,7 +37,7 @@ class Worker:
         self._lease = LeaseThread(self.context, on_request=self._hear_of_request)
         self._pickup = Pickup(self.context, answer=self.answer, redis_changed=self._lease.wake)
         self._drain = Drain(self.context, self._lease)
-        self._dispatcher = Dispatcher(settings, self.context.engine)
+        self._dispatcher = Dispatcher(settings)
         self._ticker = Ticker(
             self.context.engine,
             settings,

@@ -31,6 +31,7 @@ from shared.following.sweep import Known, Row, sweep
 from shared.following.text import LiveText
 from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.live.events import Kind, from_fields, key_of
+from shared.live.shards import url_for
 from shared.messages import Message
 from shared.people import Owner
 from shared.postgres.database import make_engine, transaction
@@ -71,7 +72,7 @@ def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
         with ExitStack() as stack:
             engine = make_engine(settings, name="naru-ask", pool=2)
             stack.callback(engine.dispose)
-            dispatcher = Dispatcher(settings, engine)
+            dispatcher = Dispatcher(settings)
             stack.callback(dispatcher.close)
             submitted = submit(engine, settings, text=text, model=model)
             dispatcher.send(submitted.request_id)
@@ -195,7 +196,9 @@ class Follower:
     def __init__(self, engine: Engine, settings: Settings, submitted: Submitted, terminal: Terminal) -> None:
         self._engine, self._submitted, self._terminal = engine, submitted, terminal
         self._redis: Redis = make_client(
-            settings.redis_url, timeout_seconds=settings.redis_timeout_seconds, decode_responses=True
+            url_for(settings, submitted.request_id),
+            timeout_seconds=settings.redis_timeout_seconds,
+            decode_responses=True,
         )
         self._live = LiveText()
         self._last_id = "0-0"

@@ -22,19 +22,18 @@ import psycopg2
 from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
-from deploy.cli.findings import Finding, Findings, Level, show
+from deploy.cli.findings import Finding, Findings, Level, privacy, show
 from deploy.cli.reaching import host_names, postgres_hosts, redis_sentinels, time_limits
+from deploy.cli.redis_servers import redis_servers
 from deploy.cli.retention import kept
 from deploy.cli.security import cookie_keys, hosts
-from deploy.cli.servers import OLDEST_POSTGRES, OLDEST_REDIS
+from deploy.cli.servers import OLDEST_POSTGRES
 from deploy.embedded.data import running_on
 from deploy.embedded.locate import NotRunning, settings_of
 from deploy.embedded.parts import ask as ask_postgres
 from deploy.embedded.parts import is_migrated, is_ok
 from shared.errors import SettingsError
 from shared.postgres.urls import libpq_url
-from shared.redis import make_client
-from shared.sentinels import sentinels_of
 from shared.settings import Settings
 from shared.vendors import COMPATIBLE, KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
 
@@ -42,7 +41,6 @@ CLOCK_SECONDS = 2.0
 BACKUP_HOURS = 26
 WAITING_SECONDS = 60
 FREE_MEGABYTES = 1000
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 PROVIDER_SECONDS = 10
 
 
@@ -132,16 +130,6 @@ def setting(connection: Any, name: str) -> str:
     return str(one(connection, f"SHOW {name}")[0])
 
 
-def privacy(what: str, names: set[str], *, has_password: bool, secure: bool) -> Findings:
-    """Check that a server on another machine has a password and encryption. `names` are its hosts."""
-    if names <= LOOPBACK:
-        return
-    if not has_password:
-        yield Finding(Level.HINT, f"{what}: used without a password", "set one on the server, and add it to the URL")
-    if not secure:
-        yield Finding(Level.HINT, f"{what}: used without TLS", "use sslmode=verify-full, or rediss:// for Redis")
-
-
 def tables(settings: Settings) -> Findings:
     """Check that all migrations are applied."""
     if is_migrated(settings.database_url):
@@ -169,32 +157,6 @@ def listening(settings: Settings) -> Findings:
             yield Finding(Level.HINT, "notifications: lost, so stops and new questions wait for the next poll", to_do)
     finally:
         connection.close()
-
-
-def redis_server(settings: Settings) -> Findings:
-    """Check Redis's version, role, policy for a full memory, and durability."""
-    with make_client(settings.redis_url, timeout_seconds=3) as client:
-        info: dict[str, Any] = dict(client.info())
-    name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
-    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST_REDIS:
-        yield Finding(Level.WRONG, f"redis: {name}", "use 6.2 or newer")
-    else:
-        yield Finding(Level.GOOD, f"redis: {name}")
-    if info.get("role") != "master":
-        yield Finding(Level.WRONG, "redis: this is a replica", "point REDIS_URL at the primary")
-    if info.get("maxmemory_policy") != "noeviction":
-        to_do = "CONFIG SET maxmemory-policy noeviction: a full memory must refuse, not drop hints at random"
-        yield Finding(Level.WRONG, f"redis: maxmemory-policy is {info.get('maxmemory_policy')}", to_do)
-    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
-    if limit and used > 0.8 * limit:
-        yield Finding(Level.HINT, f"redis: {used / limit:.0%} of its memory is used", "give it more: maxmemory")
-    if not info.get("aof_enabled"):
-        to_do = "CONFIG SET appendonly yes; without it a restart loses hints, which are sent again within a minute"
-        yield Finding(Level.HINT, "redis: nothing is written to disk", to_do)
-    found, parts = sentinels_of(settings.redis_url), urlsplit(settings.redis_url)
-    names = {parts.hostname or "127.0.0.1"} if found is None else {host for host, _ in found.places}
-    has_password = bool(parts.password if found is None else found.password)
-    yield from privacy("redis", names, has_password=has_password, secure=parts.scheme == "rediss")
 
 
 FLEET = """
@@ -332,7 +294,7 @@ CHECKS: tuple[Callable[[Settings], Findings], ...] = (
     tables,
     listening,
     redis_sentinels,
-    redis_server,
+    redis_servers,
     workers,
     keys,
     kept,

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from deploy import terminal
 
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
 
 class Level(StrEnum):
     """The mark in front of a finding."""
@@ -36,3 +38,13 @@ def show(finding: Finding) -> None:
     if finding.to_do:
         print(f"      → {terminal.line(finding.to_do)}")
     sys.stdout.flush()
+
+
+def privacy(what: str, names: set[str], *, has_password: bool, secure: bool) -> Findings:
+    """Check that a server on another machine has a password and encryption. `names` are its hosts."""
+    if names <= LOOPBACK:
+        return
+    if not has_password:
+        yield Finding(Level.HINT, f"{what}: used without a password", "set one on the server, and add it to the URL")
+    if not secure:
+        yield Finding(Level.HINT, f"{what}: used without TLS", "use sslmode=verify-full, or rediss:// for Redis")

@@ -44,7 +44,7 @@ MEANINGS = (
 
 def check_servers(settings: Settings, environ: Mapping[str, str]) -> None:
     """Raise SettingsError if a server that the settings name cannot be used."""
-    if not (settings.database_url or settings.redis_url):
+    if not (settings.database_url or settings.redis_url or settings.live_redis_urls):
         return
     command = [sys.executable, "-m", "deploy.cli.servers"]
     try:
@@ -75,22 +75,37 @@ def try_postgres(settings: Settings) -> str | None:
     )
 
 
-def try_redis(settings: Settings) -> str | None:
-    """Return a sentence about REDIS_URL; None if it can be used."""
+def try_redis(url: str, *, variable: str = "REDIS_URL") -> str | None:
+    """Return a sentence about the address in `variable`; None if it can be used."""
     from redis import BusyLoadingError, RedisError  # 15 MB that the launcher itself does without
 
     from shared.redis import make_client
 
-    url = settings.redis_url
     try:
         with make_client(url, timeout_seconds=TRY_SECONDS) as client:
             info = dict(client.info("server"))
     except BusyLoadingError:
         return None  # it is starting
     except (RedisError, OSError, ValueError) as error:
-        return sentence("REDIS_URL", url, why(error, kind="Redis"))
+        return sentence(variable, url, why(error, kind="Redis"))
     version = tuple(int(part) for part in str(info.get("redis_version", "0.0")).split(".")[:2])
-    return sentence("REDIS_URL", url, "the server is older than Redis 6.2") if version < OLDEST_REDIS else None
+    return sentence(variable, url, "the server is older than Redis 6.2") if version < OLDEST_REDIS else None
+
+
+def try_shards(settings: Settings) -> list[str]:
+    """Return a sentence for each address of NARU_LIVE_REDIS_URLS that cannot be used."""
+    if not settings.live_redis_urls:
+        return []
+    from shared.live.shards import live_urls, refuse_twins
+
+    tried = (try_redis(url, variable="NARU_LIVE_REDIS_URLS") for url in live_urls(settings))
+    if wrong := [found for found in tried if found]:
+        return wrong
+    try:
+        refuse_twins(settings)
+    except SettingsError as error:
+        return [str(error)]
+    return []
 
 
 def why(error: Exception, *, kind: str) -> str:
@@ -111,13 +126,11 @@ def sentence(variable: str, url: str, reason: str) -> str:
 def main() -> int:
     """Try the servers that are set, in parallel, and print the problems."""
     settings = load_settings()
-    with ThreadPoolExecutor(2) as threads:
-        tries = [
-            threads.submit(each, settings)
-            for each, url in ((try_postgres, settings.database_url), (try_redis, settings.redis_url))
-            if url
-        ]
-        wrong = [found for each in tries if (found := each.result())]
+    with ThreadPoolExecutor(3) as threads:
+        shards = threads.submit(try_shards, settings)
+        tries = [threads.submit(try_postgres, settings)] if settings.database_url else []
+        tries += [threads.submit(try_redis, settings.redis_url)] if settings.redis_url else []
+        wrong = [*(found for each in tries if (found := each.result())), *shards.result()]
     print("\n      ".join(wrong))
     return 1 if wrong else 0
 

@@ -27,6 +27,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     "database_url": frozenset({"web", "worker", "migrate", "servers"}),
     "listen_database_url": frozenset({"web", "worker", "migrate", "servers"}),
     "redis_url": frozenset({"web", "worker", "flower", "servers"}),
+    "live_redis_urls": frozenset({"web", "worker", "servers"}),
     "secret_key": frozenset({"web"}),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),

@@ -66,10 +66,9 @@ class Row:
         """Whether the request has ended."""
         return self.status in TERMINAL
 
-    def complete(self, text: LiveText) -> None:
-        """Add what `text` has missed, if the sweep found a longer one."""
-        if self.missed_text is not None:
-            text.whole(self.attempt, self.missed_text)
+    def complete(self, text: LiveText) -> bool:
+        """Add what `text` has missed, if the sweep found a longer one. Return whether anything changed."""
+        return self.missed_text is not None and text.whole(self.attempt, self.missed_text)
 
 
 _OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversation_id"))

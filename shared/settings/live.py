@@ -11,6 +11,12 @@ from shared.settings.field import setting
 class Live:
     """How often a worker sends text, and how long Redis keeps it."""
 
+    live_redis_urls: str = setting(
+        "",
+        "Redis servers that share the live streams, as addresses separated by commas; empty: only REDIS_URL",
+        secret=True,
+        kind="redis_list",
+    )
     flush_seconds: float = setting(
         0.02, "How often a worker sends new text to Redis; up to half as long again while it is busy", least=0.001
     )

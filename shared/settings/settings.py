@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.addresses import addresses_in, server_of
 from shared.errors import SettingsError
 from shared.keys import LEAST_BYTES, is_strong, keys_in
 from shared.settings.answers import VISIBILITY_TIMEOUT_SECONDS, Answers
@@ -120,7 +121,16 @@ class Settings(
         ]
 
     def _other_rules(self) -> list[Rule]:
+        servers = [server_of(url) for url in addresses_in(self.live_redis_urls)]
+        twice = next((each for each in servers if servers.count(each) > 1), "")
         return [
+            (
+                not twice,
+                (
+                    f"NARU_LIVE_REDIS_URLS names the server {twice} twice. Remove one of them: a second address, or "
+                    "another database, of one server carries no more"
+                ),
+            ),
             (
                 not self.secret_key or is_strong(next(iter(keys_in(self.secret_key)), "")),
                 f"NARU_SECRET_KEY begins with a key shorter than {LEAST_BYTES} bytes. {STRONGER_KEY}",

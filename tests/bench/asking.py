@@ -44,7 +44,7 @@ class Asker:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ask")
 
     def __enter__(self) -> Self:
-        self._dispatcher = Dispatcher(self._settings, self.engine)
+        self._dispatcher = Dispatcher(self._settings)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ figure may harm. Only one set runs at a time.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from pathlib import Path
 
 import uvloop
 
+from deploy.cli.checks import scrub
 from deploy.embedded import postgres, redis_server
+from deploy.embedded.processes import ROOT
 from shared.migrations.__main__ import migrate
-from shared.settings import Settings
+from shared.settings import Settings, variable_of
 from tests.bench import noise
 from tests.bench.asking import Asker
 from tests.bench.event_stream import EventReader
@@ -26,6 +29,7 @@ from tests.bench.figure import Numbers, Size
 from tests.bench.journal import Journal
 from tests.bench.noise import Quiet
 from tests.bench.processes import accounted
+from tests.more_redis import more_redis
 from tests.stack import CALM, WIDE_LIMITS, Process, Servers, Stack, wait_until
 
 TEMPLATE = "naru"
@@ -145,6 +149,24 @@ class Bench:
             yield Settings(database_url=url)
         finally:
             servers.drop_database(database)
+
+    @contextmanager
+    def more_redis(self, number: int) -> Iterator[list[tuple[redis_server.RedisServer, Process]]]:
+        """Yield this many empty Redis servers, which write nothing to disk."""
+        servers, run = self._common_servers(), next(self._numbers)
+        started: list[tuple[redis_server.RedisServer, Process]] = []
+        try:
+            started.extend(more_redis(servers, f"redis-{run}-{each}") for each in range(number))
+            yield started
+        finally:
+            with accounted():
+                for _, process in started:
+                    process.kill()
+
+    def environ(self, **settings: object) -> dict[str, str]:
+        """Return the environment of a process with these settings only."""
+        values = {variable_of(name): str(value) for name, value in settings.items()}
+        return {**scrub(os.environ), **values, "PYTHONPATH": str(ROOT)}
 
     def rest(self) -> None:
         """End the shared processes; the next call of `running` starts new ones."""

@@ -19,7 +19,7 @@ from tests.bench.figure import Size
 from tests.bench.figures import FIGURES
 from tests.bench.stacks import Bench
 
-SMALL = ("first-text", "arriving", "burst", "cpu", "submits", "viewers", "short", "rows", "pages")
+SMALL = ("first-text", "arriving", "burst", "cpu", "submits", "viewers", "shards", "short", "rows", "pages")
 TOKENS = 15
 
 

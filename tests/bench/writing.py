@@ -18,7 +18,8 @@ from uuid import UUID
 
 import uvloop
 
-from shared.live.publisher import LiveAnswer, Publisher
+from shared.live.answer import LiveAnswer
+from shared.live.publisher import Publisher
 from shared.settings import load_settings
 
 #: Number of groups. Answers of one group get their tokens at the same time; several groups spread them as in reality.

@@ -31,7 +31,7 @@ class Person:
     asked: list[UUID] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self.dispatcher = Dispatcher(self.stack.settings, self.engine)
+        self.dispatcher = Dispatcher(self.stack.settings)
         return self
 
     def __exit__(self, *_: object) -> None:

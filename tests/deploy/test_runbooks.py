@@ -14,6 +14,7 @@ NOT_TURNED = {
     "NARU_BACKUP_DIR": "a path in the container; NARU_BACKUPS says what is mounted there",
     "NARU_BACKUP_METRICS_DIR": "the same, for the volume that node exporter reads",
     "NARU_LISTEN_DATABASE_URL": "for a pooler in front of an external Postgres; compose brings its own",
+    "NARU_LIVE_REDIS_URLS": "for more Redis servers of one's own; compose brings one",
     "NARU_PITR_DIR": "set in the override for point-in-time recovery",
     "NARU_SECURE_COOKIES": "always on: people come through nginx and TLS",
 }

@@ -220,7 +220,7 @@ def double_hints(rig: Rig, dice: random.Random) -> None:
         rows = rig.ask_rows("SELECT id FROM chat_request WHERE status IN ('queued', 'running') LIMIT 50")
     except psycopg2.Error:
         return
-    dispatcher = Dispatcher(rig.stack.settings, rig.engine)
+    dispatcher = Dispatcher(rig.stack.settings)
     for row in [row for row in rows for _ in range(10)]:
         dispatcher.send(row.id)
     rig.sleep(0.5)

@@ -86,6 +86,8 @@ class Proxy:
         self._open.set()
         self._server: asyncio.Server | None = None
         self.delay_seconds = 0.0
+        #: The rate of each connection and direction; None for no limit.
+        self.bytes_per_second: float | None = None
         self.refuses = False
         self.cut_after: int | None = None
         self.trap: Trap | None = None
@@ -112,6 +114,7 @@ class Proxy:
 
         def normal() -> None:
             self.delay_seconds, self.refuses, self.cut_after, self.trap = 0.0, False, None, None
+            self.bytes_per_second = None
             self._open.set()
 
         self._do(normal)
@@ -146,7 +149,7 @@ class Proxy:
         self._do(all_of_them)
 
     def set(self, **values: object) -> None:
-        """Set `delay_seconds`, `refuses`, `cut_after` (bytes from the server, then a reset) or `trap`."""
+        """Set `delay_seconds`, `bytes_per_second`, `refuses`, `trap`, or `cut_after`: bytes until a reset."""
 
         def all_of_them() -> None:
             for name, value in values.items():
@@ -183,10 +186,12 @@ class Proxy:
         finally:
             self._pairs.discard(pair)
 
-    async def gate(self) -> None:
-        """Wait for the delay and until the proxy passes data again."""
+    async def gate(self, data: bytes) -> None:
+        """Wait for the delay, for the time that the data takes, and until the proxy passes data again."""
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
+        if self.bytes_per_second:
+            await asyncio.sleep(len(data) / self.bytes_per_second)
         await self._open.wait()
 
 
@@ -257,7 +262,7 @@ class Pair:
 
     async def _up(self) -> None:
         while data := await self._reader.read(READ_BYTES):
-            await self._proxy.gate()
+            await self._proxy.gate(data)
             if self._springs(data):
                 return
             self._up_writer.write(data)
@@ -267,7 +272,7 @@ class Pair:
 
     async def _down(self) -> None:
         while data := await self._up_reader.read(READ_BYTES):
-            await self._proxy.gate()
+            await self._proxy.gate(data)
             if self._proxy.cut_after is not None:
                 if len(data) >= self._proxy.cut_after:
                     self._writer.write(data[: self._proxy.cut_after])

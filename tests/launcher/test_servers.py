@@ -30,9 +30,11 @@ def test_each_fault_has_its_own_message(servers: Servers, spoil: Callable[[str, 
         database_url=spoil(good.database_url, servers.password),
         redis_url=spoil(good.redis_url, servers.password),
     )
-    for variable, look in (("DATABASE_URL", try_postgres), ("REDIS_URL", try_redis)):
-        assert look(good) is None
-        said = look(bad)
+    for variable, before, said in (
+        ("DATABASE_URL", try_postgres(good), try_postgres(bad)),
+        ("REDIS_URL", try_redis(good.redis_url), try_redis(bad.redis_url)),
+    ):
+        assert before is None
         assert said is not None
         assert (variable in said, reason in said) == (True, True), said
         assert not [secret for secret in ("secret", "wrong-one", servers.password) if secret in said]
@@ -47,7 +49,7 @@ def test_doctor_recognizes_the_wrong_kind_of_server(servers: Servers) -> None:
     assert re.search(
         r"no Postgres server answers there within 3 s|is not a usable Postgres", try_postgres(crossed) or ""
     )
-    assert re.search(r"no Redis server|not a usable Redis", try_redis(crossed) or "")
+    assert re.search(r"no Redis server|not a usable Redis", try_redis(crossed.redis_url) or "")
 
 
 def test_up_with_a_bad_database_url_starts_nothing(tmp_path: Path) -> None:

@@ -120,6 +120,11 @@ QUEUE = (
     ),
     Case("BrokerAway", {"naru_broker_away": flat(1)}, ({"naru_broker_away": flat(0)},)),
     Case(
+        "LiveRedisAway",
+        {'naru_live_redis_away{server="b:6379"}': flat(1), 'naru_live_redis_away{server="a:6379"}': flat(0)},
+        ({'naru_live_redis_away{server="a:6379"}': flat(0)},),
+    ),
+    Case(
         "IdentityBroken",
         {
             'naru_browser_cookies_total{at="page",what="refused"}': grows(2),

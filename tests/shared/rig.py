@@ -227,6 +227,23 @@ class RequestRig:
                 most = min(MADE_AT_ONCE, count - made)
                 connection.execute(text(copied), {"count": most, "of": conversation_id, "worker": worker})
 
+    def fill_with_queued(self, count: int) -> None:
+        """Make `count` requests whose hints were sent just now, for the seventh time, with one statement."""
+        template = self.ask()
+        copied = """
+            WITH made AS (INSERT INTO conversation (id, owner_id, title)
+                          SELECT gen_random_uuid(), owner_id, 'x' FROM conversation, generate_series(1, :count)
+                           WHERE id = :of RETURNING id),
+                 asked AS (INSERT INTO message (id, conversation_id, role, content)
+                           SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
+            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
+                                      dispatched_at, dispatches, deadline_at)
+            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', 'queued', clock_timestamp(), 6,
+                   clock_timestamp() + interval '1 hour' FROM asked
+        """
+        with self.begin() as connection:
+            connection.execute(text(copied), {"count": count, "of": template.conversation_id})
+
     def lengthen(self, conversation_id: UUID, count: int) -> None:
         """Append `count` messages m1, m2, … to the conversation's branch."""
         (row,) = self.rows(conversation, id=conversation_id)

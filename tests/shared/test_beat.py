@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 import redis
 
+from shared.live.answer import LiveAnswer
 from shared.live.beat import READERS_IN_A_ROW
-from shared.live.publisher import LiveAnswer
 from tests.patience import patient
 from tests.shared.publishing import publishing, run, settings_for, until
 from tests.shared.redis_reading import entries, read

@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 
 import pytest
 import redis
-from sqlalchemy import Engine
 
 from shared import logs
 from shared.postgres.database import make_engine
 from shared.queue import QUEUE, TASK, Dispatcher, make_celery
+from shared.reconciler import tick
 from shared.settings import Settings
 from tests.patience import patient
 from tests.shared.rig import RequestRig
@@ -26,8 +26,8 @@ KEY = f"naru:{QUEUE}"
 
 
 @pytest.fixture
-def dispatcher(settings: Settings, engine: Engine) -> Iterator[Dispatcher]:
-    made = Dispatcher(settings, engine)
+def dispatcher(settings: Settings) -> Iterator[Dispatcher]:
+    made = Dispatcher(settings)
     yield made
     made.close()
 
@@ -91,8 +91,8 @@ def test_dispatcher_accepts_concurrent_sends(dispatcher: Dispatcher, stack: Stac
         assert client.llen(KEY) == 20
 
 
-def test_close_sends_pending_hints(settings: Settings, engine: Engine, stack: Stack) -> None:
-    dispatcher = Dispatcher(settings, engine)
+def test_close_sends_pending_hints(settings: Settings, stack: Stack) -> None:
+    dispatcher = Dispatcher(settings)
     for _ in range(50):
         dispatcher.send(uuid4())
     dispatcher.close()
@@ -111,7 +111,7 @@ def test_dispatcher_never_waits_for_redis(own_stack: Stack) -> None:
     timeout_seconds = patient(1)  # each send that waited for Redis would take this long
     own_stack.configure(redis_timeout_seconds=timeout_seconds)
     servers, engine = own_stack.servers, make_engine(own_stack.settings, name="test")
-    rig, dispatcher = RequestRig(engine), Dispatcher(own_stack.settings, engine)
+    rig, dispatcher = RequestRig(engine), Dispatcher(own_stack.settings)
     try:
         dispatcher.send(uuid4())
         with own_stack.redis_client() as client:
@@ -130,13 +130,16 @@ def test_dispatcher_never_waits_for_redis(own_stack: Stack) -> None:
         wait_until(lambda: not dispatcher.healthy, seconds=8, what="the dispatcher notices")
         assert seconds_to_send(dispatcher, [uuid4() for _ in range(500)]) < timeout_seconds
         assert rig.row(waiting)["dispatched_at"] is not None
+        assert dispatcher.room() == 0, "a tick sends no hint meanwhile"
         servers.start_redis()
-        wait_until(lambda: rig.row(waiting)["dispatched_at"] is None, seconds=8, what="the queued request is marked")
-        assert rig.row(waiting)["dispatches"] == 0
+        wait_until(lambda: dispatcher.healthy, seconds=30)
+        before_the_outage = dispatcher.seconds_since_outage()
+        assert before_the_outage is not None
+        repairs = tick(engine, stop_patience_seconds=3, outage_seconds=before_the_outage)
+        assert repairs is not None
+        assert repairs.resend == [waiting], "its last hint may be lost"
         assert rig.row(running.request_id) == before, "a running request is left alone"
-        wait_until(lambda: dispatcher.healthy, seconds=5)
-        (again,) = rig.tick().resend
-        dispatcher.send(again)
+        dispatcher.send(waiting)
         with own_stack.redis_client() as client:
             wait_until(lambda: str(waiting) in hinted(client), seconds=8)
     finally:

@@ -100,6 +100,7 @@ def test_no_label_is_an_id_an_owner_or_a_text() -> None:
         "what",
         "code",
         "at",
+        "server",
         "limit",
         "reason",
     }

@@ -14,7 +14,7 @@ from deploy.cli.reaching import redis_sentinels
 from deploy.cli.servers import try_redis
 from shared.queue import make_celery
 from shared.redaction import redacted
-from shared.redis import make_async_client, make_client, ping
+from shared.redis import make_async_client, make_client, try_write
 from shared.sentinels import BadAddress, Sentinels, sentinels_of
 from shared.settings import load_settings
 from tests.sentinels import NAME, PASSWORD, SENTINEL_PASSWORD, Watched, running_sentinels
@@ -97,7 +97,7 @@ def test_clients_find_the_primary_past_a_dead_sentinel(watched: Watched) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert asyncio.run(read()) == "yes"
-        asyncio.run(ping(watched.url, timeout_seconds=5))
+        asyncio.run(try_write(watched.url, timeout_seconds=5))
 
 
 def test_celery_finds_the_primary(watched: Watched) -> None:
@@ -106,7 +106,7 @@ def test_celery_finds_the_primary(watched: Watched) -> None:
     with app.connection_for_write() as connection:
         assert connection.default_channel.client.info("replication")["role"] == "master"
         assert PASSWORD not in connection.as_uri()
-    assert try_redis(settings) is None
+    assert try_redis(settings.redis_url) is None
 
 
 def test_doctor_reads_the_sentinels(watched: Watched) -> None:
@@ -117,11 +117,11 @@ def test_doctor_reads_the_sentinels(watched: Watched) -> None:
     misnamed = watched.url.replace(NAME, "other")
     _, wrong = redis_sentinels(load_settings({"REDIS_URL": misnamed}))
     assert (wrong.level, "no usable primary 'other'" in wrong.what) == (Level.WRONG, True)
-    assert "no Sentinel there knows a primary" in (try_redis(load_settings({"REDIS_URL": misnamed})) or "")
+    assert "no Sentinel there knows a primary" in (try_redis(misnamed) or "")
 
 
 def test_dead_sentinels_are_an_outage() -> None:
     url = f"sentinel://:hidden@127.0.0.1:{free_port()}?master_name=m&sentinel_password={SENTINEL_PASSWORD[:3]}"
-    said = try_redis(load_settings({"REDIS_URL": url})) or ""
+    said = try_redis(url) or ""
     assert said.startswith("REDIS_URL (127.0.0.1:")
     assert "hidden" not in said

@@ -26,6 +26,7 @@ SPECIAL = {
     "lease_seconds": ("7.5", 7.5),
     "database_url": ("postgresql://a:b#c@d:1/e", "postgresql://a:b#c@d:1/e"),
     "listen_database_url": ("postgres://[::1]:5432/e", "postgres://[::1]:5432/e"),
+    "live_redis_urls": ("redis://:a@b:1/0, rediss://c", "redis://:a@b:1/0, rediss://c"),
     "redis_url": ("unix:///run/redis.sock", "unix:///run/redis.sock"),
     "secret_key": ("new-" * 10 + ", old", "new-" * 10 + ", old"),
     "openai_api_key": ("sk-1", "sk-1"),
@@ -90,6 +91,7 @@ SENSELESS = {
         *("postgresql://u:pass@/d?host=h,i", "postgresql://u:pass@h,,:/d?sslmode=require"),
     ],
     "redis": ["here", "http://:pass@h", "redis://:pass@h:x", "redis://:pass@h:99999", "redis://[::1", "redis://"],
+    "redis_list": ["here", "redis://h, http://:pass@h", "redis://:pass@h:x"],
     "http": ["here", "ftp://h", "http://", "http://[::1", "http://h:x", "http://h h", "http://나루"],
     "ollama": ["on", "http://h:x"],
     "hosts": ["https://chat.example.org", "chat.example.org:443", "a/b", "a..b", "a b@c", "!", "*.", "fe80::1%eth0"],
@@ -192,7 +194,7 @@ def test_process_names_its_missing_settings() -> None:
 
 
 def test_settings_repr_hides_secrets() -> None:
-    forms = {"postgres": "postgresql://u:hidden@h/d", "redis": "redis://:hidden@h"}
+    forms = {"postgres": "postgresql://u:hidden@h/d", "redis": "redis://:hidden@h", "redis_list": "redis://:hidden@h"}
     secret = {
         name: forms.get(each.metadata["kind"], f"hidden-{name}" + "-" * 32)
         for name, each in FIELDS.items()

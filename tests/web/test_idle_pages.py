@@ -137,9 +137,9 @@ def test_idle_page_learns_that_postgres_is_back(stack: Stack, engine: Engine, sw
             await until(lambda: at.times(page) == 1)
             is_away[0] = True
             at.watcher.nudge(page)
-            await until(lambda: at.watcher.slow)
+            await until(lambda: at.watcher.is_postgres_away)
             is_away[0] = False
-            await until(lambda: not at.watcher.slow)
+            await until(lambda: not at.watcher.is_postgres_away)
             assert at.times(page) >= 2
 
     run(work)

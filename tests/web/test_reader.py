@@ -50,6 +50,7 @@ class Watching:
         self.health: list[bool] = []
         self.reader = Reader(
             load_settings({"REDIS_URL": redis_url}),
+            redis_url,
             on_change=lambda *_: on_change(),
             on_health=self.health.append,
         )

@@ -66,7 +66,7 @@ def test_follow_ignores_a_conversation_without_viewers(settings: Settings, engin
         watcher.enter(conversation_id, owner=OWNER, client="", cursor=None)
         watcher._follow(left.conversation, row(conversation_id, uuid4(), "running"))
         await watcher.close()
-        reader = watcher._reader
+        (reader,) = watcher._readers._readers
         return [*reader._without_text._streams.values(), *reader._with_text._streams.values()]
 
     assert asyncio.run(followed()) == []

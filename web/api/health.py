@@ -35,7 +35,7 @@ async def readiness(_: Request) -> Response:
     settings = runtime.settings
     of_postgres, of_redis = await asyncio.gather(
         _probe(lambda: asyncio.to_thread(database.ping, runtime.engine)),
-        _probe(lambda: redis.ping(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)),
+        _probe(lambda: redis.try_write(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)),
     )
     is_ready = of_postgres["ok"]
     status = "unavailable" if not is_ready else "ok" if of_redis["ok"] else "degraded"

@@ -1,9 +1,9 @@
-"""Read the live streams of all watched requests of this process, and fold their events into text.
+"""Read the live streams of all watched requests on one shard, and fold their events into text.
 
 The reader runs in uvicorn's loop and reports changes through `on_change`. Each stream is read from its beginning.
 Streams without text have a connection of their own, so that a first word does not queue behind the text of hundreds
 of other answers. While Redis fails, the reader retries with back-off and reports that through `on_health`; the sweep
-carries the text meanwhile.
+carries the text meanwhile. A new connection reads every stream from its beginning again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.live.events import Kind, from_fields, key_of
+from shared import metrics
+from shared.addresses import server_of
+from shared.live.events import Event, Kind, from_fields, key_of
 from shared.redis import make_async_client
 from shared.settings import Settings
 from web.watch.viewer import LiveStream
@@ -31,6 +33,11 @@ ENTRIES = 500
 #: After a read in which most streams had no news, pause this long for each of them, so that the next read finds more.
 PAUSE_PER_STREAM_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.02
+#: After connecting, read this many streams at a time from their beginning: a reply with the texts of thousands would
+#: take longer than a read may.
+READ_AGAIN_AT_ONCE = 16
+#: The last entries of a stream that tell how far it has come: an end and the text before it.
+LAST_ENTRIES = 2
 #: Process this many streams before yielding to the loop.
 FOLDED_AT_ONCE = 8
 FIRST_BACK_OFF_SECONDS = 0.1
@@ -44,15 +51,19 @@ News = list[tuple[str, list[tuple[str, dict[str, str]]]]]
 
 
 class Reader:
-    """Follows the live streams of the requests it is given. For the event loop's thread only."""
+    """Follows the live streams of one shard. For the event loop's thread only."""
 
-    def __init__(self, settings: Settings, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
+    def __init__(self, settings: Settings, url: str, *, on_change: OnChange, on_health: Callable[[bool], None]) -> None:
         self._on_change = on_change
         self._on_health = on_health
         self._was_failing = False
+        self._name = server_of(url)
+        metrics.LIVE_REDIS_AWAY.labels(self._name).set(0)
+        #: Looks for streams of other shards.
+        self._control = _client(settings, url)
         report = self._health_changed
-        self._without_text = _Lane(settings, on_change=self._got_first_text, on_health=report, pauses=False)
-        self._with_text = _Lane(settings, on_change=on_change, on_health=report, pauses=True)
+        self._without_text = _Lane(settings, url, on_change=self._got_first_text, on_health=report, pauses=False)
+        self._with_text = _Lane(settings, url, on_change=on_change, on_health=report, pauses=True)
 
     @property
     def is_failing(self) -> bool:
@@ -68,6 +79,15 @@ class Reader:
         self._without_text.drop(stream)
         self._with_text.drop(stream)
 
+    async def last_of(self, stream: LiveStream) -> tuple[int, int]:
+        """Return the attempt and the length of text that the shard has of this stream; (0, 0) if it has none."""
+        try:
+            entries: Any = await self._control.xrevrange(key_of(stream.request_id), count=LAST_ENTRIES)
+        except FAILURES:
+            return 0, 0
+        found = [event for _, fields in entries if (event := from_fields(fields)) is not None]
+        return max(((each.attempt, _reach(each)) for each in found), default=(0, 0))
+
     async def run(self) -> None:
         """Read until cancelled."""
         lanes = [asyncio.create_task(lane.run()) for lane in (self._without_text, self._with_text)]
@@ -80,6 +100,8 @@ class Reader:
                     lane.cancel()
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait(lanes, timeout=CANCEL_AGAIN_SECONDS)
+            with suppress(*FAILURES):
+                await self._control.aclose()
 
     def _got_first_text(self, changed: list[LiveStream], ended: list[LiveStream]) -> None:
         self._on_change(changed, ended)
@@ -93,10 +115,11 @@ class Reader:
         if self.is_failing == self._was_failing:
             return
         self._was_failing = self.is_failing
+        metrics.LIVE_REDIS_AWAY.labels(self._name).set(self.is_failing)
         if self.is_failing:
-            log.warning("live streams cannot be read: %s", fault)
+            log.warning("live streams cannot be read: %s", fault, extra={"server": self._name})
         else:
-            log.info("live streams are read again")
+            log.info("live streams are read again", extra={"server": self._name})
         self._on_health(not self.is_failing)
 
 
@@ -104,10 +127,10 @@ class _Lane:
     """One connection that reads a set of streams."""
 
     def __init__(
-        self, settings: Settings, *, on_change: OnChange, on_health: Callable[[str], None], pauses: bool
+        self, settings: Settings, url: str, *, on_change: OnChange, on_health: Callable[[str], None], pauses: bool
     ) -> None:
         """`pauses`: after a read in which most streams had no news, wait for more of them."""
-        self._settings = settings
+        self._settings, self._url = settings, url
         self._pauses = pauses
         self._on_change = on_change
         #: Called with the error's type when reading fails, and with "" when it works again.
@@ -115,6 +138,9 @@ class _Lane:
         self._streams: dict[str, LiveStream] = {}
         self._wanted = asyncio.Event()
         self._client: Redis | None = None
+        #: Whether an earlier connection has read streams, and the keys that this one has not read yet.
+        self._has_read = False
+        self._unread: list[str] = []
         self.is_failing = False
 
     def follow(self, stream: LiveStream) -> None:
@@ -155,10 +181,14 @@ class _Lane:
             await self._wanted.wait()
             await self._replace_closed_connection()
         if self._client is None:
-            self._client = _client(self._settings)
+            self._client = _client(self._settings, self._url)
+            self._begin_again()
         if not self._streams:
             await self._client.ping()
             self._recover()
+            return
+        if self._unread:
+            await self._read_again(self._client)
             return
         asked = dict(self._streams)
         news = await self._news_of(self._client, asked)
@@ -167,9 +197,29 @@ class _Lane:
         if self._pauses and with_news:
             await _pause(with_news=with_news, without_news=len(asked) - with_news)
 
-    async def _news_of(self, client: Redis, asked: dict[str, LiveStream]) -> News:
+    def _begin_again(self) -> None:
+        """Read every stream from its beginning: the address may lead to another server, whose ids may be smaller.
+
+        The text cuts what it gets twice.
+        """
+        if not self._has_read:
+            self._has_read = True
+            return
+        self._unread = list(self._streams)
+        for stream in self._streams.values():
+            stream.last_id = "0-0"
+
+    async def _read_again(self, client: Redis) -> None:
+        keys, self._unread = self._unread[:READ_AGAIN_AT_ONCE], self._unread[READ_AGAIN_AT_ONCE:]
+        asked = {key: self._streams[key] for key in keys if key in self._streams}
+        news = await self._news_of(client, asked, waits=False) if asked else []
+        self._recover()
+        await self._fold(news, asked)
+
+    async def _news_of(self, client: Redis, asked: dict[str, LiveStream], *, waits: bool = True) -> News:
         ids: dict[Any, Any] = {key: stream.last_id for key, stream in asked.items()}
-        return cast("News", await client.xread(ids, count=ENTRIES, block=int(BLOCK_SECONDS * 1000)))
+        block = int(BLOCK_SECONDS * 1000) if waits else None
+        return cast("News", await client.xread(ids, count=ENTRIES, block=block))
 
     async def _replace_closed_connection(self) -> None:
         """Drop a connection that Redis closed while nothing was read. That is not a failure."""
@@ -231,15 +281,20 @@ class _Lane:
             self._on_health("")
 
 
+def _reach(event: Event) -> int:
+    """Return how far into the text the event reaches."""
+    return event.offset + len(event.text) if event.kind in (Kind.DELTA, Kind.SNAPSHOT) else 0
+
+
 async def _pause(*, with_news: int, without_news: int) -> None:
     """Let more text arrive after a read that brought little, since workers flush at different times."""
     if without_news > with_news:
         await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, without_news * PAUSE_PER_STREAM_SECONDS))
 
 
-def _client(settings: Settings) -> Redis:
+def _client(settings: Settings, url: str) -> Redis:
     return make_async_client(
-        settings.redis_url,
+        url,
         timeout_seconds=max(settings.redis_timeout_seconds, 2 * BLOCK_SECONDS),
         decode_responses=True,
         # One entry that is not UTF-8 must not stop the others.

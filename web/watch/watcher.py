@@ -24,7 +24,7 @@ from shared.people import Owner
 from shared.settings import Settings
 from web.limits import OpenStreams
 from web.watch.frames import Cursor
-from web.watch.reader import Reader
+from web.watch.readers import Readers
 from web.watch.viewer import Conversation, LiveStream, Viewer
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,8 @@ class Watcher:
         self._loop = asyncio.get_running_loop()
         # A separate pool: a sweep must not queue behind slow queries of pages or served files.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="watch")
-        self._reader = Reader(settings, on_change=self._text_changed, on_health=self._health_changed)
-        self._postgres_away = False
+        self._readers = Readers(settings, on_change=self._text_changed, on_health=self._health_changed)
+        self.is_postgres_away = False
         self._swept_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         self.is_closing = False
@@ -84,7 +84,7 @@ class Watcher:
     def start(self) -> None:
         """Start reading and sweeping."""
         self._tasks = [
-            self._loop.create_task(self._reader.run()),
+            self._loop.create_task(self._readers.run()),
             self._loop.create_task(self._sweep_forever()),
         ]
 
@@ -119,15 +119,14 @@ class Watcher:
         """The number of watched conversations."""
         return len(self._conversations)
 
-    @property
-    def slow(self) -> bool:
-        """Whether pages may lag, because Redis or Postgres does not answer."""
-        return self._reader.is_failing or self._postgres_away
+    def _is_slow(self, conversation: Conversation) -> bool:
+        """Whether its pages may lag, because Postgres or the shard of its stream does not answer."""
+        return self.is_postgres_away or self._readers.is_failing(conversation.stream)
 
     @property
     def follows(self) -> bool:
         """Whether the reader and the sweep still run, even while Redis or Postgres is away. For any thread."""
-        is_late = time.monotonic() - self._swept_at > LATE_SWEEP_SECONDS and not self._postgres_away
+        is_late = time.monotonic() - self._swept_at > LATE_SWEEP_SECONDS and not self.is_postgres_away
         return not is_late and not any(task.done() for task in self._tasks)
 
     async def may_look(self, conversation_id: UUID, owner: Owner) -> bool:
@@ -171,7 +170,7 @@ class Watcher:
             return
         self._conversations.pop(conversation.id, None)
         if conversation.stream is not None:
-            self._reader.drop(conversation.stream)
+            self._readers.drop(conversation.stream)
 
     def _nudge(self, conversation_id: UUID) -> None:
         if conversation_id in self._conversations:
@@ -183,12 +182,11 @@ class Watcher:
         self._is_nudged.set()
 
     def _text_changed(self, changed: list[LiveStream], ended: list[LiveStream]) -> None:
-        slow = self.slow
         for stream in changed:
             conversation = stream.conversation
             state = conversation.state
             if state is None or state.attempt != stream.text.attempt or state.phase != "streaming":
-                conversation.refresh(slow=slow)
+                conversation.refresh(slow=self._is_slow(conversation))
             conversation.wake()
         for stream in ended:
             # The row holds the status and the reason.
@@ -199,9 +197,8 @@ class Watcher:
         self._is_nudged.set()
 
     def _refresh_all(self) -> None:
-        slow = self.slow
         for conversation in self._conversations.values():
-            if conversation.refresh(slow=slow):
+            if conversation.refresh(slow=self._is_slow(conversation)):
                 conversation.wake()
 
     async def _sweep_forever(self) -> None:
@@ -245,7 +242,7 @@ class Watcher:
             Known.of(
                 each.request_id,
                 each.text,
-                is_silent=self._reader.is_failing or now - each.heard_at >= SILENCE_SECONDS,
+                is_silent=self._readers.is_failing(each) or now - each.heard_at >= SILENCE_SECONDS,
             )
             for each in (conversation.stream for conversation in looked)
             if each is not None
@@ -271,7 +268,7 @@ class Watcher:
         return rows
 
     def _postgres_is(self, *, away: bool) -> None:
-        changed, self._postgres_away = away != self._postgres_away, away
+        changed, self.is_postgres_away = away != self.is_postgres_away, away
         if changed:
             log.log(
                 logging.WARNING if away else logging.INFO,
@@ -287,12 +284,11 @@ class Watcher:
         found: dict[UUID, list[Row]] = {}
         for row in rows:
             found.setdefault(row.conversation_id, []).append(row)
-        slow = self.slow
         for conversation in looked:
             for row in found.get(conversation.id, ()):
                 self._take_row(conversation, row)
             conversation.read_at = now
-            conversation.refresh(slow=slow)
+            conversation.refresh(slow=self._is_slow(conversation))
             conversation.wake()
 
     def _take_row(self, conversation: Conversation, row: Row) -> None:
@@ -300,9 +296,11 @@ class Watcher:
         conversation.row = row
         stream = conversation.stream
         if stream is not None and stream.request_id == row.request_id:
-            row.complete(stream.text)
+            is_behind = row.complete(stream.text)
+            if is_behind and not row.is_ended:
+                self._readers.look_elsewhere(stream)
             if row.is_ended:
-                self._reader.drop(stream)
+                self._readers.drop(stream)
                 conversation.stream = None
                 conversation.note_end(row, stream)
         elif row.is_ended:
@@ -315,9 +313,9 @@ class Watcher:
         if self._conversations.get(conversation.id) is not conversation:
             return
         if conversation.stream is not None:
-            self._reader.drop(conversation.stream)
+            self._readers.drop(conversation.stream)
         conversation.stream = LiveStream(row.request_id, conversation, now=self._loop.time())
-        self._reader.follow(conversation.stream)
+        self._readers.follow(conversation.stream)
 
     def _keep_alive(self, now: float) -> None:
         for conversation in self._conversations.values():

@@ -25,7 +25,7 @@ from uuid import UUID
 from shared import lifecycle, metrics
 from shared.errors import INTERNAL, ProviderError, StreamBroken, Unavailable
 from shared.lifecycle import Answer, Claimed
-from shared.live.publisher import LiveAnswer
+from shared.live.answer import LiveAnswer
 from shared.logs import bound
 from shared.tables import Outcome, Status
 from workers.answering import prompts, retries

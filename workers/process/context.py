@@ -32,7 +32,7 @@ class Vitals:
     is_postgres_away: bool = False
     #: The last tick of the reconciler in any process, as the last renewal saw it (lease.py).
     last_tick_at: float = -math.inf
-    #: Redis's last answer to a ping (pickup.py).
+    #: The last write that Redis took (pickup.py).
     redis_answered_at: float = field(default_factory=time.monotonic)
 
 
@@ -55,7 +55,7 @@ class Context:
     publisher: Publisher = field(init=False)
 
     def is_redis_away(self) -> bool:
-        """Return whether Redis has been silent for `broker_silence_seconds`; requests then come from Postgres."""
+        """Return whether Redis has taken no write for `broker_silence_seconds`; requests then come from Postgres."""
         return time.monotonic() - self.vitals.redis_answered_at > self.settings.broker_silence_seconds
 
 

@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from shared import metrics
 from shared.keeping import Keeping
 from shared.postgres import database
-from shared.redis import answers, make_client
+from shared.redis import make_client, takes_writes
 from workers.process.context import Context
 
 log = logging.getLogger(__name__)
@@ -72,10 +72,10 @@ def health_of(context: Context) -> dict[str, bool]:
 
 
 def readiness_of(context: Context) -> dict[str, bool]:
-    """Ask Postgres and Redis, and return whether each answers."""
+    """Ask Postgres and Redis, and return whether each works."""
     settings = context.settings
     with make_client(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds) as redis:
-        return {"postgres": database.answers(context.engine), "redis": answers(redis)}
+        return {"postgres": database.answers(context.engine), "redis": takes_writes(redis)}
 
 
 def _handler_of(context: Context) -> type[BaseHTTPRequestHandler]:

@@ -3,7 +3,7 @@
 Hints do not come while Redis, or Celery's connection to it, is away or hangs. The pickup looks for requests in two
 cases, and only while this process has free slots:
 
-- Redis has not answered a ping for the silence time. The pickup then looks often, and at every notification.
+- Redis has taken no write for the silence time. The pickup then looks often, and at every notification.
 - A request has been due for the silence time and no worker has claimed it.
 
 A request that is picked up uses the same slots, claim and code as one that came by a hint.
@@ -24,7 +24,7 @@ from shared import metrics
 from shared.errors import NaruError
 from shared.postgres.database import statement
 from shared.postgres.prepared import prepared
-from shared.redis import answers, make_client
+from shared.redis import make_client, takes_writes
 from workers.process.context import Context
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ _DUE = prepared(
 
 
 class Pickup:
-    """Two threads: one pings Redis, one reads due requests from Postgres.
+    """Two threads: one probes Redis, one reads due requests from Postgres.
 
     `answer` is called for each request found, in a thread of a pool; `redis_changed` is called when Redis goes away or
     comes back.
@@ -93,10 +93,10 @@ class Pickup:
         redis = make_client(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
         away = False
         while not self._closing.wait(PING_SECONDS):
-            if answers(redis):
+            if takes_writes(redis):
                 self._context.vitals.redis_answered_at = time.monotonic()
             else:
-                log.debug("Redis does not answer a ping")
+                log.debug("Redis takes no write")
             if self._context.is_redis_away() != away:
                 away = not away
                 metrics.BROKER_AWAY.set(away)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from shared import metrics
 from shared.lifecycle import Claimed
-from shared.live.publisher import LiveAnswer
+from shared.live.answer import LiveAnswer
 from workers.process.loop import LoopThread
 
 #: Remember this many stops whose claim has not returned yet.

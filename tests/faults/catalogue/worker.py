@@ -106,7 +106,7 @@ def stalled(shot: Shot) -> None:
 def doubled_hints(shot: Shot) -> None:
     """Before, while and after it runs."""
     asked = shot.ask(3, shot.words(tokens=60, pace=40))
-    dispatcher = Dispatcher(shot.rig.stack.settings, shot.rig.engine)
+    dispatcher = Dispatcher(shot.rig.stack.settings)
     for each in [each for each in asked for _ in range(100)]:
         dispatcher.send(_uuid(each.request))
     shot.see_ends(asked)

@@ -1,0 +1,117 @@
+"""A Redis that answers and refuses every write: it costs Postgres little, and no question waits for it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import Engine, text
+
+from shared.postgres.database import make_engine
+from shared.queue import QUEUE
+from shared.tables import Status
+from tests.crash.person import Person
+from tests.shared.rig import RequestRig
+from tests.stack import Stack, free_port, wait_until
+
+WAITING = 600
+#: Row updates that Postgres may see per second while Redis refuses, however many requests wait.
+MOST_PER_SECOND = 50
+SHORT = "[[sim: tokens=10 pace=100]]"
+#: Counts the updates of requests exactly, outside any transaction.
+COUNTER = (
+    "CREATE SEQUENCE IF NOT EXISTS updates MINVALUE 0 START 0",
+    """
+    CREATE OR REPLACE FUNCTION count_update() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM nextval('updates'); RETURN NULL; END $$
+    """,
+    "CREATE OR REPLACE TRIGGER counted AFTER UPDATE ON chat_request FOR EACH ROW EXECUTE FUNCTION count_update()",
+)
+
+
+@pytest.fixture(scope="module")
+def own_stack(module_own_stack: Stack) -> Stack:
+    """Return the module's stack. Each test leaves a Redis that takes writes, and no processes."""
+    return module_own_stack
+
+
+@pytest.fixture
+def rig(own_stack: Stack) -> Iterator[RequestRig]:
+    """Yield a rig on the module's database, with a counter of the updates."""
+    engine: Engine = make_engine(own_stack.settings, name="test")
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE conversation CASCADE"))
+        for statement in COUNTER:
+            connection.execute(text(statement))
+    yield RequestRig(engine)
+    for process in own_stack.processes:
+        process.kill()
+    engine.dispose()
+
+
+@contextmanager
+def refusing(stack: Stack, how: str) -> Iterator[redis.Redis]:
+    """Have Redis refuse writes until the end, and yield a client."""
+    with stack.redis_client() as client:
+        ask: Callable[..., Any] = client.execute_command
+        try:
+            if how == "full":
+                ask("CONFIG", "SET", "maxmemory", "1")
+            elif how == "replica":
+                ask("REPLICAOF", "127.0.0.1", str(free_port()))
+            else:
+                shutil.rmtree(stack.servers.folder / "redis")  # it is the server's working directory
+                ask("CONFIG", "SET", "save", "3600 1")
+                ask("BGSAVE")
+                wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", what="it cannot save")
+            with pytest.raises(redis.ResponseError):
+                client.set("key", "value")
+            yield client
+        finally:
+            ask("CONFIG", "SET", "maxmemory", "0")
+            ask("REPLICAOF", "NO", "ONE")
+            ask("CONFIG", "SET", "save", "")
+            (stack.servers.folder / "redis").mkdir(exist_ok=True)
+
+
+def updates(rig: RequestRig) -> int:
+    """Return the number of row updates so far."""
+    return int(rig.scalar("SELECT last_value FROM updates"))
+
+
+@pytest.mark.parametrize("how", ["full", "replica", "cannot save"])
+def test_refusing_redis_costs_postgres_few_updates(own_stack: Stack, rig: RequestRig, how: str) -> None:
+    webs = [own_stack.start_web(tick_seconds=0.1) for _ in range(2)]
+    with refusing(own_stack, how) as client:
+        rig.fill_with_queued(WAITING)
+
+        def notices() -> bool:
+            rig.put(rig.ask().request_id, dispatched_at=None)
+            time.sleep(0.1)
+            return all("hint not sent" in web.log_text() for web in webs)
+
+        wait_until(notices, what="both web processes notice")
+        before, began = updates(rig), time.monotonic()
+        time.sleep(5)
+        assert (updates(rig) - before) / (time.monotonic() - began) <= MOST_PER_SECOND
+        before = updates(rig)
+    waiting = rig.scalar("SELECT count(*) FROM chat_request")
+    wait_until(lambda: client.llen(f"naru:{QUEUE}") >= waiting, seconds=60, what="every lost hint is sent again")
+    assert updates(rig) - before < 1.5 * WAITING, "once, not by each process"
+
+
+def test_workers_take_questions_while_redis_refuses(own_stack: Stack, rig: RequestRig) -> None:
+    own_stack.start_simulator()
+    worker = own_stack.start_worker(broker_silence_seconds=1)
+    with Person(own_stack, rig.engine) as alice:
+        with refusing(own_stack, "full"):
+            wait_until(lambda: "Redis is away" in worker.log_text(), what="the worker notices")
+            for _ in range(3):
+                assert alice.wait_end(alice.ask(SHORT)).status == Status.SUCCEEDED
+        wait_until(lambda: "Redis is back" in worker.log_text(), what="the worker takes hints again")
+        assert alice.wait_end(alice.ask(SHORT)).status == Status.SUCCEEDED
