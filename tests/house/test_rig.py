@@ -66,5 +66,7 @@ def test_forked_process_ends_with_the_fork_server(stack: Stack) -> None:
     process = stack.start_worker(ready=False)
     stack.forks.close()
     stack.forks = FORKS
-    wait_until(lambda: not Path(f"/proc/{process.pid}/exe").exists(), seconds=10)
     stack.processes.remove(process)
+    image = Path(f"/proc/{process.pid}/exe")
+    wait_until(lambda: not image.exists(), seconds=10)
+    assert not image.exists()
