@@ -1,7 +1,8 @@
-"""The queue: Celery's settings, the name of its only task, and the dispatcher that sends hints.
+"""The queues: Celery's settings, the name of its only task, and the dispatcher that sends hints.
 
-A Celery message is a hint, "request X may be runnable". It may be lost, duplicated or reordered without harm, because
-the row in Postgres is the request. `workers/` acts on hints; `reconciler.py` decides when to send one again.
+A Celery message is a hint, "lane L may have work". Each lane has a queue. Hints may be lost, duplicated or reordered
+without harm, because the row in Postgres is the request. `workers/` acts on hints; `reconciler.py` counts those that
+are missing.
 """
 
 from __future__ import annotations
@@ -10,29 +11,32 @@ import logging
 import queue
 import threading
 import time
-from uuid import UUID
+from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
-from sqlalchemy import Engine, update
 
-from shared import logs, metrics
+from shared import metrics
 from shared.celery_message import HintMessage, keep_unacknowledged_in_memory
-from shared.errors import NaruError
 from shared.live.events import PREFIX
-from shared.postgres.database import transaction
 from shared.redis import answers, make_client
 from shared.settings import VISIBILITY_TIMEOUT_SECONDS, Settings
-from shared.tables import Status, chat_request
 
 log = logging.getLogger(__name__)
 
 TASK = "naru.answer"
-QUEUE = "chat"
+#: The queue of the previous version, whose hints name a request. Workers empty it; a tick replaces its hints.
+OLD_QUEUE = "chat"
 #: Longest queue of unsent hints in one process. Further hints are dropped; the reconciler sends them again.
 WAITING_HINTS = 10_000
 #: Most hints in one command.
 HINTS_AT_ONCE = 100
 PROBE_SECONDS = 0.5
+
+
+def queue_of(lane: str) -> str:
+    """Return the name of a lane's queue."""
+    return f"{OLD_QUEUE}.{lane}"
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -59,7 +63,7 @@ def make_celery(settings: Settings) -> Celery:
         # JSON, and ids only: the broker holds no personal data, and no message can run code.
         task_serializer="json",
         accept_content=["json"],
-        task_default_queue=QUEUE,
+        task_default_queue=OLD_QUEUE,
         # The reconciler retries instead.
         task_publish_retry=False,
         broker_connection_retry_on_startup=True,
@@ -89,31 +93,45 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
+@dataclass(frozen=True, slots=True)
+class _Hint:
+    """One hint for a lane; or, with `wanted`, as many as it takes until that many wait."""
+
+    lane: str
+    wanted: int = 0
+
+
 class Dispatcher:
     """Sends hints from a background thread, so that no caller waits for Redis.
 
-    While Redis fails, the thread drops hints and probes Redis. When Redis answers again, every queued request is marked
-    for a new hint, because Redis may have lost the old ones.
+    While Redis fails, the thread drops hints and probes Redis. Ticks replace the hints that Redis may have lost.
     """
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._engine = engine
         self._redis = make_client(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
-        #: Request id and the HTTP request id for the worker's log; None ends the thread.
-        self._waiting: queue.Queue[tuple[UUID, str] | None] = queue.Queue(WAITING_HINTS)
+        self._messages: dict[str, HintMessage] = {}
+        #: None ends the thread.
+        self._waiting: queue.Queue[_Hint | None] = queue.Queue(WAITING_HINTS)
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         #: False from a failed send until Redis answers again.
         self.healthy = True
         self._thread.start()
 
-    def send(self, request_id: UUID) -> None:
+    def send(self, lane: str) -> None:
         """Queue a hint; never blocks, never raises. While Redis fails, the hint is dropped."""
-        if not self.healthy:
+        self._put(_Hint(lane))
+
+    def ensure(self, lane: str, wanted: int) -> None:
+        """Have at least `wanted` hints wait for the lane. Otherwise as `send`."""
+        self._put(_Hint(lane, wanted=wanted))
+
+    def _put(self, hint: _Hint) -> None:
+        if not self.healthy or not hint.lane:
             return
         try:
-            self._waiting.put_nowait((request_id, logs.bound_id(logs.HTTP_REQUEST_ID)))
+            self._waiting.put_nowait(hint)
         except queue.Full:
             metrics.PUBLISH_FAILURES.labels("hint").inc()
 
@@ -127,21 +145,42 @@ class Dispatcher:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        message = HintMessage(make_celery(self._settings), task=TASK, queue=QUEUE, http_id_header=logs.HTTP_REQUEST_ID)
+        self._app = make_celery(self._settings)
         answers(self._redis)  # connects before the first hint
         while hints := self._next():
             try:
-                # Workers take from the other end, so the order is kept.
-                self._redis.lpush(f"{PREFIX}{QUEUE}", *(message.copy(*hint) for hint in hints))
+                self._send(hints)
             except Exception as error:  # noqa: BLE001 - the thread must go on
                 metrics.PUBLISH_FAILURES.labels("hint").inc()
                 log.warning("hint not sent: Redis fails", extra={"error": type(error).__name__})
                 self.healthy = False
                 self._await_redis()
 
-    def _next(self) -> list[tuple[UUID, str]]:
+    def _send(self, hints: list[_Hint]) -> None:
+        by_lane: dict[str, list[str]] = {}
+        for hint in hints:
+            missing = hint.wanted - self._waiting_for(hint.lane) if hint.wanted else 1
+            message = self._message_of(hint.lane)
+            by_lane.setdefault(hint.lane, []).extend(message.copy() for _ in range(missing))
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for lane, messages in by_lane.items():
+                if messages:
+                    # Workers take from the other end, so the order is kept.
+                    pipeline.lpush(_key_of(lane), *messages)
+            pipeline.execute()
+
+    def _waiting_for(self, lane: str) -> int:
+        length: Any = self._redis.llen(_key_of(lane))
+        return int(length)
+
+    def _message_of(self, lane: str) -> HintMessage:
+        if lane not in self._messages:
+            self._messages[lane] = HintMessage(self._app, task=TASK, queue=queue_of(lane), lane=lane)
+        return self._messages[lane]
+
+    def _next(self) -> list[_Hint]:
         """Wait for hints and return at most HINTS_AT_ONCE; an empty list ends the thread."""
-        hints: list[tuple[UUID, str]] = []
+        hints: list[_Hint] = []
         while not self._is_over and len(hints) < HINTS_AT_ONCE and not (hints and self._waiting.empty()):
             waiting = self._waiting.get()
             if waiting is None:
@@ -157,21 +196,13 @@ class Dispatcher:
             if self._is_over:
                 return
         self.healthy = True
-        self._hint_all_again()
 
     def _discard_waiting(self) -> None:
-        """Drop the queued hints; `_hint_all_again` covers their requests."""
+        """Drop the queued hints; ticks replace them."""
         while not self._waiting.empty():
             if self._waiting.get_nowait() is None:
                 self._is_over = True
 
-    def _hint_all_again(self) -> None:
-        try:
-            with transaction(self._engine) as connection:
-                connection.execute(
-                    update(chat_request)
-                    .where(chat_request.c.status == Status.QUEUED)
-                    .values(dispatched_at=None, dispatches=0)
-                )
-        except NaruError:
-            log.info("hints wait for Postgres")
+
+def _key_of(lane: str) -> str:
+    return f"{PREFIX}{queue_of(lane)}"

@@ -1,7 +1,7 @@
 """The reconciler: repairs that every web and worker process runs every half second.
 
 It only repairs; it does not schedule. A tick marks workers lost whose lease ran out, takes back their requests, ends
-requests past their deadline, carries out stops that no worker answered, and lists the requests whose hint is due again.
+requests past their deadline, carries out stops that no worker answered, and counts the hints that each lane needs.
 
 One tick is one short transaction under an advisory lock that ends with it. A session lock would outlive the tick in a
 frozen process and block all others. A worker skips its tick when any process has just ticked, so a large fleet
@@ -39,8 +39,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared import lifecycle, metrics
+from shared import fleet, lifecycle, metrics
 from shared.errors import Unavailable
+from shared.lifecycle import lanes
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
 from shared.settings import Settings
@@ -59,20 +60,24 @@ MERCY_SECONDS = 3.0
 #: A tick counts as recent for this share of the tick interval.
 JUST_NOW = 0.9
 BATCH = 500
-FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 5.0, 60.0
+#: A request that has been due for this long counts as overlooked: its hint may be lost, or nobody could use it.
+OVERLOOKED_SECONDS = 0.4
+#: Look at this many requests of each lane, the fairest first.
+SAMPLE = 50
 
 
 @dataclass(slots=True)
 class Repairs:
     """The result of one tick.
 
-    `resend` lists the requests whose hint is due; `unanswered` lists the (request, attempt) of stops to carry out.
+    `hints` is the number of hints that should wait for each lane; `unanswered` lists the (request, attempt) of stops to
+    carry out.
     """
 
     lost_workers: int = 0
     taken_back: int = 0
     expired: int = 0
-    resend: list[UUID] = field(default_factory=list)
+    hints: dict[str, int] = field(default_factory=dict)
     unanswered: list[tuple[UUID, int]] = field(default_factory=list)
 
 
@@ -86,20 +91,63 @@ _LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
 _ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
 _PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _NOW)
 _STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _NOW - bindparam("patience", type_=Float) * _SECOND)
-# A hint is due if none was sent, or if the last one may be lost: after 5·2ⁿ s, at most 60.
-_RESEND_SECONDS = func.least(LAST_RESEND_SECONDS, FIRST_RESEND_SECONDS * func.power(2, func.least(_R.dispatches, 6)))
-_HINT_DUE = (
-    _is(Status.QUEUED),
-    _R.available_at <= _NOW,
-    or_(_R.dispatched_at.is_(None), _R.dispatched_at < _NOW - _RESEND_SECONDS * _SECOND),
-)
+_WITHOUT_LANE = (_is(Status.QUEUED), _R.lane == "")
+_OVERLOOKED = (_is(Status.QUEUED), _R.available_at <= _NOW - timedelta(seconds=OVERLOOKED_SECONDS))
 _FIND_REPAIRS = prepared(
     select(
         exists().where(*_LEASE_EXPIRED).label("lease_expired"),
         exists().where(*_ON_LOST_WORKER).label("on_lost_worker"),
         exists().where(*_PAST_DEADLINE).label("past_deadline"),
         exists().where(*_STOP_UNANSWERED).label("stop_unanswered"),
-        exists().where(*_HINT_DUE).label("hint_due"),
+        exists().where(*_WITHOUT_LANE).label("without_lane"),
+        exists().where(*_OVERLOOKED).label("overlooked"),
+    )
+)
+
+#: For each lane with overlooked requests: how many hints should wait, which is how many of them could be claimed now.
+_HINTS = prepared(
+    text(
+        """
+        WITH room AS (
+            SELECT free.key AS lane, sum(free.value::int) AS number
+            FROM worker CROSS JOIN LATERAL jsonb_each_text(worker.free) AS free
+            WHERE worker.lost_at IS NULL AND NOT worker.draining AND worker.lease_expires_at > statement_timestamp()
+            GROUP BY free.key
+        )
+        SELECT lane.name,
+               CASE WHEN obeyed.failures >= :failures THEN 1
+                    ELSE least(overlooked.number, room.number, obeyed.room) END AS hints
+        FROM lane
+        JOIN room ON room.lane = lane.name
+        CROSS JOIN LATERAL (
+            SELECT max(failures) AS failures, max(retry_at) AS retry_at,
+                   min(most_running - (
+                       SELECT count(*) FROM chat_request r
+                       WHERE r.status = 'running' AND r.lane IN (
+                           SELECT part.name FROM lane part
+                           WHERE part.name = row.name OR split_part(part.name, '/', 1) = row.name
+                       )
+                   )) AS room
+            FROM lane row
+            WHERE row.name IN (lane.name, split_part(lane.name, '/', 1))
+        ) AS obeyed
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS number
+            FROM (
+                SELECT owner_id, available_at FROM chat_request
+                WHERE status = 'queued' AND chat_request.lane = lane.name
+                ORDER BY fair_at LIMIT :sample
+            ) AS front
+            WHERE front.available_at <= statement_timestamp() - make_interval(secs => :overlooked) AND (
+                :owner_running = 0 OR :owner_running > (
+                    SELECT count(*) FROM chat_request theirs
+                    WHERE theirs.owner_id = front.owner_id AND theirs.status = 'running'
+                )
+            )
+        ) AS overlooked
+        WHERE overlooked.number > 0 AND room.number > 0
+          AND coalesce(obeyed.room, 1) > 0 AND coalesce(obeyed.retry_at <= statement_timestamp(), true)
+        """
     )
 )
 
@@ -145,8 +193,11 @@ def just_ticked(engine: Engine, *, seconds: float) -> bool:
         return bool(connection.execute(_JUST_TICKED, {"seconds": seconds}).scalar_one())
 
 
-def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
-    """Run one tick; return None if another process holds the lock. Raises Unavailable."""
+def tick(engine: Engine, *, stop_patience_seconds: float, owner_running: int = 0) -> Repairs | None:
+    """Run one tick; return None if another process holds the lock. Raises Unavailable.
+
+    `owner_running` is the most answers of one owner at once; 0 means no limit.
+    """
     with transaction(engine) as connection:
         if not connection.execute(_TAKE_LOCK).one().is_locked:
             return None
@@ -162,8 +213,10 @@ def tick(engine: Engine, *, stop_patience_seconds: float) -> Repairs | None:
             repairs.expired = _expire(connection)
         if due.stop_unanswered:
             repairs.unanswered = _unanswered_stops(connection, patience)
-        if due.hint_due or repairs.taken_back:
-            repairs.resend = _due_hints(connection)
+        if due.without_lane:
+            _adopt(connection)
+        if due.overlooked:
+            repairs.hints = _hints(connection, owner_running)
         return repairs
 
 
@@ -202,30 +255,32 @@ def _unanswered_stops(connection: Connection, patience: dict[str, float]) -> lis
     return [(row.id, row.attempt) for row in rows]
 
 
-def _due_hints(connection: Connection) -> list[UUID]:
-    due = (
-        select(_R.id)
-        .where(*_HINT_DUE)
-        .order_by(_R.available_at)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    sent = (
+def _adopt(connection: Connection) -> None:
+    """Give a model and a lane to questions that have none: no worker was live, or the previous version stored them."""
+    connection.execute(
         update(chat_request)
-        .where(_R.id == due.c.id)
-        .values(dispatched_at=_NOW, dispatches=case((_R.dispatched_at.is_(None), 0), else_=_R.dispatches + 1))
-        .returning(_R.id)
+        .where(_is(Status.QUEUED), _R.model == "")
+        .values(model=func.coalesce(fleet.default_model(), ""))
     )
-    return list(connection.execute(sent).scalars())
+    lanes.assign(connection, _R.lane == "", _R.model != "")
+
+
+def _hints(connection: Connection, owner_running: int) -> dict[str, int]:
+    values = {
+        "failures": lanes.FAILURES,
+        "sample": SAMPLE,
+        "overlooked": OVERLOOKED_SECONDS,
+        "owner_running": owner_running,
+    }
+    return {row.name: row.hints for row in connection.execute(_HINTS, values)}
 
 
 class Ticker:
     """The thread that ticks in one process.
 
-    `resend` gets each request whose hint is due; it must not block. `best_text` gets the (request, attempt) of a stop
-    that no worker answered; it returns the longest partial text that this process finds, or None for the checkpoint. A
-    process without `best_text` (a worker) leaves such stops to web.
+    `resend` gets a lane and the number of hints that should wait for it; it must not block. `best_text` gets the
+    (request, attempt) of a stop that no worker answered; it returns the longest partial text that this process finds,
+    or None for the checkpoint. A process without `best_text` (a worker) leaves such stops to web.
     """
 
     def __init__(
@@ -233,7 +288,7 @@ class Ticker:
         engine: Engine,
         settings: Settings,
         *,
-        resend: Callable[[UUID], Any],
+        resend: Callable[[str, int], Any],
         best_text: Callable[[UUID, int], str | None] | None,
     ) -> None:
         self._engine, self._settings = engine, settings
@@ -270,13 +325,17 @@ class Ticker:
         # Web never skips: it learns of unanswered stops from its own ticks only.
         if self._best_text is None and just_ticked(self._engine, seconds=JUST_NOW * self._settings.tick_seconds):
             return
-        repairs = tick(self._engine, stop_patience_seconds=self._settings.stop_patience_seconds)
+        repairs = tick(
+            self._engine,
+            stop_patience_seconds=self._settings.stop_patience_seconds,
+            owner_running=self._settings.owner_running_questions,
+        )
         if repairs is None:
             return
         metrics.EXPIRED_LEASES.inc(repairs.lost_workers)
         metrics.TAKEN_BACK.inc(repairs.taken_back)
-        for request_id in repairs.resend:
-            self._resend(request_id)
+        for lane, hints in repairs.hints.items():
+            self._resend(lane, hints)
         if self._best_text is not None:
             for request_id, attempt in repairs.unanswered:
                 self._carry_out_stop(request_id, attempt, self._best_text(request_id, attempt))

@@ -48,7 +48,7 @@ class Runtime:
         settings.need("database_url", "redis_url", "secret_key")
         self.settings = settings
         self.engine = make_engine(settings, name="naru-web")
-        self.dispatcher = Dispatcher(settings, self.engine)
+        self.dispatcher = Dispatcher(settings)
         self.newcomers = RateLimit(settings.address_newcomers_per_minute)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
@@ -81,7 +81,7 @@ class Runtime:
             raise
         if submitted.is_new:
             metrics.SUBMITTED.inc()
-        self.dispatcher.send(submitted.request_id)
+        self.dispatcher.send(submitted.lane)
         self.nudge(submitted.conversation_id)
         return submitted
 
@@ -116,7 +116,7 @@ class Runtime:
         self.watcher.start()
         self._listener = Listener(self.settings, self._on_notice)
         self._listener.start()
-        self._ticker = Ticker(self.engine, self.settings, resend=self.dispatcher.send, best_text=self._best_text)
+        self._ticker = Ticker(self.engine, self.settings, resend=self.dispatcher.ensure, best_text=self._best_text)
         self._ticker.start()
         self._gauges = metrics.SystemGauges(self.engine)
         metrics.REGISTRY.register(self._gauges)

@@ -70,10 +70,10 @@ def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
         with ExitStack() as stack:
             engine = make_engine(settings, name="naru-ask", pool=2)
             stack.callback(engine.dispose)
-            dispatcher = Dispatcher(settings, engine)
+            dispatcher = Dispatcher(settings)
             stack.callback(dispatcher.close)
             submitted = submit(engine, settings, text=text, model=model)
-            dispatcher.send(submitted.request_id)
+            dispatcher.send(submitted.lane)
             follower = Follower(engine, settings, submitted, Terminal(as_json=as_json, words=words))
             stack.callback(follower.close)
             return follower.run()

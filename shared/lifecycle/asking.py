@@ -91,17 +91,19 @@ def _submit_once(
         "q_text": text,
         "q_key": question.idempotency_key,
         "q_model": question.model,
+        "q_http_request": question.http_request_id,
         "q_deadline": timedelta(seconds=deadline_seconds),
         **values_of(limits),
     }
-    is_stored = not question.regenerate and store_in_one_round_trip(engine, values)
-    if not is_stored:
+    lane = None if question.regenerate else store_in_one_round_trip(engine, values)
+    if lane is None:
         with transaction(engine) as connection:
-            known = _store_in_steps(connection, question, values, limits)
-        if known is not None:
-            return known
+            stored = _store_in_steps(connection, question, values, limits)
+        if isinstance(stored, Submitted):
+            return stored
+        lane = stored
     log.info("submitted", extra={"request_id": str(request_id), "conversation_id": str(question.conversation_id)})
-    return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True)
+    return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True, lane=lane)
 
 
 def _title_of(text: str) -> str:
@@ -111,8 +113,8 @@ def _title_of(text: str) -> str:
 
 def _store_in_steps(
     connection: Connection, question: Question, values: dict[str, Any], limits: OwnerLimits
-) -> Submitted | None:
-    """Slow path, also used to regenerate. Return the request with the same key, or None if a new one was stored.
+) -> Submitted | str:
+    """Slow path, also used to regenerate. Return the request with the same key, or the lane of a new one.
 
     Raises NotFound, NothingToAnswer, StillRunning, UnknownModel, TooManyActive or OwnerTooFast.
     """
@@ -122,7 +124,7 @@ def _store_in_steps(
             return known
         values = {**values, "q_message": _last_question(connection, leaf_id)}
     stored = connection.execute(STORE_AGAIN if question.regenerate else STORE, values).one_or_none()
-    return _find_or_refuse(connection, question, limits) if stored is None else None
+    return _find_or_refuse(connection, question, limits) if stored is None else str(stored.lane)
 
 
 def _enter_conversation(connection: Connection, values: dict[str, Any]) -> UUID | None:

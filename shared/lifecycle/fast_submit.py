@@ -25,10 +25,11 @@ from shared.postgres.prepared import Batch
 _ENTER_AND_STORE = Batch(ENTER_IF_ALLOWED, STORE_QUESTION)
 
 
-def store_in_one_round_trip(engine: Engine, values: dict[str, Any]) -> bool:
-    """Store a new question. Return False, and store no question, if something is in the way.
+def store_in_one_round_trip(engine: Engine, values: dict[str, Any]) -> str | None:
+    """Store a new question and return its lane. Return None, and store no question, if something is in the way.
 
     `values` are the parameters of `question_statements.py`. Raises Unavailable and Unsure.
     """
     with statement(engine) as connection:
-        return _ENTER_AND_STORE.run(connection, values).first() is not None
+        row = _ENTER_AND_STORE.run(connection, values).first()
+    return None if row is None else str(row.lane)

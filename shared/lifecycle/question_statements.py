@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     cast,
     func,
     insert,
@@ -30,6 +31,7 @@ from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet
+from shared.lifecycle import lanes
 from shared.lifecycle.ending import NOW
 from shared.lifecycle.owner_limits import MAY_ASK
 from shared.postgres import notify
@@ -74,31 +76,46 @@ def _enter(*conditions: ColumnElement[bool]) -> Insert:
 
 
 def _stored_request(message_id: BindParameter[Any]) -> CTE:
-    """Insert the request; insert nothing where another one is in its way, or in a conversation that was not entered."""
+    """Insert the request; insert nothing where another one is in its way, or in a conversation that was not entered.
+
+    Without a model it gets the default of the newest worker; without a worker, no model and no lane (`adopt`).
+    """
+    model = case((_MODEL != "", _MODEL), else_=func.coalesce(fleet.default_model(), "")).label("model")
+    resolved = select(model).subquery("resolved")
+    lane = case((resolved.c.model != "", lanes.lane_of_column(resolved.c.model)), else_="").label("lane")
+    named = select(resolved.c.model, lane).subquery("named")
     values = {
         "id": _given("request", _R.id),
         "owner_id": _OWNER,
         "conversation_id": _CONVERSATION,
         "user_message_id": message_id,
         "idempotency_key": _KEY,
-        "model": _MODEL,
+        "model": named.c.model,
+        "lane": named.c.lane,
+        "fair_at": lanes.fair_at(_OWNER, named.c.lane),
+        "http_request_id": _given("http_request", _R.http_request_id),
         "status": literal(Status.QUEUED.value),
         "deadline_at": NOW + cast(bindparam("q_deadline"), Interval),
-        "dispatched_at": NOW,
     }
     c = conversation.c
     is_entered = select(c.id).where(c.id == _CONVERSATION, c.owner_id == _OWNER, c.deleted_at.is_(None)).exists()
     # Checked before the insert. The insert alone would wait for a request that is ending now, while the end of that
     # request waits for the conversation that this transaction has locked.
     is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), _IS_OFFERED, MAY_ASK)
-    chosen = select(*(cast(value, _R[name].type) for name, value in values.items())).where(is_entered, is_free)
+    chosen = (
+        select(*(cast(value, _R[name].type) for name, value in values.items()))
+        .select_from(named)
+        .where(is_entered, is_free)
+    )
     made = upsert(chat_request).from_select(list(values), chosen)
     # No conflict target: with one, a conflict on the other unique index would raise instead.
-    return made.on_conflict_do_nothing().returning(_R.id, _R.conversation_id).cte("stored")
+    return made.on_conflict_do_nothing().returning(_R.id, _R.conversation_id, _R.lane).cte("stored")
 
 
 def _store(*, with_question: bool) -> Select[Any]:
     """Insert the request and the question, move the branch's end to the question, and notify the workers.
+
+    Return the lane; no row where something is in the way.
 
     Without `with_question` the request answers a question that is stored already.
     """
@@ -118,7 +135,7 @@ def _store(*, with_question: bool) -> Select[Any]:
         .cte("moved")
     )
     besides = (asked.cte("asked"), moved) if with_question else (moved,)
-    return select(notify.of_row(notify.REQUEST, stored)).add_cte(*besides)
+    return select(notify.of_row(notify.REQUEST, stored), stored.c.lane).add_cte(*besides)
 
 
 #: Creates or locks the conversation and returns the end of its branch; no row where it is another owner's or deleted.

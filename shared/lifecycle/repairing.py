@@ -85,8 +85,6 @@ def _requeue(
             worker_id=None,
             losses=_R.losses + case((_R.id.in_(charged), 1), else_=0),
             available_at=NOW + func.random() * cast(literal("1 second"), Interval),
-            dispatched_at=None,
-            dispatches=0,
             wait_code=WORKER_LOST,
         )
         .returning(_R.id, _R.attempt, _R.conversation_id)

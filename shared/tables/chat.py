@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import UUID
 
 from shared.tables.metadata import metadata, moment
@@ -56,6 +56,12 @@ chat_request = Table(
     ),
     Column("idempotency_key", Text, nullable=False),
     Column("model", Text, nullable=False),
+    # The lane that the model belongs to; "" until the reconciler has assigned one.
+    Column("lane", Text, nullable=False, server_default=""),
+    # The order within the lane: start-time fair queuing (lifecycle/lanes.py).
+    Column("fair_at", DateTime(timezone=True), server_default=func.clock_timestamp()),
+    # The HTTP request that brought the question, for the worker's log.
+    Column("http_request_id", Text, nullable=False, server_default=""),
     Column("status", Text, nullable=False),
     # The fence: every claim increments it, so no value is used twice.
     Column("attempt", Integer, nullable=False, server_default="0"),
@@ -66,8 +72,11 @@ chat_request = Table(
     Column("broken_streams", Integer, nullable=False, server_default="0"),
     # Why it waits for `available_at`: the code of the provider's error, or WORKER_LOST.
     Column("wait_code", Text),
+    # When the provider first refused it since the last attempt with text.
+    moment("retrying_since"),
     moment("available_at", now=True),
     Column("deadline_at", DateTime(timezone=True), nullable=False),
+    # Unused since version 0.2: processes of the previous version still write these two.
     moment("dispatched_at"),
     Column("dispatches", Integer, nullable=False, server_default="0"),
     moment("stop_requested_at"),
@@ -93,6 +102,8 @@ chat_request = Table(
     ),
     Index("ix_chat_request_queued", "available_at", postgresql_where=text("status = 'queued'")),
     Index("ix_chat_request_running", "worker_id", postgresql_where=text("status = 'running'")),
+    Index("ix_chat_request_lane_queued", "lane", "fair_at", postgresql_where=text("status = 'queued'")),
+    Index("ix_chat_request_lane_running", "lane", postgresql_where=text("status = 'running'")),
     Index("ix_chat_request_deadline", "deadline_at", postgresql_where=text("status IN ('queued', 'running')")),
     # These two serve the count of an owner's questions.
     Index("ix_chat_request_owner_active", "owner_id", postgresql_where=text("status IN ('queued', 'running')")),

@@ -176,7 +176,7 @@ def _run(rig: RequestRig, plans: Plans, claimed: Claimed) -> None:
     """Run the statements during an answer."""
     key = (claimed.request_id, claimed.attempt)
     with plans.step("renew"), rig.begin() as connection:
-        assert fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True)
+        assert fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True, free={})
         assert key in fleet.running_of(connection, claimed.worker_id)
     with plans.step("checkpoint"), rig.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {key: "so far"})

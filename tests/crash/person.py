@@ -31,7 +31,7 @@ class Person:
     asked: list[UUID] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self.dispatcher = Dispatcher(self.stack.settings, self.engine)
+        self.dispatcher = Dispatcher(self.stack.settings)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,7 +51,7 @@ class Person:
             max_characters=self.stack.settings.max_question_characters,
         )
         if hint:
-            self.dispatcher.send(submitted.request_id)
+            self.dispatcher.send(submitted.lane)
         self.asked.append(submitted.request_id)
         return submitted.request_id
 

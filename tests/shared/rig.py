@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet, lifecycle
 from shared.fleet import Member, Model
-from shared.lifecycle import Answer, Claimed, OwnerLimits, Question, Submitted
+from shared.lifecycle import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, lanes
 from shared.people import Owner
 from shared.reconciler import Repairs, tick
 from shared.tables import chat_request, conversation, message, reconciler_tick, request_attempt, worker
@@ -41,7 +41,7 @@ class RequestRig:
         conversation_id: UUID | None = None,
         key: str | None = None,
         owner: Owner = OWNER,
-        model: str = "",
+        model: str = MODEL,
         regenerate: bool = False,
         deadline_seconds: float = 600.0,
         max_characters: int = 1000,
@@ -72,15 +72,47 @@ class RequestRig:
         fleet.register(self.engine, member, lease_seconds=lease_seconds)
         return worker_id
 
-    def try_claim(
-        self, request_id: UUID, worker_id: UUID, *, models: Sequence[str] = (MODEL,), as_suspect: bool = False
+    def claim_from(
+        self,
+        lane: str,
+        worker_id: UUID,
+        *,
+        models: Sequence[str] = (MODEL,),
+        owner_running: int = 0,
+        may_be_suspect: bool = False,
     ) -> Claimed | None:
-        """Claim a request; return None when it cannot be claimed."""
-        return lifecycle.claim(self.engine, request_id, worker_id=worker_id, models=models, as_suspect=as_suspect)
+        """Claim the fairest request of a lane; return None when there is none."""
+        claimant = Claimant(worker_id=worker_id, models=models, owner_running=owner_running)
+        return lifecycle.claim(self.engine, lane, claimant, may_be_suspect=may_be_suspect)
 
-    def claim(self, request_id: UUID, worker_id: UUID, *, as_suspect: bool = False) -> Claimed:
+    def serve(self, lane: str, *, room: int, most_running: int | None = None) -> UUID:
+        """Register a worker that serves this lane and has `room` free slots; return its id."""
+        worker_id = self.worker(f"{lane}/echo", slots=room)
+        lanes.register(self.engine, [lane.partition("/")[0]], {} if most_running is None else {lane: most_running})
+        with self.begin() as connection:
+            assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={lane: room})
+        return worker_id
+
+    def limit(self, name: str, most_running: int) -> None:
+        """Limit the answers of a lane that run at once."""
+        lanes.register(self.engine, [name.partition("/")[0]], {name: most_running})
+
+    def try_claim(
+        self, request_id: UUID, worker_id: UUID, *, models: Sequence[str] = (MODEL,), may_be_suspect: bool = False
+    ) -> Claimed | None:
+        """Claim this request, alone in a lane of its own meanwhile; return None when it cannot be claimed."""
+        before = self.rows(chat_request, id=request_id)
+        alone = f"only/{request_id}"
+        with self.begin() as connection:
+            connection.execute(update(chat_request).where(chat_request.c.id == request_id).values(lane=alone))
+        claimed = self.claim_from(alone, worker_id, models=models, may_be_suspect=may_be_suspect)
+        if before:
+            self.put(request_id, lane=before[0]["lane"])
+        return None if claimed is None else replace(claimed, lane=before[0]["lane"])
+
+    def claim(self, request_id: UUID, worker_id: UUID, *, may_be_suspect: bool = False) -> Claimed:
         """Claim a request that must be claimable."""
-        claimed = self.try_claim(request_id, worker_id, as_suspect=as_suspect)
+        claimed = self.try_claim(request_id, worker_id, may_be_suspect=may_be_suspect)
         assert claimed is not None
         return claimed
 

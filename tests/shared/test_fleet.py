@@ -25,11 +25,11 @@ def test_worker_registers_with_a_lease_and_renews_it(rig: RequestRig) -> None:
     left = "SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM worker"
     assert 6 - patient(0.5) < rig.scalar(left) <= 6
     with rig.begin() as connection:
-        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=False)
+        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=False, free={})
     assert 60 - patient(0.5) < rig.scalar(left) <= 60
     assert rig.rows(worker)[0]["consumed_at"] is None, "the worker lives, but has consumed nothing yet"
     with rig.begin() as connection:
-        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={})
     assert rig.rows(worker)[0]["consumed_at"] is not None
 
 
@@ -40,7 +40,7 @@ def test_lost_gone_and_unknown_workers_renew_nothing(rig: RequestRig) -> None:
     before = rig.rows(worker)
     with rig.begin() as connection:
         for worker_id in (lost, gone, unknown):
-            assert not fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+            assert not fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={})
     assert rig.rows(worker) == before
 
 

@@ -18,11 +18,9 @@ from shared.reconciler import ADVISORY_LOCK, Repairs, Ticker, tick
 from shared.settings import Settings
 from shared.tables import Outcome, Status, reconciler_tick
 from tests.patience import patient
-from tests.shared.rig import OWNER, RequestRig
+from tests.shared.rig import OWNER, STRANGER, RequestRig
 from tests.shared.together import together
 from tests.stack import Stack, wait_until
-
-RESENDS = [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (5, 60), (50, 60)]
 
 
 def tick_now(rig: RequestRig) -> Repairs:
@@ -64,13 +62,14 @@ def test_mercy_ends_on_time(rig: RequestRig) -> None:
 
 
 def test_mercy_covers_only_leases(rig: RequestRig) -> None:
-    overdue, dropped, gone = rig.ask().request_id, rig.ask().request_id, rig.running()
+    overdue, overlooked, gone = rig.ask().request_id, rig.ask().request_id, rig.running()
     rig.put(overdue, deadline_at=rig.ago(0))
-    rig.put(dropped, dispatched_at=None)
+    rig.put(overlooked, available_at=rig.ago(1))
+    rig.serve("demo", room=3)
     fleet.leave(rig.engine, gone.worker_id)
     rig.ticked(mercy_for=60)
     repairs = tick_now(rig)
-    assert (repairs.expired, repairs.resend, repairs.taken_back) == (1, [dropped], 1)
+    assert (repairs.expired, repairs.hints, repairs.taken_back) == (1, {"demo": 1}, 1)
 
 
 def test_worker_renewing_in_time_is_not_lost(rig: RequestRig) -> None:
@@ -78,11 +77,13 @@ def test_worker_renewing_in_time_is_not_lost(rig: RequestRig) -> None:
     for worker_id in (late, in_time):
         rig.expire_lease(worker_id)
     with rig.begin() as connection:
-        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True), "late, but no tick had noticed"
+        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True, free={}), (
+            "late, but no tick had noticed"
+        )
     assert rig.tick().lost_workers == 1
     with rig.begin() as connection:
-        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True)
-        assert not fleet.renew(connection, late, lease_seconds=6, consumed=True)
+        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True, free={})
+        assert not fleet.renew(connection, late, lease_seconds=6, consumed=True, free={})
     assert rig.tick().lost_workers == 0, "a worker is marked lost once"
 
 
@@ -136,34 +137,28 @@ def test_frozen_ticker_does_not_block_the_others(rig: RequestRig, rig_settings: 
     assert isinstance(outcomes[1], Repairs)
 
 
-@pytest.mark.parametrize(("dispatches", "wait_seconds"), RESENDS)
-def test_hint_is_resent_with_growing_pauses(rig: RequestRig, dispatches: int, wait_seconds: float) -> None:
-    request_id = rig.ask().request_id
-    rig.put(request_id, dispatches=dispatches, dispatched_at=rig.ago(wait_seconds - 2))
-    assert rig.tick().resend == []
-    rig.put(request_id, dispatched_at=rig.ago(wait_seconds + 0.01))
-    assert rig.tick().resend == [request_id]
-    assert rig.row(request_id)["dispatches"] == dispatches + 1
-    assert rig.tick().resend == [], "the hint was just sent"
+def test_tick_counts_overlooked_requests(rig: RequestRig) -> None:
+    rig.serve("demo", room=3)
+    for seconds in (0, 1, 2):
+        rig.put(rig.ask().request_id, available_at=rig.ago(seconds))
+    rig.put(rig.ask().request_id, available_at=rig.ago(-60))
+    rig.running()
+    rig.answered()
+    assert rig.tick().hints == {"demo": 2}, "the newest one has its own hint, and one is not due yet"
 
 
-def test_hint_is_sent_when_the_wait_ends(rig: RequestRig) -> None:
-    claimed = rig.running()
-    lifecycle.release(rig.engine, claimed, text="", outcome=Outcome.RELEASED, wait_seconds=60, code="overloaded")
-    assert rig.tick().resend == []
-    rig.make_due(claimed.request_id)
-    assert rig.tick().resend == [claimed.request_id]
-    assert rig.row(claimed.request_id)["dispatches"] == 0, "the first hint of this wait"
-
-
-def test_tick_resends_hints_of_queued_requests_only(rig: RequestRig) -> None:
-    asked = [rig.ask().request_id for _ in range(3)]
-    others = [rig.running().request_id, rig.answered()]
-    for seconds, request_id in zip((1, 3, 2), asked, strict=True):
-        rig.put(request_id, dispatched_at=None, available_at=rig.ago(seconds))
-    for request_id in others:
-        rig.put(request_id, dispatched_at=None)
-    assert set(rig.tick().resend) == set(asked)
+def test_tick_asks_for_no_more_hints_than_can_be_used(rig: RequestRig) -> None:
+    for _ in range(9):
+        rig.put(rig.ask(owner=STRANGER).request_id, available_at=rig.ago(1))
+    assert rig.tick().hints == {}, "no worker serves the lane"
+    rig.serve("demo", room=3)
+    rig.serve("demo", room=1)
+    rig.serve("other", room=50)
+    assert rig.tick().hints == {"demo": 4}, "four slots are free"
+    rig.limit("demo", 2)
+    assert rig.tick().hints == {"demo": 2}, "the lane's limit"
+    rig.running()
+    assert rig.tick().hints == {"demo": 1}
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])

@@ -77,7 +77,7 @@ def test_third_loss_fails_the_common_request(rig: RequestRig) -> None:
     guilty, innocent = rig.ask("guilty").request_id, rig.ask("innocent").request_id
     for death in range(1, MAX_LOSSES + 1):
         worker_id = rig.worker()
-        rig.claim(guilty, worker_id, as_suspect=death == MAX_LOSSES)
+        rig.claim(guilty, worker_id, may_be_suspect=death == MAX_LOSSES)
         beside = rig.claim(innocent, worker_id)
         if death == 2:  # lucky once
             lifecycle.release(rig.engine, beside, text="", outcome=Outcome.HANDED_OVER)

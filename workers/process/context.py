@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
@@ -47,6 +48,8 @@ class Context:
     #: This process's row in the fleet; None until it is registered, and again after it was lost (lease.py).
     member: Member | None = None
     vitals: Vitals = field(default_factory=Vitals)
+    #: Sends a hint for a lane, without waiting (workers/worker.py).
+    hint: Callable[[str], None] = field(init=False)
     #: Created in the event loop when the process starts (workers/worker.py).
     publisher: Publisher = field(init=False)
 
