@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 
-from shared.errors import DEADLINE, INTERNAL, WORKER_LOST, OverLimit, ProviderError, Unavailable
+from shared.errors import DEADLINE, INTERNAL, UNSERVED, WORKER_LOST, OverLimit, ProviderError, Unavailable
 from shared.postgres.database import transaction
 from shared.tables import TERMINAL
 
@@ -89,7 +89,14 @@ PAGE_WAIT_SECONDS = _histogram(
 )
 
 #: The error codes of a failed request, and the kinds of PROVIDER_ERRORS.
-CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)
+CODES = (
+    ProviderError.code,
+    *(each.code for each in ProviderError.__subclasses__()),
+    DEADLINE,
+    WORKER_LOST,
+    UNSERVED,
+    INTERNAL,
+)
 #: A new browser opens a page without a cookie. Its socket must carry the cookie that the page set.
 COOKIE_KINDS = {"page": ("good", "refused", "new"), "socket": ("good", "refused", "missing")}
 STREAM_LIMITS = ("streams_per_owner", "streams_per_address", "streams")

@@ -159,9 +159,9 @@ class Dispatcher:
     def _send(self, hints: list[_Hint]) -> None:
         by_lane: dict[str, list[str]] = {}
         for hint in hints:
-            missing = hint.wanted - self._waiting_for(hint.lane) if hint.wanted else 1
-            message = self._message_of(hint.lane)
-            by_lane.setdefault(hint.lane, []).extend(message.copy() for _ in range(missing))
+            message, unsent = self._message_of(hint.lane), by_lane.setdefault(hint.lane, [])
+            missing = hint.wanted - self._waiting_for(hint.lane) - len(unsent) if hint.wanted else 1
+            unsent.extend(message.copy() for _ in range(missing))
         with self._redis.pipeline(transaction=False) as pipeline:
             for lane, messages in by_lane.items():
                 if messages:

@@ -77,6 +77,7 @@ class Repairs:
     lost_workers: int = 0
     taken_back: int = 0
     expired: int = 0
+    unserved: int = 0
     hints: dict[str, int] = field(default_factory=dict)
     unanswered: list[tuple[UUID, int]] = field(default_factory=list)
 
@@ -91,8 +92,10 @@ _LEASE_EXPIRED = (worker.c.lost_at.is_(None), worker.c.lease_expires_at < _NOW)
 _ON_LOST_WORKER = (_is(Status.RUNNING), _R.worker_id.in_(select(worker.c.id).where(worker.c.lost_at.is_not(None))))
 _PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <= _NOW)
 _STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _NOW - bindparam("patience", type_=Float) * _SECOND)
-_WITHOUT_LANE = (_is(Status.QUEUED), _R.lane == "")
-_OVERLOOKED = (_is(Status.QUEUED), _R.available_at <= _NOW - timedelta(seconds=OVERLOOKED_SECONDS))
+_WITHOUT_LANE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.lane == "")
+_BEGAN = func.statement_timestamp()
+_OVERLOOKED = (_is(Status.QUEUED), _R.available_at <= _BEGAN - cast(literal(f"{OVERLOOKED_SECONDS} s"), Interval))
+_LONG_OVERLOOKED = (_is(Status.QUEUED), _R.available_at <= _BEGAN - bindparam("unserved", type_=Float) * _SECOND)
 _FIND_REPAIRS = prepared(
     select(
         exists().where(*_LEASE_EXPIRED).label("lease_expired"),
@@ -101,18 +104,25 @@ _FIND_REPAIRS = prepared(
         exists().where(*_STOP_UNANSWERED).label("stop_unanswered"),
         exists().where(*_WITHOUT_LANE).label("without_lane"),
         exists().where(*_OVERLOOKED).label("overlooked"),
+        exists().where(*_LONG_OVERLOOKED).label("long_overlooked"),
     )
 )
 
-#: For each lane with overlooked requests: how many hints should wait, which is how many of them could be claimed now.
+#: For each lane with overlooked requests: how many hints should wait, which is how many of them could be claimed now by
+#: workers that serve their models.
 _HINTS = prepared(
     text(
         """
-        WITH room AS (
-            SELECT free.key AS lane, sum(free.value::int) AS number
+        WITH server AS (
+            SELECT free.key AS lane, free.value::int AS room, worker.models
             FROM worker CROSS JOIN LATERAL jsonb_each_text(worker.free) AS free
             WHERE worker.lost_at IS NULL AND NOT worker.draining AND worker.lease_expires_at > statement_timestamp()
-            GROUP BY free.key
+              AND free.value::int > 0
+        ), room AS (
+            SELECT lane, sum(room) AS number FROM server GROUP BY lane
+        ), served AS (
+            SELECT DISTINCT lane, model ->> 'name' AS model
+            FROM server CROSS JOIN LATERAL jsonb_array_elements(models) AS model
         )
         SELECT lane.name,
                CASE WHEN obeyed.failures >= :failures THEN 1
@@ -121,32 +131,61 @@ _HINTS = prepared(
         JOIN room ON room.lane = lane.name
         CROSS JOIN LATERAL (
             SELECT max(failures) AS failures, max(retry_at) AS retry_at,
-                   min(most_running - (
+                   min(CASE WHEN most_running IS NOT NULL THEN most_running - (
                        SELECT count(*) FROM chat_request r
                        WHERE r.status = 'running' AND r.lane IN (
                            SELECT part.name FROM lane part
                            WHERE part.name = row.name OR split_part(part.name, '/', 1) = row.name
                        )
-                   )) AS room
+                   ) END) AS room
             FROM lane row
             WHERE row.name IN (lane.name, split_part(lane.name, '/', 1))
         ) AS obeyed
         CROSS JOIN LATERAL (
             SELECT count(*) AS number
             FROM (
-                SELECT owner_id, available_at FROM chat_request
+                SELECT owner_id, model, available_at FROM chat_request
                 WHERE status = 'queued' AND chat_request.lane = lane.name
                 ORDER BY fair_at LIMIT :sample
             ) AS front
-            WHERE front.available_at <= statement_timestamp() - make_interval(secs => :overlooked) AND (
+            WHERE front.available_at <= statement_timestamp() - make_interval(secs => :overlooked)
+              AND (lane.name, front.model) IN (SELECT lane, model FROM served) AND (
                 :owner_running = 0 OR :owner_running > (
                     SELECT count(*) FROM chat_request theirs
                     WHERE theirs.owner_id = front.owner_id AND theirs.status = 'running'
                 )
             )
         ) AS overlooked
-        WHERE overlooked.number > 0 AND room.number > 0
+        WHERE overlooked.number > 0
           AND coalesce(obeyed.room, 1) > 0 AND coalesce(obeyed.retry_at <= statement_timestamp(), true)
+        """
+    )
+)
+
+#: Requests that have waited too long for a model that no worker has offered in that time. After an outage of all
+#: workers, each model gets that time to come back: a worker must have been there for so long.
+_UNSERVED = prepared(
+    text(
+        """
+        WITH long AS (SELECT statement_timestamp() - make_interval(secs => :unserved) AS ago)
+        SELECT front.id
+        FROM lane
+        CROSS JOIN long
+        CROSS JOIN LATERAL (
+            SELECT id, model, available_at FROM chat_request
+            WHERE status = 'queued' AND chat_request.lane = lane.name
+            ORDER BY fair_at LIMIT :sample
+        ) AS front
+        WHERE front.available_at <= long.ago
+          AND NOT EXISTS (
+              SELECT FROM worker
+              WHERE renewed_at > long.ago AND models @> jsonb_build_array(jsonb_build_object('name', front.model))
+          )
+          AND EXISTS (
+              SELECT FROM worker
+              WHERE lost_at IS NULL AND lease_expires_at > statement_timestamp() AND started_at <= long.ago
+          )
+        LIMIT :sample
         """
     )
 )
@@ -193,7 +232,9 @@ def just_ticked(engine: Engine, *, seconds: float) -> bool:
         return bool(connection.execute(_JUST_TICKED, {"seconds": seconds}).scalar_one())
 
 
-def tick(engine: Engine, *, stop_patience_seconds: float, owner_running: int = 0) -> Repairs | None:
+def tick(
+    engine: Engine, *, stop_patience_seconds: float, owner_running: int = 0, unserved_seconds: float = 600.0
+) -> Repairs | None:
     """Run one tick; return None if another process holds the lock. Raises Unavailable.
 
     `owner_running` is the most answers of one owner at once; 0 means no limit.
@@ -201,7 +242,7 @@ def tick(engine: Engine, *, stop_patience_seconds: float, owner_running: int = 0
     with transaction(engine) as connection:
         if not connection.execute(_TAKE_LOCK).one().is_locked:
             return None
-        repairs, patience = Repairs(), {"patience": stop_patience_seconds}
+        repairs, patience = Repairs(), {"patience": stop_patience_seconds, "unserved": unserved_seconds}
         # Recorded even when nothing is due. In the mercy time no worker is marked lost.
         in_mercy = connection.execute(_RECORD_TICK).scalar_one()
         due = connection.execute(_FIND_REPAIRS, patience).one()
@@ -213,6 +254,8 @@ def tick(engine: Engine, *, stop_patience_seconds: float, owner_running: int = 0
             repairs.expired = _expire(connection)
         if due.stop_unanswered:
             repairs.unanswered = _unanswered_stops(connection, patience)
+        if due.long_overlooked:
+            repairs.unserved = _fail_unserved(connection, unserved_seconds)
         if due.without_lane:
             _adopt(connection)
         if due.overlooked:
@@ -253,6 +296,11 @@ def _expire(connection: Connection) -> int:
 def _unanswered_stops(connection: Connection, patience: dict[str, float]) -> list[tuple[UUID, int]]:
     rows = connection.execute(select(_R.id, _R.attempt).where(*_STOP_UNANSWERED).limit(BATCH), patience)
     return [(row.id, row.attempt) for row in rows]
+
+
+def _fail_unserved(connection: Connection, unserved_seconds: float) -> int:
+    found = connection.execute(_UNSERVED, {"unserved": unserved_seconds, "sample": SAMPLE}).scalars().all()
+    return sum(lifecycle.fail_unserved(connection, request_id) for request_id in found)
 
 
 def _adopt(connection: Connection) -> None:
@@ -329,6 +377,7 @@ class Ticker:
             self._engine,
             stop_patience_seconds=self._settings.stop_patience_seconds,
             owner_running=self._settings.owner_running_questions,
+            unserved_seconds=self._settings.unserved_seconds,
         )
         if repairs is None:
             return

@@ -49,7 +49,9 @@ SHORT_LEASES: Mapping[str, float] = {
 }
 #: For many users behind one address. Not 0, so that Naru still counts requests, at the usual cost.
 WIDE_LIMITS: Mapping[str, Any] = {
+    "owner_running_questions": 1_000_000,
     "owner_active_questions": 1_000_000,
+    "queue_questions": 1_000_000,
     "owner_questions_per_minute": 1_000_000,
     "address_questions_per_minute": 1_000_000,
     "address_newcomers_per_minute": 1_000_000,

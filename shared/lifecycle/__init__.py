@@ -20,7 +20,15 @@ The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the pa
 from shared.lifecycle.asking import stop, submit
 from shared.lifecycle.claiming import claim
 from shared.lifecycle.lanes import FAILURES, record_failure, recover
-from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, end_restored, expire, give_back, take_back
+from shared.lifecycle.repairing import (
+    MAX_LOSSES,
+    cancel_unanswered,
+    end_restored,
+    expire,
+    fail_unserved,
+    give_back,
+    take_back,
+)
 from shared.lifecycle.values import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, storable
 from shared.lifecycle.working import cancel, fail, finish, is_mine, release
 
@@ -39,6 +47,7 @@ __all__ = [
     "end_restored",
     "expire",
     "fail",
+    "fail_unserved",
     "finish",
     "give_back",
     "is_mine",

@@ -15,11 +15,21 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine, case, func, literal, select, update
 
 from shared import fleet
-from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel, Unsure
+from shared.errors import (
+    Empty,
+    NotFound,
+    NothingToAnswer,
+    QueueFull,
+    StillRunning,
+    TooLong,
+    Unavailable,
+    UnknownModel,
+    Unsure,
+)
 from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.fast_submit import store_in_one_round_trip
 from shared.lifecycle.owner_limits import refuse_over_limit, values_of
-from shared.lifecycle.question_statements import ENTER, FIND, STORE, STORE_AGAIN
+from shared.lifecycle.question_statements import ENTER, FIND, QUEUE_IS_FULL, STORE, STORE_AGAIN
 from shared.lifecycle.values import OwnerLimits, Question, Submitted, storable
 from shared.people import Owner
 from shared.postgres import notify
@@ -32,6 +42,8 @@ log = logging.getLogger(__name__)
 TITLE_CHARACTERS = 60
 #: Pause before submitting again when the outcome is unknown.
 RESUBMIT_SECONDS = 0.25
+#: The advice to someone whose question meets a full queue.
+QUEUE_FULL_SECONDS = 30
 _R = chat_request.c
 _UNLIMITED = OwnerLimits()
 
@@ -46,10 +58,10 @@ def submit(
 ) -> Submitted:
     """Store a question and its request, or find the request that the same key made before.
 
-    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel, TooManyActive, OwnerTooFast or
-    Unavailable; in all these cases the question was not stored. If the connection breaks before the outcome is known,
-    submit tries again on another connection: the key keeps it from storing the question twice. Raises Unsure, an
-    Unavailable, if Postgres stays away for too long.
+    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel, an OverLimit or Unavailable; in all
+    these cases the question was not stored. If the connection breaks before the outcome is known, submit tries again on
+    another connection: the key keeps it from storing the question twice. Raises Unsure, an Unavailable, if Postgres
+    stays away for too long.
     """
     text = _checked_text(question, max_characters)
     give_up_at, is_unsure = time.monotonic() + PATIENCE_SECONDS, False
@@ -116,7 +128,7 @@ def _store_in_steps(
 ) -> Submitted | str:
     """Slow path, also used to regenerate. Return the request with the same key, or the lane of a new one.
 
-    Raises NotFound, NothingToAnswer, StillRunning, UnknownModel, TooManyActive or OwnerTooFast.
+    Raises NotFound, NothingToAnswer, StillRunning, UnknownModel, TooManyActive, OwnerTooFast or QueueFull.
     """
     leaf_id = _enter_conversation(connection, values)
     if question.regenerate:
@@ -150,12 +162,14 @@ def _last_question(connection: Connection, leaf_id: UUID | None) -> UUID:
 
 
 def _find_or_refuse(connection: Connection, question: Question, limits: OwnerLimits) -> Submitted:
-    """Return the request with the same key, or raise StillRunning, UnknownModel, TooManyActive or OwnerTooFast."""
+    """Return the request with the same key, or raise the reason: StillRunning, UnknownModel or an OverLimit."""
     if (known := _find(connection, question)) is not None:
         return known
     if question.model and not connection.execute(select(fleet.may_offer(literal(question.model)))).scalar_one():
         raise UnknownModel
     refuse_over_limit(connection, question.owner, limits)
+    if connection.execute(QUEUE_IS_FULL, {"q_model": question.model, **values_of(limits)}).scalar_one():
+        raise QueueFull(limits.queued, QUEUE_FULL_SECONDS)
     raise StillRunning  # another conversation has just used the same key, or the owner is below the limit again
 
 

@@ -7,7 +7,6 @@ committed, so that the count of running requests is exact and no counter can dri
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -17,12 +16,13 @@ from sqlalchemy import (
     Double,
     Engine,
     Integer,
-    Interval,
     Select,
     Text,
     and_,
     bindparam,
+    case,
     cast,
+    false,
     func,
     insert,
     literal,
@@ -33,7 +33,6 @@ from sqlalchemy import (
     update,
 )
 
-from shared import fleet
 from shared.lifecycle.branch import walk_from
 from shared.lifecycle.ending import NOW
 from shared.lifecycle.lanes import FAILURES, LOCK, PROBE_SECONDS, provider_of
@@ -52,16 +51,15 @@ _ENDS: dict[str | None, RequestEnd] = {status.value: RequestEnd(status=status) f
 def claim(engine: Engine, of_lane: str, claimant: Claimant, *, may_be_suspect: bool = False) -> Claimed | None:
     """Take the fairest request of a lane for its next attempt; None when there is nothing to take.
 
-    It succeeds only while the worker's lease is valid, the lane and its provider are below their limits, and neither
-    has an open breaker. A request with two losses is taken only if it `may_be_suspect`: the caller's process then runs
-    no other such request.
+    It takes only models that the worker serves, and only while the worker's lease is valid, the lane and its provider
+    are below their limits, and neither has an open breaker. A request with two losses is taken only if it
+    `may_be_suspect`: the caller's process then runs no other such request.
     """
     values = {
         "by_lane": of_lane,
         "by_worker": claimant.worker_id,
         "of_models": list(claimant.models),
         "owner_running": claimant.owner_running,
-        "unserved": timedelta(seconds=claimant.unserved_seconds),
         "may_be_suspect": may_be_suspect,
     }
     with statement(engine) as connection:
@@ -106,8 +104,7 @@ _CLAIMED_COLUMNS = (
 _BY_LANE = bindparam("by_lane", type_=Text)
 _BY_WORKER = bindparam("by_worker", type_=_R.worker_id.type)
 _MODELS = bindparam("of_models", type_=ARRAY(Text))
-_OWNER_RUNNING: ColumnElement[str] = cast(bindparam("owner_running"), Integer)
-_UNSERVED = cast(bindparam("unserved"), Interval)
+_OWNER_RUNNING = cast(bindparam("owner_running"), Integer)
 _MAY_BE_SUSPECT = bindparam("may_be_suspect", type_=literal(True).type)
 # In the text, not as parameters: a plan made once must use the partial indexes.
 _QUEUED: ColumnElement[str] = literal_column(f"'{Status.QUEUED.value}'")
@@ -134,7 +131,7 @@ def _claim_statement() -> Select[Any]:
             _R.stop_requested_at.is_(None),
             _R.deadline_at > NOW,
             or_(_R.losses < MAX_LOSSES - 1, _MAY_BE_SUSPECT),
-            or_(_R.model == func.any(_MODELS), ~fleet.is_offered(_R.model, lately=_UNSERVED)),
+            _R.model == func.any(_MODELS),
             _owner_may_run(),
             _holds_lease(),
             ~_is_closed(),
@@ -218,7 +215,9 @@ def _is_closed() -> ColumnElement[bool]:
         .correlate(lane)
         .scalar_subquery()
     )
-    return select(lane.c.name).where(_OBEYED, or_(lane.c.retry_at > NOW, lane.c.most_running <= running)).exists()
+    # Counted only where there is a limit.
+    is_full = case((lane.c.most_running.is_not(None), lane.c.most_running <= running), else_=false())
+    return select(lane.c.name).where(_OBEYED, or_(lane.c.retry_at > NOW, is_full)).exists()
 
 
 def _is_contested(taken: CTE) -> ColumnElement[bool]:

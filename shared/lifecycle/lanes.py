@@ -13,6 +13,7 @@ claimed as a probe. Its first text closes the breaker (`recover`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
@@ -53,6 +54,10 @@ LOCK = 5263
 # In the text, not as parameters: a plan made once must use the partial indexes.
 _ACTIVE: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in ACTIVE]
 
+_PROVIDERS = tuple(vendor.name for vendor in VENDORS)
+_NUMBER = re.compile("[0-9]{1,7}")
+MOST_RUNNING = 1_000_000
+
 
 def limits_in(setting: str) -> dict[str, int]:
     """Return the limits in NARU_LANES by lane. Raises SettingsError for an entry that is not NAME=NUMBER."""
@@ -61,21 +66,17 @@ def limits_in(setting: str) -> dict[str, int]:
         name, _, number = (part.strip() for part in entry.partition("="))
         if name.partition("/")[0] not in _PROVIDERS or name.endswith("/") or any(sign.isspace() for sign in name):
             raise SettingsError(
-                f"NARU_LANES has {entry!r}: {name!r} is neither a provider nor provider/model. "
+                f"NARU_LANES has {entry[:80]!r}: {name[:80]!r} is neither a provider nor provider/model. "
                 f"The providers are {', '.join(_PROVIDERS)}."
             )
-        if not number.isdecimal() or not 1 <= int(number) <= MOST_RUNNING:
+        if not _NUMBER.fullmatch(number) or not 1 <= int(number) <= MOST_RUNNING:
             raise SettingsError(
-                f"NARU_LANES has {entry!r}: write {name}=NUMBER, with a number from 1 to {MOST_RUNNING:,}."
+                f"NARU_LANES has {entry[:80]!r}: write {name[:80]}=NUMBER, with a number from 1 to {MOST_RUNNING:,}."
             )
         if name in limits:
             raise SettingsError(f"NARU_LANES names {name!r} twice.")
         limits[name] = int(number)
     return limits
-
-
-_PROVIDERS = tuple(vendor.name for vendor in VENDORS)
-MOST_RUNNING = 1_000_000
 
 
 def lane_of(model: str, lanes: Collection[str]) -> str:
@@ -140,18 +141,19 @@ def names(connection: Connection) -> frozenset[str]:
     return frozenset(connection.execute(select(lane.c.name)).scalars())
 
 
-def record_failure(engine: Engine, of_lane: str, *, code: str, asked_seconds: float | None, was_probe: bool) -> None:
+def record_failure(
+    engine: Engine, of_lane: str, *, code: str, asks_to_slow_down: bool, wait_seconds: float, was_probe: bool
+) -> None:
     """Count a provider's failure, and open the breaker from the second one in a row on.
 
-    `asked_seconds` is the wait that the provider asked for, if any: it holds for the lane and opens the breaker at
-    once. Other failures count for the whole provider. While the breaker is open only a probe's failure counts: the
-    calls that were under way when the provider went away all fail.
+    A provider that `asks_to_slow_down` means the lane, whose breaker opens at once, for at least `wait_seconds`. Other
+    failures count for the whole provider. While the breaker is open only a probe's failure counts: the calls that were
+    under way when the provider went away all fail.
     """
-    name = of_lane if asked_seconds is not None else of_lane.partition("/")[0]
-    least = FAILURES if asked_seconds is not None else 1
-    failures = func.greatest(lane.c.failures + 1, least)
+    name = of_lane if asks_to_slow_down else of_lane.partition("/")[0]
+    failures = func.greatest(lane.c.failures + 1, FAILURES if asks_to_slow_down else 1)
     growing = func.least(LONGEST_PAUSE_SECONDS, func.power(2.0, func.least(failures - FAILURES, 10)))
-    pause = func.make_interval(0, 0, 0, 0, 0, 0, func.greatest(growing, asked_seconds or 0.0))
+    pause = func.make_interval(0, 0, 0, 0, 0, 0, func.greatest(growing, wait_seconds))
     counts = literal(was_probe) | lane.c.retry_at.is_(None) | (lane.c.retry_at <= NOW)
     with statement(engine) as connection:
         connection.execute(

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Interval,
     Select,
+    Subquery,
     and_,
     bindparam,
     case,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    not_,
     or_,
     select,
     union_all,
@@ -33,7 +35,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from shared import fleet
 from shared.lifecycle import lanes
 from shared.lifecycle.ending import NOW
-from shared.lifecycle.owner_limits import MAY_ASK
+from shared.lifecycle.owner_limits import MAY_ASK, is_full
 from shared.postgres import notify
 from shared.postgres.prepared import prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
@@ -55,6 +57,18 @@ _WITH_SAME_KEY = select(_R.id, _R.conversation_id).where(_R.owner_id == _OWNER, 
 _ACTIVE: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in ACTIVE]
 _UNDER_WAY = select(_R.id, _R.conversation_id).where(_R.conversation_id == _CONVERSATION, _R.status.in_(_ACTIVE))
 _IS_OFFERED = or_(_MODEL == "", fleet.may_offer(_MODEL))
+
+
+def _named() -> Subquery:
+    """Return the question's model and lane: without a model the default of the newest worker, if there is one."""
+    model = case((_MODEL != "", _MODEL), else_=func.coalesce(fleet.default_model(), "")).label("model")
+    resolved = select(model).subquery("resolved")
+    lane = case((resolved.c.model != "", lanes.lane_of_column(resolved.c.model)), else_="").label("lane")
+    return select(resolved.c.model, lane).subquery("named")
+
+
+_NAMED = _named()
+_IS_FULL = is_full(select(_NAMED.c.lane).scalar_subquery())
 
 #: Finds the request with the same key (`is_same`), and the active request of the conversation.
 FIND = union_all(_WITH_SAME_KEY.add_columns(literal(True).label("is_same")), _UNDER_WAY.add_columns(literal(False)))
@@ -78,21 +92,17 @@ def _enter(*conditions: ColumnElement[bool]) -> Insert:
 def _stored_request(message_id: BindParameter[Any]) -> CTE:
     """Insert the request; insert nothing where another one is in its way, or in a conversation that was not entered.
 
-    Without a model it gets the default of the newest worker; without a worker, no model and no lane (`adopt`).
+    Without a model and without a worker it gets no model and no lane; the reconciler assigns them.
     """
-    model = case((_MODEL != "", _MODEL), else_=func.coalesce(fleet.default_model(), "")).label("model")
-    resolved = select(model).subquery("resolved")
-    lane = case((resolved.c.model != "", lanes.lane_of_column(resolved.c.model)), else_="").label("lane")
-    named = select(resolved.c.model, lane).subquery("named")
     values = {
         "id": _given("request", _R.id),
         "owner_id": _OWNER,
         "conversation_id": _CONVERSATION,
         "user_message_id": message_id,
         "idempotency_key": _KEY,
-        "model": named.c.model,
-        "lane": named.c.lane,
-        "fair_at": lanes.fair_at(_OWNER, named.c.lane),
+        "model": _NAMED.c.model,
+        "lane": _NAMED.c.lane,
+        "fair_at": lanes.fair_at(_OWNER, _NAMED.c.lane),
         "http_request_id": _given("http_request", _R.http_request_id),
         "status": literal(Status.QUEUED.value),
         "deadline_at": NOW + cast(bindparam("q_deadline"), Interval),
@@ -101,10 +111,10 @@ def _stored_request(message_id: BindParameter[Any]) -> CTE:
     is_entered = select(c.id).where(c.id == _CONVERSATION, c.owner_id == _OWNER, c.deleted_at.is_(None)).exists()
     # Checked before the insert. The insert alone would wait for a request that is ending now, while the end of that
     # request waits for the conversation that this transaction has locked.
-    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), _IS_OFFERED, MAY_ASK)
+    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), _IS_OFFERED, MAY_ASK, not_(_IS_FULL))
     chosen = (
         select(*(cast(value, _R[name].type) for name, value in values.items()))
-        .select_from(named)
+        .select_from(_NAMED)
         .where(is_entered, is_free)
     )
     made = upsert(chat_request).from_select(list(values), chosen)
@@ -140,8 +150,10 @@ def _store(*, with_question: bool) -> Select[Any]:
 
 #: Creates or locks the conversation and returns the end of its branch; no row where it is another owner's or deleted.
 ENTER = prepared(_enter().returning(conversation.c.leaf_id))
-#: Like ENTER if the model is offered and the owner is below the limits: a refused question creates no conversation.
-ENTER_IF_ALLOWED = _enter(_IS_OFFERED, MAY_ASK)
+#: Like ENTER if the model is offered and no limit is reached: a refused question creates no conversation.
+ENTER_IF_ALLOWED = _enter(_IS_OFFERED, MAY_ASK, not_(_IS_FULL))
+#: Finds out whether the question met a full queue.
+QUEUE_IS_FULL = prepared(select(_IS_FULL))
 #: Stores the request and its question; no row where something is in the way.
 STORE_QUESTION = _store(with_question=True)
 STORE = prepared(STORE_QUESTION)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Engine, Interval, case, cast, func, literal, select, update
 
-from shared.errors import DEADLINE, RESTORED, WORKER_LOST
+from shared.errors import DEADLINE, RESTORED, UNSERVED, WORKER_LOST
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.postgres import notify
 from shared.postgres.database import transaction
@@ -98,6 +98,12 @@ def expire(connection: Connection, request_id: UUID) -> bool:
     """Fail a request whose deadline has passed; the last checkpoint is its partial text. False if it has not passed."""
     fence = (_R.id == request_id, _R.status.in_(ACTIVE), _R.deadline_at <= NOW)
     return end(connection, fence, Ending(status=Status.FAILED, outcome=Outcome.FAILED, code=DEADLINE))
+
+
+def fail_unserved(connection: Connection, request_id: UUID) -> bool:
+    """Fail a waiting request whose model no worker serves any more. False if it does not wait."""
+    fence = (_R.id == request_id, _R.status == Status.QUEUED)
+    return end(connection, fence, Ending(status=Status.FAILED, outcome=None, code=UNSERVED))
 
 
 def end_restored(connection: Connection) -> int:

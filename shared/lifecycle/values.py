@@ -30,17 +30,23 @@ class Question:
 class OwnerLimits:
     """Limits on the questions of one owner; 0 means no limit.
 
-    `active` counts the questions that wait or run, `per_minute` those stored within the last minute. Concurrent
-    transactions do not see each other, so an owner can exceed a limit by their number.
+    `active` counts the questions that wait or run, `per_minute` those stored within the last minute, and `queued` those
+    of everybody that wait in the lane. Concurrent transactions do not see each other, so their number can exceed a
+    limit.
     """
 
     active: int = 0
     per_minute: int = 0
+    queued: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> OwnerLimits:
         """Return the limits that the operator has set."""
-        return cls(active=settings.owner_active_questions, per_minute=settings.owner_questions_per_minute)
+        return cls(
+            active=settings.owner_active_questions,
+            per_minute=settings.owner_questions_per_minute,
+            queued=settings.queue_questions,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +65,10 @@ class Claimant:
     """A worker that claims, and the limits that it keeps."""
 
     worker_id: UUID
-    #: The models that it serves. It takes another model of its providers if no worker has offered it lately.
+    #: The models that it serves.
     models: Sequence[str]
     #: Most answers of one owner at once; 0 means no limit.
     owner_running: int = 0
-    #: How long a model counts as offered after its last worker has gone.
-    unserved_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

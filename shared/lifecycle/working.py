@@ -15,14 +15,11 @@ from sqlalchemy import (
 
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end
 from shared.lifecycle.values import Answer, Claimed, storable
-from shared.messages import RequestEnd
 from shared.postgres import notify
 from shared.postgres.database import statement
 from shared.tables import Outcome, Status, chat_request, request_attempt
 
 _R = chat_request.c
-#: Shared by all messages of a claim, which may be a thousand.
-_ENDS: dict[str | None, RequestEnd] = {status.value: RequestEnd(status=status) for status in Status}
 # Parameters of the fence. No parameter has a column's name: SQLAlchemy would set that column.
 _REQUEST_ID = bindparam("the_request", type_=_R.id.type)
 _BY_WORKER = bindparam("by_worker", type_=_R.worker_id.type)

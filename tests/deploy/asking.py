@@ -31,7 +31,7 @@ def main(number: int, pause_seconds: float, patience_seconds: float) -> None:
     """Ask `number` questions, one every `pause_seconds`; wait at most `patience_seconds` for the last answer."""
     settings = load_settings()
     engine = make_engine(settings, name="naru-asking")
-    dispatcher = Dispatcher(settings, engine)
+    dispatcher = Dispatcher(settings)
     accepted: list[UUID] = []
     failures: list[str] = []
 
@@ -53,7 +53,7 @@ def main(number: int, pause_seconds: float, patience_seconds: float) -> None:
             failures.append(type(error).__name__)
             return
         accepted.append(submitted.request_id)
-        dispatcher.send(submitted.request_id)
+        dispatcher.send(submitted.lane)
 
     with ThreadPoolExecutor(4) as threads:
         for turn in range(number):

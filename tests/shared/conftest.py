@@ -9,7 +9,7 @@ from sqlalchemy import Engine, delete, text
 
 from shared.postgres.database import make_engine
 from shared.settings import Settings, load_settings
-from shared.tables import conversation, reconciler_tick, worker
+from shared.tables import conversation, lane, reconciler_tick, worker
 from tests.conftest import TEMPLATE
 from tests.shared.rig import RequestRig
 from tests.stack import Servers, wait_until
@@ -40,6 +40,6 @@ def rig_engine(rig_settings: Settings) -> Iterator[Engine]:
 def rig(rig_engine: Engine) -> RequestRig:
     """Return a rig on an empty database. Deleting a conversation deletes its requests and messages."""
     with rig_engine.begin() as connection:
-        for table in (conversation, worker, reconciler_tick):
+        for table in (conversation, worker, lane, reconciler_tick):
             connection.execute(delete(table))
     return RequestRig(rig_engine)

@@ -28,6 +28,38 @@ MODEL = "demo/echo"
 NO_LIMITS = OwnerLimits()
 
 
+#: Makes `:count` requests in conversations and of owners of their own.
+_FILL = text(
+    """
+    WITH made AS (INSERT INTO conversation (id, owner_id, title)
+                  SELECT gen_random_uuid(), gen_random_uuid()::text, 'x' FROM generate_series(1, :count)
+                  RETURNING id, owner_id),
+         asked AS (INSERT INTO message (id, conversation_id, role, content)
+                   SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
+    INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, lane,
+                              status, attempt, worker_id, available_at, deadline_at)
+    SELECT gen_random_uuid(), made.owner_id, made.id, asked.id, asked.id::text, 'demo/echo', 'demo',
+           :status, CASE :status WHEN 'running' THEN 1 ELSE 0 END, CAST(:worker AS uuid),
+           clock_timestamp() - make_interval(secs => :seconds), clock_timestamp() + interval '1 hour'
+    FROM asked JOIN made ON made.id = asked.conversation_id
+    """
+)
+
+
+def claim_only(engine: Engine, request_id: UUID, claimant: Claimant, *, may_be_suspect: bool = False) -> Claimed | None:
+    """Claim this request, which is alone in a lane of its own meanwhile; return None when it cannot be claimed."""
+    this, alone = chat_request.c.id == request_id, f"only/{request_id}"
+    with engine.begin() as connection:
+        lane = connection.execute(select(chat_request.c.lane).where(this)).scalar_one_or_none()
+        connection.execute(update(chat_request).where(this).values(lane=alone))
+    claimed = lifecycle.claim(engine, alone, claimant, may_be_suspect=may_be_suspect)
+    if lane is None:
+        return claimed
+    with engine.begin() as connection:
+        connection.execute(update(chat_request).where(this).values(lane=lane))
+    return None if claimed is None else replace(claimed, lane=lane)
+
+
 @dataclass(frozen=True)
 class RequestRig:
     """The lifecycle's functions on one database, with defaults for arguments that most tests do not care about."""
@@ -101,14 +133,8 @@ class RequestRig:
         self, request_id: UUID, worker_id: UUID, *, models: Sequence[str] = (MODEL,), may_be_suspect: bool = False
     ) -> Claimed | None:
         """Claim this request, alone in a lane of its own meanwhile; return None when it cannot be claimed."""
-        before = self.rows(chat_request, id=request_id)
-        alone = f"only/{request_id}"
-        with self.begin() as connection:
-            connection.execute(update(chat_request).where(chat_request.c.id == request_id).values(lane=alone))
-        claimed = self.claim_from(alone, worker_id, models=models, may_be_suspect=may_be_suspect)
-        if before:
-            self.put(request_id, lane=before[0]["lane"])
-        return None if claimed is None else replace(claimed, lane=before[0]["lane"])
+        claimant = Claimant(worker_id=worker_id, models=models)
+        return claim_only(self.engine, request_id, claimant, may_be_suspect=may_be_suspect)
 
     def claim(self, request_id: UUID, worker_id: UUID, *, may_be_suspect: bool = False) -> Claimed:
         """Claim a request that must be claimable."""
@@ -199,21 +225,14 @@ class RequestRig:
 
     def fill_with_running(self, worker_id: UUID, count: int) -> None:
         """Make `count` requests that this worker is answering, most of them with one statement."""
-        template = self.running(worker_id=worker_id)
-        copied = """
-            WITH made AS (INSERT INTO conversation (id, owner_id, title)
-                          SELECT gen_random_uuid(), owner_id, 'x' FROM conversation, generate_series(2, :count)
-                           WHERE id = :of RETURNING id),
-                 asked AS (INSERT INTO message (id, conversation_id, role, content)
-                           SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
-            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
-                                      attempt, worker_id, deadline_at)
-            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', 'running', 1, :worker,
-                   clock_timestamp() + interval '1 hour' FROM asked
-        """
+        self.running(worker_id=worker_id)
         with self.begin() as connection:
-            values = {"count": count, "of": template.conversation_id, "worker": worker_id}
-            connection.execute(text(copied), values)
+            connection.execute(_FILL, {"count": count - 1, "status": "running", "worker": worker_id, "seconds": 0})
+
+    def fill_with_queued(self, count: int) -> None:
+        """Make `count` requests of different people that have been due for a second, with one statement."""
+        with self.begin() as connection:
+            connection.execute(_FILL, {"count": count, "status": "queued", "worker": None, "seconds": 1})
 
     def lengthen(self, conversation_id: UUID, count: int) -> None:
         """Append `count` messages m1, m2, … to the conversation's branch."""

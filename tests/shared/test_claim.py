@@ -76,7 +76,7 @@ def test_concurrent_claims_have_one_winner(rig: RequestRig) -> None:
     workers = [rig.worker() for _ in range(4)]
     for _ in range(25):
         request_id = rig.ask().request_id
-        claims = together(*[lambda w=each: rig.try_claim(request_id, w) for each in workers])  # noqa: B023
+        claims = together(*[lambda w=each: rig.claim_from("demo", w) for each in workers])
         (won,) = [each for each in claims if each is not None]
         assert isinstance(won, Claimed)
         assert rig.row(request_id)["worker_id"] == won.worker_id
@@ -130,7 +130,7 @@ def test_worker_leaves_a_model_to_one_that_serves_it(rig: RequestRig) -> None:
 
 
 @pytest.mark.parametrize("gone", ["lease over", "left", "draining"])
-def test_model_waits_for_its_worker_before_another_takes_it(rig: RequestRig, gone: str) -> None:
+def test_model_waits_for_its_worker_to_return(rig: RequestRig, gone: str) -> None:
     other, mine = rig.worker("openai/gpt"), rig.worker("openai/other")
     request_id = rig.ask(model="openai/gpt").request_id
     if gone == "lease over":
@@ -140,12 +140,10 @@ def test_model_waits_for_its_worker_before_another_takes_it(rig: RequestRig, gon
     if gone == "draining":
         with rig.begin() as connection:
             fleet.start_draining(connection, other)
-    assert rig.try_claim(request_id, mine, models=["openai/other"]) is None, "a restart brings its worker back"
-    with rig.begin() as connection:
-        connection.execute(update(worker).where(worker.c.id == other).values(renewed_at=rig.ago(601)))
-    claimed = rig.try_claim(request_id, mine, models=["openai/other"])
-    assert claimed is not None
-    assert claimed.model == "openai/gpt", "the request keeps its model; no other model replaces it"
+    assert rig.claim_from("openai", mine, models=["openai/other"]) is None
+    again = rig.claim_from("openai", rig.worker("openai/gpt"), models=["openai/gpt"])
+    assert again is not None
+    assert (again.request_id, again.model) == (request_id, "openai/gpt")
 
 
 @pytest.mark.parametrize(("losses", "suspect"), [(0, False), (1, False), (2, True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -29,8 +30,8 @@ def test_submit_stores_a_question_with_its_request(rig: RequestRig) -> None:
     row = rig.row(submitted.request_id)
     assert (row["status"], row["attempt"], row["model"], row["owner_id"]) == ("queued", 0, "openai/gpt", OWNER.key)
     assert (submitted.lane, row["lane"], row["fair_at"] - row["created_at"] < timedelta(seconds=1)) == (
-        "demo",
-        "demo",
+        "openai",
+        "openai",
         True,
     )
     assert abs((row["deadline_at"] - row["created_at"]).total_seconds() - 60) < 1

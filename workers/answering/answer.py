@@ -23,7 +23,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from shared import lifecycle, metrics
-from shared.errors import INTERNAL, NaruError, ProviderError, StreamBroken, Unavailable
+from shared.errors import INTERNAL, NaruError, ProviderError, RateLimited, StreamBroken, TotalTimeout, Unavailable
 from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed
 from shared.live.publisher import LiveAnswer
 from shared.logs import HTTP_REQUEST_ID, bound
@@ -106,7 +106,6 @@ def _claim(context: Context, lane: str, *, may_be_suspect: bool) -> Claimed | No
         worker_id=member.worker_id,
         models=[model.name for model in member.models],
         owner_running=context.settings.owner_running_questions,
-        unserved_seconds=context.settings.unserved_seconds,
     )
     return lifecycle.claim(context.engine, lane, claimant, may_be_suspect=may_be_suspect)
 
@@ -190,12 +189,13 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
         )
         async with aclosing(stream):
             async for item in stream:
+                if result.first_token_at is None:
+                    _provider_works(context, running.claimed)
                 if isinstance(item, Done):
                     result.done = item
                 else:
                     if result.first_token_at is None:
                         result.first_token_at = time.monotonic()
-                        _provider_works(context, running.claimed)
                     live.add(item)
                     # Adds the text that follows until the stream pauses; then the loop waits for the next item.
                     await context.publisher.carry(stream, live)
@@ -292,15 +292,21 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
 
 
 def _count_failure(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> None:
-    """Count an error of the provider against its lane; not one of the question, nor one after text."""
-    if error.retryable and not result.text:
+    """Count an error of the provider against its lane; not one after text. An error of the question shows it works."""
+    if result.text or isinstance(error, _OurFault | TotalTimeout):
+        return
+    if error.retryable:
+        asked_seconds = error.retry_after_seconds
         lifecycle.record_failure(
             context.engine,
             claimed.lane,
             code=error.code,
-            asked_seconds=error.retry_after_seconds,
+            asks_to_slow_down=asked_seconds is not None or isinstance(error, RateLimited),
+            wait_seconds=min(asked_seconds or 0.0, context.settings.retry_after_limit_seconds),
             was_probe=claimed.lane_failures >= lifecycle.FAILURES,
         )
+    elif claimed.lane_failures:
+        lifecycle.recover(context.engine, claimed.lane)
 
 
 def _retry(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> retries.Again | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
 from shared.fleet import Member
+from shared.lifecycle import lanes
 from shared.live.publisher import Publisher
 from shared.postgres.database import make_engine
 from shared.settings import Settings
@@ -43,6 +44,8 @@ class Context:
     running: Running
     registry: Registry
     prices: Prices
+    #: The most answers at once by lane (NARU_LANES).
+    limits: Mapping[str, int] = field(default_factory=dict)
     #: Set once the process takes no new request (drain.py).
     draining: threading.Event = field(default_factory=threading.Event)
     #: This process's row in the fleet; None until it is registered, and again after it was lost (lease.py).
@@ -59,7 +62,7 @@ class Context:
 
 
 def make_context(settings: Settings) -> Context:
-    """Return the context of a process that has not started. Raises SettingsError if a server's address is missing."""
+    """Return the context of a process that has not started. Raises SettingsError if a setting is missing or wrong."""
     settings.need("database_url", "redis_url")
     loop = LoopThread()
     return Context(
@@ -69,4 +72,5 @@ def make_context(settings: Settings) -> Context:
         running=Running(slots=settings.concurrency, loop=loop),
         registry=Registry(settings),
         prices=Prices(settings.prices),
+        limits=lanes.limits_in(settings.lanes),
     )

@@ -175,8 +175,7 @@ class LeaseThread:
 
     def _register(self) -> Member:
         member = membership.new_member(self._context)
-        limits = lanes.limits_in(self._context.settings.lanes)
-        lanes.register(self._engine, self._context.registry.configured(), limits)
+        lanes.register(self._engine, self._context.registry.configured(), self._context.limits)
         fleet.register(self._engine, member, lease_seconds=self._context.settings.lease_seconds)
         self._context.member = member
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})
