@@ -273,6 +273,9 @@ class Stack:
             redis_url=self.redis_url,
             secret_key="test-" + "s" * 32,
             ollama_url="off",
+            # One person asks all questions of most tests.
+            owner_running_questions=0,
+            owner_questions_per_minute=30,
             **CALM,
         )
 

@@ -53,7 +53,7 @@ def context(stack: Stack) -> Iterator[Context]:
     stack.redis_url = f"redis://127.0.0.1:{free_port()}/0"
     stack.configure(redis_url=stack.redis_url, concurrency=4, broker_silence_seconds=0.3)
     made = make_context(stack.settings)
-    made.member = new_member(made)
+    made.member = replace(new_member(made), models=[fleet.Model(name="demo/echo", demo=True)])
     made.running.lanes = frozenset({"demo"})
     fleet.register(made.engine, made.member, lease_seconds=60)
     yield made
