@@ -26,6 +26,7 @@ from shared.conversations import open_conversation
 from shared.errors import NaruError, Unavailable, UnknownModel
 from shared.fleet import Fleet, fleet
 from shared.following.phases import Phase, State, state_of
+from shared.following.place import EXACT_PLACES
 from shared.following.sweep import Known, Row, sweep
 from shared.following.text import LiveText
 from shared.lifecycle import OwnerLimits, Question, Submitted
@@ -157,11 +158,21 @@ class Terminal:
         seconds_left = state.retry_at - time.monotonic() if state.retry_at is not None else 0
         line = {
             Phase.NO_WORKER: f"{self._words.t('live.no_worker')} (Ctrl-C gives up)",
-            Phase.QUEUED: self._words.t("live.queued", place=self._words.place(state.position or 1)),
+            Phase.QUEUED: self._queued(state),
+            Phase.UNSERVED: f"{self._words.t('live.unserved')} (Ctrl-C gives up)",
             Phase.WAITING: self._words.t("live.waiting", duration=f"{max(0, seconds_left):.0f} s"),
+            Phase.AWAY: self._words.t("live.away", duration=f"{max(0, seconds_left):.0f} s"),
         }.get(state.phase)
         if line:
             self.note(line)
+
+    def _queued(self, state: State) -> str:
+        if state.is_beyond:
+            return self._words.t("live.queued_beyond", n=EXACT_PLACES)
+        place = self._words.place(state.position or 1)
+        if state.lane is None:
+            return self._words.t("live.queued", place=place)
+        return self._words.t("live.queued_for", place=place, lane=state.lane)
 
     def note(self, line: str) -> None:
         """Print a note in brackets to stderr."""

@@ -111,7 +111,9 @@ def test_provider_that_goes_away_fails_nothing(stack: Stack, engine: Engine) -> 
         time.sleep(AWAY_SECONDS)
         assert {alice.status(each) for each in alice.asked[1:]} == {Status.QUEUED}
         with engine.connect() as connection:
-            calls = connection.execute(text("SELECT count(*) FROM request_attempt WHERE outcome = 'released'")).scalar()
+            calls = connection.execute(
+                text("SELECT count(*) FROM request_attempt WHERE outcome = 'released'")
+            ).scalar_one()
         # Those under way when it went away: at most the slots. Then probes after 1, 2, 4, 8 and each 16 to 20 s.
         assert calls <= 8 + 5 + AWAY_SECONDS / 16
         stack.run("simulator", *simulator.command.argv[1:])
