@@ -163,6 +163,27 @@ _SYSTEM_GAUGES = {
     "slots": ("naru_slots", "Answers that the live workers can run at once"),
 }
 
+_LANES = text(
+    """
+    SELECT lane.name,
+           (SELECT count(*) FROM chat_request WHERE status = 'queued' AND chat_request.lane = lane.name) AS queued,
+           (SELECT count(*) FROM chat_request WHERE status = 'running' AND chat_request.lane = lane.name) AS running,
+           most_running, (retry_at IS NOT NULL)::int AS is_open,
+           (SELECT count(*) FROM worker
+             WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > clock_timestamp() AND free ? lane.name)
+               AS workers
+      FROM lane ORDER BY lane.name
+    """
+)
+#: By lane; a lane without a limit has no series of it.
+_LANE_GAUGES = {
+    "queued": ("naru_lane_queued", "Requests that wait in the lane"),
+    "running": ("naru_lane_running", "Requests of the lane that workers are answering"),
+    "most_running": ("naru_lane_limit", "Most answers of the lane at once (NARU_LANES)"),
+    "is_open": ("naru_lane_breaker_open", "1 while the lane waits for its provider, which one request at a time tries"),
+    "workers": ("naru_lane_workers", "Workers that serve the lane"),
+}
+
 
 class SystemGauges(Collector):
     """Gauges of the whole system, read from Postgres when scraped; absent while it does not answer."""
@@ -174,14 +195,23 @@ class SystemGauges(Collector):
         """Yield the names without asking Postgres, which may be down when the process starts."""
         for name, doc in _SYSTEM_GAUGES.values():
             yield GaugeMetricFamily(name, doc)
+        for name, doc in _LANE_GAUGES.values():
+            yield GaugeMetricFamily(name, doc, labels=("lane",))
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all gauges from one statement."""
+        """Yield all gauges from one transaction."""
         try:
             with transaction(self._engine) as connection:
                 row = connection.execute(_SYSTEM).mappings().one()
+                lanes = connection.execute(_LANES).mappings().all()
         except Unavailable:
             log.info("metrics: Postgres does not answer")
             return
         for column, (name, doc) in _SYSTEM_GAUGES.items():
             yield GaugeMetricFamily(name, doc, value=float(row[column]))
+        for column, (name, doc) in _LANE_GAUGES.items():
+            gauge = GaugeMetricFamily(name, doc, labels=("lane",))
+            for lane in lanes:
+                if lane[column] is not None:
+                    gauge.add_metric((lane["name"],), float(lane[column]))
+            yield gauge
