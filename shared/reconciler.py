@@ -39,13 +39,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared import fleet, lifecycle, metrics
+from shared import lifecycle, metrics
 from shared.errors import Unavailable
-from shared.lifecycle import lanes
+from shared.lifecycle import overlooked
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
 from shared.settings import Settings
-from shared.tables import Status, chat_request, reconciler_tick, worker
+from shared.tables import Status, chat_request, lane, reconciler_tick, worker
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,6 @@ MERCY_SECONDS = 3.0
 #: A tick counts as recent for this share of the tick interval.
 JUST_NOW = 0.9
 BATCH = 500
-#: A request that has been due for this long counts as overlooked: its hint may be lost, or nobody could use it.
-OVERLOOKED_SECONDS = 0.4
-#: Look at this many requests of each lane, the fairest first.
-SAMPLE = 50
 
 
 @dataclass(slots=True)
@@ -94,7 +90,10 @@ _PAST_DEADLINE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.deadline_at <
 _STOP_UNANSWERED = (_is(Status.RUNNING), _R.stop_requested_at < _NOW - bindparam("patience", type_=Float) * _SECOND)
 _WITHOUT_LANE = (or_(_is(Status.QUEUED), _is(Status.RUNNING)), _R.lane == "")
 _BEGAN = func.statement_timestamp()
-_OVERLOOKED = (_is(Status.QUEUED), _R.available_at <= _BEGAN - cast(literal(f"{OVERLOOKED_SECONDS} s"), Interval))
+_OVERLOOKED = (
+    _is(Status.QUEUED),
+    _R.available_at <= _BEGAN - cast(literal(f"{overlooked.OVERLOOKED_SECONDS} s"), Interval),
+)
 _LONG_OVERLOOKED = (_is(Status.QUEUED), _R.available_at <= _BEGAN - bindparam("unserved", type_=Float) * _SECOND)
 _FIND_REPAIRS = prepared(
     select(
@@ -104,89 +103,8 @@ _FIND_REPAIRS = prepared(
         exists().where(*_STOP_UNANSWERED).label("stop_unanswered"),
         exists().where(*_WITHOUT_LANE).label("without_lane"),
         exists().where(*_OVERLOOKED).label("overlooked"),
+        exists().where(lane.c.is_full).label("full"),
         exists().where(*_LONG_OVERLOOKED).label("long_overlooked"),
-    )
-)
-
-#: For each lane with overlooked requests: how many hints should wait, which is how many of them could be claimed now by
-#: workers that serve their models.
-_HINTS = prepared(
-    text(
-        """
-        WITH server AS (
-            SELECT free.key AS lane, free.value::int AS room, worker.models
-            FROM worker CROSS JOIN LATERAL jsonb_each_text(worker.free) AS free
-            WHERE worker.lost_at IS NULL AND NOT worker.draining AND worker.lease_expires_at > statement_timestamp()
-              AND free.value::int > 0
-        ), room AS (
-            SELECT lane, sum(room) AS number FROM server GROUP BY lane
-        ), served AS (
-            SELECT DISTINCT lane, model ->> 'name' AS model
-            FROM server CROSS JOIN LATERAL jsonb_array_elements(models) AS model
-        )
-        SELECT lane.name,
-               CASE WHEN obeyed.failures >= :failures THEN 1
-                    ELSE least(overlooked.number, room.number, obeyed.room) END AS hints
-        FROM lane
-        JOIN room ON room.lane = lane.name
-        CROSS JOIN LATERAL (
-            SELECT max(failures) AS failures, max(retry_at) AS retry_at,
-                   min(CASE WHEN most_running IS NOT NULL THEN most_running - (
-                       SELECT count(*) FROM chat_request r
-                       WHERE r.status = 'running' AND r.lane IN (
-                           SELECT part.name FROM lane part
-                           WHERE part.name = row.name OR split_part(part.name, '/', 1) = row.name
-                       )
-                   ) END) AS room
-            FROM lane row
-            WHERE row.name IN (lane.name, split_part(lane.name, '/', 1))
-        ) AS obeyed
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS number
-            FROM (
-                SELECT owner_id, model, available_at FROM chat_request
-                WHERE status = 'queued' AND chat_request.lane = lane.name
-                ORDER BY fair_at LIMIT :sample
-            ) AS front
-            WHERE front.available_at <= statement_timestamp() - make_interval(secs => :overlooked)
-              AND (lane.name, front.model) IN (SELECT lane, model FROM served) AND (
-                :owner_running = 0 OR :owner_running > (
-                    SELECT count(*) FROM chat_request theirs
-                    WHERE theirs.owner_id = front.owner_id AND theirs.status = 'running'
-                )
-            )
-        ) AS overlooked
-        WHERE overlooked.number > 0
-          AND coalesce(obeyed.room, 1) > 0 AND coalesce(obeyed.retry_at <= statement_timestamp(), true)
-        """
-    )
-)
-
-#: Requests that have waited too long for a model that no worker has offered in that time. After an outage of all
-#: workers, each model gets that time to come back: a worker must have been there for so long.
-_UNSERVED = prepared(
-    text(
-        """
-        WITH long AS (SELECT statement_timestamp() - make_interval(secs => :unserved) AS ago)
-        SELECT front.id
-        FROM lane
-        CROSS JOIN long
-        CROSS JOIN LATERAL (
-            SELECT id, model, available_at FROM chat_request
-            WHERE status = 'queued' AND chat_request.lane = lane.name
-            ORDER BY fair_at LIMIT :sample
-        ) AS front
-        WHERE front.available_at <= long.ago
-          AND NOT EXISTS (
-              SELECT FROM worker
-              WHERE renewed_at > long.ago AND models @> jsonb_build_array(jsonb_build_object('name', front.model))
-          )
-          AND EXISTS (
-              SELECT FROM worker
-              WHERE lost_at IS NULL AND lease_expires_at > statement_timestamp() AND started_at <= long.ago
-          )
-        LIMIT :sample
-        """
     )
 )
 
@@ -233,11 +151,17 @@ def just_ticked(engine: Engine, *, seconds: float) -> bool:
 
 
 def tick(
-    engine: Engine, *, stop_patience_seconds: float, owner_running: int = 0, unserved_seconds: float = 600.0
+    engine: Engine,
+    *,
+    stop_patience_seconds: float,
+    owner_running: int = 0,
+    queue_questions: int = 0,
+    unserved_seconds: float = 600.0,
 ) -> Repairs | None:
     """Run one tick; return None if another process holds the lock. Raises Unavailable.
 
-    `owner_running` is the most answers of one owner at once; 0 means no limit.
+    `owner_running` is the most answers of one owner at once, `queue_questions` the most questions that wait in a lane;
+    0 means no limit.
     """
     with transaction(engine) as connection:
         if not connection.execute(_TAKE_LOCK).one().is_locked:
@@ -255,11 +179,13 @@ def tick(
         if due.stop_unanswered:
             repairs.unanswered = _unanswered_stops(connection, patience)
         if due.long_overlooked:
-            repairs.unserved = _fail_unserved(connection, unserved_seconds)
+            repairs.unserved = overlooked.fail_unserved(connection, unserved_seconds)
         if due.without_lane:
-            _adopt(connection)
+            overlooked.adopt(connection)
+        if due.overlooked or due.full:
+            overlooked.note_full_queues(connection, most=queue_questions)
         if due.overlooked:
-            repairs.hints = _hints(connection, owner_running)
+            repairs.hints = overlooked.hints(connection, owner_running)
         return repairs
 
 
@@ -296,31 +222,6 @@ def _expire(connection: Connection) -> int:
 def _unanswered_stops(connection: Connection, patience: dict[str, float]) -> list[tuple[UUID, int]]:
     rows = connection.execute(select(_R.id, _R.attempt).where(*_STOP_UNANSWERED).limit(BATCH), patience)
     return [(row.id, row.attempt) for row in rows]
-
-
-def _fail_unserved(connection: Connection, unserved_seconds: float) -> int:
-    found = connection.execute(_UNSERVED, {"unserved": unserved_seconds, "sample": SAMPLE}).scalars().all()
-    return sum(lifecycle.fail_unserved(connection, request_id) for request_id in found)
-
-
-def _adopt(connection: Connection) -> None:
-    """Give a model and a lane to questions that have none: no worker was live, or the previous version stored them."""
-    connection.execute(
-        update(chat_request)
-        .where(_is(Status.QUEUED), _R.model == "")
-        .values(model=func.coalesce(fleet.default_model(), ""))
-    )
-    lanes.assign(connection, _R.lane == "", _R.model != "")
-
-
-def _hints(connection: Connection, owner_running: int) -> dict[str, int]:
-    values = {
-        "failures": lanes.FAILURES,
-        "sample": SAMPLE,
-        "overlooked": OVERLOOKED_SECONDS,
-        "owner_running": owner_running,
-    }
-    return {row.name: row.hints for row in connection.execute(_HINTS, values)}
 
 
 class Ticker:
@@ -377,14 +278,15 @@ class Ticker:
             self._engine,
             stop_patience_seconds=self._settings.stop_patience_seconds,
             owner_running=self._settings.owner_running_questions,
+            queue_questions=self._settings.queue_questions,
             unserved_seconds=self._settings.unserved_seconds,
         )
         if repairs is None:
             return
         metrics.EXPIRED_LEASES.inc(repairs.lost_workers)
         metrics.TAKEN_BACK.inc(repairs.taken_back)
-        for lane, hints in repairs.hints.items():
-            self._resend(lane, hints)
+        for name, hints in repairs.hints.items():
+            self._resend(name, hints)
         if self._best_text is not None:
             for request_id, attempt in repairs.unanswered:
                 self._carry_out_stop(request_id, attempt, self._best_text(request_id, attempt))

@@ -168,8 +168,8 @@ def _find_or_refuse(connection: Connection, question: Question, limits: OwnerLim
     if question.model and not connection.execute(select(fleet.may_offer(literal(question.model)))).scalar_one():
         raise UnknownModel
     refuse_over_limit(connection, question.owner, limits)
-    if connection.execute(QUEUE_IS_FULL, {"q_model": question.model, **values_of(limits)}).scalar_one():
-        raise QueueFull(limits.queued, QUEUE_FULL_SECONDS)
+    if connection.execute(QUEUE_IS_FULL, {"q_model": question.model}).scalar_one():
+        raise QueueFull(seconds=QUEUE_FULL_SECONDS)
     raise StillRunning  # another conversation has just used the same key, or the owner is below the limit again
 
 

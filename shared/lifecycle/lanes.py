@@ -136,6 +136,11 @@ def assign(connection: Connection, *conditions: ColumnElement[bool]) -> None:
     )
 
 
+def is_full(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the last tick found as many questions in the lane's queue as may wait."""
+    return select(lane.c.name).where(lane.c.name == of_lane, lane.c.is_full).exists()
+
+
 def names(connection: Connection) -> frozenset[str]:
     """Return the names of all lanes."""
     return frozenset(connection.execute(select(lane.c.name)).scalars())

@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from shared import fleet
 from shared.lifecycle import lanes
 from shared.lifecycle.ending import NOW
-from shared.lifecycle.owner_limits import MAY_ASK, is_full
+from shared.lifecycle.owner_limits import MAY_ASK
 from shared.postgres import notify
 from shared.postgres.prepared import prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message
@@ -68,7 +68,7 @@ def _named() -> Subquery:
 
 
 _NAMED = _named()
-_IS_FULL = is_full(select(_NAMED.c.lane).scalar_subquery())
+_IS_FULL = lanes.is_full(select(_NAMED.c.lane).scalar_subquery())
 
 #: Finds the request with the same key (`is_same`), and the active request of the conversation.
 FIND = union_all(_WITH_SAME_KEY.add_columns(literal(True).label("is_same")), _UNDER_WAY.add_columns(literal(False)))

@@ -30,23 +30,17 @@ class Question:
 class OwnerLimits:
     """Limits on the questions of one owner; 0 means no limit.
 
-    `active` counts the questions that wait or run, `per_minute` those stored within the last minute, and `queued` those
-    of everybody that wait in the lane. Concurrent transactions do not see each other, so their number can exceed a
-    limit.
+    `active` counts the questions that wait or run, `per_minute` those stored within the last minute. Concurrent
+    transactions do not see each other, so an owner can exceed a limit by their number.
     """
 
     active: int = 0
     per_minute: int = 0
-    queued: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> OwnerLimits:
         """Return the limits that the operator has set."""
-        return cls(
-            active=settings.owner_active_questions,
-            per_minute=settings.owner_questions_per_minute,
-            queued=settings.queue_questions,
-        )
+        return cls(active=settings.owner_active_questions, per_minute=settings.owner_questions_per_minute)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,8 @@ lane = Table(
     Column("name", Text, primary_key=True),
     # Most answers at once over all workers; null means no limit.
     Column("most_running", Integer),
+    # Whether too many questions wait, so that further ones are refused; each tick notes it.
+    Column("is_full", Boolean, nullable=False, server_default="false"),
     # The breaker: failures in a row, since when, the time of the next call, and the reason.
     Column("failures", Integer, nullable=False, server_default="0"),
     moment("failing_since"),

@@ -210,10 +210,10 @@ class RequestRig:
             # One statement: a Ticker's first tick could come between two.
             connection.execute(put.on_conflict_do_update(index_elements=["id"], set_=values))
 
-    def tick(self, *, stop_patience_seconds: float = 3.0) -> Repairs:
+    def tick(self, *, stop_patience_seconds: float = 3.0, queue_questions: int = 0) -> Repairs:
         """Run one tick as if another process had ticked just before, so without mercy."""
         self.ticked()
-        repairs = tick(self.engine, stop_patience_seconds=stop_patience_seconds)
+        repairs = tick(self.engine, stop_patience_seconds=stop_patience_seconds, queue_questions=queue_questions)
         assert repairs is not None
         return repairs
 

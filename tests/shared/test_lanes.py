@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from shared import fleet, lifecycle
 from shared.errors import QueueFull, SettingsError
-from shared.lifecycle import Answer, Claimed, OwnerLimits, lanes
+from shared.lifecycle import Answer, Claimed, lanes
 from shared.people import Owner
 from shared.tables import Outcome, chat_request, lane, worker
 from tests.shared.rig import OWNER, STRANGER, RequestRig
@@ -159,27 +159,47 @@ def test_owner_runs_no_more_than_their_share(rig: RequestRig) -> None:
 
 
 def test_full_queue_refuses_and_stores_nothing(rig: RequestRig) -> None:
-    limits = OwnerLimits(queued=3)
-    for n in range(3):
-        rig.ask(owner=Owner("browser", f"p{n}"), limits=limits)
+    rig.serve("demo", room=0)
+    lanes.register(rig.engine, ["openai"], {})
+    for request_id in ask_many(rig, 3, model=DEMO):
+        rig.put(request_id, available_at=rig.ago(1))
+    rig.tick(queue_questions=4)
+    rig.ask(owner=OWNER)
+    rig.tick(queue_questions=4)
     before = rig.stored()
     with pytest.raises(QueueFull) as refused:
-        rig.ask(owner=OWNER, limits=limits)
-    assert (refused.value.limit, refused.value.seconds) == (3, 30)
+        rig.ask(owner=OWNER)
+    assert refused.value.seconds == 30
     assert rig.stored() == before
-    assert rig.ask(owner=OWNER, model=FAST, limits=limits).is_new, "another lane has room"
+    rig.worker(FAST)
+    assert rig.ask(owner=OWNER, model=FAST).is_new, "another lane has room"
     assert rig.claim_from("demo", rig.worker()) is not None
-    assert rig.ask(owner=OWNER, limits=limits).is_new, "running questions do not wait"
+    rig.tick(queue_questions=4)
+    assert rig.ask(owner=OWNER).is_new, "running questions do not wait"
+    rig.tick(queue_questions=0)
+    assert rig.ask(owner=OWNER).is_new, "0 means no limit"
 
 
 def test_full_queue_refuses_to_regenerate(rig: RequestRig) -> None:
     asked = rig.ask()
+    rig.serve("demo", room=0)
     lifecycle.finish(rig.engine, rig.claim(asked.request_id, rig.worker()), Answer(text="So."))
-    rig.ask(owner=STRANGER)
+    rig.put(rig.ask(owner=STRANGER).request_id, available_at=rig.ago(1))
+    rig.tick(queue_questions=1)
     with pytest.raises(QueueFull):
-        rig.ask("", conversation_id=asked.conversation_id, regenerate=True, limits=OwnerLimits(queued=1))
-    again = rig.ask("", conversation_id=asked.conversation_id, regenerate=True, limits=OwnerLimits(queued=2))
-    assert again.lane == "demo"
+        rig.ask("", conversation_id=asked.conversation_id, regenerate=True)
+    rig.tick(queue_questions=2)
+    assert rig.ask("", conversation_id=asked.conversation_id, regenerate=True).lane == "demo"
+
+
+def test_queue_that_empties_is_full_no_more(rig: RequestRig) -> None:
+    """No request is overlooked any more, so the note itself must make the tick look."""
+    rig.serve("demo", room=0)
+    rig.put(rig.ask().request_id, available_at=rig.ago(1))
+    rig.tick(queue_questions=1)
+    assert rig.claim_from("demo", rig.worker()) is not None
+    rig.tick(queue_questions=1)
+    assert rig.ask(owner=STRANGER).is_new
 
 
 def test_requests_of_the_previous_version_get_a_lane(rig: RequestRig) -> None:

@@ -16,6 +16,7 @@ from shared.errors import SettingsError
 from shared.migrations.__main__ import config, migrate
 from shared.postgres.urls import driver_url
 from shared.tables import metadata
+from tests.shared.rig import RequestRig
 from tests.shared.together import together
 from tests.stack import Servers, free_port
 
@@ -76,6 +77,42 @@ def test_migrations_downgrade_and_upgrade_again(empty: Engine, empty_url: str) -
     assert tables(empty) == {"alembic_version"}
     migrate(empty_url)
     assert shape(empty) == before
+
+
+OLD_REQUEST = text(
+    """
+    WITH made AS (INSERT INTO conversation (id, owner_id, title) VALUES (gen_random_uuid(), 'x', 'x') RETURNING id),
+         asked AS (INSERT INTO message (id, conversation_id, role, content)
+                   SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
+    INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
+                              deadline_at, ended_at)
+    SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, :model, :status,
+           clock_timestamp() + interval '1 hour', CASE WHEN :status = 'cancelled' THEN clock_timestamp() END
+    FROM asked
+    """
+)
+
+
+def test_lanes_arrive_under_active_requests(empty: Engine, empty_url: str) -> None:
+    """The previous version's statements run before and after the migration; its requests are answered in a lane."""
+    with empty.connect() as connection:
+        settings = config()
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0002")
+    with empty.begin() as connection:
+        for status in ("queued", "cancelled"):
+            connection.execute(OLD_REQUEST, {"model": "openai/gpt", "status": status})
+    migrate(empty_url)
+    rows = text("SELECT status, lane, fair_at = created_at AS is_fair FROM chat_request ORDER BY created_at")
+    with empty.begin() as connection:
+        migrated = [tuple(row) for row in connection.execute(rows)]
+        connection.execute(OLD_REQUEST, {"model": "openai/gpt", "status": "queued"})
+    assert migrated == [("queued", "", True), ("cancelled", "", None)], "ended rows are not rewritten"
+    rig = RequestRig(empty)
+    worker_id = rig.worker("openai/gpt")
+    rig.tick()
+    claims = [rig.claim_from("openai", worker_id, models=["openai/gpt"]) for _ in range(3)]
+    assert [each is not None for each in claims] == [True, True, False]
 
 
 def test_migrating_again_changes_nothing(empty: Engine, empty_url: str) -> None:

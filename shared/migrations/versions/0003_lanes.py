@@ -22,6 +22,7 @@ def upgrade() -> None:
         "lane",
         sa.Column("name", sa.Text(), primary_key=True),
         sa.Column("most_running", sa.Integer(), nullable=True),
+        sa.Column("is_full", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("retry_at", sa.DateTime(timezone=True), nullable=True),
