@@ -13,7 +13,8 @@ NaruError
 │   ├── OverLimit            too many questions; each of these says when to try again
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute
-│   │   └── AddressTooFast   too many questions from the owner's address in the last minute
+│   │   ├── AddressTooFast   too many questions from the owner's address in the last minute
+│   │   └── QueueFull        too many questions of everybody wait in the model's lane
 │   └── Unavailable          Postgres does not answer
 │       └── Unsure           it went away while storing: the only refusal after which the question may be stored
 └── ProviderError            a provider did not give a complete answer
@@ -137,6 +138,12 @@ class AddressTooFast(OverLimit):
     """Too many questions per minute come from this address."""
 
     code = "address_too_fast"
+
+
+class QueueFull(OverLimit):
+    """Too many questions wait for this model."""
+
+    code = "queue_full"
 
 
 class Unavailable(Refused):
@@ -275,4 +282,6 @@ DEADLINE = "deadline"
 WORKER_LOST = "worker_lost"
 #: The request was running when the backup was taken that this database was restored from.
 RESTORED = "restored"
+#: No worker has served its model for too long, although other workers were live.
+UNSERVED = "unserved"
 INTERNAL = NaruError.code

@@ -102,12 +102,19 @@ class Renewal:
     ticked_ago: float | None
 
 
-def renew(connection: Connection, worker_id: UUID, *, lease_seconds: float, consumed: bool) -> Renewal | None:
+def renew(
+    connection: Connection, worker_id: UUID, *, lease_seconds: float, consumed: bool, free: Mapping[str, int]
+) -> Renewal | None:
     """Renew the worker's lease, in one statement; return None if its row is missing or marked lost.
 
-    `consumed` says whether its broker connection has worked since the last renewal.
+    `consumed` says whether its broker connection has worked since the last renewal; `free` says for each lane how many
+    more answers it can take.
     """
-    values: dict[str, Any] = {"renewed_at": _NOW, "lease_expires_at": _NOW + timedelta(seconds=lease_seconds)}
+    values: dict[str, Any] = {
+        "renewed_at": _NOW,
+        "lease_expires_at": _NOW + timedelta(seconds=lease_seconds),
+        "free": dict(free),
+    }
     if consumed:
         values["consumed_at"] = _NOW
     r = chat_request.c
@@ -220,9 +227,24 @@ _FLEET = prepared(
 )
 
 
+def default_model() -> ColumnElement[str]:
+    """The first model of the newest live worker; null while there is none."""
+    return (
+        select(cast(_W.models, JSONB)[0]["name"].astext)
+        .where(_W.lost_at.is_(None), _W.lease_expires_at > _NOW, ~_W.draining)
+        .order_by(_W.started_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
 def may_offer(model: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether a worker that was live within REMEMBERED_SECONDS offers this model; true if there is no such worker."""
     lately = cast(timedelta(seconds=REMEMBERED_SECONDS), Interval)
     known = select(_W.id).where(_W.renewed_at > _NOW - lately)
+    return or_(~known.exists(), known.where(_offers(model)).exists())
+
+
+def _offers(model: ColumnElement[str]) -> ColumnElement[bool]:
     named = func.jsonb_build_array(func.jsonb_build_object(cast("name", Text), cast(model, Text)))
-    return or_(~known.exists(), known.where(cast(_W.models, JSONB).op("@>")(named)).exists())
+    return cast(_W.models, JSONB).op("@>")(named)

@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 
-from shared.errors import DEADLINE, INTERNAL, WORKER_LOST, OverLimit, ProviderError, Unavailable
+from shared.errors import DEADLINE, INTERNAL, UNSERVED, WORKER_LOST, OverLimit, ProviderError, Unavailable
 from shared.keeping import Keeping, overdue_seconds
 from shared.postgres.database import transaction
 from shared.tables import TERMINAL
@@ -100,7 +100,14 @@ PURGED = _counter(
 PURGE_SECONDS = _histogram("naru_purge_slice_seconds", "Duration of one slice of the purge", _LATENCY)
 
 #: The error codes of a failed request, and the kinds of PROVIDER_ERRORS.
-CODES = (ProviderError.code, *(each.code for each in ProviderError.__subclasses__()), DEADLINE, WORKER_LOST, INTERNAL)
+CODES = (
+    ProviderError.code,
+    *(each.code for each in ProviderError.__subclasses__()),
+    DEADLINE,
+    WORKER_LOST,
+    UNSERVED,
+    INTERNAL,
+)
 #: A new browser opens a page without a cookie. Its socket must carry the cookie that the page set.
 COOKIE_KINDS = {"page": ("good", "refused", "new"), "socket": ("good", "refused", "missing")}
 STREAM_LIMITS = ("streams_per_owner", "streams_per_address", "streams")
@@ -169,6 +176,27 @@ _SYSTEM_GAUGES = {
     "overdue": ("naru_purge_overdue_seconds", "How long ago the oldest row should have left the database"),
 }
 
+_LANES = text(
+    """
+    SELECT lane.name,
+           (SELECT count(*) FROM chat_request WHERE status = 'queued' AND chat_request.lane = lane.name) AS queued,
+           (SELECT count(*) FROM chat_request WHERE status = 'running' AND chat_request.lane = lane.name) AS running,
+           most_running, (retry_at IS NOT NULL)::int AS is_open,
+           (SELECT count(*) FROM worker
+             WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > clock_timestamp() AND free ? lane.name)
+               AS workers
+      FROM lane ORDER BY lane.name
+    """
+)
+#: By lane; a lane without a limit has no series of it.
+_LANE_GAUGES = {
+    "queued": ("naru_lane_queued", "Requests that wait in the lane"),
+    "running": ("naru_lane_running", "Requests of the lane that workers are answering"),
+    "most_running": ("naru_lane_limit", "Most answers of the lane at once (NARU_LANES)"),
+    "is_open": ("naru_lane_breaker_open", "1 while the lane waits for its provider, which one request at a time tries"),
+    "workers": ("naru_lane_workers", "Workers that serve the lane"),
+}
+
 
 class SystemGauges(Collector):
     """Gauges of the whole system, read from Postgres when scraped; absent while it does not answer."""
@@ -180,6 +208,8 @@ class SystemGauges(Collector):
         """Yield the names without asking Postgres, which may be down when the process starts."""
         for name, doc in _SYSTEM_GAUGES.values():
             yield GaugeMetricFamily(name, doc)
+        for name, doc in _LANE_GAUGES.values():
+            yield GaugeMetricFamily(name, doc, labels=("lane",))
 
     def collect(self) -> Iterator[Metric]:
         """Yield all gauges from one transaction."""
@@ -187,8 +217,15 @@ class SystemGauges(Collector):
             with transaction(self._engine) as connection:
                 overdue = max(overdue_seconds(connection, self._keeping).values())
                 row = {**connection.execute(_SYSTEM).mappings().one(), "overdue": overdue}
+                lanes = connection.execute(_LANES).mappings().all()
         except Unavailable:
             log.info("metrics: Postgres does not answer")
             return
         for column, (name, doc) in _SYSTEM_GAUGES.items():
             yield GaugeMetricFamily(name, doc, value=float(row[column]))
+        for column, (name, doc) in _LANE_GAUGES.items():
+            gauge = GaugeMetricFamily(name, doc, labels=("lane",))
+            for lane in lanes:
+                if lane[column] is not None:
+                    gauge.add_metric((lane["name"],), float(lane[column]))
+            yield gauge

@@ -1,7 +1,8 @@
-"""The queue: Celery's settings, the name of its only task, and the dispatcher that sends hints.
+"""The queues: Celery's settings, the name of its only task, and the dispatcher that sends hints.
 
-A Celery message is a hint, "request X may be runnable". It may be lost, duplicated or reordered without harm, because
-the row in Postgres is the request. `workers/` acts on hints; `reconciler.py` decides when to send one again.
+A Celery message is a hint, "lane L may have work". Each lane has a queue. Hints may be lost, duplicated or reordered
+without harm, because the row in Postgres is the request. `workers/` acts on hints; `reconciler.py` counts those that
+are missing.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import queue
 import random
 import threading
 import time
-from uuid import UUID
+from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
 
-from shared import logs, metrics
+from shared import metrics
 from shared.celery_message import HintMessage, keep_unacknowledged_in_memory
 from shared.live.events import PREFIX
 from shared.redis import asking_options, make_client, takes_writes
@@ -26,7 +28,8 @@ from shared.settings import VISIBILITY_TIMEOUT_SECONDS, Settings
 log = logging.getLogger(__name__)
 
 TASK = "naru.answer"
-QUEUE = "chat"
+#: The queue of the previous version, whose hints name a request. Workers empty it; a tick replaces its hints.
+OLD_QUEUE = "chat"
 #: Longest queue of unsent hints in one process. Further hints are dropped; the reconciler sends them again.
 WAITING_HINTS = 10_000
 #: Most hints in one command.
@@ -35,9 +38,11 @@ HINTS_AT_ONCE = 100
 BROKER_SECONDS, BROKER_CONNECT_SECONDS = 5, 2
 #: The pauses between two probes of a Redis that fails; each is drawn from one to two times the back-off.
 FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 0.5, 15.0
-#: Most hints of one tick, and of one tick that sends again what an outage may have lost. A Redis whose memory is full
-#: takes writes now and then, and each hint costs the update of a row.
-HINTS_OF_TICK, HINTS_OF_TICK_AFTER_OUTAGE = 500, 25
+
+
+def queue_of(lane: str) -> str:
+    """Return the name of a lane's queue."""
+    return f"{OLD_QUEUE}.{lane}"
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -68,7 +73,7 @@ def make_celery(settings: Settings) -> Celery:
         # JSON, and ids only: the broker holds no personal data, and no message can run code.
         task_serializer="json",
         accept_content=["json"],
-        task_default_queue=QUEUE,
+        task_default_queue=OLD_QUEUE,
         # The reconciler retries instead.
         task_publish_retry=False,
         broker_connection_retry_on_startup=True,
@@ -99,50 +104,48 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
+@dataclass(frozen=True, slots=True)
+class _Hint:
+    """One hint for a lane; or, with `wanted`, as many as it takes until that many wait."""
+
+    lane: str
+    wanted: int = 0
+
+
 class Dispatcher:
     """Sends hints from a background thread, so that no caller waits for Redis.
 
-    While Redis fails, the thread drops hints and probes with a write. When Redis takes writes again, the ticks of this
-    process send again what Redis may have lost (`room`, `seconds_since_outage`).
+    While Redis fails, the thread drops hints and probes with a write. Ticks replace the hints that Redis may have lost.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis = make_client(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
-        #: Request id and the HTTP request id for the worker's log; None ends the thread.
-        self._waiting: queue.Queue[tuple[UUID, str] | None] = queue.Queue(WAITING_HINTS)
+        self._messages: dict[str, HintMessage] = {}
+        #: None ends the thread.
+        self._waiting: queue.Queue[_Hint | None] = queue.Queue(WAITING_HINTS)
         self._is_over, self._closing = False, threading.Event()
         self._back_off, self._recovered_at = FIRST_BACK_OFF_SECONDS, -math.inf
-        #: When the last outage began whose hints are not sent again yet, on the monotonic clock.
-        self._lost_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         #: False from a failed send until Redis takes writes again.
         self.healthy = True
         self._thread.start()
 
-    def send(self, request_id: UUID) -> None:
+    def send(self, lane: str) -> None:
         """Queue a hint; never blocks, never raises. While Redis fails, the hint is dropped."""
-        if not self.healthy:
+        self._put(_Hint(lane))
+
+    def ensure(self, lane: str, wanted: int) -> None:
+        """Have at least `wanted` hints wait for the lane. Otherwise as `send`."""
+        self._put(_Hint(lane, wanted=wanted))
+
+    def _put(self, hint: _Hint) -> None:
+        if not self.healthy or not hint.lane:
             return
         try:
-            self._waiting.put_nowait((request_id, logs.bound_id(logs.HTTP_REQUEST_ID)))
+            self._waiting.put_nowait(hint)
         except queue.Full:
             metrics.PUBLISH_FAILURES.labels("hint").inc()
-
-    def room(self) -> int:
-        """Return how many hints a tick may send: none while Redis fails, and few at a time after an outage."""
-        if not self.healthy:
-            return 0
-        return HINTS_OF_TICK if self._lost_at is None else HINTS_OF_TICK_AFTER_OUTAGE
-
-    def seconds_since_outage(self) -> float | None:
-        """Return how long ago the last outage began; None once every hint from before it was sent again."""
-        lost_at = self._lost_at
-        return None if lost_at is None else time.monotonic() - lost_at
-
-    def sent_again(self) -> None:
-        """Note that every hint from before the outage was sent again."""
-        self._lost_at = None
 
     def close(self) -> None:
         """Send the queued hints and stop; gives up after 2 s."""
@@ -155,21 +158,42 @@ class Dispatcher:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        message = HintMessage(make_celery(self._settings), task=TASK, queue=QUEUE, http_id_header=logs.HTTP_REQUEST_ID)
+        self._app = make_celery(self._settings)
         takes_writes(self._redis)  # connects before the first hint
         while hints := self._next():
             try:
-                # Workers take from the other end, so the order is kept.
-                self._redis.lpush(f"{PREFIX}{QUEUE}", *(message.copy(*hint) for hint in hints))
+                self._send(hints)
             except Exception as error:  # noqa: BLE001 - the thread must go on
                 metrics.PUBLISH_FAILURES.labels("hint").inc()
                 log.warning("hint not sent: Redis fails", extra={"error": type(error).__name__})
                 self.healthy = False
                 self._await_redis()
 
-    def _next(self) -> list[tuple[UUID, str]]:
+    def _send(self, hints: list[_Hint]) -> None:
+        by_lane: dict[str, list[str]] = {}
+        for hint in hints:
+            message, unsent = self._message_of(hint.lane), by_lane.setdefault(hint.lane, [])
+            missing = hint.wanted - self._waiting_for(hint.lane) - len(unsent) if hint.wanted else 1
+            unsent.extend(message.copy() for _ in range(missing))
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for lane, messages in by_lane.items():
+                if messages:
+                    # Workers take from the other end, so the order is kept.
+                    pipeline.lpush(_key_of(lane), *messages)
+            pipeline.execute()
+
+    def _waiting_for(self, lane: str) -> int:
+        length: Any = self._redis.llen(_key_of(lane))
+        return int(length)
+
+    def _message_of(self, lane: str) -> HintMessage:
+        if lane not in self._messages:
+            self._messages[lane] = HintMessage(self._app, task=TASK, queue=queue_of(lane), lane=lane)
+        return self._messages[lane]
+
+    def _next(self) -> list[_Hint]:
         """Wait for hints and return at most HINTS_AT_ONCE; an empty list ends the thread."""
-        hints: list[tuple[UUID, str]] = []
+        hints: list[_Hint] = []
         while not self._is_over and len(hints) < HINTS_AT_ONCE and not (hints and self._waiting.empty()):
             waiting = self._waiting.get()
             if waiting is None:
@@ -180,21 +204,22 @@ class Dispatcher:
 
     def _await_redis(self) -> None:
         """Probe with a write, less and less often, until Redis takes one or the dispatcher is closed."""
-        began_at = time.monotonic()
-        if began_at - self._recovered_at > 2 * LONGEST_BACK_OFF_SECONDS:
+        if time.monotonic() - self._recovered_at > 2 * LONGEST_BACK_OFF_SECONDS:
             self._back_off = FIRST_BACK_OFF_SECONDS
         while not self._closing.wait(self._back_off * random.uniform(1, 2)):
             self._back_off = min(2 * self._back_off, LONGEST_BACK_OFF_SECONDS)
             self._discard_waiting()
             if takes_writes(self._redis):
-                # The outage's beginning, not its end: what another process sent again since then is not sent twice.
-                self._lost_at, self._recovered_at = began_at, time.monotonic()
-                self.healthy = True
+                self._recovered_at, self.healthy = time.monotonic(), True
                 return
         self._is_over = True
 
     def _discard_waiting(self) -> None:
-        """Drop the queued hints; the ticks after the outage cover their requests."""
+        """Drop the queued hints; ticks replace them."""
         while not self._waiting.empty():
             if self._waiting.get_nowait() is None:
                 self._is_over = True
+
+
+def _key_of(lane: str) -> str:
+    return f"{PREFIX}{queue_of(lane)}"

@@ -49,7 +49,9 @@ SHORT_LEASES: Mapping[str, float] = {
 }
 #: For many users behind one address. Not 0, so that Naru still counts requests, at the usual cost.
 WIDE_LIMITS: Mapping[str, Any] = {
+    "owner_running_questions": 1_000_000,
     "owner_active_questions": 1_000_000,
+    "queue_questions": 1_000_000,
     "owner_questions_per_minute": 1_000_000,
     "address_questions_per_minute": 1_000_000,
     "address_newcomers_per_minute": 1_000_000,
@@ -277,6 +279,9 @@ class Stack:
             redis_url=self.redis_url,
             secret_key="test-" + "s" * 32,
             ollama_url="off",
+            # One person asks all questions of most tests.
+            owner_running_questions=0,
+            owner_questions_per_minute=30,
             **CALM,
         )
 

@@ -85,7 +85,7 @@ class Runtime:
             raise
         if submitted.is_new:
             metrics.SUBMITTED.inc()
-        self.dispatcher.send(submitted.request_id)
+        self.dispatcher.send(submitted.lane)
         self.nudge(submitted.conversation_id)
         return submitted
 
@@ -120,12 +120,7 @@ class Runtime:
         self.watcher.start()
         self._listener = Listener(self.settings, self._on_notice, on_gap=self.watcher.nudge_all)
         self._listener.start()
-        self._ticker = Ticker(
-            self.engine,
-            self.settings,
-            resend=self.dispatcher.send,
-            best_text=self._best_text,
-        )
+        self._ticker = Ticker(self.engine, self.settings, resend=self.dispatcher.ensure, best_text=self._best_text)
         self._ticker.start()
         self._purge = Purge(self.engine, self.settings)
         self._purge.start()

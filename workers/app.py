@@ -10,14 +10,14 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from celery import Celery, bootsteps, signals
 
 from shared import logs
 from shared.errors import NaruError
-from shared.queue import QUEUE, TASK, make_celery
+from shared.queue import OLD_QUEUE, TASK, make_celery, queue_of
 from shared.settings import load_settings
 from workers.worker import Worker
 
@@ -32,25 +32,28 @@ EVENTS_SECONDS = 0.5
 MAX_BUFFERED_EVENTS = 10_000
 #: Interval at which the consumer reports that its hub runs.
 REPORT_SECONDS = 1.0
+#: Longest wait for the first lanes before the consumer starts.
+LANES_SECONDS = 1.0
 #: The hub runs again this long after a task has ended: Celery counts a task as active a little longer than it runs.
 SETTLE_SECONDS = (0.002, 0.02)
 
 _worker: Worker | None = None
 
 
-@app.task(name=TASK, ignore_result=True, bind=True)
-def answer_request(task: Any, request_id: str) -> None:
-    """Handle a hint: answer the request if it can be claimed. Logs every exception instead of raising it."""
+@app.task(name=TASK, ignore_result=True)
+def answer_request(lane: str) -> None:
+    """Handle a hint: answer a request of the lane, if there is one. Logs every exception instead of raising it.
+
+    The previous version's hints name a request instead of a lane. They find nothing, and a tick replaces them.
+    """
     worker = _worker
     if worker is None:
         log.error("a hint arrived in a process that is not a worker")
         return
-    http_request_id = task.request.get(logs.HTTP_REQUEST_ID)
-    with logs.bound(**{logs.HTTP_REQUEST_ID: http_request_id} if http_request_id else {}):
-        try:
-            worker.answer(UUID(request_id))
-        except Exception:
-            log.exception("a hint failed", extra={"request_id": request_id})
+    try:
+        worker.answer(lane)
+    except Exception:
+        log.exception("a hint failed", extra={"lane": lane})
 
 
 class ConsumerWatch(bootsteps.StartStopStep):
@@ -70,20 +73,31 @@ class ConsumerWatch(bootsteps.StartStopStep):
         """Attach to the hub, once for each connection to the broker."""
         hub = consumer.hub
         if hub is not None:
-            _wake_up.attach(hub)
+            _wake_up.attach(hub, lambda: self._consume_lanes(consumer))
             events = consumer.event_dispatcher
             # By default Celery flushes each event by itself, and every 25th in the thread of an answer.
             events.on_send_buffered, events.buffer_limit = None, MAX_BUFFERED_EVENTS
+            self._consume_lanes(consumer)
             self._timers = [
-                hub.call_repeatedly(REPORT_SECONDS, self._report, consumer.task_consumer),
+                hub.call_repeatedly(REPORT_SECONDS, self._report, consumer),
                 hub.call_repeatedly(EVENTS_SECONDS, events.flush),
             ]
             _consumed()
 
-    def _report(self, task_consumer: Any) -> None:
-        """Report that the hub runs and still reads our queue. (kombu itself notices a Redis that does not answer.)"""
-        if task_consumer.consuming_from(QUEUE):
+    def _report(self, consumer: Any) -> None:
+        """Report that the hub runs and still reads our queues. (kombu itself notices a Redis that does not answer.)"""
+        self._consume_lanes(consumer)
+        if consumer.task_consumer.consuming_from(OLD_QUEUE):
             _consumed()
+
+    def _consume_lanes(self, consumer: Any) -> None:
+        """Read the queues of the lanes that this worker serves now, and no other lane's."""
+        wanted = {queue_of(lane) for lane in _worker.lanes} if _worker is not None else set()
+        reading = {each.name for each in consumer.task_consumer.queues} - {OLD_QUEUE}
+        for name in sorted(wanted - reading):
+            consumer.add_task_queue(name)
+        for name in sorted(reading - wanted):
+            consumer.cancel_task_queue(name)
 
     def stop(self, consumer: Any) -> None:
         """Detach from the hub: the connection is gone, or the worker ends."""
@@ -101,9 +115,9 @@ class WakeUpPipe:
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
 
-    def attach(self, hub: Any) -> None:
-        """Have `hub` watch the pipe."""
-        hub.add_reader(self._read, self._on_byte, hub)
+    def attach(self, hub: Any, on_wake: Callable[[], None]) -> None:
+        """Have `hub` watch the pipe and call `on_wake` in each round that the pipe causes."""
+        hub.add_reader(self._read, self._on_byte, hub, on_wake)
 
     def detach(self, hub: Any) -> None:
         """Remove the pipe from `hub`."""
@@ -114,9 +128,10 @@ class WakeUpPipe:
         with contextlib.suppress(BlockingIOError):  # a full pipe wakes the hub already
             os.write(self._write, b"x")
 
-    def _on_byte(self, hub: Any) -> None:
+    def _on_byte(self, hub: Any, on_wake: Callable[[], None]) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._read, 4096)
+        on_wake()
         for seconds in SETTLE_SECONDS:
             hub.call_later(seconds, _do_nothing)
 
@@ -154,8 +169,10 @@ def _start(**_: Any) -> None:
     """Start the worker before Celery connects: it works without Redis too."""
     global _worker  # noqa: PLW0603 - Celery's signals cannot carry it
     try:
-        _worker = Worker(settings)
+        _worker = Worker(settings, lanes_changed=_wake_up.wake)
         _worker.start()
+        # A lane that is added later has to wait for the read under way.
+        _worker.wait_for_lanes(seconds=LANES_SECONDS)
     except NaruError as error:
         # Celery would log the exception of a signal's receiver and go on without a worker.
         sys.stderr.write(f"worker: {error}\n")

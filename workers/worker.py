@@ -7,8 +7,9 @@ is in `workers/answering/answer.py`.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from uuid import UUID
+from collections.abc import Callable
 
 from shared.interpreter import freeze_loaded_objects
 from shared.live.publisher import Publisher
@@ -32,16 +33,19 @@ START_SECONDS = 10.0
 class Worker:
     """One worker process. Raises SettingsError when the address of a server is missing."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, lanes_changed: Callable[[], None] = lambda: None) -> None:
+        """`lanes_changed` is called when `lanes` changes."""
         self.context = make_context(settings)
-        self._lease = LeaseThread(self.context, on_request=self._hear_of_request)
+        self._lanes_changed, self._has_lanes = lanes_changed, threading.Event()
+        self._lease = LeaseThread(self.context, on_request=self._hear_of_request, on_lanes=self._note_lanes)
         self._pickup = Pickup(self.context, answer=self.answer, redis_changed=self._lease.wake)
         self._drain = Drain(self.context, self._lease)
         self._dispatcher = Dispatcher(settings)
+        self.context.hint = self._dispatcher.send
         self._ticker = Ticker(
             self.context.engine,
             settings,
-            resend=self._dispatcher.send,
+            resend=self._dispatcher.ensure,
             best_text=None,
             last_tick=lambda: self.context.vitals.last_tick_at,
         )
@@ -73,9 +77,18 @@ class Worker:
         loop.submit(registry.warm()).add_done_callback(lambda _: freeze_loaded_objects())
         self._discovering = loop.submit(registry.keep_discovering(self._models_changed))
 
-    def answer(self, request_id: UUID) -> None:
-        """Answer the request, if it can be claimed. Blocks until the answer has ended."""
-        answer(self.context, request_id)
+    def answer(self, lane: str, claimed: Callable[[], None] | None = None) -> None:
+        """Answer the fairest request of a lane, if one can be claimed. Blocks until the answer has ended."""
+        answer(self.context, lane, claimed)
+
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The lanes that this process serves."""
+        return self.context.running.lanes
+
+    def wait_for_lanes(self, *, seconds: float) -> None:
+        """Return when this process knows its lanes, or after `seconds`."""
+        self._has_lanes.wait(seconds)
 
     def consumed(self) -> None:
         """Note that Celery's consumer ran."""
@@ -100,6 +113,10 @@ class Worker:
         self.context.loop.close()
         self._health.close()
         self.context.engine.dispose()
+
+    def _note_lanes(self) -> None:
+        self._has_lanes.set()
+        self._lanes_changed()
 
     def _hear_of_request(self) -> None:
         self._pickup.hear_of_request()

@@ -75,7 +75,7 @@ def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
             dispatcher = Dispatcher(settings)
             stack.callback(dispatcher.close)
             submitted = submit(engine, settings, text=text, model=model)
-            dispatcher.send(submitted.request_id)
+            dispatcher.send(submitted.lane)
             follower = Follower(engine, settings, submitted, Terminal(as_json=as_json, words=words))
             stack.callback(follower.close)
             return follower.run()
@@ -160,7 +160,9 @@ class Terminal:
         line = {
             Phase.NO_WORKER: f"{self._words.t('live.no_worker')} (Ctrl-C gives up)",
             Phase.QUEUED: self._queued(state),
+            Phase.UNSERVED: f"{self._words.t('live.unserved')} (Ctrl-C gives up)",
             Phase.WAITING: self._words.t("live.waiting", duration=f"{max(0, seconds_left):.0f} s"),
+            Phase.AWAY: self._words.t("live.away", duration=f"{max(0, seconds_left):.0f} s"),
         }.get(state.phase)
         if line:
             self.note(line)
@@ -168,7 +170,10 @@ class Terminal:
     def _queued(self, state: State) -> str:
         if state.is_beyond:
             return self._words.t("live.queued_beyond", n=EXACT_PLACES)
-        return self._words.t("live.queued", place=self._words.place(state.position or 1))
+        place = self._words.place(state.position or 1)
+        if state.lane is None:
+            return self._words.t("live.queued", place=place)
+        return self._words.t("live.queued_for", place=place, lane=state.lane)
 
     def note(self, line: str) -> None:
         """Print a note in brackets to stderr."""

@@ -31,6 +31,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     "secret_key": frozenset({"web"}),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),
+    "lanes": frozenset({"worker"}),
     "prices": frozenset({"worker"}),
     "system_prompt": frozenset({"worker"}),
     "host": frozenset({"web", "flower"}),

@@ -10,13 +10,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from shared.errors import WORKER_LOST
+from shared.errors import WORKER_LOST, Overloaded, RateLimited
 from shared.following.place import EXACT_PLACES
 from shared.following.sweep import Row
 from shared.following.text import LiveText
 
 #: Shortest wait that gets a countdown.
 SHORTEST_COUNTDOWN_SECONDS = 0.3
+_BUSY = {RateLimited.code, Overloaded.code}
 
 
 class Phase(StrEnum):
@@ -31,8 +32,12 @@ class Phase(StrEnum):
     NEXT = "next"
     #: No worker is live.
     NO_WORKER = "no_worker"
+    #: Workers are live, but none offers its model.
+    UNSERVED = "unserved"
     #: The provider asked us to wait: `retry_in_seconds`.
     WAITING = "waiting"
+    #: The provider does not answer; the next try is in `retry_in_seconds`.
+    AWAY = "away"
     #: A worker has it; no text has arrived yet.
     THINKING = "thinking"
     #: Text is arriving.
@@ -47,6 +52,8 @@ class State:
     phase: Phase
     attempt: int = 0
     position: int | None = None
+    #: The lane in which it waits, as people know it: the model, or the provider of all models in the lane.
+    lane: str | None = None
     expected_seconds: int | None = None
     code: str | None = None
     slow: bool = False
@@ -71,6 +78,7 @@ class State:
             self.phase,
             self.attempt,
             self.position,
+            self.lane,
             self.expected_seconds,
             self.code,
             self.slow,
@@ -89,6 +97,7 @@ class State:
             "attempt": self.attempt,
             "position": None if self.position is None else min(self.position, EXACT_PLACES),
             "beyond": self.is_beyond,
+            "lane": self.lane,
             "expected_seconds": self.expected_seconds,
             "retry_in_seconds": None if self.retry_at is None else round(max(0.0, self.retry_at - now), 1),
             "since_seconds": None if self.began_at is None else round(max(0.0, now - self.began_at), 1),
@@ -103,6 +112,7 @@ def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bo
         return State(request_id=None, phase=Phase.IDLE, slow=slow)
     phase = _phase_of(row, live)
     waits = phase is Phase.QUEUED
+    is_told_when = phase in {Phase.WAITING, Phase.AWAY}
     expected = row.expected_seconds if waits else None
     return State(
         request_id=row.request_id,
@@ -110,11 +120,12 @@ def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bo
         # The stream may begin an attempt before the next sweep reads the row.
         attempt=max(row.attempt, live.attempt if live else 0),
         position=row.position if waits else None,
+        lane=row.lane.partition("/")[2] or row.lane or None if waits else None,
         expected_seconds=None if expected is None else max(1, round(expected)),
         code=row.code,
         slow=slow,
         began_at=read_at - row.since_seconds,
-        retry_at=read_at + row.retry_in_seconds if phase is Phase.WAITING else None,
+        retry_at=read_at + max(row.retry_in_seconds, row.closed_seconds or 0.0) if is_told_when else None,
     )
 
 
@@ -122,9 +133,13 @@ def _phase_of(row: Row, live: LiveText | None) -> Phase:
     attempt = live.attempt if live else 0
     if row.status == "running" or attempt > row.attempt:
         return Phase.STREAMING if live and live.length and attempt >= row.attempt else Phase.THINKING
+    if row.closed_code is not None and row.workers:
+        return Phase.WAITING if row.closed_code in _BUSY else Phase.AWAY
     asked_to_wait = row.code is not None and row.code != WORKER_LOST
     if asked_to_wait and row.retry_in_seconds > SHORTEST_COUNTDOWN_SECONDS:
         return Phase.WAITING
     if row.workers == 0:
         return Phase.NO_WORKER
+    if not row.is_served:
+        return Phase.UNSERVED
     return Phase.QUEUED if row.position is not None and row.position > row.free_slots else Phase.NEXT

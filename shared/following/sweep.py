@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from shared.following.place import COUNTED_RUNNING, places, position, taken
+from shared.following.place import COUNTED_RUNNING, places, position, rooms, taken
 from shared.following.text import LiveText
 from shared.people import Owner
 from shared.postgres.database import statement
@@ -60,6 +60,12 @@ class Row:
     workers: int
     #: The longer text, from the checkpoint of a running answer or from the stored answer.
     missed_text: str | None
+    lane: str = ""
+    #: Whether a live worker offers the model.
+    is_served: bool = True
+    #: While the breaker of the lane is open: the time to the next call, and the reason.
+    closed_seconds: float | None = None
+    closed_code: str | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -73,7 +79,7 @@ class Row:
 
 _OWNER = prepared(text("SELECT owner_id FROM conversation WHERE id = :conversation_id"))
 
-# The queue, the fleet and the pace are read only when a watched request waits: `waiting` is evaluated once.
+# The queue, the fleet and the pace are read only for the lanes in which a watched request waits.
 _SWEEP = prepared(
     text(
         f"""
@@ -89,21 +95,23 @@ _SWEEP = prepared(
             SELECT r.*, c.owner_id AS conversation_owner
             FROM wanted JOIN chat_request r ON r.id = wanted.id JOIN conversation c ON c.id = r.conversation_id
         ), waiting AS (
-            SELECT EXISTS (SELECT 1 FROM found WHERE status = 'queued') AS anyone
+            SELECT DISTINCT lane FROM found WHERE status = 'queued'
         ), line AS (
             {places()}
-        ), fleet AS (
-            SELECT count(*) AS workers, coalesce(sum(slots), 0) AS slots, {taken()} AS taken
-            FROM worker
-            WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > statement_timestamp()
-              AND (SELECT anyone FROM waiting)
+        ), rooms AS (
+            {rooms()}
+        ), taken AS (
+            SELECT {taken()} AS number
+        ), last AS (
+            SELECT lane, extract(epoch FROM ended_at - started_at) AS seconds
+            FROM chat_request
+            WHERE ended_at IS NOT NULL AND EXISTS (SELECT FROM waiting)
+            ORDER BY ended_at DESC LIMIT :last_answers
         ), pace AS (
-            SELECT avg(extract(epoch FROM ended_at - started_at)) AS seconds
-            FROM (
-                SELECT started_at, ended_at FROM chat_request
-                WHERE ended_at IS NOT NULL AND (SELECT anyone FROM waiting)
-                ORDER BY ended_at DESC LIMIT :last_answers
-            ) AS last
+            SELECT waiting.lane, coalesce(avg(last.seconds) FILTER (WHERE last.lane = waiting.lane), avg(last.seconds))
+                       AS seconds
+            FROM waiting LEFT JOIN last ON true
+            GROUP BY waiting.lane
         )
         SELECT found.conversation_id, found.conversation_owner AS owner_id, found.id AS request_id, found.status,
                found.attempt, coalesce(found.error_code, found.wait_code) AS code,
@@ -113,17 +121,24 @@ _SWEEP = prepared(
                greatest(0, extract(epoch FROM found.available_at - clock_timestamp()))::float8
                    AS retry_in_seconds,
                {position("found", "line")} AS position,
-               (line.place * pace.seconds / nullif(fleet.slots, 0))::float8 AS expected_seconds,
-               CASE WHEN fleet.taken < {COUNTED_RUNNING} THEN greatest(0, fleet.slots - fleet.taken) ELSE 0 END::int
-                   AS free_slots,
-               fleet.workers::int AS workers,
+               (line.place * pace.seconds / nullif(least(rooms.slots, rooms.most), 0))::float8 AS expected_seconds,
+               CASE WHEN taken.number < {COUNTED_RUNNING}
+                   THEN greatest(0, least(rooms.slots - taken.number, rooms.room)) ELSE 0 END::int AS free_slots,
+               coalesce(rooms.workers, 0)::int AS workers,
+               found.lane, rooms.closed_seconds::float8 AS closed_seconds, rooms.closed_code,
+               found.status <> 'queued' OR found.model = '' OR EXISTS (
+                   SELECT FROM worker
+                   WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > statement_timestamp()
+                     AND models @> jsonb_build_array(jsonb_build_object('name', found.model))
+               ) AS is_served,
                CASE WHEN (s.is_silent OR found.ended_at IS NOT NULL)
                      AND (found.attempt > s.attempt OR char_length(coalesce(m.content, a.checkpoint)) > s.length)
                     THEN coalesce(m.content, a.checkpoint) END
                    AS missed_text
         FROM found
-        CROSS JOIN fleet
-        CROSS JOIN pace
+        CROSS JOIN taken
+        LEFT JOIN rooms ON found.status = 'queued' AND rooms.lane = found.lane
+        LEFT JOIN pace ON found.status = 'queued' AND pace.lane = found.lane
         LEFT JOIN line ON line.id = found.id
         LEFT JOIN request_attempt a
             ON a.request_id = found.id AND a.attempt = found.attempt AND found.status <> 'queued'

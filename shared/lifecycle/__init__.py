@@ -1,7 +1,7 @@
 """The life of a request: every verb that changes its status, each as one conditional UPDATE.
 
     submit                  → queued
-    claim       queued      → running      attempt + 1: the fence of everything that follows
+    claim       queued      → running      the fairest of a lane; attempt + 1: the fence of everything that follows
     release     running     → queued       the provider asked us to wait, the stream broke, or the worker drains
     take_back   running     → queued       the worker was lost (or → failed after three losses, → cancelled if stopped)
     give_back   running     → queued       only the row says that it runs: a claim's reply or an answer's end was lost
@@ -18,13 +18,25 @@ The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the pa
 """
 
 from shared.lifecycle.asking import stop, submit
-from shared.lifecycle.repairing import MAX_LOSSES, cancel_unanswered, end_restored, expire, give_back, take_back
-from shared.lifecycle.values import Answer, Claimed, OwnerLimits, Question, Submitted, storable
-from shared.lifecycle.working import cancel, claim, fail, finish, is_mine, release, undispatch
+from shared.lifecycle.claiming import claim
+from shared.lifecycle.lanes import FAILURES, record_failure, recover
+from shared.lifecycle.repairing import (
+    MAX_LOSSES,
+    cancel_unanswered,
+    end_restored,
+    expire,
+    fail_unserved,
+    give_back,
+    take_back,
+)
+from shared.lifecycle.values import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, storable
+from shared.lifecycle.working import cancel, fail, finish, is_mine, release
 
 __all__ = [
+    "FAILURES",
     "MAX_LOSSES",
     "Answer",
+    "Claimant",
     "Claimed",
     "OwnerLimits",
     "Question",
@@ -35,13 +47,15 @@ __all__ = [
     "end_restored",
     "expire",
     "fail",
+    "fail_unserved",
     "finish",
     "give_back",
     "is_mine",
+    "record_failure",
+    "recover",
     "release",
     "stop",
     "storable",
     "submit",
     "take_back",
-    "undispatch",
 ]

@@ -15,11 +15,21 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine, case, func, literal, select, update
 
 from shared import fleet
-from shared.errors import Empty, NotFound, NothingToAnswer, StillRunning, TooLong, Unavailable, UnknownModel, Unsure
+from shared.errors import (
+    Empty,
+    NotFound,
+    NothingToAnswer,
+    QueueFull,
+    StillRunning,
+    TooLong,
+    Unavailable,
+    UnknownModel,
+    Unsure,
+)
 from shared.lifecycle.ending import NOW, Ending, end
 from shared.lifecycle.fast_submit import store_in_one_round_trip
 from shared.lifecycle.owner_limits import refuse_over_limit, values_of
-from shared.lifecycle.question_statements import ENTER, FIND, STORE, STORE_AGAIN
+from shared.lifecycle.question_statements import ENTER, FIND, QUEUE_IS_FULL, STORE, STORE_AGAIN
 from shared.lifecycle.values import OwnerLimits, Question, Submitted, storable
 from shared.people import Owner
 from shared.postgres import notify
@@ -32,6 +42,8 @@ log = logging.getLogger(__name__)
 TITLE_CHARACTERS = 60
 #: Pause before submitting again when the outcome is unknown.
 RESUBMIT_SECONDS = 0.25
+#: The advice to someone whose question meets a full queue.
+QUEUE_FULL_SECONDS = 30
 _R = chat_request.c
 _UNLIMITED = OwnerLimits()
 
@@ -46,10 +58,10 @@ def submit(
 ) -> Submitted:
     """Store a question and its request, or find the request that the same key made before.
 
-    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel, TooManyActive, OwnerTooFast or
-    Unavailable; in all these cases the question was not stored. If the connection breaks before the outcome is known,
-    submit tries again on another connection: the key keeps it from storing the question twice. Raises Unsure, an
-    Unavailable, if Postgres stays away for too long.
+    Raises StillRunning, NotFound, Empty, TooLong, NothingToAnswer, UnknownModel, an OverLimit or Unavailable; in all
+    these cases the question was not stored. If the connection breaks before the outcome is known, submit tries again on
+    another connection: the key keeps it from storing the question twice. Raises Unsure, an Unavailable, if Postgres
+    stays away for too long.
     """
     text = _checked_text(question, max_characters)
     give_up_at, is_unsure = time.monotonic() + PATIENCE_SECONDS, False
@@ -91,17 +103,19 @@ def _submit_once(
         "q_text": text,
         "q_key": question.idempotency_key,
         "q_model": question.model,
+        "q_http_request": question.http_request_id,
         "q_deadline": timedelta(seconds=deadline_seconds),
         **values_of(limits),
     }
-    is_stored = not question.regenerate and store_in_one_round_trip(engine, values)
-    if not is_stored:
+    lane = None if question.regenerate else store_in_one_round_trip(engine, values)
+    if lane is None:
         with transaction(engine) as connection:
-            known = _store_in_steps(connection, question, values, limits)
-        if known is not None:
-            return known
+            stored = _store_in_steps(connection, question, values, limits)
+        if isinstance(stored, Submitted):
+            return stored
+        lane = stored
     log.info("submitted", extra={"request_id": str(request_id), "conversation_id": str(question.conversation_id)})
-    return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True)
+    return Submitted(request_id=request_id, conversation_id=question.conversation_id, is_new=True, lane=lane)
 
 
 def _title_of(text: str) -> str:
@@ -111,10 +125,10 @@ def _title_of(text: str) -> str:
 
 def _store_in_steps(
     connection: Connection, question: Question, values: dict[str, Any], limits: OwnerLimits
-) -> Submitted | None:
-    """Slow path, also used to regenerate. Return the request with the same key, or None if a new one was stored.
+) -> Submitted | str:
+    """Slow path, also used to regenerate. Return the request with the same key, or the lane of a new one.
 
-    Raises NotFound, NothingToAnswer, StillRunning, UnknownModel, TooManyActive or OwnerTooFast.
+    Raises NotFound, NothingToAnswer, StillRunning, UnknownModel, TooManyActive, OwnerTooFast or QueueFull.
     """
     leaf_id = _enter_conversation(connection, values)
     if question.regenerate:
@@ -125,7 +139,7 @@ def _store_in_steps(
     if stored is None:
         return _find_or_refuse(connection, question, limits)
     notify.after_commit(connection, notify.REQUEST, values["q_request"], question.conversation_id)
-    return None
+    return str(stored.lane)
 
 
 def _enter_conversation(connection: Connection, values: dict[str, Any]) -> UUID | None:
@@ -151,12 +165,14 @@ def _last_question(connection: Connection, leaf_id: UUID | None) -> UUID:
 
 
 def _find_or_refuse(connection: Connection, question: Question, limits: OwnerLimits) -> Submitted:
-    """Return the request with the same key, or raise StillRunning, UnknownModel, TooManyActive or OwnerTooFast."""
+    """Return the request with the same key, or raise the reason: StillRunning, UnknownModel or an OverLimit."""
     if (known := _find(connection, question)) is not None:
         return known
     if question.model and not connection.execute(select(fleet.may_offer(literal(question.model)))).scalar_one():
         raise UnknownModel
     refuse_over_limit(connection, question.owner, limits)
+    if connection.execute(QUEUE_IS_FULL, {"q_model": question.model}).scalar_one():
+        raise QueueFull(seconds=QUEUE_FULL_SECONDS)
     raise StillRunning  # another conversation has just used the same key, or the owner is below the limit again
 
 

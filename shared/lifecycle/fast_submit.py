@@ -26,13 +26,13 @@ from shared.postgres.prepared import Batch
 _ENTER_AND_STORE = Batch(ENTER_IF_ALLOWED, STORE_QUESTION)
 
 
-def store_in_one_round_trip(engine: Engine, values: dict[str, Any]) -> bool:
-    """Store a new question. Return False, and store no question, if something is in the way.
+def store_in_one_round_trip(engine: Engine, values: dict[str, Any]) -> str | None:
+    """Store a new question and return its lane. Return None, and store no question, if something is in the way.
 
     `values` are the parameters of `question_statements.py`. Raises Unavailable and Unsure.
     """
     with statement(engine) as connection:
-        is_stored = _ENTER_AND_STORE.run(connection, values).first() is not None
-        if is_stored:
+        row = _ENTER_AND_STORE.run(connection, values).first()
+        if row is not None:
             notify.after_commit(connection, notify.REQUEST, values["q_request"], values["q_conversation"])
-    return is_stored
+    return None if row is None else str(row.lane)

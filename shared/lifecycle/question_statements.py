@@ -14,13 +14,16 @@ from sqlalchemy import (
     ColumnElement,
     Interval,
     Select,
+    Subquery,
     and_,
     bindparam,
+    case,
     cast,
     func,
     insert,
     literal,
     literal_column,
+    not_,
     or_,
     select,
     union_all,
@@ -30,6 +33,7 @@ from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet
+from shared.lifecycle import lanes
 from shared.lifecycle.ending import NOW
 from shared.lifecycle.owner_limits import MAY_ASK
 from shared.postgres.prepared import prepared
@@ -53,6 +57,18 @@ _ACTIVE: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for sta
 _UNDER_WAY = select(_R.id, _R.conversation_id).where(_R.conversation_id == _CONVERSATION, _R.status.in_(_ACTIVE))
 _IS_OFFERED = or_(_MODEL == "", fleet.may_offer(_MODEL))
 
+
+def _named() -> Subquery:
+    """Return the question's model and lane: without a model the default of the newest worker, if there is one."""
+    model = case((_MODEL != "", _MODEL), else_=func.coalesce(fleet.default_model(), "")).label("model")
+    resolved = select(model).subquery("resolved")
+    lane = case((resolved.c.model != "", lanes.lane_of_column(resolved.c.model)), else_="").label("lane")
+    return select(resolved.c.model, lane).subquery("named")
+
+
+_NAMED = _named()
+_IS_FULL = lanes.is_full(select(_NAMED.c.lane).scalar_subquery())
+
 #: Finds the request with the same key (`is_same`), and the active request of the conversation.
 FIND = union_all(_WITH_SAME_KEY.add_columns(literal(True).label("is_same")), _UNDER_WAY.add_columns(literal(False)))
 
@@ -73,31 +89,42 @@ def _enter(*conditions: ColumnElement[bool]) -> Insert:
 
 
 def _stored_request(message_id: BindParameter[Any]) -> CTE:
-    """Insert the request; insert nothing where another one is in its way, or in a conversation that was not entered."""
+    """Insert the request; insert nothing where another one is in its way, or in a conversation that was not entered.
+
+    Without a model and without a worker it gets no model and no lane; the reconciler assigns them.
+    """
     values = {
         "id": _given("request", _R.id),
         "owner_id": _OWNER,
         "conversation_id": _CONVERSATION,
         "user_message_id": message_id,
         "idempotency_key": _KEY,
-        "model": _MODEL,
+        "model": _NAMED.c.model,
+        "lane": _NAMED.c.lane,
+        "fair_at": lanes.fair_at(_OWNER, _NAMED.c.lane),
+        "http_request_id": _given("http_request", _R.http_request_id),
         "status": literal(Status.QUEUED.value),
         "deadline_at": NOW + cast(bindparam("q_deadline"), Interval),
-        "dispatched_at": NOW,
     }
     c = conversation.c
     is_entered = select(c.id).where(c.id == _CONVERSATION, c.owner_id == _OWNER, c.deleted_at.is_(None)).exists()
     # Checked before the insert. The insert alone would wait for a request that is ending now, while the end of that
     # request waits for the conversation that this transaction has locked.
-    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), _IS_OFFERED, MAY_ASK)
-    chosen = select(*(cast(value, _R[name].type) for name, value in values.items())).where(is_entered, is_free)
+    is_free = and_(~_WITH_SAME_KEY.exists(), ~_UNDER_WAY.exists(), _IS_OFFERED, MAY_ASK, not_(_IS_FULL))
+    chosen = (
+        select(*(cast(value, _R[name].type) for name, value in values.items()))
+        .select_from(_NAMED)
+        .where(is_entered, is_free)
+    )
     made = upsert(chat_request).from_select(list(values), chosen)
     # No conflict target: with one, a conflict on the other unique index would raise instead.
-    return made.on_conflict_do_nothing().returning(_R.id, _R.conversation_id).cte("stored")
+    return made.on_conflict_do_nothing().returning(_R.id, _R.conversation_id, _R.lane).cte("stored")
 
 
 def _store(*, with_question: bool) -> Select[Any]:
     """Insert the request and the question, and move the branch's end to the question.
+
+    Return the lane; no row where something is in the way.
 
     Without `with_question` the request answers a question that is stored already.
     """
@@ -117,13 +144,15 @@ def _store(*, with_question: bool) -> Select[Any]:
         .cte("moved")
     )
     besides = (asked.cte("asked"), moved) if with_question else (moved,)
-    return select(stored.c.id).add_cte(*besides)
+    return select(stored.c.id, stored.c.lane).add_cte(*besides)
 
 
 #: Creates or locks the conversation and returns the end of its branch; no row where it is another owner's or deleted.
 ENTER = prepared(_enter().returning(conversation.c.leaf_id))
-#: Like ENTER if the model is offered and the owner is below the limits: a refused question creates no conversation.
-ENTER_IF_ALLOWED = _enter(_IS_OFFERED, MAY_ASK)
+#: Like ENTER if the model is offered and no limit is reached: a refused question creates no conversation.
+ENTER_IF_ALLOWED = _enter(_IS_OFFERED, MAY_ASK, not_(_IS_FULL))
+#: Finds out whether the question met a full queue.
+QUEUE_IS_FULL = prepared(select(_IS_FULL))
 #: Stores the request and its question; no row where something is in the way.
 STORE_QUESTION = _store(with_question=True)
 STORE = prepared(STORE_QUESTION)

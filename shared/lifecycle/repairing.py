@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Engine, Interval, case, cast, func, literal, select, update
 
-from shared.errors import DEADLINE, RESTORED, WORKER_LOST
+from shared.errors import DEADLINE, RESTORED, UNSERVED, WORKER_LOST
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end, end_all
 from shared.postgres import notify
 from shared.postgres.database import transaction
@@ -85,8 +85,6 @@ def _requeue(
             worker_id=None,
             losses=_R.losses + case((_R.id.in_(charged), 1), else_=0),
             available_at=NOW + func.random() * cast(literal("1 second"), Interval),
-            dispatched_at=None,
-            dispatches=0,
             wait_code=WORKER_LOST,
         )
         .returning(_R.id, _R.attempt, _R.conversation_id)
@@ -104,6 +102,12 @@ def expire(connection: Connection, request_ids: Sequence[UUID]) -> int:
     """
     overdue = (_R.id.in_(request_ids), _R.status.in_(ACTIVE), _R.deadline_at <= NOW)
     return end_all(connection, overdue, Ending(status=Status.FAILED, outcome=Outcome.FAILED, code=DEADLINE))
+
+
+def fail_unserved(connection: Connection, request_ids: Sequence[UUID]) -> int:
+    """Fail those of the requests that wait, because no worker serves their models any more; return their number."""
+    waiting = (_R.id.in_(request_ids), _R.status == Status.QUEUED)
+    return end_all(connection, waiting, Ending(status=Status.FAILED, outcome=None, code=UNSERVED))
 
 
 def end_restored(connection: Connection) -> int:

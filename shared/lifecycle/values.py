@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -21,6 +22,8 @@ class Question:
     idempotency_key: str
     model: str = ""
     regenerate: bool = False
+    #: The HTTP request that brings it, for the logs.
+    http_request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,19 @@ class Submitted:
     request_id: UUID
     conversation_id: UUID
     is_new: bool
+    #: The lane to send a hint to; empty for a request that was stored before, and until a worker offers its model.
+    lane: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """A worker that claims, and the limits that it keeps."""
+
+    worker_id: UUID
+    #: The models that it serves.
+    models: Sequence[str]
+    #: Most answers of one owner at once; 0 means no limit.
+    owner_running: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +75,18 @@ class Claimed:
     conversation_id: UUID
     user_message_id: UUID
     model: str
+    lane: str
+    #: The HTTP request that brought the question; may be empty.
+    http_request_id: str
     losses: int
     tries: int
     broken_streams: int
+    #: Time since the provider first refused it; 0 if it has not.
+    retrying_seconds: float
+    #: Whether the end of this answer should wake a worker for the lane.
+    is_contested: bool
+    #: Failures in a row of the lane or its provider, when it was claimed.
+    lane_failures: int
     #: From the question to its first claim, from the question to this claim, and from this claim to the deadline.
     queue_seconds: float
     age_seconds: float

@@ -19,6 +19,9 @@ class Answers:
     idle_seconds: float = setting(60.0, "Longest pause within an answer", least=0.05)
     total_seconds: float = setting(900.0, "Longest duration of one attempt", least=0.1)
     deadline_seconds: float = setting(1800.0, "Longest life of a request, including its waits", least=0.1)
-    max_tries: int = setting(5, "Most retries of an attempt that the provider refused", least=0)
+    retry_seconds: float = setting(300.0, "How long a request that the provider refuses is tried again", least=0.0)
+    unserved_seconds: float = setting(
+        600.0, "How long a request waits for a model that no worker serves any more", least=1.0
+    )
     retry_after_limit_seconds: float = setting(120.0, "Longest wait that a provider may ask for", least=0.1)
     max_output_tokens: int = setting(0, "Longest answer in tokens; 0: the model's own limit", least=0)

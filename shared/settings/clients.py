@@ -17,11 +17,15 @@ class QuestionBounds:
 
     max_question_characters: int = setting(32_000, "Longest question in characters", least=1)
 
-    owner_active_questions: int = setting(
-        16, "Waiting and running questions of one person, so that nobody fills the queue; 0: no limit", least=0
+    owner_running_questions: int = setting(
+        4, "Answers of one person at once; further questions wait their turn; 0: no limit", least=0
     )
-    owner_questions_per_minute: int = setting(
-        30, "Questions of one person per minute, far above what people type; 0: no limit", least=0
+    owner_active_questions: int = setting(
+        24, "Waiting and running questions of one person, so that nobody fills the queue; 0: no limit", least=0
+    )
+    owner_questions_per_minute: int = setting(10, "Questions of one person per minute; 0: no limit", least=0)
+    queue_questions: int = setting(
+        10_000, "Most questions that wait in one lane; further ones are refused; 0: no limit", least=0
     )
     address_questions_per_minute: int = setting(
         600, "Questions of one address per minute and web process; an address may be an office; 0: no limit", least=0

@@ -22,5 +22,8 @@ class Providers:
         "", "Address of the demo simulator; `up` sets it when no model is available", kind="http"
     )
     models: str = setting("", "Models on offer, as provider/model, comma-separated; empty: the current defaults")
+    lanes: str = setting(
+        "", "Most answers at once over all workers, as provider=number or provider/model=number, comma-separated"
+    )
     prices: str = setting("", "Dollars per million tokens, as provider/model=input/output[/cached], comma-separated")
     system_prompt: str = setting("", "Instructions that every model gets before the conversation")

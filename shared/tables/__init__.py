@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy Core tables, and the values of their columns.
 
     chat      conversation, message, chat_request, request_attempt
-    fleet     worker, reconciler_tick
+    fleet     worker, lane, reconciler_tick
     statuses  the values of `status` and `outcome`
     metadata  the MetaData object of all tables
 
@@ -13,6 +13,7 @@ from shared.tables.chat import chat_request as chat_request
 from shared.tables.chat import conversation as conversation
 from shared.tables.chat import message as message
 from shared.tables.chat import request_attempt as request_attempt
+from shared.tables.fleet import lane as lane
 from shared.tables.fleet import reconciler_tick as reconciler_tick
 from shared.tables.fleet import worker as worker
 from shared.tables.metadata import metadata as metadata

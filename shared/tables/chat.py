@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import UUID
 
 from shared.tables.metadata import metadata, moment
@@ -57,6 +57,12 @@ chat_request = Table(
     # Null when no retry can come any more (shared/keeping.py).
     Column("idempotency_key", Text),
     Column("model", Text, nullable=False),
+    # The lane that the model belongs to; "" until the reconciler has assigned one.
+    Column("lane", Text, nullable=False, server_default=""),
+    # The order within the lane: start-time fair queuing (lifecycle/lanes.py).
+    Column("fair_at", DateTime(timezone=True), server_default=func.clock_timestamp()),
+    # The HTTP request that brought the question, for the worker's log.
+    Column("http_request_id", Text, nullable=False, server_default=""),
     Column("status", Text, nullable=False),
     # The fence: every claim increments it, so no value is used twice.
     Column("attempt", Integer, nullable=False, server_default="0"),
@@ -67,8 +73,11 @@ chat_request = Table(
     Column("broken_streams", Integer, nullable=False, server_default="0"),
     # Why it waits for `available_at`: the code of the provider's error, or WORKER_LOST.
     Column("wait_code", Text),
+    # When the provider first refused it since the last attempt with text.
+    moment("retrying_since"),
     moment("available_at", now=True),
     Column("deadline_at", DateTime(timezone=True), nullable=False),
+    # Unused since version 0.2: processes of the previous version still write these two.
     moment("dispatched_at"),
     Column("dispatches", Integer, nullable=False, server_default="0"),
     moment("stop_requested_at"),
@@ -106,17 +115,10 @@ chat_request = Table(
     ),
     Index("ix_chat_request_queued", "available_at", postgresql_where=text("status = 'queued'")),
     Index("ix_chat_request_running", "worker_id", postgresql_where=text("status = 'running'")),
+    Index("ix_chat_request_lane_queued", "lane", "fair_at", postgresql_where=text("status = 'queued'")),
+    Index("ix_chat_request_lane_running", "lane", postgresql_where=text("status = 'running'")),
     Index("ix_chat_request_deadline", "deadline_at", postgresql_where=text("status IN ('queued', 'running')")),
-    # These three lead a tick to the hints that are due and to the stops that no worker answered.
-    Index(
-        "ix_chat_request_unsent", "available_at", postgresql_where=text("status = 'queued' AND dispatched_at IS NULL")
-    ),
-    Index(
-        "ix_chat_request_sent",
-        text("LEAST(dispatches, 4)"),
-        "dispatched_at",
-        postgresql_where=text("status = 'queued'"),
-    ),
+    # This one leads a tick to the stops that no worker answered.
     Index(
         "ix_chat_request_stopping",
         "stop_requested_at",

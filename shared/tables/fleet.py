@@ -1,4 +1,4 @@
-"""Workers, and the reconciler's last tick."""
+"""Workers, lanes, and the reconciler's last tick."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ worker = Table(
     Column("slots", Integer, nullable=False),
     # The models that it offers: [{"name": "openai/…", "demo": false}, …].
     Column("models", JSONB, nullable=False),
+    # The lanes that it serves, and how many more answers of each it can take: {"openai": 12, …}.
+    Column("free", JSONB, nullable=False, server_default="{}"),
     Column("draining", Boolean, nullable=False, server_default="false"),
     moment("started_at", now=True),
     moment("renewed_at", now=True),
@@ -27,6 +29,22 @@ worker = Table(
     moment("lost_at"),
     Index("ix_worker_live", "lease_expires_at", postgresql_where=text("lost_at IS NULL")),
     Index("ix_worker_lost_at", "lost_at", postgresql_where=text("lost_at IS NOT NULL")),
+)
+
+#: The lanes: a provider, or one model of it that has a limit of its own. Workers add rows, and nobody removes them.
+lane = Table(
+    "lane",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Most answers at once over all workers; null means no limit.
+    Column("most_running", Integer),
+    # Whether too many questions wait, so that further ones are refused; each tick notes it.
+    Column("is_full", Boolean, nullable=False, server_default="false"),
+    # The breaker: failures in a row, since when, the time of the next call, and the reason.
+    Column("failures", Integer, nullable=False, server_default="0"),
+    moment("failing_since"),
+    moment("retry_at"),
+    Column("code", Text),
 )
 
 #: One row: when any process last ticked.

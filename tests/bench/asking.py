@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from shared import lifecycle
-from shared.lifecycle import OwnerLimits, Question
+from shared.lifecycle import OwnerLimits, Question, Submitted
 from shared.people import Owner
 from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
@@ -63,30 +63,29 @@ class Asker:
 
     def submit(self, page: Page, words: str) -> UUID:
         """Store a question and send its hint, in the calling thread."""
-        request_id = self.store(page, words)
-        self.hint(request_id)
-        return request_id
+        submitted = self.store(page, words)
+        self.hint(submitted.lane)
+        return submitted.request_id
 
-    def store(self, page: Page, words: str) -> UUID:
-        """Store the question without a hint; the reconcilers send one after 5 s."""
+    def store(self, page: Page, words: str) -> Submitted:
+        """Store the question without a hint; a tick sends one within a second."""
         question = Question(
             owner=page.owner,
             conversation_id=page.conversation_id,
             text=words,
             idempotency_key=str(uuid4()),
         )
-        submitted = lifecycle.submit(
+        return lifecycle.submit(
             self.engine,
             question,
             deadline_seconds=self._settings.deadline_seconds,
             max_characters=self._settings.max_question_characters,
             limits=OwnerLimits.of(self._settings),
         )
-        return submitted.request_id
 
-    def hint(self, request_id: UUID) -> None:
+    def hint(self, lane: str) -> None:
         """Send a hint in the background."""
-        self._dispatcher.send(request_id)
+        self._dispatcher.send(lane)
 
     async def stop(self, page: Page, request_id: UUID) -> None:
         """Stop a request through the lifecycle, without a web process."""

@@ -111,17 +111,19 @@ _STATEMENTS = (
 )
 
 
-def queue(database_url: str, number: int, *, text: str) -> list[UUID]:
-    """Store a question of each of `number` people, as `submit` does, but with no hint due for ten minutes."""
+def queue(database_url: str, number: int, *, text: str, model: str = "demo/simulator") -> list[UUID]:
+    """Store a question of each of `number` people, as `submit` does, in the lane LANE."""
     connection = psycopg2.connect(database_url)
     try:
         with connection, connection.cursor() as cursor:
-            cursor.execute(_QUEUE, {"number": number, "text": text})
+            cursor.execute(_QUEUE, {"number": number, "text": text, "model": model, "lane": LANE})
             return [UUID(row[0]) for row in cursor.fetchall()]
     finally:
         connection.close()
 
 
+#: The lane of the demo model.
+LANE = "demo"
 _QUEUE = """
     WITH person AS (
         SELECT gen_random_uuid() AS conversation_id, gen_random_uuid() AS message_id, gen_random_uuid() AS request_id,
@@ -132,9 +134,9 @@ _QUEUE = """
         SELECT conversation_id, owner_id, 'short', message_id FROM person
     ), request AS (
         INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
-                                  deadline_at, dispatched_at)
-        SELECT request_id, owner_id, conversation_id, message_id, request_id::text, '', 'queued',
-               clock_timestamp() + interval '30 min', clock_timestamp() + interval '10 min'
+                                  deadline_at, lane)
+        SELECT request_id, owner_id, conversation_id, message_id, request_id::text, %(model)s, 'queued',
+               clock_timestamp() + interval '30 min', %(lane)s
         FROM person
     ), asked AS (
         INSERT INTO message (id, conversation_id, role, content)

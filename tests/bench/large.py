@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID
 
 import psycopg2
 from sqlalchemy import Engine, text
@@ -113,7 +112,8 @@ class Caller:
 
     def __init__(self, engine: Engine, filled: Filled) -> None:
         self._engine, self._filled = engine, filled
-        self._worker_id = RequestRig(engine).worker(MODEL, lease_seconds=7200)
+        worker_id = RequestRig(engine).worker(MODEL, lease_seconds=7200)
+        self._claimant = lifecycle.Claimant(worker_id=worker_id, models=(MODEL,))
 
     def run(self, *, times: int, until: threading.Event | None = None) -> Times:
         """Return the ms of each call; `until` ends the run early."""
@@ -135,13 +135,10 @@ class Caller:
         took.add("list", lambda: list_conversations(engine, owner=owner))
         took.add("open", lambda: open_conversation(engine, conversation_id, owner=owner))
         asked = took.add("submit", lambda: lifecycle.submit(engine, question, deadline_seconds=600, max_characters=100))
-        claimed = took.add("claim", lambda: self._claim(asked.request_id))
+        claimed = took.add("claim", lambda: lifecycle.claim(engine, asked.lane, self._claimant))
         assert claimed is not None
         answer = Answer(text="x" * 480, input_tokens=10, output_tokens=100)
         assert took.add("finish", lambda: lifecycle.finish(engine, claimed, answer))
-
-    def _claim(self, request_id: UUID) -> lifecycle.Claimed | None:
-        return lifecycle.claim(self._engine, request_id, worker_id=self._worker_id, models=(MODEL,))
 
 
 class Purger:

@@ -40,7 +40,7 @@ from shared.tables import Outcome, Status
 from tests.bench.filling import Filled, fill
 from tests.shared.rig import MODEL, RequestRig, outlast_mercy
 from tests.stack import Servers
-from workers.process.pickup import due_requests
+from workers.process.pickup import lanes_with_due_requests
 
 #: The tables that grow with each question. `worker` has a row per worker process, and statements may read all of it.
 GROWING = {"chat_request", "message", "conversation", "request_attempt"}
@@ -132,15 +132,14 @@ def walk(rig: RequestRig, filled: Filled, plans: Plans, numbers: Iterator[int]) 
     with plans.step("submit"):
         submitted = rig.ask(conversation_id=conversation_id, owner=owner, key=f"key-{time.time_ns()}")
     with plans.step("pickup"), rig.begin() as connection:
-        due_requests(connection, patience_seconds=0, limit=100)
+        lanes_with_due_requests(connection, [submitted.lane], patience_seconds=0)
     with plans.step("sweep while it waits"):
         sweep(rig.engine, [conversation_id], known=[])
-    with plans.step("undispatch"):
-        lifecycle.undispatch(rig.engine, submitted.request_id, models=["another/model"])
     with plans.step("tick"):
         rig.tick()
     with plans.step("claim"):
-        claimed = rig.claim(submitted.request_id, worker_id)
+        claimed = rig.claim_from(submitted.lane, worker_id)
+    assert claimed is not None
     _run(rig, plans, claimed)
     with plans.step("finish"):
         assert lifecycle.finish(rig.engine, claimed, Answer(text="x" * 480, input_tokens=1, output_tokens=100))
@@ -178,7 +177,7 @@ def _run(rig: RequestRig, plans: Plans, claimed: Claimed) -> None:
     """Run the statements during an answer."""
     key = (claimed.request_id, claimed.attempt)
     with plans.step("renew"), rig.begin() as connection:
-        renewal = fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True)
+        renewal = fleet.renew(connection, claimed.worker_id, lease_seconds=60, consumed=True, free={})
         assert renewal is not None
         assert key in renewal.running
     with plans.step("checkpoint"), rig.begin() as connection:

@@ -60,8 +60,9 @@ def _ms(work: Callable[[], object], *, times: int = 30) -> str:
 
 
 def measure_tick(rig: RequestRig) -> None:
-    """Ticks and sweeps with ROWS waiting and ROWS running requests, none of which is due."""
-    rig.fill_with_waiting(ROWS)
+    """Ticks and sweeps with ROWS waiting and ROWS running requests in a lane that is full."""
+    rig.serve("demo", room=4)
+    rig.fill_with_queued(ROWS)
     rig.fill_with_running(rig.worker(slots=2 * ROWS), ROWS)
     set_wait_callback(None)  # no limit on a statement's time
     slow = psycopg2.connect(rig.engine.url.render_as_string(hide_password=False).replace("+psycopg2", ""))
@@ -70,7 +71,6 @@ def measure_tick(rig: RequestRig) -> None:
     slow.close()
     limit_waits()
     rig.ticked()
-    tick(rig.engine, stop_patience_seconds=3, lease_seconds=6)  # the only hint that is due
     print(f"tick with {ROWS:,} + {ROWS:,}:", _ms(lambda: tick(rig.engine, stop_patience_seconds=3, lease_seconds=6)))
     asked = rig.ask()
     print("sweep of one waiting page:", _ms(lambda: sweep(rig.engine, [asked.conversation_id], known=[])))
@@ -80,7 +80,7 @@ def measure_tick(rig: RequestRig) -> None:
 
 def measure_rush(rig: RequestRig) -> None:
     """One tick that ends 500 requests past their deadline."""
-    rig.fill_with_waiting(500)
+    rig.fill_with_queued(500)
     rig.scalar("WITH u AS (UPDATE chat_request SET deadline_at = now() - interval '1 s' RETURNING 1) SELECT 1")
     began = time.perf_counter()
     expired = rig.tick().expired

@@ -37,7 +37,15 @@ class Person:
     def __exit__(self, *_: object) -> None:
         self.dispatcher.close()
 
-    def ask(self, words: str, *, hint: bool = True, key: str | None = None, conversation: UUID | None = None) -> UUID:
+    def ask(
+        self,
+        words: str,
+        *,
+        hint: bool = True,
+        key: str | None = None,
+        conversation: UUID | None = None,
+        model: str = "",
+    ) -> UUID:
         """Store a question and send its hint; return the request's id."""
         submitted = lifecycle.submit(
             self.engine,
@@ -46,12 +54,13 @@ class Person:
                 conversation_id=conversation or uuid4(),
                 text=words,
                 idempotency_key=key or str(uuid4()),
+                model=model,
             ),
             deadline_seconds=self.stack.settings.deadline_seconds,
             max_characters=self.stack.settings.max_question_characters,
         )
         if hint:
-            self.dispatcher.send(submitted.request_id)
+            self.dispatcher.send(submitted.lane)
         self.asked.append(submitted.request_id)
         return submitted.request_id
 
@@ -106,6 +115,19 @@ class Person:
                 {"id": request_id},
             ).scalar_one_or_none()
             return None if found is None else int(found)
+
+    def most_calls_at_once(self) -> int:
+        """Return the largest number of calls in flight at the provider, from the simulator's log."""
+        lines = [json.loads(line) for line in self.stack.calls_log.read_text().splitlines()]
+        under_way: set[int] = set()
+        most = 0
+        for line in lines:
+            if line["event"] == "start":
+                under_way.add(line["call"])
+                most = max(most, len(under_way))
+            if line["event"] in {"end", "closed", "refused"}:
+                under_way.discard(line["call"])
+        return most
 
     def calls(self, request_id: UUID, event: str = "start") -> list[float]:
         """Return the times of this event in the request's calls, from the simulator's log."""

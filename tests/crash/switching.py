@@ -62,7 +62,7 @@ class Asking:
                 self.refusals += 1
                 time.sleep(AGAIN_SECONDS)
             else:
-                self.person.dispatcher.send(stored.request_id)
+                self.person.dispatcher.send(stored.lane)
                 self.accepted[stored.request_id] = time.monotonic() - began
                 return
 

@@ -24,7 +24,7 @@ def ask(person: Person, owner: Owner) -> tuple[UUID, UUID]:
     """Ask a long question; return its conversation and request."""
     question = Question(owner=owner, conversation_id=uuid4(), text=LONG, idempotency_key=uuid4().hex)
     made = lifecycle.submit(person.engine, question, deadline_seconds=600, max_characters=1000)
-    person.dispatcher.send(made.request_id)
+    person.dispatcher.send(made.lane)
     return made.conversation_id, made.request_id
 
 

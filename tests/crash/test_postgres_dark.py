@@ -56,7 +56,7 @@ class Site:
     @contextmanager
     def ticking(self) -> Iterator[None]:
         """Tick in this process, as web does."""
-        ticker = Ticker(self.engine, self.stack.settings, resend=lambda _: None, best_text=lambda *_: None)
+        ticker = Ticker(self.engine, self.stack.settings, resend=lambda *_: None, best_text=lambda *_: None)
         ticker.start()
         try:
             yield

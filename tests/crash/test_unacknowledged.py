@@ -7,7 +7,7 @@ import time
 import pytest
 
 from shared.postgres.database import make_engine
-from shared.queue import QUEUE, TASK, make_celery
+from shared.queue import TASK, make_celery, queue_of
 from shared.tables import Status
 from tests.crash.person import Person
 from tests.stack import Stack, wait_until
@@ -24,9 +24,9 @@ def own_stack(module_own_stack: Stack) -> Stack:
 
 def test_hint_in_flight_is_stored_nowhere(stack: Stack) -> None:
     app = make_celery(stack.settings)
-    app.send_task(TASK, args=["x"], queue=QUEUE)
+    app.send_task(TASK, args=["x"], queue=queue_of("demo"))
     with app.connection_for_read() as connection:
-        queue = app.amqp.queues[QUEUE](connection.default_channel)
+        queue = app.amqp.queues[queue_of("demo")](connection.default_channel)
         message = wait_until(queue.get, what="the hint is taken")
         with stack.redis_client() as client:
             assert not client.keys("*unacked*")

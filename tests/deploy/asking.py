@@ -53,7 +53,7 @@ def main(number: int, pause_seconds: float, patience_seconds: float) -> None:
             failures.append(type(error).__name__)
             return
         accepted.append(submitted.request_id)
-        dispatcher.send(submitted.request_id)
+        dispatcher.send(submitted.lane)
 
     with ThreadPoolExecutor(4) as threads:
         for turn in range(number):

@@ -32,6 +32,7 @@ NOT_USED = {
     ("worker", "NARU_DOMAIN"),
     ("worker", "NARU_OWNER_ACTIVE_QUESTIONS"),
     ("worker", "NARU_OWNER_QUESTIONS_PER_MINUTE"),
+    ("worker", "NARU_QUEUE_QUESTIONS"),
 }
 SETTINGS = {variable_of(name): field for name, field in Settings.__dataclass_fields__.items()}
 

@@ -46,7 +46,7 @@ def _flower_tasks(flower: Process) -> str:
 
 def test_no_secret_leaves_the_rows_and_the_live_stream(stack: Stack, engine: Engine, flower: Process) -> None:
     simulator = stack.start_simulator()
-    stack.configure(openai_api_key=KEY, openai_base_url=simulator.url + "/v1", max_tries=1, simulator_url="")
+    stack.configure(openai_api_key=KEY, openai_base_url=simulator.url + "/v1", retry_seconds=1, simulator_url="")
     web, worker = stack.start_web(), stack.start_worker()
     with Person(stack, engine) as alice:
         asked = [alice.ask(words) for words in (GOOD, *BAD)]

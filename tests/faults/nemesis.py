@@ -217,11 +217,11 @@ def slow_line(rig: Rig, dice: random.Random) -> None:
 def double_hints(rig: Rig, dice: random.Random) -> None:
     """Send ten more hints for each queued or running request, up to 50 requests."""
     try:
-        rows = rig.ask_rows("SELECT id FROM chat_request WHERE status IN ('queued', 'running') LIMIT 50")
+        rows = rig.ask_rows("SELECT lane FROM chat_request WHERE status IN ('queued', 'running') LIMIT 50")
     except psycopg2.Error:
         return
     dispatcher = Dispatcher(rig.stack.settings)
     for row in [row for row in rows for _ in range(10)]:
-        dispatcher.send(row.id)
+        dispatcher.send(row.lane)
     rig.sleep(0.5)
     dispatcher.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-WAITING = frozenset({"queued", "next", "no_worker", "waiting"})
+WAITING = frozenset({"queued", "next", "no_worker", "unserved", "waiting", "away"})
 
 
 class Screen:

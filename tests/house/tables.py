@@ -40,6 +40,8 @@ def metrics_table() -> str:
         rows.append(f"| `{described.name}{suffix}` | {described.type} | {labels} | {described.documentation} |")
     for name, meaning in metrics._SYSTEM_GAUGES.values():
         rows.append(f"| `{name}` | gauge of the whole system |  | {meaning} |")
+    for name, meaning in metrics._LANE_GAUGES.values():
+        rows.append(f"| `{name}` | gauge of the whole system | `lane` | {meaning} |")
     return "\n".join(rows)
 
 

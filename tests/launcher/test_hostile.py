@@ -234,7 +234,7 @@ def test_control_characters_are_made_visible() -> None:
         ("REDIS_URL", "http://:pa55word@x"),
         ("NARU_OLLAMA_URL", "senseless"),
         ("OPENAI_API_KEY", "pa55word\n\x1b[31m"),
-        ("NARU_MAX_TRIES", "9" * 5000),
+        ("NARU_DATABASE_POOL", "9" * 5000),
     ],
     ids=lambda value: repr(value)[:40],
 )

@@ -82,6 +82,20 @@ QUEUE = (
         at="15m",
     ),
     Case(
+        "LaneUnserved",
+        {'naru_lane_queued{lane="openai"}': flat(2), 'naru_lane_workers{lane="openai"}': flat(0)},
+        (
+            {'naru_lane_queued{lane="openai"}': flat(2), 'naru_lane_workers{lane="openai"}': flat(1)},
+            {'naru_lane_queued{lane="openai"}': flat(0), 'naru_lane_workers{lane="openai"}': flat(0)},
+            # A lane that waits, and another one that nobody serves.
+            {
+                'naru_lane_queued{lane="openai"}': flat(2),
+                'naru_lane_workers{lane="openai"}': flat(1),
+                'naru_lane_workers{lane="openai/o3"}': flat(0),
+            },
+        ),
+    ),
+    Case(
         "WorkersAreLost",
         {'naru_expired_leases_total{instance="a"}': grows(0.1), 'naru_expired_leases_total{instance="b"}': grows(0.1)},
         ({'naru_expired_leases_total{instance="a"}': "0+0x15 1+0x15"},),
@@ -175,6 +189,14 @@ PROVIDERS = (
             errors("rate_limited", 10, claims=20),
         ),
         at="20m",
+    ),
+    Case(
+        "BreakerOpen",
+        {'naru_lane_breaker_open{lane="openai"}': flat(1)},
+        (
+            {'naru_lane_breaker_open{lane="openai"}': flat(0)},
+            {'naru_lane_breaker_open{lane="openai"}': "1 0 1 0 1 0 1 0 1 0 1"},  # it flaps, and questions are answered
+        ),
     ),
     Case(
         "ProviderLimitsUs",

@@ -33,7 +33,7 @@ def watching(stack: Stack) -> Watching:
     """Return a stack's monitoring once Prometheus has scraped every target."""
     prometheus = program("prometheus", package="prometheus")
     made = Watching(stack, prometheus)
-    stack.configure(worker_metrics_port=free_port())
+    stack.configure(worker_metrics_port=free_port(), lanes="demo=16")
     stack.start_simulator()
     made.start_exporters()
     made.start_flower()

@@ -19,7 +19,7 @@ def sections() -> dict[str, str]:
 
 def ours() -> set[str]:
     """Return every series that our processes export or the rules record."""
-    names = {name for name, _ in metrics._SYSTEM_GAUGES.values()}
+    names = {name for name, _ in (*metrics._SYSTEM_GAUGES.values(), *metrics._LANE_GAUGES.values())}
     for metric in declared_metrics():
         described = next(iter(metric.describe()))
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(described.type, [""])

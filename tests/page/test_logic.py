@@ -15,6 +15,7 @@ from shared import fleet, lifecycle
 from shared.conversations import open_conversation
 from shared.people import Owner
 from shared.tables import chat_request, message
+from tests.shared.rig import claim_only
 from tests.stack import Stack
 from web import runtime, state
 from web.views.chat import chat
@@ -186,6 +187,6 @@ def finish_the_active(engine: Engine) -> None:
         waiting = connection.execute(select(chat_request.c.id).where(chat_request.c.status == "queued")).scalar_one()
     member = fleet.Member(worker_id=uuid4(), host="h", pid=1, version="0", slots=1, models=())
     fleet.register(engine, member, lease_seconds=60)
-    claimed = lifecycle.claim(engine, waiting, worker_id=member.worker_id, models=("m",))
+    claimed = claim_only(engine, waiting, lifecycle.Claimant(worker_id=member.worker_id, models=("",)))
     assert claimed is not None
     assert lifecycle.finish(engine, claimed, lifecycle.Answer(text="an answer", finish="stop"))

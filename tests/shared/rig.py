@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,9 +18,10 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet, lifecycle
 from shared.fleet import Member, Model
-from shared.lifecycle import Answer, Claimed, OwnerLimits, Question, Submitted
+from shared.lifecycle import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, lanes
+from shared.mercy import mercy_seconds
 from shared.people import Owner
-from shared.reconciler import Repairs, mercy_seconds, tick
+from shared.reconciler import Repairs, tick
 from shared.tables import chat_request, conversation, message, reconciler_tick, request_attempt, worker
 from tests.stack import wait_until
 
@@ -44,6 +45,38 @@ def outlast_mercy(engine: Engine) -> None:
 MADE_AT_ONCE = 1_000
 
 
+#: Makes `:count` requests in conversations and of owners of their own.
+_FILL = text(
+    """
+    WITH made AS (INSERT INTO conversation (id, owner_id, title)
+                  SELECT gen_random_uuid(), gen_random_uuid()::text, 'x' FROM generate_series(1, :count)
+                  RETURNING id, owner_id),
+         asked AS (INSERT INTO message (id, conversation_id, role, content)
+                   SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
+    INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, lane,
+                              status, attempt, worker_id, available_at, deadline_at)
+    SELECT gen_random_uuid(), made.owner_id, made.id, asked.id, asked.id::text, 'demo/echo', 'demo',
+           :status, CASE :status WHEN 'running' THEN 1 ELSE 0 END, CAST(:worker AS uuid),
+           clock_timestamp() - make_interval(secs => :seconds), clock_timestamp() + interval '1 hour'
+    FROM asked JOIN made ON made.id = asked.conversation_id
+    """
+)
+
+
+def claim_only(engine: Engine, request_id: UUID, claimant: Claimant, *, may_be_suspect: bool = False) -> Claimed | None:
+    """Claim this request, which is alone in a lane of its own meanwhile; return None when it cannot be claimed."""
+    this, alone = chat_request.c.id == request_id, f"only/{request_id}"
+    with engine.begin() as connection:
+        lane = connection.execute(select(chat_request.c.lane).where(this)).scalar_one_or_none()
+        connection.execute(update(chat_request).where(this).values(lane=alone))
+    claimed = lifecycle.claim(engine, alone, claimant, may_be_suspect=may_be_suspect)
+    if lane is None:
+        return claimed
+    with engine.begin() as connection:
+        connection.execute(update(chat_request).where(this).values(lane=lane))
+    return None if claimed is None else replace(claimed, lane=lane)
+
+
 @dataclass(frozen=True)
 class RequestRig:
     """The lifecycle's functions on one database, with defaults for arguments that most tests do not care about."""
@@ -64,7 +97,7 @@ class RequestRig:
         conversation_id: UUID | None = None,
         key: str | None = None,
         owner: Owner = OWNER,
-        model: str = "",
+        model: str = MODEL,
         regenerate: bool = False,
         deadline_seconds: float = 600.0,
         max_characters: int = 1000,
@@ -95,15 +128,41 @@ class RequestRig:
         fleet.register(self.engine, member, lease_seconds=lease_seconds)
         return worker_id
 
-    def try_claim(
-        self, request_id: UUID, worker_id: UUID, *, models: Sequence[str] = (MODEL,), as_suspect: bool = False
+    def claim_from(
+        self,
+        lane: str,
+        worker_id: UUID,
+        *,
+        models: Sequence[str] = (MODEL,),
+        owner_running: int = 0,
+        may_be_suspect: bool = False,
     ) -> Claimed | None:
-        """Claim a request; return None when it cannot be claimed."""
-        return lifecycle.claim(self.engine, request_id, worker_id=worker_id, models=models, as_suspect=as_suspect)
+        """Claim the fairest request of a lane; return None when there is none."""
+        claimant = Claimant(worker_id=worker_id, models=models, owner_running=owner_running)
+        return lifecycle.claim(self.engine, lane, claimant, may_be_suspect=may_be_suspect)
 
-    def claim(self, request_id: UUID, worker_id: UUID, *, as_suspect: bool = False) -> Claimed:
+    def serve(self, lane: str, *, room: int, most_running: int | None = None) -> UUID:
+        """Register a worker that serves this lane and has `room` free slots; return its id."""
+        worker_id = self.worker(f"{lane}/echo", slots=room)
+        lanes.register(self.engine, [lane.partition("/")[0]], {} if most_running is None else {lane: most_running})
+        with self.begin() as connection:
+            assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={lane: room})
+        return worker_id
+
+    def limit(self, name: str, most_running: int) -> None:
+        """Limit the answers of a lane that run at once."""
+        lanes.register(self.engine, [name.partition("/")[0]], {name: most_running})
+
+    def try_claim(
+        self, request_id: UUID, worker_id: UUID, *, models: Sequence[str] = (MODEL,), may_be_suspect: bool = False
+    ) -> Claimed | None:
+        """Claim this request, alone in a lane of its own meanwhile; return None when it cannot be claimed."""
+        claimant = Claimant(worker_id=worker_id, models=models)
+        return claim_only(self.engine, request_id, claimant, may_be_suspect=may_be_suspect)
+
+    def claim(self, request_id: UUID, worker_id: UUID, *, may_be_suspect: bool = False) -> Claimed:
         """Claim a request that must be claimable."""
-        claimed = self.try_claim(request_id, worker_id, as_suspect=as_suspect)
+        claimed = self.try_claim(request_id, worker_id, may_be_suspect=may_be_suspect)
         assert claimed is not None
         return claimed
 
@@ -186,11 +245,16 @@ class RequestRig:
             # One statement: a Ticker's first tick could come between two.
             connection.execute(put.on_conflict_do_update(index_elements=["id"], set_=values))
 
-    def tick(self, *, stop_patience_seconds: float = 3.0) -> Repairs:
+    def tick(self, *, stop_patience_seconds: float = 3.0, queue_questions: int = 0) -> Repairs:
         """Run one tick as if another process had ticked just before, so without mercy."""
         self.ticked()
         self.let_workers_renew()
-        repairs = tick(self.engine, stop_patience_seconds=stop_patience_seconds, lease_seconds=LEASE_SECONDS)
+        repairs = tick(
+            self.engine,
+            stop_patience_seconds=stop_patience_seconds,
+            lease_seconds=LEASE_SECONDS,
+            queue_questions=queue_questions,
+        )
         assert repairs is not None
         return repairs
 
@@ -202,47 +266,17 @@ class RequestRig:
 
     def fill_with_running(self, worker_id: UUID, count: int) -> None:
         """Make `count` requests that this worker is answering."""
-        template = self.running(worker_id=worker_id)
-        self._copy(template.conversation_id, count, "'running', 1, CAST(:worker AS uuid), NULL", worker=worker_id)
+        self.running(worker_id=worker_id)
+        self._fill(count - 1, status="running", worker=worker_id, seconds=0)
 
-    def fill_with_waiting(self, count: int) -> None:
-        """Make `count` requests that wait for a worker. But for one, their hints are not due for an hour."""
-        later = "clock_timestamp() + interval '1 hour'"
-        self._copy(self.ask().conversation_id, count, f"'queued', 0, NULL, {later}", worker=None)
+    def fill_with_queued(self, count: int, *, seconds: float = 1) -> None:
+        """Make `count` requests of different people that have been due for so many seconds."""
+        self._fill(count, status="queued", worker=None, seconds=seconds)
 
-    def _copy(self, conversation_id: UUID, count: int, values: str, *, worker: UUID | None) -> None:
-        copied = f"""
-            WITH made AS (INSERT INTO conversation (id, owner_id, title)
-                          SELECT gen_random_uuid(), owner_id, 'x' FROM conversation, generate_series(1, :count)
-                           WHERE id = :of RETURNING id),
-                 asked AS (INSERT INTO message (id, conversation_id, role, content)
-                           SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
-            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model,
-                                      deadline_at, status, attempt, worker_id, dispatched_at)
-            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', clock_timestamp() + interval '1 hour',
-                   {values} FROM asked
-        """
-        for made in range(1, count, MADE_AT_ONCE):
+    def _fill(self, count: int, **values: object) -> None:
+        for made in range(0, count, MADE_AT_ONCE):
             with self.begin() as connection:
-                most = min(MADE_AT_ONCE, count - made)
-                connection.execute(text(copied), {"count": most, "of": conversation_id, "worker": worker})
-
-    def fill_with_queued(self, count: int) -> None:
-        """Make `count` requests whose hints were sent just now, for the seventh time, with one statement."""
-        template = self.ask()
-        copied = """
-            WITH made AS (INSERT INTO conversation (id, owner_id, title)
-                          SELECT gen_random_uuid(), owner_id, 'x' FROM conversation, generate_series(1, :count)
-                           WHERE id = :of RETURNING id),
-                 asked AS (INSERT INTO message (id, conversation_id, role, content)
-                           SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
-            INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
-                                      dispatched_at, dispatches, deadline_at)
-            SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, '', 'queued', clock_timestamp(), 6,
-                   clock_timestamp() + interval '1 hour' FROM asked
-        """
-        with self.begin() as connection:
-            connection.execute(text(copied), {"count": count, "of": template.conversation_id})
+                connection.execute(_FILL, {"count": min(MADE_AT_ONCE, count - made), **values})
 
     def lengthen(self, conversation_id: UUID, count: int) -> None:
         """Append `count` messages m1, m2, … to the conversation's branch."""

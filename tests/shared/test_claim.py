@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import update
 
 from shared import fleet, lifecycle
 from shared.lifecycle import Answer, Claimed
@@ -21,7 +21,7 @@ def test_claim_begins_an_attempt(rig: RequestRig) -> None:
     rig.put(submitted.request_id, created_at=rig.ago(40), wait_code="rate_limited")
     claimed = rig.claim(submitted.request_id, worker_id)
     row = rig.row(submitted.request_id)
-    assert (claimed.attempt, claimed.worker_id, claimed.model) == (1, worker_id, MODEL), "the worker's default model"
+    assert (claimed.attempt, claimed.worker_id, claimed.model) == (1, worker_id, MODEL), "its model"
     assert (claimed.conversation_id, claimed.user_message_id) == (submitted.conversation_id, row["user_message_id"])
     assert (row["status"], row["attempt"], row["worker_id"], row["model"]) == ("running", 1, worker_id, MODEL)
     assert row["wait_code"] is None
@@ -76,7 +76,7 @@ def test_concurrent_claims_have_one_winner(rig: RequestRig) -> None:
     workers = [rig.worker() for _ in range(4)]
     for _ in range(25):
         request_id = rig.ask().request_id
-        claims = together(*[lambda w=each: rig.try_claim(request_id, w) for each in workers])  # noqa: B023
+        claims = together(*[lambda w=each: rig.claim_from("demo", w) for each in workers])
         (won,) = [each for each in claims if each is not None]
         assert isinstance(won, Claimed)
         assert rig.row(request_id)["worker_id"] == won.worker_id
@@ -130,8 +130,8 @@ def test_worker_leaves_a_model_to_one_that_serves_it(rig: RequestRig) -> None:
 
 
 @pytest.mark.parametrize("gone", ["lease over", "left", "draining"])
-def test_any_worker_takes_an_abandoned_model(rig: RequestRig, gone: str) -> None:
-    other, mine = rig.worker("openai/gpt"), rig.worker()
+def test_model_waits_for_its_worker_to_return(rig: RequestRig, gone: str) -> None:
+    other, mine = rig.worker("openai/gpt"), rig.worker("openai/other")
     request_id = rig.ask(model="openai/gpt").request_id
     if gone == "lease over":
         rig.expire_lease(other)
@@ -140,30 +140,19 @@ def test_any_worker_takes_an_abandoned_model(rig: RequestRig, gone: str) -> None
     if gone == "draining":
         with rig.begin() as connection:
             fleet.start_draining(connection, other)
-    claimed = rig.try_claim(request_id, mine)
-    assert claimed is not None
-    assert claimed.model == "openai/gpt", "the request keeps its model; no other model replaces it"
-
-
-def test_worker_without_models_claims_requests_without_a_model(rig: RequestRig) -> None:
-    worker_id = uuid4()
-    with rig.begin() as connection:
-        connection.execute(
-            insert(worker).values(
-                id=worker_id, host="x", pid=1, version="x", slots=1, models=[], lease_expires_at=rig.ago(-60)
-            )
-        )
-    claimed = rig.try_claim(rig.ask().request_id, worker_id, models=[])
-    assert claimed is not None
-    assert claimed.model == ""
+    assert rig.claim_from("openai", mine, models=["openai/other"]) is None
+    again = rig.claim_from("openai", rig.worker("openai/gpt"), models=["openai/gpt"])
+    assert again is not None
+    assert (again.request_id, again.model) == (request_id, "openai/gpt")
 
 
 @pytest.mark.parametrize(("losses", "suspect"), [(0, False), (1, False), (2, True)])
-def test_only_suspect_claims_take_requests_with_losses(rig: RequestRig, losses: int, *, suspect: bool) -> None:
+def test_suspect_is_claimed_only_where_it_may_be(rig: RequestRig, losses: int, *, suspect: bool) -> None:
     request_id, worker_id = rig.ask().request_id, rig.worker()
     rig.put(request_id, losses=losses)
-    assert rig.try_claim(request_id, worker_id, as_suspect=not suspect) is None
-    claimed = rig.try_claim(request_id, worker_id, as_suspect=suspect)
+    if suspect:
+        assert rig.try_claim(request_id, worker_id) is None
+    claimed = rig.try_claim(request_id, worker_id, may_be_suspect=suspect)
     assert claimed is not None
     assert claimed.losses == losses
 

@@ -59,7 +59,7 @@ def test_thread_shows_a_running_question_with_its_request(rig: RequestRig) -> No
         Status.QUEUED,
         0,
     )
-    rig.put(submitted.request_id, model="")
+    rig.put(submitted.request_id, model=MODEL)
     rig.claim(submitted.request_id, rig.worker())
     seen = opened(rig, submitted.conversation_id)
     assert seen.active is not None

@@ -160,7 +160,6 @@ def test_release_requeues_with_its_wait(
     row = rig.row(claimed.request_id)
     assert (row["status"], row["worker_id"], row["attempt"], row["losses"]) == ("queued", None, 1, 0)
     assert (row["tries"], row["broken_streams"], row["wait_code"]) == (*counted, code)
-    assert (row["dispatched_at"], row["dispatches"]) == (None, 0), "its hint is sent as soon as it is due"
     left = rig.scalar("SELECT extract(epoch FROM available_at - clock_timestamp()) FROM chat_request")
     assert 20 - patient(5) < left <= 20
     record = rig.attempt(claimed.request_id, 1)
@@ -214,17 +213,6 @@ def test_end_notifies_listeners_once(rig: RequestRig, verb: str) -> None:
         assert not VERBS[verb](rig.engine, claimed)
         assert listener.next() == notify.Notice(channel, claimed.request_id, claimed.conversation_id)
         assert listener.silent(), "a refused write sends no notice"
-
-
-def test_reconciler_sends_a_dropped_hint_again_at_once(rig: RequestRig) -> None:
-    request_id = rig.ask().request_id
-    assert rig.tick().resend == []
-    lifecycle.undispatch(rig.engine, request_id, models=())
-    assert rig.tick().resend == [request_id]
-    claimed = rig.running()
-    before = rig.row(claimed.request_id)
-    lifecycle.undispatch(rig.engine, claimed.request_id, models=())
-    assert rig.row(claimed.request_id) == before, "a running request needs no hint"
 
 
 def test_give_back_counts_no_loss(rig: RequestRig) -> None:

@@ -25,11 +25,11 @@ def test_worker_registers_with_a_lease_and_renews_it(rig: RequestRig) -> None:
     left = "SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM worker"
     assert 6 - patient(0.5) < rig.scalar(left) <= 6
     with rig.begin() as connection:
-        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=False)
+        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=False, free={})
     assert 60 - patient(0.5) < rig.scalar(left) <= 60
     assert rig.rows(worker)[0]["consumed_at"] is None, "the worker lives, but has consumed nothing yet"
     with rig.begin() as connection:
-        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={})
     assert rig.rows(worker)[0]["consumed_at"] is not None
 
 
@@ -40,7 +40,7 @@ def test_lost_gone_and_unknown_workers_renew_nothing(rig: RequestRig) -> None:
     before = rig.rows(worker)
     with rig.begin() as connection:
         for worker_id in (lost, gone, unknown):
-            assert not fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+            assert not fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={})
     assert rig.rows(worker) == before
 
 
@@ -59,12 +59,12 @@ def test_worker_reads_the_stops_of_its_running_requests(rig: RequestRig) -> None
     for claimed in (stopped, elsewhere):
         lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER)
     with rig.begin() as connection:
-        renewal = fleet.renew(connection, mine, lease_seconds=60, consumed=True)
+        renewal = fleet.renew(connection, mine, lease_seconds=60, consumed=True, free={})
     assert renewal is not None
     assert renewal.running == {(stopped.request_id, 1): True, (running.request_id, 1): False}
     lifecycle.cancel(rig.engine, stopped, lifecycle.Answer(text=""))
     with rig.begin() as connection:
-        renewal = fleet.renew(connection, mine, lease_seconds=60, consumed=True)
+        renewal = fleet.renew(connection, mine, lease_seconds=60, consumed=True, free={})
     assert renewal is not None
     assert renewal.running == {(running.request_id, 1): False}
     assert rig.row(running.request_id)["status"] == "running"
@@ -73,11 +73,11 @@ def test_worker_reads_the_stops_of_its_running_requests(rig: RequestRig) -> None
 def test_renewal_reports_the_last_tick(rig: RequestRig) -> None:
     worker_id = rig.worker()
     with rig.begin() as connection:
-        before = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+        before = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={})
     assert before == fleet.Renewal(running={}, ticked_ago=None)
     rig.ticked(seconds_ago=30)
     with rig.begin() as connection:
-        renewal = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True)
+        renewal = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={})
     assert renewal is not None
     assert renewal.ticked_ago is not None
     assert 30 <= renewal.ticked_ago < 30 + patient(5)

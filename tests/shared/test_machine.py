@@ -156,16 +156,16 @@ class Lifecycle(RuleBasedStateMachine):
             return
         row = waiting[pick % len(waiting)]
         self.rig.make_due(row["id"])
-        self.try_to_claim(row["id"], self.workers[-1 - of // 6], as_suspect=row["losses"] >= 2)
+        self.try_to_claim(row["id"], self.workers[-1 - of // 6], may_be_suspect=row["losses"] >= 2)
 
     def claim_anything(self, pick: int, of: int) -> None:
-        self.try_to_claim(self.request(pick), self.workers[-1 - of % len(self.workers)], as_suspect=pick % 3 == 0)
+        self.try_to_claim(self.request(pick), self.workers[-1 - of % len(self.workers)], may_be_suspect=pick % 3 == 0)
 
-    def try_to_claim(self, request_id: UUID, worker_id: UUID, *, as_suspect: bool) -> None:
+    def try_to_claim(self, request_id: UUID, worker_id: UUID, *, may_be_suspect: bool) -> None:
         before = self.rig.row(request_id)
         (member,) = self.rig.rows(worker, id=worker_id)
         now = self.rig.scalar("SELECT clock_timestamp()")
-        claimed = self.rig.try_claim(request_id, worker_id, as_suspect=as_suspect)
+        claimed = self.rig.try_claim(request_id, worker_id, may_be_suspect=may_be_suspect)
         due = before["available_at"] <= now
         if not due and claimed is not None:
             due = before["available_at"] <= self.rig.scalar("SELECT clock_timestamp()")
@@ -174,7 +174,7 @@ class Lifecycle(RuleBasedStateMachine):
             and due
             and before["deadline_at"] > now
             and member["lease_expires_at"] > now
-            and (before["losses"] >= MAX_LOSSES - 1) == as_suspect
+            and (before["losses"] < MAX_LOSSES - 1 or may_be_suspect)
         )
         assert (claimed is not None) == may
         if claimed is not None:
@@ -231,7 +231,7 @@ class Lifecycle(RuleBasedStateMachine):
         worker_id = self.workers[-1 - of % len(self.workers)]
         (row,) = self.rig.rows(worker, id=worker_id)
         with self.engine.begin() as connection:
-            renewed = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True) is not None
+            renewed = fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free={}) is not None
         assert renewed == (row["lost_at"] is None)
 
     def leave(self, _: int, of: int) -> None:

@@ -7,8 +7,9 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import delete, insert, update
 
-from shared import fleet, metrics
+from shared import fleet, lifecycle, metrics
 from shared.keeping import Keeping
+from shared.lifecycle import lanes
 from shared.metrics import REGISTRY, SystemGauges
 from shared.postgres.database import make_engine
 from shared.settings import load_settings
@@ -61,6 +62,36 @@ def test_gauges_count_current_rows(rig: RequestRig) -> None:
         "naru_purge_overdue_seconds": 0,
     }
     assert fresh
+
+
+def test_lane_gauges_count_each_lane(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai"], {"openai/slow": 3})
+    for model in ("openai/slow", "openai/slow", "openai/fast"):
+        rig.ask(model=model)
+    rig.serve("demo", room=4)
+    rig.running()
+    lifecycle.record_failure(
+        rig.engine, "openai/fast", code="rate_limited", asks_to_slow_down=False, wait_seconds=0, was_probe=False
+    )
+    lifecycle.record_failure(
+        rig.engine, "openai/slow", code="rate_limited", asks_to_slow_down=True, wait_seconds=9, was_probe=False
+    )
+    found = {name: value for name, value in scraped(rig).items() if name.startswith("naru_lane_")}
+    assert found == {
+        'naru_lane_queued{lane="demo"}': 0,
+        'naru_lane_queued{lane="openai"}': 1,
+        'naru_lane_queued{lane="openai/slow"}': 2,
+        'naru_lane_running{lane="demo"}': 1,
+        'naru_lane_running{lane="openai"}': 0,
+        'naru_lane_running{lane="openai/slow"}': 0,
+        'naru_lane_limit{lane="openai/slow"}': 3,
+        'naru_lane_breaker_open{lane="demo"}': 0,
+        'naru_lane_breaker_open{lane="openai"}': 0,
+        'naru_lane_breaker_open{lane="openai/slow"}': 1,
+        'naru_lane_workers{lane="demo"}': 1,
+        'naru_lane_workers{lane="openai"}': 0,
+        'naru_lane_workers{lane="openai/slow"}': 0,
+    }
 
 
 def test_metrics_notice_a_broken_account(rig: RequestRig) -> None:

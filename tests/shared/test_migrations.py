@@ -18,6 +18,7 @@ from shared.migrations.__main__ import config, migrate
 from shared.postgres.urls import driver_url
 from shared.tables import metadata
 from tests.patience import patient
+from tests.shared.rig import RequestRig
 from tests.shared.together import together
 from tests.stack import Servers, free_port, wait_until
 
@@ -80,6 +81,46 @@ def test_migrations_downgrade_and_upgrade_again(empty: Engine, empty_url: str) -
     assert shape(empty) == before
 
 
+def upgrade(engine: Engine, revision: str) -> None:
+    with engine.connect() as connection:
+        settings = config()
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, revision)
+
+
+OLD_REQUEST = text(
+    """
+    WITH made AS (INSERT INTO conversation (id, owner_id, title) VALUES (gen_random_uuid(), 'x', 'x') RETURNING id),
+         asked AS (INSERT INTO message (id, conversation_id, role, content)
+                   SELECT gen_random_uuid(), id, 'user', 'x' FROM made RETURNING id, conversation_id)
+    INSERT INTO chat_request (id, owner_id, conversation_id, user_message_id, idempotency_key, model, status,
+                              deadline_at, ended_at)
+    SELECT gen_random_uuid(), 'x', conversation_id, id, id::text, :model, :status,
+           clock_timestamp() + interval '1 hour', CASE WHEN :status = 'cancelled' THEN clock_timestamp() END
+    FROM asked
+    """
+)
+
+
+def test_lanes_arrive_under_active_requests(empty: Engine, empty_url: str) -> None:
+    """The previous version's statements run before and after the migration; its requests are answered in a lane."""
+    upgrade(empty, "0002")
+    with empty.begin() as connection:
+        for status in ("queued", "cancelled"):
+            connection.execute(OLD_REQUEST, {"model": "openai/gpt", "status": status})
+    migrate(empty_url)
+    rows = text("SELECT status, lane, fair_at = created_at AS is_fair FROM chat_request ORDER BY created_at")
+    with empty.begin() as connection:
+        migrated = [tuple(row) for row in connection.execute(rows)]
+        connection.execute(OLD_REQUEST, {"model": "openai/gpt", "status": "queued"})
+    assert migrated == [("queued", "", True), ("cancelled", "", None)], "ended rows are not rewritten"
+    rig = RequestRig(empty)
+    worker_id = rig.worker("openai/gpt")
+    rig.tick()
+    claims = [rig.claim_from("openai", worker_id, models=["openai/gpt"]) for _ in range(3)]
+    assert [each is not None for each in claims] == [True, True, False]
+
+
 def test_migrating_again_changes_nothing(empty: Engine, empty_url: str) -> None:
     migrate(empty_url)
     before = shape(empty)
@@ -97,12 +138,10 @@ def counted(engine: Engine, statement: TextClause) -> int:
         return int(connection.execute(statement).scalar_one())
 
 
-def test_questions_go_on_while_indexes_are_built(empty: Engine, empty_url: str) -> None:
+@pytest.mark.parametrize("revision", ["0002", "0003"])
+def test_questions_go_on_while_indexes_are_built(empty: Engine, empty_url: str, revision: str) -> None:
     """A build waits for a question that is being stored, and holds up none that comes after it."""
-    with empty.connect() as connection:
-        settings = config()
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, "0002")
+    upgrade(empty, revision)
     storing = text("LOCK TABLE chat_request IN ROW EXCLUSIVE MODE")
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX%'"
@@ -115,6 +154,16 @@ def test_questions_go_on_while_indexes_are_built(empty: Engine, empty_url: str) 
             stored_after.execute(text("SET lock_timeout = '2s'"))
             stored_after.execute(storing)
         migrating.result(timeout=patient(30))
+    assert differences(empty) == []
+
+
+@pytest.mark.parametrize(("done", "noted"), [("0003", "0002"), ("0005", "0004")])
+def test_interrupted_build_is_made_again(empty: Engine, empty_url: str, done: str, noted: str) -> None:
+    """What was before a build that was interrupted is committed, but the revision is not noted."""
+    upgrade(empty, done)
+    with empty.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :noted"), {"noted": noted})
+    migrate(empty_url)
     assert differences(empty) == []
 
 

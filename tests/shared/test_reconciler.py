@@ -13,16 +13,15 @@ from sqlalchemy import event, func, select, text, update
 from shared import fleet, lifecycle
 from shared.errors import DEADLINE, Unavailable
 from shared.lifecycle import Answer
+from shared.mercy import OUTAGE_SECONDS, mercy_seconds
 from shared.postgres.database import make_engine
-from shared.reconciler import ADVISORY_LOCK, OUTAGE_SECONDS, Repairs, Ticker, mercy_seconds, tick
+from shared.reconciler import ADVISORY_LOCK, Repairs, Ticker, tick
 from shared.settings import Settings
 from shared.tables import Outcome, Status, reconciler_tick, worker
 from tests.patience import patient
-from tests.shared.rig import LEASE_SECONDS, OWNER, RequestRig
+from tests.shared.rig import LEASE_SECONDS, OWNER, STRANGER, RequestRig
 from tests.shared.together import together
 from tests.stack import Stack, wait_until
-
-RESENDS = [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (5, 60), (50, 60)]
 
 
 def tick_now(rig: RequestRig) -> Repairs:
@@ -83,7 +82,7 @@ def test_silence_of_all_workers_loses_none_of_them(rig: RequestRig) -> None:
         rig.ticked()
         assert tick_now(rig).lost_workers == 0
     with rig.begin() as connection:
-        assert fleet.renew(connection, late, lease_seconds=LEASE_SECONDS, consumed=True)
+        assert fleet.renew(connection, late, lease_seconds=LEASE_SECONDS, consumed=True, free={})
     assert tick_now(rig).lost_workers == 0, "the other one may reconnect later"
     rig.ticked(mercy_for=-0.01)
     assert tick_now(rig).lost_workers == 1
@@ -121,13 +120,14 @@ def test_silence_of_some_workers_is_a_loss(rig: RequestRig) -> None:
 
 
 def test_mercy_covers_only_leases(rig: RequestRig) -> None:
-    overdue, dropped, gone = rig.ask().request_id, rig.ask().request_id, rig.running()
+    overdue, overlooked, gone = rig.ask().request_id, rig.ask().request_id, rig.running()
     rig.put(overdue, deadline_at=rig.ago(0))
-    rig.put(dropped, dispatched_at=None)
+    rig.put(overlooked, available_at=rig.ago(1))
+    rig.serve("demo", room=3)
     fleet.leave(rig.engine, gone.worker_id)
     rig.ticked(mercy_for=60)
     repairs = tick_now(rig)
-    assert (repairs.expired, repairs.resend, repairs.taken_back) == (1, [dropped], 1)
+    assert (repairs.expired, repairs.hints, repairs.taken_back) == (1, {"demo": 1}, 1)
 
 
 def test_worker_renewing_in_time_is_not_lost(rig: RequestRig) -> None:
@@ -135,11 +135,13 @@ def test_worker_renewing_in_time_is_not_lost(rig: RequestRig) -> None:
     for worker_id in (late, in_time):
         rig.expire_lease(worker_id)
     with rig.begin() as connection:
-        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True), "late, but no tick had noticed"
+        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True, free={}), (
+            "late, but no tick had noticed"
+        )
     assert rig.tick().lost_workers == 1
     with rig.begin() as connection:
-        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True)
-        assert not fleet.renew(connection, late, lease_seconds=6, consumed=True)
+        assert fleet.renew(connection, in_time, lease_seconds=6, consumed=True, free={})
+        assert not fleet.renew(connection, late, lease_seconds=6, consumed=True, free={})
     assert rig.tick().lost_workers == 0, "a worker is marked lost once"
 
 
@@ -195,34 +197,28 @@ def test_frozen_ticker_does_not_block_the_others(rig: RequestRig, rig_settings: 
     assert isinstance(outcomes[1], Repairs)
 
 
-@pytest.mark.parametrize(("dispatches", "wait_seconds"), RESENDS)
-def test_hint_is_resent_with_growing_pauses(rig: RequestRig, dispatches: int, wait_seconds: float) -> None:
-    request_id = rig.ask().request_id
-    rig.put(request_id, dispatches=dispatches, dispatched_at=rig.ago(wait_seconds - 2))
-    assert rig.tick().resend == []
-    rig.put(request_id, dispatched_at=rig.ago(wait_seconds + 0.01))
-    assert rig.tick().resend == [request_id]
-    assert rig.row(request_id)["dispatches"] == dispatches + 1
-    assert rig.tick().resend == [], "the hint was just sent"
+def test_tick_counts_overlooked_requests(rig: RequestRig) -> None:
+    rig.serve("demo", room=3)
+    for seconds in (0, 1, 2):
+        rig.put(rig.ask().request_id, available_at=rig.ago(seconds))
+    rig.put(rig.ask().request_id, available_at=rig.ago(-60))
+    rig.running()
+    rig.answered()
+    assert rig.tick().hints == {"demo": 2}, "the newest one has its own hint, and one is not due yet"
 
 
-def test_hint_is_sent_when_the_wait_ends(rig: RequestRig) -> None:
-    claimed = rig.running()
-    lifecycle.release(rig.engine, claimed, text="", outcome=Outcome.RELEASED, wait_seconds=60, code="overloaded")
-    assert rig.tick().resend == []
-    rig.make_due(claimed.request_id)
-    assert rig.tick().resend == [claimed.request_id]
-    assert rig.row(claimed.request_id)["dispatches"] == 0, "the first hint of this wait"
-
-
-def test_tick_resends_hints_of_queued_requests_only(rig: RequestRig) -> None:
-    asked = [rig.ask().request_id for _ in range(3)]
-    others = [rig.running().request_id, rig.answered()]
-    for seconds, request_id in zip((1, 3, 2), asked, strict=True):
-        rig.put(request_id, dispatched_at=None, available_at=rig.ago(seconds))
-    for request_id in others:
-        rig.put(request_id, dispatched_at=None)
-    assert set(rig.tick().resend) == set(asked)
+def test_tick_asks_for_no_more_hints_than_can_be_used(rig: RequestRig) -> None:
+    for _ in range(9):
+        rig.put(rig.ask(owner=STRANGER).request_id, available_at=rig.ago(1))
+    assert rig.tick().hints == {}, "no worker serves the lane"
+    rig.serve("demo", room=3)
+    rig.serve("demo", room=1)
+    rig.serve("other", room=50)
+    assert rig.tick().hints == {"demo": 4}, "four slots are free"
+    rig.limit("demo", 2)
+    assert rig.tick().hints == {"demo": 2}, "the lane's limit"
+    rig.running()
+    assert rig.tick().hints == {"demo": 1}
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
@@ -269,38 +265,43 @@ def test_tick_skips_locked_rows(rig: RequestRig) -> None:
     assert rig.tick().taken_back == 1
 
 
+def overlooked(rig: RequestRig) -> None:
+    """Let a request wait whose hint was lost, and a worker have room for it."""
+    rig.serve("demo", room=3)
+    rig.put(rig.ask().request_id, available_at=rig.ago(1))
+
+
 def test_ticker_resends_hints_and_carries_out_stops(rig: RequestRig, rig_settings: Settings) -> None:
-    stopped, waiting = rig.running(), rig.ask().request_id
+    stopped = rig.running()
+    overlooked(rig)
     lifecycle.stop(rig.engine, stopped.request_id, owner=OWNER)
     rig.put(stopped.request_id, stop_requested_at=rig.ago(60))
-    rig.put(waiting, dispatched_at=None)
-    resent: list[UUID] = []
+    resent: list[tuple[str, int]] = []
     asked: list[tuple[UUID, int]] = []
 
     def best_text(request_id: UUID, attempt: int) -> str:
         asked.append((request_id, attempt))
         return "Beca"
 
-    worker_side = Ticker(rig.engine, rig_settings, resend=resent.append, best_text=None)
+    worker_side = Ticker(rig.engine, rig_settings, resend=lambda *hint: resent.append(hint), best_text=None)
     worker_side.start()
     wait_until(lambda: resent, seconds=5, what="the hint is resent")
     worker_side.close()
     assert rig.row(stopped.request_id)["status"] == "running", "a worker leaves such stops to web"
-    web_side = Ticker(rig.engine, rig_settings, resend=resent.append, best_text=best_text)
+    web_side = Ticker(rig.engine, rig_settings, resend=lambda *hint: resent.append(hint), best_text=best_text)
     web_side.start()
     wait_until(lambda: rig.row(stopped.request_id)["status"] == "cancelled", seconds=5)
     web_side.close()
-    assert (resent, asked) == ([waiting], [(stopped.request_id, 1)])
+    assert (set(resent), asked) == ({("demo", 1)}, [(stopped.request_id, 1)])
     assert rig.answer_of(stopped.request_id) == "Beca"
 
 
 def test_ticker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settings: Settings) -> None:
-    resent: list[UUID] = []
+    resent: list[tuple[str, int]] = []
     settings = replace(rig_settings, tick_seconds=patient(0.25))
-    waiting = rig.ask().request_id
-    rig.put(waiting, dispatched_at=None)
+    overlooked(rig)
     rig.ticked(seconds_ago=0)
-    ticker = Ticker(rig.engine, settings, resend=resent.append, best_text=None)
+    ticker = Ticker(rig.engine, settings, resend=lambda *hint: resent.append(hint), best_text=None)
     ticker.start()
     try:
         until = time.monotonic() + 3 * settings.tick_seconds
@@ -308,7 +309,7 @@ def test_ticker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settin
             rig.ticked(seconds_ago=0)
             time.sleep(0.05)
         assert resent == []
-        wait_until(lambda: resent == [waiting], seconds=1.5, what="it repairs once no other process ticks")
+        wait_until(lambda: set(resent) == {("demo", 1)}, seconds=1.5, what="it repairs once no other process ticks")
     finally:
         ticker.close()
 
@@ -318,17 +319,16 @@ def test_restart_of_postgres_marks_nobody_lost(own_stack: Stack) -> None:
     engine = make_engine(own_stack.settings, name="test")
     rig = RequestRig(engine)
     claimed = rig.running()
-    resent: list[UUID] = []
-    ticker = Ticker(engine, own_stack.settings, resend=resent.append, best_text=None)
+    resent: list[tuple[str, int]] = []
+    ticker = Ticker(engine, own_stack.settings, resend=lambda *hint: resent.append(hint), best_text=None)
     ticker.start()
     try:
         rig.expire_lease(claimed.worker_id)
         own_stack.servers.stop_postgres()
         own_stack.servers.start_postgres()
         rig.ticked()  # as if the outage had been too short to leave a gap
-        waiting = rig.ask().request_id
-        rig.put(waiting, dispatched_at=None)
-        wait_until(lambda: resent == [waiting], seconds=5, what="the ticker ticks again")
+        overlooked(rig)
+        wait_until(lambda: resent, seconds=5, what="the ticker ticks again")
         assert rig.row(claimed.request_id)["status"] == "running"
         wait_until(lambda: rig.row(claimed.request_id)["losses"] == 1, seconds=20, what="mercy ends")
     finally:

@@ -17,6 +17,7 @@ from shared.errors import DEADLINE
 from shared.following.phases import State, state_of
 from shared.following.place import COUNTED_RUNNING, EXACT_PLACES
 from shared.following.sweep import Row, sweep
+from shared.lifecycle.overlooked import SAMPLE
 from shared.people import Owner
 from shared.postgres import notify
 from shared.reconciler import BATCH, Ticker
@@ -58,9 +59,10 @@ def shown(row: Row) -> State:
 
 @pytest.fixture
 def full(engine: Engine) -> RequestRig:
-    """Return a rig with many waiting and many running requests, none of which is due, in a database of its own."""
+    """Return a rig with many waiting and many running requests in a lane that is full, in a database of its own."""
     rig = RequestRig(engine)
-    rig.fill_with_waiting(MANY)
+    rig.serve("demo", room=4)
+    rig.fill_with_queued(MANY)
     rig.fill_with_running(rig.worker(slots=100_000), MANY)
     analyze(rig)
     rig.tick()
@@ -69,8 +71,8 @@ def full(engine: Engine) -> RequestRig:
 
 def test_tick_reads_only_what_is_due(full: RequestRig) -> None:
     with rows_read(full.engine) as read:
-        assert full.tick().resend == []
-    assert read.of.get("chat_request", 0) < 50, read.of
+        assert full.tick().hints == {"demo": 4}
+    assert read.of.get("chat_request", 0) <= 3 * SAMPLE, read.of
 
 
 def test_sweep_of_a_waiting_page_stops_counting(full: RequestRig) -> None:
@@ -87,7 +89,7 @@ def test_place_is_exact_up_to_a_thousand(rig: RequestRig) -> None:
     rig.worker(slots=1)
     rig.running(worker_id=rig.worker(slots=1))
     first = rig.ask()
-    rig.fill_with_waiting(EXACT_PLACES - 2)
+    rig.fill_with_queued(EXACT_PLACES - 2)
     last, beyond = rig.ask(owner=Owner("o")), rig.ask(owner=Owner("o"))
     for request, place in ((first, 1), (last, EXACT_PLACES), (beyond, EXACT_PLACES + 1)):
         (row,) = sweep(rig.engine, [request.conversation_id], known=[])
@@ -103,7 +105,7 @@ def test_place_is_exact_up_to_a_thousand(rig: RequestRig) -> None:
 def test_rush_of_deadlines_does_not_delay_lost_workers(rig: RequestRig) -> None:
     """All that is overdue ends in one statement, and the lost worker is found in the same tick, before it."""
     overdue, dead = BATCH + 100, rig.worker()
-    rig.fill_with_waiting(overdue)
+    rig.fill_with_queued(overdue)
     claimed = rig.running(worker_id=dead)
     with rig.begin() as connection:
         connection.execute(
@@ -137,12 +139,13 @@ def test_every_end_of_a_rush_is_announced(rig: RequestRig) -> None:
 def test_web_carries_out_stops_while_others_tick(rig: RequestRig, rig_settings: Settings) -> None:
     """It leaves the repairs to the process that ticks, but only web carries out a stop that no worker answers."""
     settings = replace(rig_settings, tick_seconds=patient(0.25))
-    stopped, waiting, resent = rig.running(), rig.ask().request_id, list[Any]()
+    stopped, resent = rig.running(), list[Any]()
     lifecycle.stop(rig.engine, stopped.request_id, owner=OWNER)
     rig.put(stopped.request_id, stop_requested_at=rig.ago(60))
-    rig.put(waiting, dispatched_at=None)
+    rig.serve("demo", room=3)
+    rig.put(rig.ask().request_id, available_at=rig.ago(1))
     rig.ticked(seconds_ago=0)
-    ticker = Ticker(rig.engine, settings, resend=resent.append, best_text=lambda *_: "Beca")
+    ticker = Ticker(rig.engine, settings, resend=lambda *hint: resent.append(hint), best_text=lambda *_: "Beca")
     ticker.start()
     try:
 
@@ -152,7 +155,7 @@ def test_web_carries_out_stops_while_others_tick(rig: RequestRig, rig_settings: 
 
         wait_until(carried_out, seconds=10)
         assert resent == [], "the process that ticks sends the hint"
-        wait_until(lambda: resent == [waiting], seconds=10, what="it repairs once no other process ticks")
+        wait_until(lambda: set(resent) == {("demo", 1)}, seconds=10, what="it repairs once no other process ticks")
     finally:
         ticker.close()
 
@@ -160,8 +163,9 @@ def test_web_carries_out_stops_while_others_tick(rig: RequestRig, rig_settings: 
 def test_worker_asks_nothing_while_others_tick(rig: RequestRig, rig_settings: Settings) -> None:
     """It takes over when they stop, and does not mistake its own ticks for another's."""
     settings, resent = replace(rig_settings, renew_seconds=3600.0), list[Any]()
-    waiting, is_another_ticking = rig.ask().request_id, [True]
-    rig.put(waiting, dispatched_at=None)
+    is_another_ticking = [True]
+    rig.serve("demo", room=3)
+    rig.put(rig.ask().request_id, available_at=rig.ago(1))
     rig.ticked(seconds_ago=7200)
 
     def last_tick() -> float:
@@ -171,15 +175,14 @@ def test_worker_asks_nothing_while_others_tick(rig: RequestRig, rig_settings: Se
         ago = rig.scalar("SELECT extract(epoch FROM clock_timestamp() - ticked_at)::float8 FROM reconciler_tick")
         return asked_at - float(ago)
 
-    ticker = Ticker(rig.engine, settings, resend=resent.append, best_text=None, last_tick=last_tick)
+    ticker = Ticker(rig.engine, settings, resend=lambda *hint: resent.append(hint), best_text=None, last_tick=last_tick)
     with statements(rig.engine) as sent:
         ticker.start()
         time.sleep(5 * settings.tick_seconds)
         assert sent == []
     is_another_ticking[0] = False
     try:
-        wait_until(lambda: resent == [waiting], seconds=10, what="it takes over")
-        rig.put(waiting, dispatched_at=None)
-        wait_until(lambda: resent == [waiting, waiting], seconds=10, what="it ticks on")
+        wait_until(lambda: resent[:1] == [("demo", 1)], seconds=10, what="it takes over")
+        wait_until(lambda: len(resent) > 1, seconds=10, what="it ticks on")
     finally:
         ticker.close()

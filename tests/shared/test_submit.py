@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -28,7 +29,11 @@ def test_submit_stores_a_question_with_its_request(rig: RequestRig) -> None:
     assert submitted.is_new
     row = rig.row(submitted.request_id)
     assert (row["status"], row["attempt"], row["model"], row["owner_id"]) == ("queued", 0, "openai/gpt", OWNER.key)
-    assert row["dispatched_at"] is not None, "its hint counts as sent: the reconciler sends none yet"
+    assert (submitted.lane, row["lane"], row["fair_at"] - row["created_at"] < timedelta(seconds=1)) == (
+        "openai",
+        "openai",
+        True,
+    )
     assert abs((row["deadline_at"] - row["created_at"]).total_seconds() - 60) < 1
     (question,) = rig.rows(message)
     assert (question["role"], question["content"]) == ("user", "Why is\n the sky blue?")

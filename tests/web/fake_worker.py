@@ -8,9 +8,10 @@ import redis
 from sqlalchemy import Engine
 
 from shared import fleet, lifecycle
-from shared.lifecycle import Answer, Claimed, Question
+from shared.lifecycle import Answer, Claimant, Claimed, Question
 from shared.live.events import Event, Kind, key_of, to_value
 from shared.people import Owner
+from tests.shared.rig import claim_only
 from tests.stack import Stack
 
 ONE_HOUR = 3600.0
@@ -42,7 +43,7 @@ class FakeWorker:
 
     def claim(self, request_id: UUID) -> Claimed:
         """Claim the request and write the attempt's start to its stream."""
-        claimed = lifecycle.claim(self.engine, request_id, worker_id=self.worker_id, models=("m",))
+        claimed = claim_only(self.engine, request_id, Claimant(worker_id=self.worker_id, models=("",)))
         assert claimed is not None
         self.write(request_id, Event(Kind.START, claimed.attempt))
         return claimed

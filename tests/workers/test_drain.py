@@ -20,7 +20,7 @@ def test_drain_hands_over_a_claim_in_progress(stack: Stack) -> None:
     drain = Drain(context, LeaseThread(context, on_request=lambda: None))
     drain.start()
     try:
-        with context.running.slot(timeout_seconds=1):
+        with context.running.slot("demo", timeout_seconds=1):
             drain.begin()
             time.sleep(0.3)
             with context.running.register(claimed()) as answer:

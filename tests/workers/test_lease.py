@@ -22,6 +22,7 @@ from shared.postgres.database import transaction
 from shared.settings import Settings
 from shared.tables import Status, chat_request
 from tests.patience import patient
+from tests.shared.rig import MODEL
 from tests.stack import Stack, wait_until
 from workers.answering.answer import answer
 from workers.process.context import Context, make_context
@@ -81,27 +82,27 @@ def test_lease_counts_from_the_last_loop_heartbeat(context: Context, lease: Leas
             assert 0 < float(connection.execute(left, worker).scalar_one()) < lease_seconds - 0.8
 
 
-def test_stalled_worker_gives_a_hint_back(context: Context, lease: LeaseThread) -> None:
+def test_stalled_worker_leaves_a_request_to_others(context: Context, lease: LeaseThread) -> None:
     context.settings = dataclasses.replace(context.settings, stall_seconds=0.3)
-    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
+    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k", model="demo/echo")
     asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
     with lease.connect() as connection:
         lease.renew(connection)
         with standing_still(context):
             wait_until(lambda: context.loop.stalled_seconds() > context.settings.stall_seconds)
-            answer(context, asked.request_id)
+            answer(context, "demo")
         row = connection.execute(select(chat_request).where(chat_request.c.id == asked.request_id)).one()
-    assert (row.status, row.dispatched_at) == (Status.QUEUED, None), "the next tick sends it to another worker"
+    assert (row.status, row.attempt) == (Status.QUEUED, 0), "a tick wakes another worker"
 
 
 def test_worker_without_a_model_claims_nothing(context: Context, lease: LeaseThread) -> None:
-    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
+    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k", model="demo/echo")
     asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
     with lease.connect() as connection:
         lease.renew(connection)
         assert context.member is not None
         assert not context.member.models
-        answer(context, asked.request_id)
+        answer(context, "demo")
         row = connection.execute(select(chat_request).where(chat_request.c.id == asked.request_id)).one()
     assert (row.status, row.attempt) == (Status.QUEUED, 0)
 
@@ -152,7 +153,7 @@ def test_lease_thread_hears_requests_only_without_hints(
 
 def test_fresh_claim_survives_two_quick_rounds(context: Context, lease: LeaseThread) -> None:
     """A drain wakes the thread, so two rounds may come at once, just after a claim has committed."""
-    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k")
+    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k", model=MODEL)
     asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
     context.settings = dataclasses.replace(context.settings, renew_seconds=patient(0.5))
 
@@ -164,7 +165,8 @@ def test_fresh_claim_survives_two_quick_rounds(context: Context, lease: LeaseThr
     with lease.connect() as connection:
         lease.renew(connection)
         assert context.member is not None
-        lifecycle.claim(context.engine, asked.request_id, worker_id=context.member.worker_id, models=())
+        claimant = lifecycle.Claimant(worker_id=context.member.worker_id, models=[MODEL])
+        assert lifecycle.claim(context.engine, asked.lane, claimant) is not None
         assert [status_after_a_round(), status_after_a_round()] == ["running", "running"]
         time.sleep(context.settings.renew_seconds)
         assert status_after_a_round() == "queued"

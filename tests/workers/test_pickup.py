@@ -5,14 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from uuid import UUID
+from functools import partial
 
 import pytest
 
 from deploy.cli.up import waiting_line
 from shared import fleet, lifecycle
+from shared.lifecycle import Claimant
 from tests.patience import patient, slowness
 from tests.shared.rig import RequestRig
 from tests.stack import Stack, free_port, wait_until
@@ -28,15 +29,15 @@ class Answering:
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
-    def answer(self, context: Context, request_id: UUID) -> None:
-        """Claim the request and hold its slot."""
+    def answer(self, context: Context, lane: str, on_claim: Callable[[], None]) -> None:
+        """Claim a request of the lane and hold its slot."""
         assert context.member is not None
-        with context.running.slot(timeout_seconds=5) as free:
-            claimed = free and lifecycle.claim(
-                context.engine, request_id, worker_id=context.member.worker_id, models=["demo/echo"]
-            )
+        with context.running.slot(lane, timeout_seconds=5) as free:
+            claimant = Claimant(worker_id=context.member.worker_id, models=["demo/echo"])
+            claimed = free and lifecycle.claim(context.engine, lane, claimant)
             if not claimed:
                 return
+            on_claim()
             with context.running.register(claimed):
                 self.go_on.wait(20)
 
@@ -52,7 +53,8 @@ def context(stack: Stack) -> Iterator[Context]:
     stack.redis_url = f"redis://127.0.0.1:{free_port()}/0"
     stack.configure(redis_url=stack.redis_url, concurrency=4, broker_silence_seconds=0.3)
     made = make_context(stack.settings)
-    made.member = new_member(made)
+    made.member = replace(new_member(made), models=[fleet.Model(name="demo/echo", demo=True)])
+    made.running.lanes = frozenset({"demo"})
     fleet.register(made.engine, made.member, lease_seconds=60)
     yield made
     made.engine.dispose()
@@ -61,7 +63,7 @@ def context(stack: Stack) -> Iterator[Context]:
 @pytest.fixture
 def pickup(context: Context, answering: Answering) -> Iterator[Pickup]:
     """Yield the process's pickup, started."""
-    made = Pickup(context, answer=lambda request_id: answering.answer(context, request_id))
+    made = Pickup(context, answer=partial(answering.answer, context))
     made.start()
     yield made
     answering.go_on.set()

@@ -11,7 +11,7 @@ from shared.errors import ProviderError
 from shared.settings import load_settings
 from workers.answering.retries import FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, Again, decide, wait_seconds
 
-SETTINGS = load_settings({"NARU_MAX_TRIES": "5", "NARU_RETRY_AFTER_LIMIT_SECONDS": "120"})
+SETTINGS = load_settings({"NARU_RETRY_SECONDS": "300", "NARU_RETRY_AFTER_LIMIT_SECONDS": "120"})
 
 
 def provider_errors() -> Iterator[type[ProviderError]]:
@@ -27,11 +27,18 @@ def decided(
     *,
     tries: int = 0,
     broken_streams: int = 0,
+    retrying_seconds: float = 0.0,
     had_text: bool = False,
     left_seconds: float = 600.0,
 ) -> Again | None:
     return decide(
-        error, SETTINGS, tries=tries, broken_streams=broken_streams, had_text=had_text, left_seconds=left_seconds
+        error,
+        SETTINGS,
+        tries=tries,
+        broken_streams=broken_streams,
+        retrying_seconds=retrying_seconds,
+        had_text=had_text,
+        left_seconds=left_seconds,
     )
 
 
@@ -42,17 +49,20 @@ def test_permanent_errors_are_not_retried(kind: type[ProviderError], *, had_text
 
 
 @pytest.mark.parametrize("kind", RETRYABLE)
-def test_transient_errors_are_retried_up_to_the_limit(kind: type[ProviderError]) -> None:
-    for tries in range(5):
-        again = decided(kind(), tries=tries)
-        assert again is not None
+def test_transient_errors_are_retried_for_the_whole_time(kind: type[ProviderError]) -> None:
+    for tries, seconds in ((0, 0), (1, 1), (20, 150), (1000, 269)):
+        again = decided(kind(), tries=tries, retrying_seconds=seconds)
+        assert again is not None, "the number of tries does not count"
         assert not again.broken
-    assert decided(kind(), tries=5) is None
+    assert decided(kind(), tries=1, retrying_seconds=300) is None
+    assert decided(kind(retry_after_seconds=60), retrying_seconds=241) is None, "the wait would end too late"
 
 
 @pytest.mark.parametrize("kind", RETRYABLE)
 def test_broken_stream_is_retried_once_and_at_once(kind: type[ProviderError]) -> None:
-    assert decided(kind(), had_text=True, tries=5) == Again(0.0, broken=True), "it does not count as a try"
+    assert decided(kind(), had_text=True, tries=5, retrying_seconds=999) == Again(0.0, broken=True), (
+        "it does not count as a try"
+    )
     assert decided(kind(), had_text=True, broken_streams=1) is None
 
 

@@ -40,9 +40,14 @@ def claimed(request_id: UUID | None = None, *, attempt: int = 1) -> Claimed:
         conversation_id=uuid4(),
         user_message_id=uuid4(),
         model="demo/echo",
+        lane="demo",
+        http_request_id="",
         losses=0,
         tries=0,
         broken_streams=0,
+        retrying_seconds=0.0,
+        is_contested=False,
+        lane_failures=0,
         queue_seconds=0.0,
         age_seconds=0.0,
         branch=(),
@@ -67,18 +72,18 @@ def started(loop: LoopThread, answer: RunningAnswer) -> Future[str]:
 
 
 def test_slots_never_exceed_their_number(running: Running) -> None:
-    with running.slot(timeout_seconds=1) as first, running.slot(timeout_seconds=1) as second:
+    with running.slot("demo", timeout_seconds=1) as first, running.slot("demo", timeout_seconds=1) as second:
         began = time.monotonic()
-        with running.slot(timeout_seconds=0.1) as third:
+        with running.slot("demo", timeout_seconds=0.1) as third:
             assert (first, second, third) == (True, True, False)
         assert 0.09 < time.monotonic() - began < patient(1)
-    with running.slot(timeout_seconds=0) as again:
+    with running.slot("demo", timeout_seconds=0) as again:
         assert again
 
 
 def test_slot_is_free_again_after_an_error(running: Running) -> None:
     for _ in range(3):
-        with suppress(KeyError), running.slot(timeout_seconds=0) as free:
+        with suppress(KeyError), running.slot("demo", timeout_seconds=0) as free:
             assert free
             raise KeyError
 
@@ -88,7 +93,7 @@ def test_full_process_never_exceeds_its_slots(running: Running) -> None:
 
     def work(_: int) -> bool:
         nonlocal now, most
-        with running.slot(timeout_seconds=patient(5)) as free:
+        with running.slot("demo", timeout_seconds=patient(5)) as free:
             with lock:
                 now += 1
                 most = max(most, now)

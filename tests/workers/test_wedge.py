@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from deploy.embedded import parts
 from deploy.embedded.processes import ROOT
 from deploy.embedded.supervisor import Supervisor
-from shared.queue import QUEUE, make_celery
+from shared.queue import OLD_QUEUE, make_celery
 from shared.tables import Status
 from shared.wedge import WEDGED
 from tests.crash.person import Person
@@ -44,7 +44,7 @@ def cancel_consumer(stack: Stack) -> None:
     """Make the worker take no more hints while it still answers pings, as after a failed reconnection."""
     app = make_celery(stack.settings)
     with app.connection_for_write() as connection:
-        replies = app.control.cancel_consumer(QUEUE, connection=connection, reply=True, timeout=patient(5), limit=1)
+        replies = app.control.cancel_consumer(OLD_QUEUE, connection=connection, reply=True, timeout=patient(5), limit=1)
     assert replies, "no worker replied"
 
 

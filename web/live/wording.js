@@ -34,15 +34,18 @@ export class Wording {
     switch (seen.phase) {
       case "queued": {
         if (seen.beyond) return this.say("queued_beyond", { n: this.number.format(seen.position) });
-        const place = this.say("queued", { place: this.place(seen.position ?? 1) });
+        const at = this.place(seen.position ?? 1);
+        const place = seen.lane ? this.say("queued_for", { place: at, lane: seen.lane }) : this.say("queued", { place: at });
         // Do not count down: this is an estimate, which would be meaningless once it reached zero.
         return seen.expected_seconds == null ? place : `${place} · ${this.say("about", { duration: this.duration(seen.expected_seconds) })}`;
       }
       case "next": return dimmed ? this.say("again_soon") : this.say("next");
-      case "no_worker": return this.say("no_worker");
-      case "waiting": {
+      case "no_worker":
+      case "unserved": return this.say(seen.phase);
+      case "waiting":
+      case "away": {
         const left = Math.ceil((seen.retry_in_seconds ?? 0) - passed);
-        return left > 0 ? this.say("waiting", { duration: this.duration(left) }) : this.say("next");
+        return left > 0 ? this.say(seen.phase, { duration: this.duration(left) }) : this.say("next");
       }
       case "thinking":
         if ((seen.attempt ?? 1) > 1) return this.again(seen, dimmed) + clock;

@@ -1,8 +1,8 @@
 """The life of one answer, top-down. A request goes through these steps:
 
 1. (web) `lifecycle.submit` stores the question and the request, `queued`; then the hint is sent.
-2. A thread takes a slot of this process. `lifecycle.claim` then decides whether this worker gets the request, and
-   returns its branch of the conversation.
+2. A thread takes a slot of this process for the lane that the hint names. `lifecycle.claim` then chooses the fairest
+   request of that lane, and returns its branch of the conversation.
 3. The prompt: the branch, fitted to the model's window.
 4. The stream, in the process's event loop: each delta goes to the live stream.
 5. `finish`, `fail`, `cancel` or `release`: one fenced statement, retried while Postgres is away.
@@ -18,15 +18,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 from shared import lifecycle, metrics
-from shared.errors import INTERNAL, ProviderError, StreamBroken, Unavailable
-from shared.lifecycle import Answer, Claimed
+from shared.errors import INTERNAL, NaruError, ProviderError, RateLimited, StreamBroken, TotalTimeout, Unavailable
+from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed
 from shared.live.answer import LiveAnswer
-from shared.logs import bound
+from shared.logs import HTTP_REQUEST_ID, bound
 from shared.tables import Outcome, Status
 from workers.answering import prompts, retries
 from workers.process.context import Context
@@ -70,55 +70,57 @@ class Result:
         )
 
 
-def answer(context: Context, request_id: UUID) -> None:
-    """Claim the request and answer it. Blocks until the attempt has ended; returns at once if nothing can be claimed.
+def answer(context: Context, lane: str, on_claim: Callable[[], None] | None = None) -> None:
+    """Claim a request of the lane and answer it. Blocks until the attempt has ended; returns at once without a claim.
 
-    A hint that is not used is lost. `undispatch` has the reconciler send another one at once; without it, the
-    reconciler sends one after a while.
+    `on_claim` is called once a request is claimed.
+
+    A hint that this worker cannot use is dropped: the next tick counts the hints that the lane needs.
     """
-    with bound(request_id=request_id), context.running.slot(timeout_seconds=SLOT_PATIENCE_SECONDS) as has_slot:
-        if not has_slot:
-            return
+    with context.running.slot(lane, timeout_seconds=SLOT_PATIENCE_SECONDS) as has_slot:
         # Celery's threads keep running while the loop stands still, but a request claimed then could not stream.
-        if context.draining.is_set() or context.loop.stalled_seconds() > context.settings.stall_seconds:
-            lifecycle.undispatch(context.engine, request_id, models=())
+        if not has_slot or context.loop.stalled_seconds() > context.settings.stall_seconds:
             return
-        if context.member is not None and not context.member.models:
-            return  # no model here yet: the request stays queued
-        if (claimed := _claim(context, request_id, as_suspect=False)) is not None:
-            _answer_claimed(context, claimed)
+        if context.draining.is_set():
+            context.hint(lane)  # another worker takes it
             return
         # A request with two losses is a suspect: it may kill its process, which runs only one such request at a time.
-        with context.running.suspect_slot() as is_only_suspect:
-            if is_only_suspect and (claimed := _claim(context, request_id, as_suspect=True)) is not None:
+        with context.running.suspect_slot() as may_be_suspect:
+            claimed = _claim(context, lane, may_be_suspect=may_be_suspect)
+            if claimed is None:
+                return
+            if on_claim is not None:
+                on_claim()
+            if claimed.losses >= MAX_LOSSES - 1:
                 _answer_claimed(context, claimed)
                 return
-        if context.member is not None:
-            # "" is a request that names no model.
-            served = ["", *(model.name for model in context.member.models)]
-            lifecycle.undispatch(context.engine, request_id, models=served)
+        _answer_claimed(context, claimed)
 
 
-def _claim(context: Context, request_id: UUID, *, as_suspect: bool) -> Claimed | None:
-    """Claim the request for this worker. Return None if it cannot be claimed, or while this worker holds no lease."""
+def _claim(context: Context, lane: str, *, may_be_suspect: bool) -> Claimed | None:
+    """Claim for this worker. Return None if nothing can be claimed, or while this worker holds no lease."""
     member = context.member
     if member is None:
         return None
-    return lifecycle.claim(
-        context.engine,
-        request_id,
+    claimant = Claimant(
         worker_id=member.worker_id,
         models=[model.name for model in member.models],
-        as_suspect=as_suspect,
+        owner_running=context.settings.owner_running_questions,
     )
+    return lifecycle.claim(context.engine, lane, claimant, may_be_suspect=may_be_suspect)
 
 
 def _answer_claimed(context: Context, claimed: Claimed) -> None:
-    """Stream the answer, store it, end its live stream and report it."""
-    with (
-        bound(conversation_id=claimed.conversation_id, attempt=claimed.attempt, worker_id=claimed.worker_id),
-        context.running.register(claimed) as running,
-    ):
+    """Stream the answer, store it, end its live stream and report it. Then wake a worker for whoever waited for it."""
+    ids = {
+        "request_id": claimed.request_id,
+        "conversation_id": claimed.conversation_id,
+        "attempt": claimed.attempt,
+        "worker_id": claimed.worker_id,
+    }
+    if claimed.http_request_id:
+        ids[HTTP_REQUEST_ID] = claimed.http_request_id
+    with bound(**ids), context.running.register(claimed) as running:
         metrics.CLAIMS.labels(_provider_of(claimed)).inc()
         if claimed.attempt == 1:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
@@ -130,6 +132,8 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
         finally:
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
+            if claimed.is_contested or running.interruption is Interruption.DRAIN:
+                context.hint(claimed.lane)
         _report(context, running, result, status)
 
 
@@ -185,6 +189,8 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
         )
         async with aclosing(stream):
             async for item in stream:
+                if result.first_token_at is None:
+                    _provider_works(context, running.claimed)
                 if isinstance(item, Done):
                     result.done = item
                 else:
@@ -204,6 +210,19 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
             metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
     result.text = live.text()
     return result
+
+
+def _provider_works(context: Context, claimed: Claimed) -> None:
+    """Close the breaker of the lane if it counted failures when this request was claimed. Runs in the event loop."""
+    if claimed.lane_failures:
+        asyncio.get_running_loop().run_in_executor(None, _close_breaker, context, claimed.lane)
+
+
+def _close_breaker(context: Context, lane: str) -> None:
+    try:
+        lifecycle.recover(context.engine, lane)
+    except NaruError as error:
+        log.warning("a breaker stays open: Postgres fails", extra={"lane": lane, "error": type(error).__name__})
 
 
 def _store(context: Context, running: RunningAnswer, result: Result) -> Status | None:
@@ -254,6 +273,7 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
     if result.done is not None and lifecycle.finish(context.engine, claimed, stored):
         return Status.SUCCEEDED
     if result.error is not None:
+        _count_failure(context, claimed, result, result.error)
         again = _retry(context, claimed, result, result.error)
         if again is not None:
             if _release_for_retry(context, claimed, stored, result.error, again):
@@ -271,12 +291,31 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
     return None
 
 
+def _count_failure(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> None:
+    """Count an error of the provider against its lane; not one after text. An error of the question shows it works."""
+    if result.text or isinstance(error, _OurFault | TotalTimeout):
+        return
+    if error.retryable:
+        asked_seconds = error.retry_after_seconds
+        lifecycle.record_failure(
+            context.engine,
+            claimed.lane,
+            code=error.code,
+            asks_to_slow_down=asked_seconds is not None or isinstance(error, RateLimited),
+            wait_seconds=min(asked_seconds or 0.0, context.settings.retry_after_limit_seconds),
+            was_probe=claimed.lane_failures >= lifecycle.FAILURES,
+        )
+    elif claimed.lane_failures:
+        lifecycle.recover(context.engine, claimed.lane)
+
+
 def _retry(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> retries.Again | None:
     return retries.decide(
         error,
         context.settings,
         tries=claimed.tries,
         broken_streams=claimed.broken_streams,
+        retrying_seconds=claimed.retrying_seconds,
         had_text=bool(result.text),
         left_seconds=claimed.left_seconds - (time.monotonic() - claimed.claimed_at),
     )

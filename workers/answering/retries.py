@@ -25,18 +25,27 @@ class Again:
 
 
 def decide(
-    error: ProviderError, settings: Settings, *, tries: int, broken_streams: int, had_text: bool, left_seconds: float
+    error: ProviderError,
+    settings: Settings,
+    *,
+    tries: int,
+    broken_streams: int,
+    retrying_seconds: float,
+    had_text: bool,
+    left_seconds: float,
 ) -> Again | None:
     """Return when to try again, or None when the request fails with this error.
 
-    `tries` and `broken_streams` count the earlier attempts; `left_seconds` is the time to the deadline.
+    `tries` and `broken_streams` count the earlier attempts; `retrying_seconds` is the time since the first of `tries`,
+    and `left_seconds` the time to the deadline.
     """
     if not error.retryable:
         return None
     wait = (error.retry_after_seconds or 0.0) if had_text else wait_seconds(error, tries)
     if wait > settings.retry_after_limit_seconds or wait >= left_seconds:
         return None
-    used_up = broken_streams >= MAX_BROKEN_STREAMS if had_text else tries >= settings.max_tries
+    is_too_late = retrying_seconds + wait > settings.retry_seconds
+    used_up = broken_streams >= MAX_BROKEN_STREAMS if had_text else is_too_late
     return None if used_up else Again(wait, broken=had_text)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
 from shared.fleet import Member
+from shared.lifecycle import lanes
 from shared.live.publisher import Publisher
 from shared.postgres import pooler
 from shared.postgres.database import make_engine
@@ -46,11 +48,15 @@ class Context:
     running: Running
     registry: Registry
     prices: Prices
+    #: The most answers at once by lane (NARU_LANES).
+    limits: Mapping[str, int] = field(default_factory=dict)
     #: Set once the process takes no new request (drain.py).
     draining: threading.Event = field(default_factory=threading.Event)
     #: This process's row in the fleet; None until it is registered, and again after it was lost (lease.py).
     member: Member | None = None
     vitals: Vitals = field(default_factory=Vitals)
+    #: Sends a hint for a lane, without waiting (workers/worker.py).
+    hint: Callable[[str], None] = field(init=False)
     #: Created in the event loop when the process starts (workers/worker.py).
     publisher: Publisher = field(init=False)
 
@@ -60,7 +66,7 @@ class Context:
 
 
 def make_context(settings: Settings) -> Context:
-    """Return the context of a process that has not started. Raises SettingsError if a server's address is missing or
+    """Return the context of a process that has not started. Raises SettingsError if a setting is missing or wrong, or
     leads to a pooler that nobody declared."""
     settings.need("database_url", "redis_url")
     pooler.refuse_undeclared(settings)
@@ -72,4 +78,5 @@ def make_context(settings: Settings) -> Context:
         running=Running(slots=settings.concurrency, loop=loop),
         registry=Registry(settings),
         prices=Prices(settings.prices),
+        limits=lanes.limits_in(settings.lanes),
     )

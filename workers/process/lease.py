@@ -26,6 +26,7 @@ from sqlalchemy.pool import QueuePool
 from shared import fleet, lifecycle
 from shared.errors import NaruError
 from shared.fleet import LEASE_PATIENCE_SECONDS, LEASE_RETRY_SECONDS, Member
+from shared.lifecycle import lanes
 from shared.postgres import capacity, connections, notify
 from shared.postgres.database import is_outage, make_listening_engine, statement
 from workers.process import membership
@@ -37,10 +38,15 @@ log = logging.getLogger(__name__)
 
 
 class LeaseThread:
-    """The lease thread. `on_request` is called for each notification of a queued request."""
+    """The lease thread.
 
-    def __init__(self, context: Context, *, on_request: Callable[[], None]) -> None:
-        self._context, self._on_request = context, on_request
+    `on_request` is called for each notification of a queued request; `on_lanes` when the lanes of this process change.
+    """
+
+    def __init__(
+        self, context: Context, *, on_request: Callable[[], None], on_lanes: Callable[[], None] = lambda: None
+    ) -> None:
+        self._context, self._on_request, self._on_lanes = context, on_request, on_lanes
         self._engine: Engine = make_listening_engine(context.settings, name="naru-worker-lease")
         self._closing = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
@@ -141,8 +147,10 @@ class LeaseThread:
         consumed = time.monotonic() - context.vitals.consumed_at < context.settings.broker_silence_seconds
         # The lease counts from the loop's last tick: a stalled loop loses its answers as soon as a frozen process does.
         lease_seconds = context.settings.lease_seconds - stalled_seconds
+        self._serve_lanes(connection, member)
+        free = {} if context.draining.is_set() else context.running.room()
         asked_at = time.monotonic()
-        renewal = fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed)
+        renewal = fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed, free=free)
         if renewal is None:
             self._become_lost()
             return
@@ -163,6 +171,14 @@ class LeaseThread:
         if context.vitals.is_postgres_away:
             context.vitals.is_postgres_away = False
             log.info("lease: Postgres is back")
+
+    def _serve_lanes(self, connection: Connection, member: Member) -> None:
+        """Find the lanes of this worker's models: the limits of newer workers may have added some."""
+        known = lanes.names(connection)
+        served = frozenset(lanes.lane_of(model.name, known) for model in member.models)
+        if served != self._context.running.lanes:
+            self._context.running.lanes = served
+            self._on_lanes()
 
     def _become_lost(self) -> None:
         """Interrupt every answer, so that it writes nothing more. The next round registers again."""
@@ -208,6 +224,7 @@ class LeaseThread:
 
     def _register(self, engine: Engine) -> Member:
         member = membership.new_member(self._context)
+        lanes.register(engine, self._context.registry.configured(), self._context.limits)
         fleet.register(engine, member, lease_seconds=self._context.settings.lease_seconds)
         self._context.member = member
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})

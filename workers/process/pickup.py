@@ -6,7 +6,7 @@ cases, and only while this process has free slots:
 - Redis has taken no write for the silence time. The pickup then looks often, and at every notification.
 - A request has been due for the silence time and no worker has claimed it.
 
-A request that is picked up uses the same slots, claim and code as one that came by a hint.
+It then claims from the lane until a claim finds nothing, with the slots, the claim and the code that a hint uses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -32,19 +31,17 @@ log = logging.getLogger(__name__)
 PING_SECONDS = 1.0
 LOOK_SECONDS = 1.5
 DEGRADED_LOOK_SECONDS = 0.3
-#: Read this many requests more than there are free slots: some cannot be claimed here (a model of another worker, a
-#: second suspect) and must not block the rest.
-SPARE = 100
-#: Pause before a request is tried again.
-TRIED_SECONDS = 5.0
 
 _DUE = prepared(
     text(
         """
-        SELECT id FROM chat_request
-        WHERE status = 'queued' AND available_at <= clock_timestamp() - make_interval(secs => :patience)
-        ORDER BY available_at
-        LIMIT :most
+        SELECT lane
+        FROM unnest(CAST(:lanes AS text[])) AS lane
+        WHERE EXISTS (
+            SELECT 1 FROM chat_request
+            WHERE status = 'queued' AND chat_request.lane = lane.lane
+              AND available_at <= statement_timestamp() - make_interval(secs => :patience)
+        )
         """
     )
 )
@@ -53,18 +50,22 @@ _DUE = prepared(
 class Pickup:
     """Two threads: one probes Redis, one reads due requests from Postgres.
 
-    `answer` is called for each request found, in a thread of a pool; `redis_changed` is called when Redis goes away or
-    comes back.
+    `answer` is called with a lane, in a thread of a pool, and calls its second argument once it has claimed a request.
+    `redis_changed` is called when Redis goes away or comes back.
     """
 
     def __init__(
-        self, context: Context, *, answer: Callable[[UUID], None], redis_changed: Callable[[], None] = lambda: None
+        self,
+        context: Context,
+        *,
+        answer: Callable[[str, Callable[[], None]], None],
+        redis_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._context, self._answer, self._redis_changed = context, answer, redis_changed
         self._closing, self._look_now = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=context.running.slots, thread_name_prefix="pickup")
-        self._taking: set[UUID] = set()
-        self._tried: dict[UUID, float] = {}
+        #: The lanes from which it is claiming.
+        self._claiming: set[str] = set()
         self._threads = [
             threading.Thread(target=self._ping, name="broker-ping", daemon=True),
             threading.Thread(target=self._look, name="pickup", daemon=True),
@@ -108,38 +109,50 @@ class Pickup:
             pause = DEGRADED_LOOK_SECONDS if self._context.is_redis_away() else LOOK_SECONDS
             self._look_now.wait(pause)
             self._look_now.clear()
-            # Requests already handed to the pool count as taken.
-            free = self._context.running.slots - max(self._context.running.slots_taken(), len(self._taking))
-            if free <= 0 or self._context.draining.is_set() or self._context.member is None:
+            if self._context.draining.is_set() or self._context.member is None:
                 continue
             try:
-                self._take(free)
+                self._take()
             except NaruError:
                 log.debug("pickup: Postgres does not answer")
             except Exception:
                 log.exception("pickup: a round failed")
 
-    def _take(self, free: int) -> None:
+    def _take(self) -> None:
+        room = [lane for lane, room in self._context.running.room().items() if room > 0 and lane not in self._claiming]
+        if not room:
+            return
         patience = 0.0 if self._context.is_redis_away() else self._context.settings.broker_silence_seconds
         with statement(self._context.engine) as connection:
-            due = due_requests(connection, patience_seconds=patience, limit=free + SPARE)
-            waiting = [request_id for request_id in due if request_id not in self._taking]
-        now = time.monotonic()
-        self._tried = {each: at for each, at in self._tried.items() if now - at < TRIED_SECONDS}
-        for request_id in [each for each in waiting if each not in self._tried][:free]:
-            self._tried[request_id] = now
-            self._taking.add(request_id)
-            self._pool.submit(self._take_one, request_id)
+            due = lanes_with_due_requests(connection, room, patience_seconds=patience)
+        for lane in due:
+            self._claim_next(lane)
 
-    def _take_one(self, request_id: UUID) -> None:
+    def _claim_next(self, lane: str) -> None:
+        """Claim one request after the other: the first claim that finds nothing ends the round for the lane."""
+        self._claiming.add(lane)
         try:
-            self._answer(request_id)
+            self._pool.submit(self._take_one, lane)
+        except RuntimeError:  # the pool is closed
+            self._claiming.discard(lane)
+
+    def _take_one(self, lane: str) -> None:
+        has_claimed = False
+
+        def claimed() -> None:
+            nonlocal has_claimed
+            has_claimed = True
+            self._claim_next(lane)
+
+        try:
+            self._answer(lane, claimed)
         except Exception:
             log.exception("pickup: an answer failed")
         finally:
-            self._taking.discard(request_id)
+            if not has_claimed:
+                self._claiming.discard(lane)
 
 
-def due_requests(connection: Connection, *, patience_seconds: float, limit: int) -> Sequence[UUID]:
-    """Return at most `limit` requests that have been due for `patience_seconds`, the longest wait first."""
-    return connection.execute(_DUE, {"patience": patience_seconds, "most": limit}).scalars().all()
+def lanes_with_due_requests(connection: Connection, lanes: Sequence[str], *, patience_seconds: float) -> Sequence[str]:
+    """Return those of `lanes` in which a request has been due for `patience_seconds`."""
+    return connection.execute(_DUE, {"lanes": list(lanes), "patience": patience_seconds}).scalars().all()

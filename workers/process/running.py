@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -77,24 +77,42 @@ class Running:
         self._free = threading.BoundedSemaphore(slots)
         self._suspect = threading.Lock()
         self._lock = threading.Lock()
-        self._taken = 0
+        self._taken: Counter[str] = Counter()
+        #: The lanes that this process serves (lease.py).
+        self.lanes: frozenset[str] = frozenset()
         self._answers: dict[UUID, RunningAnswer] = {}
         self._early_stops: deque[UUID] = deque(maxlen=REMEMBERED_STOPS)
 
     @contextmanager
-    def slot(self, *, timeout_seconds: float) -> Iterator[bool]:
-        """Take a slot for the block. Yields False if none became free within the timeout."""
+    def slot(self, lane: str, *, timeout_seconds: float) -> Iterator[bool]:
+        """Take a slot for the block. Yields False if none became free within the timeout, or none for this lane."""
         if not self._free.acquire(timeout=timeout_seconds):
             yield False
             return
         with self._lock:
-            self._taken += 1
+            has_room = self._room_of(lane) > 0
+            self._taken[lane] += has_room
         try:
-            yield True
+            yield has_room
         finally:
             with self._lock:
-                self._taken -= 1
+                self._taken[lane] -= has_room
             self._free.release()
+
+    def room(self) -> dict[str, int]:
+        """Return how many more answers each lane may have here."""
+        with self._lock:
+            return {lane: self._room_of(lane) for lane in self.lanes}
+
+    def _room_of(self, lane: str) -> int:
+        """Return the free slots without those that are kept for other lanes.
+
+        Half of the slots are kept, in equal parts, so that a lane whose provider hangs leaves room for the others.
+        """
+        others = self.lanes - {lane}
+        kept = self.slots // (2 * (len(others) + 1)) if others else 0
+        reserved = sum(max(0, kept - self._taken[other]) for other in others)
+        return max(0, self.slots - self._taken.total() - reserved)
 
     @contextmanager
     def suspect_slot(self) -> Iterator[bool]:
@@ -147,4 +165,4 @@ class Running:
 
     def slots_taken(self) -> int:
         """Return the number of slots taken by running answers and by claims under way."""
-        return self._taken
+        return self._taken.total()

@@ -6,31 +6,29 @@ They are built concurrently: questions go on meanwhile. An index that an interru
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-#: The table, the columns and the condition of each index.
-INDEXES: dict[str, tuple[str, list[str | TextClause], str]] = {
-    "ix_chat_request_unsent": ("chat_request", ["available_at"], "status = 'queued' AND dispatched_at IS NULL"),
-    "ix_chat_request_sent": ("chat_request", [text("LEAST(dispatches, 4)"), "dispatched_at"], "status = 'queued'"),
+#: The table, the column and the condition of each index.
+INDEXES = {
     "ix_chat_request_stopping": (
         "chat_request",
-        ["stop_requested_at"],
+        "stop_requested_at",
         "status = 'running' AND stop_requested_at IS NOT NULL",
     ),
-    "ix_worker_lost_at": ("worker", ["lost_at"], "lost_at IS NOT NULL"),
+    "ix_worker_lost_at": ("worker", "lost_at", "lost_at IS NOT NULL"),
 }
 
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
-        for name, (table, columns, condition) in INDEXES.items():
+        for name, (table, column, condition) in INDEXES.items():
             op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
-            op.create_index(name, table, columns, postgresql_where=text(condition), postgresql_concurrently=True)
+            op.create_index(name, table, [column], postgresql_where=text(condition), postgresql_concurrently=True)
 
 
 def downgrade() -> None:

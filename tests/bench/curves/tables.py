@@ -62,6 +62,7 @@ def _enter(engine: Engine) -> UUID:
 def _timed(engine: Engine, filled: Filled, worker_id: UUID, *, times: int) -> Numbers:
     """Return the median ms of each call, among the rows of the last step."""
     took: dict[str, list[float]] = {}
+    claimant = lifecycle.Claimant(worker_id=worker_id, models=(MODEL,))
     for _ in range(times):
         conversation = random.randrange(filled.conversations)
         owner, conversation_id = filled.owner(conversation), filled.conversation_id(conversation)
@@ -73,7 +74,7 @@ def _timed(engine: Engine, filled: Filled, worker_id: UUID, *, times: int) -> Nu
         with _noted(took, "submit"):
             stored = lifecycle.submit(engine, question, deadline_seconds=ONE_HOUR, max_characters=100)
         with _noted(took, "claim"):
-            claimed = lifecycle.claim(engine, stored.request_id, worker_id=worker_id, models=(MODEL,))
+            claimed = lifecycle.claim(engine, stored.lane, claimant)
         assert claimed is not None
         with _noted(took, "finish"):
             lifecycle.finish(engine, claimed, Answer(text="So.", finish="stop"))

@@ -44,8 +44,8 @@ def _batch(running: Running, asker: Asker, *, number: int) -> Numbers:
     asked = filling.queue(running.stack.database_url, number, text=QUESTION)
     worker, database = running.workers[0].pid, running.stack.servers.postgres.pid
     before = cpu_seconds(worker), tree_cpu_seconds(database)
-    for request_id in asked:
-        asker.hint(request_id)
+    for _ in asked:
+        asker.hint(filling.LANE)
     wait_until(lambda: _ended(asker, asked) == number, seconds=180, what="all are answered")
     spent = cpu_seconds(worker) - before[0], tree_cpu_seconds(database) - before[1]
     succeeded, rate = _rate(asker, asked)
@@ -83,13 +83,14 @@ def _rows_ms(running: Running, asker: Asker, *, number: int) -> float:
     models = [Model(name=MODEL, demo=True)]
     member = Member(worker_id=worker_id, host="bench", pid=0, version="0", slots=number, models=models)
     fleet.register(asker.engine, member, lease_seconds=3600)
-    asked = filling.queue(running.stack.database_url, number, text=QUESTION)
+    filling.queue(running.stack.database_url, number, text=QUESTION, model=MODEL)
+    claimant = lifecycle.Claimant(worker_id=worker_id, models=(MODEL,))
     answer = lifecycle.Answer(text="word " * TOKENS, finish="stop", input_tokens=10, output_tokens=TOKENS)
     began = 0.0
-    for position, request_id in enumerate(asked):
+    for position in range(number):
         if position == number // 10:  # statements are prepared by now
             began = time.thread_time()
-        claimed = lifecycle.claim(asker.engine, request_id, worker_id=worker_id, models=(MODEL,))
+        claimed = lifecycle.claim(asker.engine, filling.LANE, claimant)
         assert claimed is not None
         assert lifecycle.finish(asker.engine, claimed, answer)
     spent = time.thread_time() - began

@@ -110,8 +110,8 @@ async def _serve(
 
 def _begin(asker: Asker, page: Page, worker_id: UUID) -> lifecycle.Claimed:
     """Store a question and claim it at once, so that no hint is ever sent."""
-    request_id = asker.store(page, "나루?")
-    claimed = lifecycle.claim(asker.engine, request_id, worker_id=worker_id, models=(MODEL,))
+    submitted = asker.store(page, "나루?")
+    claimed = lifecycle.claim(asker.engine, submitted.lane, lifecycle.Claimant(worker_id=worker_id, models=(MODEL,)))
     assert claimed is not None
     return claimed
 

@@ -107,11 +107,11 @@ def doubled_hints(shot: Shot) -> None:
     """Before, while and after it runs."""
     asked = shot.ask(3, shot.words(tokens=60, pace=40))
     dispatcher = Dispatcher(shot.rig.stack.settings)
-    for each in [each for each in asked for _ in range(100)]:
-        dispatcher.send(_uuid(each.request))
+    for _ in range(100 * len(asked)):
+        dispatcher.send("demo")
     shot.see_ends(asked)
-    for each in asked:
-        dispatcher.send(_uuid(each.request))
+    for _ in asked:
+        dispatcher.send("demo")
     dispatcher.close()
     shot.rig.sleep(0.5)
 

@@ -1,0 +1,183 @@
+"""Lanes: the unit of capacity, of fairness and of a provider's outages.
+
+A lane is a provider, such as `openai`, or one model of it with a limit of its own, such as `openai/o3`. The table
+`lane` has a row for each, with its limit and its breaker; a model's lane obeys its provider's row too. A request gets
+its lane and its place (`fair_at`) when it is stored.
+
+Fairness is start-time fair queuing: each active question of an owner places the next one FAIR_SHARE_SECONDS later. So
+somebody with 200 questions waits behind their own, and everybody else passes.
+
+The breaker: from the second failure in a row on, nothing is claimed from the lane until `retry_at`. Then one request is
+claimed as a probe. Its first text closes the breaker (`recover`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    Text,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from shared.errors import SettingsError
+from shared.postgres.database import statement, transaction
+from shared.tables import ACTIVE, chat_request, lane
+from shared.vendors import VENDORS
+
+_R = chat_request.c
+NOW = func.clock_timestamp()
+#: The distance between the places of one owner's questions: about the duration of an answer.
+FAIR_SHARE_SECONDS = 30.0
+#: Failures in a row that open the breaker. A single one may be the request's own.
+FAILURES = 2
+#: The pause after the n-th failure is 2ⁿ⁻² s, at most this.
+LONGEST_PAUSE_SECONDS = 20.0
+#: A probe that has neither text nor an error after this long is followed by another one.
+PROBE_SECONDS = 20.0
+#: The advisory locks of lanes: "lane" on a phone keypad, and the hash of a name.
+LOCK = 5263
+
+# In the text, not as parameters: a plan made once must use the partial indexes.
+_ACTIVE: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in ACTIVE]
+
+_PROVIDERS = tuple(vendor.name for vendor in VENDORS)
+_NUMBER = re.compile("[0-9]{1,7}")
+MOST_RUNNING = 1_000_000
+
+
+def limits_in(setting: str) -> dict[str, int]:
+    """Return the limits in NARU_LANES by lane. Raises SettingsError for an entry that is not NAME=NUMBER."""
+    limits: dict[str, int] = {}
+    for entry in filter(None, (part.strip() for part in setting.split(","))):
+        name, _, number = (part.strip() for part in entry.partition("="))
+        if name.partition("/")[0] not in _PROVIDERS or name.endswith("/") or any(sign.isspace() for sign in name):
+            raise SettingsError(
+                f"NARU_LANES has {entry[:80]!r}: {name[:80]!r} is neither a provider nor provider/model. "
+                f"The providers are {', '.join(_PROVIDERS)}."
+            )
+        if not _NUMBER.fullmatch(number) or not 1 <= int(number) <= MOST_RUNNING:
+            raise SettingsError(
+                f"NARU_LANES has {entry[:80]!r}: write {name[:80]}=NUMBER, with a number from 1 to {MOST_RUNNING:,}."
+            )
+        if name in limits:
+            raise SettingsError(f"NARU_LANES names {name!r} twice.")
+        limits[name] = int(number)
+    return limits
+
+
+def lane_of(model: str, lanes: Collection[str]) -> str:
+    """Return the lane of `model`: its own if it is one of `lanes`, else its provider's."""
+    return model if model in lanes else model.partition("/")[0]
+
+
+def lane_of_column(model: ColumnElement[str]) -> ColumnElement[str]:
+    """Return `lane_of` as SQL, with the lanes of the table."""
+    own = select(lane.c.name).where(lane.c.name == model).scalar_subquery()
+    return func.coalesce(own, provider_of(model))
+
+
+def provider_of(name: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the part of a model's or lane's name before the slash."""
+    return func.split_part(name, "/", 1, type_=Text)
+
+
+def fair_at(owner: BindParameter[Any], of_lane: ColumnElement[str]) -> ColumnElement[Any]:
+    """Return the place of the owner's next question in a lane."""
+    last = (
+        select(func.max(_R.fair_at) + timedelta(seconds=FAIR_SHARE_SECONDS))
+        .where(_R.owner_id == owner, _R.lane == of_lane, _R.status.in_(_ACTIVE))
+        .scalar_subquery()
+    )
+    return func.greatest(NOW, last)
+
+
+def register(engine: Engine, providers: Collection[str], limits: Mapping[str, int]) -> None:
+    """Add the lanes of a worker's providers and limits, and set the limits: those of the newest worker count.
+
+    A lane without a limit in `limits` loses the one that it had. Active requests move to the lanes that they now have.
+    """
+    wanted: dict[str, int | None] = {**dict.fromkeys(providers), **limits}
+    if not wanted:
+        return
+    with transaction(engine) as connection:
+        new = upsert(lane).values([{"name": name, "most_running": most} for name, most in sorted(wanted.items())])
+        connection.execute(
+            new.on_conflict_do_update(index_elements=[lane.c.name], set_={"most_running": new.excluded.most_running})
+        )
+        connection.execute(
+            update(lane)
+            .where(provider_of(lane.c.name).in_(list(providers)), lane.c.name.not_in(list(wanted)))
+            .values(most_running=None)
+        )
+        assign(connection, _R.model != "")
+
+
+def assign(connection: Connection, *conditions: ColumnElement[bool]) -> None:
+    """Give each active request the lane of its model, under these conditions."""
+    lane_now = lane_of_column(_R.model)
+    connection.execute(
+        update(chat_request)
+        .where(_R.status.in_(_ACTIVE), *conditions, _R.lane.is_distinct_from(lane_now))
+        .values(lane=lane_now)
+    )
+
+
+def is_full(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the last tick found as many questions in the lane's queue as may wait."""
+    return select(lane.c.name).where(lane.c.name == of_lane, lane.c.is_full).exists()
+
+
+def names(connection: Connection) -> frozenset[str]:
+    """Return the names of all lanes."""
+    return frozenset(connection.execute(select(lane.c.name)).scalars())
+
+
+def record_failure(
+    engine: Engine, of_lane: str, *, code: str, asks_to_slow_down: bool, wait_seconds: float, was_probe: bool
+) -> None:
+    """Count a provider's failure, and open the breaker from the second one in a row on.
+
+    A provider that `asks_to_slow_down` means the lane, whose breaker opens at once, for at least `wait_seconds`. Other
+    failures count for the whole provider. While the breaker is open only a probe's failure counts: the calls that were
+    under way when the provider went away all fail.
+    """
+    name = of_lane if asks_to_slow_down else of_lane.partition("/")[0]
+    failures = func.greatest(lane.c.failures + 1, FAILURES if asks_to_slow_down else 1)
+    growing = func.least(LONGEST_PAUSE_SECONDS, func.power(2.0, func.least(failures - FAILURES, 10)))
+    pause = func.make_interval(0, 0, 0, 0, 0, 0, func.greatest(growing, wait_seconds))
+    counts = literal(was_probe) | lane.c.retry_at.is_(None) | (lane.c.retry_at <= NOW)
+    with statement(engine) as connection:
+        connection.execute(
+            update(lane)
+            .where(lane.c.name == name, counts)
+            .values(
+                failures=failures,
+                failing_since=func.coalesce(lane.c.failing_since, NOW),
+                retry_at=case((failures >= FAILURES, NOW + pause)),
+                code=code,
+            )
+        )
+
+
+def recover(engine: Engine, of_lane: str) -> None:
+    """Close the breakers of a lane and its provider, because its provider has just sent text."""
+    with statement(engine) as connection:
+        connection.execute(
+            update(lane)
+            .where(lane.c.name.in_([of_lane, of_lane.partition("/")[0]]), lane.c.failures > 0)
+            .values(failures=0, failing_since=None, retry_at=None, code=None)
+        )

@@ -1,0 +1,130 @@
+"""Lanes with real workers: limits that nothing exceeds, fleets with different models, and providers that hang or fail.
+
+The simulator plays two providers: `demo`, and `openai` by its address.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.postgres.database import make_engine
+from shared.tables import Status
+from tests.crash.person import Person
+from tests.stack import SHORT_LEASES, Process, Stack, wait_until
+
+SHORT = "[[sim: tokens=10 pace=20 first=0]] Tell me."
+HANGING = "[[sim: fault=silent]] Tell me."
+AWAY_SECONDS = 12.0
+MODELS = ("openai/one", "openai/two")
+
+
+def with_openai(stack: Stack) -> Process:
+    """Start the simulator as both providers."""
+    simulator = stack.start_simulator()
+    stack.configure(openai_api_key="sk-test", openai_base_url=f"{simulator.url}/v1")
+    return simulator
+
+
+def running(engine: Engine, lane: str) -> int:
+    with engine.connect() as connection:
+        found = text("SELECT count(*) FROM chat_request WHERE status = 'running' AND lane = :lane")
+        return int(connection.execute(found, {"lane": lane}).scalar_one())
+
+
+def statuses(person: Person) -> list[Status]:
+    return [Status(person.wait_end(each, seconds=60).status) for each in person.asked]
+
+
+@pytest.mark.timeout(400)
+def test_twenty_workers_never_exceed_a_limit(own_stack: Stack) -> None:
+    """Twenty start at once, two are killed, and then Redis goes away: never more than three calls, and none is lost."""
+    own_stack.start_simulator()
+    own_stack.configure(**SHORT_LEASES, lanes="demo=3", concurrency=2, database_pool=2)
+    engine = make_engine(own_stack.settings, name="test")
+    with Person(own_stack, engine) as alice:
+        asked = [alice.ask(SHORT) for _ in range(24)]
+        workers = [own_stack.start_worker(ready=False) for _ in range(20)]
+        for request in asked[:2]:
+            alice.wait_running(request, seconds=90)
+            pid = alice.worker_pid(request)
+            for each in [each for each in workers if each.pid == pid]:
+                each.kill()
+        for request in asked:
+            assert alice.wait_end(request, seconds=90).status == Status.SUCCEEDED
+        own_stack.servers.stop_redis()
+        for _ in range(12):
+            alice.ask(SHORT)
+        assert set(statuses(alice)) == {Status.SUCCEEDED}
+        assert alice.most_calls_at_once() == 3
+    engine.dispose()
+
+
+@pytest.mark.timeout(240)
+def test_rolling_restart_of_a_models_only_worker(stack: Stack, engine: Engine) -> None:
+    """F2: another worker of the same provider must not fail what this one hands over."""
+    with_openai(stack)
+    stack.configure(concurrency=8, grace_seconds=1)
+    one, two = (stack.start_worker(models=model) for model in MODELS)
+    with Person(stack, engine) as alice:
+        for _ in range(95):
+            alice.ask(SHORT, model=MODELS[1])
+        for _ in range(5):
+            alice.ask(SHORT, model=MODELS[0])
+        wait_until(lambda: running(engine, "openai") >= 8, seconds=30, what="both work")
+        two.terminate()
+        two.wait(seconds=30)
+        assert one.running
+        stack.start_worker(models=MODELS[1])
+        assert set(statuses(alice)) == {Status.SUCCEEDED}
+
+
+@pytest.mark.timeout(120)
+def test_hanging_provider_takes_only_its_share(stack: Stack, engine: Engine) -> None:
+    with_openai(stack)
+    stack.configure(concurrency=8, models=f"demo/simulator,{MODELS[0]}")
+    stack.start_worker()
+    with Person(stack, engine) as alice:
+        hanging = [alice.ask(HANGING, model=MODELS[0]) for _ in range(12)]
+        wait_until(lambda: running(engine, "openai") >= 6, seconds=30, what="the hanging provider has its share")
+        others = [alice.ask(SHORT, model="demo/simulator") for _ in range(6)]
+        for request in others:
+            assert alice.wait_end(request).status == Status.SUCCEEDED
+        assert running(engine, "openai") == 6, "two of eight slots are kept for the other lane"
+        assert {alice.status(each) for each in hanging} == {Status.RUNNING, Status.QUEUED}
+
+
+@pytest.mark.timeout(240)
+def test_provider_that_goes_away_fails_nothing(stack: Stack, engine: Engine) -> None:
+    """F6: one call at a time asks whether it is back, and the others wait in the queue."""
+    simulator = stack.start_simulator()
+    stack.configure(concurrency=4)
+    for _ in range(2):
+        stack.start_worker()
+    with Person(stack, engine) as alice:
+        assert alice.wait_end(alice.ask(SHORT)).status == Status.SUCCEEDED
+        simulator.kill()
+        for _ in range(20):
+            alice.ask(SHORT)
+        time.sleep(AWAY_SECONDS)
+        assert {alice.status(each) for each in alice.asked[1:]} == {Status.QUEUED}
+        with engine.connect() as connection:
+            calls = connection.execute(
+                text("SELECT count(*) FROM request_attempt WHERE outcome = 'released'")
+            ).scalar_one()
+        # Those under way when it went away: at most the slots. Then probes after 1, 2, 4, 8 and each 16 to 20 s.
+        assert calls <= 8 + 5 + AWAY_SECONDS / 16
+        stack.run("simulator", *simulator.command.argv[1:])
+        assert set(statuses(alice)) == {Status.SUCCEEDED}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("setting", ["openai=0", "opanai=3", "demo=-1", "demo=2,demo=3", "demo"])
+def test_worker_refuses_a_bad_limit_at_start(stack: Stack, setting: str) -> None:
+    worker = stack.start_worker(ready=False, lanes=setting)
+    assert worker.wait(seconds=60) == 1
+    last = worker.log_text().strip().splitlines()[-1]
+    assert last.startswith("worker: NARU_LANES ")
+    assert "Traceback" not in worker.log_text()

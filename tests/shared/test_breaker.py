@@ -1,0 +1,175 @@
+"""Tests of the breaker: a provider that fails is called by one request at a time, and the others wait in the queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import update
+
+from shared import lifecycle
+from shared.lifecycle import Claimed, lanes
+from shared.lifecycle.lanes import LONGEST_PAUSE_SECONDS, PROBE_SECONDS
+from shared.people import Owner
+from shared.tables import lane
+from tests.patience import patient
+from tests.shared.rig import RequestRig
+from tests.shared.together import together
+
+DEMO, SLOW = "demo/echo", "openai/slow"
+
+
+def asked(rig: RequestRig, count: int = 5, *, model: str = DEMO) -> None:
+    """Store questions of different people."""
+    for n in range(count):
+        rig.ask(owner=Owner("browser", f"p{n}"), model=model)
+
+
+def fail(
+    rig: RequestRig, name: str = "demo", *, slow_down: bool = False, wait: float = 0.0, probe: bool = False
+) -> None:
+    """Report a failure of the lane's provider."""
+    code = "rate_limited" if slow_down else "connect_failed"
+    lifecycle.record_failure(
+        rig.engine, name, code=code, asks_to_slow_down=slow_down, wait_seconds=wait, was_probe=probe
+    )
+
+
+def state(rig: RequestRig, name: str = "demo") -> dict[str, Any]:
+    (row,) = rig.rows(lane, name=name)
+    return row
+
+
+def pause(rig: RequestRig, name: str = "demo") -> float:
+    """Return the seconds until the next call."""
+    return float(rig.scalar(f"SELECT extract(epoch FROM retry_at - clock_timestamp()) FROM lane WHERE name = '{name}'"))
+
+
+def let_pause_end(rig: RequestRig, name: str = "demo") -> None:
+    with rig.begin() as connection:
+        connection.execute(update(lane).where(lane.c.name == name).values(retry_at=rig.ago(0)))
+
+
+def claim(rig: RequestRig, name: str = "demo", model: str = DEMO) -> Claimed | None:
+    return rig.claim_from(name, rig.worker(model), models=[model])
+
+
+def test_breaker_opens_at_the_second_failure(rig: RequestRig) -> None:
+    rig.serve("demo", room=4)
+    asked(rig)
+    fail(rig)
+    assert claim(rig) is not None, "one failure may be the request's own"
+    fail(rig)
+    assert (state(rig)["failures"], state(rig)["code"]) == (2, "connect_failed")
+    assert state(rig)["failing_since"] is not None
+    assert claim(rig) is None
+    assert rig.scalar("SELECT count(*) FROM chat_request WHERE status = 'queued'") == 4, "nothing fails meanwhile"
+
+
+def test_open_breaker_lets_one_probe_through(rig: RequestRig) -> None:
+    rig.serve("demo", room=4)
+    asked(rig)
+    fail(rig)
+    fail(rig)
+    let_pause_end(rig)
+    workers = [rig.worker() for _ in range(6)]
+    claims = together(*[lambda w=each: rig.claim_from("demo", w) for each in workers])
+    (probe,) = [each for each in claims if each is not None]
+    assert isinstance(probe, Claimed)
+    assert probe.lane_failures == 2
+    assert PROBE_SECONDS - patient(5) < pause(rig) <= PROBE_SECONDS, "a probe that dies is followed by another"
+
+
+def test_failed_probe_doubles_the_pause_up_to_its_limit(rig: RequestRig) -> None:
+    rig.serve("demo", room=4)
+    fail(rig)
+    pauses = []
+    for _ in range(7):
+        fail(rig, probe=True)
+        pauses.append(round(pause(rig) + 0.49))
+    assert pauses == [1, 2, 4, 8, 16, 20, 20]
+    assert pause(rig) <= LONGEST_PAUSE_SECONDS
+
+
+def test_calls_under_way_count_only_once(rig: RequestRig) -> None:
+    """A provider that goes away fails every call that was under way: that is one outage, not hundreds."""
+    rig.serve("demo", room=4)
+    for _ in range(50):
+        fail(rig)
+    assert state(rig)["failures"] == 2
+    assert pause(rig) <= 1
+
+
+def test_text_closes_the_breaker(rig: RequestRig) -> None:
+    rig.serve("demo", room=4)
+    asked(rig)
+    fail(rig)
+    fail(rig)
+    let_pause_end(rig)
+    assert claim(rig) is not None
+    lifecycle.recover(rig.engine, "demo")
+    columns = ("failures", "failing_since", "retry_at", "code")
+    assert [state(rig)[column] for column in columns] == [0, None, None, None]
+    assert [claim(rig) is not None for _ in range(2)] == [True, True]
+
+
+def test_single_failure_is_forgotten_after_text(rig: RequestRig) -> None:
+    rig.serve("demo", room=4)
+    asked(rig)
+    fail(rig)
+    claimed = claim(rig)
+    assert claimed is not None
+    assert claimed.lane_failures == 1, "its first text calls `recover`"
+    lifecycle.recover(rig.engine, "demo")
+    fail(rig)
+    assert claim(rig) is not None
+
+
+def test_provider_outage_closes_all_its_lanes(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai", "demo"], {SLOW: 5})
+    asked(rig, model=SLOW)
+    asked(rig, model="openai/other")
+    asked(rig)
+    fail(rig, SLOW)
+    fail(rig, SLOW)
+    assert (state(rig, "openai")["failures"], state(rig, SLOW)["failures"]) == (2, 0)
+    assert claim(rig, SLOW, SLOW) is None
+    assert claim(rig, "openai", "openai/other") is None
+    assert claim(rig) is not None, "another provider works"
+    let_pause_end(rig, "openai")
+    assert claim(rig, SLOW, SLOW) is not None, "the probe"
+    assert claim(rig, "openai", "openai/other") is None, "one probe for the whole provider"
+
+
+def test_request_to_slow_down_closes_its_lane_at_once(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai"], {SLOW: 5})
+    asked(rig, model=SLOW)
+    asked(rig, model="openai/other")
+    fail(rig, SLOW, slow_down=True, wait=7)
+    assert 7 - patient(5) < pause(rig, SLOW) <= 7
+    assert claim(rig, SLOW, SLOW) is None
+    assert claim(rig, "openai", "openai/other") is not None, "the provider's other models go on"
+
+
+def test_request_to_slow_down_without_a_time_grows(rig: RequestRig) -> None:
+    rig.serve("demo", room=4)
+    fail(rig, slow_down=True)
+    first = pause(rig)
+    for _ in range(3):
+        fail(rig, slow_down=True, probe=True)
+    assert first <= 1
+    assert state(rig)["failures"] == 5
+    assert 8 - patient(5) < pause(rig) <= 8
+
+
+def test_no_hint_is_sent_while_the_breaker_is_open(rig: RequestRig) -> None:
+    rig.serve("demo", room=4)
+    asked(rig)
+    with rig.begin() as connection:
+        connection.exec_driver_sql("UPDATE chat_request SET available_at = clock_timestamp() - interval '1 s'")
+    fail(rig)
+    fail(rig, slow_down=True, wait=60)
+    assert rig.tick().hints == {}
+    let_pause_end(rig)
+    assert rig.tick().hints == {"demo": 1}, "one probe"
+    lifecycle.recover(rig.engine, "demo")
+    assert rig.tick().hints == {"demo": 4}
