@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
-from shared.tables import Status, chat_request, reconciler_tick, request_attempt, worker
+from shared.tables import Status, chat_request, lane, reconciler_tick, request_attempt, worker
 
 _NOW = func.clock_timestamp()
 _W = worker.c
@@ -100,6 +100,8 @@ class Renewal:
     running: Mapping[tuple[UUID, int], bool]
     #: Seconds since the last tick of any process; None before the first.
     ticked_ago: float | None
+    #: The names of all lanes.
+    lanes: frozenset[str] = frozenset()
 
 
 def renew(
@@ -122,15 +124,17 @@ def renew(
         update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(**values).returning(_W.id).cte("renewed")
     )
     ticked_ago = select(cast(func.extract("epoch", _NOW - reconciler_tick.c.ticked_at), Double)).scalar_subquery()
+    lanes = select(func.array_agg(lane.c.name)).scalar_subquery().label("lanes")
+    stopped = r.stop_requested_at.is_not(None).label("stopped")
     rows = connection.execute(
-        select(r.id, r.attempt, r.stop_requested_at.is_not(None).label("stopped"), ticked_ago.label("ticked_ago"))
+        select(r.id, r.attempt, stopped, ticked_ago.label("ticked_ago"), lanes)
         .select_from(renewed)
         .outerjoin(chat_request, and_(r.worker_id == renewed.c.id, r.status == Status.RUNNING))
     ).all()
     if not rows:
         return None
     running = {(row.id, row.attempt): row.stopped for row in rows if row.id is not None}
-    return Renewal(running, rows[0].ticked_ago)
+    return Renewal(running, rows[0].ticked_ago, frozenset(rows[0].lanes or ()))
 
 
 def offer(connection: Connection, member: Member) -> None:

@@ -62,7 +62,7 @@ def one_server(name: str, url: str, *, variable: str, keeps_hints: bool) -> Find
     if limit and used > 0.8 * limit:
         yield Finding(Level.HINT, f"{name}: {used / limit:.0%} of its memory is used", "give it more: maxmemory")
     if keeps_hints and not info.get("aof_enabled"):
-        to_do = "CONFIG SET appendonly yes; without it a restart loses hints, which are sent again within a minute"
+        to_do = "CONFIG SET appendonly yes; without it a restart loses hints, which ticks replace within seconds"
         yield Finding(Level.HINT, f"{name}: nothing is written to disk", to_do)
     found, parts = sentinels_of(url), urlsplit(url)
     names = {parts.hostname or "127.0.0.1"} if found is None else {host for host, _ in found.places}

@@ -141,11 +141,6 @@ def is_full(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
     return select(lane.c.name).where(lane.c.name == of_lane, lane.c.is_full).exists()
 
 
-def names(connection: Connection) -> frozenset[str]:
-    """Return the names of all lanes."""
-    return frozenset(connection.execute(select(lane.c.name)).scalars())
-
-
 def record_failure(
     engine: Engine, of_lane: str, *, code: str, asks_to_slow_down: bool, wait_seconds: float, was_probe: bool
 ) -> None:

@@ -147,7 +147,6 @@ class LeaseThread:
         consumed = time.monotonic() - context.vitals.consumed_at < context.settings.broker_silence_seconds
         # The lease counts from the loop's last tick: a stalled loop loses its answers as soon as a frozen process does.
         lease_seconds = context.settings.lease_seconds - stalled_seconds
-        self._serve_lanes(connection, member)
         free = {} if context.draining.is_set() else context.running.room()
         asked_at = time.monotonic()
         renewal = fleet.renew(connection, member.worker_id, lease_seconds=lease_seconds, consumed=consumed, free=free)
@@ -160,6 +159,7 @@ class LeaseThread:
         if offering is not member and context.member is member:
             fleet.offer(connection, offering)
             context.member = offering  # after the row: a model is claimed only once the row has it
+        self._serve_lanes(offering, renewal.lanes)
         if context.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
         if can_listen:
@@ -172,13 +172,13 @@ class LeaseThread:
             context.vitals.is_postgres_away = False
             log.info("lease: Postgres is back")
 
-    def _serve_lanes(self, connection: Connection, member: Member) -> None:
+    def _serve_lanes(self, member: Member, known: frozenset[str]) -> None:
         """Find the lanes of this worker's models: the limits of newer workers may have added some."""
-        known = lanes.names(connection)
         served = frozenset(lanes.lane_of(model.name, known) for model in member.models)
         if served != self._context.running.lanes:
             self._context.running.lanes = served
             self._on_lanes()
+            self.wake()  # the next round tells how many answers of each lane this process can take
 
     def _become_lost(self) -> None:
         """Interrupt every answer, so that it writes nothing more. The next round registers again."""
