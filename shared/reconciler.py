@@ -7,7 +7,8 @@ A lease proves something only while Postgres can be reached: `mercy.py` says whe
 
 One tick is one short transaction under an advisory lock that ends with it. A session lock would outlive the tick in a
 frozen process and block all others. The process that ticked last ticks on and the others skip theirs, so a large fleet
-does not tick more often than a small one. A tick costs what is due, not what waits or runs. The verbs are in
+does not tick more often than a small one. A tick costs what is due, not what waits or runs; of the requests that wait
+it looks at a few of each lane (`lifecycle/overlooked.py`), and counts them up to NARU_QUEUE_QUESTIONS. The verbs are in
 `lifecycle/`.
 """
 
