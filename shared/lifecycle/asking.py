@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, case, func, literal, select, update
 
-from shared import fleet
+from shared import fleet, logs
 from shared.errors import (
     Empty,
     NotFound,
@@ -103,7 +103,7 @@ def _submit_once(
         "q_text": text,
         "q_key": question.idempotency_key,
         "q_model": question.model,
-        "q_http_request": question.http_request_id,
+        "q_http_request": logs.bound_id(logs.HTTP_REQUEST_ID),
         "q_deadline": timedelta(seconds=deadline_seconds),
         **values_of(limits),
     }

@@ -22,8 +22,6 @@ class Question:
     idempotency_key: str
     model: str = ""
     regenerate: bool = False
-    #: The HTTP request that brings it, for the logs.
-    http_request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

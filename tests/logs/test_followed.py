@@ -107,7 +107,7 @@ def test_every_log_has_the_ids_of_a_question(stack: Stack, nginx: Process, brows
 
     worker = [line for line in of_part(stack, "worker") if line.get("request_id") == request_id]
     assert {"claimed", "attempt ended"} <= {line["message"] for line in worker}
-    assert {line.get("http_request_id") for line in worker} == {http_request_id}, "the hint carried it"
+    assert {line.get("http_request_id") for line in worker} == {http_request_id}, "the row carried it"
     ended = one(worker, "attempt ended")
     assert (ended["conversation_id"], ended["outcome"]) == (conversation_id, "succeeded")
     assert ended["output_tokens"] > 0
