@@ -1,8 +1,7 @@
 """Real servers and processes for tests. conftest.py has the fixtures that provide them.
 
-`Servers` is an embedded PostgreSQL and Redis; `Stack` starts web, worker and simulator processes on one
-database and one Redis. Everything listens on free loopback ports, writes below the test's own folder, and
-dies with the test process.
+`Servers` is an embedded PostgreSQL and Redis; `Stack` starts web, worker and simulator processes on one database and one
+Redis. Everything listens on free loopback ports, writes below the test's own folder, and dies with the test process.
 """
 
 from __future__ import annotations
@@ -48,17 +47,14 @@ SHORT_LEASES: Mapping[str, float] = {
     "tick_seconds": 0.2,
 }
 #: For many users behind one address. Not 0, so that Naru still counts requests, at the usual cost.
-WIDE_LIMITS: Mapping[str, Any] = {
-    "owner_running_questions": 1_000_000,
-    "owner_active_questions": 1_000_000,
-    "queue_questions": 1_000_000,
-    "owner_questions_per_minute": 1_000_000,
-    "address_questions_per_minute": 1_000_000,
-    "address_newcomers_per_minute": 1_000_000,
-    "streams_per_owner": 1_000_000,
-    "streams_per_address": 1_000_000,
-    "streams": 1_000_000,
-}
+WIDE_LIMITS: Mapping[str, Any] = dict.fromkeys(
+    (
+        *("owner_running_questions", "owner_active_questions", "owner_questions_per_minute", "queue_questions"),
+        *("address_questions_per_minute", "address_newcomers_per_minute"),
+        *("streams_per_owner", "streams_per_address", "streams"),
+    ),
+    1_000_000,
+)
 
 T = TypeVar("T")
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -279,8 +275,7 @@ class Stack:
             redis_url=self.redis_url,
             secret_key="test-" + "s" * 32,
             ollama_url="off",
-            # One person asks all questions of most tests.
-            owner_running_questions=0,
+            owner_running_questions=0,  # one person asks all questions of most tests
             owner_questions_per_minute=30,
             **CALM,
         )

@@ -376,22 +376,13 @@ CASES = (*QUEUE, *PROVIDERS, *SERVERS, *SLO)
 #: A tenth is bad: 20, 2 and 10 times the allowed share.
 BURN = {'slo="answered"': 20.0, 'slo="first_word"': 2.0, 'slo="queue_wait"': 10.0}
 TENTH = events(bad=1, good=9, samples=90)
+QUARTER = {'provider="openai"': 0.25}
 HOURLY = events(bad=10, good=90, samples=90)
 
 RECORDS = (
     Record("naru:limit_cost:dollars_per_hour", {}, {"": 20.0}),
-    Record(
-        "naru:provider_failures:ratio_rate10m",
-        errors("overloaded", 5, claims=20),
-        {'provider="openai"': 0.25},
-        at="20m",
-    ),
-    Record(
-        "naru:provider_refusals:ratio_rate10m",
-        errors("rate_limited", 5, claims=20),
-        {'provider="openai"': 0.25},
-        at="20m",
-    ),
+    Record("naru:provider_failures:ratio_rate10m", errors("overloaded", 5, claims=20), QUARTER, at="20m"),
+    Record("naru:provider_refusals:ratio_rate10m", errors("rate_limited", 5, claims=20), QUARTER, at="20m"),
     Record("naru:cost:dollars_per_hour", {'naru_cost_dollars_total{model="a"}': "0+0.5x90"}, {"": 30.0}, at="80m"),
     Record("naru:slo_burn:rate5m", TENTH, BURN, at="80m"),
     Record("naru:slo_burn:rate30m", TENTH, BURN, at="80m"),
