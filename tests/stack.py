@@ -1,6 +1,6 @@
 """Real servers and processes for tests. conftest.py has the fixtures that provide them.
 
-`Servers` is an embedded PostgreSQL and Redis; `Stack` starts web, worker and simulator processes on one database and one
+`Servers` is an embedded PostgreSQL and Redis; `Stack` runs web, worker and simulator processes on one database and one
 Redis. Everything listens on free loopback ports, writes below the test's own folder, and dies with the test process.
 """
 
