@@ -14,11 +14,14 @@ from shared.postgres.notify import Notice
 
 
 class Listener:
-    """Listens on one channel while its `with` block runs, for notices that this engine's transactions send inside."""
+    """Listens on one channel while its `with` block runs, for notices that this engine's transactions send inside.
 
-    def __init__(self, engine: Engine, channel: str) -> None:
+    `over` is the engine of its connection, where this one leads to a pooler.
+    """
+
+    def __init__(self, engine: Engine, channel: str, *, over: Engine | None = None) -> None:
         self._engine = engine
-        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connection = (over or engine).connect().execution_options(isolation_level="AUTOCOMMIT")
         self._raw: Any = self._connection.connection.driver_connection
         self._channel = channel
         #: The process id of the server's process that sent the last notice.
@@ -29,8 +32,8 @@ class Listener:
         # Notices follow their commits, in order: those from before come before this one.
         mark = Notice(self._channel, uuid4(), uuid4())
         notices.send(self._engine, [mark])
-        while self.next() != mark:
-            pass
+        while (heard := self.next()) != mark:
+            assert heard is not None, "the mark does not come"
         return self
 
     def __exit__(

@@ -208,7 +208,7 @@ def test_end_notifies_listeners_once(rig: RequestRig, verb: str) -> None:
     if verb == "cancel":
         ask_to_stop(rig, claimed)
     channel = notify.REQUEST if verb == "release" else notify.ENDED
-    with Listener(rig.listening, channel) as listener:
+    with Listener(rig.engine, channel, over=rig.listening) as listener:
         assert VERBS[verb](rig.engine, claimed)
         assert not VERBS[verb](rig.engine, claimed)
         assert listener.next() == notify.Notice(channel, claimed.request_id, claimed.conversation_id)

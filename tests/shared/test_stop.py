@@ -29,7 +29,7 @@ def test_stop_cancels_a_queued_request_at_once(rig: RequestRig) -> None:
 
 def test_stop_of_a_running_request_notifies_its_worker(rig: RequestRig) -> None:
     claimed = rig.running()
-    with Listener(rig.listening, notify.STOP) as listener:
+    with Listener(rig.engine, notify.STOP, over=rig.listening) as listener:
         assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.RUNNING
         assert listener.next() == notify.Notice(notify.STOP, claimed.request_id, claimed.conversation_id)
     asked_at = rig.row(claimed.request_id)["stop_requested_at"]

@@ -198,7 +198,7 @@ def test_chosen_model_stays_with_the_conversation(rig: RequestRig) -> None:
 
 
 def test_only_a_stored_question_notifies_workers(rig: RequestRig) -> None:
-    with Listener(rig.listening, notify.REQUEST) as listener:
+    with Listener(rig.engine, notify.REQUEST, over=rig.listening) as listener:
         submitted = rig.ask()
         with pytest.raises(StillRunning):
             rig.ask(conversation_id=submitted.conversation_id)

@@ -31,7 +31,7 @@ def test_request_of_a_lost_worker_is_queued_again(rig: RequestRig) -> None:
     claimed = rig.running()
     with rig.begin() as connection:
         fleet.checkpoint(connection, claimed.worker_id, {(claimed.request_id, 1): "Bec"})
-    with Listener(rig.listening, notify.REQUEST) as listener:
+    with Listener(rig.engine, notify.REQUEST, over=rig.listening) as listener:
         repairs = rig.lose(claimed.worker_id)
         assert listener.next() == notify.Notice(notify.REQUEST, claimed.request_id, claimed.conversation_id)
     assert (repairs.lost_workers, repairs.taken_back) == (1, 1)
