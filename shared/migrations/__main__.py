@@ -34,8 +34,8 @@ def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) ->
     """Wait for the server and upgrade to head. A second process waits for the first. Raises SettingsError."""
     engine = make_plain_engine(database_url)
     _await_server(engine, patience_seconds)
-    with _one_thread, engine.connect() as connection:
-        _take_lock(connection)
+    with _one_thread, engine.connect() as lock, engine.connect() as connection:
+        _take_lock(lock)
         settings = config()
         settings.attributes["connection"] = connection
         command.upgrade(settings, "head")
@@ -44,13 +44,13 @@ def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) ->
 def _take_lock(connection: Connection) -> None:
     """Wait until no other process migrates.
 
-    By asking again: a statement that waits for the lock would hold up the other process, whose indexes wait for all
+    The lock ends with the transaction of its connection: behind a pooler, a session's lock would stay for good. This
+    process asks again and again, because a statement that waits would hold up the other one, whose indexes wait for all
     statements that began before them.
     """
-    while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}).scalar_one():
-        connection.commit()
+    while not connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK}).scalar_one():
+        connection.rollback()
         time.sleep(0.2)
-    connection.commit()
 
 
 def _await_server(engine: Engine, patience_seconds: float) -> None:

@@ -227,7 +227,7 @@ class RequestRig:
             connection.execute(update(worker).where(worker.c.id == worker_id).values(**times))
 
     def let_workers_renew(self) -> None:
-        """Let the workers with a lease renew it, and move earlier losses into the past."""
+        """Let the workers with a lease renew it, and move earlier losses apart from later ones."""
         w = worker.c
         with self.begin() as connection:
             connection.execute(
@@ -235,7 +235,7 @@ class RequestRig:
                 .where(w.lost_at.is_(None), w.lease_expires_at > self.ago(0))
                 .values(renewed_at=self.ago(0))
             )
-            connection.execute(update(worker).values(lost_at=w.lost_at - timedelta(hours=1)))
+            connection.execute(update(worker).values(lost_at=w.lost_at - timedelta(seconds=LEASE_SECONDS)))
 
     def ticked(self, *, seconds_ago: float = 0.1, mercy_for: float | None = None) -> None:
         """Set the last tick's time, and how long mercy lasts from now (None: no mercy)."""

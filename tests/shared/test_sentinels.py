@@ -89,9 +89,7 @@ def test_clients_find_the_primary_past_a_dead_sentinel(watched: Watched) -> None
 
     async def read() -> str:
         options = {"decode_responses": True, "single_connection_client": True, "protocol": 2}
-        async with make_async_client(
-            watched.url, timeout_seconds=5, connect_timeout_seconds=5, **options
-        ) as asynchronous:
+        async with make_async_client(watched.url, timeout_seconds=5, **options) as asynchronous:
             return str(await asynchronous.get("naru:found"))
 
     with warnings.catch_warnings():

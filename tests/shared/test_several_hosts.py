@@ -126,11 +126,11 @@ def test_listener_hears_behind_a_silent_host(settings_of_many: Settings) -> None
 
     def is_heard() -> bool:
         with transaction(engine) as connection:
-            notify.after_commit(connection, notify.STOP, uuid4(), uuid4())
+            notify.after_commit(connection, notify.ENDED, uuid4(), uuid4())
         return bool(heard)
 
     wait_until(is_heard, what="the notice")
-    assert heard[0].channel == notify.STOP
+    assert heard[0].channel == notify.ENDED
     listener.close()
     engine.dispose()
 

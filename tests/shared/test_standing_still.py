@@ -116,7 +116,9 @@ def test_rush_of_deadlines_does_not_delay_lost_workers(rig: RequestRig) -> None:
         repairs = rig.tick()
     assert (repairs.lost_workers, repairs.taken_back, repairs.expired) == (1, 1, BATCH)
     assert len(sent) < 18, sent
-    (marked,) = [place for place, each in enumerate(sent) if each.startswith("UPDATE worker")]
+    (marked,) = [
+        place for place, each in enumerate(sent) if each.startswith("UPDATE worker SET lost_at=clock_timestamp()")
+    ]
     (ended,) = [place for place, each in enumerate(sent) if "INSERT INTO message" in each]
     assert marked < ended
     assert rig.row(claimed.request_id)["status"] == Status.QUEUED
