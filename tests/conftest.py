@@ -49,7 +49,7 @@ LONGEST = frozenset(
     for name in (
         *("page/test_axe", "page/test_walks", "page/test_composer", "page/test_first_visit", "web/test_wedge"),
         *("e2e/test_hostile", "e2e/test_outages", "launcher/test_bootstrap", "launcher/test_up"),
-        *("crash/test_worker_lost", "faults/test_mixed", "bench/test_smoke"),
+        *("crash/test_worker_lost", "faults/test_mixed", "bench/test_smoke", "workers/test_wedge"),
     )
 )
 numbers = itertools.count(1)

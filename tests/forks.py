@@ -1,8 +1,8 @@
 """Starts Naru's processes by fork, from a process that has imported the libraries already.
 
-Importing them takes a second of CPU for each worker and web process, and the suite starts hundreds: a third of its
-time. The forked process imports and runs our own code as `python -m` would. Only the tests of pytest use it: the bench
-and the fault rig start real commands, as an operator does.
+Importing them takes about a second of CPU for each worker and web process, and the suite starts hundreds. The forked
+process imports and runs our own code as `python -m` would. Only the tests of pytest use it: the bench and the fault rig
+start real commands, as an operator does.
 
 `Forks` is the client, in the test's process; `python -m tests.forks` is the server. It forks each time it is told to,
 and tells the exit code of a child that has ended.
@@ -52,7 +52,7 @@ class Forked:
 
     def __init__(self, pid: int, forks: Forks) -> None:
         self.pid = pid
-        self.returncode: int | None = None
+        self._code: int | None = None
         self._forks = forks
         self._ended = os.pidfd_open(pid)
         self._lock = threading.Lock()
@@ -70,14 +70,14 @@ class Forked:
 
     def _exit_code(self, timeout: float | None) -> int | None:
         with self._lock:
-            if self.returncode is None:
+            if self._code is None:
                 poller = select.poll()
                 poller.register(self._ended, select.POLLIN)
                 if not poller.poll(None if timeout is None else timeout * 1000):
                     return None
-                self.returncode = self._forks.exit_code_of(self.pid)
+                self._code = self._forks.exit_code_of(self.pid)
                 os.close(self._ended)
-            return self.returncode
+            return self._code
 
 
 class Forks:

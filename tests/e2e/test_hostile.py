@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Dialog, Locator, Request, expect
 
 from tests.conftest import TEMPLATE
 from tests.page.person import Person, visitor
-from tests.patience import patient_ms
+from tests.patience import patient_ms, slowness
 from tests.stack import Servers, Stack, wait_until
 
 pytestmark = pytest.mark.browser
@@ -140,7 +140,8 @@ def person(browser: Browser, url: str) -> Iterator[Watched]:
 
 
 def test_markup_does_nothing_live_ended_reloaded_and_as_a_title(person: Watched) -> None:
-    person.ask(f"{MARKUP} [[sim: echo size=40 pace=40]]")
+    # Slow enough for the page to be seen while the second half arrives.
+    person.ask(f"{MARKUP} [[sim: echo size=40 pace={20 / slowness():.1f}]]")
     person.wait_for_text(characters=len(MARKUP) // 2)
     person.is_unharmed(person.live, person.questions)
     person.wait_for_end()

@@ -169,7 +169,7 @@ def test_openings_per_browser_are_limited(stack: Stack, cookie: str) -> None:
 
 
 def test_pages_are_opened_one_after_the_other(stack: Stack) -> None:
-    pace = 0.5 * slowness()
+    pace = min(0.5 * slowness(), 10.0)  # the setting's minimum is one in ten seconds
     web = stack.start_web(socket_openings_per_second=1 / pace, page_run_seconds=2.4 * pace)
 
     async def status(cookie: str) -> int:
