@@ -23,6 +23,7 @@ from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
 from deploy.cli.findings import Finding, Findings, Level, privacy, show
+from deploy.cli.lanes import lanes
 from deploy.cli.reaching import host_names, postgres_hosts, redis_sentinels, time_limits
 from deploy.cli.redis_servers import redis_servers
 from deploy.cli.retention import kept
@@ -296,6 +297,7 @@ CHECKS: tuple[Callable[[Settings], Findings], ...] = (
     redis_sentinels,
     redis_servers,
     workers,
+    lanes,
     keys,
     kept,
 )
