@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
@@ -18,6 +19,8 @@ from tests.stack import SHORT_LEASES, Process, Stack, wait_until
 SHORT = "[[sim: tokens=10 pace=20 first=0]] Tell me."
 HANGING = "[[sim: fault=silent]] Tell me."
 AWAY_SECONDS = 12.0
+WAITING = 500
+MOST_TRANSACTIONS_PER_SECOND = 20
 MODELS = ("openai/one", "openai/two")
 
 
@@ -79,6 +82,40 @@ def test_rolling_restart_of_a_models_only_worker(stack: Stack, engine: Engine) -
         assert one.running
         stack.start_worker(models=MODELS[1])
         assert set(statuses(alice)) == {Status.SUCCEEDED}
+
+
+@pytest.mark.timeout(180)
+def test_waiting_requests_cost_an_idle_worker_nothing(own_stack: Stack) -> None:
+    """F8: hints of a busy model's requests went to and fro between web, Redis and the worker of another model."""
+    with_openai(own_stack)
+    own_stack.configure(concurrency=4)
+    engine = make_engine(own_stack.settings, name="test")
+    busy, _ = (own_stack.start_worker(models=model) for model in MODELS)
+    own_stack.start_web()
+    with Person(own_stack, engine) as alice:
+        for _ in range(WAITING):
+            alice.ask(HANGING, model=MODELS[0])
+        wait_until(lambda: running(engine, "openai") == 4, seconds=30, what="the busy worker is full")
+        time.sleep(2)  # the hints of the questions are used up
+        assert busy.running
+        before, began = transactions(own_stack), time.monotonic()
+        time.sleep(10)
+        assert (transactions(own_stack) - before) / (time.monotonic() - began) <= MOST_TRANSACTIONS_PER_SECOND
+    engine.dispose()
+
+
+def transactions(stack: Stack) -> int:
+    """Return the transactions of the stack's database so far. Sessions report theirs within a second."""
+    connection = psycopg2.connect(stack.database_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+            )
+            (found,) = cursor.fetchone() or (0,)
+    finally:
+        connection.close()
+    return int(found)
 
 
 @pytest.mark.timeout(120)

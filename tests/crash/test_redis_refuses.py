@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import redis
@@ -16,9 +14,10 @@ from shared.lifecycle.overlooked import SAMPLE
 from shared.postgres.database import make_engine
 from shared.queue import queue_of
 from shared.tables import Status
+from tests import redis_refusals
 from tests.crash.person import Person
 from tests.shared.rig import RequestRig
-from tests.stack import Stack, free_port, wait_until
+from tests.stack import Stack, wait_until
 
 WAITING = 600
 #: Row updates that Postgres may see per second while Redis refuses, however many requests wait.
@@ -57,27 +56,11 @@ def rig(own_stack: Stack) -> Iterator[RequestRig]:
 
 @contextmanager
 def refusing(stack: Stack, how: str) -> Iterator[redis.Redis]:
-    """Have Redis refuse writes until the end, and yield a client."""
-    with stack.redis_client() as client:
-        ask: Callable[..., Any] = client.execute_command
-        try:
-            if how == "full":
-                ask("CONFIG", "SET", "maxmemory", "1")
-            elif how == "replica":
-                ask("REPLICAOF", "127.0.0.1", str(free_port()))
-            else:
-                shutil.rmtree(stack.servers.folder / "redis")  # it is the server's working directory
-                ask("CONFIG", "SET", "save", "3600 1")
-                ask("BGSAVE")
-                wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", what="it cannot save")
-            with pytest.raises(redis.ResponseError):
-                client.set("key", "value")
-            yield client
-        finally:
-            ask("CONFIG", "SET", "maxmemory", "0")
-            ask("REPLICAOF", "NO", "ONE")
-            ask("CONFIG", "SET", "save", "")
-            (stack.servers.folder / "redis").mkdir(exist_ok=True)
+    """Have the stack's Redis refuse writes until the end, and yield a client."""
+    with stack.redis_client() as client, redis_refusals.refusing(client, stack.servers.redis_server.data, how):
+        with pytest.raises(redis.ResponseError):
+            client.set("key", "value")
+        yield client
 
 
 def updates(rig: RequestRig) -> int:
@@ -85,7 +68,7 @@ def updates(rig: RequestRig) -> int:
     return int(rig.scalar("SELECT last_value FROM updates"))
 
 
-@pytest.mark.parametrize("how", ["full", "replica", "cannot save"])
+@pytest.mark.parametrize("how", redis_refusals.REFUSALS)
 def test_refusing_redis_costs_postgres_few_updates(own_stack: Stack, rig: RequestRig, how: str) -> None:
     webs = [own_stack.start_web(tick_seconds=0.1) for _ in range(2)]
     with refusing(own_stack, how) as client:
