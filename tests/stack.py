@@ -27,6 +27,7 @@ from psycopg2 import sql
 
 from deploy.cli.checks import scrub
 from deploy.embedded import postgres, processes, redis_server
+from deploy.embedded.processes import ROOT
 from shared.settings import Settings, load_settings, variable_of
 from tests.forks import MODULES, Forks
 from tests.patience import patient, slowness
@@ -268,6 +269,8 @@ class Stack:
     processes: list[Process] = field(default_factory=list)
     #: Starts processes by fork; None starts them as an operator does.
     forks: Forks | None = None
+    #: The source tree that processes run from now on.
+    tree: Path = ROOT
 
     def __post_init__(self) -> None:
         self.configure(
@@ -287,7 +290,7 @@ class Stack:
     def environ(self, **settings: object) -> dict[str, str]:
         """Return a child's environment: the scrubbed one, this stack's settings, then `settings`."""
         own = {variable_of(name): str(value) for name, value in settings.items()}
-        return {**scrub(os.environ), **self.values, **own, "PYTHONPATH": str(processes.ROOT)}
+        return {**scrub(os.environ), **self.values, **own, "PYTHONPATH": str(self.tree)}
 
     @property
     def settings(self) -> Settings:
@@ -300,7 +303,9 @@ class Stack:
 
     def run(self, name: str, *argv: str, **settings: object) -> Process:
         """Start `python argv…` in the root of the repository. Call it from the test's main thread."""
-        command = processes.Command(name=name, argv=(sys.executable, *argv), environ=self.environ(**settings))
+        command = processes.Command(
+            name=name, argv=(sys.executable, *argv), environ=self.environ(**settings), cwd=self.tree
+        )
         process = start(command, log=self.folder / f"{name}-{len(self.processes)}.log", forks=self.forks)
         self.processes.append(process)
         return process

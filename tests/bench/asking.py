@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 from uuid import UUID, uuid4
 
@@ -52,28 +52,33 @@ class Asker:
         self._dispatcher.close()
         self.engine.dispose()
 
-    def page(self) -> Page:
-        """Make a new browser with an empty conversation."""
+    def page(self, *, like: Page | None = None) -> Page:
+        """Make an empty conversation, in a new browser or in the browser of another page."""
+        if like is not None:
+            return replace(like, conversation_id=uuid4())
         browser_id = uuid4()
         return Page(Owner.browser(browser_id), "=".join(self._cookies.make(browser_id)), uuid4())
 
-    async def ask(self, page: Page, words: str) -> UUID:
+    async def ask(self, page: Page, words: str, *, model: str = "") -> UUID:
         """Submit a question as Enter does; return its request id once it is stored."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.submit, page, words)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: self.submit(page, words, model=model)
+        )
 
-    def submit(self, page: Page, words: str) -> UUID:
+    def submit(self, page: Page, words: str, *, model: str = "") -> UUID:
         """Store a question and send its hint, in the calling thread."""
-        submitted = self.store(page, words)
+        submitted = self.store(page, words, model=model)
         self.hint(submitted.lane)
         return submitted.request_id
 
-    def store(self, page: Page, words: str) -> Submitted:
+    def store(self, page: Page, words: str, *, model: str = "") -> Submitted:
         """Store the question without a hint; a tick sends one within a second."""
         question = Question(
             owner=page.owner,
             conversation_id=page.conversation_id,
             text=words,
             idempotency_key=str(uuid4()),
+            model=model,
         )
         return lifecycle.submit(
             self.engine,

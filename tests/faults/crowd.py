@@ -85,13 +85,20 @@ class Page:
         self.open()
 
     async def ask(
-        self, words: str, *, key: str | None = None, seconds: float = 60.0, die: str = "", again: bool = True
+        self,
+        words: str,
+        *,
+        model: str = "",
+        key: str | None = None,
+        seconds: float = 60.0,
+        die: str = "",
+        again: bool = True,
     ) -> Asked | None:
         """Press Enter, and again with the same key after an error, as the page does. Return None after giving up."""
         key = key or uuid4().hex
         limit = monotonic() + seconds
         while True:
-            request = await self._submit(words, key, die=die)
+            request = await self._submit(words, key, model=model, die=die)
             if request is not None:
                 return Asked(self, request, words, key)
             if not again or monotonic() > limit:
@@ -100,11 +107,12 @@ class Page:
             die = ""
             await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _submit(self, words: str, key: str, *, die: str) -> str | None:
+    async def _submit(self, words: str, key: str, *, model: str, die: str) -> str | None:
         body = {
             "conversation_id": str(self.conversation_id),
             "text": words,
             "idempotency_key": key,
+            "model": model,
             "die": die,
         }
         self.note("submit", key=key, text=words)

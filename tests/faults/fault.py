@@ -28,6 +28,8 @@ class Fault:
     recovery: str
     #: Every request must end within this time after the shot.
     patience: float
+    #: Requests may fail with the provider's codes (`checker.PROVIDERS_FAULT`).
+    strikes_provider: bool
 
 
 FAULTS: dict[int, Fault] = {}
@@ -41,6 +43,7 @@ def fault(
     times: int = 20,
     shape: Shape | None = None,
     patience: float = 60.0,
+    strikes_provider: bool = False,
 ) -> Callable[[Injection], Injection]:
     """Register a function in the catalogue."""
 
@@ -54,6 +57,7 @@ def fault(
             times=times,
             recovery=recovery,
             patience=patience,
+            strikes_provider=strikes_provider,
         )
         return inject
 

@@ -1,6 +1,6 @@
 """`python -m tests.faults.fault_routes`: the web process with two additional routes.
 
-    POST /faults/submit  {"conversation_id", "text", "idempotency_key", "regenerate"?, "die"?}
+    POST /faults/submit  {"conversation_id", "text", "idempotency_key", "model"?, "regenerate"?, "die"?}
     POST /faults/harm    {"kind"}: one of HARMS; the process keeps running, but does not serve
 
 /faults/submit calls `Runtime.submit`, as the page's callback does, so that a test can kill, disconnect or freeze web
@@ -102,6 +102,7 @@ def submit(owner: Owner, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         conversation_id=UUID(asked["conversation_id"]),
         text=asked["text"],
         idempotency_key=asked["idempotency_key"],
+        model=asked.get("model", ""),
         regenerate=bool(asked.get("regenerate")),
     )
     try:

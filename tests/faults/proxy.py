@@ -1,4 +1,4 @@
-"""A TCP proxy that can harm its connections: delay, black hole, reset, half-close, cut, or break on matching bytes.
+"""A TCP proxy that harms its connections: delay, loss, black hole, reset, half-close, cut, break on matching bytes.
 
 All proxies of a run share one event loop in a separate thread. Their methods may be called from any thread, and return
 when they have taken effect. A proxy inspects the data only for a `Trap`.
@@ -7,6 +7,7 @@ when they have taken effect. A proxy inspects the data only for a `Trap`.
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import struct
 import threading
@@ -20,6 +21,8 @@ import uvloop
 
 T = TypeVar("T")
 READ_BYTES = 65536
+#: TCP sends a lost packet again after a round trip of 200 ms and its minimum of another 200 ms (RFC 6298, Linux).
+RETRANSMISSION_SECONDS = 0.4
 #: Bytes that are sent only to store a question: two prepared statements in one message (`shared/postgres/prepared.py`).
 STORES = b"; EXECUTE naru_"
 
@@ -86,6 +89,10 @@ class Proxy:
         self._open.set()
         self._server: asyncio.Server | None = None
         self.delay_seconds = 0.0
+        #: The share of the pieces that arrive RETRANSMISSION_SECONDS later, and all that follow them.
+        self.loss = 0.0
+        #: The connections that were refused.
+        self.refused = 0
         #: The rate of each connection and direction; None for no limit.
         self.bytes_per_second: float | None = None
         self.refuses = False
@@ -113,8 +120,8 @@ class Proxy:
         """Return to normal, and deliver the held bytes."""
 
         def normal() -> None:
-            self.delay_seconds, self.refuses, self.cut_after, self.trap = 0.0, False, None, None
-            self.bytes_per_second = None
+            self.delay_seconds, self.loss, self.bytes_per_second = 0.0, 0.0, None
+            self.refuses, self.cut_after, self.trap = False, None, None
             self._open.set()
 
         self._do(normal)
@@ -149,7 +156,7 @@ class Proxy:
         self._do(all_of_them)
 
     def set(self, **values: object) -> None:
-        """Set `delay_seconds`, `bytes_per_second`, `refuses`, `trap`, or `cut_after`: bytes until a reset."""
+        """Set `delay_seconds`, `loss`, `bytes_per_second`, `refuses`, `trap`, or `cut_after`: bytes until a reset."""
 
         def all_of_them() -> None:
             for name, value in values.items():
@@ -170,6 +177,7 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuses:
+            self.refused += 1
             _reset(writer)
             return
         try:
@@ -187,9 +195,11 @@ class Proxy:
             self._pairs.discard(pair)
 
     async def gate(self, data: bytes) -> None:
-        """Wait for the delay, for the time that the data takes, and until the proxy passes data again."""
+        """Wait for the delay and a loss, for the time that the data takes, and until the proxy passes data again."""
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
+        if self.loss and random.random() < self.loss:
+            await asyncio.sleep(RETRANSMISSION_SECONDS)
         if self.bytes_per_second:
             await asyncio.sleep(len(data) / self.bytes_per_second)
         await self._open.wait()

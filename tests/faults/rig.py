@@ -227,6 +227,15 @@ class Rig:
             for name in environ or ():
                 del self.stack.values[name]
 
+    @contextmanager
+    def version(self, tree: Path) -> Iterator[None]:
+        """Start processes from another source tree meanwhile."""
+        ours, self.stack.tree = self.stack.tree, tree
+        try:
+            yield
+        finally:
+            self.stack.tree = ours
+
     def wait_for_worker(self, worker: Process, *, consuming: bool = True, seconds: float = 60) -> None:
         """Wait until the worker has a lease and, with `consuming`, takes hints."""
         self.wait(

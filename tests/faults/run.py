@@ -80,7 +80,7 @@ def shoot(fault: Fault, rig: Rig, *, seed: int, index: int) -> Result:
         fault.inject(shot)
         rig.whole_again()
         shot.settle(patience=fault.patience)
-        verdict = shot.judge()
+        verdict = shot.judge(provider_struck=fault.strikes_provider)
     except CannotInject:
         raise
     except Exception as error:  # noqa: BLE001 - a failed shot is a result, too

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.proxy import Lines, Proxy, Trap
+from tests.faults.proxy import RETRANSMISSION_SECONDS, Lines, Proxy, Trap
 from tests.patience import patient
 
 
@@ -102,6 +102,13 @@ def test_proxy_delays_by_the_given_time(proxy: Proxy, client: socket.socket) -> 
     began = time.monotonic()
     assert_echoes(client, b"slow")
     assert time.monotonic() - began >= 0.2  # there and back
+
+
+def test_lost_piece_arrives_later(proxy: Proxy, client: socket.socket) -> None:
+    proxy.set(loss=1.0)
+    began = time.monotonic()
+    assert_echoes(client, b"lost")
+    assert time.monotonic() - began >= 2 * RETRANSMISSION_SECONDS
 
 
 def test_half_close_ends_one_direction_only(proxy: Proxy, client: socket.socket, echo: Echo) -> None:

@@ -11,7 +11,6 @@ import psycopg2
 from psycopg2 import sql
 
 from deploy.embedded import processes
-from tests.faults.crowd import Asked
 from tests.faults.fault import CannotInject, fault
 from tests.faults.proxy import STORES, Trap
 from tests.faults.rig import Shape
@@ -178,7 +177,7 @@ def dark(shot: Shot) -> None:
     ways[1].pass_all()
     new_work(shot)
     shot.see_ends(asked, seconds=180)
-    _note_harm(shot, asked, began=began, kind=f"{seconds} s")
+    shot.note_harm(asked, began=began, kind=f"{seconds} s")
 
 
 @fault(
@@ -205,7 +204,7 @@ def read_only(shot: Shot) -> None:
         cursor.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
     new_work(shot)
     shot.see_ends(asked, seconds=120)
-    _note_harm(shot, asked, began=began, kind=f"{seconds} s")
+    shot.note_harm(asked, began=began, kind=f"{seconds} s")
 
 
 @fault(
@@ -239,15 +238,8 @@ def full(shot: Shot) -> None:
             each.close()
     new_work(shot)
     shot.see_ends(asked, seconds=120)
-    _note_harm(shot, asked, began=began, kind="20 s")
+    shot.note_harm(asked, began=began, kind="20 s")
 
 
 _END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'naru%'"
 _END_LEASES = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'naru-worker-lease'"
-
-
-def _note_harm(shot: Shot, asked: list[Asked], *, began: float, kind: str) -> None:
-    """Note what an outage must not do: mark living workers lost, and begin their answers again."""
-    (found,) = shot.rig.ask_rows("SELECT count(*) AS n FROM worker WHERE lost_at >= to_timestamp(:began)", began=began)
-    shot.figures[f"workers lost ({kind})"].append(float(found.n))
-    shot.figures[f"answers begun again ({kind})"].append(float(shot.restarts(asked)))

@@ -1,6 +1,8 @@
-"""Faults of providers: refusals, silence, broken streams. Most of them happen once: then the answer must be whole."""
+"""Faults of providers: refusals, silence, broken streams, absence. Most happen once: then the answer must be whole."""
 
 from __future__ import annotations
+
+import time
 
 from tests.faults.fault import fault
 from tests.faults.rig import Shape
@@ -94,3 +96,65 @@ def breaks(shot: Shot) -> None:
         proxy.pass_all()
     assert set(shot.see_ends(asked, seconds=90)) == {"succeeded"}
     shot.recovery += shot.since(lambda entry: entry.what == "ended").values()
+
+
+#: An absence of 300 s is as long as a request is retried by default.
+PATIENT: dict[str, object] = {"deadline_seconds": 900, "total_seconds": 900, "retry_seconds": 420}
+#: The most calls of the whole fleet in a minute of absence.
+MOST_CALLS = 12
+
+
+@fault(
+    48,
+    "provider away for 15, 60 and 300 s",
+    recovery="the provider is back → a new question's first word",
+    times=12,
+    shape=Shape(proxied=("worker.provider",), settings=PATIENT),
+    patience=120,
+)
+def away(shot: Shot) -> None:
+    """Streams break and connections are refused: nothing fails, and few calls ask whether the provider is back."""
+    seconds = (15, 60, 15, 60, 15, 300)[shot.index % 6]
+    asked = shot.ask(4, shot.words(tokens=240))
+    shot.see_text(asked, tokens=5)
+    way = shot.rig.proxies["worker.provider"]
+    refused = way.refused
+    way.set(refuses=True)
+    way.reset()
+    for _ in range(5):
+        asked += shot.ask(2, shot.words(tokens=20))
+        shot.rig.sleep(seconds / 5)
+    calls = way.refused - refused
+    way.pass_all()
+    shot.strike()
+    asked += shot.ask(2, shot.words(tokens=45, first=0.05))
+    assert set(shot.see_ends(asked, seconds=120)) == {"succeeded"}
+    shot.recovered_by_text(asked[-2:])
+    shot.figures[f"calls in {seconds} s"].append(float(calls))
+    assert calls <= MOST_CALLS * max(seconds / 60, 1), f"{calls} calls in {seconds} s"
+
+
+@fault(
+    49,
+    "provider flaps for a minute: 1 to 5 s there, 1 to 5 s away",
+    recovery="the provider is back → a new question's first word",
+    times=10,
+    shape=Shape(proxied=("worker.provider",)),
+    strikes_provider=True,
+)
+def flaps(shot: Shot) -> None:
+    """Two streams of one answer may break: then it fails, with the text so far."""
+    way = shot.rig.proxies["worker.provider"]
+    asked, limit = shot.ask(4, shot.words(tokens=120)), time.monotonic() + 60
+    while time.monotonic() < limit:
+        way.set(refuses=True)
+        way.reset()
+        shot.rig.sleep(shot.rng.uniform(1, 5))
+        way.pass_all()
+        asked += shot.ask(2, shot.words(tokens=30))
+        shot.rig.sleep(shot.rng.uniform(1, 5))
+    shot.strike()
+    new = shot.ask(2, shot.words(tokens=45, first=0.05))
+    ends = shot.see_ends([*asked, *new], seconds=120)
+    shot.recovered_by_text(new)
+    shot.figures["answers that failed"].append(float(ends.count("failed")))

@@ -10,6 +10,7 @@ from redis import Redis, RedisError
 from tests.faults.fault import fault
 from tests.faults.rig import Shape
 from tests.faults.shot import Shot
+from tests.redis_refusals import refusing
 
 WORK = "Redis is back → a new question's first word"
 LINES = Shape(proxied=("worker.redis", "web.redis"))
@@ -139,6 +140,22 @@ def full(shot: Shot) -> None:
             ask_for(shot, seconds=15)
         finally:
             client.config_set("maxmemory", 0)
+    new_work(shot)
+    shot.see_ends(shot.asked)
+
+
+@fault(
+    44,
+    "Redis answers and refuses writes for 15 s: a replica, or it cannot save",
+    recovery="Redis takes writes → a new question's first word",
+)
+def refuses_writes(shot: Shot) -> None:
+    """PING succeeds all the time. Fault 14 is the third way, a full memory."""
+    how = ("replica", "cannot save")[shot.index % 2]
+    running = shot.ask(5, shot.words(tokens=300, pace=30))
+    shot.see_text(running)
+    with shot.rig.stack.redis_client() as client, refusing(client, shot.rig.servers.redis_server.data, how):
+        ask_for(shot, seconds=15)
     new_work(shot)
     shot.see_ends(shot.asked)
 

@@ -107,6 +107,27 @@ HARMS: dict[str, Callable[[Shot], Coroutine[None, None, None]]] = {
 }
 
 
+@fault(
+    45,
+    "web frozen for 2, 5 and 9 s, then thawed",
+    recovery="thaw → the next words of each answer",
+    times=12,
+    shape=Shape(webs=2),
+)
+def frozen(shot: Shot) -> None:
+    """Shorter than the time after which it counts as silent and is killed; the other web serves meanwhile."""
+    asked = shot.ask(6, shot.words(tokens=450, pace=30))
+    shot.see_text(asked, tokens=shot.rng.randint(1, 30))
+    web = shot.rng.choice(shot.rig.webs)
+    web.freeze()
+    shot.rig.sleep((2, 5, 9)[shot.index % 3])
+    web.thaw()
+    shot.strike()
+    asked += shot.ask(2, shot.words(tokens=20))
+    shot.see_ends(asked)
+    shot.recovered_by_text(asked)
+
+
 @fault(22, "Enter pressed ten times, reloads, a second tab", recovery="–", shape=Shape(webs=2))
 def impatience(shot: Shot) -> None:
     """One key is one request, at whichever web process it arrives; every tab shows the same answer."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 from shared.queue import Dispatcher
+from tests.faults import previous
 from tests.faults.fault import fault
 from tests.faults.proxy import Trap
 from tests.faults.rig import Shape
 from tests.faults.shot import Shot
+from tests.stack import Process
 
 #: What a worker sends when it ends a request; nothing else of a worker's stores a message.
 STORES_ANSWER = b"INSERT INTO message"
@@ -136,6 +138,74 @@ def deployed(shot: Shot) -> None:
     shot.see_ends(asked, seconds=120)
     shot.gaps_between_attempts()
     shot.figures["losses counted"].append(float(shot.losses()))
+
+
+@fault(
+    46,
+    "workers of different models rolled under load",
+    recovery="an attempt handed over → the next one's beginning",
+    times=10,
+    shape=Shape(settings={"grace_seconds": 5}),
+)
+def mixed_fleet_rolled(shot: Shot) -> None:
+    """Each model has one worker, and both belong to one provider. A new worker of the model comes after the old one."""
+    stack = shot.rig.stack
+    stack.configure(openai_api_key="sk-test", openai_base_url=f"{stack.settings.simulator_url}/v1")
+    models = ("openai/one", "openai/two")
+    fleet = {model: shot.rig.start_worker(models=model) for model in models}
+    asked = [each for model in models for each in shot.ask(4, shot.words(tokens=700, pace=30), model=model)]
+    asked += [each for model in models for each in shot.ask(4, shot.words(tokens=20, pace=30), model=model)]
+    shot.see_text(asked)
+    shot.strike()
+    for model, old in fleet.items():
+        shot.rig.dismiss(old)
+        old.terminate()
+        asked += shot.ask(3, shot.words(tokens=30, pace=30), model=model)
+        shot.rig.wait(lambda ended=old: not ended.running, seconds=30, what="the old worker has gone")  # type: ignore[misc]
+        fleet[model] = shot.rig.start_worker(models=model)
+    assert set(shot.see_ends(asked, seconds=120)) == {"succeeded"}
+    shot.gaps_between_attempts()
+    shot.figures["losses counted"].append(float(shot.losses()))
+    for each in fleet.values():
+        shot.rig.kill(each, replace=False)
+
+
+@fault(
+    50,
+    "rolled from the previous version under load: web first, or workers first",
+    recovery="question to old and new processes side by side → its first word",
+    times=10,
+    shape=Shape(settings={"grace_seconds": 5}),
+    patience=90,
+)
+def rolled_from_previous(shot: Shot) -> None:
+    """The tables are new. Old web and new workers, or the reverse, share them for a while."""
+    rig, current = shot.rig, [*shot.rig.workers, *shot.rig.webs]
+    with rig.version(previous.unpacked(rig.folder)):
+        old_web, old_workers = rig.start_web(), [rig.start_worker(), rig.start_worker()]
+    for each in current:
+        rig.kill(each, replace=False)
+    asked = shot.ask(6, shot.words(tokens=400, pace=30)) + shot.ask(3, shot.words(tokens=20))
+    shot.see_text(asked)
+    _roll(shot, [old_web] if shot.index % 2 else old_workers)
+    shot.strike()
+    both = shot.ask(6, shot.words(tokens=60, pace=30))
+    shot.see_text(both)
+    shot.recovered_by_text(both)
+    _roll(shot, old_workers if shot.index % 2 else [old_web])
+    asked += both + shot.ask(6, shot.words(tokens=20))
+    assert set(shot.see_ends(asked, seconds=90)) == {"succeeded"}
+    shot.figures["losses counted"].append(float(shot.losses()))
+
+
+def _roll(shot: Shot, old: list[Process]) -> None:
+    """Replace each process as a deploy does: start the new one, then end the old one."""
+    for each in old:
+        is_web = each in shot.rig.webs
+        shot.rig.start_web() if is_web else shot.rig.start_worker()
+        shot.rig.dismiss(each)
+        each.terminate()
+        shot.rig.wait(lambda ended=each: not ended.running, seconds=60, what="the old process has gone")  # type: ignore[misc]
 
 
 @fault(25, "drain cut short by SIGKILL", recovery="kill → the page shows the new attempt", times=10)
