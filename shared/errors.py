@@ -2,7 +2,6 @@
 
 NaruError
 ├── SettingsError            a variable is missing, malformed, or does not fit another one
-├── StillAsking              a person who is being erased goes on asking
 ├── Refused                  a person's request cannot be met now; nothing was stored, and the page keeps the text
 │   ├── StillRunning         an answer is still running in this conversation
 │   ├── NotFound             unknown, or another owner's; nothing reveals which
@@ -48,12 +47,6 @@ class SettingsError(NaruError):
     """A setting is missing or wrong."""
 
     code = "settings"
-
-
-class StillAsking(NaruError):
-    """This person goes on asking, or an answer does not end: keep them away from the page, then erase again."""
-
-    code = "still_asking"
 
 
 class Refused(NaruError):

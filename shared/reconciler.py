@@ -50,7 +50,7 @@ from shared.lifecycle import overlooked
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
 from shared.settings import Settings
-from shared.tables import Status, chat_request, lane, reconciler_tick, worker
+from shared.tables import Outcome, Status, chat_request, lane, reconciler_tick, request_attempt, worker
 
 log = logging.getLogger(__name__)
 
@@ -231,10 +231,12 @@ def _take_back(connection: Connection, values: dict[str, float], lease_seconds: 
     """Take back the requests of all lost workers, because a claim may commit after its worker was marked.
 
     They are taken back together: the loss is charged by comparing all requests of one worker. Workers that are lost
-    together have a common cause outside them, so none of their requests is charged.
+    together mostly have a common cause outside them, so their requests are not charged at first.
     """
+    a = request_attempt.c
+    lost_before = select(func.count()).where(a.request_id == _R.id, a.outcome == Outcome.LOST).scalar_subquery()
     lost = connection.execute(
-        select(_R.id, _R.worker_id, _R.losses, _R.stop_requested_at)
+        select(_R.id, _R.worker_id, _R.losses, _R.stop_requested_at, lost_before.label("lost_before"))
         .where(*_ON_LOST_WORKER)
         .with_for_update(skip_locked=True),
         values,

@@ -104,12 +104,10 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id."""
         return self.child.pid
 
     @property
     def running(self) -> bool:
-        """Whether it is still running."""
         return self.child.poll() is None
 
     def terminate(self) -> None:
@@ -126,7 +124,6 @@ class Process:
         self.child.wait()
 
     def freeze(self) -> None:
-        """Freeze it and its children (SIGSTOP)."""
         processes.send(self.pid, signal.SIGSTOP)  # first, so that it starts no more children
         for pid in self._children():
             processes.send(pid, signal.SIGSTOP)
@@ -141,7 +138,6 @@ class Process:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def log_text(self) -> str:
-        """Return the text of the log."""
         return self.log.read_text(errors="replace")
 
 
@@ -303,9 +299,8 @@ class Stack:
 
     def run(self, name: str, *argv: str, **settings: object) -> Process:
         """Start `python argv…` in the root of the repository. Call it from the test's main thread."""
-        command = processes.Command(
-            name=name, argv=(sys.executable, *argv), environ=self.environ(**settings), cwd=self.tree
-        )
+        environ = self.environ(**settings)
+        command = processes.Command(name=name, argv=(sys.executable, *argv), environ=environ, cwd=self.tree)
         process = start(command, log=self.folder / f"{name}-{len(self.processes)}.log", forks=self.forks)
         self.processes.append(process)
         return process

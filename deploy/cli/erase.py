@@ -18,7 +18,7 @@ from deploy.embedded.data import DataProblem
 from shared.errors import NaruError
 from shared.people import Owner
 from shared.postgres.database import make_plain_engine
-from shared.retention import Holdings, erase, holdings_of
+from shared.retention import Holdings, StillAsking, erase, holdings_of
 
 STOPPED = 130
 UNKNOWN = """\
@@ -39,6 +39,8 @@ def run(owner: str, *, data: Path, is_confirmed: bool) -> int:
         _complain(f"Postgres failed: {reason_of(error)}")
     except SQLAlchemyError as error:
         _complain(f"Postgres failed ({type(error).__name__}). What was removed stays removed; run the command again.")
+    except StillAsking:
+        _complain("this person goes on asking, or an answer does not end. Keep them off the page, then erase again.")
     except (BackupProblem, DataProblem, NaruError) as error:
         _complain(str(error))
     return 1

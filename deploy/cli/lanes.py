@@ -13,7 +13,8 @@ from shared.settings import Settings
 
 LANES = """
     SELECT lane.name, most_running, code, is_full,
-           greatest(ceil(extract(epoch FROM retry_at - clock_timestamp())), 0)::int AS retry_seconds,
+           CASE WHEN retry_at IS NOT NULL
+                THEN greatest(ceil(extract(epoch FROM retry_at - clock_timestamp())), 0)::int END AS retry_seconds,
            ceil(extract(epoch FROM clock_timestamp() - failing_since))::int AS failing_seconds,
            (SELECT count(*) FROM chat_request r WHERE r.lane = lane.name AND r.status = 'queued') AS waiting,
            (SELECT count(*) FROM chat_request r WHERE r.lane = lane.name AND r.status = 'running') AS running,

@@ -17,6 +17,9 @@ from shared.tables import ACTIVE, Outcome, Status, chat_request
 
 #: A request with this many losses is considered their cause.
 MAX_LOSSES = 3
+#: From this many lost attempts on, a request is charged even when several workers were lost together. Two poisonous
+#: requests would otherwise go on killing two workers at a time.
+MOST_FORGIVEN = 2
 _R = chat_request.c
 
 
@@ -35,19 +38,21 @@ def cancel_unanswered(
 
 
 def take_back(connection: Connection, lost: Sequence[Any], *, uncharged: Collection[UUID] = ()) -> int:
-    """Take `lost` rows (id, worker_id, losses, stop_requested_at; locked by the caller) from their lost workers.
+    """Take `lost` rows from their lost workers; the caller has locked them.
+
+    A row has id, worker_id, losses, stop_requested_at, and lost_before: how many attempts were lost already.
 
     Only the requests of a worker with the highest loss count get one more loss: a process carries hundreds of answers,
     and not all of them can have killed it. Each loss narrows the suspects down, until one reaches MAX_LOSSES and
-    fails. The requests of the workers in `uncharged` get none. All wait up to 1 s, so that hundreds do not call the
-    provider at once. Returns the number of rows.
+    fails. The requests of the workers in `uncharged` get none, the first MOST_FORGIVEN times. All wait up to 1 s, so
+    that hundreds do not call the provider at once. Returns the number of rows.
     """
     highest: dict[UUID, int] = {}
     for row in lost:
         highest[row.worker_id] = max(row.losses, highest.get(row.worker_id, 0))
     stopped = [row.id for row in lost if row.stop_requested_at is not None]
     suspects = [row for row in lost if row.losses == highest[row.worker_id] and row.stop_requested_at is None]
-    charged = [row for row in suspects if row.worker_id not in uncharged]
+    charged = [row for row in suspects if row.worker_id not in uncharged or row.lost_before >= MOST_FORGIVEN]
     poison = [row.id for row in charged if row.losses + 1 >= MAX_LOSSES]
     running = _R.status == Status.RUNNING
     if stopped:

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine, func, select, update
 
 from shared import lifecycle
-from shared.errors import NotFound, StillAsking
+from shared.errors import NotFound
 from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.retention.slices import MOST_ROWS, ROWS_OF_A_CONVERSATION, remove
@@ -25,6 +25,10 @@ ROUNDS = 5
 CONVERSATIONS_AT_ONCE = MOST_ROWS // ROWS_OF_A_CONVERSATION
 
 _C, _M, _R = conversation.c, message.c, chat_request.c
+
+
+class StillAsking(Exception):
+    """This person goes on asking, or an answer does not end."""
 
 
 @dataclass(frozen=True, slots=True)

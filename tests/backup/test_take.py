@@ -28,7 +28,7 @@ def test_backup_is_complete_private_and_encrypted(site: BackupSite) -> None:
     assert site.shelf.find("newest") == made
     file = site.shelf.path(made)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert (made.size, made.schema, made.postgres_major) == (file.stat().st_size, "0002", 18)
+    assert (made.size, made.schema, made.postgres_major) == (file.stat().st_size, "0005", 18)
     assert file.read_bytes()[:8] == b"Salted__"
     assert site.plain(made)[:5] == b"PGDMP"
     assert sorted(path.name for path in site.shelf.folder.iterdir()) == [

@@ -42,7 +42,9 @@ def own_stack(module_own_stack: Stack) -> Stack:
 
 @pytest.fixture
 def rig(own_stack: Stack) -> Iterator[RequestRig]:
-    """Yield a rig on the module's database, with a counter of the updates."""
+    """Yield a rig on the module's database, with a counter of the updates. No hint waits."""
+    with own_stack.redis_client() as client:
+        client.flushdb()
     engine: Engine = make_engine(own_stack.settings, name="test")
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE conversation CASCADE"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from shared.tables import Status
 from tests.crash.person import Person, full_text
@@ -64,8 +64,15 @@ def test_thawed_worker_writes_nothing(stack: Stack, engine: Engine) -> None:
         assert alice.wait_end(again).status == Status.SUCCEEDED
 
 
+def living(engine: Engine) -> int:
+    """Return how many workers are not lost."""
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM worker WHERE lost_at IS NULL")).scalar_one())
+
+
 def test_poison_request_fails_and_its_neighbours_are_answered(stack: Stack, engine: Engine) -> None:
     workers = stack.workers(1)
+    wait_until(lambda: living(engine) == 1, what="workers of earlier tests are lost, and not together with this one's")
     with Person(stack, engine) as alice:
         poison = alice.ask("[[sim: tokens=2000 pace=20]]")
         others = [alice.ask("[[sim: tokens=60 pace=20]]") for _ in range(15)]

@@ -16,6 +16,7 @@ NOT_TURNED = {
     "NARU_LISTEN_DATABASE_URL": "for a pooler in front of an external Postgres; compose brings its own",
     "NARU_LIVE_REDIS_URLS": "for more Redis servers of one's own; compose brings one",
     "NARU_PITR_DIR": "set in the override for point-in-time recovery",
+    "NARU_STOP_PATIENCE_SECONDS": "named for how long an erasure waits; compose keeps the default",
     "NARU_SECURE_COOKIES": "always on: people come through nginx and TLS",
 }
 #: The folders of the code that a service runs.

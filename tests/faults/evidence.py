@@ -47,7 +47,11 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER fault_see_attempt AFTER UPDATE ON request_attempt
-    FOR EACH ROW WHEN (OLD.ended_at IS NOT NULL) EXECUTE FUNCTION fault_see_attempt();
+    FOR EACH ROW
+    -- The end of a request clears the checkpoints of earlier attempts.
+    WHEN (OLD.ended_at IS NOT NULL
+          AND (NEW.checkpoint <> '' OR to_jsonb(NEW) - 'checkpoint' <> to_jsonb(OLD) - 'checkpoint'))
+    EXECUTE FUNCTION fault_see_attempt();
 """
 
 

@@ -149,7 +149,7 @@ def test_doctor_says_what_to_do_about_each_fault(own_stack: Stack) -> None:
     assert "models:" not in looked.stdout, "a missing worker is the cause"
     own_stack.servers.stop_redis()
     looked = naru(own_stack, "doctor")
-    assert "NO  redis server:" in looked.stdout
+    assert "NO  redis: " in looked.stdout
     assert "sk-nobody" not in looked.stdout
 
 

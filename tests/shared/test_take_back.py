@@ -84,6 +84,22 @@ def test_loss_of_many_workers_charges_nobody(rig: RequestRig) -> None:
     assert all(rig.row(each.request_id)["status"] == "queued" for each in claims)
 
 
+def test_loss_of_many_workers_is_forgiven_twice(rig: RequestRig) -> None:
+    """Two poisonous requests kill two workers at a time, again and again."""
+    rig.worker()  # lives on
+    poisons = [rig.ask().request_id, rig.ask().request_id]
+    seen = []
+    for _ in range(2 + MAX_LOSSES):
+        workers = [rig.worker() for _ in poisons]
+        for request_id, worker_id in zip(poisons, workers, strict=True):
+            rig.make_due(request_id)
+            rig.claim(request_id, worker_id, may_be_suspect=True)
+        rig.lose(*workers)
+        seen.append([rig.row(each)["losses"] for each in poisons])
+    assert seen == [[0, 0], [0, 0], [1, 1], [2, 2], [2, 2]]
+    assert {rig.row(each)["status"] for each in poisons} == {"failed"}
+
+
 @pytest.mark.parametrize(("apart_seconds", "charged"), [(LEASE_SECONDS / 3, 0), (2 * LEASE_SECONDS / 3, 1)])
 def test_losses_count_as_one_within_half_a_lease(rig: RequestRig, apart_seconds: float, charged: int) -> None:
     """Workers that fall silent together are marked up to a renewal apart; a poisoned one dies later than that."""
