@@ -123,7 +123,7 @@ def renew(
     renewed = (
         update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(**values).returning(_W.id).cte("renewed")
     )
-    ticked_ago = select(cast(func.extract("epoch", _NOW - reconciler_tick.c.ticked_at), Double)).scalar_subquery()
+    ticked_ago = select(cast(func.extract("epoch", _NOW - reconciler_tick.c.lanes_ticked_at), Double)).scalar_subquery()
     lanes = select(func.array_agg(lane.c.name)).scalar_subquery().label("lanes")
     stopped = r.stop_requested_at.is_not(None).label("stopped")
     rows = connection.execute(

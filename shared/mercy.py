@@ -53,11 +53,12 @@ _NEW_MERCY_UNTIL = _NOW + _MERCY
 _RECORD_TICK = prepared(
     upsert(reconciler_tick)
     # The first tick finds a gap since 1970: every lost worker may still have requests.
-    .values(id=1, mercy_until=_NEW_MERCY_UNTIL, gap_seconds=func.extract("epoch", _NOW))
+    .values(id=1, lanes_ticked_at=_NOW, mercy_until=_NEW_MERCY_UNTIL, gap_seconds=func.extract("epoch", _NOW))
     .on_conflict_do_update(
         index_elements=[reconciler_tick.c.id],
         set_={
             "ticked_at": _NOW,
+            "lanes_ticked_at": _NOW,
             "gap_seconds": _GAP,
             "mercy_until": case((_GAP > GAP_SECONDS, _NEW_MERCY_UNTIL), else_=reconciler_tick.c.mercy_until),
         },

@@ -149,7 +149,7 @@ _TAKE_LOCK = prepared(
     )
 )
 _TICKED = select(
-    select(func.extract("epoch", _NOW - reconciler_tick.c.ticked_at).cast(Double)).scalar_subquery().label("ago")
+    select(func.extract("epoch", _NOW - reconciler_tick.c.lanes_ticked_at).cast(Double)).scalar_subquery().label("ago")
 ).subquery()
 _STOPS = _UNANSWERED_STOPS.subquery()
 _GLANCE = prepared(select(_TICKED.c.ago, _STOPS.c.id, _STOPS.c.attempt).select_from(_TICKED).outerjoin(_STOPS, true()))

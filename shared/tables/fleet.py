@@ -53,6 +53,9 @@ reconciler_tick = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     moment("ticked_at", now=True),
+    # The last tick that knew lanes. Processes that know them let nobody else's ticks replace theirs: those of the
+    # previous version give no lane to a request.
+    moment("lanes_ticked_at"),
     # No worker is marked lost before this time: after a gap in the ticks an expired lease proves nothing.
     moment("mercy_until"),
     Column("gap_seconds", Float, nullable=False, server_default="0"),

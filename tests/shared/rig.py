@@ -237,9 +237,12 @@ class RequestRig:
             )
             connection.execute(update(worker).values(lost_at=w.lost_at - timedelta(seconds=LEASE_SECONDS)))
 
-    def ticked(self, *, seconds_ago: float = 0.1, mercy_for: float | None = None) -> None:
+    def ticked(
+        self, *, seconds_ago: float = 0.1, mercy_for: float | None = None, by_previous_version: bool = False
+    ) -> None:
         """Set the last tick's time, and how long mercy lasts from now (None: no mercy)."""
         values = {"ticked_at": self.ago(seconds_ago), "mercy_until": mercy_for and self.ago(-mercy_for)}
+        values |= {} if by_previous_version else {"lanes_ticked_at": self.ago(seconds_ago)}
         put = upsert(reconciler_tick).values(id=1, **values)
         with self.begin() as connection:
             # One statement: a Ticker's first tick could come between two.

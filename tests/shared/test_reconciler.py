@@ -314,6 +314,25 @@ def test_ticker_skips_repairs_that_another_just_made(rig: RequestRig, rig_settin
         ticker.close()
 
 
+def test_ticker_does_not_rely_on_the_previous_version(rig: RequestRig, rig_settings: Settings) -> None:
+    """Its ticks give no lane to the requests that its own web stores."""
+    request_id = rig.ask().request_id
+    rig.put(request_id, lane="")
+    rig.ticked(seconds_ago=0, by_previous_version=True)
+    settings = replace(rig_settings, tick_seconds=patient(0.25))
+    ticker = Ticker(rig.engine, settings, resend=lambda *_: None, best_text=None)
+    ticker.start()
+    try:
+
+        def is_adopted() -> bool:
+            rig.ticked(seconds_ago=0, by_previous_version=True)
+            return bool(rig.row(request_id)["lane"] == "demo")
+
+        assert wait_until(is_adopted, what="the request gets its lane")
+    finally:
+        ticker.close()
+
+
 def test_restart_of_postgres_marks_nobody_lost(own_stack: Stack) -> None:
     own_stack.configure(tick_seconds=0.1, lease_seconds=1, renew_seconds=0.3, stall_seconds=1)
     engine = make_engine(own_stack.settings, name="test")

@@ -174,7 +174,7 @@ def test_worker_asks_nothing_while_others_tick(rig: RequestRig, rig_settings: Se
         if is_another_ticking[0]:
             return math.inf
         asked_at = time.monotonic()
-        ago = rig.scalar("SELECT extract(epoch FROM clock_timestamp() - ticked_at)::float8 FROM reconciler_tick")
+        ago = rig.scalar("SELECT extract(epoch FROM clock_timestamp() - lanes_ticked_at)::float8 FROM reconciler_tick")
         return asked_at - float(ago)
 
     ticker = Ticker(rig.engine, settings, resend=lambda *hint: resent.append(hint), best_text=None, last_tick=last_tick)

@@ -42,6 +42,7 @@ def upgrade() -> None:
     op.execute("UPDATE chat_request SET fair_at = created_at WHERE status IN ('queued', 'running') AND fair_at IS NULL")
     _add_column("chat_request", sa.Column("retrying_since", sa.DateTime(timezone=True), nullable=True))
     _add_column("chat_request", sa.Column("http_request_id", sa.Text(), server_default="", nullable=False))
+    _add_column("reconciler_tick", sa.Column("lanes_ticked_at", sa.DateTime(timezone=True), nullable=True))
     _add_column("worker", sa.Column("free", JSONB(), server_default="{}", nullable=False))
     with op.get_context().autocommit_block():
         for name, (columns, condition) in INDEXES.items():
@@ -59,6 +60,7 @@ def downgrade() -> None:
     op.drop_index("ix_chat_request_lane_running", table_name="chat_request")
     op.drop_index("ix_chat_request_lane_queued", table_name="chat_request")
     op.drop_column("worker", "free")
+    op.drop_column("reconciler_tick", "lanes_ticked_at")
     for column in ("http_request_id", "retrying_since", "fair_at", "lane"):
         op.drop_column("chat_request", column)
     op.drop_table("lane")
