@@ -206,7 +206,7 @@ class Bench:
         with stack.redis_client() as client:
             client.flushdb()
         defaults = Settings()
-        stack.configure(**{name: getattr(defaults, name) for name in CALM}, **WIDE_LIMITS, **settings)
+        stack.configure(**{**{name: getattr(defaults, name) for name in CALM}, **WIDE_LIMITS, **settings})
         log = self.folder / f"calls-{number}.jsonl"
         words = ("--host", "127.0.0.1", "--port", "{port}", "--log", str(log))
         simulator = stack._listening("simulator", "workers.simulator", *words)
