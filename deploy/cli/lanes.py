@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg2
-from psycopg2.extras import NamedTupleCursor
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from deploy.cli.findings import Finding, Findings, Level
-from shared.postgres.urls import libpq_url
+from shared.errors import NaruError
+from shared.postgres.database import make_engine, transaction
 from shared.settings import Settings
 
-LANES = """
+LANES = text(
+    """
     SELECT lane.name, most_running, code, is_full,
            CASE WHEN retry_at IS NOT NULL
                 THEN greatest(ceil(extract(epoch FROM retry_at - clock_timestamp())), 0)::int END AS retry_seconds,
@@ -24,15 +26,20 @@ LANES = """
            ) AS is_served
     FROM lane
     ORDER BY lane.name
-"""
+    """
+)
 
 
 def lanes(settings: Settings) -> Findings:
     """Name the lanes that somebody waits for in vain, and say how many answers each runs."""
+    engine = make_engine(settings, name="naru-doctor", pool=2)
     try:
-        found = _rows(settings.database_url)
-    except psycopg2.Error:
+        with transaction(engine) as connection:
+            found = connection.execute(LANES).all()
+    except (NaruError, SQLAlchemyError):
         return  # the checks of Postgres and of the tables have reported it
+    finally:
+        engine.dispose()
     for lane in found:
         if lane.retry_seconds is not None:
             what = (
@@ -43,23 +50,15 @@ def lanes(settings: Settings) -> Findings:
         elif lane.waiting and not lane.is_served:
             to_do = "start a worker with this provider's key or address, and with the model in its NARU_MODELS"
             yield Finding(Level.HINT, f"lane {lane.name}: {lane.waiting} wait, and no worker serves it", to_do)
-        elif lane.is_full or (lane.waiting and lane.most_running is not None and lane.running >= lane.most_running):
+        elif lane.waiting and lane.most_running is not None and lane.running >= lane.most_running:
             what = f"lane {lane.name}: full, {lane.running} run and {lane.waiting} wait"
             yield Finding(Level.HINT, what, "raise its limit in NARU_LANES if the provider allows it")
+        elif lane.is_full:
+            to_do = "start more workers; NARU_QUEUE_QUESTIONS is the most that may wait"
+            yield Finding(Level.HINT, f"lane {lane.name}: {lane.waiting} wait, and further ones are refused", to_do)
     used = [_in_words(lane) for lane in found if lane.is_served or lane.running]
     if used:
         yield Finding(Level.GOOD, f"lanes: {', '.join(used)}")
-
-
-def _rows(database_url: str) -> list[Any]:
-    connection = psycopg2.connect(libpq_url(database_url), connect_timeout=3)
-    try:
-        with connection.cursor(cursor_factory=NamedTupleCursor) as made:
-            cursor: Any = made
-            cursor.execute(LANES)
-            return list(cursor.fetchall())
-    finally:
-        connection.close()
 
 
 def _in_words(lane: Any) -> str:

@@ -40,6 +40,14 @@ def test_doctor_names_a_full_lane(settings: Settings, engine: Engine) -> None:
     assert good == (Level.GOOD, "lanes: demo runs 1 of 1")
 
 
+def test_doctor_names_a_queue_that_refuses(settings: Settings, engine: Engine) -> None:
+    rig = RequestRig(engine)
+    rig.serve("demo", room=4)
+    rig.fill_with_queued(3)
+    rig.tick(queue_questions=3)
+    assert found(settings)[0] == (Level.HINT, "lane demo: 3 wait, and further ones are refused")
+
+
 def test_doctor_says_why_a_provider_is_not_called(settings: Settings, engine: Engine) -> None:
     rig = RequestRig(engine)
     rig.serve("demo", room=4)
