@@ -88,8 +88,7 @@ def drain_worker(rig: Rig, dice: random.Random) -> None:
     """Start another worker and drain this one, as a deploy does."""
     worker = dice.choice(rig.workers)
     rig.start_worker(ready=False)
-    rig.dismiss(worker)
-    worker.terminate()
+    rig.let_go(worker)
 
 
 @strike("web killed")

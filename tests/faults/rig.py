@@ -249,6 +249,15 @@ class Rig:
         """Do not restart this process when it exits."""
         next(each for each in self.watched if each.process is process).dismissed = True
 
+    def let_go(self, process: Process) -> None:
+        """Tell a process to end, as a deploy does, and do not restart it."""
+        self.dismiss(process)
+        process.terminate()
+
+    def wait_gone(self, process: Process, *, seconds: float = 60) -> None:
+        """Wait until the process has ended."""
+        self.wait(lambda: not process.running, seconds=seconds, what="the old process has gone")
+
     def kill(self, process: Process, *, replace: bool = True) -> None:
         """Kill with SIGKILL; with `replace`, start another process at once."""
         self.dismiss(process)

@@ -137,12 +137,14 @@ class Shot:
         """Return how many attempts beyond the first these requests took."""
         return sum(max(0, row.attempt - 1) for row in self.rows(asked))
 
-    def note_harm(self, asked: Iterable[Asked], *, began: float, kind: str) -> None:
-        """Note what an outage must not do: mark living workers lost, and begin their answers again."""
+    def expect_no_harm(self, asked: Iterable[Asked], *, began: float, kind: str) -> None:
+        """Assert that an outage marked no living worker lost and began no answer again."""
         marked = "SELECT count(*) AS n FROM worker WHERE lost_at >= to_timestamp(:began)"
         (found,) = self.rig.ask_rows(marked, began=began)
+        restarts = self.restarts(asked)
         self.figures[f"workers lost ({kind})"].append(float(found.n))
-        self.figures[f"answers begun again ({kind})"].append(float(self.restarts(asked)))
+        self.figures[f"answers begun again ({kind})"].append(float(restarts))
+        assert (found.n, restarts) == (0, 0), f"{found.n} workers lost, {restarts} answers begun again"
 
     def gaps_between_attempts(self) -> None:
         """Measure recovery from an attempt's end to the next one's start."""

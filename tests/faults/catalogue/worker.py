@@ -131,10 +131,9 @@ def deployed(shot: Shot) -> None:
     shot.strike()
     for old in list(shot.rig.workers):
         shot.rig.start_worker()
-        shot.rig.dismiss(old)
-        old.terminate()
+        shot.rig.let_go(old)
         asked += shot.ask(2, shot.words(tokens=30, pace=30))
-        shot.rig.wait(lambda ended=old: not ended.running, seconds=30, what="the old worker has gone")  # type: ignore[misc]
+        shot.rig.wait_gone(old)
     shot.see_ends(asked, seconds=120)
     shot.gaps_between_attempts()
     shot.figures["losses counted"].append(float(shot.losses()))
@@ -158,10 +157,9 @@ def mixed_fleet_rolled(shot: Shot) -> None:
     shot.see_text(asked)
     shot.strike()
     for model, old in fleet.items():
-        shot.rig.dismiss(old)
-        old.terminate()
+        shot.rig.let_go(old)
         asked += shot.ask(3, shot.words(tokens=30, pace=30), model=model)
-        shot.rig.wait(lambda ended=old: not ended.running, seconds=30, what="the old worker has gone")  # type: ignore[misc]
+        shot.rig.wait_gone(old)
         fleet[model] = shot.rig.start_worker(models=model)
     assert set(shot.see_ends(asked, seconds=120)) == {"succeeded"}
     shot.gaps_between_attempts()
@@ -203,9 +201,8 @@ def _roll(shot: Shot, old: list[Process]) -> None:
     for each in old:
         is_web = each in shot.rig.webs
         shot.rig.start_web() if is_web else shot.rig.start_worker()
-        shot.rig.dismiss(each)
-        each.terminate()
-        shot.rig.wait(lambda ended=each: not ended.running, seconds=60, what="the old process has gone")  # type: ignore[misc]
+        shot.rig.let_go(each)
+        shot.rig.wait_gone(each)
 
 
 @fault(25, "drain cut short by SIGKILL", recovery="kill → the page shows the new attempt", times=10)
@@ -214,8 +211,7 @@ def drain_exceeded(shot: Shot) -> None:
     asked = shot.ask(6, shot.words(tokens=150, pace=30))
     shot.see_text(asked)
     victim = shot.rig.runner_of(asked[0].request)
-    victim.terminate()
-    shot.rig.dismiss(victim)
+    shot.rig.let_go(victim)
     shot.rig.sleep(shot.rng.uniform(0.2, 2))
     shot.strike()
     shot.rig.kill(victim)
