@@ -94,7 +94,7 @@ def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a worker learns as it renews its lease."""
+    """The result of renewing a lease."""
 
     #: The attempts that run in it according to their rows, (request_id, attempt), and whether someone asked for a stop.
     running: Mapping[tuple[UUID, int], bool]

@@ -1,4 +1,4 @@
-"""What is kept for how long: the rules, and the query for rows that should be gone by now.
+"""Retention rules, and the query for rows that should be gone by now.
 
     deleted conversations   NARU_KEEP_DELETED_DAYS after they were deleted
     old conversations       NARU_KEEP_CONVERSATIONS_DAYS after their last message; 0: never

@@ -119,7 +119,7 @@ CLOSE_REASONS = ("flood", "size", "unfinished", "protocol")
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings", "pace")
 #: A request that arrived too slowly, a response that was read too slowly, too many connections.
 CONNECTION_REASONS = ("late", "stalled", "full")
-#: What leaves the database: whole rows, and the columns of rows that stay.
+#: The kinds of data that the purge removes: whole rows, and columns of rows that stay.
 PURGED_KINDS = ("conversation", "message", "request", "attempt", "worker", "key", "checkpoint")
 
 

@@ -1,4 +1,4 @@
-"""What a tick does for requests that nobody has claimed: count the hints they need, or end their wait.
+"""Requests that nobody has claimed: a tick counts the hints that they need, or ends their wait.
 
 A request is overlooked when it has been due for OVERLOOKED_SECONDS: its hint may be lost, or nobody could use it.
 """

@@ -3,9 +3,9 @@
 A flush carries at most SLICE_CHARACTERS of text. So the text that piled up in an outage, and the repair of the streams
 after it, go out slice by slice: each fits into the time limit of a flush, over a slow link too.
 
-What a flush did not deliver is sent again. A delta whose reply is missing is repeated, because the stream is still
-there; readers cut what they get twice. A snapshot repairs a stream only where it is known to lack text: Redis has no
-such stream, or it is another Redis than before, or its snapshot did not arrive.
+The flusher sends again whatever a flush did not deliver. A delta whose reply is missing is repeated, because the stream
+is still there; readers cut what they get twice. A snapshot repairs a stream only where it is known to lack text: Redis
+has no such stream, or it is another Redis than before, or its snapshot did not arrive.
 """
 
 from __future__ import annotations

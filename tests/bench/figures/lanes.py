@@ -1,4 +1,4 @@
-"""What others wait for a provider that hangs, and for a person who floods.
+"""The delay that a hanging provider and a person who floods cause for others.
 
 `hanging`: twenty people ask one provider again and again, with and without two hundred requests at another provider
 that never answers. Both belong to one worker with its default number of slots. The phases take turns.
