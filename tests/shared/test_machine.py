@@ -28,6 +28,7 @@ from sqlalchemy import Connection, Engine, delete, event, text
 from shared import fleet, lifecycle
 from shared.errors import StillRunning
 from shared.lifecycle import MAX_LOSSES, Answer, Claimed
+from shared.lifecycle.repairing import MOST_FORGIVEN
 from shared.reconciler import tick
 from shared.tables import TERMINAL, Outcome, Status, conversation, reconciler_tick, worker
 from tests.shared.rig import LEASE_SECONDS, OWNER, RequestRig
@@ -257,10 +258,14 @@ class Lifecycle(RuleBasedStateMachine):
     def tick(self, *_: int) -> None:
         now, rows = self.rig.scalar("SELECT clock_timestamp()"), self.rig.rows(worker)
         lost = {row["id"] for row in rows if row["lost_at"] or row["lease_expires_at"] <= now}
-        # The rig's tick moves earlier losses an hour into the past.
-        expired = [row["id"] for row in rows if row["id"] in lost and not row["lost_at"]]
-        gone = [row["id"] for row in rows if row["lost_at"] and row["lost_at"] > now - timedelta(minutes=30)]
-        alone = {each for group in (expired, gone) if len(group) == 1 for each in group}
+        # The rig's tick moves earlier losses by a lease into the past, so those of this tick are apart from them.
+        lost_at = {
+            row["id"]: row["lost_at"] or now + timedelta(seconds=LEASE_SECONDS) for row in rows if row["id"] in lost
+        }
+        apart = timedelta(seconds=LEASE_SECONDS / 2)
+        alone = {
+            each for each, at in lost_at.items() if sum(abs(at - other) <= apart for other in lost_at.values()) == 1
+        }
         before = {row["id"]: row for row in self.look()}
         repairs = self.rig.tick()
         assert repairs.taken_back == sum(row["worker_id"] in lost for row in before.values() if row["worker_id"])
@@ -280,10 +285,12 @@ class Lifecycle(RuleBasedStateMachine):
     ) -> None:
         """Check that only a lost worker's requests with the most losses are charged one loss, or fail for it.
 
-        Workers that are lost together are not charged.
+        A request that is lost with several workers is charged only after MOST_FORGIVEN lost attempts.
         """
         highest = max(other["losses"] for other in others if other["worker_id"] == was["worker_id"])
-        charged = was["worker_id"] in alone and was["losses"] == highest and was["stop_requested_at"] is None
+        lost_before = [outcome for _, outcome, _ in was["attempts"] or []].count(Outcome.LOST)
+        blamed = was["worker_id"] in alone or (was["worker_id"] in lost and lost_before >= MOST_FORGIVEN)
+        charged = blamed and was["losses"] == highest and was["stop_requested_at"] is None
         poisonous = charged and was["losses"] + 1 >= MAX_LOSSES
         assert row["losses"] == was["losses"] + (1 if charged and not poisonous else 0)
         if was["worker_id"] in lost and was["stop_requested_at"] is not None:
