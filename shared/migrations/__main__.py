@@ -13,10 +13,13 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import NaruError, SettingsError
+from shared.migrations.waits import is_in_the_way
 from shared.postgres.database import make_plain_engine
 from shared.settings import load_settings
 
 PATIENCE_SECONDS = 30.0
+#: How long a locked table is waited for, and the pause between two attempts, in which the others go on.
+LOCKED_SECONDS, PAUSE_SECONDS = 600.0, 1.0
 #: A number that nothing else in the database uses: "naru" on a telephone's keys.
 ADVISORY_LOCK = 6278
 #: Alembic keeps its context in a module, so threads of one process migrate one after the other.
@@ -38,7 +41,27 @@ def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) ->
         _take_lock(lock)
         settings = config()
         settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+        _upgrade(settings, connection)
+
+
+def _upgrade(settings: Config, connection: Connection) -> None:
+    """Upgrade to head; try again while somebody else locks a table. Raises SettingsError after LOCKED_SECONDS."""
+    limit = time.monotonic() + LOCKED_SECONDS
+    while True:
+        try:
+            command.upgrade(settings, "head")
+        except OperationalError as error:
+            connection.rollback()
+            if not is_in_the_way(error):
+                raise
+            if time.monotonic() > limit:
+                raise SettingsError(
+                    f"Another session has locked a table for {LOCKED_SECONDS / 60:g} minutes, perhaps a backup. "
+                    "Nothing is half done: migrate again when it has ended."
+                ) from None
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
 
 
 def _take_lock(connection: Connection) -> None:

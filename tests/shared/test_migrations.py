@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from shared.errors import SettingsError
 from shared.migrations.__main__ import config, migrate
+from shared.migrations.waits import LOCK_SECONDS
 from shared.postgres.urls import driver_url
 from shared.tables import metadata
 from tests.patience import patient
@@ -155,6 +156,32 @@ def test_questions_go_on_while_indexes_are_built(empty: Engine, empty_url: str, 
             stored_after.execute(storing)
         migrating.result(timeout=patient(30))
     assert differences(empty) == []
+
+
+def test_migration_behind_a_backup_holds_up_no_question(empty: Engine, empty_url: str) -> None:
+    """A change of a table waits for the backup that reads it, and everybody else would wait behind the change."""
+    upgrade(empty, "0004")
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE%'")
+    with ThreadPoolExecutor(1) as thread:
+        with empty.connect() as backup, empty.connect() as stored:
+            backup.execute(text("LOCK TABLE chat_request IN ACCESS SHARE MODE"))
+            migrating = thread.submit(migrate, empty_url)
+            wait_until(lambda: counted(empty, waiting), what="the change waits")
+            stored.execute(text(f"SET lock_timeout = '{patient(2 * LOCK_SECONDS):g}s'"))
+            stored.execute(text("LOCK TABLE chat_request IN ROW EXCLUSIVE MODE"))
+        migrating.result(timeout=patient(30))
+    assert differences(empty) == []
+
+
+def test_migration_gives_up_with_a_sentence(empty: Engine, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.migrations.__main__.LOCKED_SECONDS", 0.0)
+    upgrade(empty, "0004")
+    before = shape(empty)
+    with empty.connect() as backup:
+        backup.execute(text("LOCK TABLE chat_request IN ACCESS SHARE MODE"))
+        with pytest.raises(SettingsError, match="migrate again when it has ended"):
+            migrate(empty_url)
+    assert shape(empty) == before
 
 
 @pytest.mark.parametrize(("done", "noted"), [("0003", "0002"), ("0005", "0004")])

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from shared.migrations.waits import limit_lock_waits
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -42,6 +44,7 @@ def upgrade() -> None:
                 postgresql_where=sa.text(condition),
                 postgresql_concurrently=True,
             )
+    limit_lock_waits()
     op.drop_index(KEY_INDEX, table_name="chat_request")
     op.execute(f"ALTER INDEX {NEW_KEY_INDEX} RENAME TO {KEY_INDEX}")
     op.alter_column("chat_request", "idempotency_key", nullable=True)
