@@ -56,10 +56,13 @@ def rooms() -> str:
                            WHERE part.name = row.name OR split_part(part.name, '/', 1) = row.name
                        )
                    ) END) AS room,
-                   max(CASE WHEN failures >= {FAILURES}
-                       THEN greatest(0, extract(epoch FROM retry_at - clock_timestamp())) END) AS closed_seconds,
-                   max(CASE WHEN failures >= {FAILURES} THEN code END) AS closed_code
+                   max(greatest(0, extract(epoch FROM retry_at - clock_timestamp()))) FILTER (WHERE breaks)
+                       AS closed_seconds,
+                   max(code) FILTER (WHERE breaks) AS closed_code
             FROM lane AS row
+            CROSS JOIN LATERAL (
+                SELECT failures >= {FAILURES} AND (row.name = waiting.lane OR NOT row.is_slowed) AS breaks
+            ) AS breaker
             WHERE row.name IN (waiting.lane, split_part(waiting.lane, '/', 1))
         ) AS obeyed
     """  # noqa: S608 - constants

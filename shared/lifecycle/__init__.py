@@ -19,7 +19,7 @@ The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the pa
 
 from shared.lifecycle.asking import stop, submit
 from shared.lifecycle.claiming import claim
-from shared.lifecycle.lanes import FAILURES, record_failure, recover
+from shared.lifecycle.lanes import FAILURES, end_probe, record_failure, recover
 from shared.lifecycle.repairing import (
     MAX_LOSSES,
     cancel_unanswered,
@@ -44,6 +44,7 @@ __all__ = [
     "cancel",
     "cancel_unanswered",
     "claim",
+    "end_probe",
     "end_restored",
     "expire",
     "fail",

@@ -32,10 +32,11 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from shared.lifecycle.branch import walk_from
 from shared.lifecycle.ending import NOW
-from shared.lifecycle.lanes import FAILURES, LOCK, PROBE_SECONDS, provider_of
+from shared.lifecycle.lanes import FAILURES, LOCK, PROBE_SECONDS, breaks, obeyed, provider_of
 from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Claimant, Claimed
 from shared.messages import Message, RequestEnd, TextPart
@@ -110,8 +111,8 @@ _MAY_BE_SUSPECT = bindparam("may_be_suspect", type_=literal(True).type)
 _QUEUED: ColumnElement[str] = literal_column(f"'{Status.QUEUED.value}'")
 _RUNNING: ColumnElement[str] = literal_column(f"'{Status.RUNNING.value}'")
 
-#: The rows of the lane and of its provider.
-_OBEYED = lane.c.name.in_([_BY_LANE, provider_of(_BY_LANE)])
+#: The rows of the lane and of its provider, and those of them whose breaker holds for the lane.
+_OBEYED, _BREAKS = obeyed(_BY_LANE), breaks(_BY_LANE)
 
 
 def _lock_statement() -> Select[Any]:
@@ -124,18 +125,7 @@ def _lock_statement() -> Select[Any]:
 def _claim_statement() -> Select[Any]:
     front = (
         select(_R.id)
-        .where(
-            _R.status == _QUEUED,
-            _R.lane == _BY_LANE,
-            _R.available_at <= NOW,
-            _R.stop_requested_at.is_(None),
-            _R.deadline_at > NOW,
-            or_(_R.losses < MAX_LOSSES - 1, _MAY_BE_SUSPECT),
-            _R.model == func.any(_MODELS),
-            _owner_may_run(),
-            _holds_lease(),
-            ~_is_closed(),
-        )
+        .where(*_may_run(_R), _may_probe(), _holds_lease(), ~_is_closed())
         .order_by(_R.fair_at)
         # In the text: the planner takes a parameter for a tenth of all rows, and would sort them.
         .limit(literal_column("1"))
@@ -171,7 +161,10 @@ def _with_branch(taken: CTE) -> Select[Any]:
         select(
             taken,
             _is_contested(taken).label("is_contested"),
-            select(func.coalesce(func.max(lane.c.failures), 0)).where(_OBEYED).scalar_subquery().label("lane_failures"),
+            select(func.coalesce(func.max(lane.c.failures), 0))
+            .where(_OBEYED, _BREAKS)
+            .scalar_subquery()
+            .label("lane_failures"),
             message.c.role,
             message.c.content,
             r.c.status.label("answer_status"),
@@ -184,6 +177,32 @@ def _with_branch(taken: CTE) -> Select[Any]:
     )
 
 
+def _may_run(r: ReadOnlyColumnCollection[str, Any]) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions under which this worker may run the request `r`."""
+    return (
+        r.status == _QUEUED,
+        r.lane == _BY_LANE,
+        r.available_at <= NOW,
+        r.stop_requested_at.is_(None),
+        r.deadline_at > NOW,
+        or_(r.losses < MAX_LOSSES - 1, _MAY_BE_SUSPECT),
+        r.model == func.any(_MODELS),
+        _owner_may_run(r),
+    )
+
+
+def _may_probe() -> ColumnElement[bool]:
+    """Whether the request may be the probe of a breaker: one with the fewest tries.
+
+    Otherwise the requests of one broken model, which keep their places, would be the probes of all models.
+    """
+    is_open = select(lane.c.name).where(_OBEYED, _BREAKS, lane.c.failures >= FAILURES).exists()
+    r = chat_request.alias().c
+    fewest = select(func.min(r.tries)).where(*_may_run(r)).scalar_subquery()
+    # Postgres reads the queue for `fewest` only while the breaker is open.
+    return case((is_open, _R.tries == fewest), else_=true())
+
+
 def _holds_lease() -> ColumnElement[bool]:
     return (
         select(worker.c.id)
@@ -192,13 +211,13 @@ def _holds_lease() -> ColumnElement[bool]:
     )
 
 
-def _owner_may_run() -> ColumnElement[bool]:
+def _owner_may_run(r: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[bool]:
     """Whether the owner of the request has fewer answers under way than one owner may have."""
-    r = chat_request.alias()
+    other = chat_request.alias()
     theirs = (
         select(literal_column("1"))
-        .where(r.c.owner_id == _R.owner_id, r.c.status == _RUNNING)
-        .correlate(chat_request)
+        .where(other.c.owner_id == r.owner_id, other.c.status == _RUNNING)
+        .correlate_except(other)
         .limit(_OWNER_RUNNING)
         .subquery()
     )
@@ -218,7 +237,7 @@ def _is_closed() -> ColumnElement[bool]:
     )
     # Counted only where there is a limit.
     is_full = case((lane.c.most_running.is_not(None), lane.c.most_running <= running), else_=false())
-    return select(lane.c.name).where(_OBEYED, or_(lane.c.retry_at > NOW, is_full)).exists()
+    return select(lane.c.name).where(_OBEYED, or_(and_(_BREAKS, lane.c.retry_at > NOW), is_full)).exists()
 
 
 def _is_contested(taken: CTE) -> ColumnElement[bool]:
@@ -233,7 +252,7 @@ def _probing(taken: CTE) -> CTE:
     """Hold the breaker open for others while this request is its probe."""
     return (
         update(lane)
-        .where(and_(_OBEYED, lane.c.failures >= FAILURES, select(taken.c.id).exists()))
+        .where(_OBEYED, _BREAKS, lane.c.failures >= FAILURES, select(taken.c.id).exists())
         .values(retry_at=NOW + func.make_interval(0, 0, 0, 0, 0, 0, PROBE_SECONDS))
         .cte("probing")
     )

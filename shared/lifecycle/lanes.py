@@ -8,7 +8,8 @@ Fairness is start-time fair queuing: each active question of an owner places the
 somebody with 200 questions waits behind their own, and everybody else passes.
 
 The breaker: from the second failure in a row on, nothing is claimed from the lane until `retry_at`. Then one request is
-claimed as a probe. Its first text closes the breaker (`recover`).
+claimed as a probe. Its first text closes the breaker (`recover`). A provider that asks to slow down (`is_slowed`)
+closes one lane; any other failure closes all lanes of the provider.
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ from sqlalchemy import (
     Connection,
     Engine,
     Text,
+    Update,
     case,
     func,
     literal,
     literal_column,
+    or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared.errors import SettingsError
 from shared.postgres.database import statement, transaction
-from shared.tables import ACTIVE, chat_request, lane
+from shared.tables import ACTIVE, Status, chat_request, lane
 from shared.vendors import VENDORS
 
 _R = chat_request.c
@@ -48,6 +52,8 @@ FAILURES = 2
 LONGEST_PAUSE_SECONDS = 20.0
 #: A probe that has neither text nor an error after this long is followed by another one.
 PROBE_SECONDS = 20.0
+#: The most requests that one statement moves to other lanes.
+MOVED_AT_ONCE = 1_000
 #: The advisory locks of lanes: "lane" on a phone keypad, and the hash of a name.
 LOCK = 5263
 
@@ -90,6 +96,16 @@ def lane_of_column(model: ColumnElement[str]) -> ColumnElement[str]:
     return func.coalesce(own, provider_of(model))
 
 
+def obeyed(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a row of `lane` holds a limit of this lane: its own row and its provider's."""
+    return lane.c.name.in_([of_lane, provider_of(of_lane)])
+
+
+def breaks(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the breaker of an obeyed row holds for this lane."""
+    return or_(lane.c.name == of_lane, ~lane.c.is_slowed)
+
+
 def provider_of(name: ColumnElement[str]) -> ColumnElement[str]:
     """Return the part of a model's or lane's name before the slash."""
     return func.split_part(name, "/", 1, type_=Text)
@@ -108,7 +124,8 @@ def fair_at(owner: BindParameter[Any], of_lane: ColumnElement[str]) -> ColumnEle
 def register(engine: Engine, providers: Collection[str], limits: Mapping[str, int]) -> None:
     """Add the lanes of a worker's providers and limits, and set the limits: those of the newest worker count.
 
-    A lane without a limit in `limits` loses the one that it had. Active requests move to the lanes that they now have.
+    A lane without a limit in `limits` loses the one that it had. Active requests move to the lanes that they now have;
+    a question that is being stored meanwhile may keep its old one, until `move_requests` is called again.
     """
     wanted: dict[str, int | None] = {**dict.fromkeys(providers), **limits}
     if not wanted:
@@ -123,17 +140,28 @@ def register(engine: Engine, providers: Collection[str], limits: Mapping[str, in
             .where(provider_of(lane.c.name).in_(list(providers)), lane.c.name.not_in(list(wanted)))
             .values(most_running=None)
         )
-        assign(connection, _R.model != "")
+    move_requests(engine)
 
 
-def assign(connection: Connection, *conditions: ColumnElement[bool]) -> None:
-    """Give each active request the lane of its model, under these conditions."""
+def move_requests(engine: Engine) -> None:
+    """Move active requests to the lanes of their models, in slices. A locked row stays; call it once more later."""
+    moved = MOVED_AT_ONCE
+    while moved == MOVED_AT_ONCE:
+        with transaction(engine) as connection:
+            moved = assign(connection, _R.model != "")
+
+
+def assign(connection: Connection, *conditions: ColumnElement[bool]) -> int:
+    """Give up to MOVED_AT_ONCE active requests the lanes of their models, under these conditions; return how many."""
     lane_now = lane_of_column(_R.model)
-    connection.execute(
-        update(chat_request)
+    slice_of = (
+        select(_R.id)
         .where(_R.status.in_(_ACTIVE), *conditions, _R.lane.is_distinct_from(lane_now))
-        .values(lane=lane_now)
+        .limit(MOVED_AT_ONCE)
+        # A tick may hold rows while it waits for the lane that this transaction holds.
+        .with_for_update(skip_locked=True)
     )
+    return connection.execute(update(chat_request).where(_R.id.in_(slice_of)).values(lane=lane_now)).rowcount
 
 
 def is_full(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
@@ -150,12 +178,13 @@ def record_failure(
     failures count for the whole provider. While the breaker is open only a probe's failure counts: the calls that were
     under way when the provider went away all fail.
     """
-    name = of_lane if asks_to_slow_down else of_lane.partition("/")[0]
+    provider = of_lane.partition("/")[0]
+    name = of_lane if asks_to_slow_down else provider
     failures = func.greatest(lane.c.failures + 1, FAILURES if asks_to_slow_down else 1)
     growing = func.least(LONGEST_PAUSE_SECONDS, func.power(2.0, func.least(failures - FAILURES, 10)))
     pause = func.make_interval(0, 0, 0, 0, 0, 0, func.greatest(growing, wait_seconds))
     counts = literal(was_probe) | lane.c.retry_at.is_(None) | (lane.c.retry_at <= NOW)
-    with statement(engine) as connection:
+    with transaction(engine) as connection:
         connection.execute(
             update(lane)
             .where(lane.c.name == name, counts)
@@ -164,15 +193,57 @@ def record_failure(
                 failing_since=func.coalesce(lane.c.failing_since, NOW),
                 retry_at=case((failures >= FAILURES, NOW + pause)),
                 code=code,
+                is_slowed=asks_to_slow_down,
             )
         )
+        if asks_to_slow_down and was_probe:
+            # The provider has answered, so its other lanes may go on.
+            connection.execute(_close(lane.c.name == provider, lane.c.name != of_lane, ~lane.c.is_slowed))
 
 
 def recover(engine: Engine, of_lane: str) -> None:
     """Close the breakers of a lane and its provider, because its provider has just sent text."""
     with statement(engine) as connection:
+        connection.execute(_close(obeyed(literal(of_lane)), breaks(literal(of_lane)), lane.c.failures > 0))
+
+
+def _close(*conditions: ColumnElement[bool]) -> Update:
+    return (
+        update(lane)
+        .where(*conditions)
+        .values(failures=0, failing_since=None, retry_at=None, code=None, is_slowed=False)
+    )
+
+
+def end_probe(engine: Engine, of_lane: str) -> None:
+    """Let another request be the probe at once: this one ended before the provider had answered or failed."""
+    with statement(engine) as connection:
         connection.execute(
             update(lane)
-            .where(lane.c.name.in_([of_lane, of_lane.partition("/")[0]]), lane.c.failures > 0)
-            .values(failures=0, failing_since=None, retry_at=None, code=None)
+            .where(
+                obeyed(literal(of_lane)), breaks(literal(of_lane)), lane.c.failures >= FAILURES, lane.c.retry_at > NOW
+            )
+            .values(retry_at=NOW)
         )
+
+
+def shares_limit(of_lane: str, limits: Collection[str]) -> bool:
+    """Whether other lanes wait for the places of this one: its provider has a limit, and models with lanes too."""
+    provider = of_lane.partition("/")[0]
+    return provider in limits and any(name.startswith(f"{provider}/") for name in limits)
+
+
+def waiting_beside(engine: Engine, of_lane: str) -> list[str]:
+    """Return the lanes of this lane's provider in which a request could run now, the fairest first."""
+    front = (
+        select(_R.fair_at)
+        .where(_R.status == literal_column(f"'{Status.QUEUED.value}'"), _R.lane == lane.c.name, _R.available_at <= NOW)
+        .order_by(_R.fair_at)
+        .limit(1)
+        .correlate(lane)
+        .lateral("front")
+    )
+    of_provider = provider_of(lane.c.name) == of_lane.partition("/")[0]
+    with statement(engine) as connection:
+        found = connection.execute(select(lane.c.name).join(front, true()).where(of_provider).order_by(front.c.fair_at))
+        return list(found.scalars())

@@ -5,7 +5,7 @@ A request is overlooked when it has been due for OVERLOOKED_SECONDS: its hint ma
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text, update
+from sqlalchemy import Connection, select, text, update
 
 from shared import fleet
 from shared.lifecycle import lanes
@@ -40,7 +40,8 @@ _HINTS = prepared(
         FROM lane
         JOIN room ON room.lane = lane.name
         CROSS JOIN LATERAL (
-            SELECT max(failures) AS failures, max(retry_at) AS retry_at,
+            SELECT max(failures) FILTER (WHERE row.name = lane.name OR NOT row.is_slowed) AS failures,
+                   max(retry_at) FILTER (WHERE row.name = lane.name OR NOT row.is_slowed) AS retry_at,
                    min(CASE WHEN most_running IS NOT NULL THEN most_running - (
                        SELECT count(*) FROM chat_request r
                        WHERE r.status = 'running' AND r.lane IN (
@@ -144,11 +145,15 @@ def note_full_queues(connection: Connection, *, most: int) -> None:
 
 
 def adopt(connection: Connection) -> None:
-    """Give a model and a lane to questions that have none: no worker was live, or the previous version stored them."""
-    connection.execute(
-        update(chat_request)
-        .where(_R.status == Status.QUEUED, _R.model == "")
-        .values(model=fleet.default_model())
-        .where(fleet.default_model().is_not(None))
+    """Give a model and a lane to questions that have none: no worker was live, or the previous version stored them.
+
+    A tick does it for `lanes.MOVED_AT_ONCE` at most; the next one goes on.
+    """
+    without_model = (
+        select(_R.id)
+        .where(_R.status == Status.QUEUED, _R.model == "", fleet.default_model().is_not(None))
+        .limit(lanes.MOVED_AT_ONCE)
+        .with_for_update(skip_locked=True)
     )
+    connection.execute(update(chat_request).where(_R.id.in_(without_model)).values(model=fleet.default_model()))
     lanes.assign(connection, _R.lane == "", _R.model != "")

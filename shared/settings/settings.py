@@ -115,6 +115,10 @@ class Settings(
                 "NARU_GRACE_SECONDS must not exceed NARU_TOTAL_SECONDS: no answer takes longer",
             ),
             (
+                self.unserved_seconds >= self.lease_seconds,
+                "NARU_UNSERVED_SECONDS must be at least NARU_LEASE_SECONDS: a live worker renews once in that time",
+            ),
+            (
                 self.retry_after_limit_seconds <= self.deadline_seconds,
                 "NARU_RETRY_AFTER_LIMIT_SECONDS must not exceed NARU_DEADLINE_SECONDS",
             ),

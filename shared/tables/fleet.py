@@ -45,6 +45,9 @@ lane = Table(
     moment("failing_since"),
     moment("retry_at"),
     Column("code", Text),
+    # Whether the provider only asked to slow down. A provider's row is also the lane of its models without a lane of
+    # their own; then its breaker closes that lane, and not those of the other models.
+    Column("is_slowed", Boolean, nullable=False, server_default="false"),
 )
 
 #: One row: when any process last ticked.

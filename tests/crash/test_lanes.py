@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
+from shared.lifecycle.lanes import PROBE_SECONDS
 from shared.postgres.database import make_engine
 from shared.settings import Settings
 from shared.tables import Status
@@ -19,6 +20,7 @@ from tests.stack import CALM, SHORT_LEASES, Process, Stack, wait_until
 
 SHORT = "[[sim: tokens=10 pace=20 first=0]] Tell me."
 HANGING = "[[sim: fault=silent]] Tell me."
+FAILING = "[[sim: fault=500]] Tell me."
 AWAY_SECONDS = 12.0
 WAITING = 500
 MOST_TRANSACTIONS_PER_SECOND = 20
@@ -36,6 +38,13 @@ def running(engine: Engine, lane: str) -> int:
     with engine.connect() as connection:
         found = text("SELECT count(*) FROM chat_request WHERE status = 'running' AND lane = :lane")
         return int(connection.execute(found, {"lane": lane}).scalar_one())
+
+
+def failures(engine: Engine, lane: str) -> int:
+    with engine.connect() as connection:
+        return int(
+            connection.execute(text("SELECT failures FROM lane WHERE name = :lane"), {"lane": lane}).scalar_one()
+        )
 
 
 def statuses(person: Person) -> list[Status]:
@@ -162,6 +171,40 @@ def test_provider_that_goes_away_fails_nothing(stack: Stack, engine: Engine) -> 
         assert calls <= 8 + 5 + AWAY_SECONDS / 16
         stack.run("simulator", *simulator.command.argv[1:])
         assert set(statuses(alice)) == {Status.SUCCEEDED}
+
+
+@pytest.mark.timeout(120)
+def test_model_is_not_starved_by_its_provider(stack: Stack, engine: Engine) -> None:
+    """The hint of a limited model finds its provider full; the next free place has to wake its lane."""
+    with_openai(stack)
+    stack.configure(concurrency=4, models=",".join(MODELS), lanes=f"openai=1,{MODELS[1]}=1")
+    stack.start_worker()
+    with Person(stack, engine) as alice:
+        backlog = [alice.ask(SHORT, model=MODELS[0]) for _ in range(12)]
+        wait_until(lambda: running(engine, "openai") == 1, seconds=30, what="the provider is full")
+        starved = alice.ask(SHORT, model=MODELS[1])
+        ended_at = alice.wait_end(starved, seconds=60).ended_at
+        assert set(statuses(alice)) == {Status.SUCCEEDED}
+        assert sum(alice.row(each).ended_at > ended_at for each in backlog) >= 6, "it did not wait for all others"
+
+
+@pytest.mark.timeout(120)
+def test_stopped_probe_is_followed_at_once(stack: Stack, engine: Engine) -> None:
+    """Stopping the one request that tries a failing provider must not keep its lane shut until a probe's limit."""
+    stack.start_simulator()
+    stack.configure(concurrency=4)
+    stack.start_worker()
+    with Person(stack, engine) as alice:
+        alice.ask(FAILING)
+        wait_until(lambda: failures(engine, "demo") >= 2, seconds=30, what="the breaker is open")
+        probe = alice.ask(HANGING)
+        alice.wait_running(probe)
+        assert failures(engine, "demo") >= 2
+        behind = alice.ask(SHORT)
+        alice.stop(probe)
+        stopped_at, row = alice.wait_end(probe).ended_at, alice.wait_end(behind, seconds=60)
+        assert row.status == Status.SUCCEEDED
+        assert (row.started_at - stopped_at).total_seconds() < PROBE_SECONDS / 2
 
 
 @pytest.mark.timeout(120)

@@ -173,3 +173,80 @@ def test_no_hint_is_sent_while_the_breaker_is_open(rig: RequestRig) -> None:
     assert rig.tick().hints == {"demo": 1}, "one probe"
     lifecycle.recover(rig.engine, "demo")
     assert rig.tick().hints == {"demo": 4}
+
+
+def test_failing_request_lets_others_probe_first(rig: RequestRig) -> None:
+    """The retries of one broken model keep their places in front; they must not be the probes of all models."""
+    lanes.register(rig.engine, ["openai"], {})
+    broken, healthy = (rig.ask(owner=Owner("browser", who), model=f"openai/{who}") for who in ("broken", "healthy"))
+    rig.put(broken.request_id, tries=3)
+    claimant = rig.worker("openai/broken", "openai/healthy")
+    models = ("openai/broken", "openai/healthy")
+    fail(rig, "openai")
+    fail(rig, "openai")
+    let_pause_end(rig, "openai")
+    probe = rig.claim_from("openai", claimant, models=models)
+    assert probe is not None
+    assert probe.request_id == healthy.request_id
+    let_pause_end(rig, "openai")
+    probe = rig.claim_from("openai", claimant, models=models)
+    assert probe is not None, "nobody else waits"
+    assert probe.request_id == broken.request_id
+
+
+def test_worker_probes_with_a_model_that_it_serves(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai"], {})
+    tried = rig.ask(owner=Owner("browser", "one"), model="openai/one")
+    rig.put(tried.request_id, tries=3)
+    asked(rig, 3, model="openai/two")
+    fail(rig, "openai")
+    fail(rig, "openai")
+    let_pause_end(rig, "openai")
+    probe = claim(rig, "openai", "openai/one")
+    assert probe is not None, "the fresh questions are not this worker's"
+    assert probe.request_id == tried.request_id
+
+
+def test_slowed_lane_of_a_provider_leaves_its_models_alone(rig: RequestRig) -> None:
+    """The row `openai` is the provider's and the lane of its other models: a 429 of those is not the provider's."""
+    lanes.register(rig.engine, ["openai"], {SLOW: 5})
+    asked(rig, model=SLOW)
+    asked(rig, model="openai/other")
+    fail(rig, "openai", slow_down=True, wait=9)
+    assert claim(rig, "openai", "openai/other") is None
+    claimed = claim(rig, SLOW, SLOW)
+    assert claimed is not None
+    assert claimed.lane_failures == 0
+    lifecycle.recover(rig.engine, SLOW)
+    assert state(rig, "openai")["retry_at"] is not None, "the text of a model says nothing about the others' rate"
+    let_pause_end(rig, "openai")
+    fail(rig, "openai", probe=True)
+    assert claim(rig, SLOW, SLOW) is None, "now the provider fails"
+
+
+def test_rate_limited_probe_frees_the_providers_other_lanes(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai"], {SLOW: 5})
+    asked(rig, model=SLOW)
+    asked(rig, model="openai/other")
+    fail(rig, SLOW)
+    fail(rig, SLOW)
+    let_pause_end(rig, "openai")
+    assert claim(rig, SLOW, SLOW) is not None
+    fail(rig, SLOW, slow_down=True, wait=9, probe=True)
+    assert claim(rig, SLOW, SLOW) is None
+    assert claim(rig, "openai", "openai/other") is not None, "the provider has answered"
+
+
+def test_probe_without_a_result_is_followed_at_once(rig: RequestRig) -> None:
+    """A probe may be stopped, or handed over by a worker that ends."""
+    rig.serve("demo", room=4)
+    asked(rig)
+    fail(rig)
+    fail(rig)
+    let_pause_end(rig)
+    assert claim(rig) is not None
+    assert claim(rig) is None
+    lifecycle.end_probe(rig.engine, "demo")
+    assert state(rig)["failures"] == 2
+    assert claim(rig) is not None
+    assert claim(rig) is None, "still one probe at a time"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from shared import fleet, lifecycle
 from shared.errors import QueueFull, SettingsError
@@ -64,6 +64,24 @@ def test_provider_limit_covers_all_its_lanes(rig: RequestRig) -> None:
         assert each() is None, "the provider is full"
 
 
+def test_end_wakes_all_lanes_that_share_a_limit(rig: RequestRig) -> None:
+    """The hint of a model's lane finds the provider full and is dropped; the next free place must wake it again."""
+    limits = {"openai": 2, SLOW: 1, "demo": 5}
+    lanes.register(rig.engine, ["openai", "demo"], limits)
+    assert lanes.waiting_beside(rig.engine, SLOW) == []
+    ask_many(rig, 4, model=FAST)
+    later = rig.ask(owner=STRANGER, model=SLOW)
+    rig.ask(owner=OWNER, model=DEMO)
+    assert lanes.waiting_beside(rig.engine, SLOW) == ["openai", SLOW], "the fairest first"
+    rig.put(later.request_id, fair_at=rig.ago(60))
+    assert lanes.waiting_beside(rig.engine, "openai") == [SLOW, "openai"]
+    rig.put(later.request_id, available_at=rig.ago(-60))
+    assert lanes.waiting_beside(rig.engine, "openai") == ["openai"]
+    shared = [lanes.shares_limit(name, limits) for name in ("openai", SLOW, "demo", "anthropic")]
+    assert shared == [True, True, False, False]
+    assert not lanes.shares_limit(SLOW, {SLOW: 1}), "the provider has no limit"
+
+
 def test_lane_without_a_limit_takes_everything(rig: RequestRig) -> None:
     ask_many(rig, 12, model=DEMO)
     assert len(won(together(*[claimer(rig, "demo", DEMO) for _ in range(12)]))) == 12
@@ -114,6 +132,19 @@ def test_waiting_requests_move_to_a_new_lane(rig: RequestRig) -> None:
     assert rig.row(asked.request_id)["lane"] == SLOW
     assert claimer(rig, "openai", SLOW)() is None
     assert claimer(rig, SLOW, SLOW)() is not None
+
+
+def test_many_requests_move_to_a_new_lane_in_slices(rig: RequestRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "MOVED_AT_ONCE", 3)
+    lanes.register(rig.engine, ["openai"], {})
+    locked, *others = ask_many(rig, 8, model=SLOW)
+    with rig.begin() as someone:
+        someone.execute(select(chat_request.c.id).where(chat_request.c.id == locked).with_for_update())
+        rig.limit(SLOW, 1)
+    assert {rig.row(each)["lane"] for each in others} == {SLOW}
+    assert rig.row(locked)["lane"] == "openai", "nobody waits for a locked row"
+    lanes.move_requests(rig.engine)
+    assert rig.row(locked)["lane"] == SLOW
 
 
 def test_flood_delays_others_by_at_most_one_answer(rig: RequestRig) -> None:

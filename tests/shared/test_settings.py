@@ -24,6 +24,7 @@ SPECIAL = {
     "total_seconds": ("400.5", 400.5),
     "deadline_seconds": ("2000.5", 2000.5),
     "lease_seconds": ("7.5", 7.5),
+    "unserved_seconds": ("30.5", 30.5),
     "database_url": ("postgresql://a:b#c@d:1/e", "postgresql://a:b#c@d:1/e"),
     "listen_database_url": ("postgres://[::1]:5432/e", "postgres://[::1]:5432/e"),
     "live_redis_urls": ("redis://:a@b:1/0, rediss://c", "redis://:a@b:1/0, rediss://c"),
@@ -169,6 +170,7 @@ def test_file_replaces_an_empty_variable(tmp_path: Path) -> None:
         ({"secret_key": "s" * 31}, "NARU_SECRET_KEY"),
         ({"secret_key": "short," + "l" * 40}, "NARU_SECRET_KEY"),
         ({"secret_key": ", ,"}, "NARU_SECRET_KEY"),
+        ({"unserved_seconds": 5}, "NARU_UNSERVED_SECONDS"),
     ],
 )
 def test_settings_reject_contradictions(values: dict[str, object], named: str) -> None:

@@ -23,12 +23,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from shared import lifecycle, metrics
-from shared.errors import INTERNAL, NaruError, ProviderError, RateLimited, StreamBroken, TotalTimeout, Unavailable
-from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed
+from shared.errors import INTERNAL, NaruError, ProviderError, StreamBroken, TotalTimeout, Unavailable
+from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed, lanes
 from shared.live.answer import LiveAnswer
 from shared.logs import HTTP_REQUEST_ID, bound
 from shared.tables import Outcome, Status
-from workers.answering import prompts, retries
+from workers.answering import breaker, prompts, retries
 from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
 from workers.providers.base import Done, Prompt
@@ -49,6 +49,8 @@ class Result:
     text: str
     done: Done | None = None
     error: ProviderError | None = None
+    #: Whether the lane has counted `error`.
+    is_counted: bool = False
     #: On the monotonic clock.
     first_token_at: float | None = None
 
@@ -132,9 +134,22 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
         finally:
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
+            if not (result.is_counted or result.first_token_at):
+                breaker.end_probe(context, claimed)
             if claimed.is_contested or running.interruption is Interruption.DRAIN:
-                context.hint(claimed.lane)
+                for lane in _lanes_to_wake(context, claimed.lane):
+                    context.hint(lane)
         _report(context, running, result, status)
+
+
+def _lanes_to_wake(context: Context, lane: str) -> list[str]:
+    """Return the lanes that may use this answer's place, which is the provider's where that has a limit."""
+    if not lanes.shares_limit(lane, context.limits):
+        return [lane]
+    try:
+        return lanes.waiting_beside(context.engine, lane)
+    except NaruError:
+        return [lane]
 
 
 def _generate(context: Context, running: RunningAnswer) -> Result:
@@ -190,7 +205,7 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
         async with aclosing(stream):
             async for item in stream:
                 if result.first_token_at is None:
-                    _provider_works(context, running.claimed)
+                    breaker.provider_works(context, running.claimed)
                 if isinstance(item, Done):
                     result.done = item
                 else:
@@ -210,19 +225,6 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
             metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
     result.text = live.text()
     return result
-
-
-def _provider_works(context: Context, claimed: Claimed) -> None:
-    """Close the breaker of the lane if it counted failures when this request was claimed. Runs in the event loop."""
-    if claimed.lane_failures:
-        asyncio.get_running_loop().run_in_executor(None, _close_breaker, context, claimed.lane)
-
-
-def _close_breaker(context: Context, lane: str) -> None:
-    try:
-        lifecycle.recover(context.engine, lane)
-    except NaruError as error:
-        log.warning("a breaker stays open: Postgres fails", extra={"lane": lane, "error": type(error).__name__})
 
 
 def _store(context: Context, running: RunningAnswer, result: Result) -> Status | None:
@@ -292,21 +294,10 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
 
 
 def _count_failure(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> None:
-    """Count an error of the provider against its lane; not one after text. An error of the question shows it works."""
-    if result.text or isinstance(error, _OurFault | TotalTimeout):
-        return
-    if error.retryable:
-        asked_seconds = error.retry_after_seconds
-        lifecycle.record_failure(
-            context.engine,
-            claimed.lane,
-            code=error.code,
-            asks_to_slow_down=asked_seconds is not None or isinstance(error, RateLimited),
-            wait_seconds=min(asked_seconds or 0.0, context.settings.retry_after_limit_seconds),
-            was_probe=claimed.lane_failures >= lifecycle.FAILURES,
-        )
-    elif claimed.lane_failures:
-        lifecycle.recover(context.engine, claimed.lane)
+    """Count an error before any text, once: storing the answer may take several rounds."""
+    if not (result.is_counted or result.text or isinstance(error, _OurFault | TotalTimeout)):
+        breaker.provider_fails(context, claimed, error)
+        result.is_counted = True
 
 
 def _retry(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> retries.Again | None:

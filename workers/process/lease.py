@@ -57,6 +57,8 @@ class LeaseThread:
         self._hears_requests = False
         self._is_on_pool = False
         self._has_checked_capacity = False
+        #: When this process set the lanes, until it has moved the requests that were stored meanwhile.
+        self._registered_at: float | None = None
 
     def start(self) -> None:
         """Start the thread; it registers as soon as Postgres answers."""
@@ -160,6 +162,10 @@ class LeaseThread:
             fleet.offer(connection, offering)
             context.member = offering  # after the row: a model is claimed only once the row has it
         self._serve_lanes(offering, renewal.lanes)
+        if self._registered_at is not None and began - self._registered_at >= context.settings.renew_seconds:
+            # Questions that were being stored meanwhile are now stored.
+            lanes.move_requests(connection.engine)
+            self._registered_at = None
         if context.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
         if can_listen:
@@ -225,6 +231,7 @@ class LeaseThread:
     def _register(self, engine: Engine) -> Member:
         member = membership.new_member(self._context)
         lanes.register(engine, self._context.registry.configured(), self._context.limits)
+        self._registered_at = time.monotonic()
         fleet.register(engine, member, lease_seconds=self._context.settings.lease_seconds)
         self._context.member = member
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})

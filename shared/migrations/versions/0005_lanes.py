@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.migrations.waits import limit_lock_waits
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -24,6 +26,7 @@ INDEXES = {
 
 
 def upgrade() -> None:
+    limit_lock_waits()
     op.create_table(
         "lane",
         sa.Column("name", sa.Text(), primary_key=True),
@@ -33,6 +36,7 @@ def upgrade() -> None:
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("retry_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("is_slowed", sa.Boolean(), server_default="false", nullable=False),
         if_not_exists=True,
     )
     _add_column("chat_request", sa.Column("lane", sa.Text(), server_default="", nullable=False))
