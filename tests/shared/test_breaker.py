@@ -58,7 +58,7 @@ def test_breaker_opens_at_the_second_failure(rig: RequestRig) -> None:
     asked(rig)
     fail(rig)
     assert claim(rig) is not None, "one failure may be the request's own"
-    fail(rig)
+    fail(rig, wait=30)
     assert (state(rig)["failures"], state(rig)["code"]) == (2, "connect_failed")
     assert state(rig)["failing_since"] is not None
     assert claim(rig) is None
@@ -130,7 +130,7 @@ def test_provider_outage_closes_all_its_lanes(rig: RequestRig) -> None:
     asked(rig, model="openai/other")
     asked(rig)
     fail(rig, SLOW)
-    fail(rig, SLOW)
+    fail(rig, SLOW, wait=30)
     assert (state(rig, "openai")["failures"], state(rig, SLOW)["failures"]) == (2, 0)
     assert claim(rig, SLOW, SLOW) is None
     assert claim(rig, "openai", "openai/other") is None
@@ -220,7 +220,7 @@ def test_slowed_lane_of_a_provider_leaves_its_models_alone(rig: RequestRig) -> N
     lifecycle.recover(rig.engine, SLOW)
     assert state(rig, "openai")["retry_at"] is not None, "the text of a model says nothing about the others' rate"
     let_pause_end(rig, "openai")
-    fail(rig, "openai", probe=True)
+    fail(rig, "openai", probe=True, wait=30)
     assert claim(rig, SLOW, SLOW) is None, "now the provider fails"
 
 
