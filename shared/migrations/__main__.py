@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import NaruError, SettingsError
-from shared.migrations.waits import is_in_the_way
+from shared.migrations.online import is_in_the_way
 from shared.postgres.database import make_plain_engine
 from shared.settings import load_settings
 
@@ -46,7 +46,7 @@ def migrate(database_url: str, *, patience_seconds: float = PATIENCE_SECONDS) ->
 
 def _upgrade(settings: Config, connection: Connection) -> None:
     """Upgrade to head; try again while somebody else locks a table. Raises SettingsError after LOCKED_SECONDS."""
-    limit = time.monotonic() + LOCKED_SECONDS
+    refused_at: float | None = None
     while True:
         try:
             command.upgrade(settings, "head")
@@ -54,10 +54,11 @@ def _upgrade(settings: Config, connection: Connection) -> None:
             connection.rollback()
             if not is_in_the_way(error):
                 raise
-            if time.monotonic() > limit:
+            refused_at = refused_at or time.monotonic()
+            if time.monotonic() >= refused_at + LOCKED_SECONDS:
                 raise SettingsError(
-                    f"Another session has locked a table for {LOCKED_SECONDS / 60:g} minutes, perhaps a backup. "
-                    "Nothing is half done: migrate again when it has ended."
+                    f"Another session, perhaps a backup, has locked a table for {LOCKED_SECONDS / 60:g} minutes. "
+                    "Migrate again when it has ended."
                 ) from None
             time.sleep(PAUSE_SECONDS)
         else:

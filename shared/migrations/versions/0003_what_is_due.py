@@ -6,7 +6,8 @@ They are built concurrently: questions go on meanwhile. An index that an interru
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import text
+
+from shared.migrations.online import build_index
 
 revision = "0003"
 down_revision = "0002"
@@ -27,8 +28,7 @@ INDEXES = {
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         for name, (table, column, condition) in INDEXES.items():
-            op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
-            op.create_index(name, table, [column], postgresql_where=text(condition), postgresql_concurrently=True)
+            build_index(name, table, [column], condition)
 
 
 def downgrade() -> None:

@@ -6,10 +6,9 @@ anew.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
-from shared.migrations.waits import limit_lock_waits
+from shared.migrations.online import build_index, limit_lock_waits
 
 revision = "0004"
 down_revision = "0003"
@@ -35,15 +34,7 @@ INDEXES = {
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         for name, (table, columns, condition) in INDEXES.items():
-            op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
-            op.create_index(
-                name,
-                table,
-                columns,
-                unique=name == NEW_KEY_INDEX,
-                postgresql_where=sa.text(condition),
-                postgresql_concurrently=True,
-            )
+            build_index(name, table, columns, condition, unique=name == NEW_KEY_INDEX)
     limit_lock_waits()
     op.drop_index(KEY_INDEX, table_name="chat_request")
     op.execute(f"ALTER INDEX {NEW_KEY_INDEX} RENAME TO {KEY_INDEX}")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.migrations.waits import limit_lock_waits
+from shared.migrations.online import build_index, limit_lock_waits
 
 revision = "0005"
 down_revision = "0004"
@@ -39,6 +39,9 @@ def upgrade() -> None:
         sa.Column("is_slowed", sa.Boolean(), server_default="false", nullable=False),
         if_not_exists=True,
     )
+    # These two first: the busiest table is locked last, and for the shortest time.
+    _add_column("reconciler_tick", sa.Column("lanes_ticked_at", sa.DateTime(timezone=True), nullable=True))
+    _add_column("worker", sa.Column("free", JSONB(), server_default="{}", nullable=False))
     _add_column("chat_request", sa.Column("lane", sa.Text(), server_default="", nullable=False))
     # A default that Postgres computes for each existing row would rewrite the table: only active rows need a value.
     _add_column("chat_request", sa.Column("fair_at", sa.DateTime(timezone=True), nullable=True))
@@ -46,14 +49,9 @@ def upgrade() -> None:
     op.execute("UPDATE chat_request SET fair_at = created_at WHERE status IN ('queued', 'running') AND fair_at IS NULL")
     _add_column("chat_request", sa.Column("retrying_since", sa.DateTime(timezone=True), nullable=True))
     _add_column("chat_request", sa.Column("http_request_id", sa.Text(), server_default="", nullable=False))
-    _add_column("reconciler_tick", sa.Column("lanes_ticked_at", sa.DateTime(timezone=True), nullable=True))
-    _add_column("worker", sa.Column("free", JSONB(), server_default="{}", nullable=False))
     with op.get_context().autocommit_block():
         for name, (columns, condition) in INDEXES.items():
-            op.drop_index(name, table_name="chat_request", postgresql_concurrently=True, if_exists=True)
-            op.create_index(
-                name, "chat_request", columns, postgresql_where=sa.text(condition), postgresql_concurrently=True
-            )
+            build_index(name, "chat_request", columns, condition)
 
 
 def _add_column(table: str, column: sa.Column[object]) -> None:
