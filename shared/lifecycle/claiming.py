@@ -125,7 +125,7 @@ def _lock_statement() -> Select[Any]:
 def _claim_statement() -> Select[Any]:
     front = (
         select(_R.id)
-        .where(*_may_run(_R), _may_probe(), _holds_lease(), ~_is_closed())
+        .where(*_may_run(_R), _owner_may_run(_R), _may_probe(), _holds_lease(), ~_is_closed())
         .order_by(_R.fair_at)
         # In the text: the planner takes a parameter for a tenth of all rows, and would sort them.
         .limit(literal_column("1"))
@@ -178,7 +178,7 @@ def _with_branch(taken: CTE) -> Select[Any]:
 
 
 def _may_run(r: ReadOnlyColumnCollection[str, Any]) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions under which this worker may run the request `r`."""
+    """Return the conditions under which this worker may run the request `r`, without its owner's limit."""
     return (
         r.status == _QUEUED,
         r.lane == _BY_LANE,
@@ -187,19 +187,20 @@ def _may_run(r: ReadOnlyColumnCollection[str, Any]) -> tuple[ColumnElement[bool]
         r.deadline_at > NOW,
         or_(r.losses < MAX_LOSSES - 1, _MAY_BE_SUSPECT),
         r.model == func.any(_MODELS),
-        _owner_may_run(r),
     )
 
 
 def _may_probe() -> ColumnElement[bool]:
-    """Whether the request may be the probe of a breaker: one with the fewest tries.
+    """Whether the request may be the probe of a breaker: one with the fewest tries in its lane.
 
-    Otherwise the requests of one broken model, which keep their places, would be the probes of all models.
+    Otherwise the requests of one broken model, which keep their places, would be the probes of all models there.
     """
     is_open = select(lane.c.name).where(_OBEYED, _BREAKS, lane.c.failures >= FAILURES).exists()
     r = chat_request.alias().c
-    fewest = select(func.min(r.tries)).where(*_may_run(r)).scalar_subquery()
-    # Postgres reads the queue for `fewest` only while the breaker is open.
+    # Postgres reads the queue only while the breaker is open. OFFSET makes it sort before it counts an owner's answers,
+    # mostly once.
+    waiting = select(r.tries, r.owner_id).where(*_may_run(r)).order_by(r.tries).offset(0).subquery()
+    fewest = select(waiting.c.tries).where(_owner_may_run(waiting.c)).limit(1).scalar_subquery()
     return case((is_open, _R.tries == fewest), else_=true())
 
 

@@ -8,8 +8,8 @@ Fairness is start-time fair queuing: each active question of an owner places the
 somebody with 200 questions waits behind their own, and everybody else passes.
 
 The breaker: from the second failure in a row on, nothing is claimed from the lane until `retry_at`. Then one request is
-claimed as a probe. Its first text closes the breaker (`recover`). A provider that asks to slow down (`is_slowed`)
-closes one lane; any other failure closes all lanes of the provider.
+claimed as a probe. Its first text, or an error of the question, closes the breaker (`recover`). A provider that asks to
+slow down (`is_slowed`) closes one lane; any other failure closes all lanes of the provider.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sqlalchemy import (
     Engine,
     Text,
     Update,
+    and_,
     case,
     func,
     literal,
@@ -146,7 +147,7 @@ def register(engine: Engine, providers: Collection[str], limits: Mapping[str, in
 def move_requests(engine: Engine) -> None:
     """Move active requests to the lanes of their models, in slices. A locked row stays; call it once more later."""
     moved = MOVED_AT_ONCE
-    while moved == MOVED_AT_ONCE:
+    while moved >= MOVED_AT_ONCE:
         with transaction(engine) as connection:
             moved = assign(connection, _R.model != "")
 
@@ -158,7 +159,7 @@ def assign(connection: Connection, *conditions: ColumnElement[bool]) -> int:
         select(_R.id)
         .where(_R.status.in_(_ACTIVE), *conditions, _R.lane.is_distinct_from(lane_now))
         .limit(MOVED_AT_ONCE)
-        # A tick may hold rows while it waits for the lane that this transaction holds.
+        # Two of these, or one and a tick, may meet the same rows in another order.
         .with_for_update(skip_locked=True)
     )
     return connection.execute(update(chat_request).where(_R.id.in_(slice_of)).values(lane=lane_now)).rowcount
@@ -174,17 +175,26 @@ def record_failure(
 ) -> None:
     """Count a provider's failure, and open the breaker from the second one in a row on.
 
-    A provider that `asks_to_slow_down` means the lane, whose breaker opens at once, for at least `wait_seconds`. Other
-    failures count for the whole provider. While the breaker is open only a probe's failure counts: the calls that were
-    under way when the provider went away all fail.
+    A provider that `asks_to_slow_down` means the lane, whose breaker opens at once. Other failures count for the whole
+    provider. The pause is `wait_seconds` at least. While the breaker is open only a probe's failure counts: the calls
+    that were under way when the provider went away all fail.
     """
     provider = of_lane.partition("/")[0]
     name = of_lane if asks_to_slow_down else provider
-    failures = func.greatest(lane.c.failures + 1, FAILURES if asks_to_slow_down else 1)
+    # A provider's row that only slows its own lane says nothing about this one, and this one's probe was not for it.
+    is_ours = breaks(literal(of_lane))
+    before = case((is_ours, lane.c.failures), else_=0)
+    failures = func.greatest(before + 1, FAILURES if asks_to_slow_down else 1)
     growing = func.least(LONGEST_PAUSE_SECONDS, func.power(2.0, func.least(failures - FAILURES, 10)))
     pause = func.make_interval(0, 0, 0, 0, 0, 0, func.greatest(growing, wait_seconds))
-    counts = literal(was_probe) | lane.c.retry_at.is_(None) | (lane.c.retry_at <= NOW)
+    counts = or_(and_(literal(was_probe), is_ours), lane.c.retry_at.is_(None), lane.c.retry_at <= NOW)
     with transaction(engine) as connection:
+        if was_probe and asks_to_slow_down:
+            # The provider has answered, so its other lanes may go on.
+            connection.execute(_close(lane.c.name == provider, lane.c.name != of_lane, ~lane.c.is_slowed))
+        elif was_probe:
+            # The lane's own breaker, if it has one, learns nothing from a provider that fails.
+            connection.execute(_hand_on(lane.c.name == of_lane, lane.c.name != provider))
         connection.execute(
             update(lane)
             .where(lane.c.name == name, counts)
@@ -196,9 +206,6 @@ def record_failure(
                 is_slowed=asks_to_slow_down,
             )
         )
-        if asks_to_slow_down and was_probe:
-            # The provider has answered, so its other lanes may go on.
-            connection.execute(_close(lane.c.name == provider, lane.c.name != of_lane, ~lane.c.is_slowed))
 
 
 def recover(engine: Engine, of_lane: str) -> None:
@@ -218,13 +225,12 @@ def _close(*conditions: ColumnElement[bool]) -> Update:
 def end_probe(engine: Engine, of_lane: str) -> None:
     """Let another request be the probe at once: this one ended before the provider had answered or failed."""
     with statement(engine) as connection:
-        connection.execute(
-            update(lane)
-            .where(
-                obeyed(literal(of_lane)), breaks(literal(of_lane)), lane.c.failures >= FAILURES, lane.c.retry_at > NOW
-            )
-            .values(retry_at=NOW)
-        )
+        connection.execute(_hand_on(obeyed(literal(of_lane)), breaks(literal(of_lane))))
+
+
+def _hand_on(*conditions: ColumnElement[bool]) -> Update:
+    """Return the statement that lets the next request be the probe."""
+    return update(lane).where(*conditions, lane.c.failures >= FAILURES, lane.c.retry_at > NOW).values(retry_at=NOW)
 
 
 def shares_limit(of_lane: str, limits: Collection[str]) -> bool:

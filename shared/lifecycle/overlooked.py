@@ -55,12 +55,12 @@ _HINTS = prepared(
         CROSS JOIN LATERAL (
             SELECT count(*) AS number
             FROM (
-                SELECT owner_id, model, available_at FROM chat_request
+                SELECT owner_id, model FROM chat_request
                 WHERE status = 'queued' AND chat_request.lane = lane.name
+                  AND available_at <= statement_timestamp() - make_interval(secs => :overlooked)
                 ORDER BY fair_at LIMIT :sample
             ) AS front
-            WHERE front.available_at <= statement_timestamp() - make_interval(secs => :overlooked)
-              AND (lane.name, front.model) IN (SELECT lane, model FROM served) AND (
+            WHERE (lane.name, front.model) IN (SELECT lane, model FROM served) AND (
                 :owner_running = 0 OR :owner_running > (
                     SELECT count(*) FROM chat_request theirs
                     WHERE theirs.owner_id = front.owner_id AND theirs.status = 'running'

@@ -237,6 +237,31 @@ def test_rate_limited_probe_frees_the_providers_other_lanes(rig: RequestRig) -> 
     assert claim(rig, "openai", "openai/other") is not None, "the provider has answered"
 
 
+def test_failure_of_a_model_leaves_a_slowed_lane_its_pause(rig: RequestRig) -> None:
+    """The row `openai` waits as its own lane was asked to; a probe of another lane was not for it."""
+    lanes.register(rig.engine, ["openai"], {SLOW: 5})
+    fail(rig, "openai", slow_down=True, wait=90)
+    fail(rig, SLOW, slow_down=True)
+    fail(rig, SLOW, probe=True)
+    assert pause(rig, "openai") > 60
+    assert (state(rig, "openai")["failures"], state(rig, "openai")["is_slowed"]) == (2, True)
+    let_pause_end(rig, "openai")
+    fail(rig, SLOW)
+    assert (state(rig, "openai")["failures"], state(rig, "openai")["retry_at"]) == (1, None), "one may be its own"
+
+
+def test_probe_that_meets_an_outage_leaves_its_own_lane_open(rig: RequestRig) -> None:
+    """The claim held both breakers for its probe; the provider's failure is the provider's only."""
+    lanes.register(rig.engine, ["openai"], {SLOW: 5})
+    asked(rig, model=SLOW)
+    fail(rig, SLOW, slow_down=True)
+    let_pause_end(rig, SLOW)
+    assert claim(rig, SLOW, SLOW) is not None
+    fail(rig, SLOW, probe=True)
+    assert pause(rig, SLOW) <= 0
+    assert claim(rig, SLOW, SLOW) is not None, "one failure of the provider shuts nothing"
+
+
 def test_probe_without_a_result_is_followed_at_once(rig: RequestRig) -> None:
     """A probe may be stopped, or handed over by a worker that ends."""
     rig.serve("demo", room=4)

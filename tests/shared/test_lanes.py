@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from shared import fleet, lifecycle
 from shared.errors import QueueFull, SettingsError
 from shared.lifecycle import Answer, Claimed, lanes
+from shared.lifecycle.overlooked import SAMPLE
 from shared.people import Owner
 from shared.tables import Outcome, chat_request, lane, worker
 from tests.shared.rig import OWNER, STRANGER, RequestRig
@@ -266,6 +267,17 @@ def test_hints_stay_bounded_while_requests_wait(rig: RequestRig) -> None:
     assert rig.tick().hints == {}, "no worker"
     rig.serve("demo", room=4)
     assert [rig.tick().hints for _ in range(3)] == [{"demo": 4}] * 3
+
+
+def test_hints_pass_requests_that_wait_to_be_tried_again(rig: RequestRig) -> None:
+    """Requests that are not due keep their places; however many they are, a tick sees who stands behind them."""
+    rig.serve("demo", room=1)
+    rig.ask()
+    rig.fill_with_queued(SAMPLE)
+    with rig.begin() as connection:
+        connection.execute(update(chat_request).values(available_at=rig.ago(-60)))
+    rig.put(rig.ask(owner=STRANGER).request_id, available_at=rig.ago(1))
+    assert rig.tick().hints == {"demo": 1}
 
 
 def test_hints_count_only_models_that_are_served(rig: RequestRig) -> None:

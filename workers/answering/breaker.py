@@ -32,13 +32,12 @@ def provider_fails(context: Context, claimed: Claimed, error: ProviderError) -> 
     Raises Unavailable.
     """
     if error.retryable:
-        asked_seconds = error.retry_after_seconds
         lifecycle.record_failure(
             context.engine,
             claimed.lane,
             code=error.code,
-            asks_to_slow_down=asked_seconds is not None or isinstance(error, RateLimited),
-            wait_seconds=min(asked_seconds or 0.0, context.settings.retry_after_limit_seconds),
+            asks_to_slow_down=isinstance(error, RateLimited),
+            wait_seconds=min(error.retry_after_seconds or 0.0, context.settings.retry_after_limit_seconds),
             was_probe=claimed.lane_failures >= FAILURES,
         )
     elif claimed.lane_failures:

@@ -162,10 +162,6 @@ class LeaseThread:
             fleet.offer(connection, offering)
             context.member = offering  # after the row: a model is claimed only once the row has it
         self._serve_lanes(offering, renewal.lanes)
-        if self._registered_at is not None and began - self._registered_at >= context.settings.renew_seconds:
-            # Questions that were being stored meanwhile are now stored.
-            lanes.move_requests(connection.engine)
-            self._registered_at = None
         if context.draining.is_set():
             fleet.start_draining(connection, member.worker_id)
         if can_listen:
@@ -177,6 +173,8 @@ class LeaseThread:
         if context.vitals.is_postgres_away:
             context.vitals.is_postgres_away = False
             log.info("lease: Postgres is back")
+        if can_listen:
+            self._move_late_requests(connection.engine)
 
     def _serve_lanes(self, member: Member, known: frozenset[str]) -> None:
         """Find the lanes of this worker's models: the limits of newer workers may have added some."""
@@ -185,6 +183,13 @@ class LeaseThread:
             self._context.running.lanes = served
             self._on_lanes()
             self.wake()  # the next round tells how many answers of each lane this process can take
+
+    def _move_late_requests(self, engine: Engine) -> None:
+        """Move the questions that were being stored while this process set the lanes."""
+        at = self._registered_at
+        if at is not None and time.monotonic() - at >= self._context.settings.renew_seconds:
+            lanes.move_requests(engine)
+            self._registered_at = None
 
     def _become_lost(self) -> None:
         """Interrupt every answer, so that it writes nothing more. The next round registers again."""
