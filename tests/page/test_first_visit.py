@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from deploy.embedded.processes import ROOT
 from tests.house.icons import listed, named_in
 from tests.page.network import Load, Network
-from tests.page.person import COMPOSER, Person, newcomer, visitor
+from tests.page.person import COMPOSER, SAVE_DATA, Person, newcomer, visitor
 from tests.stack import Stack, wait_until
 from web.shell import chunks
 
@@ -20,6 +20,8 @@ MOST_BYTES = 1_600_000
 STREAMLIT = "**/static/js/index.*.js"
 #: The script that is loaded last: it typesets formulas.
 LAST = "rehype-katex"
+#: How long the page waits without a keypress (skeleton.js).
+REST_MS = 1500
 COMPOSER_BOX = f"[data-testid={COMPOSER}]"
 
 
@@ -138,6 +140,19 @@ def test_first_page_files_are_requested_at_once(first: Person) -> None:
 def names(loads: list[Load]) -> set[str]:
     """Return the file names of Streamlit's scripts among the loads."""
     return {load.url.rsplit("/", 1)[-1] for load in loads if "/static/js/" in load.url}
+
+
+def test_data_saver_loads_nothing_in_advance(first: Person) -> None:
+    first.page.context.add_init_script(SAVE_DATA)
+    network = Network(first.page)
+    first.open()
+    first.page.wait_for_timeout(2 * REST_MS)  # the page loads them at rest
+    assert not names(network.loads) & {path.rsplit("/", 1)[-1] for path in chunks.late()}
+    first.ask("Show me code and a table")
+    first.wait_for_end()
+    wait_until(
+        lambda: _pumped(first.page) and any("SyntaxHighlighter" in load.url for load in network.loads), seconds=30
+    )
 
 
 def test_code_is_highlighted_by_preloaded_files(first: Person) -> None:

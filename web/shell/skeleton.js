@@ -53,6 +53,7 @@ composer when that appears. document.py inlines this script. It shares its draft
   };
 
   const loadLateAtRest = () => {
+    if (navigator.connection?.saveData) return; // Streamlit loads each file once something on the page needs it
     let timer = 0;
     const load = () => {
       document.removeEventListener("input", wait);
