@@ -31,9 +31,9 @@ FOREIGN = (
 #: The module that `./naru test NAME` runs instead of pytest.
 SUITES = {"faults": "tests.faults", "attacks": "tests.attacks", "fuzz": "tests.fuzz", "deploy": "tests.deploy"}
 STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
-# Four processes, even on two cores: tests often wait for a lease or a timeout. The order of the files is kept
+# Three processes, even on two cores: tests often wait for a lease or a timeout. The order of the files is kept
 # (`in_order` in tests/conftest.py).
-SHARED_OUT = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+SHARED_OUT = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 ALONE = ("-n", "--numprocesses", "-s", "--capture=no", "--pdb", "--collect-only", "--co", "-p", "--version")
 
 
