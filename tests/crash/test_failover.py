@@ -10,6 +10,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from deploy.embedded import processes
 from shared.postgres.database import make_engine
 from shared.tables import Status
@@ -25,7 +27,9 @@ LEASE = {"lease_seconds": 6 * slowness(), "renew_seconds": 1.5, "stall_seconds":
 AROUND_SECONDS = 4
 
 
-def test_promoted_standby_takes_over_under_load(own_stack: Stack) -> None:
+@pytest.mark.parametrize("primary", ["killed", "frozen"])
+def test_promoted_standby_takes_over_under_load(own_stack: Stack, primary: str) -> None:
+    """A frozen primary keeps its connections, and the kernel accepts new ones that nobody answers."""
     servers = own_stack.servers
     with closing(Standby(servers)) as standby:
         own_stack.configure(database_url=standby.url, **LEASE)
@@ -37,8 +41,11 @@ def test_promoted_standby_takes_over_under_load(own_stack: Stack) -> None:
         with Person(own_stack, engine) as person:
             with Asking(person) as asking:
                 time.sleep(AROUND_SECONDS)
-                processes.send(servers.postgres.pid, signal.SIGQUIT)
-                servers.postgres.wait()
+                if primary == "frozen":
+                    servers.postgres.freeze()
+                else:
+                    processes.send(servers.postgres.pid, signal.SIGQUIT)
+                    servers.postgres.wait()
                 standby.promote()
                 time.sleep(AROUND_SECONDS)
             asking.check()
@@ -47,6 +54,8 @@ def test_promoted_standby_takes_over_under_load(own_stack: Stack) -> None:
         wait_until(lambda: get(web.url + "/readyz")[0] == 200, what="web is ready")
         engine.dispose()
         own_stack.close()
+        if primary == "frozen":
+            servers.postgres.thaw()
 
 
 def test_sentinels_fail_over_under_load(stack: Stack, tmp_path: Path) -> None:
