@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.deploy.engine import Engine
+from tests.deploy.engine import PACKAGES as PROGRAMS
+from tests.deploy.engine import Engine, NoEngine
 
 FILES = Path(__file__).with_name("bases")
 PREFIX = "naru-stand-in"
@@ -44,7 +45,12 @@ def is_there(engine: Engine, name: str) -> bool:
 
 
 def import_debian(engine: Engine) -> None:
-    """Import Debian with Python as a one-layer image, which trusts the authorities that this machine trusts."""
+    """Import Debian with Python as a one-layer image, which trusts the authorities that this machine trusts.
+
+    Raises NoEngine where debootstrap is missing.
+    """
+    if shutil.which("debootstrap") is None:
+        raise NoEngine(f"there is no debootstrap here: {PROGRAMS}")
     with tempfile.TemporaryDirectory(prefix="naru-stand-in-") as folder:
         root = Path(folder) / "root"
         engine.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)], seconds=900)
