@@ -78,12 +78,15 @@ def _read(part: str) -> tuple[tuple[str, int], dict[str, str]]:
         raise BadAddress(f"write {FORM}") from None
     if not host or parts.scheme != SCHEME or "," in host or not part.isprintable():
         raise BadAddress(f"write {FORM}")
+    if parts.fragment:
+        raise BadAddress("write %23 for #, which would end the address")
     named = {
         "username": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
         "database": parts.path.strip("/"),
     }
-    return (host, port), {**named, **dict(parse_qsl(parts.query))}
+    # A plus sign stands for itself, as in the rest of the address; parse_qsl would read a space, as in a web form.
+    return (host, port), {**named, **dict(parse_qsl(parts.query.replace("+", "%2B")))}
 
 
 def _made(places: tuple[tuple[str, int], ...], given: dict[str, str]) -> Sentinels:

@@ -16,6 +16,11 @@ from shared.settings import Settings
 
 #: Retention that reaches further is called "more than ten years".
 LONGEST_DAYS = 3660
+#: Sessions that dump the database: Naru's, or somebody's pg_dump. Everybody may see the name of a session.
+_DUMPS = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name IN ('naru-backup', 'pg_dump')
+"""
 
 
 def last_day(moments: Iterable[datetime], keep: Keep, *, now: datetime) -> datetime | None:
@@ -35,12 +40,21 @@ def last_day(moments: Iterable[datetime], keep: Keep, *, now: datetime) -> datet
 
 def sentences(settings: Settings, shelf: Shelf, server: Server, keep: Keep) -> list[str]:
     """Return sentences about everything of ours that still holds erased rows, and for how long."""
-    return [*_of_backups(settings, shelf, keep), *_of_server(server)]
+    # First of all, so that a dump that ends meanwhile is found on the shelf.
+    unfinished = shelf.has_unfinished()
+    with server.connected() as connection, connection.cursor() as cursor:
+        unfinished = unfinished or bool(one(cursor, _DUMPS))
+    return [*_of_backups(settings, shelf, keep, is_dumping=unfinished), *_of_server(server)]
 
 
-def _of_backups(settings: Settings, shelf: Shelf, keep: Keep) -> list[str]:
+def _of_backups(settings: Settings, shelf: Shelf, keep: Keep, *, is_dumping: bool) -> list[str]:
     now = datetime.now(UTC)
     said = []
+    if damaged := shelf.damaged():
+        said.append(
+            "Damaged backups may have these rows too, and retention never deletes them. Delete them by hand: "
+            f"{', '.join(damaged)}."
+        )
     moments = {each.moment for each in shelf.all()} if shelf.folder.is_dir() else set()
     try:
         bucket = bucket_of(settings)
@@ -49,7 +63,12 @@ def _of_backups(settings: Settings, shelf: Shelf, keep: Keep) -> list[str]:
     except BackupProblem as error:
         bucket = None
         said.append(f"The bucket could not be read, so its copies are left out: {error}")
+    if is_dumping:
+        said.append("A backup is being made, or was cut off: it may have these rows, so it is counted here as well.")
+        moments.add(now)
     if not moments:
+        if damaged:
+            return said
         where = "" if bucket is None else f" or in the bucket {bucket.name}"
         said.append(
             f"No backup is known here: there is none in {shelf.folder}{where}. If you back up Postgres in another way, "
@@ -63,8 +82,6 @@ def _of_backups(settings: Settings, shelf: Shelf, keep: Keep) -> list[str]:
         f"{number} these rows, encrypted. With a backup a day, retention deletes the last of them {until}. After a "
         "restore of an earlier one, erase this owner again."
     )
-    if damaged := shelf.damaged():
-        said.append(f"Retention never deletes damaged backups. Delete them by hand: {', '.join(damaged)}.")
     return said
 
 

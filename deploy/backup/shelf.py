@@ -108,6 +108,10 @@ class Shelf:
         good = {each.name for each in self.all()}
         return sorted({path.stem for path in self.folder.glob(f"naru-*{manifests.SUFFIX}")} - good)
 
+    def has_unfinished(self) -> bool:
+        """Whether a backup is being written here, or a killed one has left its file until the next backup."""
+        return any(self.folder.glob(f"naru-*{PARTIAL}"))
+
     def find(self, name: str) -> Manifest | None:
         """Find a good backup by its name, or the newest; None if it is not here."""
         return next((each for each in self.all() if name in {NEWEST, each.name, each.file}), None)

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
+from psycopg2.extensions import parse_dsn
 from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
@@ -105,7 +106,7 @@ def postgres(settings: Settings) -> Findings:
         to_do = "run NTP on both; nothing breaks (Postgres's clock decides), but logs and times shown disagree"
         yield Finding(Level.HINT, f"clock: this machine and Postgres are {apart:.0f} s apart", to_do)
     url = settings.database_url
-    has_password, secure = bool(urlsplit(url).password), "sslmode=" in url
+    has_password, secure = bool(parse_dsn(libpq_url(url)).get("password")), "sslmode=" in url
     yield from privacy("postgres", host_names(url), has_password=has_password, secure=secure)
 
 

@@ -4,7 +4,6 @@ the Sentinels of Redis.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
@@ -17,7 +16,7 @@ from deploy.cli.findings import Finding, Findings, Level
 from shared.postgres import pooler
 from shared.postgres.database import LIMITS, make_engine, transaction
 from shared.postgres.hosts import places_of
-from shared.postgres.urls import hosts_of, libpq_url
+from shared.postgres.urls import libpq_url
 from shared.redis import primary_known_to
 from shared.sentinels import sentinels_of
 from shared.settings import Settings
@@ -27,8 +26,9 @@ FEWEST_SENTINELS = 3
 
 
 def host_names(url: str) -> set[str]:
-    """Return the names of Postgres's hosts in an address, without their ports."""
-    return {re.sub(r":\d+$", "", place).strip("[]") or "127.0.0.1" for place in hosts_of(url).split(",")}
+    """Return the names of Postgres's hosts as libpq reads the address, without their ports; a socket is loopback."""
+    names = {place.get("hostaddr") or place.get("host") or "" for place in places_of(url)}
+    return {"127.0.0.1" if not name or name.startswith(("/", "@")) else name for name in names}
 
 
 def postgres_hosts(settings: Settings) -> Findings:
@@ -70,9 +70,8 @@ def time_limits(settings: Settings) -> Findings:
     if settings.listen_database_url and not is_pooled:
         to_do = "unset NARU_LISTEN_DATABASE_URL: without it Naru prepares its statements, and stores a question faster"
         yield Finding(Level.HINT, "pooler: there is none, but NARU_LISTEN_DATABASE_URL says so", to_do)
-    if settings.listen_database_url and pooler.leads_to_pooler(settings.listen_database_url):
-        to_do = "set it to Postgres itself, unless this pooler keeps a session for each client"
-        yield Finding(Level.HINT, "pooler: NARU_LISTEN_DATABASE_URL leads to a pooler too", to_do)
+    if settings.listen_database_url and not pooler.keeps_sessions(settings.listen_database_url):
+        yield Finding(Level.WRONG, f"pooler: {pooler.UNHEARD}")
     where = "postgres: behind a pooler, " if is_pooled else "postgres: "
     shown = limits_in_force(settings)
     if missing := [name for name, value in shown.items() if value == "0"]:

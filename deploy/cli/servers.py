@@ -67,9 +67,11 @@ def try_postgres(settings: Settings) -> str | None:
     except psycopg2.Error as error:
         return sentence("DATABASE_URL", url, why(error, kind="Postgres"))
     with closing(connection):
-        version, is_pooled = connection.server_version, pooler.is_pooled(connection)
-    if is_pooled and not settings.listen_database_url:
-        return pooler.UNDECLARED
+        version = connection.server_version
+    try:
+        pooler.refuse_deafness(settings)
+    except SettingsError as error:
+        return str(error)
     return (
         sentence("DATABASE_URL", url, "the server is older than PostgreSQL 14") if version < OLDEST_POSTGRES else None
     )

@@ -37,8 +37,6 @@ _EACH_TRANSACTION = {**LIMITS, "timezone": "UTC", "jit": "off"}
 _SESSION = " ".join(
     f"-c {name}={value}" for name, value in {**_EACH_TRANSACTION, "plan_cache_mode": "force_generic_plan"}.items()
 )
-#: Shorter limits, because a lease that is renewed late is lost.
-_LISTENING_SESSION = "-c statement_timeout=2000 -c lock_timeout=1000 -c timezone=UTC -c jit=off"
 
 
 def make_engine(settings: Settings, *, name: str, pool: int | None = None) -> Engine:
@@ -85,7 +83,7 @@ def make_listening_engine(settings: Settings, *, name: str) -> Engine:
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
-        creator=_connecting(url, **_CONNECT, application_name=name, options=_LISTENING_SESSION),
+        creator=_connecting(url, **_CONNECT, application_name=name, options=pooler.LISTENING_SESSION),
     )
 
 

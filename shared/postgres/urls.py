@@ -6,7 +6,7 @@ An address may name several hosts in libpq's form, `postgresql://user@one:5432,t
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 _PARTS = re.compile(r"(?P<user>[a-z0-9+]+://(?:[^/?@]*@)?)(?P<hosts>[^/?]*)(?:/(?P<database>[^?]*))?(?P<options>\?.*)?")
 
@@ -36,8 +36,14 @@ def hosts_of(url: str) -> str:
 
 
 def with_database(url: str, database: str) -> str:
-    """Return the address of another database on the same hosts."""
+    """Return the address of another database on the same hosts. Raises ValueError for what is no address."""
     found = _PARTS.match(url)
-    return (
-        url if found is None else f"{found['user']}{found['hosts']}/{quote(database, safe='')}{found['options'] or ''}"
-    )
+    if found is None:
+        raise ValueError("not the address of a database")
+    # libpq prefers `dbname` among the options to the path, so the old database would win.
+    options = [each for each in (found["options"] or "")[1:].split("&") if each and not _names_a_database(each)]
+    return f"{found['user']}{found['hosts']}/{quote(database, safe='')}{'?' if options else ''}{'&'.join(options)}"
+
+
+def _names_a_database(option: str) -> bool:
+    return unquote(option.partition("=")[0]) == "dbname"

@@ -44,6 +44,17 @@ def test_restore_recovers_rows_and_keeps_the_old_database(site: BackupSite) -> N
     assert site.databases() == set()
 
 
+def test_restore_heeds_a_database_named_by_an_option(site: BackupSite) -> None:
+    made = site.take()
+    site.url += f"?dbname={site.server.database}"
+    for table in ("request_attempt", "chat_request", "message", "conversation"):
+        site.execute(f"DELETE FROM {table}")
+    kept = site.restore(made)
+    assert site.databases() == {kept}
+    assert site.counts() == made.tables
+    assert site.rows("SELECT count(*) FROM conversation", database=kept) == [(0,)], "nothing was poured into it"
+
+
 def test_missing_database_is_created_again(site: BackupSite) -> None:
     made = site.take()
     site.execute(f"DROP DATABASE {site.server.database} WITH (FORCE)", database="postgres")

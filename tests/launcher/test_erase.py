@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg2
 import pytest
 from sqlalchemy import Engine
 
@@ -84,6 +86,37 @@ def test_erase_says_when_the_last_backup_forgets(stack: Stack, rig: RequestRig, 
     forgotten = now + timedelta(days=7)
     assert "2 backups still have these rows, encrypted." in done.stdout
     assert f"retention deletes the last of them by {forgotten:%Y-%m-%d}" in done.stdout
+
+
+def test_erase_names_damaged_backups_without_a_good_one(stack: Stack, rig: RequestRig, tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "backups")
+    shelf.make()
+    damaged = manifest(datetime.now(UTC) - timedelta(days=1))
+    put(shelf, damaged)
+    shelf.path(damaged).write_bytes(b"cut")
+    done = naru(stack, "erase", OWNER.key, "--yes", "--data", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert f"Delete them by hand: {damaged.name}." in done.stdout
+    assert "No backup is known here" not in done.stdout
+
+
+@pytest.mark.parametrize("where", ["shelf", "naru-backup", "pg_dump"])
+def test_erase_counts_a_dump_under_way(stack: Stack, rig: RequestRig, tmp_path: Path, where: str) -> None:
+    """One that is being written to the shelf, and one that reads the database and is written elsewhere."""
+    shelf = Shelf(tmp_path / "backups")
+    shelf.make()
+    now = datetime.now(UTC).replace(microsecond=0)
+    put(shelf, manifest(now - timedelta(days=3)))
+    stack.configure(backup_keep_daily=7, backup_keep_weekly=0, backup_keep_monthly=0)
+    with closing(psycopg2.connect(stack.database_url, application_name=where)):
+        if where == "shelf":
+            shelf.partial("naru-20261128T120000Z.dump.enc").touch()
+        done = naru(stack, "erase", OWNER.key, "--yes", "--data", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "A backup is being made, or was cut off" in done.stdout
+    assert "2 backups still have these rows, encrypted." in done.stdout
+    # Seven daily backups later, not seven minus the days of the older one.
+    assert f"retention deletes the last of them by {now + timedelta(days=7):%Y-%m-%d}" in done.stdout
 
 
 def test_erase_names_what_a_restore_kept(stack: Stack, rig: RequestRig, tmp_path: Path) -> None:

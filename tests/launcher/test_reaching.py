@@ -33,7 +33,10 @@ def test_doctor_reports_two_primaries(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("url", "names"),
     [
-        ("postgresql://u:p@[::1]:5432,db2/d?x=1", {"::1", "db2"}),
+        ("postgresql://u:p@[::1]:5432,db2/d?connect_timeout=1", {"::1", "db2"}),
+        ("postgresql://127.0.0.1/d?host=db1,db2&port=1", {"db1", "db2"}),
+        ("postgresql://db1/d?hostaddr=127.0.0.1", {"127.0.0.1"}),
+        ("postgresql:///d?host=/run/postgresql", {"127.0.0.1"}),
         ("postgresql:///d", {"127.0.0.1"}),
         ("postgresql://127.0.0.1:1,127.0.0.1:2/d", {"127.0.0.1"}),
     ],

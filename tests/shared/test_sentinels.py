@@ -42,6 +42,13 @@ def test_address_of_sentinels_is_read() -> None:
     assert sentinels_of("redis://:p@h/0") is None
 
 
+def test_plus_sign_in_an_option_stays_one() -> None:
+    found = sentinels_of("sentinel://:p+%2B@a?master_name=m+n&sentinel_username=u+v&sentinel_password=a+b%2Bc%20d")
+    assert found is not None
+    assert (found.password, found.master_name, found.sentinel_username) == ("p++", "m+n", "u+v")
+    assert found.sentinel_password == "a+b+c d"
+
+
 def test_kombu_reads_each_part_of_our_list() -> None:
     found = sentinels_of(URL)
     assert found is not None
@@ -66,6 +73,7 @@ def test_kombu_reads_each_part_of_our_list() -> None:
         ("sentinel://a:1;sentinel://a:1?master_name=m", "twice"),
         ("sentinel://:hidden@a;sentinel://:other@b?master_name=m", "must be the same in each part"),
         ("sentinel://a/name?master_name=m", "number of a database"),
+        ("sentinel://a?master_name=m&sentinel_password=hid#den", "write %23 for #"),
         ("sentinel://a?master_name=m&sentinel_pass=hidden", "the only options are master_name"),
     ],
 )

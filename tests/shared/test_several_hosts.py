@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from psycopg2.extensions import parse_dsn
 from sqlalchemy import text
 
 from deploy.backup.server import Server
@@ -158,6 +159,19 @@ def test_hosts_of_an_address_are_found(url: str, listed: str, first: str) -> Non
     assert libpq_url(url).startswith("postgresql://")
     assert hosts_of(with_database(url, "other x")) == listed
     assert "/other%20x" in with_database(url, "other x")
+
+
+@pytest.mark.parametrize("options", ["?dbname=live", "?sslmode=disable&db%6Eame=live&dbname=live&connect_timeout=3"])
+def test_option_does_not_override_another_database(options: str) -> None:
+    own = f"postgresql://u:p@a:1,b:2/live{options}"
+    assert parse_dsn(libpq_url(own))["dbname"] == "live"
+    other = parse_dsn(libpq_url(with_database(own, "a/b c")))
+    assert other == {**parse_dsn(libpq_url(own)), "dbname": "a/b c"}
+
+
+def test_no_address_has_no_other_database() -> None:
+    with pytest.raises(ValueError, match="not the address"):
+        with_database("dbname=live", "other")
 
 
 def test_password_of_several_hosts_stays_out_of_logs() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
-from uuid import UUID
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -17,10 +21,14 @@ from shared.lifecycle import Claimed
 from shared.live.events import Event, Kind, key_of, to_value
 from shared.live.shards import shard_of
 from shared.postgres.database import transaction
+from shared.settings import Settings
 from tests.more_redis import more_redis
+from tests.patience import patient
 from tests.stack import Process, Stack, start, wait_until
 from tests.web.clients import EventReader, ask, browser
 from tests.web.fake_worker import FakeWorker
+from web.watch.readers import Readers
+from web.watch.viewer import Conversation, LiveStream
 
 
 @dataclass
@@ -127,6 +135,50 @@ def test_stream_on_an_unexpected_shard_is_found(
     best = BestText(stack.settings, engine)
     assert best(moved.request_id, 1) == "one two three ", "a stop finds the text on any shard"
     best.close()
+
+
+async def find_all(settings: Settings, sought: list[LiveStream]) -> None:
+    """Look for these streams as three sweeps do, until each has its text."""
+    changed = asyncio.Event()
+    readers = Readers(settings, on_change=lambda *_: changed.set(), on_health=lambda _: None)
+    running = asyncio.create_task(readers.run())
+    for stream in sought:
+        readers.follow(stream)
+    for _ in range(3):
+        for stream in sought:
+            readers.look_elsewhere(stream)
+        await asyncio.sleep(0)
+    async with asyncio.timeout(patient(60)):
+        while not all(stream.text.length for stream in sought):
+            changed.clear()
+            await changed.wait()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def connections_to(server: socket.socket) -> int:
+    """Count the connections that wait to be accepted."""
+    server.setblocking(False)
+    for number in itertools.count():
+        try:
+            server.accept()[0].close()
+        except BlockingIOError:
+            return number
+    raise AssertionError
+
+
+def test_hung_shard_delays_a_search_once_for_all(stack: Stack, second: Shard) -> None:
+    """The first shard is expected to have the streams, the second has them, the third never answers."""
+    sought = [LiveStream(UUID(int=3 * number), Conversation(uuid4()), now=0.0) for number in range(10)]
+    for stream in sought:
+        write(second.server.url, stream.request_id, Event(Kind.DELTA, 1, 0, "there "))
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as hung:
+        urls = (stack.redis_url, second.server.url, f"redis://127.0.0.1:{hung.getsockname()[1]}")
+        settings = replace(stack.settings, live_redis_urls=",".join(urls))
+        asyncio.run(find_all(settings, sought))
+        # One round for the first look at all, and one for the looks that came meanwhile.
+        assert connections_to(hung) <= 2
 
 
 @pytest.mark.parametrize("module", ["web", "workers"])

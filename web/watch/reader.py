@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -79,14 +79,19 @@ class Reader:
         self._without_text.drop(stream)
         self._with_text.drop(stream)
 
-    async def last_of(self, stream: LiveStream) -> tuple[int, int]:
-        """Return the attempt and the length of text that the shard has of this stream; (0, 0) if it has none."""
-        try:
-            entries: Any = await self._control.xrevrange(key_of(stream.request_id), count=LAST_ENTRIES)
-        except FAILURES:
-            return 0, 0
-        found = [event for _, fields in entries if (event := from_fields(fields)) is not None]
-        return max(((each.attempt, _reach(each)) for each in found), default=(0, 0))
+    async def last_of(self, streams: Sequence[LiveStream]) -> list[tuple[int, int]]:
+        """Return the attempt and the length of text that the shard has of each stream; (0, 0) if it has none.
+
+        A shard that does not answer is waited for once, however many streams there are.
+        """
+        found: list[tuple[int, int]] = []
+        with suppress(*FAILURES):
+            for at in range(0, len(streams), READ_AGAIN_AT_ONCE):
+                pipeline = self._control.pipeline(transaction=False)
+                for stream in streams[at : at + READ_AGAIN_AT_ONCE]:
+                    pipeline.xrevrange(key_of(stream.request_id), count=LAST_ENTRIES)
+                found += map(_last, await pipeline.execute(raise_on_error=False))
+        return found + [(0, 0)] * (len(streams) - len(found))
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -279,6 +284,14 @@ class _Lane:
         if self.is_failing:
             self.is_failing = False
             self._on_health("")
+
+
+def _last(entries: Any) -> tuple[int, int]:
+    """Return the attempt and the length of text in the last entries of a stream, or in the error in their place."""
+    if isinstance(entries, Exception):
+        return 0, 0
+    found = [event for _, fields in entries if (event := from_fields(fields)) is not None]
+    return max(((each.attempt, _reach(each)) for each in found), default=(0, 0))
 
 
 def _reach(event: Event) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from shared.live.shards import live_urls, shard_of
 from shared.settings import Settings
@@ -26,7 +26,9 @@ class Readers:
         self._readers = [Reader(settings, url, on_change=on_change, on_health=on_health) for url in live_urls(settings)]
         #: The reader of each followed stream.
         self._at: dict[LiveStream, Reader] = {}
-        self._searches: set[asyncio.Task[None]] = set()
+        #: The streams that wait for the next round of the search, and the search.
+        self._sought: set[LiveStream] = set()
+        self._search: asyncio.Task[None] | None = None
 
     def is_failing(self, stream: LiveStream | None) -> bool:
         """Whether the shard of this stream cannot be read."""
@@ -46,14 +48,25 @@ class Readers:
             reader.drop(stream)
 
     def look_elsewhere(self, stream: LiveStream) -> None:
-        """Follow the stream on another shard if that one has newer text of it. A shard that fails is waited for."""
-        if len(self._readers) > 1 and not self.is_failing(stream):
-            search = asyncio.get_running_loop().create_task(self._search(stream))
-            self._searches.add(search)
-            search.add_done_callback(self._searches.discard)
+        """Follow the stream on another shard if that one has newer text of it. A shard that fails is waited for.
 
-    async def _search(self, stream: LiveStream) -> None:
-        found = await asyncio.gather(*(each.last_of(stream) for each in self._readers))
+        One search at a time serves all streams, so a shard that hangs delays each round once.
+        """
+        if len(self._readers) > 1 and not self.is_failing(stream):
+            self._sought.add(stream)
+            if self._search is None or self._search.done():
+                self._search = asyncio.get_running_loop().create_task(self._search_all())
+
+    async def _search_all(self) -> None:
+        while self._sought:
+            streams = list(self._sought)
+            self._sought.clear()
+            by_shard = await asyncio.gather(*(each.last_of(streams) for each in self._readers))
+            for stream, found in zip(streams, zip(*by_shard, strict=True), strict=True):
+                self._follow_newest(stream, found)
+
+    def _follow_newest(self, stream: LiveStream, found: Sequence[tuple[int, int]]) -> None:
+        """Follow the stream on another shard if that one has come further; `found` has the reach on each."""
         here = self._at.get(stream)
         if here is None:  # dropped meanwhile
             return
@@ -70,5 +83,5 @@ class Readers:
         try:
             await asyncio.gather(*(each.run() for each in self._readers))
         finally:
-            for search in self._searches:
-                search.cancel()
+            if self._search is not None:
+                self._search.cancel()

@@ -67,9 +67,9 @@ class Context:
 
 def make_context(settings: Settings) -> Context:
     """Return the context of a process that has not started. Raises SettingsError if a setting is missing or wrong, or
-    leads to a pooler that nobody declared."""
+    leads LISTEN through a pooler."""
     settings.need("database_url", "redis_url")
-    pooler.refuse_undeclared(settings)
+    pooler.refuse_deafness(settings)
     loop = LoopThread()
     return Context(
         settings=settings,
