@@ -25,7 +25,7 @@ PAUSE_SECONDS = 0.15
 
 @dataclass
 class Visits:
-    """Requests through nginx while the block runs."""
+    """Requests through nginx while the block runs, of visitors who keep their cookies: nginx limits new browsers."""
 
     project: ComposeProject
     done: int = 0
@@ -46,12 +46,13 @@ class Visits:
             thread.join(30)
 
     def _visit(self, number: int) -> None:
-        context = trusting()
+        context, cookie = trusting(), ""
         turn = number
         while not self._over.wait(PAUSE_SECONDS):
             path, began = PATHS[turn % len(PATHS)], time.monotonic()
             turn += 1
-            status = get(self.project.https_port, path, context)
+            status, given = get(self.project.https_port, path, context, cookie)
+            cookie = given or cookie
             with self._guard:
                 self.done += 1
                 self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
@@ -86,15 +87,15 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-def get(port: int, path: str, context: ssl.SSLContext) -> str:
-    """Send a GET, read the whole body, and return the status or the error."""
+def get(port: int, path: str, context: ssl.SSLContext, cookie: str) -> tuple[str, str]:
+    """Send a GET, read the whole body, and return the status or the error, and the cookie that was set."""
     connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
         answer = connection.getresponse()
         answer.read()
-        return str(answer.status)
+        return str(answer.status), (answer.getheader("Set-Cookie") or "").partition(";")[0]
     except (OSError, http.client.HTTPException) as error:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}", ""
     finally:
         connection.close()
