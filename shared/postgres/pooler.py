@@ -26,8 +26,8 @@ UNHEARD = (
     "NARU_LISTEN_DATABASE_URL leads to a pooler that does not keep a session for each client. Set it to the address of "
     "Postgres itself: LISTEN would hear nothing there."
 )
-#: What the connection that listens asks of Postgres as it connects: limits shorter than those of a transaction, because
-#: a lease that is renewed late is lost.
+#: Options of the connection that listens: limits shorter than those of a transaction, because a lease that is renewed
+#: late is lost.
 LISTENING_SESSION = "-c statement_timeout=2000 -c lock_timeout=1000 -c timezone=UTC -c jit=off"
 #: PgBouncer's words for a client that sends options which it can neither keep nor ignore.
 _REFUSES_OPTIONS = "unsupported startup parameter"
