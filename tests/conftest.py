@@ -18,7 +18,7 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,42 +43,19 @@ STRICT = os.environ.get("NARU_TEST_STRICT") == "1"
 TEMPLATE = "naru"
 #: Default limit for what a page should show. Playwright's 5 s are too short on a busy machine.
 PAGE_SECONDS = 15
-#: The files that take longest, in this order. They start first, so that none of them runs alone at the end.
-LONGEST = tuple(
+#: The files that take longest. They start first, so that none of them runs alone at the end.
+LONGEST = frozenset(
     f"tests/{name}.py"
     for name in (
-        *("launcher/test_bootstrap", "page/test_walks", "web/test_wedge", "page/test_axe", "crash/test_lanes"),
-        *("bench/test_smoke", "page/test_composer", "e2e/test_hostile", "shared/test_pooler", "launcher/test_up"),
-        *("page/test_first_visit", "crash/test_postgres_dark", "e2e/test_outages", "crash/test_worker_lost"),
-        *("launcher/test_ask", "fuzz/test_fuzz", "page/test_away", "faults/test_mixed", "crash/test_failover"),
-        *("page/test_clicking", "workers/test_wedge"),
+        *("page/test_axe", "page/test_walks", "page/test_composer", "page/test_first_visit", "web/test_wedge"),
+        *("e2e/test_hostile", "e2e/test_outages", "launcher/test_bootstrap", "launcher/test_up"),
+        *("crash/test_worker_lost", "faults/test_mixed", "bench/test_smoke", "workers/test_wedge"),
     )
 )
-#: The folders of most tests that draw pages in Chromium.
-DRAWING = ("tests/page/", "tests/e2e/", "tests/fuzz/", "tests/attacks/")
 numbers = itertools.count(1)
 #: Linux only: elsewhere a process cannot be told when its child's parent dies.
 FORKS = Forks() if sys.platform == "linux" else None
 STACK = pytest.StashKey[Stack]()
-
-
-def in_order(files: Iterable[str]) -> list[str]:
-    """Return each file once, the longest first, and the files that draw pages spread evenly among the others.
-
-    A page keeps a core busy, and most other files wait for processes. Where pages were drawn all at once, the cores
-    were idle for a third of the time after them.
-    """
-    rank = {name: number for number, name in enumerate(LONGEST)}
-    known = sorted(dict.fromkeys(files), key=lambda name: rank.get(name, len(rank)))
-    drawing = [name for name in known if name.startswith(DRAWING)]
-    others = [name for name in known if not name.startswith(DRAWING)]
-    return [
-        name for _, name in sorted((n / len(part), name) for part in (drawing, others) for n, name in enumerate(part))
-    ]
-
-
-def _file_of(item: pytest.Item) -> str:
-    return item.nodeid.partition("::")[0]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,9 +70,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the files into `in_order`, and stretch each test's time limit."""
-    place = {name: number for number, name in enumerate(in_order([_file_of(item) for item in items]))}
-    items.sort(key=lambda item: place[_file_of(item)])
+    """Put the longest files first, and stretch each test's time limit."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONGEST)
     usual = float(config.getini("timeout"))
     for item in items:
         own = item.get_closest_marker("timeout")

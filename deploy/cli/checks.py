@@ -31,8 +31,8 @@ FOREIGN = (
 #: The module that `./naru test NAME` runs instead of pytest.
 SUITES = {"faults": "tests.faults", "attacks": "tests.attacks", "fuzz": "tests.fuzz", "deploy": "tests.deploy"}
 STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
-# Three processes, even on two cores: tests often wait for a lease or a timeout. The order of the files is kept
-# (`in_order` in tests/conftest.py).
+# Three processes, even on two cores: tests often wait for a lease or a timeout. The order of the files is kept, because
+# the long ones come first and the quick ones fill the end.
 SHARED_OUT = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 ALONE = ("-n", "--numprocesses", "-s", "--capture=no", "--pdb", "--collect-only", "--co", "-p", "--version")
 
