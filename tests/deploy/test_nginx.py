@@ -190,6 +190,7 @@ def test_nginx_takes_a_new_certificate_only_if_it_fits(tmp_path: Path) -> None:
         (live / "privkey.pem").write_text(key)
         sign(live, "two")
         wait_until(lambda: made.certificate() != issued, what="nginx serves the repaired certificate")
+        assert made.certificate() != own
 
 
 def sign(folder: Path, name: str) -> None:
