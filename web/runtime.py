@@ -48,7 +48,7 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         settings.need("database_url", "redis_url", "secret_key")
-        pooler.refuse_deafness(settings)
+        pooler.refuse_pooled_listening(settings)
         self.settings = settings
         self.engine = make_engine(settings, name="naru-web")
         self.dispatcher = Dispatcher(settings)

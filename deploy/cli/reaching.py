@@ -71,7 +71,7 @@ def time_limits(settings: Settings) -> Findings:
         to_do = "unset NARU_LISTEN_DATABASE_URL: without it Naru prepares its statements, and stores a question faster"
         yield Finding(Level.HINT, "pooler: there is none, but NARU_LISTEN_DATABASE_URL says so", to_do)
     if settings.listen_database_url and not pooler.keeps_sessions(settings.listen_database_url):
-        yield Finding(Level.WRONG, f"pooler: {pooler.UNHEARD}")
+        yield Finding(Level.WRONG, f"pooler: {pooler.LISTENING_IS_POOLED}")
     where = "postgres: behind a pooler, " if is_pooled else "postgres: "
     shown = limits_in_force(settings)
     if missing := [name for name, value in shown.items() if value == "0"]:

@@ -69,7 +69,7 @@ def try_postgres(settings: Settings) -> str | None:
     with closing(connection):
         version = connection.server_version
     try:
-        pooler.refuse_deafness(settings)
+        pooler.refuse_pooled_listening(settings)
     except SettingsError as error:
         return str(error)
     return (

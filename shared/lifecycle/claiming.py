@@ -36,7 +36,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from shared.lifecycle.branch import walk_from
 from shared.lifecycle.ending import NOW
-from shared.lifecycle.lanes import FAILURES, LOCK, PROBE_SECONDS, breaks, obeyed, provider_of
+from shared.lifecycle.lanes import FAILURES, LOCK, PROBE_SECONDS, has_breaker_of, obeyed, provider_of
 from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Claimant, Claimed
 from shared.messages import Message, RequestEnd, TextPart
@@ -111,8 +111,8 @@ _MAY_BE_SUSPECT = bindparam("may_be_suspect", type_=literal(True).type)
 _QUEUED: ColumnElement[str] = literal_column(f"'{Status.QUEUED.value}'")
 _RUNNING: ColumnElement[str] = literal_column(f"'{Status.RUNNING.value}'")
 
-#: The rows of the lane and of its provider, and those of them whose breaker holds for the lane.
-_OBEYED, _BREAKS = obeyed(_BY_LANE), breaks(_BY_LANE)
+#: The rows that limit the lane, and those whose breaker is for it.
+_OBEYED, _HAS_BREAKER = obeyed(_BY_LANE), has_breaker_of(_BY_LANE)
 
 
 def _lock_statement() -> Select[Any]:
@@ -162,7 +162,7 @@ def _with_branch(taken: CTE) -> Select[Any]:
             taken,
             _is_contested(taken).label("is_contested"),
             select(func.coalesce(func.max(lane.c.failures), 0))
-            .where(_OBEYED, _BREAKS)
+            .where(_HAS_BREAKER)
             .scalar_subquery()
             .label("lane_failures"),
             message.c.role,
@@ -195,7 +195,7 @@ def _may_probe() -> ColumnElement[bool]:
 
     Otherwise the requests of one broken model, which keep their places, would be the probes of all models there.
     """
-    is_open = select(lane.c.name).where(_OBEYED, _BREAKS, lane.c.failures >= FAILURES).exists()
+    is_open = select(lane.c.name).where(_HAS_BREAKER, lane.c.failures >= FAILURES).exists()
     r = chat_request.alias().c
     # Postgres reads the queue only while the breaker is open. OFFSET makes it sort before it counts an owner's answers,
     # mostly once.
@@ -238,7 +238,7 @@ def _is_closed() -> ColumnElement[bool]:
     )
     # Counted only where there is a limit.
     is_full = case((lane.c.most_running.is_not(None), lane.c.most_running <= running), else_=false())
-    return select(lane.c.name).where(_OBEYED, or_(and_(_BREAKS, lane.c.retry_at > NOW), is_full)).exists()
+    return select(lane.c.name).where(_OBEYED, or_(and_(_HAS_BREAKER, lane.c.retry_at > NOW), is_full)).exists()
 
 
 def _is_contested(taken: CTE) -> ColumnElement[bool]:
@@ -253,7 +253,7 @@ def _probing(taken: CTE) -> CTE:
     """Hold the breaker open for others while this request is its probe."""
     return (
         update(lane)
-        .where(_OBEYED, _BREAKS, lane.c.failures >= FAILURES, select(taken.c.id).exists())
+        .where(_HAS_BREAKER, lane.c.failures >= FAILURES, select(taken.c.id).exists())
         .values(retry_at=NOW + func.make_interval(0, 0, 0, 0, 0, 0, PROBE_SECONDS))
         .cte("probing")
     )

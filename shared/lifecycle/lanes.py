@@ -98,13 +98,13 @@ def lane_of_column(model: ColumnElement[str]) -> ColumnElement[str]:
 
 
 def obeyed(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a row of `lane` holds a limit of this lane: its own row and its provider's."""
+    """Whether a row of `lane` limits this lane: its own row and its provider's do."""
     return lane.c.name.in_([of_lane, provider_of(of_lane)])
 
 
-def breaks(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether the breaker of an obeyed row holds for this lane."""
-    return or_(lane.c.name == of_lane, ~lane.c.is_slowed)
+def has_breaker_of(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the breaker in a row of `lane` is for this lane: its own row's, or its provider's unless slowed."""
+    return and_(obeyed(of_lane), or_(lane.c.name == of_lane, ~lane.c.is_slowed))
 
 
 def provider_of(name: ColumnElement[str]) -> ColumnElement[str]:
@@ -181,8 +181,8 @@ def record_failure(
     """
     provider = of_lane.partition("/")[0]
     name = of_lane if asks_to_slow_down else provider
-    # A provider's row that only slows its own lane says nothing about this one, and this one's probe was not for it.
-    is_ours = breaks(literal(of_lane))
+    # While the provider's row only slows its own lane, it says nothing about this lane, whose probe was not for it.
+    is_ours = has_breaker_of(literal(of_lane))
     before = case((is_ours, lane.c.failures), else_=0)
     failures = func.greatest(before + 1, FAILURES if asks_to_slow_down else 1)
     growing = func.least(LONGEST_PAUSE_SECONDS, func.power(2.0, func.least(failures - FAILURES, 10)))
@@ -194,7 +194,7 @@ def record_failure(
             connection.execute(_close(lane.c.name == provider, lane.c.name != of_lane, ~lane.c.is_slowed))
         elif was_probe:
             # The lane's own breaker, if it has one, learns nothing from a provider that fails.
-            connection.execute(_hand_on(lane.c.name == of_lane, lane.c.name != provider))
+            connection.execute(_allow_next_probe(lane.c.name == of_lane, lane.c.name != provider))
         connection.execute(
             update(lane)
             .where(lane.c.name == name, counts)
@@ -211,7 +211,7 @@ def record_failure(
 def recover(engine: Engine, of_lane: str) -> None:
     """Close the breakers of a lane and its provider, because its provider has just sent text."""
     with statement(engine) as connection:
-        connection.execute(_close(obeyed(literal(of_lane)), breaks(literal(of_lane)), lane.c.failures > 0))
+        connection.execute(_close(has_breaker_of(literal(of_lane)), lane.c.failures > 0))
 
 
 def _close(*conditions: ColumnElement[bool]) -> Update:
@@ -225,11 +225,10 @@ def _close(*conditions: ColumnElement[bool]) -> Update:
 def end_probe(engine: Engine, of_lane: str) -> None:
     """Let another request be the probe at once: this one ended before the provider had answered or failed."""
     with statement(engine) as connection:
-        connection.execute(_hand_on(obeyed(literal(of_lane)), breaks(literal(of_lane))))
+        connection.execute(_allow_next_probe(has_breaker_of(literal(of_lane))))
 
 
-def _hand_on(*conditions: ColumnElement[bool]) -> Update:
-    """Return the statement that lets the next request be the probe."""
+def _allow_next_probe(*conditions: ColumnElement[bool]) -> Update:
     return update(lane).where(*conditions, lane.c.failures >= FAILURES, lane.c.retry_at > NOW).values(retry_at=NOW)
 
 

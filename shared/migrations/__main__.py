@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import NaruError, SettingsError
-from shared.migrations.online import is_in_the_way
+from shared.migrations.online import is_lock_conflict
 from shared.postgres.database import make_plain_engine
 from shared.settings import load_settings
 
@@ -52,7 +52,7 @@ def _upgrade(settings: Config, connection: Connection) -> None:
             command.upgrade(settings, "head")
         except OperationalError as error:
             connection.rollback()
-            if not is_in_the_way(error):
+            if not is_lock_conflict(error):
                 raise
             refused_at = refused_at or time.monotonic()
             if time.monotonic() >= refused_at + LOCKED_SECONDS:

@@ -33,6 +33,6 @@ def build_index(name: str, table: str, columns: Sequence[str], condition: str, *
     op.create_index(name, table, columns, unique=unique, postgresql_where=text(condition), postgresql_concurrently=True)
 
 
-def is_in_the_way(error: OperationalError) -> bool:
+def is_lock_conflict(error: OperationalError) -> bool:
     """Whether somebody else's lock made a statement of a migration fail."""
     return isinstance(error.orig, errors.LockNotAvailable | errors.DeadlockDetected)

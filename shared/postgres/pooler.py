@@ -22,9 +22,9 @@ UNDECLARED = (
     "DATABASE_URL leads to a pooler such as PgBouncer. Set NARU_LISTEN_DATABASE_URL to the address of Postgres itself: "
     "LISTEN does not work through a transaction pooler."
 )
-UNHEARD = (
+LISTENING_IS_POOLED = (
     "NARU_LISTEN_DATABASE_URL leads to a pooler that does not keep a session for each client. Set it to the address of "
-    "Postgres itself: LISTEN would hear nothing there."
+    "Postgres itself: LISTEN receives nothing there."
 )
 #: Options of the connection that listens: limits shorter than those of a transaction, because a lease that is renewed
 #: late is lost.
@@ -54,8 +54,8 @@ def is_pooled(link: psycopg2.extensions.connection) -> bool:
     return _served_by(link) != link.info.backend_pid
 
 
-def refuse_deafness(settings: Settings) -> None:
-    """Raise SettingsError when LISTEN would go through a transaction pooler, where nothing is ever heard.
+def refuse_pooled_listening(settings: Settings) -> None:
+    """Raise SettingsError when LISTEN would go through a transaction pooler, where no notification arrives.
 
     Passes what does not answer: Naru starts without Postgres.
     """
@@ -63,7 +63,7 @@ def refuse_deafness(settings: Settings) -> None:
         if leads_to_pooler(settings.database_url):
             raise SettingsError(UNDECLARED)
     elif not keeps_sessions(settings.listen_database_url):
-        raise SettingsError(UNHEARD)
+        raise SettingsError(LISTENING_IS_POOLED)
 
 
 def leads_to_pooler(url: str) -> bool:

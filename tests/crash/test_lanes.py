@@ -208,6 +208,44 @@ def test_stopped_probe_is_followed_at_once(stack: Stack, engine: Engine) -> None
 
 
 @pytest.mark.timeout(120)
+def test_failure_counts_once_however_long_storing_takes(stack: Stack, engine: Engine) -> None:
+    """The end of an attempt is written again while its row is locked; the provider failed only once."""
+    stack.start_simulator()
+    stack.configure(first_token_seconds=3)
+    stack.start_worker()
+    rounds: set[object] = set()
+    waiting = text(
+        "SELECT query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+
+    def has_tried_often() -> bool:
+        with engine.connect() as connection:
+            rounds.update(connection.execute(waiting).scalars())
+        return len(rounds) >= 3
+
+    with Person(stack, engine) as alice:
+        request = alice.ask(HANGING)
+        alice.wait_running(request)
+        with engine.begin() as someone:
+            someone.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            someone.execute(text("SELECT FROM chat_request WHERE id = :id FOR UPDATE"), {"id": request})
+            wait_until(has_tried_often, seconds=60, what="the worker tries to store the end again and again")
+            assert failures(engine, "demo") == 1
+
+
+@pytest.mark.timeout(120)
+def test_overloaded_provider_with_a_pause_counts_as_failing(stack: Stack, engine: Engine) -> None:
+    """Only a 429 asks one lane to slow down. Any other status with Retry-After means the provider."""
+    stack.start_simulator()
+    stack.start_worker()
+    with Person(stack, engine) as alice:
+        alice.ask("[[sim: fault=503 retry_after=1]] Tell me.")
+        wait_until(lambda: failures(engine, "demo") >= 2, seconds=30, what="the breaker is open")
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT is_slowed FROM lane WHERE name = 'demo'")).scalar_one() is False
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("setting", ["openai=0", "opanai=3", "demo=-1", "demo=2,demo=3", "demo"])
 def test_worker_refuses_a_bad_limit_at_start(stack: Stack, setting: str) -> None:
     worker = stack.start_worker(ready=False, lanes=setting)

@@ -71,6 +71,11 @@ class Nginx:
             "127.0.0.1", self.https_port, timeout=patient(10), context=context or trusting()
         )
 
+    def workers(self) -> set[int]:
+        """Return the ids of the processes that serve; a change of the certificate replaces them."""
+        children = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
+        return {int(pid) for pid in children if _name_of(pid) == "nginx"}
+
     def certificate(self) -> bytes:
         """Return the certificate that it serves now."""
         connection = self.connect()
@@ -78,6 +83,13 @@ class Nginx:
         found = connection.sock.getpeercert(binary_form=True)
         connection.close()
         return found or b""
+
+
+def _name_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:  # it has just ended
+        return ""
 
 
 def trusting() -> ssl.SSLContext:

@@ -122,12 +122,11 @@ _left: dict[tuple[Browser, str], Page] = {}
 @contextmanager
 def newcomer(browser: Browser, url: str, **context: Any) -> Iterator[Person]:
     """Like `visitor`, but in a reused tab: it keeps no cookies, storage or connections of earlier users, only the
-    page's compiled scripts, which are two thirds of the cost of a visit. It saves data, so the page does not load files
-    in advance, which is a third of the rest. Do not use it in a test that adds scripts to the tab or checks what the
-    tab loads.
+    page's compiled scripts, which are two thirds of the cost of a visit. Do not use it in a test that adds scripts to
+    the tab or checks what the tab loads.
     """
     key = (browser, repr(sorted(context.items())))
-    page = _left.pop(key, None) or _new_page(browser, context, saves_data=True)
+    page = _left.pop(key, None) or _new_page(browser, context)
     person = Person(page, url)
     is_well = False
     try:
@@ -146,14 +145,8 @@ def forget(browser: Browser) -> None:
         del _left[key]
 
 
-#: Turns on the browser's data saver, which Playwright cannot do.
-SAVE_DATA = "Object.defineProperty(navigator.connection, 'saveData', { value: true })"
-
-
-def _new_page(browser: Browser, context: dict[str, Any], *, saves_data: bool = False) -> Page:
+def _new_page(browser: Browser, context: dict[str, Any]) -> Page:
     usual = {"locale": "en-US", "timezone_id": "Asia/Seoul", "viewport": {"width": 1280, "height": 800}}
     profile: BrowserContext = browser.new_context(**{**usual, **context})
-    if saves_data:
-        profile.add_init_script(SAVE_DATA)
     profile.set_default_timeout(patient_ms(RUNNING_SECONDS))
     return profile.new_page()

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from deploy.embedded.processes import ROOT
 from tests.house.icons import listed, named_in
 from tests.page.network import Load, Network
-from tests.page.person import COMPOSER, SAVE_DATA, Person, newcomer, visitor
+from tests.page.person import COMPOSER, Person, newcomer, visitor
 from tests.stack import Stack, wait_until
 from web.shell import chunks
 
@@ -20,6 +20,8 @@ MOST_BYTES = 1_600_000
 STREAMLIT = "**/static/js/index.*.js"
 #: The script that is loaded last: it typesets formulas.
 LAST = "rehype-katex"
+#: Turns on the browser's data saver, which Playwright cannot do.
+SAVE_DATA = "Object.defineProperty(navigator.connection, 'saveData', { value: true })"
 #: How long the page waits without a keypress (skeleton.js).
 REST_MS = 1500
 COMPOSER_BOX = f"[data-testid={COMPOSER}]"

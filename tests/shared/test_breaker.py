@@ -49,6 +49,13 @@ def let_pause_end(rig: RequestRig, name: str = "demo") -> None:
         connection.execute(update(lane).where(lane.c.name == name).values(retry_at=rig.ago(0)))
 
 
+def await_probe(rig: RequestRig, name: str = "demo") -> None:
+    """Open the breaker, and let its pause end."""
+    fail(rig, name)
+    fail(rig, name)
+    let_pause_end(rig, name.partition("/")[0])
+
+
 def claim(rig: RequestRig, name: str = "demo", model: str = DEMO) -> Claimed | None:
     return rig.claim_from(name, rig.worker(model), models=[model])
 
@@ -68,9 +75,7 @@ def test_breaker_opens_at_the_second_failure(rig: RequestRig) -> None:
 def test_open_breaker_lets_one_probe_through(rig: RequestRig) -> None:
     rig.serve("demo", room=4)
     asked(rig)
-    fail(rig)
-    fail(rig)
-    let_pause_end(rig)
+    await_probe(rig)
     workers = [rig.worker() for _ in range(6)]
     claims = together(*[lambda w=each: rig.claim_from("demo", w) for each in workers])
     (probe,) = [each for each in claims if each is not None]
@@ -102,9 +107,7 @@ def test_calls_under_way_count_only_once(rig: RequestRig) -> None:
 def test_text_closes_the_breaker(rig: RequestRig) -> None:
     rig.serve("demo", room=4)
     asked(rig)
-    fail(rig)
-    fail(rig)
-    let_pause_end(rig)
+    await_probe(rig)
     assert claim(rig) is not None
     lifecycle.recover(rig.engine, "demo")
     columns = ("failures", "failing_since", "retry_at", "code")
@@ -182,9 +185,7 @@ def test_failing_request_lets_others_probe_first(rig: RequestRig) -> None:
     rig.put(broken.request_id, tries=3)
     claimant = rig.worker("openai/broken", "openai/healthy")
     models = ("openai/broken", "openai/healthy")
-    fail(rig, "openai")
-    fail(rig, "openai")
-    let_pause_end(rig, "openai")
+    await_probe(rig, "openai")
     probe = rig.claim_from("openai", claimant, models=models)
     assert probe is not None
     assert probe.request_id == healthy.request_id
@@ -199,9 +200,7 @@ def test_worker_probes_with_a_model_that_it_serves(rig: RequestRig) -> None:
     tried = rig.ask(owner=Owner("browser", "one"), model="openai/one")
     rig.put(tried.request_id, tries=3)
     asked(rig, 3, model="openai/two")
-    fail(rig, "openai")
-    fail(rig, "openai")
-    let_pause_end(rig, "openai")
+    await_probe(rig, "openai")
     probe = claim(rig, "openai", "openai/one")
     assert probe is not None, "the fresh questions are not this worker's"
     assert probe.request_id == tried.request_id
@@ -228,9 +227,7 @@ def test_rate_limited_probe_frees_the_providers_other_lanes(rig: RequestRig) -> 
     lanes.register(rig.engine, ["openai"], {SLOW: 5})
     asked(rig, model=SLOW)
     asked(rig, model="openai/other")
-    fail(rig, SLOW)
-    fail(rig, SLOW)
-    let_pause_end(rig, "openai")
+    await_probe(rig, SLOW)
     assert claim(rig, SLOW, SLOW) is not None
     fail(rig, SLOW, slow_down=True, wait=9, probe=True)
     assert claim(rig, SLOW, SLOW) is None
@@ -266,9 +263,7 @@ def test_probe_without_a_result_is_followed_at_once(rig: RequestRig) -> None:
     """A probe may be stopped, or handed over by a worker that ends."""
     rig.serve("demo", room=4)
     asked(rig)
-    fail(rig)
-    fail(rig)
-    let_pause_end(rig)
+    await_probe(rig)
     assert claim(rig) is not None
     assert claim(rig) is None
     lifecycle.end_probe(rig.engine, "demo")

@@ -109,9 +109,9 @@ def test_pooler_is_recognized(rig_settings: Settings, bouncer: PgBouncer) -> Non
 def test_undeclared_pooler_is_refused(pooled: Settings) -> None:
     undeclared = dataclasses.replace(pooled, listen_database_url="")
     with pytest.raises(SettingsError, match="Set NARU_LISTEN_DATABASE_URL to the address of Postgres itself"):
-        pooler.refuse_deafness(undeclared)
+        pooler.refuse_pooled_listening(undeclared)
     assert "Set NARU_LISTEN_DATABASE_URL" in (try_postgres(undeclared) or "")
-    pooler.refuse_deafness(pooled)
+    pooler.refuse_pooled_listening(pooled)
     assert try_postgres(pooled) is None
 
 
@@ -121,11 +121,11 @@ def test_listening_through_a_transaction_pooler_is_refused(
     servers: Servers, pooled: Settings, tmp_path: Path, round_robin: str, ignored: str
 ) -> None:
     options = {"server_round_robin": round_robin, "ignore_startup_parameters": ignored}
-    with running_pgbouncer(servers.folder / f"deaf-{tmp_path.name}", servers, **options) as deaf:
-        wrong = dataclasses.replace(pooled, listen_database_url=deaf.address_of(pooled.listen_database_url))
-        with pytest.raises(SettingsError, match="Set it to the address of Postgres itself: LISTEN would hear nothing"):
-            pooler.refuse_deafness(wrong)
-        assert try_postgres(wrong) == pooler.UNHEARD
+    with running_pgbouncer(servers.folder / f"pooled-{tmp_path.name}", servers, **options) as transactions:
+        wrong = dataclasses.replace(pooled, listen_database_url=transactions.address_of(pooled.listen_database_url))
+        with pytest.raises(SettingsError, match="Set it to the address of Postgres itself: LISTEN receives nothing"):
+            pooler.refuse_pooled_listening(wrong)
+        assert try_postgres(wrong) == pooler.LISTENING_IS_POOLED
 
 
 def test_listening_through_a_session_pooler_is_accepted(servers: Servers, pooled: Settings, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_listening_through_a_session_pooler_is_accepted(servers: Servers, pooled
         address = bouncer.address_of(pooled.listen_database_url)
         assert pooler.leads_to_pooler(address)
         for _ in range(3):
-            pooler.refuse_deafness(dataclasses.replace(pooled, listen_database_url=address))
+            pooler.refuse_pooled_listening(dataclasses.replace(pooled, listen_database_url=address))
 
 
 def test_full_session_pooler_is_given_the_benefit_of_the_doubt(
@@ -150,12 +150,12 @@ def test_listening_where_nobody_answers_is_accepted(pooled: Settings) -> None:
     away = f"postgresql://u@127.0.0.1:{free_port()}/d"
     assert pooler.keeps_sessions(away)
     assert pooler.keeps_sessions(pooled.listen_database_url), "nor is Postgres itself refused"
-    pooler.refuse_deafness(dataclasses.replace(pooled, listen_database_url=away))
-    pooler.refuse_deafness(dataclasses.replace(pooled, database_url=away, listen_database_url=""))
+    pooler.refuse_pooled_listening(dataclasses.replace(pooled, listen_database_url=away))
+    pooler.refuse_pooled_listening(dataclasses.replace(pooled, database_url=away, listen_database_url=""))
 
 
 @pytest.mark.parametrize("module", ["web", "workers"])
-def test_process_that_would_hear_nothing_does_not_start(stack: Stack, bouncer: PgBouncer, module: str) -> None:
+def test_process_refuses_a_pooled_address_for_listen(stack: Stack, bouncer: PgBouncer, module: str) -> None:
     address = bouncer.address_of(stack.database_url)
     process = stack.run(module, "-m", module, database_url=address, listen_database_url=address, port=free_port())
     wait_until(lambda: not process.running, seconds=30, what="it ends")
@@ -181,7 +181,7 @@ def test_doctor_says_that_the_limits_hold(pooled: Settings, rig_settings: Settin
     (undeclared,) = time_limits(dataclasses.replace(pooled, listen_database_url=""))
     assert undeclared.level is Level.WRONG
     twice, _ = time_limits(dataclasses.replace(pooled, listen_database_url=pooled.database_url))
-    assert (twice.level, twice.what) == (Level.WRONG, f"pooler: {pooler.UNHEARD}")
+    assert (twice.level, twice.what) == (Level.WRONG, f"pooler: {pooler.LISTENING_IS_POOLED}")
     none, _ = time_limits(dataclasses.replace(pooled, database_url=pooled.listen_database_url))
     assert none.what.startswith("pooler: there is none")
 

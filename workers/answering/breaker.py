@@ -1,4 +1,4 @@
-"""What an attempt tells the breaker of its lane about the provider."""
+"""Reports of an attempt to the breaker of its lane: the provider works, fails, or has not answered."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def make_context(settings: Settings) -> Context:
     """Return the context of a process that has not started. Raises SettingsError if a setting is missing or wrong, or
     leads LISTEN through a pooler."""
     settings.need("database_url", "redis_url")
-    pooler.refuse_deafness(settings)
+    pooler.refuse_pooled_listening(settings)
     loop = LoopThread()
     return Context(
         settings=settings,
