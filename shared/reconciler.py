@@ -212,7 +212,7 @@ def tick(
             overlooked.adopt(connection)
         if due.overlooked or due.full:
             overlooked.note_full_queues(connection, most=queue_questions)
-        if due.overlooked:
+        if due.overlooked or repairs.taken_back:
             repairs.hints = overlooked.hints(connection, owner_running)
         return repairs
 

@@ -1,6 +1,7 @@
 """Requests that nobody has claimed: a tick counts the hints that they need, or ends their wait.
 
-A request is overlooked when it has been due for OVERLOOKED_SECONDS: its hint may be lost, or nobody could use it.
+A request is overlooked when it has been due for OVERLOOKED_SECONDS: its hint may be lost, or nobody could use it. One
+that was taken back from a lost worker has no hint yet, so it is overlooked at once.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, select, text, update
 
 from shared import fleet
+from shared.errors import WORKER_LOST
 from shared.lifecycle import lanes
 from shared.lifecycle.repairing import fail_unserved as fail
 from shared.postgres.prepared import prepared
@@ -57,7 +59,9 @@ _HINTS = prepared(
             FROM (
                 SELECT owner_id, model FROM chat_request
                 WHERE status = 'queued' AND chat_request.lane = lane.name
-                  AND available_at <= statement_timestamp() - make_interval(secs => :overlooked)
+                  AND available_at <= statement_timestamp() - make_interval(
+                      secs => CASE WHEN wait_code = :worker_lost THEN 0.0::float8 ELSE :overlooked END
+                  )
                 ORDER BY fair_at LIMIT :sample
             ) AS front
             WHERE (lane.name, front.model) IN (SELECT lane, model FROM served) AND (
@@ -125,6 +129,7 @@ def hints(connection: Connection, owner_running: int) -> dict[str, int]:
         "failures": lanes.FAILURES,
         "sample": SAMPLE,
         "overlooked": OVERLOOKED_SECONDS,
+        "worker_lost": WORKER_LOST,
         "owner_running": owner_running,
     }
     return {row.name: row.hints for row in connection.execute(_HINTS, values)}

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, Interval, case, cast, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, func, select, update
 
 from shared.errors import DEADLINE, RESTORED, UNSERVED, WORKER_LOST
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end, end_all
@@ -20,6 +20,8 @@ MAX_LOSSES = 3
 #: From this many lost attempts on, a request is charged even when several workers were lost together. Two poisonous
 #: requests would otherwise go on killing two workers at a time.
 MOST_FORGIVEN = 2
+#: How many requests are taken back for each second in which they start again.
+AGAIN_PER_SECOND = 100
 _R = chat_request.c
 
 
@@ -44,8 +46,9 @@ def take_back(connection: Connection, lost: Sequence[Any], *, uncharged: Collect
 
     Only the requests of a worker with the highest loss count get one more loss: a process carries hundreds of answers,
     and not all of them can have killed it. Each loss narrows the suspects down, until one reaches MAX_LOSSES and
-    fails. The requests of the workers in `uncharged` get none, the first MOST_FORGIVEN times. All wait up to 1 s, so
-    that hundreds do not call the provider at once. Returns the number of rows.
+    fails. The requests of the workers in `uncharged` get none, the first MOST_FORGIVEN times. A single request is due
+    at once; hundreds are spread over a second, so that they do not call the provider together. Returns the number of
+    rows.
     """
     highest: dict[UUID, int] = {}
     for row in lost:
@@ -62,7 +65,13 @@ def take_back(connection: Connection, lost: Sequence[Any], *, uncharged: Collect
         failed = Ending(status=Status.FAILED, outcome=Outcome.LOST, code=WORKER_LOST)
         end_all(connection, (_R.id.in_(poison), running), failed)
     again = [row.id for row in lost if row.id not in {*stopped, *poison}]
-    _requeue(connection, (_R.id.in_(again), running), outcome=Outcome.LOST, charged=[row.id for row in charged])
+    _requeue(
+        connection,
+        (_R.id.in_(again), running),
+        outcome=Outcome.LOST,
+        charged=[row.id for row in charged],
+        within_seconds=min(1.0, (len(again) - 1) / AGAIN_PER_SECOND),
+    )
     return len(lost)
 
 
@@ -76,11 +85,16 @@ def give_back(engine: Engine, request_id: UUID, *, attempt: int, worker_id: UUID
     with transaction(engine) as connection:
         stopped = (*fence, _R.stop_requested_at.is_not(None))
         if not end(connection, stopped, Ending(status=Status.CANCELLED, outcome=Outcome.CANCELLED)):
-            _requeue(connection, fence, outcome=Outcome.HANDED_OVER, charged=())
+            _requeue(connection, fence, outcome=Outcome.HANDED_OVER)
 
 
 def _requeue(
-    connection: Connection, where: Sequence[ColumnElement[bool]], *, outcome: Outcome, charged: Sequence[UUID]
+    connection: Connection,
+    where: Sequence[ColumnElement[bool]],
+    *,
+    outcome: Outcome,
+    charged: Sequence[UUID] = (),
+    within_seconds: float = 0.0,
 ) -> None:
     freed = (
         update(chat_request)
@@ -89,7 +103,7 @@ def _requeue(
             status=Status.QUEUED,
             worker_id=None,
             losses=_R.losses + case((_R.id.in_(charged), 1), else_=0),
-            available_at=NOW + func.random() * cast(literal("1 second"), Interval),
+            available_at=NOW + func.random() * timedelta(seconds=within_seconds),
             wait_code=WORKER_LOST,
         )
         .returning(_R.id, _R.attempt, _R.conversation_id)

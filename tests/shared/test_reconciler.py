@@ -128,7 +128,7 @@ def test_mercy_covers_only_leases(rig: RequestRig) -> None:
     fleet.leave(rig.engine, gone.worker_id)
     rig.ticked(mercy_for=60)
     repairs = tick_now(rig)
-    assert (repairs.expired, repairs.hints, repairs.taken_back) == (1, {"demo": 1}, 1)
+    assert (repairs.expired, repairs.hints, repairs.taken_back) == (1, {"demo": 2}, 1)
 
 
 def test_worker_renewing_in_time_is_not_lost(rig: RequestRig) -> None:
