@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,13 +47,12 @@ class Visits:
             thread.join(30)
 
     def _visit(self, number: int) -> None:
-        context, cookie = trusting(), ""
+        context, cookies = trusting(), SimpleCookie()
         turn = number
         while not self._over.wait(PAUSE_SECONDS):
             path, began = PATHS[turn % len(PATHS)], time.monotonic()
             turn += 1
-            status, given = get(self.project.https_port, path, context, cookie)
-            cookie = given or cookie
+            status = get(self.project.https_port, path, context, cookies)
             with self._guard:
                 self.done += 1
                 self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
@@ -87,15 +87,17 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-def get(port: int, path: str, context: ssl.SSLContext, cookie: str) -> tuple[str, str]:
-    """Send a GET, read the whole body, and return the status or the error, and the cookie that was set."""
+def get(port: int, path: str, context: ssl.SSLContext, cookies: SimpleCookie) -> str:
+    """Send a GET and read the whole body; return the status or the error. New cookies are added to `cookies`."""
     connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
     try:
-        connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+        connection.request("GET", path, headers={"Cookie": "; ".join(f"{c.key}={c.value}" for c in cookies.values())})
         answer = connection.getresponse()
         answer.read()
-        return str(answer.status), (answer.getheader("Set-Cookie") or "").partition(";")[0]
+        for line in answer.headers.get_all("Set-Cookie") or ():
+            cookies.load(line)
+        return str(answer.status)
     except (OSError, http.client.HTTPException) as error:
-        return f"{type(error).__name__}: {error}", ""
+        return f"{type(error).__name__}: {error}"
     finally:
         connection.close()
