@@ -4,13 +4,15 @@ With N servers there are N times as many writers, readers and answers as with on
 its answers over all servers, so each server hears N times as many processes, each with an N-th of its answers. Writers
 and readers use the product's publisher and readers, without provider, rows and pages. What counts is the CPU time of
 the Redis processes for each watched answer; the machine need not have a core for each. More servers are linear when an
-answer costs as much with N servers as with one.
+answer costs as much with N servers as with one. Equal runs differ by a fifth, so the numbers of servers take turns and
+each has its median.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import AsyncExitStack
@@ -35,13 +37,16 @@ def measure(bench: Bench) -> Numbers:
     answers = bench.pick(full=300, quick=200, smoke=5)
     seconds = bench.pick(full=15, quick=8, smoke=2)
     numbers: Numbers = {"answers_each": float(answers), "lost": 0.0}
-    for shards in SHARDS:
+    runs: dict[int, list[Numbers]] = {shards: [] for shards in SHARDS}
+    for shards in SHARDS * bench.pick(full=5, quick=3, smoke=1):
         with bench.more_redis(shards) as servers:
             urls = ",".join(server.url for server, _ in servers)
             processes = [process for _, process in servers]
             found = uvloop.run(_carry(bench, urls, processes, answers=answers, seconds=seconds))
         numbers["lost"] += found.pop("lost")
-        numbers |= {f"{name}_{shards}": value for name, value in found.items()}
+        runs[shards].append(found)
+    for shards, each in runs.items():
+        numbers |= {f"{name}_{shards}": statistics.median(run[name] for run in each) for name in each[0]}
     for shards in SHARDS[1:]:
         numbers[f"linear_{shards}"] = numbers["us_per_token_1"] / numbers[f"us_per_token_{shards}"]
     return numbers
