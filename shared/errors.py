@@ -9,6 +9,10 @@ NaruError
 │   ├── Empty                the question has no text
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
+│   ├── PersonalData         the question seems to hold personal data or a secret (NARU_PERSONAL_DATA)
+│   │   ├── HoldsResidentNumber
+│   │   ├── HoldsCardNumber
+│   │   └── HoldsKey
 │   ├── OverLimit            too many questions; each of these says when to try again
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute
@@ -97,6 +101,35 @@ class UnknownModel(Refused):
     """This model is not available right now."""
 
     code = "unknown_model"
+
+
+class PersonalData(Refused):
+    """The question seems to hold personal data."""
+
+    code = "personal_data"
+
+    def __init__(self, *, is_final: bool = False) -> None:
+        """`is_final`: it is refused again when it is sent again."""
+        super().__init__()
+        self.is_final = is_final
+
+
+class HoldsResidentNumber(PersonalData):
+    """The question seems to hold a resident registration number."""
+
+    code = "resident_number"
+
+
+class HoldsCardNumber(PersonalData):
+    """The question seems to hold a card number."""
+
+    code = "card_number"
+
+
+class HoldsKey(PersonalData):
+    """The question seems to hold a key or a token."""
+
+    code = "access_key"
 
 
 class OverLimit(Refused):

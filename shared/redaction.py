@@ -29,6 +29,13 @@ _NAMED = "|".join(
     )
 )
 _KEYS_BEGIN = tuple(vendor.key_begins for vendor in VENDORS if vendor.key_begins)
+#: Tokens that their form gives away: a JWT, AWS's, GitHub's, Slack's and Google's keys, a private key.
+TOKEN = re.compile(
+    r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|\b(?:gh[oprsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{30,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|AIza[A-Za-z0-9_-]{35})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A value after a name such as `api_key=…` or `'Authorization': 'Bearer …'`.
     (
@@ -43,14 +50,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # postgresql://user:password@host, redis://:password@host
     (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s/@]+@", re.IGNORECASE), rf"\1:{REDACTED}@"),
     (re.compile(rf"\b(?:{'|'.join(map(re.escape, _KEYS_BEGIN))})[A-Za-z0-9_-]{{8,}}"), REDACTED),  # a vendor's key
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*"), REDACTED),  # a JWT
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),  # AWS
+    (TOKEN, REDACTED),
     (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"), REDACTED),
 )
 #: Every line with a secret contains one of these; searching for them is cheap.
 _MARKS = (
     *(begin.lower() for begin in _KEYS_BEGIN),
-    *("eyj", "akia", "asia", "@", "bearer ", "basic ", "authorization", "api", "passw", "secret", "cookie"),
+    *("eyj", "akia", "asia", "ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_pat_", "xox", "aiza", "private key"),
+    *("@", "bearer ", "basic ", "authorization", "api", "passw", "secret", "cookie"),
     *('"token"', '"prompt"', '"content"', '"question"', '"answer"'),
     *_TOKENS,
 )

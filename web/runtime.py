@@ -13,7 +13,7 @@ import math
 import threading
 from uuid import UUID
 
-from shared import lifecycle, metrics
+from shared import lifecycle, metrics, personal_data
 from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
@@ -72,12 +72,14 @@ class Runtime:
             no_thread=NO_THREAD,
         )
 
-    def submit(self, question: Question, *, client: str) -> Submitted:
+    def submit(self, question: Question, *, client: str, is_confirmed: bool = False) -> Submitted:
         """Store a question, send its hint in the background, and notify the conversation's viewers.
 
-        `client` is the person's address as `web/asgi/address.py` gives it. Raises OwnerTooFast,
-        AddressTooFast, and the errors of `shared.lifecycle.submit`.
+        `client` is the person's address as `web/asgi/address.py` gives it; `is_confirmed` says that the person was
+        warned of the personal data in the text. Raises PersonalData, OwnerTooFast, AddressTooFast, and the errors of
+        `shared.lifecycle.submit`.
         """
+        personal_data.check(question.text, self.settings.personal_data, is_confirmed=is_confirmed)
         try:
             submitted = self._store(question, client)
         except OverLimit as error:

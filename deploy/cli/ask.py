@@ -21,9 +21,9 @@ from sqlalchemy import Engine, func, select
 
 from deploy import terminal
 from deploy.embedded.locate import NotRunning, settings_of
-from shared import lifecycle
+from shared import lifecycle, personal_data
 from shared.conversations import open_conversation
-from shared.errors import NaruError, Unavailable, UnknownModel
+from shared.errors import NaruError, PersonalData, Unavailable, UnknownModel
 from shared.fleet import Fleet, fleet
 from shared.following.phases import Phase, State, state_of
 from shared.following.place import EXACT_PLACES
@@ -64,12 +64,13 @@ class Report:
     total_seconds: float | None
 
 
-def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
+def ask(text: str, *, model: str | None, as_json: bool, is_confirmed: bool, data: Path) -> int:
     """Ask and follow the answer; return the exit code, which is 0 only for an answer."""
     words = Words("en")
     try:
         settings = settings_of(data)
         with ExitStack() as stack:
+            personal_data.check(text, settings.personal_data, is_confirmed=is_confirmed)
             engine = make_engine(settings, name="naru-ask", pool=2)
             stack.callback(engine.dispose)
             dispatcher = Dispatcher(settings)
@@ -81,6 +82,9 @@ def ask(text: str, *, model: str | None, as_json: bool, data: Path) -> int:
             return follower.run()
     except Unavailable as error:
         complain(f"{error} ./naru doctor says why.")
+    except PersonalData as error:
+        way_out = "Take it out." if error.is_final else "Take it out, or add --anyway."
+        complain(f"{error} It was not sent. {way_out}")
     except (NotRunning, NaruError) as error:
         complain(str(error))
     return 1

@@ -199,6 +199,7 @@ def add_ask(ask: argparse.ArgumentParser) -> None:
     """Add the options of `ask`."""
     ask.add_argument("question", help="the question; - reads it from standard input")
     ask.add_argument("--model", metavar="NAME", help="provider/model (default: the first that the workers offer)")
+    ask.add_argument("--anyway", action="store_true", help="send it although NARU_PERSONAL_DATA=warn keeps it back")
     ask.add_argument("--json", action="store_true", help="end with one JSON object on stdout; the text goes to stderr")
     add_data(ask)
     ask.set_defaults(run=run_ask)
@@ -306,7 +307,7 @@ def run_ask(chosen: argparse.Namespace) -> int:
     if len(text) > terminal.LONGEST_INPUT:
         sys.stderr.write("naru ask: the question on standard input is too long. Shorten it, or send it in parts.\n")
         return 1
-    return ask(text, model=chosen.model, as_json=chosen.json, data=chosen.data.resolve())
+    return ask(text, model=chosen.model, as_json=chosen.json, is_confirmed=chosen.anyway, data=chosen.data.resolve())
 
 
 def run_doctor(chosen: argparse.Namespace) -> int:

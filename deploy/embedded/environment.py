@@ -29,6 +29,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     "redis_url": frozenset({"web", "worker", "flower", "servers"}),
     "live_redis_urls": frozenset({"web", "worker", "servers"}),
     "secret_key": frozenset({"web"}),
+    "personal_data": frozenset({"web"}),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),
     "lanes": frozenset({"worker"}),

@@ -17,6 +17,11 @@ class QuestionBounds:
 
     max_question_characters: int = setting(32_000, "Longest question in characters", least=1)
 
+    personal_data: str = setting(
+        "send",
+        "A question with a resident registration number, a card number or a key: `send`, `warn` once, or `block`",
+    )
+
     owner_running_questions: int = setting(
         4, "Answers of one person at once; further questions wait their turn; 0: no limit", least=0
     )

@@ -63,6 +63,10 @@ class Settings(
                 ),
             ),
             (
+                self.personal_data in ("send", "warn", "block"),
+                f"NARU_PERSONAL_DATA is {self.personal_data!r}, which is not send, warn or block",
+            ),
+            (
                 self.socket_message_burst >= 2 + self.socket_message_bytes / 8192,
                 (
                     "NARU_SOCKET_MESSAGE_BURST must be at least 2 + NARU_SOCKET_MESSAGE_BYTES / 8192: "

@@ -60,6 +60,18 @@ def test_answer_streams_and_counts_as_success(answering: Stack) -> None:
     assert asked.stderr == ""
 
 
+def test_ask_keeps_personal_data_back(answering: Stack) -> None:
+    question = "Is 4111 1111 1111 1111 a card?"
+    kept = naru(answering, "ask", question, personal_data="warn")
+    assert (kept.returncode, kept.stdout) == (1, "")
+    assert kept.stderr == (
+        "naru ask: The question seems to hold a card number. It was not sent. Take it out, or add --anyway.\n"
+    )
+    assert naru(answering, "ask", question, "--anyway", personal_data="warn").returncode == 0
+    blocked = naru(answering, "ask", question, "--anyway", personal_data="block")
+    assert (blocked.returncode, blocked.stdout) == (1, "")
+
+
 def test_json_ends_with_one_object(answering: Stack) -> None:
     asked = naru(answering, "ask", "나루는 어디입니까?", "--json")
     report = json.loads(asked.stdout)

@@ -15,6 +15,7 @@ FIELDS = {each.name: each for each in fields(Settings)}
 SAMPLES = {"str": ("some text", "some text"), "int": ("17", 17), "float": ("2.5", 2.5), "bool": ("yes", True)}
 SPECIAL = {
     "log_level": ("DEBUG", "DEBUG"),
+    "personal_data": ("warn", "warn"),
     "socket_message_bytes": ("200000", 200_000),
     "socket_state_bytes": ("20000", 20_000),
     "socket_message_burst": ("60.5", 60.5),

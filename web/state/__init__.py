@@ -30,12 +30,14 @@ from web.state.composing import (
     chosen_model,
     composed,
     idempotency_key,
+    note_warning,
     offer_model,
     put_back,
     question,
     renew_idempotency_key,
     tell_fate,
     unsure_key,
+    was_warned,
 )
 from web.state.conversation import (
     asked_id,
@@ -114,6 +116,7 @@ __all__ = [
     "locale",
     "locale_choice",
     "log_ids",
+    "note_warning",
     "offer_model",
     "owner",
     "put_back",
@@ -129,6 +132,7 @@ __all__ = [
     "tell_fate",
     "timezone",
     "unsure_key",
+    "was_warned",
     "widen_window",
     "window",
 ]

@@ -24,6 +24,16 @@ def renew_idempotency_key() -> None:
         st.session_state.pop(keys.FRESH, None)
 
 
+def note_warning(text: str) -> None:
+    """Record that the person was warned of what this text holds."""
+    st.session_state[keys.WARNED] = text.strip()
+
+
+def was_warned(text: str) -> bool:
+    """Return whether the last warning was about this very text."""
+    return st.session_state.get(keys.WARNED) == text.strip()
+
+
 def composed() -> str:
     """Return the text sent from the composer in this run."""
     return str(st.session_state.get(keys.COMPOSER) or "")

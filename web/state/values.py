@@ -20,6 +20,8 @@ class Notice:
     values: dict[str, Any] = field(default_factory=dict)
     incident_id: str = ""
     is_text_kept: bool = False
+    #: The key of a further sentence: what to do.
+    advice: str = ""
     id: str = field(default_factory=lambda: uuid4().hex)
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from shared.errors import NaruError, OverLimit, Refused, TooLong
+from shared.errors import NaruError, OverLimit, PersonalData, Refused, TooLong
 from shared.words import Words
 from web import state
 from web.state.values import Notice
@@ -26,7 +26,10 @@ def notice_of(error: NaruError, *, is_text_kept: bool = False) -> Notice:
         values = {"length": error.length, "limit": error.limit}
     elif isinstance(error, OverLimit):
         values = {"limit": error.limit, "seconds": error.seconds}
-    return Notice(error.code, values, is_text_kept=is_text_kept)
+    advice = ""
+    if isinstance(error, PersonalData):
+        advice = "notice.remove_it" if error.is_final else "notice.send_again"
+    return Notice(error.code, values, is_text_kept=is_text_kept, advice=advice)
 
 
 def unforeseen(error: Exception, *, is_text_kept: bool = False) -> Notice:
@@ -37,8 +40,10 @@ def unforeseen(error: Exception, *, is_text_kept: bool = False) -> Notice:
 
 
 def text(words: Words, notice: Notice) -> str:
-    """Return the sentence, and what was kept."""
+    """Return the sentence, what to do, and what was kept."""
     parts = [words.error(notice.code, **notice.values)]
+    if notice.advice:
+        parts.append(words.t(notice.advice))
     if notice.is_text_kept:
         parts.append(words.t("notice.kept"))
     return " ".join(parts)

@@ -15,7 +15,7 @@ import streamlit as st
 
 from shared import logs
 from shared.conversations import Opened
-from shared.errors import NaruError, StillRunning
+from shared.errors import NaruError, PersonalData, StillRunning
 from shared.fleet import Fleet
 from shared.lifecycle import Question
 from web import state
@@ -116,6 +116,8 @@ def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
         with logs.bound(**state.log_ids()):
             _accept(frame, question)
     except NaruError as error:
+        if isinstance(error, PersonalData):
+            state.note_warning(text)
         log.info("question refused", extra={"error_code": error.code, "conversation_id": str(conversation_id)})
         _refuse(notices.notice_of(error, is_text_kept=bool(text)), text)
     except Exception as error:  # noqa: BLE001 - whatever it is, the person keeps the text and gets a sentence
@@ -129,7 +131,7 @@ def _accept(frame: Frame, question: Question) -> None:
     until = time.monotonic() + ENDING_SECONDS
     while True:
         try:
-            frame.runtime.submit(question, client=frame.client)
+            frame.runtime.submit(question, client=frame.client, is_confirmed=state.was_warned(question.text))
         except StillRunning:
             if time.monotonic() > until:
                 raise
