@@ -71,7 +71,7 @@ _RECORD_TICK = prepared(
         reconciler_tick.c.gap_seconds,
     )
 )
-# Two workers or more, each silent for half a lease, and one of them for a whole one.
+# Two workers or more, each silent for half a lease, one for a whole lease.
 _IS_FLEET_SILENT = (
     select(
         and_(
@@ -114,7 +114,7 @@ def record_tick(connection: Connection, lease_seconds: float) -> Row[Any]:
 
 
 def forgives_silence(connection: Connection, lease_seconds: float, *, is_new: bool) -> bool:
-    """Extend the mercy time while no worker of the fleet renews: what they share has failed, not each of them."""
+    """Extend the mercy time while no worker of the fleet renews: something that they share has failed."""
     values = {"mercy": mercy_seconds(lease_seconds), "half_lease": lease_seconds / 2}
     is_silent = connection.execute(_FORGIVE_SILENCE, values).one_or_none() is not None
     if is_silent and is_new:

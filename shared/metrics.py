@@ -188,7 +188,7 @@ _LANES = text(
       FROM lane ORDER BY lane.name
     """
 )
-#: By lane; a lane without a limit has no series of it.
+#: By lane; a lane without a limit has no series here.
 _LANE_GAUGES = {
     "queued": ("naru_lane_queued", "Requests that wait in the lane"),
     "running": ("naru_lane_running", "Requests of the lane that workers are answering"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 
 from shared.errors import HoldsCardNumber, HoldsKey, HoldsResidentNumber, PersonalData
 from shared.redaction import TOKEN
@@ -82,7 +82,7 @@ def _birthday(digits: str) -> date | None:
         born = date(_CENTURIES[digits[6]] + int(digits[:2]), int(digits[2:4]), int(digits[4:6]))
     except ValueError:
         return None
-    return born if born <= date.today() else None  # noqa: DTZ011 - a birthday has no time zone
+    return born if born <= datetime.now(UTC).date() else None
 
 
 def holds_card_number(text: str) -> bool:

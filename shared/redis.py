@@ -29,7 +29,7 @@ def make_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis:
     options["retry"] = Retry(NoBackoff(), 0)
     if (found := sentinels_of(url)) is None:
         return Redis.from_url(url, **options)
-    manager = sentinel.Sentinel(found.places, sentinel_kwargs=asking_options(found, timeout_seconds))  # type: ignore[no-untyped-call]
+    manager = sentinel.Sentinel(found.places, sentinel_kwargs=asking_options(found, timeout_seconds))
     client = Redis(connection_pool=_PrimaryPool(found.master_name, manager, **found.of_redis, **options))  # type: ignore[no-untyped-call]
     client.auto_close_connection_pool = True
     return client
@@ -43,7 +43,7 @@ def make_async_client(url: str, *, timeout_seconds: float, **options: Any) -> ai
         return aioredis.Redis.from_url(url, **options)
     is_single = options.pop("single_connection_client", False)
     asking = asking_options(found, timeout_seconds) | {"retry": asyncio_retry.Retry(NoBackoff(), 0)}
-    manager = async_sentinel.Sentinel(found.places, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    manager = async_sentinel.Sentinel(found.places, sentinel_kwargs=asking)
     pool = _AsyncPrimaryPool(found.master_name, manager, **found.of_redis, **options)  # type: ignore[no-untyped-call]
     client: aioredis.Redis = aioredis.Redis(connection_pool=pool, single_connection_client=is_single)
     client.auto_close_connection_pool = True
@@ -58,7 +58,7 @@ def asking_options(found: Sentinels, timeout_seconds: float) -> dict[str, Any]:
 
 def primary_known_to(found: Sentinels, place: tuple[str, int], *, timeout_seconds: float) -> str:
     """Ask one Sentinel for the primary: its host and port, or "" for none that can be used. Raises RedisError."""
-    with sentinel.Sentinel([place], sentinel_kwargs=asking_options(found, timeout_seconds)) as manager:  # type: ignore[no-untyped-call]
+    with sentinel.Sentinel([place], sentinel_kwargs=asking_options(found, timeout_seconds)) as manager:
         manager.sentinels[0].ping()
         try:
             return "{}:{}".format(*manager.discover_master(found.master_name))

@@ -19,7 +19,7 @@ _OPTIONS = ("master_name", "sentinel_username", "sentinel_password")
 
 
 class BadAddress(ValueError):
-    """The address is no list of Sentinels. The message says why, and quotes no part of it."""
+    """The address is no list of Sentinels. The message says why, and quotes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,5 @@
-"""`doctor`'s checks of the way to the servers: several hosts of Postgres, a pooler in front of it, and
-the Sentinels of Redis.
+"""`doctor`'s checks of the way to the servers: several hosts of Postgres, its pooler, and the Sentinels
+of Redis.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def limits_in_force(settings: Settings) -> dict[str, str]:
 
 
 def redis_sentinels(settings: Settings) -> Findings:
-    """Say which primary the Sentinels know, and which of them do not answer."""
+    """Say which primary the Sentinels know, and name those that do not answer."""
     found = sentinels_of(settings.redis_url)
     if found is None:
         return

@@ -9,7 +9,7 @@ from typing import Final
 
 from shared.lifecycle import FAILURES
 
-#: The last place that is counted. Everyone behind it waits at "more than 1,000".
+#: The last place that is counted. Everyone after it waits at "more than 1,000".
 EXACT_PLACES: Final = 1_000
 #: The most running requests that are counted. A fleet that runs more counts as full.
 COUNTED_RUNNING: Final = 5_000
@@ -27,7 +27,7 @@ def places() -> str:
                 ORDER BY fair_at, id LIMIT {EXACT_PLACES}
             ) AS front
         ) AS first
-    """  # noqa: S608 - a constant
+    """
 
 
 def rooms() -> str:
@@ -65,7 +65,7 @@ def rooms() -> str:
             ) AS breaker
             WHERE row.name IN (waiting.lane, split_part(waiting.lane, '/', 1))
         ) AS obeyed
-    """  # noqa: S608 - constants
+    """
 
 
 def taken() -> str:
@@ -74,7 +74,7 @@ def taken() -> str:
         SELECT count(*) FROM (
             SELECT FROM chat_request WHERE status = 'running' AND EXISTS (SELECT FROM waiting) LIMIT {COUNTED_RUNNING}
         ) AS counted
-    )"""  # noqa: S608 - a constant
+    )"""
 
 
 def position(request: str, line: str) -> str:

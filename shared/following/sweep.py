@@ -148,7 +148,7 @@ _SWEEP = prepared(
         )
             AS s (id, attempt, length, is_silent) ON s.id = found.id
         ORDER BY found.conversation_id, found.created_at
-        """  # noqa: S608 - constants
+        """
     )
 )
 

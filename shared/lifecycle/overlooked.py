@@ -20,8 +20,8 @@ OVERLOOKED_SECONDS = 0.4
 #: Look at this many requests of each lane, the fairest first.
 SAMPLE = 50
 
-#: For each lane with overlooked requests: how many hints should wait, which is how many of them could be claimed now by
-#: workers that serve their models.
+#: For each lane with overlooked requests, the number of hints that should wait: as many as workers could claim requests
+#: now.
 _HINTS = prepared(
     text(
         """
@@ -78,7 +78,7 @@ _HINTS = prepared(
 )
 
 #: Requests that have waited too long for a model that no worker has offered in that time. After an outage of all
-#: workers, each model gets that time to come back: a worker must have been there for so long.
+#: workers, each model gets that time to come back: a worker must have been there for that time.
 _UNSERVED = prepared(
     text(
         """
@@ -136,7 +136,7 @@ def hints(connection: Connection, owner_running: int) -> dict[str, int]:
 
 
 def fail_unserved(connection: Connection, unserved_seconds: float) -> int:
-    """Fail requests whose model nobody has served for so long, at most SAMPLE; return their number."""
+    """Fail requests whose model nobody has served in that time, at most SAMPLE; return their number."""
     found = connection.execute(_UNSERVED, {"unserved": unserved_seconds, "sample": SAMPLE}).scalars().all()
     return fail(connection, found)
 

@@ -1,4 +1,4 @@
-"""The text of one attempt as the worker has it, and how much of it the live stream has.
+"""The text of one attempt as the worker has it, and the part that the live stream has.
 
 Used in the worker's event loop; other threads may call only `LiveAnswer.text()` and `length`.
 """

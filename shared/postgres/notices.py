@@ -1,4 +1,4 @@
-"""Sends notices behind the commit: a thread per engine, with a connection of its own.
+"""Sends notices after the commit: a thread per engine, with a connection of its own.
 
 NOTIFY takes one lock for the whole database and keeps it until its transaction has reached the disk. In the
 transaction of a question or an answer, it lets one commit through at a time. Here, the notices of many transactions

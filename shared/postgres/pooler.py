@@ -1,4 +1,4 @@
-"""A transaction pooler in front of Postgres, such as PgBouncer: how to tell, and how the time limits hold behind it.
+"""A transaction pooler in front of Postgres, such as PgBouncer: how to tell, and how the time limits hold there.
 
 A pooler lends a server connection for one transaction. So it refuses or ignores the limits that a client sends as it
 connects, and LISTEN and prepared statements do not work. `NARU_LISTEN_DATABASE_URL` declares it (docs/decisions/0038).

@@ -94,7 +94,7 @@ chat_request = Table(
     CheckConstraint("(status = 'running') = (worker_id IS NOT NULL)", name="running_has_worker"),
     CheckConstraint("(status IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", name="end"),
     CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="failed_has_code"),
-    # Both leave out the requests without a key, which is nearly all of them.
+    # Nearly all requests have no key, and both leave those out.
     Index(
         "uq_chat_request_owner_id_idempotency_key",
         "owner_id",

@@ -31,7 +31,7 @@ worker = Table(
     Index("ix_worker_lost_at", "lost_at", postgresql_where=text("lost_at IS NOT NULL")),
 )
 
-#: The lanes: a provider, or one model of it that has a limit of its own. Workers add rows, and nobody removes them.
+#: The lanes: a provider, or one of its models with its own limit. Workers add rows, and nobody removes them.
 lane = Table(
     "lane",
     metadata,

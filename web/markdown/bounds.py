@@ -31,7 +31,7 @@ _FLOOD = re.compile(f"({_COMBINING}{{8}}){_COMBINING}+")
 
 
 def beginning(text: str) -> str:
-    """Return the beginning of `text` that can be drawn; for any usual answer, all of it."""
+    """Return the beginning of `text` that can be drawn; for any usual answer, everything."""
     if len(text) + sum(text.count(sign) * cost for sign, cost in COSTS.items()) <= MOST:
         return text
     spent = 0

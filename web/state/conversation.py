@@ -1,4 +1,4 @@
-"""The page's conversation, and what was last read of it and of the list."""
+"""The page's conversation and the sidebar's list, as last read."""
 
 from __future__ import annotations
 

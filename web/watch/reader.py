@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 BLOCK_SECONDS = 0.05
 #: Entries of one stream per read. A long answer that somebody opens late takes several reads.
 ENTRIES = 500
-#: After a read in which most streams had no news, pause this long for each of them, so that the next read finds more.
+#: After a read in which most streams had no news, pause this long for each stream, so that the next read finds more.
 PAUSE_PER_STREAM_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.02
 #: After connecting, read this many streams at a time from their beginning: a reply with the texts of thousands would
@@ -134,7 +134,7 @@ class _Lane:
     def __init__(
         self, settings: Settings, url: str, *, on_change: OnChange, on_health: Callable[[str], None], pauses: bool
     ) -> None:
-        """`pauses`: after a read in which most streams had no news, wait for more of them."""
+        """`pauses`: after a read in which most streams had no news, wait for more news."""
         self._settings, self._url = settings, url
         self._pauses = pauses
         self._on_change = on_change

@@ -1,4 +1,4 @@
-"""The readers of this process, one for each shard, and which of them has a stream.
+"""The readers of this process, one for each shard, and the reader of each stream.
 
 A stream is followed on the shard that this process computes for it. A worker with another list of shards, while
 addresses are added or removed, writes it elsewhere. The sweep notices that Postgres has text that the stream did not
@@ -48,7 +48,7 @@ class Readers:
             reader.drop(stream)
 
     def look_elsewhere(self, stream: LiveStream) -> None:
-        """Follow the stream on another shard if that one has newer text of it. A shard that fails is waited for.
+        """Follow the stream on another shard if that one has newer text. A shard that fails is waited for.
 
         One search at a time serves all streams, so a shard that hangs delays each round once.
         """

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 #: A conversation without a running answer is swept this often. A notice or a new viewer does not wait for it.
 IDLE_SWEEP_SECONDS = 15.0
-#: Idle conversations in one sweep; more only if there are so many that not all would get their turn.
+#: Idle conversations in one sweep; more only if some would not get their turn otherwise.
 IDLE_AT_ONCE = 100
 #: A nudged sweep waits this long for more nudges, so that a rush of changes takes few statements and does not delay
 #: the new question itself.
