@@ -9,7 +9,7 @@ NaruError
 │   ├── Empty                the question has no text
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
-│   ├── PersonalData         the question seems to hold personal data or a secret (NARU_PERSONAL_DATA)
+│   ├── PersonalData         the question seems to contain personal data or a secret (NARU_PERSONAL_DATA)
 │   │   ├── HoldsResidentNumber
 │   │   ├── HoldsCardNumber
 │   │   └── HoldsKey
@@ -104,7 +104,7 @@ class UnknownModel(Refused):
 
 
 class PersonalData(Refused):
-    """The question seems to hold personal data."""
+    """The question seems to contain personal data."""
 
     code = "personal_data"
 
@@ -115,19 +115,19 @@ class PersonalData(Refused):
 
 
 class HoldsResidentNumber(PersonalData):
-    """The question seems to hold a resident registration number."""
+    """The question seems to contain a resident registration number."""
 
     code = "resident_number"
 
 
 class HoldsCardNumber(PersonalData):
-    """The question seems to hold a card number."""
+    """The question seems to contain a card number."""
 
     code = "card_number"
 
 
 class HoldsKey(PersonalData):
-    """The question seems to hold a key or a token."""
+    """The question seems to contain a key or a token."""
 
     code = "access_key"
 

@@ -1,4 +1,4 @@
-"""Conversations: list, open, rename and delete them, and check whether a question was stored.
+"""Conversations: list, open, rename, delete and export them, and check whether a question was stored.
 
 `shared/lifecycle/` stores messages; the page draws them. May import the lifecycle, the tables and `shared.postgres`;
 nothing of the worker fleet, the live stream or Redis.
@@ -15,6 +15,7 @@ from shared.conversations.conversations import (
     open_conversation,
     rename,
 )
+from shared.conversations.export import exported_conversations, exported_messages
 
 __all__ = [
     "MAX_TITLE_CHARACTERS",
@@ -23,6 +24,8 @@ __all__ = [
     "Opened",
     "check_owner",
     "delete",
+    "exported_conversations",
+    "exported_messages",
     "list_conversations",
     "open_conversation",
     "rename",

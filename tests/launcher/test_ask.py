@@ -65,7 +65,7 @@ def test_ask_keeps_personal_data_back(answering: Stack) -> None:
     kept = naru(answering, "ask", question, personal_data="warn")
     assert (kept.returncode, kept.stdout) == (1, "")
     assert kept.stderr == (
-        "naru ask: The question seems to hold a card number. It was not sent. Take it out, or add --anyway.\n"
+        "naru ask: The question seems to contain a card number. It was not sent. Take it out, or add --anyway.\n"
     )
     assert naru(answering, "ask", question, "--anyway", personal_data="warn").returncode == 0
     blocked = naru(answering, "ask", question, "--anyway", personal_data="block")

@@ -42,6 +42,16 @@ def person(browser: Browser, url: str) -> Iterator[Person]:
         assert found.errors == []
 
 
+def test_links_download_the_persons_chats(person: Person) -> None:
+    for name, begins in (("Markdown", "# Naru"), ("JSON", '{"format": "naru-chats"')):
+        with person.page.expect_download() as waiting:
+            person.page.get_by_role("link", name=name).click()
+        found = waiting.value.path().read_text(encoding="utf-8")
+        assert found.startswith(begins)
+        assert "the newest" in found
+    expect(person.answers).to_have_count(1)
+
+
 def multiply(stack: Stack, person: Person) -> None:
     """Give the user many older conversations, one for each past hour."""
     engine = make_engine(stack.settings, name="test")

@@ -33,8 +33,10 @@ OPEN = {
     "/metrics",
 }
 OPEN |= {"/{path:path}", "/favicon.ico", "/manifest.json"}
+#: Routes that answer with what the browser's own owner has.
+MINE = {"/api/export"}
 ROUTES = [route for route in make_routes() if isinstance(route, Route)]
-OWNED = [route for route in ROUTES if route.path not in OPEN]
+OWNED = [route for route in ROUTES if route.path not in OPEN | MINE]
 SENSELESS = ["x'y", "0", "%00", "..%2f..%2fetc%2fpasswd", "%F0%9F%98%80", "a" * 5000, str(UUID(int=0)) + "0"]
 
 

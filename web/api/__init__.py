@@ -1,6 +1,7 @@
 """Our own routes beside Streamlit's, and the middleware around both.
 
     events    GET  /api/conversations/{id}/events   a conversation's changes as server-sent events
+    export    GET  /api/export                      all chats of the owner, as a file
     stop      POST /api/requests/{id}/stop
     front     GET  / /page.css /*.js /favicon.png   the page before Streamlit draws it
     manifest  GET  /manifest.json /favicon.ico
@@ -17,6 +18,7 @@ page, its scripts (`web/views/`) and the live answer.
 from starlette.routing import BaseRoute, Route
 
 from web.api.events import events
+from web.api.export import export
 from web.api.front import colours, early, icon, live, page, shell, stylesheet
 from web.api.health import health, measurements, readiness
 from web.api.lost import Lost
@@ -29,6 +31,7 @@ def make_routes() -> list[BaseRoute]:
     return [
         Route("/api/conversations/{conversation_id}/events", events, methods=["GET"]),
         Route("/api/requests/{request_id}/stop", stop, methods=["POST"]),
+        Route("/api/export", export, methods=["GET"]),
         Route("/", page, methods=["GET"]),
         Route("/page.css", stylesheet, methods=["GET"]),
         Route("/shell.js", shell, methods=["GET"]),

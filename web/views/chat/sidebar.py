@@ -44,7 +44,18 @@ def _foot(frame: Frame) -> None:
             on_change=state.choose_locale,
         )
         st.html(_theme_switch(frame))
+        if state.has_routes():
+            st.html(_download(frame))
         st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{escape(t("sidebar.who"))}</p>')
+
+
+def _download(frame: Frame) -> str:
+    """Draw the links to the owner's chats as files."""
+    links = " · ".join(
+        f'<a href="./api/export?format={name}" download>{shown}</a>'
+        for name, shown in (("markdown", "Markdown"), ("json", "JSON"))
+    )
+    return f'<p class="naru-download">{escape(frame.words.t("sidebar.download"))} {links}</p>'
 
 
 def _theme_switch(frame: Frame) -> str:

@@ -1,0 +1,111 @@
+"""GET /api/export?format=json|markdown: everything of the owner, as one file.
+
+The file is made while it is sent, so its size does not matter. If Postgres goes away in between, the connection breaks
+and the browser says that the download failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from shared.conversations import exported_conversations, exported_messages
+from shared.people import Owner
+from shared.postgres.database import answers
+from shared.words import Words
+from web.api.answers import Refusal, owner_or_refuse
+from web.api.guard import is_own_site
+from web.asgi.sentence_page import words_for
+from web.runtime import current_runtime
+from web.state import LOCALE_COOKIE
+
+log = logging.getLogger(__name__)
+
+#: Downloads of one web process at once. Each takes a thread and a connection of Postgres while it reads.
+MOST_AT_ONCE = 4
+#: Whose downloads are under way. For the event loop's thread only.
+_under_way: set[Owner] = set()
+
+Writer = Callable[[Engine, Owner, Words], Iterator[str]]
+
+
+async def export(request: Request) -> Response:
+    """Send the file. Raises Refusal."""
+    owner = owner_or_refuse(request)
+    if not is_own_site(request.headers):
+        raise Refusal(403, "foreign_origin", "This can only be requested from Naru's own page.")
+    found = FORMATS.get(request.query_params.get("format", ""))
+    if found is None:
+        raise Refusal(400, "unknown_format", f"The format is one of {', '.join(FORMATS)}.")
+    if owner in _under_way or len(_under_way) >= MOST_AT_ONCE:
+        raise Refusal(429, "downloads", "A download is under way. Try again when it has ended.")
+    engine = current_runtime().engine
+    if not await asyncio.to_thread(answers, engine):
+        raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.")
+    write, media_type, ending = found
+    words = words_for(request.headers, chosen=request.cookies.get(LOCALE_COOKIE))
+    log.info("chats downloaded", extra={"format": ending})
+    return Download(
+        owner, write(engine, owner, words), media_type=media_type, name=f"naru-{datetime.now(UTC):%Y-%m-%d}.{ending}"
+    )
+
+
+class Download(StreamingResponse):
+    """Sends the parts as a file, and is listed in `_under_way` meanwhile."""
+
+    def __init__(self, owner: Owner, parts: Iterator[str], *, media_type: str, name: str) -> None:
+        headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+        super().__init__(parts, media_type=media_type, headers=headers)
+        self._owner = owner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        _under_way.add(self._owner)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _under_way.discard(self._owner)
+
+
+def write_json(engine: Engine, owner: Owner, _: Words) -> Iterator[str]:
+    """Yield one JSON object with every conversation and every message, also those of other branches."""
+    head = {"format": "naru-chats", "version": 1, "exported_at": datetime.now(UTC)}
+    yield f"{_json(head)[:-1]}, {json.dumps('conversations')}: ["
+    for number, each in enumerate(exported_conversations(engine, owner=owner)):
+        yield f"{',' if number else ''}\n{_json(asdict(each))[:-1]}, {json.dumps('messages')}: ["
+        for place, message in enumerate(exported_messages(engine, each.id)):
+            yield f"{',' if place else ''}\n  {_json(asdict(message))}"
+        yield "]}"
+    yield "\n]}\n"
+
+
+def write_markdown(engine: Engine, owner: Owner, words: Words) -> Iterator[str]:
+    """Yield one document: a heading for each conversation, and below it one for each message."""
+    yield f"# {words.t('app.name')}\n"
+    for each in exported_conversations(engine, owner=owner):
+        yield f"\n# {each.title}\n\n{each.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC\n"
+        for message in exported_messages(engine, each.id):
+            yield f"\n## {_heading(message.role, message.model, words)}\n\n{message.content}\n"
+
+
+def _heading(role: str, model: str | None, words: Words) -> str:
+    return words.t("export.question") if role == "user" else words.t("export.answer", name=model or "")
+
+
+def _json(values: dict[str, object]) -> str:
+    return json.dumps(values, ensure_ascii=False, default=str)
+
+
+FORMATS: dict[str, tuple[Writer, str, str]] = {
+    "json": (write_json, "application/json", "json"),
+    "markdown": (write_markdown, "text/markdown", "md"),
+}
