@@ -9,7 +9,7 @@ NaruError
 │   ├── Empty                the question has no text
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
-│   ├── PersonalData         the question seems to contain personal data or a secret (NARU_PERSONAL_DATA)
+│   ├── PersonalData         the question seems to contain personal data or a secret
 │   │   ├── HoldsResidentNumber
 │   │   ├── HoldsCardNumber
 │   │   └── HoldsKey
