@@ -28,13 +28,14 @@ _NAMED = "|".join(
         *_TOKENS,
     )
 )
-_KEYS_BEGIN = tuple(vendor.key_begins for vendor in VENDORS if vendor.key_begins)
-#: Tokens that their form gives away: a JWT, AWS's, GitHub's, Slack's and Google's keys, a private key.
+_KEYS_BEGIN = "|".join(re.escape(vendor.key_begins) for vendor in VENDORS if vendor.key_begins)
+#: Tokens that their form gives away: a JWT, AWS's, GitHub's, Slack's and Google's keys, a private key. A Korean
+#: particle may follow at once, so only ASCII letters and digits continue a token. The lengths keep a search linear.
 TOKEN = re.compile(
-    r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|\b(?:gh[oprsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{30,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|AIza[A-Za-z0-9_-]{35})"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"(?<![A-Za-z0-9_-])(?:eyJ[A-Za-z0-9_-]{6,2000}\.[A-Za-z0-9_-]{6,8000}\.[A-Za-z0-9_-]*"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"
+    r"|gh[oprsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{30,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|AIza[A-Za-z0-9_-]{35})"
+    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 )
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A value after a name such as `api_key=…` or `'Authorization': 'Bearer …'`.
@@ -49,13 +50,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(Basic)\s+(?=\S*[A-Z0-9])[A-Za-z0-9+/]{8,}={0,2}"), rf"\1 {REDACTED}"),
     # postgresql://user:password@host, redis://:password@host
     (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s/@]+@", re.IGNORECASE), rf"\1:{REDACTED}@"),
-    (re.compile(rf"\b(?:{'|'.join(map(re.escape, _KEYS_BEGIN))})[A-Za-z0-9_-]{{8,}}"), REDACTED),  # a vendor's key
+    # A vendor's key.
+    (re.compile(rf"(?<![A-Za-z0-9])(?:{_KEYS_BEGIN})[A-Za-z0-9_-]{{8,}}"), REDACTED),
     (TOKEN, REDACTED),
     (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"), REDACTED),
 )
 #: Every line with a secret contains one of these; searching for them is cheap.
 _MARKS = (
-    *(begin.lower() for begin in _KEYS_BEGIN),
+    *(vendor.key_begins for vendor in VENDORS if vendor.key_begins),
     *("eyj", "akia", "asia", "ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_pat_", "xox", "aiza", "private key"),
     *("@", "bearer ", "basic ", "authorization", "api", "passw", "secret", "cookie"),
     *('"token"', '"prompt"', '"content"', '"question"', '"answer"'),

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import threading
+from collections.abc import Collection
 from uuid import UUID
 
 from shared import lifecycle, metrics, personal_data
@@ -72,14 +73,15 @@ class Runtime:
             no_thread=NO_THREAD,
         )
 
-    def submit(self, question: Question, *, client: str, is_confirmed: bool = False) -> Submitted:
+    def submit(self, question: Question, *, client: str, confirmed: Collection[str] = ()) -> Submitted:
         """Store a question, send its hint in the background, and notify the conversation's viewers.
 
-        `client` is the person's address as `web/asgi/address.py` gives it; `is_confirmed` says that the person was
-        warned of the personal data in the text. Raises PersonalData, OwnerTooFast, AddressTooFast, and the errors of
-        `shared.lifecycle.submit`.
+        `client` is the person's address as `web/asgi/address.py` gives it; `confirmed` has the codes of the
+        PersonalData of which the person was warned. Raises PersonalData, OwnerTooFast, AddressTooFast, and the errors
+        of `shared.lifecycle.submit`.
         """
-        personal_data.check(question.text, self.settings.personal_data, is_confirmed=is_confirmed)
+        lifecycle.check_text(question, self.settings.max_question_characters)
+        personal_data.check(question.text, self.settings.personal_data, confirmed=confirmed)
         try:
             submitted = self._store(question, client)
         except OverLimit as error:

@@ -34,6 +34,7 @@ from shared.live.events import Kind, from_fields, key_of
 from shared.live.shards import url_for
 from shared.messages import Message
 from shared.people import Owner
+from shared.personal_data import SEND, WARN
 from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
 from shared.redis import make_client
@@ -69,8 +70,9 @@ def ask(text: str, *, model: str | None, as_json: bool, is_confirmed: bool, data
     words = Words("en")
     try:
         settings = settings_of(data)
+        policy = SEND if is_confirmed and settings.personal_data == WARN else settings.personal_data
         with ExitStack() as stack:
-            personal_data.check(text, settings.personal_data, is_confirmed=is_confirmed)
+            personal_data.check(text[: settings.max_question_characters], policy)
             engine = make_engine(settings, name="naru-ask", pool=2)
             stack.callback(engine.dispose)
             dispatcher = Dispatcher(settings)

@@ -17,7 +17,7 @@ request. One statement ends a request together with its answer and its attempt. 
 The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the page. Nothing here knows Redis or Celery.
 """
 
-from shared.lifecycle.asking import stop, submit
+from shared.lifecycle.asking import check_text, stop, submit
 from shared.lifecycle.claiming import claim
 from shared.lifecycle.lanes import FAILURES, end_probe, record_failure, recover
 from shared.lifecycle.repairing import (
@@ -43,6 +43,7 @@ __all__ = [
     "Submitted",
     "cancel",
     "cancel_unanswered",
+    "check_text",
     "claim",
     "end_probe",
     "end_restored",

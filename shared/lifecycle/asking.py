@@ -63,7 +63,7 @@ def submit(
     another connection: the key keeps it from storing the question twice. Raises Unsure, an Unavailable, if Postgres
     stays away for too long.
     """
-    text = _checked_text(question, max_characters)
+    text = check_text(question, max_characters)
     give_up_at, is_unsure = time.monotonic() + PATIENCE_SECONDS, False
     while True:
         try:
@@ -79,7 +79,7 @@ def submit(
             time.sleep(RESUBMIT_SECONDS)
 
 
-def _checked_text(question: Question, max_characters: int) -> str:
+def check_text(question: Question, max_characters: int) -> str:
     """Return the text in a form that Postgres can store. Raises Empty or TooLong."""
     text = storable(question.text.strip())
     if not text and not question.regenerate:

@@ -5,7 +5,7 @@ has a row for each, with its limit and its breaker; a model's lane obeys its pro
 and its place (`fair_at`) when it is stored.
 
 Fairness is start-time fair queuing: each active question of an owner places the next one FAIR_SHARE_SECONDS later. So
-somebody with 200 questions waits for their own, and everybody else passes.
+somebody with 200 questions waits for their own answers, and everybody else passes.
 
 The breaker: from the second failure in a row on, nothing is claimed from the lane until `retry_at`. Then one request is
 claimed as a probe. Its first text, or an error of the question, closes the breaker (`recover`). A provider that asks to

@@ -20,7 +20,8 @@ MAX_LOSSES = 3
 #: From this many lost attempts on, a request is charged even when several workers were lost together. Two poisonous
 #: requests would otherwise go on killing two workers at a time.
 MOST_FORGIVEN = 2
-#: How many requests are taken back for each second in which they start again.
+#: This many requests start again at once; more are spread, up to a second, so that they do not call together.
+AGAIN_AT_ONCE = 20
 AGAIN_PER_SECOND = 100
 _R = chat_request.c
 
@@ -46,7 +47,7 @@ def take_back(connection: Connection, lost: Sequence[Any], *, uncharged: Collect
 
     Only the requests of a worker with the highest loss count get one more loss: a process carries hundreds of answers,
     and probably one answer killed it. Each loss narrows the suspects down, until one reaches MAX_LOSSES and fails. The
-    requests of the workers in `uncharged` get none, the first MOST_FORGIVEN times. A single request is due at once;
+    requests of the workers in `uncharged` get none, the first MOST_FORGIVEN times. A few are due at once;
     hundreds are spread over a second, so that they do not call the provider together. Returns the number of rows.
     """
     highest: dict[UUID, int] = {}
@@ -69,7 +70,7 @@ def take_back(connection: Connection, lost: Sequence[Any], *, uncharged: Collect
         (_R.id.in_(again), running),
         outcome=Outcome.LOST,
         charged=[row.id for row in charged],
-        within_seconds=min(1.0, (len(again) - 1) / AGAIN_PER_SECOND),
+        within_seconds=min(1.0, max(0, len(again) - AGAIN_AT_ONCE) / AGAIN_PER_SECOND),
     )
     return len(lost)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -104,6 +105,23 @@ def test_download_is_refused_with_a_sentence(
         headers = {**headers, "cookie": browser(stack)[1]}
     refused = ask(web.url, path, **headers)
     assert (refused.status, refused.data["message"].endswith(".")) == (status, True)
+
+
+def test_code_that_an_answer_leaves_open_is_closed(stack: Stack, engine: Engine, web: Process) -> None:
+    owner, cookie = browser(stack)
+    fill(engine, owner_id=owner.key, messages=4)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE message SET content = E'Look:\\n```py\\nprint(1)' WHERE role = 'assistant'"))
+    assert ask(web.url, MARKDOWN, cookie=cookie).body.count("```") == 4
+
+
+def test_simultaneous_downloads_are_refused(stack: Stack, engine: Engine, web: Process) -> None:
+    owner, cookie = browser(stack)
+    fill(engine, owner_id=owner.key, messages=MESSAGES)
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: ask(web.url, JSON, cookie=cookie).status, range(12)))
+    assert set(answers) == {200, 429}
+    assert ask(web.url, JSON, cookie=cookie).status == 200, "none is left under way"
 
 
 def test_second_download_waits_for_the_first(stack: Stack, engine: Engine, web: Process) -> None:

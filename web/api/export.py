@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 #: Downloads of one web process at once. Each takes a thread and a connection of Postgres while it reads.
 MOST_AT_ONCE = 4
+#: Longest download: half a gigabyte at 1 MB/s.
+LONGEST_SECONDS = 600.0
+PIECE_CHARACTERS = 65_536
 #: Whose downloads are under way. For the event loop's thread only.
 _under_way: set[Owner] = set()
 
@@ -48,32 +51,53 @@ async def export(request: Request) -> Response:
         raise Refusal(400, "unknown_format", f"The format is one of {', '.join(FORMATS)}.")
     if owner in _under_way or len(_under_way) >= MOST_AT_ONCE:
         raise Refusal(429, "downloads", "A download is under way. Try again when it has ended.")
-    engine = current_runtime().engine
-    if not await asyncio.to_thread(answers, engine):
-        raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.")
     write, media_type, ending = found
     words = words_for(request.headers, chosen=request.cookies.get(LOCALE_COOKIE))
-    log.info("chats downloaded", extra={"format": ending})
-    return Download(
-        owner, write(engine, owner, words), media_type=media_type, name=f"naru-{datetime.now(UTC):%Y-%m-%d}.{ending}"
-    )
+    engine = current_runtime().engine
+    _under_way.add(owner)  # before anything else can run
+    try:
+        if not await asyncio.to_thread(answers, engine):
+            raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.")
+    except BaseException:
+        _under_way.discard(owner)
+        raise
+    parts = in_pieces(write(engine, owner, words))
+    return Download(owner, parts, media_type=media_type, name=f"naru-{datetime.now(UTC):%Y-%m-%d}.{ending}")
 
 
 class Download(StreamingResponse):
-    """Sends the parts as a file, and is listed in `_under_way` meanwhile."""
+    """Sends the parts as a file within LONGEST_SECONDS. Its owner is in `_under_way` until it ends."""
 
     def __init__(self, owner: Owner, parts: Iterator[str], *, media_type: str, name: str) -> None:
-        headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+        headers = {
+            "content-disposition": f'attachment; filename="{name}"',
+            "cache-control": "no-store",
+            "x-accel-buffering": "no",  # nginx would keep what a slow client has not read
+        }
         super().__init__(parts, media_type=media_type, headers=headers)
-        self._owner = owner
+        self._owner, self._name = owner, name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file."""
-        _under_way.add(self._owner)
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(LONGEST_SECONDS):
+                await super().__call__(scope, receive, send)
+            log.info("chats downloaded", extra={"file": self._name})
         finally:
             _under_way.discard(self._owner)
+
+
+def in_pieces(parts: Iterator[str]) -> Iterator[str]:
+    """Join small parts to pieces of PIECE_CHARACTERS at least: each piece costs a change of threads."""
+    waiting: list[str] = []
+    length = 0
+    for part in parts:
+        waiting.append(part)
+        length += len(part)
+        if length >= PIECE_CHARACTERS:
+            yield "".join(waiting)
+            waiting, length = [], 0
+    yield "".join(waiting)
 
 
 def write_json(engine: Engine, owner: Owner, _: Words) -> Iterator[str]:
@@ -94,15 +118,25 @@ def write_markdown(engine: Engine, owner: Owner, words: Words) -> Iterator[str]:
     for each in exported_conversations(engine, owner=owner):
         yield f"\n# {each.title}\n\n{each.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC\n"
         for message in exported_messages(engine, each.id):
-            yield f"\n## {_heading(message.role, message.model, words)}\n\n{message.content}\n"
+            yield f"\n## {_heading(message.role, message.model, words)}\n\n{_closed(message.content)}\n"
 
 
 def _heading(role: str, model: str | None, words: Words) -> str:
     return words.t("export.question") if role == "user" else words.t("export.answer", name=model or "")
 
 
+def _closed(content: str) -> str:
+    """Close a block of code that the text leaves open, as a stopped answer may. The rest of the file would be code."""
+    is_open = sum(line.lstrip().startswith("```") for line in content.splitlines()) % 2
+    return f"{content}\n```" if is_open else content
+
+
 def _json(values: dict[str, object]) -> str:
-    return json.dumps(values, ensure_ascii=False, default=str)
+    return json.dumps(values, ensure_ascii=False, default=_as_text)
+
+
+def _as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 FORMATS: dict[str, tuple[Writer, str, str]] = {

@@ -37,7 +37,7 @@ from web.state.composing import (
     renew_idempotency_key,
     tell_fate,
     unsure_key,
-    was_warned,
+    warned_of,
 )
 from web.state.conversation import (
     asked_id,
@@ -132,7 +132,7 @@ __all__ = [
     "tell_fate",
     "timezone",
     "unsure_key",
-    "was_warned",
+    "warned_of",
     "widen_window",
     "window",
 ]

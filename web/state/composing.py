@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import uuid4
 
 import streamlit as st
@@ -18,20 +19,22 @@ def idempotency_key() -> str:
 def renew_idempotency_key() -> None:
     """Make a new key, because the question was accepted."""
     st.session_state[keys.ACCEPTED] = idempotency_key()
+    st.session_state.pop(keys.WARNED, None)
     st.session_state[keys.KEY] = uuid4().hex
     st.session_state.pop(keys.WINDOW_SIZE, None)  # show the end of the conversation
     if st.session_state.get(keys.FRESH) == st.session_state.get(keys.CONVERSATION):
         st.session_state.pop(keys.FRESH, None)
 
 
-def note_warning(text: str) -> None:
-    """Record that the person was warned of what this text holds."""
-    st.session_state[keys.WARNED] = text.strip()
+def note_warning(text: str, code: str) -> None:
+    """Record that the person was warned of what this text contains."""
+    st.session_state[keys.WARNED] = (text.strip(), {*warned_of(text), code})
 
 
-def was_warned(text: str) -> bool:
-    """Return whether the last warning was about this very text."""
-    return st.session_state.get(keys.WARNED) == text.strip()
+def warned_of(text: str) -> Collection[str]:
+    """Return the codes of the warnings about this very text."""
+    warned, codes = st.session_state.get(keys.WARNED, ("", set()))
+    return codes if warned == text.strip() else set()
 
 
 def composed() -> str:

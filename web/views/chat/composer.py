@@ -117,7 +117,7 @@ def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
             _accept(frame, question)
     except NaruError as error:
         if isinstance(error, PersonalData):
-            state.note_warning(text)
+            state.note_warning(text, error.code)
         log.info("question refused", extra={"error_code": error.code, "conversation_id": str(conversation_id)})
         _refuse(notices.notice_of(error, is_text_kept=bool(text)), text)
     except Exception as error:  # noqa: BLE001 - whatever it is, the person keeps the text and gets a sentence
@@ -131,7 +131,7 @@ def _accept(frame: Frame, question: Question) -> None:
     until = time.monotonic() + ENDING_SECONDS
     while True:
         try:
-            frame.runtime.submit(question, client=frame.client, is_confirmed=state.was_warned(question.text))
+            frame.runtime.submit(question, client=frame.client, confirmed=state.warned_of(question.text))
         except StillRunning:
             if time.monotonic() > until:
                 raise
