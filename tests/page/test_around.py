@@ -13,9 +13,10 @@ from tests.patience import patient_ms
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
-#: Latin words that a Korean page may contain: names of products, settings and keys, and of the other language.
+#: Latin words that a Korean page may contain: names of products, formats, settings, keys and the language.
 NAMES = re.compile(
-    r"English|OPENAI_API_KEY|ANTHROPIC_API_KEY|PostgreSQL|SQLite|Enter|simulator|Naru|python", re.IGNORECASE
+    r"English|OPENAI_API_KEY|ANTHROPIC_API_KEY|PostgreSQL|SQLite|Enter|simulator|Naru|python|Markdown|JSON",
+    re.IGNORECASE,
 )
 #: Return the Latin text that a user can read or hear: in rendered elements, and in attributes that are read aloud.
 HEARD = """() => {
