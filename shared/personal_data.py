@@ -17,7 +17,6 @@ from shared.vendors import VENDORS
 
 #: Policies: such a question is sent, is sent if the person sends it again, or is refused.
 SEND, WARN, BLOCK = "send", "warn", "block"
-CHOICES = (SEND, WARN, BLOCK)
 
 # YYMMDD-SNNNNNC; S tells the century, the sex and whether the person is a foreigner.
 _RESIDENT_NUMBER = re.compile(r"(?<![\d.])(?<!\d-)(?P<born>\d{6})(?P<dash>[ -]{1,3})?(?P<rest>\d{7})(?!-?\d)", re.ASCII)
@@ -36,7 +35,8 @@ _CARD_NUMBER = re.compile(
 )
 # The first digits and the length: Visa; Mastercard; American Express; Diners; Discover; JCB; UnionPay; Korean cards.
 _ISSUER = re.compile(
-    r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11,16}"
+    r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
+    r"|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11,16}"
     r"|6(?:011|4[4-9]\d|5\d\d)\d{12,15}|35\d{14,17}|62\d{14,17}|9\d{15}",
     re.ASCII,
 )

@@ -63,19 +63,20 @@ def exported_conversations(engine: Engine, *, owner: Owner) -> Iterator[Exported
             yield ExportedConversation(**row)
 
 
-def exported_messages(engine: Engine, conversation_id: UUID) -> Iterator[ExportedMessage]:
-    """Yield all messages of a conversation in the order of their times. Raises Unavailable, also in between.
+def exported_messages(engine: Engine, conversation_id: UUID, *, owner: Owner) -> Iterator[ExportedMessage]:
+    """Yield all messages of the owner's conversation in the order of their times; none of another owner's.
 
-    The caller has checked the owner.
+    Raises Unavailable, also in between.
     """
-    m, r = message.c, chat_request.c
+    m, r, c = message.c, chat_request.c, conversation.c
     page = (
         select(
             *(m.id, m.parent_id, m.role, m.content, m.created_at),
             *(r.model, r.status, r.error_code, r.input_tokens, r.output_tokens),
         )
+        .join(conversation, c.id == m.conversation_id)
         .outerjoin(chat_request, r.id == m.request_id)
-        .where(m.conversation_id == conversation_id)
+        .where(c.id == conversation_id, c.owner_id == owner.key)
         .order_by(m.created_at, m.id)
         .limit(_PAGE)
     )

@@ -47,8 +47,8 @@ def take_back(connection: Connection, lost: Sequence[Any], *, uncharged: Collect
 
     Only the requests of a worker with the highest loss count get one more loss: a process carries hundreds of answers,
     and probably one answer killed it. Each loss narrows the suspects down, until one reaches MAX_LOSSES and fails. The
-    requests of the workers in `uncharged` get none, the first MOST_FORGIVEN times. A few are due at once;
-    hundreds are spread over a second, so that they do not call the provider together. Returns the number of rows.
+    requests of the workers in `uncharged` get none, the first MOST_FORGIVEN times. A few are due at once; hundreds are
+    spread over a second, so that they do not call the provider together. Returns the number of rows.
     """
     highest: dict[UUID, int] = {}
     for row in lost:

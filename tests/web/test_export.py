@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.conversations import delete
+from shared.conversations import delete, exported_messages
 from tests.page.pictures import fill
 from tests.stack import Process, Stack, wait_until
 from tests.web.clients import Answered, ask, browser
@@ -65,6 +65,13 @@ def test_json_has_the_facts_of_an_answer(stack: Stack, engine: Engine, web: Proc
     assert (question["role"], question["parent_id"], question["status"]) == ("user", None, None)
     assert (answer["role"], answer["parent_id"], answer["status"]) == ("assistant", question["id"], "succeeded")
     assert found["leaf_id"] == answer["id"]
+
+
+def test_messages_of_another_owner_are_not_read(stack: Stack, engine: Engine) -> None:
+    (owner, _), (stranger, _) = browser(stack), browser(stack)
+    conversation_id = fill(engine, owner_id=owner.key, messages=2)
+    assert len(list(exported_messages(engine, conversation_id, owner=owner))) == 2
+    assert list(exported_messages(engine, conversation_id, owner=stranger)) == []
 
 
 def test_markdown_is_in_the_readers_language(stack: Stack, engine: Engine, web: Process) -> None:

@@ -103,11 +103,11 @@ def in_pieces(parts: Iterator[str]) -> Iterator[str]:
 def write_json(engine: Engine, owner: Owner, _: Words) -> Iterator[str]:
     """Yield one JSON object with every conversation and every message, also those of other branches."""
     head = {"format": "naru-chats", "version": 1, "exported_at": datetime.now(UTC)}
-    yield f"{_json(head)[:-1]}, {json.dumps('conversations')}: ["
+    yield f'{_json(head)[:-1]}, "conversations": ['
     for number, each in enumerate(exported_conversations(engine, owner=owner)):
-        yield f"{',' if number else ''}\n{_json(asdict(each))[:-1]}, {json.dumps('messages')}: ["
-        for place, message in enumerate(exported_messages(engine, each.id)):
-            yield f"{',' if place else ''}\n  {_json(asdict(message))}"
+        yield "," * bool(number) + f'\n{_json(asdict(each))[:-1]}, "messages": ['
+        for place, message in enumerate(exported_messages(engine, each.id, owner=owner)):
+            yield "," * bool(place) + f"\n  {_json(asdict(message))}"
         yield "]}"
     yield "\n]}\n"
 
@@ -117,7 +117,7 @@ def write_markdown(engine: Engine, owner: Owner, words: Words) -> Iterator[str]:
     yield f"# {words.t('app.name')}\n"
     for each in exported_conversations(engine, owner=owner):
         yield f"\n# {each.title}\n\n{each.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC\n"
-        for message in exported_messages(engine, each.id):
+        for message in exported_messages(engine, each.id, owner=owner):
             yield f"\n## {_heading(message.role, message.model, words)}\n\n{_closed(message.content)}\n"
 
 
