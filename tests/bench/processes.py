@@ -14,9 +14,11 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process and all its threads, to 10 ms."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+    """Return user and system time of a process and all its threads. It counts nanoseconds; /proc counts 10 ms.
+
+    The clock's number is Linux's MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED). Raises OSError for an unknown process.
+    """
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def tree_cpu_seconds(pid: int) -> float:

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from typing import IO
 
 from tests.bench import noise, table
 from tests.bench.figure import Figure
 from tests.bench.noise import Quiet
-from tests.bench.processes import accounted, our_cpu_seconds, tree
+from tests.bench.processes import accounted, cpu_seconds, our_cpu_seconds, tree
 from tests.bench.table import Outcome
 from tests.stack import wait_until
 
@@ -47,6 +48,23 @@ def test_accounting_includes_unreaped_processes() -> None:
         parent.wait()
     os.kill(child, signal.SIGKILL)
     assert our_cpu_seconds() >= used - 0.05
+
+
+def _echo(writing: IO[bytes], reading: IO[bytes]) -> bool:
+    writing.write(b"line\n")
+    return reading.readline() == b"line\n"
+
+
+def test_cpu_time_grows_with_one_line_of_work() -> None:
+    """A small run works for less than a tick of /proc."""
+    with subprocess.Popen("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert _echo(child.stdin, child.stdout), "the start is over"
+        before = cpu_seconds(child.pid)
+        assert _echo(child.stdin, child.stdout)
+        spent = cpu_seconds(child.pid) - before
+    assert spent > 0
 
 
 def test_noise_includes_neighbour_processes() -> None:
