@@ -13,6 +13,17 @@ NaruError
 │   │   ├── HoldsResidentNumber
 │   │   ├── HoldsCardNumber
 │   │   └── HoldsKey
+│   ├── AccountRefused       someone cannot sign in, or cannot have this account or this password
+│   │   ├── WrongPassword    no such account, not its password, or it is disabled; nothing reveals which
+│   │   ├── TooManySignIns   too many failed attempts for this account or from this address
+│   │   ├── BadLink          the link has expired, was used, or never existed
+│   │   ├── InvitationNeeded an account cannot be made without an invitation
+│   │   ├── BadEmail         not an e-mail address
+│   │   ├── EmailTaken       another account has this e-mail address
+│   │   ├── PasswordTooShort
+│   │   ├── PasswordTooLong
+│   │   ├── PasswordTooEasy  common, or easily guessed
+│   │   └── LastAdmin        nobody would be left to administer the accounts
 │   ├── OverLimit            too many questions; each of these says when to try again
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute
@@ -130,6 +141,77 @@ class HoldsKey(PersonalData):
     """The question seems to contain a key or a token."""
 
     code = "access_key"
+
+
+class AccountRefused(Refused):
+    """This account can't be used right now."""
+
+    code = "account_refused"
+
+
+class WrongPassword(AccountRefused):
+    """The e-mail address or the password is wrong."""
+
+    code = "wrong_password"
+
+
+class TooManySignIns(AccountRefused):
+    """Too many attempts to sign in failed."""
+
+    code = "too_many_sign_ins"
+
+    def __init__(self, minutes: int = 0) -> None:
+        """`minutes` is the time until the next attempt is allowed."""
+        super().__init__()
+        self.minutes = minutes
+
+
+class BadLink(AccountRefused):
+    """This link has expired or was used already."""
+
+    code = "bad_link"
+
+
+class InvitationNeeded(AccountRefused):
+    """An account can be made only with an invitation."""
+
+    code = "invitation_needed"
+
+
+class BadEmail(AccountRefused):
+    """This is not an e-mail address."""
+
+    code = "bad_email"
+
+
+class EmailTaken(AccountRefused):
+    """There is an account with this e-mail address already."""
+
+    code = "email_taken"
+
+
+class PasswordTooShort(AccountRefused):
+    """The password is too short."""
+
+    code = "password_too_short"
+
+
+class PasswordTooLong(AccountRefused):
+    """The password is too long."""
+
+    code = "password_too_long"
+
+
+class PasswordTooEasy(AccountRefused):
+    """The password is too easy to guess."""
+
+    code = "password_too_easy"
+
+
+class LastAdmin(AccountRefused):
+    """This is the only administrator."""
+
+    code = "last_admin"
 
 
 class OverLimit(Refused):

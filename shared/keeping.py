@@ -4,6 +4,8 @@
     old conversations       NARU_KEEP_CONVERSATIONS_DAYS after their last message; 0: never
     worker rows             WORKER_DAYS after the worker left or was lost
     idempotency keys        KEY_DAYS after the end of their request
+    sessions                NARU_SESSION_DAYS after the sign-in, or NARU_SESSION_IDLE_DAYS after the last visit
+    links, allowances       once they have expired, or are whole again
 
 Checkpoints leave when their request ends (`lifecycle/ending.py`). `retention/` removes the rest.
 """
@@ -34,6 +36,7 @@ class Kind(StrEnum):
     OLD = "old conversations"
     WORKERS = "worker rows"
     KEYS = "idempotency keys"
+    SESSIONS = "sessions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +45,20 @@ class Keeping:
 
     deleted_days: int
     conversation_days: int
+    session_days: int
+    session_idle_days: int
     worker_days: int = WORKER_DAYS
     key_days: int = KEY_DAYS
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return what the operator has set."""
-        return cls(deleted_days=settings.keep_deleted_days, conversation_days=settings.keep_conversations_days)
+        return cls(
+            deleted_days=settings.keep_deleted_days,
+            conversation_days=settings.keep_conversations_days,
+            session_days=settings.session_days,
+            session_idle_days=settings.session_idle_days,
+        )
 
 
 # Each minimum is the first entry of an index. The parts are in the order of Kind.
@@ -64,7 +74,8 @@ _OVERDUE = text(
         ('worker rows', CAST(:worker_days AS int),
             (SELECT min(lost_at) FROM worker WHERE lost_at IS NOT NULL)),
         ('idempotency keys', CAST(:key_days AS int),
-            (SELECT min(ended_at) FROM chat_request WHERE ended_at IS NOT NULL AND idempotency_key IS NOT NULL))
+            (SELECT min(ended_at) FROM chat_request WHERE ended_at IS NOT NULL AND idempotency_key IS NOT NULL)),
+        ('sessions', CAST(:session_idle_days AS int), (SELECT min(seen_at) FROM session))
       ) AS kept (kind, days, since)
     """
 )

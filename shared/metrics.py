@@ -86,7 +86,7 @@ OVER_LIMIT = _counter(
     "naru_over_limit_total", "Questions, new browsers and live streams refused by this process, by limit", "limit"
 )
 SOCKETS = Gauge("naru_sockets", "Pages (WebSockets) open in this process", registry=REGISTRY)
-SOCKETS_CLOSED = _counter("naru_sockets_closed_total", "WebSockets closed for breaking a rule", "reason")
+SOCKETS_CLOSED = _counter("naru_sockets_closed_total", "WebSockets that we closed", "reason")
 SOCKETS_REFUSED = _counter("naru_sockets_refused_total", "WebSockets refused", "reason")
 CONNECTIONS_CLOSED = _counter(
     "naru_connections_closed_total", "HTTP connections closed by a limit on time or number", "reason"
@@ -94,6 +94,7 @@ CONNECTIONS_CLOSED = _counter(
 PAGE_WAIT_SECONDS = _histogram(
     "naru_page_wait_seconds", "Time from a click's arrival to the start of its page run", _LATENCY
 )
+SIGN_INS = _counter("naru_sign_ins_total", "Attempts to sign in, by what came of them", "outcome")
 PURGED = _counter(
     "naru_purged_rows_total", "Rows that this process removed from the database because their time was over", "kind"
 )
@@ -113,14 +114,27 @@ COOKIE_KINDS = {"page": ("good", "refused", "new"), "socket": ("good", "refused"
 STREAM_LIMITS = ("streams_per_owner", "streams_per_address", "streams")
 LIMITS = (*(each.code for each in OverLimit.__subclasses__()), "address_newcomers", *STREAM_LIMITS)
 
-#: Too many messages, a message too long, an unfinished one, one that our page never sends.
-CLOSE_REASONS = ("flood", "size", "unfinished", "protocol")
+#: Too many messages, a message too long, an unfinished one, one that our page never sends; the session has ended.
+CLOSE_REASONS = ("flood", "size", "unfinished", "protocol", "signed_out")
 #: Too many in the process, from an address, without a cookie, in a browser; opened too often by one; too fast by all.
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings", "pace")
+#: The session began; the other outcomes are codes of errors.
+SIGN_IN_OUTCOMES = ("good", "wrong_password", "too_many_sign_ins")
 #: A request that arrived too slowly, a response that was read too slowly, too many connections.
 CONNECTION_REASONS = ("late", "stalled", "full")
 #: The kinds of data that the purge removes: whole rows, and columns of rows that stay.
-PURGED_KINDS = ("conversation", "message", "request", "attempt", "worker", "key", "checkpoint")
+PURGED_KINDS = (
+    "conversation",
+    "message",
+    "request",
+    "attempt",
+    "worker",
+    "key",
+    "checkpoint",
+    "session",
+    "link",
+    "allowance",
+)
 
 
 def _begin_at_zero() -> None:
@@ -134,6 +148,7 @@ def _begin_at_zero() -> None:
         (SOCKETS_REFUSED, REFUSE_REASONS),
         (CONNECTIONS_CLOSED, CONNECTION_REASONS),
         (PURGED, PURGED_KINDS),
+        (SIGN_INS, SIGN_IN_OUTCOMES),
     )
     for counter, values in known:
         for value in values:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
+from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from deploy.backup import swap, verify
@@ -24,6 +25,7 @@ from shared.errors import NaruError
 from shared.lifecycle import end_restored
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_plain_engine
+from shared.tables import link, session
 
 #: The first PostgreSQL with this setting. pg_restore has set it on every server since.
 KNOWS_TRANSACTION_TIMEOUT = 17
@@ -143,13 +145,18 @@ def _loading(tools: Tools, url: str, load: Load, *, major: int) -> list[Program]
 
 
 def bring_up_to_date(server: Server, database: str) -> int:
-    """Migrate, end the requests that were in progress, and run ANALYZE; return how many requests were ended."""
+    """Migrate, end the requests that were in progress and all sessions, and run ANALYZE; return the ended requests.
+
+    A session that ended after the backup would be valid again, as would a used link.
+    """
     url = server.url_of(database)
     migrate(url, patience_seconds=10)
     engine = make_plain_engine(url)
     try:
         with engine.begin() as connection:
             ended = end_restored(connection)
+            for table in (session, link):
+                connection.execute(delete(table))
     finally:
         engine.dispose()
     with server.connected(database) as connection, connection.cursor() as cursor:

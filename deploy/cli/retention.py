@@ -39,6 +39,7 @@ def in_words(keeping: Keeping) -> str:
     limit = f"at most {keeping.conversation_days} days" if keeping.conversation_days else "no age limit"
     deleted = f"{keeping.deleted_days} days" if keeping.deleted_days else "not at all"
     others = f"idempotency keys: {keeping.key_days} days; workers that left: {keeping.worker_days} day"
+    others += f"; sessions: {keeping.session_idle_days} days without a visit, {keeping.session_days} in all"
     return f"conversations: {limit}; deleted ones: {deleted}; {others}"
 
 

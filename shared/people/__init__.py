@@ -1,6 +1,15 @@
-"""People: the owners of conversations; later accounts, sessions and roles.
+"""People: the owners of conversations, their accounts and their sessions.
 
-`web/asgi/identity.py` finds the owner of a request. May import the tables and `shared.postgres`.
+    owner         who owns conversations: a person, a browser or the terminal
+    accounts      people with an account, and their roles
+    sessions      the browsers in which they are signed in
+    links         invitations and links to a new password
+    allowances    how often a password may be guessed
+    taking_over   a guest's conversations become a person's
+    tokens        what cookies and links hold
+
+`web/asgi/identity.py` finds the owner of a request. Passwords are checked in `web/people/`. May import the tables and
+`shared.postgres`. Only `Owner` is imported here: workers need nothing else.
 """
 
 from shared.people.owner import Owner

@@ -9,7 +9,8 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """`kind` says what the owner is: `browser` (a guest, known by a cookie) or `terminal` (`naru ask`).
+    """`kind` says what the owner is: `person` (an account), `browser` (a guest, known by a cookie) or `terminal`
+    (`naru ask`).
 
     `id` tells owners of one kind apart; it is empty where a kind has one owner only. Kinds are an open set: while a new
     version is rolled out, an old process must be able to compare owners of a kind that it does not know.
@@ -24,6 +25,11 @@ class Owner:
         return cls("browser", str(browser_id))
 
     @classmethod
+    def person(cls, person_id: UUID) -> Self:
+        """Return the owner who has this account."""
+        return cls("person", str(person_id))
+
+    @classmethod
     def terminal(cls) -> Self:
         """Return the owner of the conversations of `naru ask`."""
         return cls("terminal")
@@ -36,7 +42,7 @@ class Owner:
 
     @property
     def key(self) -> str:
-        """The text in the columns `owner_id`: `browser:<uuid>`, `terminal`."""
+        """The text in the columns `owner_id`: `person:<uuid>`, `browser:<uuid>`, `terminal`."""
         return f"{self.kind}:{self.id}" if self.id else self.kind
 
     def __str__(self) -> str:

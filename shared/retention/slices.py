@@ -12,11 +12,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Delete,
     Engine,
     Integer,
+    Table,
     Update,
     bindparam,
     delete,
@@ -30,7 +32,18 @@ from sqlalchemy import (
 
 from shared.keeping import Keeping
 from shared.postgres.database import transaction
-from shared.tables import ACTIVE, Status, chat_request, conversation, message, request_attempt, worker
+from shared.tables import (
+    ACTIVE,
+    Status,
+    chat_request,
+    conversation,
+    link,
+    message,
+    request_attempt,
+    session,
+    sign_in_allowance,
+    worker,
+)
 
 #: The advisory lock of a slice: "naru" on a phone keypad, then 3.
 ADVISORY_LOCK = 62783
@@ -71,6 +84,8 @@ def purge_slice(engine: Engine, keeping: Keeping, *, rows: int = MOST_ROWS) -> C
             gone += _workers(connection, keeping, rows - gone.total())
         if gone.total() < rows:
             gone += _keys(connection, keeping, rows - gone.total())
+        if gone.total() < rows:
+            gone += _sign_ins(connection, keeping, rows - gone.total())
         return gone
 
 
@@ -148,6 +163,22 @@ def _workers(connection: Connection, keeping: Keeping, rows: int) -> Counter[str
     is_due = (w.lost_at.is_not(None), w.lost_at < _before(keeping.worker_days), ~runs)
     chosen = select(w.id).where(*is_due).order_by(w.lost_at).limit(_LEFT).with_for_update(skip_locked=True)
     return +Counter({"worker": _changed(connection, delete(worker).where(w.id.in_(chosen)), rows)})
+
+
+def _sign_ins(connection: Connection, keeping: Keeping, rows: int) -> Counter[str]:
+    """Remove sessions and links that have expired, and allowances that are whole again."""
+    s, now = session.c, func.statement_timestamp()
+    due: tuple[tuple[str, Table, Column[Any], ColumnElement[bool]], ...] = (
+        ("session", session, s.id, s.created_at < _before(keeping.session_days)),
+        ("session", session, s.id, s.seen_at < _before(keeping.session_idle_days)),
+        ("link", link, link.c.token_hash, link.c.expires_at < now),
+        ("allowance", sign_in_allowance, sign_in_allowance.c.key, sign_in_allowance.c.whole_at < now),
+    )
+    gone: Counter[str] = Counter()
+    for kind, table, key, is_due in due:
+        chosen = select(key).where(is_due).limit(_LEFT).with_for_update(skip_locked=True)
+        gone[kind] += _changed(connection, delete(table).where(key.in_(chosen)), max(0, rows - gone.total()))
+    return +gone
 
 
 def _keys(connection: Connection, keeping: Keeping, rows: int) -> Counter[str]:

@@ -13,6 +13,7 @@ from shared.settings.clients import ConnectionBounds, PageBounds, QuestionBounds
 from shared.settings.field import Rule, variable_of
 from shared.settings.keeping import Keeping
 from shared.settings.live import Live
+from shared.settings.people import GUEST, INVITATION, LOCAL, OPEN, People
 from shared.settings.processes import Processes
 from shared.settings.providers import Providers
 from shared.settings.servers import Servers
@@ -31,6 +32,7 @@ class Settings(
     Live,
     Keeping,
     Backups,
+    People,
     QuestionBounds,
     ConnectionBounds,
     PageBounds,
@@ -42,7 +44,8 @@ class Settings(
 
     def check(self) -> None:
         """Raise SettingsError when settings contradict each other; the message says which and why."""
-        rules = [*self._client_rules(), *self._process_rules(), *self._answer_rules(), *self._other_rules()]
+        people = [*self._client_rules(), *self._people_rules()]
+        rules = [*people, *self._process_rules(), *self._answer_rules(), *self._other_rules()]
         broken = [sentence for holds, sentence in rules if not holds]
         if broken:
             raise SettingsError("; ".join(broken) + ".")
@@ -72,6 +75,19 @@ class Settings(
                     "NARU_SOCKET_MESSAGE_BURST must be at least 2 + NARU_SOCKET_MESSAGE_BYTES / 8192: "
                     "the longest message has to fit into the burst"
                 ),
+            ),
+        ]
+
+    def _people_rules(self) -> list[Rule]:
+        return [
+            (self.auth in (GUEST, LOCAL), f"NARU_AUTH is {self.auth!r}, which is not guest or local"),
+            (
+                self.sign_up in (INVITATION, OPEN),
+                f"NARU_SIGN_UP is {self.sign_up!r}, which is not invitation or open",
+            ),
+            (
+                self.session_idle_days <= self.session_days,
+                "NARU_SESSION_IDLE_DAYS must not exceed NARU_SESSION_DAYS",
             ),
         ]
 

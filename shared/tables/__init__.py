@@ -2,11 +2,12 @@
 
     chat      conversation, message, chat_request, request_attempt
     fleet     worker, lane, reconciler_tick
+    people    person, session, link, sign_in_allowance
     statuses  the values of `status` and `outcome`
     metadata  the MetaData object of all tables
 
-`lifecycle/`, `conversations/`, `reconciler.py` and `fleet.py` change rows; `migrations/` creates the tables. Times come
-from Postgres (`clock_timestamp()`), never from a client. Imports nothing else of ours.
+`lifecycle/`, `conversations/`, `people/`, `reconciler.py` and `fleet.py` change rows; `migrations/` creates the tables.
+Times come from Postgres (`clock_timestamp()`), never from a client. Imports nothing else of ours.
 """
 
 from shared.tables.chat import chat_request as chat_request
@@ -17,6 +18,10 @@ from shared.tables.fleet import lane as lane
 from shared.tables.fleet import reconciler_tick as reconciler_tick
 from shared.tables.fleet import worker as worker
 from shared.tables.metadata import metadata as metadata
+from shared.tables.people import link as link
+from shared.tables.people import person as person
+from shared.tables.people import session as session
+from shared.tables.people import sign_in_allowance as sign_in_allowance
 from shared.tables.statuses import ACTIVE as ACTIVE
 from shared.tables.statuses import TERMINAL as TERMINAL
 from shared.tables.statuses import Outcome as Outcome

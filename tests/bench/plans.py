@@ -168,7 +168,11 @@ def _look(rig: RequestRig, plans: Plans, *, owner: Owner, number: int, filled: F
     with plans.step("was it stored"):
         is_stored(engine, owner=owner, key="unknown")
     with plans.step("gauges"):
-        assert list(SystemGauges(engine, Keeping(deleted_days=30, conversation_days=30)).collect())
+        assert list(
+            SystemGauges(
+                engine, Keeping(deleted_days=30, conversation_days=30, session_days=90, session_idle_days=14)
+            ).collect()
+        )
     with plans.step("rename"):
         conversations.rename(engine, conversation_id, owner=owner, title="another")
 
@@ -231,7 +235,9 @@ def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator
     with plans.step("delete"):
         conversations.delete(engine, filled.conversation_id(number), owner=filled.owner(number))
     with plans.step("purge"):
-        everything = Keeping(deleted_days=0, conversation_days=1000, worker_days=0, key_days=0)
+        everything = Keeping(
+            deleted_days=0, conversation_days=1000, session_days=1, session_idle_days=1, worker_days=0, key_days=0
+        )
         assert purge_slice(engine, everything, rows=100)
 
 

@@ -56,7 +56,7 @@ def entries(text: str) -> dict[str, list[str]]:
     """Return a lock's entries by package: some packages have one for each of several Pythons."""
     found: dict[str, list[str]] = {}
     for match in ENTRY.finditer(text):
-        found.setdefault(match["name"], []).append(match.group(0))
+        found.setdefault(match["name"], []).append(match.group(0).rstrip())
     return found
 
 

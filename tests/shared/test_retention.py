@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Table, func, select, update
+from sqlalchemy import Table, func, insert, select, update
 
 from shared import fleet, lifecycle
 from shared.conversations import delete, list_conversations, open_conversation
@@ -20,12 +20,24 @@ from shared.retention import Purge, purge_slice
 from shared.retention.purge import FEWEST_ROWS, next_rows
 from shared.retention.slices import ADVISORY_LOCK, MOST_ROWS
 from shared.settings import Settings
-from shared.tables import Outcome, chat_request, conversation, message, metadata, request_attempt, worker
+from shared.tables import (
+    Outcome,
+    chat_request,
+    conversation,
+    link,
+    message,
+    metadata,
+    person,
+    request_attempt,
+    session,
+    sign_in_allowance,
+    worker,
+)
 from tests.shared.rig import LEASE_SECONDS, OWNER, RequestRig
 from tests.shared.together import together
 from tests.stack import wait_until
 
-KEEPING = Keeping(deleted_days=30, conversation_days=0)
+KEEPING = Keeping(deleted_days=30, conversation_days=0, session_days=90, session_idle_days=14)
 DAY = 86_400.0
 GROWING = (conversation, message, chat_request, request_attempt)
 
@@ -258,10 +270,28 @@ def test_overdue_rows_are_found_by_kind(rig: RequestRig) -> None:
         connection.execute(update(worker).values(lost_at=rig.ago(1.5 * DAY)))
     found = overdue(rig, replace(KEEPING, conversation_days=10))
     days = {kind: round(seconds / DAY, 1) for kind, seconds in found.items()}
-    assert days == {Kind.DELETED: 1, Kind.OLD: 2, Kind.WORKERS: 0.5, Kind.KEYS: 3}
+    assert days == {Kind.DELETED: 1, Kind.OLD: 2, Kind.WORKERS: 0.5, Kind.KEYS: 3, Kind.SESSIONS: 0}
     assert overdue(rig)[Kind.OLD] == 0, "without an age limit nothing is too old"
     purged(rig, replace(KEEPING, conversation_days=10))
     assert overdue(rig, replace(KEEPING, conversation_days=10)) == dict.fromkeys(Kind, 0)
+
+
+def test_expired_sign_ins_leave(rig: RequestRig) -> None:
+    person_id = uuid4()
+    with rig.begin() as connection:
+        connection.execute(insert(person).values(id=person_id, email="a@b", role="user", password_hash="x"))
+        for number, (created, seen) in enumerate([(91, 1), (20, 15), (20, 1)]):
+            values = {"created_at": rig.ago(created * DAY), "seen_at": rig.ago(seen * DAY)}
+            values |= {"id": uuid4(), "token_hash": bytes([number]), "person_id": person_id}
+            connection.execute(insert(session).values(device="", address="", **values))
+        for number, days in enumerate((1, -1)):
+            valid = {"token_hash": bytes([number]), "expires_at": rig.ago(days * DAY)}
+            connection.execute(insert(link).values(kind="invitation", role="user", **valid))
+            connection.execute(insert(sign_in_allowance).values(key=str(number), whole_at=rig.ago(days * DAY)))
+    assert round(overdue(rig)[Kind.SESSIONS] / DAY, 1) == 1
+    assert purged(rig, rows=2) == {"session": 2, "link": 1, "allowance": 1}
+    assert overdue(rig)[Kind.SESSIONS] == 0
+    assert [rig.count(table) for table in (person, session, link, sign_in_allowance)] == [1, 1, 1, 1]
 
 
 def test_one_process_purges_at_a_time(rig: RequestRig) -> None:

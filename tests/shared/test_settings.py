@@ -16,6 +16,8 @@ SAMPLES = {"str": ("some text", "some text"), "int": ("17", 17), "float": ("2.5"
 SPECIAL = {
     "log_level": ("DEBUG", "DEBUG"),
     "personal_data": ("warn", "warn"),
+    "auth": ("local", "local"),
+    "sign_up": ("open", "open"),
     "socket_message_bytes": ("200000", 200_000),
     "socket_state_bytes": ("20000", 20_000),
     "socket_message_burst": ("60.5", 60.5),

@@ -1,0 +1,191 @@
+"""People with an account: make, find, list, change.
+
+An account is known by its e-mail address, which nobody checks: an invitation or an administrator vouches for it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from shared.errors import BadEmail, EmailTaken, InvitationNeeded, LastAdmin, NotFound, WrongPassword
+from shared.people import links
+from shared.people.owner import Owner
+from shared.postgres.database import transaction
+from shared.tables import person, session
+
+#: RFC 5321: a path has at most 256 characters, with its angle brackets.
+LONGEST_EMAIL = 254
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
+#: Held while the number of administrators matters: "naru" on a phone keypad, then 4.
+_LOCK = text("SELECT pg_advisory_xact_lock(62784)")
+_P = person.c
+
+
+class Role(StrEnum):
+    """What a person may do: ask; read events without words; run the whole."""
+
+    USER = "user"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One account."""
+
+    id: UUID
+    email: str
+    role: Role
+    created_at: datetime
+    is_disabled: bool
+    password_hash: str = field(repr=False)
+
+    @property
+    def owner(self) -> Owner:
+        """The owner of this person's conversations."""
+        return Owner.person(self.id)
+
+
+def normal_email(given: str) -> str:
+    """Return the e-mail address in the form in which it is stored and compared. Raises BadEmail."""
+    email = unicodedata.normalize("NFKC", given).strip().lower()
+    if len(email) > LONGEST_EMAIL or not _EMAIL.fullmatch(email):
+        raise BadEmail
+    return email
+
+
+def has_people(engine: Engine) -> bool:
+    """Whether there is any account."""
+    with transaction(engine) as connection:
+        return _has_people(connection)
+
+
+def sign_up(engine: Engine, *, email: str, password_hash: str, invitation: str, is_open: bool) -> Person:
+    """Make an account. `invitation` is a link's token or "", which is enough where `is_open`, except for the first.
+
+    The first account is an administrator's. Raises BadEmail, BadLink, InvitationNeeded, EmailTaken and Unavailable.
+    """
+    email = normal_email(email)
+    with transaction(engine) as connection:
+        connection.execute(_LOCK)
+        is_first = not _has_people(connection)
+        role = Role(links.take_invitation(connection, invitation)) if invitation else Role.USER
+        if not invitation and (is_first or not is_open):
+            raise InvitationNeeded
+        values = {
+            "id": uuid4(),
+            "email": email,
+            "role": Role.ADMIN if is_first else role,
+            "password_hash": password_hash,
+        }
+        # Without a target: no unique index may raise.
+        made = connection.execute(upsert(person).values(values).on_conflict_do_nothing().returning(*_COLUMNS))
+        row = made.one_or_none()
+        if row is None:
+            raise EmailTaken
+        if is_first:
+            links.remove_invitations(connection)  # those that each start printed
+        return _person_of(row)
+
+
+def find(engine: Engine, email: str) -> Person | None:
+    """Return the person with this normal e-mail address."""
+    with transaction(engine) as connection:
+        row = connection.execute(select(*_COLUMNS).where(_P.email == email)).one_or_none()
+    return row and _person_of(row)
+
+
+def person_with(engine: Engine, email: str) -> Person:
+    """Return the person with this e-mail address in any form. Raises NotFound and BadEmail."""
+    found = find(engine, normal_email(email))
+    if found is None:
+        raise NotFound
+    return found
+
+
+def everyone(engine: Engine) -> list[Person]:
+    """Return all people, by e-mail address."""
+    with transaction(engine) as connection:
+        return [_person_of(row) for row in connection.execute(select(*_COLUMNS).order_by(_P.email))]
+
+
+def set_role(engine: Engine, person_id: UUID, role: Role) -> None:
+    """Give the person this role, and end all sessions: a session never outlives its role. Raises LastAdmin."""
+    with transaction(engine) as connection:
+        connection.execute(_LOCK)
+        if role is not Role.ADMIN:
+            _keep_an_admin(connection, person_id)
+        connection.execute(update(person).where(_P.id == person_id).values(role=role))
+        _end_sessions(connection, person_id)
+
+
+def disable(engine: Engine, person_id: UUID) -> None:
+    """Close the account, and end all its sessions. What it holds is kept. Raises LastAdmin."""
+    with transaction(engine) as connection:
+        connection.execute(_LOCK)
+        _keep_an_admin(connection, person_id)
+        connection.execute(update(person).where(_P.id == person_id).values(disabled_at=func.clock_timestamp()))
+        _end_sessions(connection, person_id)
+
+
+def enable(engine: Engine, person_id: UUID) -> None:
+    """Open the account again."""
+    with transaction(engine) as connection:
+        connection.execute(update(person).where(_P.id == person_id).values(disabled_at=None))
+
+
+def set_password(connection: Connection, person_id: UUID, password_hash: str, *, instead_of: str | None = None) -> None:
+    """Replace the password. The caller ends the sessions.
+
+    With `instead_of`, the hash of the password that was checked: raises WrongPassword if it is no longer the one.
+    """
+    this = (_P.id == person_id, *(() if instead_of is None else (_P.password_hash == instead_of,)))
+    changed = connection.execute(update(person).where(*this).values(password_hash=password_hash))
+    if not changed.rowcount:
+        raise WrongPassword
+
+
+def remove(engine: Engine, person_id: UUID) -> None:
+    """Remove the account with its sessions and links; what it owns stays. Raises LastAdmin."""
+    with transaction(engine) as connection:
+        connection.execute(_LOCK)
+        _keep_an_admin(connection, person_id)
+        connection.execute(delete(person).where(_P.id == person_id))
+
+
+def _has_people(connection: Connection) -> bool:
+    return bool(connection.execute(select(select(_P.id).exists())).scalar_one())
+
+
+def _keep_an_admin(connection: Connection, person_id: UUID) -> None:
+    others = (_P.role == Role.ADMIN, _P.disabled_at.is_(None), _P.id != person_id)
+    is_admin = select(_P.id).where(_P.role == Role.ADMIN, _P.disabled_at.is_(None), _P.id == person_id).exists()
+    if connection.execute(select(is_admin & ~select(_P.id).where(*others).exists())).scalar_one():
+        raise LastAdmin
+
+
+def _end_sessions(connection: Connection, person_id: UUID) -> None:
+    connection.execute(delete(session).where(session.c.person_id == person_id))
+
+
+_COLUMNS = (_P.id, _P.email, _P.role, _P.created_at, _P.disabled_at, _P.password_hash)
+
+
+def _person_of(row: Any) -> Person:
+    return Person(
+        id=row.id,
+        email=row.email,
+        role=Role(row.role),
+        created_at=row.created_at,
+        is_disabled=row.disabled_at is not None,
+        password_hash=row.password_hash,
+    )

@@ -1,0 +1,64 @@
+"""People with an account, their sessions, the one-time links, and the counts of attempts to sign in."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, LargeBinary, Table, Text
+from sqlalchemy.dialects.postgresql import UUID
+
+from shared.tables.metadata import metadata, moment
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    # Normalised (shared/people/accounts.py).
+    Column("email", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    # argon2id, with its parameters and its salt.
+    Column("password_hash", Text, nullable=False),
+    moment("created_at", now=True),
+    # Set when an administrator closes the account; all sessions end with it.
+    moment("disabled_at"),
+    CheckConstraint("role IN ('user', 'auditor', 'admin')", name="role"),
+)
+
+#: A session is one browser in which a person is signed in. Its end removes the row.
+session = Table(
+    "session",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    # The cookie holds the token; nobody who reads this table can use it.
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("person_id", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("device", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    moment("created_at", now=True),
+    moment("seen_at", now=True),
+    # These two lead the purge to the oldest sessions.
+    Index("ix_session_created_at", "created_at"),
+    Index("ix_session_seen_at", "seen_at"),
+)
+
+#: An invitation, or the way to a new password. Its use removes the row.
+link = Table(
+    "link",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("kind", Text, nullable=False),
+    # The role that an invitation gives.
+    Column("role", Text),
+    # Whose password is to be set.
+    Column("person_id", ForeignKey("person.id", ondelete="CASCADE"), index=True),
+    Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
+    CheckConstraint("kind IN ('invitation', 'password')", name="kind"),
+    CheckConstraint("(kind = 'invitation') = (role IS NOT NULL)", name="invitation_has_role"),
+    CheckConstraint("(kind = 'password') = (person_id IS NOT NULL)", name="password_has_person"),
+)
+
+#: How much of an allowance of attempts is used up: the time at which it is whole again.
+sign_in_allowance = Table(
+    "sign_in_allowance",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("whole_at", DateTime(timezone=True), nullable=False, index=True),
+)
