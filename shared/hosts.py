@@ -14,7 +14,8 @@ import socket
 from contextlib import suppress
 from ipaddress import ip_address
 
-from shared.settings import Settings
+from shared.errors import SettingsError
+from shared.settings import GUEST, Settings
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ALL_ADDRESSES = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
@@ -86,3 +87,16 @@ def _own_names() -> tuple[str, ...]:
     name = _plain(socket.gethostname())
     short = name.partition(".")[0]
     return (name, short, f"{short}.local") if short else ()
+
+
+def refuse_open_guests(settings: Settings, *, listens_on: str) -> None:
+    """Raise SettingsError for a page that other machines reach and that asks nobody to sign in, unless that is wanted.
+
+    Whoever reaches it spends the operator's keys.
+    """
+    if settings.auth == GUEST and not settings.open_to_anyone and not is_loopback(listens_on):
+        raise SettingsError(
+            f"the page would listen on {listens_on or 'all addresses'}, where anyone can use it without an account. "
+            "Set NARU_AUTH=local, and make the first account with ./naru people invite. To let anyone in all the "
+            "same, set NARU_OPEN_TO_ANYONE=true."
+        )

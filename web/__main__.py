@@ -17,6 +17,7 @@ import uvicorn
 
 from shared import logs
 from shared.errors import SettingsError
+from shared.hosts import refuse_open_guests
 from shared.interpreter import limit_malloc_arenas, raise_open_file_limit, shorten_switch_interval
 from shared.live.shards import refuse_twins
 from shared.settings import Settings, load_settings
@@ -93,6 +94,7 @@ def main() -> int:
         logs.configure(settings.log_level, part="web")
         adopt_library_loggers()
         runtime = current_runtime()
+        refuse_open_guests(settings, listens_on=settings.host)
         server = Server(config_of(settings), runtime)
     except SettingsError as error:
         sys.stderr.write(f"web: {error}\n")

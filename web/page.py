@@ -47,7 +47,7 @@ def draw() -> None:
         if frame is None:
             if state.has_browser():
                 log.info("page without identity")
-            notices.sentence(words.t("notice.bad_cookie" if state.is_cookie_unusable() else "notice.no_identity"))
+            notices.stranger(words, state.verdict())
             return
         chat.draw(frame)
         frame.runtime.page_was_drawn()

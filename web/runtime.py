@@ -31,6 +31,7 @@ from shared.tables import Status
 from shared.wedge import WedgeWatch
 from web.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
+from web.sign_ins import SignIns
 from web.watch.listener import Listener
 from web.watch.watcher import Watcher
 
@@ -54,6 +55,7 @@ class Runtime:
         self.engine = make_engine(settings, name="naru-web")
         self.dispatcher = Dispatcher(settings)
         self.newcomers = RateLimit(settings.address_newcomers_per_minute)
+        self.sign_ins = SignIns(settings, self.engine)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
         self._questions = RateLimit(settings.address_questions_per_minute)
@@ -131,6 +133,7 @@ class Runtime:
         self._gauges = metrics.SystemGauges(self.engine, Keeping.of(self.settings))
         metrics.REGISTRY.register(self._gauges)
         self._living = asyncio.create_task(self.liveness.run())
+        self._checking_sessions = asyncio.create_task(self.sign_ins.run())
         self._checking = asyncio.create_task(
             asyncio.to_thread(capacity.warn_of_few_connections, self.engine, self.settings)
         )
@@ -154,6 +157,8 @@ class Runtime:
         self._wedge.close()
         if self._living is not None:
             self._living.cancel()
+            self._checking_sessions.cancel()
+        self.sign_ins.close()
         self.close_viewers()
         if self.watcher is not None:
             await self.watcher.close()

@@ -123,7 +123,7 @@ def test_refusals_are_counted_and_rarely_logged(web: Process) -> None:
 
 def test_server_on_all_addresses_rejects_unknown_names(stack: Stack) -> None:
     """A server behind a published port cannot know its addresses, and DNS rebinding needs a name."""
-    web = stack.start_web(host="0.0.0.0")
+    web = stack.start_web(host="0.0.0.0", open_to_anyone=True)
     url = web.url
     assert [ask(url, "/", host=host).status for host in ("192.0.2.7", "[2001:db8::1]:80", "evil.test")] == [
         200,

@@ -18,6 +18,7 @@ from tests.patience import patient
 from tests.stack import Stack, get, wait_until
 from tests.web.clients import EventReader, ask, browser
 from tests.web.fake_worker import FakeWorker, deltas
+from tests.web.visitors import Visitor
 
 ANSWER = "나루에서 배를 기다립니다. " * 60
 
@@ -150,3 +151,25 @@ def test_server_starts_and_stops_while_redis_is_away(own_stack: Stack) -> None:
     web.terminate()
     assert web.wait(seconds=5) == 0
     own_stack.servers.start_redis()
+
+
+def test_account_pages_say_that_the_database_is_away(own_stack: Stack) -> None:
+    """No page of theirs ends in an error of the server, and a session in use stays valid for a while."""
+    engine = make_engine(own_stack.settings, name="test")
+    visitor = Visitor(own_stack.start_web(auth="local").url)
+    assert visitor.sign_up(engine).status == 303
+    assert visitor.ask("/account").status == 200
+    own_stack.servers.postgres.kill()
+    answers = [
+        visitor.ask(path) for path in ("/account", "/guest-chats", "/new-password?link=x", "/sign-up?invitation=x")
+    ]
+    answers += [visitor.post("/sign-out"), visitor.post("/account/end-all"), Visitor(visitor.url).sign_in()]
+    assert {each.status for each in answers} == {503}
+    assert all("The database does not respond right now" in each.body for each in answers)
+    assert visitor.session_cookie, "signing out failed, so the browser keeps its cookie"
+    assert visitor.ask("/").status == 200
+    assert Visitor(visitor.url, {**visitor.cookies, visitor.session_cookie: "made up"}).ask("/").status == 303
+    own_stack.servers.start_postgres()
+    wait_until(lambda: visitor.ask("/account").status == 200, seconds=20, what="the database is back")
+    assert visitor.post("/sign-out").status == 303
+    engine.dispose()

@@ -2,6 +2,7 @@
 
     events    GET  /api/conversations/{id}/events   a conversation's changes as server-sent events
     export    GET  /api/export                      all chats of the owner, as a file
+    people    the pages around an account: /sign-in, /sign-up, /account, …
     stop      POST /api/requests/{id}/stop
     front     GET  / /page.css /*.js /favicon.png   the page before Streamlit draws it
     manifest  GET  /manifest.json /favicon.ico
@@ -23,6 +24,11 @@ from web.api.front import colours, early, icon, live, page, shell, stylesheet
 from web.api.health import health, measurements, readiness
 from web.api.lost import Lost
 from web.api.manifest import favicon, manifest
+from web.api.people.account import account_page, change_password, end_all_sessions, end_session
+from web.api.people.guest import guest_chats_page, take_over_guest_chats
+from web.api.people.password import new_password, new_password_page
+from web.api.people.sign_in import sign_in, sign_in_page, sign_out
+from web.api.people.sign_up import sign_up, sign_up_page
 from web.api.stop import stop
 
 
@@ -44,5 +50,25 @@ def make_routes() -> list[BaseRoute]:
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", readiness, methods=["GET"]),
         Route("/metrics", measurements, methods=["GET"]),
+        *_people(),
         Lost(),
+    ]
+
+
+def _people() -> list[Route]:
+    """Return the routes of the pages around an account."""
+    return [
+        Route("/sign-in", sign_in_page, methods=["GET"]),
+        Route("/sign-in", sign_in, methods=["POST"]),
+        Route("/sign-out", sign_out, methods=["POST"]),
+        Route("/sign-up", sign_up_page, methods=["GET"]),
+        Route("/sign-up", sign_up, methods=["POST"]),
+        Route("/new-password", new_password_page, methods=["GET"]),
+        Route("/new-password", new_password, methods=["POST"]),
+        Route("/account", account_page, methods=["GET"]),
+        Route("/account/password", change_password, methods=["POST"]),
+        Route("/account/end", end_session, methods=["POST"]),
+        Route("/account/end-all", end_all_sessions, methods=["POST"]),
+        Route("/guest-chats", guest_chats_page, methods=["GET"]),
+        Route("/guest-chats", take_over_guest_chats, methods=["POST"]),
     ]

@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from shared.people import Owner
 from web.api.headers import security_headers
-from web.asgi.identity import owner_in
+from web.asgi.cookies import Verdict
+from web.asgi.identity import owner_in, verdict_in
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,14 @@ def uuid_in_path(request: Request, name: str) -> UUID:
 
 
 def owner_or_refuse(request: Request) -> Owner:
-    """Return the owner. Raises Refusal for a browser without an identity."""
+    """Return the owner. Raises Refusal for a browser without an identity, and for one that is signed out."""
     owner = owner_in(request.scope)
-    if owner is None:
-        raise Refusal(401, "no_identity", "This browser is not known here. Load the page first.")
-    return owner
+    if owner is not None:
+        return owner
+    match verdict_in(request.scope):
+        case Verdict.SIGNED_OUT:
+            raise Refusal(401, "signed_out", "You are signed out. Sign in, then try again.")
+        case Verdict.UNKNOWN:
+            raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.")
+        case _:
+            raise Refusal(401, "no_identity", "This browser is not known here. Load the page first.")

@@ -16,6 +16,7 @@ from web.api.answers import Refusal, json_answer, owner_or_refuse, uuid_in_path
 from web.api.guard import is_own_site
 from web.asgi.address import client_of
 from web.asgi.direct_send import DirectBody
+from web.asgi.identity import signed_in_in
 from web.limits import report_over_limit
 from web.runtime import current_runtime
 from web.watch import frames
@@ -83,7 +84,8 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": frames.RETRY, "more_body": True})
-            await _Following(self._viewer, body).run()
+            with current_runtime().sign_ins.held(signed_in_in(scope), self._viewer.close):
+                await _Following(self._viewer, body).run()
             await body.end()
         finally:
             disconnect.cancel()

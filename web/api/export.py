@@ -24,6 +24,7 @@ from shared.postgres.database import answers
 from shared.words import Words
 from web.api.answers import Refusal, owner_or_refuse
 from web.api.guard import is_own_site
+from web.asgi.identity import signed_in_in
 from web.asgi.sentence_page import words_for
 from web.runtime import current_runtime
 from web.state import LOCALE_COOKIE
@@ -66,7 +67,10 @@ async def export(request: Request) -> Response:
 
 
 class Download(StreamingResponse):
-    """Sends the parts as a file within LONGEST_SECONDS. Its owner is in `_under_way` until it ends."""
+    """Sends the parts as a file within LONGEST_SECONDS, or until the person's session ends.
+
+    Its owner is in `_under_way` until then.
+    """
 
     def __init__(self, owner: Owner, parts: Iterator[str], *, media_type: str, name: str) -> None:
         headers = {
@@ -80,8 +84,10 @@ class Download(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file."""
         try:
-            async with asyncio.timeout(LONGEST_SECONDS):
-                await super().__call__(scope, receive, send)
+            now = asyncio.get_running_loop().time
+            async with asyncio.timeout(LONGEST_SECONDS) as limit:
+                with current_runtime().sign_ins.held(signed_in_in(scope), lambda: limit.reschedule(now())):
+                    await super().__call__(scope, receive, send)
             log.info("chats downloaded", extra={"file": self._name})
         finally:
             _under_way.discard(self._owner)

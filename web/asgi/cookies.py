@@ -40,6 +40,10 @@ class Verdict(StrEnum):
     REFUSED = "refused"
     #: A well-formed cookie with a wrong signature, under the name that we would write.
     FORGED = "forged"
+    #: An account is needed, and the browser has no session. Set by IdentityMiddleware.
+    SIGNED_OUT = "signed_out"
+    #: An account is needed, and the session cannot be read without the database. Set by IdentityMiddleware.
+    UNKNOWN = "unknown"
     #: One name occurs twice, so somebody else set one of the two (cookie tossing).
     DOUBLED = "doubled"
 
@@ -101,10 +105,55 @@ class Cookies:
         return Reading(Verdict.REFUSED if others else Verdict.MISSING)
 
 
-def set_cookie(name: str, value: str) -> str:
-    """Return the Set-Cookie header's value."""
-    secure = "; Secure" if name.startswith(HOST) else ""
-    return f"{name}={value}; Max-Age={LIFETIME_SECONDS}; Path=/; HttpOnly; SameSite=Lax{secure}"
+def set_cookie(name: str, value: str, *, seconds: int = LIFETIME_SECONDS) -> str:
+    """Return the Set-Cookie header's value. With 0 `seconds` the browser forgets the cookie."""
+    secure = "; Secure" if name.startswith("__Host-") else ""
+    return f"{name}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+
+class SessionCookie:
+    """The cookie with a session's token: `__Host-naru_session_KEYID` over TLS, else `naru_session_KEYID`.
+
+    The token is signed, so that made-up ones cost no query. Like the browser's cookie, the name tells two Narus on one
+    host apart, and earlier keys still verify.
+    """
+
+    def __init__(self, secret_key: str) -> None:
+        self._host, self._plain = (
+            [(f"{prefix}{key_id(key)}", _signer(key, prefix)) for key in keys_in(secret_key)]
+            for prefix in ("__Host-naru_session_", "naru_session_")
+        )
+
+    def make(self, token: str, *, is_tls: bool) -> tuple[str, str]:
+        """Return name and value of the cookie with this token."""
+        name, signer = (self._host if is_tls else self._plain)[0]
+        return name, signer.sign(token).decode()
+
+    @property
+    def names(self) -> list[str]:
+        """All names that the cookie may have."""
+        return [name for name, _ in (*self._host, *self._plain)]
+
+    def read(self, cookie_headers: Iterable[str], *, is_tls: bool) -> str | None:
+        """Return the token; None without one, and if a name occurs twice, since somebody else may have set one.
+
+        Over TLS, a name that anybody may set over plain HTTP does not count.
+        """
+        given = _by_name(cookie_headers)
+        for name, signer in self._host if is_tls else [*self._host, *self._plain]:
+            values = given.get(name, [])
+            if len(values) > 1:
+                return None
+            if values and (token := _token_in(signer, values[0])):
+                return token
+        return None
+
+
+def _token_in(signer: TimestampSigner, value: str) -> str:
+    try:
+        return signer.unsign(value).decode()
+    except (BadSignature, ValueError):
+        return ""
 
 
 def _signer(key: str, prefix: str) -> TimestampSigner:

@@ -1,20 +1,26 @@
-"""Find the owner of a request, from one signed cookie per browser. Routes and the page get the owner only from here.
+"""Find the owner of a request. Routes and the page get the owner only from here.
 
-The middleware passes the owner's key on, to our routes in the scope and to Streamlit in a header. Accounts belong here
-too: a signed-in person would take precedence over the browser's cookie.
+With NARU_AUTH=guest the owner is the browser, known by a signed cookie. With accounts it is the person whose session
+the browser has; the browser's cookie then only tells devices apart, and who the guest was before.
+
+The middleware passes the owner's key on, to our routes in the scope and to Streamlit in a header.
 """
 
 from __future__ import annotations
 
 import logging
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import metrics
+from shared.errors import Unavailable
 from shared.people import Owner
-from web.asgi.cookies import Cookies, Reading, Verdict, set_cookie
+from shared.people.sessions import SignedIn
+from shared.settings import GUEST, Settings
+from web.asgi.cookies import Cookies, Reading, SessionCookie, Verdict, set_cookie
 from web.asgi.newcomers import IS_NEWCOMER
 from web.asgi.sparse_log import SparseLog
 from web.runtime import current_runtime
@@ -27,6 +33,9 @@ OWNER_HEADER = "x-naru-owner"
 _OWNER_KEY = "naru.owner_id"
 #: The reason for a missing owner, which the page shows.
 VERDICT_HEADER = "x-naru-cookie"
+#: The signed-in person's e-mail address, percent-encoded, which the page shows.
+PERSON_HEADER = "x-naru-person"
+_SIGNED_IN_KEY, _BROWSER_KEY, _VERDICT_KEY = "naru.signed_in", "naru.browser_id", "naru.verdict"
 
 
 def owner_in(scope: Scope) -> Owner | None:
@@ -35,8 +44,31 @@ def owner_in(scope: Scope) -> Owner | None:
     return None if key is None else Owner.from_key(key)
 
 
+def signed_in_in(scope: Scope) -> SignedIn | None:
+    """Return the session that the middleware found, if the browser has one."""
+    found: SignedIn | None = scope.get(_SIGNED_IN_KEY)
+    return found
+
+
+def browser_in(scope: Scope) -> UUID | None:
+    """Return the id in the browser's own cookie, whether somebody is signed in or not."""
+    found: UUID | None = scope.get(_BROWSER_KEY)
+    return found
+
+
+def verdict_in(scope: Scope) -> Verdict:
+    """Return why there is an owner, or none."""
+    found: Verdict = scope.get(_VERDICT_KEY, Verdict.MISSING)
+    return found
+
+
+def is_secure(scope: Scope, settings: Settings) -> bool:
+    """Whether the browser uses TLS, as far as we know."""
+    return scope["scheme"] in {"https", "wss"} or settings.secure_cookies
+
+
 def owner_of(reading: Reading) -> Owner | None:
-    """Return the owner that a request's cookies name, or None."""
+    """Return the guest that a request's cookies name, or None."""
     return None if reading.browser_id is None else Owner.browser(reading.browser_id)
 
 
@@ -46,6 +78,7 @@ class IdentityMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._cookies: Cookies | None = None
+        self._session_cookie: SessionCookie | None = None
         self._refused = SparseLog(log, "identity refused", level=logging.INFO)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,13 +90,17 @@ class IdentityMiddleware:
         if self._cookies is None:
             self._cookies = Cookies(settings.secret_key)
         cookies = self._cookies
-        is_tls = scope["scheme"] in {"https", "wss"} or settings.secure_cookies
+        is_tls = is_secure(scope, settings)
         reading = cookies.read(Headers(scope=scope).getlist("cookie"), is_tls=is_tls)
         _count(scope, reading.verdict)
         if reading.verdict not in {Verdict.GOOD, Verdict.MISSING}:
             # From one browser, this is a foreign cookie. From every browser: NARU_SECRET_KEY has changed.
             self._refused(path=scope["path"], verdict=reading.verdict.value)
-        _pass_on(scope, reading)
+        scope[_BROWSER_KEY] = reading.browser_id
+        if settings.auth == GUEST:
+            _pass_on(scope, owner_of(reading), reading.verdict)
+        else:
+            await self._sign_in(scope, settings, is_tls=is_tls)
         if scope["type"] == "websocket" or reading.is_current or reading.verdict.forbids_cookie:
             await self._app(scope, receive, send)
             return
@@ -77,6 +114,24 @@ class IdentityMiddleware:
 
         await self._app(scope, receive, send_with_cookie)
 
+    async def _sign_in(self, scope: Scope, settings: Settings, *, is_tls: bool) -> None:
+        """Find the person whose session the browser has."""
+        if self._session_cookie is None:
+            self._session_cookie = SessionCookie(settings.secret_key)
+        token = self._session_cookie.read(Headers(scope=scope).getlist("cookie"), is_tls=is_tls)
+        found: SignedIn | None = None
+        verdict = Verdict.SIGNED_OUT
+        if token is not None:
+            try:
+                found = await current_runtime().sign_ins.find(token)
+            except Unavailable:
+                verdict = Verdict.UNKNOWN
+        scope[_SIGNED_IN_KEY] = found
+        if found is None:
+            _pass_on(scope, None, verdict)
+        else:
+            _pass_on(scope, found.owner, Verdict.GOOD, person=found.email)
+
 
 def fresh_identity(scope: Scope) -> UUID:
     """Return a new identity, and mark the scope so that NewcomerMiddleware counts it."""
@@ -84,13 +139,14 @@ def fresh_identity(scope: Scope) -> UUID:
     return uuid4()
 
 
-def _pass_on(scope: Scope, reading: Reading) -> None:
+def _pass_on(scope: Scope, owner: Owner | None, verdict: Verdict, *, person: str = "") -> None:
     """Set the owner in the scope for routes, and in headers for Streamlit, replacing any that the client sent."""
-    owner = owner_of(reading)
     scope[_OWNER_KEY] = None if owner is None else owner.key
+    scope[_VERDICT_KEY] = verdict
     headers = MutableHeaders(scope=scope)
     del headers[OWNER_HEADER]
-    headers[VERDICT_HEADER] = reading.verdict.value
+    headers[VERDICT_HEADER] = verdict.value
+    headers[PERSON_HEADER] = quote(person)
     if owner is not None:
         headers[OWNER_HEADER] = owner.key
 

@@ -21,7 +21,7 @@ from shared import metrics
 from shared.settings import Settings
 from web.asgi.address import client_of
 from web.asgi.admission import Admission, Guest
-from web.asgi.identity import owner_in
+from web.asgi.identity import owner_in, signed_in_in
 from web.asgi.sessions import MARK, Cleanup, Sessions
 from web.asgi.turns import Turn, Turns
 from web.asgi.websocket import BACKLOG, CLOSE, POLICY_VIOLATION, WHEN_CLOSED
@@ -77,10 +77,11 @@ class SocketBounds:
         scope[MARK] = gate
         scope.get(WHEN_CLOSED, []).append(gate.shut)
         try:
-            if await gate.may_open():
-                await self._app(scope, gate.inward(receive), gate.outward(send))
-            elif not gate.is_shut:
-                await _refuse(scope, receive, send, "pace")
+            with current_runtime().sign_ins.held(signed_in_in(scope), gate.sign_out):
+                if await gate.may_open():
+                    await self._app(scope, gate.inward(receive), gate.outward(send))
+                elif not gate.is_shut:
+                    await _refuse(scope, receive, send, "pace")
         finally:
             gate.shut()
             gate.leave()
@@ -127,6 +128,13 @@ class SocketGate:
         self.is_shut = True
         self._end_turn()
         self._change.set()
+
+    def sign_out(self) -> None:
+        """Close the socket and its page's session, because the person's session has ended."""
+        self._was_bad = True
+        if self._close is not None:
+            self._close("signed_out")
+        self.shut()
 
     def leave(self) -> None:
         """Release the session. It is kept for its owner, unless there is none or a rule was broken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -12,7 +13,7 @@ from shared.words import best_locale
 from web.asgi.address import CLIENT_HEADER
 from web.asgi.cookies import Verdict
 from web.asgi.http_id import HEADER
-from web.asgi.identity import OWNER_HEADER, VERDICT_HEADER
+from web.asgi.identity import OWNER_HEADER, PERSON_HEADER, VERDICT_HEADER
 from web.state import keys
 
 
@@ -33,9 +34,17 @@ def owner() -> Owner | None:
     return Owner.from_key(bound) if isinstance(bound, str) else None
 
 
-def is_cookie_unusable() -> bool:
-    """Whether the owner is missing because the browser's cookie is forged or occurs twice."""
-    return st.context.headers.get(VERDICT_HEADER) in {Verdict.FORGED, Verdict.DOUBLED}
+def verdict() -> Verdict:
+    """Return why there is an owner, or none."""
+    try:
+        return Verdict(st.context.headers.get(VERDICT_HEADER) or Verdict.MISSING)
+    except ValueError:
+        return Verdict.MISSING
+
+
+def person() -> str:
+    """Return the signed-in person's e-mail address; "" for a guest."""
+    return unquote(st.context.headers.get(PERSON_HEADER) or "")
 
 
 def client() -> str:

@@ -14,6 +14,7 @@ import streamlit as st
 from shared.errors import NaruError, OverLimit, PersonalData, Refused, TooLong
 from shared.words import Words
 from web import state
+from web.asgi.cookies import Verdict
 from web.state.values import Notice
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,22 @@ def show(words: Words, notice: Notice) -> None:
 def sentence(text: str, notice_id: str = "") -> None:
     """Draw a sentence in a box. The browser hides a notice once read, until its id changes."""
     st.html(f'<div class="naru-notice" role="alert" data-naru-notice="{notice_id}">{escape(text)}</div>')
+
+
+def stranger(words: Words, verdict: Verdict) -> None:
+    """Draw a page for a browser without an owner: why, and what to do."""
+    keys = {Verdict.SIGNED_OUT: "notice.signed_out", Verdict.UNKNOWN: "error.unavailable"}
+    keys |= dict.fromkeys((Verdict.FORGED, Verdict.DOUBLED), "notice.bad_cookie")
+    sentence(words.t(keys.get(verdict, "notice.no_identity")))
+    chat = f"?c={state.conversation_id()}"
+    if verdict is Verdict.SIGNED_OUT:
+        _way(f"./sign-in{chat}", words.t("notice.sign_in"))
+    elif verdict is Verdict.UNKNOWN:
+        _way(f"./{chat}", words.t("notice.reload"))
+
+
+def _way(address: str, text: str) -> None:
+    st.html(f'<a class="naru-way" href="{address}">{escape(text)}</a>')
 
 
 def refused(words: Words, error: NaruError) -> None:

@@ -46,7 +46,15 @@ def _foot(frame: Frame) -> None:
         st.html(_theme_switch(frame))
         if state.has_routes():
             st.html(_download(frame))
-        st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{escape(t("sidebar.who"))}</p>')
+        st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{_who(frame)}</p>')
+
+
+def _who(frame: Frame) -> str:
+    """Name the signed-in person, with a way to the account; or say that there is none."""
+    person = state.person()
+    if not person:
+        return escape(frame.words.t("sidebar.who"))
+    return f'{escape(person)} · <a href="./account">{escape(frame.words.t("sidebar.account"))}</a>'
 
 
 def _download(frame: Frame) -> str:

@@ -1,0 +1,137 @@
+"""A person's way through the account pages in Chromium: invitation, chat, end of the session, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import Engine, text
+
+from shared.people import accounts, links, sessions
+from shared.postgres.database import make_engine, transaction
+from tests.page.person import Person, visitor
+from tests.patience import patient_ms
+from tests.stack import Stack
+
+pytestmark = pytest.mark.browser
+
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+FIND = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
+  .filter(({ impact }) => impact !== "minor").map(({ id, impact }) => `${impact} ${id}`))"""
+EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """Share one stack."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def engine(stack: Stack) -> Engine:
+    """An engine on the stack's database."""
+    return make_engine(stack.settings, name="test")
+
+
+@pytest.fixture(scope="module")
+def url(stack: Stack) -> str:
+    """The address of a page that needs accounts, with a worker and the simulator behind it."""
+    stack.start_simulator()
+    stack.start_worker()
+    return stack.start_web(auth="local").url
+
+
+@pytest.fixture(autouse=True)
+def _empty(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(text("TRUNCATE person, session, link, sign_in_allowance"))
+
+
+@pytest.fixture
+def person(browser: Browser, url: str, engine: Engine) -> Iterator[Person]:
+    """A person who has made an account in the browser."""
+    with visitor(browser, url) as found:
+        sign_up(found.page, url, engine)
+        expect(found.composer).to_be_visible(timeout=patient_ms(20))
+        yield found
+
+
+def sign_up(page: Page, url: str, engine: Engine) -> None:
+    page.goto(f"{url}/sign-up?invitation={links.invite(engine, 'user', days=1)}")
+    page.locator("#email").fill(EMAIL)
+    page.locator("#password").fill(PASSWORD)
+    page.locator("button[type=submit]").click()
+
+
+def sign_in(page: Page, password: str = PASSWORD) -> None:
+    page.locator("#email").fill(EMAIL)
+    page.locator("#password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_invitation_leads_to_an_answered_question(person: Person) -> None:
+    person.ask("[[sim: tokens=5]] hello")
+    person.wait_for_end()
+    expect(person.page.locator(".naru-who")).to_contain_text(EMAIL)
+    person.page.get_by_role("link", name="Account").click()
+    expect(person.page.get_by_text("This device")).to_be_visible()
+    person.page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(person.page).to_have_url(re.compile("/sign-in$"))
+    sign_in(person.page, "wrong password")
+    expect(person.page.get_by_role("alert")).to_contain_text("password is wrong")
+    expect(person.page.locator("#email")).to_have_value(EMAIL)
+    person.page.locator("#password").fill(PASSWORD)
+    person.page.get_by_role("button", name="Sign in").click()
+    expect(person.page.get_by_text("hello").first).to_be_visible(timeout=patient_ms(20))
+
+
+def test_ended_session_keeps_the_typed_text(person: Person, engine: Engine) -> None:
+    person.ask("[[sim: tokens=5]] first")
+    person.wait_for_end()
+    address = person.page.url
+    person.composer.fill("half a sentence")
+    sessions.end_all(engine, accounts.person_with(engine, EMAIL).id)
+    notice = person.page.get_by_role("alert").filter(has_text="You are signed out")
+    expect(notice).to_be_visible(timeout=patient_ms(20))
+    expect(person.page.get_by_text("first")).to_be_hidden()
+    person.page.get_by_role("link", name="Sign in").click()
+    sign_in(person.page)
+    expect(person.composer).to_have_value("half a sentence", timeout=patient_ms(20))
+    assert person.page.url == address
+    expect(person.answers).to_have_count(1)
+
+
+@pytest.mark.parametrize("look", [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)], ids=["wide", "narrow"])
+def test_axe_finds_nothing_on_account_pages(
+    browser: Browser, url: str, engine: Engine, look: tuple[str, str, dict[str, int]]
+) -> None:
+    scheme, locale, size = look
+    with visitor(browser, url, color_scheme=scheme, locale=locale, viewport=size) as found:
+        page = found.page
+        page.goto(f"{url}/sign-in")
+        assert violations(page) == []
+        page.goto(f"{url}/sign-up?invitation=none")
+        assert violations(page) == []
+        page.goto(f"{url}/sign-up?invitation={links.invite(engine, 'user', days=1)}")
+        page.locator("#email").fill(EMAIL)
+        page.locator("#password").fill("password123")
+        page.locator("button[type=submit]").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        assert violations(page) == []
+        page.locator("#password").fill(PASSWORD)
+        page.locator("button[type=submit]").click()
+        expect(found.composer).to_be_visible(timeout=patient_ms(20))
+        page.goto(f"{url}/account")
+        assert violations(page) == []
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe finds. It runs through the debugger, because the page's policy allows no foreign script."""
+    page.evaluate(AXE)
+    found: list[str] = page.evaluate(FIND)
+    return found

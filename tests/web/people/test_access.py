@@ -1,0 +1,64 @@
+"""Every route of ours as somebody who may not use it. The routes come from the app's list."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine
+from starlette.routing import Route
+
+from shared.people import sessions
+from tests.stack import Process, Stack, wait_until
+from tests.web.clients import browser
+from tests.web.fake_worker import FakeWorker
+from tests.web.test_routes import FORMS, MINE, OWNED, ROUTES
+from tests.web.visitors import Visitor, is_in, person_of
+from web.api import make_routes
+
+PRIVATE = [*OWNED, *(route for route in ROUTES if route.path in MINE)]
+ALL = [route for route in make_routes() if isinstance(route, Route)]
+POSTED = [route for route in ALL if "POST" in (route.methods or ()) and route.endpoint.__module__.startswith(FORMS)]
+
+
+def call(visitor: Visitor, route: Route, **ids: object) -> int:
+    """Call the route as our own page would, and return the status."""
+    path = route.path
+    for name in ("conversation_id", "request_id"):
+        path = path.replace("{" + name + "}", str(ids.get(name, uuid4())))
+    if "POST" in (route.methods or ()):
+        return visitor.post(path, x_naru="1").status
+    return visitor.ask(f"{path}?format=json").status
+
+
+@pytest.mark.parametrize("route", PRIVATE, ids=lambda route: route.path)
+def test_private_routes_refuse_everybody_else(
+    stack: Stack, ada: Visitor, engine: Engine, fake_worker: FakeWorker, route: Route
+) -> None:
+    owner = person_of(engine).owner
+    conversation_id, request_id = fake_worker.question(owner)
+    ids = {"conversation_id": conversation_id, "request_id": request_id}
+    nobody, guest = Visitor(ada.url), Visitor(ada.url, dict([browser(stack)[1].split("=", 1)]))
+    assert [call(visitor, route, **ids) for visitor in (nobody, guest)] == [401, 401]
+    other = Visitor(ada.url)
+    other.sign_up(engine, "second@example.org")
+    assert call(other, route, **ids) == (200 if route.path in MINE else 404)
+    assert str(conversation_id) not in other.ask("/api/export?format=json").body
+    sessions.end_all(engine, person_of(engine).id)
+    wait_until(lambda: not is_in(ada), what="the session has ended")
+    assert call(ada, route, **ids) == 401
+
+
+@pytest.mark.parametrize("route", POSTED, ids=lambda route: route.path)
+def test_forms_refuse_other_sites(web: Process, ada: Visitor, route: Route) -> None:
+    for headers in ({"origin": "https://evil.example"}, {"origin": ""}, {"origin": "null"}):
+        refused = ada.post(route.path, {"password": "x"}, **headers)
+        assert (refused.status, refused.data["error"]) == (403, "foreign_origin")
+    assert is_in(ada)
+
+
+@pytest.mark.parametrize("route", POSTED, ids=lambda route: route.path)
+def test_forms_of_nobody_change_nothing(web: Process, route: Route) -> None:
+    answer = Visitor(web.url).post(route.path)
+    assert answer.status in {303, 400}
+    assert answer.status == 400 or answer.headers["location"] == "/sign-in"

@@ -1,0 +1,135 @@
+"""GET /account, POST /account/password, /account/end and /account/end-all: one's password and devices."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from html import escape
+from uuid import UUID
+
+from sqlalchemy import Engine
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.errors import AccountRefused, NaruError
+from shared.people import accounts, links, sessions
+from shared.people.accounts import Person
+from shared.people.sessions import Session, SignedIn
+from shared.postgres.database import transaction
+from shared.words import Words
+from web.api.people import pages, passwords, signing
+from web.api.people.forms import form_of, go_to, path_to, with_accounts, words_of
+from web.api.people.sign_in import check_password
+from web.asgi.identity import signed_in_in
+from web.runtime import current_runtime
+
+log = logging.getLogger(__name__)
+
+
+@with_accounts
+async def account_page(request: Request) -> Response:
+    """Show the password form and the list of devices."""
+    signed_in = signed_in_in(request.scope)
+    return go_to(request, "/sign-in") if signed_in is None else await _page(request, signed_in)
+
+
+@with_accounts
+async def change_password(request: Request) -> Response:
+    """Replace the password after the current one, and end the sessions of all other devices."""
+    values = await form_of(request)
+    signed_in = signed_in_in(request.scope)
+    if signed_in is None:
+        return go_to(request, "/sign-in")
+    engine = current_runtime().engine
+    try:
+        person = await check_password(request, signed_in.email, values.get("current", ""))
+        await passwords.refuse_weak(values.get("password", ""), signed_in.email)
+        password_hash = await passwords.hash_password(values.get("password", ""))
+        await asyncio.to_thread(_replace, engine, person, password_hash, signed_in)
+    except AccountRefused as error:
+        return await _page(request, signed_in, error=error)
+    log.info("password changed", extra={"owner": signed_in.owner.key})
+    return await _page(request, signed_in, done="account.password_changed")
+
+
+@with_accounts
+async def end_session(request: Request) -> Response:
+    """End one of the person's own sessions."""
+    values = await form_of(request)
+    signed_in = signed_in_in(request.scope)
+    if signed_in is None:
+        return go_to(request, "/sign-in")
+    try:
+        session_id = UUID(values.get("session", ""))
+    except ValueError:
+        return go_to(request, "/account")
+    await asyncio.to_thread(sessions.end, current_runtime().engine, signed_in.person_id, session_id)
+    return go_to(request, "/account")
+
+
+@with_accounts
+async def end_all_sessions(request: Request) -> Response:
+    """End all of the person's sessions, this one too."""
+    await form_of(request)
+    signed_in = signed_in_in(request.scope)
+    if signed_in is not None:
+        await asyncio.to_thread(sessions.end_all, current_runtime().engine, signed_in.person_id)
+    answer = go_to(request, "/sign-in")
+    await signing.end(request, answer)
+    return answer
+
+
+def _replace(engine: Engine, person: Person, password_hash: str, signed_in: SignedIn) -> None:
+    with transaction(engine) as connection:
+        accounts.set_password(connection, person.id, password_hash, instead_of=person.password_hash)
+        links.remove_password_links(connection, person.id)
+        sessions.end_all_in(connection, person.id, but=signed_in.session_id)
+
+
+async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | None = None, done: str = "") -> Response:
+    words = words_of(request)
+    runtime = current_runtime()
+    devices = await asyncio.to_thread(sessions.sessions_of, runtime.engine, signed_in.person_id, runtime.settings)
+    parts = [
+        pages.paragraph(signed_in.email),
+        pages.error(pages.said(words, error)),
+        pages.done(words.t(done) if done else ""),
+        pages.link(path_to(request, "/"), words.t("account.back")),
+        pages.heading(words.t("account.devices")),
+        "<ul>",
+        *(_device(request, words, each, signed_in) for each in devices),
+        "</ul>",
+        pages.form(path_to(request, "/sign-out"), words.t("account.sign_out")),
+        pages.form(path_to(request, "/account/end-all"), words.t("account.sign_out_all"), is_quiet=True),
+        pages.heading(words.t("account.change_password")),
+        pages.form(
+            path_to(request, "/account/password"),
+            words.t("account.save"),
+            _password_entries(words),
+            focuses=error is not None,
+        ),
+    ]
+    title = words.t("account.title")
+    return pages.page(words, title, "".join(parts), request=request, status=pages.status_of(error))
+
+
+def _password_entries(words: Words) -> tuple[pages.Entry, pages.Entry]:
+    current = pages.Entry(
+        name="current", label=words.t("account.current_password"), kind="password", autocomplete="current-password"
+    )
+    return current, pages.new_password(words)
+
+
+def _device(request: Request, words: Words, device: Session, signed_in: SignedIn) -> str:
+    seen = f"{words.time(device.seen_at)} UTC"
+    line = escape(f"{device.device} · {device.address} · {seen}")
+    if device.id == signed_in.session_id:
+        return f"<li><span>{line}</span><strong>{escape(words.t('account.this_device'))}</strong></li>"
+    end = pages.form(
+        path_to(request, "/account/end"),
+        words.t("account.sign_out"),
+        hidden={"session": str(device.id)},
+        is_quiet=True,
+        label=f"{words.t('account.sign_out')}: {device.device}, {seen}",
+    )
+    return f"<li><span>{line}</span>{end}</li>"

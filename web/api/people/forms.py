@@ -1,0 +1,90 @@
+"""Read a form, and make its handlers: only with accounts, and only from our own site."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from html import escape
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from shared.errors import Unavailable
+from shared.settings import GUEST
+from shared.words import Words
+from web.api.answers import Refusal
+from web.api.guard import is_own_site
+from web.asgi.sentence_page import sentence_page, words_for
+from web.runtime import current_runtime
+from web.state import LOCALE_COOKIE
+
+#: Longest body of a form: its longest values are a password and an e-mail address.
+LONGEST_FORM_BYTES = 8192
+MOST_VALUES = 10
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def with_accounts(handler: Handler) -> Handler:
+    """Wrap a route that exists only with accounts; without them it leads to the chat.
+
+    While the database is away, it answers with a page that says so.
+    """
+
+    @functools.wraps(handler)
+    async def guarded(request: Request) -> Response:
+        if current_runtime().settings.auth == GUEST:
+            return go_to(request, "/")
+        try:
+            return await handler(request)
+        except Unavailable:
+            words = words_of(request)
+            body = f"<p>{escape(words.error(Unavailable.code))}</p>"
+            return sentence_page(words, status=503, title=words.t("app.name"), body=body)
+
+    return guarded
+
+
+async def form_of(request: Request) -> Mapping[str, str]:
+    """Return the values of a form that our own page sent. Raises Refusal.
+
+    A browser always names the origin of a form. Without one, nothing shows that our page sent it.
+    """
+    headers = request.headers
+    if not is_own_site(headers) or not ({"origin", "sec-fetch-site"} & set(headers)):
+        raise Refusal(403, "foreign_origin", "This can only be requested from Naru's own page.")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_FORM_BYTES:
+            raise Refusal(413, "form_too_long", "The form is too long.")
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_VALUES, errors="strict"))
+    except ValueError:
+        raise Refusal(400, "malformed_form", "The form could not be read.") from None
+
+
+def words_of(request: Request) -> Words:
+    """Return the words in the person's language."""
+    return words_for(request.headers, chosen=request.cookies.get(LOCALE_COOKIE))
+
+
+def chat_in(values: Mapping[str, str]) -> str:
+    """Return the id of the conversation to return to, or "". An id cannot lead to another site, as an address could."""
+    try:
+        return str(UUID(values.get("c", "")))
+    except ValueError:
+        return ""
+
+
+def path_to(request: Request, path: str, *, chat: str = "") -> str:
+    """Return the address of a path of ours, below a proxy's prefix; `chat` is the conversation to return to."""
+    prefix = str(request.scope.get("root_path", "")).rstrip("/")
+    return f"{prefix}{path}{f'?c={chat}' if chat else ''}"
+
+
+def go_to(request: Request, path: str, *, chat: str = "") -> Response:
+    """Send the browser to a path of ours with a GET."""
+    return RedirectResponse(path_to(request, path, chat=chat), status_code=303, headers={"cache-control": "no-store"})
