@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import psycopg2
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from deploy import terminal
@@ -16,14 +17,15 @@ from deploy.backup.problem import BackupProblem
 from deploy.backup.server import Server, reason_of
 from deploy.embedded.data import DataProblem
 from shared.errors import NaruError
-from shared.people import Owner
+from shared.people import Owner, accounts
+from shared.people.accounts import Person
 from shared.postgres.database import make_plain_engine
 from shared.retention import Holdings, StillAsking, erase, holdings_of
 
 STOPPED = 130
 UNKNOWN = """\
-there is no owner {owner} in the database. An owner is `terminal` or browser:ID. The address of a person's chat ends in
-      the id of the conversation, which names its owner: SELECT owner_id FROM conversation WHERE id = 'ID'"""
+there is no owner {owner} in the database. An owner is `terminal`, person:ID or browser:ID. The address of a person's
+      chat ends in the conversation's id, which names the owner: SELECT owner_id FROM conversation WHERE id = 'ID'"""
 
 
 def run(owner: str, *, data: Path, is_confirmed: bool) -> int:
@@ -48,14 +50,18 @@ def run(owner: str, *, data: Path, is_confirmed: bool) -> int:
 
 def _erase(owner: Owner, server: Server, context: commands.Context, *, is_confirmed: bool) -> int:
     engine = make_plain_engine(server.url)
-    held = holdings_of(engine, owner)
-    if not held.conversations:
+    held, person = holdings_of(engine, owner), _person_of(engine, owner)
+    if not held.conversations and person is None:
         _complain(UNKNOWN.format(owner=terminal.line(owner.key)))
         return 1
+    if person is not None:
+        print(f"{terminal.line(owner.key)} is the account of {terminal.line(person.email)}, which leaves too.")
     print(f"{terminal.line(owner.key)} has {in_words(held)}.")
     if not is_confirmed and not _is_wanted():
         print("Nothing was erased.")
         return 1
+    if person is not None:
+        accounts.remove(engine, person.id)  # first, so that nobody can ask meanwhile
     gone = erase(engine, owner, stop_patience_seconds=context.settings.stop_patience_seconds)
     rows = ", ".join(_counted(gone[kind], kind) for kind in ("conversation", "message", "request", "attempt"))
     print(f"Erased from the database: {rows}.")
@@ -66,6 +72,10 @@ def _erase(owner: Owner, server: Server, context: commands.Context, *, is_confir
     ):
         print(f"  {terminal.line(sentence)}")
     return 0
+
+
+def _person_of(engine: Engine, owner: Owner) -> Person | None:
+    return next((each for each in accounts.everyone(engine) if each.owner == owner), None)
 
 
 def in_words(held: Holdings) -> str:

@@ -24,6 +24,7 @@ Naru, an AI chat that a team runs itself.
   ./naru urls               the addresses, and Flower's password
   ./naru doctor             checks everything an operator would, and says what to do
   ./naru keys rotate        a new key for the browsers' cookies; nobody loses a conversation
+  ./naru people invite      prints a link with which somebody makes an account (NARU_AUTH=local)
   ./naru erase OWNER        removes everything of one person, and says what still remembers it
   ./naru backup             one encrypted, checked backup; --list shows them
   ./naru restore NAME       replaces the data with a backup, and keeps the old data
@@ -52,8 +53,8 @@ ERASE = """\
 Removes one person's conversations, messages and requests from the database at once, whatever the settings keep. Running
 answers are stopped first. Afterwards it says until when backups still have the rows.
 
-OWNER is `terminal` (./naru ask) or browser:ID; see docs/operations/keeping.md for how to find it. It uses DATABASE_URL,
-or the database in the data folder, whether Naru runs or not.
+OWNER is `terminal` (./naru ask), person:ID (./naru people list) or browser:ID; docs/operations/keeping.md says how to
+find it. It uses DATABASE_URL, or the database in the data folder, whether Naru runs or not.
 """
 KEYS = """\
 Replaces the key in the data folder that signs the browsers' cookies. Restart Naru afterwards.
@@ -130,6 +131,10 @@ def dispatch(arguments: Sequence[str]) -> int:
         from deploy.compose.cli import main as compose
 
         return compose(list(arguments[1:]))
+    if list(arguments[:1]) == ["people"]:
+        from deploy.cli.people import main as people
+
+        return people(list(arguments[1:]))
     if list(arguments[:1]) == ["bench"]:
         from deploy.cli.checks import bench
 
@@ -162,6 +167,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_drill(command(commands, "restore-drill", "prove that the newest backup can be restored", DRILL))
     command(commands, "test", "run all checks and tests; arguments go to pytest", TEST)
     command(commands, "bench", "measure the speed; --quick takes minutes instead of an hour", BENCH)
+    command(commands, "people", "accounts: invite, list, disable; ./naru people --help", "")
     command(commands, "compose", "set up and update the containers: ./naru compose --help", "")
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
     lock.add_argument("--upgrade", action="store_true", help="upgrade all packages to their newest versions")
@@ -207,7 +213,7 @@ def add_ask(ask: argparse.ArgumentParser) -> None:
 
 def add_erase(erase: argparse.ArgumentParser) -> None:
     """Add the options of `erase`."""
-    erase.add_argument("owner", metavar="OWNER", help="browser:ID or terminal")
+    erase.add_argument("owner", metavar="OWNER", help="person:ID, browser:ID or terminal")
     erase.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     add_data(erase)
     erase.set_defaults(run=run_erase)

@@ -9,7 +9,7 @@ from deploy.cli.findings import Finding, Findings, Level, show
 from deploy.embedded.data import SECRETS, DataProblem, running_on, secrets_in
 from deploy.embedded.silence import DIRECT
 from shared.keys import LEAST_BYTES, is_strong, key_id, keys_in
-from shared.settings import STRONGER_KEY, Settings
+from shared.settings import GUEST, STRONGER_KEY, Settings
 
 #: Long enough for /metrics, which reads gauges from Postgres.
 METRICS_SECONDS = 10
@@ -38,6 +38,20 @@ def cookie_keys(settings: Settings, data: Path) -> Findings:
         finding = Finding(Level.GOOD, f"cookies: key {key_id(found[0])} signs{older}")
     show(finding)
     yield finding
+
+
+def accounts(settings: Settings) -> Findings:
+    """Say who may use the page."""
+    if settings.auth != GUEST:
+        yield Finding(Level.GOOD, f"accounts: needed (NARU_AUTH={settings.auth})")
+    elif settings.open_to_anyone:
+        to_do = "set NARU_AUTH=local, unless everyone who reaches the page may spend your keys"
+        yield Finding(Level.HINT, "accounts: none are needed, and the page may be open to other machines", to_do)
+    else:
+        yield Finding(
+            Level.GOOD,
+            "accounts: none are needed; without a proxy only this machine reaches the page",
+        )
 
 
 def hosts(settings: Settings, data: Path) -> Findings:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +25,12 @@ from deploy.embedded.ports import PortTaken, check_port, free_port
 from deploy.embedded.silence import DIRECT
 from deploy.embedded.supervisor import PartFailed, Supervisor
 from shared.errors import SettingsError
-from shared.hosts import ALL_ADDRESSES
+from shared.hosts import ALL_ADDRESSES, refuse_open_guests
 from shared.logs import JsonFormatter
-from shared.settings import Settings, environment, load_settings
+from shared.people import accounts, links
+from shared.people.accounts import Role
+from shared.postgres.database import make_plain_engine
+from shared.settings import GUEST, Settings, environment, load_settings
 from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY
 
 PATIENCE_SECONDS = 90.0  # for another `up` that is starting or stopping on the same folder
@@ -125,6 +128,7 @@ def plan(options: Options, folder: DataFolder) -> Plan:
     port = settings.port if options.port is None else options.port
     port = free_port() if port == 0 else port
     check_port(host, port)
+    refuse_open_guests(settings, listens_on=host)
     environ |= {"NARU_HOST": host, "NARU_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     check_servers(settings, environ | {"PYTHONPATH": str(processes.ROOT)})
     if not settings.secret_key:
@@ -152,7 +156,7 @@ async def run(plan: Plan) -> int:
         if starting.done():
             starting.result()  # raises the error, if any
             plan.folder.set_running(ready_lines(plan))  # before the last line, which scripts wait for
-            announce(ready_lines(plan))
+            announce(ready_lines(plan), first=await supervisor.blocking(lambda: first_steps(plan)))
             tending = asyncio.create_task(supervisor.tend_logs())
             await stopping
             tending.cancel()
@@ -306,9 +310,20 @@ def ready_lines(plan: Plan) -> Running:
     return Running(url=plan.url, lines=lines, environ=environ)
 
 
-def announce(running: Running) -> None:
-    """Print the addresses, and the last line, which scripts wait for."""
-    for line in running.lines:
+def first_steps(plan: Plan) -> list[str]:
+    """Return the lines that lead to the first account, where accounts are needed and there is none."""
+    if plan.settings.auth == GUEST:
+        return []
+    engine = make_plain_engine(plan.environ["DATABASE_URL"])
+    if accounts.has_people(engine):
+        return []
+    token = links.invite(engine, Role.USER, days=plan.settings.invitation_days)
+    return [f"  There is no account yet. Make the first one, an administrator's: {plan.url}/sign-up?invitation={token}"]
+
+
+def announce(running: Running, *, first: Sequence[str] = ()) -> None:
+    """Print the addresses and the first steps, and the last line, which scripts wait for."""
+    for line in (*running.lines, *first):
         say(line)
     say(f"Naru is ready at {running.url}")
 

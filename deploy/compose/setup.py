@@ -189,6 +189,8 @@ def settings_text(options: SetupOptions, *, has_model: bool) -> str:
         "# The name that people type, and the address that Let's Encrypt writes to",
         f"NARU_DOMAIN={options.domain}",
         f"NARU_EMAIL={options.email}",
+        "# Who may use the page: local (people with an account), or guest with NARU_OPEN_TO_ANYONE=true (anyone)",
+        "NARU_AUTH=local",
         "NARU_HTTP_PORT=80",
         "NARU_HTTPS_PORT=443",
         "# Networks of a load balancer in front of nginx, which sets X-Forwarded-For: 10.0.0.0/8,2001:db8::/32",
@@ -227,6 +229,7 @@ def report(options: SetupOptions, *, made: list[str], has_model: bool, is_new: b
         "",
         "Next:  docker compose up -d          (or: docker-compose up -d)",
         f"Then:  {address}   and {address}flower/ as naru, with the password in secrets/flower_password",
+        "      docker compose run --rm backup people invite   prints the link to the first account, an administrator's",
         "Keep a copy of secrets/backup_key away from the backups: without it no backup can be read.",
     ]
 

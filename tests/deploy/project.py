@@ -36,6 +36,9 @@ class ComposeProject:
             "NARU_SIMULATOR_URL": SIMULATOR,
             "NARU_SECRETS": str(folder / "secrets"),
             "NARU_VERSION": "test-1",
+            # The rig's visitors are guests.
+            "NARU_AUTH": "guest",
+            "NARU_OPEN_TO_ANYONE": "true",
             "NARU_ADDRESS": "127.0.0.1",
             "NARU_HTTP_PORT": str(self.http_port),
             "NARU_HTTPS_PORT": str(self.https_port),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from deploy.embedded.processes import ROOT
 from shared.settings import Settings, variable_of
@@ -19,16 +20,17 @@ NOT_TURNED = {
     "NARU_STOP_PATIENCE_SECONDS": "named for how long an erasure waits; compose keeps the default",
     "NARU_SECURE_COOKIES": "always on: people come through nginx and TLS",
 }
-#: The folders of the code that a service runs.
+#: The folders and files of the code that a service runs.
 CODE = {
     "web": ("web", "shared"),
     "worker": ("workers", "shared"),
-    "backup": ("deploy/backup",),
+    "backup": ("deploy/backup", "deploy/cli/people.py"),
     "restore-drill": ("deploy/backup",),
 }
 #: Read by code that both services run, but not used by this one.
 NOT_USED = {
     ("web", "NARU_CONCURRENCY"),
+    *(("worker", f"NARU_{name}") for name in ("AUTH", "OPEN_TO_ANYONE", "SESSION_DAYS", "SESSION_IDLE_DAYS")),
     ("worker", "NARU_ALLOWED_HOSTS"),
     ("worker", "NARU_DOMAIN"),
     ("worker", "NARU_OWNER_ACTIVE_QUESTIONS"),
@@ -46,14 +48,18 @@ def named() -> set[str]:
     return found | {name for name in SETTINGS if name.startswith(tuple(prefixes))}
 
 
+def sources(place: Path) -> list[Path]:
+    return [place] if place.is_file() else list(place.rglob("*.py"))
+
+
 def readers(variable: str) -> set[str]:
     """Return the services whose code reads the setting."""
     read = re.compile(rf"(?:settings|\bs)\.{SETTINGS[variable].name}\b")
     return {
         service
-        for service, folders in CODE.items()
+        for service, places in CODE.items()
         if (service, variable) not in NOT_USED
-        and any(read.search(path.read_text()) for folder in folders for path in (ROOT / folder).rglob("*.py"))
+        and any(read.search(path.read_text()) for place in places for path in sources(ROOT / place))
     }
 
 

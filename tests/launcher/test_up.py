@@ -337,6 +337,23 @@ def test_up_finishes_a_half_made_database(tmp_path: Path, starts: list[Up]) -> N
     assert (foreign / "letters").exists()
 
 
+def test_up_leads_to_the_first_account(tmp_path: Path, starts: list[Up]) -> None:
+    starts.append(Up(tmp_path / "data", "--port", "0", NARU_AUTH="local"))
+    up = starts[0].ready()
+    found = re.search(r"Make the first one, an administrator's: (\S+)", up.text)
+    assert found is not None
+    assert found[1].startswith(f"{up.url}/sign-up?invitation=")
+    assert get(found[1])[0] == 200
+    assert get(f"{up.url}/sign-up")[0] == 400
+
+
+def test_up_refuses_open_guests(tmp_path: Path) -> None:
+    up = Up(tmp_path / "data", "--port", "0", "--host", "0.0.0.0")
+    assert up.process.wait(patient(60)) == 1
+    assert "Set NARU_AUTH=local" in up.text
+    assert "NARU_OPEN_TO_ANYONE=true" in up.text
+
+
 def test_invalid_setting_is_reported_in_one_line(tmp_path: Path) -> None:
     up = Up(tmp_path / "data", NARU_LEASE_SECONDS="soon")
     assert up.process.wait(patient(20)) == 1

@@ -1,0 +1,94 @@
+"""`./naru people` on a real database: what it prints, and what it changes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.people import accounts, links
+from shared.people.accounts import Role
+from shared.postgres.database import make_engine
+from tests.launcher.test_ask import naru
+from tests.stack import Stack
+
+EMAIL = "ada@example.org"
+
+
+@pytest.fixture
+def engine(stack: Stack) -> Engine:
+    """An engine on the stack's database."""
+    return make_engine(stack.settings, name="test")
+
+
+def people(stack: Stack, *words: str, **settings: object) -> str:
+    """Run a command that succeeds, and return its output."""
+    ran = naru(stack, "people", *words, **{"auth": "local", **settings})
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def refusal(stack: Stack, *words: str) -> str:
+    """Run a command that fails, and return its one sentence."""
+    ran = naru(stack, "people", *words, auth="local")
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr.count("\n") == 1
+    return ran.stderr
+
+
+def sign_up(engine: Engine, token: str, email: str = EMAIL) -> accounts.Person:
+    return accounts.sign_up(engine, email=email, password_hash="x", invitation=token, is_open=False)
+
+
+def test_invitation_makes_the_first_administrator(stack: Stack, engine: Engine) -> None:
+    assert "There are no accounts yet" in people(stack, "list")
+    printed = people(stack, "invite", domain="chat.example.org")
+    assert "one account with the role admin" in printed
+    found = re.search(r"^https://chat\.example\.org/sign-up\?invitation=(\S+)$", printed, re.MULTILINE)
+    assert found is not None
+    assert sign_up(engine, found[1]).role is Role.ADMIN
+    assert re.search(
+        rf"^{EMAIL}  admin  since \d{{4}}-\d\d-\d\d  person:[0-9a-f-]{{36}}$", people(stack, "list"), re.MULTILINE
+    )
+
+
+def test_commands_change_the_named_account(stack: Stack, engine: Engine) -> None:
+    sign_up(engine, links.invite(engine, "user", days=1))
+    second = sign_up(engine, links.invite(engine, "user", days=1), "second@example.org")
+    assert "is auditor now" in people(stack, "role", "Second@Example.org", "auditor")
+    assert accounts.person_with(engine, second.email).role is Role.AUDITOR
+    assert "is disabled and signed out" in people(stack, "disable", second.email)
+    assert accounts.person_with(engine, second.email).is_disabled
+    assert f"{second.email}  disabled" in people(stack, "list")
+    assert "can sign in again" in people(stack, "enable", second.email)
+    assert "0 sessions ended" in people(stack, "sign-out", second.email)
+    token = people(stack, "reset", second.email).strip().rpartition("/new-password?link=")[2]
+    assert links.is_valid(engine, token, "password")
+
+
+def test_refusals_say_what_to_do(stack: Stack, engine: Engine) -> None:
+    sign_up(engine, links.invite(engine, "user", days=1))
+    assert "there is no account of nobody@example.org. ./naru people list shows all." in refusal(
+        stack, "disable", "nobody@example.org"
+    )
+    assert "This is not an e-mail address." in refusal(stack, "reset", "nobody")
+    assert "This is the only administrator." in refusal(stack, "disable", EMAIL)
+    assert "This is the only administrator." in refusal(stack, "role", EMAIL, "user")
+
+
+def test_commands_warn_while_guests_need_no_account(stack: Stack) -> None:
+    assert "Set NARU_AUTH=local" in people(stack, "invite", auth="guest")
+    assert "Set NARU_AUTH=local" not in people(stack, "invite")
+
+
+def test_erase_removes_the_account(stack: Stack, engine: Engine) -> None:
+    sign_up(engine, links.invite(engine, "user", days=1))
+    second = sign_up(engine, links.invite(engine, "user", days=1), "second@example.org")
+    erased = naru(stack, "erase", "--yes", second.owner.key)
+    assert erased.returncode == 0, erased.stderr
+    assert "is the account of second@example.org, which leaves too" in erased.stdout
+    assert [each.email for each in accounts.everyone(engine)] == [EMAIL]
+    kept = naru(stack, "erase", "--yes", accounts.person_with(engine, EMAIL).owner.key)
+    assert "This is the only administrator." in kept.stderr
