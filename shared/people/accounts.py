@@ -154,6 +154,12 @@ def set_password(connection: Connection, person_id: UUID, password_hash: str, *,
         raise WrongPassword
 
 
+def check_removable(engine: Engine, person_id: UUID) -> None:
+    """Raise LastAdmin for the only administrator."""
+    with transaction(engine) as connection:
+        _keep_an_admin(connection, person_id)
+
+
 def remove(engine: Engine, person_id: UUID) -> None:
     """Remove the account with its sessions and links; what it owns stays. Raises LastAdmin."""
     with transaction(engine) as connection:

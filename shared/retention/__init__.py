@@ -7,8 +7,8 @@
 `shared/keeping.py` says what is kept for how long. May import the lifecycle, the tables and `shared.postgres`.
 """
 
-from shared.retention.erasure import Holdings, StillAsking, erase, holdings_of
+from shared.retention.erasure import Holdings, StillAsking, erase, hide, holdings_of
 from shared.retention.purge import Purge
 from shared.retention.slices import purge_slice
 
-__all__ = ["Holdings", "Purge", "StillAsking", "erase", "holdings_of", "purge_slice"]
+__all__ = ["Holdings", "Purge", "StillAsking", "erase", "hide", "holdings_of", "purge_slice"]

@@ -63,7 +63,7 @@ def erase(engine: Engine, owner: Owner, *, stop_patience_seconds: float) -> Coun
     """
     gone: Counter[str] = Counter()
     for _ in range(ROUNDS):
-        ids = _hide(engine, owner)
+        ids = hide(engine, owner)
         if not ids:
             return gone
         _stop_all(engine, owner, stop_patience_seconds)
@@ -72,7 +72,7 @@ def erase(engine: Engine, owner: Owner, *, stop_patience_seconds: float) -> Coun
     raise StillAsking
 
 
-def _hide(engine: Engine, owner: Owner) -> Sequence[UUID]:
+def hide(engine: Engine, owner: Owner) -> Sequence[UUID]:
     """Mark all conversations as deleted, so that nobody can ask in them, and return their ids."""
     theirs = _C.owner_id == owner.key
     with transaction(engine) as connection:

@@ -24,7 +24,7 @@ from web.api.front import colours, early, icon, live, page, shell, stylesheet
 from web.api.health import health, measurements, readiness
 from web.api.lost import Lost
 from web.api.manifest import favicon, manifest
-from web.api.people.account import account_page, change_password, end_all_sessions, end_session
+from web.api.people.account import account_page, change_password, delete_account, end_all_sessions, end_session
 from web.api.people.guest import guest_chats_page, take_over_guest_chats
 from web.api.people.password import new_password, new_password_page
 from web.api.people.sign_in import sign_in, sign_in_page, sign_out
@@ -67,6 +67,7 @@ def _people() -> list[Route]:
         Route("/new-password", new_password, methods=["POST"]),
         Route("/account", account_page, methods=["GET"]),
         Route("/account/password", change_password, methods=["POST"]),
+        Route("/account/delete", delete_account, methods=["POST"]),
         Route("/account/end", end_session, methods=["POST"]),
         Route("/account/end-all", end_all_sessions, methods=["POST"]),
         Route("/guest-chats", guest_chats_page, methods=["GET"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
@@ -12,6 +13,7 @@ from shared.people import accounts, links, sessions
 from shared.people.accounts import Role
 from shared.postgres.database import transaction
 from tests.stack import Process, Stack, wait_until
+from tests.web.fake_worker import FakeWorker
 from tests.web.visitors import EMAIL, OTHER, PASSWORD, Visitor, is_in, person_of, says, visit
 
 
@@ -178,3 +180,26 @@ def test_last_administrator_stays(ada: Visitor, engine: Engine) -> None:
     accounts.set_role(engine, person.id, Role.USER)
     assert person_of(engine).role is Role.USER
     wait_until(lambda: not is_in(ada), what="a new role ends the sessions")
+
+
+def test_deleted_account_takes_everything_along(
+    web: Process, ada: Visitor, engine: Engine, fake_worker: FakeWorker
+) -> None:
+    visitor = Visitor(web.url)
+    visitor.sign_up(engine, "second@example.org")
+    mine, _ = fake_worker.question(person_of(engine).owner)
+    theirs, _ = fake_worker.question(person_of(engine, "second@example.org").owner)
+    assert says(visitor.post("/account/delete", {"current": "wrong password"}), "the password is wrong")
+    assert is_in(visitor)
+    deleted = visitor.post("/account/delete", {"current": PASSWORD})
+    assert "Your account is deleted" in deleted.body
+    assert not is_in(visitor)
+    wait_until(lambda: conversations(engine) == [mine], seconds=30, what=f"{theirs} leaves, although it waited")
+    assert [each.email for each in accounts.everyone(engine)] == [EMAIL]
+    assert says(ada.post("/account/delete", {"current": PASSWORD}), "This is the only administrator")
+    assert is_in(ada)
+
+
+def conversations(engine: Engine) -> list[UUID]:
+    with transaction(engine) as connection:
+        return list(connection.execute(text("SELECT id FROM conversation")).scalars())

@@ -1,9 +1,10 @@
-"""GET /account, POST /account/password, /account/end and /account/end-all: one's password and devices."""
+"""GET /account, POST /account/password, /end, /end-all and /delete: one's password, devices, and the account itself."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from html import escape
 from uuid import UUID
 
@@ -12,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import AccountRefused, NaruError
-from shared.people import accounts, links, sessions
+from shared.people import Owner, accounts, links, sessions
 from shared.people.accounts import Person
 from shared.people.sessions import Session, SignedIn
 from shared.postgres.database import transaction
+from shared.retention import erase, hide
 from shared.words import Words
 from web.api.people import pages, passwords, signing
 from web.api.people.forms import form_of, go_to, path_to, with_accounts, words_of
@@ -79,6 +81,44 @@ async def end_all_sessions(request: Request) -> Response:
     return answer
 
 
+@with_accounts
+async def delete_account(request: Request) -> Response:
+    """Delete the account after the current password, and everything of the person in the background."""
+    values = await form_of(request)
+    signed_in = signed_in_in(request.scope)
+    if signed_in is None:
+        return go_to(request, "/sign-in")
+    runtime = current_runtime()
+    try:
+        person = await check_password(request, signed_in.email, values.get("current", ""))
+        await asyncio.to_thread(_remove, runtime.engine, person)
+    except AccountRefused as error:
+        return await _page(request, signed_in, error=error)
+    log.info("account deleted", extra={"owner": person.owner.key})
+    patience = runtime.settings.stop_patience_seconds
+    threading.Thread(target=_erase, args=(runtime.engine, person.owner, patience), name="erasing", daemon=True).start()
+    words = words_of(request)
+    body = pages.done(words.t("account.deleted"))
+    answer = pages.page(words, words.t("account.title"), body, request=request)
+    await signing.end(request, answer)
+    return answer
+
+
+def _remove(engine: Engine, person: Person) -> None:
+    """Remove the account, once its chats are hidden: should this process end now, the purge removes them later."""
+    accounts.check_removable(engine, person.id)
+    hide(engine, person.owner)
+    accounts.remove(engine, person.id)
+
+
+def _erase(engine: Engine, owner: Owner, patience_seconds: float) -> None:
+    try:
+        gone = erase(engine, owner, stop_patience_seconds=patience_seconds)
+        log.info("chats of a deleted account erased", extra={"owner": owner.key, "rows": gone.total()})
+    except Exception:
+        log.exception("chats of a deleted account: left to the purge", extra={"owner": owner.key})
+
+
 def _replace(engine: Engine, person: Person, password_hash: str, signed_in: SignedIn) -> None:
     with transaction(engine) as connection:
         accounts.set_password(connection, person.id, password_hash, instead_of=person.password_hash)
@@ -109,15 +149,28 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
             focuses=error is not None,
         ),
     ]
+    parts += [
+        pages.heading(words.t("account.delete")),
+        pages.paragraph(words.t("account.delete_text")),
+        pages.form(
+            path_to(request, "/account/delete"),
+            words.t("account.delete"),
+            [_current_password(words, "delete-current")],
+            is_quiet=True,
+            focuses=False,
+        ),
+    ]
     title = words.t("account.title")
     return pages.page(words, title, "".join(parts), request=request, status=pages.status_of(error))
 
 
 def _password_entries(words: Words) -> tuple[pages.Entry, pages.Entry]:
-    current = pages.Entry(
-        name="current", label=words.t("account.current_password"), kind="password", autocomplete="current-password"
-    )
-    return current, pages.new_password(words)
+    return _current_password(words, "current"), pages.new_password(words)
+
+
+def _current_password(words: Words, box_id: str) -> pages.Entry:
+    label = words.t("account.current_password")
+    return pages.Entry(name="current", box_id=box_id, label=label, kind="password", autocomplete="current-password")
 
 
 def _device(request: Request, words: Words, device: Session, signed_in: SignedIn) -> str:

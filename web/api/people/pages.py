@@ -54,16 +54,19 @@ class Entry:
     autocomplete: str = ""
     value: str = ""
     hint: str = ""
+    #: The id on the page, where it has another box of this name.
+    box_id: str = ""
 
     def html(self, *, is_first: bool) -> str:
         """Return the label, the box and the hint."""
-        hint_id = f"{self.name}-hint"
+        box_id = self.box_id or self.name
+        hint_id = f"{box_id}-hint"
         hint = f'<span class="hint" id="{hint_id}">{escape(self.hint)}</span>' if self.hint else ""
         described = f' aria-describedby="{hint_id}"' if self.hint else ""
         focus = " autofocus" if is_first else ""
         return (
-            f'<div class="entry"><label for="{self.name}">{escape(self.label)}</label>'
-            f'<input id="{self.name}" name="{self.name}" type="{self.kind}" required maxlength="256"'
+            f'<div class="entry"><label for="{box_id}">{escape(self.label)}</label>'
+            f'<input id="{box_id}" name="{self.name}" type="{self.kind}" required maxlength="256"'
             f' autocomplete="{self.autocomplete or self.name}" value="{escape(self.value, quote=True)}"'
             f"{described}{focus}>{hint}</div>"
         )
