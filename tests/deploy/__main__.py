@@ -30,6 +30,7 @@ STEPS = (
     looking.flower_is_used,
     looking.is_limited,
     keeping.is_backed_up,
+    keeping.asks_for_accounts,
     changing.scales,
     changing.mends_a_wedged_worker,
     changing.rolls,

@@ -1,10 +1,13 @@
-"""The backup step: data is lost and restored with compose's own containers."""
+"""What the container for backups does: data is lost and restored, and the first account is made."""
 
 from __future__ import annotations
 
 import re
 
+from playwright.sync_api import expect
+
 from tests.deploy.looking import fetch
+from tests.deploy.person import COMPOSER, SECONDS, person
 from tests.deploy.project import ComposeProject
 
 COUNTS = (
@@ -36,3 +39,30 @@ def is_backed_up(project: ComposeProject) -> str:
 def run(project: ComposeProject, service: str, *words: str) -> str:
     """Run a command in a new container of the service and return its output."""
     return project.compose("run", "--rm", "-T", "--no-deps", service, *words, seconds=600)
+
+
+def asks_for_accounts(project: ComposeProject) -> str:
+    """Run web as compose does by itself, and follow a printed invitation to an answer; then let guests in again."""
+    guests = {name: project.environ[name] for name in ("NARU_AUTH", "NARU_OPEN_TO_ANYONE")}
+    project.environ |= dict.fromkeys(guests, "")
+    project.compose("up", "-d", "--no-deps", "web")
+    project.await_healthy("web", 1)
+    found = re.search(r"^/sign-up\?invitation=\S+$", run(project, "backup", "people", "invite"), re.MULTILINE)
+    assert found is not None
+    with person(project.url, picture=project.folder / "account.png") as someone:
+        someone.page.goto(project.url)
+        expect(someone.page).to_have_url(f"{project.url}/sign-in")
+        someone.page.goto(f"{project.url}{found[0]}")
+        someone.page.locator("#email").fill("ada@example.org")
+        someone.page.locator("#password").fill("correct horse battery")
+        someone.page.locator("button[type=submit]").click()
+        expect(someone.page.get_by_test_id(COMPOSER)).to_be_visible(timeout=60 * SECONDS)
+        someone.ask("[[sim: tokens=5]] What is a ferry?")
+        someone.sees_answers(1)
+        names = [each["name"] for each in someone.context.cookies() if "session" in each["name"]]
+        assert len(names) == 1, names
+        assert names[0].startswith("__Host-naru_session_"), names
+    project.environ |= guests
+    project.compose("up", "-d", "--no-deps", "web")
+    project.await_healthy("web", 1)
+    return f"the first account is an {project.rows('SELECT role FROM person')[0]}'s"
