@@ -24,7 +24,7 @@ NOT_TURNED = {
 CODE = {
     "web": ("web", "shared"),
     "worker": ("workers", "shared"),
-    "backup": ("deploy/backup", "deploy/cli/people.py"),
+    "backup": ("deploy/backup", "deploy/cli/accounts.py"),
     "restore-drill": ("deploy/backup",),
 }
 #: Read by code that both services run, but not used by this one.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 
 import pytest
 from sqlalchemy import Engine
 
+from deploy.cli import bootstrap, main
+from deploy.cli.accounts import COMMANDS
+from deploy.cli.people import ROLES, make_parser
 from shared.people import accounts, links
 from shared.people.accounts import Role
 from shared.postgres.database import make_engine
@@ -92,3 +96,13 @@ def test_erase_removes_the_account(stack: Stack, engine: Engine) -> None:
     assert [each.email for each in accounts.everyone(engine)] == [EMAIL]
     kept = naru(stack, "erase", "--yes", accounts.person_with(engine, EMAIL).owner.key)
     assert "This is the only administrator." in kept.stderr
+
+
+def test_help_names_every_role_and_command() -> None:
+    assert set(ROLES) == {role.value for role in Role}
+    assert all(f"    {name} " in make_parser().format_help() for name in COMMANDS)
+
+
+def test_bootstrap_installs_what_every_command_needs() -> None:
+    (commands,) = (each for each in main.make_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    assert set(commands.choices) - {"keys"} == bootstrap.COMMANDS, "keys needs the standard library only"
