@@ -92,7 +92,7 @@ def _own_names() -> tuple[str, ...]:
 def refuse_open_guests(settings: Settings, *, listens_on: str) -> None:
     """Raise SettingsError for a page that other machines reach and that asks nobody to sign in, unless that is wanted.
 
-    Whoever reaches it spends the operator's keys.
+    Anyone who reaches such a page spends the operator's keys.
     """
     if settings.auth == GUEST and not settings.open_to_anyone and not is_loopback(listens_on):
         raise SettingsError(

@@ -31,7 +31,7 @@ _P = person.c
 
 
 class Role(StrEnum):
-    """What a person may do: ask; read events without words; run the whole."""
+    """The roles: `user` asks, `auditor` will read events without words, `admin` runs Naru."""
 
     USER = "user"
     AUDITOR = "auditor"
@@ -70,9 +70,10 @@ def has_people(engine: Engine) -> bool:
 
 
 def sign_up(engine: Engine, *, email: str, password_hash: str, invitation: str, is_open: bool) -> Person:
-    """Make an account. `invitation` is a link's token or "", which is enough where `is_open`, except for the first.
+    """Make an account, with the token of an invitation. Where `is_open`, all but the first do without ("").
 
-    The first account is an administrator's. Raises BadEmail, BadLink, InvitationNeeded, EmailTaken and Unavailable.
+    The first account is an administrator's, and makes all other invitations invalid. Raises BadEmail, BadLink,
+    InvitationNeeded, EmailTaken and Unavailable.
     """
     email = normal_email(email)
     with transaction(engine) as connection:
@@ -87,7 +88,7 @@ def sign_up(engine: Engine, *, email: str, password_hash: str, invitation: str, 
             "role": Role.ADMIN if is_first else role,
             "password_hash": password_hash,
         }
-        # Without a target: no unique index may raise.
+        # Without a conflict target: with one, a conflict on the other unique index would raise.
         made = connection.execute(upsert(person).values(values).on_conflict_do_nothing().returning(*_COLUMNS))
         row = made.one_or_none()
         if row is None:
@@ -119,7 +120,7 @@ def everyone(engine: Engine) -> list[Person]:
 
 
 def set_role(engine: Engine, person_id: UUID, role: Role) -> None:
-    """Give the person this role, and end all sessions: a session never outlives its role. Raises LastAdmin."""
+    """Give the person this role, and end all their sessions, which have the old one. Raises LastAdmin."""
     with transaction(engine) as connection:
         connection.execute(_LOCK)
         if role is not Role.ADMIN:
@@ -129,7 +130,7 @@ def set_role(engine: Engine, person_id: UUID, role: Role) -> None:
 
 
 def disable(engine: Engine, person_id: UUID) -> None:
-    """Close the account, and end all its sessions. What it holds is kept. Raises LastAdmin."""
+    """Close the account, and end all its sessions. The chats are kept. Raises LastAdmin."""
     with transaction(engine) as connection:
         connection.execute(_LOCK)
         _keep_an_admin(connection, person_id)
@@ -161,7 +162,7 @@ def check_removable(engine: Engine, person_id: UUID) -> None:
 
 
 def remove(engine: Engine, person_id: UUID) -> None:
-    """Remove the account with its sessions and links; what it owns stays. Raises LastAdmin."""
+    """Remove the account with its sessions and links, but not its chats. Raises LastAdmin."""
     with transaction(engine) as connection:
         connection.execute(_LOCK)
         _keep_an_admin(connection, person_id)
