@@ -248,7 +248,8 @@ def table(plans: Plans) -> str:
         if seen.indexes() or seen.scanned():
             flaw = f" **reads all of {', '.join(seen.scanned())}**" if seen.scanned() else ""
             names = ", ".join(f"`{name}`" for name in seen.indexes())
-            rows.append(f"| {seen.step} | {statistics.median(seen.took):.2f} | {max(seen.took):.1f} | {names}{flaw} |")
+            times = f"{statistics.median(seen.took):.2f} | {max(seen.took):.1f}" if seen.took else "– | –"
+            rows.append(f"| {seen.step} | {times} | {names}{flaw} |")
     return "\n".join(rows)
 
 
