@@ -47,7 +47,7 @@ class SignIns:
         self._settings, self._engine = settings, engine
         self._known: OrderedDict[bytes, _Reading] = OrderedDict()
         self._reading: dict[bytes, asyncio.Task[SignedIn | None]] = {}
-        #: What to call when a session in use ends.
+        #: The callbacks of each session in use, for its end.
         self._in_use: dict[bytes, list[Callable[[], None]]] = {}
         self._failed_at = -REST_SECONDS
         # Threads of their own: a check must not queue behind a page's work.

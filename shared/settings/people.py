@@ -1,4 +1,4 @@
-"""Who may use the page, and how long a session lasts."""
+"""Accounts and sessions: sign-in, sign-up and their limits."""
 
 from __future__ import annotations
 

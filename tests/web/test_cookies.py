@@ -9,9 +9,10 @@ import pytest
 from itsdangerous import TimestampSigner
 
 from shared.keys import key_id
+from shared.people.tokens import new_token
 from tests.stack import Process, Stack
 from tests.web.clients import Answered, ask
-from web.asgi.cookies import HOST, LEGACY_NAME, LIFETIME_SECONDS, PLAIN, Cookies, Verdict
+from web.asgi.cookies import HOST, LEGACY_NAME, LIFETIME_SECONDS, PLAIN, Cookies, SessionCookie, Verdict
 
 PAGE = {"accept": "text/html"}
 OLD, NEW, OTHER = "old-key-" + "o" * 32, "new-key-" + "n" * 32, "other-key-" + "x" * 32
@@ -169,3 +170,22 @@ def test_key_ids_do_not_reveal_keys() -> None:
     assert key_id(OLD) != key_id(NEW)
     assert len(key_id(OLD)) == 8
     assert key_id(OLD) not in OLD
+
+
+def test_session_cookie_without_our_signature_is_no_token() -> None:
+    """A made-up one must not cost a query."""
+    cookie, token = SessionCookie("k" * 32), new_token()
+    name, value = cookie.make(token, is_tls=False)
+    assert cookie.read([f"{name}={value}"], is_tls=False) == token
+    foreign = SessionCookie("f" * 32).make(token, is_tls=False)[1]
+    for other in (token, foreign, f"{new_token()}{value[len(token) :]}"):
+        assert cookie.read([f"{name}={other}"], is_tls=False) is None
+
+
+def test_session_cookie_from_plain_http_is_no_token_over_tls() -> None:
+    cookie, token = SessionCookie("k" * 32), new_token()
+    name, value = cookie.make(token, is_tls=False)
+    assert cookie.read([f"{name}={value}"], is_tls=True) is None
+    assert cookie.read([f"__Host-{name}={value}"], is_tls=True) is None
+    host_name, host_value = cookie.make(token, is_tls=True)
+    assert cookie.read([f"{host_name}={host_value}"], is_tls=True) == token

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping
 from html import escape
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from shared.postgres.database import transaction
 from shared.retention import erase, hide
 from shared.words import Words
 from web.api.people import pages, passwords, signing
-from web.api.people.forms import form_of, go_to, path_to, with_accounts, words_of
+from web.api.people.forms import form_of_a_person, go_to, path_to, with_accounts, words_of
 from web.api.people.sign_in import check_password
 from web.asgi.identity import signed_in_in
 from web.runtime import current_runtime
@@ -35,13 +36,9 @@ async def account_page(request: Request) -> Response:
     return go_to(request, "/sign-in") if signed_in is None else await _page(request, signed_in)
 
 
-@with_accounts
-async def change_password(request: Request) -> Response:
+@form_of_a_person
+async def change_password(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
     """Replace the password after the current one, and end the sessions of all other devices."""
-    values = await form_of(request)
-    signed_in = signed_in_in(request.scope)
-    if signed_in is None:
-        return go_to(request, "/sign-in")
     engine = current_runtime().engine
     try:
         person = await check_password(request, signed_in.email, values.get("current", ""))
@@ -54,13 +51,9 @@ async def change_password(request: Request) -> Response:
     return await _page(request, signed_in, done="account.password_changed")
 
 
-@with_accounts
-async def end_session(request: Request) -> Response:
+@form_of_a_person
+async def end_session(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
     """End one of the person's own sessions."""
-    values = await form_of(request)
-    signed_in = signed_in_in(request.scope)
-    if signed_in is None:
-        return go_to(request, "/sign-in")
     try:
         session_id = UUID(values.get("session", ""))
     except ValueError:
@@ -69,25 +62,18 @@ async def end_session(request: Request) -> Response:
     return go_to(request, "/account")
 
 
-@with_accounts
-async def end_all_sessions(request: Request) -> Response:
+@form_of_a_person
+async def end_all_sessions(request: Request, signed_in: SignedIn, _: Mapping[str, str]) -> Response:
     """End all of the person's sessions, this one too."""
-    await form_of(request)
-    signed_in = signed_in_in(request.scope)
-    if signed_in is not None:
-        await asyncio.to_thread(sessions.end_all, current_runtime().engine, signed_in.person_id)
+    await asyncio.to_thread(sessions.end_all, current_runtime().engine, signed_in.person_id)
     answer = go_to(request, "/sign-in")
     await signing.end(request, answer)
     return answer
 
 
-@with_accounts
-async def delete_account(request: Request) -> Response:
+@form_of_a_person
+async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
     """Delete the account after the current password, and everything of the person in the background."""
-    values = await form_of(request)
-    signed_in = signed_in_in(request.scope)
-    if signed_in is None:
-        return go_to(request, "/sign-in")
     runtime = current_runtime()
     try:
         person = await check_password(request, signed_in.email, values.get("current", ""))

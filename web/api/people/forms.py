@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from shared.errors import Unavailable
+from shared.people.sessions import SignedIn
 from shared.settings import GUEST
 from shared.words import Words
 from web.api.answers import Refusal
 from web.api.guard import is_own_site
+from web.asgi.identity import signed_in_in
 from web.asgi.sentence_page import sentence_page, words_for
 from web.runtime import current_runtime
 from web.state import LOCALE_COOKIE
@@ -25,6 +27,7 @@ LONGEST_FORM_BYTES = 8192
 MOST_VALUES = 10
 
 Handler = Callable[[Request], Awaitable[Response]]
+PersonsHandler = Callable[[Request, SignedIn, Mapping[str, str]], Awaitable[Response]]
 
 
 def with_accounts(handler: Handler) -> Handler:
@@ -43,6 +46,21 @@ def with_accounts(handler: Handler) -> Handler:
             words = words_of(request)
             body = f"<p>{escape(words.error(Unavailable.code))}</p>"
             return sentence_page(words, status=503, title=words.t("app.name"), body=body)
+
+    return guarded
+
+
+def form_of_a_person(handler: PersonsHandler) -> Handler:
+    """Wrap a route that takes a form from a signed-in person; everybody else is sent to the sign-in."""
+
+    @with_accounts
+    @functools.wraps(handler)
+    async def guarded(request: Request) -> Response:
+        values = await form_of(request)
+        signed_in = signed_in_in(request.scope)
+        if signed_in is None:
+            return go_to(request, "/sign-in")
+        return await handler(request, signed_in, values)
 
     return guarded
 
