@@ -6,6 +6,7 @@ lifecycle's functions.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, select, text, up
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared import fleet, lifecycle
+from shared.errors import Unavailable
 from shared.fleet import Member, Model
 from shared.lifecycle import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, lanes
 from shared.mercy import mercy_seconds
@@ -252,14 +254,34 @@ class RequestRig:
         """Run one tick as if another process had ticked just before, so without mercy."""
         self.ticked()
         self.let_workers_renew()
-        repairs = tick(
-            self.engine,
-            stop_patience_seconds=stop_patience_seconds,
-            lease_seconds=LEASE_SECONDS,
-            queue_questions=queue_questions,
-        )
-        assert repairs is not None
-        return repairs
+        return self.tick_as_is(stop_patience_seconds=stop_patience_seconds, queue_questions=queue_questions)
+
+    def tick_as_is(self, *, stop_patience_seconds: float = 3.0, queue_questions: int = 0) -> Repairs:
+        """Run one tick; run it again if this machine paused it for 2 s, so that Postgres ended its transaction."""
+        began = time.monotonic()
+
+        def run() -> Repairs:
+            repairs = tick(
+                self.engine,
+                stop_patience_seconds=stop_patience_seconds,
+                lease_seconds=LEASE_SECONDS,
+                queue_questions=queue_questions,
+            )
+            assert repairs is not None
+            return repairs
+
+        try:
+            return run()
+        except Unavailable:
+            self._postpone_last_tick(time.monotonic() - began)
+            return run()
+
+    def _postpone_last_tick(self, seconds: float) -> None:
+        """Move the last tick and its mercy, so that they are as far from now as they were."""
+        t, by = reconciler_tick.c, timedelta(seconds=seconds)
+        moved = {each.name: each + by for each in (t.ticked_at, t.lanes_ticked_at, t.mercy_until)}
+        with self.begin() as connection:
+            connection.execute(update(reconciler_tick).values(moved))
 
     def lose(self, *worker_ids: UUID) -> Repairs:
         """Let these workers' leases run out, and run one tick."""

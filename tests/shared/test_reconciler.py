@@ -25,12 +25,6 @@ from tests.shared.together import together
 from tests.stack import Stack, wait_until
 
 
-def tick_now(rig: RequestRig) -> Repairs:
-    repairs = tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS)
-    assert repairs is not None
-    return repairs
-
-
 def set_renewed(rig: RequestRig, worker_id: UUID, *, seconds_ago: float) -> None:
     times = {"renewed_at": rig.ago(seconds_ago), "lease_expires_at": rig.ago(seconds_ago - LEASE_SECONDS)}
     with rig.begin() as connection:
@@ -39,17 +33,17 @@ def set_renewed(rig: RequestRig, worker_id: UUID, *, seconds_ago: float) -> None
 
 def test_first_tick_marks_no_worker_lost(rig: RequestRig) -> None:
     rig.expire_lease(rig.running().worker_id)
-    assert tick_now(rig) == Repairs()
-    assert tick_now(rig).lost_workers == 0
+    assert rig.tick_as_is() == Repairs()
+    assert rig.tick_as_is().lost_workers == 0
     rig.ticked()
-    assert tick_now(rig).lost_workers == 1
+    assert rig.tick_as_is().lost_workers == 1
 
 
 @pytest.mark.parametrize("gap_seconds", [0.5, 1.9, 2.1, 3600])
 def test_gap_in_ticks_marks_no_worker_lost(rig: RequestRig, gap_seconds: float) -> None:
     rig.expire_lease(rig.running().worker_id)
     rig.ticked(seconds_ago=gap_seconds)
-    lost = tick_now(rig).lost_workers
+    lost = rig.tick_as_is().lost_workers
     (row,) = rig.rows(reconciler_tick)
     # The gap that the tick found counts: on a slow machine it is a little longer than `gap_seconds`.
     assert gap_seconds <= row["gap_seconds"] < gap_seconds + patient(1)
@@ -64,9 +58,9 @@ def test_mercy_ends_on_time(rig: RequestRig) -> None:
     claimed = rig.running()
     rig.expire_lease(claimed.worker_id)
     rig.ticked(mercy_for=60)
-    assert tick_now(rig).lost_workers == 0
+    assert rig.tick_as_is().lost_workers == 0
     rig.ticked(mercy_for=-0.01)
-    repairs = tick_now(rig)
+    repairs = rig.tick_as_is()
     assert (repairs.lost_workers, repairs.taken_back) == (1, 1)
 
 
@@ -81,19 +75,19 @@ def test_silence_of_all_workers_loses_none_of_them(rig: RequestRig) -> None:
     set_renewed(rig, late, seconds_ago=LEASE_SECONDS - 1)
     for _ in range(2):
         rig.ticked()
-        assert tick_now(rig).lost_workers == 0
+        assert rig.tick_as_is().lost_workers == 0
     with rig.begin() as connection:
         assert fleet.renew(connection, late, lease_seconds=LEASE_SECONDS, consumed=True, free={})
-    assert tick_now(rig).lost_workers == 0, "the other one may reconnect later"
+    assert rig.tick_as_is().lost_workers == 0, "the other one may reconnect later"
     rig.ticked(mercy_for=-0.01)
-    assert tick_now(rig).lost_workers == 1
+    assert rig.tick_as_is().lost_workers == 1
 
 
 def test_mercy_for_silence_counts_from_its_end(rig: RequestRig) -> None:
     for worker_id in (rig.worker(), rig.worker()):
         rig.expire_lease(worker_id)
     rig.ticked(mercy_for=0.5)
-    tick_now(rig)
+    rig.tick_as_is()
     (row,) = rig.rows(reconciler_tick)
     mercy = (row["mercy_until"] - row["ticked_at"]).total_seconds()
     assert mercy == pytest.approx(mercy_seconds(LEASE_SECONDS), abs=0.5)
@@ -103,13 +97,13 @@ def test_silence_longer_than_an_outage_is_a_loss(rig: RequestRig) -> None:
     for worker_id in (rig.worker(), rig.worker()):
         set_renewed(rig, worker_id, seconds_ago=OUTAGE_SECONDS + LEASE_SECONDS + 1)
     rig.ticked()
-    assert tick_now(rig).lost_workers == 2
+    assert rig.tick_as_is().lost_workers == 2
 
 
 def test_silence_of_a_single_worker_is_a_loss(rig: RequestRig) -> None:
     rig.expire_lease(rig.worker())
     rig.ticked()
-    assert tick_now(rig).lost_workers == 1
+    assert rig.tick_as_is().lost_workers == 1
 
 
 def test_silence_of_some_workers_is_a_loss(rig: RequestRig) -> None:
@@ -117,7 +111,7 @@ def test_silence_of_some_workers_is_a_loss(rig: RequestRig) -> None:
         rig.expire_lease(worker_id)
     rig.worker()
     rig.ticked()
-    assert tick_now(rig).lost_workers == 2
+    assert rig.tick_as_is().lost_workers == 2
 
 
 def test_mercy_covers_only_leases(rig: RequestRig) -> None:
@@ -127,7 +121,7 @@ def test_mercy_covers_only_leases(rig: RequestRig) -> None:
     rig.serve("demo", room=3)
     fleet.leave(rig.engine, gone.worker_id)
     rig.ticked(mercy_for=60)
-    repairs = tick_now(rig)
+    repairs = rig.tick_as_is()
     assert (repairs.expired, repairs.hints, repairs.taken_back) == (1, {"demo": 2}, 1)
 
 
@@ -154,7 +148,7 @@ def test_tick_skips_while_another_runs(rig: RequestRig) -> None:
         other.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
         assert tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS) is None
         assert rig.row(claimed.request_id)["status"] == "running"
-    assert tick_now(rig).taken_back == 1, "the lock ended with its transaction"
+    assert rig.tick_as_is().taken_back == 1, "the lock ended with its transaction"
 
 
 def test_many_tickers_repair_each_thing_once(rig: RequestRig) -> None:
@@ -269,7 +263,7 @@ def test_tick_skips_locked_rows(rig: RequestRig) -> None:
     rig.ticked()
     with rig.begin() as other:
         other.execute(text("SELECT id FROM chat_request FOR UPDATE"))
-        assert tick_now(rig).taken_back == 0, "the tick skips locked rows instead of waiting"
+        assert rig.tick_as_is().taken_back == 0, "the tick skips locked rows instead of waiting"
     assert rig.tick().taken_back == 1
 
 

@@ -15,7 +15,6 @@ from shared.errors import NotFound
 from shared.following.sweep import Known, sweep
 from shared.keeping import WORKER_DAYS, Keeping, Kind, overdue_seconds
 from shared.lifecycle import Answer
-from shared.reconciler import tick
 from shared.retention import Purge, purge_slice
 from shared.retention.purge import FEWEST_ROWS, next_rows
 from shared.retention.slices import ADVISORY_LOCK, MOST_ROWS
@@ -33,7 +32,7 @@ from shared.tables import (
     sign_in_allowance,
     worker,
 )
-from tests.shared.rig import LEASE_SECONDS, OWNER, RequestRig
+from tests.shared.rig import OWNER, RequestRig
 from tests.shared.together import together
 from tests.stack import wait_until
 
@@ -179,8 +178,7 @@ def test_worker_row_leaves_after_a_day(rig: RequestRig) -> None:
     assert purged(rig) == {"worker": 1}
     assert {row["id"] for row in rig.rows(worker)} == {alive, left_lately, needed}
     rig.ticked(seconds_ago=2 * DAY)
-    repairs = tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS)
-    assert repairs is not None
+    repairs = rig.tick_as_is()
     assert repairs.taken_back == 1, "its request is still taken back"
 
 

@@ -11,7 +11,6 @@ from shared import fleet, lifecycle
 from shared.errors import WORKER_LOST
 from shared.lifecycle import MAX_LOSSES, Answer, Claimed
 from shared.postgres import notify
-from shared.reconciler import tick
 from shared.tables import Outcome, worker
 from tests.shared.listening import Listener
 from tests.shared.rig import LEASE_SECONDS, OWNER, RequestRig
@@ -119,7 +118,7 @@ def test_losses_count_as_one_within_half_a_lease(rig: RequestRig, apart_seconds:
     with rig.begin() as connection:
         connection.execute(update(worker).where(worker.c.id == earlier).values(lost_at=rig.ago(apart_seconds)))
     rig.ticked()
-    assert tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS) is not None
+    rig.tick_as_is()
     assert losses(rig, claimed) == [charged]
 
 
@@ -131,7 +130,7 @@ def test_loss_beside_a_silent_worker_charges_nobody(rig: RequestRig) -> None:
         late = update(worker).where(worker.c.id == silent).values(renewed_at=rig.ago(LEASE_SECONDS - 1))
         connection.execute(late)
     rig.ticked()
-    assert tick(rig.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS) is not None
+    rig.tick_as_is()
     assert losses(rig, claimed) == [0]
 
 
