@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -29,6 +29,8 @@ from sqlalchemy import (
 from shared import metrics
 from shared.postgres import notify
 from shared.postgres.prepared import prepared
+from shared.spending.settling import NOTHING_KNOWN, SETTLED_COLUMNS, settled, summed
+from shared.spending.values import Spent
 from shared.tables import Outcome, Status, chat_request, conversation, message, request_attempt
 
 #: Postgres's clock, read again for every row. It is the only clock that processes share.
@@ -50,8 +52,12 @@ class Ending:
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
     first_token_ago: timedelta | None = None
+    #: None leaves what the attempt used to an estimate from its reservation.
+    spent: Spent | None = None
 
 
+#: What the caller knows that an attempt used; `values_of` has the values.
+SPENT = {each.name: bindparam(f"spent_{each.name}", type_=each.type) for each in SETTLED_COLUMNS}
 _ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_tokens")
 
 
@@ -69,8 +75,8 @@ def end_all(
 ) -> int:
     """End every request that the fence matches, like `end` and in one statement too; return their number."""
     statement = _kept_statement(tuple(fence)) if fence_values else _statement(fence)
-    values = {f"end_{each.name}": getattr(ending, each.name) for each in fields(Ending)}
-    ended = connection.execute(statement, {**values, **fence_values}).all()
+    values = {f"end_{each.name}": getattr(ending, each.name) for each in fields(Ending) if each.name != "spent"}
+    ended = connection.execute(statement, {**values, **values_of(ending.spent), **fence_values}).all()
     for row in ended:
         notify.after_commit(connection, notify.ENDED, row.id, row.conversation_id)
     metrics.REQUESTS.labels(ending.status.value).inc(len(ended))
@@ -99,7 +105,7 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
             first_token_at=first_token_at,
             **reported,
         )
-        .returning(_R.id, _R.attempt, _R.conversation_id, _R.user_message_id)
+        .returning(_R.id, _R.attempt, _R.owner_id, _R.model, _R.conversation_id, _R.user_message_id)
         .cte("ended")
     )
     text = _given("text", message.c.content)
@@ -125,8 +131,10 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
     )
     outcome = _given("outcome", request_attempt.c.outcome)
     provider_request_id = _given("provider_request_id", request_attempt.c.provider_request_id)
-    closed = close_attempt(ended, outcome=outcome, code=code, text="", provider_request_id=provider_request_id)
-    return select(ended.c.id, ended.c.conversation_id).add_cte(moved, closed, _cleared(ended))
+    closed = close_attempt(
+        ended, outcome=outcome, code=code, text="", provider_request_id=provider_request_id, spent=SPENT
+    )
+    return select(ended.c.id, ended.c.conversation_id).add_cte(moved, closed, summed(ended, closed), _cleared(ended))
 
 
 @functools.cache
@@ -157,12 +165,24 @@ def _cleared(ended: CTE) -> CTE:
     )
 
 
+def values_of(spent: Spent | None) -> dict[str, object]:
+    """Return the parameters of SPENT."""
+    return {f"spent_{each.name}": getattr(spent, each.name, None) for each in SETTLED_COLUMNS}
+
+
 def close_attempt(
-    of: CTE, *, outcome: object, code: object, text: object = None, provider_request_id: object = None
+    of: CTE,
+    *,
+    outcome: object,
+    code: object,
+    text: object = None,
+    provider_request_id: object = None,
+    spent: Mapping[str, ColumnElement[Any]] = NOTHING_KNOWN,
 ) -> CTE:
     """Return a CTE that closes the attempt's record, for the statement that ends or frees its request.
 
-    The arguments are values or expressions. A text or id of None keeps the record's own.
+    The arguments are values or expressions. A text or id of None keeps the record's own. The caller adds
+    `summed(of, closed)` to its statement.
     """
     a = request_attempt.c
     return (
@@ -174,6 +194,8 @@ def close_attempt(
             error_code=code,
             checkpoint=func.coalesce(text, a.checkpoint),
             provider_request_id=func.coalesce(provider_request_id, a.provider_request_id),
+            **settled(spent),
         )
+        .returning(a.request_id, *SETTLED_COLUMNS)
         .cte("closed")
     )

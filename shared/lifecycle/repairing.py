@@ -13,6 +13,7 @@ from shared.errors import DEADLINE, RESTORED, UNSERVED, WORKER_LOST
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end, end_all
 from shared.postgres import notify
 from shared.postgres.database import transaction
+from shared.spending.settling import summed
 from shared.tables import ACTIVE, Outcome, Status, chat_request
 
 #: A request with this many losses is considered their cause.
@@ -106,11 +107,11 @@ def _requeue(
             available_at=NOW + func.random() * timedelta(seconds=within_seconds),
             wait_code=WORKER_LOST,
         )
-        .returning(_R.id, _R.attempt, _R.conversation_id)
+        .returning(_R.id, _R.attempt, _R.owner_id, _R.model, _R.conversation_id)
         .cte("freed")
     )
     closed = close_attempt(freed, outcome=outcome, code=WORKER_LOST)
-    for row in connection.execute(select(freed.c.id, freed.c.conversation_id).add_cte(closed)):
+    for row in connection.execute(select(freed.c.id, freed.c.conversation_id).add_cte(closed, summed(freed, closed))):
         notify.after_commit(connection, notify.REQUEST, row.id, row.conversation_id)
 
 

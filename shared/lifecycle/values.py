@@ -10,6 +10,7 @@ from uuid import UUID
 from shared.messages import Message
 from shared.people import Owner
 from shared.settings import Settings
+from shared.spending.values import Spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,8 @@ class Answer:
     provider_request_id: str | None = None
     #: Age of the first text, on this process's monotonic clock; None if no text came.
     first_token_ago_seconds: float | None = None
+    #: None if nothing is known about what the attempt used.
+    spent: Spent | None = None
 
 
 def storable(text: str) -> str:

@@ -13,10 +13,12 @@ from sqlalchemy import (
     update,
 )
 
-from shared.lifecycle.ending import NOW, Ending, close_attempt, end
+from shared.lifecycle.ending import NOW, SPENT, Ending, close_attempt, end, values_of
 from shared.lifecycle.values import Answer, Claimed, storable
 from shared.postgres import notify
 from shared.postgres.database import statement
+from shared.spending.settling import summed
+from shared.spending.values import Spent
 from shared.tables import Outcome, Status, chat_request, request_attempt
 
 _R = chat_request.c
@@ -45,11 +47,12 @@ def release(
     wait_seconds: float = 0.0,
     code: str | None = None,
     broken: bool = False,
+    spent: Spent | None = None,
 ) -> bool:
     """Return the request to the queue; False if the worker lost it or somebody asked for a stop meanwhile.
 
     `code` is the provider's error that makes it wait. It counts as a try, or as a broken stream when `broken`; a drain
-    has no code and counts as neither. The attempt's record keeps the text so far.
+    has no code and counts as neither. The attempt's record keeps the text so far and what it `spent`.
     """
     freed = (
         update(chat_request)
@@ -63,12 +66,13 @@ def release(
             broken_streams=_R.broken_streams + (1 if broken else 0),
             wait_code=code,
         )
-        .returning(_R.id, _R.attempt, _R.conversation_id)
+        .returning(_R.id, _R.attempt, _R.owner_id, _R.model, _R.conversation_id)
         .cte("freed")
     )
-    closed = close_attempt(freed, outcome=outcome, code=code, text=storable(text))
+    closed = close_attempt(freed, outcome=outcome, code=code, text=storable(text), spent=SPENT)
+    freeing = select(freed.c.id).add_cte(closed, summed(freed, closed))
     with statement(engine) as connection:
-        is_freed = connection.execute(select(freed.c.id).add_cte(closed), _fence_values(claimed)).one_or_none()
+        is_freed = connection.execute(freeing, {**_fence_values(claimed), **values_of(spent)}).one_or_none()
         if is_freed is not None:
             notify.after_commit(connection, notify.REQUEST, claimed.request_id, claimed.conversation_id)
     return is_freed is not None
@@ -128,6 +132,7 @@ def _end_attempt(
         output_tokens=_counted(answer.output_tokens),
         cached_input_tokens=_counted(answer.cached_input_tokens),
         first_token_ago=None if ago is None else timedelta(seconds=ago),
+        spent=answer.spent,
     )
     with statement(engine) as connection:
         return end(connection, fence, ending, **_fence_values(claimed))

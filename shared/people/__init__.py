@@ -4,6 +4,7 @@
     accounts      people with an account, and their roles
     sessions      the browsers in which they are signed in
     links         invitations and links to a new password
+    groups        people who share limits
     allowances    how often a password may be guessed
     taking_over   a guest's conversations become a person's
     tokens        what cookies and links hold

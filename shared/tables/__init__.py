@@ -3,6 +3,7 @@
     chat      conversation, message, chat_request, request_attempt
     fleet     worker, lane, reconciler_tick
     people    person, session, link, sign_in_allowance
+    spending  person_group, membership, quota, spending
     statuses  the values of `status` and `outcome`
     metadata  the MetaData object of all tables
 
@@ -22,6 +23,10 @@ from shared.tables.people import link as link
 from shared.tables.people import person as person
 from shared.tables.people import session as session
 from shared.tables.people import sign_in_allowance as sign_in_allowance
+from shared.tables.spending import membership as membership
+from shared.tables.spending import person_group as person_group
+from shared.tables.spending import quota as quota
+from shared.tables.spending import spending as spending
 from shared.tables.statuses import ACTIVE as ACTIVE
 from shared.tables.statuses import TERMINAL as TERMINAL
 from shared.tables.statuses import Outcome as Outcome

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    Numeric,
+    Table,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import UUID
 
 from shared.tables.metadata import metadata, moment
@@ -144,4 +158,17 @@ request_attempt = Table(
     Column("provider_request_id", Text),
     # The last checkpoint: the attempt's text from its beginning. Empty once the request has ended: the answer has it.
     Column("checkpoint", Text, nullable=False, server_default=""),
+    # Reserved before the call, where limits apply: the estimated prompt, the most that the attempt may use, and the
+    # prices in dollars per token. They count as used until the attempt ends.
+    Column("prompt_tokens", BigInteger),
+    Column("reserved_tokens", BigInteger),
+    Column("reserved_cost", Numeric),
+    Column("input_price", Numeric),
+    Column("output_price", Numeric),
+    # Settled when the attempt ends; null if nothing is known.
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("cached_input_tokens", BigInteger),
+    Column("cost", Numeric),
+    Column("is_estimated", Boolean),
 )

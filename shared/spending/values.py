@@ -1,0 +1,85 @@
+"""What an attempt has used, and the limits of an owner. No SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal
+from typing import Self, TypeVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """The use of one attempt. `cost` is in dollars, None where the price is unknown.
+
+    `is_estimated`: the provider reported nothing, because the attempt was stopped or broke off.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cost: Decimal | None = Decimal(0)
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """The most that an attempt may use, and what it is billed by if its worker is lost.
+
+    `input_price` and `output_price` are in dollars per token; they and `cost` are None where the price is unknown.
+    """
+
+    prompt_tokens: int
+    tokens: int
+    cost: Decimal | None = None
+    input_price: Decimal | None = None
+    output_price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one owner, or a group together, may use. None: not set here; 0: no limit. Money is in dollars."""
+
+    active_questions: int | None = None
+    questions_per_minute: int | None = None
+    question_characters: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    money_per_month: Decimal | None = None
+
+    def over(self, others: Self) -> Self:
+        """Return these limits, with those of `others` where nothing is set here."""
+        unset = {each.name: getattr(others, each.name) for each in fields(self) if getattr(self, each.name) is None}
+        return replace(self, **unset)
+
+    def or_more(self, others: Self) -> Self:
+        """Return the more generous of two limits each, for somebody who is a member of two groups."""
+        return replace(
+            self, **{each.name: _more(getattr(self, each.name), getattr(others, each.name)) for each in fields(self)}
+        )
+
+    @property
+    def holds_spending(self) -> bool:
+        """Whether tokens or money are limited."""
+        return bool(self.tokens_per_day or self.tokens_per_month or self.money_per_month)
+
+
+_Number = TypeVar("_Number", int, Decimal)
+
+
+def _more(one: _Number | None, other: _Number | None) -> _Number | None:
+    if one is None or other is None:
+        return other if one is None else one
+    unlimited = next((each for each in (one, other) if not each), None)
+    return max(one, other) if unlimited is None else unlimited
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What was used, and what running attempts have reserved. Money is in dollars."""
+
+    tokens_today: int = 0
+    tokens_this_month: int = 0
+    cost_this_month: Decimal = Decimal(0)
+    reserved_tokens: int = 0
+    reserved_cost: Decimal = Decimal(0)
+    running: int = 0
