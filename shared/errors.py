@@ -19,6 +19,7 @@ NaruError
 │   │   ├── BadLink          the link has expired, was used, or never existed
 │   │   ├── InvitationNeeded an account cannot be made without an invitation
 │   │   ├── BadEmail         not an e-mail address
+│   │   ├── BadGroupName     empty, too long, or with characters that are not printed
 │   │   ├── EmailTaken       another account has this e-mail address
 │   │   ├── PasswordTooShort
 │   │   ├── PasswordTooLong
@@ -28,7 +29,12 @@ NaruError
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute
 │   │   ├── AddressTooFast   too many questions from the owner's address in the last minute
-│   │   └── QueueFull        too many questions of everybody wait in the model's lane
+│   │   ├── QueueFull        too many questions of everybody wait in the model's lane
+│   │   └── SpendingReached  a limit of tokens or money is used up; it says until when
+│   │       ├── TokensOfDayUsed
+│   │       ├── TokensOfMonthUsed
+│   │       ├── MoneyOfMonthUsed
+│   │       └── GroupLimitUsed  the limit that the members of a group share
 │   └── Unavailable          Postgres does not answer
 │       └── Unsure           it went away while storing: the only refusal after which the question may be stored
 └── ProviderError            a provider did not give a complete answer
@@ -44,6 +50,7 @@ an answer or a key. `workers/providers/` maps a vendor's errors to these.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -51,7 +58,7 @@ from uuid import UUID
 class NaruError(Exception):
     """Something went wrong in Naru."""
 
-    code: ClassVar[str] = "internal"
+    code: str = "internal"
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None) -> None:
@@ -184,6 +191,12 @@ class BadEmail(AccountRefused):
     code = "bad_email"
 
 
+class BadGroupName(AccountRefused):
+    """The name of a group has 1 to 100 printable characters."""
+
+    code = "bad_group_name"
+
+
 class EmailTaken(AccountRefused):
     """There is an account with this e-mail address already."""
 
@@ -252,6 +265,41 @@ class QueueFull(OverLimit):
     """Too many questions wait for this model."""
 
     code = "queue_full"
+
+
+class SpendingReached(OverLimit):
+    """You have used what you may use for now."""
+
+    code = "spending_reached"
+
+    def __init__(self, limit: int = 0, *, until: datetime | None = None, contact: str = "") -> None:
+        """`until` is the time from which questions are accepted again, None if unknown; `contact` whom to ask."""
+        super().__init__(limit)
+        self.until, self.contact = until, contact
+
+
+class TokensOfDayUsed(SpendingReached):
+    """You have used your tokens for today."""
+
+    code = "tokens_of_day_used"
+
+
+class TokensOfMonthUsed(SpendingReached):
+    """You have used your tokens for this month."""
+
+    code = "tokens_of_month_used"
+
+
+class MoneyOfMonthUsed(SpendingReached):
+    """You have used your money for this month."""
+
+    code = "money_of_month_used"
+
+
+class GroupLimitUsed(SpendingReached):
+    """Your group has used what its members may use together."""
+
+    code = "group_limit_used"
 
 
 class Unavailable(Refused):
@@ -392,4 +440,8 @@ WORKER_LOST = "worker_lost"
 RESTORED = "restored"
 #: No worker has served its model for too long, although other workers were live.
 UNSERVED = "unserved"
+#: Other answers of the same owner or group, still running, have reserved what is left.
+OTHERS_FIRST = "others_first"
+#: The price of the model is unknown, and NARU_UNKNOWN_PRICE refuses such models where money is limited.
+PRICE_UNKNOWN = "price_unknown"
 INTERNAL = NaruError.code

@@ -5,6 +5,7 @@
     worker rows             WORKER_DAYS after the worker left or was lost
     idempotency keys        KEY_DAYS after the end of their request
     sessions                NARU_SESSION_DAYS after the sign-in, or NARU_SESSION_IDLE_DAYS after the last visit
+    sums of spending        NARU_KEEP_SPENDING_DAYS after their hour
     links, allowances       once they have expired, or are whole again
 
 Checkpoints leave when their request ends (`lifecycle/ending.py`). `retention/` removes the rest.
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     WORKERS = "worker rows"
     KEYS = "idempotency keys"
     SESSIONS = "sessions"
+    SPENDING = "sums of spending"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class Keeping:
     conversation_days: int
     session_days: int
     session_idle_days: int
+    spending_days: int
     worker_days: int = WORKER_DAYS
     key_days: int = KEY_DAYS
 
@@ -58,6 +61,7 @@ class Keeping:
             conversation_days=settings.keep_conversations_days,
             session_days=settings.session_days,
             session_idle_days=settings.session_idle_days,
+            spending_days=settings.keep_spending_days,
         )
 
 
@@ -75,7 +79,8 @@ _OVERDUE = text(
             (SELECT min(lost_at) FROM worker WHERE lost_at IS NOT NULL)),
         ('idempotency keys', CAST(:key_days AS int),
             (SELECT min(ended_at) FROM chat_request WHERE ended_at IS NOT NULL AND idempotency_key IS NOT NULL)),
-        ('sessions', CAST(:session_idle_days AS int), (SELECT min(seen_at) FROM session))
+        ('sessions', CAST(:session_idle_days AS int), (SELECT min(seen_at) FROM session)),
+        ('sums of spending', CAST(:spending_days AS int), (SELECT min(hour) FROM spending))
       ) AS kept (kind, days, since)
     """
 )

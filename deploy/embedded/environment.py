@@ -34,6 +34,12 @@ READERS: Mapping[str, frozenset[Part]] = {
     **dict.fromkeys(("open_to_anyone", "sign_up", "sign_in_failures"), frozenset({"web"})),
     **dict.fromkeys(("session_idle_days", "session_days"), frozenset({"web"})),
     **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"launcher"})),
+    **dict.fromkeys(
+        ("tokens_per_day", "tokens_per_month", "money_per_month", "currency", "time_zone"),
+        frozenset({"web", "worker", "launcher"}),
+    ),
+    "unknown_price": frozenset({"worker"}),
+    "contact": frozenset({"web"}),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),
     "lanes": frozenset({"worker"}),

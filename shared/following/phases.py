@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from shared.errors import WORKER_LOST, Overloaded, RateLimited
+from shared.errors import OTHERS_FIRST, WORKER_LOST, Overloaded, RateLimited
 from shared.following.place import EXACT_PLACES
 from shared.following.sweep import Row
 from shared.following.text import LiveText
@@ -34,6 +34,8 @@ class Phase(StrEnum):
     NO_WORKER = "no_worker"
     #: Workers are live, but none offers its model.
     UNSERVED = "unserved"
+    #: Other answers of the same owner have reserved what is left of a limit.
+    HELD = "held"
     #: The provider asked us to wait: `retry_in_seconds`.
     WAITING = "waiting"
     #: The provider does not answer; the next try is in `retry_in_seconds`.
@@ -135,6 +137,12 @@ def _phase_of(row: Row, live: LiveText | None) -> Phase:
         return Phase.STREAMING if live and live.length and attempt >= row.attempt else Phase.THINKING
     if row.closed_code is not None and row.workers:
         return Phase.WAITING if row.closed_code in _BUSY else Phase.AWAY
+    return _phase_of_waiting(row)
+
+
+def _phase_of_waiting(row: Row) -> Phase:
+    if row.code == OTHERS_FIRST:
+        return Phase.HELD
     asked_to_wait = row.code is not None and row.code != WORKER_LOST
     if asked_to_wait and row.retry_in_seconds > SHORTEST_COUNTDOWN_SECONDS:
         return Phase.WAITING

@@ -2,6 +2,7 @@
 
     submit                  → queued
     claim       queued      → running      the fairest of a lane; attempt + 1: the fence of everything that follows
+    reserve     running     → running      before the provider is called, where limits of tokens or money hold
     release     running     → queued       the provider asked us to wait, the stream broke, or the worker drains
     take_back   running     → queued       the worker was lost (or → failed after three losses, → cancelled if stopped)
     give_back   running     → queued       only the row says that it runs: a claim's reply or an answer's end was lost
@@ -29,6 +30,7 @@ from shared.lifecycle.repairing import (
     give_back,
     take_back,
 )
+from shared.lifecycle.reserving import reserve
 from shared.lifecycle.values import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, storable
 from shared.lifecycle.working import cancel, fail, finish, is_mine, release
 
@@ -56,6 +58,7 @@ __all__ = [
     "record_failure",
     "recover",
     "release",
+    "reserve",
     "stop",
     "storable",
     "submit",

@@ -56,7 +56,7 @@ class Ending:
     spent: Spent | None = None
 
 
-#: What the caller knows that an attempt used; `values_of` has the values.
+#: Parameters for the use of an attempt, as far as the caller knows it; `values_of` has the values.
 SPENT = {each.name: bindparam(f"spent_{each.name}", type_=each.type) for each in SETTLED_COLUMNS}
 _ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_tokens")
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     update,
 )
 
+from shared.errors import OTHERS_FIRST
 from shared.lifecycle.ending import NOW, SPENT, Ending, close_attempt, end, values_of
 from shared.lifecycle.values import Answer, Claimed, storable
 from shared.postgres import notify
@@ -51,9 +52,10 @@ def release(
 ) -> bool:
     """Return the request to the queue; False if the worker lost it or somebody asked for a stop meanwhile.
 
-    `code` is the provider's error that makes it wait. It counts as a try, or as a broken stream when `broken`; a drain
-    has no code and counts as neither. The attempt's record keeps the text so far and what it `spent`.
+    `code` is the reason to wait. A provider's error counts as a try, or as a broken stream when `broken`; OTHERS_FIRST
+    and a drain, which has no code, count as neither. The attempt's record keeps the text so far and what it `spent`.
     """
+    is_try = code not in (None, OTHERS_FIRST) and not broken
     freed = (
         update(chat_request)
         .where(*_FENCE_UNSTOPPED)
@@ -61,8 +63,8 @@ def release(
             status=Status.QUEUED,
             worker_id=None,
             available_at=NOW + timedelta(seconds=wait_seconds),
-            retrying_since=func.coalesce(_R.retrying_since, NOW) if code and not broken else None,
-            tries=_R.tries + (1 if code and not broken else 0),
+            retrying_since=func.coalesce(_R.retrying_since, NOW) if is_try else None,
+            tries=_R.tries + (1 if is_try else 0),
             broken_streams=_R.broken_streams + (1 if broken else 0),
             wait_code=code,
         )

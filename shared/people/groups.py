@@ -71,9 +71,8 @@ def remove(connection: Connection, group_id: UUID) -> None:
 
 def groups_of(connection: Connection, person_id: UUID) -> list[Group]:
     """Return the groups of a person, by name."""
-    rows = connection.execute(
-        select(_G.id, _G.name).join(_M, _M.group_id == _G.id).where(_M.person_id == person_id).order_by(_G.name)
-    )
+    theirs = select(_G.id, _G.name).join(membership, _M.group_id == _G.id).where(_M.person_id == person_id)
+    rows = connection.execute(theirs.order_by(_G.name))
     return [Group(id=row.id, name=row.name) for row in rows]
 
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, delete, func, select, update
 
 from shared import lifecycle
 from shared.errors import NotFound
 from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.retention.slices import MOST_ROWS, ROWS_OF_A_CONVERSATION, remove
-from shared.tables import ACTIVE, chat_request, conversation, message
+from shared.tables import ACTIVE, chat_request, conversation, message, quota, spending
 
 #: Longest wait for the end of the running answers, and pause between two looks.
 STOP_SECONDS = 60.0
@@ -65,11 +65,20 @@ def erase(engine: Engine, owner: Owner, *, stop_patience_seconds: float) -> Coun
     for _ in range(ROUNDS):
         ids = hide(engine, owner)
         if not ids:
-            return gone
+            return gone + _forget_use(engine, owner)
         _stop_all(engine, owner, stop_patience_seconds)
         for begin in range(0, len(ids), CONVERSATIONS_AT_ONCE):
             gone += _remove(engine, ids[begin : begin + CONVERSATIONS_AT_ONCE])
     raise StillAsking
+
+
+def _forget_use(engine: Engine, owner: Owner) -> Counter[str]:
+    """Remove the owner's limits and what they used."""
+    gone: Counter[str] = Counter()
+    with transaction(engine) as connection:
+        gone["spending"] = connection.execute(delete(spending).where(spending.c.owner_id == owner.key)).rowcount
+        connection.execute(delete(quota).where(quota.c.subject == owner.key))
+    return +gone
 
 
 def hide(engine: Engine, owner: Owner) -> Sequence[UUID]:

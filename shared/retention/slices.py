@@ -42,6 +42,7 @@ from shared.tables import (
     request_attempt,
     session,
     sign_in_allowance,
+    spending,
     worker,
 )
 
@@ -86,6 +87,8 @@ def purge_slice(engine: Engine, keeping: Keeping, *, rows: int = MOST_ROWS) -> C
             gone += _keys(connection, keeping, rows - gone.total())
         if gone.total() < rows:
             gone += _sign_ins(connection, keeping, rows - gone.total())
+        if gone.total() < rows:
+            gone += _spending(connection, keeping, rows - gone.total())
         return gone
 
 
@@ -179,6 +182,15 @@ def _sign_ins(connection: Connection, keeping: Keeping, rows: int) -> Counter[st
         chosen = select(key).where(is_due).limit(_LEFT).with_for_update(skip_locked=True)
         gone[kind] += _changed(connection, delete(table).where(key.in_(chosen)), max(0, rows - gone.total()))
     return +gone
+
+
+def _spending(connection: Connection, keeping: Keeping, rows: int) -> Counter[str]:
+    """Remove the sums of hours that are long past."""
+    key = tuple_(spending.c.owner_id, spending.c.hour, spending.c.model)
+    chosen = select(spending.c.owner_id, spending.c.hour, spending.c.model)
+    due = chosen.where(spending.c.hour < _before(keeping.spending_days)).order_by(spending.c.hour).limit(_LEFT)
+    locked = due.with_for_update(skip_locked=True)
+    return +Counter({"spending": _changed(connection, delete(spending).where(key.in_(locked)), rows)})
 
 
 def _keys(connection: Connection, keeping: Keeping, rows: int) -> Counter[str]:

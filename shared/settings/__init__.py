@@ -4,7 +4,8 @@ Nothing is read at import: an entry point calls `load_settings()` once and passe
 given as `X_FILE`, the path of a file that holds the value (mounted secrets). `deploy/` decides which process gets
 which settings.
 
-    servers, providers, web, worker, answers, processes, live, keeping, backups, people, clients
+    servers, providers, web, worker, answers, processes, live, keeping, backups, people,
+    spending, clients
                one group of settings each
     field      how a setting is declared
     settings   all groups, and the rules between them
@@ -22,5 +23,7 @@ from shared.settings.people import OPEN as OPEN
 from shared.settings.reading import environment as environment
 from shared.settings.reading import load_settings as load_settings
 from shared.settings.settings import Settings as Settings
+from shared.settings.spending import CURRENCY as CURRENCY
+from shared.settings.spending import REFUSE as REFUSE
 from shared.settings.web import STRONGER_KEY as STRONGER_KEY
 from shared.settings.worker import CLOSE_SECONDS as CLOSE_SECONDS

@@ -20,4 +20,10 @@ class Keeping:
     keep_conversations_days: int = setting(
         0, "Days that a conversation is kept after its last message; 0: for ever", least=0, most=MOST_DAYS
     )
+    keep_spending_days: int = setting(
+        400,
+        "Days that sums of tokens and money are kept, by the hour; the limits of a month need 31",
+        least=31,
+        most=MOST_DAYS,
+    )
     purge_seconds: float = setting(60.0, "How often a web process looks for rows that should be gone", least=0.1)

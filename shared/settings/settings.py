@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shared.addresses import addresses_in, server_of
 from shared.errors import SettingsError
@@ -17,6 +18,7 @@ from shared.settings.people import GUEST, INVITATION, LOCAL, OPEN, People
 from shared.settings.processes import Processes
 from shared.settings.providers import Providers
 from shared.settings.servers import Servers
+from shared.settings.spending import ALLOW, CURRENCY, REFUSE, Spending
 from shared.settings.web import STRONGER_KEY, Web
 from shared.settings.worker import Worker
 
@@ -33,6 +35,7 @@ class Settings(
     Keeping,
     Backups,
     People,
+    Spending,
     QuestionBounds,
     ConnectionBounds,
     PageBounds,
@@ -44,7 +47,7 @@ class Settings(
 
     def check(self) -> None:
         """Raise SettingsError when settings contradict each other; the message says which and why."""
-        people = [*self._client_rules(), *self._people_rules()]
+        people = [*self._client_rules(), *self._people_rules(), *self._spending_rules()]
         rules = [*people, *self._process_rules(), *self._answer_rules(), *self._other_rules()]
         broken = [sentence for holds, sentence in rules if not holds]
         if broken:
@@ -88,6 +91,22 @@ class Settings(
             (
                 self.session_idle_days <= self.session_days,
                 "NARU_SESSION_IDLE_DAYS must not exceed NARU_SESSION_DAYS",
+            ),
+        ]
+
+    def _spending_rules(self) -> list[Rule]:
+        return [
+            (
+                CURRENCY.fullmatch(self.currency) is not None and not self.currency.endswith("=0"),
+                f"NARU_CURRENCY is {self.currency!r}, which is not USD, or a code and the price of a dollar: KRW=1400",
+            ),
+            (
+                self.unknown_price in (ALLOW, REFUSE),
+                f"NARU_UNKNOWN_PRICE is {self.unknown_price!r}, which is not allow or refuse",
+            ),
+            (
+                _is_time_zone(self.time_zone),
+                f"NARU_TIME_ZONE is {self.time_zone!r}, which is not a time zone such as UTC or Asia/Seoul",
             ),
         ]
 
@@ -164,3 +183,11 @@ class Settings(
                 "NARU_ENDED_STREAM_SECONDS must not exceed NARU_STREAM_SECONDS",
             ),
         ]
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True

@@ -1,8 +1,9 @@
-"""Spending: what people use, in tokens and money, and what they may use.
+"""Spending: the use of tokens and money, and its limits.
 
-    values     what an attempt has used, and the limits of an owner
+    values     the use of an attempt, and the limits of an owner
     settling   the parts of the ending statement that record it
-    limits     the limits of an owner, and what is left
+    limits     the limits of an owner, and their use
+    currency   money as people read it
     reports    sums by day, person, group and model
 
 `shared/lifecycle/` reserves before the call and settles when the attempt ends. Prices belong to the workers

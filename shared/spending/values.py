@@ -1,4 +1,4 @@
-"""What an attempt has used, and the limits of an owner. No SQL."""
+"""The use of an attempt or of an owner, and the limits of an owner. No SQL."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one owner, or a group together, may use. None: not set here; 0: no limit. Money is in dollars."""
+    """The limits of one owner, or of a group together. None: not set here; 0: no limit.
+
+    Money is in NARU_CURRENCY."""
 
     active_questions: int | None = None
     questions_per_minute: int | None = None
@@ -75,11 +77,11 @@ def _more(one: _Number | None, other: _Number | None) -> _Number | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """What was used, and what running attempts have reserved. Money is in dollars."""
+    """The use of an owner, and the reservations of running attempts. Money is in the currency of the limits."""
 
     tokens_today: int = 0
     tokens_this_month: int = 0
-    cost_this_month: Decimal = Decimal(0)
+    money_this_month: Decimal = Decimal(0)
     reserved_tokens: int = 0
-    reserved_cost: Decimal = Decimal(0)
+    reserved_money: Decimal = Decimal(0)
     running: int = 0

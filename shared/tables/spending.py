@@ -1,4 +1,4 @@
-"""What people use, what they may use, and the groups that share a limit."""
+"""The use of tokens and money, its limits, and the groups that share them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ quota = Table(
     Column("question_characters", Integer),
     Column("tokens_per_day", BigInteger),
     Column("tokens_per_month", BigInteger),
-    # In dollars.
+    # In NARU_CURRENCY.
     Column("money_per_month", Numeric),
     CheckConstraint(
         "least(active_questions, questions_per_minute, question_characters, tokens_per_day, tokens_per_month,"

@@ -43,9 +43,13 @@ class Words:
         self._texts = catalogue(locale)
 
     def t(self, key: str, **values: object) -> str:
-        """Return the text of this key with its values filled in; integers get the language's format."""
-        shown = {name: self.number(value) if isinstance(value, int) else value for name, value in values.items()}
-        return self._texts[key].format(**shown)
+        """Return the text of this key with its values filled in; integers and times get the language's format."""
+        return self._texts[key].format(**{name: self._shown(value) for name, value in values.items()})
+
+    def _shown(self, value: object) -> object:
+        if isinstance(value, int):
+            return self.number(value)
+        return self.time(value) if isinstance(value, datetime) else value
 
     def error(self, code: str | None, **values: object) -> str:
         """Return the sentence of an error code; an unknown code gets the general one."""

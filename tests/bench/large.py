@@ -56,7 +56,7 @@ COMPOSE = {
 }
 EACH = 20
 CALLS = ("list", "open", "submit", "claim", "finish")
-KEEPING = Keeping(deleted_days=30, conversation_days=0, session_days=90, session_idle_days=14)
+KEEPING = Keeping(deleted_days=30, conversation_days=0, session_days=90, session_idle_days=14, spending_days=400)
 SIZES = """
     SELECT relname, pg_size_pretty(pg_table_size(oid)), pg_size_pretty(pg_indexes_size(oid)) FROM pg_class
      WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic%'

@@ -170,7 +170,10 @@ def _look(rig: RequestRig, plans: Plans, *, owner: Owner, number: int, filled: F
     with plans.step("gauges"):
         assert list(
             SystemGauges(
-                engine, Keeping(deleted_days=30, conversation_days=30, session_days=90, session_idle_days=14)
+                engine,
+                Keeping(
+                    deleted_days=30, conversation_days=30, session_days=90, session_idle_days=14, spending_days=400
+                ),
             ).collect()
         )
     with plans.step("rename"):
@@ -236,7 +239,13 @@ def _other_ends(rig: RequestRig, plans: Plans, filled: Filled, numbers: Iterator
         conversations.delete(engine, filled.conversation_id(number), owner=filled.owner(number))
     with plans.step("purge"):
         everything = Keeping(
-            deleted_days=0, conversation_days=1000, session_days=1, session_idle_days=1, worker_days=0, key_days=0
+            deleted_days=0,
+            conversation_days=1000,
+            session_days=1,
+            session_idle_days=1,
+            spending_days=31,
+            worker_days=0,
+            key_days=0,
         )
         assert purge_slice(engine, everything, rows=100)
 

@@ -36,6 +36,9 @@ NOT_USED = {
     ("worker", "NARU_OWNER_ACTIVE_QUESTIONS"),
     ("worker", "NARU_OWNER_QUESTIONS_PER_MINUTE"),
     ("worker", "NARU_QUEUE_QUESTIONS"),
+    ("worker", "NARU_MAX_QUESTION_CHARACTERS"),
+    ("worker", "NARU_CONTACT"),
+    ("web", "NARU_UNKNOWN_PRICE"),
 }
 SETTINGS = {variable_of(name): field for name, field in Settings.__dataclass_fields__.items()}
 

@@ -29,7 +29,19 @@ def test_prices_match_the_table(name: str, usage: Usage | None, dollars: float) 
     assert Prices().cost_of(name, usage) == pytest.approx(dollars)
 
 
-@pytest.mark.parametrize("name", ["openai/gpt-4o-audio-preview", "openai/gpt-9", "openai/gpt-5-pro", "openai/"])
+@pytest.mark.parametrize(
+    ("name", "usage", "dollars"),
+    [
+        ("openai/gpt-3.5-turbo", Usage(MILLION, MILLION), 2.0),
+        ("anthropic/claude-3-haiku-20240307", Usage(MILLION, 0, cached_input_tokens=MILLION), 0.03),
+    ],
+)
+def test_public_price_list_knows_the_other_models(name: str, usage: Usage, dollars: float) -> None:
+    assert Prices().cost_of(name, usage) == pytest.approx(dollars)
+    assert Prices(f"{name}=1/1/1").cost_of(name, Usage(MILLION, 0)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-9", "openai/claude-3-haiku-20240307", "openai/llama-3.3-70b", "openai/"])
 def test_unpriced_model_does_not_borrow_a_relatives_price(name: str) -> None:
     assert Prices().cost_of(name, Usage(1, 1)) is None
 

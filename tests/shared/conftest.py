@@ -10,7 +10,7 @@ from sqlalchemy import Engine, delete
 from shared.postgres import pooler
 from shared.postgres.database import make_engine, make_listening_engine
 from shared.settings import Settings, load_settings
-from shared.tables import conversation, lane, reconciler_tick, worker
+from shared.tables import conversation, lane, person, person_group, quota, reconciler_tick, spending, worker
 from tests.conftest import TEMPLATE
 from tests.pgbouncer import running_pgbouncer
 from tests.shared.rig import RequestRig, outlast_mercy
@@ -45,8 +45,8 @@ def rig_engine(rig_settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def rig(rig_engine: Engine, rig_settings: Settings) -> RequestRig:
-    """Return a rig on an empty database. Deleting a conversation deletes its requests and messages."""
+    """Return a rig on an empty database. Deleting a row deletes those that belong to it."""
     with rig_engine.begin() as connection:
-        for table in (conversation, worker, lane, reconciler_tick):
+        for table in (conversation, worker, lane, reconciler_tick, person, person_group, quota, spending):
             connection.execute(delete(table))
     return RequestRig(rig_engine, make_listening_engine(rig_settings, name="test-listen"))

@@ -14,7 +14,9 @@ from shared.people import Owner
 from shared.postgres.database import make_plain_engine
 from shared.retention import Holdings, erase, holdings_of
 from shared.settings import Settings
-from shared.tables import chat_request, conversation, message, request_attempt
+from shared.spending.limits import set_limits
+from shared.spending.values import Limits, Spent
+from shared.tables import chat_request, conversation, message, quota, request_attempt, spending
 from tests.shared.rig import OWNER, STRANGER, RequestRig
 from tests.stack import wait_until
 
@@ -35,6 +37,17 @@ def test_erase_removes_all_of_one_owner_and_nothing_else(rig: RequestRig, plain:
     assert holdings_of(plain, OWNER) == Holdings(0, 0, 0, 0)
     assert [row["id"] for row in rig.rows(conversation)] == [kept]
     assert (rig.count(message), rig.count(chat_request), rig.count(request_attempt)) == (1, 1, 0)
+
+
+def test_erase_forgets_limits_and_what_was_used(rig: RequestRig, plain: Engine) -> None:
+    for owner in (OWNER, STRANGER):
+        claimed = rig.claim(rig.ask(owner=owner).request_id, rig.worker())
+        lifecycle.finish(rig.engine, claimed, Answer(text="", spent=Spent(input_tokens=1)))
+        with rig.begin() as connection:
+            set_limits(connection, owner.key, Limits(tokens_per_day=5))
+    assert erase(plain, OWNER, stop_patience_seconds=0.1)["spending"] == 1
+    assert [row["owner_id"] for row in rig.rows(spending)] == [STRANGER.key]
+    assert [row["subject"] for row in rig.rows(quota)] == [STRANGER.key]
 
 
 def test_erase_takes_deleted_conversations_too(rig: RequestRig, plain: Engine) -> None:

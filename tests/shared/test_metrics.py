@@ -18,7 +18,7 @@ from tests.patience import patient
 from tests.shared.rig import RequestRig
 from tests.stack import free_port
 
-KEEPING = Keeping(deleted_days=30, conversation_days=0, session_days=90, session_idle_days=14)
+KEEPING = Keeping(deleted_days=30, conversation_days=0, session_days=90, session_idle_days=14, spending_days=400)
 
 
 def scraped(rig: RequestRig) -> dict[str, float]:

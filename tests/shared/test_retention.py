@@ -30,13 +30,14 @@ from shared.tables import (
     request_attempt,
     session,
     sign_in_allowance,
+    spending,
     worker,
 )
 from tests.shared.rig import OWNER, RequestRig
 from tests.shared.together import together
 from tests.stack import wait_until
 
-KEEPING = Keeping(deleted_days=30, conversation_days=0, session_days=90, session_idle_days=14)
+KEEPING = Keeping(deleted_days=30, conversation_days=0, session_days=90, session_idle_days=14, spending_days=400)
 DAY = 86_400.0
 GROWING = (conversation, message, chat_request, request_attempt)
 
@@ -258,6 +259,20 @@ def overdue(rig: RequestRig, keeping: Keeping = KEEPING) -> dict[Kind, float]:
         return overdue_seconds(connection, keeping)
 
 
+def spent_long_ago(rig: RequestRig, days: float) -> dict[str, object]:
+    """Return a row of the sums of an hour `days` ago."""
+    numbers = ("attempts", "input_tokens", "output_tokens", "cached_input_tokens", "cost", "unpriced", "estimated")
+    return {"owner_id": OWNER.key, "hour": rig.ago(days * DAY), "model": "demo/echo", **dict.fromkeys(numbers, 1)}
+
+
+def test_sums_of_spending_leave_in_the_end(rig: RequestRig) -> None:
+    with rig.begin() as connection:
+        connection.execute(insert(spending).values(spent_long_ago(rig, 399)))
+        connection.execute(insert(spending).values({**spent_long_ago(rig, 401), "model": "demo/old"}))
+    assert purged(rig) == {"spending": 1}
+    assert [row["model"] for row in rig.rows(spending)] == ["demo/echo"]
+
+
 def test_overdue_rows_are_found_by_kind(rig: RequestRig) -> None:
     assert overdue(rig) == dict.fromkeys(Kind, 0)
     deleted, old, fresh = (conversation_with(rig) for _ in range(3))
@@ -266,9 +281,11 @@ def test_overdue_rows_are_found_by_kind(rig: RequestRig) -> None:
     rig.put(rig.rows(chat_request, conversation_id=fresh)[0]["id"], ended_at=rig.ago(10 * DAY))
     with rig.begin() as connection:
         connection.execute(update(worker).values(lost_at=rig.ago(1.5 * DAY)))
+        connection.execute(insert(spending).values(spent_long_ago(rig, 402)))
     found = overdue(rig, replace(KEEPING, conversation_days=10))
     days = {kind: round(seconds / DAY, 1) for kind, seconds in found.items()}
-    assert days == {Kind.DELETED: 1, Kind.OLD: 2, Kind.WORKERS: 0.5, Kind.KEYS: 3, Kind.SESSIONS: 0}
+    expected = {Kind.DELETED: 1, Kind.OLD: 2, Kind.WORKERS: 0.5, Kind.KEYS: 3, Kind.SESSIONS: 0, Kind.SPENDING: 2}
+    assert days == expected
     assert overdue(rig)[Kind.OLD] == 0, "without an age limit nothing is too old"
     purged(rig, replace(KEEPING, conversation_days=10))
     assert overdue(rig, replace(KEEPING, conversation_days=10)) == dict.fromkeys(Kind, 0)

@@ -1,4 +1,11 @@
-"""The life of one answer: `answer` runs it, `prompts` and `retries` make its decisions and are pure.
+"""The life of one answer.
+
+    answer    runs it, top-down
+    result    the result of an attempt
+    spending  its use of tokens and money
+    breaker   counts failures of its lane
+    prompts, retries
+              make its decisions, and are pure
 
 May import `workers.process`, `workers.providers` and `shared`, but not Celery.
 """

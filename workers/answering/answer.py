@@ -20,7 +20,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from shared import lifecycle, metrics
 from shared.errors import INTERNAL, NaruError, ProviderError, StreamBroken, TotalTimeout, Unavailable
@@ -28,7 +28,8 @@ from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed, lanes
 from shared.live.answer import LiveAnswer
 from shared.logs import HTTP_REQUEST_ID, bound
 from shared.tables import Outcome, Status
-from workers.answering import breaker, prompts, retries
+from workers.answering import breaker, prompts, retries, spending
+from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
 from workers.providers.base import Done, Prompt
@@ -40,36 +41,6 @@ log = logging.getLogger(__name__)
 #: slots, so a hint waits only while the pickup holds some.
 SLOT_PATIENCE_SECONDS = 5.0
 STORAGE_RETRY_SECONDS = 0.5
-
-
-@dataclass(slots=True)
-class Result:
-    """The text of one attempt and its end: `done`, or `error`, or neither if it was interrupted."""
-
-    text: str
-    done: Done | None = None
-    error: ProviderError | None = None
-    #: Whether the lane has counted `error`.
-    is_counted: bool = False
-    #: On the monotonic clock.
-    first_token_at: float | None = None
-
-    def as_answer(self) -> Answer:
-        """Return the values that the lifecycle stores."""
-        usage = self.done.usage if self.done else None
-        ago = None if self.first_token_at is None else time.monotonic() - self.first_token_at
-        request_id = self.done.provider_request_id if self.done else None
-        if request_id is None and self.error is not None:
-            request_id = self.error.provider_request_id
-        return Answer(
-            text=self.text,
-            finish=self.done.finish.value if self.done else None,
-            input_tokens=usage.input_tokens if usage else None,
-            output_tokens=usage.output_tokens if usage else None,
-            cached_input_tokens=usage.cached_input_tokens if usage else None,
-            provider_request_id=request_id,
-            first_token_ago_seconds=ago,
-        )
 
 
 def answer(context: Context, lane: str, on_claim: Callable[[], None] | None = None) -> None:
@@ -155,8 +126,12 @@ def _lanes_to_wake(context: Context, lane: str) -> list[str]:
 def _generate(context: Context, running: RunningAnswer) -> Result:
     """Build the prompt and run the stream. A bug in Naru yields a failed answer instead of a lost one."""
     try:
-        prompt = _prompt(context, running.claimed)
-        return context.loop.submit(_stream(context, running, prompt)).result()
+        prompt = spending.reserve(context, running, _prompt(context, running.claimed))
+        result = context.loop.submit(_stream(context, running, prompt)).result()
+        result.spent = spending.spent(context, running.claimed.model, prompt, result)
+        return result
+    except spending.NotAllowed as error:
+        return Result("", error=error)
     except Exception:
         log.exception("an answer failed: internal error")
         return Result(running.live.text() if running.live else "", error=_OurFault())
@@ -196,6 +171,7 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
     try:
         running.begin()
         provider, model = context.registry.provider_for(prompt.model)
+        result.is_called = True
         stream = WithTimeouts(
             provider.stream(replace(prompt, model=model)),
             first_token_seconds=settings.first_token_seconds,
@@ -283,7 +259,7 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
         elif lifecycle.fail(context.engine, claimed, stored, code=result.error.code):
             return Status.FAILED
     if running.interruption is Interruption.DRAIN and lifecycle.release(
-        context.engine, claimed, text=stored.text, outcome=Outcome.HANDED_OVER
+        context.engine, claimed, text=stored.text, outcome=Outcome.HANDED_OVER, spent=stored.spent
     ):
         return None
     if lifecycle.cancel(context.engine, claimed, stored):
@@ -295,12 +271,14 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
 
 def _count_failure(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> None:
     """Count an error before any text, once: storing the answer may take several rounds."""
-    if not (result.is_counted or result.text or isinstance(error, _OurFault | TotalTimeout)):
+    if not (result.is_counted or result.text or isinstance(error, _OurFault | TotalTimeout | spending.NotAllowed)):
         breaker.provider_fails(context, claimed, error)
         result.is_counted = True
 
 
 def _retry(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> retries.Again | None:
+    if isinstance(error, spending.NotAllowed):
+        return retries.Again(error.wait_seconds, broken=False) if error.is_wait else None
     return retries.decide(
         error,
         context.settings,
@@ -323,6 +301,7 @@ def _release_for_retry(
         wait_seconds=again.wait_seconds,
         code=error.code,
         broken=again.broken,
+        spent=stored.spent,
     )
 
 
@@ -337,7 +316,7 @@ def _provider_of(claimed: Claimed) -> str:
 def _report(context: Context, running: RunningAnswer, result: Result, status: Status | None) -> None:
     """Update the metrics and log the attempt, without its text."""
     claimed = running.claimed
-    if result.error is not None:
+    if result.error is not None and not isinstance(result.error, spending.NotAllowed):
         metrics.PROVIDER_ERRORS.labels(_provider_of(claimed), result.error.code).inc()
     outcome = status.value if status else (running.interruption or Interruption.LOST).value
     if status is None and result.error is not None:
@@ -369,7 +348,7 @@ def _durations(claimed: Claimed, result: Result) -> dict[str, float]:
 
 
 def _usage(result: Result) -> dict[str, int]:
-    usage = result.done.usage if result.done else None
+    usage = result.usage
     return {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens} if usage else {}
 
 
@@ -379,7 +358,7 @@ def _count_end(context: Context, claimed: Claimed, result: Result) -> None:
         waited = max(result.first_token_at - claimed.claimed_at, 0.0)
         metrics.FIRST_TOKEN_SECONDS.observe(waited)
         metrics.FIRST_WORD_SECONDS.observe(claimed.age_seconds + waited)
-    usage = result.done.usage if result.done else None
+    usage = result.usage
     if usage is not None:
         metrics.TOKENS.labels(claimed.model, "input").inc(usage.input_tokens)
         metrics.TOKENS.labels(claimed.model, "output").inc(usage.output_tokens)

@@ -1,12 +1,12 @@
-"""The prices of models: a table, overridden by NARU_PRICES.
+"""The prices of models: NARU_PRICES, then our table, then the one of genai-prices.
 
-US dollars per million tokens, checked 2026-11-23 against a public price list. An unlisted model costs None (unknown),
-never 0, and is counted as unpriced. Costs are list prices of the reported tokens: an attempt that broke off or was
-stopped reports none, though the vendor bills it. Only the vendor's bill is exact.
+US dollars per million tokens; our table was checked on 2026-11-23 against a public price list. A model in none of them
+costs None (unknown), never 0, and is counted as unpriced. Costs are list prices: only the vendor's bill is exact.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import NamedTuple
@@ -98,18 +98,27 @@ class Prices:
 
     def cost_of(self, name: str, usage: Usage | None) -> float | None:
         """Return the cost in dollars of `usage` by the model `name` (provider/model); None if it is unknown."""
-        provider, _, model = name.partition("/")
-        if provider in FREE:
-            return 0.0
-        prices = self._own.get(name) or _listed(model)
-        if usage is None or prices is None:
+        if usage is None and name.partition("/")[0] not in FREE:
             return None
-        price = [each for each in prices if each.from_tokens <= max(usage.input_tokens, 0)][-1]
+        usage = usage or Usage(0, 0)
+        price = self.price_of(name, usage.input_tokens)
+        if price is None:
+            return None
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         fresh = usage.input_tokens - cached
         dollars = fresh * price.fresh + cached * price.cached + usage.output_tokens * price.output
         # A Prometheus counter must not fall, whatever a compatible server reports.
         return max(dollars, 0.0) / _MILLION
+
+    def price_of(self, name: str, input_tokens: int) -> Price | None:
+        """Return the price of the model `name` (provider/model) for a prompt of this length; None if it is unknown."""
+        provider, _, model = name.partition("/")
+        if provider in FREE:
+            return Price(0.0, 0.0, 0.0)
+        prices = self._own.get(name) or _listed(model)
+        if prices is None:
+            return _public(provider, model, input_tokens)
+        return [each for each in prices if each.from_tokens <= max(input_tokens, 0)][-1]
 
 
 def _listed(model: str) -> tuple[Price, ...] | None:
@@ -117,6 +126,28 @@ def _listed(model: str) -> tuple[Price, ...] | None:
     bare = model.rsplit("/", 1)[-1]
     fitting = [name for name in _PRICES if bare.startswith(name) and _EDITION.fullmatch(bare[len(name) :])]
     return _PRICES[max(fitting, key=len)] if fitting else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _public(provider: str, model: str, input_tokens: int) -> Price | None:
+    """Return the price that genai-prices has for this provider's own model, at this length of a prompt.
+
+    Another provider's model of the same name costs something else.
+    """
+    from genai_prices import Usage as Tokens
+    from genai_prices import calc_price
+
+    def dollars(**tokens: int) -> float:
+        return float(calc_price(Tokens(**tokens), model_ref=model, provider_id=provider).total_price)
+
+    tokens = max(input_tokens, 1)
+    try:
+        fresh = dollars(input_tokens=tokens)
+        cached = dollars(input_tokens=tokens, cache_read_tokens=tokens)
+        output = dollars(input_tokens=tokens, output_tokens=1000) - fresh
+    except LookupError:
+        return None
+    return Price(fresh / tokens * _MILLION, output / 1000 * _MILLION, cached / tokens * _MILLION)
 
 
 def _parsed(entry: str) -> tuple[str, tuple[Price, ...]]:

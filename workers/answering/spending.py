@@ -1,0 +1,114 @@
+"""The use of an attempt: reserved before the call where limits hold, settled when it ends."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import replace
+from decimal import Decimal
+
+from shared import lifecycle
+from shared.errors import (
+    OTHERS_FIRST,
+    BadStream,
+    FirstTokenTimeout,
+    IdleTimeout,
+    ProviderError,
+    StreamBroken,
+    TotalTimeout,
+    Unavailable,
+)
+from shared.lifecycle import Claimed
+from shared.spending.values import Reservation, Spent
+from workers.answering.prompts import estimate_tokens
+from workers.answering.result import Result
+from workers.process.context import Context
+from workers.process.running import RunningAnswer
+from workers.providers.base import Prompt, Usage
+
+#: The longest answer where limits hold and NARU_MAX_OUTPUT_TOKENS is not set. It has to be reserved.
+LIMITED_OUTPUT_TOKENS = 16_384
+#: A request that waits for other answers of its owner looks again after one to two times this many seconds.
+LOOK_AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 0.5
+#: Errors after which the provider bills the prompt. It does not bill what it refused.
+_BILLED = (FirstTokenTimeout, IdleTimeout, TotalTimeout, StreamBroken, BadStream)
+_MILLION = 1_000_000
+
+
+class NotAllowed(ProviderError):
+    """The limits of the owner do not allow this call now; the provider was not called."""
+
+    def __init__(self, code: str) -> None:
+        """`code` is the reason; OTHERS_FIRST makes the request wait."""
+        super().__init__()
+        self.code = code
+        self.is_wait = code == OTHERS_FIRST
+        self.wait_seconds = LOOK_AGAIN_SECONDS * (1 + random.random())
+
+
+def reserve(context: Context, running: RunningAnswer, prompt: Prompt) -> Prompt:
+    """Reserve what this prompt may use, and return it with the longest answer that was reserved.
+
+    Does nothing where no limit is set. Retries for up to `storage_patience_seconds` while Postgres is away. Raises
+    NotAllowed and Unavailable.
+    """
+    limit = time.monotonic() + context.settings.storage_patience_seconds
+    while True:
+        try:
+            return _reserve(context, running.claimed, prompt) if context.limited.are_set() else prompt
+        except Unavailable:
+            if running.interruption is not None or time.monotonic() > limit:
+                raise
+            time.sleep(RETRY_SECONDS)
+
+
+def _reserve(context: Context, claimed: Claimed, prompt: Prompt) -> Prompt:
+    most = min(
+        prompt.max_output_tokens or LIMITED_OUTPUT_TOKENS, context.settings.max_output_tokens or LIMITED_OUTPUT_TOKENS
+    )
+    size = _size(prompt)
+    price = context.prices.price_of(claimed.model, size)
+    reservation = Reservation(
+        prompt_tokens=size,
+        tokens=size + most,
+        cost=price and _dollars(size * price.fresh + most * price.output),
+        input_price=price and _dollars(price.fresh),
+        output_price=price and _dollars(price.output),
+    )
+    reason = lifecycle.reserve(context.engine, claimed, reservation, context.settings)
+    if reason is not None:
+        raise NotAllowed(reason)
+    return replace(prompt, max_output_tokens=most)
+
+
+def spent(context: Context, model: str, prompt: Prompt, result: Result) -> Spent:
+    """Return what the attempt used: the provider's figures, or an estimate if it was stopped or broke off."""
+    if result.usage is not None:
+        return _priced(context, model, result.usage, is_estimated=False)
+    is_refused = result.error is not None and not result.text and not isinstance(result.error, _BILLED)
+    if not result.is_called or is_refused:
+        return Spent()
+    usage = Usage(_size(prompt), estimate_tokens(result.text) if result.text else 0)
+    return _priced(context, model, usage, is_estimated=True)
+
+
+def _priced(context: Context, model: str, usage: Usage, *, is_estimated: bool) -> Spent:
+    cost = context.prices.cost_of(model, usage)
+    return Spent(
+        input_tokens=max(usage.input_tokens, 0),
+        output_tokens=max(usage.output_tokens, 0),
+        cached_input_tokens=max(usage.cached_input_tokens, 0),
+        cost=None if cost is None else _dollars(cost * _MILLION),
+        is_estimated=is_estimated,
+    )
+
+
+def _size(prompt: Prompt) -> int:
+    """Return the estimated tokens of a prompt, erring high."""
+    texts = [prompt.system or "", *(each.text for each in prompt.messages)]
+    return sum(estimate_tokens(text) for text in texts if text)
+
+
+def _dollars(millionths: float) -> Decimal:
+    return round(Decimal(millionths) / _MILLION, 12)
