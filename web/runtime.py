@@ -19,7 +19,7 @@ from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
 from shared.keeping import Keeping
-from shared.lifecycle import OwnerLimits, Question, Submitted
+from shared.lifecycle import Question, Submitted
 from shared.people import Owner
 from shared.postgres import capacity, notify, pooler
 from shared.postgres.database import make_engine
@@ -29,6 +29,7 @@ from shared.retention import Purge
 from shared.settings import Settings, load_settings
 from shared.tables import Status
 from shared.wedge import WedgeWatch
+from web.allowances import Allowances
 from web.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
 from web.sign_ins import SignIns
@@ -55,11 +56,11 @@ class Runtime:
         self.engine = make_engine(settings, name="naru-web")
         self.dispatcher = Dispatcher(settings)
         self.newcomers = RateLimit(settings.address_newcomers_per_minute)
+        self.allowances = Allowances(self.engine, settings)
         self.sign_ins = SignIns(settings, self.engine)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
         self._questions = RateLimit(settings.address_questions_per_minute)
-        self._owner_limits = OwnerLimits.of(settings)
         self._best_text = BestText(settings, self.engine)
         self._ticker: Ticker | None = None
         self._purge: Purge | None = None
@@ -100,12 +101,13 @@ class Runtime:
             raise OwnerTooFast(self.settings.owner_questions_per_minute, math.ceil(wait))
         if wait := self._questions.take(client):
             raise AddressTooFast(self.settings.address_questions_per_minute, math.ceil(wait))
+        limits, longest = self.allowances.of_question(question.owner)
         return lifecycle.submit(
             self.engine,
             question,
             deadline_seconds=self.settings.deadline_seconds,
-            max_characters=self.settings.max_question_characters,
-            limits=self._owner_limits,
+            max_characters=longest,
+            limits=limits,
         )
 
     def stop(self, request_id: UUID, *, owner: Owner) -> Status:

@@ -49,6 +49,9 @@ def test_every_error_has_its_sentence(locale: str) -> None:
     assert not missing
 
 
+PARTS = ("tokens_per_day", "tokens_per_month", "money_per_month")
+
+
 def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
     keys = set(catalogue("en"))
     sources = [
@@ -65,6 +68,8 @@ def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
     said = {f"live.{key}" for key in re.findall(r'say\("(\w+)"', scripts)}
     assert said - keys == set()
     built = {f"answer.{finish}" for finish in ("length", "content_filter", "refusal", "copy", "copied")}
+    # The parts of an allowance are named like the fields of shared/spending/values.py.
+    built |= {f"{group}.{part}" for group in ("usage", "left") for part in PARTS}
     assert {key for key in keys - named - said - built if not key.startswith(GROUPS)} == set()
 
 

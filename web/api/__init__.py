@@ -29,6 +29,7 @@ from web.api.people.guest import guest_chats_page, take_over_guest_chats
 from web.api.people.password import new_password, new_password_page
 from web.api.people.sign_in import sign_in, sign_in_page, sign_out
 from web.api.people.sign_up import sign_up, sign_up_page
+from web.api.people.usage import everyones_usage_file, everyones_usage_page, usage_page
 from web.api.stop import stop
 
 
@@ -70,6 +71,9 @@ def _people() -> list[Route]:
         Route("/account/delete", delete_account, methods=["POST"]),
         Route("/account/end", end_session, methods=["POST"]),
         Route("/account/end-all", end_all_sessions, methods=["POST"]),
+        Route("/usage", usage_page, methods=["GET"]),
+        Route("/usage/everyone", everyones_usage_page, methods=["GET"]),
+        Route("/usage/everyone.csv", everyones_usage_file, methods=["GET"]),
         Route("/guest-chats", guest_chats_page, methods=["GET"]),
         Route("/guest-chats", take_over_guest_chats, methods=["POST"]),
     ]

@@ -8,7 +8,7 @@ const LOST_AFTER_MS = 1000; // shorter interruptions are not shown
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 15000;
 const LOOK_AFTER_MS = [4000, 10000, 30000]; // without a stream, the page checks for the end itself
-const WAITING = new Set(["queued", "next", "no_worker", "unserved", "waiting", "away"]);
+const WAITING = new Set(["queued", "next", "no_worker", "unserved", "held", "waiting", "away"]);
 const HANDLERS = { state: "onState", delta: "onDelta", snapshot: "onSnapshot", end: "onEnd" };
 
 export class AnswerStream {

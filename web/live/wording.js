@@ -41,7 +41,8 @@ export class Wording {
       }
       case "next": return dimmed ? this.say("again_soon") : this.say("next");
       case "no_worker":
-      case "unserved": return this.say(seen.phase);
+      case "unserved":
+      case "held": return this.say(seen.phase);
       case "waiting":
       case "away": {
         const left = Math.ceil((seen.retry_in_seconds ?? 0) - passed);

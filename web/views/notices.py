@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from shared.errors import NaruError, OverLimit, PersonalData, Refused, TooLong
+from shared.errors import NaruError, OverLimit, PersonalData, Refused, SpendingReached, TooLong
 from shared.words import Words
 from web import state
 from web.asgi.cookies import Verdict
@@ -22,13 +22,16 @@ log = logging.getLogger(__name__)
 
 def notice_of(error: NaruError, *, is_text_kept: bool = False) -> Notice:
     """Return the notice for a refusal, with its values."""
-    values = {}
+    values: dict[str, object] = {}
+    advice = ""
     if isinstance(error, TooLong):
         values = {"length": error.length, "limit": error.limit}
     elif isinstance(error, OverLimit):
         values = {"limit": error.limit, "seconds": error.seconds}
-    advice = ""
-    if isinstance(error, PersonalData):
+    if isinstance(error, SpendingReached) and error.until is not None:
+        values |= {"until": error.until.astimezone(state.timezone()), "contact": error.contact}
+        advice = "notice.again_from_contact" if error.contact else "notice.again_from"
+    elif isinstance(error, PersonalData):
         advice = "notice.remove_it" if error.is_final else "notice.send_again"
     return Notice(error.code, values, is_text_kept=is_text_kept, advice=advice)
 
@@ -44,7 +47,7 @@ def text(words: Words, notice: Notice) -> str:
     """Return the sentence, what to do, and what was kept."""
     parts = [words.error(notice.code, **notice.values)]
     if notice.advice:
-        parts.append(words.t(notice.advice))
+        parts.append(words.t(notice.advice, **notice.values))
     if notice.is_text_kept:
         parts.append(words.t("notice.kept"))
     return " ".join(parts)

@@ -15,9 +15,10 @@ import streamlit as st
 
 from shared import logs
 from shared.conversations import Opened
-from shared.errors import NaruError, PersonalData, StillRunning
+from shared.errors import NaruError, PersonalData, StillRunning, Unavailable
 from shared.fleet import Fleet
 from shared.lifecycle import Question
+from shared.spending.currency import Currency
 from web import state
 from web.state.values import Notice
 from web.views import notices
@@ -41,11 +42,27 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
         with st.container(key="demo"):
             if is_demo:
                 st.html(f'<div class="naru-demo-line" role="note">{t("demo.line")}</div>')
+            if line := _left(frame):
+                st.html(f'<div class="naru-demo-line naru-left" role="note">{escape(line)}</div>')
         with st.container(key="composer-box"):
             state.idempotency_key()
             st.chat_input(t("composer.placeholder"), key=state.COMPOSER, on_submit=send, args=(frame,))
             _side(frame)
             _picker(frame, opened, fleet)
+
+
+def _left(frame: Frame) -> str:
+    """Return the line that says what is left of a limit, once that is little."""
+    try:
+        found = frame.runtime.allowances.scarcest(frame.owner)
+    except Unavailable:
+        return ""
+    if found is None:
+        return ""
+    allowance, part = found
+    _, most, left = part.shown(Currency.of(frame.runtime.settings))
+    line = frame.words.t(f"left.{part.name}", left=left, most=most)
+    return frame.words.t("left.of_group", name=allowance.group, line=line) if allowance.group else line
 
 
 def _side(frame: Frame) -> None:

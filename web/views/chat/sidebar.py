@@ -58,12 +58,13 @@ def _who(frame: Frame) -> str:
 
 
 def _download(frame: Frame) -> str:
-    """Draw the links to the owner's chats as files."""
+    """Draw the links to the owner's chats as files, and to what they used."""
     links = " · ".join(
         f'<a href="./api/export?format={name}" download>{shown}</a>'
         for name, shown in (("markdown", "Markdown"), ("json", "JSON"))
     )
-    return f'<p class="naru-download">{escape(frame.words.t("sidebar.download"))} {links}</p>'
+    usage = f'<a href="./usage">{escape(frame.words.t("usage.open"))}</a>'
+    return f'<p class="naru-download">{escape(frame.words.t("sidebar.download"))} {links}<br>{usage}</p>'
 
 
 def _theme_switch(frame: Frame) -> str:
