@@ -7,37 +7,21 @@ import sys
 from collections.abc import Callable, Mapping
 
 import psycopg2
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from deploy import terminal
 from deploy.backup.locate import server_at
 from deploy.backup.problem import BackupProblem
 from deploy.backup.server import reason_of
-from deploy.embedded.data import DataProblem, running_on
+from deploy.cli import limits
+from deploy.cli.people_command import Context
+from deploy.embedded.data import DataProblem
 from deploy.embedded.locate import check_options
 from shared.errors import NaruError, NotFound
 from shared.people import accounts, links, sessions
-from shared.people.accounts import Person, Role
+from shared.people.accounts import Role
 from shared.postgres.database import make_plain_engine
-from shared.settings import GUEST, Settings, load_settings
-
-
-class Context:
-    """The database, the settings and the arguments of one command."""
-
-    def __init__(self, engine: Engine, settings: Settings, chosen: argparse.Namespace) -> None:
-        self.engine, self.settings, self.chosen = engine, settings, chosen
-
-    def person(self) -> Person:
-        """Return the person whom the command names. Raises BadEmail and NotFound."""
-        return accounts.person_with(self.engine, self.chosen.email)
-
-    def address(self, path: str) -> str:
-        """Return the address of a path on the page, or only the path if the page's address is unknown."""
-        running = running_on(self.chosen.data)
-        base = f"https://{self.settings.domain}" if self.settings.domain else running.url if running else ""
-        return f"{base}{path}"
+from shared.settings import GUEST, load_settings
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -48,6 +32,8 @@ def run(chosen: argparse.Namespace) -> int:
         with server_at(chosen.data, settings) as server:
             COMMANDS[chosen.command](Context(make_plain_engine(server.url), settings, chosen))
     except NotFound:
+        if not chosen.email:
+            return _complain(f"there is no group {terminal.line(chosen.group)}. ./naru people groups shows all.")
         return _complain(f"there is no account of {terminal.line(chosen.email)}. ./naru people list shows all.")
     except psycopg2.Error as error:
         return _complain(f"Postgres failed: {reason_of(error)}")
@@ -124,6 +110,7 @@ COMMANDS: Mapping[str, Callable[[Context], None]] = {
     "disable": disable,
     "enable": enable,
     "sign-out": sign_out,
+    **limits.COMMANDS,
 }
 
 

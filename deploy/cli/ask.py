@@ -167,6 +167,7 @@ class Terminal:
             Phase.NO_WORKER: f"{self._words.t('live.no_worker')} (Ctrl-C gives up)",
             Phase.QUEUED: self._queued(state),
             Phase.UNSERVED: f"{self._words.t('live.unserved')} (Ctrl-C gives up)",
+            Phase.HELD: self._words.t("live.held"),
             Phase.WAITING: self._words.t("live.waiting", duration=f"{max(0, seconds_left):.0f} s"),
             Phase.AWAY: self._words.t("live.away", duration=f"{max(0, seconds_left):.0f} s"),
         }.get(state.phase)

@@ -20,9 +20,22 @@ runs or not. The first account needs an invitation too, and is an administrator'
   ./naru people invite                   prints a link with which one person makes an account
   ./naru people list                     all accounts
   ./naru people reset ada@example.org    prints a link with which the person sets a new password
+  ./naru people limit ada@example.org --tokens-per-day 100000
+  ./naru people usage                    what everybody used this month
 """
 #: The values of shared/people/accounts.py.
 ROLES = ("user", "auditor", "admin")
+#: The options of `limit`, named like the fields of shared/spending/values.py, and their unit.
+LIMITS = {
+    "tokens_per_day": "tokens per day, prompts and answers",
+    "tokens_per_month": "tokens per month",
+    "money_per_month": "money per month, in NARU_CURRENCY",
+    "active_questions": "questions that wait or run",
+    "questions_per_minute": "questions per minute",
+    "question_characters": "characters of a question",
+}
+#: Takes a limit away, so that the next one holds: the group's, or the setting.
+UNSET = "unset"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +65,28 @@ def make_parser() -> argparse.ArgumentParser:
     _about(commands, "disable", "close the account; ends all its sessions, keeps its chats")
     _about(commands, "enable", "open the account again")
     _about(commands, "sign-out", "end all sessions of the account")
+    _command(commands, "groups", "list all groups, their members and limits")
+    for name, line in (("join", "add the person to a group; makes the group"), ("leave", "take the person out of it")):
+        _about(commands, name, line).add_argument("group", metavar="GROUP", help="the group's name")
+    removed = _command(commands, "dissolve", "remove a group and its limits, but no account")
+    removed.add_argument("group", metavar="GROUP", help="the group's name")
+    _add_limit(commands)
+    usage = _command(commands, "usage", "show what everybody used in a month")
+    usage.add_argument("--month", default="", metavar="YYYY-MM", help="default: this month")
+    usage.add_argument("--csv", action="store_true", help="print a CSV file: one line for each person and model")
     return parser
+
+
+def _add_limit(commands: Commands) -> None:
+    line = "show or set what a person or a group may use; 0: no limit"
+    limit = _command(commands, "limit", line)
+    whose = limit.add_mutually_exclusive_group(required=True)
+    whose.add_argument("email", nargs="?", default="", metavar="EMAIL", help="the account's e-mail address")
+    whose.add_argument("--group", default="", metavar="GROUP", help="the limits of each member of this group")
+    limit.add_argument("--together", action="store_true", help="with --group: the limits of all its members together")
+    for name, unit in LIMITS.items():
+        option = f"--{name.replace('_', '-')}"
+        limit.add_argument(option, metavar="N", help=f"most {unit}; {UNSET}: what the group or the settings say")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse names it nowhere else

@@ -10,7 +10,9 @@ from sqlalchemy import Engine
 
 from deploy.cli import bootstrap, main
 from deploy.cli.accounts import COMMANDS
-from deploy.cli.people import ROLES, make_parser
+from deploy.cli.limits import NAMES, UNSET
+from deploy.cli.people import LIMITS, ROLES, make_parser
+from deploy.cli.people import UNSET as UNSET_HERE
 from shared.people import accounts, links
 from shared.people.accounts import Role
 from shared.postgres.database import make_engine
@@ -106,3 +108,36 @@ def test_help_names_every_role_and_command() -> None:
 def test_bootstrap_installs_what_every_command_needs() -> None:
     (commands,) = (each for each in main.make_parser()._actions if isinstance(each, argparse._SubParsersAction))
     assert set(commands.choices) - {"keys"} == bootstrap.COMMANDS, "keys needs the standard library only"
+
+
+def test_limits_are_set_and_shown(stack: Stack, engine: Engine) -> None:
+    people(stack, "invite")
+    person = sign_up(engine, links.invite(engine, "user", days=1), "limited@example.org")
+    email = person.email
+    assert "Own limits: none." in people(stack, "limit", email)
+    printed = people(stack, "limit", email, "--tokens-per-day", "2000", "--money-per-month", "1.5")
+    assert "Own limits: tokens per day 2,000, money per month 1.5." in printed
+    assert "tokens per day: 0 of 2,000" in printed
+    people(stack, "join", email, "Design")
+    people(stack, "limit", "--group", "Design", "--together", "--money-per-month", "9")
+    assert "  together: money per month 9" in people(stack, "groups")
+    assert "money per month (Design, together): $0.00 of $9.00" in people(stack, "limit", email)
+    assert "Own limits: money per month 1.5." in people(stack, "limit", email, "--tokens-per-day", "unset")
+    people(stack, "dissolve", "Design")
+    assert "There are no groups yet" in people(stack, "groups")
+    assert "limited@example.org" not in people(stack, "usage")
+    assert people(stack, "usage", "--csv").startswith("\ufeffmonth,owner,email")
+
+
+@pytest.mark.parametrize("wrong", ["-1", "many", "1.5", "NaN", "99999999999"])
+def test_wrong_limit_is_refused(stack: Stack, engine: Engine, wrong: str) -> None:
+    assert "not a whole number from 0" in refusal(stack, "limit", "--group", "None", f"--tokens-per-day={wrong}")
+
+
+def test_unknown_group_is_named(stack: Stack) -> None:
+    assert "there is no group Nowhere" in refusal(stack, "limit", "--group", "Nowhere")
+
+
+def test_options_of_limit_are_those_of_the_limits() -> None:
+    assert set(LIMITS) == set(NAMES)
+    assert UNSET == UNSET_HERE
