@@ -9,6 +9,7 @@ NaruError
 │   ├── Empty                the question has no text
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
+│   ├── ModelNotAllowed      the model is reserved for members of other groups
 │   ├── PersonalData         the question seems to contain personal data or a secret
 │   │   ├── HoldsResidentNumber
 │   │   ├── HoldsCardNumber
@@ -20,6 +21,7 @@ NaruError
 │   │   ├── InvitationNeeded an account cannot be made without an invitation
 │   │   ├── BadEmail         not an e-mail address
 │   │   ├── BadGroupName     empty, too long, or with characters that are not printed
+│   │   ├── BadModelPattern  not provider/model
 │   │   ├── EmailTaken       another account has this e-mail address
 │   │   ├── PasswordTooShort
 │   │   ├── PasswordTooLong
@@ -121,6 +123,12 @@ class UnknownModel(Refused):
     code = "unknown_model"
 
 
+class ModelNotAllowed(Refused):
+    """This model is for members of other groups."""
+
+    code = "model_not_allowed"
+
+
 class PersonalData(Refused):
     """The question seems to contain personal data."""
 
@@ -195,6 +203,12 @@ class BadGroupName(AccountRefused):
     """The name of a group has 1 to 100 printable characters."""
 
     code = "bad_group_name"
+
+
+class BadModelPattern(AccountRefused):
+    """A model is provider/model, where * stands for any text; at most 50 of them."""
+
+    code = "bad_model_pattern"
 
 
 class EmailTaken(AccountRefused):

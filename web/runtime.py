@@ -15,7 +15,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from shared import lifecycle, metrics, personal_data
-from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
+from shared.errors import AddressTooFast, ModelNotAllowed, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
 from shared.keeping import Keeping
@@ -101,6 +101,8 @@ class Runtime:
             raise OwnerTooFast(self.settings.owner_questions_per_minute, math.ceil(wait))
         if wait := self._questions.take(client):
             raise AddressTooFast(self.settings.address_questions_per_minute, math.ceil(wait))
+        if not self.allowances.may_use(question.owner, question.model):
+            raise ModelNotAllowed
         limits, longest = self.allowances.of_question(question.owner)
         return lifecycle.submit(
             self.engine,

@@ -36,7 +36,10 @@ def show_groups(context: Context) -> None:
         print("There are no groups yet. ./naru people join EMAIL GROUP makes one.")
     for group in found:
         members = f"{group.members} member{'' if group.members == 1 else 's'}"
-        print(f"{terminal.line(group.name)}  {members}")
+        role = f"  {group.role}" if group.role else ""
+        print(f"{terminal.line(group.name)}  {members}{role}")
+        if group.models:
+            print(f"  models: {', '.join(terminal.line(model) for model in group.models)}")
         with transaction(context.engine) as connection:
             limits = stored(connection, [of_members(group.id), of_group(group.id)])
         for subject, who in ((of_members(group.id), "each"), (of_group(group.id), "together")):
@@ -67,6 +70,21 @@ def remove_group(context: Context) -> None:
             set_limits(connection, subject, Limits())
         groups.remove(connection, group.id)
     print(f"The group {terminal.line(group.name)} and its limits are gone. No account was changed.")
+
+
+def reserve_models(context: Context) -> None:
+    """Reserve the models for the members of the group."""
+    group, models = _group(context), context.chosen.models
+    groups.set_models(context.engine, group.id, models)
+    shown = ", ".join(terminal.line(model) for model in models) or "no model"
+    print(f"{terminal.line(group.name)} reserves {shown} for its members.")
+
+
+def give_group_role(context: Context) -> None:
+    """Give the members of the group at least this role."""
+    group, role = _group(context), context.chosen.role
+    groups.set_role(context.engine, group.id, "" if role == "none" else role)
+    print(f"Members of {terminal.line(group.name)} have the role {role} at least, and have to sign in again.")
 
 
 def limit(context: Context) -> None:
@@ -109,6 +127,8 @@ COMMANDS: Mapping[str, Callable[[Context], None]] = {
     "join": join,
     "leave": leave,
     "dissolve": remove_group,
+    "models": reserve_models,
+    "grant": give_group_role,
     "limit": limit,
     "usage": usage,
 }

@@ -1,19 +1,27 @@
-"""Groups of people: they share limits (shared/spending/), and the company's sign-in may say who belongs to them."""
+"""Groups of people: they share limits (shared/spending/), models and a role.
+
+The company's sign-in may say who belongs to a group.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, case, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared.errors import BadGroupName, NotFound
+from shared.errors import BadGroupName, BadModelPattern, NotFound
 from shared.postgres.database import transaction
-from shared.tables import membership, person, person_group
+from shared.tables import membership, person, person_group, session
 
 LONGEST_NAME = 100
+#: A provider, a slash and a model; * stands for any text. The other special characters of fnmatch are refused.
+_PATTERN = re.compile(r"[^\s/\[\]?]{1,60}/[^\s\[\]?]{1,200}")
+MOST_PATTERNS = 50
 _G, _M = person_group.c, membership.c
 
 
@@ -24,6 +32,10 @@ class Group:
     id: UUID
     name: str
     members: int = 0
+    #: The models that only its members may use, as patterns (`openai/o3*`).
+    models: tuple[str, ...] = ()
+    #: The role that each member has at least; "" for none.
+    role: str = ""
 
 
 def normal_name(given: str) -> str:
@@ -37,9 +49,13 @@ def normal_name(given: str) -> str:
 def everything(engine: Engine) -> list[Group]:
     """Return all groups, by name."""
     members = select(func.count()).where(_M.group_id == _G.id).scalar_subquery()
+    columns = (_G.id, _G.name, _G.models, _G.role, members.label("members"))
     with transaction(engine) as connection:
-        rows = connection.execute(select(_G.id, _G.name, members.label("members")).order_by(_G.name)).all()
-    return [Group(id=row.id, name=row.name, members=row.members) for row in rows]
+        rows = connection.execute(select(*columns).order_by(_G.name)).all()
+    return [
+        Group(id=row.id, name=row.name, members=row.members, models=tuple(row.models), role=row.role or "")
+        for row in rows
+    ]
 
 
 def group_with(engine: Engine, name: str) -> Group:
@@ -52,16 +68,59 @@ def group_with(engine: Engine, name: str) -> Group:
 
 
 def join(engine: Engine, person_id: UUID, name: str) -> None:
-    """Add a person to the group, which is made if there is none with this name. Raises BadGroupName and NotFound."""
+    """Add a person to the group, which is made if there is none with this name. Raises BadGroupName and NotFound.
+
+    The person's sessions end if the group has a role.
+    """
     with transaction(engine) as connection:
         _lock_person(connection, person_id)
         _join(connection, person_id, [normal_name(name)], from_claim=False)
+        _end_sessions_with_role(connection, person_id, _G.name == normal_name(name))
 
 
 def leave(engine: Engine, person_id: UUID, group_id: UUID) -> None:
-    """Take a person out of a group."""
+    """Take a person out of a group; ends the person's sessions if the group has a role."""
     with transaction(engine) as connection:
+        _end_sessions_with_role(connection, person_id, _G.id == group_id)
         connection.execute(delete(membership).where(_M.person_id == person_id, _M.group_id == group_id))
+
+
+def set_models(engine: Engine, group_id: UUID, patterns: Sequence[str]) -> None:
+    """Reserve these models for the members of this group and of others that name them too. Raises BadModelPattern."""
+    given = sorted(set(patterns))
+    if len(given) > MOST_PATTERNS or not all(_PATTERN.fullmatch(each) for each in given):
+        raise BadModelPattern
+    with transaction(engine) as connection:
+        connection.execute(update(person_group).where(_G.id == group_id).values(models=given))
+
+
+def set_role(engine: Engine, group_id: UUID, role: str) -> None:
+    """Give each member at least this role, "" for none; ends their sessions, which have the old one."""
+    members = select(_M.person_id).where(_M.group_id == group_id)
+    with transaction(engine) as connection:
+        connection.execute(update(person_group).where(_G.id == group_id).values(role=role or None))
+        connection.execute(delete(session).where(session.c.person_id.in_(members)))
+
+
+def reserved_models(connection: Connection) -> dict[UUID, tuple[str, ...]]:
+    """Return the patterns of the groups that reserve models, by group."""
+    rows = connection.execute(select(_G.id, _G.models).where(func.cardinality(_G.models) > 0))
+    return {row.id: tuple(row.models) for row in rows}
+
+
+def matches(model: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns names this model."""
+    return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def effective_role() -> ColumnElement[str]:
+    """Return the highest of a person's own role and those of their groups, for a statement that reads `person`."""
+    of_groups = select(_G.role).join(membership, _M.group_id == _G.id).where(_M.person_id == person.c.id)
+
+    def has(role: str) -> ColumnElement[bool]:
+        return or_(person.c.role == role, literal(role).in_(of_groups))
+
+    return case((has("admin"), "admin"), (has("auditor"), "auditor"), else_=person.c.role)
 
 
 def remove(connection: Connection, group_id: UUID) -> None:
@@ -88,6 +147,11 @@ def set_from_claim(connection: Connection, person_id: UUID, names: Collection[st
         delete(membership).where(_M.person_id == person_id, _M.from_claim.is_(True), _M.group_id.in_(others))
     )
     _join(connection, person_id, wanted, from_claim=True)
+
+
+def _end_sessions_with_role(connection: Connection, person_id: UUID, *is_group: ColumnElement[bool]) -> None:
+    gives_role = select(_G.id).where(*is_group, _G.role.is_not(None)).exists()
+    connection.execute(delete(session).where(session.c.person_id == person_id, gives_role))
 
 
 def _lock_person(connection: Connection, person_id: UUID) -> None:

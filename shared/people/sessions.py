@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, in
 
 from shared.errors import WrongPassword
 from shared.people.accounts import Person
+from shared.people.groups import effective_role
 from shared.people.owner import Owner
 from shared.people.tokens import hash_of, new_token
 from shared.postgres.database import transaction
@@ -76,7 +77,7 @@ def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[
 
     Marks them as seen. Raises Unavailable.
     """
-    columns = (_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, _P.role)
+    columns = (_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, effective_role().label("role"))
     found = (
         select(*columns, (_S.seen_at < func.statement_timestamp() - SEEN_AFTER).label("is_old"))
         .join(person, _P.id == _S.person_id)

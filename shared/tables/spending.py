@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -25,7 +26,12 @@ person_group = Table(
     metadata,
     Column("id", UUID(as_uuid=True), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    # The models that only its members may use: provider/model, where * stands for any text.
+    Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # The role that each member has at least.
+    Column("role", Text),
     moment("created_at", now=True),
+    CheckConstraint("role IN ('user', 'auditor', 'admin')", name="role"),
 )
 
 membership = Table(

@@ -123,6 +123,12 @@ def test_limits_are_set_and_shown(stack: Stack, engine: Engine) -> None:
     assert "  together: money per month 9" in people(stack, "groups")
     assert "money per month (Design, together): $0.00 of $9.00" in people(stack, "limit", email)
     assert "Own limits: money per month 1.5." in people(stack, "limit", email, "--tokens-per-day", "unset")
+    assert "reserves openai/o3* for its members" in people(stack, "models", "Design", "openai/o3*")
+    assert "the role auditor at least" in people(stack, "grant", "Design", "auditor")
+    shown = people(stack, "groups")
+    assert "Design  1 member  auditor" in shown
+    assert "  models: openai/o3*" in shown
+    assert "reserves no model" in people(stack, "models", "Design")
     people(stack, "dissolve", "Design")
     assert "There are no groups yet" in people(stack, "groups")
     assert "limited@example.org" not in people(stack, "usage")

@@ -34,9 +34,12 @@ def upgrade() -> None:
         "person_group",
         sa.Column("id", UUID(as_uuid=True), primary_key=True),
         sa.Column("name", sa.Text(), nullable=False, unique=True),
+        sa.Column("models", sa.ARRAY(sa.Text()), nullable=False, server_default=sa.text("'{}'")),
+        sa.Column("role", sa.Text()),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")
         ),
+        sa.CheckConstraint("role IN ('user', 'auditor', 'admin')", name="role"),
     )
     op.create_table(
         "membership",

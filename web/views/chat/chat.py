@@ -34,7 +34,7 @@ def draw(frame: Frame) -> None:
     is_away = False
     try:
         listing.read(frame)
-        offered = fleet(frame.engine)
+        offered = frame.runtime.allowances.usable(frame.owner, fleet(frame.engine))
         opened = _open(frame)
         state.remember(opened)
         _tell_fate(frame)
