@@ -2,6 +2,7 @@
 
     owner         who owns conversations: a person, a browser or the terminal
     accounts      people with an account, and their roles
+    identities    those whom a provider of OpenID Connect signs in
     sessions      the browsers in which they are signed in
     links         invitations and links to a new password
     allowances    how often a password may be guessed

@@ -2,7 +2,7 @@
 
     chat      conversation, message, chat_request, request_attempt
     fleet     worker, lane, reconciler_tick
-    people    person, session, link, sign_in_allowance
+    people    person, identity, session, link, sign_in_allowance
     statuses  the values of `status` and `outcome`
     metadata  the MetaData object of all tables
 
@@ -18,6 +18,7 @@ from shared.tables.fleet import lane as lane
 from shared.tables.fleet import reconciler_tick as reconciler_tick
 from shared.tables.fleet import worker as worker
 from shared.tables.metadata import metadata as metadata
+from shared.tables.people import identity as identity
 from shared.tables.people import link as link
 from shared.tables.people import person as person
 from shared.tables.people import session as session
