@@ -24,19 +24,7 @@ NaruError
 │   │   ├── PasswordTooLong
 │   │   ├── PasswordTooEasy  common, or easily guessed
 │   │   ├── LastAdmin        nobody would be left to administer the accounts
-│   │   ├── SeveralAccounts  the e-mail address belongs to several accounts
-│   │   ├── NotConfirmed     the word that confirms a deletion was not typed
-│   │   └── CompanyRefused   the company's sign-in service and Naru do not agree on a person
-│   │       ├── SignInExpired     the sign-in is old, was used, or began in another browser
-│   │       ├── SignInCancelled   the person said no there
-│   │       ├── SignInUnreachable the service does not answer in time
-│   │       ├── SignInRefused     the service answered with an error
-│   │       ├── SignInInvalid     the service sent something that fails a check
-│   │       ├── SignInClocks      its clock and ours are too far apart
-│   │       ├── IssuerChanged     another issuer has signed in the same subject before
-│   │       ├── NotAdmitted       none of the person's groups may enter
-│   │       ├── BadGroups         the groups are not a list of names
-│   │       └── AccountDisabled   an administrator has closed the account
+│   │   └── … and those of company sign-in: shared/people/refusals.py
 │   ├── OverLimit            too many questions; each of these says when to try again
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute
@@ -225,84 +213,6 @@ class LastAdmin(AccountRefused):
     """This is the only administrator."""
 
     code = "last_admin"
-
-
-class SeveralAccounts(AccountRefused):
-    """Several accounts have this e-mail address. Name one by its id, person:…, which ./naru people list shows."""
-
-    code = "several_accounts"
-
-
-class NotConfirmed(AccountRefused):
-    """The word that confirms this was not typed."""
-
-    code = "not_confirmed"
-
-
-class CompanyRefused(AccountRefused):
-    """The company's sign-in service did not sign this person in."""
-
-    code = "company_refused"
-
-
-class SignInExpired(CompanyRefused):
-    """This sign-in has expired, was used already or began in another browser."""
-
-    code = "sign_in_expired"
-
-
-class SignInCancelled(CompanyRefused):
-    """The sign-in was cancelled."""
-
-    code = "sign_in_cancelled"
-
-
-class SignInUnreachable(CompanyRefused):
-    """The company's sign-in service does not respond."""
-
-    code = "sign_in_unreachable"
-
-
-class SignInRefused(CompanyRefused):
-    """The company's sign-in service refused the sign-in."""
-
-    code = "sign_in_refused"
-
-
-class SignInInvalid(CompanyRefused):
-    """The company's sign-in service sent something that can't be verified."""
-
-    code = "sign_in_invalid"
-
-
-class SignInClocks(CompanyRefused):
-    """The clocks of this server and of the company's sign-in service are too far apart."""
-
-    code = "sign_in_clocks"
-
-
-class IssuerChanged(CompanyRefused):
-    """The address of the company's sign-in service has changed."""
-
-    code = "issuer_changed"
-
-
-class NotAdmitted(CompanyRefused):
-    """None of the person's groups may use Naru."""
-
-    code = "not_admitted"
-
-
-class BadGroups(CompanyRefused):
-    """The company's sign-in service sent the groups in a form that can't be read."""
-
-    code = "bad_groups"
-
-
-class AccountDisabled(CompanyRefused):
-    """This account is disabled."""
-
-    code = "account_disabled"
 
 
 class OverLimit(Refused):

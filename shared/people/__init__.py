@@ -7,6 +7,7 @@
     links         invitations and links to a new password
     allowances    how often a password may be guessed
     taking_over   a guest's conversations become a person's
+    refusals      why an account cannot be used
     tokens        what cookies and links hold
 
 `web/asgi/identity.py` finds the owner of a request. Passwords are checked in `web/people/`. May import the tables and

@@ -17,9 +17,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared.errors import BadEmail, EmailTaken, InvitationNeeded, LastAdmin, NotFound, SeveralAccounts, WrongPassword
+from shared.errors import BadEmail, EmailTaken, InvitationNeeded, LastAdmin, NotFound, WrongPassword
 from shared.people import links
 from shared.people.owner import Owner
+from shared.people.refusals import SeveralAccounts
 from shared.postgres.database import transaction
 from shared.tables import person, session
 

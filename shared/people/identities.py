@@ -13,9 +13,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
-from shared.errors import AccountDisabled, IssuerChanged, LastAdmin, SignInInvalid, TooManySignIns
+from shared.errors import LastAdmin, TooManySignIns
 from shared.people import accounts, allowances
 from shared.people.accounts import Person, Role
+from shared.people.refusals import AccountDisabled, IssuerChanged, SignInInvalid
 from shared.people.tokens import hash_of
 from shared.postgres.database import transaction
 from shared.tables import identity, person, session
@@ -124,9 +125,7 @@ def _make(connection: Connection, claimed: Claimed) -> Person:
         raise IssuerChanged
     person_id = uuid4()
     connection.execute(insert(person).values(id=person_id, role=Role.USER))
-    connection.execute(
-        insert(identity).values(issuer=claimed.issuer, subject=claimed.subject, person_id=person_id)
-    )
+    connection.execute(insert(identity).values(issuer=claimed.issuer, subject=claimed.subject, person_id=person_id))
     log.info("account made", extra={"owner": f"person:{person_id}", "issuer": claimed.issuer})
     return accounts.person_in(connection, person_id)
 

@@ -60,7 +60,13 @@ class Session:
 
 
 def begin(
-    engine: Engine, whose: Person, *, device: str, address: str, ends: UUID | None = None, provider_sid: str | None = None
+    engine: Engine,
+    whose: Person,
+    *,
+    device: str,
+    address: str,
+    ends: UUID | None = None,
+    provider_sid: str | None = None,
 ) -> str:
     """Begin a session, and return its token. `ends` is a session of the same browser that ends with it.
 
@@ -69,7 +75,7 @@ def begin(
     """
     token = new_token()
     values = {
-        **{"id": uuid4(), "token_hash": hash_of(token), "device": device[:LONGEST_DEVICE], "address": address},
+        "id": uuid4(), "token_hash": hash_of(token), "device": device[:LONGEST_DEVICE], "address": address,
         "provider_sid": provider_sid,
     }
     chosen = (
@@ -93,7 +99,11 @@ def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[
     columns = (_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, _P.name, _P.role)
     has_password = _P.password_hash.is_not(None)
     found = (
-        select(*columns, has_password.label("has_password"), (_S.seen_at < func.statement_timestamp() - SEEN_AFTER).label("is_old"))
+        select(
+            *columns,
+            has_password.label("has_password"),
+            (_S.seen_at < func.statement_timestamp() - SEEN_AFTER).label("is_old"),
+        )
         .join(person, _P.id == _S.person_id)
         .where(_S.token_hash.in_(hashes), _P.disabled_at.is_(None), *_lives(settings), *_may_enter(settings))
     )

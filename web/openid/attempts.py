@@ -15,7 +15,7 @@ from hashlib import sha256
 
 from itsdangerous import BadSignature, TimestampSigner
 
-from shared.errors import SignInExpired
+from shared.people.refusals import SignInExpired
 
 #: Longest time for passwords and second factors at the provider.
 SECONDS = 900

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from shared.errors import BadEmail, BadGroups, NotAdmitted, SignInInvalid
+from shared.errors import BadEmail
 from shared.people.accounts import normal_email
 from shared.people.identities import Claimed
+from shared.people.refusals import BadGroups, NotAdmitted, SignInInvalid
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from joserfc.jwk import KeySet
 
-from shared.errors import SignInInvalid, SignInRefused, SignInUnreachable
+from shared.people.refusals import SignInInvalid, SignInRefused, SignInUnreachable
 from shared.settings import Settings
 from web.openid import claims as claims_of
 from web.openid import tokens
@@ -148,9 +148,7 @@ class Provider:
         except tokens.UnknownKey as error:
             raise SignInInvalid(f"The signature is not the provider's: {error}") from None
 
-    async def _exchange(
-        self, metadata: Metadata, attempt: Attempt, code: str, redirect_uri: str
-    ) -> Mapping[str, Any]:
+    async def _exchange(self, metadata: Metadata, attempt: Attempt, code: str, redirect_uri: str) -> Mapping[str, Any]:
         try:
             async with (
                 asyncio.timeout(self._settings.oidc_seconds),
@@ -180,7 +178,7 @@ class Provider:
         try:
             return metadata_of(document, self._settings.oidc_issuer)
         except BadMetadata as error:
-            log.error("company sign-in does not work", extra={"reason": str(error)})
+            log.warning("company sign-in does not work", extra={"reason": str(error)})
             raise SignInInvalid(str(error)) from None
 
     async def _fetch_keys(self) -> KeySet:

@@ -15,7 +15,7 @@ from joserfc.jwk import Key, KeySet, import_key
 from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
 
-from shared.errors import SignInClocks, SignInInvalid
+from shared.people.refusals import SignInClocks, SignInInvalid
 from web.openid.metadata import Metadata
 
 log = logging.getLogger(__name__)
