@@ -75,7 +75,10 @@ def begin(
     """
     token = new_token()
     values = {
-        "id": uuid4(), "token_hash": hash_of(token), "device": device[:LONGEST_DEVICE], "address": address,
+        "id": uuid4(),
+        "token_hash": hash_of(token),
+        "device": device[:LONGEST_DEVICE],
+        "address": address,
         "provider_sid": provider_sid,
     }
     chosen = (

@@ -82,8 +82,10 @@ class OpenId:
             (not missing, f"NARU_AUTH asks for company sign-in, but {' and '.join(missing)} is not set"),
             (
                 bool(_names_in(self.oidc_allowed_groups)),
-                "NARU_OIDC_ALLOWED_GROUPS is not set: name the groups that may enter, or * for everyone whom the "
-                "provider signs in",
+                (
+                    "NARU_OIDC_ALLOWED_GROUPS is not set: name the groups that may enter, or * for everyone whom the "
+                    "provider signs in"
+                ),
             ),
         ]
 

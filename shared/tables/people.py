@@ -1,4 +1,4 @@
-"""People with an account, how a provider knows them, their sessions, the one-time links, and the counts of attempts to sign in."""
+"""People with an account, their identities, sessions and one-time links, and the counts of attempts to sign in."""
 
 from __future__ import annotations
 

@@ -1,0 +1,370 @@
+"""Company sign-in over HTTP, against a real provider that runs as a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.people import accounts, identities
+from shared.people.accounts import Person, Role
+from shared.postgres.database import transaction
+from tests.stack import Process, Stack, wait_until
+from tests.web.company import CLIENT, Company, begin, decide, sign_in, start_company, start_web
+from tests.web.visitors import Visitor, is_in, person_of, says
+
+SETTINGS = {
+    "oidc_roles": "admin=naru-admins,auditor=naru-audit,admin=Naru Owners",
+    "oidc_seconds": 2,
+    "oidc_button": "The Company",
+}
+
+
+@pytest.fixture(scope="module")
+def company(stack: Stack) -> Company:
+    """Start the provider."""
+    return start_company(stack)
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack, company: Company) -> Process:
+    """Start a web process that knows the provider only."""
+    return start_web(stack, company, **SETTINGS)
+
+
+@pytest.fixture(autouse=True)
+def _as_usual(company: Company, web: Process) -> None:
+    company.behave(forget=True)
+
+
+@pytest.fixture
+def visitor(web: Process) -> Visitor:
+    """A browser that has opened the sign-in."""
+    visitor = Visitor(web.url)
+    assert ">The Company<" in visitor.ask("/sign-in").body
+    return visitor
+
+
+def people(engine: Engine) -> list[Person]:
+    return accounts.everyone(engine)
+
+
+def test_company_signs_a_person_in(visitor: Visitor, engine: Engine) -> None:
+    chat = str(uuid4())
+    answer = sign_in(visitor, chat=chat)
+    assert (answer.status, answer.headers["location"]) == (303, f"/?c={chat}")
+    assert is_in(visitor)
+    (person,) = people(engine)
+    assert (person.email, person.name, person.role) == ("ada@example.org", "Ada", Role.USER)
+    assert person.password_hash is None
+    assert not any("openid" in name for name in visitor.cookies), "the attempt's cookie leaves"
+    assert sign_in(Visitor(visitor.url)).status == 303
+    assert people(engine) == [person], "the second sign-in finds the account"
+
+
+def test_request_to_the_provider_is_complete(visitor: Visitor, web: Process) -> None:
+    address = begin(visitor)
+    params = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+    assert params["redirect_uri"] == f"{web.url}/openid/callback"
+    assert (params["response_type"], params["code_challenge_method"]) == ("code", "S256")
+    assert len({params["state"], params["nonce"], params["code_challenge"]}) == 3
+    assert parse_qs(urlsplit(begin(visitor)).query)["state"] != [params["state"]]
+
+
+def test_any_web_process_finishes_a_sign_in(stack: Stack, company: Company, web: Process, visitor: Visitor) -> None:
+    second = stack.start_web(auth="oidc", oidc_issuer=company.issuer, **CLIENT, **SETTINGS)
+    back = decide(begin(visitor))
+    answer = Visitor(second.url, dict(visitor.cookies)).ask(back, host=urlsplit(web.url).netloc)
+    assert answer.status == 303, answer.body
+
+
+def test_two_tabs_sign_in_one_after_the_other(visitor: Visitor) -> None:
+    first, second = begin(visitor), begin(visitor)
+    assert visitor.ask(decide(first)).status == 303
+    assert is_in(visitor)
+    assert says(visitor.ask(decide(second)), "This sign-in has expired, was used already")
+
+
+def test_state_of_another_browser_is_refused(visitor: Visitor, engine: Engine) -> None:
+    stranger = Visitor(visitor.url)
+    begin(stranger)
+    back = decide(begin(visitor))
+    for thief in (stranger, Visitor(visitor.url)):
+        refused = thief.ask(back)
+        assert refused.status == 400
+        assert says(refused, "began in another browser. Begin again.")
+        assert "/openid/begin" in refused.body, "a way to begin again"
+        assert not is_in(thief)
+    assert people(engine) == []
+    assert visitor.ask(back).status == 303, "the attempt of the right browser is still good"
+
+
+@pytest.mark.parametrize("spoil", [str.swapcase, lambda state: state[:-1], lambda _: "", lambda state: f"{state}.x"])
+def test_tampered_state_is_refused(visitor: Visitor, spoil: Callable[[str], str]) -> None:
+    path, _, query = decide(begin(visitor)).partition("?")
+    params = {name: values[0] for name, values in parse_qs(query).items()}
+    answer = visitor.ask(f"{path}?{urlencode({**params, 'state': spoil(params['state'])})}")
+    assert says(answer, "Begin again.")
+    assert not is_in(visitor)
+
+
+def test_replayed_answer_is_refused(visitor: Visitor) -> None:
+    back = decide(begin(visitor))
+    before = dict(visitor.cookies)
+    assert visitor.ask(back).status == 303
+    assert says(Visitor(visitor.url).ask(back), "was used already")
+    refused = Visitor(visitor.url, before).ask(back)
+    assert says(refused, "can&#x27;t be verified"), "the provider takes a code once"
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        {"claims": {"nonce": "another"}},
+        {"claims": {"nonce": None}},
+        {"claims": {"aud": "another"}},
+        {"claims": {"aud": ["naru tests", "another"]}},
+        {"claims": {"azp": "another"}},
+        {"claims": {"iss": "https://evil.example"}},
+        {"claims": {"sub": None}},
+        {"claims": {"sub": 7}},
+        {"claims": {"sub": "x" * 256}},
+        {"claims": {"sub": "a\u0000b"}},
+        {"claims": {"exp": None}},
+        {"claims": {"exp": "tomorrow"}},
+        {"claims": {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}},
+        {"signs": "stranger"},
+        {"signs": "nobody"},
+        {"signs": "secret"},
+    ],
+    ids=str,
+)
+def test_tampered_token_is_refused(
+    company: Company, visitor: Visitor, engine: Engine, behaviour: dict[str, object]
+) -> None:
+    company.behave(**behaviour)
+    refused = sign_in(visitor)
+    assert refused.status == 400
+    assert says(refused, "sent something that can&#x27;t be verified")
+    assert not is_in(visitor)
+    assert people(engine) == [], "nothing half done"
+
+
+@pytest.mark.parametrize("seconds", [-700, -361, 61, 300])
+def test_clock_too_far_off_is_refused(company: Company, visitor: Visitor, engine: Engine, seconds: int) -> None:
+    company.behave(clock=seconds + (5 if seconds > 0 else -5))
+    assert says(sign_in(visitor), "are too far apart. Tell the administrator")
+    assert people(engine) == []
+
+
+@pytest.mark.parametrize("seconds", [-40, 40])
+def test_clock_within_the_skew_is_accepted(company: Company, visitor: Visitor, seconds: int) -> None:
+    company.behave(clock=seconds)
+    assert sign_in(visitor).status == 303
+
+
+def test_new_keys_are_fetched_at_most_every_few_seconds(company: Company, web: Process) -> None:
+    assert sign_in(Visitor(web.url)).status == 303
+    wait_until(lambda: rotated(company, web), what="a new key is found")
+    before = company.behave(signs="stranger")["/keys"]
+    for _ in range(5):
+        assert sign_in(Visitor(web.url)).status == 400
+    assert company.behave()["/keys"] - before <= 2
+
+
+def rotated(company: Company, web: Process) -> bool:
+    company.behave(rotate=True)
+    return sign_in(Visitor(web.url)).status == 303
+
+
+def test_person_who_cancels_can_begin_again(visitor: Visitor) -> None:
+    answer = visitor.ask(decide(begin(visitor), go="no"))
+    assert says(answer, "You cancelled the sign-in.")
+    assert sign_in(visitor).status == 303
+
+
+@pytest.mark.parametrize("path", ["/token", "/keys"])
+@pytest.mark.parametrize("how", ["hangs", "fails"])
+def test_provider_that_is_away_yields_a_sentence(
+    stack: Stack, company: Company, engine: Engine, path: str, how: str
+) -> None:
+    web = start_web(stack, company, **SETTINGS)
+    visitor = Visitor(web.url)
+    back = decide(begin(visitor))
+    company.behave(**{how: [path]})
+    refused = visitor.ask(back)
+    assert refused.status == 503
+    assert says(refused, "sign-in service does not respond right now")
+    assert people(engine) == []
+    company.behave(forget=True)
+    assert sign_in(visitor).status == 303
+
+
+def test_provider_that_is_away_from_the_start_yields_a_sentence(stack: Stack, company: Company) -> None:
+    web = stack.start_web(auth="oidc", oidc_issuer="http://127.0.0.1:9", **CLIENT)
+    refused = Visitor(web.url).ask("/openid/begin")
+    assert refused.status == 503
+    assert says(refused, "sign-in service does not respond right now")
+
+
+def test_other_errors_of_the_provider_yield_a_sentence(visitor: Visitor) -> None:
+    path, _, query = decide(begin(visitor)).partition("?")
+    state = parse_qs(query)["state"][0]
+    answer = visitor.ask(f"{path}?{urlencode({'state': state, 'error': 'server_error'})}")
+    assert says(answer, "refused the sign-in. Tell the administrator")
+
+
+def test_document_of_another_issuer_yields_a_sentence(stack: Stack, company: Company) -> None:
+    company.behave(metadata={"issuer": "https://moved.example"})
+    web = start_web(stack, company)
+    assert says(Visitor(web.url).ask("/openid/begin"), "can&#x27;t be verified")
+    assert "the document names the issuer https://moved.example" in web.log_text()
+
+
+@pytest.mark.parametrize("groups", [{"admins": True}, "naru-admins", 7, True, ["naru-admins", 7], [""], [["x"]]])
+def test_groups_of_the_wrong_type_are_refused(
+    company: Company, visitor: Visitor, engine: Engine, groups: object
+) -> None:
+    company.behave(people={"ada": {"groups": groups}})
+    assert says(sign_in(visitor), "the claim has to be a list of names")
+    assert people(engine) == []
+
+
+def test_groups_that_are_elsewhere_are_refused(company: Company, visitor: Visitor) -> None:
+    """Microsoft Entra leaves more than 200 groups out of the token."""
+    company.behave(people={"ada": {"groups": None, "_claim_names": {"groups": "src1"}}})
+    assert says(sign_in(visitor), "the claim has to be a list of names")
+
+
+def test_role_is_read_at_each_sign_in(company: Company, web: Process, visitor: Visitor, engine: Engine) -> None:
+    roles = []
+    for groups in (["naru-audit", "x"], ["naru-audit", "Naru Owners"], []):
+        before = Visitor(visitor.url, dict(visitor.cookies))
+        company.behave(people={"ada": {"groups": groups}, "eve": {"groups": ["naru-admins"]}})
+        assert sign_in(Visitor(web.url), "eve").status == 303
+        visitor = Visitor(web.url)
+        assert sign_in(visitor).status == 303
+        roles.append(person_of(engine).role)
+        wait_until(lambda before=before: not is_in(before), what="a new role ends the sessions")
+    assert roles == [Role.AUDITOR, Role.ADMIN, Role.USER]
+
+
+def test_only_administrator_keeps_the_role(company: Company, visitor: Visitor, engine: Engine) -> None:
+    company.behave(people={"ada": {"groups": ["naru-admins"]}})
+    sign_in(visitor)
+    company.behave(people={"ada": {"groups": []}})
+    assert sign_in(Visitor(visitor.url)).status == 303
+    assert person_of(engine).role is Role.ADMIN
+
+
+@pytest.mark.parametrize(
+    ("present", "groups", "expected"),
+    [
+        (Role.USER, {"a"}, Role.AUDITOR),
+        (Role.ADMIN, {"a"}, Role.ADMIN),
+        (Role.ADMIN, set(), Role.ADMIN),
+        (Role.AUDITOR, set(), Role.USER),
+    ],
+)
+def test_groups_take_no_role_that_they_cannot_give(present: Role, groups: set[str], expected: Role) -> None:
+    assert identities.role_of(present, frozenset(groups), {"a": "auditor"}) is expected
+
+
+def test_only_allowed_groups_enter(stack: Stack, company: Company, engine: Engine) -> None:
+    web = start_web(stack, company, oidc_allowed_groups="Naru Users, naru-admins")
+    company.behave(people={"ada": {"groups": ["Naru Users", "others"]}, "eve": {"groups": ["others"]}})
+    assert says(sign_in(Visitor(web.url), "eve"), "Ask the administrator to add you to a group")
+    assert says(sign_in(Visitor(web.url), "mallory"), "Ask the administrator to add you to a group")
+    assert sign_in(Visitor(web.url)).status == 303
+    assert [each.email for each in people(engine)] == ["ada@example.org"]
+
+
+def test_claim_within_a_claim_holds_the_groups(stack: Stack, company: Company, engine: Engine) -> None:
+    web = start_web(stack, company, oidc_groups_claim="realm_access.roles", oidc_roles="auditor=naru-audit")
+    company.behave(people={"ada": {"realm_access": {"roles": ["naru-audit"]}}})
+    sign_in(Visitor(web.url))
+    assert person_of(engine).role is Role.AUDITOR
+
+
+def test_userinfo_completes_the_token(company: Company, visitor: Visitor, engine: Engine) -> None:
+    company.behave(claims={"email": None, "groups": None}, people={"ada": {"groups": ["naru-audit"]}})
+    assert sign_in(visitor).status == 303
+    assert (person_of(engine).email, person_of(engine).role) == ("ada@example.org", Role.AUDITOR)
+
+
+def test_disabled_person_cannot_enter(company: Company, visitor: Visitor, engine: Engine) -> None:
+    sign_in(visitor)
+    accounts.disable(engine, person_of(engine).id)
+    wait_until(lambda: not is_in(visitor), what="the session has ended")
+    company.behave(people={"ada": {"email": "new@example.org", "groups": ["naru-admins"]}})
+    assert says(sign_in(visitor), "Your account is disabled.")
+    assert not is_in(visitor)
+    assert person_of(engine).role is Role.USER, "nothing half done"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"email": None}, {"email": 7}, {"email": ["a@b"]}, {"email": "nobody"}, {"email_verified": False}],
+    ids=str,
+)
+def test_person_without_a_sound_address_enters(
+    company: Company, visitor: Visitor, engine: Engine, claims: dict[str, object]
+) -> None:
+    company.behave(people={"ada": claims})
+    assert sign_in(visitor).status == 303
+    (person,) = people(engine)
+    assert (person.email, person.shown) == ("", "Ada")
+    assert "<p>Ada</p>" in visitor.ask("/account").body
+
+
+def test_identity_is_never_an_address(company: Company, web: Process, engine: Engine) -> None:
+    """Two people with one address have two accounts, and one who gets another address keeps the account."""
+    company.behave(people={"eve": {"email": "ada@example.org"}})
+    sign_in(Visitor(web.url))
+    sign_in(Visitor(web.url), "eve")
+    assert [each.email for each in people(engine)] == ["ada@example.org"] * 2
+    company.behave(people={"ada": {"email": "lovelace@example.org"}})
+    sign_in(Visitor(web.url))
+    assert [each.email for each in people(engine)] == ["ada@example.org", "lovelace@example.org"]
+
+
+def test_issuer_that_changed_makes_no_second_account(company: Company, visitor: Visitor, engine: Engine) -> None:
+    sign_in(visitor)
+    before = people(engine)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE identity SET issuer = 'https://old.example'"))
+    assert says(sign_in(Visitor(visitor.url)), "The address of your company&#x27;s sign-in service has changed")
+    assert people(engine) == before
+    assert identities.move(engine, old="https://old.example", new=company.issuer) == (1, 0)
+    assert sign_in(Visitor(visitor.url)).status == 303
+    assert people(engine) == before
+
+
+def test_first_sign_ins_at_once_make_one_account(web: Process, engine: Engine) -> None:
+    backs = [(visitor := Visitor(web.url), decide(begin(visitor))) for _ in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        assert set(threads.map(lambda each: each[0].ask(each[1]).status, backs)) == {303}
+    assert len(people(engine)) == 1
+
+
+def test_odd_provider_signs_people_in(stack: Stack, engine: Engine) -> None:
+    """A new key for each token, ES256, two audiences, the secret in the form, the issuer in the answer, no e-mail."""
+    odd = start_company(stack, is_odd=True)
+    web = start_web(stack, odd, **SETTINGS)
+    odd.behave(clock=40)
+    first = Visitor(web.url)
+    assert sign_in(first).status == 303
+    assert [(each.email, each.shown) for each in people(engine)] == [("", "Ada")]
+    wait_until(lambda: sign_in(Visitor(web.url), "eve").status == 303, what="the next key is fetched")
+    other = Visitor(web.url)
+    for issuer in ({}, {"iss": "https://evil.example"}):
+        path, _, query = decide(begin(other)).partition("?")
+        params = {name: values[0] for name, values in parse_qs(query).items() if name != "iss"}
+        assert says(other.ask(f"{path}?{urlencode(params | issuer)}"), "can&#x27;t be verified")
+    odd.behave(people={"bob": {"groups": {"naru-admins": {}}}})
+    wait_until(lambda: says(sign_in(Visitor(web.url), "bob"), "has to be a list of names"), what="the key is known")
+    assert first.post("/sign-out").headers["location"] == "/sign-in", "it has no way out"
