@@ -14,12 +14,14 @@ from typing import TypeAlias
 from deploy.embedded.processes import ROOT
 
 ABOUT = """\
-Accounts from the terminal (NARU_AUTH=local). It uses DATABASE_URL, or the database in the data folder, whether Naru
+Accounts from the terminal. It uses DATABASE_URL, or the database in the data folder, whether Naru
 runs or not. The first account needs an invitation too, and is an administrator's.
 
   ./naru people invite                   prints a link with which one person makes an account
   ./naru people list                     all accounts
   ./naru people reset ada@example.org    prints a link with which the person sets a new password
+
+ACCOUNT is an e-mail address, or the id person:… that the list shows. With company sign-in, some have no address.
 """
 #: The values of shared/people/accounts.py.
 ROLES = ("user", "auditor", "admin")
@@ -52,6 +54,8 @@ def make_parser() -> argparse.ArgumentParser:
     _about(commands, "disable", "close the account; ends all its sessions, keeps its chats")
     _about(commands, "enable", "open the account again")
     _about(commands, "sign-out", "end all sessions of the account")
+    issuer = _command(commands, "issuer", "company sign-in: keep the accounts after the provider's address has changed")
+    issuer.add_argument("old", metavar="OLD", help="the earlier address; NARU_OIDC_ISSUER is the new one")
     return parser
 
 
@@ -66,5 +70,5 @@ def _command(commands: Commands, name: str, line: str) -> argparse.ArgumentParse
 
 def _about(commands: Commands, name: str, line: str) -> argparse.ArgumentParser:
     made = _command(commands, name, line)
-    made.add_argument("email", metavar="EMAIL", help="the account's e-mail address")
+    made.add_argument("email", metavar="ACCOUNT", help="the account's e-mail address, or its id: person:…")
     return made

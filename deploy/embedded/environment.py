@@ -33,6 +33,10 @@ READERS: Mapping[str, frozenset[Part]] = {
     "auth": frozenset({"web", "launcher"}),
     **dict.fromkeys(("open_to_anyone", "sign_up", "sign_in_failures"), frozenset({"web"})),
     **dict.fromkeys(("session_idle_days", "session_days"), frozenset({"web"})),
+    "oidc_issuer": frozenset({"web", "launcher"}),
+    **dict.fromkeys(("oidc_client_id", "oidc_client_secret", "oidc_scopes"), frozenset({"web"})),
+    **dict.fromkeys(("oidc_allowed_groups", "oidc_roles", "oidc_groups_claim"), frozenset({"web"})),
+    **dict.fromkeys(("oidc_button", "oidc_clock_skew_seconds", "oidc_seconds"), frozenset({"web"})),
     **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"launcher"})),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),
@@ -61,8 +65,9 @@ SDK_VARIABLES = tuple(f"{vendor.variables_begin}*" for vendor in VENDORS if vend
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 #: Further variables, which are not Naru's settings. A `*` matches any ending.
 MORE: Mapping[Part, tuple[str, ...]] = {
-    "web": (*LIBPQ, "FORWARDED_ALLOW_IPS"),  # uvicorn reads it
-    # Only workers use the internet, and a proxy's address may hold a password. The SDKs read more variables.
+    # uvicorn reads the first one; a company's sign-in service may be behind a proxy.
+    "web": (*LIBPQ, "FORWARDED_ALLOW_IPS", *PROXIES, *map(str.lower, PROXIES)),
+    # A proxy's address may hold a password, so only those who use the internet get it. The SDKs read more variables.
     "worker": (*LIBPQ, *PROXIES, *map(str.lower, PROXIES), "NETRC", *SDK_VARIABLES),
     "flower": ("FLOWER_*",),
     "migrate": LIBPQ,

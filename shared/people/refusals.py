@@ -2,6 +2,7 @@
 
 AccountRefused
 ├── SeveralAccounts       the e-mail address belongs to several accounts
+├── NoPassword            the company signs this person in
 ├── NotConfirmed          the word that confirms a deletion was not typed
 └── CompanyRefused        the company's sign-in service and Naru do not agree on a person
     ├── SignInExpired     the sign-in is old, was used, or began in another browser
@@ -25,6 +26,12 @@ class SeveralAccounts(AccountRefused):
     """Several accounts have this e-mail address. Name one by its id, person:…, which ./naru people list shows."""
 
     code = "several_accounts"
+
+
+class NoPassword(AccountRefused):
+    """This account has no password: the company's sign-in service signs the person in."""
+
+    code = "no_password"
 
 
 class NotConfirmed(AccountRefused):

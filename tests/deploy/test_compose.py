@@ -30,7 +30,7 @@ SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_U
 #: Exactly the secrets of each container: what an intruder in it would get.
 BUCKET = {"backup_key", "backup_s3_access_key", "backup_s3_secret_key"}
 GIVEN = {
-    "web": {"database_url", "redis_url", "secret_key"},
+    "web": {"database_url", "redis_url", "secret_key", "oidc_client_secret"},
     "worker": {"database_url", "redis_url", *VENDOR_KEYS},
     "flower": {"redis_url", "flower_password"},
     "migrate": {"database_url"},

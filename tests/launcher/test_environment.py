@@ -63,14 +63,14 @@ def test_part_gets_its_settings_and_nothing_else(part: Part) -> None:
             assert {variable, f"{variable}_FILE"} <= seen.keys()
 
 
-def test_system_variables_pass_and_proxies_reach_workers_only() -> None:
+def test_system_variables_pass_and_proxies_reach_their_users() -> None:
     system = ("PATH", "HOME", "TZ", "LC_ALL", "SSL_CERT_FILE", "PYTHONPATH", "LD_LIBRARY_PATH")
     proxies = ("HTTPS_PROXY", "https_proxy", "NO_PROXY")
     given = dict.fromkeys((*system, *proxies), "x")
     for part in PARTS:
         seen = environment_of(part, given)
         assert set(system) <= seen.keys(), part
-        assert (set(proxies) <= seen.keys()) == (part == "worker"), part
+        assert (set(proxies) <= seen.keys()) == (part in {"worker", "web"}), part
         assert part in MORE or seen.keys() == set(system), part
 
 

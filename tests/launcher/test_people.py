@@ -11,8 +11,10 @@ from sqlalchemy import Engine
 from deploy.cli import bootstrap, main
 from deploy.cli.accounts import COMMANDS
 from deploy.cli.people import ROLES, make_parser
-from shared.people import accounts, links
+from shared.people import accounts, identities, links
 from shared.people.accounts import Role
+from shared.people.identities import Claimed
+from shared.people.refusals import IssuerChanged
 from shared.postgres.database import make_engine
 from tests.launcher.test_ask import naru
 from tests.stack import Stack
@@ -85,6 +87,33 @@ def test_refusals_say_what_to_do(stack: Stack, engine: Engine) -> None:
 def test_commands_warn_while_guests_need_no_account(stack: Stack) -> None:
     assert "Set NARU_AUTH=local" in people(stack, "invite", auth="guest")
     assert "Set NARU_AUTH=local" not in people(stack, "invite")
+
+
+def enter(engine: Engine, subject: str, **claims: str) -> accounts.Person:
+    return identities.enter(engine, Claimed(issuer="https://old.example", subject=subject, **claims), {})
+
+
+def test_commands_name_people_without_an_address(stack: Stack, engine: Engine) -> None:
+    ada, twin = enter(engine, "1", email=EMAIL), enter(engine, "2", email=EMAIL)
+    eve = enter(engine, "3", name="Eve")
+    assert f"Eve  user  since {eve.created_at:%Y-%m-%d}  {eve.owner.key}  company sign-in\n" in people(stack, "list")
+    assert "Several accounts have this e-mail address." in refusal(stack, "disable", EMAIL)
+    assert "if NARU_OIDC_ROLES names this role" in people(stack, "role", ada.owner.key, "admin")
+    assert "Eve is disabled" in people(stack, "disable", eve.owner.key)
+    assert "This account has no password" in refusal(stack, "reset", twin.owner.key)
+    for unknown in ("person:x", f"person:{ada.id}0", "person:00000000-0000-0000-0000-000000000000"):
+        assert "there is no account of" in refusal(stack, "disable", unknown)
+
+
+def test_issuer_keeps_the_accounts_at_a_new_address(stack: Stack, engine: Engine) -> None:
+    ada, _ = enter(engine, "1", email=EMAIL), enter(engine, "2")
+    new = {"auth": "oidc", "oidc_issuer": "https://new.example"}
+    with pytest.raises(IssuerChanged):
+        identities.enter(engine, Claimed(issuer="https://new.example", subject="1"), {})
+    assert "https://old.example (2)" in people(stack, "issuer", "https://nobody.example", **new)
+    assert ": 2 accounts." in people(stack, "issuer", "https://old.example", **new)
+    assert identities.enter(engine, Claimed(issuer="https://new.example", subject="1"), {}).id == ada.id
+    assert "NARU_OIDC_ISSUER is not set" in refusal(stack, "issuer", "https://old.example")
 
 
 def test_erase_removes_the_account(stack: Stack, engine: Engine) -> None:
