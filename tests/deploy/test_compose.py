@@ -179,7 +179,7 @@ def test_worker_has_time_to_finish_its_answers() -> None:
 #: Empty values in place of the mounted files.
 SERVERS = dict.fromkeys(
     (
-        *("DATABASE_URL_FILE", "REDIS_URL_FILE", "NARU_SECRET_KEY_FILE"),
+        *("DATABASE_URL_FILE", "REDIS_URL_FILE", "NARU_SECRET_KEY_FILE", "NARU_OIDC_CLIENT_SECRET_FILE"),
         *(f"{vendor.key_variable}_FILE" for vendor in WITH_KEY),
     ),
     "",

@@ -53,7 +53,7 @@ def downgrade() -> None:
     op.drop_index("ix_person_email", "person")
     # Accounts without a password cannot exist any more.
     op.execute("DELETE FROM person WHERE password_hash IS NULL")
-    op.drop_constraint("ck_person_password_has_email", "person", type_="check")
+    op.drop_constraint("password_has_email", "person", type_="check")
     op.create_unique_constraint("uq_person_email", "person", ["email"])
     op.drop_column("person", "name")
     op.alter_column("person", "password_hash", existing_type=sa.Text(), nullable=False)
