@@ -108,7 +108,7 @@ class Server:
         return {key: value for key, value in known.items() if value is not None}
 
     async def discovery(self, _: Request) -> Response:
-        document = {
+        document: dict[str, Any] = {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
@@ -200,7 +200,7 @@ class Server:
             **self.behaviour.claims,
         }
         claims = {key: value for key, value in claims.items() if value is not None}
-        answer = {"access_token": access_token, "token_type": "Bearer", "expires_in": 300}
+        answer: dict[str, Any] = {"access_token": access_token, "token_type": "Bearer", "expires_in": 300}
         return JSONResponse({**answer, "id_token": self.signed(claims)}, headers={"cache-control": "no-store"})
 
     def _is_client(self, request: Request, form: dict[str, str]) -> bool:

@@ -71,7 +71,10 @@ def role_of(present: Role, groups: frozenset[str], roles: Mapping[str, str]) -> 
 
 
 def keep_groups(connection: Connection, person_id: UUID, names: frozenset[str]) -> None:
-    """Keep the groups that the provider names. The one place that groups of Naru's own will be set from."""
+    """Keep the groups that the provider names, which replace those that it named before.
+
+    Nothing keeps them yet: this is the place for `groups.set_from_claim`.
+    """
 
 
 def issuers(engine: Engine) -> dict[str, int]:

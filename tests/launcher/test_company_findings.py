@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -26,7 +27,7 @@ def company(stack: Stack) -> Company:
 @pytest.fixture
 def wanted(settings: Settings, company: Company) -> Settings:
     """Settings for the provider."""
-    client = {"oidc_client_id": CLIENT_ID, "oidc_client_secret": SECRET, "oidc_allowed_groups": "*"}
+    client: dict[str, Any] = {"oidc_client_id": CLIENT_ID, "oidc_client_secret": SECRET, "oidc_allowed_groups": "*"}
     return replace(settings, auth="oidc", oidc_issuer=company.issuer, domain="chat.example.org", **client)
 
 

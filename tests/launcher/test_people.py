@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -89,7 +90,7 @@ def test_commands_warn_while_guests_need_no_account(stack: Stack) -> None:
     assert "Set NARU_AUTH=local" not in people(stack, "invite")
 
 
-def enter(engine: Engine, subject: str, **claims: str) -> accounts.Person:
+def enter(engine: Engine, subject: str, **claims: Any) -> accounts.Person:
     return identities.enter(engine, Claimed(issuer="https://old.example", subject=subject, **claims), {})
 
 

@@ -228,7 +228,7 @@ def test_company_sign_in_names_what_is_missing() -> None:
 def test_stronger_role_of_a_group_counts() -> None:
     settings = load_settings({"NARU_OIDC_ROLES": "admin=a, auditor=a,auditor=b b"})
     assert settings.roles_of_groups == {"a": "admin", "b b": "auditor"}
-    assert load_settings({"NARU_OIDC_ALLOWED_GROUPS": "a, b b"}).allowed_groups == {"a", "b b"}
+    assert load_settings({"NARU_OIDC_ALLOWED_GROUPS": "a, b b"}).allowed_groups == frozenset({"a", "b b"})
     assert load_settings({"NARU_OIDC_ALLOWED_GROUPS": "*"}).allowed_groups is None
 
 

@@ -16,7 +16,7 @@ from tests.web.clients import Answered
 from tests.web.visitors import Visitor
 
 #: Settings of a web process, without the issuer.
-CLIENT = {"oidc_client_id": CLIENT_ID, "oidc_client_secret": SECRET, "oidc_allowed_groups": "*"}
+CLIENT: dict[str, Any] = {"oidc_client_id": CLIENT_ID, "oidc_client_secret": SECRET, "oidc_allowed_groups": "*"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
@@ -59,7 +59,7 @@ def start_company(stack: Stack, *, is_odd: bool = False) -> Company:
 
 def start_web(stack: Stack, company: Company, **settings: object) -> Process:
     """Start a web process that signs people in with this provider."""
-    wanted = {"auth": "oidc", "oidc_issuer": company.issuer, **CLIENT, **settings}
+    wanted: dict[str, Any] = {"auth": "oidc", "oidc_issuer": company.issuer, **CLIENT, **settings}
     web = stack.start_web(**wanted)
     company.register(web)
     return web

@@ -7,7 +7,7 @@
     attempts   the sign-in that a browser has begun: state, nonce, PKCE
 
 The routes are in `web/api/people/openid.py`; accounts are in `shared/people/identities.py`. Only a process that offers
-company sign-in loads the libraries, which take 15 MB.
+company sign-in loads the libraries, which take 13 MB.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from joserfc.jwk import KeySet
 
+from shared.errors import Unavailable
 from shared.people.refusals import SignInInvalid, SignInRefused, SignInUnreachable
 from shared.settings import Settings
 from web.openid import claims as claims_of
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 KEPT_SECONDS = 3600.0
 #: An unknown key makes Naru fetch the keys again, at most this often: anyone can make up tokens.
 PAUSE_SECONDS = 3.0
+#: Sign-ins that exchange a code at once. Anyone can make up codes, and each one costs a connection.
+MOST_AT_ONCE = 100
 T = TypeVar("T")
 
 
@@ -79,6 +82,7 @@ class Provider:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._under_way = 0
         self._metadata: _Kept[Metadata] = _Kept(self._fetch_metadata)
         self._keys: _Kept[KeySet] = _Kept(self._fetch_keys)
 
@@ -102,7 +106,16 @@ class Provider:
         return str(add_params_to_uri(metadata.end_session, params.items())) if metadata.end_session else ""
 
     async def sign_in(self, attempt: Attempt, code: str, redirect_uri: str) -> SignedInThere:
-        """Exchange a code for the claims of its person. Raises SignInRefused and SignInClocks too."""
+        """Exchange a code for the claims of its person. Raises SignInRefused, SignInClocks and Unavailable too."""
+        if self._under_way >= MOST_AT_ONCE:
+            raise Unavailable
+        self._under_way += 1
+        try:
+            return await self._sign_in(attempt, code, redirect_uri)
+        finally:
+            self._under_way -= 1
+
+    async def _sign_in(self, attempt: Attempt, code: str, redirect_uri: str) -> SignedInThere:
         metadata = await self.metadata()
         token = await self._exchange(metadata, attempt, code, redirect_uri)
         id_token, access_token = token.get("id_token"), token.get("access_token")

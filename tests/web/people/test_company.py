@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, text
 
+from shared import metrics
 from shared.people import accounts, identities
 from shared.people.accounts import Person, Role
+from shared.people.refusals import CompanyRefused
 from shared.postgres.database import transaction
 from tests.stack import Process, Stack, wait_until
 from tests.web.company import CLIENT, Company, begin, decide, sign_in, start_company, start_web
 from tests.web.visitors import Visitor, is_in, person_of, says
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "oidc_roles": "admin=naru-admins,auditor=naru-audit,admin=Naru Owners",
     "oidc_seconds": 2,
     "oidc_button": "The Company",
@@ -51,6 +55,10 @@ def visitor(web: Process) -> Visitor:
 
 def people(engine: Engine) -> list[Person]:
     return accounts.everyone(engine)
+
+
+def test_metric_has_every_refusal() -> None:
+    assert {each.code for each in CompanyRefused.__subclasses__()} <= set(metrics.SIGN_IN_OUTCOMES)
 
 
 def test_company_signs_a_person_in(visitor: Visitor, engine: Engine) -> None:
@@ -249,8 +257,12 @@ def test_role_is_read_at_each_sign_in(company: Company, web: Process, visitor: V
         visitor = Visitor(web.url)
         assert sign_in(visitor).status == 303
         roles.append(person_of(engine).role)
-        wait_until(lambda before=before: not is_in(before), what="a new role ends the sessions")
+        wait_until(partial(is_out, before), what="a new role ends the sessions")
     assert roles == [Role.AUDITOR, Role.ADMIN, Role.USER]
+
+
+def is_out(visitor: Visitor) -> bool:
+    return not is_in(visitor)
 
 
 def test_only_administrator_keeps_the_role(company: Company, visitor: Visitor, engine: Engine) -> None:

@@ -18,7 +18,7 @@ from tests.web.people.test_sessions import read_all
 from tests.web.visitors import EMAIL, OTHER, PASSWORD, Visitor, is_in, says
 from web.openid.tokens import LOGOUT_EVENT
 
-EVENTS = {LOGOUT_EVENT: {}}
+EVENTS: dict[str, object] = {LOGOUT_EVENT: {}}
 
 
 @pytest.fixture(scope="module")
