@@ -30,7 +30,7 @@ _ROLES = (Role.USER, Role.AUDITOR, Role.ADMIN)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What a provider says about a person whom it has signed in. `email` and `name` may be empty."""
+    """A person as a provider describes them after a sign-in. `email` and `name` may be empty."""
 
     issuer: str
     subject: str

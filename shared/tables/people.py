@@ -16,7 +16,7 @@ person = Table(
     Column("role", Text, nullable=False),
     # argon2id, with its parameters and its salt; null for those whom a provider signs in.
     Column("password_hash", Text),
-    # What the provider calls the person.
+    # The name that the provider gives the person.
     Column("name", Text),
     moment("created_at", now=True),
     # Set when an administrator closes the account; all sessions end with it.

@@ -1,4 +1,4 @@
-"""Who the provider says a person is: identity, e-mail address, name and groups."""
+"""The claims about a person: subject, e-mail address, name and groups; and who of them may enter."""
 
 from __future__ import annotations
 
