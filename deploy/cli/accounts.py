@@ -17,7 +17,7 @@ from deploy.backup.server import reason_of
 from deploy.embedded.data import DataProblem, running_on
 from deploy.embedded.locate import check_options
 from shared.errors import NaruError, NotFound
-from shared.people import accounts, identities, links, sessions
+from shared.people import accounts, identities, links, sessions, taking_over
 from shared.people.accounts import Person, Role
 from shared.people.refusals import NoPassword
 from shared.postgres.database import make_plain_engine
@@ -49,7 +49,8 @@ def run(chosen: argparse.Namespace) -> int:
         with server_at(chosen.data, settings) as server:
             COMMANDS[chosen.command](Context(make_plain_engine(server.url), settings, chosen))
     except NotFound:
-        return _complain(f"there is no account of {terminal.line(chosen.email)}. ./naru people list shows all.")
+        named = " or ".join(filter(None, (chosen.email, getattr(chosen, "to", ""))))
+        return _complain(f"there is no account of {terminal.line(named)}. ./naru people list shows all.")
     except psycopg2.Error as error:
         return _complain(f"Postgres failed: {reason_of(error)}")
     except SQLAlchemyError as error:
@@ -58,6 +59,8 @@ def run(chosen: argparse.Namespace) -> int:
         return _complain(str(error))
     if settings.auth == GUEST:
         print("  Note: NARU_AUTH is guest, so the page asks nobody to sign in. Set NARU_AUTH=local.")
+    elif not settings.has_passwords and chosen.command in ("invite", "reset"):
+        print("  Note: NARU_AUTH is oidc, so nobody can use the link. Set NARU_AUTH=local+oidc, or disregard it.")
     return 0
 
 
@@ -123,6 +126,13 @@ def sign_out(context: Context) -> None:
     print(f"{terminal.line(person.shown)} is signed out: {number} session{'' if number == 1 else 's'} ended.")
 
 
+def move_chats(context: Context) -> None:
+    """Give the chats of an account to another one."""
+    giver, taker = context.person(), accounts.person_with(context.engine, context.chosen.to)
+    number = taking_over.take_over(context.engine, guest=giver.owner, person=taker.owner)
+    print(f"Moved from {giver.owner.key} to {taker.owner.key}: {number} chat{'' if number == 1 else 's'}.")
+
+
 def move_issuer(context: Context) -> None:
     """Give the accounts of an issuer to NARU_OIDC_ISSUER."""
     context.settings.need("oidc_issuer")
@@ -147,6 +157,7 @@ COMMANDS: Mapping[str, Callable[[Context], None]] = {
     "disable": disable,
     "enable": enable,
     "sign-out": sign_out,
+    "move": move_chats,
     "issuer": move_issuer,
 }
 

@@ -54,6 +54,8 @@ def make_parser() -> argparse.ArgumentParser:
     _about(commands, "disable", "close the account; ends all its sessions, keeps its chats")
     _about(commands, "enable", "open the account again")
     _about(commands, "sign-out", "end all sessions of the account")
+    chats = _about(commands, "move", "give all chats of the account to another one")
+    chats.add_argument("to", metavar="TO", help="the account that gets them")
     issuer = _command(commands, "issuer", "company sign-in: keep the accounts after the provider's address has changed")
     issuer.add_argument("old", metavar="OLD", help="the earlier address; NARU_OIDC_ISSUER is the new one")
     return parser

@@ -77,6 +77,13 @@ def keep_groups(connection: Connection, person_id: UUID, names: frozenset[str]) 
     """
 
 
+def shares_address(engine: Engine, person_id: UUID, email: str) -> bool:
+    """Whether another account has this e-mail address too."""
+    others = select(_P.id).where(_P.email == email, _P.id != person_id).exists()
+    with transaction(engine) as connection:
+        return bool(email) and bool(connection.execute(select(others)).scalar_one())
+
+
 def issuers(engine: Engine) -> dict[str, int]:
     """Return the issuers of all identities, with their number."""
     counted = select(_I.issuer, func.count()).group_by(_I.issuer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine
@@ -12,7 +13,9 @@ from sqlalchemy import Engine
 from deploy.cli import bootstrap, main
 from deploy.cli.accounts import COMMANDS
 from deploy.cli.people import ROLES, make_parser
-from shared.people import accounts, identities, links
+from shared import lifecycle
+from shared.lifecycle import Question
+from shared.people import accounts, identities, links, taking_over
 from shared.people.accounts import Role
 from shared.people.identities import Claimed
 from shared.people.refusals import IssuerChanged
@@ -104,6 +107,20 @@ def test_commands_name_people_without_an_address(stack: Stack, engine: Engine) -
     assert "This account has no password" in refusal(stack, "reset", twin.owner.key)
     for unknown in ("person:x", f"person:{ada.id}0", "person:00000000-0000-0000-0000-000000000000"):
         assert "there is no account of" in refusal(stack, "disable", unknown)
+
+
+def test_chats_move_to_another_account(stack: Stack, engine: Engine) -> None:
+    ada, new = sign_up(engine, links.invite(engine, "user", days=1)), enter(engine, "1", email=EMAIL)
+    question = Question(owner=ada.owner, conversation_id=uuid4(), text="나루?", idempotency_key="1")
+    lifecycle.submit(engine, question, deadline_seconds=60, max_characters=100)
+    assert ": 1 chat." in people(stack, "move", ada.owner.key, new.owner.key)
+    assert [taking_over.conversations_of(engine, each.owner) for each in (ada, new)] == [0, 1]
+    assert "there is no account of" in refusal(stack, "move", ada.owner.key, "person:x")
+
+
+def test_invitation_that_nobody_can_use_says_so(stack: Stack) -> None:
+    assert "nobody can use the link" in people(stack, "invite", auth="oidc")
+    assert "nobody can use the link" not in people(stack, "invite", auth="local+oidc")
 
 
 def test_issuer_keeps_the_accounts_at_a_new_address(stack: Stack, engine: Engine) -> None:

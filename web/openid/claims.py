@@ -71,7 +71,7 @@ def _is_name(value: object) -> bool:
 def _email(claims: Mapping[str, Any]) -> str:
     """Return the e-mail address; "" if it is missing, malformed, or somebody may have made it up."""
     try:
-        return "" if claims.get("email_verified") is False else normal_email(_text(claims.get("email")))
+        return "" if claims.get("email_verified") in (False, "false") else normal_email(_text(claims.get("email")))
     except BadEmail:
         return ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,11 +14,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
+from deploy.embedded.processes import ROOT
 from shared import metrics
 from shared.people import accounts, identities
 from shared.people.accounts import Person, Role
 from shared.people.refusals import CompanyRefused
 from shared.postgres.database import transaction
+from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
 from tests.web.company import CLIENT, Company, begin, decide, sign_in, start_company, start_web
 from tests.web.visitors import Visitor, is_in, person_of, says
@@ -83,6 +87,37 @@ def test_request_to_the_provider_is_complete(visitor: Visitor, web: Process) -> 
     assert parse_qs(urlsplit(begin(visitor)).query)["state"] != [params["state"]]
 
 
+def test_public_name_is_in_the_redirect_uri(stack: Stack, company: Company) -> None:
+    site: dict[str, Any] = {"domain": "chat.example.org", "secure_cookies": True}
+    web = stack.start_web(auth="oidc", oidc_issuer=company.issuer, **CLIENT, **site)
+    visitor = Visitor(web.url)
+    answer = visitor.ask("/openid/begin", host="chat.example.org")
+    params = parse_qs(urlsplit(answer.headers["location"]).query)
+    assert params["redirect_uri"] == ["https://chat.example.org/openid/callback"]
+    assert [name.startswith("__Host-naru_openid_") for name in visitor.cookies if "openid" in name] == [True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"oidc_client_secret": ""}, "NARU_OIDC_CLIENT_SECRET is not set"),
+        ({"oidc_allowed_groups": ""}, "NARU_OIDC_ALLOWED_GROUPS is not set"),
+        ({"oidc_issuer": "http://id.example"}, "NARU_OIDC_ISSUER must begin with https://"),
+    ],
+)
+def test_web_refuses_settings_that_do_not_fit(stack: Stack, settings: dict[str, str], sentence: str) -> None:
+    wanted = {"auth": "oidc", "oidc_issuer": "https://id.example", **CLIENT, **settings}
+    refused = stack.run("web", "-m", "web", host="127.0.0.1", **wanted)
+    assert refused.wait() == 1
+    assert sentence in refused.log_text()
+    assert "Traceback" not in refused.log_text()
+
+
+def test_libraries_are_loaded_for_company_sign_in_only() -> None:
+    script = "import sys, web.api, web.runtime; sys.exit(len({'authlib', 'joserfc', 'httpx2'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=patient(60)).returncode == 0
+
+
 def test_any_web_process_finishes_a_sign_in(stack: Stack, company: Company, web: Process, visitor: Visitor) -> None:
     second = stack.start_web(auth="oidc", oidc_issuer=company.issuer, **CLIENT, **SETTINGS)
     back = decide(begin(visitor))
@@ -111,7 +146,10 @@ def test_state_of_another_browser_is_refused(visitor: Visitor, engine: Engine) -
     assert visitor.ask(back).status == 303, "the attempt of the right browser is still good"
 
 
-@pytest.mark.parametrize("spoil", [str.swapcase, lambda state: state[:-1], lambda _: "", lambda state: f"{state}.x"])
+SPOILS = [str.swapcase, lambda good: good[:-1], lambda _: "", lambda good: f"{good}.x", lambda _: "é\0~"]
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
 def test_tampered_state_is_refused(visitor: Visitor, spoil: Callable[[str], str]) -> None:
     path, _, query = decide(begin(visitor)).partition("?")
     params = {name: values[0] for name, values in parse_qs(query).items()}

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import AccountRefused, NaruError
-from shared.people import Owner, accounts, links, sessions
+from shared.people import Owner, accounts, identities, links, sessions
 from shared.people.accounts import Person
 from shared.people.refusals import NotConfirmed
 from shared.people.sessions import Session, SignedIn
@@ -131,8 +131,12 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
     words = words_of(request)
     runtime = current_runtime()
     devices = await asyncio.to_thread(sessions.sessions_of, runtime.engine, signed_in.person_id, runtime.settings)
+    has_twin = not signed_in.has_password and await asyncio.to_thread(
+        identities.shares_address, runtime.engine, signed_in.person_id, signed_in.email
+    )
     parts = [
         pages.paragraph(signed_in.shown),
+        pages.paragraph(words.t("account.same_address")) if has_twin else "",
         pages.error(pages.said(words, error)),
         pages.done(words.t(done) if done else ""),
         pages.link(path_to(request, "/"), words.t("account.back")),
