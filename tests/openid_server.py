@@ -300,9 +300,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--odd", action="store_true")
+    parser.add_argument("--tls", help="a file with a certificate and its key")
     chosen = parser.parse_args()
-    server = Server(f"http://127.0.0.1:{chosen.port}", is_odd=chosen.odd)
-    uvicorn.run(server.app(), host="127.0.0.1", port=chosen.port, log_level="warning")
+    server = Server(f"http{'s' if chosen.tls else ''}://127.0.0.1:{chosen.port}", is_odd=chosen.odd)
+    uvicorn.run(server.app(), host="127.0.0.1", port=chosen.port, log_level="warning", ssl_certfile=chosen.tls)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
@@ -255,6 +256,31 @@ def test_provider_that_is_away_from_the_start_yields_a_sentence(stack: Stack, co
     refused = Visitor(web.url).ask("/openid/begin")
     assert refused.status == 503
     assert says(refused, "sign-in service does not respond right now")
+
+
+def test_provider_needs_a_trusted_certificate(stack: Stack, tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=company"]
+    made += [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(certificate),
+        "-out",
+        str(tmp_path / "public.pem"),
+    ]
+    subprocess.run(made, check=True, timeout=patient(60), capture_output=True)
+    certificate.write_text(certificate.read_text() + (tmp_path / "public.pem").read_text())
+    process = stack._listening("company", "tests.openid_server", "--port", "{port}", "--tls", str(certificate))
+    issuer = process.url.replace("http:", "https:")
+    stranger = Visitor(stack.start_web(auth="oidc", oidc_issuer=issuer, **CLIENT).url)
+    assert stranger.ask("/openid/begin").status == 503
+    stack.values["SSL_CERT_FILE"] = str(tmp_path / "public.pem")
+    visitor = Visitor(stack.start_web(auth="oidc", oidc_issuer=issuer, **CLIENT).url)
+    del stack.values["SSL_CERT_FILE"]
+    state = parse_qs(urlsplit(begin(visitor)).query)["state"][0]
+    answer = visitor.ask(f"/openid/callback?{urlencode({'state': state, 'code': 'made up'})}")
+    assert says(answer, "can&#x27;t be verified"), "the token endpoint has refused the code"
 
 
 def test_other_errors_of_the_provider_yield_a_sentence(visitor: Visitor) -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from shared.errors import AccountRefused, NaruError
+from shared.errors import AccountRefused, NaruError, WrongPassword
 from shared.people import identities
-from shared.people.refusals import SignInCancelled, SignInInvalid, SignInRefused, SignInUnreachable
+from shared.people.refusals import AccountDisabled, SignInCancelled, SignInInvalid, SignInRefused, SignInUnreachable
 from web.api.people import signing
 from web.api.people.forms import address_of, chat_in, go_to, values_in, with_accounts
 from web.api.people.sign_in import count_refusal, show, where_next
@@ -123,7 +123,10 @@ async def _signed_in(request: Request, provider: Provider, attempt: Attempt, cha
     claimed = claimed_in(found.claims, runtime.settings.oidc_issuer, runtime.settings)
     person = await asyncio.to_thread(identities.enter, runtime.engine, claimed, runtime.settings.roles_of_groups)
     answer = go_to(request, await where_next(request), chat=chat)
-    await signing.begin(request, person, answer, provider_sid=found.sid or None)
+    try:
+        await signing.begin(request, person, answer, provider_sid=found.sid or None)
+    except WrongPassword:
+        raise AccountDisabled from None  # in this moment
     return answer
 
 
