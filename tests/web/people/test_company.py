@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
 
 import pytest
+from itsdangerous import TimestampSigner
 from sqlalchemy import Engine, text
 
 from deploy.embedded.processes import ROOT
@@ -25,6 +27,8 @@ from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
 from tests.web.company import CLIENT, Company, begin, decide, sign_in, start_company, start_web
 from tests.web.visitors import Visitor, is_in, person_of, says
+from web.asgi.cookies import TokenCookie
+from web.openid import attempts
 
 SETTINGS: dict[str, Any] = {
     "oidc_roles": "admin=naru-admins,auditor=naru-audit,admin=Naru Owners",
@@ -159,6 +163,24 @@ def test_tampered_state_is_refused(visitor: Visitor, spoil: Callable[[str], str]
     assert not is_in(visitor)
 
 
+@pytest.mark.parametrize("old", ["state", "cookie"])
+def test_old_attempt_is_refused(stack: Stack, web: Process, monkeypatch: pytest.MonkeyPatch, old: str) -> None:
+    attempt, cookie = attempts.begin("secret", ""), make_cookie(stack)
+    long_ago = int(time.time()) - attempts.SECONDS - 2
+    with monkeypatch.context() as patched:
+        patched.setattr(TimestampSigner, "get_timestamp", lambda _: long_ago)
+        stale, stale_cookie = attempts.begin("secret", ""), make_cookie(stack)
+    state = urlencode({"state": stale.state if old == "state" else attempt.state, "error": "access_denied"})
+    visitor = Visitor(web.url, dict([stale_cookie if old == "cookie" else cookie]))
+    assert says(visitor.ask(f"/openid/callback?{state}"), "This sign-in has expired")
+    fresh = urlencode({"state": attempt.state, "error": "access_denied"})
+    assert says(Visitor(web.url, dict([cookie])).ask(f"/openid/callback?{fresh}"), "You cancelled")
+
+
+def make_cookie(stack: Stack) -> tuple[str, str]:
+    return TokenCookie(stack.settings.secret_key, "openid").make("secret", is_tls=False)
+
+
 def test_replayed_answer_is_refused(visitor: Visitor) -> None:
     back = decide(begin(visitor))
     before = dict(visitor.cookies)
@@ -174,6 +196,7 @@ def test_replayed_answer_is_refused(visitor: Visitor) -> None:
         {"claims": {"nonce": "another"}},
         {"claims": {"nonce": None}},
         {"claims": {"aud": "another"}},
+        {"claims": {"aud": "another", "azp": "naru tests"}},
         {"claims": {"aud": ["naru tests", "another"]}},
         {"claims": {"azp": "another"}},
         {"claims": {"iss": "https://evil.example"}},
@@ -436,11 +459,12 @@ def test_odd_provider_signs_people_in(stack: Stack, engine: Engine) -> None:
     assert sign_in(first).status == 303
     assert [(each.email, each.shown) for each in people(engine)] == [("", "Ada")]
     wait_until(lambda: sign_in(Visitor(web.url), "eve").status == 303, what="the next key is fetched")
-    other = Visitor(web.url)
+    other, before = Visitor(web.url), odd.behave()["/token"]
     for issuer in ({}, {"iss": "https://evil.example"}):
         path, _, query = decide(begin(other)).partition("?")
         params = {name: values[0] for name, values in parse_qs(query).items() if name != "iss"}
         assert says(other.ask(f"{path}?{urlencode(params | issuer)}"), "can&#x27;t be verified")
+    assert odd.behave()["/token"] == before, "no code goes to another issuer"
     odd.behave(people={"bob": {"groups": {"naru-admins": {}}}})
     wait_until(lambda: says(sign_in(Visitor(web.url), "bob"), "has to be a list of names"), what="the key is known")
     assert first.post("/sign-out").headers["location"] == "/sign-in", "it has no way out"
