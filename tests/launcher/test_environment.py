@@ -63,15 +63,22 @@ def test_part_gets_its_settings_and_nothing_else(part: Part) -> None:
             assert {variable, f"{variable}_FILE"} <= seen.keys()
 
 
-def test_system_variables_pass_and_proxies_reach_their_users() -> None:
+def test_system_variables_pass_and_proxies_reach_workers_only() -> None:
     system = ("PATH", "HOME", "TZ", "LC_ALL", "SSL_CERT_FILE", "PYTHONPATH", "LD_LIBRARY_PATH")
     proxies = ("HTTPS_PROXY", "https_proxy", "NO_PROXY")
     given = dict.fromkeys((*system, *proxies), "x")
     for part in PARTS:
         seen = environment_of(part, given)
         assert set(system) <= seen.keys(), part
-        assert (set(proxies) <= seen.keys()) == (part in {"worker", "web"}), part
+        assert (set(proxies) <= seen.keys()) == (part == "worker"), part
         assert part in MORE or seen.keys() == set(system), part
+
+
+def test_proxies_reach_web_with_company_sign_in() -> None:
+    given = {"HTTPS_PROXY": "x", "no_proxy": "y"}
+    for auth, expected in (("oidc", given), ("local+oidc", given), ("local", {}), ("guest", {})):
+        seen = environment_of("web", {**given, "NARU_AUTH": auth})
+        assert {name: value for name, value in seen.items() if name in given} == expected
 
 
 def test_no_program_gets_the_full_environment() -> None:

@@ -17,6 +17,12 @@ from tests.web.visitors import Visitor
 
 #: Settings of a web process, without the issuer.
 CLIENT: dict[str, Any] = {"oidc_client_id": CLIENT_ID, "oidc_client_secret": SECRET, "oidc_allowed_groups": "*"}
+#: Roles, a short wait and a name for the button.
+SETTINGS: dict[str, Any] = {
+    "oidc_roles": "admin=naru-admins,auditor=naru-audit,admin=Naru Owners",
+    "oidc_seconds": 2,
+    "oidc_button": "The Company",
+}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
