@@ -26,7 +26,8 @@ NaruError
 │   │   ├── PasswordTooShort
 │   │   ├── PasswordTooLong
 │   │   ├── PasswordTooEasy  common, or easily guessed
-│   │   └── LastAdmin        nobody would be left to administer the accounts
+│   │   ├── LastAdmin        nobody would be left to administer the accounts
+│   │   └── … and those of company sign-in: shared/people/refusals.py
 │   ├── OverLimit            too many questions; each of these says when to try again
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute

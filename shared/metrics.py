@@ -119,7 +119,11 @@ CLOSE_REASONS = ("flood", "size", "unfinished", "protocol", "signed_out")
 #: Too many in the process, from an address, without a cookie, in a browser; opened too often by one; too fast by all.
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings", "pace")
 #: The session began; the other outcomes are codes of errors.
-SIGN_IN_OUTCOMES = ("good", "wrong_password", "too_many_sign_ins")
+SIGN_IN_OUTCOMES = (
+    *("good", "wrong_password", "too_many_sign_ins"),
+    *("sign_in_expired", "sign_in_cancelled", "sign_in_unreachable", "sign_in_refused", "sign_in_invalid"),
+    *("sign_in_clocks", "issuer_changed", "not_admitted", "bad_groups", "account_disabled"),
+)
 #: A request that arrived too slowly, a response that was read too slowly, too many connections.
 CONNECTION_REASONS = ("late", "stalled", "full")
 #: The kinds of data that the purge removes: whole rows, and columns of rows that stay.

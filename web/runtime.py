@@ -29,6 +29,7 @@ from shared.retention import Purge
 from shared.settings import Settings, load_settings
 from shared.tables import Status
 from shared.wedge import WedgeWatch
+from web import openid
 from web.allowances import Allowances
 from web.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
@@ -58,6 +59,7 @@ class Runtime:
         self.newcomers = RateLimit(settings.address_newcomers_per_minute)
         self.allowances = Allowances(self.engine, settings)
         self.sign_ins = SignIns(settings, self.engine)
+        self.openid = openid.provider_of(settings)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
         self._questions = RateLimit(settings.address_questions_per_minute)

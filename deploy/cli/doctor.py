@@ -23,6 +23,7 @@ from psycopg2.extensions import parse_dsn
 from redis import RedisError
 
 from deploy.backup.shelf import shelf_of
+from deploy.cli.company import company_sign_in
 from deploy.cli.findings import Finding, Findings, Level, privacy, show
 from deploy.cli.lanes import lanes
 from deploy.cli.reaching import host_names, postgres_hosts, redis_sentinels, time_limits
@@ -302,4 +303,5 @@ CHECKS: tuple[Callable[[Settings], Findings], ...] = (
     keys,
     kept,
     accounts,
+    company_sign_in,
 )

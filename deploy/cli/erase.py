@@ -55,7 +55,7 @@ def _erase(owner: Owner, server: Server, context: commands.Context, *, is_confir
         _complain(UNKNOWN.format(owner=terminal.line(owner.key)))
         return 1
     if person is not None:
-        print(f"{terminal.line(owner.key)} is the account of {terminal.line(person.email)}, which leaves too.")
+        print(f"{terminal.line(owner.key)} is the account of {terminal.line(person.shown)}, which leaves too.")
     print(f"{terminal.line(owner.key)} has {in_words(held)}.")
     if not is_confirmed and not _is_wanted():
         print("Nothing was erased.")

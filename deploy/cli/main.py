@@ -24,7 +24,7 @@ Naru, an AI chat that a team runs itself.
   ./naru urls               the addresses, and Flower's password
   ./naru doctor             checks everything an operator would, and says what to do
   ./naru keys rotate        a new key for the browsers' cookies; nobody loses a conversation
-  ./naru people invite      prints a link with which somebody makes an account (NARU_AUTH=local)
+  ./naru people invite      prints a link with which somebody makes an account
   ./naru erase OWNER        removes everything of one person, and says what still remembers it
   ./naru backup             one encrypted, checked backup; --list shows them
   ./naru restore NAME       replaces the data with a backup, and keeps the old data

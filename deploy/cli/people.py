@@ -14,7 +14,7 @@ from typing import TypeAlias
 from deploy.embedded.processes import ROOT
 
 ABOUT = """\
-Accounts from the terminal (NARU_AUTH=local). It uses DATABASE_URL, or the database in the data folder, whether Naru
+Accounts from the terminal. It uses DATABASE_URL, or the database in the data folder, whether Naru
 runs or not. The first account needs an invitation too, and is an administrator's.
 
   ./naru people invite                   prints a link with which one person makes an account
@@ -22,6 +22,8 @@ runs or not. The first account needs an invitation too, and is an administrator'
   ./naru people reset ada@example.org    prints a link with which the person sets a new password
   ./naru people limit ada@example.org --tokens-per-day 100000
   ./naru people usage                    what everybody used this month
+
+ACCOUNT is an e-mail address, or the id person:… that the list shows. With company sign-in, some have no address.
 """
 #: The values of shared/people/accounts.py.
 ROLES = ("user", "auditor", "admin")
@@ -80,6 +82,10 @@ def make_parser() -> argparse.ArgumentParser:
     usage = _command(commands, "usage", "show what everybody used in a month")
     usage.add_argument("--month", default="", metavar="YYYY-MM", help="default: this month")
     usage.add_argument("--csv", action="store_true", help="print a CSV file: one line for each person and model")
+    chats = _about(commands, "move", "give all chats of the account to another one")
+    chats.add_argument("to", metavar="TO", help="the account that gets them")
+    issuer = _command(commands, "issuer", "company sign-in: keep the accounts after the provider's address has changed")
+    issuer.add_argument("old", metavar="OLD", help="the earlier address; NARU_OIDC_ISSUER is the new one")
     return parser
 
 
@@ -106,5 +112,5 @@ def _command(commands: Commands, name: str, line: str) -> argparse.ArgumentParse
 
 def _about(commands: Commands, name: str, line: str) -> argparse.ArgumentParser:
     made = _command(commands, name, line)
-    made.add_argument("email", metavar="EMAIL", help="the account's e-mail address")
+    made.add_argument("email", metavar="ACCOUNT", help="the account's e-mail address, or its id: person:…")
     return made

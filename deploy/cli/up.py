@@ -30,7 +30,7 @@ from shared.logs import JsonFormatter
 from shared.people import accounts, links
 from shared.people.accounts import Role
 from shared.postgres.database import make_plain_engine
-from shared.settings import GUEST, Settings, environment, load_settings
+from shared.settings import Settings, environment, load_settings
 from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY
 
 PATIENCE_SECONDS = 90.0  # for another `up` that is starting or stopping on the same folder
@@ -129,6 +129,7 @@ def plan(options: Options, folder: DataFolder) -> Plan:
     port = free_port() if port == 0 else port
     check_port(host, port)
     refuse_open_guests(settings, listens_on=host)
+    settings.need_openid()
     environ |= {"NARU_HOST": host, "NARU_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     check_servers(settings, environ | {"PYTHONPATH": str(processes.ROOT)})
     if not settings.secret_key:
@@ -312,7 +313,7 @@ def ready_lines(plan: Plan) -> Running:
 
 def first_steps(plan: Plan) -> list[str]:
     """Return the lines that lead to the first account, where accounts are needed and there is none."""
-    if plan.settings.auth == GUEST:
+    if not plan.settings.has_passwords:
         return []
     engine = make_plain_engine(plan.environ["DATABASE_URL"])
     if accounts.has_people(engine):

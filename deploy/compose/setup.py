@@ -26,6 +26,7 @@ VENDOR_KEYS = tuple(setting_of(vendor.key_variable) for vendor in WITH_KEY)
 #: For each secret that only the user has: the option that names its file, its name in secrets/, and its help text.
 OPTIONS = (
     *((f"--{vendor.name}-key", setting_of(vendor.key_variable), f"{vendor.title}'s key") for vendor in WITH_KEY),
+    ("--oidc-secret", "oidc_client_secret", "the secret of Naru at the company's sign-in service"),
     ("--alert-webhook", "alert_webhook_url", "the address that alerts are sent to"),
     ("--heartbeat-webhook", "heartbeat_webhook_url", "the address that a heartbeat is sent to every five minutes"),
     ("--s3-access-key", "backup_s3_access_key", "the bucket's access key, for backups"),
@@ -189,7 +190,8 @@ def settings_text(options: SetupOptions, *, has_model: bool) -> str:
         "# The name that people type, and the address that Let's Encrypt writes to",
         f"NARU_DOMAIN={options.domain}",
         f"NARU_EMAIL={options.email}",
-        "# Who may use the page: local (people with an account), or guest with NARU_OPEN_TO_ANYONE=true (anyone)",
+        "# Who may use the page: local (people with an account), oidc (company sign-in: docs/operations/people.md),",
+        "# local+oidc, or guest with NARU_OPEN_TO_ANYONE=true (anyone)",
         "NARU_AUTH=local",
         "NARU_HTTP_PORT=80",
         "NARU_HTTPS_PORT=443",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Literal
 
-from shared.settings import Settings, variable_of
+from shared.settings import LOCAL_OIDC, OIDC, Settings, variable_of
 from shared.vendors import VENDORS
 
 #: `servers` tries the servers that the user names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
@@ -33,6 +33,10 @@ READERS: Mapping[str, frozenset[Part]] = {
     "auth": frozenset({"web", "launcher"}),
     **dict.fromkeys(("open_to_anyone", "sign_up", "sign_in_failures"), frozenset({"web"})),
     **dict.fromkeys(("session_idle_days", "session_days"), frozenset({"web"})),
+    "oidc_issuer": frozenset({"web", "launcher"}),
+    **dict.fromkeys(("oidc_client_id", "oidc_client_secret", "oidc_scopes"), frozenset({"web"})),
+    **dict.fromkeys(("oidc_allowed_groups", "oidc_roles", "oidc_groups_claim"), frozenset({"web"})),
+    **dict.fromkeys(("oidc_button", "oidc_clock_skew_seconds", "oidc_seconds"), frozenset({"web"})),
     **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"launcher"})),
     **dict.fromkeys(
         ("tokens_per_day", "tokens_per_month", "money_per_month", "currency", "time_zone"),
@@ -65,11 +69,12 @@ SYSTEM_PREFIXES = ("LC_", "PYTHON", "MALLOC_")
 LIBPQ = ("PG*", "KRB5*")
 SDK_VARIABLES = tuple(f"{vendor.variables_begin}*" for vendor in VENDORS if vendor.sdk)
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+ANY_PROXY = (*PROXIES, *map(str.lower, PROXIES))
 #: Further variables, which are not Naru's settings. A `*` matches any ending.
 MORE: Mapping[Part, tuple[str, ...]] = {
     "web": (*LIBPQ, "FORWARDED_ALLOW_IPS"),  # uvicorn reads it
-    # Only workers use the internet, and a proxy's address may hold a password. The SDKs read more variables.
-    "worker": (*LIBPQ, *PROXIES, *map(str.lower, PROXIES), "NETRC", *SDK_VARIABLES),
+    # A proxy's address may hold a password, so only those who use the internet get it. The SDKs read more variables.
+    "worker": (*LIBPQ, *ANY_PROXY, "NETRC", *SDK_VARIABLES),
     "flower": ("FLOWER_*",),
     "migrate": LIBPQ,
     # archive_command runs deploy/backup/pitr/archive.sh. It gets the path of the key, not the key.
@@ -91,5 +96,7 @@ def environment_of(part: Part, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of `environ` that a part may see. A setting may also be given as `X_FILE`."""
     settings = {variable_of(each.name) for each in fields(Settings) if part in readers_of(each.name)}
     names = SYSTEM | settings | {f"{name}_FILE" for name in settings} | set(MORE.get(part, ()))
+    if part == "web" and environ.get(variable_of("auth")) in (OIDC, LOCAL_OIDC):
+        names |= set(ANY_PROXY)  # the company's sign-in service may be behind it
     prefixes = (*SYSTEM_PREFIXES, *(name[:-1] for name in MORE.get(part, ()) if name.endswith("*")))
     return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}

@@ -2,11 +2,13 @@
 
     owner         who owns conversations: a person, a browser or the terminal
     accounts      people with an account, and their roles
+    identities    those whom a provider of OpenID Connect signs in
     sessions      the browsers in which they are signed in
     links         invitations and links to a new password
     groups        people who share limits
     allowances    how often a password may be guessed
     taking_over   a guest's conversations become a person's
+    refusals      why an account cannot be used
     tokens        what cookies and links hold
 
 `web/asgi/identity.py` finds the owner of a request. Passwords are checked in `web/people/`. May import the tables and

@@ -1,6 +1,7 @@
 """People with an account: make, find, list, change.
 
-An account is known by its e-mail address, which nobody checks: an invitation or an administrator vouches for it.
+An account with a password is known by its e-mail address, which nobody checks: an invitation or an administrator
+vouches for it. `identities.py` makes those without one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from shared.errors import BadEmail, EmailTaken, InvitationNeeded, LastAdmin, NotFound, WrongPassword
 from shared.people import links
 from shared.people.owner import Owner
+from shared.people.refusals import SeveralAccounts
 from shared.postgres.database import transaction
 from shared.tables import person, session
 
@@ -40,19 +42,30 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """One account."""
+    """One account. `password_hash` is None if a provider signs the person in; `email` and `name` may be empty."""
 
     id: UUID
     email: str
+    name: str
     role: Role
     created_at: datetime
     is_disabled: bool
-    password_hash: str = field(repr=False)
+    password_hash: str | None = field(repr=False)
 
     @property
     def owner(self) -> Owner:
         """The owner of this person's conversations."""
         return Owner.person(self.id)
+
+    @property
+    def shown(self) -> str:
+        """The text by which people recognise the account."""
+        return shown(self.id, self.email, self.name)
+
+
+def shown(person_id: UUID, email: str | None, name: str | None) -> str:
+    """Return the e-mail address; without one the name, or the begin of the id."""
+    return email or name or str(person_id)[:8]
 
 
 def normal_email(given: str) -> str:
@@ -77,7 +90,7 @@ def sign_up(engine: Engine, *, email: str, password_hash: str, invitation: str, 
     """
     email = normal_email(email)
     with transaction(engine) as connection:
-        connection.execute(_LOCK)
+        lock(connection)
         is_first = not _has_people(connection)
         role = Role(links.take_invitation(connection, invitation)) if invitation else Role.USER
         if not invitation and (is_first or not is_open):
@@ -99,40 +112,67 @@ def sign_up(engine: Engine, *, email: str, password_hash: str, invitation: str, 
 
 
 def find(engine: Engine, email: str) -> Person | None:
-    """Return the person with this normal e-mail address."""
+    """Return the person with a password and this normal e-mail address."""
     with transaction(engine) as connection:
-        row = connection.execute(select(*_COLUMNS).where(_P.email == email)).one_or_none()
+        this = (_P.email == email, _P.password_hash.is_not(None))
+        row = connection.execute(select(*_COLUMNS).where(*this)).one_or_none()
     return row and _person_of(row)
 
 
-def person_with(engine: Engine, email: str) -> Person:
-    """Return the person with this e-mail address in any form. Raises NotFound and BadEmail."""
-    found = find(engine, normal_email(email))
-    if found is None:
+def person_with(engine: Engine, given: str) -> Person:
+    """Return the person with this e-mail address in any form, or with this id: `person:<uuid>`.
+
+    Raises NotFound, BadEmail, and SeveralAccounts for an address that several people have.
+    """
+    with transaction(engine) as connection:
+        if given.startswith("person:"):
+            return person_in(connection, _id_in(given))
+        rows = connection.execute(select(*_COLUMNS).where(_P.email == normal_email(given))).all()
+    if not rows:
         raise NotFound
-    return found
+    if len(rows) > 1:
+        raise SeveralAccounts
+    return _person_of(rows[0])
+
+
+def person_in(connection: Connection, person_id: UUID) -> Person:
+    """Return the person with this id. Raises NotFound."""
+    row = connection.execute(select(*_COLUMNS).where(_P.id == person_id)).one_or_none()
+    if row is None:
+        raise NotFound
+    return _person_of(row)
 
 
 def everyone(engine: Engine) -> list[Person]:
-    """Return all people, by e-mail address."""
+    """Return all people, by e-mail address; those without one come last."""
     with transaction(engine) as connection:
         return [_person_of(row) for row in connection.execute(select(*_COLUMNS).order_by(_P.email))]
+
+
+def lock(connection: Connection) -> None:
+    """Wait until no other transaction makes an account or changes a role, and keep them from it until this one ends."""
+    connection.execute(_LOCK)
 
 
 def set_role(engine: Engine, person_id: UUID, role: Role) -> None:
     """Give the person this role, and end all their sessions, which have the old one. Raises LastAdmin."""
     with transaction(engine) as connection:
-        connection.execute(_LOCK)
-        if role is not Role.ADMIN:
-            _keep_an_admin(connection, person_id)
-        connection.execute(update(person).where(_P.id == person_id).values(role=role))
-        _end_sessions(connection, person_id)
+        set_role_in(connection, person_id, role)
+
+
+def set_role_in(connection: Connection, person_id: UUID, role: Role) -> None:
+    """Do the same in the caller's transaction. LastAdmin leaves the transaction usable."""
+    lock(connection)
+    if role is not Role.ADMIN:
+        _keep_an_admin(connection, person_id)
+    connection.execute(update(person).where(_P.id == person_id).values(role=role))
+    _end_sessions(connection, person_id)
 
 
 def disable(engine: Engine, person_id: UUID) -> None:
     """Close the account, and end all its sessions. The chats are kept. Raises LastAdmin."""
     with transaction(engine) as connection:
-        connection.execute(_LOCK)
+        lock(connection)
         _keep_an_admin(connection, person_id)
         connection.execute(update(person).where(_P.id == person_id).values(disabled_at=func.clock_timestamp()))
         _end_sessions(connection, person_id)
@@ -164,7 +204,7 @@ def check_removable(engine: Engine, person_id: UUID) -> None:
 def remove(engine: Engine, person_id: UUID) -> None:
     """Remove the account with its sessions and links, but not its chats. Raises LastAdmin."""
     with transaction(engine) as connection:
-        connection.execute(_LOCK)
+        lock(connection)
         _keep_an_admin(connection, person_id)
         connection.execute(delete(person).where(_P.id == person_id))
 
@@ -184,13 +224,21 @@ def _end_sessions(connection: Connection, person_id: UUID) -> None:
     connection.execute(delete(session).where(session.c.person_id == person_id))
 
 
-_COLUMNS = (_P.id, _P.email, _P.role, _P.created_at, _P.disabled_at, _P.password_hash)
+def _id_in(key: str) -> UUID:
+    try:
+        return UUID(key.removeprefix("person:"))
+    except ValueError:
+        raise NotFound from None
+
+
+_COLUMNS = (_P.id, _P.email, _P.name, _P.role, _P.created_at, _P.disabled_at, _P.password_hash)
 
 
 def _person_of(row: Any) -> Person:
     return Person(
         id=row.id,
-        email=row.email,
+        email=row.email or "",
+        name=row.name or "",
         role=Role(row.role),
         created_at=row.created_at,
         is_disabled=row.disabled_at is not None,

@@ -30,8 +30,13 @@ def take(engine: Engine, keys: Mapping[str, int]) -> None:
     A refused attempt takes nothing.
     """
     with transaction(engine) as connection:
-        for key, most in sorted(keys.items()):  # the same order everywhere, so that no two transactions deadlock
-            _take_one(connection, key, most)
+        take_in(connection, keys)
+
+
+def take_in(connection: Connection, keys: Mapping[str, int]) -> None:
+    """Do the same in the caller's transaction, which a refusal should end."""
+    for key, most in sorted(keys.items()):  # the same order everywhere, so that no two transactions deadlock
+        _take_one(connection, key, most)
 
 
 def give_back(engine: Engine, keys: Mapping[str, int]) -> None:

@@ -46,6 +46,15 @@ def normal_name(given: str) -> str:
     return name
 
 
+def is_name(given: str) -> bool:
+    """Whether a group can have this name."""
+    try:
+        normal_name(given)
+    except BadGroupName:
+        return False
+    return True
+
+
 def everything(engine: Engine) -> list[Group]:
     """Return all groups, by name."""
     members = select(func.count()).where(_M.group_id == _G.id).scalar_subquery()

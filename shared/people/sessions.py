@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, insert, select, update
 
 from shared.errors import WrongPassword
-from shared.people.accounts import Person
+from shared.people.accounts import Person, shown
 from shared.people.groups import effective_role
 from shared.people.owner import Owner
 from shared.people.tokens import hash_of, new_token
@@ -33,12 +33,20 @@ class SignedIn:
     person_id: UUID
     email: str
     role: str
+    name: str = ""
+    #: False for a person whom a provider of OpenID Connect has signed in.
+    has_password: bool = True
     token_hash: bytes = field(repr=False)
 
     @property
     def owner(self) -> Owner:
         """The owner of this person's conversations."""
         return Owner.person(self.person_id)
+
+    @property
+    def shown(self) -> str:
+        """The text by which people recognise the account."""
+        return shown(self.person_id, self.email, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +60,31 @@ class Session:
     seen_at: datetime
 
 
-def begin(engine: Engine, whose: Person, *, device: str, address: str, ends: UUID | None = None) -> str:
+def begin(
+    engine: Engine,
+    whose: Person,
+    *,
+    device: str,
+    address: str,
+    ends: UUID | None = None,
+    provider_sid: str | None = None,
+) -> str:
     """Begin a session, and return its token. `ends` is a session of the same browser that ends with it.
 
-    Raises WrongPassword if the password has changed since `whose` was read, or the account was disabled.
+    `provider_sid` is the provider's id of its session, if it has one. Raises WrongPassword if the password has changed
+    since `whose` was read, or the account was disabled.
     """
     token = new_token()
-    values = {"id": uuid4(), "token_hash": hash_of(token), "device": device[:LONGEST_DEVICE], "address": address}
+    values = {
+        "id": uuid4(),
+        "token_hash": hash_of(token),
+        "device": device[:LONGEST_DEVICE],
+        "address": address,
+        "provider_sid": provider_sid,
+    }
     chosen = (
         select(_P.id, *(cast(value, _S[name].type) for name, value in values.items()))
-        .where(_P.id == whose.id, _P.password_hash == whose.password_hash, _P.disabled_at.is_(None))
+        .where(_P.id == whose.id, _P.password_hash.is_not_distinct_from(whose.password_hash), _P.disabled_at.is_(None))
         .with_for_update(read=True)
     )
     with transaction(engine) as connection:
@@ -77,11 +100,17 @@ def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[
 
     Marks them as seen. Raises Unavailable.
     """
-    columns = (_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, effective_role().label("role"))
+    role = effective_role().label("role")
+    columns = (_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, _P.name, role)
+    has_password = _P.password_hash.is_not(None)
     found = (
-        select(*columns, (_S.seen_at < func.statement_timestamp() - SEEN_AFTER).label("is_old"))
+        select(
+            *columns,
+            has_password.label("has_password"),
+            (_S.seen_at < func.statement_timestamp() - SEEN_AFTER).label("is_old"),
+        )
         .join(person, _P.id == _S.person_id)
-        .where(_S.token_hash.in_(hashes), _P.disabled_at.is_(None), *_lives(settings))
+        .where(_S.token_hash.in_(hashes), _P.disabled_at.is_(None), *_lives(settings), *_may_enter(settings))
     )
     with transaction(engine) as connection:
         rows = connection.execute(found).all()
@@ -89,7 +118,13 @@ def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[
             connection.execute(update(session).where(_S.id.in_(old)).values(seen_at=func.clock_timestamp()))
     return {
         row.token_hash: SignedIn(
-            session_id=row.id, person_id=row.person_id, email=row.email, role=row.role, token_hash=row.token_hash
+            session_id=row.id,
+            person_id=row.person_id,
+            email=row.email or "",
+            name=row.name or "",
+            role=row.role,
+            has_password=row.has_password,
+            token_hash=row.token_hash,
         )
         for row in rows
     }
@@ -127,6 +162,13 @@ def end_all_in(connection: Connection, person_id: UUID, *, but: UUID | None = No
     """End the person's sessions in the caller's transaction, except the one with the id `but`."""
     kept = () if but is None else (_S.id != but,)
     return int(connection.execute(delete(session).where(_S.person_id == person_id, *kept)).rowcount)
+
+
+def _may_enter(settings: Settings) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition for sessions that begin in a way that is switched on."""
+    if settings.has_passwords == settings.has_openid:
+        return ()
+    return (_P.password_hash.is_not(None) if settings.has_passwords else _P.password_hash.is_(None),)
 
 
 def _lives(settings: Settings) -> tuple[ColumnElement[bool], ...]:

@@ -1,4 +1,4 @@
-"""Give a guest's conversations to a person who has signed in, in the same browser."""
+"""Give a guest's conversations to a person who has signed in in the same browser, or an account's to another one."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.settings.field import setting
 
-GUEST, LOCAL = "guest", "local"
+GUEST, LOCAL, OIDC, LOCAL_OIDC = "guest", "local", "oidc", "local+oidc"
 INVITATION, OPEN = "invitation", "open"
 
 
@@ -15,7 +15,9 @@ class People:
     """Settings of accounts and sessions. The first account always needs an invitation, and is an administrator's."""
 
     auth: str = setting(
-        GUEST, "Who may use the page: guest (anyone; a cookie tells browsers apart) or local (people with an account)"
+        GUEST,
+        "Who may use the page: guest (anyone; a cookie tells browsers apart), local (people with a password), oidc "
+        "(people of your company's provider) or local+oidc",
     )
     open_to_anyone: bool = setting(
         False, "Serve guests on an address that other machines reach: whoever reaches the page uses your keys"
@@ -28,3 +30,13 @@ class People:
     sign_in_failures: int = setting(
         10, "Failed attempts to sign in to one account in 15 minutes; three times as many from one address", least=1
     )
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether people sign in with a password of ours."""
+        return self.auth in (LOCAL, LOCAL_OIDC)
+
+    @property
+    def has_openid(self) -> bool:
+        """Whether people sign in with a provider of OpenID Connect."""
+        return self.auth in (OIDC, LOCAL_OIDC)

@@ -14,7 +14,8 @@ from shared.settings.clients import ConnectionBounds, PageBounds, QuestionBounds
 from shared.settings.field import Rule, variable_of
 from shared.settings.keeping import Keeping
 from shared.settings.live import Live
-from shared.settings.people import GUEST, INVITATION, LOCAL, OPEN, People
+from shared.settings.openid import OpenId
+from shared.settings.people import GUEST, INVITATION, LOCAL, LOCAL_OIDC, OIDC, OPEN, People
 from shared.settings.processes import Processes
 from shared.settings.providers import Providers
 from shared.settings.servers import Servers
@@ -36,6 +37,7 @@ class Settings(
     Backups,
     People,
     Spending,
+    OpenId,
     QuestionBounds,
     ConnectionBounds,
     PageBounds,
@@ -47,17 +49,19 @@ class Settings(
 
     def check(self) -> None:
         """Raise SettingsError when settings contradict each other; the message says which and why."""
-        people = [*self._client_rules(), *self._people_rules(), *self._spending_rules()]
-        rules = [*people, *self._process_rules(), *self._answer_rules(), *self._other_rules()]
-        broken = [sentence for holds, sentence in rules if not holds]
-        if broken:
-            raise SettingsError("; ".join(broken) + ".")
+        people = [*self._client_rules(), *self._people_rules(), *self._spending_rules(), *self.openid_rules()]
+        _refuse([*people, *self._process_rules(), *self._answer_rules(), *self._other_rules()])
 
     def need(self, *names: str) -> None:
         """Raise SettingsError for the first of `names` that is empty. Processes need different settings."""
         for name in names:
             if not getattr(self, name):
                 raise SettingsError(f"{variable_of(name)} is not set. Set it, or start with ./naru up, which sets it.")
+
+    def need_openid(self) -> None:
+        """Raise SettingsError when company sign-in is on and lacks a setting. Only the processes that offer it ask."""
+        if self.has_openid:
+            _refuse(self.openid_needs())
 
     def _client_rules(self) -> list[Rule]:
         return [
@@ -83,7 +87,10 @@ class Settings(
 
     def _people_rules(self) -> list[Rule]:
         return [
-            (self.auth in (GUEST, LOCAL), f"NARU_AUTH is {self.auth!r}, which is not guest or local"),
+            (
+                self.auth in (GUEST, LOCAL, OIDC, LOCAL_OIDC),
+                f"NARU_AUTH is {self.auth!r}, which is not guest, local, oidc or local+oidc",
+            ),
             (
                 self.sign_up in (INVITATION, OPEN),
                 f"NARU_SIGN_UP is {self.sign_up!r}, which is not invitation or open",
@@ -191,3 +198,9 @@ def _is_time_zone(name: str) -> bool:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True
+
+
+def _refuse(rules: list[Rule]) -> None:
+    broken = [sentence for holds, sentence in rules if not holds]
+    if broken:
+        raise SettingsError("; ".join(broken) + ".")

@@ -2,7 +2,8 @@
 
     chat      conversation, message, chat_request, request_attempt
     fleet     worker, lane, reconciler_tick
-    people    person, session, link, sign_in_allowance
+    spending  person_group, membership, quota, spending
+    people    person, identity, session, link, sign_in_allowance
     spending  person_group, membership, quota, spending
     statuses  the values of `status` and `outcome`
     metadata  the MetaData object of all tables
@@ -19,6 +20,7 @@ from shared.tables.fleet import lane as lane
 from shared.tables.fleet import reconciler_tick as reconciler_tick
 from shared.tables.fleet import worker as worker
 from shared.tables.metadata import metadata as metadata
+from shared.tables.people import identity as identity
 from shared.tables.people import link as link
 from shared.tables.people import person as person
 from shared.tables.people import session as session

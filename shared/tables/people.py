@@ -1,8 +1,8 @@
-"""People with an account, their sessions, the one-time links, and the counts of attempts to sign in."""
+"""People with an account, their identities, sessions and one-time links, and the counts of attempts to sign in."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, LargeBinary, Table, Text
+from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, LargeBinary, Table, Text, text
 from sqlalchemy.dialects.postgresql import UUID
 
 from shared.tables.metadata import metadata, moment
@@ -11,15 +11,31 @@ person = Table(
     "person",
     metadata,
     Column("id", UUID(as_uuid=True), primary_key=True),
-    # Normalised (shared/people/accounts.py).
-    Column("email", Text, nullable=False, unique=True),
+    # Normalised (shared/people/accounts.py). Two accounts may share one, unless both have a password.
+    Column("email", Text),
     Column("role", Text, nullable=False),
-    # argon2id, with its parameters and its salt.
-    Column("password_hash", Text, nullable=False),
+    # argon2id, with its parameters and its salt; null for those whom a provider signs in.
+    Column("password_hash", Text),
+    # The name that the provider gives the person.
+    Column("name", Text),
     moment("created_at", now=True),
     # Set when an administrator closes the account; all sessions end with it.
     moment("disabled_at"),
     CheckConstraint("role IN ('user', 'auditor', 'admin')", name="role"),
+    CheckConstraint("password_hash IS NULL OR email IS NOT NULL", name="password_has_email"),
+    Index("ix_person_email", "email"),
+    Index("uq_person_local_email", "email", unique=True, postgresql_where=text("password_hash IS NOT NULL")),
+)
+
+#: Whom a provider of OpenID Connect knows by `subject`. The address of the provider is a part of the name.
+identity = Table(
+    "identity",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("person_id", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
+    moment("created_at", now=True),
+    Index("ix_identity_subject", "subject"),
 )
 
 #: A session is one browser in which a person is signed in. Its end removes the row.
@@ -32,11 +48,14 @@ session = Table(
     Column("person_id", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("device", Text, nullable=False),
     Column("address", Text, nullable=False),
+    # The provider's id of its own session, by which it ends ours.
+    Column("provider_sid", Text),
     moment("created_at", now=True),
     moment("seen_at", now=True),
     # These two lead the purge to the oldest sessions.
     Index("ix_session_created_at", "created_at"),
     Index("ix_session_seen_at", "seen_at"),
+    Index("ix_session_provider_sid", "provider_sid", postgresql_where=text("provider_sid IS NOT NULL")),
 )
 
 #: An invitation, or the way to a new password. Its use removes the row.

@@ -30,7 +30,7 @@ SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_U
 #: Exactly the secrets of each container: what an intruder in it would get.
 BUCKET = {"backup_key", "backup_s3_access_key", "backup_s3_secret_key"}
 GIVEN = {
-    "web": {"database_url", "redis_url", "secret_key"},
+    "web": {"database_url", "redis_url", "secret_key", "oidc_client_secret"},
     "worker": {"database_url", "redis_url", *VENDOR_KEYS},
     "flower": {"redis_url", "flower_password"},
     "migrate": {"database_url"},
@@ -179,7 +179,7 @@ def test_worker_has_time_to_finish_its_answers() -> None:
 #: Empty values in place of the mounted files.
 SERVERS = dict.fromkeys(
     (
-        *("DATABASE_URL_FILE", "REDIS_URL_FILE", "NARU_SECRET_KEY_FILE"),
+        *("DATABASE_URL_FILE", "REDIS_URL_FILE", "NARU_SECRET_KEY_FILE", "NARU_OIDC_CLIENT_SECRET_FILE"),
         *(f"{vendor.key_variable}_FILE" for vendor in WITH_KEY),
     ),
     "",

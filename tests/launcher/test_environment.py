@@ -74,6 +74,13 @@ def test_system_variables_pass_and_proxies_reach_workers_only() -> None:
         assert part in MORE or seen.keys() == set(system), part
 
 
+def test_proxies_reach_web_with_company_sign_in() -> None:
+    given = {"HTTPS_PROXY": "x", "no_proxy": "y"}
+    for auth, expected in (("oidc", given), ("local+oidc", given), ("local", {}), ("guest", {})):
+        seen = environment_of("web", {**given, "NARU_AUTH": auth})
+        assert {name: value for name, value in seen.items() if name in given} == expected
+
+
 def test_no_program_gets_the_full_environment() -> None:
     """A program with the user's full environment would know every secret."""
     for path in (path for room in ("cli", "embedded", "backup") for path in (ROOT / "deploy" / room).glob("*.py")):

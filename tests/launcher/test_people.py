@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine
@@ -13,8 +15,12 @@ from deploy.cli.accounts import COMMANDS
 from deploy.cli.limits import NAMES, UNSET
 from deploy.cli.people import LIMITS, ROLES, make_parser
 from deploy.cli.people import UNSET as UNSET_HERE
-from shared.people import accounts, links
+from shared import lifecycle
+from shared.lifecycle import Question
+from shared.people import accounts, identities, links, taking_over
 from shared.people.accounts import Role
+from shared.people.identities import Claimed
+from shared.people.refusals import IssuerChanged
 from shared.postgres.database import make_engine
 from tests.launcher.test_ask import naru
 from tests.stack import Stack
@@ -87,6 +93,47 @@ def test_refusals_say_what_to_do(stack: Stack, engine: Engine) -> None:
 def test_commands_warn_while_guests_need_no_account(stack: Stack) -> None:
     assert "Set NARU_AUTH=local" in people(stack, "invite", auth="guest")
     assert "Set NARU_AUTH=local" not in people(stack, "invite")
+
+
+def enter(engine: Engine, subject: str, **claims: Any) -> accounts.Person:
+    return identities.enter(engine, Claimed(issuer="https://old.example", subject=subject, **claims), {})
+
+
+def test_commands_name_people_without_an_address(stack: Stack, engine: Engine) -> None:
+    ada, twin = enter(engine, "1", email=EMAIL), enter(engine, "2", email=EMAIL)
+    eve = enter(engine, "3", name="Eve")
+    assert f"Eve  user  since {eve.created_at:%Y-%m-%d}  {eve.owner.key}  company sign-in\n" in people(stack, "list")
+    assert "Several accounts have this e-mail address." in refusal(stack, "disable", EMAIL)
+    assert "if NARU_OIDC_ROLES names this role" in people(stack, "role", ada.owner.key, "admin")
+    assert "Eve is disabled" in people(stack, "disable", eve.owner.key)
+    assert "This account has no password" in refusal(stack, "reset", twin.owner.key)
+    for unknown in ("person:x", f"person:{ada.id}0", "person:00000000-0000-0000-0000-000000000000"):
+        assert "there is no account of" in refusal(stack, "disable", unknown)
+
+
+def test_chats_move_to_another_account(stack: Stack, engine: Engine) -> None:
+    ada, new = sign_up(engine, links.invite(engine, "user", days=1)), enter(engine, "1", email=EMAIL)
+    question = Question(owner=ada.owner, conversation_id=uuid4(), text="나루?", idempotency_key="1")
+    lifecycle.submit(engine, question, deadline_seconds=60, max_characters=100)
+    assert ": 1 chat." in people(stack, "move", ada.owner.key, new.owner.key)
+    assert [taking_over.conversations_of(engine, each.owner) for each in (ada, new)] == [0, 1]
+    assert "there is no account of" in refusal(stack, "move", ada.owner.key, "person:x")
+
+
+def test_invitation_that_nobody_can_use_says_so(stack: Stack) -> None:
+    assert "nobody can use the link" in people(stack, "invite", auth="oidc")
+    assert "nobody can use the link" not in people(stack, "invite", auth="local+oidc")
+
+
+def test_issuer_keeps_the_accounts_at_a_new_address(stack: Stack, engine: Engine) -> None:
+    ada, _ = enter(engine, "1", email=EMAIL), enter(engine, "2")
+    new = {"auth": "oidc", "oidc_issuer": "https://new.example"}
+    with pytest.raises(IssuerChanged):
+        identities.enter(engine, Claimed(issuer="https://new.example", subject="1"), {})
+    assert "https://old.example (2)" in people(stack, "issuer", "https://nobody.example", **new)
+    assert ": 2 accounts." in people(stack, "issuer", "https://old.example", **new)
+    assert identities.enter(engine, Claimed(issuer="https://new.example", subject="1"), {}).id == ada.id
+    assert "NARU_OIDC_ISSUER is not set" in refusal(stack, "issuer", "https://old.example")
 
 
 def test_erase_removes_the_account(stack: Stack, engine: Engine) -> None:

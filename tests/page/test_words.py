@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared import errors
+from shared.people import refusals  # noqa: F401 - its errors have sentences too
 from shared.words import LOCALES, Words, best_locale
 from shared.words.words import catalogue
 

@@ -22,6 +22,10 @@ SPECIAL = {
     "time_zone": ("Asia/Seoul", "Asia/Seoul"),
     "keep_spending_days": ("31", 31),
     "sign_up": ("open", "open"),
+    "oidc_issuer": ("https://id.example/realms/a", "https://id.example/realms/a"),
+    "oidc_client_secret": ("s3cret", "s3cret"),
+    "oidc_roles": ("admin=Naru Admins, auditor=audit", "admin=Naru Admins, auditor=audit"),
+    "oidc_scopes": ("openid groups", "openid groups"),
     "socket_message_bytes": ("200000", 200_000),
     "socket_state_bytes": ("20000", 20_000),
     "socket_message_burst": ("60.5", 60.5),
@@ -178,6 +182,14 @@ def test_file_replaces_an_empty_variable(tmp_path: Path) -> None:
         ({"secret_key": "short," + "l" * 40}, "NARU_SECRET_KEY"),
         ({"secret_key": ", ,"}, "NARU_SECRET_KEY"),
         ({"unserved_seconds": 5}, "NARU_UNSERVED_SECONDS"),
+        ({"auth": "oidc,local"}, "NARU_AUTH"),
+        ({"oidc_issuer": "http://id.example"}, "NARU_OIDC_ISSUER must begin with https"),
+        ({"oidc_issuer": "https://id.example/.well-known/openid-configuration"}, "NARU_OIDC_ISSUER is more"),
+        ({"oidc_issuer": "https://id.example?tenant=1"}, "NARU_OIDC_ISSUER is more"),
+        ({"oidc_roles": "naru-admins"}, "NARU_OIDC_ROLES"),
+        ({"oidc_roles": "admin="}, "NARU_OIDC_ROLES"),
+        ({"oidc_roles": "user=everyone"}, "NARU_OIDC_ROLES"),
+        ({"oidc_scopes": "email profile"}, "NARU_OIDC_SCOPES"),
     ],
 )
 def test_settings_reject_contradictions(values: dict[str, object], named: str) -> None:
@@ -200,6 +212,28 @@ def test_process_names_its_missing_settings() -> None:
         settings.need("database_url", "redis_url")
     with pytest.raises(SettingsError, match="NARU_SECRET_KEY is not set"):
         settings.need("secret_key")
+
+
+def test_company_sign_in_names_what_is_missing() -> None:
+    load_settings({"NARU_AUTH": "local"}).need_openid()
+    complete = {
+        "NARU_AUTH": "local+oidc",
+        "NARU_OIDC_ISSUER": "https://id.example",
+        "NARU_OIDC_CLIENT_ID": "naru",
+        "NARU_OIDC_CLIENT_SECRET": "s3cret",
+        "NARU_OIDC_ALLOWED_GROUPS": "*",
+    }
+    load_settings(complete).need_openid()
+    for name in list(complete)[1:]:
+        with pytest.raises(SettingsError, match=f"{name} is not set"):
+            load_settings({**complete, name: ""}).need_openid()
+
+
+def test_stronger_role_of_a_group_counts() -> None:
+    settings = load_settings({"NARU_OIDC_ROLES": "admin=a, auditor=a,auditor=b b"})
+    assert settings.roles_of_groups == {"a": "admin", "b b": "auditor"}
+    assert load_settings({"NARU_OIDC_ALLOWED_GROUPS": "a, b b"}).allowed_groups == frozenset({"a", "b b"})
+    assert load_settings({"NARU_OIDC_ALLOWED_GROUPS": "*"}).allowed_groups is None
 
 
 def test_settings_repr_hides_secrets() -> None:

@@ -26,6 +26,7 @@ from web.api.lost import Lost
 from web.api.manifest import favicon, manifest
 from web.api.people.account import account_page, change_password, delete_account, end_all_sessions, end_session
 from web.api.people.guest import guest_chats_page, take_over_guest_chats
+from web.api.people.openid import begin_openid, end_openid, finish_openid
 from web.api.people.password import new_password, new_password_page
 from web.api.people.sign_in import sign_in, sign_in_page, sign_out
 from web.api.people.sign_up import sign_up, sign_up_page
@@ -74,6 +75,9 @@ def _people() -> list[Route]:
         Route("/usage", usage_page, methods=["GET"]),
         Route("/usage/everyone", everyones_usage_page, methods=["GET"]),
         Route("/usage/everyone.csv", everyones_usage_file, methods=["GET"]),
+        Route("/openid/begin", begin_openid, methods=["GET"]),
+        Route("/openid/callback", finish_openid, methods=["GET"]),
+        Route("/openid/logout", end_openid, methods=["POST"]),
         Route("/guest-chats", guest_chats_page, methods=["GET"]),
         Route("/guest-chats", take_over_guest_chats, methods=["POST"]),
     ]

@@ -111,17 +111,19 @@ def set_cookie(name: str, value: str, *, seconds: int = LIFETIME_SECONDS) -> str
     return f"{name}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}"
 
 
-class SessionCookie:
-    """The cookie with a session's token: `__Host-naru_session_KEYID` over TLS, else `naru_session_KEYID`.
+class TokenCookie:
+    """A cookie with a random token: `__Host-naru_WHAT_KEYID` over TLS, else `naru_WHAT_KEYID`.
 
     The token is signed, so that made-up ones cost no query. Like the browser's cookie, the name tells two Narus on one
     host apart, and earlier keys still verify.
     """
 
-    def __init__(self, secret_key: str) -> None:
+    def __init__(self, secret_key: str, what: str, *, seconds: int | None = None) -> None:
+        """`seconds` is the time after which the token is no longer read; None for a token that has its own limits."""
+        self._seconds = seconds
         self._host, self._plain = (
             [(f"{prefix}{key_id(key)}", _signer(key, prefix)) for key in keys_in(secret_key)]
-            for prefix in ("__Host-naru_session_", "naru_session_")
+            for prefix in (f"__Host-naru_{what}_", f"naru_{what}_")
         )
 
     def make(self, token: str, *, is_tls: bool) -> tuple[str, str]:
@@ -144,14 +146,21 @@ class SessionCookie:
             values = given.get(name, [])
             if len(values) > 1:
                 return None
-            if values and (token := _token_in(signer, values[0])):
+            if values and (token := _token_in(signer, values[0], self._seconds)):
                 return token
         return None
 
 
-def _token_in(signer: TimestampSigner, value: str) -> str:
+class SessionCookie(TokenCookie):
+    """The cookie with a session's token."""
+
+    def __init__(self, secret_key: str) -> None:
+        super().__init__(secret_key, "session")
+
+
+def _token_in(signer: TimestampSigner, value: str, seconds: int | None) -> str:
     try:
-        return signer.unsign(value).decode()
+        return signer.unsign(value, max_age=seconds).decode()
     except (BadSignature, ValueError):
         return ""
 

@@ -33,7 +33,7 @@ OWNER_HEADER = "x-naru-owner"
 _OWNER_KEY = "naru.owner_id"
 #: The reason for a missing owner, which the page shows.
 VERDICT_HEADER = "x-naru-cookie"
-#: The signed-in person's e-mail address, percent-encoded, which the page shows.
+#: The signed-in person's e-mail address or name, percent-encoded, which the page shows.
 PERSON_HEADER = "x-naru-person"
 _SIGNED_IN_KEY, _BROWSER_KEY, _VERDICT_KEY = "naru.signed_in", "naru.browser_id", "naru.verdict"
 
@@ -130,7 +130,7 @@ class IdentityMiddleware:
         if found is None:
             _pass_on(scope, None, verdict)
         else:
-            _pass_on(scope, found.owner, Verdict.GOOD, person=found.email)
+            _pass_on(scope, found.owner, Verdict.GOOD, person=found.shown)
 
 
 def fresh_identity(scope: Scope) -> UUID:

@@ -43,7 +43,7 @@ def verdict() -> Verdict:
 
 
 def person() -> str:
-    """Return the signed-in person's e-mail address; "" for a guest."""
+    """Return the signed-in person's e-mail address or name; "" for a guest."""
     return unquote(st.context.headers.get(PERSON_HEADER) or "")
 
 

@@ -18,7 +18,13 @@ from web.api import make_routes
 
 PRIVATE = [*OWNED, *(route for route in ROUTES if route.path in MINE)]
 ALL = [route for route in make_routes() if isinstance(route, Route)]
-POSTED = [route for route in ALL if "POST" in (route.methods or ()) and route.endpoint.__module__.startswith(FORMS)]
+#: Called by a provider, with a token as the proof (test_company_sessions.py).
+TOKENS = {"/openid/logout"}
+POSTED = [
+    route
+    for route in ALL
+    if "POST" in (route.methods or ()) and route.endpoint.__module__.startswith(FORMS) and route.path not in TOKENS
+]
 
 
 def call(visitor: Visitor, route: Route, **ids: object) -> int:
@@ -55,6 +61,14 @@ def test_forms_refuse_other_sites(web: Process, ada: Visitor, route: Route) -> N
         refused = ada.post(route.path, {"password": "x"}, **headers)
         assert (refused.status, refused.data["error"]) == (403, "foreign_origin")
     assert is_in(ada)
+
+
+@pytest.mark.parametrize("auth", ["guest", "local"])
+def test_company_routes_exist_only_with_a_company(stack: Stack, auth: str) -> None:
+    visitor = Visitor(stack.start_web(auth=auth).url)
+    expected = "/" if auth == "guest" else "/sign-in"
+    answers = [visitor.ask("/openid/begin"), visitor.ask("/openid/callback?code=x"), visitor.post("/openid/logout")]
+    assert [(each.status, each.headers["location"]) for each in answers] == [(303, expected)] * 3
 
 
 @pytest.mark.parametrize("route", POSTED, ids=lambda route: route.path)

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import AccountRefused, NaruError
-from shared.people import Owner, accounts, links, sessions
+from shared.people import Owner, accounts, identities, links, sessions
 from shared.people.accounts import Person
+from shared.people.refusals import NotConfirmed
 from shared.people.sessions import Session, SignedIn
 from shared.postgres.database import transaction
 from shared.retention import erase, hide
@@ -39,6 +40,8 @@ async def account_page(request: Request) -> Response:
 @form_of_a_person
 async def change_password(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
     """Replace the password after the current one, and end the sessions of all other devices."""
+    if not signed_in.has_password:
+        return go_to(request, "/account")
     engine = current_runtime().engine
     try:
         person = await check_password(request, signed_in.email, values.get("current", ""))
@@ -73,10 +76,13 @@ async def end_all_sessions(request: Request, signed_in: SignedIn, _: Mapping[str
 
 @form_of_a_person
 async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
-    """Delete the account after the current password, and everything of the person in the background."""
+    """Delete the account, and everything of the person in the background.
+
+    It asks for the password; a person without one types a word.
+    """
     runtime = current_runtime()
     try:
-        person = await check_password(request, signed_in.email, values.get("current", ""))
+        person = await _confirmed(request, signed_in, values)
         await asyncio.to_thread(_remove, runtime.engine, person)
     except AccountRefused as error:
         return await _page(request, signed_in, error=error)
@@ -88,6 +94,15 @@ async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[
     answer = pages.page(words, words.t("account.title"), body, request=request)
     await signing.end(request, answer)
     return answer
+
+
+async def _confirmed(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Person:
+    """Return the person who wants the account deleted. Raises NotConfirmed and the errors of check_password."""
+    if signed_in.has_password:
+        return await check_password(request, signed_in.email, values.get("current", ""))
+    if values.get("word", "").strip().casefold() != words_of(request).t("account.delete_word"):
+        raise NotConfirmed
+    return await asyncio.to_thread(accounts.person_with, current_runtime().engine, signed_in.owner.key)
 
 
 def _remove(engine: Engine, person: Person) -> None:
@@ -116,8 +131,12 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
     words = words_of(request)
     runtime = current_runtime()
     devices = await asyncio.to_thread(sessions.sessions_of, runtime.engine, signed_in.person_id, runtime.settings)
+    has_twin = not signed_in.has_password and await asyncio.to_thread(
+        identities.shares_address, runtime.engine, signed_in.person_id, signed_in.email
+    )
     parts = [
-        pages.paragraph(signed_in.email),
+        pages.paragraph(signed_in.shown),
+        pages.paragraph(words.t("account.same_address")) if has_twin else "",
         pages.error(pages.said(words, error)),
         pages.done(words.t(done) if done else ""),
         pages.link(path_to(request, "/"), words.t("account.back")),
@@ -127,27 +146,34 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
         "</ul>",
         pages.form(path_to(request, "/sign-out"), words.t("account.sign_out")),
         pages.form(path_to(request, "/account/end-all"), words.t("account.sign_out_all"), is_quiet=True),
-        pages.heading(words.t("account.change_password")),
-        pages.form(
-            path_to(request, "/account/password"),
-            words.t("account.save"),
-            _password_entries(words),
-            focuses=error is not None,
-        ),
-    ]
-    parts += [
+        *_password_part(request, words, signed_in, focuses=error is not None),
         pages.heading(words.t("account.delete")),
         pages.paragraph(words.t("account.delete_text")),
         pages.form(
             path_to(request, "/account/delete"),
             words.t("account.delete"),
-            [_current_password(words, "delete-current")],
+            [_current_password(words, "delete-current") if signed_in.has_password else _word_to_type(words)],
             is_quiet=True,
             focuses=False,
         ),
     ]
     title = words.t("account.title")
     return pages.page(words, title, "".join(parts), request=request, status=pages.status_of(error))
+
+
+def _password_part(request: Request, words: Words, signed_in: SignedIn, *, focuses: bool) -> list[str]:
+    if not signed_in.has_password:
+        return [pages.paragraph(words.t("account.no_password"))]
+    address, save = path_to(request, "/account/password"), words.t("account.save")
+    return [
+        pages.heading(words.t("account.change_password")),
+        pages.form(address, save, _password_entries(words), focuses=focuses),
+    ]
+
+
+def _word_to_type(words: Words) -> pages.Entry:
+    label = words.t("account.delete_confirm", word=words.t("account.delete_word"))
+    return pages.Entry(name="word", label=label, autocomplete="off")
 
 
 def _password_entries(words: Words) -> tuple[pages.Entry, pages.Entry]:

@@ -17,7 +17,7 @@ from shared.settings import GUEST
 from shared.words import Words
 from web.api.answers import Refusal
 from web.api.guard import is_own_site
-from web.asgi.identity import signed_in_in
+from web.asgi.identity import is_secure, signed_in_in
 from web.asgi.sentence_page import sentence_page, words_for
 from web.runtime import current_runtime
 from web.state import LOCALE_COOKIE
@@ -50,6 +50,21 @@ def with_accounts(handler: Handler) -> Handler:
     return guarded
 
 
+def with_passwords(handler: Handler) -> Handler:
+    """Wrap a route that exists only where people sign in with a password of ours; it leads to the sign-in elsewhere."""
+
+    @with_accounts
+    @functools.wraps(handler)
+    async def guarded(request: Request) -> Response:
+        if current_runtime().settings.has_passwords:
+            return await handler(request)
+        if request.method == "POST":
+            await form_of(request)
+        return go_to(request, "/sign-in")
+
+    return guarded
+
+
 def form_of_a_person(handler: PersonsHandler) -> Handler:
     """Wrap a route that takes a form from a signed-in person; everybody else is sent to the sign-in."""
 
@@ -73,10 +88,15 @@ async def form_of(request: Request) -> Mapping[str, str]:
     headers = request.headers
     if not is_own_site(headers) or not ({"origin", "sec-fetch-site"} & set(headers)):
         raise Refusal(403, "foreign_origin", "This can only be requested from Naru's own page.")
+    return await values_in(request)
+
+
+async def values_in(request: Request, *, longest: int = LONGEST_FORM_BYTES) -> Mapping[str, str]:
+    """Return the values of a form, whoever sent it. Raises Refusal."""
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LONGEST_FORM_BYTES:
+        if len(body) > longest:
             raise Refusal(413, "form_too_long", "The form is too long.")
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_VALUES, errors="strict"))
@@ -101,6 +121,14 @@ def path_to(request: Request, path: str, *, chat: str = "") -> str:
     """Return the address of a path of ours, below a proxy's prefix; `chat` is the conversation to return to."""
     prefix = str(request.scope.get("root_path", "")).rstrip("/")
     return f"{prefix}{path}{f'?c={chat}' if chat else ''}"
+
+
+def address_of(request: Request, path: str) -> str:
+    """Return the whole address of a path of ours, for other sites: on NARU_DOMAIN, else on the host of the request."""
+    settings = current_runtime().settings
+    scheme = "https" if settings.domain or is_secure(request.scope, settings) else "http"
+    host = settings.domain or request.headers.get("host", "")
+    return f"{scheme}://{host}{path_to(request, path)}"
 
 
 def go_to(request: Request, path: str, *, chat: str = "") -> Response:

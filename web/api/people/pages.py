@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import NaruError, TooManySignIns, Unavailable
+from shared.people.refusals import SignInUnreachable
 from shared.words import Words
 from web.api.people import passwords
 from web.api.people.forms import path_to
@@ -153,4 +154,10 @@ def status_of(problem: NaruError | None) -> int:
     """Return the HTTP status of a page with this error."""
     if problem is None:
         return 200
-    return 429 if isinstance(problem, TooManySignIns) else 503 if isinstance(problem, Unavailable) else 400
+    return (
+        429
+        if isinstance(problem, TooManySignIns)
+        else 503
+        if isinstance(problem, Unavailable | SignInUnreachable)
+        else 400
+    )

@@ -13,14 +13,14 @@ from shared.errors import AccountRefused, BadLink, NaruError
 from shared.people import Owner, accounts, allowances, links, sessions
 from shared.postgres.database import transaction
 from web.api.people import pages, passwords
-from web.api.people.forms import form_of, path_to, with_accounts, words_of
+from web.api.people.forms import form_of, path_to, with_passwords, words_of
 from web.api.people.sign_in import account_key
 from web.runtime import current_runtime
 
 log = logging.getLogger(__name__)
 
 
-@with_accounts
+@with_passwords
 async def new_password_page(request: Request) -> Response:
     """Show the form, or say that the link cannot be used."""
     token = request.query_params.get("link", "")
@@ -31,7 +31,7 @@ async def new_password_page(request: Request) -> Response:
     return _page(request, token)
 
 
-@with_accounts
+@with_passwords
 async def new_password(request: Request) -> Response:
     """Set the password, end all sessions of the account, and forget its failed attempts. The person signs in next."""
     values = await form_of(request)

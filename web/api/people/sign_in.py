@@ -15,17 +15,20 @@ from shared.errors import AccountRefused, BadEmail, NaruError, WrongPassword
 from shared.people import Owner, accounts, allowances, taking_over
 from shared.people.accounts import Person
 from shared.settings import OPEN
+from shared.words import Words
 from web.api.people import pages, passwords, signing
 from web.api.people.devices import KnownDevices
-from web.api.people.forms import chat_in, form_of, go_to, path_to, with_accounts, words_of
+from web.api.people.forms import address_of, chat_in, form_of, go_to, path_to, with_accounts, with_passwords, words_of
 from web.asgi.address import client_of
-from web.asgi.identity import browser_in, owner_in
+from web.asgi.identity import browser_in, owner_in, signed_in_in
 from web.runtime import current_runtime
 
 log = logging.getLogger(__name__)
 
 #: An address has this many times the attempts of an account: a whole office may share one.
 ACCOUNTS_OF_AN_ADDRESS = 3
+#: Longest wait for the provider before somebody is signed out here.
+_WAY_OUT_SECONDS = 2.0
 
 
 @with_accounts
@@ -34,10 +37,10 @@ async def sign_in_page(request: Request) -> Response:
     chat = chat_in(request.query_params)
     if owner_in(request.scope) is not None:
         return go_to(request, "/", chat=chat)
-    return _page(request, chat=chat)
+    return show(request, chat=chat)
 
 
-@with_accounts
+@with_passwords
 async def sign_in(request: Request) -> Response:
     """Check the password and begin a session."""
     values = await form_of(request)
@@ -48,19 +51,46 @@ async def sign_in(request: Request) -> Response:
         await signing.begin(request, person, answer)
     except NaruError as error:
         if isinstance(error, AccountRefused):
-            metrics.SIGN_INS.labels(error.code).inc()
-            log.warning("sign-in refused", extra={"reason": error.code, "client": client_of(request.scope)})
-        return _page(request, chat=chat, email=values.get("email", ""), error=error)
+            count_refusal(request, error)
+        return show(request, chat=chat, email=values.get("email", ""), error=error)
     return answer
 
 
 @with_accounts
 async def sign_out(request: Request) -> Response:
-    """End this browser's session."""
+    """End this browser's session, and offer to end the one at the company's provider too."""
     await form_of(request)
-    answer = go_to(request, "/sign-in")
+    signed_in = signed_in_in(request.scope)
+    there = "" if signed_in is None or signed_in.has_password else await _way_out_there(request)
+    answer = _signed_out(request, there) if there else go_to(request, "/sign-in")
     await signing.end(request, answer)
     return answer
+
+
+async def _way_out_there(request: Request) -> str:
+    """Return the address where a person signs out of the provider; "" if it has none, or does not answer soon."""
+    provider = current_runtime().openid
+    if provider is None:
+        return ""
+    try:
+        async with asyncio.timeout(_WAY_OUT_SECONDS):
+            return await provider.end_session_address(address_of(request, "/sign-in"))
+    except (AccountRefused, TimeoutError):
+        return ""
+
+
+def _signed_out(request: Request, there: str) -> Response:
+    words = words_of(request)
+    body = pages.paragraph(words.t("account.signed_out_text"))
+    body += pages.link(there, words.t("account.sign_out_company"), is_quiet=False)
+    body += pages.link(path_to(request, "/sign-in"), words.t("account.sign_in"))
+    return pages.page(words, words.t("account.signed_out"), body, request=request)
+
+
+def count_refusal(request: Request, error: AccountRefused) -> None:
+    """Count a sign-in that was refused, and log the reason."""
+    metrics.SIGN_INS.labels(error.code).inc()
+    log.warning("sign-in refused", extra={"reason": error.code, "client": client_of(request.scope)})
 
 
 async def where_next(request: Request) -> str:
@@ -124,8 +154,19 @@ async def _checked(request: Request, values: Mapping[str, str]) -> Person:
     return await check_password(request, email, values.get("password", ""))
 
 
-def _page(request: Request, *, chat: str, email: str = "", error: NaruError | None = None) -> Response:
-    words = words_of(request)
+def show(request: Request, *, chat: str, email: str = "", error: NaruError | None = None) -> Response:
+    """Return the page with every way to sign in that is switched on."""
+    words, settings = words_of(request), current_runtime().settings
+    body = pages.error(pages.said(words, error))
+    if settings.has_openid:
+        address = path_to(request, "/openid/begin", chat=chat)
+        body += pages.link(address, settings.oidc_button or words.t("account.company"), is_quiet=False)
+    if settings.has_passwords:
+        body += _password_form(request, words, chat=chat, email=email)
+    return pages.page(words, words.t("account.sign_in"), body, request=request, status=pages.status_of(error))
+
+
+def _password_form(request: Request, words: Words, *, chat: str, email: str) -> str:
     entries = (
         pages.Entry(name="email", label=words.t("account.email"), kind="email", autocomplete="username", value=email),
         pages.Entry(
@@ -135,10 +176,8 @@ def _page(request: Request, *, chat: str, email: str = "", error: NaruError | No
             autocomplete="current-password",
         ),
     )
-    body = pages.error(pages.said(words, error)) + pages.form(
-        path_to(request, "/sign-in"), words.t("account.sign_in"), entries, hidden={"c": chat}
-    )
+    body = pages.form(path_to(request, "/sign-in"), words.t("account.sign_in"), entries, hidden={"c": chat})
     body += pages.paragraph(words.t("account.forgotten"))
     if current_runtime().settings.sign_up == OPEN:
         body += pages.link(path_to(request, "/sign-up"), words.t("account.sign_up_here"))
-    return pages.page(words, words.t("account.sign_in"), body, request=request, status=pages.status_of(error))
+    return body

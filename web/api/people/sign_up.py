@@ -12,14 +12,14 @@ from shared.errors import BadLink, InvitationNeeded, NaruError
 from shared.people import accounts, allowances, links
 from shared.settings import OPEN
 from web.api.people import pages, passwords, signing
-from web.api.people.forms import form_of, go_to, path_to, with_accounts, words_of
+from web.api.people.forms import form_of, go_to, path_to, with_passwords, words_of
 from web.api.people.sign_in import ACCOUNTS_OF_AN_ADDRESS, address_key, where_next
 from web.runtime import current_runtime
 
 log = logging.getLogger(__name__)
 
 
-@with_accounts
+@with_passwords
 async def sign_up_page(request: Request) -> Response:
     """Show the form, or say why it cannot be used."""
     invitation = request.query_params.get("invitation", "")
@@ -30,7 +30,7 @@ async def sign_up_page(request: Request) -> Response:
     return _page(request, invitation=invitation)
 
 
-@with_accounts
+@with_passwords
 async def sign_up(request: Request) -> Response:
     """Make the account and begin its first session."""
     values = await form_of(request)
