@@ -9,7 +9,6 @@ NaruError
 │   ├── Empty                the question has no text
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
-│   ├── ModelNotAllowed      the model is reserved for members of other groups
 │   ├── PersonalData         the question seems to contain personal data or a secret
 │   │   ├── HoldsResidentNumber
 │   │   ├── HoldsCardNumber
@@ -20,8 +19,6 @@ NaruError
 │   │   ├── BadLink          the link has expired, was used, or never existed
 │   │   ├── InvitationNeeded an account cannot be made without an invitation
 │   │   ├── BadEmail         not an e-mail address
-│   │   ├── BadGroupName     empty, too long, or with characters that are not printed
-│   │   ├── BadModelPattern  not provider/model
 │   │   ├── EmailTaken       another account has this e-mail address
 │   │   ├── PasswordTooShort
 │   │   ├── PasswordTooLong
@@ -32,12 +29,7 @@ NaruError
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute
 │   │   ├── AddressTooFast   too many questions from the owner's address in the last minute
-│   │   ├── QueueFull        too many questions of everybody wait in the model's lane
-│   │   └── SpendingReached  a limit of tokens or money is used up; it says until when
-│   │       ├── TokensOfDayUsed
-│   │       ├── TokensOfMonthUsed
-│   │       ├── MoneyOfMonthUsed
-│   │       └── GroupLimitUsed  the limit that the members of a group share
+│   │   └── QueueFull        too many questions of everybody wait in the model's lane
 │   └── Unavailable          Postgres does not answer
 │       └── Unsure           it went away while storing: the only refusal after which the question may be stored
 └── ProviderError            a provider did not give a complete answer
@@ -53,7 +45,6 @@ an answer or a key. `workers/providers/` maps a vendor's errors to these.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -122,12 +113,6 @@ class UnknownModel(Refused):
     """This model is not available right now."""
 
     code = "unknown_model"
-
-
-class ModelNotAllowed(Refused):
-    """This model is for members of other groups."""
-
-    code = "model_not_allowed"
 
 
 class PersonalData(Refused):
@@ -200,18 +185,6 @@ class BadEmail(AccountRefused):
     code = "bad_email"
 
 
-class BadGroupName(AccountRefused):
-    """The name of a group has 1 to 100 printable characters."""
-
-    code = "bad_group_name"
-
-
-class BadModelPattern(AccountRefused):
-    """A model is provider/model, where * stands for any text; at most 50 of them."""
-
-    code = "bad_model_pattern"
-
-
 class EmailTaken(AccountRefused):
     """There is an account with this e-mail address already."""
 
@@ -280,41 +253,6 @@ class QueueFull(OverLimit):
     """Too many questions wait for this model."""
 
     code = "queue_full"
-
-
-class SpendingReached(OverLimit):
-    """You have used what you may use for now."""
-
-    code = "spending_reached"
-
-    def __init__(self, limit: int = 0, *, until: datetime | None = None, contact: str = "") -> None:
-        """`until` is the time from which questions are accepted again, None if unknown; `contact` whom to ask."""
-        super().__init__(limit)
-        self.until, self.contact = until, contact
-
-
-class TokensOfDayUsed(SpendingReached):
-    """You have used your tokens for today."""
-
-    code = "tokens_of_day_used"
-
-
-class TokensOfMonthUsed(SpendingReached):
-    """You have used your tokens for this month."""
-
-    code = "tokens_of_month_used"
-
-
-class MoneyOfMonthUsed(SpendingReached):
-    """You have used your money for this month."""
-
-    code = "money_of_month_used"
-
-
-class GroupLimitUsed(SpendingReached):
-    """Your group has used what its members may use together."""
-
-    code = "group_limit_used"
 
 
 class Unavailable(Refused):

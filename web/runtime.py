@@ -15,7 +15,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from shared import lifecycle, metrics, personal_data
-from shared.errors import AddressTooFast, ModelNotAllowed, OverLimit, OwnerTooFast
+from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
 from shared.keeping import Keeping
@@ -27,6 +27,7 @@ from shared.queue import Dispatcher
 from shared.reconciler import Ticker
 from shared.retention import Purge
 from shared.settings import Settings, load_settings
+from shared.spending.refusals import ModelNotAllowed
 from shared.tables import Status
 from shared.wedge import WedgeWatch
 from web import openid

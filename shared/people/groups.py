@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Connection, Engine, case, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared.errors import BadGroupName, BadModelPattern, NotFound
+from shared.errors import NotFound
+from shared.people.refusals import BadGroupName, BadModelPattern
 from shared.postgres.database import transaction
 from shared.tables import membership, person, person_group, session
 

@@ -1,6 +1,8 @@
-"""Refusals of company sign-in, and of commands about accounts: branches of the tree in shared/errors.py.
+"""Refusals of company sign-in, and of commands about accounts and groups: branches of the tree in shared/errors.py.
 
 AccountRefused
+├── BadGroupName          empty, too long, or with characters that are not printed
+├── BadModelPattern       not provider/model
 ├── SeveralAccounts       the e-mail address belongs to several accounts
 ├── NoPassword            the company signs this person in
 ├── NotConfirmed          the word that confirms a deletion was not typed
@@ -20,6 +22,18 @@ AccountRefused
 from __future__ import annotations
 
 from shared.errors import AccountRefused
+
+
+class BadGroupName(AccountRefused):
+    """The name of a group has 1 to 100 printable characters."""
+
+    code = "bad_group_name"
+
+
+class BadModelPattern(AccountRefused):
+    """A model is provider/model, where * stands for any text; at most 50 of them."""
+
+    code = "bad_model_pattern"
 
 
 class SeveralAccounts(AccountRefused):

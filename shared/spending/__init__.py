@@ -1,5 +1,6 @@
 """Spending: the use of tokens and money, and its limits.
 
+    refusals   the errors of limits that are used up
     values     the use of an attempt, and the limits of an owner
     settling   the parts of the ending statement that record it
     limits     the limits of an owner, and their use

@@ -18,18 +18,18 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Connection, Engine, Text, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared.errors import (
+from shared.people import Owner, groups
+from shared.postgres.database import transaction
+from shared.postgres.prepared import prepared
+from shared.settings import Settings
+from shared.spending.currency import Currency
+from shared.spending.refusals import (
     GroupLimitUsed,
     MoneyOfMonthUsed,
     SpendingReached,
     TokensOfDayUsed,
     TokensOfMonthUsed,
 )
-from shared.people import Owner, groups
-from shared.postgres.database import transaction
-from shared.postgres.prepared import prepared
-from shared.settings import Settings
-from shared.spending.currency import Currency
 from shared.spending.values import Limits, Used
 from shared.tables import chat_request, membership, quota, request_attempt, spending
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.errors import MoneyOfMonthUsed, TokensOfDayUsed
 from shared.postgres.database import make_engine, transaction
 from shared.spending.limits import allowances_of
+from shared.spending.refusals import MoneyOfMonthUsed, TokensOfDayUsed
 from shared.tables import Status
 from tests.crash.person import OWNER, Person
 from tests.stack import SHORT_LEASES, Stack, wait_until

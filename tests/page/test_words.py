@@ -12,6 +12,7 @@ import pytest
 
 from shared import errors
 from shared.people import refusals  # noqa: F401 - its errors have sentences too
+from shared.spending import refusals as of_spending  # noqa: F401 - the same
 from shared.words import LOCALES, Words, best_locale
 from shared.words.words import catalogue
 

@@ -15,20 +15,19 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from shared import lifecycle
-from shared.errors import (
-    OTHERS_FIRST,
-    PRICE_UNKNOWN,
-    BadGroupName,
+from shared.errors import OTHERS_FIRST, PRICE_UNKNOWN
+from shared.lifecycle import Answer, Claimed
+from shared.people import Owner, groups
+from shared.people.refusals import BadGroupName
+from shared.settings import Settings
+from shared.spending import limits
+from shared.spending.refusals import (
     GroupLimitUsed,
     MoneyOfMonthUsed,
     SpendingReached,
     TokensOfDayUsed,
     TokensOfMonthUsed,
 )
-from shared.lifecycle import Answer, Claimed
-from shared.people import Owner, groups
-from shared.settings import Settings
-from shared.spending import limits
 from shared.spending.values import Limits, Reservation, Spent
 from shared.tables import Outcome, person, quota, request_attempt, spending
 from tests.shared.rig import OWNER, STRANGER, RequestRig

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import streamlit as st
 
-from shared.errors import NaruError, OverLimit, PersonalData, Refused, SpendingReached, TooLong
+from shared.errors import NaruError, OverLimit, PersonalData, Refused, TooLong
+from shared.spending.refusals import SpendingReached
 from shared.words import Words
 from web import state
 from web.asgi.cookies import Verdict

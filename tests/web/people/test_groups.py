@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.errors import BadModelPattern, NotFound
+from shared.errors import NotFound
 from shared.fleet import Fleet, Model
 from shared.people import Owner, accounts, groups
 from shared.people.accounts import Person
+from shared.people.refusals import BadModelPattern
 from shared.postgres.database import transaction
 from shared.settings import Settings
 from tests.stack import Process, Stack, wait_until
