@@ -1,0 +1,79 @@
+"""NARU_AUDIT_LOG: write events to stdout, or to a syslog server as RFC 5424 messages with the event as JSON."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import sys
+from logging.handlers import SysLogHandler
+from typing import Protocol
+
+from shared.audit.events import Event
+from shared.errors import SettingsError
+
+OFF, STDOUT, SYSLOG = "off", "stdout", "syslog:"
+SYSLOG_PORT = 514
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>\d{1,5}))?")
+
+
+class Sender(Protocol):
+    """Writes one event; raises OSError when it cannot."""
+
+    def send(self, event: Event) -> None:
+        """Write the event."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+def sender_for(target: str) -> Sender | None:
+    """Return the sender for a value of NARU_AUDIT_LOG, or None where it is off. Raises OSError for a wrong name."""
+    if target == OFF:
+        return None
+    return _Stdout() if target == STDOUT else _Syslog(address_in(target))
+
+
+def address_in(target: str) -> str | tuple[str, int]:
+    """Return the address of `syslog:HOST`, `syslog:HOST:PORT` or `syslog:/PATH`. Raises SettingsError."""
+    place = target.removeprefix(SYSLOG)
+    if target.startswith(SYSLOG) and place.startswith("/"):
+        return place
+    found = _ADDRESS.fullmatch(place) if target.startswith(SYSLOG) else None
+    if found is None or not 0 < int(found["port"] or SYSLOG_PORT) < 65_536:
+        raise SettingsError(f"NARU_AUDIT_LOG is {target!r}, which is not off, stdout, syslog:HOST:PORT or syslog:/PATH")
+    return found["v6"] or found["host"], int(found["port"] or SYSLOG_PORT)
+
+
+class _Stdout:
+    def send(self, event: Event) -> None:
+        sys.stdout.write(event.json_line() + "\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class _Handler(SysLogHandler):
+    """Raises errors instead of writing them to stderr."""
+
+    append_nul = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Raise the error that is being handled."""
+        raise  # noqa: PLE0704 - logging calls this in its own except clause
+
+
+class _Syslog:
+    def __init__(self, address: str | tuple[str, int]) -> None:
+        self._handler = _Handler(address, facility=SysLogHandler.LOG_AUTH)
+        self._host = socket.gethostname()
+
+    def send(self, event: Event) -> None:
+        # 1: the version of RFC 5424. Then time, host, program, process, kind, structured data.
+        head = f"1 {event.at.isoformat()} {self._host} naru - {event.kind} -"
+        line = logging.LogRecord("naru.audit", logging.INFO, "", 0, f"{head} {event.json_line()}", None, None)
+        self._handler.emit(line)
+
+    def close(self) -> None:
+        self._handler.close()
