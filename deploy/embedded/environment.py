@@ -33,6 +33,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     "auth": frozenset({"web", "launcher"}),
     **dict.fromkeys(("open_to_anyone", "sign_up", "sign_in_failures"), frozenset({"web"})),
     **dict.fromkeys(("session_idle_days", "session_days"), frozenset({"web"})),
+    **dict.fromkeys(("keep_audit_days", "audit_log"), frozenset({"web"})),
     **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"launcher"})),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 import socket
 import sys
 from logging.handlers import SysLogHandler
 from typing import Protocol
 
+from shared.addresses import syslog_address
 from shared.audit.events import Event
-from shared.errors import SettingsError
 
-OFF, STDOUT, SYSLOG = "off", "stdout", "syslog:"
-SYSLOG_PORT = 514
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>\d{1,5}))?")
 
 
 class Sender(Protocol):
@@ -28,21 +24,10 @@ class Sender(Protocol):
 
 
 def sender_for(target: str) -> Sender | None:
-    """Return the sender for a value of NARU_AUDIT_LOG, or None where it is off. Raises OSError for a wrong name."""
-    if target == OFF:
+    """Return the sender for a value of NARU_AUDIT_LOG, or None where it is off. Raises OSError for an unknown host."""
+    if target == "off":
         return None
-    return _Stdout() if target == STDOUT else _Syslog(address_in(target))
-
-
-def address_in(target: str) -> str | tuple[str, int]:
-    """Return the address of `syslog:HOST`, `syslog:HOST:PORT` or `syslog:/PATH`. Raises SettingsError."""
-    place = target.removeprefix(SYSLOG)
-    if target.startswith(SYSLOG) and place.startswith("/"):
-        return place
-    found = _ADDRESS.fullmatch(place) if target.startswith(SYSLOG) else None
-    if found is None or not 0 < int(found["port"] or SYSLOG_PORT) < 65_536:
-        raise SettingsError(f"NARU_AUDIT_LOG is {target!r}, which is not off, stdout, syslog:HOST:PORT or syslog:/PATH")
-    return found["v6"] or found["host"], int(found["port"] or SYSLOG_PORT)
+    return _Stdout() if target == "stdout" else _Syslog(syslog_address(target))
 
 
 class _Stdout:

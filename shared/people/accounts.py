@@ -16,6 +16,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import BadEmail, EmailTaken, InvitationNeeded, LastAdmin, NotFound, WrongPassword
 from shared.people import links
 from shared.people.owner import Owner
@@ -95,7 +97,12 @@ def sign_up(engine: Engine, *, email: str, password_hash: str, invitation: str, 
             raise EmailTaken
         if is_first:
             links.remove_invitations(connection)  # those that each start printed
-        return _person_of(row)
+        made_person = _person_of(row)
+        key = made_person.owner.key
+        if invitation:
+            audit.record(connection, Kind.INVITATION_USED, subject=key, role=role.value)
+        audit.record(connection, Kind.ACCOUNT_MADE, subject=key, role=made_person.role.value)
+        return made_person
 
 
 def find(engine: Engine, email: str) -> Person | None:
@@ -125,8 +132,10 @@ def set_role(engine: Engine, person_id: UUID, role: Role) -> None:
         connection.execute(_LOCK)
         if role is not Role.ADMIN:
             _keep_an_admin(connection, person_id)
+        before = connection.execute(select(_P.role).where(_P.id == person_id)).scalar_one()
         connection.execute(update(person).where(_P.id == person_id).values(role=role))
         _end_sessions(connection, person_id)
+        audit.record(connection, Kind.ROLE_CHANGED, subject=_key(person_id), before=before, role=role.value)
 
 
 def disable(engine: Engine, person_id: UUID) -> None:
@@ -136,12 +145,14 @@ def disable(engine: Engine, person_id: UUID) -> None:
         _keep_an_admin(connection, person_id)
         connection.execute(update(person).where(_P.id == person_id).values(disabled_at=func.clock_timestamp()))
         _end_sessions(connection, person_id)
+        audit.record(connection, Kind.ACCOUNT_DISABLED, subject=_key(person_id))
 
 
 def enable(engine: Engine, person_id: UUID) -> None:
     """Open the account again."""
     with transaction(engine) as connection:
         connection.execute(update(person).where(_P.id == person_id).values(disabled_at=None))
+        audit.record(connection, Kind.ACCOUNT_ENABLED, subject=_key(person_id))
 
 
 def set_password(connection: Connection, person_id: UUID, password_hash: str, *, instead_of: str | None = None) -> None:
@@ -161,12 +172,20 @@ def check_removable(engine: Engine, person_id: UUID) -> None:
         _keep_an_admin(connection, person_id)
 
 
-def remove(engine: Engine, person_id: UUID) -> None:
-    """Remove the account with its sessions and links, but not its chats. Raises LastAdmin."""
+def remove(engine: Engine, person_id: UUID, *, conversations: int) -> None:
+    """Remove the account with its sessions and links, but not its chats. Raises LastAdmin.
+
+    `conversations` is the number of its chats, for the record.
+    """
     with transaction(engine) as connection:
         connection.execute(_LOCK)
         _keep_an_admin(connection, person_id)
         connection.execute(delete(person).where(_P.id == person_id))
+        audit.record(connection, Kind.ACCOUNT_DELETED, subject=_key(person_id), conversations=conversations)
+
+
+def _key(person_id: UUID) -> str:
+    return Owner.person(person_id).key
 
 
 def _has_people(connection: Connection) -> bool:

@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, insert, select, update
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import WrongPassword
 from shared.people.accounts import Person
 from shared.people.owner import Owner
@@ -68,6 +70,7 @@ def begin(engine: Engine, whose: Person, *, device: str, address: str, ends: UUI
             connection.execute(delete(session).where(_S.id == ends))
         if not connection.execute(insert(session).from_select(["person_id", *values], chosen)).rowcount:
             raise WrongPassword
+        audit.record(connection, Kind.SIGNED_IN, actor=whose.owner.key, subject=whose.owner.key)
     return token
 
 
@@ -107,25 +110,36 @@ def sessions_of(engine: Engine, person_id: UUID, settings: Settings) -> list[Ses
 def end(engine: Engine, person_id: UUID, session_id: UUID) -> None:
     """End one session of this person; no other person's."""
     with transaction(engine) as connection:
-        connection.execute(delete(session).where(_S.person_id == person_id, _S.id == session_id))
+        ended = connection.execute(delete(session).where(_S.person_id == person_id, _S.id == session_id)).rowcount
+        _note_ended(connection, person_id, int(ended))
 
 
 def end_with(engine: Engine, token: str) -> None:
     """End the session with this token, if there is one."""
+    ended = delete(session).where(_S.token_hash == hash_of(token)).returning(_S.person_id)
     with transaction(engine) as connection:
-        connection.execute(delete(session).where(_S.token_hash == hash_of(token)))
+        person_id = connection.execute(ended).scalar_one_or_none()
+        if person_id is not None:
+            audit.record(connection, Kind.SIGNED_OUT, subject=Owner.person(person_id).key)
 
 
 def end_all(engine: Engine, person_id: UUID) -> int:
     """End all sessions of this person, and return their number."""
     with transaction(engine) as connection:
-        return end_all_in(connection, person_id)
+        number = end_all_in(connection, person_id)
+        _note_ended(connection, person_id, number)
+        return number
 
 
 def end_all_in(connection: Connection, person_id: UUID, *, but: UUID | None = None) -> int:
     """End the person's sessions in the caller's transaction, except the one with the id `but`."""
     kept = () if but is None else (_S.id != but,)
     return int(connection.execute(delete(session).where(_S.person_id == person_id, *kept)).rowcount)
+
+
+def _note_ended(connection: Connection, person_id: UUID, number: int) -> None:
+    if number:
+        audit.record(connection, Kind.SESSIONS_ENDED, subject=Owner.person(person_id).key, sessions=number)
 
 
 def _lives(settings: Settings) -> tuple[ColumnElement[bool], ...]:

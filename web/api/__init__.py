@@ -24,7 +24,15 @@ from web.api.front import colours, early, icon, live, page, shell, stylesheet
 from web.api.health import health, measurements, readiness
 from web.api.lost import Lost
 from web.api.manifest import favicon, manifest
-from web.api.people.account import account_page, change_password, delete_account, end_all_sessions, end_session
+from web.api.people.account import (
+    account_page,
+    acknowledge_readings,
+    change_password,
+    delete_account,
+    end_all_sessions,
+    end_session,
+)
+from web.api.people.record import record_file, record_page
 from web.api.people.guest import guest_chats_page, take_over_guest_chats
 from web.api.people.password import new_password, new_password_page
 from web.api.people.sign_in import sign_in, sign_in_page, sign_out
@@ -70,6 +78,9 @@ def _people() -> list[Route]:
         Route("/account/delete", delete_account, methods=["POST"]),
         Route("/account/end", end_session, methods=["POST"]),
         Route("/account/end-all", end_all_sessions, methods=["POST"]),
+        Route("/account/readings", acknowledge_readings, methods=["POST"]),
+        Route("/audit", record_page, methods=["GET"]),
+        Route("/audit/export", record_file, methods=["GET"]),
         Route("/guest-chats", guest_chats_page, methods=["GET"]),
         Route("/guest-chats", take_over_guest_chats, methods=["POST"]),
     ]

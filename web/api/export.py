@@ -18,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from shared.audit import Kind
 from shared.conversations import exported_conversations, exported_messages
+from shared.errors import Unavailable
 from shared.people import Owner
 from shared.postgres.database import answers
 from shared.words import Words
@@ -54,11 +56,16 @@ async def export(request: Request) -> Response:
         raise Refusal(429, "downloads", "A download is under way. Try again when it has ended.")
     write, media_type, ending = found
     words = words_for(request.headers, chosen=request.cookies.get(LOCALE_COOKIE))
-    engine = current_runtime().engine
+    runtime = current_runtime()
+    engine = runtime.engine
     _under_way.add(owner)  # before anything else can run
     try:
         if not await asyncio.to_thread(answers, engine):
-            raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.")
+            raise Unavailable
+        await asyncio.to_thread(runtime.audit.repeats.record, Kind.CHATS_EXPORTED, subject=owner.key, format=ending)
+    except Unavailable:
+        _under_way.discard(owner)
+        raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.") from None
     except BaseException:
         _under_way.discard(owner)
         raise

@@ -4,6 +4,7 @@
     sign_up    GET, POST /sign-up        an invitation, or open
     password   GET, POST /new-password   behind a one-time link
     account    GET /account, POST /account/…   password, devices
+    record     GET /audit, /audit/export   the record of events, for auditors and administrators
     guest      GET, POST /guest-chats    take over the chats of the time before the sign-in
     forms      read a form; ours come from our own site only
     pages      the HTML of the forms

@@ -1,4 +1,4 @@
-"""GET /account, POST /account/password, /end, /end-all and /delete: one's password, devices, and the account itself."""
+"""GET /account, POST /account/password, /end, /end-all, /readings and /delete: password, devices, who read the chats."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping
+from datetime import datetime
 from html import escape
 from uuid import UUID
 
@@ -13,8 +14,11 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared import audit
+from shared.audit import Kind, readings
+from shared.audit.readings import Reading
 from shared.errors import AccountRefused, NaruError
-from shared.people import Owner, accounts, links, sessions
+from shared.people import Owner, accounts, links, sessions, taking_over
 from shared.people.accounts import Person
 from shared.people.sessions import Session, SignedIn
 from shared.postgres.database import transaction
@@ -72,6 +76,13 @@ async def end_all_sessions(request: Request, signed_in: SignedIn, _: Mapping[str
 
 
 @form_of_a_person
+async def acknowledge_readings(request: Request, signed_in: SignedIn, _: Mapping[str, str]) -> Response:
+    """Record that the person has seen who read their chats."""
+    await asyncio.to_thread(readings.acknowledge, current_runtime().engine, signed_in.owner.key)
+    return go_to(request, "/account")
+
+
+@form_of_a_person
 async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
     """Delete the account after the current password, and everything of the person in the background."""
     runtime = current_runtime()
@@ -93,8 +104,9 @@ async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[
 def _remove(engine: Engine, person: Person) -> None:
     """Remove the account, once its chats are hidden: should this process end now, the purge removes them later."""
     accounts.check_removable(engine, person.id)
+    number = taking_over.conversations_of(engine, person.owner)
     hide(engine, person.owner)
-    accounts.remove(engine, person.id)
+    accounts.remove(engine, person.id, conversations=number)
 
 
 def _erase(engine: Engine, owner: Owner, patience_seconds: float) -> None:
@@ -110,16 +122,19 @@ def _replace(engine: Engine, person: Person, password_hash: str, signed_in: Sign
         accounts.set_password(connection, person.id, password_hash, instead_of=person.password_hash)
         links.remove_password_links(connection, person.id)
         sessions.end_all_in(connection, person.id, but=signed_in.session_id)
+        audit.record(connection, Kind.PASSWORD_CHANGED, subject=person.owner.key)
 
 
 async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | None = None, done: str = "") -> Response:
     words = words_of(request)
     runtime = current_runtime()
     devices = await asyncio.to_thread(sessions.sessions_of, runtime.engine, signed_in.person_id, runtime.settings)
+    read = await asyncio.to_thread(readings.readings_of, runtime.engine, signed_in.owner.key)
     parts = [
         pages.paragraph(signed_in.email),
         pages.error(pages.said(words, error)),
         pages.done(words.t(done) if done else ""),
+        *_readings(request, words, read),
         pages.link(path_to(request, "/"), words.t("account.back")),
         pages.heading(words.t("account.devices")),
         "<ul>",
@@ -150,6 +165,25 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
     return pages.page(words, title, "".join(parts), request=request, status=pages.status_of(error))
 
 
+def _readings(request: Request, words: Words, read: list[Reading]) -> list[str]:
+    """Return a line for each time that an administrator read the person's chats, with a notice while one is new."""
+    if not read:
+        return []
+    lines = [
+        f"<li><span>{escape(words.t('account.was_read', time=_utc(words, each.at), reason=each.reason))}</span></li>"
+        for each in read
+    ]
+    parts = [pages.heading(words.t("account.readings")), "<ul>", *lines, "</ul>"]
+    if any(each.is_new for each in read):
+        parts.insert(0, pages.error(words.t("account.was_read_lately")))
+        parts.append(pages.form(path_to(request, "/account/readings"), words.t("account.acknowledge"), is_quiet=True))
+    return parts
+
+
+def _utc(words: Words, moment: datetime) -> str:
+    return f"{words.time(moment)} UTC"
+
+
 def _password_entries(words: Words) -> tuple[pages.Entry, pages.Entry]:
     return _current_password(words, "current"), pages.new_password(words)
 
@@ -160,7 +194,7 @@ def _current_password(words: Words, box_id: str) -> pages.Entry:
 
 
 def _device(request: Request, words: Words, device: Session, signed_in: SignedIn) -> str:
-    seen = f"{words.time(device.seen_at)} UTC"
+    seen = _utc(words, device.seen_at)
     line = escape(f"{device.device} · {device.address} · {seen}")
     if device.id == signed_in.session_id:
         return f"<li><span>{line}</span><strong>{escape(words.t('account.this_device'))}</strong></li>"
