@@ -16,6 +16,8 @@ from deploy.backup.problem import BackupProblem
 from deploy.backup.server import reason_of
 from deploy.embedded.data import DataProblem, running_on
 from deploy.embedded.locate import check_options
+from shared import audit
+from shared.audit.acting import TERMINAL
 from shared.errors import NaruError, NotFound
 from shared.people import accounts, links, sessions
 from shared.people.accounts import Person, Role
@@ -45,7 +47,7 @@ def run(chosen: argparse.Namespace) -> int:
     try:
         settings = load_settings()
         check_options(settings)
-        with server_at(chosen.data, settings) as server:
+        with server_at(chosen.data, settings) as server, audit.acting(TERMINAL):
             COMMANDS[chosen.command](Context(make_plain_engine(server.url), settings, chosen))
     except NotFound:
         return _complain(f"there is no account of {terminal.line(chosen.email)}. ./naru people list shows all.")

@@ -23,7 +23,9 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-
 Detail = str | int | Mapping[str, int]
 
 
-def record(connection: Connection, kind: Kind, *, subject: str = "", actor: str | None = None, **details: Detail) -> str:
+def record(
+    connection: Connection, kind: Kind, *, subject: str = "", actor: str | None = None, **details: Detail
+) -> str:
     """Record an event at the end of the caller's transaction, and return its hash in hex.
 
     `subject` is the key of the owner, or the id of the conversation, that it concerns. `actor` stands for `who_acts()`.

@@ -12,7 +12,6 @@ from shared.addresses import syslog_address
 from shared.audit.events import Event
 
 
-
 class Sender(Protocol):
     """Writes one event; raises OSError when it cannot."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -126,6 +127,14 @@ def everyone(engine: Engine) -> list[Person]:
         return [_person_of(row) for row in connection.execute(select(*_COLUMNS).order_by(_P.email))]
 
 
+def emails_of(engine: Engine, owner_keys: Collection[str]) -> dict[str, str]:
+    """Return the e-mail addresses of those owners that have an account, by the owner's key."""
+    ids = [found for key in owner_keys if (found := _id_in(key)) is not None]
+    with transaction(engine) as connection:
+        rows = connection.execute(select(_P.id, _P.email).where(_P.id.in_(ids))).all()
+    return {_key(row.id): row.email for row in rows}
+
+
 def set_role(engine: Engine, person_id: UUID, role: Role) -> None:
     """Give the person this role, and end all their sessions, which have the old one. Raises LastAdmin."""
     with transaction(engine) as connection:
@@ -186,6 +195,14 @@ def remove(engine: Engine, person_id: UUID, *, conversations: int) -> None:
 
 def _key(person_id: UUID) -> str:
     return Owner.person(person_id).key
+
+
+def _id_in(owner_key: str) -> UUID | None:
+    owner = Owner.from_key(owner_key)
+    try:
+        return UUID(owner.id) if owner.kind == "person" else None
+    except ValueError:
+        return None
 
 
 def _has_people(connection: Connection) -> bool:

@@ -150,10 +150,7 @@ class Settings(
         return [
             (
                 is_audit_log(self.audit_log),
-                (
-                    f"NARU_AUDIT_LOG is {self.audit_log!r}, which is not off, stdout, syslog:HOST:PORT or "
-                    "syslog:/PATH"
-                ),
+                (f"NARU_AUDIT_LOG is {self.audit_log!r}, which is not off, stdout, syslog:HOST:PORT or syslog:/PATH"),
             ),
             (
                 not twice,
