@@ -129,9 +129,9 @@ class AuditKeeper:
             events = list(everything(self._engine, Filter(), behind=behind, most=MOST_SENT))
             number = 0
             try:
-                self._sender = self._sender or sender_for(self._settings.audit_log)
-                for event in events if self._sender else ():
-                    self._sender.send(event)
+                sender = self._connected()
+                for event in events:
+                    sender.send(event)
                     number += 1
             except OSError as error:
                 log.warning("the record of events could not be sent", extra={"why": type(error).__name__})
@@ -142,6 +142,11 @@ class AuditKeeper:
                 marks.set_mark(connection, marks.SENT, link, keys_in(self._settings.secret_key))
                 metrics.AUDIT_SENT.inc(number)
             metrics.AUDIT_UNSENT.set(len(events) - number)
+
+    def _connected(self) -> Sender:
+        if self._sender is None:
+            self._sender = sender_for(self._settings.audit_log)
+        return self._sender
 
     def _forget_sender(self) -> None:
         """Connect anew for the next event."""

@@ -64,19 +64,24 @@ def run(chosen: argparse.Namespace) -> int:
         check_options(settings)
         with server_at(chosen.data, settings) as server, audit.acting(TERMINAL):
             COMMANDS[chosen.command](Context(make_plain_engine(server.url), settings, chosen))
-    except NotFound:
-        return _complain(UNKNOWN)
-    except (Broken, Forged) as error:
-        return _complain(f"BROKEN: {error}. See docs/operations/audit.md#a-broken-chain")
-    except HeadMissing:
-        return _complain("the chain is unbroken, but no event has this hash: the newest were cut off, or it is too old")
+    except (Broken, Forged, HeadMissing, NaruError, Problem, BackupProblem, DataProblem) as error:
+        sentence = _sentence_of(error)
     except psycopg2.Error as error:
-        return _complain(f"Postgres failed: {reason_of(error)}")
+        sentence = f"Postgres failed: {reason_of(error)}"
     except SQLAlchemyError as error:
-        return _complain(f"Postgres failed ({type(error).__name__}). Is Naru's newest version running? Start it once.")
-    except (BackupProblem, DataProblem, NaruError, Problem) as error:
-        return _complain(terminal.line(str(error)))
-    return 0
+        sentence = f"Postgres failed ({type(error).__name__}). Is Naru's newest version running? Start it once."
+    else:
+        return 0
+    sys.stderr.write(f"naru audit: {sentence}\n")
+    return 1
+
+
+def _sentence_of(error: Exception) -> str:
+    if isinstance(error, Broken | Forged):
+        return f"BROKEN: {error}. See docs/operations/audit.md#a-broken-chain"
+    if isinstance(error, HeadMissing):
+        return "the chain is unbroken, but no event has this hash: the newest were cut off, or it is too old"
+    return UNKNOWN if isinstance(error, NotFound) else terminal.line(str(error))
 
 
 def show(context: Context) -> None:
@@ -115,7 +120,7 @@ def read(context: Context) -> None:
     if not reason or len(reason) > LONGEST_REASON:
         raise Problem(f"--reason must have 1 to {LONGEST_REASON} characters. The person sees it. Nothing was read.")
     owner, conversation_id = _whose(context)
-    chats = [each for each in exported_conversations(context.engine, owner=owner)]
+    chats = list(exported_conversations(context.engine, owner=owner))
     if conversation_id is not None:
         chats = [each for each in chats if each.id == conversation_id]
     if not chats:
@@ -170,8 +175,3 @@ def _line(event: Event) -> str:
 
 
 COMMANDS: Mapping[str, Callable[[Context], None]] = {"list": show, "verify": check, "export": export, "read": read}
-
-
-def _complain(sentence: str) -> int:
-    sys.stderr.write(f"naru audit: {sentence}\n")
-    return 1

@@ -122,7 +122,7 @@ def main(arguments: Sequence[str]) -> int:
         return STOPPED
 
 
-def dispatch(arguments: Sequence[str]) -> int:
+def dispatch(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one for each command with arguments of its own
     """Find the command and run it. Some commands parse their own arguments."""
     if list(arguments[:2]) in (["test", "faults"], ["test", "attacks"], ["test", "fuzz"], ["test", "deploy"]):
         from deploy.cli.checks import suite

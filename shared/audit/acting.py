@@ -22,7 +22,8 @@ class Acting:
     address: str = ""
 
 
-_ACTING: ContextVar[Acting] = ContextVar("naru_acting", default=Acting())
+_NOBODY = Acting()
+_ACTING: ContextVar[Acting] = ContextVar("naru_acting", default=_NOBODY)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def record(
         raise ValueError(f"{kind} has no detail {', '.join(sorted(unknown))}")
     by = who_acts()
     values = {
+        "seq": 0,  # the database gives the number, as well as the time and the hash
         "kind": kind.value,
         "actor": printable(by.actor if actor is None else actor),
         "subject": printable(subject),

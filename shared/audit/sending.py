@@ -22,10 +22,8 @@ class Sender(Protocol):
         """Close the connection."""
 
 
-def sender_for(target: str) -> Sender | None:
-    """Return the sender for a value of NARU_AUDIT_LOG, or None where it is off. Raises OSError for an unknown host."""
-    if target == "off":
-        return None
+def sender_for(target: str) -> Sender:
+    """Return the sender for a value of NARU_AUDIT_LOG other than off. Raises OSError for an unknown host."""
     return _Stdout() if target == "stdout" else _Syslog(syslog_address(target))
 
 
@@ -43,7 +41,7 @@ class _Handler(SysLogHandler):
 
     append_nul = False
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - as logging has it
         """Raise the error that is being handled."""
         raise  # noqa: PLE0704 - logging calls this in its own except clause
 

@@ -32,9 +32,9 @@ from web.api.people.account import (
     end_all_sessions,
     end_session,
 )
-from web.api.people.record import record_file, record_page
 from web.api.people.guest import guest_chats_page, take_over_guest_chats
 from web.api.people.password import new_password, new_password_page
+from web.api.people.record import record_file, record_page
 from web.api.people.sign_in import sign_in, sign_in_page, sign_out
 from web.api.people.sign_up import sign_up, sign_up_page
 from web.api.stop import stop

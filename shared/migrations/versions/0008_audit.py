@@ -48,13 +48,13 @@ BEGIN
     RAISE EXCEPTION 'audit_event is append-only' USING ERRCODE = 'insufficient_privilege';
 END $$
 """
-TRIGGERS = (
-    "CREATE TRIGGER audit_event_chain BEFORE INSERT ON audit_event FOR EACH ROW EXECUTE FUNCTION audit_event_chain()",
-    "CREATE TRIGGER audit_event_keep BEFORE UPDATE OR DELETE ON audit_event "
-    "FOR EACH ROW EXECUTE FUNCTION audit_event_keep()",
-    "CREATE TRIGGER audit_event_keep_all BEFORE TRUNCATE ON audit_event "
-    "FOR EACH STATEMENT EXECUTE FUNCTION audit_event_keep()",
-)
+TRIGGERS = """
+CREATE TRIGGER audit_event_chain BEFORE INSERT ON audit_event FOR EACH ROW EXECUTE FUNCTION audit_event_chain();
+CREATE TRIGGER audit_event_keep BEFORE UPDATE OR DELETE ON audit_event
+    FOR EACH ROW EXECUTE FUNCTION audit_event_keep();
+CREATE TRIGGER audit_event_keep_all BEFORE TRUNCATE ON audit_event
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_event_keep();
+"""
 
 
 def upgrade() -> None:
@@ -80,7 +80,7 @@ def upgrade() -> None:
         sa.Column("signature", sa.LargeBinary(), nullable=False),
         sa.CheckConstraint("name IN ('anchor', 'head', 'sent')", name="name"),
     )
-    for statement in (CHAIN, KEEP, *TRIGGERS):
+    for statement in (CHAIN, KEEP, TRIGGERS):
         op.execute(statement)
 
 

@@ -1,4 +1,4 @@
-"""GET /account, POST /account/password, /end, /end-all, /readings and /delete: password, devices, who read the chats."""
+"""GET /account, POST /account/password, /end, /end-all, /readings, /delete: password, devices, readers, the end."""
 
 from __future__ import annotations
 

@@ -193,9 +193,9 @@ def _filter(request: Request, words: Words, asked: Asked) -> str:
         for kind in Kind
     )
     every = f'<option value="">{escape(words.t("audit.every_kind"))}</option>'
+    label = f'<label for="kind">{escape(words.t("audit.kind"))}</label>'
     boxes = (
-        f'<div class="entry"><label for="kind">{escape(words.t("audit.kind"))}</label>'
-        f'<select id="kind" name="kind">{every}{kinds}</select></div>',
+        f'<div class="entry">{label}<select id="kind" name="kind">{every}{kinds}</select></div>',
         _box("person", "text", words.t("audit.person"), asked.person),
         _box("day", "date", words.t("audit.day"), asked.day),
     )
