@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     listed.set_defaults(command="list")
     verify = commands.add_parser("verify", help="find a changed or missing event")
     verify.add_argument(
-        "--head", type=_hash, default="", metavar="HASH", help="an event_hash of Naru's log to look for"
+        "--head", type=_hash, metavar="HASH", help="an event_hash of Naru's log to look for"
     )
     verify.set_defaults(command="verify")
     export = commands.add_parser("export", help="print events as JSON lines, the oldest first")

@@ -92,7 +92,7 @@ def show(context: Context) -> None:
 
 def check(context: Context) -> None:
     """Verify the chain."""
-    found = verify(context.engine, secret_key=context.secret_key, head=context.chosen.head)
+    found = verify(context.engine, secret_key=context.secret_key, head=context.chosen.head or "")
     if not found.last:
         print("There are no events yet.")
         return

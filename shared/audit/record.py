@@ -16,7 +16,7 @@ from shared.tables import audit_event
 log = logging.getLogger(__name__)
 
 #: Longest actor, subject, address and id of a request.
-LONGEST = 128
+LONGEST = 300
 #: Control characters, and those that change the direction of the text around them.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 

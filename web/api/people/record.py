@@ -17,6 +17,7 @@ from starlette.responses import Response
 from shared.audit import Kind
 from shared.audit.events import Event, Filter, everything, newest
 from shared.audit.kinds import DETAILS
+from shared.audit.record import printable
 from shared.errors import BadEmail
 from shared.people import Owner, accounts
 from shared.people.accounts import Role
@@ -125,7 +126,7 @@ def _lines(engine: Engine, chosen: Filter) -> Iterator[str]:
 
 def _asked_in(engine: Engine, query: Mapping[str, str]) -> Asked:
     """Read the filter. A person is an e-mail address or the key of an owner."""
-    kind, person, day, before = (query.get(name, "").strip() for name in ("kind", "person", "day", "before"))
+    kind, person, day, before = (printable(query.get(name, "")).strip() for name in ("kind", "person", "day", "before"))
     problem, key, since = "", person, None
     if kind and kind not in set(Kind):
         problem = "audit.bad_kind"
