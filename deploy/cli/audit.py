@@ -46,9 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     listed.add_argument("--last", type=_number, default=20, metavar="N", help="how many (default: 20)")
     listed.set_defaults(command="list")
     verify = commands.add_parser("verify", help="find a changed or missing event")
-    verify.add_argument(
-        "--head", type=_hash, metavar="HASH", help="an event_hash of Naru's log to look for"
-    )
+    verify.add_argument("--head", type=_hash, metavar="HASH", help="an event_hash of Naru's log to look for")
     verify.set_defaults(command="verify")
     export = commands.add_parser("export", help="print events as JSON lines, the oldest first")
     export.add_argument("--since", type=_moment, metavar="TIME", help="the first day or time (UTC): 2026-11-29")

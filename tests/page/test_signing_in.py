@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, text
 
+from shared import audit
+from shared.audit import Kind
 from shared.people import accounts, links, sessions
 from shared.postgres.database import make_engine, transaction
 from tests.page.person import Person, visitor
@@ -125,9 +127,13 @@ def test_axe_finds_nothing_on_account_pages(
         page.locator("#password").fill(PASSWORD)
         page.locator("button[type=submit]").click()
         expect(found.composer).to_be_visible(timeout=patient_ms(20))
-        page.goto(f"{url}/account")
-        assert violations(page) == []
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        with audit.acting("terminal"), transaction(engine) as connection:
+            key = accounts.person_with(engine, EMAIL).owner.key
+            audit.record(connection, Kind.CHATS_READ, subject=key, reason="court order", conversations=1)
+        for path in ("/account", "/audit", f"/audit?kind=signed_in&person={EMAIL}", "/audit?day=never"):
+            page.goto(f"{url}{path}")
+            assert violations(page) == [], path
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), path
 
 
 def violations(page: Page) -> list[str]:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping
-from datetime import datetime
 from html import escape
 from uuid import UUID
 
@@ -26,6 +25,7 @@ from shared.retention import erase, hide
 from shared.words import Words
 from web.api.people import pages, passwords, signing
 from web.api.people.forms import form_of_a_person, go_to, path_to, with_accounts, words_of
+from web.api.people.record import may_read_record
 from web.api.people.sign_in import check_password
 from web.asgi.identity import signed_in_in
 from web.runtime import current_runtime
@@ -136,6 +136,7 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
         pages.done(words.t(done) if done else ""),
         *_readings(request, words, read),
         pages.link(path_to(request, "/"), words.t("account.back")),
+        pages.link(path_to(request, "/audit"), words.t("audit.title")) if may_read_record(signed_in) else "",
         pages.heading(words.t("account.devices")),
         "<ul>",
         *(_device(request, words, each, signed_in) for each in devices),
@@ -170,7 +171,7 @@ def _readings(request: Request, words: Words, read: list[Reading]) -> list[str]:
     if not read:
         return []
     lines = [
-        f"<li><span>{escape(words.t('account.was_read', time=_utc(words, each.at), reason=each.reason))}</span></li>"
+        f"<li><span>{escape(words.t('account.was_read', time=f'{each.at:%Y-%m-%d %H:%M} UTC', reason=each.reason))}</span></li>"
         for each in read
     ]
     parts = [pages.heading(words.t("account.readings")), "<ul>", *lines, "</ul>"]
@@ -178,10 +179,6 @@ def _readings(request: Request, words: Words, read: list[Reading]) -> list[str]:
         parts.insert(0, pages.error(words.t("account.was_read_lately")))
         parts.append(pages.form(path_to(request, "/account/readings"), words.t("account.acknowledge"), is_quiet=True))
     return parts
-
-
-def _utc(words: Words, moment: datetime) -> str:
-    return f"{words.time(moment)} UTC"
 
 
 def _password_entries(words: Words) -> tuple[pages.Entry, pages.Entry]:
@@ -194,7 +191,7 @@ def _current_password(words: Words, box_id: str) -> pages.Entry:
 
 
 def _device(request: Request, words: Words, device: Session, signed_in: SignedIn) -> str:
-    seen = _utc(words, device.seen_at)
+    seen = f"{words.time(device.seen_at)} UTC"
     line = escape(f"{device.device} · {device.address} · {seen}")
     if device.id == signed_in.session_id:
         return f"<li><span>{line}</span><strong>{escape(words.t('account.this_device'))}</strong></li>"

@@ -72,7 +72,7 @@ async def record_page(request: Request) -> Response:
     signed_in = signed_in_in(request.scope)
     if signed_in is None:
         return go_to(request, "/sign-in")
-    if not _may_read(signed_in):
+    if not may_read_record(signed_in):
         return await _refused(request)
     engine = current_runtime().engine
     asked = await asyncio.to_thread(_asked_in, engine, request.query_params)
@@ -90,7 +90,7 @@ async def record_file(request: Request) -> Response:
     signed_in = signed_in_in(request.scope)
     if signed_in is None:
         return go_to(request, "/sign-in")
-    if not _may_read(signed_in):
+    if not may_read_record(signed_in):
         return await _refused(request)
     if not is_own_site(request.headers):
         raise Refusal(403, "foreign_origin", "This can only be requested from Naru's own page.")
@@ -106,7 +106,8 @@ async def record_file(request: Request) -> Response:
     return Download(owner, parts, media_type="application/jsonl", name=name, done="record of events downloaded")
 
 
-def _may_read(signed_in: SignedIn) -> bool:
+def may_read_record(signed_in: SignedIn) -> bool:
+    """Whether this person's role is to see the record of events."""
     return signed_in.role in {Role.AUDITOR.value, Role.ADMIN.value}
 
 
