@@ -122,6 +122,7 @@ class AuditKeeper:
             return
         with transaction(self._engine) as connection:
             if not connection.execute(_SENDING).scalar_one():
+                metrics.AUDIT_UNSENT.set(0)  # another process sends
                 return
             found = marks.marks_in(connection)
             anchor, sent = found.get(marks.ANCHOR), found.get(marks.SENT)

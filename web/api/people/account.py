@@ -170,11 +170,9 @@ def _readings(request: Request, words: Words, read: list[Reading]) -> list[str]:
     """Return a line for each time that an administrator read the person's chats, with a notice while one is new."""
     if not read:
         return []
-    lines = [
-        f"<li><span>{escape(words.t('account.was_read', time=f'{each.at:%Y-%m-%d %H:%M} UTC', reason=each.reason))}</span></li>"
-        for each in read
-    ]
-    parts = [pages.heading(words.t("account.readings")), "<ul>", *lines, "</ul>"]
+    lines = [words.t("account.was_read", time=f"{each.at:%Y-%m-%d %H:%M} UTC", reason=each.reason) for each in read]
+    shown = "".join(f"<li><span>{escape(line)}</span></li>" for line in lines)
+    parts = [pages.heading(words.t("account.readings")), "<ul>", shown, "</ul>"]
     if any(each.is_new for each in read):
         parts.insert(0, pages.error(words.t("account.was_read_lately")))
         parts.append(pages.form(path_to(request, "/account/readings"), words.t("account.acknowledge"), is_quiet=True))
