@@ -18,6 +18,8 @@ SPECIAL = {
     "personal_data": ("warn", "warn"),
     "auth": ("local", "local"),
     "sign_up": ("open", "open"),
+    "keep_audit_days": ("90", 90),
+    "audit_log": ("syslog:[::1]:5140", "syslog:[::1]:5140"),
     "socket_message_bytes": ("200000", 200_000),
     "socket_state_bytes": ("20000", 20_000),
     "socket_message_burst": ("60.5", 60.5),

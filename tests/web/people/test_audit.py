@@ -335,6 +335,7 @@ def test_events_wait_while_they_cannot_be_sent(
         while digest not in message:
             message = listening.recv(65_536).decode()
         keeper.close()
+    assert Kind.ACCOUNT_ENABLED in message
 
 
 def _list_of(body: str) -> str:
