@@ -79,6 +79,7 @@ def _erase(owner: Owner, server: Server, context: commands.Context, *, is_confir
     seconds = context.settings.stream_seconds
     for sentence in (
         f"Redis forgets the live text of their last answers within {seconds / 60:.0f} min (NARU_STREAM_SECONDS).",
+        "The record of events keeps the owner's id, without words, for NARU_KEEP_AUDIT_DAYS.",
         *sentences(context.settings, context.shelf, server, context.keep),
     ):
         print(f"  {terminal.line(sentence)}")

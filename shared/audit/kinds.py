@@ -22,6 +22,7 @@ class Kind(StrEnum):
     ACCOUNT_ENABLED = "account_enabled"
     INVITATION_MADE = "invitation_made"
     INVITATION_USED = "invitation_used"
+    PASSWORD_REFUSED = "password_refused"  # noqa: S105 - no password
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - no password
     PASSWORD_LINK_MADE = "password_link_made"  # noqa: S105 - no password
     PASSWORD_SET = "password_set"  # noqa: S105 - no password
@@ -44,6 +45,7 @@ class Kind(StrEnum):
 #: The names of the details of each kind; a kind that is missing here has none.
 DETAILS: Mapping[Kind, frozenset[str]] = {
     Kind.SIGN_IN_REFUSED: frozenset({"reason", "times"}),
+    Kind.PASSWORD_REFUSED: frozenset({"reason", "times"}),
     Kind.SESSIONS_ENDED: frozenset({"sessions"}),
     Kind.ACCOUNT_MADE: frozenset({"role"}),
     Kind.ACCOUNT_DELETED: frozenset({"conversations"}),

@@ -89,8 +89,8 @@ def test_verify_finds_a_changed_event(stack: Stack, engine: Engine) -> None:
     assert "Nothing is sealed yet" in printed
     head = printed.split("The newest hash is ")[1].split()[0]
     marks.seal(engine, stack.settings.secret_key, is_first=True)
-    key = {"secret_key": stack.settings.secret_key}
-    assert "The seal fits: web sealed the events up to 3" in command(stack, "audit", "verify", "--head", head, **key)
+    printed = command(stack, "audit", "verify", "--head", head, secret_key=stack.settings.secret_key)
+    assert "The seal fits: web sealed the events up to 3" in printed
     assert "The seal was not checked" in command(stack, "audit", "verify", secret_key="")
     assert "no event has this hash" in command(stack, "audit", "verify", "--head", "0" * 64, fails=True)
     with transaction(engine) as connection:

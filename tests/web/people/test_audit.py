@@ -10,15 +10,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, text
 
 from shared import audit, conversations
-from shared.audit import Kind
+from shared.audit import Kind, marks
 from shared.audit.events import Event, Filter, everything, newest
 from shared.audit.verify import verify
+from shared.keys import key_id, new_key
 from shared.people import Owner, accounts, links
 from shared.people.accounts import Role
 from shared.postgres.database import transaction
@@ -50,6 +52,15 @@ def events(engine: Engine, behind: int, *kinds: Kind) -> list[Event]:
 def only(engine: Engine, behind: int, kind: Kind) -> Event:
     (event,) = events(engine, behind, kind)
     return event
+
+
+def opens(visitor: Visitor, path: str) -> bool:
+    return visitor.ask(path).status == 200
+
+
+def is_sealed_with(engine: Engine, key_ids: tuple[str, ...]) -> bool:
+    head = marks.marks_of(engine).get(marks.HEAD)
+    return head is not None and head.key_ids == key_ids
 
 
 def with_role(web: Process, engine: Engine, role: Role, email: str = "auditor@example.org") -> Visitor:
@@ -87,6 +98,10 @@ def test_refused_sign_ins_are_counted(web: Process, ada: Visitor, engine: Engine
 
 def test_password_changes_are_recorded(web: Process, ada: Visitor, engine: Engine, behind: int) -> None:
     person = person_of(engine)
+    assert ada.post("/account/password", {"current": "wrong", "password": OTHER}).status == 400
+    assert ada.post("/account/delete", {"current": "wrong"}).status == 400
+    refused = only(engine, behind, Kind.PASSWORD_REFUSED)
+    assert (refused.actor, refused.details) == (person.owner.key, {"reason": "wrong_password"})
     assert ada.post("/account/password", {"current": PASSWORD, "password": OTHER}).status == 200
     assert only(engine, behind, Kind.PASSWORD_CHANGED).subject == person.owner.key
     token = links.allow_new_password(engine, person.id, hours=1)
@@ -166,7 +181,7 @@ def test_page_is_for_auditors_and_administrators(web: Process, ada: Visitor, eng
         assert auditor.ask(path).status == 200
         leads = ['href="/audit"' in visitor.ask("/account").body for visitor in (auditor, ada, user)]
         assert leads == [True, True, False]
-        wait_until(lambda path=path: ada.ask(path).status == 200, what="the other download has ended")
+        wait_until(partial(opens, ada, path), what="the other download has ended")
     event = only(engine, behind, Kind.ROLE_REFUSED)
     assert (event.actor, event.details) == (person_of(engine, "user@example.org").owner.key, {"path": "/audit"})
     accounts.set_role(engine, person_of(engine, "auditor@example.org").id, Role.USER)
@@ -251,6 +266,18 @@ def test_person_is_told_of_a_reading_until_acknowledged(
     assert 'role="alert"' not in later.body
     assert "court &lt;order&gt;" in later.body
     assert only(engine, behind, Kind.READING_ACKNOWLEDGED).actor == key
+
+
+def test_new_keys_of_web_are_recorded(stack: Stack, engine: Engine, behind: int) -> None:
+    first, second = new_key(), new_key()
+    for keys in (first, f"{second},{first}", second):
+        process = stack.start_web(auth="local", secret_key=keys, purge_seconds=0.2)
+        wait_until(partial(is_sealed_with, engine, tuple(map(key_id, keys.split(",")))), what="sealed")
+        process.terminate()
+        assert process.wait() == 0
+    changed = [event.details["keys"] for event in events(engine, behind, Kind.KEYS_CHANGED)]
+    assert changed[-2:] == [f"{key_id(second)} {key_id(first)}", key_id(second)]
+    assert verify(engine, secret_key=second).is_proved
 
 
 def test_web_seals_new_events(stack: Stack, engine: Engine) -> None:

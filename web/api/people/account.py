@@ -45,7 +45,7 @@ async def change_password(request: Request, signed_in: SignedIn, values: Mapping
     """Replace the password after the current one, and end the sessions of all other devices."""
     engine = current_runtime().engine
     try:
-        person = await check_password(request, signed_in.email, values.get("current", ""))
+        person = await _checked(request, signed_in, values)
         await passwords.refuse_weak(values.get("password", ""), signed_in.email)
         password_hash = await passwords.hash_password(values.get("password", ""))
         await asyncio.to_thread(_replace, engine, person, password_hash, signed_in)
@@ -87,7 +87,7 @@ async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[
     """Delete the account after the current password, and everything of the person in the background."""
     runtime = current_runtime()
     try:
-        person = await check_password(request, signed_in.email, values.get("current", ""))
+        person = await _checked(request, signed_in, values)
         await asyncio.to_thread(_remove, runtime.engine, person)
     except AccountRefused as error:
         return await _page(request, signed_in, error=error)
@@ -99,6 +99,16 @@ async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[
     answer = pages.page(words, words.t("account.title"), body, request=request)
     await signing.end(request, answer)
     return answer
+
+
+async def _checked(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Person:
+    """Return the person if the current password is right, and record a refusal. Raises as `check_password` does."""
+    try:
+        return await check_password(request, signed_in.email, values.get("current", ""))
+    except AccountRefused as error:
+        note, key = current_runtime().audit.repeats.record_if_possible, signed_in.owner.key
+        await asyncio.to_thread(note, Kind.PASSWORD_REFUSED, subject=key, reason=error.code)
+        raise
 
 
 def _remove(engine: Engine, person: Person) -> None:
