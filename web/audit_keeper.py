@@ -102,7 +102,7 @@ class AuditKeeper:
         self._next_seal = time.monotonic() + self._settings.purge_seconds
         key = self._settings.secret_key
         try:
-            marks.seal(self._engine, key, is_first=not self._has_sealed)
+            sealed = marks.seal(self._engine, key, is_first=not self._has_sealed)
         except (Broken, marks.Forged) as error:
             metrics.AUDIT_BROKEN.set(1)
             log.error(  # noqa: TRY400 - the sentence says it all
@@ -110,6 +110,8 @@ class AuditKeeper:
             )
             return
         metrics.AUDIT_BROKEN.set(0)
+        if sealed is not None:
+            log.info("events sealed", extra={"event_number": sealed.seq, "event_hash": sealed.hash.hex()})
         self._has_sealed = True
         if gone := marks.purge(self._engine, key, days=self._settings.keep_audit_days):
             metrics.PURGED.labels("event").inc(gone)

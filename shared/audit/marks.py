@@ -80,8 +80,8 @@ def set_mark(connection: Connection, name: str, link: Link, keys: tuple[str, ...
     connection.execute(made.on_conflict_do_update(index_elements=[_M.name], set_=values, where=is_behind))
 
 
-def seal(engine: Engine, secret_key: str, *, is_first: bool) -> bool:
-    """Seal the newest event, after a walk from the sealed one; return whether there was anything to seal.
+def seal(engine: Engine, secret_key: str, *, is_first: bool) -> Link | None:
+    """Seal the newest event, after a walk from the sealed one, and return it; None if there was nothing to seal.
 
     `is_first` says that this process has not sealed yet. It takes over with its keys then, and records their change;
     later, another process with newer keys has taken over. Raises Broken and Forged, and leaves the seal as it is then.
@@ -93,7 +93,7 @@ def seal(engine: Engine, secret_key: str, *, is_first: bool) -> bool:
             raise Forged(name)
     if HEAD in marks and marks[HEAD].key_ids != _ids(keys):
         if not is_first:
-            return False
+            return None
         _take_over(engine, keys)
         marks = marks_of(engine)
     head = marks.get(HEAD)
@@ -102,10 +102,10 @@ def seal(engine: Engine, secret_key: str, *, is_first: bool) -> bool:
     for end in walk(engine, start):  # noqa: B007 - the last one is sealed
         pass
     if end == BEGINNING or (head is not None and end == head.link):
-        return False
+        return None
     with transaction(engine) as connection:
         set_mark(connection, HEAD, end, keys)
-    return True
+    return end
 
 
 def purge(engine: Engine, secret_key: str, *, days: int) -> int:

@@ -48,7 +48,8 @@ def note(engine: Engine, number: int = 1) -> str:
 
 
 def seal(engine: Engine, key: str = KEY, *, is_first: bool = True) -> bool:
-    return marks.seal(engine, key, is_first=is_first)
+    """Seal as a web process does; return whether there was anything to seal."""
+    return marks.seal(engine, key, is_first=is_first) is not None
 
 
 def make_old(engine: Engine, days: int, until: int) -> None:

@@ -24,6 +24,7 @@ from shared.keys import key_id, new_key
 from shared.people import Owner, accounts, links
 from shared.people.accounts import Role
 from shared.postgres.database import transaction
+from shared.retention import holdings_of
 from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
 from tests.web.clients import ask, browser
@@ -139,6 +140,7 @@ def test_deleted_account_stays_in_the_record(
     assert second.post("/account/delete", {"current": PASSWORD}).status == 200
     event = only(engine, behind, Kind.ACCOUNT_DELETED)
     assert (event.actor, event.subject, event.details) == (person.owner.key, person.owner.key, {"conversations": 1})
+    wait_until(lambda: not holdings_of(engine, person.owner).conversations, what="the chats are erased")
 
 
 def test_guests_chats_and_downloads_are_recorded(
