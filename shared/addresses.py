@@ -120,3 +120,25 @@ _FORMS = {
     "ollama": "http://host:port, or off",
     "hosts": "names without scheme and port, such as chat.example.org, .example.org or *, separated by commas",
 }
+
+
+_SYSLOG = re.compile(r"syslog:(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>\d{1,5}))?")
+
+
+def syslog_address(target: str) -> str | tuple[str, int]:
+    """Return the path in `syslog:/PATH`, or host and port of `syslog:HOST[:PORT]`. Raises ValueError."""
+    if target.startswith("syslog:/"):
+        return target.removeprefix("syslog:")
+    found = _SYSLOG.fullmatch(target)
+    port = int(found["port"] or 514) if found else 0
+    if found is None or not 0 < port < 65_536:
+        raise ValueError(target)
+    return found["v6"] or found["host"], port
+
+
+def is_audit_log(target: str) -> bool:
+    """Whether NARU_AUDIT_LOG may have this value."""
+    try:
+        return target in ("off", "stdout") or bool(syslog_address(target))
+    except ValueError:
+        return False

@@ -98,6 +98,13 @@ SIGN_INS = _counter("naru_sign_ins_total", "Attempts to sign in, by what came of
 PURGED = _counter(
     "naru_purged_rows_total", "Rows that this process removed from the database because their time was over", "kind"
 )
+AUDIT_BROKEN = Gauge("naru_audit_broken", "1 while the chain of the record of events is broken", registry=REGISTRY)
+AUDIT_SENT = _counter("naru_audit_sent_total", "Events that this process sent to NARU_AUDIT_LOG")
+AUDIT_UNSENT = Gauge(
+    "naru_audit_unsent",
+    "Events that this process could not send to NARU_AUDIT_LOG at its last attempt, up to 100",
+    registry=REGISTRY,
+)
 PURGE_SECONDS = _histogram("naru_purge_slice_seconds", "Duration of one slice of the purge", _LATENCY)
 
 #: The error codes of a failed request, and the kinds of PROVIDER_ERRORS.
@@ -138,6 +145,7 @@ PURGED_KINDS = (
     "session",
     "link",
     "allowance",
+    "event",
 )
 
 

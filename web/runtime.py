@@ -32,6 +32,7 @@ from shared.tables import Status
 from shared.wedge import WedgeWatch
 from web import openid
 from web.allowances import Allowances
+from web.audit_keeper import AuditKeeper
 from web.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
 from web.sign_ins import SignIns
@@ -61,6 +62,7 @@ class Runtime:
         self.allowances = Allowances(self.engine, settings)
         self.sign_ins = SignIns(settings, self.engine)
         self.openid = openid.provider_of(settings)
+        self.audit = AuditKeeper(self.engine, settings)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
         self._questions = RateLimit(settings.address_questions_per_minute)
@@ -128,15 +130,16 @@ class Runtime:
             self.watcher.nudge(conversation_id)
 
     async def start(self) -> None:
-        """Start the background services: watcher, listener, reconciler, purge, metrics and liveness checks."""
+        """Start the background services: watcher, listener, reconciler, purge, record, metrics and checks."""
         self.watcher = Watcher(self.settings, self.engine)
         self.watcher.start()
         self._listener = Listener(self.settings, self._on_notice, on_gap=self.watcher.nudge_all)
         self._listener.start()
         self._ticker = Ticker(self.engine, self.settings, resend=self.dispatcher.ensure, best_text=self._best_text)
         self._ticker.start()
-        self._purge = Purge(self.engine, self.settings)
+        self._purge = Purge(self.engine, self.settings, on_gone=self.audit.count_purged)
         self._purge.start()
+        self.audit.start()
         self._gauges = metrics.SystemGauges(self.engine, Keeping.of(self.settings))
         metrics.REGISTRY.register(self._gauges)
         self._living = asyncio.create_task(self.liveness.run())
@@ -176,6 +179,7 @@ class Runtime:
                 if part
             )
         )
+        await asyncio.to_thread(self.audit.close)  # behind the purge, whose last rows it records
         if self._gauges is not None:
             metrics.REGISTRY.unregister(self._gauges)
         self._best_text.close()

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import psycopg2
+from sqlalchemy.exc import SQLAlchemyError
 
 from deploy import terminal
-from deploy.backup import bucket_copy, drill, restore
+from deploy.backup import bucket_copy, drill, noting, restore
 from deploy.backup import manifest as manifests
 from deploy.backup.key import Key, key_from, make_key
 from deploy.backup.locate import server_at
@@ -30,12 +31,13 @@ from deploy.backup.restore import Load
 from deploy.backup.retention import Keep
 from deploy.backup.s3 import Bucket, bucket_of
 from deploy.backup.schedule import Moment, first_run, run_at
-from deploy.backup.server import reason_of
+from deploy.backup.server import Server, reason_of
 from deploy.backup.shelf import Shelf, shelf_of
 from deploy.backup.source import Places, Source, find, find_for_drill
 from deploy.backup.take import Work, take
 from deploy.embedded.data import DataProblem
 from deploy.embedded.locate import check_options
+from shared.audit import Kind
 from shared.errors import NaruError
 from shared.settings import Settings, load_settings
 
@@ -229,8 +231,16 @@ def _new_backup(context: Context, key: Key) -> Manifest:
                 raise BackupProblem(
                     f"{error}\n      No part of it was kept. The older backups are unchanged."
                 ) from None
+        _note(server, made)
     say(f"{made.name}: {made.size / 1e6:.1f} MB, encrypted and checked, in {context.shelf.folder}")
     return made
+
+
+def _note(server: Server, made: Manifest) -> None:
+    try:
+        noting.note(server.url, Kind.BACKUP_MADE, made.name)
+    except (SQLAlchemyError, NaruError) as error:
+        say(f"  the record of events does not have this backup ({type(error).__name__})")
 
 
 def _copy_to_bucket(context: Context, bucket: Bucket, key: Key, made: Manifest) -> datetime:

@@ -15,12 +15,13 @@ import psycopg2
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from deploy.backup import swap, verify
+from deploy.backup import noting, swap, verify
 from deploy.backup.chain import Chain, Program
 from deploy.backup.problem import BackupProblem, of_disk
 from deploy.backup.programs import Tools, cipher_program, postgres_program, tools_for
 from deploy.backup.server import Server, one, reason_of
 from deploy.backup.source import Source
+from shared.audit import Kind
 from shared.errors import NaruError
 from shared.lifecycle import end_restored
 from shared.migrations.__main__ import migrate
@@ -54,6 +55,7 @@ def restore(server: Server, source: Source, load: Load) -> str:
                 )
             shown = verify.check_reading(server, new)
             load.say(f"  verified: all counts match the manifest; the newest conversation shows {shown} messages")
+            noting.note(server.url_of(new), Kind.BACKUP_RESTORED, source.found.name)
             kept = swap.name_of(server.database, "before")
             there = swap.take_over(server, cursor, new=new, old_becomes=kept)
     return kept if there else ""
@@ -69,6 +71,8 @@ def go_back(server: Server, name: str) -> tuple[str, str]:
             raise BackupProblem(f"there is no kept database{f' called {name}' if name else ''}. Kept: {there}.")
         becomes = swap.name_of(server.database, "undone")
         swap.take_over(server, cursor, new=found, old_becomes=becomes)
+    with suppress(SQLAlchemyError, NaruError):  # an older version's data has no record of events
+        noting.note(server.url, Kind.BACKUP_RESTORED, found)
     return found, becomes
 
 

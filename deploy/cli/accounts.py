@@ -17,6 +17,8 @@ from deploy.cli import limits
 from deploy.cli.people_command import Context
 from deploy.embedded.data import DataProblem
 from deploy.embedded.locate import check_options
+from shared import audit
+from shared.audit.acting import TERMINAL
 from shared.errors import NaruError, NotFound
 from shared.people import accounts, identities, links, sessions, taking_over
 from shared.people.accounts import Role
@@ -30,7 +32,7 @@ def run(chosen: argparse.Namespace) -> int:
     try:
         settings = load_settings()
         check_options(settings)
-        with server_at(chosen.data, settings) as server:
+        with server_at(chosen.data, settings) as server, audit.acting(TERMINAL):
             COMMANDS[chosen.command](Context(make_plain_engine(server.url), settings, chosen))
     except NotFound:
         if not chosen.email:

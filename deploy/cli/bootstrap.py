@@ -30,6 +30,7 @@ WITH_TEST_PART = {"test", "bench", "lock"}
 COMMANDS = {
     *("up", "ask", "urls", "doctor", "erase", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"),
     "people",
+    "audit",
 }
 #: Runs the command line in the current Python: help texts and errors need only the standard library.
 WORDS = (

@@ -16,10 +16,13 @@ from deploy.backup.locate import server_at
 from deploy.backup.problem import BackupProblem
 from deploy.backup.server import Server, reason_of
 from deploy.embedded.data import DataProblem
+from shared import audit
+from shared.audit import Kind
+from shared.audit.acting import TERMINAL
 from shared.errors import NaruError
 from shared.people import Owner, accounts
 from shared.people.accounts import Person
-from shared.postgres.database import make_plain_engine
+from shared.postgres.database import make_plain_engine, transaction
 from shared.retention import Holdings, StillAsking, erase, holdings_of
 
 STOPPED = 130
@@ -32,7 +35,7 @@ def run(owner: str, *, data: Path, is_confirmed: bool) -> int:
     """Erase the owner's rows, after a question unless `is_confirmed`; return the exit code."""
     try:
         context = commands.context_of(data)
-        with server_at(data, context.settings) as server:
+        with server_at(data, context.settings) as server, audit.acting(TERMINAL):
             return _erase(Owner.from_key(owner), server, context, is_confirmed=is_confirmed)
     except KeyboardInterrupt:
         _complain("interrupted. Rows that are left are hidden from every page. Run the command again.")
@@ -61,13 +64,22 @@ def _erase(owner: Owner, server: Server, context: commands.Context, *, is_confir
         print("Nothing was erased.")
         return 1
     if person is not None:
-        accounts.remove(engine, person.id)  # first, so that nobody can ask meanwhile
+        accounts.remove(engine, person.id, conversations=held.conversations)  # first, so that nobody can ask meanwhile
     gone = erase(engine, owner, stop_patience_seconds=context.settings.stop_patience_seconds)
+    with transaction(engine) as connection:
+        audit.record(
+            connection,
+            Kind.CHATS_ERASED,
+            subject=owner.key,
+            conversations=gone["conversation"],
+            messages=gone["message"],
+        )
     rows = ", ".join(_counted(gone[kind], kind) for kind in ("conversation", "message", "request", "attempt"))
     print(f"Erased from the database: {rows}.")
     seconds = context.settings.stream_seconds
     for sentence in (
         f"Redis forgets the live text of their last answers within {seconds / 60:.0f} min (NARU_STREAM_SECONDS).",
+        "The record of events keeps the owner's id, without words, for NARU_KEEP_AUDIT_DAYS.",
         *sentences(context.settings, context.shelf, server, context.keep),
     ):
         print(f"  {terminal.line(sentence)}")

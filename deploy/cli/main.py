@@ -25,6 +25,7 @@ Naru, an AI chat that a team runs itself.
   ./naru doctor             checks everything an operator would, and says what to do
   ./naru keys rotate        a new key for the browsers' cookies; nobody loses a conversation
   ./naru people invite      prints a link with which somebody makes an account
+  ./naru audit verify       finds a changed or missing event in the record of events
   ./naru erase OWNER        removes everything of one person, and says what still remembers it
   ./naru backup             one encrypted, checked backup; --list shows them
   ./naru restore NAME       replaces the data with a backup, and keeps the old data
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str]) -> int:
         return STOPPED
 
 
-def dispatch(arguments: Sequence[str]) -> int:
+def dispatch(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one for each command with arguments of its own
     """Find the command and run it. Some commands parse their own arguments."""
     if list(arguments[:2]) in (["test", "faults"], ["test", "attacks"], ["test", "fuzz"], ["test", "deploy"]):
         from deploy.cli.checks import suite
@@ -135,6 +136,10 @@ def dispatch(arguments: Sequence[str]) -> int:
         from deploy.cli.people import main as people
 
         return people(list(arguments[1:]))
+    if list(arguments[:1]) == ["audit"]:
+        from deploy.cli.audit import main as audit
+
+        return audit(list(arguments[1:]))
     if list(arguments[:1]) == ["bench"]:
         from deploy.cli.checks import bench
 
@@ -168,6 +173,7 @@ def make_parser() -> argparse.ArgumentParser:
     command(commands, "test", "run all checks and tests; arguments go to pytest", TEST)
     command(commands, "bench", "measure the speed; --quick takes minutes instead of an hour", BENCH)
     command(commands, "people", "accounts: invite, list, disable; ./naru people --help", "")
+    command(commands, "audit", "the record of events: list, verify, export; ./naru audit --help", "")
     command(commands, "compose", "set up and update the containers: ./naru compose --help", "")
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
     lock.add_argument("--upgrade", action="store_true", help="upgrade all packages to their newest versions")

@@ -24,6 +24,8 @@ from deploy.embedded.locate import check_options
 from deploy.embedded.ports import PortTaken, check_port, free_port
 from deploy.embedded.silence import DIRECT
 from deploy.embedded.supervisor import PartFailed, Supervisor
+from shared import audit
+from shared.audit.acting import TERMINAL
 from shared.errors import SettingsError
 from shared.hosts import ALL_ADDRESSES, refuse_open_guests
 from shared.logs import JsonFormatter
@@ -318,7 +320,8 @@ def first_steps(plan: Plan) -> list[str]:
     engine = make_plain_engine(plan.environ["DATABASE_URL"])
     if accounts.has_people(engine):
         return []
-    token = links.invite(engine, Role.USER, days=plan.settings.invitation_days)
+    with audit.acting(TERMINAL):
+        token = links.invite(engine, Role.USER, days=plan.settings.invitation_days)
     return [f"  There is no account yet. Make the first one, an administrator's: {plan.url}/sign-up?invitation={token}"]
 
 

@@ -37,6 +37,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     **dict.fromkeys(("oidc_client_id", "oidc_client_secret", "oidc_scopes"), frozenset({"web"})),
     **dict.fromkeys(("oidc_allowed_groups", "oidc_roles", "oidc_groups_claim"), frozenset({"web"})),
     **dict.fromkeys(("oidc_button", "oidc_clock_skew_seconds", "oidc_seconds"), frozenset({"web"})),
+    **dict.fromkeys(("keep_audit_days", "audit_log"), frozenset({"web"})),
     **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"launcher"})),
     **dict.fromkeys(
         ("tokens_per_day", "tokens_per_month", "money_per_month", "currency", "time_zone"),

@@ -13,6 +13,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, select, tuple_, update
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import NotFound
 from shared.lifecycle import stop, storable
 from shared.lifecycle.branch import walk_from
@@ -130,7 +132,7 @@ def delete(engine: Engine, conversation_id: UUID, *, owner: Owner) -> None:
 
     Retention deletes the rows later.
     """
-    _change(engine, conversation_id, owner, {"deleted_at": func.clock_timestamp()})
+    _change(engine, conversation_id, owner, {"deleted_at": func.clock_timestamp()}, event=Kind.CONVERSATION_DELETED)
     with transaction(engine) as connection:
         running = connection.execute(
             select(chat_request.c.id).where(
@@ -141,7 +143,9 @@ def delete(engine: Engine, conversation_id: UUID, *, owner: Owner) -> None:
         stop(engine, running, owner=owner)
 
 
-def _change(engine: Engine, conversation_id: UUID, owner: Owner, values: dict[str, Any]) -> None:
+def _change(
+    engine: Engine, conversation_id: UUID, owner: Owner, values: dict[str, Any], *, event: Kind | None = None
+) -> None:
     c = conversation.c
     with transaction(engine) as connection:
         changed = connection.execute(
@@ -150,8 +154,10 @@ def _change(engine: Engine, conversation_id: UUID, owner: Owner, values: dict[st
             .values(**values)
             .returning(c.id)
         ).one_or_none()
-    if changed is None:
-        raise NotFound
+        if changed is None:
+            raise NotFound
+        if event is not None:
+            audit.record(connection, event, subject=str(conversation_id), actor=owner.key)
 
 
 def _row_of(connection: Connection, conversation_id: UUID, *, owner: Owner) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +18,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import BadEmail, EmailTaken, InvitationNeeded, LastAdmin, NotFound, WrongPassword
 from shared.people import links
 from shared.people.owner import Owner
@@ -108,7 +111,12 @@ def sign_up(engine: Engine, *, email: str, password_hash: str, invitation: str, 
             raise EmailTaken
         if is_first:
             links.remove_invitations(connection)  # those that each start printed
-        return _person_of(row)
+        made_person = _person_of(row)
+        key = made_person.owner.key
+        if invitation:
+            audit.record(connection, Kind.INVITATION_USED, subject=key, role=role.value)
+        audit.record(connection, Kind.ACCOUNT_MADE, subject=key, role=made_person.role.value)
+        return made_person
 
 
 def find(engine: Engine, email: str) -> Person | None:
@@ -126,7 +134,10 @@ def person_with(engine: Engine, given: str) -> Person:
     """
     with transaction(engine) as connection:
         if given.startswith("person:"):
-            return person_in(connection, _id_in(given))
+            person_id = _id_in(given)
+            if person_id is None:
+                raise NotFound
+            return person_in(connection, person_id)
         rows = connection.execute(select(*_COLUMNS).where(_P.email == normal_email(given))).all()
     if not rows:
         raise NotFound
@@ -154,6 +165,14 @@ def lock(connection: Connection) -> None:
     connection.execute(_LOCK)
 
 
+def emails_of(engine: Engine, owner_keys: Collection[str]) -> dict[str, str]:
+    """Return the e-mail addresses of those owners that have an account, by the owner's key."""
+    ids = [found for key in owner_keys if (found := _id_in(key)) is not None]
+    with transaction(engine) as connection:
+        rows = connection.execute(select(_P.id, _P.email).where(_P.id.in_(ids))).all()
+    return {_key(row.id): row.email for row in rows if row.email}
+
+
 def set_role(engine: Engine, person_id: UUID, role: Role) -> None:
     """Give the person this role, and end all their sessions, which have the old one. Raises LastAdmin."""
     with transaction(engine) as connection:
@@ -165,8 +184,10 @@ def set_role_in(connection: Connection, person_id: UUID, role: Role) -> None:
     lock(connection)
     if role is not Role.ADMIN:
         _keep_an_admin(connection, person_id)
+    before = connection.execute(select(_P.role).where(_P.id == person_id)).scalar_one()
     connection.execute(update(person).where(_P.id == person_id).values(role=role))
     _end_sessions(connection, person_id)
+    audit.record(connection, Kind.ROLE_CHANGED, subject=_key(person_id), before=before, role=role.value)
 
 
 def disable(engine: Engine, person_id: UUID) -> None:
@@ -176,12 +197,14 @@ def disable(engine: Engine, person_id: UUID) -> None:
         _keep_an_admin(connection, person_id)
         connection.execute(update(person).where(_P.id == person_id).values(disabled_at=func.clock_timestamp()))
         _end_sessions(connection, person_id)
+        audit.record(connection, Kind.ACCOUNT_DISABLED, subject=_key(person_id))
 
 
 def enable(engine: Engine, person_id: UUID) -> None:
     """Open the account again."""
     with transaction(engine) as connection:
         connection.execute(update(person).where(_P.id == person_id).values(disabled_at=None))
+        audit.record(connection, Kind.ACCOUNT_ENABLED, subject=_key(person_id))
 
 
 def set_password(connection: Connection, person_id: UUID, password_hash: str, *, instead_of: str | None = None) -> None:
@@ -201,12 +224,28 @@ def check_removable(engine: Engine, person_id: UUID) -> None:
         _keep_an_admin(connection, person_id)
 
 
-def remove(engine: Engine, person_id: UUID) -> None:
-    """Remove the account with its sessions and links, but not its chats. Raises LastAdmin."""
+def remove(engine: Engine, person_id: UUID, *, conversations: int) -> None:
+    """Remove the account with its sessions and links, but not its chats. Raises LastAdmin.
+
+    `conversations` is the number of its chats, for the record.
+    """
     with transaction(engine) as connection:
         lock(connection)
         _keep_an_admin(connection, person_id)
         connection.execute(delete(person).where(_P.id == person_id))
+        audit.record(connection, Kind.ACCOUNT_DELETED, subject=_key(person_id), conversations=conversations)
+
+
+def _key(person_id: UUID) -> str:
+    return Owner.person(person_id).key
+
+
+def _id_in(owner_key: str) -> UUID | None:
+    owner = Owner.from_key(owner_key)
+    try:
+        return UUID(owner.id) if owner.kind == "person" else None
+    except ValueError:
+        return None
 
 
 def _has_people(connection: Connection) -> bool:
@@ -222,13 +261,6 @@ def _keep_an_admin(connection: Connection, person_id: UUID) -> None:
 
 def _end_sessions(connection: Connection, person_id: UUID) -> None:
     connection.execute(delete(session).where(session.c.person_id == person_id))
-
-
-def _id_in(key: str) -> UUID:
-    try:
-        return UUID(key.removeprefix("person:"))
-    except ValueError:
-        raise NotFound from None
 
 
 _COLUMNS = (_P.id, _P.email, _P.name, _P.role, _P.created_at, _P.disabled_at, _P.password_hash)

@@ -14,7 +14,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Connection, Engine, case, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import NotFound
+from shared.people.owner import Owner
 from shared.people.refusals import BadGroupName, BadModelPattern
 from shared.postgres.database import transaction
 from shared.tables import membership, person, person_group, session
@@ -86,13 +89,17 @@ def join(engine: Engine, person_id: UUID, name: str) -> None:
         _lock_person(connection, person_id)
         _join(connection, person_id, [normal_name(name)], from_claim=False)
         _end_sessions_with_role(connection, person_id, _G.name == normal_name(name))
+        audit.record(connection, Kind.GROUP_JOINED, subject=Owner.person(person_id).key, group=normal_name(name))
 
 
 def leave(engine: Engine, person_id: UUID, group_id: UUID) -> None:
     """Take a person out of a group; ends the person's sessions if the group has a role."""
     with transaction(engine) as connection:
         _end_sessions_with_role(connection, person_id, _G.id == group_id)
-        connection.execute(delete(membership).where(_M.person_id == person_id, _M.group_id == group_id))
+        left = delete(membership).where(_M.person_id == person_id, _M.group_id == group_id)
+        if connection.execute(left).rowcount:
+            subject = Owner.person(person_id).key
+            audit.record(connection, Kind.GROUP_LEFT, subject=subject, group=_name_of(connection, group_id))
 
 
 def set_models(engine: Engine, group_id: UUID, patterns: Sequence[str]) -> None:
@@ -102,6 +109,8 @@ def set_models(engine: Engine, group_id: UUID, patterns: Sequence[str]) -> None:
         raise BadModelPattern
     with transaction(engine) as connection:
         connection.execute(update(person_group).where(_G.id == group_id).values(models=given))
+        name = _name_of(connection, group_id)
+        audit.record(connection, Kind.GROUP_CHANGED, group=name, models=", ".join(given) or "-")
 
 
 def set_role(engine: Engine, group_id: UUID, role: str) -> None:
@@ -110,6 +119,7 @@ def set_role(engine: Engine, group_id: UUID, role: str) -> None:
     with transaction(engine) as connection:
         connection.execute(update(person_group).where(_G.id == group_id).values(role=role or None))
         connection.execute(delete(session).where(session.c.person_id.in_(members)))
+        audit.record(connection, Kind.GROUP_CHANGED, group=_name_of(connection, group_id), role=role or "-")
 
 
 def reserved_models(connection: Connection) -> dict[UUID, tuple[str, ...]]:
@@ -135,7 +145,9 @@ def effective_role() -> ColumnElement[str]:
 
 def remove(connection: Connection, group_id: UUID) -> None:
     """Remove a group and its memberships, but nobody's account. The caller removes its limits."""
+    name = _name_of(connection, group_id)
     connection.execute(delete(person_group).where(_G.id == group_id))
+    audit.record(connection, Kind.GROUP_REMOVED, group=name)
 
 
 def groups_of(connection: Connection, person_id: UUID) -> list[Group]:
@@ -162,6 +174,11 @@ def set_from_claim(connection: Connection, person_id: UUID, names: Collection[st
 def _end_sessions_with_role(connection: Connection, person_id: UUID, *is_group: ColumnElement[bool]) -> None:
     gives_role = select(_G.id).where(*is_group, _G.role.is_not(None)).exists()
     connection.execute(delete(session).where(session.c.person_id == person_id, gives_role))
+
+
+def _name_of(connection: Connection, group_id: UUID) -> str:
+    """Return the group's name, for the record; "" if it has gone."""
+    return connection.execute(select(_G.name).where(_G.id == group_id)).scalar_one_or_none() or ""
 
 
 def _lock_person(connection: Connection, person_id: UUID) -> None:

@@ -13,9 +13,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import LastAdmin, TooManySignIns
 from shared.people import accounts, allowances, groups
 from shared.people.accounts import Person, Role
+from shared.people.owner import Owner
 from shared.people.refusals import AccountDisabled, IssuerChanged, SignInInvalid
 from shared.people.tokens import hash_of
 from shared.postgres.database import transaction
@@ -47,6 +50,7 @@ def enter(engine: Engine, claimed: Claimed, roles: Mapping[str, str]) -> Person:
     """
     with transaction(engine) as connection:
         found = _person_with(connection, claimed)
+        is_new = found is None
         if found is None:
             accounts.lock(connection)
             found = _person_with(connection, claimed) or _make(connection, claimed)
@@ -54,8 +58,11 @@ def enter(engine: Engine, claimed: Claimed, roles: Mapping[str, str]) -> Person:
             raise AccountDisabled
         known = {"email": claimed.email or None, "name": claimed.name or None}
         connection.execute(update(person).where(_P.id == found.id).values(known))
-        _give_role(connection, found, role_of(found.role, claimed.groups, roles))
         groups.set_from_claim(connection, found.id, [name for name in claimed.groups if groups.is_name(name)])
+        # Last: the record of events may wait for no lock (shared/audit/record.py).
+        if is_new:
+            audit.record(connection, Kind.ACCOUNT_MADE, subject=found.owner.key, role=found.role.value)
+        _give_role(connection, found, role_of(found.role, claimed.groups, roles))
         return accounts.person_in(connection, found.id)
 
 
@@ -95,6 +102,7 @@ def move(engine: Engine, *, old: str, new: str) -> tuple[int, int]:
         moved = update(identity).where(_I.issuer == old, _I.subject.not_in(taken)).values(issuer=new)
         number = int(connection.execute(moved).rowcount)
         left = connection.execute(select(func.count()).where(_I.issuer == old)).scalar_one()
+        audit.record(connection, Kind.ISSUER_CHANGED, issuer=new, accounts=number)
     return number, int(left)
 
 
@@ -111,7 +119,11 @@ def end_sessions(engine: Engine, *, issuer: str, subject: str, sid: str, token_i
             allowances.take_in(connection, {used: 1})
         except TooManySignIns:
             raise SignInInvalid("The logout token was used before.") from None
-        return int(connection.execute(delete(session).where(*which)).rowcount)
+        ended = connection.execute(delete(session).where(*which).returning(_S.person_id)).scalars().all()
+        for person_id in sorted(set(ended)):
+            subject = Owner.person(person_id).key
+            audit.record(connection, Kind.SESSIONS_ENDED, subject=subject, sessions=ended.count(person_id))
+        return len(ended)
 
 
 def _person_with(connection: Connection, claimed: Claimed) -> Person | None:

@@ -7,7 +7,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import BadLink
+from shared.people.owner import Owner
 from shared.people.tokens import hash_of, new_token
 from shared.postgres.database import transaction
 from shared.tables import link, person
@@ -18,12 +21,20 @@ _IS_VALID = _L.expires_at > func.statement_timestamp()
 
 def invite(engine: Engine, role: str, *, days: int) -> str:
     """Return the token of a new invitation."""
-    return _make(engine, timedelta(days=days), kind="invitation", role=role)
+    token = new_token()
+    with transaction(engine) as connection:
+        _store(connection, token, timedelta(days=days), kind="invitation", role=role)
+        audit.record(connection, Kind.INVITATION_MADE, role=role)
+    return token
 
 
 def allow_new_password(engine: Engine, person_id: UUID, *, hours: int) -> str:
     """Return the token of a new link to set this person's password."""
-    return _make(engine, timedelta(hours=hours), kind="password", person_id=person_id)
+    token = new_token()
+    with transaction(engine) as connection:
+        _store(connection, token, timedelta(hours=hours), kind="password", person_id=person_id)
+        audit.record(connection, Kind.PASSWORD_LINK_MADE, subject=Owner.person(person_id).key)
+    return token
 
 
 def remove_invitations(connection: Connection) -> None:
@@ -74,9 +85,6 @@ def remove_password_links(connection: Connection, person_id: UUID) -> None:
     connection.execute(delete(link).where(_L.person_id == person_id))
 
 
-def _make(engine: Engine, lifetime: timedelta, **values: object) -> str:
-    token = new_token()
+def _store(connection: Connection, token: str, lifetime: timedelta, **values: object) -> None:
     expires_at = func.clock_timestamp() + lifetime
-    with transaction(engine) as connection:
-        connection.execute(insert(link).values(token_hash=hash_of(token), expires_at=expires_at, **values))
-    return token
+    connection.execute(insert(link).values(token_hash=hash_of(token), expires_at=expires_at, **values))

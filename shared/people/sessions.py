@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, insert, select, update
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import WrongPassword
 from shared.people.accounts import Person, shown
 from shared.people.groups import effective_role
@@ -92,6 +94,7 @@ def begin(
             connection.execute(delete(session).where(_S.id == ends))
         if not connection.execute(insert(session).from_select(["person_id", *values], chosen)).rowcount:
             raise WrongPassword
+        audit.record(connection, Kind.SIGNED_IN, actor=whose.owner.key, subject=whose.owner.key)
     return token
 
 
@@ -143,19 +146,25 @@ def sessions_of(engine: Engine, person_id: UUID, settings: Settings) -> list[Ses
 def end(engine: Engine, person_id: UUID, session_id: UUID) -> None:
     """End one session of this person; no other person's."""
     with transaction(engine) as connection:
-        connection.execute(delete(session).where(_S.person_id == person_id, _S.id == session_id))
+        ended = connection.execute(delete(session).where(_S.person_id == person_id, _S.id == session_id)).rowcount
+        _note_ended(connection, person_id, int(ended))
 
 
 def end_with(engine: Engine, token: str) -> None:
     """End the session with this token, if there is one."""
+    ended = delete(session).where(_S.token_hash == hash_of(token)).returning(_S.person_id)
     with transaction(engine) as connection:
-        connection.execute(delete(session).where(_S.token_hash == hash_of(token)))
+        person_id = connection.execute(ended).scalar_one_or_none()
+        if person_id is not None:
+            audit.record(connection, Kind.SIGNED_OUT, subject=Owner.person(person_id).key)
 
 
 def end_all(engine: Engine, person_id: UUID) -> int:
     """End all sessions of this person, and return their number."""
     with transaction(engine) as connection:
-        return end_all_in(connection, person_id)
+        number = end_all_in(connection, person_id)
+        _note_ended(connection, person_id, number)
+        return number
 
 
 def end_all_in(connection: Connection, person_id: UUID, *, but: UUID | None = None) -> int:
@@ -169,6 +178,11 @@ def _may_enter(settings: Settings) -> tuple[ColumnElement[bool], ...]:
     if settings.has_passwords == settings.has_openid:
         return ()
     return (_P.password_hash.is_not(None) if settings.has_passwords else _P.password_hash.is_(None),)
+
+
+def _note_ended(connection: Connection, person_id: UUID, number: int) -> None:
+    if number:
+        audit.record(connection, Kind.SESSIONS_ENDED, subject=Owner.person(person_id).key, sessions=number)
 
 
 def _lives(settings: Settings) -> tuple[ColumnElement[bool], ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, func, select, update
 
+from shared import audit
+from shared.audit import Kind
 from shared.people.owner import Owner
 from shared.postgres.database import transaction
 from shared.tables import chat_request, conversation
@@ -29,6 +31,8 @@ def take_over(engine: Engine, *, guest: Owner, person: Owner) -> int:
     moved = update(conversation).where(_C.owner_id == guest.key).values(owner_id=person.key)
     with transaction(engine) as connection:
         number = int(connection.execute(moved).rowcount)
+        if number:
+            audit.record(connection, Kind.CHATS_TAKEN_OVER, subject=guest.key, conversations=number)
     _move_requests(engine, guest, person)  # those that were asked in between
     return number
 

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from sqlalchemy import Engine
 
@@ -35,8 +36,11 @@ FEWEST_ROWS = 100
 class Purge:
     """The thread of one process. It only starts work that is due, and may be stopped at any time."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine, self._settings = engine, settings
+    def __init__(
+        self, engine: Engine, settings: Settings, *, on_gone: Callable[[Counter[str]], None] = lambda _: None
+    ) -> None:
+        """`on_gone` is called with the number of removed rows by kind, after each slice."""
+        self._engine, self._settings, self._on_gone = engine, settings, on_gone
         self._keeping = Keeping.of(settings)
         self._rows = MOST_ROWS
         self._stopping = threading.Event()
@@ -75,6 +79,7 @@ class Purge:
             for kind, number in removed.items():
                 metrics.PURGED.labels(kind).inc(number)
             gone += removed
+            self._on_gone(removed)
             self._rows = next_rows(self._rows, took)
             self._stopping.wait(max(REST_TIMES * took, SHORTEST_REST_SECONDS))
         if gone:

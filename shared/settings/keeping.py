@@ -8,6 +8,8 @@ from shared.settings.field import setting
 
 #: A century: more is a slip of the keyboard.
 MOST_DAYS = 36_500
+#: The database keeps every event for this long, whatever a process asks for (migration 0008).
+LEAST_AUDIT_DAYS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,5 +27,11 @@ class Keeping:
         "Days that sums of tokens and money are kept, by the hour; the limits of a month need 31",
         least=31,
         most=MOST_DAYS,
+    )
+    keep_audit_days: int = setting(
+        365, "Days that the record of events is kept", least=LEAST_AUDIT_DAYS, most=MOST_DAYS
+    )
+    audit_log: str = setting(
+        "off", "Where web also sends the record of events: `off`, `stdout`, `syslog:HOST:PORT` or `syslog:/PATH`"
     )
     purge_seconds: float = setting(60.0, "How often a web process looks for rows that should be gone", least=0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from shared.addresses import addresses_in, server_of
+from shared.addresses import addresses_in, is_audit_log, server_of
 from shared.errors import SettingsError
 from shared.keys import LEAST_BYTES, is_strong, keys_in
 from shared.settings.answers import VISIBILITY_TIMEOUT_SECONDS, Answers
@@ -174,6 +174,10 @@ class Settings(
         servers = [server_of(url) for url in addresses_in(self.live_redis_urls)]
         twice = next((each for each in servers if servers.count(each) > 1), "")
         return [
+            (
+                is_audit_log(self.audit_log),
+                (f"NARU_AUDIT_LOG is {self.audit_log!r}, which is not off, stdout, syslog:HOST:PORT or syslog:/PATH"),
+            ),
             (
                 not twice,
                 (

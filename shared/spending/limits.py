@@ -18,6 +18,8 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Connection, Engine, Text, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from shared import audit
+from shared.audit import Kind
 from shared.people import Owner, groups
 from shared.postgres.database import transaction
 from shared.postgres.prepared import prepared
@@ -67,11 +69,13 @@ def set_limits(connection: Connection, subject: str, limits: Limits) -> None:
     values = {each.name: getattr(limits, each.name) for each in fields(limits)}
     if any(value is not None and not (math.isfinite(value) and value >= 0) for value in values.values()):
         raise ValueError("a limit is 0 or more; 0 means no limit")
+    put = upsert(quota).values(subject=subject, **values)
     if all(value is None for value in values.values()):
         connection.execute(delete(quota).where(_Q.subject == subject))
-        return
-    put = upsert(quota).values(subject=subject, **values)
-    connection.execute(put.on_conflict_do_update(index_elements=[_Q.subject], set_=values))
+    else:
+        connection.execute(put.on_conflict_do_update(index_elements=[_Q.subject], set_=values))
+    shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+    audit.record(connection, Kind.LIMITS_CHANGED, subject=subject, limits=shown or "-")
 
 
 def stored(connection: Connection, subjects: Collection[str]) -> dict[str, Limits]:

@@ -5,13 +5,16 @@
     spending  person_group, membership, quota, spending
     people    person, identity, session, link, sign_in_allowance
     spending  person_group, membership, quota, spending
+    audit     audit_event, audit_mark
     statuses  the values of `status` and `outcome`
     metadata  the MetaData object of all tables
 
-`lifecycle/`, `conversations/`, `people/`, `reconciler.py` and `fleet.py` change rows; `migrations/` creates the tables.
-Times come from Postgres (`clock_timestamp()`), never from a client. Imports nothing else of ours.
+`lifecycle/`, `conversations/`, `people/`, `audit/`, `reconciler.py` and `fleet.py` change rows; `migrations/` creates
+the tables. Times come from Postgres (`clock_timestamp()`), never from a client. Imports nothing else of ours.
 """
 
+from shared.tables.audit import audit_event as audit_event
+from shared.tables.audit import audit_mark as audit_mark
 from shared.tables.chat import chat_request as chat_request
 from shared.tables.chat import conversation as conversation
 from shared.tables.chat import message as message

@@ -16,9 +16,16 @@ from deploy.backup.key import Key
 from deploy.backup.manifest import Manifest
 from deploy.backup.problem import BackupProblem
 from deploy.backup.restore import forget, go_back
+from shared import audit
+from shared.audit import Kind, marks
+from shared.audit.events import Filter, newest
+from shared.audit.verify import verify
+from shared.postgres.database import make_plain_engine, transaction
 from shared.tables import Status
 from tests.backup.site import BackupSite, is_reached
 from tests.stack import Stack, wait_until
+
+SECRET = "a-key-of-at-least-32-bytes-for-the-tests"
 
 
 def test_restore_recovers_rows_and_keeps_the_old_database(site: BackupSite) -> None:
@@ -270,3 +277,27 @@ def test_interrupted_restore_keeps_the_old_data(own_stack: Stack, tmp_path: Path
     assert any("removing" in line for line in site.said)
     assert site.databases() == {kept}
     assert site.counts() == made.tables
+
+
+def test_chain_of_events_goes_on_after_a_restore(site: BackupSite) -> None:
+    engine = make_plain_engine(site.url)
+    with transaction(engine) as connection:
+        audit.record(connection, Kind.ACCOUNT_ENABLED, subject="person:x")
+    marks.seal(engine, SECRET, is_first=True)
+    made = site.take()
+    with transaction(engine) as connection:
+        audit.record(connection, Kind.ACCOUNT_DISABLED, subject="person:x")
+    marks.seal(engine, SECRET, is_first=False)
+    kept = site.restore(made)
+    restored = verify(engine, secret_key=SECRET)
+    assert (restored.events, restored.sealed, restored.is_proved) == (2, 1, True)
+    (event,) = newest(engine, Filter(), most=1)
+    assert (event.kind, event.actor, event.details) == ("backup_restored", "terminal", {"backup": made.name})
+    assert marks.seal(engine, SECRET, is_first=False)
+    go_back(site.server, kept)
+    assert [event.kind for event in newest(engine, Filter(), most=9)] == [
+        "backup_restored",
+        "account_disabled",
+        "account_enabled",
+    ]
+    assert verify(engine, secret_key=SECRET).is_proved

@@ -101,6 +101,9 @@ def test_stopped_naru_is_backed_up_and_restored(
     assert commands.backup(data, at=None) == 0
     made = BackupSite("", tmp_path).shelf.all()[0]
     assert made.tables["message"] == 20
+    with server_at(data, embedded) as server:
+        recorded = BackupSite(server.url, tmp_path).rows("SELECT kind, actor, details FROM audit_event")
+    assert recorded == [("backup_made", "terminal", {"backup": made.name})]
 
     shutil.rmtree(data)
     assert commands.restore_from(data, made.name, grants=True) == 0

@@ -57,6 +57,12 @@ EXAMPLES = {
         used=r"""(['"])(notice\.bad_cookie|answer\.regenerate)\1(?!:)""",
         scope=PAGES,
     ),
+    "Add an event": Example(
+        names=("kinds",),
+        words=r"ROLE_CHANGED|role_changed",
+        used=r"audit\.record\(connection, Kind\.ROLE_CHANGED",
+        scope=PAGES,
+    ),
     "Add a page": Example(
         names=("chat",),
         words=r"""web\.views\.chat|`views/chat/`|empty\.heading|\.st-key-empty|\bis_fresh\b|['"]ChatInput['"]""",

@@ -157,6 +157,8 @@ QUEUE = (
         ),
         at="20m",
     ),
+    Case("AuditBroken", {"naru_audit_broken": flat(1)}, ({"naru_audit_broken": flat(0)},)),
+    Case("AuditUnsent", {"naru_audit_unsent": flat(3)}, ({"naru_audit_unsent": flat(0)},), at="20m"),
     Case("IdentityBroken", {'naru_browser_cookies_total{at="socket",what="missing"}': grows(3)}, (), at="20m"),
     Case(
         "LimitRefuses",

@@ -10,6 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, text
 
+from shared import audit
+from shared.audit import Kind
+from shared.audit.events import Filter, newest
 from shared.people import accounts, links, sessions
 from shared.postgres.database import make_engine, transaction
 from tests.page.person import Person, visitor
@@ -105,6 +108,30 @@ def test_ended_session_keeps_the_typed_text(person: Person, engine: Engine) -> N
     expect(person.answers).to_have_count(1)
 
 
+def test_deleted_and_read_chats_are_recorded_and_told(person: Person, engine: Engine) -> None:
+    person.ask("[[sim: tokens=5]] first")
+    person.wait_for_end()
+    person.page.locator(".st-key-conversation-menu button").first.click()
+    person.page.get_by_text("Delete", exact=True).click()
+    person.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(person.page.locator(".st-key-empty")).to_be_visible(timeout=patient_ms(20))
+    key = accounts.person_with(engine, EMAIL).owner.key
+    (event,) = newest(engine, Filter(kind=Kind.CONVERSATION_DELETED, person=key), most=5)
+    assert (event.address, len(event.http_id)) == ("127.0.0.1", 32)
+    with audit.acting("terminal"), transaction(engine) as connection:
+        audit.record(connection, Kind.CHATS_READ, subject=key, reason="court order", conversations=1)
+    expect(person.page.locator(".naru-read")).to_have_count(0)
+    person.page.reload()
+    person.page.locator(".naru-read a").click(timeout=patient_ms(20))
+    expect(person.page.get_by_role("alert")).to_contain_text("An administrator read a chat of yours")
+    expect(person.page.get_by_text("court order")).to_be_visible()
+    person.page.get_by_role("button", name="I have seen this").click()
+    expect(person.page.get_by_role("alert")).to_have_count(0)
+    person.page.get_by_role("link", name="Back to the chats").click()
+    expect(person.composer).to_be_visible(timeout=patient_ms(20))
+    expect(person.page.locator(".naru-read")).to_have_count(0)
+
+
 @pytest.mark.parametrize("look", [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)], ids=["wide", "narrow"])
 def test_axe_finds_nothing_on_account_pages(
     browser: Browser, url: str, engine: Engine, look: tuple[str, str, dict[str, int]]
@@ -125,9 +152,13 @@ def test_axe_finds_nothing_on_account_pages(
         page.locator("#password").fill(PASSWORD)
         page.locator("button[type=submit]").click()
         expect(found.composer).to_be_visible(timeout=patient_ms(20))
-        page.goto(f"{url}/account")
-        assert violations(page) == []
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        with audit.acting("terminal"), transaction(engine) as connection:
+            key = accounts.person_with(engine, EMAIL).owner.key
+            audit.record(connection, Kind.CHATS_READ, subject=key, reason="court order", conversations=1)
+        for path in ("/account", "/audit", f"/audit?kind=signed_in&person={EMAIL}", "/audit?day=never"):
+            page.goto(f"{url}{path}")
+            assert violations(page) == [], path
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), path
 
 
 def violations(page: Page) -> list[str]:

@@ -26,6 +26,8 @@ SPECIAL = {
     "oidc_client_secret": ("s3cret", "s3cret"),
     "oidc_roles": ("admin=Naru Admins, auditor=audit", "admin=Naru Admins, auditor=audit"),
     "oidc_scopes": ("openid groups", "openid groups"),
+    "keep_audit_days": ("90", 90),
+    "audit_log": ("syslog:[::1]:5140", "syslog:[::1]:5140"),
     "socket_message_bytes": ("200000", 200_000),
     "socket_state_bytes": ("20000", 20_000),
     "socket_message_burst": ("60.5", 60.5),

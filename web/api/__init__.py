@@ -24,10 +24,18 @@ from web.api.front import colours, early, icon, live, page, shell, stylesheet
 from web.api.health import health, measurements, readiness
 from web.api.lost import Lost
 from web.api.manifest import favicon, manifest
-from web.api.people.account import account_page, change_password, delete_account, end_all_sessions, end_session
+from web.api.people.account import (
+    account_page,
+    acknowledge_readings,
+    change_password,
+    delete_account,
+    end_all_sessions,
+    end_session,
+)
 from web.api.people.guest import guest_chats_page, take_over_guest_chats
 from web.api.people.openid import begin_openid, end_openid, finish_openid
 from web.api.people.password import new_password, new_password_page
+from web.api.people.record import record_file, record_page
 from web.api.people.sign_in import sign_in, sign_in_page, sign_out
 from web.api.people.sign_up import sign_up, sign_up_page
 from web.api.people.usage import everyones_usage_file, everyones_usage_page, usage_page
@@ -78,6 +86,9 @@ def _people() -> list[Route]:
         Route("/openid/begin", begin_openid, methods=["GET"]),
         Route("/openid/callback", finish_openid, methods=["GET"]),
         Route("/openid/logout", end_openid, methods=["POST"]),
+        Route("/account/readings", acknowledge_readings, methods=["POST"]),
+        Route("/audit", record_page, methods=["GET"]),
+        Route("/audit/export", record_file, methods=["GET"]),
         Route("/guest-chats", guest_chats_page, methods=["GET"]),
         Route("/guest-chats", take_over_guest_chats, methods=["POST"]),
     ]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -18,7 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from shared.audit import Kind
 from shared.conversations import exported_conversations, exported_messages
+from shared.errors import Unavailable
 from shared.people import Owner
 from shared.postgres.database import answers
 from shared.words import Words
@@ -50,20 +53,34 @@ async def export(request: Request) -> Response:
     found = FORMATS.get(request.query_params.get("format", ""))
     if found is None:
         raise Refusal(400, "unknown_format", f"The format is one of {', '.join(FORMATS)}.")
-    if owner in _under_way or len(_under_way) >= MOST_AT_ONCE:
-        raise Refusal(429, "downloads", "A download is under way. Try again when it has ended.")
     write, media_type, ending = found
     words = words_for(request.headers, chosen=request.cookies.get(LOCALE_COOKIE))
-    engine = current_runtime().engine
+    async with beginning(owner):
+        await asyncio.to_thread(_record, owner, ending)
+    parts = in_pieces(write(current_runtime().engine, owner, words))
+    return Download(owner, parts, media_type=media_type, name=f"naru-{datetime.now(UTC):%Y-%m-%d}.{ending}")
+
+
+@asynccontextmanager
+async def beginning(owner: Owner) -> AsyncIterator[None]:
+    """Begin a download of this owner; the `Download` ends it, or an error inside. Raises Refusal."""
+    if owner in _under_way or len(_under_way) >= MOST_AT_ONCE:
+        raise Refusal(429, "downloads", "A download is under way. Try again when it has ended.")
     _under_way.add(owner)  # before anything else can run
     try:
-        if not await asyncio.to_thread(answers, engine):
-            raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.")
-    except BaseException:
+        yield
+    except BaseException as error:
         _under_way.discard(owner)
+        if isinstance(error, Unavailable):
+            raise Refusal(503, "unavailable", "The database does not answer. Try again in a moment.") from None
         raise
-    parts = in_pieces(write(engine, owner, words))
-    return Download(owner, parts, media_type=media_type, name=f"naru-{datetime.now(UTC):%Y-%m-%d}.{ending}")
+
+
+def _record(owner: Owner, ending: str) -> None:
+    runtime = current_runtime()
+    if not answers(runtime.engine):
+        raise Unavailable
+    runtime.audit.repeats.record(Kind.CHATS_EXPORTED, subject=owner.key, format=ending)
 
 
 class Download(StreamingResponse):
@@ -72,14 +89,16 @@ class Download(StreamingResponse):
     Its owner is in `_under_way` until then.
     """
 
-    def __init__(self, owner: Owner, parts: Iterator[str], *, media_type: str, name: str) -> None:
+    def __init__(
+        self, owner: Owner, parts: Iterator[str], *, media_type: str, name: str, done: str = "chats downloaded"
+    ) -> None:
         headers = {
             "content-disposition": f'attachment; filename="{name}"',
             "cache-control": "no-store",
             "x-accel-buffering": "no",  # nginx would keep what a slow client has not read
         }
         super().__init__(parts, media_type=media_type, headers=headers)
-        self._owner, self._name = owner, name
+        self._owner, self._name, self._done = owner, name, done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file."""
@@ -88,7 +107,7 @@ class Download(StreamingResponse):
             async with asyncio.timeout(LONGEST_SECONDS) as limit:
                 with current_runtime().sign_ins.held(signed_in_in(scope), lambda: limit.reschedule(now())):
                     await super().__call__(scope, receive, send)
-            log.info("chats downloaded", extra={"file": self._name})
+            log.info(self._done, extra={"file": self._name})
         finally:
             _under_way.discard(self._owner)
 

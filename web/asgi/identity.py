@@ -15,11 +15,12 @@ from uuid import UUID, uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import metrics
+from shared import audit, metrics
 from shared.errors import Unavailable
 from shared.people import Owner
 from shared.people.sessions import SignedIn
 from shared.settings import GUEST, Settings
+from web.asgi.address import client_of
 from web.asgi.cookies import Cookies, Reading, SessionCookie, Verdict, set_cookie
 from web.asgi.newcomers import IS_NEWCOMER
 from web.asgi.sparse_log import SparseLog
@@ -101,9 +102,6 @@ class IdentityMiddleware:
             _pass_on(scope, owner_of(reading), reading.verdict)
         else:
             await self._sign_in(scope, settings, is_tls=is_tls)
-        if scope["type"] == "websocket" or reading.is_current or reading.verdict.forbids_cookie:
-            await self._app(scope, receive, send)
-            return
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and _is_page(scope, message):
@@ -112,7 +110,9 @@ class IdentityMiddleware:
                 MutableHeaders(scope=message).append("set-cookie", cookie)
             await send(message)
 
-        await self._app(scope, receive, send_with_cookie)
+        has_cookie = scope["type"] == "websocket" or reading.is_current or reading.verdict.forbids_cookie
+        with audit.acting(scope[_OWNER_KEY] or "", client_of(scope)):
+            await self._app(scope, receive, send if has_cookie else send_with_cookie)
 
     async def _sign_in(self, scope: Scope, settings: Settings, *, is_tls: bool) -> None:
         """Find the person whose session the browser has."""

@@ -25,6 +25,7 @@ from web.state.browser import (
     person,
     timezone,
     verdict,
+    was_read,
 )
 from web.state.composing import (
     ask_for_fate,
@@ -135,6 +136,7 @@ __all__ = [
     "unsure_key",
     "verdict",
     "warned_of",
+    "was_read",
     "widen_window",
     "window",
 ]

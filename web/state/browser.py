@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -45,6 +46,14 @@ def verdict() -> Verdict:
 def person() -> str:
     """Return the signed-in person's e-mail address or name; "" for a guest."""
     return unquote(st.context.headers.get(PERSON_HEADER) or "")
+
+
+def was_read(ask: Callable[[], bool]) -> bool:
+    """Return what `ask` says, which is called once per session: whether the person's chats were read by somebody."""
+    if keys.WAS_READ not in st.session_state:
+        st.session_state[keys.WAS_READ] = ask()
+    found: bool = st.session_state[keys.WAS_READ]
+    return found
 
 
 def client() -> str:

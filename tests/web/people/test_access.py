@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from starlette.routing import Route
 
 from shared.people import sessions
+from shared.people.accounts import Role
 from tests.stack import Process, Stack, wait_until
 from tests.web.clients import browser
 from tests.web.fake_worker import FakeWorker
@@ -25,6 +26,15 @@ POSTED = [
     for route in ALL
     if "POST" in (route.methods or ()) and route.endpoint.__module__.startswith(FORMS) and route.path not in TOKENS
 ]
+#: Pages for people who are not signed in.
+DOORS = {"/sign-in", "/sign-up", "/new-password", "/openid/begin", "/openid/callback"}
+PAGES = [
+    route
+    for route in ALL
+    if "GET" in (route.methods or ()) and route.endpoint.__module__.startswith(FORMS) and route.path not in DOORS
+]
+#: Pages for the roles auditor and admin.
+RECORD = [route for route in PAGES if route.endpoint.__module__ == "web.api.people.record"]
 
 
 def call(visitor: Visitor, route: Route, **ids: object) -> int:
@@ -76,3 +86,20 @@ def test_forms_of_nobody_change_nothing(web: Process, route: Route) -> None:
     answer = Visitor(web.url).post(route.path)
     assert answer.status in {303, 400}
     assert answer.status == 400 or answer.headers["location"] == "/sign-in"
+
+
+@pytest.mark.parametrize("route", PAGES, ids=lambda route: route.path)
+def test_pages_send_nobody_to_the_sign_in(web: Process, ada: Visitor, engine: Engine, route: Route) -> None:
+    sessions.end_all(engine, person_of(engine).id)
+    wait_until(lambda: not is_in(ada), what="the session has ended")
+    for visitor in (Visitor(web.url), ada):
+        answer = visitor.ask(route.path)
+        assert (answer.status, answer.headers["location"]) == (303, "/sign-in")
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("route", RECORD, ids=lambda route: route.path)
+def test_record_needs_a_role(web: Process, ada: Visitor, engine: Engine, route: Route, role: Role) -> None:
+    visitor = Visitor(web.url)
+    assert visitor.sign_up(engine, "second@example.org", role=role.value).status == 303
+    assert visitor.ask(route.path).status == (403 if role is Role.USER else 200)

@@ -5,6 +5,7 @@
     password   GET, POST /new-password   behind a one-time link
     account    GET /account, POST /account/…   password, devices
     openid     GET /openid/begin, /openid/callback, POST /openid/logout   company sign-in
+    record     GET /audit, /audit/export   the record of events, for auditors and administrators
     guest      GET, POST /guest-chats    take over the chats of the time before the sign-in
     forms      read a form; ours come from our own site only
     pages      the HTML of the forms

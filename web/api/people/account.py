@@ -1,4 +1,4 @@
-"""GET /account, POST /account/password, /end, /end-all and /delete: one's password, devices, and the account itself."""
+"""GET /account, POST /account/password, /end, /end-all, /readings, /delete: password, devices, readers, the end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared import audit
+from shared.audit import Kind, readings
+from shared.audit.readings import Reading
 from shared.errors import AccountRefused, NaruError
-from shared.people import Owner, accounts, identities, links, sessions
+from shared.people import Owner, accounts, identities, links, sessions, taking_over
 from shared.people.accounts import Person
 from shared.people.refusals import NotConfirmed
 from shared.people.sessions import Session, SignedIn
@@ -23,6 +26,7 @@ from shared.retention import erase, hide
 from shared.words import Words
 from web.api.people import pages, passwords, signing
 from web.api.people.forms import form_of_a_person, go_to, path_to, with_accounts, words_of
+from web.api.people.record import may_read_record
 from web.api.people.sign_in import check_password
 from web.asgi.identity import signed_in_in
 from web.runtime import current_runtime
@@ -44,7 +48,7 @@ async def change_password(request: Request, signed_in: SignedIn, values: Mapping
         return go_to(request, "/account")
     engine = current_runtime().engine
     try:
-        person = await check_password(request, signed_in.email, values.get("current", ""))
+        person = await _checked(request, signed_in, values)
         await passwords.refuse_weak(values.get("password", ""), signed_in.email)
         password_hash = await passwords.hash_password(values.get("password", ""))
         await asyncio.to_thread(_replace, engine, person, password_hash, signed_in)
@@ -75,6 +79,13 @@ async def end_all_sessions(request: Request, signed_in: SignedIn, _: Mapping[str
 
 
 @form_of_a_person
+async def acknowledge_readings(request: Request, signed_in: SignedIn, _: Mapping[str, str]) -> Response:
+    """Record that the person has seen who read their chats."""
+    await asyncio.to_thread(readings.acknowledge, current_runtime().engine, signed_in.owner.key)
+    return go_to(request, "/account")
+
+
+@form_of_a_person
 async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
     """Delete the account, and everything of the person in the background.
 
@@ -99,17 +110,28 @@ async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[
 async def _confirmed(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Person:
     """Return the person who wants the account deleted. Raises NotConfirmed and the errors of check_password."""
     if signed_in.has_password:
-        return await check_password(request, signed_in.email, values.get("current", ""))
+        return await _checked(request, signed_in, values)
     if values.get("word", "").strip().casefold() != words_of(request).t("account.delete_word"):
         raise NotConfirmed
     return await asyncio.to_thread(accounts.person_with, current_runtime().engine, signed_in.owner.key)
 
 
+async def _checked(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Person:
+    """Return the person if the current password is right, and record a refusal. Raises as `check_password` does."""
+    try:
+        return await check_password(request, signed_in.email, values.get("current", ""))
+    except AccountRefused as error:
+        note, key = current_runtime().audit.repeats.record_if_possible, signed_in.owner.key
+        await asyncio.to_thread(note, Kind.PASSWORD_REFUSED, subject=key, reason=error.code)
+        raise
+
+
 def _remove(engine: Engine, person: Person) -> None:
     """Remove the account, once its chats are hidden: should this process end now, the purge removes them later."""
     accounts.check_removable(engine, person.id)
+    number = taking_over.conversations_of(engine, person.owner)
     hide(engine, person.owner)
-    accounts.remove(engine, person.id)
+    accounts.remove(engine, person.id, conversations=number)
 
 
 def _erase(engine: Engine, owner: Owner, patience_seconds: float) -> None:
@@ -125,6 +147,7 @@ def _replace(engine: Engine, person: Person, password_hash: str, signed_in: Sign
         accounts.set_password(connection, person.id, password_hash, instead_of=person.password_hash)
         links.remove_password_links(connection, person.id)
         sessions.end_all_in(connection, person.id, but=signed_in.session_id)
+        audit.record(connection, Kind.PASSWORD_CHANGED, subject=person.owner.key)
 
 
 async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | None = None, done: str = "") -> Response:
@@ -134,12 +157,15 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
     has_twin = not signed_in.has_password and await asyncio.to_thread(
         identities.shares_address, runtime.engine, signed_in.person_id, signed_in.email
     )
+    read = await asyncio.to_thread(readings.readings_of, runtime.engine, signed_in.owner.key)
     parts = [
         pages.paragraph(signed_in.shown),
         pages.paragraph(words.t("account.same_address")) if has_twin else "",
         pages.error(pages.said(words, error)),
         pages.done(words.t(done) if done else ""),
+        *_readings(request, words, read),
         pages.link(path_to(request, "/"), words.t("account.back")),
+        pages.link(path_to(request, "/audit"), words.t("audit.title")) if may_read_record(signed_in) else "",
         pages.heading(words.t("account.devices")),
         "<ul>",
         *(_device(request, words, each, signed_in) for each in devices),
@@ -174,6 +200,19 @@ def _password_part(request: Request, words: Words, signed_in: SignedIn, *, focus
 def _word_to_type(words: Words) -> pages.Entry:
     label = words.t("account.delete_confirm", word=words.t("account.delete_word"))
     return pages.Entry(name="word", label=label, autocomplete="off")
+
+
+def _readings(request: Request, words: Words, read: list[Reading]) -> list[str]:
+    """Return a line for each time that an administrator read the person's chats, with a notice while one is new."""
+    if not read:
+        return []
+    lines = [words.t("account.was_read", time=f"{each.at:%Y-%m-%d %H:%M} UTC", reason=each.reason) for each in read]
+    shown = "".join(f"<li><span>{escape(line)}</span></li>" for line in lines)
+    parts = [pages.heading(words.t("account.readings")), "<ul>", shown, "</ul>"]
+    if any(each.is_new for each in read):
+        parts.insert(0, pages.error(words.t("account.was_read_lately")))
+        parts.append(pages.form(path_to(request, "/account/readings"), words.t("account.acknowledge"), is_quiet=True))
+    return parts
 
 
 def _password_entries(words: Words) -> tuple[pages.Entry, pages.Entry]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from shared.audit import Kind
 from shared.errors import AccountRefused, NaruError, WrongPassword
 from shared.people import identities
 from shared.people.refusals import AccountDisabled, SignInCancelled, SignInInvalid, SignInRefused, SignInUnreachable
@@ -62,7 +63,7 @@ async def begin_openid(request: Request, provider: Provider) -> Response:
     try:
         address = await provider.address_for(attempt, _redirect_uri(request))
     except AccountRefused as error:
-        return _refused(request, error, chat)
+        return await _refused(request, error, chat)
     answer = RedirectResponse(address, status_code=303, headers=_NO_STORE)
     settings = current_runtime().settings
     name, value = _cookie().make(attempt.secret, is_tls=is_secure(request.scope, settings))
@@ -79,7 +80,7 @@ async def finish_openid(request: Request, provider: Provider) -> Response:
         chat = chat_in({"c": attempt.chat})
         answer = await _signed_in(request, provider, attempt, chat)
     except NaruError as error:
-        answer = _refused(request, error, chat)
+        answer = await _refused(request, error, chat)
     for name in _cookie().names:
         if name in request.cookies:
             answer.headers.append("set-cookie", set_cookie(name, "", seconds=0))
@@ -137,11 +138,13 @@ async def _check_issuer(provider: Provider, given: str | None) -> None:
         raise SignInInvalid("The answer is of another issuer.")
 
 
-def _refused(request: Request, error: NaruError, chat: str) -> Response:
+async def _refused(request: Request, error: NaruError, chat: str) -> Response:
     """Return the sign-in page with the reason, from which the person can begin again."""
     if isinstance(error, AccountRefused):
         log.info("company sign-in refused", extra={"detail": str(error)})
         count_refusal(request, error)
+        note = current_runtime().audit.repeats.record_if_possible
+        await asyncio.to_thread(note, Kind.SIGN_IN_REFUSED, reason=error.code)
     return show(request, chat=chat, error=error)
 
 

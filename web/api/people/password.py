@@ -9,6 +9,8 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import AccountRefused, BadLink, NaruError
 from shared.people import Owner, accounts, allowances, links, sessions
 from shared.postgres.database import transaction
@@ -57,7 +59,9 @@ def _set(engine: Engine, token: str, password_hash: str) -> None:
         person_id = links.take_password_link(connection, token)
         accounts.set_password(connection, person_id, password_hash)
         sessions.end_all_in(connection, person_id)
-    log.info("password set by a link", extra={"owner": Owner.person(person_id).key})
+        key = Owner.person(person_id).key
+        audit.record(connection, Kind.PASSWORD_SET, subject=key)
+    log.info("password set by a link", extra={"owner": key})
 
 
 def _page(request: Request, token: str, *, error: NaruError | None = None) -> Response:

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import metrics
-from shared.errors import AccountRefused, BadEmail, NaruError, WrongPassword
+from shared.audit import Kind
+from shared.errors import AccountRefused, BadEmail, NaruError, Unavailable, WrongPassword
 from shared.people import Owner, accounts, allowances, taking_over
 from shared.people.accounts import Person
 from shared.settings import OPEN
@@ -52,6 +53,7 @@ async def sign_in(request: Request) -> Response:
     except NaruError as error:
         if isinstance(error, AccountRefused):
             count_refusal(request, error)
+            await asyncio.to_thread(_record_refusal, values.get("email", ""), error.code)
         return show(request, chat=chat, email=values.get("email", ""), error=error)
     return answer
 
@@ -144,6 +146,17 @@ def _allowances(request: Request, email: str, person: Person | None) -> dict[str
 
 def _digest(email: str) -> str:
     return sha256(email.encode()).hexdigest()
+
+
+def _record_refusal(email: str, reason: str) -> None:
+    """Record a refused sign-in, with the person where there is such an account."""
+    runtime = current_runtime()
+    try:
+        person = accounts.find(runtime.engine, accounts.normal_email(email))
+    except (BadEmail, Unavailable):
+        person = None
+    subject = "" if person is None else person.owner.key
+    runtime.audit.repeats.record_if_possible(Kind.SIGN_IN_REFUSED, subject=subject, reason=reason)
 
 
 async def _checked(request: Request, values: Mapping[str, str]) -> Person:

@@ -74,7 +74,7 @@ async def usage_page(request: Request) -> Response:
     """Show the limits of the owner, and their last DAYS days by day and model."""
     owner = owner_in(request.scope)
     if owner is None:
-        return go_to(request, "/")
+        return go_to(request, "/sign-in")
     words, runtime = words_of(request), current_runtime()
     try:
         allowances, uses = await asyncio.to_thread(_read_own, runtime.engine, owner, runtime.settings)

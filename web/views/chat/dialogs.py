@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared import conversations
+from shared import audit, conversations, logs
 from shared.conversations import Opened
 from shared.errors import NaruError
 from web import state
@@ -45,7 +45,8 @@ def decide(frame: Frame) -> None:
         if asked.kind == "rename":
             conversations.rename(frame.engine, asked.conversation_id, owner=frame.owner, title=decision.title)
         else:
-            conversations.delete(frame.engine, asked.conversation_id, owner=frame.owner)
+            with audit.acting(frame.owner.key, state.client()), logs.bound(**state.log_ids()):
+                conversations.delete(frame.engine, asked.conversation_id, owner=frame.owner)
             if asked.conversation_id == state.conversation_id():
                 state.leave_conversation()
     except NaruError as refused:

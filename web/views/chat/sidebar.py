@@ -9,6 +9,7 @@ from html import escape
 
 import streamlit as st
 
+from shared.audit import readings
 from shared.conversations import Opened
 from shared.words import LOCALES
 from web import state
@@ -46,7 +47,13 @@ def _foot(frame: Frame) -> None:
         st.html(_theme_switch(frame))
         if state.has_routes():
             st.html(_download(frame))
+        if state.person() and state.was_read(lambda: _has_new_readings(frame)):
+            st.html(f'<p class="naru-read"><a href="./account">{escape(t("sidebar.was_read"))}</a></p>')
         st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{_who(frame)}</p>')
+
+
+def _has_new_readings(frame: Frame) -> bool:
+    return any(each.is_new for each in readings.readings_of(frame.engine, frame.owner.key))
 
 
 def _who(frame: Frame) -> str:
