@@ -305,6 +305,19 @@ def test_keeper_records_what_the_purge_removed(stack: Stack, engine: Engine, beh
     assert event.details == {"day": f"{datetime.now(UTC):%Y-%m-%d}", "rows": {"conversation": 3, "message": 5}}
 
 
+def test_web_records_what_it_purged(stack: Stack, engine: Engine, behind: int, fake_worker: FakeWorker) -> None:
+    owner = Owner.person(uuid4())
+    conversation_id, _ = fake_worker.question(owner)
+    conversations.delete(engine, conversation_id, owner=owner)
+    process = stack.start_web(auth="local", purge_seconds=0.2, keep_deleted_days=0)
+    wait_until(lambda: not holdings_of(engine, owner).conversations, what="the conversation has left")
+    process.terminate()
+    assert process.wait() == 0
+    rows = [event.details["rows"] for event in events(engine, behind, Kind.ROWS_PURGED)]
+    assert sum(each.get("conversation", 0) for each in rows) >= 1
+    assert events(engine, behind, Kind.ROWS_PURGED)[-1].actor == ""
+
+
 def test_repeats_become_one_line_with_a_count(engine: Engine, behind: int) -> None:
     repeats = Repeats(engine)
     for number in range(3 * MOST_SOURCES):
@@ -343,6 +356,17 @@ def test_events_reach_syslog(stack: Stack, engine: Engine, syslog: socket.socket
     assert head.startswith("<38>1 ")
     assert f" naru - {Kind.ACCOUNT_ENABLED}" in head
     assert json.loads("{" + body)["hash"] == digest
+    process.terminate()
+    assert process.wait() == 0
+
+
+def test_events_reach_stdout(stack: Stack, engine: Engine) -> None:
+    with transaction(engine) as connection:
+        audit.record(connection, Kind.ACCOUNT_ENABLED, subject="person:x")
+        connection.execute(text("DELETE FROM audit_mark WHERE name = 'sent'"))
+    process = stack.start_web(auth="local", audit_log="stdout")
+    last = newest(engine, Filter(), most=1)[0].json_line()
+    wait_until(lambda: last in process.log.read_text(encoding="utf-8"), what="the newest event")
     process.terminate()
     assert process.wait() == 0
 
