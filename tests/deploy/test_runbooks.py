@@ -40,6 +40,8 @@ NOT_USED = {
     ("worker", "NARU_CONTACT"),
     ("web", "NARU_UNKNOWN_PRICE"),
 }
+#: Settings that the code reads through a property.
+PROPERTIES = {"oidc_allowed_groups": "allowed_groups", "oidc_roles": "roles_of_groups"}
 SETTINGS = {variable_of(name): field for name, field in Settings.__dataclass_fields__.items()}
 
 
@@ -57,7 +59,8 @@ def sources(place: Path) -> list[Path]:
 
 def readers(variable: str) -> set[str]:
     """Return the services whose code reads the setting."""
-    read = re.compile(rf"(?:settings|\bs)\.{SETTINGS[variable].name}\b")
+    name = SETTINGS[variable].name
+    read = re.compile(rf"(?:settings|\bs)\.{PROPERTIES.get(name, name)}\b")
     return {
         service
         for service, places in CODE.items()
