@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, text
@@ -19,6 +19,8 @@ from tests.launcher.test_ask import naru
 from tests.stack import Stack
 
 EMAIL = "ada@example.org"
+
+UNKNOWN = UUID(int=4)
 
 
 @pytest.fixture
