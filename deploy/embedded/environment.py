@@ -33,7 +33,12 @@ READERS: Mapping[str, frozenset[Part]] = {
     "auth": frozenset({"web", "launcher"}),
     **dict.fromkeys(("open_to_anyone", "sign_up", "sign_in_failures"), frozenset({"web"})),
     **dict.fromkeys(("session_idle_days", "session_days"), frozenset({"web"})),
-    **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"launcher"})),
+    **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"web", "launcher"})),
+    **dict.fromkeys(("second_factor", "guest_link_days"), frozenset({"web"})),
+    **dict.fromkeys(
+        ("smtp_host", "smtp_port", "smtp_security", "smtp_user", "smtp_password", "smtp_sender", "smtp_seconds"),
+        frozenset({"web", "launcher"}),
+    ),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
     "models": frozenset({"worker"}),
     "lanes": frozenset({"worker"}),

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, insert, or_, select, update
 
 from shared.errors import WrongPassword
-from shared.people.accounts import Person
+from shared.people.accounts import Person, Role
 from shared.people.owner import Owner
 from shared.people.tokens import hash_of, new_token
 from shared.postgres.database import transaction
-from shared.settings import Settings
-from shared.tables import person, session
+from shared.settings import ADMINS, EVERYONE, OPTIONAL, Settings
+from shared.tables import person, second_factor, session
 
 #: `seen_at` is written again after this time: the idle limit counts days.
 SEEN_AFTER = timedelta(minutes=10)
@@ -74,13 +74,13 @@ def begin(engine: Engine, whose: Person, *, device: str, address: str, ends: UUI
 def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[bytes, SignedIn]:
     """Return the sessions that these hashes of tokens belong to, without those that have ended or expired.
 
-    Marks them as seen. Raises Unavailable.
+    One of a person who has to have a second factor and has none does not count. Marks them as seen. Raises Unavailable.
     """
     columns = (_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, _P.role)
     found = (
         select(*columns, (_S.seen_at < func.statement_timestamp() - SEEN_AFTER).label("is_old"))
         .join(person, _P.id == _S.person_id)
-        .where(_S.token_hash.in_(hashes), _P.disabled_at.is_(None), *_lives(settings))
+        .where(_S.token_hash.in_(hashes), _P.disabled_at.is_(None), *_lives(settings), *_has_what_it_needs(settings))
     )
     with transaction(engine) as connection:
         rows = connection.execute(found).all()
@@ -126,6 +126,19 @@ def end_all_in(connection: Connection, person_id: UUID, *, but: UUID | None = No
     """End the person's sessions in the caller's transaction, except the one with the id `but`."""
     kept = () if but is None else (_S.id != but,)
     return int(connection.execute(delete(session).where(_S.person_id == person_id, *kept)).rowcount)
+
+
+def needs_factor(settings: Settings, role: str) -> bool:
+    """Whether people with this role have to have a second factor."""
+    return settings.second_factor == EVERYONE or (settings.second_factor == ADMINS and role == Role.ADMIN)
+
+
+def _has_what_it_needs(settings: Settings) -> tuple[ColumnElement[bool], ...]:
+    if settings.second_factor == OPTIONAL:
+        return ()
+    f = second_factor.c
+    has_factor = select(f.person_id).where(f.person_id == _P.id).exists()
+    return (has_factor,) if settings.second_factor == EVERYONE else (or_(_P.role != Role.ADMIN, has_factor),)
 
 
 def _lives(settings: Settings) -> tuple[ColumnElement[bool], ...]:

@@ -13,7 +13,8 @@ from shared.settings.clients import ConnectionBounds, PageBounds, QuestionBounds
 from shared.settings.field import Rule, variable_of
 from shared.settings.keeping import Keeping
 from shared.settings.live import Live
-from shared.settings.people import GUEST, INVITATION, LOCAL, OPEN, People
+from shared.settings.mail import NO_TLS, STARTTLS, TLS, Mail
+from shared.settings.people import ADMINS, EVERYONE, GUEST, INVITATION, LOCAL, OPEN, OPTIONAL, People
 from shared.settings.processes import Processes
 from shared.settings.providers import Providers
 from shared.settings.servers import Servers
@@ -33,6 +34,7 @@ class Settings(
     Keeping,
     Backups,
     People,
+    Mail,
     QuestionBounds,
     ConnectionBounds,
     PageBounds,
@@ -44,7 +46,7 @@ class Settings(
 
     def check(self) -> None:
         """Raise SettingsError when settings contradict each other; the message says which and why."""
-        people = [*self._client_rules(), *self._people_rules()]
+        people = [*self._client_rules(), *self._people_rules(), *self._mail_rules()]
         rules = [*people, *self._process_rules(), *self._answer_rules(), *self._other_rules()]
         broken = [sentence for holds, sentence in rules if not holds]
         if broken:
@@ -88,6 +90,18 @@ class Settings(
             (
                 self.session_idle_days <= self.session_days,
                 "NARU_SESSION_IDLE_DAYS must not exceed NARU_SESSION_DAYS",
+            ),
+            (
+                self.second_factor in (OPTIONAL, ADMINS, EVERYONE),
+                f"NARU_SECOND_FACTOR is {self.second_factor!r}, which is not optional, admins or everyone",
+            ),
+        ]
+
+    def _mail_rules(self) -> list[Rule]:
+        return [
+            (
+                self.smtp_security in (STARTTLS, TLS, NO_TLS),
+                f"NARU_SMTP_SECURITY is {self.smtp_security!r}, which is not starttls, tls or none",
             ),
         ]
 

@@ -18,6 +18,8 @@ SPECIAL = {
     "personal_data": ("warn", "warn"),
     "auth": ("local", "local"),
     "sign_up": ("open", "open"),
+    "second_factor": ("admins", "admins"),
+    "smtp_security": ("tls", "tls"),
     "socket_message_bytes": ("200000", 200_000),
     "socket_state_bytes": ("20000", 20_000),
     "socket_message_burst": ("60.5", 60.5),
@@ -174,6 +176,8 @@ def test_file_replaces_an_empty_variable(tmp_path: Path) -> None:
         ({"secret_key": "short," + "l" * 40}, "NARU_SECRET_KEY"),
         ({"secret_key": ", ,"}, "NARU_SECRET_KEY"),
         ({"unserved_seconds": 5}, "NARU_UNSERVED_SECONDS"),
+        ({"second_factor": "nobody"}, "NARU_SECOND_FACTOR"),
+        ({"smtp_security": "ssl"}, "NARU_SMTP_SECURITY"),
     ],
 )
 def test_settings_reject_contradictions(values: dict[str, object], named: str) -> None:

@@ -14,15 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import AccountRefused, NaruError
-from shared.people import Owner, accounts, links, sessions
+from shared.people import Owner, accounts, factors, links, sessions
 from shared.people.accounts import Person
 from shared.people.sessions import Session, SignedIn
 from shared.postgres.database import transaction
 from shared.retention import erase, hide
 from shared.words import Words
-from web.api.people import pages, passwords, signing
+from web.api.people import factor_pages, pages, passwords, signing
+from web.api.people.attempts import check_code, check_password
 from web.api.people.forms import form_of_a_person, go_to, path_to, with_accounts, words_of
-from web.api.people.sign_in import check_password
 from web.asgi.identity import signed_in_in
 from web.runtime import current_runtime
 
@@ -73,10 +73,13 @@ async def end_all_sessions(request: Request, signed_in: SignedIn, _: Mapping[str
 
 @form_of_a_person
 async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
-    """Delete the account after the current password, and everything of the person in the background."""
+    """Delete the account after the password and the second factor, and all of the person's in the background."""
     runtime = current_runtime()
     try:
         person = await check_password(request, signed_in.email, values.get("current", ""))
+        await asyncio.to_thread(accounts.check_removable, runtime.engine, person.id)
+        if await asyncio.to_thread(factors.is_on, runtime.engine, person.id):
+            await check_code(request, person, values.get("code", ""))
         await asyncio.to_thread(_remove, runtime.engine, person)
     except AccountRefused as error:
         return await _page(request, signed_in, error=error)
@@ -135,13 +138,19 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
             focuses=error is not None,
         ),
     ]
+    has_factor = await asyncio.to_thread(factors.is_on, runtime.engine, signed_in.person_id)
     parts += [
+        pages.heading(words.t("factor.title")),
+        pages.link(path_to(request, "/account/factor"), words.t("factor.change" if has_factor else "factor.begin")),
         pages.heading(words.t("account.delete")),
         pages.paragraph(words.t("account.delete_text")),
         pages.form(
             path_to(request, "/account/delete"),
             words.t("account.delete"),
-            [_current_password(words, "delete-current")],
+            [
+                pages.current_password(words, "delete-current"),
+                *([factor_pages.code_entry(words, box_id="delete-code")] if has_factor else []),
+            ],
             is_quiet=True,
             focuses=False,
         ),
@@ -151,12 +160,7 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
 
 
 def _password_entries(words: Words) -> tuple[pages.Entry, pages.Entry]:
-    return _current_password(words, "current"), pages.new_password(words)
-
-
-def _current_password(words: Words, box_id: str) -> pages.Entry:
-    label = words.t("account.current_password")
-    return pages.Entry(name="current", box_id=box_id, label=label, kind="password", autocomplete="current-password")
+    return pages.current_password(words), pages.new_password(words)
 
 
 def _device(request: Request, words: Words, device: Session, signed_in: SignedIn) -> str:
