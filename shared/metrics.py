@@ -95,6 +95,7 @@ PAGE_WAIT_SECONDS = _histogram(
     "naru_page_wait_seconds", "Time from a click's arrival to the start of its page run", _LATENCY
 )
 SIGN_INS = _counter("naru_sign_ins_total", "Attempts to sign in, by what came of them", "outcome")
+MAILS = _counter("naru_mails_total", "Mails, by their kind and by what came of them", "kind", "outcome")
 PURGED = _counter(
     "naru_purged_rows_total", "Rows that this process removed from the database because their time was over", "kind"
 )
@@ -127,10 +128,11 @@ CLOSE_REASONS = ("flood", "size", "unfinished", "protocol", "signed_out")
 REFUSE_REASONS = ("process", "address", "identity", "owner", "openings", "pace")
 #: The session began; the other outcomes are codes of errors.
 SIGN_IN_OUTCOMES = (
-    *("good", "wrong_password", "too_many_sign_ins"),
+    *("good", "wrong_password", "too_many_sign_ins", "wrong_code"),
     *("sign_in_expired", "sign_in_cancelled", "sign_in_unreachable", "sign_in_refused", "sign_in_invalid"),
     *("sign_in_clocks", "issuer_changed", "not_admitted", "bad_groups", "account_disabled"),
 )
+MAIL_KINDS, MAIL_OUTCOMES = ("password", "sign_up"), ("sent", "failed")
 #: A request that arrived too slowly, a response that was read too slowly, too many connections.
 CONNECTION_REASONS = ("late", "stalled", "full")
 #: The kinds of data that the purge removes: whole rows, and columns of rows that stay.
@@ -144,6 +146,7 @@ PURGED_KINDS = (
     "checkpoint",
     "session",
     "link",
+    "guest_link",
     "allowance",
     "event",
 )
@@ -165,6 +168,9 @@ def _begin_at_zero() -> None:
     for counter, values in known:
         for value in values:
             counter.labels(value)
+    for kind in MAIL_KINDS:
+        for outcome in MAIL_OUTCOMES:
+            MAILS.labels(kind, outcome)
     for at, kinds in COOKIE_KINDS.items():
         for what in kinds:
             COOKIES.labels(at, what)

@@ -14,13 +14,14 @@ import threading
 from collections.abc import Collection
 from uuid import UUID
 
-from shared import lifecycle, metrics, personal_data
-from shared.errors import AddressTooFast, OverLimit, OwnerTooFast
+from shared import lifecycle, mail, metrics, personal_data
+from shared.errors import AddressTooFast, NaruError, OverLimit, OwnerTooFast
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
 from shared.keeping import Keeping
 from shared.lifecycle import Question, Submitted
-from shared.people import Owner
+from shared.people import Owner, codes
+from shared.people.sealing import Sealing
 from shared.postgres import capacity, notify, pooler
 from shared.postgres.database import make_engine
 from shared.queue import Dispatcher
@@ -35,6 +36,7 @@ from web.allowances import Allowances
 from web.audit_keeper import AuditKeeper
 from web.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
+from web.mailing import Mailing
 from web.sign_ins import SignIns
 from web.watch.listener import Listener
 from web.watch.watcher import Watcher
@@ -55,6 +57,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         settings.need("database_url", "redis_url", "secret_key")
         pooler.refuse_pooled_listening(settings)
+        mail.refuse_half_settings(settings)
         self.settings = settings
         self.engine = make_engine(settings, name="naru-web")
         self.dispatcher = Dispatcher(settings)
@@ -63,6 +66,7 @@ class Runtime:
         self.sign_ins = SignIns(settings, self.engine)
         self.openid = openid.provider_of(settings)
         self.audit = AuditKeeper(self.engine, settings)
+        self.mailing = Mailing(settings)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
         self._questions = RateLimit(settings.address_questions_per_minute)
@@ -74,6 +78,7 @@ class Runtime:
         self._has_drawn = False
         self.liveness = Liveness(settings, follows_streams=self._follows_streams, is_visited=self._is_visited)
         self._living: asyncio.Task[None] | None = None
+        self._sealing: asyncio.Task[None] | None = None
         self._wedge = WedgeWatch(
             self.liveness.signs,
             limit_seconds=settings.web_wedged_seconds,
@@ -147,8 +152,19 @@ class Runtime:
         self._checking = asyncio.create_task(
             asyncio.to_thread(capacity.warn_of_few_connections, self.engine, self.settings)
         )
+        self._sealing = asyncio.create_task(asyncio.to_thread(self._seal_again))
         self._wedge.start()
         freeze_loaded_objects()
+
+    def _seal_again(self) -> None:
+        """Encrypt the secrets of second factors with the newest key, so that `naru keys drop` loses none."""
+        try:
+            unreadable = codes.seal_again(self.engine, Sealing(self.settings.secret_key))
+        except NaruError:
+            log.warning("second factors: not checked for older keys, because Postgres does not answer")
+            return
+        if unreadable:
+            log.warning("second factors unreadable: their key is gone", extra={"number": unreadable})
 
     def page_was_drawn(self) -> None:
         """Record a drawn page. After the first, memory is settled, since Streamlit has loaded all its modules."""

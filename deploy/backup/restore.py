@@ -26,7 +26,7 @@ from shared.errors import NaruError
 from shared.lifecycle import end_restored
 from shared.migrations.__main__ import migrate
 from shared.postgres.database import make_plain_engine
-from shared.tables import link, session
+from shared.tables import guest_link, link, session
 
 #: The first PostgreSQL with this setting. pg_restore has set it on every server since.
 KNOWS_TRANSACTION_TIMEOUT = 17
@@ -159,7 +159,7 @@ def bring_up_to_date(server: Server, database: str) -> int:
     try:
         with engine.begin() as connection:
             ended = end_restored(connection)
-            for table in (session, link):
+            for table in (session, link, guest_link):
                 connection.execute(delete(table))
     finally:
         engine.dispose()

@@ -17,14 +17,18 @@ from deploy.cli import limits
 from deploy.cli.people_command import Context
 from deploy.embedded.data import DataProblem
 from deploy.embedded.locate import check_options
-from shared import audit
+from shared import audit, mail
 from shared.audit.acting import TERMINAL
 from shared.errors import NaruError, NotFound
-from shared.people import accounts, identities, links, sessions, taking_over
+from shared.people import Owner, accounts, factors, identities, links, sessions, taking_over
 from shared.people.accounts import Role
 from shared.people.refusals import NoPassword
 from shared.postgres.database import make_plain_engine
 from shared.settings import GUEST, load_settings
+
+
+class NoInvitation(Exception):
+    """There is no open invitation with this id."""
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -34,22 +38,29 @@ def run(chosen: argparse.Namespace) -> int:
         check_options(settings)
         with server_at(chosen.data, settings) as server, audit.acting(TERMINAL):
             COMMANDS[chosen.command](Context(make_plain_engine(server.url), settings, chosen))
-    except NotFound:
-        if not chosen.email:
-            return _complain(f"there is no group {terminal.line(chosen.group)}. ./naru people groups shows all.")
-        named = " or ".join(filter(None, (chosen.email, getattr(chosen, "to", ""))))
-        return _complain(f"there is no account of {terminal.line(named)}. ./naru people list shows all.")
-    except psycopg2.Error as error:
-        return _complain(f"Postgres failed: {reason_of(error)}")
-    except SQLAlchemyError as error:
-        return _complain(f"Postgres failed ({type(error).__name__}). Is Naru's newest version running? Start it once.")
-    except (BackupProblem, DataProblem, NaruError) as error:
-        return _complain(str(error))
+    except (BackupProblem, DataProblem, NaruError, NoInvitation, psycopg2.Error, SQLAlchemyError) as error:
+        return _complain(_sentence(error, chosen))
     if settings.auth == GUEST:
         print("  Note: NARU_AUTH is guest, so the page asks nobody to sign in. Set NARU_AUTH=local.")
     elif not settings.has_passwords and chosen.command in ("invite", "reset"):
         print("  Note: NARU_AUTH is oidc, so nobody can use the link. Set NARU_AUTH=local+oidc, or disregard it.")
     return 0
+
+
+def _sentence(error: Exception, chosen: argparse.Namespace) -> str:
+    """Say what went wrong, and what to do."""
+    if isinstance(error, NotFound):
+        named = " or ".join(filter(None, (chosen.email, getattr(chosen, "to", ""))))
+        if not named:
+            return f"there is no group {terminal.line(chosen.group)}. ./naru people groups shows all."
+        return f"there is no account of {terminal.line(named)}. ./naru people list shows all."
+    if isinstance(error, NoInvitation):
+        return f"there is no open invitation {error}. ./naru people invitations shows all."
+    if isinstance(error, psycopg2.Error):
+        return f"Postgres failed: {reason_of(error)}"
+    if isinstance(error, SQLAlchemyError):
+        return f"Postgres failed ({type(error).__name__}). Is Naru's newest version running? Start it once."
+    return str(error)
 
 
 def show(context: Context) -> None:
@@ -65,23 +76,60 @@ def show(context: Context) -> None:
 
 def make_invitation(context: Context) -> None:
     """Print the link of a new invitation."""
-    days = context.settings.invitation_days
-    token = links.invite(context.engine, context.chosen.role, days=days)
+    days, chosen = context.settings.invitation_days, context.chosen
+    email = accounts.normal_email(chosen.mail) if chosen.mail else None
+    context.need_mail(is_asked=email is not None)
+    token = links.invite(context.engine, chosen.role, days=days, email=email, made_by=Owner.terminal().key)
     is_first = not accounts.has_people(context.engine)
-    role = Role.ADMIN.value if is_first else context.chosen.role
-    print(f"Whoever opens this link first makes one account with the role {role}. It is valid for {days} days:")
+    role = Role.ADMIN.value if is_first else chosen.role
+    who = terminal.line(email) if email else "one account"
+    print(f"Whoever opens this link first makes {who} with the role {role}. It is valid for {days} days:")
     print(context.address(f"/sign-up?invitation={token}"))
+    if email:
+        context.send(mail.invitation(context.settings, context.words, email, token), email)
+
+
+def show_invitations(context: Context) -> None:
+    """Print every invitation that can be used."""
+    found = links.invitations(context.engine)
+    if not found:
+        print("There are no open invitations. ./naru people invite makes one.")
+    for each in found:
+        whom = f"for {terminal.line(each.email)}" if each.email else "for anybody"
+        by = f"by {each.made_by}" if each.made_by else "by an earlier version"
+        times = f"made {each.created_at:%Y-%m-%d %H:%M} {by}  until {each.expires_at:%Y-%m-%d %H:%M}"
+        print(f"{each.id}  {each.role}  {whom}  {times}")
+
+
+def withdraw(context: Context) -> None:
+    """Make an invitation invalid."""
+    invitation = context.chosen.invitation
+    try:
+        links.withdraw(context.engine, invitation)
+    except NotFound:
+        raise NoInvitation(terminal.line(invitation)) from None
+    print(f"The invitation {terminal.line(invitation)} is withdrawn: its link makes no account any more.")
 
 
 def reset(context: Context) -> None:
     """Print a link to a new password. Raises NoPassword."""
-    hours = context.settings.password_link_hours
-    person = context.person()
+    hours, person = context.settings.password_link_hours, context.person()
     if person.password_hash is None:
         raise NoPassword
+    context.need_mail(is_asked=context.chosen.mail)
     token = links.allow_new_password(context.engine, person.id, hours=hours)
     print(f"Whoever opens this link first sets the password of this account. It is valid for {hours} hours:")
     print(context.address(f"/new-password?link={token}"))
+    if context.chosen.mail:
+        context.send(mail.new_password(context.settings, context.words, person.email, token), person.email)
+
+
+def reset_factor(context: Context) -> None:
+    """Switch the second factor off."""
+    person = context.person()
+    was_on = factors.reset(context.engine, person.id)
+    what = "has no second factor any more, and is signed out" if was_on else "has no second factor"
+    print(f"{terminal.line(person.email)} {what}.")
 
 
 def give_role(context: Context) -> None:
@@ -140,7 +188,10 @@ def move_issuer(context: Context) -> None:
 COMMANDS: Mapping[str, Callable[[Context], None]] = {
     "list": show,
     "invite": make_invitation,
+    "invitations": show_invitations,
+    "withdraw": withdraw,
     "reset": reset,
+    "reset-factor": reset_factor,
     "role": give_role,
     "disable": disable,
     "enable": enable,

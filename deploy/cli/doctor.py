@@ -29,7 +29,7 @@ from deploy.cli.lanes import lanes
 from deploy.cli.reaching import host_names, postgres_hosts, redis_sentinels, time_limits
 from deploy.cli.redis_servers import redis_servers
 from deploy.cli.retention import kept
-from deploy.cli.security import accounts, cookie_keys, hosts
+from deploy.cli.security import accounts, cookie_keys, hosts, smtp
 from deploy.cli.servers import OLDEST_POSTGRES
 from deploy.embedded.data import running_on
 from deploy.embedded.locate import NotRunning, settings_of
@@ -304,4 +304,5 @@ CHECKS: tuple[Callable[[Settings], Findings], ...] = (
     kept,
     accounts,
     company_sign_in,
+    smtp,
 )

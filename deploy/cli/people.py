@@ -18,6 +18,7 @@ Accounts from the terminal. It uses DATABASE_URL, or the database in the data fo
 runs or not. The first account needs an invitation too, and is an administrator's.
 
   ./naru people invite                   prints a link with which one person makes an account
+  ./naru people invite --mail ada@example.org   sends it too (NARU_SMTP_HOST)
   ./naru people list                     all accounts
   ./naru people reset ada@example.org    prints a link with which the person sets a new password
   ./naru people limit ada@example.org --tokens-per-day 100000
@@ -38,6 +39,8 @@ LIMITS = {
 }
 #: Takes a limit away, so that the next one holds: the group's, or the setting.
 UNSET = "unset"
+#: The catalogues of shared/words.
+LANGUAGES = ("en", "ko")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,7 +64,15 @@ def make_parser() -> argparse.ArgumentParser:
     _command(commands, "list", "list all accounts")
     invite = _command(commands, "invite", "print a link with which one person makes an account")
     invite.add_argument("--role", choices=ROLES, default=ROLES[0], help="the role that it gives (default: user)")
-    _about(commands, "reset", "print a link with which the person sets a new password")
+    invite.add_argument("--mail", default="", metavar="EMAIL", help="send it there too; only this address can use it")
+    _language(invite)
+    _command(commands, "invitations", "list the invitations that can still be used")
+    withdraw = _command(commands, "withdraw", "make an invitation invalid")
+    withdraw.add_argument("invitation", metavar="ID", help="its id: ./naru people invitations")
+    reset = _about(commands, "reset", "print a link with which the person sets a new password")
+    reset.add_argument("--mail", action="store_true", help="send it to the account's e-mail address too")
+    _language(reset)
+    _about(commands, "reset-factor", "switch the second factor off; ends all sessions of the account")
     role = _about(commands, "role", "give the person a role; ends all sessions of the account")
     role.add_argument("role", choices=ROLES, help="what the person may do")
     _about(commands, "disable", "close the account; ends all its sessions, keeps its chats")
@@ -114,3 +125,7 @@ def _about(commands: Commands, name: str, line: str) -> argparse.ArgumentParser:
     made = _command(commands, name, line)
     made.add_argument("email", metavar="ACCOUNT", help="the account's e-mail address, or its id: person:…")
     return made
+
+
+def _language(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0], help="the mail's (default: en)")

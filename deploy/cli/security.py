@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deploy.cli.findings import Finding, Findings, Level, show
+from deploy.cli.findings import LOOPBACK, Finding, Findings, Level, show
 from deploy.embedded.data import SECRETS, DataProblem, running_on, secrets_in
 from deploy.embedded.silence import DIRECT
+from shared import mail
+from shared.errors import SettingsError
 from shared.keys import LEAST_BYTES, is_strong, key_id, keys_in
-from shared.settings import GUEST, STRONGER_KEY, Settings
+from shared.mail import MailFailed
+from shared.settings import GUEST, NO_TLS, STRONGER_KEY, Settings
 
 #: Long enough for /metrics, which reads gauges from Postgres.
 METRICS_SECONDS = 10
@@ -52,6 +55,24 @@ def accounts(settings: Settings) -> Findings:
             Level.GOOD,
             "accounts: none are needed; without a proxy only this machine reaches the page",
         )
+
+
+def smtp(settings: Settings) -> Findings:
+    """Connect and sign in to the SMTP server, and send nothing."""
+    if not mail.is_on(settings):
+        return
+    where = f"{settings.smtp_host}:{settings.smtp_port}"
+    try:
+        mail.refuse_half_settings(settings)
+        mail.check(settings)
+    except (MailFailed, SettingsError) as error:
+        to_do = "correct NARU_SMTP_HOST, _PORT, _SECURITY, _USER and _PASSWORD, or start the server"
+        yield Finding(Level.WRONG, f"mail: {where}: {error}", to_do)
+        return
+    if settings.smtp_security == NO_TLS and settings.smtp_host not in LOOPBACK:
+        yield Finding(Level.HINT, f"mail: {where} is used without TLS", "set NARU_SMTP_SECURITY=starttls")
+    else:
+        yield Finding(Level.GOOD, f"mail: {where} takes mail ({settings.smtp_security})")
 
 
 def hosts(settings: Settings, data: Path) -> Findings:

@@ -31,6 +31,7 @@ OPTIONS = (
     ("--heartbeat-webhook", "heartbeat_webhook_url", "the address that a heartbeat is sent to every five minutes"),
     ("--s3-access-key", "backup_s3_access_key", "the bucket's access key, for backups"),
     ("--s3-secret-key", "backup_s3_secret_key", "the bucket's secret key"),
+    ("--smtp-password", "smtp_password", "the password at the SMTP server, for mail"),
 )
 #: compose mounts a file for each of these; it is empty if the user gave nothing.
 GIVEN = tuple(name for _, name, _ in OPTIONS)

@@ -38,7 +38,12 @@ READERS: Mapping[str, frozenset[Part]] = {
     **dict.fromkeys(("oidc_allowed_groups", "oidc_roles", "oidc_groups_claim"), frozenset({"web"})),
     **dict.fromkeys(("oidc_button", "oidc_clock_skew_seconds", "oidc_seconds"), frozenset({"web"})),
     **dict.fromkeys(("keep_audit_days", "audit_log"), frozenset({"web"})),
-    **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"launcher"})),
+    **dict.fromkeys(("invitation_days", "password_link_hours"), frozenset({"web", "launcher"})),
+    **dict.fromkeys(("second_factor", "guest_link_days"), frozenset({"web"})),
+    **dict.fromkeys(
+        ("smtp_host", "smtp_port", "smtp_security", "smtp_user", "smtp_password", "smtp_sender", "smtp_seconds"),
+        frozenset({"web", "launcher"}),
+    ),
     **dict.fromkeys(
         ("tokens_per_day", "tokens_per_month", "money_per_month", "currency", "time_zone"),
         frozenset({"web", "worker", "launcher"}),

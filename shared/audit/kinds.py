@@ -22,6 +22,13 @@ class Kind(StrEnum):
     ACCOUNT_ENABLED = "account_enabled"
     INVITATION_MADE = "invitation_made"
     INVITATION_USED = "invitation_used"
+    INVITATION_WITHDRAWN = "invitation_withdrawn"
+    FACTOR_SWITCHED_ON = "factor_switched_on"
+    FACTOR_SWITCHED_OFF = "factor_switched_off"
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
+    GUEST_LINK_MADE = "guest_link_made"
+    GUEST_LINK_OPENED = "guest_link_opened"
+    GUEST_LINK_REVOKED = "guest_link_revoked"
     PASSWORD_REFUSED = "password_refused"  # noqa: S105 - no password
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - no password
     PASSWORD_LINK_MADE = "password_link_made"  # noqa: S105 - no password

@@ -6,7 +6,11 @@
     sessions      the browsers in which they are signed in
     links         invitations and links to a new password
     groups        people who share limits
+    factors       second factors as rows
+    codes         the codes of an app, and recovery codes
+    sealing       encrypts the secrets of second factors
     allowances    how often a password may be guessed
+    guest_links   a guest's link to their chats
     taking_over   a guest's conversations become a person's
     refusals      why an account cannot be used
     tokens        what cookies and links hold

@@ -95,7 +95,7 @@ def sign_up(engine: Engine, *, email: str, password_hash: str, invitation: str, 
     with transaction(engine) as connection:
         lock(connection)
         is_first = not _has_people(connection)
-        role = Role(links.take_invitation(connection, invitation)) if invitation else Role.USER
+        role = Role(links.take_invitation(connection, invitation, email=email)) if invitation else Role.USER
         if not invitation and (is_first or not is_open):
             raise InvitationNeeded
         values = {
@@ -124,6 +124,13 @@ def find(engine: Engine, email: str) -> Person | None:
     with transaction(engine) as connection:
         this = (_P.email == email, _P.password_hash.is_not(None))
         row = connection.execute(select(*_COLUMNS).where(*this)).one_or_none()
+    return row and _person_of(row)
+
+
+def with_id(engine: Engine, person_id: UUID) -> Person | None:
+    """Return the person with this id."""
+    with transaction(engine) as connection:
+        row = connection.execute(select(*_COLUMNS).where(_P.id == person_id)).one_or_none()
     return row and _person_of(row)
 
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, insert, or_, select, update
 
 from shared import audit
 from shared.audit import Kind
 from shared.errors import WrongPassword
-from shared.people.accounts import Person, shown
+from shared.people.accounts import Person, Role, shown
 from shared.people.groups import effective_role
 from shared.people.owner import Owner
 from shared.people.tokens import hash_of, new_token
 from shared.postgres.database import transaction
-from shared.settings import Settings
-from shared.tables import person, session
+from shared.settings import ADMINS, EVERYONE, OPTIONAL, Settings
+from shared.tables import person, second_factor, session
 
 #: `seen_at` is written again after this time: the idle limit counts days.
 SEEN_AFTER = timedelta(minutes=10)
@@ -101,7 +101,7 @@ def begin(
 def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[bytes, SignedIn]:
     """Return the sessions that these hashes of tokens belong to, without those that have ended or expired.
 
-    Marks them as seen. Raises Unavailable.
+    One of a person who has to have a second factor and has none does not count. Marks them as seen. Raises Unavailable.
     """
     role = effective_role().label("role")
     columns = (_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, _P.name, role)
@@ -173,11 +173,26 @@ def end_all_in(connection: Connection, person_id: UUID, *, but: UUID | None = No
     return int(connection.execute(delete(session).where(_S.person_id == person_id, *kept)).rowcount)
 
 
+def needs_factor(settings: Settings, role: str) -> bool:
+    """Whether people with this role and a password have to have a second factor."""
+    return settings.second_factor == EVERYONE or (settings.second_factor == ADMINS and role == Role.ADMIN)
+
+
 def _may_enter(settings: Settings) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition for sessions that begin in a way that is switched on."""
+    """Return the conditions for sessions that begin in a way that is switched on, with what the person needs."""
+    needed = _has_what_it_needs(settings)
     if settings.has_passwords == settings.has_openid:
+        return needed
+    return (_P.password_hash.is_not(None) if settings.has_passwords else _P.password_hash.is_(None), *needed)
+
+
+def _has_what_it_needs(settings: Settings) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition for a second factor, which the company's provider asks of those whom it signs in."""
+    if settings.second_factor == OPTIONAL:
         return ()
-    return (_P.password_hash.is_not(None) if settings.has_passwords else _P.password_hash.is_(None),)
+    f = second_factor.c
+    has_factor = or_(select(f.person_id).where(f.person_id == _P.id).exists(), _P.password_hash.is_(None))
+    return (has_factor,) if settings.second_factor == EVERYONE else (or_(effective_role() != Role.ADMIN, has_factor),)
 
 
 def _note_ended(connection: Connection, person_id: UUID, number: int) -> None:

@@ -37,6 +37,7 @@ from shared.tables import (
     Status,
     chat_request,
     conversation,
+    guest_link,
     link,
     message,
     request_attempt,
@@ -175,6 +176,7 @@ def _sign_ins(connection: Connection, keeping: Keeping, rows: int) -> Counter[st
         ("session", session, s.id, s.created_at < _before(keeping.session_days)),
         ("session", session, s.id, s.seen_at < _before(keeping.session_idle_days)),
         ("link", link, link.c.token_hash, link.c.expires_at < now),
+        ("guest_link", guest_link, guest_link.c.browser_id, guest_link.c.expires_at < now),
         ("allowance", sign_in_allowance, sign_in_allowance.c.key, sign_in_allowance.c.whole_at < now),
     )
     gone: Counter[str] = Counter()

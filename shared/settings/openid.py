@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from shared.settings.field import Rule, setting, variable_of
 
 #: Admits everyone whom the provider signs in.
-EVERYONE = "*"
+ANYONE = "*"
 #: The roles that groups can give, the strongest first. Everybody else is a `user`.
 MAPPED_ROLES = ("admin", "auditor")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -41,7 +41,7 @@ class OpenId:
     def allowed_groups(self) -> frozenset[str] | None:
         """The groups that may enter; None admits everyone."""
         names = _names_in(self.oidc_allowed_groups)
-        return None if EVERYONE in names else frozenset(names)
+        return None if ANYONE in names else frozenset(names)
 
     @property
     def roles_of_groups(self) -> dict[str, str]:

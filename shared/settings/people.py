@@ -8,6 +8,8 @@ from shared.settings.field import setting
 
 GUEST, LOCAL, OIDC, LOCAL_OIDC = "guest", "local", "oidc", "local+oidc"
 INVITATION, OPEN = "invitation", "open"
+#: The values of `second_factor`.
+OPTIONAL, ADMINS, EVERYONE = "optional", "admins", "everyone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,12 @@ class People:
     password_link_hours: int = setting(24, "A link to a new password is valid for this many hours", least=1, most=720)
     sign_in_failures: int = setting(
         10, "Failed attempts to sign in to one account in 15 minutes; three times as many from one address", least=1
+    )
+    second_factor: str = setting(
+        OPTIONAL, "Who needs a code from an app besides the password: optional (nobody has to), admins, or everyone"
+    )
+    guest_link_days: int = setting(
+        90, "A guest's link to their chats is valid for this many days; 0: guests can make none", least=0, most=3650
     )
 
     @property

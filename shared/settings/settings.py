@@ -14,8 +14,20 @@ from shared.settings.clients import ConnectionBounds, PageBounds, QuestionBounds
 from shared.settings.field import Rule, variable_of
 from shared.settings.keeping import Keeping
 from shared.settings.live import Live
+from shared.settings.mail import NO_TLS, STARTTLS, TLS, Mail
 from shared.settings.openid import OpenId
-from shared.settings.people import GUEST, INVITATION, LOCAL, LOCAL_OIDC, OIDC, OPEN, People
+from shared.settings.people import (
+    ADMINS,
+    EVERYONE,
+    GUEST,
+    INVITATION,
+    LOCAL,
+    LOCAL_OIDC,
+    OIDC,
+    OPEN,
+    OPTIONAL,
+    People,
+)
 from shared.settings.processes import Processes
 from shared.settings.providers import Providers
 from shared.settings.servers import Servers
@@ -38,6 +50,7 @@ class Settings(
     People,
     Spending,
     OpenId,
+    Mail,
     QuestionBounds,
     ConnectionBounds,
     PageBounds,
@@ -50,7 +63,8 @@ class Settings(
     def check(self) -> None:
         """Raise SettingsError when settings contradict each other; the message says which and why."""
         people = [*self._client_rules(), *self._people_rules(), *self._spending_rules(), *self.openid_rules()]
-        _refuse([*people, *self._process_rules(), *self._answer_rules(), *self._other_rules()])
+        rules = [*people, *self._mail_rules(), *self._process_rules(), *self._answer_rules(), *self._other_rules()]
+        _refuse(rules)
 
     def need(self, *names: str) -> None:
         """Raise SettingsError for the first of `names` that is empty. Processes need different settings."""
@@ -98,6 +112,18 @@ class Settings(
             (
                 self.session_idle_days <= self.session_days,
                 "NARU_SESSION_IDLE_DAYS must not exceed NARU_SESSION_DAYS",
+            ),
+            (
+                self.second_factor in (OPTIONAL, ADMINS, EVERYONE),
+                f"NARU_SECOND_FACTOR is {self.second_factor!r}, which is not optional, admins or everyone",
+            ),
+        ]
+
+    def _mail_rules(self) -> list[Rule]:
+        return [
+            (
+                self.smtp_security in (STARTTLS, TLS, NO_TLS),
+                f"NARU_SMTP_SECURITY is {self.smtp_security!r}, which is not starttls, tls or none",
             ),
         ]
 

@@ -2,8 +2,7 @@
 
     chat      conversation, message, chat_request, request_attempt
     fleet     worker, lane, reconciler_tick
-    spending  person_group, membership, quota, spending
-    people    person, identity, session, link, sign_in_allowance
+    people    person, identity, session, link, sign_in_allowance, second_factor, recovery_code, guest_link
     spending  person_group, membership, quota, spending
     audit     audit_event, audit_mark
     statuses  the values of `status` and `outcome`
@@ -23,9 +22,12 @@ from shared.tables.fleet import lane as lane
 from shared.tables.fleet import reconciler_tick as reconciler_tick
 from shared.tables.fleet import worker as worker
 from shared.tables.metadata import metadata as metadata
+from shared.tables.people import guest_link as guest_link
 from shared.tables.people import identity as identity
 from shared.tables.people import link as link
 from shared.tables.people import person as person
+from shared.tables.people import recovery_code as recovery_code
+from shared.tables.people import second_factor as second_factor
 from shared.tables.people import session as session
 from shared.tables.people import sign_in_allowance as sign_in_allowance
 from shared.tables.spending import membership as membership

@@ -1,8 +1,8 @@
-"""People with an account, their identities, sessions and one-time links, and the counts of attempts to sign in."""
+"""People with an account: identities, sessions, second factors, links, and the counts of attempts to sign in."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, LargeBinary, Table, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Index, LargeBinary, Table, Text, text
 from sqlalchemy.dialects.postgresql import UUID
 
 from shared.tables.metadata import metadata, moment
@@ -69,6 +69,10 @@ link = Table(
     # Whose password is to be set.
     Column("person_id", ForeignKey("person.id", ondelete="CASCADE"), index=True),
     Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
+    # Of an invitation: when and by whom it was made, and the address it was sent to, the only one that may use it.
+    moment("created_at", now=True),
+    Column("made_by", Text),
+    Column("email", Text),
     CheckConstraint("kind IN ('invitation', 'password')", name="kind"),
     CheckConstraint("(kind = 'invitation') = (role IS NOT NULL)", name="invitation_has_role"),
     CheckConstraint("(kind = 'password') = (person_id IS NOT NULL)", name="password_has_person"),
@@ -80,4 +84,35 @@ sign_in_allowance = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("whole_at", DateTime(timezone=True), nullable=False, index=True),
+)
+
+#: A person's app makes codes from this secret. People with a row need a code to sign in.
+second_factor = Table(
+    "second_factor",
+    metadata,
+    Column("person_id", ForeignKey("person.id", ondelete="CASCADE"), primary_key=True),
+    # Encrypted with the key whose id is beside it (shared/people/sealing.py).
+    Column("secret", Text, nullable=False),
+    Column("key_id", Text, nullable=False, index=True),
+    moment("on_since", now=True),
+    # The time step of the last code that was accepted: no code works twice.
+    Column("last_step", BigInteger, nullable=False),
+)
+
+#: Codes for somebody who has lost the app. The use of one removes the row.
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("person_id", ForeignKey("person.id", ondelete="CASCADE"), primary_key=True),
+    Column("code_hash", LargeBinary, primary_key=True),
+)
+
+#: A guest's link to their chats from another browser. A guest has one at most.
+guest_link = Table(
+    "guest_link",
+    metadata,
+    Column("browser_id", UUID(as_uuid=True), primary_key=True),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
+    moment("created_at", now=True),
 )

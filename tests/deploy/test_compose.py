@@ -30,14 +30,14 @@ SECRET = re.compile(r"PASS|SECRET|TOKEN$|_KEY$|CREDENTIAL|^DATABASE_URL|^REDIS_U
 #: Exactly the secrets of each container: what an intruder in it would get.
 BUCKET = {"backup_key", "backup_s3_access_key", "backup_s3_secret_key"}
 GIVEN = {
-    "web": {"database_url", "redis_url", "secret_key", "oidc_client_secret"},
+    "web": {"database_url", "redis_url", "secret_key", "oidc_client_secret", "smtp_password"},
     "worker": {"database_url", "redis_url", *VENDOR_KEYS},
     "flower": {"redis_url", "flower_password"},
     "migrate": {"database_url"},
     "roles": {"postgres_superuser_password", "postgres_password", "postgres_monitor_password"},
     "postgres": {"postgres_superuser_password"},
     "redis": {"redis_auth.conf"},
-    "backup": {"database_url"} | BUCKET,
+    "backup": {"database_url", "smtp_password"} | BUCKET,
     "restore-drill": BUCKET,
     "alertmanager": {"alert_webhook_url", "heartbeat_webhook_url"},
     "grafana": {"grafana_password"},
@@ -155,6 +155,13 @@ def test_only_listed_services_reach_the_internet() -> None:
     assert not set(services()["nginx"]["networks"]) & set(services()["postgres"]["networks"])
 
 
+def test_mail_override_leads_only_web_out() -> None:
+    added = compose("deploy/compose/docker-compose.mail.yml")
+    assert added["networks"] == {"mail": None}
+    assert set(added["services"]) == {"web"}
+    assert set(added["services"]["web"]["networks"]) == {*services()["web"]["networks"], "mail"}
+
+
 def test_compose_starts_services_in_order_of_health() -> None:
     for name in ("web", "worker"):
         assert services()[name]["depends_on"] == {
@@ -180,6 +187,7 @@ def test_worker_has_time_to_finish_its_answers() -> None:
 SERVERS = dict.fromkeys(
     (
         *("DATABASE_URL_FILE", "REDIS_URL_FILE", "NARU_SECRET_KEY_FILE", "NARU_OIDC_CLIENT_SECRET_FILE"),
+        "NARU_SMTP_PASSWORD_FILE",
         *(f"{vendor.key_variable}_FILE" for vendor in WITH_KEY),
     ),
     "",

@@ -51,7 +51,7 @@ def url(stack: Stack) -> str:
 @pytest.fixture(autouse=True)
 def _empty(engine: Engine) -> None:
     with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, identity, session, link, sign_in_allowance"))
+        connection.execute(text("TRUNCATE person, identity, session, link, sign_in_allowance, guest_link CASCADE"))
 
 
 @pytest.fixture

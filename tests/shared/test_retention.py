@@ -23,6 +23,7 @@ from shared.tables import (
     Outcome,
     chat_request,
     conversation,
+    guest_link,
     link,
     message,
     metadata,
@@ -303,10 +304,11 @@ def test_expired_sign_ins_leave(rig: RequestRig) -> None:
             valid = {"token_hash": bytes([number]), "expires_at": rig.ago(days * DAY)}
             connection.execute(insert(link).values(kind="invitation", role="user", **valid))
             connection.execute(insert(sign_in_allowance).values(key=str(number), whole_at=rig.ago(days * DAY)))
+            connection.execute(insert(guest_link).values(browser_id=uuid4(), **valid))
     assert round(overdue(rig)[Kind.SESSIONS] / DAY, 1) == 1
-    assert purged(rig, rows=2) == {"session": 2, "link": 1, "allowance": 1}
+    assert purged(rig, rows=2) == {"session": 2, "link": 1, "guest_link": 1, "allowance": 1}
     assert overdue(rig)[Kind.SESSIONS] == 0
-    assert [rig.count(table) for table in (person, session, link, sign_in_allowance)] == [1, 1, 1, 1]
+    assert [rig.count(table) for table in (person, session, link, guest_link, sign_in_allowance)] == [1] * 5
 
 
 def test_one_process_purges_at_a_time(rig: RequestRig) -> None:

@@ -28,6 +28,8 @@ SPECIAL = {
     "oidc_scopes": ("openid groups", "openid groups"),
     "keep_audit_days": ("90", 90),
     "audit_log": ("syslog:[::1]:5140", "syslog:[::1]:5140"),
+    "second_factor": ("admins", "admins"),
+    "smtp_security": ("tls", "tls"),
     "socket_message_bytes": ("200000", 200_000),
     "socket_state_bytes": ("20000", 20_000),
     "socket_message_burst": ("60.5", 60.5),
@@ -192,6 +194,8 @@ def test_file_replaces_an_empty_variable(tmp_path: Path) -> None:
         ({"oidc_roles": "admin="}, "NARU_OIDC_ROLES"),
         ({"oidc_roles": "user=everyone"}, "NARU_OIDC_ROLES"),
         ({"oidc_scopes": "email profile"}, "NARU_OIDC_SCOPES"),
+        ({"second_factor": "nobody"}, "NARU_SECOND_FACTOR"),
+        ({"smtp_security": "ssl"}, "NARU_SMTP_SECURITY"),
     ],
 )
 def test_settings_reject_contradictions(values: dict[str, object], named: str) -> None:

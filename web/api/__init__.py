@@ -32,10 +32,14 @@ from web.api.people.account import (
     end_all_sessions,
     end_session,
 )
+from web.api.people.factor import begin_factor, confirm_factor, factor_page, renew_codes, switch_factor_off
+from web.api.people.forgotten import forgotten, forgotten_page
 from web.api.people.guest import guest_chats_page, take_over_guest_chats
+from web.api.people.guest_link import keep_page, kept_page, make_link, open_kept, revoke_link
 from web.api.people.openid import begin_openid, end_openid, finish_openid
 from web.api.people.password import new_password, new_password_page
 from web.api.people.record import record_file, record_page
+from web.api.people.second_step import code_page, enrol, enrol_page, enter_code
 from web.api.people.sign_in import sign_in, sign_in_page, sign_out
 from web.api.people.sign_up import sign_up, sign_up_page
 from web.api.people.usage import everyones_usage_file, everyones_usage_page, usage_page
@@ -70,13 +74,24 @@ def _people() -> list[Route]:
     return [
         Route("/sign-in", sign_in_page, methods=["GET"]),
         Route("/sign-in", sign_in, methods=["POST"]),
+        Route("/sign-in/code", code_page, methods=["GET"]),
+        Route("/sign-in/code", enter_code, methods=["POST"]),
+        Route("/sign-in/enrol", enrol_page, methods=["GET"]),
+        Route("/sign-in/enrol", enrol, methods=["POST"]),
         Route("/sign-out", sign_out, methods=["POST"]),
         Route("/sign-up", sign_up_page, methods=["GET"]),
         Route("/sign-up", sign_up, methods=["POST"]),
         Route("/new-password", new_password_page, methods=["GET"]),
         Route("/new-password", new_password, methods=["POST"]),
+        Route("/forgotten", forgotten_page, methods=["GET"]),
+        Route("/forgotten", forgotten, methods=["POST"]),
         Route("/account", account_page, methods=["GET"]),
         Route("/account/password", change_password, methods=["POST"]),
+        Route("/account/factor", factor_page, methods=["GET"]),
+        Route("/account/factor/begin", begin_factor, methods=["POST"]),
+        Route("/account/factor/confirm", confirm_factor, methods=["POST"]),
+        Route("/account/factor/codes", renew_codes, methods=["POST"]),
+        Route("/account/factor/off", switch_factor_off, methods=["POST"]),
         Route("/account/delete", delete_account, methods=["POST"]),
         Route("/account/end", end_session, methods=["POST"]),
         Route("/account/end-all", end_all_sessions, methods=["POST"]),
@@ -91,4 +106,9 @@ def _people() -> list[Route]:
         Route("/audit/export", record_file, methods=["GET"]),
         Route("/guest-chats", guest_chats_page, methods=["GET"]),
         Route("/guest-chats", take_over_guest_chats, methods=["POST"]),
+        Route("/keep", keep_page, methods=["GET"]),
+        Route("/keep", make_link, methods=["POST"]),
+        Route("/keep/end", revoke_link, methods=["POST"]),
+        Route("/kept", kept_page, methods=["GET"]),
+        Route("/kept", open_kept, methods=["POST"]),
     ]

@@ -136,6 +136,10 @@ class TokenCookie:
         """All names that the cookie may have."""
         return [name for name, _ in (*self._host, *self._plain)]
 
+    def is_old(self, cookie_headers: Iterable[str], *, is_tls: bool) -> bool:
+        """Whether the request has no cookie of the newest key, under the name that fits the connection."""
+        return (self._host if is_tls else self._plain)[0][0] not in _by_name(cookie_headers)
+
     def read(self, cookie_headers: Iterable[str], *, is_tls: bool) -> str | None:
         """Return the token; None without one, and if a name occurs twice, since somebody else may have set one.
 

@@ -36,6 +36,8 @@ _OWNER_KEY = "naru.owner_id"
 VERDICT_HEADER = "x-naru-cookie"
 #: The signed-in person's e-mail address or name, percent-encoded, which the page shows.
 PERSON_HEADER = "x-naru-person"
+#: The scope key of the Set-Cookie header that renews the session's cookie.
+_SESSION_KEY = "naru.session_cookie"
 _SIGNED_IN_KEY, _BROWSER_KEY, _VERDICT_KEY = "naru.signed_in", "naru.browser_id", "naru.verdict"
 
 
@@ -102,12 +104,19 @@ class IdentityMiddleware:
             _pass_on(scope, owner_of(reading), reading.verdict)
         else:
             await self._sign_in(scope, settings, is_tls=is_tls)
+        has_browsers = reading.is_current or reading.verdict.forbids_cookie
+        if scope["type"] == "websocket" or (has_browsers and _SESSION_KEY not in scope):
+            await self._app(scope, receive, send)
+            return
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and _is_page(scope, message):
-                browser_id = reading.browser_id or fresh_identity(scope)
-                cookie = set_cookie(*cookies.make(browser_id, is_tls=is_tls))
-                MutableHeaders(scope=message).append("set-cookie", cookie)
+                headers = MutableHeaders(scope=message)
+                if not has_browsers:
+                    browser_id = reading.browser_id or fresh_identity(scope)
+                    headers.append("set-cookie", set_cookie(*cookies.make(browser_id, is_tls=is_tls)))
+                if _SESSION_KEY in scope:
+                    headers.append("set-cookie", scope[_SESSION_KEY])
             await send(message)
 
         has_cookie = scope["type"] == "websocket" or reading.is_current or reading.verdict.forbids_cookie
@@ -115,10 +124,11 @@ class IdentityMiddleware:
             await self._app(scope, receive, send if has_cookie else send_with_cookie)
 
     async def _sign_in(self, scope: Scope, settings: Settings, *, is_tls: bool) -> None:
-        """Find the person whose session the browser has."""
+        """Find the person whose session the browser has. Renews a cookie of an older key, as that of the browser."""
         if self._session_cookie is None:
             self._session_cookie = SessionCookie(settings.secret_key)
-        token = self._session_cookie.read(Headers(scope=scope).getlist("cookie"), is_tls=is_tls)
+        given = Headers(scope=scope).getlist("cookie")
+        token = self._session_cookie.read(given, is_tls=is_tls)
         found: SignedIn | None = None
         verdict = Verdict.SIGNED_OUT
         if token is not None:
@@ -127,6 +137,9 @@ class IdentityMiddleware:
             except Unavailable:
                 verdict = Verdict.UNKNOWN
         scope[_SIGNED_IN_KEY] = found
+        if found is not None and token is not None and self._session_cookie.is_old(given, is_tls=is_tls):
+            name, value = self._session_cookie.make(token, is_tls=is_tls)
+            scope[_SESSION_KEY] = set_cookie(name, value, seconds=settings.session_days * 86_400)
         if found is None:
             _pass_on(scope, None, verdict)
         else:

@@ -154,6 +154,7 @@ class Shell {
     if (!opened()) menu?.click();
     for (let tries = 0; tries < MENU_FRAMES && !item(); tries += 1) await new Promise(requestAnimationFrame);
     item()?.click();
+    document.cookie = `naru_theme=${button.dataset.naruTheme}; path=/; max-age=31536000; samesite=lax`; // for skeleton.js
     if (opened()) menu.click();
     button.focus();
     this.showTheme();

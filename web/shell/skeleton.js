@@ -25,7 +25,18 @@ composer when that appears. document.py inlines this script. It shares its draft
   let isSending = false;
   let frame = 0;
 
-  const theme = stored(() => JSON.parse(localStorage.getItem(`stActiveTheme-${location.pathname}-v2`)));
+  const cookie = (name) => document.cookie.match(new RegExp(`(?:^|; )${name}=([\\w-]+)`))?.[1];
+  // web/api/people/signing.py changes this cookie at a sign-out, and when another person signs in: drafts of before leave.
+  const mark = cookie("naru_before");
+  if (mark && stored(() => sessionStorage.getItem("naru:before")) !== mark) {
+    stored(() => { sessionStorage.clear(); sessionStorage.setItem("naru:before", mark); });
+  }
+
+  const themed = `stActiveTheme-${location.pathname}-v2`;
+  // A sign-out clears the storage. shell.js keeps the theme in a cookie too.
+  const kept = cookie("naru_theme");
+  if (kept) stored(() => { if (!localStorage.getItem(themed)) localStorage.setItem(themed, JSON.stringify(kept)); });
+  const theme = stored(() => JSON.parse(localStorage.getItem(themed)));
   if (theme === "Light" || theme === "Dark") skeleton.style.colorScheme = theme.toLowerCase();
   const sidebar = Number.parseInt(stored(() => localStorage.getItem("sidebarWidth")), 10);
   if (sidebar) skeleton.style.setProperty("--sidebar", `${sidebar}px`);

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from shared.migrations.online import limit_lock_waits
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

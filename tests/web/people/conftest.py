@@ -32,7 +32,7 @@ def web(stack: Stack) -> Process:
 def _empty(engine: Engine) -> None:
     """Begin without accounts and without attempts."""
     with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, session, link, sign_in_allowance, conversation CASCADE"))
+        connection.execute(text("TRUNCATE person, session, link, sign_in_allowance, conversation, guest_link CASCADE"))
 
 
 @pytest.fixture

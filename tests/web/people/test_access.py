@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pyotp
 import pytest
 from sqlalchemy import Engine
 from starlette.routing import Route
 
-from shared.people import sessions
+from shared.people import codes, sessions
 from shared.people.accounts import Role
+from shared.people.sealing import Sealing
+from shared.people.sessions import sessions_of
 from tests.stack import Process, Stack, wait_until
 from tests.web.clients import browser
 from tests.web.fake_worker import FakeWorker
@@ -47,6 +50,18 @@ def call(visitor: Visitor, route: Route, **ids: object) -> int:
     return visitor.ask(f"{path}?format=json").status
 
 
+def half_signed_in(stack: Stack, ada: Visitor, engine: Engine) -> Visitor:
+    """Return a browser that has given the right password of an account with a second factor, and no code yet."""
+    person, sealing = person_of(engine), Sealing(stack.settings.secret_key)
+    begun = codes.begin(person.id, person.email, sealing)
+    kept = sessions_of(engine, person.id, stack.settings)[0].id
+    codes.switch_on(engine, person.id, begun, pyotp.TOTP(begun.secret).now(), sealing, but=kept)
+    visitor = Visitor(ada.url)
+    assert visitor.ask("/sign-in").status == 200
+    assert visitor.sign_in().headers["location"] == "/sign-in/code"
+    return visitor
+
+
 @pytest.mark.parametrize("route", PRIVATE, ids=lambda route: route.path)
 def test_private_routes_refuse_everybody_else(
     stack: Stack, ada: Visitor, engine: Engine, fake_worker: FakeWorker, route: Route
@@ -55,7 +70,8 @@ def test_private_routes_refuse_everybody_else(
     conversation_id, request_id = fake_worker.question(owner)
     ids = {"conversation_id": conversation_id, "request_id": request_id}
     nobody, guest = Visitor(ada.url), Visitor(ada.url, dict([browser(stack)[1].split("=", 1)]))
-    assert [call(visitor, route, **ids) for visitor in (nobody, guest)] == [401, 401]
+    half = half_signed_in(stack, ada, engine)
+    assert [call(visitor, route, **ids) for visitor in (nobody, guest, half)] == [401, 401, 401]
     other = Visitor(ada.url)
     other.sign_up(engine, "second@example.org")
     assert call(other, route, **ids) == (200 if route.path in MINE else 404)

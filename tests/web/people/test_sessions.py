@@ -173,3 +173,19 @@ def test_guests_chats_stay_without_consent(
     with transaction(engine) as connection:
         found = connection.execute(text("SELECT owner_id FROM conversation WHERE id = :id"), {"id": conversation_id})
         assert found.scalar_one() == guest.key
+
+
+def test_session_outlives_its_key(stack: Stack, web: Process, ada: Visitor) -> None:
+    """The next page after `keys rotate` renews the cookie, so that `keys drop` signs nobody out who has visited."""
+    old, new = stack.settings.secret_key, "rotated-" + "r" * 32
+    rotated, dropped = (stack.start_web(auth="local", secret_key=key) for key in (f"{new},{old}", new))
+    late = Visitor(dropped.url, dict(ada.cookies))
+    ada.url = rotated.url
+    assert ada.ask("/healthz").status == 200
+    assert len([name for name in ada.cookies if "naru_session" in name]) == 1, "only pages set cookies"
+    assert is_in(ada)
+    ada.url = dropped.url
+    assert is_in(ada)
+    assert not is_in(late)
+    assert ada.post("/sign-out").status == 303
+    assert not is_in(ada)

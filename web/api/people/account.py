@@ -17,17 +17,17 @@ from shared import audit
 from shared.audit import Kind, readings
 from shared.audit.readings import Reading
 from shared.errors import AccountRefused, NaruError
-from shared.people import Owner, accounts, identities, links, sessions, taking_over
+from shared.people import Owner, accounts, factors, identities, links, sessions, taking_over
 from shared.people.accounts import Person
 from shared.people.refusals import NotConfirmed
 from shared.people.sessions import Session, SignedIn
 from shared.postgres.database import transaction
 from shared.retention import erase, hide
 from shared.words import Words
-from web.api.people import pages, passwords, signing
+from web.api.people import factor_pages, pages, passwords, signing
+from web.api.people.attempts import check_code, check_password
 from web.api.people.forms import form_of_a_person, go_to, path_to, with_accounts, words_of
 from web.api.people.record import may_read_record
-from web.api.people.sign_in import check_password
 from web.asgi.identity import signed_in_in
 from web.runtime import current_runtime
 
@@ -89,11 +89,14 @@ async def acknowledge_readings(request: Request, signed_in: SignedIn, _: Mapping
 async def delete_account(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
     """Delete the account, and everything of the person in the background.
 
-    It asks for the password; a person without one types a word.
+    It asks for the password and the second factor; a person without a password types a word.
     """
     runtime = current_runtime()
     try:
         person = await _confirmed(request, signed_in, values)
+        await asyncio.to_thread(accounts.check_removable, runtime.engine, person.id)
+        if await asyncio.to_thread(factors.is_on, runtime.engine, person.id):
+            await check_code(request, person, values.get("code", ""))
         await asyncio.to_thread(_remove, runtime.engine, person)
     except AccountRefused as error:
         return await _page(request, signed_in, error=error)
@@ -157,6 +160,7 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
     has_twin = not signed_in.has_password and await asyncio.to_thread(
         identities.shares_address, runtime.engine, signed_in.person_id, signed_in.email
     )
+    has_factor = await asyncio.to_thread(factors.is_on, runtime.engine, signed_in.person_id)
     read = await asyncio.to_thread(readings.readings_of, runtime.engine, signed_in.owner.key)
     parts = [
         pages.paragraph(signed_in.shown),
@@ -172,13 +176,13 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
         "</ul>",
         pages.form(path_to(request, "/sign-out"), words.t("account.sign_out")),
         pages.form(path_to(request, "/account/end-all"), words.t("account.sign_out_all"), is_quiet=True),
-        *_password_part(request, words, signed_in, focuses=error is not None),
+        *_password_part(request, words, signed_in, has_factor=has_factor, focuses=error is not None),
         pages.heading(words.t("account.delete")),
         pages.paragraph(words.t("account.delete_text")),
         pages.form(
             path_to(request, "/account/delete"),
             words.t("account.delete"),
-            [_current_password(words, "delete-current") if signed_in.has_password else _word_to_type(words)],
+            _confirming(words, signed_in, has_factor=has_factor),
             is_quiet=True,
             focuses=False,
         ),
@@ -187,14 +191,26 @@ async def _page(request: Request, signed_in: SignedIn, *, error: NaruError | Non
     return pages.page(words, title, "".join(parts), request=request, status=pages.status_of(error))
 
 
-def _password_part(request: Request, words: Words, signed_in: SignedIn, *, focuses: bool) -> list[str]:
+def _password_part(
+    request: Request, words: Words, signed_in: SignedIn, *, has_factor: bool, focuses: bool
+) -> list[str]:
     if not signed_in.has_password:
         return [pages.paragraph(words.t("account.no_password"))]
     address, save = path_to(request, "/account/password"), words.t("account.save")
     return [
         pages.heading(words.t("account.change_password")),
         pages.form(address, save, _password_entries(words), focuses=focuses),
+        pages.heading(words.t("factor.title")),
+        pages.link(path_to(request, "/account/factor"), words.t("factor.change" if has_factor else "factor.begin")),
     ]
+
+
+def _confirming(words: Words, signed_in: SignedIn, *, has_factor: bool) -> list[pages.Entry]:
+    """Return the boxes that confirm the deletion of an account."""
+    if not signed_in.has_password:
+        return [_word_to_type(words)]
+    code = [factor_pages.code_entry(words, box_id="delete-code")] if has_factor else []
+    return [pages.current_password(words, "delete-current"), *code]
 
 
 def _word_to_type(words: Words) -> pages.Entry:
@@ -216,12 +232,7 @@ def _readings(request: Request, words: Words, read: list[Reading]) -> list[str]:
 
 
 def _password_entries(words: Words) -> tuple[pages.Entry, pages.Entry]:
-    return _current_password(words, "current"), pages.new_password(words)
-
-
-def _current_password(words: Words, box_id: str) -> pages.Entry:
-    label = words.t("account.current_password")
-    return pages.Entry(name="current", box_id=box_id, label=label, kind="password", autocomplete="current-password")
+    return pages.current_password(words), pages.new_password(words)
 
 
 def _device(request: Request, words: Words, device: Session, signed_in: SignedIn) -> str:

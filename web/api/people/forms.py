@@ -40,12 +40,24 @@ def with_accounts(handler: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         if current_runtime().settings.auth == GUEST:
             return go_to(request, "/")
-        try:
-            return await handler(request)
-        except Unavailable:
-            words = words_of(request)
-            body = f"<p>{escape(words.error(Unavailable.code))}</p>"
-            return sentence_page(words, status=503, title=words.t("app.name"), body=body)
+        return await _unless_away(handler, request)
+
+    return guarded
+
+
+def with_guest_links(handler: Handler) -> Handler:
+    """Wrap a route that exists only for guests, and only while they may keep a link to their chats."""
+
+    @functools.wraps(handler)
+    async def guarded(request: Request) -> Response:
+        settings = current_runtime().settings
+        if request.method == "POST":
+            _refuse_foreign(request)
+        if settings.auth != GUEST:
+            return go_to(request, "/sign-in")
+        if not settings.guest_link_days:
+            return go_to(request, "/")
+        return await _unless_away(handler, request)
 
     return guarded
 
@@ -80,14 +92,27 @@ def form_of_a_person(handler: PersonsHandler) -> Handler:
     return guarded
 
 
+def _refuse_foreign(request: Request) -> None:
+    headers = request.headers
+    if not is_own_site(headers) or not ({"origin", "sec-fetch-site"} & set(headers)):
+        raise Refusal(403, "foreign_origin", "This can only be requested from Naru's own page.")
+
+
+async def _unless_away(handler: Handler, request: Request) -> Response:
+    try:
+        return await handler(request)
+    except Unavailable:
+        words = words_of(request)
+        body = f"<p>{escape(words.error(Unavailable.code))}</p>"
+        return sentence_page(words, status=503, title=words.t("app.name"), body=body)
+
+
 async def form_of(request: Request) -> Mapping[str, str]:
     """Return the values of a form that our own page sent. Raises Refusal.
 
     A browser always names the origin of a form. Without one, nothing shows that our page sent it.
     """
-    headers = request.headers
-    if not is_own_site(headers) or not ({"origin", "sec-fetch-site"} & set(headers)):
-        raise Refusal(403, "foreign_origin", "This can only be requested from Naru's own page.")
+    _refuse_foreign(request)
     return await values_in(request)
 
 

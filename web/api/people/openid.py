@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from shared.audit import Kind
 from shared.errors import AccountRefused, NaruError, WrongPassword
 from shared.people import identities
 from shared.people.refusals import AccountDisabled, SignInCancelled, SignInInvalid, SignInRefused, SignInUnreachable
+from web.api.people import attempts as people_attempts
 from web.api.people import signing
+from web.api.people.admission import where_next
 from web.api.people.forms import address_of, chat_in, go_to, values_in, with_accounts
-from web.api.people.sign_in import count_refusal, show, where_next
+from web.api.people.sign_in import show
 from web.asgi.cookies import TokenCookie, set_cookie
 from web.asgi.identity import is_secure, owner_in
 from web.openid import attempts
@@ -142,9 +143,7 @@ async def _refused(request: Request, error: NaruError, chat: str) -> Response:
     """Return the sign-in page with the reason, from which the person can begin again."""
     if isinstance(error, AccountRefused):
         log.info("company sign-in refused", extra={"detail": str(error)})
-        count_refusal(request, error)
-        note = current_runtime().audit.repeats.record_if_possible
-        await asyncio.to_thread(note, Kind.SIGN_IN_REFUSED, reason=error.code)
+        await people_attempts.report(request, error)
     return show(request, chat=chat, error=error)
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import NaruError, TooManySignIns, Unavailable
+from shared.mail import MailFailed
 from shared.people.refusals import SignInUnreachable
 from shared.words import Words
 from web.api.people import passwords
@@ -26,6 +27,7 @@ label { margin: 0 0 4px; font-weight: 600; }
 input { width: 100%; box-sizing: border-box; padding: 0 12px; border: 1px solid light-dark(#8a9391, #6d7674);
   border-radius: 10px; background: light-dark(#ffffff, #1d2221); color: inherit; font: inherit; line-height: 44px;
   height: 46px; }
+input[readonly] { color: light-dark(#5a6462, #a3adab); }
 input:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
 button { padding: 0 20px; border: 0; border-radius: 10px; background: var(--accent);
   color: light-dark(#ffffff, #151918); font: inherit; line-height: 44px; cursor: pointer; }
@@ -40,6 +42,9 @@ ul { margin: 0 0 16px; padding: 0; list-style: none; }
 li { display: flex; gap: 12px; align-items: center; justify-content: space-between; padding: 8px 0;
   border-bottom: 1px solid light-dark(#e2e6e5, #2c3331); overflow-wrap: anywhere; }
 li form { margin: 0; }
+.qr svg { display: block; max-width: 100%; height: auto; margin: 0 0 8px; border-radius: 10px; }
+.codes li { display: inline-block; width: 50%; box-sizing: border-box; border: 0; }
+@media (max-width: 420px) { .codes li { width: 100%; } }
 li strong, li button { white-space: nowrap; }
 </style>
 """
@@ -57,6 +62,8 @@ class Entry:
     hint: str = ""
     #: The id on the page, where it has another box of this name.
     box_id: str = ""
+    #: It shows its value, which nobody can change.
+    is_fixed: bool = False
 
     def html(self, *, is_first: bool) -> str:
         """Return the label, the box and the hint."""
@@ -64,12 +71,12 @@ class Entry:
         hint_id = f"{box_id}-hint"
         hint = f'<span class="hint" id="{hint_id}">{escape(self.hint)}</span>' if self.hint else ""
         described = f' aria-describedby="{hint_id}"' if self.hint else ""
-        focus = " autofocus" if is_first else ""
+        state = " readonly" if self.is_fixed else " autofocus" if is_first else ""
         return (
             f'<div class="entry"><label for="{box_id}">{escape(self.label)}</label>'
             f'<input id="{box_id}" name="{self.name}" type="{self.kind}" required maxlength="256"'
             f' autocomplete="{self.autocomplete or self.name}" value="{escape(self.value, quote=True)}"'
-            f"{described}{focus}>{hint}</div>"
+            f"{described}{state}>{hint}</div>"
         )
 
 
@@ -116,6 +123,12 @@ def new_password(words: Words) -> Entry:
     )
 
 
+def current_password(words: Words, box_id: str = "current") -> Entry:
+    """Return the box for the current password."""
+    label = words.t("account.current_password")
+    return Entry(name="current", box_id=box_id, label=label, kind="password", autocomplete="current-password")
+
+
 def heading(text: str) -> str:
     """Return a heading below the title."""
     return f"<h2>{escape(text)}</h2>"
@@ -136,6 +149,12 @@ def paragraph(sentence: str) -> str:
     return f"<p>{escape(sentence)}</p>"
 
 
+def shown(label: str, text: str) -> str:
+    """Return a box with a text to copy."""
+    box = f'<input id="shown" readonly value="{escape(text, quote=True)}">'
+    return f'<div class="entry"><label for="shown">{escape(label)}</label>{box}</div>'
+
+
 def link(address: str, text: str, *, is_quiet: bool = True) -> str:
     """Return a link in a paragraph of its own."""
     quiet = ' class="quiet"' if is_quiet else ""
@@ -154,10 +173,6 @@ def status_of(problem: NaruError | None) -> int:
     """Return the HTTP status of a page with this error."""
     if problem is None:
         return 200
-    return (
-        429
-        if isinstance(problem, TooManySignIns)
-        else 503
-        if isinstance(problem, Unavailable | SignInUnreachable)
-        else 400
-    )
+    if isinstance(problem, TooManySignIns):
+        return 429
+    return 503 if isinstance(problem, Unavailable | SignInUnreachable | MailFailed) else 400

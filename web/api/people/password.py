@@ -15,8 +15,8 @@ from shared.errors import AccountRefused, BadLink, NaruError
 from shared.people import Owner, accounts, allowances, links, sessions
 from shared.postgres.database import transaction
 from web.api.people import pages, passwords
+from web.api.people.attempts import account_key
 from web.api.people.forms import form_of, path_to, with_passwords, words_of
-from web.api.people.sign_in import account_key
 from web.runtime import current_runtime
 
 log = logging.getLogger(__name__)

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
-from hashlib import sha256
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import metrics
-from shared.audit import Kind
-from shared.errors import AccountRefused, BadEmail, NaruError, Unavailable, WrongPassword
-from shared.people import Owner, accounts, allowances, taking_over
+from shared import mail
+from shared.errors import AccountRefused, BadEmail, NaruError, WrongPassword
+from shared.people import accounts
 from shared.people.accounts import Person
 from shared.settings import OPEN
 from shared.words import Words
-from web.api.people import pages, passwords, signing
-from web.api.people.devices import KnownDevices
+from web.api.people import admission, attempts, pages, signing
 from web.api.people.forms import address_of, chat_in, form_of, go_to, path_to, with_accounts, with_passwords, words_of
-from web.asgi.address import client_of
-from web.asgi.identity import browser_in, owner_in, signed_in_in
+from web.asgi.identity import owner_in, signed_in_in
 from web.runtime import current_runtime
 
-log = logging.getLogger(__name__)
-
-#: An address has this many times the attempts of an account: a whole office may share one.
-ACCOUNTS_OF_AN_ADDRESS = 3
 #: Longest wait for the provider before somebody is signed out here.
 _WAY_OUT_SECONDS = 2.0
 
@@ -43,19 +34,14 @@ async def sign_in_page(request: Request) -> Response:
 
 @with_passwords
 async def sign_in(request: Request) -> Response:
-    """Check the password and begin a session."""
+    """Check the password; a session follows, or the second step."""
     values = await form_of(request)
     chat = chat_in(values)
     try:
-        person = await _checked(request, values)
-        answer = go_to(request, await where_next(request), chat=chat)
-        await signing.begin(request, person, answer)
+        return await admission.admit(request, await _checked(request, values), chat=chat)
     except NaruError as error:
-        if isinstance(error, AccountRefused):
-            count_refusal(request, error)
-            await asyncio.to_thread(_record_refusal, values.get("email", ""), error.code)
+        await attempts.report(request, error, email=values.get("email", ""))
         return show(request, chat=chat, email=values.get("email", ""), error=error)
-    return answer
 
 
 @with_accounts
@@ -89,82 +75,12 @@ def _signed_out(request: Request, there: str) -> Response:
     return pages.page(words, words.t("account.signed_out"), body, request=request)
 
 
-def count_refusal(request: Request, error: AccountRefused) -> None:
-    """Count a sign-in that was refused, and log the reason."""
-    metrics.SIGN_INS.labels(error.code).inc()
-    log.warning("sign-in refused", extra={"reason": error.code, "client": client_of(request.scope)})
-
-
-async def where_next(request: Request) -> str:
-    """Return where a session begins: at the chats of the time before the sign-in, if this browser has any."""
-    browser_id = browser_in(request.scope)
-    if browser_id is None:
-        return "/"
-    engine, guest = current_runtime().engine, Owner.browser(browser_id)
-    has_any = await asyncio.to_thread(taking_over.conversations_of, engine, guest)
-    return "/guest-chats" if has_any else "/"
-
-
-async def check_password(request: Request, email: str, given: str) -> Person:
-    """Return the person with this normal e-mail address if the password is right, within the allowances.
-
-    Raises WrongPassword, TooManySignIns and Unavailable. An unknown or disabled account takes as long as a wrong
-    password.
-    """
-    runtime = current_runtime()
-    found = await asyncio.to_thread(accounts.find, runtime.engine, email)
-    person = None if found is None or found.is_disabled else found
-    keys = _allowances(request, email, person)
-    await asyncio.to_thread(allowances.take, runtime.engine, keys)
-    is_right = await passwords.is_right(given, None if person is None else person.password_hash)
-    if person is None or not is_right:
-        raise WrongPassword
-    await asyncio.to_thread(allowances.give_back, runtime.engine, keys)
-    return person
-
-
-def account_key(email: str) -> str:
-    """Return the key of the allowance for an account, from browsers that have never signed in to it."""
-    return f"account:{_digest(email)}"
-
-
-def address_key(request: Request) -> str:
-    """Return the key of the allowance for the address of this request."""
-    return f"address:{client_of(request.scope)}"
-
-
-def _allowances(request: Request, email: str, person: Person | None) -> dict[str, int]:
-    """Return the allowances that an attempt counts against: the device's if it is known, else account and address."""
-    settings = current_runtime().settings
-    browser_id = browser_in(request.scope)
-    most = settings.sign_in_failures
-    known = KnownDevices(settings.secret_key)
-    if person is not None and known.has_signed_in(request, person.owner, browser_id):
-        return {f"device:{_digest(email)}:{browser_id}": most}
-    return {account_key(email): most, address_key(request): ACCOUNTS_OF_AN_ADDRESS * most}
-
-
-def _digest(email: str) -> str:
-    return sha256(email.encode()).hexdigest()
-
-
-def _record_refusal(email: str, reason: str) -> None:
-    """Record a refused sign-in, with the person where there is such an account."""
-    runtime = current_runtime()
-    try:
-        person = accounts.find(runtime.engine, accounts.normal_email(email))
-    except (BadEmail, Unavailable):
-        person = None
-    subject = "" if person is None else person.owner.key
-    runtime.audit.repeats.record_if_possible(Kind.SIGN_IN_REFUSED, subject=subject, reason=reason)
-
-
 async def _checked(request: Request, values: Mapping[str, str]) -> Person:
     try:
         email = accounts.normal_email(values.get("email", ""))
     except BadEmail:
         raise WrongPassword from None
-    return await check_password(request, email, values.get("password", ""))
+    return await attempts.check_password(request, email, values.get("password", ""))
 
 
 def show(request: Request, *, chat: str, email: str = "", error: NaruError | None = None) -> Response:
@@ -190,7 +106,10 @@ def _password_form(request: Request, words: Words, *, chat: str, email: str) -> 
         ),
     )
     body = pages.form(path_to(request, "/sign-in"), words.t("account.sign_in"), entries, hidden={"c": chat})
-    body += pages.paragraph(words.t("account.forgotten"))
+    if mail.is_on(current_runtime().settings):
+        body += pages.link(path_to(request, "/forgotten"), words.t("account.forgot"))
+    else:
+        body += pages.paragraph(words.t("account.forgotten"))
     if current_runtime().settings.sign_up == OPEN:
         body += pages.link(path_to(request, "/sign-up"), words.t("account.sign_up_here"))
     return body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +14,7 @@ from shared.people import sessions
 from shared.people.accounts import Person
 from web.api.people.devices import KnownDevices, device_of
 from web.asgi.address import client_of
-from web.asgi.cookies import SessionCookie, set_cookie
+from web.asgi.cookies import LIFETIME_SECONDS, SessionCookie, set_cookie
 from web.asgi.identity import browser_in, is_secure, owner_in, signed_in_in
 from web.runtime import current_runtime
 
@@ -66,5 +67,11 @@ async def end(request: Request, answer: Response) -> None:
 
 
 def forget_storage(answer: Response) -> None:
-    """Make the browser forget the drafts of its tabs, and the theme. Browsers obey over TLS and on loopback only."""
+    """Make the browser forget what was typed in its tabs.
+
+    Over TLS and on loopback it clears its storage now. Over plain HTTP it ignores that header, so a cookie tells each
+    tab to do so at its next page, before it shows a draft (web/shell/skeleton.js).
+    """
     answer.headers["clear-site-data"] = '"storage"'
+    mark = f"naru_before={secrets.token_urlsafe(9)}; Max-Age={LIFETIME_SECONDS}; Path=/; SameSite=Lax"
+    answer.headers.append("set-cookie", mark)

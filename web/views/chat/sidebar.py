@@ -57,10 +57,13 @@ def _has_new_readings(frame: Frame) -> bool:
 
 
 def _who(frame: Frame) -> str:
-    """Name the signed-in person, with a way to the account; or say that there is none."""
+    """Name the signed-in person, with a way to the account; or say that there is none, with a way to keep the chats."""
     person = state.person()
     if not person:
-        return escape(frame.words.t("sidebar.who"))
+        who = escape(frame.words.t("sidebar.who"))
+        if not (state.has_routes() and frame.runtime.settings.guest_link_days):
+            return who
+        return f'{who} · <a href="./keep">{escape(frame.words.t("sidebar.keep"))}</a>'
     return f'{escape(person)} · <a href="./account">{escape(frame.words.t("sidebar.account"))}</a>'
 
 
