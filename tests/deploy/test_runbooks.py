@@ -36,6 +36,11 @@ NOT_USED = {
     ("worker", "NARU_OWNER_ACTIVE_QUESTIONS"),
     ("worker", "NARU_OWNER_QUESTIONS_PER_MINUTE"),
     ("worker", "NARU_QUEUE_QUESTIONS"),
+    *(("worker", f"NARU_{name}") for name in ("INVITATION_DAYS", "PASSWORD_LINK_HOURS", "SECOND_FACTOR")),
+    *(
+        ("worker", f"NARU_SMTP_{name}")
+        for name in ("HOST", "PORT", "SECURITY", "USER", "PASSWORD", "SENDER", "SECONDS")
+    ),
     ("worker", "NARU_MAX_QUESTION_CHARACTERS"),
     ("worker", "NARU_CONTACT"),
     ("web", "NARU_UNKNOWN_PRICE"),

@@ -105,9 +105,6 @@ class IdentityMiddleware:
         else:
             await self._sign_in(scope, settings, is_tls=is_tls)
         has_browsers = reading.is_current or reading.verdict.forbids_cookie
-        if scope["type"] == "websocket" or (has_browsers and _SESSION_KEY not in scope):
-            await self._app(scope, receive, send)
-            return
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and _is_page(scope, message):
@@ -119,7 +116,7 @@ class IdentityMiddleware:
                     headers.append("set-cookie", scope[_SESSION_KEY])
             await send(message)
 
-        has_cookie = scope["type"] == "websocket" or reading.is_current or reading.verdict.forbids_cookie
+        has_cookie = scope["type"] == "websocket" or (has_browsers and _SESSION_KEY not in scope)
         with audit.acting(scope[_OWNER_KEY] or "", client_of(scope)):
             await self._app(scope, receive, send if has_cookie else send_with_cookie)
 

@@ -30,7 +30,8 @@ POSTED = [
     if "POST" in (route.methods or ()) and route.endpoint.__module__.startswith(FORMS) and route.path not in TOKENS
 ]
 #: Pages for people who are not signed in.
-DOORS = {"/sign-in", "/sign-up", "/new-password", "/openid/begin", "/openid/callback"}
+DOORS = {"/sign-in", "/sign-in/code", "/sign-in/enrol", "/sign-up", "/new-password", "/forgotten"}
+DOORS |= {"/openid/begin", "/openid/callback"}
 PAGES = [
     route
     for route in ALL
