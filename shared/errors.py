@@ -24,6 +24,8 @@ NaruError
 │   │   ├── PasswordTooLong
 │   │   ├── PasswordTooEasy  common, or easily guessed
 │   │   └── LastAdmin        nobody would be left to administer the accounts
+│   ├── AdminOnly            only administrators may do this, and this person is none now
+│   ├── BadBanner            the banner has no text, or too much
 │   ├── OverLimit            too many questions; each of these says when to try again
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute
@@ -212,6 +214,18 @@ class LastAdmin(AccountRefused):
     """This is the only administrator."""
 
     code = "last_admin"
+
+
+class AdminOnly(Refused):
+    """This is for administrators."""
+
+    code = "admin_only"
+
+
+class BadBanner(Refused):
+    """The banner has no text, or too much."""
+
+    code = "bad_banner"
 
 
 class OverLimit(Refused):

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, func, literal, select, update
 
 from shared import fleet, logs
 from shared.errors import (
@@ -198,12 +198,21 @@ def stop(engine: Engine, request_id: UUID, *, owner: Owner) -> Status:
     Returns the status afterwards: CANCELLED, RUNNING (the worker was asked), or the status of a request that had
     already ended. Raises NotFound.
     """
+    return _stop(engine, request_id, _R.owner_id == owner.key)
+
+
+def stop_any(engine: Engine, request_id: UUID) -> Status:
+    """Do for an administrator what `stop` does for the owner."""
+    return _stop(engine, request_id)
+
+
+def _stop(engine: Engine, request_id: UUID, *conditions: ColumnElement[bool]) -> Status:
     this = _R.id == request_id
     with transaction(engine) as connection:
         # Lock the row first. Otherwise the request could go back to the queue after we have read its status, and the
         # stop would be lost.
         row = connection.execute(
-            select(_R.status, _R.conversation_id).where(this, _R.owner_id == owner.key).with_for_update()
+            select(_R.status, _R.conversation_id).where(this, *conditions).with_for_update()
         ).one_or_none()
         if row is None:
             raise NotFound

@@ -88,6 +88,20 @@ def give_back(engine: Engine, request_id: UUID, *, attempt: int, worker_id: UUID
             _requeue(connection, fence, outcome=Outcome.HANDED_OVER)
 
 
+def take_from_worker(engine: Engine, request_id: UUID, *, attempt: int) -> bool:
+    """Requeue a running request for an administrator; False if this attempt does not run any more.
+
+    Its worker cannot write to it any more, and ends the stream within two renewals of its lease. A request that
+    somebody asked to stop is cancelled instead. It does not count as a loss.
+    """
+    fence = (_R.id == request_id, _R.status == Status.RUNNING, _R.attempt == attempt)
+    with transaction(engine) as connection:
+        stopped = (*fence, _R.stop_requested_at.is_not(None))
+        if end(connection, stopped, Ending(status=Status.CANCELLED, outcome=Outcome.CANCELLED)):
+            return True
+        return _requeue(connection, fence, outcome=Outcome.HANDED_OVER) > 0
+
+
 def _requeue(
     connection: Connection,
     where: Sequence[ColumnElement[bool]],
@@ -95,7 +109,7 @@ def _requeue(
     outcome: Outcome,
     charged: Sequence[UUID] = (),
     within_seconds: float = 0.0,
-) -> None:
+) -> int:
     freed = (
         update(chat_request)
         .where(*where)
@@ -110,8 +124,10 @@ def _requeue(
         .cte("freed")
     )
     closed = close_attempt(freed, outcome=outcome, code=WORKER_LOST)
-    for row in connection.execute(select(freed.c.id, freed.c.conversation_id).add_cte(closed)):
+    rows = connection.execute(select(freed.c.id, freed.c.conversation_id).add_cte(closed)).all()
+    for row in rows:
         notify.after_commit(connection, notify.REQUEST, row.id, row.conversation_id)
+    return len(rows)
 
 
 def expire(connection: Connection, request_ids: Sequence[UUID]) -> int:

@@ -13,7 +13,7 @@ from shared.errors import WrongPassword
 from shared.people.accounts import Person
 from shared.people.owner import Owner
 from shared.people.tokens import hash_of, new_token
-from shared.postgres.database import transaction
+from shared.postgres.database import statement, transaction
 from shared.settings import Settings
 from shared.tables import person, session
 
@@ -92,6 +92,20 @@ def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[
         )
         for row in rows
     }
+
+
+def read_by_id(engine: Engine, session_id: UUID, settings: Settings) -> SignedIn | None:
+    """Return this session as it is now; None once it has ended or expired. Raises Unavailable."""
+    found = (
+        select(_S.id, _S.token_hash, _S.person_id, _P.email, _P.role)
+        .join(person, _P.id == _S.person_id)
+        .where(_S.id == session_id, _P.disabled_at.is_(None), *_lives(settings))
+    )
+    with statement(engine) as connection:
+        row = connection.execute(found).one_or_none()
+    return row and SignedIn(
+        session_id=row.id, person_id=row.person_id, email=row.email, role=row.role, token_hash=row.token_hash
+    )
 
 
 def sessions_of(engine: Engine, person_id: UUID, settings: Settings) -> list[Session]:

@@ -1,19 +1,20 @@
 """The tables, as SQLAlchemy Core tables, and the values of their columns.
 
     chat      conversation, message, chat_request, request_attempt
-    fleet     worker, lane, reconciler_tick
+    fleet     worker, lane, reconciler_tick, banner
     people    person, session, link, sign_in_allowance
     statuses  the values of `status` and `outcome`
     metadata  the MetaData object of all tables
 
-`lifecycle/`, `conversations/`, `people/`, `reconciler.py` and `fleet.py` change rows; `migrations/` creates the tables.
-Times come from Postgres (`clock_timestamp()`), never from a client. Imports nothing else of ours.
+`lifecycle/`, `conversations/`, `people/`, `operating/`, `reconciler.py` and `fleet.py` change rows; `migrations/`
+creates the tables. Times come from Postgres (`clock_timestamp()`), never from a client. Imports nothing else of ours.
 """
 
 from shared.tables.chat import chat_request as chat_request
 from shared.tables.chat import conversation as conversation
 from shared.tables.chat import message as message
 from shared.tables.chat import request_attempt as request_attempt
+from shared.tables.fleet import banner as banner
 from shared.tables.fleet import lane as lane
 from shared.tables.fleet import reconciler_tick as reconciler_tick
 from shared.tables.fleet import worker as worker

@@ -1,0 +1,63 @@
+"""The banner: a sentence in up to two languages that everybody sees at the top of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from shared.errors import BadBanner
+from shared.lifecycle import storable
+from shared.postgres.database import statement
+from shared.tables import banner
+
+LONGEST_BANNER = 300
+_B = banner.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Banner:
+    """The text by language, "" where there is none; `version` tells one banner from the next."""
+
+    version: UUID
+    en: str
+    ko: str
+
+    def text(self, locale: str) -> str:
+        """Return the text in this language, or else in the other one."""
+        return (self.ko or self.en) if locale == "ko" else (self.en or self.ko)
+
+
+def read_banner(engine: Engine) -> Banner | None:
+    """Return the banner, if there is one. Raises Unavailable."""
+    with statement(engine) as connection:
+        row = connection.execute(select(_B.version, _B.en, _B.ko)).one_or_none()
+    return row and Banner(version=row.version, en=row.en, ko=row.ko)
+
+
+def set_banner(engine: Engine, *, en: str = "", ko: str = "") -> Banner:
+    """Show this to everybody, in place of an earlier banner. Raises BadBanner and Unavailable."""
+    made = Banner(version=uuid4(), en=_one_line(en), ko=_one_line(ko))
+    if not made.en and not made.ko:
+        raise BadBanner
+    values = {"version": made.version, "en": made.en, "ko": made.ko, "set_at": func.clock_timestamp()}
+    put = upsert(banner).values(id=1, **values)
+    with statement(engine) as connection:
+        connection.execute(put.on_conflict_do_update(index_elements=[_B.id], set_=values))
+    return made
+
+
+def clear_banner(engine: Engine) -> bool:
+    """Show no banner any more; False if there was none. Raises Unavailable."""
+    with statement(engine) as connection:
+        return bool(connection.execute(delete(banner)).rowcount)
+
+
+def _one_line(given: str) -> str:
+    """Return the text with single spaces. Raises BadBanner if it is too long."""
+    line = " ".join(storable(given).split())
+    if len(line) > LONGEST_BANNER:
+        raise BadBanner
+    return line
