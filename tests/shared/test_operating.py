@@ -20,7 +20,7 @@ from shared.operating.requests import MOST_REQUESTS, Which, requests_now, timeli
 from shared.operating.use import Span, use_of
 from shared.operating.workers import Being, workers_now
 from shared.people import Owner
-from shared.tables import Outcome, Status, chat_request, person, worker
+from shared.tables import Outcome, Status, person, worker
 from tests.shared.rig import RequestRig
 
 MANY = 100_000

@@ -9,10 +9,26 @@ here too, because their values are in `session_state`.
     conversation  the conversation in the address, and what was last read
     composing     the question being written, and the fate of the last one
     dialogs       sentences and dialogs to show in a later run
+    administration  the page for administrators: what is open, what it asks and has done
 
 Drawing is in `web/views/`. May import `web.asgi` (names of headers and cookies) and `shared`.
 """
 
+from web.state.administration import (
+    ADMIN_PAGE,
+    chosen,
+    clear,
+    forget_wish,
+    note_part,
+    open_request,
+    opened_request,
+    page,
+    part,
+    tell,
+    told,
+    wish,
+    wished,
+)
 from web.state.browser import (
     choose_locale,
     client,
@@ -23,6 +39,8 @@ from web.state.browser import (
     log_ids,
     owner,
     person,
+    role,
+    session_id,
     timezone,
     verdict,
 )
@@ -70,6 +88,14 @@ from web.state.dialogs import (
     take_whole_page,
 )
 from web.state.keys import (
+    ADMIN_BANNER_EN,
+    ADMIN_BANNER_KO,
+    ADMIN_FIND,
+    ADMIN_FIND_REQUEST,
+    ADMIN_LIST,
+    ADMIN_PART,
+    ADMIN_ROLE,
+    ADMIN_SPAN,
     COMPOSER,
     LANGUAGE,
     LIVE,
@@ -81,6 +107,15 @@ from web.state.keys import (
 )
 
 __all__ = [
+    "ADMIN_BANNER_EN",
+    "ADMIN_BANNER_KO",
+    "ADMIN_FIND",
+    "ADMIN_FIND_REQUEST",
+    "ADMIN_LIST",
+    "ADMIN_PAGE",
+    "ADMIN_PART",
+    "ADMIN_ROLE",
+    "ADMIN_SPAN",
     "COMPOSER",
     "LANGUAGE",
     "LIVE",
@@ -95,8 +130,10 @@ __all__ = [
     "asked_id",
     "came_back",
     "choose_locale",
+    "chosen",
     "chosen_menu_item",
     "chosen_model",
+    "clear",
     "client",
     "composed",
     "conversation_id",
@@ -105,6 +142,7 @@ __all__ = [
     "dialog",
     "end_dialog",
     "follow_link",
+    "forget_wish",
     "give_up_conversation",
     "has_browser",
     "has_routes",
@@ -116,9 +154,14 @@ __all__ = [
     "locale",
     "locale_choice",
     "log_ids",
+    "note_part",
     "note_warning",
     "offer_model",
+    "open_request",
+    "opened_request",
     "owner",
+    "page",
+    "part",
     "person",
     "put_back",
     "question",
@@ -126,15 +169,21 @@ __all__ = [
     "remember_list",
     "remembered",
     "renew_idempotency_key",
+    "role",
+    "session_id",
     "settle_address",
     "show_notice",
     "take_notice",
     "take_whole_page",
+    "tell",
     "tell_fate",
     "timezone",
+    "told",
     "unsure_key",
     "verdict",
     "warned_of",
     "widen_window",
     "window",
+    "wish",
+    "wished",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from urllib.parse import unquote
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -13,7 +14,7 @@ from shared.words import best_locale
 from web.asgi.address import CLIENT_HEADER
 from web.asgi.cookies import Verdict
 from web.asgi.http_id import HEADER
-from web.asgi.identity import OWNER_HEADER, PERSON_HEADER, VERDICT_HEADER
+from web.asgi.identity import OWNER_HEADER, PERSON_HEADER, ROLE_HEADER, SESSION_HEADER, VERDICT_HEADER
 from web.state import keys
 
 
@@ -45,6 +46,19 @@ def verdict() -> Verdict:
 def person() -> str:
     """Return the signed-in person's e-mail address; "" for a guest."""
     return unquote(st.context.headers.get(PERSON_HEADER) or "")
+
+
+def session_id() -> UUID | None:
+    """Return the id of the signed-in person's session; None for a guest. Whether it still lives, the database knows."""
+    try:
+        return UUID(st.context.headers.get(SESSION_HEADER) or "")
+    except ValueError:
+        return None
+
+
+def role() -> str:
+    """Return the role that the session had when the page connected, "" for a guest: for what to offer, not to allow."""
+    return st.context.headers.get(ROLE_HEADER) or ""
 
 
 def client() -> str:

@@ -10,6 +10,7 @@ from html import escape
 import streamlit as st
 
 from shared.conversations import Opened
+from shared.people.accounts import Role
 from shared.words import LOCALES
 from web import state
 from web.views.chat import listing
@@ -50,11 +51,14 @@ def _foot(frame: Frame) -> None:
 
 
 def _who(frame: Frame) -> str:
-    """Name the signed-in person, with a way to the account; or say that there is none."""
+    """Name the signed-in person, with the ways to the account and to administration; or say that there is none."""
     person = state.person()
     if not person:
         return escape(frame.words.t("sidebar.who"))
-    return f'{escape(person)} · <a href="./account">{escape(frame.words.t("sidebar.account"))}</a>'
+    links = [f'<a href="./account">{escape(frame.words.t("sidebar.account"))}</a>']
+    if state.role() == Role.ADMIN:
+        links.append(f'<a href="./?page={state.ADMIN_PAGE}">{escape(frame.words.t("sidebar.admin"))}</a>')
+    return " · ".join([escape(person), *links])
 
 
 def _download(frame: Frame) -> str:
