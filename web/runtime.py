@@ -29,6 +29,7 @@ from shared.retention import Purge
 from shared.settings import Settings, load_settings
 from shared.tables import Status
 from shared.wedge import WedgeWatch
+from web.banners import Banners
 from web.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
 from web.sign_ins import SignIns
@@ -56,6 +57,7 @@ class Runtime:
         self.dispatcher = Dispatcher(settings)
         self.newcomers = RateLimit(settings.address_newcomers_per_minute)
         self.sign_ins = SignIns(settings, self.engine)
+        self.banners = Banners(self.engine)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
         self._questions = RateLimit(settings.address_questions_per_minute)

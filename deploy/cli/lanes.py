@@ -36,11 +36,12 @@ def lanes(settings: Settings) -> Findings:
         elif lane.is_full:
             to_do = "start more workers; NARU_QUEUE_QUESTIONS is the most that may wait"
             yield Finding(Level.HINT, f"lane {lane.name}: {lane.waiting} wait, and further ones are refused", to_do)
-    used = [_in_words(lane) for lane in found if lane.is_served or lane.running]
+    used = [in_words(lane) for lane in found if lane.is_served or lane.running]
     if used:
         yield Finding(Level.GOOD, f"lanes: {', '.join(used)}")
 
 
-def _in_words(lane: LaneNow) -> str:
+def in_words(lane: LaneNow) -> str:
+    """Say how many answers the lane runs, and of how many."""
     of_limit = "" if lane.most_running is None else f" of {lane.most_running}"
     return f"{lane.name} runs {lane.running}{of_limit}"

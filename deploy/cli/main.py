@@ -25,6 +25,7 @@ Naru, an AI chat that a team runs itself.
   ./naru doctor             checks everything an operator would, and says what to do
   ./naru keys rotate        a new key for the browsers' cookies; nobody loses a conversation
   ./naru people invite      prints a link with which somebody makes an account (NARU_AUTH=local)
+  ./naru admin show         lanes, workers and requests now; stop one, drain a worker, show a banner
   ./naru erase OWNER        removes everything of one person, and says what still remembers it
   ./naru backup             one encrypted, checked backup; --list shows them
   ./naru restore NAME       replaces the data with a backup, and keeps the old data
@@ -135,6 +136,10 @@ def dispatch(arguments: Sequence[str]) -> int:
         from deploy.cli.people import main as people
 
         return people(list(arguments[1:]))
+    if list(arguments[:1]) == ["admin"]:
+        from deploy.cli.admin import main as admin
+
+        return admin(list(arguments[1:]))
     if list(arguments[:1]) == ["bench"]:
         from deploy.cli.checks import bench
 
@@ -168,6 +173,7 @@ def make_parser() -> argparse.ArgumentParser:
     command(commands, "test", "run all checks and tests; arguments go to pytest", TEST)
     command(commands, "bench", "measure the speed; --quick takes minutes instead of an hour", BENCH)
     command(commands, "people", "accounts: invite, list, disable; ./naru people --help", "")
+    command(commands, "admin", "lanes, workers, requests, the banner; ./naru admin --help", "")
     command(commands, "compose", "set up and update the containers: ./naru compose --help", "")
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
     lock.add_argument("--upgrade", action="store_true", help="upgrade all packages to their newest versions")

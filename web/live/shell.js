@@ -3,6 +3,8 @@ Everything around the conversation: Streamlit's own texts in the page's language
 grows on scrolling and follows changes in other tabs. Runs in the page's head (web/api/front.py), before Streamlit and without
 the live answer, because pages that show a refusal need it too. web/views/chat/listing.py draws the lines of the list.
 */
+import { Banner } from "./banner.js";
+
 const NEAR_PX = 600; // load the next page when less than this is left below the view
 const MENU_FRAMES = 60; // frames that Streamlit may take to open its menu
 const AGAIN_MS = 5000; // after a page that failed to load, retry on scrolling
@@ -189,3 +191,4 @@ class Shell {
 }
 
 new Shell();
+new Banner();

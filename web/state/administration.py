@@ -53,6 +53,17 @@ def opened_request() -> UUID | None:
     return found
 
 
+def open_person(person_id: UUID | None) -> None:
+    """Show this person, or nobody."""
+    st.session_state[keys.ADMIN_PERSON] = person_id
+
+
+def opened_person() -> UUID | None:
+    """Return the person who is shown."""
+    found: UUID | None = st.session_state.get(keys.ADMIN_PERSON)
+    return found
+
+
 def wish(new: Wish) -> None:
     """Ask whether this is to be done."""
     st.session_state[keys.ADMIN_WISH] = new

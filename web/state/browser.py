@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin, urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -59,6 +59,12 @@ def session_id() -> UUID | None:
 def role() -> str:
     """Return the role that the session had when the page connected, "" for a guest: for what to offer, not to allow."""
     return st.context.headers.get(ROLE_HEADER) or ""
+
+
+def address(path: str) -> str:
+    """Return the address of a path of ours, as this browser reaches the page."""
+    page = urlsplit(st.context.url or "")
+    return urljoin(f"{page.scheme}://{page.netloc}{page.path.rstrip('/')}/", path)
 
 
 def client() -> str:

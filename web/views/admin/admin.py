@@ -9,7 +9,7 @@ import streamlit as st
 from shared.errors import AdminOnly
 from web import state
 from web.views import notices
-from web.views.admin import access, live, requests, use
+from web.views.admin import access, banner, live, people, requests, use
 from web.views.admin.showing import plain
 from web.views.frame import Frame
 
@@ -54,5 +54,15 @@ def _use(frame: Frame) -> None:
     access.refreshed(frame, use.draw, seconds=use.REFRESH_SECONDS)
 
 
-NAMES = {"live": "admin.part_live", "use": "admin.part_use"}
-PARTS: Mapping[str, Callable[[Frame], None]] = {"live": _live, "use": _use}
+NAMES = {
+    "live": "admin.part_live",
+    "use": "admin.part_use",
+    "people": "admin.part_people",
+    "banner": "admin.part_banner",
+}
+PARTS: Mapping[str, Callable[[Frame], None]] = {
+    "live": _live,
+    "use": _use,
+    "people": people.draw,
+    "banner": banner.draw,
+}

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
 
 import streamlit as st
 
 from shared import fleet, lifecycle
 from shared.errors import NaruError, NotFound
-from shared.operating import banner
 from shared.people import accounts, sessions
 from shared.people.accounts import Role
 from shared.people.sessions import SignedIn
@@ -50,13 +48,21 @@ def ask(frame: Frame, wish: Wish) -> None:
         state.wish(wish)
 
 
-def act(frame: Frame, name: str, do: Callable[[Frame, SignedIn], str | None]) -> None:
-    """Do something that needs no confirmation. Call this from a callback only. `do` returns the sentence to show."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What happened, as a sentence; and a link that is shown once."""
+
+    sentence: str | None
+    link: str = ""
+
+
+def act(frame: Frame, name: str, do: Callable[[Frame, SignedIn], Done]) -> None:
+    """Do something that needs no confirmation. Call this from a callback only."""
     with _told(frame):
         admin = admin_of(frame)
-        sentence = do(frame, admin)
+        done = do(frame, admin)
         log.info("administrator acted", extra={"action": name, "owner": admin.owner.key})
-        state.tell(sentence)
+        state.tell(done.sentence, link=done.link)
 
 
 def draw(frame: Frame) -> None:
@@ -146,20 +152,12 @@ def _give_role(frame: Frame, wish: Wish) -> str:
     return "admin.role_given"
 
 
-def _clear_banner(frame: Frame, _: Wish) -> str:
-    banner.clear_banner(frame.engine)
-    return "admin.banner_cleared"
-
-
 ACTIONS: Mapping[str, Action] = {
     "cancel": Action(_cancel, "admin.cancel_sure", "admin.cancel"),
     "requeue": Action(_requeue, "admin.requeue_sure", "admin.requeue"),
     "drain": Action(_drain, "admin.drain_sure", "admin.drain"),
-    "sign_out": Action(_sign_out, "admin.sign_out_sure", "account.sign_out"),
+    "sign_out": Action(_sign_out, "admin.sign_out_sure", "admin.sign_out"),
     "disable": Action(_disable, "admin.disable_sure", "admin.disable"),
     "enable": Action(_enable, "admin.enable_sure", "admin.enable"),
     "role": Action(_give_role, "admin.role_sure", "admin.give_role"),
-    "clear_banner": Action(_clear_banner, "admin.banner_clear_sure", "admin.banner_clear"),
 }
-#: The target of what is about no row.
-NOBODY = UUID(int=0)

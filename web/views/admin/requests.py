@@ -61,16 +61,16 @@ def find(frame: Frame) -> None:
 
 
 def _find(frame: Frame) -> None:
-    def search(frame: Frame, _: object) -> str | None:
+    def search(frame: Frame, _: object) -> deciding.Done:
         given = state.chosen(state.ADMIN_FIND_REQUEST, "").strip()
         if not given:
-            return None
+            return deciding.Done(None)
         try:
             state.open_request(timeline(frame.engine, UUID(given)).request.id)
         except (ValueError, NotFound):
-            return frame.words.t("admin.request_unknown")
+            return deciding.Done(frame.words.t("admin.request_unknown"))
         state.clear(state.ADMIN_FIND_REQUEST)
-        return None
+        return deciding.Done(None)
 
     deciding.act(frame, "find_request", search)
 
