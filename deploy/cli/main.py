@@ -132,14 +132,11 @@ def dispatch(arguments: Sequence[str]) -> int:
         from deploy.compose.cli import main as compose
 
         return compose(list(arguments[1:]))
-    if list(arguments[:1]) == ["people"]:
-        from deploy.cli.people import main as people
+    if list(arguments[:1]) in (["people"], ["admin"]):
+        from deploy.cli import admin, people
 
-        return people(list(arguments[1:]))
-    if list(arguments[:1]) == ["admin"]:
-        from deploy.cli.admin import main as admin
-
-        return admin(list(arguments[1:]))
+        run_command: Callable[[Sequence[str]], int] = people.main if arguments[0] == "people" else admin.main
+        return run_command(list(arguments[1:]))
     if list(arguments[:1]) == ["bench"]:
         from deploy.cli.checks import bench
 

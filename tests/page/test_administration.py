@@ -11,7 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, text
 
-from shared.people import links
+from shared.operating.banner import clear_banner, set_banner
+from shared.people import accounts, links
+from shared.people.accounts import Role
 from shared.postgres.database import make_engine, transaction
 from tests.page.person import Person, visitor
 from tests.page.test_signing_in import violations
@@ -91,6 +93,66 @@ def test_administrator_stops_a_request(admin: Person) -> None:
     expect(page.locator("[class*='st-key-admin-row-']")).to_have_count(0)
 
 
+def test_invitation_and_role_change_from_the_page(admin: Person, browser: Browser, url: str, engine: Engine) -> None:
+    page = admin.page
+    page.goto(f"{url}/?page=admin&part=people")
+    page.locator(".st-key-admin-invite button").click()
+    link = page.locator(".naru-token").inner_text()
+    assert link.startswith(f"{url}/sign-up?invitation=")
+    with visitor(browser, url) as other:
+        other.page.goto(link)
+        other.page.locator("#email").fill("second@example.org")
+        other.page.locator("#password").fill(PASSWORD)
+        other.page.locator("button[type=submit]").click()
+        expect(other.composer).to_be_visible(timeout=patient_ms(20))
+        expect(other.page.get_by_role("link", name="Administration")).to_have_count(0)
+        other.page.goto(f"{url}/?page=admin")
+        expect(other.page.get_by_role("alert")).to_contain_text("for administrators", timeout=patient_ms(20))
+        page.reload()
+        page.locator(".st-key-admin-find input").fill("SECOND")
+        page.locator(".st-key-admin-find input").press("Enter")
+        rows = page.locator("[class*='st-key-admin-row-']")
+        expect(rows).to_have_count(1)
+        rows.get_by_role("button").click()
+        person = page.locator(".st-key-admin-person")
+        person.get_by_role("radio", name="Auditor").click()
+        page.locator(".st-key-admin-give-role button").click()
+        page.locator(".st-key-admin-yes button").click()
+        expect(page.locator(".naru-done")).to_contain_text("role of second@example.org is changed")
+        expect(other.page.get_by_role("alert")).to_contain_text("You are signed out", timeout=patient_ms(20))
+    assert accounts.person_with(engine, "second@example.org").role is Role.AUDITOR
+
+
+def test_last_administrator_stays(admin: Person, url: str, engine: Engine) -> None:
+    page = admin.page
+    page.goto(f"{url}/?page=admin&part=people")
+    page.locator("[class*='st-key-admin-row-']").get_by_role("button").click()
+    page.locator(".st-key-admin-do-disable button").click()
+    page.locator(".st-key-admin-yes button").click()
+    expect(page.get_by_role("alert")).to_contain_text("only administrator")
+    assert not accounts.person_with(engine, EMAIL).is_disabled
+
+
+def test_banner_reaches_open_pages_and_the_sign_in(admin: Person, browser: Browser, url: str, engine: Engine) -> None:
+    page = admin.page
+    set_banner(engine, en="Down at <b>noon</b>", ko="정오에 점검")
+    bar = page.locator("#naru-banner")
+    expect(bar).to_contain_text("Down at <b>noon</b>", timeout=patient_ms(20))
+    assert page.evaluate("() => document.querySelector('[data-testid=stApp]').getBoundingClientRect().top") > 20
+    bar.get_by_role("button", name="Close the announcement").click()
+    expect(bar).to_have_count(0)
+    page.reload()
+    expect(admin.composer).to_be_visible(timeout=patient_ms(20))
+    expect(bar).to_have_count(0)
+    with visitor(browser, url, locale="ko-KR") as other:
+        other.page.goto(f"{url}/sign-in")
+        expect(other.page.get_by_role("status")).to_contain_text("정오에 점검")
+    set_banner(engine, en="Back again")
+    expect(bar).to_contain_text("Back again", timeout=patient_ms(20))
+    clear_banner(engine)
+    expect(bar).to_have_count(0, timeout=patient_ms(20))
+
+
 @pytest.mark.parametrize("look", [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)], ids=["wide", "narrow"])
 def test_axe_finds_nothing_on_the_page(
     browser: Browser, url: str, engine: Engine, tmp_path: Path, look: tuple[str, str, dict[str, int]]
@@ -126,8 +188,29 @@ def test_axe_finds_nothing_on_the_page(
                 page.locator(".st-key-admin-cancel button").click()
                 page.locator(".st-key-admin-yes button").click()
                 expect(page.locator(".naru-done")).to_be_visible()
+            if part == "people":
+                page.locator("[class*='st-key-admin-person-'] button").first.click()
+                expect(page.locator(".st-key-admin-person")).to_be_visible()
+                page.locator(".st-key-admin-invite button").click()
+                expect(page.locator(".naru-token")).to_contain_text("/sign-up?invitation=")
+                page.wait_for_timeout(700)
+                page.screenshot(path=f"/tmp/admin-person-{scheme}.png", full_page=True)
+                assert violations(page) == []
+            if part == "banner":
+                page.locator(".st-key-admin-banner-ko input").fill("오늘 18시에 점검합니다 <b>*굵게*</b>")
+                page.locator(".st-key-admin-banner-ko input").press("Tab")
+                page.locator(".st-key-admin-banner-set button").click()
+                expect(page.locator("#naru-banner")).to_contain_text("<b>*굵게*</b>", timeout=patient_ms(20))
+                page.wait_for_timeout(700)
+                page.screenshot(path=f"/tmp/admin-banner-set-{scheme}.png", full_page=True)
+                assert violations(page) == []
         assert [line for line in found.errors if not re.search("status of (400|401)", line)] == []
 
 
 #: What each part shows once it is drawn.
-PARTS = {"live": "[class*='st-key-admin-open-']", "use": ".naru-meter"}
+PARTS = {
+    "live": "[class*='st-key-admin-open-']",
+    "use": ".naru-meter",
+    "people": "[class*='st-key-admin-person-']",
+    "banner": ".st-key-admin-banner-set",
+}
