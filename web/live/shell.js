@@ -53,6 +53,7 @@ class Shell {
     new MutationObserver((records) => this.changed(records)).observe(document, {
       childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: [...SPOKEN, "lang"],
     });
+    new MutationObserver(() => this.comeBack()).observe(document, { subtree: true, attributeFilter: ["data-test-connection-state"] });
     document.addEventListener("scroll", (event) => event.target.closest?.(LIST) && this.readOn(), { capture: true, passive: true });
     addEventListener("resize", () => this.changed([]));
     document.addEventListener("click", (event) => this.choose(event.target.closest?.("[data-naru-theme]")));
@@ -75,6 +76,14 @@ class Shell {
     if (!records.some(({ target }) => (target.closest ? target : target.parentElement)?.closest?.(SIDEBAR) || target.querySelector?.(SIDEBAR))) return;
     this.showTheme();
     this.followList();
+  }
+
+  /* Load the page for administrators anew when its connection returns: it may have ended with the session. (live.js does this for the chat.) */
+  comeBack() {
+    const isConnected = document.querySelector("[data-testid='stApp']")?.dataset.testConnectionState === "CONNECTED";
+    if (!document.querySelector(".st-key-admin")) return;
+    if (isConnected && this.wasAway) location.reload();
+    this.wasAway = !isConnected;
   }
 
   translate(place) {
