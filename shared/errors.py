@@ -25,7 +25,6 @@ NaruError
 │   │   ├── PasswordTooEasy  common, or easily guessed
 │   │   └── LastAdmin        nobody would be left to administer the accounts
 │   ├── AdminOnly            only administrators may do this, and this person is none now
-│   ├── BadBanner            the banner has no text, or too much
 │   ├── OverLimit            too many questions; each of these says when to try again
 │   │   ├── TooManyActive    too many of the owner's questions wait or run
 │   │   ├── OwnerTooFast     too many questions of the owner in the last minute
@@ -39,9 +38,8 @@ NaruError
     └── final                QuotaExhausted, AuthFailed, ModelNotFound, ContextTooLong, ContentFiltered, BadRequest,
                              TotalTimeout
 
-`code` is stored in the row, selects the sentence of the catalogue (`error.<code>`) and labels the metric. `retryable`
-decides whether another attempt can help. The docstring of a class is its default message. No message may hold a prompt,
-an answer or a key. `workers/providers/` maps a vendor's errors to these.
+`code` is stored in the row, selects the sentence (`error.<code>`) and labels the metric. `retryable`: another attempt
+can help. A class's docstring is its default message. None holds a prompt, an answer or a key.
 """
 
 from __future__ import annotations
@@ -222,12 +220,6 @@ class AdminOnly(Refused):
     code = "admin_only"
 
 
-class BadBanner(Refused):
-    """The banner has no text, or too much."""
-
-    code = "bad_banner"
-
-
 class OverLimit(Refused):
     """Too many questions at once."""
 
@@ -283,8 +275,7 @@ class Unsure(Unavailable):
 class ProviderError(NaruError):
     """The provider did not give a complete answer.
 
-    `retry_after_seconds` is the wait that the provider asked for, or None. `provider_request_id` is the provider's
-    id of the call, for its support.
+    `retry_after_seconds` is the wait that it asked for, `provider_request_id` its id of the call; each may be None.
     """
 
     code = "provider"

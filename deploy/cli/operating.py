@@ -20,7 +20,7 @@ from deploy.embedded.data import DataProblem
 from deploy.embedded.locate import check_options
 from shared import fleet, lifecycle
 from shared.errors import NaruError, NotFound
-from shared.operating.banner import clear_banner, read_banner, set_banner
+from shared.operating.banner import LONGEST_BANNER, clear_banner, read_banner, set_banner
 from shared.operating.lanes import lanes_now
 from shared.operating.requests import RequestNow, Which, requests_now, timeline
 from shared.operating.workers import workers_now
@@ -111,7 +111,12 @@ def banner(engine: Engine, chosen: argparse.Namespace) -> int:
     if chosen.clear:
         print("The banner is gone." if clear_banner(engine) else "There was no banner.")
         return 0
-    found = set_banner(engine, en=chosen.en, ko=chosen.ko) if chosen.en or chosen.ko else read_banner(engine)
+    if chosen.en or chosen.ko:
+        found = set_banner(engine, en=chosen.en, ko=chosen.ko)
+        if found is None:
+            return _complain(f"a banner has at most {LONGEST_BANNER} characters in each language. It was not changed.")
+    else:
+        found = read_banner(engine)
     if found is None:
         print('There is no banner. ./naru admin banner --en "…" shows one to everybody.')
         return 0

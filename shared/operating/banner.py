@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared.errors import BadBanner
 from shared.lifecycle import storable
 from shared.postgres.database import statement
 from shared.tables import banner
@@ -37,11 +36,14 @@ def read_banner(engine: Engine) -> Banner | None:
     return row and Banner(version=row.version, en=row.en, ko=row.ko)
 
 
-def set_banner(engine: Engine, *, en: str = "", ko: str = "") -> Banner:
-    """Show this to everybody, in place of an earlier banner. Raises BadBanner and Unavailable."""
+def set_banner(engine: Engine, *, en: str = "", ko: str = "") -> Banner | None:
+    """Show this to everybody, in place of an earlier banner. Raises Unavailable.
+
+    Returns None, and changes nothing, if a text is longer than LONGEST_BANNER or both are empty.
+    """
     made = Banner(version=uuid4(), en=_one_line(en), ko=_one_line(ko))
-    if not made.en and not made.ko:
-        raise BadBanner
+    if (not made.en and not made.ko) or max(len(made.en), len(made.ko)) > LONGEST_BANNER:
+        return None
     values = {"version": made.version, "en": made.en, "ko": made.ko, "set_at": func.clock_timestamp()}
     put = upsert(banner).values(id=1, **values)
     with statement(engine) as connection:
@@ -56,8 +58,4 @@ def clear_banner(engine: Engine) -> bool:
 
 
 def _one_line(given: str) -> str:
-    """Return the text with single spaces. Raises BadBanner if it is too long."""
-    line = " ".join(storable(given).split())
-    if len(line) > LONGEST_BANNER:
-        raise BadBanner
-    return line
+    return " ".join(storable(given).split())

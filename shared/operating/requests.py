@@ -86,7 +86,6 @@ class Timeline:
     losses: int
     tries: int
     broken_streams: int
-    finish: str | None
     input_tokens: int | None
     output_tokens: int | None
     cached_input_tokens: int | None
@@ -147,7 +146,7 @@ _TIMELINE = _text(
     """
     SELECT COLUMNS, NULL::int AS place,
            r.http_request_id, r.available_at, r.deadline_at, r.stop_requested_at, r.losses, r.tries, r.broken_streams,
-           r.finish, r.input_tokens, r.output_tokens, r.cached_input_tokens,
+           r.input_tokens, r.output_tokens, r.cached_input_tokens,
            a.attempt AS a_attempt, a.worker_id AS a_worker_id, worker.host AS a_host, worker.pid AS a_pid,
            a.started_at AS a_started_at, a.ended_at AS a_ended_at, a.outcome AS a_outcome,
            a.error_code AS a_error_code, a.provider_request_id AS a_provider_request_id

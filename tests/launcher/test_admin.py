@@ -87,7 +87,7 @@ def test_banner_is_set_and_cleared(stack: Stack, engine: Engine) -> None:
     assert found is not None
     assert found.ko == "정오에 점검"
     assert "\x1b" not in admin(stack, "banner")
-    assert "no text, or too much" in refusal(stack, "banner", "--en", "x" * 301)
+    assert "at most 300 characters" in refusal(stack, "banner", "--en", "x" * 301)
     assert "gone" in admin(stack, "banner", "--clear")
     assert read_banner(engine) is None
 

@@ -39,7 +39,11 @@ def draw(frame: Frame) -> None:
 
 
 def _set(frame: Frame, _: SignedIn) -> deciding.Done:
-    set_banner(frame.engine, en=state.chosen(state.ADMIN_BANNER_EN, ""), ko=state.chosen(state.ADMIN_BANNER_KO, ""))
+    made = set_banner(
+        frame.engine, en=state.chosen(state.ADMIN_BANNER_EN, ""), ko=state.chosen(state.ADMIN_BANNER_KO, "")
+    )
+    if made is None:
+        return deciding.Done(frame.words.t("admin.banner_bad", number=LONGEST_BANNER))
     state.clear(state.ADMIN_BANNER_EN, state.ADMIN_BANNER_KO)
     return deciding.Done(frame.words.t("admin.banner_shown"))
 

@@ -76,8 +76,8 @@ def state_of(words: Words, lane: LaneNow) -> str:
     """Return why requests of this lane wait, or that nothing holds them."""
     t = words.t
     if lane.retry_seconds is not None:
-        retry = duration(words, lane.retry_seconds)
-        return t("admin.lane_fails", code=lane.code or "", since=duration(words, lane.failing_seconds), retry=retry)
+        again = duration(words, lane.retry_seconds)
+        return t("admin.lane_fails", code=lane.code or "", since=duration(words, lane.failing_seconds), duration=again)
     if not lane.is_served:
         return t("admin.lane_unserved")
     if lane.is_full:

@@ -181,7 +181,7 @@ def _events(words: Words, found: Timeline) -> list[tuple[datetime, str]]:
 def _events_of(words: Words, attempt: AttemptThen) -> list[tuple[datetime, str]]:
     who = f"{attempt.host} · {attempt.pid}" if attempt.host else short(attempt.worker_id)
     place = words.place(attempt.attempt)
-    events = [(attempt.started_at, words.t("admin.event_claimed", worker=who, place=place))]
+    events = [(attempt.started_at, words.t("admin.event_claimed", server=who, place=place))]
     if attempt.ended_at is not None:
         parts = [attempt.outcome, attempt.error_code, attempt.provider_request_id]
         what = words.t("admin.event_attempt_ended", place=place)
