@@ -48,7 +48,7 @@ def worker(stack: Stack) -> Process:
 @pytest.fixture(scope="module")
 def url(stack: Stack, worker: Process) -> str:
     """The address of a page that needs accounts."""
-    return stack.start_web(auth="local").url
+    return stack.start_web(auth="local", debug_panel=True).url
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +121,23 @@ def test_invitation_and_role_change_from_the_page(admin: Person, browser: Browse
         expect(page.locator(".naru-done")).to_contain_text("role of second@example.org is changed")
         expect(other.page).to_have_url(re.compile("/sign-in"), timeout=patient_ms(20))
     assert accounts.person_with(engine, "second@example.org").role is Role.AUDITOR
+
+
+def test_debug_panel_is_for_administrators(admin: Person, browser: Browser, url: str, engine: Engine) -> None:
+    with visitor(browser, url) as other:
+        sign_up(other.page, url, engine, "second@example.org")
+        for person in (admin, other):
+            expect(person.composer).to_be_visible(timeout=patient_ms(20))
+            person.ask("[[sim: tokens=5]] a secret question")
+            person.wait_for_end()
+        expect(admin.page.locator("p.naru-debug")).to_contain_text(re.compile(r"attempts: 1 .* 5 out"))
+        admin.page.locator("details.naru-debug summary").click()
+        expect(admin.page.locator("details.naru-debug li").first).to_be_visible()
+        expect(admin.page.locator("details.naru-debug")).not_to_contain_text("secret")
+        admin.page.wait_for_timeout(700)
+        admin.page.screenshot(path="/tmp/admin-debug.png")
+        assert violations(admin.page) == []
+        expect(other.page.locator(".naru-debug")).to_have_count(0)
 
 
 def test_last_administrator_stays(admin: Person, url: str, engine: Engine) -> None:

@@ -83,6 +83,11 @@ def has_routes() -> bool:
     return HEADER in st.context.headers
 
 
+def held() -> list[tuple[str, str]]:
+    """Return the names of the session's values and the types of these, for the debug panel."""
+    return sorted((str(name), type(value).__name__) for name, value in st.session_state.items())
+
+
 def locale() -> str:
     """Return the language: the one chosen on the page or earlier, or else the browser's."""
     return best_locale(locale_choice(), st.context.locale)

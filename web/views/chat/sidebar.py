@@ -13,7 +13,7 @@ from shared.conversations import Opened
 from shared.people.accounts import Role
 from shared.words import LOCALES
 from web import state
-from web.views.chat import listing
+from web.views.chat import debug, listing
 from web.views.frame import Frame
 
 #: Streamlit's names of its themes, with our words for them.
@@ -47,6 +47,8 @@ def _foot(frame: Frame) -> None:
         st.html(_theme_switch(frame))
         if state.has_routes():
             st.html(_download(frame))
+        if debug.is_shown(frame):
+            st.html(debug.session(frame.words))
         st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{_who(frame)}</p>')
 
 
