@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,7 +134,6 @@ def test_debug_panel_is_for_administrators(admin: Person, browser: Browser, url:
         expect(admin.page.locator("details.naru-debug li").first).to_be_visible()
         expect(admin.page.locator("details.naru-debug")).not_to_contain_text("secret")
         admin.page.wait_for_timeout(700)
-        admin.page.screenshot(path="/tmp/admin-debug.png")
         assert violations(admin.page) == []
         expect(other.page.locator(".naru-debug")).to_have_count(0)
 
@@ -172,7 +170,7 @@ def test_banner_reaches_open_pages_and_the_sign_in(admin: Person, browser: Brows
 
 @pytest.mark.parametrize("look", [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)], ids=["wide", "narrow"])
 def test_axe_finds_nothing_on_the_page(
-    browser: Browser, url: str, engine: Engine, tmp_path: Path, look: tuple[str, str, dict[str, int]]
+    browser: Browser, url: str, engine: Engine, look: tuple[str, str, dict[str, int]]
 ) -> None:
     scheme, locale, size = look
     looks: dict[str, Any] = {"color_scheme": scheme, "locale": locale, "viewport": size}
@@ -190,7 +188,6 @@ def test_axe_finds_nothing_on_the_page(
             page.goto(f"{url}/?page=admin&part={part}")
             expect(page.locator(ready).first).to_be_visible(timeout=patient_ms(20))
             page.wait_for_timeout(700)
-            page.screenshot(path=f"/tmp/admin-{part}-{scheme}.png", full_page=True)
             assert violations(page) == [], part
             assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), part
             if part == "live":
@@ -199,7 +196,6 @@ def test_axe_finds_nothing_on_the_page(
                 page.locator("[class*='st-key-admin-drain-'] button").first.click()
                 expect(page.locator(".st-key-admin-yes")).to_be_visible()
                 page.wait_for_timeout(700)
-                page.screenshot(path=f"/tmp/admin-ask-{scheme}.png", full_page=True)
                 assert violations(page) == []
                 page.locator(".st-key-admin-no button").click()
                 page.locator(".st-key-admin-cancel button").click()
@@ -211,7 +207,6 @@ def test_axe_finds_nothing_on_the_page(
                 page.locator(".st-key-admin-invite button").click()
                 expect(page.locator(".naru-token")).to_contain_text("/sign-up?invitation=")
                 page.wait_for_timeout(700)
-                page.screenshot(path=f"/tmp/admin-person-{scheme}.png", full_page=True)
                 assert violations(page) == []
             if part == "banner":
                 page.locator(".st-key-admin-banner-ko input").fill("오늘 18시에 점검합니다 <b>*굵게*</b>")
@@ -219,7 +214,6 @@ def test_axe_finds_nothing_on_the_page(
                 page.locator(".st-key-admin-banner-set button").click()
                 expect(page.locator("#naru-banner")).to_contain_text("<b>*굵게*</b>", timeout=patient_ms(20))
                 page.wait_for_timeout(700)
-                page.screenshot(path=f"/tmp/admin-banner-set-{scheme}.png", full_page=True)
                 assert violations(page) == []
         assert [line for line in found.errors if not re.search("status of (400|401)", line)] == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from uuid import UUID
 
@@ -208,10 +209,11 @@ def test_refresh_costs_at_most_two_statements_a_second(
             seen = logged(stack)[len(before) :]
         finally:
             stack.servers.execute(log.format(sql.Identifier(database), sql.Literal("none")))
-    looks = [line for line in seen if "request_attempt WHERE request_id" in line or "FROM lane" in line]
-    assert len(looks) >= REFRESHES, "\n".join(seen)
-    of_the_process = sum(any(mark in line for mark in ("reconciler", "session.token_hash")) for line in seen)
-    assert (len(seen) - of_the_process) / REFRESHES / REFRESH_SECONDS <= 2, "\n".join(seen)
+    # A tick of the process falls between; whatever a refresh runs is there ten times.
+    kinds = Counter(" ".join(line.split())[:100] for line in seen)
+    of_refreshes = {kind: number for kind, number in kinds.items() if number >= REFRESHES}
+    assert len(of_refreshes) >= 4, kinds
+    assert sum(of_refreshes.values()) / REFRESHES / REFRESH_SECONDS <= 2, kinds
 
 
 def logged(stack: Stack) -> list[str]:
