@@ -50,4 +50,5 @@ def line(words: Words, found: Figures | None) -> str:
 def session(words: Words) -> str:
     """Return the names and kinds of the session's values as HTML. The values stay out: some are what a person typed."""
     lines = "".join(f"<li>{escape(name)}: {escape(kind)}</li>" for name, kind in state.held())
-    return f'<details class="naru-debug"><summary>{escape(words.t("debug.session"))}</summary><ul tabindex="0">{lines}</ul></details>'
+    summary = f"<summary>{escape(words.t('debug.session'))}</summary>"
+    return f'<details class="naru-debug">{summary}<ul tabindex="0">{lines}</ul></details>'
