@@ -22,6 +22,7 @@ from shared.operating.workers import Being, workers_now
 from shared.people import Owner
 from shared.tables import Outcome, Status, person, worker
 from tests.shared.rig import RequestRig
+from tests.shared.together import together
 
 MANY = 100_000
 
@@ -146,6 +147,16 @@ def test_taken_request_with_a_stop_is_cancelled(rig: RequestRig) -> None:
     lifecycle.stop_any(rig.engine, claimed.request_id)
     assert lifecycle.take_from_worker(rig.engine, claimed.request_id, attempt=1)
     assert rig.row(claimed.request_id)["status"] == Status.CANCELLED
+
+
+def test_two_administrators_do_a_thing_once(rig: RequestRig) -> None:
+    claimed, waiting, worker_id = rig.running(), rig.ask().request_id, rig.worker()
+    take = partial(lifecycle.take_from_worker, rig.engine, claimed.request_id, attempt=1)
+    drain = partial(fleet.request_drain, rig.engine, worker_id)
+    assert sorted(map(str, together(take, take, drain, drain))) == ["False", "False", "True", "True"]
+    stop = partial(lifecycle.stop_any, rig.engine, waiting)
+    assert together(stop, stop) == [Status.CANCELLED] * 2
+    assert rig.answer_of(waiting) == ""
 
 
 def test_use_adds_up(rig: RequestRig) -> None:
