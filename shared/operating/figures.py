@@ -1,4 +1,4 @@
-"""What answers took: for the debug panel under an administrator's own answers."""
+"""Times and tokens of answers, for the debug panel under an administrator's own answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits and runs in each lane, and its breaker."""
+"""Each lane with its waiting and running requests, its limit and its breaker."""
 
 from __future__ import annotations
 

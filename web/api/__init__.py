@@ -1,7 +1,7 @@
 """Our own routes beside Streamlit's, and the middleware around both.
 
     events    GET  /api/conversations/{id}/events   a conversation's changes as server-sent events
-    banner    GET  /api/banner                      what everybody is to read
+    banner    GET  /api/banner                      the banner, in the reader's language
     export    GET  /api/export                      all chats of the owner, as a file
     people    the pages around an account: /sign-in, /sign-up, /account, …
     stop      POST /api/requests/{id}/stop

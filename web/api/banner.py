@@ -1,4 +1,4 @@
-"""GET /api/banner: what everybody is to read, in the reader's language. Anybody may read it, as on the sign-in page."""
+"""GET /api/banner: the banner in the reader's language. Anybody may read it, as on the sign-in page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page for administrators: its address, what is open on it, and what it asks and has done."""
+"""The state of the page for administrators: address, open rows, the pending question and the last result."""
 
 from __future__ import annotations
 

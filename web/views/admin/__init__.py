@@ -1,4 +1,4 @@
-"""The page for those who run Naru, `?page=admin`: what happens now, people, use, and the banner.
+"""The page for administrators, `?page=admin`: live state, use, people, and the banner.
 
 `access.py` checks the session in the database before each draw, refresh and action. What the page shows and does is in
 `shared/operating/`, `shared/lifecycle/`, `shared/fleet.py` and `shared/people/`; `./naru admin` and `./naru people` do

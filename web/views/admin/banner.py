@@ -1,4 +1,4 @@
-"""The banner: what everybody reads at the top of the page, set and cleared here."""
+"""The form that sets and clears the banner."""
 
 from __future__ import annotations
 

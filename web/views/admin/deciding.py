@@ -1,4 +1,4 @@
-"""What an administrator does here: asked first where it can't be undone, checked again, logged, and told.
+"""The actions: confirmed first where they can't be undone, checked again, logged, and told.
 
 Each action is one call into `shared/`. It says what happened: somebody else may have done the same a moment ago.
 """

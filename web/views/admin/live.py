@@ -1,4 +1,4 @@
-"""What happens now: the lanes, the workers, and the requests."""
+"""The live part: the lanes, the workers, and the requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATES = {
 
 
 def draw(frame: Frame) -> None:
-    """Draw everything that happens now."""
+    """Draw the three lists, and the pending question."""
     deciding.draw(frame)
     t = frame.words.t
     heading(t("admin.lanes"))

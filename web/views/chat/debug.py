@@ -1,4 +1,4 @@
-"""The debug panel (NARU_DEBUG_PANEL), for administrators: what each answer took, and what the session holds."""
+"""The debug panel (NARU_DEBUG_PANEL), for administrators: figures of each answer, and the session's values."""
 
 from __future__ import annotations
 
