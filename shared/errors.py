@@ -38,9 +38,8 @@ NaruError
     └── final                QuotaExhausted, AuthFailed, ModelNotFound, ContextTooLong, ContentFiltered, BadRequest,
                              TotalTimeout
 
-`code` is stored in the row, selects the sentence of the catalogue (`error.<code>`) and labels the metric. `retryable`
-decides whether another attempt can help. The docstring of a class is its default message. No message may hold a prompt,
-an answer or a key. `workers/providers/` maps a vendor's errors to these.
+`code` is stored in the row, selects the sentence (`error.<code>`) and labels the metric. `retryable`: another attempt
+can help. A class's docstring is its default message. None holds a prompt, an answer or a key.
 """
 
 from __future__ import annotations
@@ -270,8 +269,7 @@ class Unsure(Unavailable):
 class ProviderError(NaruError):
     """The provider did not give a complete answer.
 
-    `retry_after_seconds` is the wait that the provider asked for, or None. `provider_request_id` is the provider's
-    id of the call, for its support.
+    `retry_after_seconds` is the wait that it asked for, `provider_request_id` its id of the call; each may be None.
     """
 
     code = "provider"

@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared import audit
+from shared.audit import Kind
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
 from shared.tables import Status, chat_request, lane, reconciler_tick, request_attempt, worker
@@ -102,6 +104,8 @@ class Renewal:
     ticked_ago: float | None
     #: The names of all lanes.
     lanes: frozenset[str] = frozenset()
+    #: Whether an administrator asked this worker to drain.
+    is_drain_requested: bool = False
 
 
 def renew(
@@ -121,20 +125,24 @@ def renew(
         values["consumed_at"] = _NOW
     r = chat_request.c
     renewed = (
-        update(worker).where(_W.id == worker_id, _W.lost_at.is_(None)).values(**values).returning(_W.id).cte("renewed")
+        update(worker)
+        .where(_W.id == worker_id, _W.lost_at.is_(None))
+        .values(**values)
+        .returning(_W.id, _W.drain_requested_at.is_not(None).label("drain"))
+        .cte("renewed")
     )
     ticked_ago = select(cast(func.extract("epoch", _NOW - reconciler_tick.c.lanes_ticked_at), Double)).scalar_subquery()
     lanes = select(func.array_agg(lane.c.name)).scalar_subquery().label("lanes")
     stopped = r.stop_requested_at.is_not(None).label("stopped")
     rows = connection.execute(
-        select(r.id, r.attempt, stopped, ticked_ago.label("ticked_ago"), lanes)
+        select(r.id, r.attempt, stopped, ticked_ago.label("ticked_ago"), lanes, renewed.c.drain)
         .select_from(renewed)
         .outerjoin(chat_request, and_(r.worker_id == renewed.c.id, r.status == Status.RUNNING))
     ).all()
     if not rows:
         return None
     running = {(row.id, row.attempt): row.stopped for row in rows if row.id is not None}
-    return Renewal(running, rows[0].ticked_ago, frozenset(rows[0].lanes or ()))
+    return Renewal(running, rows[0].ticked_ago, frozenset(rows[0].lanes or ()), rows[0].drain)
 
 
 def offer(connection: Connection, member: Member) -> None:
@@ -144,6 +152,19 @@ def offer(connection: Connection, member: Member) -> None:
 
 def _as_json(models: Sequence[Model]) -> list[dict[str, Any]]:
     return [{"name": model.name, "demo": model.demo} for model in models]
+
+
+def request_drain(engine: Engine, worker_id: UUID) -> bool:
+    """Ask a worker to drain and end, as SIGTERM does; False if it has ended, or was asked before.
+
+    It learns of this at the next renewal of its lease.
+    """
+    asked = (_W.id == worker_id, _W.lost_at.is_(None), _W.drain_requested_at.is_(None))
+    with transaction(engine) as connection:
+        is_asked = bool(connection.execute(update(worker).where(*asked).values(drain_requested_at=_NOW)).rowcount)
+        if is_asked:
+            audit.record(connection, Kind.WORKER_DRAINED, worker=str(worker_id))
+        return is_asked
 
 
 def start_draining(connection: Connection, worker_id: UUID) -> None:

@@ -16,6 +16,7 @@ from shared.errors import NaruError
 from shared.words import Words
 from web import state
 from web.views import notices
+from web.views.admin import admin
 from web.views.chat import chat
 from web.views.frame import Frame
 
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def draw() -> None:
-    """Draw the chat, or one sentence if that is not possible."""
+    """Draw the page in the address, or one sentence if that is not possible."""
     words = Words(state.locale())
     st.set_page_config(
         layout="centered",
@@ -49,7 +50,10 @@ def draw() -> None:
                 log.info("page without identity")
             notices.stranger(words, state.verdict())
             return
-        chat.draw(frame)
+        if state.page() == state.ADMIN_PAGE:
+            admin.draw(frame)
+        else:
+            chat.draw(frame)
         frame.runtime.page_was_drawn()
     except NaruError as error:
         notices.refused(words, error)

@@ -34,6 +34,7 @@ from shared.wedge import WedgeWatch
 from web import openid
 from web.allowances import Allowances
 from web.audit_keeper import AuditKeeper
+from web.banners import Banners
 from web.limits import RateLimit, report_over_limit
 from web.liveness import Liveness
 from web.mailing import Mailing
@@ -67,6 +68,7 @@ class Runtime:
         self.openid = openid.provider_of(settings)
         self.audit = AuditKeeper(self.engine, settings)
         self.mailing = Mailing(settings)
+        self.banners = Banners(self.engine)
         self.watcher: Watcher | None = None
         self._tries = RateLimit(TRIES_PER_QUESTION * settings.owner_questions_per_minute)
         self._questions = RateLimit(settings.address_questions_per_minute)

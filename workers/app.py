@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -169,7 +170,7 @@ def _start(**_: Any) -> None:
     """Start the worker before Celery connects: it works without Redis too."""
     global _worker  # noqa: PLW0603 - Celery's signals cannot carry it
     try:
-        _worker = Worker(settings, lanes_changed=_wake_up.wake)
+        _worker = Worker(settings, lanes_changed=_wake_up.wake, drain_requested=_end_as_on_signal)
         _worker.start()
         # A lane that is added later has to wait for the read under way.
         _worker.wait_for_lanes(seconds=LANES_SECONDS)
@@ -177,6 +178,11 @@ def _start(**_: Any) -> None:
         # Celery would log the exception of a signal's receiver and go on without a worker.
         sys.stderr.write(f"worker: {error}\n")
         raise SystemExit(1) from None
+
+
+def _end_as_on_signal() -> None:
+    """Drain and end this process, as its supervisor does. The supervisor may start a new one."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @signals.worker_shutting_down.connect(weak=False)

@@ -33,11 +33,19 @@ START_SECONDS = 10.0
 class Worker:
     """One worker process. Raises SettingsError when the address of a server is missing."""
 
-    def __init__(self, settings: Settings, *, lanes_changed: Callable[[], None] = lambda: None) -> None:
-        """`lanes_changed` is called when `lanes` changes."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        lanes_changed: Callable[[], None] = lambda: None,
+        drain_requested: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`lanes_changed` is called when `lanes` changes, `drain_requested` when an administrator asks for a drain."""
         self.context = make_context(settings)
         self._lanes_changed, self._has_lanes = lanes_changed, threading.Event()
-        self._lease = LeaseThread(self.context, on_request=self._hear_of_request, on_lanes=self._note_lanes)
+        self._lease = LeaseThread(
+            self.context, on_request=self._hear_of_request, on_lanes=self._note_lanes, on_drain=drain_requested
+        )
         self._pickup = Pickup(self.context, answer=self.answer, redis_changed=self._lease.wake)
         self._drain = Drain(self.context, self._lease)
         self._dispatcher = Dispatcher(settings)

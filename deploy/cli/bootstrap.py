@@ -29,6 +29,7 @@ NEEDED_MEGABYTES = 1500
 WITH_TEST_PART = {"test", "bench", "lock"}
 COMMANDS = {
     *("up", "ask", "urls", "doctor", "erase", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"),
+    "admin",
     "people",
     "audit",
 }

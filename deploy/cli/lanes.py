@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from deploy.cli.findings import Finding, Findings, Level
 from shared.errors import NaruError
-from shared.postgres.database import make_engine, transaction
+from shared.operating.lanes import LaneNow, lanes_now
+from shared.postgres.database import make_engine
 from shared.settings import Settings
-
-LANES = text(
-    """
-    SELECT lane.name, most_running, code, is_full,
-           CASE WHEN retry_at IS NOT NULL
-                THEN greatest(ceil(extract(epoch FROM retry_at - clock_timestamp())), 0)::int END AS retry_seconds,
-           ceil(extract(epoch FROM clock_timestamp() - failing_since))::int AS failing_seconds,
-           (SELECT count(*) FROM chat_request r WHERE r.lane = lane.name AND r.status = 'queued') AS waiting,
-           (SELECT count(*) FROM chat_request r WHERE r.lane = lane.name AND r.status = 'running') AS running,
-           EXISTS (
-               SELECT FROM worker
-               WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > clock_timestamp() AND free ? lane.name
-           ) AS is_served
-    FROM lane
-    ORDER BY lane.name
-    """
-)
 
 
 def lanes(settings: Settings) -> Findings:
     """Name the lanes that somebody waits for in vain, and say how many answers each runs."""
     engine = make_engine(settings, name="naru-doctor", pool=2)
     try:
-        with transaction(engine) as connection:
-            found = connection.execute(LANES).all()
+        found = lanes_now(engine)
     except (NaruError, SQLAlchemyError):
         return  # the checks of Postgres and of the tables have reported it
     finally:
@@ -56,11 +36,12 @@ def lanes(settings: Settings) -> Findings:
         elif lane.is_full:
             to_do = "start more workers; NARU_QUEUE_QUESTIONS is the most that may wait"
             yield Finding(Level.HINT, f"lane {lane.name}: {lane.waiting} wait, and further ones are refused", to_do)
-    used = [_in_words(lane) for lane in found if lane.is_served or lane.running]
+    used = [in_words(lane) for lane in found if lane.is_served or lane.running]
     if used:
         yield Finding(Level.GOOD, f"lanes: {', '.join(used)}")
 
 
-def _in_words(lane: Any) -> str:
+def in_words(lane: LaneNow) -> str:
+    """Say how many answers the lane runs, and of how many."""
     of_limit = "" if lane.most_running is None else f" of {lane.most_running}"
     return f"{lane.name} runs {lane.running}{of_limit}"

@@ -32,7 +32,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     "personal_data": frozenset({"web"}),
     "auth": frozenset({"web", "launcher"}),
     **dict.fromkeys(("open_to_anyone", "sign_up", "sign_in_failures"), frozenset({"web"})),
-    **dict.fromkeys(("session_idle_days", "session_days"), frozenset({"web"})),
+    **dict.fromkeys(("session_idle_days", "session_days", "debug_panel"), frozenset({"web"})),
     "oidc_issuer": frozenset({"web", "launcher"}),
     **dict.fromkeys(("oidc_client_id", "oidc_client_secret", "oidc_scopes"), frozenset({"web"})),
     **dict.fromkeys(("oidc_allowed_groups", "oidc_roles", "oidc_groups_claim"), frozenset({"web"})),

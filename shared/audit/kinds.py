@@ -41,6 +41,10 @@ class Kind(StrEnum):
     GROUP_CHANGED = "group_changed"
     GROUP_REMOVED = "group_removed"
     ISSUER_CHANGED = "issuer_changed"
+    REQUEST_STOPPED = "request_stopped"
+    REQUEST_REQUEUED = "request_requeued"
+    WORKER_DRAINED = "worker_drained"
+    BANNER_CHANGED = "banner_changed"
     CHATS_TAKEN_OVER = "chats_taken_over"
     CONVERSATION_DELETED = "conversation_deleted"
     CHATS_EXPORTED = "chats_exported"
@@ -72,6 +76,7 @@ DETAILS: Mapping[Kind, frozenset[str]] = {
     Kind.GROUP_CHANGED: frozenset({"group", "models", "role"}),
     Kind.GROUP_REMOVED: frozenset({"group"}),
     Kind.ISSUER_CHANGED: frozenset({"issuer", "accounts"}),
+    Kind.WORKER_DRAINED: frozenset({"worker"}),
     Kind.CHATS_TAKEN_OVER: frozenset({"conversations"}),
     Kind.CHATS_EXPORTED: frozenset({"format", "times"}),
     Kind.CHATS_ERASED: frozenset({"conversations", "messages"}),

@@ -6,10 +6,12 @@
     release     running     → queued       the provider asked us to wait, the stream broke, or the worker drains
     take_back   running     → queued       the worker was lost (or → failed after three losses, → cancelled if stopped)
     give_back   running     → queued       only the row says that it runs: a claim's reply or an answer's end was lost
+    take_from_worker  running → queued     an administrator takes it from its worker
     finish      running     → succeeded    only if nobody asked for a stop
     fail        running     → failed
     cancel      running     → cancelled    the worker carries out a stop
-    stop        queued      → cancelled    at once; for a running request, the worker is asked
+    stop        queued      → cancelled    at once; for a running request, the worker is asked (stop_any: by an
+                                           administrator)
     expire      any active  → failed       the deadline passed
     end_restored  any active → failed      it was active in the backup that the database was restored from
 
@@ -18,7 +20,7 @@ request. One statement ends a request together with its answer and its attempt. 
 The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the page. Nothing here knows Redis or Celery.
 """
 
-from shared.lifecycle.asking import check_text, stop, submit
+from shared.lifecycle.asking import check_text, stop, stop_any, submit
 from shared.lifecycle.claiming import claim
 from shared.lifecycle.lanes import FAILURES, end_probe, record_failure, recover
 from shared.lifecycle.repairing import (
@@ -29,6 +31,7 @@ from shared.lifecycle.repairing import (
     fail_unserved,
     give_back,
     take_back,
+    take_from_worker,
 )
 from shared.lifecycle.reserving import reserve
 from shared.lifecycle.values import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, storable
@@ -60,7 +63,9 @@ __all__ = [
     "release",
     "reserve",
     "stop",
+    "stop_any",
     "storable",
     "submit",
     "take_back",
+    "take_from_worker",
 ]

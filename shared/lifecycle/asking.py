@@ -12,9 +12,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, func, literal, select, update
 
-from shared import fleet, logs
+from shared import audit, fleet, logs
+from shared.audit import Kind
 from shared.errors import (
     Empty,
     NotFound,
@@ -198,12 +199,25 @@ def stop(engine: Engine, request_id: UUID, *, owner: Owner) -> Status:
     Returns the status afterwards: CANCELLED, RUNNING (the worker was asked), or the status of a request that had
     already ended. Raises NotFound.
     """
+    return _stop(engine, request_id, _R.owner_id == owner.key)
+
+
+def stop_any(engine: Engine, request_id: UUID) -> Status:
+    """Do for an administrator what `stop` does for the owner."""
+    status = _stop(engine, request_id)
+    if status in {Status.CANCELLED, Status.RUNNING}:
+        with transaction(engine) as connection:
+            audit.record(connection, Kind.REQUEST_STOPPED, subject=str(request_id))
+    return status
+
+
+def _stop(engine: Engine, request_id: UUID, *conditions: ColumnElement[bool]) -> Status:
     this = _R.id == request_id
     with transaction(engine) as connection:
         # Lock the row first. Otherwise the request could go back to the queue after we have read its status, and the
         # stop would be lost.
         row = connection.execute(
-            select(_R.status, _R.conversation_id).where(this, _R.owner_id == owner.key).with_for_update()
+            select(_R.status, _R.conversation_id).where(this, *conditions).with_for_update()
         ).one_or_none()
         if row is None:
             raise NotFound

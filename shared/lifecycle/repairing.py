@@ -9,6 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Engine, case, func, select, update
 
+from shared import audit
+from shared.audit import Kind
 from shared.errors import DEADLINE, RESTORED, UNSERVED, WORKER_LOST
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end, end_all
 from shared.postgres import notify
@@ -89,6 +91,22 @@ def give_back(engine: Engine, request_id: UUID, *, attempt: int, worker_id: UUID
             _requeue(connection, fence, outcome=Outcome.HANDED_OVER)
 
 
+def take_from_worker(engine: Engine, request_id: UUID, *, attempt: int) -> bool:
+    """Requeue a running request for an administrator; False if this attempt does not run any more.
+
+    Its worker cannot write to it any more, and ends the stream within two renewals of its lease. A request that
+    somebody asked to stop is cancelled instead. It does not count as a loss.
+    """
+    fence = (_R.id == request_id, _R.status == Status.RUNNING, _R.attempt == attempt)
+    with transaction(engine) as connection:
+        stopped = (*fence, _R.stop_requested_at.is_not(None))
+        is_over = end(connection, stopped, Ending(status=Status.CANCELLED, outcome=Outcome.CANCELLED))
+        is_taken = is_over or _requeue(connection, fence, outcome=Outcome.HANDED_OVER) > 0
+        if is_taken:
+            audit.record(connection, Kind.REQUEST_REQUEUED, subject=str(request_id))
+        return is_taken
+
+
 def _requeue(
     connection: Connection,
     where: Sequence[ColumnElement[bool]],
@@ -96,7 +114,7 @@ def _requeue(
     outcome: Outcome,
     charged: Sequence[UUID] = (),
     within_seconds: float = 0.0,
-) -> None:
+) -> int:
     freed = (
         update(chat_request)
         .where(*where)
@@ -111,8 +129,11 @@ def _requeue(
         .cte("freed")
     )
     closed = close_attempt(freed, outcome=outcome, code=WORKER_LOST)
-    for row in connection.execute(select(freed.c.id, freed.c.conversation_id).add_cte(closed, summed(freed, closed))):
+    requeued = select(freed.c.id, freed.c.conversation_id).add_cte(closed, summed(freed, closed))
+    rows = connection.execute(requeued).all()
+    for row in rows:
         notify.after_commit(connection, notify.REQUEST, row.id, row.conversation_id)
+    return len(rows)
 
 
 def expire(connection: Connection, request_ids: Sequence[UUID]) -> int:

@@ -1,5 +1,7 @@
 """Refusals of company sign-in, and of commands about accounts and groups: branches of the tree in shared/errors.py.
 
+Refused
+└── AdminOnly             only administrators may do this, and this person is none now
 AccountRefused
 ├── BadGroupName          empty, too long, or with characters that are not printed
 ├── BadModelPattern       not provider/model
@@ -21,7 +23,13 @@ AccountRefused
 
 from __future__ import annotations
 
-from shared.errors import AccountRefused
+from shared.errors import AccountRefused, Refused
+
+
+class AdminOnly(Refused):
+    """This is for administrators."""
+
+    code = "admin_only"
 
 
 class BadGroupName(AccountRefused):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, Engine, cast, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, cast, delete, func, insert, or_, select, update
 
 from shared import audit
 from shared.audit import Kind
@@ -16,7 +17,7 @@ from shared.people.accounts import Person, Role, shown
 from shared.people.groups import effective_role
 from shared.people.owner import Owner
 from shared.people.tokens import hash_of, new_token
-from shared.postgres.database import transaction
+from shared.postgres.database import statement, transaction
 from shared.settings import ADMINS, EVERYONE, OPTIONAL, Settings
 from shared.tables import person, second_factor, session
 
@@ -103,15 +104,8 @@ def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[
 
     One of a person who has to have a second factor and has none does not count. Marks them as seen. Raises Unavailable.
     """
-    role = effective_role().label("role")
-    columns = (_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, _P.name, role)
-    has_password = _P.password_hash.is_not(None)
     found = (
-        select(
-            *columns,
-            has_password.label("has_password"),
-            (_S.seen_at < func.statement_timestamp() - SEEN_AFTER).label("is_old"),
-        )
+        _signed_in((_S.seen_at < func.statement_timestamp() - SEEN_AFTER).label("is_old"))
         .join(person, _P.id == _S.person_id)
         .where(_S.token_hash.in_(hashes), _P.disabled_at.is_(None), *_lives(settings), *_may_enter(settings))
     )
@@ -119,18 +113,38 @@ def read(engine: Engine, hashes: Collection[bytes], settings: Settings) -> dict[
         rows = connection.execute(found).all()
         if old := [row.id for row in rows if row.is_old]:
             connection.execute(update(session).where(_S.id.in_(old)).values(seen_at=func.clock_timestamp()))
-    return {
-        row.token_hash: SignedIn(
-            session_id=row.id,
-            person_id=row.person_id,
-            email=row.email or "",
-            name=row.name or "",
-            role=row.role,
-            has_password=row.has_password,
-            token_hash=row.token_hash,
-        )
-        for row in rows
-    }
+    return {row.token_hash: _person_in(row) for row in rows}
+
+
+def _signed_in(*more: ColumnElement[Any]) -> Select[Any]:
+    """Return the SELECT for `_person_in`, to be joined with `person`."""
+    has_password = _P.password_hash.is_not(None).label("has_password")
+    role = effective_role().label("role")
+    return select(_S.token_hash, _S.id, _S.seen_at, _S.person_id, _P.email, _P.name, role, has_password, *more)
+
+
+def _person_in(row: Any) -> SignedIn:
+    return SignedIn(
+        session_id=row.id,
+        person_id=row.person_id,
+        email=row.email or "",
+        name=row.name or "",
+        role=row.role,
+        has_password=row.has_password,
+        token_hash=row.token_hash,
+    )
+
+
+def read_by_id(engine: Engine, session_id: UUID, settings: Settings) -> SignedIn | None:
+    """Return this session as it is now; None once it has ended or expired. Raises Unavailable."""
+    found = (
+        _signed_in()
+        .join(person, _P.id == _S.person_id)
+        .where(_S.id == session_id, _P.disabled_at.is_(None), *_lives(settings), *_may_enter(settings))
+    )
+    with statement(engine) as connection:
+        row = connection.execute(found).one_or_none()
+    return None if row is None else _person_in(row)
 
 
 def sessions_of(engine: Engine, person_id: UUID, settings: Settings) -> list[Session]:

@@ -29,6 +29,9 @@ class People:
     session_days: int = setting(90, "A session ends this many days after the sign-in", least=1, most=3650)
     invitation_days: int = setting(7, "An invitation is valid for this many days", least=1, most=365)
     password_link_hours: int = setting(24, "A link to a new password is valid for this many hours", least=1, most=720)
+    debug_panel: bool = setting(
+        False, "Show administrators what each of their answers took, and what their session holds"
+    )
     sign_in_failures: int = setting(
         10, "Failed attempts to sign in to one account in 15 minutes; three times as many from one address", least=1
     )

@@ -1,4 +1,4 @@
-"""Workers, lanes, and the reconciler's last tick."""
+"""Workers, lanes, the reconciler's last tick, and the banner."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ worker = Table(
     # The lanes that it serves, and how many more answers of each it can take: {"openai": 12, …}.
     Column("free", JSONB, nullable=False, server_default="{}"),
     Column("draining", Boolean, nullable=False, server_default="false"),
+    # Set when an administrator asks it to end; the next renewal of its lease tells it.
+    moment("drain_requested_at"),
     moment("started_at", now=True),
     moment("renewed_at", now=True),
     # When its broker connection last worked: a worker may be alive without consuming.
@@ -62,5 +64,19 @@ reconciler_tick = Table(
     # No worker is marked lost before this time: after a gap in the ticks an expired lease proves nothing.
     moment("mercy_until"),
     Column("gap_seconds", Float, nullable=False, server_default="0"),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+#: At most one row: the sentence that everybody sees at the top of the page.
+banner = Table(
+    "banner",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # Changes with each text, so that a browser shows a new banner although the last one was closed.
+    Column("version", UUID(as_uuid=True), nullable=False),
+    # The text by language; "" takes the other one.
+    Column("en", Text, nullable=False),
+    Column("ko", Text, nullable=False),
+    moment("set_at", now=True),
     CheckConstraint("id = 1", name="one_row"),
 )

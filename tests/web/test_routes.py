@@ -32,7 +32,7 @@ OPEN = {
     "/readyz",
     "/metrics",
 }
-OPEN |= {"/{path:path}", "/favicon.ico", "/manifest.json"}
+OPEN |= {"/api/banner", "/{path:path}", "/favicon.ico", "/manifest.json"}
 #: Routes that answer with what the browser's own owner has.
 MINE = {"/api/export"}
 #: The forms around an account have tests of their own (tests/web/people/test_access.py).

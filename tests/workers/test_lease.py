@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, select, text
 
-from shared import lifecycle
+from shared import fleet, lifecycle
 from shared.lifecycle import Question
 from shared.live.publisher import Publisher
 from shared.people import Owner
@@ -27,6 +27,7 @@ from tests.stack import Stack, wait_until
 from workers.answering.answer import answer
 from workers.process.context import Context, make_context
 from workers.process.lease import LeaseThread
+from workers.process.running import Interruption
 
 
 @pytest.fixture
@@ -170,3 +171,46 @@ def test_fresh_claim_survives_two_quick_rounds(context: Context, lease: LeaseThr
         assert [status_after_a_round(), status_after_a_round()] == ["running", "running"]
         time.sleep(context.settings.renew_seconds)
         assert status_after_a_round() == "queued"
+
+
+def test_taken_answer_ends_here(context: Context, lease: LeaseThread) -> None:
+    """An administrator took its request from this worker: nobody reads what it streams any more."""
+    question = Question(owner=Owner("o"), conversation_id=uuid4(), text="?", idempotency_key="k", model=MODEL)
+    asked = lifecycle.submit(context.engine, question, deadline_seconds=60, max_characters=100)
+    context.settings = dataclasses.replace(context.settings, renew_seconds=patient(0.5))
+    with lease.connect() as connection:
+        lease.renew(connection)
+        assert context.member is not None
+        claimant = lifecycle.Claimant(worker_id=context.member.worker_id, models=[MODEL])
+        claimed = lifecycle.claim(context.engine, asked.lane, claimant)
+        assert claimed is not None
+        with context.running.register(claimed) as running:
+            lease.renew(connection)
+            assert not running.interruption
+            assert lifecycle.take_from_worker(context.engine, claimed.request_id, attempt=claimed.attempt)
+            lease.renew(connection)
+            now = running.interruption
+            assert now is None, "one round may come between the end of a request and that of its entry"
+            time.sleep(context.settings.renew_seconds)
+            lease.renew(connection)
+            now = running.interruption
+            assert now is Interruption.LOST
+
+
+def test_drain_is_passed_on_once(context: Context) -> None:
+    asked: list[str] = []
+
+    def drain() -> None:
+        asked.append("drain")
+        context.draining.set()
+
+    lease = LeaseThread(context, on_request=lambda: None, on_drain=drain)
+    with lease.connect() as connection:
+        lease.renew(connection)
+        assert context.member is not None
+        assert not asked
+        assert fleet.request_drain(context.engine, context.member.worker_id)
+        lease.renew(connection)
+        lease.renew(connection)
+        assert asked == ["drain"]
+        assert not fleet.fleet(context.engine).live_workers

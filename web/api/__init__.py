@@ -1,6 +1,7 @@
 """Our own routes beside Streamlit's, and the middleware around both.
 
     events    GET  /api/conversations/{id}/events   a conversation's changes as server-sent events
+    banner    GET  /api/banner                      the banner, in the reader's language
     export    GET  /api/export                      all chats of the owner, as a file
     people    the pages around an account: /sign-in, /sign-up, /account, …
     stop      POST /api/requests/{id}/stop
@@ -18,6 +19,7 @@ page, its scripts (`web/views/`) and the live answer.
 
 from starlette.routing import BaseRoute, Route
 
+from web.api.banner import banner
 from web.api.events import events
 from web.api.export import export
 from web.api.front import colours, early, icon, live, page, shell, stylesheet
@@ -51,6 +53,7 @@ def make_routes() -> list[BaseRoute]:
     return [
         Route("/api/conversations/{conversation_id}/events", events, methods=["GET"]),
         Route("/api/requests/{request_id}/stop", stop, methods=["POST"]),
+        Route("/api/banner", banner, methods=["GET"]),
         Route("/api/export", export, methods=["GET"]),
         Route("/", page, methods=["GET"]),
         Route("/page.css", stylesheet, methods=["GET"]),

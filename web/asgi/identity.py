@@ -38,6 +38,8 @@ VERDICT_HEADER = "x-naru-cookie"
 PERSON_HEADER = "x-naru-person"
 #: The scope key of the Set-Cookie header that renews the session's cookie.
 _SESSION_KEY = "naru.session_cookie"
+#: The id and the role of that person's session. A role that changes ends the session.
+SESSION_HEADER, ROLE_HEADER = "x-naru-session", "x-naru-role"
 _SIGNED_IN_KEY, _BROWSER_KEY, _VERDICT_KEY = "naru.signed_in", "naru.browser_id", "naru.verdict"
 
 
@@ -140,7 +142,7 @@ class IdentityMiddleware:
         if found is None:
             _pass_on(scope, None, verdict)
         else:
-            _pass_on(scope, found.owner, Verdict.GOOD, person=found.shown)
+            _pass_on(scope, found.owner, Verdict.GOOD, signed_in=found)
 
 
 def fresh_identity(scope: Scope) -> UUID:
@@ -149,14 +151,16 @@ def fresh_identity(scope: Scope) -> UUID:
     return uuid4()
 
 
-def _pass_on(scope: Scope, owner: Owner | None, verdict: Verdict, *, person: str = "") -> None:
+def _pass_on(scope: Scope, owner: Owner | None, verdict: Verdict, *, signed_in: SignedIn | None = None) -> None:
     """Set the owner in the scope for routes, and in headers for Streamlit, replacing any that the client sent."""
     scope[_OWNER_KEY] = None if owner is None else owner.key
     scope[_VERDICT_KEY] = verdict
     headers = MutableHeaders(scope=scope)
     del headers[OWNER_HEADER]
     headers[VERDICT_HEADER] = verdict.value
-    headers[PERSON_HEADER] = quote(person)
+    headers[PERSON_HEADER] = "" if signed_in is None else quote(signed_in.shown)
+    headers[SESSION_HEADER] = "" if signed_in is None else str(signed_in.session_id)
+    headers[ROLE_HEADER] = "" if signed_in is None else signed_in.role
     if owner is not None:
         headers[OWNER_HEADER] = owner.key
 

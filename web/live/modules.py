@@ -25,7 +25,7 @@ LIVE = (
     *("reading.js", "wording.js", *MARKDOWN, "stream.js", "live.js"),
 )
 EARLY = (*MARKDOWN, "stream.js", "early.js")
-SHELL = ("shell.js",)
+SHELL = ("banner.js", "shell.js")
 
 
 @cache

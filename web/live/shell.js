@@ -3,6 +3,8 @@ Everything around the conversation: Streamlit's own texts in the page's language
 grows on scrolling and follows changes in other tabs. Runs in the page's head (web/api/front.py), before Streamlit and without
 the live answer, because pages that show a refusal need it too. web/views/chat/listing.py draws the lines of the list.
 */
+import { Banner } from "./banner.js";
+
 const NEAR_PX = 600; // load the next page when less than this is left below the view
 const MENU_FRAMES = 60; // frames that Streamlit may take to open its menu
 const AGAIN_MS = 5000; // after a page that failed to load, retry on scrolling
@@ -51,6 +53,7 @@ class Shell {
     new MutationObserver((records) => this.changed(records)).observe(document, {
       childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: [...SPOKEN, "lang"],
     });
+    new MutationObserver(() => this.comeBack()).observe(document, { subtree: true, attributeFilter: ["data-test-connection-state"] });
     document.addEventListener("scroll", (event) => event.target.closest?.(LIST) && this.readOn(), { capture: true, passive: true });
     addEventListener("resize", () => this.changed([]));
     document.addEventListener("click", (event) => this.choose(event.target.closest?.("[data-naru-theme]")));
@@ -73,6 +76,14 @@ class Shell {
     if (!records.some(({ target }) => (target.closest ? target : target.parentElement)?.closest?.(SIDEBAR) || target.querySelector?.(SIDEBAR))) return;
     this.showTheme();
     this.followList();
+  }
+
+  /* Load the page for administrators anew when its connection returns: it may have ended with the session. (live.js does this for the chat.) */
+  comeBack() {
+    const isConnected = document.querySelector("[data-testid='stApp']")?.dataset.testConnectionState === "CONNECTED";
+    if (!document.querySelector(".st-key-admin")) return;
+    if (isConnected && this.wasAway) location.reload();
+    this.wasAway = !isConnected;
   }
 
   translate(place) {
@@ -190,3 +201,4 @@ class Shell {
 }
 
 new Shell();
+new Banner();

@@ -7,7 +7,7 @@ composer when that appears. document.py inlines this script. It shares its draft
   const SEND = "[data-testid='stChatInputSubmitButton']";
   const DRAWN = ".naru-block"; // the live answer, which tracks every question that is sent
   const HALF_DRAWN = "[data-testid='stSkeleton']"; // an element whose file has not loaded: the composer would still move
-  const WITHOUT_COMPOSER = ".naru-notice, [data-testid='stDialog'], [data-testid='stException']";
+  const WITHOUT_COMPOSER = ".naru-notice, .st-key-admin, [data-testid='stDialog'], [data-testid='stException']";
   const LATE = [/* late */];
   const PATIENCE_MS = 30000; // then the skeleton gives way to whatever Streamlit has drawn, unless text would be lost
   const SENT_WITHIN_MS = 10000;
@@ -44,8 +44,9 @@ composer when that appears. document.py inlines this script. It shares its draft
   if (matchMedia("(max-width: 768px)").matches) {
     stored(() => Object.keys(localStorage).filter((name) => name.startsWith("stSidebarCollapsed-")).forEach((name) => localStorage.removeItem(name)));
   }
+  if (new URLSearchParams(location.search).has("page")) box.parentElement.remove(); // a page without a composer
   box.value = stored(() => sessionStorage.getItem(key)) ?? "";
-  if (matchMedia("(hover: hover)").matches) box.focus({ preventScroll: true });
+  if (box.isConnected && matchMedia("(hover: hover)").matches) box.focus({ preventScroll: true });
 
   // Simulate typing: React listens for the event, and tracks the element's own setter.
   const type = (field, text) => {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin, urlsplit
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -14,7 +15,7 @@ from shared.words import best_locale
 from web.asgi.address import CLIENT_HEADER
 from web.asgi.cookies import Verdict
 from web.asgi.http_id import HEADER
-from web.asgi.identity import OWNER_HEADER, PERSON_HEADER, VERDICT_HEADER
+from web.asgi.identity import OWNER_HEADER, PERSON_HEADER, ROLE_HEADER, SESSION_HEADER, VERDICT_HEADER
 from web.state import keys
 
 
@@ -56,6 +57,25 @@ def was_read(ask: Callable[[], bool]) -> bool:
     return found
 
 
+def session_id() -> UUID | None:
+    """Return the id of the signed-in person's session; None for a guest. Whether it still lives, the database knows."""
+    try:
+        return UUID(st.context.headers.get(SESSION_HEADER) or "")
+    except ValueError:
+        return None
+
+
+def role() -> str:
+    """Return the role that the session had when the page connected, "" for a guest: for what to offer, not to allow."""
+    return st.context.headers.get(ROLE_HEADER) or ""
+
+
+def address(path: str) -> str:
+    """Return the address of a path of ours, as this browser reaches the page."""
+    page = urlsplit(st.context.url or "")
+    return urljoin(f"{page.scheme}://{page.netloc}{page.path.rstrip('/')}/", path)
+
+
 def client() -> str:
     """Return the browser's address as limits count it; "" without our ASGI app."""
     return st.context.headers.get(CLIENT_HEADER) or ""
@@ -70,6 +90,11 @@ def log_ids() -> dict[str, str]:
 def has_routes() -> bool:
     """Whether the page runs in our ASGI app, unlike in a plain `streamlit run`."""
     return HEADER in st.context.headers
+
+
+def held() -> list[tuple[str, str]]:
+    """Return the names of the session's values and the types of these, for the debug panel."""
+    return sorted((str(name), type(value).__name__) for name, value in st.session_state.items())
 
 
 def locale() -> str:

@@ -63,3 +63,24 @@ class Decision:
 
     dialog: Dialog
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an administrator is about to do: the action, to whom or what, and its name for the question."""
+
+    action: str
+    target: UUID
+    name: str
+    #: The attempt that was on display, or the new role.
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an administrator's action has done, in words."""
+
+    sentence: str
+    is_error: bool
+    link: str
+    id: str

@@ -78,6 +78,11 @@ def stranger(words: Words, verdict: Verdict) -> None:
         _way(f"./{chat}", words.t("notice.reload"))
 
 
+def way_to_chats(words: Words) -> None:
+    """Draw a link to the chats, which loads the whole page."""
+    _way("./", words.t("account.back"))
+
+
 def _way(address: str, text: str) -> None:
     st.html(f'<a class="naru-way" href="{address}">{escape(text)}</a>')
 

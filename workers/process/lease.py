@@ -40,13 +40,19 @@ log = logging.getLogger(__name__)
 class LeaseThread:
     """The lease thread.
 
-    `on_request` is called for each notification of a queued request; `on_lanes` when the lanes of this process change.
+    `on_request` is called for each notification of a queued request; `on_lanes` when the lanes of this process change;
+    `on_drain` once, when an administrator asks this worker to drain.
     """
 
     def __init__(
-        self, context: Context, *, on_request: Callable[[], None], on_lanes: Callable[[], None] = lambda: None
+        self,
+        context: Context,
+        *,
+        on_request: Callable[[], None],
+        on_lanes: Callable[[], None] = lambda: None,
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
-        self._context, self._on_request, self._on_lanes = context, on_request, on_lanes
+        self._context, self._on_request, self._on_lanes, self._on_drain = context, on_request, on_lanes, on_drain
         self._engine: Engine = make_listening_engine(context.settings, name="naru-worker-lease")
         self._closing = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
@@ -54,6 +60,8 @@ class LeaseThread:
         self._checkpoints = Checkpoints(context)
         #: The running rows without an answer here, and when a round first missed them, on the monotonic clock.
         self._missing_since: dict[tuple[UUID, int], float] = {}
+        #: The answers here without a running row, likewise.
+        self._taken_since: dict[tuple[UUID, int], float] = {}
         self._hears_requests = False
         self._is_on_pool = False
         self._has_checked_capacity = False
@@ -162,12 +170,12 @@ class LeaseThread:
             fleet.offer(connection, offering)
             context.member = offering  # after the row: a model is claimed only once the row has it
         self._serve_lanes(offering, renewal.lanes)
-        if context.draining.is_set():
-            fleet.start_draining(connection, member.worker_id)
+        self._drain_if_asked(connection, member, is_asked=renewal.is_drain_requested)
         if can_listen:
             self._hear_requests(connection, wanted=context.is_redis_away())
         self._carry_out_stops(renewal.running)
         self._give_back_missing(renewal.running, member.worker_id, engine=connection.engine, now=began)
+        self._drop_taken(renewal.running, now=began)
         if not context.publisher.healthy:
             self._checkpoints.hurry()
         if context.vitals.is_postgres_away:
@@ -175,6 +183,14 @@ class LeaseThread:
             log.info("lease: Postgres is back")
         if can_listen:
             self._move_late_requests(connection.engine)
+
+    def _drain_if_asked(self, connection: Connection, member: Member, *, is_asked: bool) -> None:
+        draining = self._context.draining
+        if is_asked and not draining.is_set():
+            log.info("an administrator asks this worker to drain")
+            self._on_drain()
+        if draining.is_set():
+            fleet.start_draining(connection, member.worker_id)
 
     def _serve_lanes(self, member: Member, known: frozenset[str]) -> None:
         """Find the lanes of this worker's models: the limits of newer workers may have added some."""
@@ -232,6 +248,17 @@ class LeaseThread:
             )
             lifecycle.give_back(engine, request_id, attempt=attempt, worker_id=worker_id)
             del self._missing_since[request_id, attempt]
+
+    def _drop_taken(self, rows: Mapping[tuple[UUID, int], bool], *, now: float) -> None:
+        """End each answer that two rounds did not find among this worker's rows: an administrator took its request.
+
+        One round may fall between the end of a request and that of its entry in `running`.
+        """
+        here = {(each.claimed.request_id, each.claimed.attempt): each for each in self._context.running.answers()}
+        self._taken_since = {key: self._taken_since.get(key, now) for key in here.keys() - rows.keys()}
+        for key, since in self._taken_since.items():
+            if now - since >= self._context.settings.renew_seconds:
+                here[key].interrupt(Interruption.LOST)
 
     def _register(self, engine: Engine) -> Member:
         member = membership.new_member(self._context)

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import UUID
 
+from shared.migrations.online import limit_lock_waits
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -28,6 +30,7 @@ _RESERVED_AND_SETTLED: tuple[tuple[str, type[Any]], ...] = (
 
 
 def upgrade() -> None:
+    limit_lock_waits()
     for name, kind in _RESERVED_AND_SETTLED:
         op.add_column("request_attempt", sa.Column(name, kind()))
     op.create_table(

@@ -40,6 +40,7 @@ def with_accounts(handler: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         if current_runtime().settings.auth == GUEST:
             return go_to(request, "/")
+        await current_runtime().banners.current()  # for the pages (pages.py)
         return await _unless_away(handler, request)
 
     return guarded

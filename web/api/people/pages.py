@@ -16,6 +16,7 @@ from shared.words import Words
 from web.api.people import passwords
 from web.api.people.forms import path_to
 from web.asgi.sentence_page import sentence_page
+from web.runtime import current_runtime
 
 _STYLE = """<style>
 main { width: 100%; max-width: 400px; }
@@ -36,6 +37,7 @@ button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 a.quiet { padding: 0; background: none; color: var(--accent); text-decoration: underline; }
 .error, .done { padding: 10px 14px; border-radius: 10px; }
 .error { background: light-dark(#fdecea, #3a1f1d); color: light-dark(#8c1d18, #f5b8b3); }
+.banner { padding: 10px 14px; border-radius: 10px; background: light-dark(#fdf3df, #33290f); overflow-wrap: anywhere; }
 .done { background: light-dark(#e6f4f2, #17302d); }
 h2 { margin: 32px 0 8px; font-size: 18px; }
 ul { margin: 0 0 16px; padding: 0; list-style: none; }
@@ -83,7 +85,12 @@ class Entry:
 def page(words: Words, title: str, body: str, *, request: Request, status: int = 200) -> Response:
     """Return a page with this title and body (HTML)."""
     icon = f'<link rel="icon" href="{escape(path_to(request, "/favicon.png"), quote=True)}" type="image/svg+xml">\n'
-    return sentence_page(words, status=status, title=title, body=body, head=icon + _STYLE)
+    return sentence_page(words, status=status, title=title, body=_banner(words) + body, head=icon + _STYLE)
+
+
+def _banner(words: Words) -> str:
+    banner = current_runtime().banners.latest
+    return f'<p class="banner" role="status">{escape(banner.text(words.locale))}</p>' if banner else ""
 
 
 def form(

@@ -13,10 +13,12 @@ import streamlit as st
 
 from shared.conversations import Opened
 from shared.messages import Message, RequestEnd
+from shared.operating.figures import Figures
 from shared.tables import Status
 from web import state
 from web.markdown import to_streamlit
 from web.markdown.bounds import beginning, strip_bidi_controls
+from web.views.chat import debug
 from web.views.chat.composer import again, short_name
 from web.views.frame import Frame
 
@@ -40,11 +42,13 @@ def draw(frame: Frame, opened: Opened) -> None:
             on_click=state.widen_window,
         )
     last = opened.messages[-1].id if opened.messages else None
+    figures = debug.figures(frame, opened)
     for message in opened.messages:
         if message.role == "user":
             _question(frame, message)
         else:
-            _answer(frame, message, is_last=message.id == last and opened.active is None)
+            found = None if message.request_id is None else figures.get(message.request_id)
+            _answer(frame, message, is_last=message.id == last and opened.active is None, figures=found)
 
 
 def _question(frame: Frame, message: Message) -> None:
@@ -52,7 +56,7 @@ def _question(frame: Frame, message: Message) -> None:
     st.html(f'<div class="naru-question" dir="auto"><h2 class="naru-spoken">{label}</h2>{escape(message.text)}</div>')
 
 
-def _answer(frame: Frame, message: Message, *, is_last: bool) -> None:
+def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures | None) -> None:
     end = message.end or _UNKNOWN_END
     with st.container(key=f"answer-{message.request_id}"):
         shown = beginning(message.text)
@@ -65,6 +69,7 @@ def _answer(frame: Frame, message: Message, *, is_last: bool) -> None:
         remark = _remark(frame, message.text, end)
         if shown != message.text:
             remark += _mark(frame.words.t("answer.beginning"))
+        remark += debug.line(frame.words, figures)
         if remark:
             st.html(remark)
         if not is_last:

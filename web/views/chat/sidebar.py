@@ -11,9 +11,10 @@ import streamlit as st
 
 from shared.audit import readings
 from shared.conversations import Opened
+from shared.people.accounts import Role
 from shared.words import LOCALES
 from web import state
-from web.views.chat import listing
+from web.views.chat import debug, listing
 from web.views.frame import Frame
 
 #: Streamlit's names of its themes, with our words for them.
@@ -49,6 +50,8 @@ def _foot(frame: Frame) -> None:
             st.html(_download(frame))
         if state.person() and state.was_read(lambda: _has_new_readings(frame)):
             st.html(f'<p class="naru-read"><a href="./account">{escape(t("sidebar.was_read"))}</a></p>')
+        if debug.is_shown(frame):
+            st.html(debug.session(frame.words))
         st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{_who(frame)}</p>')
 
 
@@ -57,14 +60,20 @@ def _has_new_readings(frame: Frame) -> bool:
 
 
 def _who(frame: Frame) -> str:
-    """Name the signed-in person, with a way to the account; or say that there is none, with a way to keep the chats."""
+    """Name the signed-in person, with the ways to the account and to administration.
+
+    Without an account, say so, with a way to keep the chats.
+    """
     person = state.person()
     if not person:
         who = escape(frame.words.t("sidebar.who"))
         if not (state.has_routes() and frame.runtime.settings.guest_link_days):
             return who
         return f'{who} · <a href="./keep">{escape(frame.words.t("sidebar.keep"))}</a>'
-    return f'{escape(person)} · <a href="./account">{escape(frame.words.t("sidebar.account"))}</a>'
+    links = [f'<a href="./account">{escape(frame.words.t("sidebar.account"))}</a>']
+    if state.role() == Role.ADMIN:
+        links.append(f'<a href="./?page={state.ADMIN_PAGE}">{escape(frame.words.t("sidebar.admin"))}</a>')
+    return " · ".join([escape(person), *links])
 
 
 def _download(frame: Frame) -> str:
