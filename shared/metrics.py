@@ -94,8 +94,8 @@ CONNECTIONS_CLOSED = _counter(
 PAGE_WAIT_SECONDS = _histogram(
     "naru_page_wait_seconds", "Time from a click's arrival to the start of its page run", _LATENCY
 )
-SIGN_INS = _counter("naru_sign_ins_total", "Attempts to sign in, by what came of them", "outcome")
-MAILS = _counter("naru_mails_total", "Mails, by their kind and by what came of them", "kind", "outcome")
+SIGN_INS = _counter("naru_sign_ins_total", "Attempts to sign in, by outcome", "outcome")
+MAILS = _counter("naru_mails_total", "Mails, by kind and outcome", "kind", "outcome")
 PURGED = _counter(
     "naru_purged_rows_total", "Rows that this process removed from the database because their time was over", "kind"
 )

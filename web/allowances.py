@@ -102,7 +102,7 @@ class Allowances:
         return own, others
 
     def scarcest(self, owner: Owner) -> tuple[Allowance, Part] | None:
-        """Return the allowance and limit of which the least is left, once little is left. Raises Unavailable."""
+        """Return the allowance and the limit that is closest to its end, once little is left. Raises Unavailable."""
         parts = [(allowance, part) for allowance in self.of(owner) for part in allowance.parts()]
         found = max(parts, key=lambda pair: pair[1].share, default=None)
         return found if found is not None and found[1].share >= LITTLE_LEFT else None

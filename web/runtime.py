@@ -197,7 +197,7 @@ class Runtime:
                 if part
             )
         )
-        await asyncio.to_thread(self.audit.close)  # behind the purge, whose last rows it records
+        await asyncio.to_thread(self.audit.close)  # after the purge, whose last rows it records
         if self._gauges is not None:
             metrics.REGISTRY.unregister(self._gauges)
         self._best_text.close()

@@ -10,7 +10,7 @@
     readings   tell people that an administrator has read their chats
     sending    NARU_AUDIT_LOG: write events to stdout or syslog
 
-A room of its own below people, conversations and retention, because all of them record events. Owners are their keys
+A room of its own below people, conversations and retention, because all three record events. Owners are their keys
 here. `web/audit_keeper.py` seals, removes and sends; decision 0042 says what the chain proves. May import the tables,
 the keys, the settings and `shared.postgres`.
 """

@@ -1,4 +1,4 @@
-"""Read events: page by page, the newest first, or all of them, the oldest first."""
+"""Read events: page by page with the newest first, or the whole record with the oldest first."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Marks on the chain: the sealed head, the anchor that the purge leaves, and how far the record was sent.
 
 Head and anchor are signed with a key that is derived from NARU_SECRET_KEY. Only web processes have it, so only they
-seal and purge. A head is sealed after the events behind the sealed one were checked.
+seal and purge. A head is sealed after the events since the sealed one were checked.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def purge(engine: Engine, secret_key: str, *, days: int) -> int:
         if head is None:
             return 0
         rows = connection.execute(oldest.where(_E.seq <= head.link.seq)).all()
-        due = list(takewhile(lambda row: row.is_due, rows))  # an event with a later time keeps those behind it
+        due = list(takewhile(lambda row: row.is_due, rows))  # an event with a later time keeps the following ones
         if not due:
             return 0
         set_mark(connection, ANCHOR, Link(due[-1].seq, due[-1].hash), keys_in(secret_key))

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from shared.postgres.database import statement
 
-#: Rows are counted up to this number: an exact count of a long queue would read all of it each time.
+#: Rows are counted up to this number: an exact count of a long queue would read every row each time.
 MOST_COUNTED = 10_000
 MOST_LANES = 100
 

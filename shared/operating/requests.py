@@ -104,7 +104,7 @@ _PERSON = """
 
 
 def _text(sql: str, **parts: str) -> TextClause:
-    """Return the statement with the parts that all of them share, and its own, in place of their names."""
+    """Return the statement with the parts that all statements share, and its own, in place of their names."""
     for name, part in {"COLUMNS": _COLUMNS, "PERSON": _PERSON, **parts}.items():
         sql = sql.replace(name, part)
     return text(sql)

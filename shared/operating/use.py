@@ -48,7 +48,7 @@ class Counts:
 
     @property
     def ended(self) -> int:
-        """All of them."""
+        """The number of requests that ended."""
         return self.succeeded + self.failed + self.cancelled
 
 

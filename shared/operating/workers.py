@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from shared.postgres.database import statement
 
 MOST_WORKERS = 100
-#: Workers that ended are shown for this long, and at most so many of them.
+#: Workers that ended are shown for this long, up to this number.
 REMEMBERED_SECONDS = 3600
 MOST_ENDED = 20
 

@@ -164,7 +164,7 @@ def _use_code(connection: Connection, person_id: UUID, code: str, sealing: Seali
 
 
 def _step_of(secret: str, code: str, *, now: int, after: int) -> int | None:
-    """Return the time step of which this is the code, if it is `after` that of the last one."""
+    """Return the time step of this code, if it comes `after` that of the last code."""
     digits, codes = "".join(code.split()), pyotp.TOTP(secret)
     present = now // STEP_SECONDS
     for step in range(present - SKEW_STEPS, present + SKEW_STEPS + 1):

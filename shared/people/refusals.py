@@ -39,7 +39,7 @@ class BadGroupName(AccountRefused):
 
 
 class BadModelPattern(AccountRefused):
-    """A model is provider/model, where * stands for any text; at most 50 of them."""
+    """A model is provider/model, where * stands for any text; a group names at most 50."""
 
     code = "bad_model_pattern"
 

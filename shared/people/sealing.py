@@ -1,6 +1,6 @@
 """Encrypts what the database keeps and somebody has to read again: the secrets of second factors.
 
-The keys come from NARU_SECRET_KEY. The newest one encrypts, and all of them decrypt, as with cookies. Beside each
+The keys come from NARU_SECRET_KEY. The newest one encrypts, and every key decrypts, as with cookies. Beside each
 ciphertext the database has the id of its key, so that those of older keys are found and encrypted anew.
 """
 

@@ -86,7 +86,7 @@ def stored(connection: Connection, subjects: Collection[str]) -> dict[str, Limit
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is used of one limit, which is named as in Limits, and when it begins anew."""
+    """The use of one limit, with the name that it has in Limits, and the time at which it begins anew."""
 
     name: str
     used: Decimal | int
@@ -111,7 +111,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """The limits of an owner or of a group together, what is used, and when a day and a month begin anew."""
+    """The limits of an owner or of a group together, their use, and the ends of this day and month."""
 
     limits: Limits
     used: Used

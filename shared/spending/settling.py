@@ -40,7 +40,7 @@ def settled(given: Mapping[str, ColumnElement[Any]] = NOTHING_KNOWN) -> dict[str
 def summed(of: CTE, closed: CTE) -> CTE:
     """Return the CTE that adds the attempts in `closed` (request_id and SETTLED_COLUMNS) to their owners' sums.
 
-    `of` has the id, owner_id and model of their requests. Attempts that used nothing, or of which nothing is known, do
+    `of` has the id, owner_id and model of their requests. Attempts that used nothing, or whose use is unknown, do
     not count.
     """
     c = closed.c

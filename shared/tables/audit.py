@@ -1,6 +1,6 @@
 """The record of events: one row for each, chained by hashes, and three marks on the chain.
 
-Triggers of the migration give a row its number, its time and its hash, and refuse every change of it.
+Triggers of the migration give a row its number, its time and its hash, and refuse to change the row.
 """
 
 from __future__ import annotations

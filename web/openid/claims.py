@@ -1,4 +1,4 @@
-"""The claims about a person: subject, e-mail address, name and groups; and who of them may enter."""
+"""The claims about a person: subject, e-mail address, name and groups; and whether that person may enter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sign-in and the account show of a second factor: the QR code, the box for a code, the recovery codes."""
+"""The second factor on the sign-in and account pages: the QR code, the box for a code, the recovery codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page for administrators: its frame, and which part of it is open."""
+"""The page for administrators: its frame, and the part that is open."""
 
 from __future__ import annotations
 
