@@ -14,6 +14,8 @@ from sqlalchemy import Engine
 from shared.fleet import Fleet
 from shared.lifecycle import OwnerLimits
 from shared.people import Owner, groups
+from shared.people.groups import Rules
+from shared.personal_data import BLOCK, SEND, WARN
 from shared.postgres.database import transaction
 from shared.settings import GUEST, Settings
 from shared.spending.limits import Allowance, Part, Watch, allowances_of, may_ask
@@ -35,9 +37,9 @@ class Allowances:
         self._everyones = OwnerLimits.of(settings)
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, tuple[float, list[Allowance]]] = OrderedDict()
-        #: The models that each group reserves, and when they were read.
-        self._reserved: tuple[float, dict[UUID, tuple[str, ...]]] = (-KEPT_SECONDS, {})
-        self._models: OrderedDict[str, tuple[float, tuple[list[str], list[str]]]] = OrderedDict()
+        #: The rules of all groups, and those of an owner's and of other groups; with the time at which they were read.
+        self._all_rules: tuple[float, list[Rules]] = (-KEPT_SECONDS, [])
+        self._rules: OrderedDict[str, tuple[float, tuple[list[Rules], list[Rules]]]] = OrderedDict()
 
     def of_question(self, owner: Owner) -> tuple[OwnerLimits, int]:
         """Return the limits on the owner's questions, and their longest one in characters.
@@ -70,35 +72,45 @@ class Allowances:
 
         Without a model, Naru would choose one: only where none is reserved. Raises Unavailable.
         """
-        own, others = self._models_of(owner)
-        return groups.matches(model, own) or not (groups.matches(model, others) if model else others)
+        own, others = self._rules_of(owner)
+        is_own = groups.matches(model, (pattern for each in own for pattern in each.models))
+        reserved = [pattern for each in others for pattern in each.models]
+        return is_own or not (groups.matches(model, reserved) if model else reserved)
+
+    def personal_data(self, owner: Owner) -> str:
+        """Return what happens to the owner's question with personal data: the strictest of settings and groups.
+
+        Raises Unavailable.
+        """
+        policies = {self._settings.personal_data, *(each.personal_data for each in self._rules_of(owner)[0])}
+        return next(policy for policy in (BLOCK, WARN, SEND) if policy in policies)
 
     def usable(self, owner: Owner, fleet: Fleet) -> Fleet:
         """Return the fleet with the models that the owner may use. Raises Unavailable."""
         return replace(fleet, models=tuple(each for each in fleet.models if self.may_use(owner, each.name)))
 
-    def _models_of(self, owner: Owner) -> tuple[list[str], list[str]]:
-        """Return the patterns of the models that the owner's groups reserve, and of those that other groups do."""
+    def _rules_of(self, owner: Owner) -> tuple[list[Rules], list[Rules]]:
+        """Return the rules of the owner's groups, and those of other groups."""
         if self._settings.auth == GUEST:
             return [], []
         now = time.monotonic()
         with self._lock:
-            read_at, kept = self._models.get(owner.key, (-KEPT_SECONDS, ([], [])))
-            reserved_at, reserved = self._reserved
+            read_at, kept = self._rules.get(owner.key, (-KEPT_SECONDS, ([], [])))
+            all_read_at, rules = self._all_rules
         if now - read_at < KEPT_SECONDS:
             return kept
-        if now - reserved_at >= KEPT_SECONDS:
+        if now - all_read_at >= KEPT_SECONDS:
             with transaction(self._engine) as connection:
-                reserved = groups.reserved_models(connection)
+                rules = groups.rules(connection)
             with self._lock:
-                self._reserved = (now, reserved)
-        if not reserved:
+                self._all_rules = (now, rules)
+        if not rules:
             return [], []
         with transaction(self._engine) as connection:
             theirs = {each.id for each in groups.groups_of(connection, UUID(owner.id))}
-        own = [pattern for group_id, patterns in reserved.items() for pattern in patterns if group_id in theirs]
-        others = [pattern for group_id, patterns in reserved.items() for pattern in patterns if group_id not in theirs]
-        _keep(self._models, self._lock, owner, (now, (own, others)))
+        own = [each for each in rules if each.group_id in theirs]
+        others = [each for each in rules if each.group_id not in theirs]
+        _keep(self._rules, self._lock, owner, (now, (own, others)))
         return own, others
 
     def scarcest(self, owner: Owner) -> tuple[Allowance, Part] | None:

@@ -96,7 +96,8 @@ class Runtime:
         of `shared.lifecycle.submit`.
         """
         lifecycle.check_text(question, self.settings.max_question_characters)
-        personal_data.check(question.text, self.settings.personal_data, confirmed=confirmed)
+        policy = self.allowances.personal_data(question.owner)
+        personal_data.check(question.text, policy, confirmed=confirmed)
         try:
             submitted = self._store(question, client)
         except OverLimit as error:

@@ -38,6 +38,8 @@ def show_groups(context: Context) -> None:
         members = f"{group.members} member{'' if group.members == 1 else 's'}"
         role = f"  {group.role}" if group.role else ""
         print(f"{terminal.line(group.name)}  {members}{role}")
+        if group.personal_data:
+            print(f"  personal data: {group.personal_data}")
         if group.models:
             print(f"  models: {', '.join(terminal.line(model) for model in group.models)}")
         with transaction(context.engine) as connection:
@@ -78,6 +80,14 @@ def reserve_models(context: Context) -> None:
     groups.set_models(context.engine, group.id, models)
     shown = ", ".join(terminal.line(model) for model in models) or "no model"
     print(f"{terminal.line(group.name)} reserves {shown} for its members.")
+
+
+def guard(context: Context) -> None:
+    """Let the members' questions with personal data warn or be refused."""
+    group, policy = _group(context), context.chosen.policy
+    groups.guard(context.engine, group.id, "" if policy == UNSET else policy)
+    what = {"warn": "warns once", "block": "is refused"}.get(policy, "is up to NARU_PERSONAL_DATA")
+    print(f"A question with personal data of a member of {terminal.line(group.name)} {what}.")
 
 
 def give_group_role(context: Context) -> None:
@@ -128,6 +138,7 @@ COMMANDS: Mapping[str, Callable[[Context], None]] = {
     "leave": leave,
     "dissolve": remove_group,
     "models": reserve_models,
+    "guard": guard,
     "grant": give_group_role,
     "limit": limit,
     "usage": usage,

@@ -73,7 +73,7 @@ DETAILS: Mapping[Kind, frozenset[str]] = {
     Kind.LIMITS_CHANGED: frozenset({"limits"}),
     Kind.GROUP_JOINED: frozenset({"group"}),
     Kind.GROUP_LEFT: frozenset({"group"}),
-    Kind.GROUP_CHANGED: frozenset({"group", "models", "role"}),
+    Kind.GROUP_CHANGED: frozenset({"group", "models", "personal_data", "role"}),
     Kind.GROUP_REMOVED: frozenset({"group"}),
     Kind.ISSUER_CHANGED: frozenset({"issuer", "accounts"}),
     Kind.WORKER_DRAINED: frozenset({"worker"}),

@@ -40,6 +40,17 @@ class Group:
     models: tuple[str, ...] = ()
     #: The role that each member has at least; "" for none.
     role: str = ""
+    #: What happens to a member's question with personal data, `warn` or `block`; "" leaves it to the settings.
+    personal_data: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The rules of one group for its members: see Group."""
+
+    group_id: UUID
+    models: tuple[str, ...] = ()
+    personal_data: str = ""
 
 
 def normal_name(given: str) -> str:
@@ -62,11 +73,18 @@ def is_name(given: str) -> bool:
 def everything(engine: Engine) -> list[Group]:
     """Return all groups, by name."""
     members = select(func.count()).where(_M.group_id == _G.id).scalar_subquery()
-    columns = (_G.id, _G.name, _G.models, _G.role, members.label("members"))
+    columns = (_G.id, _G.name, _G.models, _G.role, _G.personal_data, members.label("members"))
     with transaction(engine) as connection:
         rows = connection.execute(select(*columns).order_by(_G.name)).all()
     return [
-        Group(id=row.id, name=row.name, members=row.members, models=tuple(row.models), role=row.role or "")
+        Group(
+            id=row.id,
+            name=row.name,
+            members=row.members,
+            models=tuple(row.models),
+            role=row.role or "",
+            personal_data=row.personal_data or "",
+        )
         for row in rows
     ]
 
@@ -122,10 +140,19 @@ def set_role(engine: Engine, group_id: UUID, role: str) -> None:
         audit.record(connection, Kind.GROUP_CHANGED, group=_name_of(connection, group_id), role=role or "-")
 
 
-def reserved_models(connection: Connection) -> dict[UUID, tuple[str, ...]]:
-    """Return the patterns of the groups that reserve models, by group."""
-    rows = connection.execute(select(_G.id, _G.models).where(func.cardinality(_G.models) > 0))
-    return {row.id: tuple(row.models) for row in rows}
+def guard(engine: Engine, group_id: UUID, policy: str) -> None:
+    """Let questions with personal data of members `warn` or `block`; "" leaves it to the settings."""
+    with transaction(engine) as connection:
+        connection.execute(update(person_group).where(_G.id == group_id).values(personal_data=policy or None))
+        name = _name_of(connection, group_id)
+        audit.record(connection, Kind.GROUP_CHANGED, group=name, personal_data=policy or "-")
+
+
+def rules(connection: Connection) -> list[Rules]:
+    """Return the rules of the groups that reserve models or guard personal data."""
+    has_rules = or_(func.cardinality(_G.models) > 0, _G.personal_data.is_not(None))
+    rows = connection.execute(select(_G.id, _G.models, _G.personal_data).where(has_rules))
+    return [Rules(group_id=row.id, models=tuple(row.models), personal_data=row.personal_data or "") for row in rows]
 
 
 def matches(model: str, patterns: Iterable[str]) -> bool:

@@ -247,7 +247,9 @@ def test_limits_are_set_and_shown(stack: Stack, engine: Engine) -> None:
     assert "Own limits: money per month 1.5." in people(stack, "limit", email, "--tokens-per-day", "unset")
     assert "reserves openai/o3* for its members" in people(stack, "models", "Design", "openai/o3*")
     assert "the role auditor at least" in people(stack, "grant", "Design", "auditor")
+    assert "is refused" in people(stack, "guard", "Design", "block")
     shown = people(stack, "groups")
+    assert "  personal data: block" in shown
     assert "Design  1 member  auditor" in shown
     assert "  models: openai/o3*" in shown
     assert "reserves no model" in people(stack, "models", "Design")

@@ -38,11 +38,13 @@ def upgrade() -> None:
         sa.Column("id", UUID(as_uuid=True), primary_key=True),
         sa.Column("name", sa.Text(), nullable=False, unique=True),
         sa.Column("models", sa.ARRAY(sa.Text()), nullable=False, server_default=sa.text("'{}'")),
+        sa.Column("personal_data", sa.Text()),
         sa.Column("role", sa.Text()),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")
         ),
         sa.CheckConstraint("role IN ('user', 'auditor', 'admin')", name="role"),
+        sa.CheckConstraint("personal_data IN ('warn', 'block')", name="personal_data"),
     )
     op.create_table(
         "membership",

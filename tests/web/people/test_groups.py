@@ -71,6 +71,23 @@ def test_model_of_two_groups_is_for_both(engine: Engine, local: Settings, other:
     assert all("openai/o3" in usable(engine, local, each.owner) for each in (person, other))
 
 
+def test_strictest_guard_of_personal_data_holds(engine: Engine, local: Settings, other: Person) -> None:
+    def policies(setting: str) -> list[str]:
+        allowances = Allowances(engine, replace(local, personal_data=setting))
+        return [allowances.personal_data(owner) for owner in (person_of(engine).owner, other.owner)]
+
+    for name in ("Payroll", "Design"):
+        groups.join(engine, other.id, name)
+    assert policies("send") == ["send", "send"]
+    groups.guard(engine, groups.group_with(engine, "Payroll").id, "block")
+    groups.guard(engine, groups.group_with(engine, "Design").id, "warn")
+    assert policies("send") == ["send", "block"]
+    assert policies("warn") == ["warn", "block"]
+    groups.guard(engine, groups.group_with(engine, "Payroll").id, "")
+    assert policies("send") == ["send", "warn"]
+    assert policies("block") == ["block", "block"]
+
+
 def test_guests_have_every_model(engine: Engine, local: Settings, other: Person) -> None:
     groups.join(engine, other.id, "Research")
     groups.set_models(engine, groups.group_with(engine, "Research").id, ["*/*"])
