@@ -41,11 +41,16 @@ class PageSocket:
 
     def run(self, conversation_id: UUID, *widgets: WidgetState) -> Self:
         """Run the page once with these widgets' values, and read everything that it draws."""
+        return self.run_at(f"c={conversation_id}", *widgets)
+
+    def run_at(self, query: str, *widgets: WidgetState, fragment: str = "", seconds: float = 60) -> Self:
+        """Run the page at this query string, or only one of its fragments, and read everything that it draws."""
         message = BackMsg()
-        message.rerun_script.query_string = f"c={conversation_id}"
+        message.rerun_script.query_string = query
+        message.rerun_script.fragment_id = fragment
         message.rerun_script.widget_states.widgets.extend(widgets)
         self._socket.send(message.SerializeToString())
-        limit = time.monotonic() + patient(60)
+        limit = time.monotonic() + patient(seconds)
         finished = False
         while not finished:
             frame = ForwardMsg()
@@ -55,6 +60,15 @@ class PageSocket:
                 self.session = frame.new_session.initialize.session_id
             finished = frame.WhichOneof("type") == "script_finished"
         return self
+
+    def button(self, key: str) -> str:
+        """Return the id of the last drawn button with this key."""
+        ids = (frame.delta.new_element.button.id for frame in reversed(self.frames))
+        return next(each for each in ids if each.endswith(f"-{key}"))
+
+    def fragment(self) -> str:
+        """Return the id of the last drawn fragment that refreshes itself."""
+        return next(frame.auto_rerun.fragment_id for frame in reversed(self.frames) if frame.HasField("auto_rerun"))
 
     def drew(self, text: str) -> bool:
         """Return whether any drawn frame contains this text."""
