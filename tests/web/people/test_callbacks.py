@@ -32,8 +32,11 @@ from tests.web.fake_worker import ONE_HOUR, FakeWorker
 from tests.web.socket import PageSocket
 from tests.web.visitors import Visitor, person_of
 
+#: The folders whose callbacks are tried here.
 VIEWS = (ROOT / "web" / "views" / "chat", ROOT / "web" / "views")
 SECRET = "only-ada"
+#: Roles of other people: none of them opens anybody's chat.
+ROLES = ("user", "auditor", "admin")
 #: Places in the conversation's menu.
 RENAME, DELETE = 0, 1
 #: Callbacks whose test is elsewhere, because they run while Postgres is away.
@@ -288,9 +291,10 @@ def test_another_persons_session_runs_no_callback(
 ) -> None:
     message = case_of(request).message(scene)
     scene.before = rows(engine, scene.owner)
-    other = Visitor(ada.url)
-    assert other.sign_up(engine, "second@example.org").status == 303
-    for cookie in (other.cookie, browser(stack)[1], ""):
+    others = [Visitor(ada.url) for _ in ROLES]
+    for other, role in zip(others, ROLES, strict=True):
+        assert other.sign_up(engine, f"{role}@example.org", role=role).status == 303
+    for cookie in (*(other.cookie for other in others), browser(stack)[1], ""):
         with PageSocket(ada.url, cookie, session=scene.page.session) as stolen:
             with contextlib.suppress(TimeoutError):  # a run of a fragment that this session lacks may never end
                 message.send(stolen, seconds=1 if message.fragment else 60)
@@ -366,6 +370,7 @@ def test_forged_values_touch_nothing_of_another(
         scene.before = rows(engine, scene.owner)
         with contextlib.suppress(TimeoutError):
             message.send(page, seconds=5 if message.fragment else 60)
+        assert not page.drew(SECRET)
         Message(mine.query).send(page)
         assert not page.drew(SECRET)
         assert not scene.changed()
