@@ -119,6 +119,8 @@ def test_every_answer_has_the_security_headers(stack: Stack, web: Process) -> No
         assert headers["x-content-type-options"] == "nosniff", path
         assert "frame-ancestors 'self'" in headers["content-security-policy"], path
         assert "'unsafe-eval'" not in headers["content-security-policy"]
+        assert "object-src 'none'; base-uri 'none'" in headers["content-security-policy"], path
+        assert headers["referrer-policy"] == "same-origin", path
         assert "server" not in headers
 
 
