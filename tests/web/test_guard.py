@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -74,6 +75,19 @@ def test_server_refuses_a_websocket_of_another_site(web: Process, origin: str) -
     assert _handshake(web.url, web.url) == 101
 
 
+def test_refused_access_is_logged(stack: Stack, web: Process, fake_worker: FakeWorker) -> None:
+    (owner, cookie), (_, stranger) = browser(stack), browser(stack)
+    _, request_id = fake_worker.question(owner)
+    path = f"/api/requests/{request_id}/stop"
+    ask(web.url, path, method="POST", Cookie=stranger, X_Naru="1")
+    ask(web.url, path, method="POST", Cookie=stranger, X_Naru="1", Origin="https://evil.example")
+    _handshake(web.url, "https://evil.example")
+    assert ask(web.url, path, method="POST", Cookie=cookie, X_Naru="1").status == 200
+    found = [line for line in map(json.loads, web.log_text().splitlines()) if line["message"] == "refused"]
+    ours = {(line["error_code"], line["path"]) for line in found if line["client"] == "127.0.0.1"}
+    assert {("not_found", path), ("foreign_origin", path), ("foreign_origin", "/_stcore/stream")} <= ours
+
+
 def _handshake(url: str, origin: str) -> int:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patient(5))
     headers = {
@@ -105,6 +119,8 @@ def test_every_answer_has_the_security_headers(stack: Stack, web: Process) -> No
         assert headers["x-content-type-options"] == "nosniff", path
         assert "frame-ancestors 'self'" in headers["content-security-policy"], path
         assert "'unsafe-eval'" not in headers["content-security-policy"]
+        assert "object-src 'none'; base-uri 'none'" in headers["content-security-policy"], path
+        assert headers["referrer-policy"] == "same-origin", path
         assert "server" not in headers
 
 

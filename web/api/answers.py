@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from shared.people import Owner
 from web.api.headers import security_headers
+from web.asgi.address import client_of
 from web.asgi.cookies import Verdict
 from web.asgi.identity import owner_in, verdict_in
 
@@ -39,7 +40,12 @@ async def refuse(request: Request, refusal: Exception) -> Response:
         raise refusal
     log.info(
         "refused",
-        extra={"error_code": refusal.code, "http_status": refusal.status, "path": request.url.path[:LONGEST_PATH]},
+        extra={
+            "error_code": refusal.code,
+            "http_status": refusal.status,
+            "path": request.url.path[:LONGEST_PATH],
+            "client": client_of(request.scope),
+        },
     )
     return json_answer({"error": refusal.code, "message": refusal.sentence}, status=refusal.status)
 

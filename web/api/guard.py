@@ -7,6 +7,7 @@ rows is checked by owner, not here.
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -14,9 +15,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config as streamlit_config
 
-from web.api.answers import Refusal
+from web.api.answers import LONGEST_PATH, Refusal
 from web.api.headers import security_headers, transport_security
+from web.asgi.address import client_of
+from web.asgi.sparse_log import SparseLog
 from web.runtime import current_runtime
+
+log = logging.getLogger(__name__)
 
 
 class GuardMiddleware:
@@ -30,11 +35,13 @@ class GuardMiddleware:
         self._app = app
         self._headers = [(name.encode(), value.encode()) for name, value in security_headers().items()]
         self._names = frozenset(name for name, _ in self._headers)
+        self._refused = SparseLog(log, "refused", level=logging.INFO)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the connection on with the headers added, or refuse it."""
         if scope["type"] == "websocket" and not is_own_site(Headers(scope=scope)):
             await receive()
+            self._refused(error_code="foreign_origin", path=scope["path"][:LONGEST_PATH], client=client_of(scope))
             await send({"type": "websocket.close", "code": 1008, "reason": "another site"})
             return
         if scope["type"] != "http":

@@ -24,7 +24,7 @@ _POLICY = (
     "worker-src 'self' blob:",
     "frame-src 'self'",
     "object-src 'none'",
-    "base-uri 'self'",
+    "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'self'",
 )

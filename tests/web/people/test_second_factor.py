@@ -12,7 +12,7 @@ import pyotp
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.people import accounts, factors, links
+from shared.people import accounts, codes, factors, links
 from shared.people.accounts import Role
 from shared.people.sealing import Sealing, Unreadable
 from shared.postgres.database import transaction
@@ -24,7 +24,7 @@ from web.api.people.admission import HALF_SECONDS, half_signer
 SECRET = re.compile(r"secret=([A-Z2-7]{32})")
 #: A code reaches the server within this time.
 LEAST_SECONDS = 8
-RECOVERY = re.compile(r"<code>([a-z2-7]{4}(?:-[a-z2-7]{4}){3})</code>")
+RECOVERY = re.compile(r"<code>([a-z2-7]{4}(?:-[a-z2-7]{4}){5})</code>")
 
 
 def code_of(secret: str, *, steps: int = 0) -> str:
@@ -293,3 +293,12 @@ def test_stored_secret_is_encrypted(ada: Visitor, engine: Engine) -> None:
     assert secret not in stored
     with pytest.raises(Unreadable):
         Sealing("another-" + "k" * 32).open(stored)
+
+
+def test_recovery_codes_have_enough_random_bits(engine: Engine, ada: Visitor) -> None:
+    sealing = Sealing("k" * 64)
+    begun = codes.begin(person_of(engine).id, EMAIL, sealing)
+    made = codes.switch_on(engine, person_of(engine).id, begun, pyotp.TOTP(begun.secret).now(), sealing)
+    letters = [code.replace("-", "") for code in made]
+    assert len(set(letters)) == 10
+    assert all(len(each) * 5 >= 112 and set(each) <= set("abcdefghijklmnopqrstuvwxyz234567") for each in letters)

@@ -7,6 +7,7 @@ for the whole process, so a crowd that signs in waits instead of filling the mem
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -49,7 +50,10 @@ async def is_right(password: str, password_hash: str | None) -> bool:
 
 
 async def refuse_weak(password: str, *known: str) -> None:
-    """Raise PasswordTooShort, PasswordTooLong or PasswordTooEasy. `known` are words that others know of the person."""
+    """Raise PasswordTooShort, PasswordTooLong or PasswordTooEasy. `known` are texts that others know of the person.
+
+    Their words count too: the name of the company in an e-mail address is an easy guess.
+    """
     if len(password) < SHORTEST:
         raise PasswordTooShort
     if len(password) > LONGEST:
@@ -74,7 +78,7 @@ def _score(password: str, known: tuple[str, ...]) -> int:
     # Loading its word lists takes 0.1 s and 20 MB, in a process in which somebody chooses a password.
     from zxcvbn import zxcvbn  # noqa: PLC0415
 
-    words = ["naru", *known, *(part for each in known for part in each.split("@"))]
+    words = ["naru", *known, *(part for each in known for part in (*each.split("@"), *re.split(r"[\W_]+", each)))]
     return int(zxcvbn(password[:_JUDGED], user_inputs=words)["score"])
 
 
