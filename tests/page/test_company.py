@@ -54,7 +54,7 @@ def url(stack: Stack, company: Company) -> str:
 def _empty(engine: Engine, company: Company) -> None:
     company.behave(forget=True)
     with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, identity, session, link, sign_in_allowance"))
+        connection.execute(text("TRUNCATE person, identity, session, link, sign_in_allowance CASCADE"))
 
 
 @pytest.fixture

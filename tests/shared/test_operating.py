@@ -227,7 +227,9 @@ def full(rig: RequestRig) -> RequestRig:
     with rig.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(end_half, {"many": MANY // 2})
-        connection.execute(text("ANALYZE chat_request"))
+        made = "SELECT id, 1, gen_random_uuid() FROM chat_request WHERE ended_at IS NOT NULL"
+        connection.execute(text(f"INSERT INTO request_attempt (request_id, attempt, worker_id) {made}"))
+        connection.execute(text("ANALYZE chat_request, request_attempt"))
     return rig
 
 
