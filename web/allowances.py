@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections import OrderedDict
@@ -11,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from shared.errors import Unavailable
 from shared.fleet import Fleet
 from shared.lifecycle import OwnerLimits
 from shared.people import Owner, groups
@@ -18,7 +21,7 @@ from shared.people.groups import Rules
 from shared.personal_data import BLOCK, SEND, WARN
 from shared.postgres.database import transaction
 from shared.settings import GUEST, Settings
-from shared.spending.limits import Allowance, Part, Watch, allowances_of, may_ask
+from shared.spending.limits import LOOK_SECONDS, Allowance, Part, Watch, allowances_of, may_ask
 
 _Kept = TypeVar("_Kept")
 #: A page that is drawn again within this time shows the same figures.
@@ -52,6 +55,13 @@ class Allowances:
         own = may_ask(self._engine, owner, self._settings)
         limits = OwnerLimits(active=own.active_questions or 0, per_minute=own.questions_per_minute or 0)
         return limits, min(own.question_characters or most, most)
+
+    async def run(self) -> None:
+        """Look for limits again and again, so that no question waits for it."""
+        while True:
+            with contextlib.suppress(Unavailable):
+                await asyncio.to_thread(self._watch.look)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def of(self, owner: Owner) -> list[Allowance]:
         """Return the owner's allowances; none where no limit is set. Raises Unavailable."""

@@ -152,6 +152,7 @@ class Runtime:
         metrics.REGISTRY.register(self._gauges)
         self._living = asyncio.create_task(self.liveness.run())
         self._checking_sessions = asyncio.create_task(self.sign_ins.run())
+        self._looking_for_limits = asyncio.create_task(self.allowances.run())
         self._checking = asyncio.create_task(
             asyncio.to_thread(capacity.warn_of_few_connections, self.engine, self.settings)
         )
@@ -187,6 +188,7 @@ class Runtime:
         if self._living is not None:
             self._living.cancel()
             self._checking_sessions.cancel()
+            self._looking_for_limits.cancel()
         self.sign_ins.close()
         self.close_viewers()
         if self.watcher is not None:

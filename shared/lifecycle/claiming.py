@@ -42,7 +42,7 @@ from shared.lifecycle.values import Claimant, Claimed
 from shared.messages import Message, RequestEnd, TextPart
 from shared.postgres.database import statement
 from shared.postgres.prepared import Batch
-from shared.tables import Status, chat_request, lane, message, request_attempt, worker
+from shared.tables import Status, chat_request, lane, message, quota, request_attempt, worker
 
 _R = chat_request.c
 #: Shared by all messages of a claim, which may be a thousand.
@@ -75,6 +75,7 @@ def claim(engine: Engine, of_lane: str, claimant: Claimant, *, may_be_suspect: b
         branch=branch,
         is_contested=rows[0].is_contested,
         lane_failures=rows[0].lane_failures,
+        may_be_limited=rows[0].may_be_limited,
         **columns,
     )
 
@@ -165,6 +166,7 @@ def _with_branch(taken: CTE) -> Select[Any]:
             .where(_HAS_BREAKER)
             .scalar_subquery()
             .label("lane_failures"),
+            select(quota.c.subject).exists().label("may_be_limited"),
             message.c.role,
             message.c.content,
             r.c.status.label("answer_status"),

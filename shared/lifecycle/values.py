@@ -86,6 +86,8 @@ class Claimed:
     is_contested: bool
     #: Failures in a row of the lane or its provider, when it was claimed.
     lane_failures: int
+    #: Whether anybody has a limit of tokens or money of their own, or a group has one.
+    may_be_limited: bool
     #: From the question to its first claim, from the question to this claim, and from this claim to the deadline.
     queue_seconds: float
     age_seconds: float

@@ -7,7 +7,6 @@ A group's own limits hold for all its members together, whatever each may use.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
@@ -37,7 +36,7 @@ from shared.tables import chat_request, membership, quota, request_attempt, spen
 
 _Q, _S, _R, _A = quota.c, spending.c, chat_request.c, request_attempt.c
 #: A process learns within this time that the first limit was set.
-LOOK_SECONDS = 2.0
+LOOK_SECONDS, MOST_LOOK_SECONDS = 2.0, 5.0
 #: The advisory locks of those who spend: "spen" on a phone keypad, and the hash of a subject.
 LOCK = 7736
 
@@ -225,20 +224,21 @@ class Watch:
     """Knows whether any limit of tokens or money may apply, so that nobody pays for limits that nobody set."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine, self._lock = engine, threading.Lock()
+        self._engine = engine
         self._always = given_by(settings).holds_spending
         self._are_set, self._looked_at = False, -math.inf
 
     def are_set(self) -> bool:
-        """Whether any limit is set, as of at most LOOK_SECONDS ago. Raises Unavailable."""
-        if self._always:
-            return True
-        with self._lock:
-            if time.monotonic() - self._looked_at > LOOK_SECONDS:
-                with transaction(self._engine) as connection:
-                    self._are_set = bool(connection.execute(select(select(_Q.subject).exists())).scalar_one())
-                self._looked_at = time.monotonic()
-            return self._are_set
+        """Whether any limit is set, as of at most MOST_LOOK_SECONDS ago. Raises Unavailable."""
+        if not self._always and time.monotonic() - self._looked_at > MOST_LOOK_SECONDS:
+            self.look()
+        return self._always or self._are_set
+
+    def look(self) -> None:
+        """Look now. Called every LOOK_SECONDS, it keeps the look off the path of a question. Raises Unavailable."""
+        with transaction(self._engine) as connection:
+            self._are_set = bool(connection.execute(_ARE_SET).scalar_one())
+        self._looked_at = time.monotonic()
 
 
 # One statement, planned once: a limited owner's answer waits for it. It reads the sums by the primary key, and the
@@ -273,6 +273,7 @@ _USED = prepared(
         """
     ).bindparams(bindparam("owners", type_=ARRAY(Text)), bindparam("zone", type_=Text))
 )
+_ARE_SET = prepared(select(select(_Q.subject).exists()))
 _LOCK = prepared(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(bindparam("subject", type_=Text)))))
 _STORED = prepared(select(quota).where(_Q.subject == func.any(bindparam("subjects", type_=ARRAY(Text)))))
 

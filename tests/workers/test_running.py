@@ -48,6 +48,7 @@ def claimed(request_id: UUID | None = None, *, attempt: int = 1) -> Claimed:
         retrying_seconds=0.0,
         is_contested=False,
         lane_failures=0,
+        may_be_limited=False,
         queue_seconds=0.0,
         age_seconds=0.0,
         branch=(),

@@ -19,6 +19,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.lifecycle import Claimed
+from shared.spending.limits import given_by
 from shared.spending.values import Reservation, Spent
 from workers.answering.prompts import estimate_tokens
 from workers.answering.result import Result
@@ -53,10 +54,12 @@ def reserve(context: Context, running: RunningAnswer, prompt: Prompt) -> Prompt:
     Does nothing where no limit is set. Retries for up to `storage_patience_seconds` while Postgres is away. Raises
     NotAllowed and Unavailable.
     """
+    if not (running.claimed.may_be_limited or given_by(context.settings).holds_spending):
+        return prompt
     limit = time.monotonic() + context.settings.storage_patience_seconds
     while True:
         try:
-            return _reserve(context, running.claimed, prompt) if context.limited.are_set() else prompt
+            return _reserve(context, running.claimed, prompt)
         except Unavailable:
             if running.interruption is not None or time.monotonic() > limit:
                 raise

@@ -16,7 +16,6 @@ from shared.live.publisher import Publisher
 from shared.postgres import pooler
 from shared.postgres.database import make_engine
 from shared.settings import Settings
-from shared.spending.limits import Watch
 from workers.process.loop import LoopThread
 from workers.process.running import Running
 from workers.providers.prices import Prices
@@ -49,8 +48,6 @@ class Context:
     running: Running
     registry: Registry
     prices: Prices
-    #: Whether limits of tokens or money may hold.
-    limited: Watch
     #: The most answers at once by lane (NARU_LANES).
     limits: Mapping[str, int] = field(default_factory=dict)
     #: Set once the process takes no new request (drain.py).
@@ -73,14 +70,13 @@ def make_context(settings: Settings) -> Context:
     leads LISTEN through a pooler."""
     settings.need("database_url", "redis_url")
     pooler.refuse_pooled_listening(settings)
-    loop, engine = LoopThread(), make_engine(settings, name="naru-worker")
+    loop = LoopThread()
     return Context(
         settings=settings,
-        engine=engine,
+        engine=make_engine(settings, name="naru-worker"),
         loop=loop,
         running=Running(slots=settings.concurrency, loop=loop),
         registry=Registry(settings),
         prices=Prices(settings.prices),
-        limited=Watch(engine, settings),
         limits=lanes.limits_in(settings.lanes),
     )
