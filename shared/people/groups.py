@@ -40,7 +40,7 @@ class Group:
     models: tuple[str, ...] = ()
     #: The role that each member has at least; "" for none.
     role: str = ""
-    #: What happens to a member's question with personal data, `warn` or `block`; "" leaves it to the settings.
+    #: The guard of personal data in a member's question, `warn` or `block`; "" leaves it to the settings.
     personal_data: str = ""
 
 

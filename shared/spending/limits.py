@@ -32,10 +32,10 @@ from shared.spending.refusals import (
     TokensOfMonthUsed,
 )
 from shared.spending.values import Limits, Used
-from shared.tables import chat_request, membership, quota, request_attempt, spending
+from shared.tables import membership, quota
 
-_Q, _S, _R, _A = quota.c, spending.c, chat_request.c, request_attempt.c
-#: A process learns within this time that the first limit was set.
+_Q = quota.c
+#: How often web looks whether any limit is set, and the age from which a question looks itself.
 LOOK_SECONDS, MOST_LOOK_SECONDS = 2.0, 5.0
 #: The advisory locks of those who spend: "spen" on a phone keypad, and the hash of a subject.
 LOCK = 7736
@@ -216,7 +216,7 @@ def lock(connection: Connection, owner: Owner) -> None:
     if owner.kind == "person":
         theirs = groups.groups_of(connection, UUID(owner.id))
         subjects += [of_group(group.id) for group in theirs]
-    for subject in sorted(subjects):
+    for subject in sorted(subjects):  # in one order, so that two members of the same groups never wait for each other
         connection.execute(_LOCK, {"subject": subject})
 
 

@@ -28,7 +28,7 @@ person_group = Table(
     Column("name", Text, nullable=False, unique=True),
     # The models that only its members may use: provider/model, where * stands for any text.
     Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'")),
-    # What happens to a member's question with personal data, where it is stricter than NARU_PERSONAL_DATA.
+    # The guard of personal data in a member's question, where it is stricter than NARU_PERSONAL_DATA.
     Column("personal_data", Text),
     # The role that each member has at least.
     Column("role", Text),
