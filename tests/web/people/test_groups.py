@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.errors import NotFound
+from shared.errors import HoldsCardNumber, NotFound
 from shared.fleet import Fleet, Model
+from shared.lifecycle import Question
 from shared.people import Owner, accounts, groups
 from shared.people.accounts import Person
 from shared.people.refusals import BadModelPattern
 from shared.postgres.database import transaction
 from shared.settings import Settings
+from shared.spending.refusals import ModelNotAllowed
 from tests.stack import Process, Stack, wait_until
 from tests.web.visitors import Visitor, is_in, person_of
 from web.allowances import Allowances
+from web.runtime import Runtime
 
 OTHER = "second@example.org"
 MODELS = ("openai/o3", "openai/o3-pro", "openai/4")
@@ -61,6 +65,28 @@ def test_reserved_model_is_for_members_only(engine: Engine, local: Settings, oth
     assert not allowances.may_use(ada, "openai/o3")
     assert not allowances.may_use(ada, ""), "Naru could choose a reserved one"
     assert allowances.may_use(other.owner, "openai/o3")
+
+
+def test_question_meets_the_rules_of_groups(engine: Engine, local: Settings, other: Person) -> None:
+    groups.join(engine, other.id, "Research")
+    group = groups.group_with(engine, "Research")
+    groups.set_models(engine, group.id, ["openai/o3"])
+    groups.guard(engine, group.id, "block")
+    runtime = Runtime(replace(local, secret_key="k" * 64))
+
+    def ask(owner: Owner, words: str, model: str) -> None:
+        question = Question(owner=owner, conversation_id=uuid4(), text=words, idempotency_key=uuid4().hex, model=model)
+        runtime.submit(question, client="127.0.0.1")
+
+    try:
+        with pytest.raises(ModelNotAllowed):
+            ask(person_of(engine).owner, "Why?", "openai/o3")
+        with pytest.raises(HoldsCardNumber):
+            ask(other.owner, "Is 4111 1111 1111 1111 a card?", "openai/o3")
+        ask(person_of(engine).owner, "Is 4111 1111 1111 1111 a card?", "openai/4")
+    finally:
+        runtime.dispatcher.close()
+        runtime.engine.dispose()
 
 
 def test_model_of_two_groups_is_for_both(engine: Engine, local: Settings, other: Person) -> None:
