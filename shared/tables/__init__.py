@@ -1,16 +1,16 @@
 """The tables, as SQLAlchemy Core tables, and the values of their columns.
 
     chat      conversation, message, chat_request, request_attempt
-    fleet     worker, lane, reconciler_tick, banner
+    fleet     worker, lane, reconciler_tick, banner, model_fact
     people    person, identity, session, link, sign_in_allowance, second_factor, recovery_code, guest_link
     spending  person_group, membership, quota, spending
     audit     audit_event, audit_mark
     statuses  the values of `status` and `outcome`
     metadata  the MetaData object of all tables
 
-`lifecycle/`, `conversations/`, `people/`, `spending/`, `audit/`, `operating/`, `reconciler.py` and `fleet.py` change
-rows; `migrations/` creates the tables. Times come from Postgres (`clock_timestamp()`), never from a client. Imports
-nothing else of ours.
+`lifecycle/`, `conversations/`, `people/`, `spending/`, `audit/`, `operating/`, `reconciler.py`, `fleet.py` and
+`model_facts.py` change rows; `migrations/` creates the tables. Times come from Postgres (`clock_timestamp()`), never
+from a client. Imports nothing else of ours.
 """
 
 from shared.tables.audit import audit_event as audit_event
@@ -21,6 +21,7 @@ from shared.tables.chat import message as message
 from shared.tables.chat import request_attempt as request_attempt
 from shared.tables.fleet import banner as banner
 from shared.tables.fleet import lane as lane
+from shared.tables.fleet import model_fact as model_fact
 from shared.tables.fleet import reconciler_tick as reconciler_tick
 from shared.tables.fleet import worker as worker
 from shared.tables.metadata import metadata as metadata

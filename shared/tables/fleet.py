@@ -1,8 +1,20 @@
-"""Workers, lanes, the reconciler's last tick, and the banner."""
+"""Workers, lanes, the reconciler's last tick, the banner, and what the workers learn about models."""
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, DateTime, Float, Index, Integer, Table, Text, text
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from shared.tables.metadata import metadata, moment
@@ -79,4 +91,16 @@ banner = Table(
     Column("ko", Text, nullable=False),
     moment("set_at", now=True),
     CheckConstraint("id = 1", name="one_row"),
+)
+
+#: What a server has told the workers about one of its models, by refusing a call: `shared/model_facts.py`.
+model_fact = Table(
+    "model_fact",
+    metadata,
+    # `provider/model`, as in chat_request.model.
+    Column("model", Text, nullable=False),
+    Column("fact", Text, nullable=False),
+    Column("value", JSONB, nullable=False),
+    moment("learnt_at", now=True),
+    PrimaryKeyConstraint("model", "fact"),
 )

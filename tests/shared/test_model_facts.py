@@ -1,0 +1,39 @@
+"""Tests of what the workers learn about models."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from shared.model_facts import forget, learn, read_facts
+from tests.shared.rig import RequestRig
+
+
+@pytest.fixture
+def model() -> str:
+    return f"local/{uuid4().hex}"
+
+
+def test_fact_is_read_by_everybody(rig: RequestRig, model: str) -> None:
+    learn(rig.engine, model, "window", 8192)
+    learn(rig.engine, model, "system", "refused")
+    learn(rig.engine, f"{model}-mini", "window", None)
+    found = read_facts(rig.engine)
+    assert found[model] == {"window": 8192, "system": "refused"}
+    assert found[f"{model}-mini"] == {"window": None}
+
+
+def test_newer_fact_replaces_older_one(rig: RequestRig, model: str) -> None:
+    learn(rig.engine, model, "window", 8192)
+    learn(rig.engine, model, "window", 4096)
+    assert read_facts(rig.engine)[model] == {"window": 4096}
+
+
+def test_forgotten_model_keeps_no_fact(rig: RequestRig, model: str) -> None:
+    learn(rig.engine, model, "window", 8192)
+    learn(rig.engine, f"{model}-mini", "window", 8192)
+    assert (forget(rig.engine, model), forget(rig.engine, model)) == (True, False)
+    found = read_facts(rig.engine)
+    assert model not in found
+    assert found[f"{model}-mini"] == {"window": 8192}
