@@ -94,6 +94,7 @@ ANTHROPIC = Vendor(
     headers=(("anthropic-version", "2023-06-01"),),
     default_address="https://api.anthropic.com",
     models_path="/v1/models",
+    lists_models=True,
     default_models=("claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-5-5"),
     sdk="anthropic",
     variables_begin="ANTHROPIC_",

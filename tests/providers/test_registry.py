@@ -63,8 +63,8 @@ def test_named_models_are_offered_and_no_others() -> None:
         simulator_url="http://x",
     )
     assert registry.offers() == (
-        Offer("openai/org/model-7b", "openai", None, None),
-        Offer("anthropic/claude-haiku-5-5", "anthropic", 1_000_000, 64_000),
+        Offer("openai/org/model-7b", "openai", None, None, provider_title="OpenAI"),
+        Offer("anthropic/claude-haiku-5-5", "anthropic", 1_000_000, 64_000, provider_title="Anthropic"),
     )
     provider, model = registry.provider_for("openai/org/model-7b")
     assert (provider.name, model) == ("openai", "org/model-7b")

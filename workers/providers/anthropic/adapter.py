@@ -33,8 +33,10 @@ _FINISHES = {
 class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
     """Any server that speaks Messages."""
 
-    def __init__(self, name: str = "anthropic", *, api_key: str, base_url: str = OFFICIAL_BASE_URL) -> None:
-        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL)
+    def __init__(
+        self, name: str = "anthropic", *, api_key: str, base_url: str = OFFICIAL_BASE_URL, ca_file: str = ""
+    ) -> None:
+        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file)
 
     def _open(self) -> anthropic.AsyncAnthropic:
         import anthropic

@@ -64,8 +64,10 @@ class _Dialect:
 class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
     """Any server that speaks Chat Completions."""
 
-    def __init__(self, name: str = "openai", *, api_key: str = NO_KEY, base_url: str = OFFICIAL_BASE_URL) -> None:
-        super().__init__(name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL)
+    def __init__(
+        self, name: str = "openai", *, api_key: str = NO_KEY, base_url: str = OFFICIAL_BASE_URL, ca_file: str = ""
+    ) -> None:
+        super().__init__(name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file)
         # OpenAI's reasoning models know only the new name, most compatible servers only the old one.
         official = self._base_url.rstrip("/") == OFFICIAL_BASE_URL
         self._limit_name = "max_completion_tokens" if official else "max_tokens"
