@@ -16,6 +16,7 @@ ADMIN_SPAN = "admin-span"
 ADMIN_FIND = "admin-find"
 ADMIN_FIND_REQUEST = "admin-find-request"
 ADMIN_INVITED_ROLE = "admin-invited-role"
+ADMIN_MODEL = "admin-model"
 ADMIN_BANNER_EN = "admin-banner-en"
 ADMIN_BANNER_KO = "admin-banner-ko"
 

@@ -61,16 +61,16 @@ class Problem(StrEnum):
     BAD_FILE = "bad_file"
 
 
-#: What operators read; the page has its own sentences (`words/`, `no_model.…`).
-SENTENCES: Mapping[Problem, str] = {
-    Problem.UNREACHABLE: "it cannot be reached. Start it, or check the address, the network and the proxy",
-    Problem.CERTIFICATE: "its TLS certificate is not valid for this address. Correct it, or name its CA with ca_file",
-    Problem.KEY_REFUSED: "it refuses the key. Set a valid one",
-    Problem.NO_LIST: "there is no list of models below this address. Most servers need an address that ends with /v1",
-    Problem.NOT_A_LIST: "it answers with something else than a list of models, such as a web page. Check the address",
-    Problem.SERVER_FAILS: "it answers with an error to a request for its models. See its log",
-    Problem.NO_MODEL: "it lists no model that can chat and that the filters let through",
-    Problem.BAD_FILE: "the file has a mistake",
+#: What operators read, behind the provider's name; the page has its own sentences (`words/`, `no_model.…`).
+SENTENCES: Mapping[str, str] = {
+    Problem.UNREACHABLE: "cannot be reached. Start it, or check the address, the network and the proxy",
+    Problem.CERTIFICATE: "has a TLS certificate that is not valid here. Correct it, or name its CA with ca_file",
+    Problem.KEY_REFUSED: "refuses the key. Set a valid one",
+    Problem.NO_LIST: "has no list of models below its address. Most servers need an address that ends with /v1",
+    Problem.NOT_A_LIST: "answers with something else than a list of models, such as a web page. Check the address",
+    Problem.SERVER_FAILS: "answers with an error to a request for its models. See its log",
+    Problem.NO_MODEL: "lists no model that can chat and that include and exclude let through. Name it with models",
+    Problem.BAD_FILE: "has a mistake. ./naru doctor names its line",
 }
 
 

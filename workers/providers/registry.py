@@ -140,14 +140,19 @@ class Registry:
         """Return the limits that providers.toml sets, by provider."""
         return {name: each.in_flight for name, each in self._instances.items() if each.in_flight is not None}
 
+    def instances(self) -> Mapping[str, Instance]:
+        """Return the providers by name."""
+        return self._instances
+
+    def problems(self) -> dict[str, Problem]:
+        """Return why providers offer no model, by name."""
+        found = {name: problem for name, problem in self._problems.items() if name not in self._listings}
+        return {name: problem for name, problem in found.items() if self._instances[name].is_wanted}
+
     def absent(self) -> tuple[Absent, ...]:
         """Return the providers that somebody configured and that offer no model; a mistake in the file comes first."""
         of_file = [Absent("providers.toml", Problem.BAD_FILE)] if self.complaint else []
-        found = [
-            Absent(each.title, self._problems[name])
-            for name, each in self._instances.items()
-            if name in self._problems and name not in self._listings and each.is_wanted
-        ]
+        found = (Absent(self._instances[name].title, problem) for name, problem in self.problems().items())
         return (*of_file, *found)
 
     def provider_for(self, name: str) -> tuple[Provider, str]:
