@@ -68,10 +68,8 @@ def _plain(url: str) -> str:
 def absent_lines(database_url: str) -> list[str]:
     """Return a line for each provider that offers no model, as the newest worker sees it."""
     row = ask(database_url, NEWEST)
-    lines = []
-    for each in (row and row[0]) or ():
-        lines.append(f"  No model: {each['title']} {SENTENCES.get(each['problem'], 'offers none')}.")
-    return lines
+    found = (row and row[0]) or ()
+    return [f"  No model: {each['title']} {SENTENCES.get(each['problem'], 'offers none')}." for each in found]
 
 
 NEWEST = "SELECT absent FROM worker WHERE lost_at IS NULL ORDER BY started_at DESC LIMIT 1"

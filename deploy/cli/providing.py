@@ -75,7 +75,7 @@ async def show_providers(chosen: argparse.Namespace) -> int:
             window = f"  {offer.context_tokens:,} tokens" if offer.context_tokens else ""
             print(f"  {terminal.line(offer.name)}  {terminal.line(offer.title)}{window}")
         if name in problems:
-            print(f"  {_sentence(problems[name])}")
+            print(f"  it {SENTENCES[problems[name]]}.")
     if not registry.instances():
         print("There is no provider. docs/operations/providers.md says how to add one.")
     return 1 if problems else 0
@@ -90,7 +90,7 @@ async def test(chosen: argparse.Namespace) -> int:
         model = chosen.model or _first_model(registry, chosen.name)
         if not model:
             problem = registry.problems().get(chosen.name, Problem.NO_MODEL)
-            return _complain(f"{chosen.name}: {_sentence(problem)} Or name a model with --model.")
+            return _complain(f"{chosen.name} {SENTENCES[problem]}. Or name a model with --model.")
         return await _ask(registry, f"{chosen.name}/{model}")
     finally:
         await registry.close()
@@ -199,11 +199,6 @@ def _matching(engine: Engine, patterns: Sequence[str]) -> list[str]:
             raise SettingsError(f"no model on offer matches {pattern[:60]!r}. ./naru providers list lists them.")
         found |= dict.fromkeys(matched or [pattern])
     return list(found)
-
-
-def _sentence(problem: Problem) -> str:
-    sentence = SENTENCES[problem]
-    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _complain(sentence: str) -> int:
