@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
+from deploy.embedded.processes import ROOT
 from shared.fleet import Member, Model, fleet, register
 from shared.model_facts import learn
 from shared.postgres.database import make_engine
@@ -36,7 +37,7 @@ def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedP
     return subprocess.run(
         [sys.executable, "-m", "deploy.cli.main", *words],
         env=stack.environ(**settings),
-        cwd=stack.folder,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
