@@ -17,6 +17,7 @@ from deploy import terminal
 from deploy.backup.locate import server_at
 from deploy.backup.problem import BackupProblem
 from deploy.backup.server import reason_of
+from deploy.cli.provider_checks import instances_of
 from deploy.embedded.data import DataProblem
 from deploy.embedded.locate import check_options, with_providers_file
 from shared import audit
@@ -174,10 +175,9 @@ def _first_model(registry: Registry, name: str) -> str:
 
 def _registry(chosen: argparse.Namespace) -> Registry:
     """Return a registry as a worker has it. Raises SettingsError for a mistake in providers.toml."""
-    registry = Registry(load_settings(with_providers_file(environment(), chosen.data)))
-    if registry.complaint:
-        raise SettingsError(registry.complaint)
-    return registry
+    settings = load_settings(with_providers_file(environment(), chosen.data))
+    instances_of(settings)
+    return Registry(settings)
 
 
 def _known(registry: Registry, name: str) -> None:
