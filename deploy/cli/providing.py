@@ -193,7 +193,7 @@ def _matching(engine: Engine, patterns: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for pattern in patterns:
         if "/" not in pattern:
-            raise SettingsError(f"{pattern[:60]!r} is not provider/model, such as openai/gpt-6-luna or openai/*-mini.")
+            raise SettingsError(f"{pattern[:60]!r} is not provider/model, as ./naru providers list prints it.")
         matched = [name for name in offered if fnmatchcase(name, pattern)]
         if not matched and "*" in pattern:
             raise SettingsError(f"no model on offer matches {pattern[:60]!r}. ./naru providers list lists them.")
