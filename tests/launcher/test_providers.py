@@ -10,8 +10,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
+from deploy.cli.provider_checks import absent_lines
 from deploy.embedded.processes import ROOT
-from shared.fleet import Member, Model, fleet, register
+from shared.fleet import AbsentProvider, Member, Model, fleet, register
 from shared.model_facts import learn
 from shared.postgres.database import make_engine
 from tests.providers.test_listing import data, serving
@@ -123,3 +124,11 @@ def test_facts_are_shown_and_forgotten(stack: Stack, engine: Engine) -> None:
     assert "gateway/a\n  no_temperature = True" in naru(stack, "providers", "facts").stdout
     assert naru(stack, "providers", "forget", "gateway/a").returncode == 0
     assert "nothing is known about gateway/a" in naru(stack, "providers", "forget", "gateway/a").stderr
+
+
+def test_up_names_the_provider_without_a_model(stack: Stack, engine: Engine) -> None:
+    absent = [AbsentProvider(title="Our gateway", problem="no_list")]
+    member = Member(worker_id=uuid4(), host="h", pid=2, version="0", slots=1, models=(), absent=absent)
+    register(engine, member, lease_seconds=900)
+    (line,) = absent_lines(stack.database_url)
+    assert line.startswith("  No model: Our gateway has no list of models below its address.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import ssl
@@ -15,9 +16,12 @@ from typing import Any
 
 import pytest
 
+from shared.errors import ProviderError
 from shared.vendors import ANTHROPIC, OLLAMA, OPENAI, Vendor
+from tests.providers.asking import Answer, ask
 from workers.providers.instances import Instance
 from workers.providers.listing import MOST_LISTED, Listed, ListingFailed, Problem, fetch, window_of
+from workers.providers.openai.adapter import OpenAIProvider
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +45,14 @@ def serving(replies: Replies, *, certificate: Path | None = None) -> Iterator[st
         def do_GET(self) -> None:
             status, body = replies.get(self.path, (404, b'{"detail":"Not Found"}'))
             self.send_response(status)
+            self.send_header("Content-Type", "text/event-stream" if body.startswith(b"data:") else "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
 
         def log_message(self, text: str, *args: object) -> None:
             """Log at DEBUG, not to standard error."""
@@ -186,3 +195,19 @@ def test_unknown_certificate_is_named(certificate: Path) -> None:
         assert problem_of(instance(f"{url}/v1")) is Problem.CERTIFICATE
         trusted = instance(f"{url}/v1", ca_file=str(certificate.with_suffix(".crt")))
         assert fetch(trusted).models == (Listed("llama"),)
+
+
+def test_answers_come_over_the_named_certificate(certificate: Path) -> None:
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}]}
+    stream = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+
+    async def answer(url: str, ca_file: str) -> Answer:
+        provider = OpenAIProvider(base_url=f"{url}/v1", ca_file=ca_file)
+        try:
+            return await ask(provider, "Hi")
+        finally:
+            await provider.close()
+
+    with serving({"/v1/chat/completions": (200, stream)}, certificate=certificate) as url:
+        assert asyncio.run(answer(url, str(certificate.with_suffix(".crt")))).text == "Hello"
+        assert isinstance(asyncio.run(answer(url, "")).error, ProviderError)
