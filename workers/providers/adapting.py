@@ -6,7 +6,7 @@ when the call that follows it succeeds, so that a misread refusal leaves nothing
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from workers.providers.lessons import TEACHING_STATUSES, learn
 from workers.providers.mapping import Evidence, evidence_of
 from workers.providers.quirks import Body, Form, apply
 
-#: The most calls of one question. A model with more quirks than this allows in one question fails.
+#: The most calls of one question. A model with more quirks than that is learnt over two questions.
 MOST_CALLS = 6
 _TEXT_LENGTH = 4000
 T = TypeVar("T")
@@ -26,23 +26,29 @@ async def call(post: Callable[[Body], Awaitable[T]], body: Body, form: Form, kno
     model, facts = str(body["model"]), known.about(str(body["model"]))
     learnt: dict[str, Any] = {}
     passing: set[str] = set()
-    for is_last in (*[False] * (MOST_CALLS - 1), True):
+    for left in range(MOST_CALLS - 1, -1, -1):
         sent = apply({**facts, **learnt} if learnt else facts, body, form)
         try:
             reply = await post(sent)
         except Exception as error:
-            lessons = () if is_last else learn(refusal_in(error), sent, form, learnt)
+            lessons = learn(refusal_in(error), sent, form, learnt)
             fresh = {each.fact: each.value for each in lessons if learnt.get(each.fact) != each.value}
-            if not fresh:
+            if fresh and not left:
+                # The server got past everything learnt so far. The next question goes on from here.
+                _note(known, model, learnt, passing)
+            if not (fresh and left):
                 raise
             learnt |= fresh
             passing |= {each.fact for each in lessons if not each.lasts}
         else:
-            lasting = {fact: value for fact, value in learnt.items() if fact not in passing}
-            if lasting:
-                known.note(model, lasting)
+            _note(known, model, learnt, passing)
             return reply
     raise AssertionError  # the last round returns or raises
+
+
+def _note(known: Known, model: str, learnt: Mapping[str, Any], passing: Collection[str]) -> None:
+    if lasting := {fact: value for fact, value in learnt.items() if fact not in passing}:
+        known.note(model, lasting)
 
 
 def refusal_in(error: Exception) -> Evidence:

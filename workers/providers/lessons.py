@@ -60,11 +60,10 @@ _ALTERNATE = re.compile(
     r"(?:two|2)(?: or more)? (?:user|assistant) (?:messages|turns)|same role in a row"
 )
 _SYSTEM = re.compile(
-    r"system.{0,3} (?:role|message|prompt|instruction)|roles?\W{1,4}(?:of )?\W?system|role.{0,30}\bsystem\b|"
-    r"\bsystem\b.{0,3} is not a|developer.{0,3} (?:role|message|instruction)|roles?\W{1,4}\W?developer|"
-    r"role.{0,30}\bdeveloper\b|only .{0,3}user.{0,3} and .{0,3}assistant"
+    r"(?:system|developer).{0,3} (?:role|message|prompt|instruction)|\brole.{0,90}\b(?:system|developer)\b|"
+    r"\b(?:system|developer)\b.{0,3} is not a"
 )
-_ONLY_TWO_ROLES = re.compile(r"only .{0,3}user.{0,3} and .{0,3}assistant")
+_ONLY_TWO_ROLES = re.compile(r"(?:only|should be|must be|one of).{0,4}user.{0,5}(?:and|or|,).{0,5}assistant")
 _SEPARATORS = re.compile(r"(?<=\d)[,_](?=\d{3}\b)")
 _AFFORDABLE = re.compile(
     r"afford[^0-9]{0,40}(\d+)|(\d+) (?:more |output |completion )?tokens (?:are |is )?(?:left|remaining|available)|"
@@ -130,7 +129,8 @@ def _alternation(sent: Body) -> tuple[Lesson, ...]:
 
 def _system(said: str, sent: Body) -> tuple[Lesson, ...]:
     role = system_of(sent)
-    if not role or not _SYSTEM.search(said) or not (_REFUSED.search(said) or _ONLY_TWO_ROLES.search(said)):
+    is_about_system = (_SYSTEM.search(said) and _REFUSED.search(said)) or _ONLY_TWO_ROLES.search(said)
+    if not role or not is_about_system:
         return ()
     wants_developer = role == "system" and "developer" in said and "system" in said and "messages" in sent
     can_rename = "system" not in sent
