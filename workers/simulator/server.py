@@ -206,8 +206,8 @@ class _Connection(asyncio.Protocol):
         self._simulator.forgive(script, call)
         if self._simulator.is_down(script, call):
             self._refuse(wire, call, script, wire.failure("503", call))
-        elif failure := refusal(wire, call, script):
-            self._refuse(wire, call, script, failure)
+        elif refused := refusal(wire, call, script):
+            self._refuse(wire, call, script, refused)
         elif script.status is not None or script.fault in wire.named:
             self._refuse(wire, call, script, wire.failure(script.fault, call))
         elif script.fault in FAULTS_BEFORE:
