@@ -250,6 +250,9 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, wire: Wire, call: Call, script: Script, failure: Failure) -> None:
         self._simulator.journal.write("refused", call, status=failure.status)
+        if script.told == "stream":
+            self._send(200, wire.error_event(failure), {"content-type": "text/event-stream"})
+            return
         headers = {wire.request_id_header: f"req_sim_{call.number}"}
         if script.retry_after.startswith("date:"):
             headers["retry-after"] = formatdate(time() + float(script.retry_after[5:]), usegmt=True)
