@@ -44,7 +44,7 @@ A fault instead: fault=
     badhead             a reply that is not HTTP
     html                a 200 with an HTML page
     gzip                a body that does not decode
-    error               at=N: after N tokens an error event; type=T code=C (default: "overloaded"), in the words say="..."
+    error               at=N: after N tokens an error event; type=T code=C say="..." (default: "overloaded")
     hang                at=N: after N tokens silence forever
     ping                at=N: after N tokens only keep-alives forever
     cut                 at=N: after N tokens a TCP reset
