@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.model_facts import read_facts
+from shared.postgres.database import make_engine
 from shared.tables import Status
 from tests.crash.person import Person
 from tests.stack import SHORT_LEASES, Stack, wait_until
@@ -55,3 +56,19 @@ def test_no_limit_is_sent_unless_one_is_set(stack: Stack, engine: Engine) -> Non
     without, limited = [line["parameters"] for line in lines if line["event"] == "start"]
     assert without == ["messages", "model", "stream", "stream_options"]
     assert limited == ["max_tokens", *without]
+
+
+@pytest.mark.timeout(300)
+def test_worker_that_starts_without_postgres_learns_later(own_stack: Stack) -> None:
+    own_stack.start_simulator("--script", "quirks=no_system")
+    own_stack.configure(**SHORT_LEASES, system_prompt="Be kind.")
+    own_stack.servers.stop_postgres()
+    own_stack.start_worker(ready=False)
+    own_stack.servers.start_postgres()
+    engine = make_engine(own_stack.settings, name="test")
+    with Person(own_stack, engine) as person:
+        request_id = person.ask(QUESTION)
+        assert person.wait_end(request_id, seconds=60).status == Status.SUCCEEDED
+        assert len(person.calls(request_id)) == 2
+        wait_until(lambda: read_facts(engine), seconds=10, what="the fact is stored")
+    engine.dispose()
