@@ -50,6 +50,8 @@ class Prompt:
     messages: tuple[Message, ...]
     system: str | None = None
     max_output_tokens: int | None = None
+    temperature: float | None = None
+    effort: str | None = None
     trace_id: str = ""
 
 
