@@ -53,13 +53,11 @@ def panel(frame: Frame, opened: Opened) -> None:
                 t("tuning.effort"),
                 ("", *EFFORTS),
                 key=state.EFFORT,
-                format_func=lambda effort: t(f"tuning.effort_{effort}") if effort else t("tuning.default"),
+                format_func=lambda effort: t(f"effort.{effort}") if effort else t("tuning.default"),
                 help=t("tuning.effort_help"),
                 filter_mode=None,
             )
-            st.form_submit_button(
-                t("tuning.save"), type="primary", width="stretch", on_click=save, args=(frame, opened.exists)
-            )
+            st.form_submit_button(t("tuning.save"), width="stretch", on_click=save, args=(frame, opened.exists))
         st.button(t("tuning.reset"), type="tertiary", on_click=reset, args=(frame, opened.exists), disabled=not current)
 
 
