@@ -136,6 +136,7 @@ def test_address_without_v1_is_mended_for_calls_too(simulator: Simulator) -> Non
         registry = registry_with(openai_base_url=f"{simulator.url}/chat/completions")
         await registry.discover()
         provider, _ = registry.provider_for(registry.offers()[0].name)
+        assert isinstance(provider, OpenAIProvider)
         answer = await ask(provider, "안녕?")
         await registry.close()
         return answer.text

@@ -24,6 +24,7 @@ from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
 from workers.providers.file import Content, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
+from workers.providers.knowledge import Knowledge, Known
 from workers.providers.listing import SENTENCES, Listed, Listing, ListingFailed, Problem, list_models
 from workers.providers.openai.adapter import OpenAIProvider
 
@@ -88,9 +89,11 @@ class Registry:
         self._problems: dict[str, Problem] = {}
         self._have_all_answered = False
         self._providers: dict[str, Adapter] = {}
+        #: What the servers have taught about their models.
+        self.knowledge = Knowledge()
         self._retired: list[Adapter] = []
         self._offers: tuple[Offer, ...] = ()
-        self._read_file()
+        self._take(*self._read())
         self._settle()
 
     async def discover(self) -> None:
@@ -122,9 +125,7 @@ class Registry:
             if self._have_all_answered:
                 pause = FIRST_PAUSE_SECONDS
             if (now := self._state()) != last:
-                log.info(
-                    "the models on offer have changed", extra={"models": [each.name for each in self._offers[:50]]}
-                )
+                log.info("the models on offer have changed", extra=_first(self._offers))
                 last = now
                 changed()
 
@@ -189,41 +190,49 @@ class Registry:
             api_key=each.api_key,
             base_url=f"{address}{each.vendor.api_path}",
             ca_file=each.ca_file,
+            known=Known(self.knowledge, each.name),
         )
 
     async def _await_file(self, seconds: float) -> bool:
-        """Wait, or until providers.toml has changed; then read it. Return whether it gave new providers."""
+        """Wait, or until providers.toml has changed; then take it. Return whether anything changed."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, LOOK_SECONDS))
             if self._path is not None and await asyncio.to_thread(self._is_file_new):
-                return self._read_file()
+                before = self._instances, self.complaint
+                self._take(*await asyncio.to_thread(self._read))
+                if (self._instances, self.complaint) != before:
+                    return True
         return False
 
     def _is_file_new(self) -> bool:
-        return self._path is not None and fingerprint((self._path, *self._file.files)) != self._seen
+        """Whether to read the file: it has changed, or what it complained about may have."""
+        return self._path is not None and (bool(self.complaint) or self._seen != _seen_now(self._path, self._file))
 
-    def _read_file(self) -> bool:
-        """Read providers.toml and take its providers; a bad file changes nothing. Return whether they are new."""
+    def _read(self) -> tuple[Content | SettingsError, tuple[object, ...]]:
+        """Read providers.toml, and return its fingerprint too. A large one with a mistake takes a while."""
         if self._path is None:
-            return False
-        before = self._instances
-        self._seen = fingerprint((self._path, *self._file.files))
+            return Content((), ()), ()
+        before = fingerprint((self._path,))  # a change while it is read makes it new again
         try:
             content = read_providers(self._path, environment())
-            instances = together(self._environment, content.instances)
+            together(self._environment, content.instances)
+            return content, (*before, *fingerprint(content.files))
         except SettingsError as error:
-            if self.complaint != str(error):
-                log.warning(
-                    "providers.toml has a mistake: the providers stay as they were", extra={"reason": str(error)}
-                )
-            self.complaint = str(error)
-            return False
-        self._file, self._instances, self.complaint = content, instances, ""
-        self._seen = fingerprint((self._path, *content.files))
-        for name in [name for name, each in before.items() if instances.get(name) != each]:
+            return error, before
+
+    def _take(self, read: Content | SettingsError, seen: tuple[object, ...]) -> None:
+        """Take the file's providers. A file with a mistake changes nothing."""
+        self._seen = seen
+        if isinstance(read, SettingsError):
+            if self.complaint != str(read):
+                log.warning("providers.toml has a mistake, and changes nothing", extra={"reason": str(read)})
+            self.complaint = str(read)
+            return
+        before, self._instances = self._instances, together(self._environment, read.instances)
+        self._file, self.complaint = read, ""
+        for name in [name for name, each in before.items() if self._instances.get(name) != each]:
             self._forget(name)
-        return instances != before
 
     def _forget(self, name: str) -> None:
         """Drop what belongs to an instance that has changed. Answers under way keep its provider, closed at the end."""
@@ -310,6 +319,10 @@ def _offer(each: Instance, model: Listed) -> Offer:
         title=model.title,
         provider_title=each.title,
     )
+
+
+def _seen_now(path: Path, content: Content) -> tuple[object, ...]:
+    return fingerprint((path, *content.files))
 
 
 def _first(offers: tuple[Offer, ...]) -> dict[str, list[str]]:
