@@ -6,10 +6,12 @@ back their requests; the thread that renews leases is `workers/process/lease.py`
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -250,18 +252,23 @@ def fleet(engine: Engine) -> Fleet:
     """
     with statement(engine) as connection:
         row = connection.execute(_FLEET).one()
-    shown: Mapping[str, list[Any]] = row.shown or {}
-    offered = {entry["name"]: entry for models in row.offers or () for entry in models}
-    models = [_model_of(entry, is_hidden=shown.get(name, (False,))[0]) for name, entry in offered.items()]
-    if shown:
-        models.sort(key=lambda model: _place_in(shown, model.name))
     absent = {(each["title"], each["problem"]): None for found in row.absent or () for each in found}
     return Fleet(
         live_workers=row.live_workers,
         slots=row.slots,
-        models=tuple(models),
+        models=_models_in(row.offers or "[]", row.shown or "{}"),
         absent=tuple(AbsentProvider(title=title, problem=problem) for title, problem in absent),
     )
+
+
+@lru_cache(maxsize=8)
+def _models_in(offers: str, shown_as: str) -> tuple[Model, ...]:
+    """Return the models in these JSON texts, which may list thousands and mostly stay the same."""
+    shown: Mapping[str, list[Any]] = json.loads(shown_as)
+    offered = {entry["name"]: entry for models in json.loads(offers) for entry in models}
+    models = [_model_of(entry, is_hidden=shown.get(name, (False,))[0]) for name, entry in offered.items()]
+    models.sort(key=lambda model: _place_in(shown, model.name))
+    return tuple(models)
 
 
 def _model_of(entry: Mapping[str, Any], *, is_hidden: bool) -> Model:
@@ -300,9 +307,9 @@ _FLEET = prepared(
         )
         SELECT (SELECT count(*) FROM live)::int AS live_workers,
                (SELECT coalesce(sum(slots), 0) FROM live)::int AS slots,
-               (SELECT jsonb_agg(models ORDER BY renewed_at DESC) FROM offers) AS offers,
+               (SELECT jsonb_agg(models ORDER BY renewed_at DESC) FROM offers)::text AS offers,
                (SELECT jsonb_agg(DISTINCT absent) FROM live WHERE absent <> '[]') AS absent,
-               (SELECT jsonb_object_agg(model, jsonb_build_array(hidden, place)) FROM shown_model) AS shown
+               (SELECT jsonb_object_agg(model, jsonb_build_array(hidden, place)) FROM shown_model)::text AS shown
         """
     ).bindparams(remembered=REMEMBERED_SECONDS)
 )

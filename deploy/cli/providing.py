@@ -31,6 +31,7 @@ from shared.postgres.database import make_plain_engine
 from shared.settings import environment, load_settings
 from workers.providers.base import Done, Prompt
 from workers.providers.listing import SENTENCES, Problem
+from workers.providers.quirks import describe
 from workers.providers.registry import Registry
 
 TEST_QUESTION = "Reply with the word OK."
@@ -152,6 +153,8 @@ def facts(engine: Engine, _: argparse.Namespace) -> int:
     found = read_facts(engine)
     for model, known in sorted(found.items()):
         print(terminal.line(model))
+        for sentence in describe(known):
+            print(f"  {terminal.line(sentence)}")
         for fact, value in sorted(known.items()):
             print(f"  {terminal.line(fact)} = {terminal.line(str(value))}")
     if not found:

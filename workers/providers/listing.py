@@ -43,6 +43,7 @@ _WINDOWS = (
     "loaded_context_length",
     "max_input_tokens",
     "inputTokenLimit",
+    "n_ctx",
 )
 _FEWEST_TOKENS, _MOST_TOKENS = 256, 100_000_000
 

@@ -137,6 +137,12 @@ class Registry:
         """Return the names of the providers, as they appear before the slash in a model's name."""
         return tuple(self._instances)
 
+    def listed(self, name: str) -> Listed | None:
+        """Return what its server's list says about the model `name`; None if there is no list, or without it."""
+        key, _, model = name.partition("/")
+        listing = self._listings.get(key)
+        return next((each for each in listing.models if each.name == model), None) if listing else None
+
     def limits(self) -> dict[str, int]:
         """Return the limits that providers.toml sets, by provider."""
         return {name: each.in_flight for name, each in self._instances.items() if each.in_flight is not None}

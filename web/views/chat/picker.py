@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
 
 import streamlit as st
@@ -43,7 +44,7 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
         return
     last = kept or state.last_model(frame.owner)
     state.offer_model(last if last in names else names[0])
-    shown = labels(offered)
+    shown = labels(tuple(offered))
     st.selectbox(
         frame.words.t("composer.model"),
         names,
@@ -54,7 +55,8 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
     )
 
 
-def labels(models: Sequence[Model]) -> Mapping[str, str]:
+@lru_cache(maxsize=8)
+def labels(models: tuple[Model, ...]) -> Mapping[str, str]:
     """Return what the picker calls each model: its title or name, with the provider where there are several."""
     providers = {_provider_of(model) for model in models}
     titles = {model.name: strip_bidi_controls(model.title) or short_name(model.name) for model in models}
