@@ -9,7 +9,7 @@ from deploy.cli.findings import Finding, Findings, Level
 from deploy.embedded.parts import ask
 from shared.errors import SettingsError
 from shared.settings import Settings, environment
-from shared.vendors import OLLAMA
+from shared.vendors import OLLAMA, WITH_KEY
 from workers.providers.file import read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.listing import SENTENCES, ListingFailed, Problem, fetch
@@ -26,6 +26,12 @@ def instances_of(settings: Settings) -> dict[str, Instance]:
         return found
     content = read_providers(Path(settings.providers_file), environment())
     return together(found, content.instances)
+
+
+def has_provider(settings: Settings) -> bool:
+    """Return whether the user configured a provider: by a key or an address, or in the file. Raises SettingsError."""
+    found, automatic = instances_of(settings), of_environment(settings)
+    return any(each.vendor in WITH_KEY or automatic.get(name) != each for name, each in found.items())
 
 
 def provider_findings(settings: Settings) -> Findings:

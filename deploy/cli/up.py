@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy import terminal
-from deploy.cli.provider_checks import absent_lines, instances_of
+from deploy.cli.provider_checks import absent_lines, has_provider
 from deploy.cli.servers import check_servers
 from deploy.embedded import parts, postgres, privileges, processes, redis_server
 from deploy.embedded.data import DataFolder, DataProblem, Running, Secrets
@@ -127,7 +127,7 @@ def plan(options: Options, folder: DataFolder) -> Plan:
     environ = with_providers_file(environment(), options.data)
     settings = load_settings(environ)
     check_options(settings)
-    providers = instances_of(settings)
+    is_provided = has_provider(settings)
     secrets, are_new = folder.secrets()
     host = options.host or settings.host
     port = settings.port if options.port is None else options.port
@@ -148,7 +148,7 @@ def plan(options: Options, folder: DataFolder) -> Plan:
         environ=environ,
         host=host,
         port=port,
-        has_provider=any(each.is_wanted for each in providers.values()),
+        has_provider=is_provided,
     )
 
 

@@ -110,6 +110,8 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "fallback = ['b']", 4, "fallback is not supported yet"),
         (A + "key_file = 'none.key'", 4, "none.key, which cannot be read: No such file or directory"),
         (A + "key_variable = 'NOT_SET'", 4, "key_variable names NOT_SET, which is not set"),
+        (A + 'key_file = "a\\u0000b"', 4, "key_file holds a character that cannot be printed"),
+        (A + "key_file = '/dev/zero'", 4, "/dev/zero, which "),
         (A + "key = 'k'\nkey_file = 'x'", 5, "key and key_file exclude each other"),
         (A + "key = 'two words'", 4, "key holds not a key: a key is printable ASCII without spaces"),
         (A + "ca_file = 'none.pem'", 4, "none.pem, which cannot be read"),

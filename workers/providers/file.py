@@ -132,6 +132,8 @@ class _Reader:
             self._refuse(at, f"there is no key {key[:60]!r}. There are {', '.join(KEYS)}")
         if key in _TEXTS and not isinstance(value, str):
             self._refuse(at, f'{key} is not a text. Write {key} = "…"')
+        if key in _TEXTS and not value.isprintable():
+            self._refuse(at, f"{key} holds a character that cannot be printed")
         if key in _LISTS and not isinstance(value, list):
             self._refuse(at, f'{key} is not a list. Write {key} = ["…", "…"]')
         is_number = isinstance(value, int) and not isinstance(value, bool)
@@ -184,6 +186,8 @@ class _Reader:
         self._files.append(path)
         if is_readable_by_others(path):
             self._refuse(at, f"key_file names {path}, which other users can read. Run: chmod 600 {path}")
+        if path.exists() and not path.is_file():
+            self._refuse(at, f"key_file names {path}, which is no ordinary file")
         try:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -128,6 +128,7 @@ class Registry:
                 log.info("the models on offer have changed", extra=_first(self._offers))
                 last = now
                 changed()
+                await self._warm_new()
 
     def offers(self) -> tuple[Offer, ...]:
         """Return the current offers; the first is the default of a new conversation."""
@@ -176,6 +177,12 @@ class Registry:
         """Import the SDKs and make the clients of the offers in advance, so that no question waits for it."""
         for key in dict.fromkeys(each.name.partition("/")[0] for each in self._offers):
             await self._provider(key).warm()
+
+    async def _warm_new(self) -> None:
+        try:
+            await self.warm()
+        except (OSError, ValueError) as error:  # its certificates may be gone; a question then tells
+            log.info("a provider's client cannot be made in advance: %s", type(error).__name__)
 
     async def close(self) -> None:
         """Close all providers' connections."""
