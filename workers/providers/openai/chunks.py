@@ -56,31 +56,27 @@ class ChunkReader(EventReader):
             choice = next((each for each in choices if not each.get("index")), None)
             if choice is None:
                 return None
-        text = self._text(choice)
+        delta = choice.get("delta")
+        text = delta.get("content") if delta else None
+        if text and type(text) is str:
+            self._had_delta = True
+        else:
+            text = self._other_text(choice, delta)
         if reason := choice.get("finish_reason"):
             self._end(choice, reason)
         return text
 
-    def _text(self, choice: Any) -> str | None:
-        delta = choice.get("delta")
-        if delta is None:
-            return self._text_without_delta(choice)
-        text = delta.get("content")
-        if not text and (text := delta.get("refusal")):
+    def _other_text(self, choice: Any, delta: Any) -> str | None:
+        """Return the text of a refusal, of parts, of a whole message or of the older Completions."""
+        if delta is None and self._had_delta:
+            return None  # a message after deltas repeats them
+        source = delta if delta is not None else choice.get("message") or {}
+        text = source.get("content") or choice.get("text")
+        if not text and (text := source.get("refusal")):
             self._refused = True
-        if text is None:
+        if not text:
             return None
-        self._had_delta = True
-        return text if isinstance(text, str) else _joined(text)
-
-    def _text_without_delta(self, choice: Any) -> str | None:
-        """Return the text of a whole message or of the older Completions; a message after deltas only repeats them."""
-        message = choice.get("message") or {}
-        text = message.get("content") or choice.get("text")
-        if not text and (text := message.get("refusal")):
-            self._refused = True
-        if not text or self._had_delta:
-            return None
+        self._had_delta = self._had_delta or delta is not None
         return text if isinstance(text, str) else _joined(text)
 
     def _end(self, choice: Any, reason: object) -> None:
@@ -114,9 +110,12 @@ def _part(part: Any) -> str:
 def _usage(usage: Any) -> Usage | None:
     """Return the counts; None if they are no counts."""
     try:
-        counts = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
-        return Usage(*counts, cached_input_tokens=_cached(usage))
-    except (AttributeError, TypeError, ValueError):
+        return Usage(
+            input_tokens=_count(usage.get("prompt_tokens")),
+            output_tokens=_count(usage.get("completion_tokens")),
+            cached_input_tokens=_cached(usage),
+        )
+    except (AttributeError, ValueError):
         return None
 
 

@@ -70,9 +70,11 @@ class Decoder:
                 texts.append(self._mender.mend(self.reader.read(_parsed(data))))
         except Exception as error:  # noqa: BLE001 - raised by check(), after the text that came before it
             self._error = error
-        self.is_over = self.is_over or self.reader.finish is not None
-        text = "".join(texts)
-        self._had_text = self._had_text or bool(text)
+        if self.reader.finish is not None:
+            self.is_over = True
+        text = texts[0] if len(texts) == 1 else "".join(texts)
+        if text:
+            self._had_text = True
         return text
 
     def decode_whole(self, document: bytes) -> str:
