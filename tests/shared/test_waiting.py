@@ -119,7 +119,7 @@ def test_open_breaker_tells_the_next_try(rig: RequestRig, code: str, phase: Phas
     [("connect_failed", Phase.AWAY), ("first_token_timeout", Phase.AWAY), ("overloaded", Phase.WAITING)],
 )
 def test_wait_for_a_retry_tells_its_cause(rig: RequestRig, code: str, phase: Phase) -> None:
-    rig.serve("openai", room=4)
+    rig.worker(SLOW)
     asked = rig.ask(model=SLOW)
     rig.put(asked.request_id, wait_code=code, available_at=rig.ago(-20))
     assert shown(rig, asked).phase is phase
