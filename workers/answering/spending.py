@@ -21,11 +21,11 @@ from shared.errors import (
 from shared.lifecycle import Claimed
 from shared.spending.limits import given_by
 from shared.spending.values import Reservation, Spent
-from workers.answering.prompts import estimate_tokens
 from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import RunningAnswer
 from workers.providers.base import Prompt, Usage
+from workers.providers.tokens import estimate_tokens
 
 #: The longest answer where limits hold and NARU_MAX_OUTPUT_TOKENS is not set. It has to be reserved.
 LIMITED_OUTPUT_TOKENS = 16_384
