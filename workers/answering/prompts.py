@@ -8,6 +8,7 @@ prompt cache can work.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ def sendable(branch: Sequence[Message]) -> list[Message]:
     Questions and answers alternate, and the first is a question. Empty if the branch has no question.
     """
     newest = max((place for place, each in enumerate(branch) if each.role == "user"), default=-1)
-    pairs = zip(branch[:newest], branch[1:newest], strict=False)
+    pairs = itertools.pairwise(branch[:newest])
     kept = [each for question, answer in pairs if _is_turn(question, answer) for each in (question, answer)]
     return [*kept, branch[newest]] if newest >= 0 else []
 
