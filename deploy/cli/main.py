@@ -162,6 +162,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_up(command(commands, "up", "start everything on this machine", UP))
     add_ask(command(commands, "ask", "ask one question from the terminal", ASK))
     doctor = command(commands, "doctor", "find problems, and say what to do", DOCTOR)
+    doctor.add_argument("--providers", action="store_true", help="also ask models a tiny question; may cost a little")
     add_data(doctor)
     doctor.set_defaults(run=run_doctor)
     add_erase(command(commands, "erase", "remove everything of one person", ERASE))
@@ -328,7 +329,7 @@ def run_ask(chosen: argparse.Namespace) -> int:
 def run_doctor(chosen: argparse.Namespace) -> int:
     from deploy.cli.doctor import examine
 
-    return examine(data=chosen.data.resolve())
+    return examine(data=chosen.data.resolve(), tries_providers=chosen.providers)
 
 
 def run_erase(chosen: argparse.Namespace) -> int:

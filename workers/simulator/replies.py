@@ -63,7 +63,9 @@ class Reply:
         self._total = len(tokens)
         if script.emit == "call":
             tokens = marked_tokens(call.number, len(tokens))
-        self._deltas = [] if script.emit == "clock" else [framed(event) for event in wire.deltas(call, tokens)]
+        lead = [] if script.emit == "clock" else wire.lead(call)
+        self._deltas = [] if script.emit == "clock" else [framed(each) for each in (*lead, *wire.deltas(call, tokens))]
+        self._total += len(lead)
         self._stops_at = min(script.at, self._total) if _stops(script) else self._total
         self._clock_parts = wire.around(call)
         self._sent = 0
