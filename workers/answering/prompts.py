@@ -37,10 +37,12 @@ def chosen(
     """Return the messages of a branch for a model with this window; None means that the window is unknown."""
     whole = sendable(branch)
     kept = fitted(whole, context_tokens=context_tokens, output_tokens=output_tokens, system=system)
-    left_out = 0
-    if len(kept) < len(whole):
-        left_out = next(place for place, each in enumerate(branch) if each is kept[0])
-    return Chosen(kept, left_out)
+    return Chosen(kept, place_of(kept[0], branch) if len(kept) < len(whole) else 0)
+
+
+def place_of(message: Message, branch: Sequence[Message]) -> int:
+    """Return how many messages of the branch come before `message`, which is one of them."""
+    return next(place for place, each in enumerate(branch) if each is message)
 
 
 def sendable(branch: Sequence[Message]) -> list[Message]:
@@ -67,7 +69,11 @@ def fitted(
     if context_tokens is None:
         return tuple(messages)
     room = int(context_tokens * (1 - MARGIN)) - min(output_tokens or DEFAULT_OUTPUT_TOKENS, context_tokens // 2)
-    room -= estimate_tokens(system) if system else 0
+    return newest_within(room - (estimate_tokens(system) if system else 0), messages)
+
+
+def newest_within(room: int, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Return the newest messages of at most `room` tokens, beginning with a question; the last one in any case."""
     sizes = [estimate_tokens(each.text) for each in messages]
     # Repeat the cuts from the beginning, as the conversation grew: a later message never changes an earlier cut.
     first, used = 0, 0

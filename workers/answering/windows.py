@@ -1,0 +1,74 @@
+"""The window of a model in the tokens of our estimate, and the shorter prompt after a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from shared.errors import ContextTooLong
+from shared.lifecycle import Claimed
+from shared.messages import Message
+from workers.answering import prompts
+from workers.answering.spending import size_of
+from workers.process.context import Context
+from workers.providers.base import Prompt
+from workers.providers.windows import RATIO, WINDOW
+
+#: The most tokens of a server for one of our estimate. More means that the refusal was misread.
+_MOST = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shorter:
+    """A prompt to try after a refusal, and what the refusal taught, to be noted once the prompt is answered."""
+
+    prompt: Prompt
+    facts: Mapping[str, float]
+
+
+def window_of(context: Context, model: str) -> int | None:
+    """Return the window of a model; None if it is unknown.
+
+    It is the smaller one of the offer's and the one learnt: a gateway may allow less than the model.
+    """
+    facts = context.registry.knowledge.about(model)
+    offered = next((each.context_tokens for each in context.registry.offers() if each.name == model), None)
+    known = [int(each) for each in (offered, facts.get(WINDOW)) if each]
+    return _in_our_tokens(min(known), facts.get(RATIO)) if known else None
+
+
+def shorter(claimed: Claimed, prompt: Prompt, refusal: ContextTooLong) -> Shorter | None:
+    """Return a prompt that fits by the refusal's figures, or half as long without any; None if nothing can be cut."""
+    size = size_of(prompt)
+    if refusal.window is None:
+        kept = prompts.newest_within(size // 2, prompt.messages)
+        # What was refused bounds the window.
+        return _cut(claimed, prompt, kept, prompt.max_output_tokens, {WINDOW: size})
+    facts: dict[str, float] = {WINDOW: refusal.window}
+    ratio = min((refusal.prompt_tokens or 0) / size, _MOST)
+    if ratio > 1:
+        facts[RATIO] = round(ratio, 2)
+    window = _in_our_tokens(refusal.window, facts.get(RATIO))
+    limit = output_limit(prompt.max_output_tokens, window)
+    kept = prompts.fitted(prompt.messages, context_tokens=window, output_tokens=limit, system=prompt.system or "")
+    found = _cut(claimed, prompt, kept, limit, facts)
+    return found if found is not None and size_of(found.prompt) < window else None
+
+
+def output_limit(limit: int | None, window: int | None) -> int | None:
+    """Return the limit of an answer, which may take at most half of the window; None if none is set."""
+    return min(limit, window // 2) if limit and window else limit
+
+
+def _cut(
+    claimed: Claimed, prompt: Prompt, kept: tuple[Message, ...], limit: int | None, facts: Mapping[str, float]
+) -> Shorter | None:
+    is_same = len(kept) == len(prompt.messages)
+    if is_same and limit == prompt.max_output_tokens:
+        return None
+    left_out = prompt.left_out if is_same else prompts.place_of(kept[0], claimed.branch)
+    return Shorter(replace(prompt, messages=kept, max_output_tokens=limit, left_out=left_out), facts)
+
+
+def _in_our_tokens(window: int, ratio: float | None) -> int:
+    return int(window / ratio) if ratio and ratio > 1 else window
