@@ -25,8 +25,8 @@ REFUSALS = {
     ),
     "vllm, newer": (
         (
-            "You passed 4097 input tokens and requested 1000 output tokens. However, the model's context length is only "
-            "4096 tokens, resulting in a maximum input length of 3096 tokens."
+            "You passed 4097 input tokens and requested 1000 output tokens. However, the model's context length is "
+            "only 4096 tokens, resulting in a maximum input length of 3096 tokens."
         ),
         Stated(4096, 4097),
     ),
