@@ -93,11 +93,13 @@ class OllamaProvider:
 
     async def _window_of(self, model: str) -> int | None:
         """Return the model's own window, asked for once; None if the server does not tell it."""
+        import aiohttp
+
         if model not in self._windows:
             try:
                 async with asyncio.timeout(SHOW_SECONDS), await self._post("/api/show", {"model": model}) as response:
                     window = window_in(await response.json(content_type=None)) if response.status == 200 else None
-            except (OSError, ValueError):  # TimeoutError and most of aiohttp's errors are OSErrors
+            except (OSError, ValueError, aiohttp.ClientError):  # TimeoutError is an OSError
                 window = None
             if window is None:
                 return None

@@ -49,9 +49,10 @@ class Lines:
     def _text_in(self, lines: bytes) -> str:
         texts = []
         try:
-            for line in lines.split(b"\n"):
-                if self.is_open and line.strip():
-                    texts.append(self._mender.mend(self._read(json.loads(line))))
+            for line in filter(bytes.strip, lines.split(b"\n")):
+                if not self.is_open:
+                    break
+                texts.append(self._mender.mend(self._read(json.loads(line))))
         except Exception as error:  # noqa: BLE001 - raised by check(), after the text that came before it
             self._error = error
         return "".join(texts)
