@@ -176,11 +176,12 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
         try:
             await _call(context, running, live, result, prompt)
         except ContextTooLong as refusal:
-            shorter = None if result.first_token_at else windows.shorter(running.claimed, prompt, refusal)
+            shorter = None if result.first_token_at else windows.shorter(running.claimed.branch, prompt, refusal)
             if shorter is None:
                 raise
             await _call(context, running, live, result, shorter.prompt)
-            context.registry.knowledge.note(prompt.model, shorter.facts)
+            if shorter.facts:
+                context.registry.knowledge.note(prompt.model, shorter.facts)
         if result.done is None:
             result.error = StreamBroken("the provider's stream ended without a finish mark")
     except ProviderError as error:

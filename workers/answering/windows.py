@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shared.errors import ContextTooLong
-from shared.lifecycle import Claimed
 from shared.messages import Message
 from workers.answering import prompts
 from workers.answering.spending import size_of
@@ -16,6 +15,8 @@ from workers.providers.windows import RATIO, WINDOW
 
 #: The most tokens of a server for one of our estimate. More means that the refusal was misread.
 _MOST = 4.0
+#: A window of fewer tokens is not believed unless the server names it.
+_LEAST_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +38,22 @@ def window_of(context: Context, model: str) -> int | None:
     return _in_our_tokens(min(known), facts.get(RATIO)) if known else None
 
 
-def shorter(claimed: Claimed, prompt: Prompt, refusal: ContextTooLong) -> Shorter | None:
-    """Return a prompt that fits by the refusal's figures, or half as long without any; None if nothing can be cut."""
-    size = size_of(prompt)
+def shorter(branch: Sequence[Message], prompt: Prompt, refusal: ContextTooLong) -> Shorter | None:
+    """Return a prompt of this branch that fits by the refusal's figures, or half as long without any; None if nothing can be cut."""
+    size = max(size_of(prompt), 1)
     if refusal.window is None:
         kept = prompts.newest_within(size // 2, prompt.messages)
-        # What was refused bounds the window.
-        return _cut(claimed, prompt, kept, prompt.max_output_tokens, {WINDOW: size})
-    facts: dict[str, float] = {WINDOW: refusal.window}
+        # What was refused bounds the window, unless it was so short that the refusal meant something else.
+        facts: dict[str, float] = {WINDOW: size} if size >= _LEAST_TOKENS else {}
+        return _cut(branch, prompt, kept, prompt.max_output_tokens, facts)
+    facts = {WINDOW: refusal.window}
     ratio = min((refusal.prompt_tokens or 0) / size, _MOST)
     if ratio > 1:
         facts[RATIO] = round(ratio, 2)
     window = _in_our_tokens(refusal.window, facts.get(RATIO))
     limit = output_limit(prompt.max_output_tokens, window)
     kept = prompts.fitted(prompt.messages, context_tokens=window, output_tokens=limit, system=prompt.system or "")
-    found = _cut(claimed, prompt, kept, limit, facts)
+    found = _cut(branch, prompt, kept, limit, facts)
     return found if found is not None and size_of(found.prompt) < window else None
 
 
@@ -61,12 +63,12 @@ def output_limit(limit: int | None, window: int | None) -> int | None:
 
 
 def _cut(
-    claimed: Claimed, prompt: Prompt, kept: tuple[Message, ...], limit: int | None, facts: Mapping[str, float]
+    branch: Sequence[Message], prompt: Prompt, kept: tuple[Message, ...], limit: int | None, facts: Mapping[str, float]
 ) -> Shorter | None:
     is_same = len(kept) == len(prompt.messages)
     if is_same and limit == prompt.max_output_tokens:
         return None
-    left_out = prompt.left_out if is_same else prompts.place_of(kept[0], claimed.branch)
+    left_out = prompt.left_out if is_same else prompts.place_of(kept[0], branch)
     return Shorter(replace(prompt, messages=kept, max_output_tokens=limit, left_out=left_out), facts)
 
 
