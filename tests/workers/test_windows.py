@@ -53,6 +53,14 @@ def test_other_tokenizer_makes_the_window_smaller() -> None:
     assert size_of(twice.prompt) < 4096 / 2 < size_of(same.prompt) * 2
 
 
+def test_refusal_of_what_should_fit_teaches_a_ratio() -> None:
+    messages = talk(*[300] * 5)
+    found = refused(messages, window=1800)
+    assert found is not None
+    assert found.facts == {"window": 1800, "token_ratio": 1.2}
+    assert size_of(found.prompt) < 1500 / 2
+
+
 def test_refusal_without_a_number_halves_the_prompt() -> None:
     messages = talk(*[500] * 11)
     found = refused(messages)

@@ -39,7 +39,10 @@ def window_of(context: Context, model: str) -> int | None:
 
 
 def shorter(branch: Sequence[Message], prompt: Prompt, refusal: ContextTooLong) -> Shorter | None:
-    """Return a prompt of this branch that fits by the refusal's figures, or half as long without any; None if nothing can be cut."""
+    """Return the prompt with as many messages of the branch as fit; None if nothing can be cut.
+
+    The refusal's figures decide. Without any, the prompt is halved.
+    """
     size = max(size_of(prompt), 1)
     if refusal.window is None:
         kept = prompts.newest_within(size // 2, prompt.messages)
@@ -47,7 +50,9 @@ def shorter(branch: Sequence[Message], prompt: Prompt, refusal: ContextTooLong) 
         facts: dict[str, float] = {WINDOW: size} if size >= _LEAST_TOKENS else {}
         return _cut(branch, prompt, kept, prompt.max_output_tokens, facts)
     facts = {WINDOW: refusal.window}
-    ratio = min((refusal.prompt_tokens or 0) / size, _MOST)
+    # A server that refuses what fits by our estimate, and names no limit but its window, counts at least the window.
+    counted = refusal.prompt_tokens or (0 if prompt.max_output_tokens else refusal.window)
+    ratio = min(counted / size, _MOST)
     if ratio > 1:
         facts[RATIO] = round(ratio, 2)
     window = _in_our_tokens(refusal.window, facts.get(RATIO))
