@@ -310,8 +310,7 @@ class Stack:
         process = self._listening(
             "simulator",
             "workers.simulator",
-            *("--host", "127.0.0.1", "--port", "{port}", "--log", str(self.calls_log)),
-            *options,
+            *("--host", "127.0.0.1", "--port", "{port}", "--log", str(self.calls_log), *options),
         )
         self.configure(simulator_url=process.url)
         return process

@@ -49,6 +49,7 @@ that runs on the data folder. The exit code is 0 only for an answer. Ctrl-C stop
 """
 DOCTOR = """\
 Checks the settings, both servers, the tables, the workers and the models' keys, and says what to do about each.
+With --providers it also asks the first models of each provider a tiny question, and says what their servers show.
 The exit code is 0 if nothing is wrong (hints marked ! do not count).
 """
 ERASE = """\

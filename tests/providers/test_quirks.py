@@ -131,6 +131,32 @@ def test_text_of_the_system_reaches_the_model(wire: Wire) -> None:
     assert "system" not in last["parameters"]
 
 
+@pytest.mark.parametrize("quirk", ["no_system", "alternate", "no_system,alternate"])
+def test_refusal_within_a_stream_teaches_too(wire: Wire, quirk: str) -> None:
+    model, script = uuid4().hex, f"quirks={quirk} told=stream"
+
+    async def two(provider: Provider) -> list[Answer]:
+        return [await ask_twice_in_a_row(provider, script, model) for _ in range(2)]
+
+    answers = run(wire, Knowledge(), two)
+    assert all(answer.text.endswith(MESSAGES[1]) and answer.done for answer in answers)
+    assert [len(calls(wire.simulator, answer)) for answer in answers] == [2 + quirk.count(","), 1]
+
+
+@pytest.mark.parametrize(("at", "most"), [(2, 1), (0, 2)])
+def test_refusal_after_text_is_not_repeated(wire: Wire, at: int, most: int) -> None:
+    """What has been written has been paid for. Before any text, the same refusal teaches nothing a second time."""
+
+    async def once(provider: Provider) -> Answer:
+        script = f'fault=error at={at} type=invalid_request_error say="System role not supported"'
+        return await ask(provider, f"[[sim: {script}]]", model=uuid4().hex, system="be kind")
+
+    answer = run(wire, Knowledge(), once)
+    assert isinstance(answer.error, errors.BadRequest)
+    assert bool(answer.text) is bool(at)
+    assert len(calls(wire.simulator, answer)) == most
+
+
 def test_another_process_reads_what_one_has_learnt(wire: Wire, engine: Engine) -> None:
     model, script = uuid4().hex, "quirks=no_system strict=temperature"
 

@@ -51,6 +51,20 @@ def _note(known: Known, model: str, learnt: Mapping[str, Any], passing: Collecti
         known.note(model, lasting)
 
 
+def learn_within(error: Exception, body: Body, form: Form, known: Known) -> bool:
+    """Learn from a refusal that came as an event of a stream, as local servers send it; return whether it taught.
+
+    The event may lack a status. The facts are noted at once, because the next stream begins whether it succeeds or not.
+    """
+    model = str(body["model"])
+    facts, evidence = known.about(model), evidence_of(error)
+    lessons = learn(replace(evidence, status=evidence.status or 400), apply(facts, body, form), form)
+    fresh = {each.fact: each.value for each in lessons if each.lasts and facts.get(each.fact) != each.value}
+    if fresh:
+        known.note(model, fresh)
+    return bool(fresh)
+
+
 def refusal_in(error: Exception) -> Evidence:
     """Return the evidence in an error. Its text also has the parameter and the details of a refusal without message."""
     if getattr(error, "status_code", None) not in TEACHING_STATUSES:

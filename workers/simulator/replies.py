@@ -163,7 +163,8 @@ class Reply:
 
     def _error(self) -> None:
         kind = self._script.type or self._wire.overloaded
-        failure = Failure(200, kind, self._script.code or None, f"[prompt: {self._call.message}] [{self._call.key}]")
+        words = self._script.say or f"[prompt: {self._call.message}] [{self._call.key}]"
+        failure = Failure(200, kind, self._script.code or None, words)
         self._end(framed(self._wire.error_event(failure)) + HTTP_END)
 
     def _drip(self) -> None:

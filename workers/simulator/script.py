@@ -25,6 +25,7 @@ A server with quirks, which refuses some calls
                         new_limit: only max_completion_tokens; old_limit: only max_tokens
     afford=N            402 that names N tokens, unless the call asks for N at most
     most=N              400 that names N tokens, if the call asks for more
+    told=stream         such a refusal as an event of a stream with status 200
     down=S              503 for S seconds after the first call, counted by key=NAME (default: by the message)
 
 A right answer in the shape of another server
@@ -43,7 +44,7 @@ A fault instead: fault=
     badhead             a reply that is not HTTP
     html                a 200 with an HTML page
     gzip                a body that does not decode
-    error               at=N: after N tokens an error event; type=T code=C (default: "overloaded")
+    error               at=N: after N tokens an error event; type=T code=C say="..." (default: "overloaded")
     hang                at=N: after N tokens silence forever
     ping                at=N: after N tokens only keep-alives forever
     cut                 at=N: after N tokens a TCP reset
@@ -97,6 +98,7 @@ class Script:
     quirks: frozenset[str] = frozenset()
     afford: int = 0
     most: int = 0
+    told: str = ""
     down: float = 0.0
     shape: frozenset[str] = frozenset()
     thoughts: int = 3
@@ -104,6 +106,7 @@ class Script:
     at: int = 0
     type: str = ""
     code: str = ""
+    say: str = ""
     retry_after: str = ""
     retry_after_ms: str = ""
     times: int | None = None
@@ -193,10 +196,11 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     **dict.fromkeys(("tokens", "at", "times", "repeat", "size", "afford", "most", "thoughts"), int),
     **dict.fromkeys(("pace", "first", "down"), float),
     **dict.fromkeys(("echo", "usage", "done"), _yes),
-    **dict.fromkeys(("text", "strict", "type", "code", "retry_after", "retry_after_ms", "key"), str),
+    **dict.fromkeys(("text", "strict", "type", "code", "say", "retry_after", "retry_after_ms", "key"), str),
     "fault": _fault,
     "quirks": _some_of(QUIRKS),
     "shape": _some_of(SHAPES),
     "finish": _one_of(*sorted(FINISHES)),
+    "told": _one_of("stream"),
     "emit": _one_of("clock", "call"),
 }

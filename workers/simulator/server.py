@@ -206,8 +206,8 @@ class _Connection(asyncio.Protocol):
         self._simulator.forgive(script, call)
         if self._simulator.is_down(script, call):
             self._refuse(wire, call, script, wire.failure("503", call))
-        elif failure := refusal(wire, call, script):
-            self._refuse(wire, call, script, failure)
+        elif refused := refusal(wire, call, script):
+            self._refuse(wire, call, script, refused)
         elif script.status is not None or script.fault in wire.named:
             self._refuse(wire, call, script, wire.failure(script.fault, call))
         elif script.fault in FAULTS_BEFORE:
@@ -250,6 +250,9 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, wire: Wire, call: Call, script: Script, failure: Failure) -> None:
         self._simulator.journal.write("refused", call, status=failure.status)
+        if script.told == "stream":
+            self._send(200, wire.error_event(failure), {"content-type": "text/event-stream"})
+            return
         headers = {wire.request_id_header: f"req_sim_{call.number}"}
         if script.retry_after.startswith("date:"):
             headers["retry-after"] = formatdate(time() + float(script.retry_after[5:]), usegmt=True)

@@ -78,6 +78,10 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
 
         return await adapting.call(post, _body(prompt), _FORM, self._known)
 
+    def learn(self, error: Exception, prompt: Prompt) -> bool:
+        """See `SdkProvider.learn`."""
+        return adapting.learn_within(error, _body(prompt), _FORM, self._known)
+
     def reader(self) -> EventReader:
         return _MessagesReader()
 

@@ -79,6 +79,10 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
 
         return await adapting.call(post, _body(prompt, self._form.limit_name), self._form, self._known)
 
+    def learn(self, error: Exception, prompt: Prompt) -> bool:
+        """See `SdkProvider.learn`."""
+        return adapting.learn_within(error, _body(prompt, self._form.limit_name), self._form, self._known)
+
     def reader(self) -> EventReader:
         return _ChunkReader()
 
