@@ -370,8 +370,6 @@ class ContextTooLong(ProviderError):
     """The chat is longer than the model can read."""
 
     code = "context_too_long"
-    window: int | None = None
-    prompt_tokens: int | None = None
 
 
 class ContentFiltered(ProviderError):

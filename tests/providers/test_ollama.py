@@ -23,6 +23,7 @@ from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.ollama.lines import Lines
 from workers.providers.ollama.window import FIRST_STEP, UNKNOWN_WINDOW, exceeds, num_ctx_for, window_in
+from workers.providers.windows import WindowExceeded
 
 T = TypeVar("T")
 WINDOW = 16_384
@@ -126,8 +127,8 @@ def test_long_prompt_gets_a_larger_window() -> None:
 def test_prompt_beyond_the_window_is_not_sent(window: int | None) -> None:
     server = OllamaServer(lines(said("Yes."), line(DONE)), window=window)
     answer = ask_once(server, "한" * 60_000)
-    assert isinstance(answer.error, errors.ContextTooLong)
-    assert answer.error.window == (window or UNKNOWN_WINDOW)
+    assert isinstance(answer.error, WindowExceeded)
+    assert answer.error.stated.window == (window or UNKNOWN_WINDOW)
     assert server.calls == []
 
 

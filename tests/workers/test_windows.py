@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import ContextTooLong
 from shared.messages import Message, Role
 from workers.answering.spending import size_of
 from workers.answering.windows import Shorter, output_limit, shorter
 from workers.providers.base import Prompt
 from workers.providers.quirks import describe
 from workers.providers.tokens import TOKENS_PER_MESSAGE
+from workers.providers.windows import Stated, WindowExceeded
 
 
 def talk(*sizes: int) -> tuple[Message, ...]:
@@ -26,8 +26,8 @@ def talk(*sizes: int) -> tuple[Message, ...]:
 def refused(
     messages: tuple[Message, ...], *, window: int | None = None, prompt_tokens: int | None = None, **more: Any
 ) -> Shorter | None:
-    error = ContextTooLong()
-    error.window, error.prompt_tokens = window, prompt_tokens
+    error = WindowExceeded()
+    error.stated = Stated(window, prompt_tokens)
     return shorter(messages, Prompt(model="openai/m", messages=messages, **more), error)
 
 

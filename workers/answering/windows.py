@@ -11,7 +11,7 @@ from workers.answering import prompts
 from workers.answering.spending import size_of
 from workers.process.context import Context
 from workers.providers.base import Prompt
-from workers.providers.windows import RATIO, WINDOW
+from workers.providers.windows import RATIO, WINDOW, Stated, WindowExceeded
 
 #: The most tokens of a server for one of our estimate. More means that the refusal was misread.
 _MOST = 4.0
@@ -44,18 +44,19 @@ def shorter(branch: Sequence[Message], prompt: Prompt, refusal: ContextTooLong) 
     The refusal's figures decide. Without any, the prompt is halved.
     """
     size = max(size_of(prompt), 1)
-    if refusal.window is None:
+    stated = refusal.stated if isinstance(refusal, WindowExceeded) else Stated()
+    if stated.window is None:
         kept = prompts.newest_within(size // 2, prompt.messages)
         # What was refused bounds the window, unless it was so short that the refusal meant something else.
         facts: dict[str, float] = {WINDOW: size} if size >= _LEAST_TOKENS else {}
         return _cut(branch, prompt, kept, prompt.max_output_tokens, facts)
-    facts = {WINDOW: refusal.window}
+    facts = {WINDOW: stated.window}
     # A server that refuses what fits by our estimate, and names no limit but its window, counts at least the window.
-    counted = refusal.prompt_tokens or (0 if prompt.max_output_tokens else refusal.window)
+    counted = stated.prompt_tokens or (0 if prompt.max_output_tokens else stated.window)
     ratio = min(counted / size, _MOST)
     if ratio > 1:
         facts[RATIO] = round(ratio, 2)
-    window = _in_our_tokens(refusal.window, facts.get(RATIO))
+    window = _in_our_tokens(stated.window, facts.get(RATIO))
     limit = output_limit(prompt.max_output_tokens, window)
     kept = prompts.fitted(prompt.messages, context_tokens=window, output_tokens=limit, system=prompt.system or "")
     found = _cut(branch, prompt, kept, limit, facts)

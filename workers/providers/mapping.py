@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 
 from shared import errors
 from shared.errors import ProviderError
-from workers.providers.windows import stated_in
+from workers.providers.windows import Stated, WindowExceeded, stated_in
 
 #: Cap on the wait that a provider asks for. A setting limits how long Naru actually waits.
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
@@ -172,14 +172,14 @@ def mapped(error: Exception, *, name: str, started: bool, request_id: str | None
     kind = _kind_of(error, evidence)
     if kind is _LINK:
         kind = errors.StreamBroken if started else errors.ConnectFailed
-    found = kind(
+    stated = stated_in(evidence.text) if kind is errors.ContextTooLong else Stated()
+    found = (WindowExceeded if stated.window else kind)(
         _sentence(name, kind, evidence),
         retry_after_seconds=retry_after(evidence.headers),
         provider_request_id=request_id_of(evidence.headers) or request_id,
     )
-    if isinstance(found, errors.ContextTooLong):
-        stated = stated_in(evidence.text)
-        found.window, found.prompt_tokens = stated.window, stated.prompt_tokens
+    if isinstance(found, WindowExceeded):
+        found.stated = stated
     return found
 
 

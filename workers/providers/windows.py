@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from shared.errors import ContextTooLong
+
 #: The name of the fact in `shared.model_facts`: the model's window in tokens.
 WINDOW = "window"
 #: The name of the fact with the tokens that a server counts for each one that `estimate_tokens` estimates.
@@ -56,6 +58,12 @@ class Stated:
 
     window: int | None = None
     prompt_tokens: int | None = None
+
+
+class WindowExceeded(ContextTooLong):
+    """The chat is longer than the model can read."""
+
+    stated = Stated()
 
 
 def stated_in(text: str) -> Stated:

@@ -11,9 +11,10 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.errors import ContextTooLong, StreamBroken
+from shared.errors import StreamBroken
 from shared.vendors import OLLAMA
 from workers.providers.base import Done, Prompt, Stream
 from workers.providers.knowledge import Known
@@ -22,6 +23,7 @@ from workers.providers.ollama.lines import Lines
 from workers.providers.ollama.window import UNKNOWN_WINDOW, exceeds, num_ctx_for, window_in
 from workers.providers.sdk.provider import CONNECT_SECONDS, KEEP_ALIVE_SECONDS, MAX_CONNECTIONS, is_loopback
 from workers.providers.tokens import estimate_tokens
+from workers.providers.windows import Stated, WindowExceeded
 
 # Only for types: only a worker with this provider pays for the import.
 if TYPE_CHECKING:
@@ -65,12 +67,12 @@ class OllamaProvider:
         return _OllamaStream(self, prompt)
 
     async def call(self, prompt: Prompt) -> aiohttp.ClientResponse:
-        """Send the request, and return the reply once it has begun. Raises Refused, ContextTooLong and aiohttp's."""
+        """Send the request, and return the reply once it has begun. Raises Refused, WindowExceeded and aiohttp's."""
         window, size = await self._window_of(prompt.model), _size(prompt)
         known = window or UNKNOWN_WINDOW
         if exceeds(size, len(prompt.messages), prompt.max_output_tokens, known):
-            refusal = ContextTooLong(f"{self.name}: {ContextTooLong.__doc__}")
-            refusal.window, refusal.prompt_tokens = known, size
+            refusal = WindowExceeded(f"{self.name}: {WindowExceeded.__doc__}")
+            refusal.stated = Stated(known, size)
             raise refusal
         response = await self._post("/api/chat", _body(prompt, num_ctx_for(size, prompt.max_output_tokens, known)))
         if response.status != 200:
@@ -147,6 +149,8 @@ class _OllamaStream(Stream):
             while lines.is_open and (piece := await content.readany()):
                 if text := lines.decode(piece):
                     yield text
+                else:
+                    self.heard_at = monotonic()  # the model is thinking
             if text := lines.end():
                 yield text
             lines.check()
