@@ -139,23 +139,24 @@ def _handler_for(wild: WildServer) -> type[BaseHTTPRequestHandler]:
         def _answer(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            self._play(wild.reply_to(Call(self.command, self.path, headers, raw)))
-
-        def _play(self, reply: Reply) -> None:
-            self.send_response(reply.status)
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            for piece in reply.pieces:
-                if isinstance(piece, float):
-                    time.sleep(piece)
-                elif piece:
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            if reply.cut:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            self.wfile.write(b"0\r\n\r\n")
+            _play(self, wild.reply_to(Call(self.command, self.path, headers, raw)))
 
     return Handler
+
+
+def _play(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+    handler.send_response(reply.status)
+    for name, value in reply.headers.items():
+        handler.send_header(name, value)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    for piece in reply.pieces:
+        if isinstance(piece, float):
+            time.sleep(piece)
+        elif piece:
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+    if reply.cut:
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
+        return
+    handler.wfile.write(b"0\r\n\r\n")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.messages import Message, RequestEnd, Role
 from shared.tables import Status
-from workers.answering.prompts import CUT_TO, MARGIN, Chosen, chosen, fitted, sendable
+from workers.answering.prompts import CUT_TO, MARGIN, Chosen, chosen, fitted, instructions, sendable
 from workers.providers.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 
 
@@ -65,6 +65,15 @@ def test_left_out_counts_the_messages_before_the_prompt() -> None:
     found = chosen(messages, context_tokens=1000, output_tokens=100)
     assert found.messages[0] is messages[found.left_out]
     assert len(messages) - found.left_out == len(found.messages)
+
+
+def test_persons_instructions_follow_the_operators() -> None:
+    assert instructions("Be kind.\n", " Be brief. ") == "Be kind.\n\nBe brief."
+    assert (instructions("Be kind.", " "), instructions("", "Be brief."), instructions("", "")) == (
+        "Be kind.",
+        "Be brief.",
+        "",
+    )
 
 
 def talk(*lengths: int) -> list[Message]:

@@ -145,7 +145,8 @@ class _OurFault(ProviderError):
 
 def _prompt(context: Context, claimed: Claimed) -> Prompt:
     offer = next((each for each in context.registry.offers() if each.name == claimed.model), None)
-    system = context.settings.system_prompt
+    tuning = claimed.tuning
+    system = prompts.instructions(context.settings.system_prompt, tuning.instructions)
     window = windows.window_of(context, claimed.model)
     limit = windows.output_limit(context.settings.max_output_tokens or None, window)
     found = prompts.chosen(
@@ -160,6 +161,8 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
         left_out=found.left_out,
         system=system or None,
         max_output_tokens=limit,
+        temperature=tuning.temperature,
+        effort=tuning.effort,
         trace_id=str(claimed.request_id),
     )
 

@@ -45,6 +45,11 @@ def place_of(message: Message, branch: Sequence[Message]) -> int:
     return next(place for place, each in enumerate(branch) if each is message)
 
 
+def instructions(operators: str, persons: str) -> str:
+    """Return the system text: the operator's instructions, then the person's, which may narrow but follow them."""
+    return "\n\n".join(text for text in (operators.strip(), persons.strip()) if text)
+
+
 def sendable(branch: Sequence[Message]) -> list[Message]:
     """Return the answered questions of a branch, each with its answer, and the newest question.
 
