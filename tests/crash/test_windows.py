@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 from shared.model_facts import read_facts
 from shared.tables import Status
 from tests.crash.person import Person
+from tests.providers.ollama_server import DONE_LINE, OllamaServer, lines, said
 from tests.providers.wild import DONE, Call, Reply, WildServer, json_reply, sse, text_chunk
 from tests.stack import SHORT_LEASES, Stack, wait_until
 
@@ -72,6 +74,9 @@ def test_window_is_learnt_by_one_refused_call(stack: Stack, engine: Engine) -> N
             for number in range(5):
                 turn(number)
             assert calls == [1, 1, 1, 2, 1], "the fourth prompt was too long"
+            prompts = [call.body["messages"] for call in server.calls[:4]]
+            for shorter, longer in pairwise(prompts):
+                assert longer[: len(shorter)] == shorter, "a provider's cache needs the same beginning"
             stored = wait_until(lambda: read_facts(engine), seconds=10, what="the fact is stored")
             assert stored[MODEL]["window"] == WINDOW
             worker.terminate()
@@ -81,3 +86,24 @@ def test_window_is_learnt_by_one_refused_call(stack: Stack, engine: Engine) -> N
             assert calls[-1] == 1, "another worker knows the window"
             assert left_out[:3] == [None] * 3
             assert all(left_out[3:])
+
+
+@pytest.mark.timeout(300)
+def test_long_chat_with_ollama_is_cut_before_the_call(stack: Stack, engine: Engine) -> None:
+    with OllamaServer(lines(said("답" * 300), DONE_LINE), window=4096) as server:
+        stack.configure(**SHORT_LEASES, ollama_url=server.url, models="ollama/m")
+        with Person(stack, engine) as person:
+            stack.start_worker()
+            chat, left_out = uuid4(), []
+            for number in range(6):
+                row: Any = person.wait_end(
+                    person.ask(f"{number}" + "물" * 500, conversation=chat, model="ollama/m"), seconds=30
+                )
+                assert row.status == Status.SUCCEEDED
+                left_out.append(row.left_out)
+            assert left_out[0] is None
+            assert left_out[-1], "the person learns that the beginning is no longer read"
+            assert len(server.calls) == 6
+            assert {call.body["options"]["num_ctx"] for call in server.calls} == {4096}
+            stored = wait_until(lambda: read_facts(engine), seconds=10, what="the fact is stored")
+            assert stored["ollama/m"]["window"] == 4096

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from itertools import pairwise
@@ -18,7 +17,8 @@ from shared import errors
 from shared.messages import Message
 from tests.patience import patient
 from tests.providers.asking import Answer, ask, prompt
-from tests.providers.wild import Call, Reply, WildServer, json_reply
+from tests.providers.ollama_server import DONE_LINE, LINES, WINDOW, OllamaServer, line, lines, said
+from tests.providers.wild import Reply, json_reply
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.ollama.lines import Lines
@@ -26,38 +26,6 @@ from workers.providers.ollama.window import FIRST_STEP, UNKNOWN_WINDOW, exceeds,
 from workers.providers.windows import WindowExceeded
 
 T = TypeVar("T")
-WINDOW = 16_384
-LINES = {"Content-Type": "application/x-ndjson"}
-DONE = {"message": {"content": ""}, "done": True, "done_reason": "stop", "prompt_eval_count": 26, "eval_count": 9}
-
-
-def line(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
-
-
-def said(text: str, **more: object) -> bytes:
-    return line({"model": "m", "message": {"role": "assistant", "content": text, **more}, "done": False})
-
-
-def lines(*pieces: bytes | float, cut: bool = False) -> Reply:
-    return Reply(pieces, headers=LINES, cut=cut)
-
-
-class OllamaServer(WildServer):
-    """Plays `replies` to /api/chat, and tells the window of each model at /api/show."""
-
-    def __init__(self, *replies: Reply, window: int | None = WINDOW) -> None:
-        super().__init__(*replies)
-        self.shown: list[str] = []
-        self._info = {"general.architecture": "llama", "llama.context_length": window} if window else {}
-
-    def reply_to(self, call: Call) -> Reply:
-        """Return what Ollama would, by the path."""
-        if call.path == "/api/show":
-            self.shown.append(call.body["model"])
-            return json_reply({"model_info": self._info})
-        assert call.path == "/api/chat"
-        return super().reply_to(call)
 
 
 def run(server: OllamaServer, act: Callable[[OllamaProvider], Awaitable[T]]) -> T:
@@ -78,7 +46,7 @@ def ask_once(server: OllamaServer, message: str = "Hi", **options: Any) -> Answe
 
 
 def test_answer_has_text_usage_and_finish() -> None:
-    server = OllamaServer(lines(said("하늘은 "), said("파랗습니다 😀"), line(DONE)))
+    server = OllamaServer(lines(said("하늘은 "), said("파랗습니다 😀"), DONE_LINE))
     answer = ask_once(server, "왜?", system="Be kind.", max_output_tokens=50)
     assert answer.text == "하늘은 파랗습니다 😀"
     assert answer.done is not None
@@ -93,7 +61,7 @@ def test_answer_has_text_usage_and_finish() -> None:
 
 @given(cuts=st.lists(st.integers(1, 400), max_size=12))
 def test_lines_may_be_cut_anywhere(cuts: list[int]) -> None:
-    whole = said("한국어 ") + b"\r\n" + said("\U0001f600 ok") + line(DONE).rstrip()
+    whole = said("한국어 ") + b"\r\n" + said("\U0001f600 ok") + DONE_LINE.rstrip()
     found, decoder = "", Lines()
     places = [0, *sorted(min(each, len(whole)) for each in cuts), len(whole)]
     for first, last in pairwise(places):
@@ -104,7 +72,7 @@ def test_lines_may_be_cut_anywhere(cuts: list[int]) -> None:
 
 
 def test_thinking_is_not_part_of_the_text() -> None:
-    answer = ask_once(OllamaServer(lines(said("", thinking="hm"), said("Yes."), line(DONE))))
+    answer = ask_once(OllamaServer(lines(said("", thinking="hm"), said("Yes."), DONE_LINE)))
     assert answer.text == "Yes."
 
 
@@ -112,20 +80,20 @@ def test_window_is_asked_for_once_per_model() -> None:
     async def three(provider: OllamaProvider) -> list[Answer]:
         return [await ask(provider, "Hi", model=model) for model in ("a", "a", "b")]
 
-    with OllamaServer(lines(said("Yes."), line(DONE))) as server:
+    with OllamaServer(lines(said("Yes."), DONE_LINE)) as server:
         assert all(each.done for each in run(server, three))
     assert server.shown == ["a", "b"]
 
 
 def test_long_prompt_gets_a_larger_window() -> None:
-    server = OllamaServer(lines(said("Yes."), line(DONE)))
+    server = OllamaServer(lines(said("Yes."), DONE_LINE))
     assert ask_once(server, "한" * 9000).done is not None
     assert server.calls[0].body["options"]["num_ctx"] == WINDOW
 
 
 @pytest.mark.parametrize("window", [WINDOW, None])
 def test_prompt_beyond_the_window_is_not_sent(window: int | None) -> None:
-    server = OllamaServer(lines(said("Yes."), line(DONE)), window=window)
+    server = OllamaServer(lines(said("Yes."), DONE_LINE), window=window)
     answer = ask_once(server, "한" * 60_000)
     assert isinstance(answer.error, WindowExceeded)
     assert answer.error.stated.window == (window or UNKNOWN_WINDOW)
@@ -180,14 +148,14 @@ def test_failure_becomes_one_of_our_errors(reply: Reply, kind: type[errors.Provi
 
 
 def test_server_that_is_away_fails_to_connect() -> None:
-    server = OllamaServer(lines(line(DONE)))
+    server = OllamaServer(lines(DONE_LINE))
     with server:
         pass
     assert isinstance(run(server, lambda provider: ask(provider, "Hi")).error, errors.ConnectFailed)
 
 
 def test_silent_server_meets_the_first_token_limit() -> None:
-    server = OllamaServer(lines(patient(2.0), said("late"), line(DONE)))
+    server = OllamaServer(lines(patient(2.0), said("late"), DONE_LINE))
     assert isinstance(ask_once(server, first_token_seconds=patient(0.3)).error, errors.FirstTokenTimeout)
 
 
@@ -228,6 +196,6 @@ def test_provider_answers_successive_calls() -> None:
             async with aclosing(provider.stream(asked)) as stream:
                 assert [item async for item in stream][:-1] == ["Yes."]
 
-    with OllamaServer(lines(said("Yes."), line(DONE))) as server:
+    with OllamaServer(lines(said("Yes."), DONE_LINE)) as server:
         run(server, twice)
     assert len(server.calls) == 2
