@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shared.vendors import ANTHROPIC
 from workers.providers import adapting
+from workers.providers.anthropic import caching
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS, size_of
 from workers.providers.knowledge import Known
@@ -67,7 +68,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             reply: object = await client.post(
                 "/v1/messages",
                 cast_to=httpx2.Response,
-                body=body,
+                body=caching.placed(body),
                 options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
                 stream=True,
                 stream_cls=anthropic.AsyncStream[object],
@@ -100,6 +101,8 @@ def _body(prompt: Prompt) -> Body:
         body["temperature"] = prompt.temperature
     if prompt.effort:
         body["output_config"] = {"effort": prompt.effort}
+    if body["messages"] and caching.wanted(body):
+        body[caching.PARAMETER] = caching.MARK
     return body
 
 
