@@ -8,6 +8,7 @@ from itertools import islice
 from deploy.cli.findings import Finding, Findings, Level
 from shared.errors import ProviderError, SettingsError
 from shared.settings import Settings
+from workers.providers.listing import ListingFailed, list_models
 from workers.providers.probe import OUTPUT_TOKENS, SECONDS, Shown, probe
 from workers.providers.registry import Registry
 
@@ -55,7 +56,7 @@ async def _trial(registry: Registry, name: str) -> Finding:
         shown = await probe(registry, name)
     except ProviderError as error:
         return Finding(Level.WRONG, f"{name}: {error}", f"it was asked once, for up to {SECONDS:.0f} s")
-    phrases = [*shown.shape, _window(registry, name)]
+    phrases = [*shown.shape, await _window(registry, name)]
     return _finding(name, shown, [each for each in phrases if each])
 
 
@@ -68,10 +69,16 @@ def _finding(name: str, shown: Shown, phrases: list[str]) -> Finding:
     return Finding(Level.GOOD, what)
 
 
-def _window(registry: Registry, name: str) -> str:
+async def _window(registry: Registry, name: str) -> str:
     """Return a phrase about the model's window in the server's list; "" if the list does not have the model."""
-    listed = registry.listed(name)
+    key, _, model = name.partition("/")
+    try:
+        listing = await list_models(registry.instances()[key])
+    except ListingFailed:
+        return ""
+    listed = next((each for each in listing.models if each.name == model), None)
     if listed is None:
         return ""
-    window = listed.context_tokens
-    return f"a window of {window} tokens in its list" if window else "no window in its list"
+    return (
+        f"a window of {listed.context_tokens} tokens in its list" if listed.context_tokens else "no window in its list"
+    )

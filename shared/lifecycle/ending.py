@@ -51,6 +51,7 @@ class Ending:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
+    left_out: int | None = None
     first_token_ago: timedelta | None = None
     #: None leaves what the attempt used to an estimate from its reservation.
     spent: Spent | None = None
@@ -58,7 +59,7 @@ class Ending:
 
 #: Parameters for the use of an attempt, as far as the caller knows it; `values_of` has the values.
 SPENT = {each.name: bindparam(f"spent_{each.name}", type_=each.type) for each in SETTLED_COLUMNS}
-_ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_tokens")
+_ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_tokens", "left_out")
 
 
 def end(connection: Connection, fence: Sequence[ColumnElement[bool]], ending: Ending, **fence_values: object) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shared.errors import ProviderError
 from shared.lifecycle import Answer
 from shared.spending.values import Spent
-from workers.providers.base import Done, Usage
+from workers.providers.base import Done, Prompt, Usage
 
 
 @dataclass(slots=True)
@@ -25,6 +25,8 @@ class Result:
     #: Whether the provider was called.
     is_called: bool = False
     spent: Spent | None = None
+    #: What was sent last: a shorter prompt than planned, where the provider refused that one.
+    sent: Prompt | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -47,4 +49,5 @@ class Result:
             provider_request_id=request_id,
             first_token_ago_seconds=ago,
             spent=self.spent,
+            left_out=self.sent.left_out or None if self.sent else None,
         )

@@ -57,6 +57,8 @@ class Prompt:
     #: How much the model thinks before it writes, in the vendor's own word: low, medium, high.
     effort: str | None = None
     trace_id: str = ""
+    #: The messages of the conversation before these that did not fit. Not sent.
+    left_out: int = 0
 
 
 class Stream(ABC):
@@ -65,6 +67,9 @@ class Stream(ABC):
     One task reads it, and closes it if it stops reading early. Between two items the task may also `take` the text that
     has arrived by then.
     """
+
+    #: When the provider last sent something other than text, on the monotonic clock; 0 before.
+    heard_at = 0.0
 
     def __init__(self) -> None:
         self._items = self._run()

@@ -26,16 +26,17 @@ from workers.providers.file import Content, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.knowledge import Knowledge, Known
 from workers.providers.listing import SENTENCES, Listed, Listing, ListingFailed, Problem, list_models
+from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.openai.adapter import OpenAIProvider
 
 log = logging.getLogger(__name__)
 
-Adapter = OpenAIProvider | AnthropicProvider
+Adapter = OpenAIProvider | AnthropicProvider | OllamaProvider
 #: The adapter of each vendor.
 ADAPTERS: Mapping[str, Callable[..., Adapter]] = {
     "openai": OpenAIProvider,
     "anthropic": AnthropicProvider,
-    "ollama": OpenAIProvider,
+    "ollama": OllamaProvider,
     "demo": OpenAIProvider,
 }
 #: Pauses between two rounds of discovery. They grow while a configured server has not answered; afterwards they are
@@ -137,12 +138,6 @@ class Registry:
     def configured(self) -> tuple[str, ...]:
         """Return the names of the providers, as they appear before the slash in a model's name."""
         return tuple(self._instances)
-
-    def listed(self, name: str) -> Listed | None:
-        """Return what its server's list says about the model `name`; None if there is no list, or without it."""
-        key, _, model = name.partition("/")
-        listing = self._listings.get(key)
-        return next((each for each in listing.models if each.name == model), None) if listing else None
 
     def limits(self) -> dict[str, int]:
         """Return the limits that providers.toml sets, by provider."""

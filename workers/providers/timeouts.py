@@ -1,5 +1,7 @@
 """Limits the wait for a provider: for the first token, between two tokens, and in total.
 
+A server that sends signs of life without text, such as comments, gets LIFE_FACTOR times as long.
+
 A stream has one timer, not one per delta: it sleeps until the earliest moment at which a limit could be reached, then
 looks again. Only the time in which the reader waits for the provider counts as silence.
 """
@@ -12,6 +14,16 @@ from time import monotonic
 
 from shared.errors import FirstTokenTimeout, IdleTimeout, ProviderError, TotalTimeout
 from workers.providers.base import Done, Stream
+
+#: How many times longer than a limit a wait for text may take while the server sends anything else.
+LIFE_FACTOR = 4.0
+
+
+class StillWaiting(FirstTokenTimeout):
+    """The model sent signs of life, but did not begin to answer in time."""
+
+    # The server works on the call, and will bill it: a second call would wait as long and be billed too.
+    retryable = False
 
 
 class WithTimeouts(Stream):
@@ -34,7 +46,7 @@ class WithTimeouts(Stream):
         return self._stream.take() if self._watch is not None and not self._watch.is_over else ""
 
     async def _run(self) -> AsyncGenerator[str | Done, None]:
-        watch = self._watch = _Watch(*self._limits)
+        watch = self._watch = _Watch(self._stream, *self._limits)
         try:
             while True:
                 watch.asked_at = monotonic()
@@ -54,7 +66,8 @@ class WithTimeouts(Stream):
 class _Watch:
     """The timer of one stream. At a limit it cancels the reading task, but only while the task waits for an item."""
 
-    def __init__(self, first_token_seconds: float, idle_seconds: float, total_seconds: float) -> None:
+    def __init__(self, stream: Stream, first_token_seconds: float, idle_seconds: float, total_seconds: float) -> None:
+        self._stream = stream
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a stream with timeouts must be read in a task")
@@ -110,12 +123,22 @@ class _Watch:
             return None
         if now >= self._end:
             return TotalTimeout()
-        if now - self.asked_at < (self._idle_seconds if self._started else self._first_token_seconds):
+        if now < self._end_of_silence():
             return None
-        return IdleTimeout() if self._started else FirstTokenTimeout()
+        if self._started:
+            return IdleTimeout()
+        return StillWaiting() if now < self._stream.heard_at + self._silence else FirstTokenTimeout()
 
     def _next(self, now: float) -> float:
-        silence = self._idle_seconds if self._started else self._first_token_seconds
-        soonest = (self.asked_at or now) + silence
+        soonest = self._end_of_silence() if self.asked_at else now + self._silence
         # After the end, with the reader busy elsewhere, `got` or the next look notices.
         return min(soonest, self._end) if self._end > now else soonest
+
+    @property
+    def _silence(self) -> float:
+        return self._idle_seconds if self._started else self._first_token_seconds
+
+    def _end_of_silence(self) -> float:
+        """Return when the present wait reaches its limit, unless the server is heard again before."""
+        heard = max(self.asked_at, self._stream.heard_at)
+        return min(heard + self._silence, self.asked_at + LIFE_FACTOR * self._silence)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shared.vendors import ANTHROPIC
 from workers.providers import adapting
+from workers.providers.anthropic import caching
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS, size_of
 from workers.providers.knowledge import Known
 from workers.providers.quirks import Body, Form
-from workers.providers.sdk.decoding import ErrorEvent, EventReader
+from workers.providers.sdk.decoding import ErrorEvent, EventReader, is_error
 from workers.providers.sdk.provider import SdkProvider
 
 # Only for types: importing the SDK takes most of a second and 69 MB, which only a worker with this provider pays.
@@ -68,7 +69,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             reply: object = await client.post(
                 "/v1/messages",
                 cast_to=httpx2.Response,
-                body=body,
+                body=caching.placed(body),
                 options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
                 stream=True,
                 stream_cls=anthropic.AsyncStream[object],
@@ -101,6 +102,8 @@ def _body(prompt: Prompt) -> Body:
         body["temperature"] = prompt.temperature
     if prompt.effort:
         body["output_config"] = {"effort": prompt.effort}
+    if body["messages"] and caching.wanted(body):
+        body[caching.PARAMETER] = caching.MARK
     return body
 
 
@@ -111,24 +114,37 @@ class _MessagesReader(EventReader):
         self._counts: dict[str, int] = {}
 
     def read(self, event: Any) -> str | None:
-        kind = event["type"]
+        kind = event.get("type")
         if kind == "content_block_delta":
             delta = event["delta"]
             return str(delta["text"]) if delta["type"] == "text_delta" else None
         if kind == "content_block_start":
             return str(event["content_block"].get("text") or "")
-        if kind == "error":
+        if kind == "error" or event.get("error"):
             raise ErrorEvent(event)
         if kind == "message_start":
             self._count(event["message"].get("usage"))
         elif kind == "message_delta":
             self._count(event.get("usage"))
             if reason := event["delta"].get("stop_reason"):
-                self.finish = _FINISHES.get(reason, Finish.OTHER)
+                self.finish = _finish(reason)
+        elif kind == "message":
+            return self._whole(event)
+        elif kind is None:
+            # Gateways report the errors of the server behind them in its own form.
+            raise ErrorEvent(event) if is_error(event) else ValueError("an event without a type")
         return None
 
-    def _count(self, usage: dict[str, Any] | None) -> None:
-        self._counts.update({name: count for name, count in (usage or {}).items() if isinstance(count, int)})
+    def _whole(self, message: Any) -> str:
+        """Return the text of a whole message, which some gateways send to a streaming request."""
+        self._count(message.get("usage"))
+        if reason := message.get("stop_reason"):
+            self.finish = _finish(reason)
+        return "".join(str(part.get("text") or "") for part in message["content"] if part["type"] == "text")
+
+    def _count(self, usage: object) -> None:
+        counts = usage.items() if isinstance(usage, dict) else ()
+        self._counts.update({name: count for name, count in counts if type(count) is int and count >= 0})
         if "input_tokens" in self._counts:
             cached = self._counts.get("cache_read_input_tokens", 0)
             written = self._counts.get("cache_creation_input_tokens", 0)
@@ -137,3 +153,7 @@ class _MessagesReader(EventReader):
                 output_tokens=self._counts.get("output_tokens", 0),
                 cached_input_tokens=cached,
             )
+
+
+def _finish(reason: object) -> Finish:
+    return _FINISHES.get(str(reason).lower(), Finish.OTHER)

@@ -25,6 +25,16 @@ class ErrorEvent(Exception):
         self.body = body
 
 
+#: The keys of an error that is no `error` object. No event of an answer has one of them at the top.
+_ERROR_KEYS = ("message", "detail", "details", "errors")
+
+
+def is_error(event: Any) -> bool:
+    """Return whether an event of no known kind is an error, in any of the forms that servers use."""
+    kinds = (event.get("object"), event.get("type"))
+    return "error" in kinds or any(event.get(key) for key in ("error", *_ERROR_KEYS))
+
+
 class EventReader(ABC):
     """Reads the events of one stream in one wire format, and keeps the finish mark and the usage."""
 
@@ -45,6 +55,8 @@ class Decoder:
         self.is_over = False
         self._events, self._mender = EventBuffer(), Mender()
         self._error: Exception | None = None
+        #: Whether any text has come.
+        self.has_text = False
 
     def decode(self, piece: bytes) -> str:
         """Return the text in `piece`, and keep an error for `check`."""
@@ -59,8 +71,29 @@ class Decoder:
                 texts.append(self._mender.mend(self.reader.read(_parsed(data))))
         except Exception as error:  # noqa: BLE001 - raised by check(), after the text that came before it
             self._error = error
-        self.is_over = self.is_over or self.reader.finish is not None
-        return "".join(texts)
+        if self.reader.finish is not None:
+            self.is_over = True
+        text = texts[0] if len(texts) == 1 else "".join(texts)
+        if text:
+            self.has_text = True
+        return text
+
+    def decode_whole(self, document: bytes) -> str:
+        """Return the text of a reply that is one JSON document, and keep an error for `check`."""
+        try:
+            value = _parsed(document)
+            text = self._mender.mend(self.reader.read(value[0] if isinstance(value, list) and value else value))
+            self.has_text = bool(text)
+            self.is_over = True
+        except Exception as error:  # noqa: BLE001 - as in `decode`
+            self._error = error
+            return ""
+        return text
+
+    @property
+    def finish(self) -> Finish | None:
+        """The reason of the end; None without one. A server that wrote text and an end but no reason has finished."""
+        return self.reader.finish or (Finish.STOP if self.is_over and self.has_text else None)
 
     @property
     def is_open(self) -> bool:

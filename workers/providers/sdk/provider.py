@@ -15,6 +15,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ from workers.providers.base import Done, Prompt, Stream
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.sdk.body import Body, body_of
 from workers.providers.sdk.decoding import Decoder, EventReader
+from workers.providers.sdk.mending import sendable
+from workers.providers.sdk.whole import head_of, is_document, rest_of
 
 # Only for types: httpx2 comes with the SDKs, and importing one takes most of a second.
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ class SdkProvider(ABC, Generic[ClientT]):
 
     async def call(self, prompt: Prompt) -> httpx2.Response:
         """Send the request, and return the reply once it has begun, with its body unread."""
-        return await self._call(await self._opened(), prompt)
+        return await self._call(await self._opened(), sendable(prompt))
 
     async def warm(self) -> None:
         """Import the SDK and make the client in a thread, so that no answer waits half a second for it."""
@@ -146,23 +149,29 @@ class _SdkStream(Stream):
         decoder, reply, name = self._decoder, self._reply, self._provider.name
         response: httpx2.Response | None = None
         failure: ProviderError | None = None
-        has_text = is_learnt = False
+        is_learnt = False
         try:
             response = await self._provider.call(self._prompt)
             reply.begin(response)
-            body = self._body = body_of(response)
-            async for piece in body:
+            body = body_of(response)
+            text, piece = await self._begin(body)
+            if text:
+                yield text
+            while piece:
                 if text := decoder.decode(piece):
                     yield text
-                    has_text = True
+                else:
+                    self._heard()
                 # A `take` during the yield may have met the end or an error.
                 decoder.check()
                 if decoder.is_over:
                     await _read_tail(body, decoder)
                     break
+                piece = await anext(body, b"")
+            decoder.check()
         except Exception as error:  # noqa: BLE001 - every foreign error becomes one of ours here
             failure = mapped(error, name=name, started=reply.started, request_id=reply.request_id)
-            is_learnt = reply.started and not has_text and self._learns(error)
+            is_learnt = reply.started and not decoder.has_text and self._learns(error)
             log.info(
                 "provider failed",
                 extra={
@@ -180,12 +189,28 @@ class _SdkStream(Stream):
                 async for item in items:
                     yield item
             return
+        yield self._done(failure)
+
+    async def _begin(self, body: Body) -> tuple[str, bytes]:
+        """Return the first piece of a stream, or the text of a reply that is one JSON document."""
+        piece = await head_of(body, self._heard)
+        if is_document(piece):
+            return self._decoder.decode_whole(await rest_of(body, piece)), b""
+        self._body = body
+        return "", piece
+
+    def _done(self, failure: ProviderError | None) -> Done:
+        """Return the end of the reply. Raises its error, if it has one."""
+        decoder, reply = self._decoder, self._reply
         if failure is not None:
-            # Raised outside the `except`, because the foreign error may quote the prompt and must not be its context.
+            # Raised here, because the foreign error may quote the prompt and must not be its context.
             raise failure
-        if decoder.reader.finish is None:
-            raise reply.unfinished(name)
-        yield Done(decoder.reader.finish, decoder.reader.usage, reply.request_id)
+        if decoder.finish is None:
+            raise reply.unfinished(self._provider.name, is_over=decoder.is_over)
+        return Done(decoder.finish, decoder.reader.usage, reply.request_id)
+
+    def _heard(self) -> None:
+        self.heard_at = monotonic()
 
     def _learns(self, error: Exception) -> bool:
         """Learn from a refusal within the stream; if it teaches something, prepare the next call."""
@@ -208,9 +233,12 @@ class _Reply:
         self.request_id = request_id_of(response.headers)
         self.content_type = response.headers.get("content-type", "")
 
-    def unfinished(self, name: str) -> ProviderError:
-        """Return the error for a body that ended properly, but without the finish mark."""
-        is_stream = "event-stream" in self.content_type
+    def unfinished(self, name: str, *, is_over: bool) -> ProviderError:
+        """Return the error for a body that ended properly, but without the finish mark.
+
+        With `is_over`, the end was marked, but nothing before it was understood.
+        """
+        is_stream = "event-stream" in self.content_type and not is_over
         kind = StreamBroken if is_stream else BadStream
         return kind(f"{name}: {kind.__doc__}", provider_request_id=self.request_id)
 
