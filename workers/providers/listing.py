@@ -68,7 +68,7 @@ SENTENCES: Mapping[str, str] = {
     Problem.CERTIFICATE: "has a TLS certificate that is not valid here. Correct it, or name its CA with ca_file",
     Problem.KEY_REFUSED: "refuses the key. Set a valid one",
     Problem.NO_LIST: "has no list of models below its address. Most servers need an address that ends with /v1",
-    Problem.NOT_A_LIST: "answers with something else than a list of models, such as a web page. Check the address",
+    Problem.NOT_A_LIST: "does not answer with a list of models, but for example with a web page. Check the address",
     Problem.SERVER_FAILS: "answers with an error to a request for its models. See its log",
     Problem.NO_MODEL: "lists no model that can chat and that include and exclude let through. Name it with models",
     Problem.BAD_FILE: "has a mistake. ./naru doctor names its line",
