@@ -161,6 +161,13 @@ def person_in(connection: Connection, person_id: UUID) -> Person:
     return _person_of(row)
 
 
+def hold(connection: Connection, person_id: UUID) -> None:
+    """Keep the account until the transaction ends. Raises NotFound if it has been deleted."""
+    kept = select(person.c.id).where(person.c.id == person_id).with_for_update(read=True)
+    if connection.execute(kept).one_or_none() is None:
+        raise NotFound
+
+
 def everyone(engine: Engine) -> list[Person]:
     """Return all people, by e-mail address; those without one come last."""
     with transaction(engine) as connection:

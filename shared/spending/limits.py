@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -113,6 +113,8 @@ class Allowance:
     """The limits of an owner or of a group together, their use, and the ends of this day and month."""
 
     limits: Limits
+    #: The limits that would hold if the owner had none: those of groups, then of the settings.
+    otherwise: Limits = field(default_factory=Limits)
     used: Used
     currency_per_dollar: Decimal
     day_ends_at: datetime
@@ -169,11 +171,12 @@ def allowances_of(connection: Connection, owner: Owner, settings: Settings) -> l
     as_member = Limits()
     for group in theirs:
         as_member = as_member.or_more(found.get(of_members(group.id), Limits()))
-    limits = own.over(as_member).over(given_by(settings))
+    otherwise = as_member.over(given_by(settings))
     together = [(group, found[of_group(group.id)]) for group in theirs if of_group(group.id) in found]
-    parts: list[tuple[str, Limits, Sequence[str]]] = [("", limits, [owner.key])]
+    parts: list[tuple[str, Limits, Sequence[str]]] = [("", own.over(otherwise), [owner.key])]
     parts += [(group.name, each, _members(connection, group.id)) for group, each in together]
-    return [_allowance(connection, each, owners, settings, group=name) for name, each, owners in parts]
+    found_parts = [_allowance(connection, each, owners, settings, group=name) for name, each, owners in parts]
+    return [replace(found_parts[0], otherwise=otherwise), *found_parts[1:]]
 
 
 def _allowance(

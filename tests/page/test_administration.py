@@ -168,6 +168,22 @@ def test_banner_reaches_open_pages_and_the_sign_in(admin: Person, browser: Brows
     expect(bar).to_have_count(0, timeout=patient_ms(20))
 
 
+def look_at_limits(page: Page) -> None:
+    """Open the first person, look at the boxes, and save a wrong limit and a right one."""
+    page.locator("[class*='st-key-admin-row-'] button").first.click()
+    box = page.locator("[class*='st-key-admin-limit-person'][class*='-tokens_per_day'] input")
+    save = page.locator("[class*='st-key-admin-limits-set-person'] button")
+    for given, shown in (("nonsense", "alert"), ("2000", "status")):
+        box.fill(given)
+        box.press("Enter")
+        save.click()
+        expect(page.locator(f".st-key-admin-asks [role={shown}]")).to_be_visible(timeout=patient_ms(20))
+        page.wait_for_timeout(700)
+        assert violations(page) == []
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    expect(box).to_have_value("2000")
+
+
 @pytest.mark.parametrize("look", [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)], ids=["wide", "narrow"])
 def test_axe_finds_nothing_on_the_page(
     browser: Browser, url: str, engine: Engine, look: tuple[str, str, dict[str, int]]
@@ -202,6 +218,7 @@ def test_axe_finds_nothing_on_the_page(
                 page.locator(".st-key-admin-yes button").click()
                 expect(page.locator(".naru-done")).to_be_visible()
             if part == "people":
+                look_at_limits(page)
                 page.locator("[class*='st-key-admin-person-'] button").first.click()
                 expect(page.locator(".st-key-admin-person")).to_be_visible()
                 page.locator(".st-key-admin-invite button").click()

@@ -91,3 +91,22 @@ def told() -> Told | None:
     """Return what has happened last."""
     found: Told | None = st.session_state.get(keys.ADMIN_TOLD)
     return found
+
+
+def fill(key: str, text: str) -> None:
+    """Fill a box before it is drawn, unless somebody may have typed in it."""
+    if key not in st.session_state:
+        st.session_state[key] = text
+        st.session_state[f"{keys.FILLED}{key}"] = text
+
+
+def typed(key: str) -> str | None:
+    """Return what somebody typed in a box that `fill` has filled; None if it still has the same text."""
+    given = str(st.session_state.get(key) or "").strip()
+    return None if given == st.session_state.get(f"{keys.FILLED}{key}", given) else given
+
+
+def empty(*names: str) -> None:
+    """Let `fill` fill these boxes anew. Call this from a callback only."""
+    for name in names:
+        st.session_state.pop(name, None)

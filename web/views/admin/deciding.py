@@ -50,10 +50,11 @@ def ask(frame: Frame, wish: Wish) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What happened, as a sentence; and a link that is shown once."""
+    """What happened, as a sentence; and a link that is shown once. `is_error`: nothing was done."""
 
     sentence: str | None
     link: str = ""
+    is_error: bool = False
 
 
 def act(frame: Frame, name: str, do: Callable[[Frame, SignedIn], Done]) -> None:
@@ -62,8 +63,9 @@ def act(frame: Frame, name: str, do: Callable[[Frame, SignedIn], Done]) -> None:
         admin = admin_of(frame)
         with audit.acting(admin.owner.key, state.client()):
             done = do(frame, admin)
-        log.info("administrator acted", extra={"action": name, "owner": admin.owner.key})
-        state.tell(done.sentence, link=done.link)
+        if not done.is_error:
+            log.info("administrator acted", extra={"action": name, "owner": admin.owner.key})
+        state.tell(done.sentence, link=done.link, is_error=done.is_error)
 
 
 def draw(frame: Frame) -> None:
