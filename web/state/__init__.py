@@ -16,6 +16,7 @@ Drawing is in `web/views/`. May import `web.asgi` (names of headers and cookies)
 
 from web.state.administration import (
     ADMIN_PAGE,
+    ADMIN_PARTS,
     chosen,
     clear,
     empty,
@@ -127,6 +128,7 @@ __all__ = [
     "ADMIN_LIST",
     "ADMIN_PAGE",
     "ADMIN_PART",
+    "ADMIN_PARTS",
     "ADMIN_SPAN",
     "COMPOSER",
     "LANGUAGE",

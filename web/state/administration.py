@@ -11,6 +11,8 @@ from web.state.values import Told, Wish
 
 #: The pages beside the chat, by the value of `?page=`.
 ADMIN_PAGE = "admin"
+#: Its parts, by the value of `&part=`.
+ADMIN_PARTS = ("live", "use", "people", "banner")
 
 
 def page() -> str:

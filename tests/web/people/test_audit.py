@@ -175,7 +175,7 @@ def test_page_is_for_auditors_and_administrators(web: Process, ada: Visitor, eng
     auditor, user = with_role(web, engine, Role.AUDITOR), with_role(web, engine, Role.USER, "user@example.org")
     nobody = visit(web)
     for path in ("/audit", "/audit/export"):
-        assert (nobody.ask(path).status, nobody.ask(path).headers["location"]) == (303, "/sign-in")
+        assert (nobody.ask(path).status, nobody.ask(path).headers["location"]) == (303, "/sign-in?c=audit")
         refused = user.ask(path)
         assert refused.status == 403
         assert says(refused, "Only auditors and administrators")

@@ -74,7 +74,7 @@ def test_sign_in_needs_the_code(web: Process, ada: Visitor) -> None:
     assert is_in(ada)
     visitor = half(web)
     assert not is_in(visitor)
-    assert visitor.ask("/account").headers["location"] == "/sign-in"
+    assert visitor.ask("/account").headers["location"] == "/sign-in?c=account"
     assert visitor.ask("/api/export?format=json").status == 401
     assert visitor.ask("/sign-in/code").status == 200
     wrong = enter(visitor, "000000")

@@ -34,18 +34,18 @@ class HalfSignedInOver(AccountRefused):
     code = "half_signed_in_over"
 
 
-async def admit(request: Request, person: Person, *, chat: str = "") -> Response:
+async def admit(request: Request, person: Person, *, back: str = "") -> Response:
     """Begin a session after the right password, or send the browser to the second factor.
 
     Raises WrongPassword if the password has changed meanwhile, and Unavailable.
     """
     runtime = current_runtime()
     if await asyncio.to_thread(factors.is_on, runtime.engine, person.id):
-        answer = go_to(request, "/sign-in/code", chat=chat)
+        answer = go_to(request, "/sign-in/code", back=back)
     elif needs_factor(runtime.settings, person.role):
-        answer = go_to(request, "/sign-in/enrol", chat=chat)
+        answer = go_to(request, "/sign-in/enrol", back=back)
     else:
-        answer = go_to(request, await where_next(request), chat=chat)
+        answer = go_to(request, await where_next(request), back=back)
         await signing.begin(request, person, answer)
         return answer
     is_tls = is_secure(request.scope, runtime.settings)
