@@ -39,6 +39,8 @@ class RequestEnd:
     finish: str | None = None
     model: str | None = None
     attempt: int = 0
+    #: When the owner's earlier answer was given, if this is that answer again.
+    earlier_answer_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ def _branch_statement() -> Select[Any]:
     return prepared(
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
-            *(r.status, r.error_code, r.finish, r.model, r.attempt),
+            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.earlier_answer_at),
         )
         .join(walk, m.id == walk.c.id)
         .outerjoin(chat_request, r.id == m.request_id)
@@ -211,4 +211,5 @@ def _end_of(row: Any) -> RequestEnd:
         finish=row.finish,
         model=row.model,
         attempt=row.attempt,
+        earlier_answer_at=row.earlier_answer_at,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from shared.messages import Message
@@ -112,6 +113,8 @@ class Answer:
     first_token_ago_seconds: float | None = None
     #: None if nothing is known about what the attempt used.
     spent: Spent | None = None
+    #: When the owner's earlier answer was given, if this is that answer again.
+    earlier_answer_at: datetime | None = None
 
 
 def storable(text: str) -> str:

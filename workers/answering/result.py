@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from shared.errors import ProviderError
 from shared.lifecycle import Answer
@@ -25,6 +26,8 @@ class Result:
     #: Whether the provider was called.
     is_called: bool = False
     spent: Spent | None = None
+    #: When the owner's earlier answer was given, if this is that answer again.
+    earlier_at: datetime | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -47,4 +50,5 @@ class Result:
             provider_request_id=request_id,
             first_token_ago_seconds=ago,
             spent=self.spent,
+            earlier_answer_at=self.earlier_at,
         )

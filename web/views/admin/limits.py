@@ -103,7 +103,7 @@ def _models(frame: Frame, group: Group) -> None:
     t, key = frame.words.t, _key(of_group(group.id), "models")
     state.fill(key, " ".join(group.models))
     st.html(f'<h3 class="naru-section">{plain(t("admin.models_reserved"))}</h3>')
-    st.text_input(t("admin.models_how"), key=key, max_chars=2000, placeholder="openai/o3*")
+    st.text_input(t("admin.models_how"), key=key, max_chars=2000)
     st.button(
         t("admin.models_set"),
         key="admin-models-set",

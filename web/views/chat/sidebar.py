@@ -51,7 +51,7 @@ def _foot(frame: Frame) -> None:
         if state.person() and state.was_read(lambda: _has_new_readings(frame)):
             st.html(f'<p class="naru-read"><a href="./account">{escape(t("sidebar.was_read"))}</a></p>')
         if debug.is_shown(frame):
-            st.html(debug.session(frame.words))
+            st.html(debug.session(frame))
         st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{_who(frame)}</p>')
 
 
