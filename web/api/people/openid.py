@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from shared.errors import AccountRefused, NaruError, WrongPassword
 from shared.people import identities
 from shared.people.refusals import AccountDisabled, SignInCancelled, SignInInvalid, SignInRefused, SignInUnreachable
+from shared.people.sessions import COMPANY
 from web.api.guard import is_own_site
 from web.api.people import attempts as people_attempts
 from web.api.people import signing
@@ -130,7 +131,7 @@ async def _signed_in(request: Request, provider: Provider, attempt: Attempt, bac
     person = await asyncio.to_thread(identities.enter, runtime.engine, claimed, runtime.settings.roles_of_groups)
     answer = go_to(request, await where_next(request), back=back)
     try:
-        await signing.begin(request, person, answer, provider_sid=found.sid or None)
+        await signing.begin(request, person, answer, factors=COMPANY, provider_sid=found.sid or None)
     except WrongPassword:
         raise AccountDisabled from None  # in this moment
     return answer
