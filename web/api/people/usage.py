@@ -56,7 +56,7 @@ select { height: 46px; padding: 0 12px; border-radius: 10px; font: inherit; back
 
 @dataclass(slots=True)
 class Sums:
-    """Answers, tokens and cost by key, in the order of the keys' first lines."""
+    """Answers, tokens and cost by key, in the order of the keys' first lines, for one table."""
 
     by_key: dict[str, tuple[int, int, Decimal]] = field(default_factory=dict)
     unpriced: int = 0
@@ -64,8 +64,9 @@ class Sums:
 
     def add(self, key: str, use: Use) -> None:
         """Add one line."""
-        answers, tokens, cost = self.by_key.get(key, (0, 0, Decimal(0)))
-        self.by_key[key] = (answers + use.answers, tokens + use.tokens, cost + use.cost)
+        if key in self.by_key or len(self.by_key) <= MOST_ROWS:  # one more tells that there are more
+            answers, tokens, cost = self.by_key.get(key, (0, 0, Decimal(0)))
+            self.by_key[key] = (answers + use.answers, tokens + use.tokens, cost + use.cost)
         self.unpriced += use.unpriced
         self.estimated += use.estimated
 
