@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import Engine, text
+from playwright.sync_api import Browser, expect
+from sqlalchemy import Engine
 
-from shared.people import links
-from shared.postgres.database import make_engine, transaction
 from tests.page.chromium import UNTRUSTED_HOST
+from tests.page.people.account_pages import PASSWORD, sign_up
 from tests.page.person import visitor
-from tests.page.test_signing_in import PASSWORD
 from tests.patience import patient_ms
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def stack(module_stack: Stack) -> Stack:
-    """Share one stack."""
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> Engine:
-    """An engine on the stack's database."""
-    return make_engine(stack.settings, name="test")
-
-
-@pytest.fixture(autouse=True)
-def _empty(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, session, link, sign_in_allowance CASCADE"))
-
-
-def sign_up(page: Page, url: str, engine: Engine, email: str) -> None:
-    page.goto(f"{url}/sign-up?invitation={links.invite(engine, 'user', days=1)}")
-    page.locator("#email").fill(email)
-    page.locator("#password").fill(PASSWORD)
-    page.locator("button[type=submit]").click()
 
 
 def test_next_person_finds_no_draft_without_tls(stack: Stack, browser: Browser, engine: Engine) -> None:

@@ -8,33 +8,17 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from shared.operating.banner import clear_banner, set_banner
-from shared.people import accounts, links
+from shared.people import accounts
 from shared.people.accounts import Role
-from shared.postgres.database import make_engine, transaction
+from tests.page.people.account_pages import EMAIL, NARROW, PASSWORD, WIDE, sign_up, violations
 from tests.page.person import Person, visitor
-from tests.page.test_signing_in import violations
 from tests.patience import patient_ms
 from tests.stack import Process, Stack
 
 pytestmark = pytest.mark.browser
-
-EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def stack(module_stack: Stack) -> Stack:
-    """Share one stack."""
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> Engine:
-    """An engine on the stack's database."""
-    return make_engine(stack.settings, name="test")
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +32,6 @@ def worker(stack: Stack) -> Process:
 def url(stack: Stack, worker: Process) -> str:
     """The address of a page that needs accounts."""
     return stack.start_web(auth="local", debug_panel=True).url
-
-
-@pytest.fixture(autouse=True)
-def _empty(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, session, link, sign_in_allowance, conversation, banner CASCADE"))
-
-
-def sign_up(page: Page, url: str, engine: Engine, email: str = EMAIL, role: str = "user") -> None:
-    page.goto(f"{url}/sign-up?invitation={links.invite(engine, role, days=1)}")
-    page.locator("#email").fill(email)
-    page.locator("#password").fill(PASSWORD)
-    page.locator("button[type=submit]").click()
 
 
 @pytest.fixture
