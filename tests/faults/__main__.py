@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.settings import GUEST
-from tests.faults import mixed, report, rig, run, soak
+from tests.faults import identities, mixed, report, run, soak
 from tests.faults.catalogue import FAULTS
 from tests.faults.run import Store
 from tests.signed_in import WAYS
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser().parse_args(arguments)
     # SIGTERM must run the cleanup, because a frozen process would not notice the end of its parent.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    rig.use_auth(chosen.auth)
+    identities.use_auth(chosen.auth)
     store = Store(chosen.json)
     if chosen.report:
         return write_report(store)

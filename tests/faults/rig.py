@@ -15,11 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
@@ -27,16 +25,14 @@ from sqlalchemy.pool import NullPool
 from deploy.embedded import parts, processes, silence
 from shared.migrations.__main__ import migrate
 from shared.postgres.urls import driver_url
-from shared.settings import GUEST, Settings
+from shared.settings import Settings
 from tests.bench.stacks import DurableServers
-from tests.faults import evidence
+from tests.faults import evidence, identities
 from tests.faults.crowd import Crowd
 from tests.faults.history import History
 from tests.faults.proxy import Lines, Proxy, Trap
 from tests.patience import patient
-from tests.signed_in import new_person
 from tests.stack import CALM, NO_PROXY, WIDE_LIMITS, Process, Servers, Stack
-from web.asgi.cookies import Cookies
 
 T = TypeVar("T")
 
@@ -49,18 +45,6 @@ class CannotInject(Exception):
 TEND_SECONDS = 0.02
 #: The request deadline: longer than any outage in the catalogue, short enough to wait for.
 DEADLINE_SECONDS = 300.0
-
-
-#: With accounts, the pages belong to so many people in turn.
-PEOPLE = 200
-#: NARU_AUTH of all rigs.
-_auth = GUEST
-
-
-def use_auth(auth: str) -> None:
-    """Let all rigs of this run ask for a sign-in, or not."""
-    global _auth  # noqa: PLW0603 - set once, by the command
-    _auth = auth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +90,7 @@ class Rig:
         )
         defaults = Settings()
         settings: dict[str, object] = {name: getattr(defaults, name) for name in CALM}
-        settings |= {**WIDE_LIMITS, "auth": _auth}
+        settings |= {**WIDE_LIMITS, "auth": identities.auth()}
         settings |= {"deadline_seconds": DEADLINE_SECONDS, "total_seconds": DEADLINE_SECONDS, **shape.settings}
         self.stack.configure(**settings)
         self.lines = Lines()
@@ -116,8 +100,8 @@ class Rig:
         self.history = History(folder / "history.jsonl")
         self.calls = evidence.Calls(self.stack.calls_log)
         self.engine: Engine = create_engine(driver_url(self.servers.postgres_server.url), poolclass=NullPool)
-        self._people = cycle(self._sign_in() if _auth != GUEST else [""])
-        self.crowd = Crowd(new_cookie=self._new_cookie, urls=self.urls, history=self.history)
+        made = identities.Identities(self.engine, self.stack.settings.secret_key)
+        self.crowd = Crowd(new_cookie=made.new_cookie, urls=self.urls, history=self.history)
 
     @classmethod
     @contextmanager
@@ -132,14 +116,6 @@ class Rig:
         finally:
             if rig is not None:
                 rig.close()
-
-    def _sign_in(self) -> list[str]:
-        """Return the cookies of PEOPLE people. They are made now: later, Postgres may be away."""
-        return [new_person(self.engine, self.stack.settings.secret_key)[1] for _ in range(PEOPLE)]
-
-    def _new_cookie(self) -> str:
-        """Return a new guest's cookie, or with accounts the next person's."""
-        return next(self._people) or "=".join(Cookies(self.stack.settings.secret_key).make(uuid4()))
 
     def start(self) -> None:
         """Start simulator, proxies, workers and web, and ask the first questions."""

@@ -13,10 +13,11 @@ from sqlalchemy import Engine
 from shared.operating.banner import clear_banner, set_banner
 from shared.people import accounts
 from shared.people.accounts import Role
-from tests.page.people.account_pages import EMAIL, NARROW, PASSWORD, WIDE, sign_up, violations
+from tests.page.people.account_pages import NARROW, WIDE, sign_up, violations
 from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import Process, Stack
+from tests.web.visitors import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.browser
 

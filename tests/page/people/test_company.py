@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 
 from shared.people import accounts, sessions
 from shared.people.accounts import Role
-from tests.page.people.account_pages import EMAIL, NARROW, WIDE, violations
+from tests.page.people.account_pages import NARROW, WIDE, violations
 from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import Stack
 from tests.web.company import Company, start_company, start_web
-from tests.web.visitors import Visitor
+from tests.web.visitors import EMAIL, Visitor
 from web.openid.tokens import LOGOUT_EVENT
 
 pytestmark = pytest.mark.browser

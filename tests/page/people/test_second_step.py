@@ -12,11 +12,12 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine
 
 from shared.words import Words
-from tests.page.people.account_pages import EMAIL, NARROW, PASSWORD, WIDE, sign_up, violations
+from tests.page.people.account_pages import NARROW, WIDE, sign_up, violations
 from tests.page.person import visitor
 from tests.patience import patient_ms
 from tests.smtp import settings_for, smtp_server
 from tests.stack import Stack
+from tests.web.visitors import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.browser
 LOOKS = [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)]

@@ -14,10 +14,11 @@ from shared.audit import Kind
 from shared.audit.events import Filter, newest
 from shared.people import accounts, links, sessions
 from shared.postgres.database import transaction
-from tests.page.people.account_pages import EMAIL, NARROW, PASSWORD, WIDE, sign_up, violations
+from tests.page.people.account_pages import NARROW, WIDE, sign_up, violations
 from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import Stack
+from tests.web.visitors import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.browser
 

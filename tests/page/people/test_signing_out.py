@@ -7,10 +7,11 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import Engine
 
 from tests.page.chromium import UNTRUSTED_HOST
-from tests.page.people.account_pages import PASSWORD, sign_up
+from tests.page.people.account_pages import sign_up
 from tests.page.person import visitor
 from tests.patience import patient_ms
 from tests.stack import Stack
+from tests.web.visitors import PASSWORD
 
 pytestmark = pytest.mark.browser
 

@@ -147,7 +147,7 @@ def test_other_processes_follow_within_seconds(page: PageSocket, stack: Stack, e
     spend(engine, owner)
     other.of_question(owner)
     page.run_at(PAGE, *typed(page, subject, tokens_per_day="1"))
-    wait_until(lambda: is_refused(other, owner), what="another process refuses")
+    assert wait_until(lambda: is_refused(other, owner), what="another process refuses")
 
 
 def spend(engine: Engine, owner: Owner) -> None:

@@ -29,7 +29,6 @@ from tests.patience import patient
 from tests.stack import Process, Stack, wait_until
 from tests.web.clients import ask, browser
 from tests.web.fake_worker import FakeWorker
-from tests.web.people.test_second_factor import code_of, enter, half, switch_on
 from tests.web.visitors import EMAIL, FAILURES, OTHER, PASSWORD, Visitor, person_of, says, visit
 from web.audit_keeper import AuditKeeper
 from web.repeats import MOST_SOURCES, Repeats
@@ -87,12 +86,6 @@ def test_sign_up_and_sign_in_are_recorded(web: Process, ada: Visitor, engine: En
     ada.post("/sign-out")
     left = only(engine, behind, Kind.SIGNED_OUT)
     assert (left.actor, left.subject) == (key, key)
-
-
-def test_sign_in_names_its_second_factor(web: Process, ada: Visitor, engine: Engine, behind: int) -> None:
-    secret, _ = switch_on(ada)
-    assert enter(half(web), code_of(secret)).status == 303
-    assert [event.details for event in events(engine, behind, Kind.SIGNED_IN)][-1] == {"factors": "password, code"}
 
 
 def test_refused_sign_ins_are_counted(web: Process, ada: Visitor, engine: Engine, behind: int) -> None:
