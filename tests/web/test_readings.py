@@ -50,3 +50,16 @@ def test_guest_sees_and_confirms_a_reading(stack: Stack, web: Process, engine: E
     assert [each.is_new for each in readings.readings_of(engine, guest.key)] == [False]
     with PageSocket(web.url, cookie_of_other) as others:
         assert others.run_at("").drew("An administrator read"), "confirmed for the one, not for the other"
+
+
+def test_nobody_confirms_for_another_guest(stack: Stack, web: Process, engine: Engine) -> None:
+    guest, cookie = browser(stack)
+    read_by_somebody(engine, guest)
+    with PageSocket(web.url, cookie) as page:
+        page.run_at("")
+        message = WidgetState(id=page.button("acknowledge"), trigger_value=True)
+        for stranger in (browser(stack)[1], ""):
+            with PageSocket(web.url, stranger, session=page.session) as stolen:
+                stolen.run_at("", message)
+                assert not stolen.drew("An administrator read")
+    assert [each.is_new for each in readings.readings_of(engine, guest.key)] == [True]

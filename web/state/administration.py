@@ -83,9 +83,9 @@ def forget_wish() -> None:
     st.session_state.pop(keys.ADMIN_WISH, None)
 
 
-def tell(sentence: str | None, *, is_error: bool = False, link: str = "") -> None:
-    """Show what has happened until the next action; `link` is to be copied."""
-    told = None if sentence is None else Told(sentence, is_error=is_error, link=link, id=uuid4().hex)
+def tell(sentence: str | None, *, is_error: bool = False, link: str = "", near: str = "") -> None:
+    """Show what has happened until the next action; `link` is to be copied, and `near` names the form it is about."""
+    told = None if sentence is None else Told(sentence, is_error=is_error, link=link, id=uuid4().hex, near=near)
     st.session_state[keys.ADMIN_TOLD] = told
 
 

@@ -149,7 +149,9 @@ def look_at_limits(page: Page) -> None:
         box.fill(given)
         box.press("Enter")
         save.click()
-        expect(page.locator(f".st-key-admin-asks [role={shown}]")).to_be_visible(timeout=patient_ms(20))
+        expect(page.locator(f"[class*='st-key-admin-limits-person'] [role={shown}]")).to_be_visible(
+            timeout=patient_ms(20)
+        )
         page.wait_for_timeout(700)
         assert violations(page) == []
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

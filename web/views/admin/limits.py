@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from shared.errors import NotFound
 from shared.people import Owner, accounts, groups
 from shared.people.groups import Group
+from shared.people.refusals import BadModelPattern
 from shared.people.sessions import SignedIn
 from shared.postgres.database import transaction
 from shared.spending.currency import Currency
@@ -90,6 +91,7 @@ def _boxes(frame: Frame, subject: str, holder: Holder, names: list[str] | tuple[
             key=f"admin-limits-set-{subject}",
             on_click=partial(deciding.act, frame, "limits", partial(_set, subject, holder, names)),
         )
+        deciding.draw_told(frame, near=subject)
 
 
 def _box(frame: Frame, subject: str, name: str, now: Limits, otherwise: Limits) -> None:
@@ -109,6 +111,7 @@ def _models(frame: Frame, group: Group) -> None:
         key="admin-models-set",
         on_click=partial(deciding.act, frame, "models", partial(_reserve, group, key)),
     )
+    deciding.draw_told(frame, near=key)
 
 
 def _set(subject: str, holder: Holder, names: list[str] | tuple[str, ...], frame: Frame, _: SignedIn) -> deciding.Done:
@@ -116,14 +119,16 @@ def _set(subject: str, holder: Holder, names: list[str] | tuple[str, ...], frame
     t = frame.words.t
     typed = {name: given for name in names if (given := state.typed(_key(subject, name))) is not None}
     if not typed:
-        return deciding.Done(t("admin.limits_same"))
+        return deciding.Done(t("admin.limits_same"), near=subject)
     values: dict[str, Any] = {}
     for name, given in typed.items():
         try:
             values[name] = limit_of(name, given) if given else None
         except ValueError:
             wrong = "admin.limit_bad_money" if name == MONEY else "admin.limit_bad"
-            return deciding.Done(t(wrong, name=_label(frame, name), given=given, most=f"{MOST_LIMIT:,}"), is_error=True)
+            return deciding.Done(
+                t(wrong, name=_label(frame, name), given=given, most=f"{MOST_LIMIT:,}"), is_error=True, near=subject
+            )
     try:
         with transaction(frame.engine) as connection:
             holder(connection)
@@ -132,19 +137,21 @@ def _set(subject: str, holder: Holder, names: list[str] | tuple[str, ...], frame
     except NotFound:
         return deciding.Done(t("admin.limits_gone"), is_error=True)
     state.empty(*(_key(subject, name) for name in names))
-    return deciding.Done(t("admin.limits_changed"))
+    return deciding.Done(t("admin.limits_changed"), near=subject)
 
 
 def _reserve(group: Group, key: str, frame: Frame, _: SignedIn) -> deciding.Done:
     given = state.typed(key)
     if given is None:
-        return deciding.Done(frame.words.t("admin.limits_same"))
+        return deciding.Done(frame.words.t("admin.limits_same"), near=key)
     try:
         groups.set_models(frame.engine, group.id, given.replace(",", " ").split())
+    except BadModelPattern as error:
+        return deciding.Done(frame.words.error(error.code), is_error=True, near=key)
     except NotFound:
         return deciding.Done(frame.words.t("admin.limits_gone"), is_error=True)
     state.empty(key)
-    return deciding.Done(frame.words.t("admin.models_changed", name=group.name))
+    return deciding.Done(frame.words.t("admin.models_changed", name=group.name), near=key)
 
 
 def _label(frame: Frame, name: str) -> str:
