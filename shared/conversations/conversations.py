@@ -204,7 +204,7 @@ def _branch_statement() -> Select[Any]:
     return prepared(
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
-            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out),
+            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out, r.earlier_answer_at),
         )
         .join(walk, m.id == walk.c.id)
         .outerjoin(chat_request, r.id == m.request_id)
@@ -239,4 +239,5 @@ def _end_of(row: Any) -> RequestEnd:
         model=row.model,
         attempt=row.attempt,
         left_out=row.left_out,
+        earlier_answer_at=row.earlier_answer_at,
     )
