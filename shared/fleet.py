@@ -6,9 +6,12 @@ back their requests; the thread that renews leases is `workers/process/lease.py`
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -51,10 +54,25 @@ RECONNECT_SECONDS = 2 * LEASE_PATIENCE_SECONDS + LEASE_RETRY_SECONDS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model that workers offer, as provider/model; `demo` marks the simulator."""
+    """A model that workers offer, as provider/model; `demo` marks the simulator.
+
+    The titles are the names that people see, of the model and of its provider; a title that nobody gave is empty. A
+    hidden model is not offered, but a conversation that began with it may go on.
+    """
 
     name: str
     demo: bool
+    title: str = ""
+    provider: str = ""
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsentProvider:
+    """A provider that offers no model. `problem` is one of `workers/providers/listing.py`."""
+
+    title: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +85,20 @@ class Member:
     version: str
     slots: int
     models: Sequence[Model]
+    absent: Sequence[AbsentProvider] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The workers that can take a question now, their slots in total, and the models on offer."""
+    """The workers that can take a question now, their slots in total, and the models on offer.
+
+    `absent` has the providers of the live workers that offer no model.
+    """
 
     live_workers: int
     slots: int
     models: tuple[Model, ...]
+    absent: tuple[AbsentProvider, ...] = ()
 
 
 def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
@@ -88,7 +111,7 @@ def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
                 pid=member.pid,
                 version=member.version,
                 slots=member.slots,
-                models=_as_json(member.models),
+                **_offered(member),
                 lease_expires_at=_NOW + timedelta(seconds=lease_seconds),
             )
         )
@@ -147,11 +170,19 @@ def renew(
 
 def offer(connection: Connection, member: Member) -> None:
     """Update the models that this worker offers."""
-    connection.execute(update(worker).where(_W.id == member.worker_id).values(models=_as_json(member.models)))
+    connection.execute(update(worker).where(_W.id == member.worker_id).values(**_offered(member)))
 
 
-def _as_json(models: Sequence[Model]) -> list[dict[str, Any]]:
-    return [{"name": model.name, "demo": model.demo} for model in models]
+def _offered(member: Member) -> dict[str, Any]:
+    return {
+        "models": [_as_json(each) for each in member.models],
+        "absent": [{"title": each.title, "problem": each.problem} for each in member.absent],
+    }
+
+
+def _as_json(model: Model) -> dict[str, Any]:
+    titles = {"title": model.title, "provider": model.provider}
+    return {"name": model.name, "demo": model.demo, **{key: text for key, text in titles.items() if text}}
 
 
 def request_drain(engine: Engine, worker_id: UUID) -> bool:
@@ -215,15 +246,45 @@ def checkpoint(connection: Connection, worker_id: UUID, texts: Mapping[tuple[UUI
 
 
 def fleet(engine: Engine) -> Fleet:
-    """Return the current fleet; while no worker is live, with the models of the latest one."""
+    """Return the current fleet; while no worker is live, with the models of the latest one.
+
+    The models are in the order that an administrator gave them, then in that of the workers.
+    """
     with statement(engine) as connection:
         row = connection.execute(_FLEET).one()
-    offered = {entry["name"]: entry["demo"] for models in row.offers or () for entry in models}
+    absent = {(each["title"], each["problem"]): None for found in row.absent or () for each in found}
     return Fleet(
         live_workers=row.live_workers,
         slots=row.slots,
-        models=tuple(Model(name=name, demo=demo) for name, demo in offered.items()),
+        models=_models_in(row.offers or "[]", row.shown or "{}"),
+        absent=tuple(AbsentProvider(title=title, problem=problem) for title, problem in absent),
     )
+
+
+@lru_cache(maxsize=8)
+def _models_in(offers: str, shown_as: str) -> tuple[Model, ...]:
+    """Return the models in these JSON texts, which may list thousands and mostly stay the same."""
+    shown: Mapping[str, list[Any]] = json.loads(shown_as)
+    offered = {entry["name"]: entry for models in json.loads(offers) for entry in models}
+    models = [_model_of(entry, is_hidden=shown.get(name, (False,))[0]) for name, entry in offered.items()]
+    models.sort(key=lambda model: _place_in(shown, model.name))
+    return tuple(models)
+
+
+def _model_of(entry: Mapping[str, Any], *, is_hidden: bool) -> Model:
+    # A worker of the previous version gives no titles.
+    return Model(
+        name=entry["name"],
+        demo=entry["demo"],
+        title=entry.get("title", ""),
+        provider=entry.get("provider", ""),
+        hidden=is_hidden,
+    )
+
+
+def _place_in(shown: Mapping[str, list[Any]], name: str) -> float:
+    place = shown[name][1] if name in shown else None
+    return math.inf if place is None else float(place)
 
 
 # Workers mostly offer the same models, so one list of each kind is returned: that of the worker that renewed last
@@ -232,7 +293,7 @@ _FLEET = prepared(
     text(
         """
         WITH live AS (
-            SELECT slots, models, renewed_at FROM worker
+            SELECT slots, models, absent, renewed_at FROM worker
             WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > statement_timestamp()
         ), latest AS (
             SELECT models, renewed_at FROM worker
@@ -246,7 +307,9 @@ _FLEET = prepared(
         )
         SELECT (SELECT count(*) FROM live)::int AS live_workers,
                (SELECT coalesce(sum(slots), 0) FROM live)::int AS slots,
-               (SELECT jsonb_agg(models ORDER BY renewed_at DESC) FROM offers) AS offers
+               (SELECT jsonb_agg(models ORDER BY renewed_at DESC) FROM offers)::text AS offers,
+               (SELECT jsonb_agg(DISTINCT absent) FROM live WHERE absent <> '[]') AS absent,
+               (SELECT jsonb_object_agg(model, jsonb_build_array(hidden, place)) FROM shown_model)::text AS shown
         """
     ).bindparams(remembered=REMEMBERED_SECONDS)
 )

@@ -97,6 +97,8 @@ class Allowances:
 
     def usable(self, owner: Owner, fleet: Fleet) -> Fleet:
         """Return the fleet with the models that the owner may use. Raises Unavailable."""
+        if not self._rules_of(owner)[1]:
+            return fleet  # nobody else reserves a model
         return replace(fleet, models=tuple(each for each in fleet.models if self.may_use(owner, each.name)))
 
     def _rules_of(self, owner: Owner) -> tuple[list[Rules], list[Rules]]:

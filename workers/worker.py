@@ -20,7 +20,7 @@ from shared.settings import CLOSE_SECONDS, Settings
 from shared.wedge import WedgeWatch
 from workers.answering.answer import answer
 from workers.process import membership
-from workers.process.context import make_context
+from workers.process.context import limits_of, make_context
 from workers.process.drain import Drain
 from workers.process.health import HealthServer, health_of
 from workers.process.lease import LeaseThread
@@ -137,6 +137,7 @@ class Worker:
         self._pickup.hear_of_request()
 
     def _models_changed(self) -> None:
+        self.context.limits = limits_of(self.context.settings, self.context.registry)
         membership.start_counters(self.context)
         self._lease.wake()
 

@@ -46,6 +46,8 @@ OWNER = Owner.terminal()
 SWEEP_SECONDS = 0.5  # between two sweeps of the row
 BLOCK_MILLISECONDS = 100
 STOPPED = 130
+#: A server may list thousands of models.
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +120,15 @@ def submit(engine: Engine, settings: Settings, *, text: str, model: str | None) 
 def choose_model(workers: Fleet, wanted: str | None) -> str:
     """Return the wanted model, or the first that the workers offer. Raises UnknownModel, which lists them."""
     offered = [model.name for model in workers.models]
-    if wanted is None and offered:
-        return offered[0]
+    shown = [model.name for model in workers.models if not model.hidden]
+    if wanted is None and shown:
+        return shown[0]
     if wanted is None and workers.live_workers:
         raise UnknownModel("no model is available yet. ./naru doctor says which server Naru is waiting for.")
     if wanted is None:
         raise UnknownModel("no model is known yet. Start Naru (./naru up), or name a model with --model.")
     if workers.live_workers and wanted not in offered:
-        raise UnknownModel(f"the model {wanted} is not available. Available: {', '.join(offered) or 'none'}")
+        raise UnknownModel(f"the model {wanted} is not available. Available: {', '.join(shown[:MOST_NAMED]) or 'none'}")
     return wanted
 
 

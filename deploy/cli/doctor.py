@@ -6,12 +6,9 @@ yields findings. A check that fails to run is a finding too.
 
 from __future__ import annotations
 
-import json
 import shutil
 import stat
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +23,7 @@ from deploy.backup.shelf import shelf_of
 from deploy.cli.company import company_sign_in
 from deploy.cli.findings import Finding, Findings, Level, privacy, show
 from deploy.cli.lanes import lanes
+from deploy.cli.provider_checks import provider_findings
 from deploy.cli.reaching import host_names, postgres_hosts, redis_sentinels, time_limits
 from deploy.cli.redis_servers import redis_servers
 from deploy.cli.retention import kept
@@ -38,13 +36,12 @@ from deploy.embedded.parts import is_migrated, is_ok
 from shared.errors import SettingsError
 from shared.postgres.urls import libpq_url
 from shared.settings import Settings
-from shared.vendors import COMPATIBLE, KEY_VARIABLES, OLLAMA, WITH_KEY, Vendor
+from shared.vendors import COMPATIBLE, KEY_VARIABLES
 
 CLOCK_SECONDS = 2.0
 BACKUP_HOURS = 26
 WAITING_SECONDS = 60
 FREE_MEGABYTES = 1000
-PROVIDER_SECONDS = 10
 
 
 def examine(*, data: Path, tries_providers: bool = False) -> int:
@@ -200,13 +197,8 @@ def workers(settings: Settings) -> Findings:
 
 
 def keys(settings: Settings) -> Findings:
-    """Check that each configured vendor accepts our key, and list the models that the workers offer."""
-    for vendor in WITH_KEY:
-        if vendor.key_in(settings) or vendor.address_in(settings):
-            yield key(vendor, settings)
-    ollama = OLLAMA.address_in(settings)
-    if ollama and is_ok(f"{ollama}{OLLAMA.models_path}"):
-        yield Finding(Level.GOOD, f"ollama: answers at {ollama}")
+    """Check that each provider accepts our key and lists models, and list the models that the workers offer."""
+    yield from provider_findings(settings)
     row = ask_postgres(settings.database_url, OFFERED)
     if row is None:
         return  # `workers` has reported it
@@ -222,7 +214,8 @@ def keys(settings: Settings) -> Findings:
         to_do = f"set {KEY_VARIABLES} for the worker, and start it again"
         yield Finding(Level.HINT, "models: only the demo simulator answers", to_do)
     else:
-        yield Finding(Level.GOOD, f"models: {', '.join(model['name'] for model in offered[:8])}")
+        more = f" and {len(offered) - 8} more" if len(offered) > 8 else ""
+        yield Finding(Level.GOOD, f"models: {', '.join(model['name'] for model in offered[:8])}{more}")
 
 
 OFFERED = """
@@ -235,29 +228,6 @@ def address_of(url: str) -> str:
     """Return a URL's scheme, host and port; the other parts may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def key(vendor: Vendor, settings: Settings) -> Finding:
-    """Ask the vendor for its list of models, which costs nothing."""
-    name, url = vendor.name, f"{vendor.address_in(settings) or vendor.default_address}{vendor.models_path}"
-    if urlsplit(url).scheme not in {"http", "https"}:
-        return Finding(Level.WRONG, f"{name}: {url} is not an address", "correct its base URL")
-    headers = vendor.headers_with(vendor.key_in(settings))
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
-    try:
-        with urllib.request.urlopen(request, timeout=PROVIDER_SECONDS) as answer:  # noqa: S310
-            json.load(answer)
-    except urllib.error.HTTPError as error:
-        if error.code in {401, 403}:
-            return Finding(
-                Level.WRONG, f"{name}: refuses the key ({error.code})", "set a valid key and restart the worker"
-            )
-        return Finding(Level.HINT, f"{name}: answers {error.code} to a request for its models", "check its status page")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        what = f"{name}: {address_of(url)} cannot be reached ({reason})"
-        return Finding(Level.WRONG, what, "start it, or check the network, the proxy and the base URL")
-    return Finding(Level.GOOD, f"{name}: accepts the key")
 
 
 def page_and_disk(data: Path) -> Findings:

@@ -26,6 +26,7 @@ Naru, an AI chat that a team runs itself.
   ./naru keys rotate        a new key for the browsers' cookies; nobody loses a conversation
   ./naru people invite      prints a link with which somebody makes an account
   ./naru audit verify       finds a changed or missing event in the record of events
+  ./naru providers          the providers and their models; test one with a real question
   ./naru admin show         lanes, workers and requests now; stop one, drain a worker, show a banner
   ./naru erase OWNER        removes everything of one person, and says what still remembers it
   ./naru backup             one encrypted, checked backup; --list shows them
@@ -134,11 +135,11 @@ def dispatch(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one for each c
         from deploy.compose.cli import main as compose
 
         return compose(list(arguments[1:]))
-    if list(arguments[:1]) in (["people"], ["admin"]):
-        from deploy.cli import admin, people
+    if list(arguments[:1]) in (["people"], ["admin"], ["providers"]):
+        from deploy.cli import admin, people, providers
 
-        run_command: Callable[[Sequence[str]], int] = people.main if arguments[0] == "people" else admin.main
-        return run_command(list(arguments[1:]))
+        mains = {"people": people.main, "admin": admin.main, "providers": providers.main}
+        return mains[arguments[0]](list(arguments[1:]))
     if list(arguments[:1]) == ["audit"]:
         from deploy.cli.audit import main as audit
 
@@ -179,6 +180,7 @@ def make_parser() -> argparse.ArgumentParser:
     command(commands, "people", "accounts: invite, list, disable; ./naru people --help", "")
     command(commands, "audit", "the record of events: list, verify, export; ./naru audit --help", "")
     command(commands, "admin", "lanes, workers, requests, the banner; ./naru admin --help", "")
+    command(commands, "providers", "providers and their models; ./naru providers --help", "")
     command(commands, "compose", "set up and update the containers: ./naru compose --help", "")
     lock = command(commands, "lock", "remake requirements.lock after a change of pyproject.toml (needs uv)", "")
     lock.add_argument("--upgrade", action="store_true", help="upgrade all packages to their newest versions")

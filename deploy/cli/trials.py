@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import urllib.request
 from itertools import islice
-from typing import Any
 
 from deploy.cli.findings import Finding, Findings, Level
 from shared.errors import ProviderError, SettingsError
 from shared.settings import Settings
-from shared.vendors import VENDORS
+from workers.providers.listing import ListingFailed, list_models
 from workers.providers.probe import OUTPUT_TOKENS, SECONDS, Shown, probe
 from workers.providers.registry import Registry
 
 MODELS_OF_PROVIDER = 2
 MOST_MODELS = 8
-LISTING_SECONDS = 10
-_LISTING_BYTES = 4_000_000
-#: Where servers tell the size of a model's window, in the order in which they are believed.
-_WINDOWS = ("max_model_len", "context_length", "max_context_length", "context_window", "n_ctx")
 
 
 def providers(settings: Settings) -> Findings:
@@ -44,7 +37,7 @@ def providers(settings: Settings) -> Findings:
                 f" with an answer of up to {OUTPUT_TOKENS} tokens; this may cost a little",
             )
             for name in names:
-                yield runner.run(_trial(registry, name, settings))
+                yield runner.run(_trial(registry, name))
         finally:
             runner.run(registry.close())
 
@@ -58,12 +51,12 @@ def _chosen(registry: Registry) -> list[str]:
     return first[:MOST_MODELS]
 
 
-async def _trial(registry: Registry, name: str, settings: Settings) -> Finding:
+async def _trial(registry: Registry, name: str) -> Finding:
     try:
         shown = await probe(registry, name)
     except ProviderError as error:
         return Finding(Level.WRONG, f"{name}: {error}", f"it was asked once, for up to {SECONDS:.0f} s")
-    phrases = [*shown.shape, await asyncio.to_thread(_window, name, settings)]
+    phrases = [*shown.shape, await _window(registry, name)]
     return _finding(name, shown, [each for each in phrases if each])
 
 
@@ -76,25 +69,16 @@ def _finding(name: str, shown: Shown, phrases: list[str]) -> Finding:
     return Finding(Level.GOOD, what)
 
 
-def _window(name: str, settings: Settings) -> str:
-    """Return a phrase about the model's window in the server's list; "" if the list cannot be read."""
+async def _window(registry: Registry, name: str) -> str:
+    """Return a phrase about the model's window in the server's list; "" if the list does not have the model."""
     key, _, model = name.partition("/")
-    vendor = next((each for each in VENDORS if each.name == key), None)
-    if vendor is None:
-        return ""
-    address = vendor.address_in(settings) or vendor.default_address
-    url = f"{address}{vendor.models_path or f'{vendor.api_path}/models'}"
-    if not url.startswith(("http://", "https://")):
-        return ""
-    headers = vendor.headers_with(vendor.key_in(settings))
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
     try:
-        with urllib.request.urlopen(request, timeout=LISTING_SECONDS) as reply:  # noqa: S310
-            listed: Any = json.loads(reply.read(_LISTING_BYTES))
-        entries = listed.get("data") or listed.get("models") or []
-        entry = next(each for each in entries if model in {each.get("id"), each.get("name")})
-        known = {**(entry.get("meta") or {}), **entry}
-    except (OSError, ValueError, AttributeError, TypeError, StopIteration):
+        listing = await list_models(registry.instances()[key])
+    except ListingFailed:
         return ""
-    window = next((known[each] for each in _WINDOWS if isinstance(known.get(each), int)), None)
-    return f"a window of {window} tokens in its list" if window else "no window in its list"
+    listed = next((each for each in listing.models if each.name == model), None)
+    if listed is None:
+        return ""
+    return (
+        f"a window of {listed.context_tokens} tokens in its list" if listed.context_tokens else "no window in its list"
+    )

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy import terminal
+from deploy.cli.provider_checks import absent_lines, has_provider
 from deploy.cli.servers import check_servers
 from deploy.embedded import parts, postgres, privileges, processes, redis_server
 from deploy.embedded.data import DataFolder, DataProblem, Running, Secrets
-from deploy.embedded.locate import check_options
+from deploy.embedded.locate import check_options, with_providers_file
 from deploy.embedded.ports import PortTaken, check_port, free_port
 from deploy.embedded.silence import DIRECT
 from deploy.embedded.supervisor import PartFailed, Supervisor
@@ -33,7 +34,7 @@ from shared.people import accounts, links
 from shared.people.accounts import Role
 from shared.postgres.database import make_plain_engine
 from shared.settings import Settings, environment, load_settings
-from shared.vendors import KEY_VARIABLES, OLLAMA, WITH_KEY
+from shared.vendors import KEY_VARIABLES, OLLAMA
 
 PATIENCE_SECONDS = 90.0  # for another `up` that is starting or stopping on the same folder
 
@@ -72,6 +73,7 @@ class Plan:
     environ: dict[str, str]  # for all children; each gets only the variables that it reads (environment.py)
     host: str
     port: int
+    has_provider: bool  # that the user configured
     workers: list[str] = field(default_factory=list)
 
     @property
@@ -122,9 +124,10 @@ def take_or_find(folder: DataFolder) -> Running | None:
 
 def plan(options: Options, folder: DataFolder) -> Plan:
     """Check the settings and the port, and collect what is known before anything starts."""
-    environ = environment()
+    environ = with_providers_file(environment(), options.data)
     settings = load_settings(environ)
     check_options(settings)
+    is_provided = has_provider(settings)
     secrets, are_new = folder.secrets()
     host = options.host or settings.host
     port = settings.port if options.port is None else options.port
@@ -145,6 +148,7 @@ def plan(options: Options, folder: DataFolder) -> Plan:
         environ=environ,
         host=host,
         port=port,
+        has_provider=is_provided,
     )
 
 
@@ -265,7 +269,7 @@ async def start_broker(plan: Plan, supervisor: Supervisor) -> None:
 async def start_simulator(plan: Plan, supervisor: Supervisor) -> None:
     """Start the demo simulator, unless a vendor is set or an Ollama answers."""
     settings = plan.settings
-    if settings.simulator_url or has_provider(settings):
+    if settings.simulator_url or plan.has_provider:
         return
     if await supervisor.blocking(lambda: ollama_answers(OLLAMA.address_in(settings))):
         return
@@ -280,11 +284,6 @@ async def start_flower(plan: Plan, supervisor: Supervisor) -> None:
     password = plan.secrets.flower_password
     await supervisor.start(parts.flower(plan.environ, port=port, password=password, data=plan.folder.path))
     plan.environ["FLOWER_PORT"] = str(port)
-
-
-def has_provider(settings: Settings) -> bool:
-    """Return whether the key or the address of a vendor is set."""
-    return any(vendor.key_in(settings) or vendor.address_in(settings) for vendor in WITH_KEY)
 
 
 def ollama_answers(address: str) -> bool:
@@ -309,6 +308,7 @@ def ready_lines(plan: Plan) -> Running:
     if "NARU_SIMULATOR_URL" in plan.environ and not plan.settings.simulator_url:
         lines.append(f"  No model is connected: the demo simulator answers. Set {KEY_VARIABLES}.")
     reached = load_settings(plan.environ)
+    lines += absent_lines(reached.database_url)
     environ = {"DATABASE_URL": reached.database_url, "REDIS_URL": reached.redis_url}
     return Running(url=plan.url, lines=lines, environ=environ)
 

@@ -66,7 +66,8 @@ def set_up(options: SetupOptions) -> int:
     folder = private_folder(options.folder / "secrets")
     made = write_generated(folder) + write_given(folder, options)
     has_key = any((folder / name).stat().st_size for name in VENDOR_KEYS)
-    has_model = has_key or any(options.environ.get(vendor.address_variable) for vendor in COMPATIBLE)
+    has_provider = "[providers." in (folder / "providers.toml").read_text(encoding="utf-8", errors="replace")
+    has_model = has_key or has_provider or any(options.environ.get(vendor.address_variable) for vendor in COMPATIBLE)
     settings = options.folder / ".env"
     if is_new := not settings.exists():
         write_once(settings, settings_text(options, has_model=has_model), mode=SETTINGS_MODE)
@@ -102,6 +103,7 @@ def write_generated(folder: Path) -> list[str]:
         "redis_exporter.json": json.dumps({"redis://redis:6379": redis}),
         "grafana_password": secrets.token_urlsafe(24),
         "backup_key": secrets.token_hex(32),
+        "providers.toml": "# Further providers, with their keys: docs/operations/providers.md",
         **{name: secrets.token_hex(24) for name in LOGGING},
     }
     return [name for name, text in contents.items() if write_once(folder / name, f"{text}\n", mode=SECRET_MODE)]

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Literal
 
 from shared.settings import LOCAL_OIDC, OIDC, Settings, variable_of
 from shared.vendors import VENDORS
+from workers.providers.file import key_variables
 
 #: `servers` tries the servers that the user names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
 Part = Literal[
@@ -51,6 +53,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     "unknown_price": frozenset({"worker"}),
     "contact": frozenset({"web"}),
     **{name: frozenset({"worker"}) for vendor in VENDORS for name in vendor.settings},
+    "providers_file": frozenset({"worker", "launcher"}),
     "models": frozenset({"worker"}),
     "lanes": frozenset({"worker"}),
     "prices": frozenset({"worker"}),
@@ -105,5 +108,7 @@ def environment_of(part: Part, environ: Mapping[str, str]) -> dict[str, str]:
     names = SYSTEM | settings | {f"{name}_FILE" for name in settings} | set(MORE.get(part, ()))
     if part == "web" and environ.get(variable_of("auth")) in (OIDC, LOCAL_OIDC):
         names |= set(ANY_PROXY)  # the company's sign-in service may be behind it
+    if part == "worker" and (providers := environ.get(variable_of("providers_file"))):
+        names |= key_variables(Path(providers))
     prefixes = (*SYSTEM_PREFIXES, *(name[:-1] for name in MORE.get(part, ()) if name.endswith("*")))
     return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}

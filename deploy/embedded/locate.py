@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg2
@@ -11,6 +12,7 @@ from deploy.embedded.data import running_on
 from shared.errors import SettingsError
 from shared.settings import Settings, environment, load_settings, variable_of
 
+PROVIDERS_FILE = variable_of("providers_file")
 NOT_FOUND = (
     "Naru is not running here. Start it with ./naru up (in another terminal), name its data folder with --data DIR,\n"
     "      or set DATABASE_URL and REDIS_URL."
@@ -34,9 +36,17 @@ def check_options(settings: Settings) -> None:
             raise SettingsError(f"{variable_of(name)} {what}.") from None
 
 
+def with_providers_file(environ: Mapping[str, str], data: Path) -> dict[str, str]:
+    """Return the variables with NARU_PROVIDERS_FILE: as it is, or a providers.toml beside the data folder."""
+    named, beside = environ.get(PROVIDERS_FILE), data.parent / "providers.toml"
+    if not named and not beside.is_file():
+        return dict(environ)
+    return {**environ, PROVIDERS_FILE: str(Path(named).resolve() if named else beside)}
+
+
 def settings_of(data: Path) -> Settings:
     """Return the settings with the addresses of the servers. Raises NotRunning and SettingsError."""
-    environ = environment()
+    environ = with_providers_file(environment(), data)
     settings = load_settings(environ)
     check_options(settings)
     if settings.database_url and settings.redis_url:

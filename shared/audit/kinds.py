@@ -45,6 +45,7 @@ class Kind(StrEnum):
     REQUEST_REQUEUED = "request_requeued"
     WORKER_DRAINED = "worker_drained"
     BANNER_CHANGED = "banner_changed"
+    MODELS_CHANGED = "models_changed"
     CHATS_TAKEN_OVER = "chats_taken_over"
     CONVERSATION_DELETED = "conversation_deleted"
     CHATS_EXPORTED = "chats_exported"
@@ -78,6 +79,7 @@ DETAILS: Mapping[Kind, frozenset[str]] = {
     Kind.GROUP_REMOVED: frozenset({"group"}),
     Kind.ISSUER_CHANGED: frozenset({"issuer", "accounts"}),
     Kind.WORKER_DRAINED: frozenset({"worker"}),
+    Kind.MODELS_CHANGED: frozenset({"models"}),
     Kind.CHATS_TAKEN_OVER: frozenset({"conversations"}),
     Kind.CHATS_EXPORTED: frozenset({"format", "times"}),
     Kind.CHATS_ERASED: frozenset({"conversations", "messages"}),

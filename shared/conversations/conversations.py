@@ -50,6 +50,8 @@ class ConversationRow:
     id: UUID
     title: str
     updated_at: datetime
+    #: The model of its last question.
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ def list_conversations(
     """
     c = conversation.c
     listed = (
-        select(c.id, c.title, c.updated_at)
+        select(c.id, c.title, c.updated_at, c.model)
         .where(c.owner_id == owner.key, c.deleted_at.is_(None), c.leaf_id.is_not(None))
         # The id orders conversations with equal times. The index lacks the id, so Postgres sorts those few.
         .order_by(c.updated_at.desc(), c.id.desc())
@@ -95,7 +97,8 @@ def list_conversations(
         listed = listed.where(tuple_(c.updated_at, c.id) < (after.updated_at, after.id))
     with transaction(engine) as connection:
         return [
-            ConversationRow(id=row.id, title=row.title, updated_at=row.updated_at) for row in connection.execute(listed)
+            ConversationRow(id=row.id, title=row.title, updated_at=row.updated_at, model=row.model)
+            for row in connection.execute(listed)
         ]
 
 

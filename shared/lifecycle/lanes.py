@@ -66,12 +66,17 @@ _NUMBER = re.compile("[0-9]{1,7}")
 MOST_RUNNING = 1_000_000
 
 
-def limits_in(setting: str) -> dict[str, int]:
-    """Return the limits in NARU_LANES by lane. Raises SettingsError for an entry that is not NAME=NUMBER."""
+def limits_in(setting: str, *, has_others: bool = False) -> dict[str, int]:
+    """Return the limits in NARU_LANES by lane. Raises SettingsError for an entry that is not NAME=NUMBER.
+
+    `has_others` says that there may be other providers than the vendors: providers.toml changes while Naru runs.
+    """
     limits: dict[str, int] = {}
     for entry in filter(None, (part.strip() for part in setting.split(","))):
         name, _, number = (part.strip() for part in entry.partition("="))
-        if name.partition("/")[0] not in _PROVIDERS or name.endswith("/") or any(sign.isspace() for sign in name):
+        provider = name.partition("/")[0]
+        is_known = bool(provider) if has_others else provider in _PROVIDERS
+        if not is_known or name.endswith("/") or any(sign.isspace() for sign in name):
             raise SettingsError(
                 f"NARU_LANES has {entry[:80]!r}: {name[:80]!r} is neither a provider nor provider/model. "
                 f"The providers are {', '.join(_PROVIDERS)}."

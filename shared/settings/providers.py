@@ -21,6 +21,9 @@ class Providers:
     simulator_url: str = setting(
         "", "Address of the demo simulator; `up` sets it when no model is available", kind="http"
     )
+    providers_file: str = setting(
+        "", "File of further providers; `up` finds a `providers.toml` beside the data folder by itself"
+    )
     models: str = setting("", "Models on offer, as provider/model, comma-separated; empty: the current defaults")
     lanes: str = setting(
         "", "Most answers at once over all workers, as provider=number or provider/model=number, comma-separated"

@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy Core tables, and the values of their columns.
 
     chat      conversation, message, chat_request, request_attempt
-    fleet     worker, lane, reconciler_tick, banner, model_fact
+    fleet     worker, lane, reconciler_tick, banner, model_fact, shown_model
     people    person, identity, session, link, sign_in_allowance, second_factor, recovery_code, guest_link
     spending  person_group, membership, quota, spending
     audit     audit_event, audit_mark
@@ -23,6 +23,7 @@ from shared.tables.fleet import banner as banner
 from shared.tables.fleet import lane as lane
 from shared.tables.fleet import model_fact as model_fact
 from shared.tables.fleet import reconciler_tick as reconciler_tick
+from shared.tables.fleet import shown_model as shown_model
 from shared.tables.fleet import worker as worker
 from shared.tables.metadata import metadata as metadata
 from shared.tables.people import guest_link as guest_link

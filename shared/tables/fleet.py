@@ -27,8 +27,10 @@ worker = Table(
     Column("pid", Integer, nullable=False),
     Column("version", Text, nullable=False),
     Column("slots", Integer, nullable=False),
-    # The models that it offers: [{"name": "openai/…", "demo": false}, …].
+    # The models that it offers: [{"name": "openai/…", "demo": false, "title": "…", "provider": "…"}, …].
     Column("models", JSONB, nullable=False),
+    # Its providers that offer no model: [{"title": "OpenAI", "problem": "unreachable"}, …].
+    Column("absent", JSONB),
     # The lanes that it serves, and how many more answers of each it can take: {"openai": 12, …}.
     Column("free", JSONB, nullable=False, server_default="{}"),
     Column("draining", Boolean, nullable=False, server_default="false"),
@@ -103,4 +105,15 @@ model_fact = Table(
     Column("value", JSONB, nullable=False),
     moment("learnt_at", now=True),
     PrimaryKeyConstraint("model", "fact"),
+)
+
+#: What administrators say about models in the picker. A model without a row is shown behind those with a place.
+shown_model = Table(
+    "shown_model",
+    metadata,
+    # `provider/model`, as in chat_request.model.
+    Column("model", Text, primary_key=True),
+    Column("hidden", Boolean, nullable=False, server_default="false"),
+    # Smaller numbers come first; null keeps the order of the workers.
+    Column("place", Integer),
 )

@@ -16,6 +16,7 @@ NOT_TURNED = {
     "NARU_BACKUP_METRICS_DIR": "the same, for the volume that node exporter reads",
     "NARU_LISTEN_DATABASE_URL": "for a pooler in front of an external Postgres; compose brings its own",
     "NARU_LIVE_REDIS_URLS": "for more Redis servers of one's own; compose brings one",
+    "NARU_PROVIDERS_FILE": "always secrets/providers.toml",
     "NARU_PITR_DIR": "set in the override for point-in-time recovery",
     "NARU_STOP_PATIENCE_SECONDS": "named for how long an erasure waits; compose keeps the default",
     "NARU_SECURE_COOKIES": "always on: people come through nginx and TLS",
@@ -53,7 +54,8 @@ SETTINGS = {variable_of(name): field for name, field in Settings.__dataclass_fie
 def named() -> set[str]:
     """Return every variable of ours that a page names, without `_FILE`; `NARU_BACKUP_KEEP_*` names several."""
     text = "\n".join(page.read_text() for page in PAGES.glob("*.md"))
-    found = {name.removesuffix("_FILE") for name in re.findall(r"\bNARU_[A-Z0-9_]*[A-Z0-9]\b", text)}
+    names = re.findall(r"\bNARU_[A-Z0-9_]*[A-Z0-9]\b", text)
+    found = {name if name in SETTINGS else name.removesuffix("_FILE") for name in names}
     prefixes = re.findall(r"\b(NARU_[A-Z0-9_]+_)\*", text)
     return found | {name for name in SETTINGS if name.startswith(tuple(prefixes))}
 

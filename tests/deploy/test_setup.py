@@ -108,7 +108,7 @@ def test_two_setups_share_no_secret(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         set_up(options(tmp_path / name))
     one, other = contents(tmp_path / "a"), contents(tmp_path / "b")
-    assert not {name for name in one if one[name] and one[name] == other[name]} - {".env"}
+    assert not {name for name in one if one[name] and one[name] == other[name]} - {".env", "providers.toml"}
 
 
 def test_settings_and_output_hold_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from deploy.embedded.environment import MORE, READERS, Part, environment_of, readers_of
+from deploy.embedded.locate import with_providers_file
 from deploy.embedded.processes import ROOT
 from shared.settings import Settings, variable_of
 from shared.vendors import WITH_KEY
@@ -87,3 +88,19 @@ def test_no_program_gets_the_full_environment() -> None:
         for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg in {"env", "environ"} and isinstance(node.value, ast.Call):
                 assert ast.unparse(node.value) not in {"environment()", "dict(environment())"}, path
+
+
+def test_key_variables_of_the_file_reach_the_worker_only(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text('[providers.a]\nkind = "openai"\nkey_variable = "GROQ_API_KEY"\n')
+    given = {"NARU_PROVIDERS_FILE": str(path), "GROQ_API_KEY": "canary", "OTHER_API_KEY": "canary"}
+    assert environment_of("worker", given) == {"NARU_PROVIDERS_FILE": str(path), "GROQ_API_KEY": "canary"}
+    assert environment_of("web", given) == {}
+
+
+def test_file_beside_the_data_folder_is_found(tmp_path: Path) -> None:
+    data, beside = tmp_path / ".naru", tmp_path / "providers.toml"
+    assert with_providers_file({}, data) == {}
+    beside.write_text("")
+    assert with_providers_file({}, data) == {"NARU_PROVIDERS_FILE": str(beside)}
+    assert with_providers_file({"NARU_PROVIDERS_FILE": "/x"}, data) == {"NARU_PROVIDERS_FILE": "/x"}

@@ -19,7 +19,7 @@ from shared.words.words import catalogue
 
 WEB = Path(__file__).parents[2] / "web"
 #: Prefixes of keys that the code builds at run time. All of their keys count as used.
-GROUPS = ("error.", "audit.kind.", "audit.detail.", "live.", "empty.", "sidebar.", "streamlit.")
+GROUPS = ("error.", "no_model.", "audit.kind.", "audit.detail.", "live.", "empty.", "sidebar.", "streamlit.")
 
 
 def codes() -> Iterator[str]:

@@ -13,19 +13,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
-from shared.vendors import WITH_KEY
+from shared.vendors import ANTHROPIC, WITH_KEY
 from tests.patience import patient
 from tests.providers.asking import KEY, Simulator, ask
 from workers.providers import registry as module
 from workers.providers.catalogue import size_of
+from workers.providers.listing import Problem
 from workers.providers.openai.adapter import OpenAIProvider
-from workers.providers.registry import Offer, Registry
+from workers.providers.registry import Absent, Offer, Registry
 from workers.simulator import text_for
 
 log = logging.getLogger(__name__)
@@ -63,8 +65,8 @@ def test_named_models_are_offered_and_no_others() -> None:
         simulator_url="http://x",
     )
     assert registry.offers() == (
-        Offer("openai/org/model-7b", "openai", None, None),
-        Offer("anthropic/claude-haiku-5-5", "anthropic", 1_000_000, 64_000),
+        Offer("openai/org/model-7b", "openai", None, None, provider_title="OpenAI"),
+        Offer("anthropic/claude-haiku-5-5", "anthropic", 1_000_000, 64_000, provider_title="Anthropic"),
     )
     provider, model = registry.provider_for("openai/org/model-7b")
     assert (provider.name, model) == ("openai", "org/model-7b")
@@ -111,6 +113,55 @@ def test_compatible_server_lists_its_models() -> None:
         registry = registry_with(openai_base_url=f"{url}/v1/")
         asyncio.run(registry.discover())
     assert names(registry) == ["openai/org/model"]
+
+
+def test_gateway_of_anthropic_lists_its_models() -> None:
+    listed = {"data": [{"id": "claude-x", "display_name": "Claude X", "max_input_tokens": 50_000}], "has_more": False}
+    with serving({"/v1/models": listed}) as url:
+        registry = registry_with(anthropic_base_url=url, anthropic_api_key=KEY)
+        asyncio.run(registry.discover())
+    (offer,) = registry.offers()
+    assert (offer.name, offer.title, offer.context_tokens) == ("anthropic/claude-x", "Claude X", 50_000)
+
+
+def test_gateway_of_anthropic_without_a_list_has_the_defaults() -> None:
+    with serving({}) as url:
+        registry = registry_with(anthropic_base_url=url, anthropic_api_key=KEY)
+        asyncio.run(registry.discover())
+    assert names(registry) == [f"anthropic/{model}" for model in ANTHROPIC.default_models]
+
+
+def test_address_without_v1_is_mended_for_calls_too(simulator: Simulator) -> None:
+    async def one() -> str:
+        registry = registry_with(openai_base_url=f"{simulator.url}/chat/completions")
+        await registry.discover()
+        provider, _ = registry.provider_for(registry.offers()[0].name)
+        assert isinstance(provider, OpenAIProvider)
+        answer = await ask(provider, "안녕?")
+        await registry.close()
+        return answer.text
+
+    assert asyncio.run(one()) == text_for("안녕?")
+
+
+def test_provider_without_a_model_tells_why() -> None:
+    with serving({}) as url:
+        registry = registry_with(openai_base_url=url, simulator_url="http://x")
+        asyncio.run(registry.discover())
+    assert registry.absent() == (Absent("OpenAI", Problem.NO_LIST),)
+    assert names(registry) == ["demo/simulator"]
+
+
+def test_file_adds_to_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text('[providers.lab]\nkind = "openai"\naddress = "http://x"\nmodels = ["a"]\nin_flight = 2\n')
+    registry = registry_with(openai_api_key=KEY, models="openai/gpt-4o", providers_file=str(path))
+    assert names(registry) == ["openai/gpt-4o", "lab/a"]
+    assert registry.limits() == {"lab": 2}
+    path.write_text('[providers.openai]\nkind = "openai"\naddress = "http://x"\n')
+    twice = registry_with(openai_api_key=KEY, providers_file=str(path))
+    assert "the environment sets OPENAI_API_KEY" in twice.complaint
+    assert twice.absent() == (Absent("providers.toml", Problem.BAD_FILE),)
 
 
 def test_server_is_asked_again_for_its_models(monkeypatch: pytest.MonkeyPatch) -> None:

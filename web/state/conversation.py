@@ -132,6 +132,12 @@ def listed(owner: Owner) -> Listed:
     return found if found is not None and found.owner == owner else Listed()
 
 
+def last_model(owner: Owner) -> str:
+    """Return the model of the owner's latest conversation as last read; "" without one."""
+    rows = listed(owner).rows
+    return rows[0].model if rows else ""
+
+
 def remember_list(listed: Listed) -> None:
     """Keep the list for later runs, and for times without Postgres."""
     st.session_state[keys.LISTED] = listed

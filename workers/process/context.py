@@ -48,7 +48,7 @@ class Context:
     running: Running
     registry: Registry
     prices: Prices
-    #: The most answers at once by lane (NARU_LANES).
+    #: The most answers at once by lane, of NARU_LANES and providers.toml (workers/worker.py).
     limits: Mapping[str, int] = field(default_factory=dict)
     #: Set once the process takes no new request (drain.py).
     draining: threading.Event = field(default_factory=threading.Event)
@@ -70,13 +70,18 @@ def make_context(settings: Settings) -> Context:
     leads LISTEN through a pooler."""
     settings.need("database_url", "redis_url")
     pooler.refuse_pooled_listening(settings)
-    loop = LoopThread()
+    loop, registry = LoopThread(), Registry(settings)
     return Context(
         settings=settings,
         engine=make_engine(settings, name="naru-worker"),
         loop=loop,
         running=Running(slots=settings.concurrency, loop=loop),
-        registry=Registry(settings),
+        registry=registry,
         prices=Prices(settings.prices),
-        limits=lanes.limits_in(settings.lanes),
+        limits=limits_of(settings, registry),
     )
+
+
+def limits_of(settings: Settings, registry: Registry) -> dict[str, int]:
+    """Return the most answers at once by lane. Raises SettingsError for a bad NARU_LANES."""
+    return lanes.limits_in(settings.lanes, has_others=bool(settings.providers_file)) | registry.limits()

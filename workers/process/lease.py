@@ -65,6 +65,8 @@ class LeaseThread:
         self._hears_requests = False
         self._is_on_pool = False
         self._has_checked_capacity = False
+        #: The providers and limits of which this process has set the lanes.
+        self._registered: tuple[tuple[str, ...], Mapping[str, int]] | None = None
         #: When this process set the lanes, until it has moved the requests that were stored meanwhile.
         self._registered_at: float | None = None
 
@@ -165,6 +167,7 @@ class LeaseThread:
             return
         if renewal.ticked_ago is not None:
             context.vitals.last_tick_at = asked_at - renewal.ticked_ago
+        self._register_lanes(connection.engine)
         offering = membership.with_current_models(context, member)
         if offering is not member and context.member is member:
             fleet.offer(connection, offering)
@@ -262,8 +265,8 @@ class LeaseThread:
 
     def _register(self, engine: Engine) -> Member:
         member = membership.new_member(self._context)
-        lanes.register(engine, self._context.registry.configured(), self._context.limits)
-        self._registered_at = time.monotonic()
+        self._registered = None
+        self._register_lanes(engine)
         fleet.register(engine, member, lease_seconds=self._context.settings.lease_seconds)
         self._context.member = member
         log.info("registered", extra={"worker_id": str(member.worker_id), "slots": member.slots})
@@ -271,6 +274,14 @@ class LeaseThread:
             self._has_checked_capacity = True
             capacity.warn_of_few_connections(self._context.engine, self._context.settings)
         return member
+
+    def _register_lanes(self, engine: Engine) -> None:
+        """Set the lanes at the start, and when providers.toml has changed the providers or their limits."""
+        wanted = (self._context.registry.configured(), self._context.limits)
+        if wanted == self._registered:
+            return
+        lanes.register(engine, *wanted)
+        self._registered, self._registered_at = wanted, time.monotonic()
 
     def listen(self, connection: Connection, *, until: float) -> bool:
         """Handle notifications until `until`, on the monotonic clock. Return True when `wake` was called."""

@@ -9,8 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from uuid import uuid4
 
 from shared import metrics
-from shared.fleet import Member, Model
+from shared.fleet import AbsentProvider, Member, Model
 from workers.process.context import Context
+
+#: A server may list thousands of models, of which people use a few.
+MOST_COUNTED = 100
 
 
 def new_member(context: Context) -> Member:
@@ -22,13 +25,15 @@ def new_member(context: Context) -> Member:
         version=_version(),
         slots=context.settings.concurrency,
         models=_offered(context),
+        absent=_absent(context),
     )
 
 
 def with_current_models(context: Context, member: Member) -> Member:
     """Return `member` with the models offered now, or `member` itself when they have not changed."""
-    models = _offered(context)
-    return member if models == list(member.models) else replace(member, models=models)
+    models, absent = _offered(context), _absent(context)
+    is_same = models == list(member.models) and absent == list(member.absent)
+    return member if is_same else replace(member, models=models, absent=absent)
 
 
 def start_counters(context: Context) -> None:
@@ -37,13 +42,20 @@ def start_counters(context: Context) -> None:
         metrics.CLAIMS.labels(provider)
         for code in metrics.CODES:
             metrics.PROVIDER_ERRORS.labels(provider, code)
-    for offer in context.registry.offers():
+    for offer in context.registry.offers()[:MOST_COUNTED]:
         metrics.COST.labels(offer.name)
         metrics.UNPRICED.labels(offer.name)
 
 
 def _offered(context: Context) -> list[Model]:
-    return [Model(name=offer.name, demo=offer.demo) for offer in context.registry.offers()]
+    return [
+        Model(name=offer.name, demo=offer.demo, title=offer.title, provider=offer.provider_title)
+        for offer in context.registry.offers()
+    ]
+
+
+def _absent(context: Context) -> list[AbsentProvider]:
+    return [AbsentProvider(title=each.title, problem=each.problem.value) for each in context.registry.absent()]
 
 
 def _version() -> str:

@@ -6,6 +6,8 @@
     sdk/        the parts that both adapters share
     mapping     turns a vendor's errors into those of shared/errors.py
     timeouts    limits the wait for the first token, between two tokens, and in total
+    instances   the providers that the environment and providers.toml configure; `file` reads the file, with `lines`
+    listing     asks a server for its models; `chat_models` tells which of them can chat
     registry    decides which models this worker offers
     catalogue   the sizes of known models
     prices      the cost of an answer

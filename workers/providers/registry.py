@@ -1,31 +1,33 @@
 """The registry of models: which ones this worker offers, and which provider serves each.
 
-NARU_MODELS lists the offers. If it is empty, they are the default models of each provider that has a key, the models
-that compatible servers and Ollama list, and the demo simulator if its address is set. The offers are stored in the
-worker's row, where the page's picker reads them. Facts about each vendor are in shared/vendors.py, the sizes of models
-in `catalogue`.
+The providers come from the environment and from providers.toml (`instances.py`, `file.py`), which is read again when it
+changes. NARU_MODELS lists the offers of the environment's providers. If it is empty, they are the default models of
+each vendor that has a key, the models that servers list, and the demo simulator if its address is set. The offers are
+stored in the worker's row, where the page's picker reads them. Facts about each vendor are in shared/vendors.py, the
+sizes of models in `catalogue`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from pathlib import Path
 
 from shared.errors import ModelNotFound, SettingsError
-from shared.settings import Settings
-from shared.vendors import DEMO, VENDORS, Vendor
+from shared.settings import Settings, environment
+from shared.vendors import DEMO, VENDORS
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
+from workers.providers.file import Content, fingerprint, read_providers
+from workers.providers.instances import Instance, of_environment, together
 from workers.providers.knowledge import Knowledge, Known
+from workers.providers.listing import SENTENCES, Listed, Listing, ListingFailed, Problem, list_models
 from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.openai.adapter import OpenAIProvider
-from workers.providers.sdk.provider import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,8 @@ ADAPTERS: Mapping[str, Callable[..., Adapter]] = {
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_PAUSE_SECONDS = 180.0
-_DEFAULTS = Settings()
-_LISTING_BYTES = 4_000_000
-_MAX_LISTED = 50
+#: How often it looks whether providers.toml has changed.
+LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,88 +57,106 @@ class Offer:
     context_tokens: int | None
     max_output_tokens: int | None
     demo: bool = False
+    #: The names that people see, of the model and of its provider; the model's is empty if its server gives none.
+    title: str = ""
+    provider_title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Configured:
-    """A vendor that the settings configure, with its key and address; either may be empty."""
+class Absent:
+    """A provider that offers no model, and why."""
 
-    vendor: Vendor
-    api_key: str
-    address: str
-
-    @property
-    def listing_url(self) -> str:
-        """The URL of the vendor's list of models; empty if the workers do not ask for it."""
-        vendor = self.vendor
-        return f"{self.address}{vendor.models_path}" if vendor.lists_models and self.address else ""
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the address was set explicitly. Naru also looks for Ollama at its default address."""
-        return self.address != self.vendor.address_in(_DEFAULTS)
-
-    def make(self, knowledge: Knowledge) -> Adapter:
-        """Return a new adapter, which shares what it learns about its models."""
-        address = f"{self.address}{self.vendor.api_path}" if self.address else self.vendor.default_address
-        return ADAPTERS[self.vendor.name](
-            _provider_name(self.vendor.name),
-            api_key=self.api_key,
-            base_url=address,
-            known=Known(knowledge, self.vendor.name),
-        )
+    title: str
+    problem: Problem
 
 
 class Registry:
     """The offers of this process, and its providers; each provider is created on first use."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError if NARU_MODELS names a model that cannot be served."""
-        self._configured = _configured(settings)
-        self._named = _parse(settings.models, self._configured)
-        self._listed: dict[str, tuple[str, ...]] = {}
+        """Raises SettingsError if NARU_MODELS names a model that cannot be served.
+
+        A mistake in providers.toml leaves its providers out, and the others work.
+        """
+        self._environment = of_environment(settings)
+        self._named = _parse(settings.models, self._environment)
+        self._path = Path(settings.providers_file) if settings.providers_file else None
+        self._file = Content((), ())
+        self._seen: tuple[object, ...] = ()
+        #: The mistake in providers.toml; empty if there is none.
+        self.complaint = ""
+        self._instances: Mapping[str, Instance] = self._environment
+        self._listings: dict[str, Listing] = {}
+        self._problems: dict[str, Problem] = {}
         self._have_all_answered = False
         self._providers: dict[str, Adapter] = {}
         #: What the servers have taught about their models.
         self.knowledge = Knowledge()
+        self._retired: list[Adapter] = []
+        self._offers: tuple[Offer, ...] = ()
+        self._take(*self._read())
+        self._settle()
 
     async def discover(self) -> None:
-        """Ask Ollama and compatible servers for their models.
+        """Ask the servers for their models.
 
         A server that does not answer in time keeps its last list; one that never answered offers nothing. Never raises.
         """
-        if self._named:
-            return
-        asked = {key: each for key, each in self._configured.items() if each.listing_url}
-        found = dict(zip(asked, await asyncio.gather(*(_listing(each) for each in asked.values())), strict=True))
-        self._listed |= {key: models for key, models in found.items() if models}
-        self._have_all_answered = all(found[key] for key, each in asked.items() if each.is_wanted) and any(
-            self._offered()
-        )
+        asked = [each for each in self._instances.values() if self._is_asked(each)]
+        found = await asyncio.gather(*(self._ask(each) for each in asked))
+        for each, (listing, problem) in zip(asked, found, strict=True):
+            if self._instances.get(each.name) != each:
+                continue  # the file changed meanwhile
+            self._note(each, listing, problem)
+        self._settle()
+        wanted = [problem for each, (_, problem) in zip(asked, found, strict=True) if each.is_wanted]
+        self._have_all_answered = not any(wanted) and bool(self._offers)
 
     async def keep_discovering(self, changed: Callable[[], None]) -> None:
-        """Repeat `discover` until cancelled, and call `changed` after each change of the offers."""
-        if self._named or not any(each.listing_url for each in self._configured.values()):
+        """Repeat `discover` until cancelled, read providers.toml when it changes, and call `changed` after each change
+        of the offers or the providers.
+        """
+        if self._path is None and not any(map(self._is_asked, self._instances.values())):
             return
-        pause, offered = FIRST_PAUSE_SECONDS, self.offers()
+        pause, last = FIRST_PAUSE_SECONDS, self._state()
         while True:
-            await asyncio.sleep(STEADY_PAUSE_SECONDS if self._have_all_answered else pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            is_new = await self._await_file(STEADY_PAUSE_SECONDS if self._have_all_answered else pause)
+            pause = FIRST_PAUSE_SECONDS if is_new else min(2 * pause, LONGEST_PAUSE_SECONDS)
             await self.discover()
             if self._have_all_answered:
                 pause = FIRST_PAUSE_SECONDS
-            if (now := self.offers()) != offered:
-                log.info("the models on offer have changed", extra={"models": [offer.name for offer in now]})
-                offered = now
+            if (now := self._state()) != last:
+                log.info("the models on offer have changed", extra=_first(self._offers))
+                last = now
                 changed()
+                await self._warm_new()
 
     def offers(self) -> tuple[Offer, ...]:
         """Return the current offers; the first is the default of a new conversation."""
-        return tuple(_offer(key, model) for key, model in self._offered())
+        return self._offers
 
     def configured(self) -> tuple[str, ...]:
-        """Return the names of the configured vendors, as they appear before the slash in a model's name."""
-        return tuple(self._configured)
+        """Return the names of the providers, as they appear before the slash in a model's name."""
+        return tuple(self._instances)
+
+    def limits(self) -> dict[str, int]:
+        """Return the limits that providers.toml sets, by provider."""
+        return {name: each.in_flight for name, each in self._instances.items() if each.in_flight is not None}
+
+    def instances(self) -> Mapping[str, Instance]:
+        """Return the providers by name."""
+        return self._instances
+
+    def problems(self) -> dict[str, Problem]:
+        """Return why providers offer no model, by name."""
+        found = {name: problem for name, problem in self._problems.items() if name not in self._listings}
+        return {name: problem for name, problem in found.items() if self._instances[name].is_wanted}
+
+    def absent(self) -> tuple[Absent, ...]:
+        """Return the providers that somebody configured and that offer no model; a mistake in the file comes first."""
+        of_file = [Absent("providers.toml", Problem.BAD_FILE)] if self.complaint else []
+        found = (Absent(self._instances[name].title, problem) for name, problem in self.problems().items())
+        return (*of_file, *found)
 
     def provider_for(self, name: str) -> tuple[Provider, str]:
         """Return the provider of the offer `name`, and the provider's own name of the model. Raises ModelNotFound.
@@ -145,47 +164,137 @@ class Registry:
         Any model of a configured provider is served, offered or not: a conversation may have begun with it.
         """
         key, _, model = name.partition("/")
-        if key not in self._configured or not model:
+        if key not in self._instances or not model:
             raise ModelNotFound(f"{key}: this worker does not serve it")
         return self._provider(key), model
 
     async def warm(self) -> None:
         """Import the SDKs and make the clients of the offers in advance, so that no question waits for it."""
-        for key in dict.fromkeys(key for key, _ in self._offered()):
+        for key in dict.fromkeys(each.name.partition("/")[0] for each in self._offers):
             await self._provider(key).warm()
+
+    async def _warm_new(self) -> None:
+        try:
+            await self.warm()
+        except (OSError, ValueError) as error:  # its certificates may be gone; a question then tells
+            log.info("a provider's client cannot be made in advance: %s", type(error).__name__)
 
     async def close(self) -> None:
         """Close all providers' connections."""
-        providers, self._providers = list(self._providers.values()), {}
+        providers, self._providers = [*self._providers.values(), *self._retired], {}
         for each in providers:
             await each.close()
 
     def _provider(self, key: str) -> Adapter:
         if key not in self._providers:
-            self._providers[key] = self._configured[key].make(self.knowledge)
+            self._providers[key] = self._make(self._instances[key])
         return self._providers[key]
 
-    def _offered(self) -> list[tuple[str, str]]:
-        if self._named:
-            return list(self._named)
-        offered: list[tuple[str, str]] = []
-        for key, each in self._configured.items():
-            models = self._listed.get(key, ()) if each.listing_url else each.vendor.default_models
-            offered += [(key, model) for model in models]
-        return offered
+    def _make(self, each: Instance) -> Adapter:
+        listing = self._listings.get(each.name)
+        address = listing.address if listing else each.base
+        return ADAPTERS[each.vendor.name](
+            _provider_name(each.name),
+            api_key=each.api_key,
+            base_url=f"{address}{each.vendor.api_path}",
+            ca_file=each.ca_file,
+            known=Known(self.knowledge, each.name),
+        )
+
+    async def _await_file(self, seconds: float) -> bool:
+        """Wait, or until providers.toml has changed; then take it. Return whether anything changed."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+            if self._path is not None and await asyncio.to_thread(self._is_file_new):
+                before = self._instances, self.complaint
+                self._take(*await asyncio.to_thread(self._read))
+                if (self._instances, self.complaint) != before:
+                    return True
+        return False
+
+    def _is_file_new(self) -> bool:
+        """Whether to read the file: it has changed, or what it complained about may have."""
+        return self._path is not None and (bool(self.complaint) or self._seen != _seen_now(self._path, self._file))
+
+    def _read(self) -> tuple[Content | SettingsError, tuple[object, ...]]:
+        """Read providers.toml, and return its fingerprint too. A large one with a mistake takes a while."""
+        if self._path is None:
+            return Content((), ()), ()
+        before = fingerprint((self._path,))  # a change while it is read makes it new again
+        try:
+            content = read_providers(self._path, environment())
+            together(self._environment, content.instances)
+            return content, (*before, *fingerprint(content.files))
+        except SettingsError as error:
+            return error, before
+
+    def _take(self, read: Content | SettingsError, seen: tuple[object, ...]) -> None:
+        """Take the file's providers. A file with a mistake changes nothing."""
+        self._seen = seen
+        if isinstance(read, SettingsError):
+            if self.complaint != str(read):
+                log.warning("providers.toml has a mistake, and changes nothing", extra={"reason": str(read)})
+            self.complaint = str(read)
+            return
+        before, self._instances = self._instances, together(self._environment, read.instances)
+        self._file, self.complaint = read, ""
+        for name in [name for name, each in before.items() if self._instances.get(name) != each]:
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Drop what belongs to an instance that has changed. Answers under way keep its provider, closed at the end."""
+        self._listings.pop(name, None)
+        self._problems.pop(name, None)
+        if name in self._providers:
+            self._retired.append(self._providers.pop(name))
+
+    def _is_asked(self, each: Instance) -> bool:
+        return each.lists_models and not (self._named and self._is_of_environment(each))
+
+    def _is_of_environment(self, each: Instance) -> bool:
+        return self._environment.get(each.name) is each
+
+    async def _ask(self, each: Instance) -> tuple[Listing | None, Problem | None]:
+        try:
+            return await list_models(each, seconds=each.vendor.listing_seconds), None
+        except ListingFailed as error:
+            log.info("%s listed no models", each.name, extra={"reason": SENTENCES[error.problem]})
+            return None, error.problem
+
+    def _note(self, each: Instance, listing: Listing | None, problem: Problem | None) -> None:
+        """Keep a list; without one, the last, or for a gateway that has no lists the vendor's default models."""
+        if problem is Problem.NO_LIST and each.vendor.needs_key and each.name not in self._listings:
+            listing, problem = Listing(each.base, tuple(map(Listed, each.vendor.default_models))), None
+        if problem is not None:
+            self._problems[each.name] = problem
+        if listing is None:
+            return
+        self._problems.pop(each.name, None)
+        before, self._listings[each.name] = self._listings.get(each.name), listing
+        is_elsewhere = listing.address != (before.address if before else each.base)
+        if is_elsewhere and each.name in self._providers:
+            self._retired.append(self._providers.pop(each.name))
+
+    def _settle(self) -> None:
+        named = [_offer(self._environment[key], Listed(model)) for key, model in self._named]
+        others = [offer for each in self._instances.values() for offer in self._offers_of(each)]
+        self._offers = (*named, *others)
+
+    def _offers_of(self, each: Instance) -> list[Offer]:
+        """Return the offers of an instance, without those of NARU_MODELS."""
+        if self._named and self._is_of_environment(each):
+            return []
+        if each.models or not each.lists_models:
+            return [_offer(each, Listed(model)) for model in each.models or each.vendor.default_models]
+        listing = self._listings.get(each.name)
+        return [_offer(each, model) for model in (listing.models if listing else ())]
+
+    def _state(self) -> tuple[object, ...]:
+        return self._offers, self.absent(), self._instances
 
 
-def _configured(settings: Settings) -> dict[str, _Configured]:
-    """Return the vendors that the settings configure, in the order of their offers."""
-    found: dict[str, _Configured] = {}
-    for vendor in VENDORS:
-        api_key, address = vendor.key_in(settings), vendor.address_in(settings)
-        if api_key or (address and not vendor.needs_key):
-            found[vendor.name] = _Configured(vendor, api_key, address)
-    return found
-
-
-def _parse(text: str, configured: dict[str, _Configured]) -> tuple[tuple[str, str], ...]:
+def _parse(text: str, configured: Mapping[str, Instance]) -> tuple[tuple[str, str], ...]:
     """Return the entries of NARU_MODELS as (vendor, model), each once. Raises SettingsError for a bad one."""
     named: dict[tuple[str, str], None] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
@@ -193,7 +302,10 @@ def _parse(text: str, configured: dict[str, _Configured]) -> tuple[tuple[str, st
         if not slash or not model or any(sign.isspace() for sign in entry):
             raise SettingsError(f"NARU_MODELS has {entry!r}, which is not provider/model, as in openai/gpt-6-luna.")
         if key not in _NEEDS:
-            raise SettingsError(f"NARU_MODELS has {entry!r}: no provider {key!r}. There are {', '.join(_NEEDS)}.")
+            raise SettingsError(
+                f"NARU_MODELS has {entry!r}: no provider {key!r}. There are {', '.join(_NEEDS)}; those of "
+                "providers.toml list their models there."
+            )
         if key not in configured:
             raise SettingsError(f"NARU_MODELS has {entry!r}, but {_NEEDS[key]} is not set.")
         named[key, model] = None
@@ -204,42 +316,28 @@ def _parse(text: str, configured: dict[str, _Configured]) -> tuple[tuple[str, st
 _NEEDS = {vendor.name: vendor.key_variable or vendor.address_variable for vendor in VENDORS}
 
 
-def _offer(key: str, model: str) -> Offer:
-    size, is_demo = size_of(model), key == DEMO.name
-    return Offer(f"{key}/{model}", _provider_name(key), size.context_tokens, size.max_output_tokens, demo=is_demo)
+def _offer(each: Instance, model: Listed) -> Offer:
+    size = size_of(model.name)
+    return Offer(
+        f"{each.name}/{model.name}",
+        _provider_name(each.name),
+        model.context_tokens or size.context_tokens,
+        size.max_output_tokens,
+        demo=each.vendor.is_demo,
+        title=model.title,
+        provider_title=each.title,
+    )
+
+
+def _seen_now(path: Path, content: Content) -> tuple[object, ...]:
+    return fingerprint((path, *content.files))
+
+
+def _first(offers: tuple[Offer, ...]) -> dict[str, list[str]]:
+    """Return as many names as fit into a line of the log."""
+    return {"models": [each.name for each in offers[:50]]}
 
 
 def _provider_name(key: str) -> str:
     """Return the name under which an adapter reports its errors, which is "simulator" for the demo."""
     return "simulator" if key == DEMO.name else key
-
-
-async def _listing(each: _Configured) -> tuple[str, ...]:
-    """Return the models that a server lists; empty if it fails or does not answer in time."""
-    try:
-        async with asyncio.timeout(each.vendor.listing_seconds):
-            return await asyncio.to_thread(_fetch_listing, each)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # TimeoutError is an OSError
-        log.info("%s listed no models: %s", each.vendor.name, type(error).__name__)
-        return ()
-
-
-def _fetch_listing(each: _Configured) -> tuple[str, ...]:
-    """Fetch a list in Ollama's form ({"models": [{"name"}]}) or in OpenAI's ({"data": [{"id"}]})."""
-    url = each.listing_url
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("not an HTTP address")
-    direct = [ProxyHandler({})] if is_loopback(url) else []
-    opener = build_opener(*direct, _NoRedirect())
-    request = Request(url, headers=each.vendor.headers_with(each.api_key))  # noqa: S310 - the scheme is checked above
-    with opener.open(request, timeout=each.vendor.listing_seconds) as reply:
-        found: dict[str, Any] = json.loads(reply.read(_LISTING_BYTES))
-    names = [str(entry.get("id") or entry["name"]) for entry in found.get("data") or found.get("models") or ()]
-    return tuple(name for name in names if "embed" not in name)[:_MAX_LISTED]
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """Follows no redirect, which would carry the key to another host."""
-
-    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
-        return None

@@ -12,7 +12,7 @@ from alembic import op
 from shared.migrations.online import build_index, limit_lock_waits
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine
 
 from shared.operating.banner import clear_banner, set_banner
+from shared.operating.shown_models import read_shown
 from shared.people import accounts
 from shared.people.accounts import Role
 from tests.page.people.account_pages import NARROW, WIDE, sign_up, violations
@@ -92,6 +93,19 @@ def test_invitation_and_role_change_from_the_page(admin: Person, browser: Browse
         expect(page.locator(".naru-done")).to_contain_text("role of second@example.org is changed")
         expect(other.page).to_have_url(re.compile("/sign-in"), timeout=patient_ms(20))
     assert accounts.person_with(engine, "second@example.org").role is Role.AUDITOR
+
+
+def test_administrator_hides_and_orders_models(admin: Person, url: str, engine: Engine) -> None:
+    page = admin.page
+    page.goto(f"{url}/?page=admin&part=models")
+    page.locator(".st-key-admin-model-hide button").click(timeout=patient_ms(20))
+    expect(page.locator(".naru-done")).to_contain_text("demo/simulator is hidden.")
+    expect(page.locator(".naru-table")).to_contain_text("hidden")
+    page.locator(".st-key-admin-model-show button").click()
+    expect(page.locator(".naru-done")).to_contain_text("demo/simulator is shown.")
+    page.locator(".st-key-admin-model-first button").click()
+    expect(page.locator(".naru-done")).to_contain_text("demo/simulator comes first.")
+    assert [(each.model, each.hidden, each.place) for each in read_shown(engine)] == [("demo/simulator", False, 1)]
 
 
 def test_debug_panel_is_for_administrators(admin: Person, browser: Browser, url: str, engine: Engine) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from shared.people.refusals import AdminOnly
 from web import state
 from web.views import notices
-from web.views.admin import access, banner, live, people, requests, use
+from web.views.admin import access, banner, live, models, people, requests, use
 from web.views.admin.showing import plain
 from web.views.frame import Frame
 
@@ -58,11 +58,13 @@ NAMES = {
     "live": "admin.part_live",
     "use": "admin.part_use",
     "people": "admin.part_people",
+    "models": "admin.part_models",
     "banner": "admin.part_banner",
 }
 PARTS: Mapping[str, Callable[[Frame], None]] = {
     "live": _live,
     "use": _use,
     "people": people.draw,
+    "models": models.draw,
     "banner": banner.draw,
 }

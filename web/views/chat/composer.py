@@ -22,7 +22,7 @@ from shared.spending.currency import Currency
 from web import state
 from web.state.values import Notice
 from web.views import notices
-from web.views.chat import tuning
+from web.views.chat import picker, tuning
 from web.views.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
         with st.container(key="demo"):
             if is_demo:
                 st.html(f'<div class="naru-demo-line" role="note">{t("demo.line")}</div>')
+            if why := picker.nothing_offered(frame, fleet):
+                st.html(why)
             if line := _left(frame):
                 st.html(f'<div class="naru-demo-line naru-left" role="note">{escape(line)}</div>')
         with st.container(key="composer-box"):
@@ -50,7 +52,7 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
             st.chat_input(t("composer.placeholder"), key=state.COMPOSER, on_submit=send, args=(frame,))
             _side(frame)
             with st.container(key="composer-row", horizontal=True, vertical_alignment="center"):
-                _picker(frame, opened, fleet)
+                picker.draw(frame, opened, fleet)
                 tuning.panel(frame, opened)
 
 
@@ -77,29 +79,6 @@ def _side(frame: Frame) -> None:
             '<span class="naru-square" aria-hidden="true"></span></button>'
             '<div class="naru-side"><span class="naru-hint" role="status"></span><span class="naru-count"></span></div>'
         )
-
-
-def _picker(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
-    names = [model.name for model in fleet.models] if fleet is not None else []
-    kept = state.chosen_model() or (opened.model or "")
-    if kept and kept not in names and (not names or state.chosen_model()):
-        names = [kept, *names]
-    if not names:
-        return
-    state.offer_model(kept if kept in names else names[0])
-    st.selectbox(
-        frame.words.t("composer.model"),
-        names,
-        key=state.MODEL,
-        label_visibility="collapsed",
-        format_func=short_name,
-        filter_mode=None,
-    )
-
-
-def short_name(model: str) -> str:
-    """Return a model's name without its provider: `gpt-5.2` for `openai/gpt-5.2`."""
-    return model.split("/", 1)[-1]
 
 
 def send(frame: Frame) -> None:

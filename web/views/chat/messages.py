@@ -19,7 +19,8 @@ from web import state
 from web.markdown import to_streamlit
 from web.markdown.bounds import beginning, strip_bidi_controls
 from web.views.chat import debug
-from web.views.chat.composer import again, short_name
+from web.views.chat.composer import again
+from web.views.chat.picker import short_name
 from web.views.frame import Frame
 
 #: Finish reasons of providers that get a remark of their own.

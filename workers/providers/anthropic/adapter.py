@@ -45,9 +45,10 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
         *,
         api_key: str,
         base_url: str = OFFICIAL_BASE_URL,
+        ca_file: str = "",
         known: Known | None = None,
     ) -> None:
-        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL)
+        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file)
         self._known = known or Known()
 
     def _open(self) -> anthropic.AsyncAnthropic:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import AsyncGenerator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -53,11 +54,13 @@ class OllamaProvider:
         *,
         api_key: str = "",
         base_url: str = DEFAULT_ADDRESS,
+        ca_file: str = "",
         known: Known | None = None,  # noqa: ARG002 - Ollama ignores parameters that it does not know
     ) -> None:
         self.name = name
         self._base_url = (base_url or DEFAULT_ADDRESS).rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
         #: The windows of the models that were asked for.
         self._windows: dict[str, int] = {}
@@ -115,8 +118,9 @@ class OllamaProvider:
         if self._session is None:
             import aiohttp
 
+            tls = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS),
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls),
                 # timeouts.py limits the wait for the reply.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 headers=self._headers,

@@ -39,9 +39,10 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
         *,
         api_key: str = NO_KEY,
         base_url: str = OFFICIAL_BASE_URL,
+        ca_file: str = "",
         known: Known | None = None,
     ) -> None:
-        super().__init__(name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL)
+        super().__init__(name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file)
         # OpenAI's reasoning models know only the new name, most compatible servers only the old one.
         official = self._base_url.rstrip("/") == OFFICIAL_BASE_URL
         self._form = Form("max_completion_tokens" if official else "max_tokens", _REQUIRED)

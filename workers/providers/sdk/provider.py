@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -59,10 +60,12 @@ class SdkProvider(ABC, Generic[ClientT]):
 
     loggers: ClassVar[tuple[str, ...]] = (*SDKS, "httpx2", "httpcore2", "aiohttp")
 
-    def __init__(self, name: str, *, api_key: str, base_url: str) -> None:
+    def __init__(self, name: str, *, api_key: str, base_url: str, ca_file: str = "") -> None:
+        """`ca_file` names the certificates to trust instead of the system's."""
         self.name = name
         self._api_key = api_key
         self._base_url = base_url
+        self._ca_file = ca_file
         self._client: ClientT | None = None
         self._opening = asyncio.Lock()
 
@@ -110,6 +113,7 @@ class SdkProvider(ABC, Generic[ClientT]):
             "follow_redirects": False,
             # A proxy from the environment cannot reach this machine's loopback.
             "trust_env": not is_loopback(self._base_url),
+            **({"verify": ssl.create_default_context(cafile=self._ca_file)} if self._ca_file else {}),
         }
 
     @abstractmethod

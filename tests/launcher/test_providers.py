@@ -1,0 +1,134 @@
+"""`./naru providers`, and what doctor says about providers, with real servers on loopback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from deploy.cli.provider_checks import absent_lines
+from deploy.embedded.processes import ROOT
+from shared.fleet import AbsentProvider, Member, Model, fleet, register
+from shared.model_facts import learn
+from shared.postgres.database import make_engine
+from tests.providers.test_listing import data, serving
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def stack(module_stack: Stack) -> Stack:
+    """Share one stack."""
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def engine(stack: Stack) -> Engine:
+    """An engine on the stack's database, with a worker that offers three models."""
+    made = make_engine(stack.settings, name="test")
+    models = [Model(name=f"gateway/{name}", demo=False) for name in ("a", "b-old", "c-old")]
+    register(made, Member(worker_id=uuid4(), host="h", pid=1, version="0", slots=1, models=models), lease_seconds=900)
+    return made
+
+
+def naru(stack: Stack, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.cli.main", *words],
+        env=stack.environ(**settings),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def file_of(tmp_path: Path, *tables: str) -> Path:
+    path = tmp_path / "providers.toml"
+    path.write_text("\n".join(tables))
+    path.chmod(0o600)
+    return path
+
+
+def table(name: str, address: str, *lines: str) -> str:
+    return "\n".join([f"[providers.{name}]", 'kind = "openai"', f'address = "{address}"', *lines])
+
+
+def test_providers_are_listed_with_what_is_wrong(stack: Stack, tmp_path: Path) -> None:
+    with serving({"/v1/models": data("llama", "whisper-1")}) as url, serving({"/": (200, b"<html>")}) as page:
+        path = file_of(tmp_path, table("good", f"{url}/v1"), table("web", page), table("off", "http://127.0.0.1:9"))
+        listed = naru(stack, "providers", providers_file=path, simulator_url="")
+        one = naru(stack, "providers", "list", "good", providers_file=path, simulator_url="")
+        looked = naru(stack, "doctor", providers_file=path, simulator_url="")
+    assert listed.returncode == 1
+    assert f"good  openai  {url}  good\n  1 model\n" in listed.stdout
+    assert (
+        "it has no list of models below its address. Most servers need an address that ends with /v1." in listed.stdout
+    )
+    assert "it cannot be reached." in listed.stdout
+    assert "good/llama" in one.stdout
+    assert "ok  good: answers without a key, 1 models that can chat" in looked.stdout
+    assert "NO  off: http://127.0.0.1:9 cannot be reached" in looked.stdout
+    assert f"NO  web: {page} has no list of models below its address" in looked.stdout
+
+
+def test_mistake_in_the_file_is_one_sentence(stack: Stack, tmp_path: Path) -> None:
+    path = file_of(tmp_path, table("a", "http://x", 'kye = "k"'))
+    listed = naru(stack, "providers", providers_file=path)
+    assert listed.returncode == 1
+    assert listed.stderr.startswith(f"naru providers: {path}, line 4: [providers.a]: there is no key 'kye'.")
+    assert len(listed.stderr.splitlines()) == 1
+    looked = naru(stack, "doctor", providers_file=path)
+    assert f"NO  providers: {path}, line 4: [providers.a]: there is no key 'kye'." in looked.stdout
+    started = naru(stack, "up", "--data", str(tmp_path / "data"), providers_file=path)
+    assert started.returncode == 1
+    assert f"naru: {path}, line 4:" in started.stderr
+
+
+def test_provider_is_tested_with_a_real_call(stack: Stack, tmp_path: Path) -> None:
+    simulator = stack.start_simulator()
+    path = file_of(tmp_path, table("sim", simulator.url, "models = ['simulator']"))
+    asked = naru(stack, "providers", "test", "sim", providers_file=path, simulator_url="")
+    assert asked.returncode == 1, "an address without /v1 that is not asked for its list is used as it is"
+    assert "sim/simulator failed: " in asked.stderr
+    path = file_of(tmp_path, table("sim", f"{simulator.url}/v1", "models = ['simulator']"))
+    asked = naru(stack, "providers", "test", "sim", providers_file=path, simulator_url="")
+    assert asked.returncode == 0, asked.stderr
+    assert "sim/simulator answers: " in asked.stdout
+    assert "tokens of prompt and" in asked.stdout
+    unknown = naru(stack, "providers", "test", "nobody", providers_file=path, simulator_url="")
+    assert "there is no provider 'nobody'. There are: sim" in unknown.stderr
+
+
+def test_models_are_hidden_and_ordered(stack: Stack, engine: Engine) -> None:
+    assert naru(stack, "providers", "hide", "gateway/*-old").returncode == 0
+    assert naru(stack, "providers", "order", "gateway/c-old", "gateway/b-old").returncode == 0
+    shown = [(model.name, model.hidden) for model in fleet(engine).models]
+    assert shown == [("gateway/c-old", True), ("gateway/b-old", True), ("gateway/a", False)]
+    assert naru(stack, "providers", "show", "gateway/*").returncode == 0
+    assert naru(stack, "providers", "order").returncode == 0
+    assert [model.name for model in fleet(engine).models if not model.hidden] == [
+        "gateway/a",
+        "gateway/b-old",
+        "gateway/c-old",
+    ]
+    refused = naru(stack, "providers", "hide", "nobody/*")
+    assert "no model on offer matches 'nobody/*'" in refused.stderr
+    assert "is not provider/model" in naru(stack, "providers", "hide", "a").stderr
+
+
+def test_facts_are_shown_and_forgotten(stack: Stack, engine: Engine) -> None:
+    learn(engine, "gateway/a", "no_temperature", True)
+    assert "gateway/a\n  no_temperature = True" in naru(stack, "providers", "facts").stdout
+    assert naru(stack, "providers", "forget", "gateway/a").returncode == 0
+    assert "nothing is known about gateway/a" in naru(stack, "providers", "forget", "gateway/a").stderr
+
+
+def test_up_names_the_provider_without_a_model(stack: Stack, engine: Engine) -> None:
+    absent = [AbsentProvider(title="Our gateway", problem="no_list")]
+    member = Member(worker_id=uuid4(), host="h", pid=2, version="0", slots=1, models=(), absent=absent)
+    register(engine, member, lease_seconds=900)
+    (line,) = absent_lines(stack.database_url)
+    assert line.startswith("  No model: Our gateway has no list of models below its address.")

@@ -1,0 +1,185 @@
+"""providers.toml: what it may say, and a sentence with line and key for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import SettingsError
+from shared.settings import Settings
+from workers.providers.file import KINDS, key_variables, read_providers
+from workers.providers.instances import Instance, of_environment, together
+from workers.providers.lines import line_of
+
+GOOD = """\
+# Two servers.
+[providers.gateway]
+kind = "openai"
+title = "Our gateway"
+address = "https://gateway.example.org/v1/"
+key_file = "gateway.key"
+include = ["gpt-*",
+           "claude-*"]
+exclude = ["*-mini"]
+in_flight = 4
+
+[providers.local]
+kind = "ollama"
+address = "http://127.0.0.1:11434"
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A good file, with its key file."""
+    key = tmp_path / "gateway.key"
+    key.write_text("secret-key\n")
+    key.chmod(0o600)
+    return write(tmp_path / "providers.toml", GOOD)
+
+
+def write(path: Path, text: str, *, mode: int = 0o600) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def mistake(path: Path, text: str | None = None, **environ: str) -> str:
+    if text is not None:
+        write(path, text)
+    with pytest.raises(SettingsError) as refused:
+        read_providers(path, environ)
+    found = str(refused.value)
+    assert found.endswith(".")
+    assert "\n" not in found
+    return found.removeprefix(str(path))
+
+
+def test_file_gives_its_instances(path: Path) -> None:
+    gateway, local = read_providers(path, {}).instances
+    assert gateway == Instance(
+        name="gateway",
+        vendor=KINDS["openai"],
+        title="Our gateway",
+        api_key="secret-key",
+        address="https://gateway.example.org/v1",
+        include=("gpt-*", "claude-*"),
+        exclude=("*-mini",),
+        in_flight=4,
+        lists_models=True,
+    )
+    assert (local.title, local.vendor.name, local.api_key) == ("local", "ollama", "")
+    assert "secret-key" not in repr(gateway)
+
+
+def test_patterns_choose_among_the_listed_models(path: Path) -> None:
+    gateway = read_providers(path, {}).instances[0]
+    assert [each for each in ("gpt-6", "gpt-6-mini", "llama", "claude-x") if gateway.takes(each)] == [
+        "gpt-6",
+        "claude-x",
+    ]
+
+
+def test_key_may_come_from_a_variable_or_the_file(path: Path) -> None:
+    write(
+        path, '[providers.a]\nkind = "openai"\nkey_variable = "GROQ_API_KEY"\n[providers.b]\nkind = "openai"\nkey = "k"'
+    )
+    assert [each.api_key for each in read_providers(path, {"GROQ_API_KEY": "g"}).instances] == ["g", "k"]
+    assert key_variables(path) == {"GROQ_API_KEY"}
+
+
+def test_empty_file_has_no_instance(path: Path) -> None:
+    assert read_providers(write(path, "# nothing yet\n"), {}).instances == ()
+
+
+A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (A + 'kye = "k"', 4, "there is no key 'kye'. There are kind, address,"),
+        (A + "title = 3", 4, 'title is not a text. Write title = "…"'),
+        (A + 'models = "gpt"', 4, "models is not a list"),
+        (A + "models = [\n  1,\n]", 4, "models has '1', which is not a name"),
+        (A + "models = ['a b']", 4, "'a b', which is not a name without spaces"),
+        (A + "models = ['a']\ninclude = ['b']", 4, "exclude each other"),
+        (A + "in_flight = 0", 4, "in_flight is not a whole number from 1 to 1,000,000"),
+        (A + "in_flight = true", 4, "in_flight is not a whole number"),
+        (A + "fallback = ['b']", 4, "fallback is not supported yet"),
+        (A + "key_file = 'none.key'", 4, "none.key, which cannot be read: No such file or directory"),
+        (A + "key_variable = 'NOT_SET'", 4, "key_variable names NOT_SET, which is not set"),
+        (A + 'key_file = "a\\u0000b"', 4, "key_file holds a character that cannot be printed"),
+        (A + "key_file = '/dev/zero'", 4, "/dev/zero, which "),
+        (A + "key = 'k'\nkey_file = 'x'", 5, "key and key_file exclude each other"),
+        (A + "key = 'two words'", 4, "key holds not a key: a key is printable ASCII without spaces"),
+        (A + "ca_file = 'none.pem'", 4, "none.pem, which cannot be read"),
+        (A + "ca_file = 'gateway.key'", 4, "gateway.key, which holds no certificate in PEM form"),
+        (A + "title = '" + "x" * 61 + "'", 4, "title is not a text of at most 60 characters"),
+        (A + "# again\n" + A, 5, "this table is there twice. Each provider needs a name of its own"),
+        (A + 'kind = "ollama"', 4, "this key is there twice"),
+        (A + "title = ", 4, "Invalid value"),
+        ("\n[providers.a]\nkind = 'vllm'", 3, "kind is 'vllm'. It is openai, anthropic, ollama"),
+        ("\n[providers.a]\ntitle = 'x'", 2, "kind is missing"),
+        ("[providers.a]\nkind = 'openai'\naddress = 'example.org'", 3, "address is not a valid address. Write http"),
+        ("[providers.a]\nkind = 'openai'", 1, "there is no key. Add key_file"),
+        ("[providers.a]\nkind = 'anthropic'\naddress = 'http://x'", 1, "there is no key. Add key_file"),
+        ("[providers.a]\nkind = 'ollama'", 1, "address is missing"),
+        ("[providers.'A b']\nkind = 'openai'", 1, "'A b' is no name for a provider"),
+        ("[providers.demo]\nkind = 'openai'", 1, "'demo' is no name for a provider"),
+        ("[providers]\na = 1", 2, "a is not a table"),
+        ("# x\nproviders = 1", 2, "providers is not a table"),
+        ("[provider.a]\nkind = 'openai'", 1, "there is no 'provider' here. Each provider is a table [providers.NAME]"),
+    ],
+)
+def test_mistake_names_line_and_key(path: Path, text: str, line: int, words: str) -> None:
+    found = mistake(path, text)
+    assert found.startswith(f", line {line}:")
+    assert words in found
+
+
+def test_readable_key_files_are_refused(path: Path) -> None:
+    (path.parent / "gateway.key").chmod(0o644)
+    assert ", line 6: [providers.gateway]: key_file names" in mistake(path)
+    assert "which other users can read. Run: chmod 600" in mistake(path)
+
+
+def test_key_in_a_readable_file_is_refused(path: Path) -> None:
+    write(path, A + "key = 'very-secret'", mode=0o644)
+    assert "the file holds a key, and other users can read it. Run: chmod 600" in mistake(path)
+    assert "very-secret" not in mistake(path)
+
+
+def test_empty_key_file_is_refused(path: Path) -> None:
+    write(path.parent / "gateway.key", "\n")
+    assert "key_file holds no key" in mistake(path)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"x" * 300_000])
+def test_file_that_is_no_text_is_refused(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
+    assert mistake(path)
+
+
+def test_missing_file_is_refused(path: Path) -> None:
+    path.unlink()
+    assert mistake(path) == " cannot be read: No such file or directory."
+
+
+def test_name_of_the_environment_may_not_be_taken_twice() -> None:
+    mine = Instance(name="openai", vendor=KINDS["openai"], title="Mine")
+    with pytest.raises(SettingsError, match="provider 'openai', and the environment sets OPENAI_API_KEY"):
+        together(of_environment(Settings(openai_api_key="k")), [mine])
+
+
+def test_ollama_of_the_file_replaces_the_automatic_one() -> None:
+    mine = Instance(name="ollama", vendor=KINDS["ollama"], title="Mine", address="http://x")
+    found = together(of_environment(Settings(simulator_url="http://s")), [mine])
+    assert [(each.name, each.title) for each in found.values()] == [("ollama", "Mine"), ("demo", "the demo simulator")]
+
+
+def test_line_is_found_within_any_statement() -> None:
+    text = 'a = """\nb = 1\n"""\n\n# b\nb = [\n  1,\n]\n[t]\nx.y = 2\r\nz = {k = 1}'
+    places = [("a",), ("b",), ("t",), ("t", "x", "y"), ("t", "z", "k")]
+    assert [line_of(text, place) for place in places] == [1, 6, 9, 10, 11]
