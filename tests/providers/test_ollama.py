@@ -133,7 +133,7 @@ def test_error_after_text_keeps_the_text() -> None:
         (json_reply({"error": "model 'x' not found"}, status=404), errors.ModelNotFound),
         (json_reply({"error": "the input length exceeds the context length"}, status=400), errors.ContextTooLong),
         (Reply([b"<html>"], status=502), errors.ServerFailed),
-        (Reply([], status=302, headers={"Location": "http://127.0.0.1:9/"}), errors.BadRequest),
+        (Reply([], status=302, headers={"Location": "http://127.0.0.1:9/"}), errors.WrongAddress),
         (json_reply({"error": "server busy"}, status=503), errors.Overloaded),
         (lines(said("Half")), errors.StreamBroken),
         (lines(said("Half"), cut=True), errors.StreamBroken),

@@ -134,6 +134,7 @@ def test_no_label_is_an_id_an_owner_or_a_text() -> None:
         "server",
         "limit",
         "reason",
+        "result",
     }
 
 
