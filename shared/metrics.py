@@ -141,6 +141,7 @@ PURGED_KINDS = (
     "message",
     "request",
     "attempt",
+    "reasoning",
     "worker",
     "key",
     "checkpoint",

@@ -99,6 +99,15 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """What the model thought: the text, its duration and its tokens. A provider may report the tokens alone."""
+
+    text: str
+    seconds: float
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The result of one attempt: the text, and the provider's figures."""
 
@@ -112,6 +121,8 @@ class Answer:
     first_token_ago_seconds: float | None = None
     #: None if nothing is known about what the attempt used.
     spent: Spent | None = None
+    #: None if the model did not think.
+    reasoning: Reasoning | None = None
 
 
 def storable(text: str) -> str:

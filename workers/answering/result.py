@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 
 from shared.errors import ProviderError
-from shared.lifecycle import Answer
+from shared.lifecycle import Answer, Reasoning
+from shared.live.answer import LiveAnswer
 from shared.spending.values import Spent
 from workers.providers.base import Done, Usage
 
@@ -15,21 +16,35 @@ from workers.providers.base import Done, Usage
 class Result:
     """The text of one attempt and its end: `done`, or `error`, or neither if it was interrupted."""
 
-    text: str
+    text: str = ""
+    reasoning: str = ""
+    thinking_seconds: float = 0.0
     done: Done | None = None
     error: ProviderError | None = None
     #: Whether the lane has counted `error`.
     is_counted: bool = False
     #: On the monotonic clock.
     first_token_at: float | None = None
-    #: Whether the provider was called.
+    #: Whether the provider was called, and whether anything of its answer came.
     is_called: bool = False
+    has_begun: bool = False
     spent: Spent | None = None
 
     @property
     def usage(self) -> Usage | None:
         """What the provider reported."""
         return self.done.usage if self.done else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the model neither wrote nor thought."""
+        return not (self.text or self.reasoning)
+
+    def take(self, live: LiveAnswer) -> None:
+        """Take over what the model wrote and thought. Runs in the event loop, once the stream has ended."""
+        self.text, self.first_token_at = live.text(), live.first_text_at
+        if live.thinking is not None:
+            self.reasoning, self.thinking_seconds = live.thinking.text(), live.thinking.seconds
 
     def as_answer(self) -> Answer:
         """Return the values that the lifecycle stores."""
@@ -47,4 +62,11 @@ class Result:
             provider_request_id=request_id,
             first_token_ago_seconds=ago,
             spent=self.spent,
+            reasoning=self._reasoning(),
         )
+
+    def _reasoning(self) -> Reasoning | None:
+        tokens = self.usage.reasoning_tokens if self.usage else 0
+        if not (self.reasoning or tokens):
+            return None
+        return Reasoning(text=self.reasoning, seconds=self.thinking_seconds, tokens=tokens or None)

@@ -16,7 +16,7 @@ from typing import ClassVar
 from workers.simulator.journal import Journal
 from workers.simulator.pacing import Pacer, Sender, Turn
 from workers.simulator.script import FAULTS_WITHIN, Script
-from workers.simulator.text import marked_tokens, tokens_of
+from workers.simulator.text import marked_tokens, thoughts_of, tokens_of
 from workers.simulator.wire import Call, Failure, Wire
 
 _PING_SECONDS = 0.05
@@ -63,7 +63,11 @@ class Reply:
         self._total = len(tokens)
         if script.emit == "call":
             tokens = marked_tokens(call.number, len(tokens))
-        self._deltas = [] if script.emit == "clock" else [framed(event) for event in wire.deltas(call, tokens)]
+        thoughts = wire.thoughts(call, thoughts_of(script), script.style)
+        self._total += len(thoughts)
+        self._deltas = (
+            [] if script.emit == "clock" else [framed(event) for event in (*thoughts, *wire.deltas(call, tokens))]
+        )
         self._stops_at = min(script.at, self._total) if _stops(script) else self._total
         self._clock_parts = wire.around(call)
         self._sent = 0

@@ -7,6 +7,9 @@ The answer
     tokens=N            exactly N tokens: the text is cut or extended; default: the length of the text
     text="..."          exactly this text
     echo                the message itself, without the directive
+    thought="..."       this reasoning before the text, at the same pace
+    thoughts=N          N tokens of reasoning: `thought`, or else a few words, over and over
+    style=S             field | tags | parts: where Chat Completions carry it; default: the field reasoning_content
     repeat=N            the text N times over
     size=N              N characters in each token; default: up to 5 letters
     pace=X              tokens per second; 0: everything at once
@@ -67,6 +70,9 @@ class Script:
     tokens: int | None = None
     text: str | None = None
     echo: bool = False
+    thought: str = ""
+    thoughts: int = 0
+    style: str = "field"
     repeat: int = 1
     size: int = 0
     pace: float | None = None
@@ -148,11 +154,12 @@ def _yes(text: str) -> bool:
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    **dict.fromkeys(("tokens", "at", "times", "repeat", "size"), int),
+    **dict.fromkeys(("tokens", "at", "times", "repeat", "size", "thoughts"), int),
     **dict.fromkeys(("pace", "first"), float),
     **dict.fromkeys(("echo", "usage", "done"), _yes),
-    **dict.fromkeys(("text", "strict", "type", "code", "retry_after", "retry_after_ms", "key"), str),
+    **dict.fromkeys(("text", "thought", "strict", "type", "code", "retry_after", "retry_after_ms", "key"), str),
     "fault": _fault,
     "finish": _one_of(*sorted(FINISHES)),
+    "style": _one_of("field", "tags", "parts"),
     "emit": _one_of("clock", "call"),
 }

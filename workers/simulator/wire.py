@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -80,6 +80,10 @@ class Wire(ABC):
         before, after = self.around(call)
         return [before + _string(token) + after for token in tokens]
 
+    @abstractmethod
+    def thoughts(self, call: Call, tokens: Sequence[str], style: str) -> list[bytes]:
+        """Return each token of reasoning as one event."""
+
     def failure(self, name: str, call: Call) -> Failure:
         """Return the error of a fault. It repeats prompt and key, to prove that Naru never shows a provider's words."""
         found = self.named.get(name)
@@ -101,6 +105,12 @@ def _string(text: str) -> bytes:
 def _event(data: object, name: str | None = None) -> bytes:
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+
+
+_THOUGHT_DELTAS: dict[str, Callable[[str], Mapping[str, object]]] = {
+    "field": lambda token: {"reasoning_content": token, "content": None},
+    "parts": lambda token: {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": token}]}]},
+}
 
 
 class OpenAIWire(Wire):
@@ -157,6 +167,11 @@ class OpenAIWire(Wire):
     def keep_alive(self) -> bytes:
         return b": keep-alive\n\n"
 
+    def thoughts(self, call: Call, tokens: Sequence[str], style: str) -> list[bytes]:
+        if style == "tags":
+            return self.deltas(call, ["<th", "ink>\n", *tokens, "\n</thi", "nk>\n\n"])
+        return [_event(self._chunk(call, _THOUGHT_DELTAS[style](token))) for token in tokens]
+
     def error_body(self, failure: Failure) -> dict[str, object]:
         error = {"message": failure.text, "type": failure.type, "param": None, "code": failure.code}
         return {"error": error}
@@ -165,7 +180,7 @@ class OpenAIWire(Wire):
         return _event(self.error_body(failure))
 
     @staticmethod
-    def _chunk(call: Call, delta: dict[str, str], finish: str | None = None) -> dict[str, object]:
+    def _chunk(call: Call, delta: Mapping[str, object], finish: str | None = None) -> dict[str, object]:
         return {
             "id": f"chatcmpl-sim{call.number:08d}",
             "object": "chat.completion.chunk",
@@ -251,6 +266,15 @@ class AnthropicWire(Wire):
 
     def keep_alive(self) -> bytes:
         return _event({"type": "ping"}, "ping")
+
+    def thoughts(self, _call: Call, tokens: Sequence[str], _style: str) -> list[bytes]:
+        deltas: list[dict[str, str]] = [{"type": "thinking_delta", "thinking": token} for token in tokens]
+        if deltas:
+            deltas.append({"type": "signature_delta", "signature": "c2lnbmVk"})
+        return [
+            _event({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta")
+            for delta in deltas
+        ]
 
     def error_body(self, failure: Failure) -> dict[str, object]:
         error = {"type": failure.type, "message": failure.text}

@@ -1,7 +1,8 @@
 """The adapter for Messages, the wire format of Anthropic and compatible servers.
 
 Events: message_start (usage of the prompt) … content_block_delta (text) … message_delta (stop reason, usage
-so far) and message_stop. Naru does not use thinking, citations and tools, and ignores their events.
+so far) and message_stop. Thinking is never sent back, so its signatures are ignored. Naru does not use citations and
+tools, and ignores their events.
 """
 
 from __future__ import annotations
@@ -82,13 +83,18 @@ class _MessagesReader(EventReader):
     """Reads Messages events. Usage is cumulative: later numbers replace earlier ones."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._counts: dict[str, int] = {}
 
     def read(self, event: Any) -> str | None:
         kind = event["type"]
         if kind == "content_block_delta":
             delta = event["delta"]
-            return str(delta["text"]) if delta["type"] == "text_delta" else None
+            if delta["type"] == "text_delta":
+                return str(delta["text"])
+            if delta["type"] == "thinking_delta":
+                self.noted.append(str(delta["thinking"]))
+            return None
         if kind == "content_block_start":
             return str(event["content_block"].get("text") or "")
         if kind == "error":

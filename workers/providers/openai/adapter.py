@@ -15,6 +15,7 @@ from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.mapping import evidence_of
 from workers.providers.sdk.decoding import ErrorEvent, EventReader
 from workers.providers.sdk.provider import SdkProvider
+from workers.providers.sdk.reasoning import reasoning_in, sorted_parts
 
 # Only for types: importing the SDK takes most of a second and 45 MB, which only a worker with this provider pays.
 if TYPE_CHECKING:
@@ -136,7 +137,14 @@ class _ChunkReader(EventReader):
         delta = choice.get("delta") or {}
         if reason := choice.get("finish_reason"):
             self.finish = Finish.REFUSAL if self._refused else _finish(reason)
-        text: str | None = delta.get("content")
+        content = delta.get("content")
+        if isinstance(content, list):
+            thought, content = sorted_parts(content)
+            self.noted.append(thought)
+        text: str | None = content
+        # Most deltas of text have no other field.
+        if (not text or len(delta) > 1) and (thought := reasoning_in(delta)):
+            self.noted.append(thought)
         if not text and (text := delta.get("refusal")):
             self._refused = True
         if text is not None and not isinstance(text, str):
@@ -152,8 +160,10 @@ def _finish(reason: str) -> Finish:
 
 def _usage(usage: dict[str, Any]) -> Usage:
     details = usage.get("prompt_tokens_details") or {}
+    of_output = usage.get("completion_tokens_details") or {}
     return Usage(
         input_tokens=int(usage.get("prompt_tokens") or 0),
         output_tokens=int(usage.get("completion_tokens") or 0),
         cached_input_tokens=int(details.get("cached_tokens") or 0),
+        reasoning_tokens=int(of_output.get("reasoning_tokens") or 0),
     )

@@ -11,6 +11,7 @@ import jiter
 from workers.providers.base import Finish, Usage
 from workers.providers.sdk.events import EventBuffer
 from workers.providers.sdk.mending import Mender
+from workers.providers.sdk.reasoning import Sorter
 
 #: Chat Completions' last event; anything after it is not part of the answer.
 DONE_MARK = b"[DONE]"
@@ -31,9 +32,16 @@ class EventReader(ABC):
     finish: Finish | None = None
     usage: Usage | None = None
 
+    def __init__(self) -> None:
+        #: Reasoning in the events since the last look.
+        self.noted: list[str] = []
+
     @abstractmethod
     def read(self, event: Any) -> str | None:
-        """Return the text in `event`, if any. An event that breaks the protocol may raise any exception."""
+        """Return the text in `event`, if any, and note its reasoning.
+
+        An event that breaks the protocol may raise any exception.
+        """
 
 
 class Decoder:
@@ -43,13 +51,16 @@ class Decoder:
         self.reader = reader
         #: True once nothing but usage can follow.
         self.is_over = False
-        self._events, self._mender = EventBuffer(), Mender()
+        self._events, self._mender, self._sorter = EventBuffer(), Mender(), Sorter()
         self._error: Exception | None = None
 
     def decode(self, piece: bytes) -> str:
-        """Return the text in `piece`, and keep an error for `check`."""
+        """Return the text in `piece`, and keep an error for `check`.
+
+        Of a piece with reasoning, return that as a Thought; the next call, also with an empty piece, returns the text.
+        """
         if not piece:
-            return ""
+            return self._sorter.rest()
         texts = []
         try:
             for data in self._events.feed(piece):
@@ -60,7 +71,10 @@ class Decoder:
         except Exception as error:  # noqa: BLE001 - raised by check(), after the text that came before it
             self._error = error
         self.is_over = self.is_over or self.reader.finish is not None
-        return "".join(texts)
+        text = "".join(texts)
+        if self.reader.noted or self._sorter.is_busy:
+            return self._sorter.sort(text, self.reader.noted, is_last=self.is_over)
+        return text
 
     @property
     def is_open(self) -> bool:

@@ -140,8 +140,10 @@ class _SdkStream(Stream):
             reply.begin(response)
             body = self._body = body_of(response)
             async for piece in body:
-                if text := decoder.decode(piece):
+                text = decoder.decode(piece)
+                while text:
                     yield text
+                    text = decoder.decode(b"")
                 # A `take` during the yield may have met the end or an error.
                 decoder.check()
                 if decoder.is_over:
