@@ -16,6 +16,7 @@ from shared.conversations.conversations import (
     rename,
 )
 from shared.conversations.export import exported_conversations, exported_messages
+from shared.conversations.reasoning import reasoning_of
 
 __all__ = [
     "MAX_TITLE_CHARACTERS",
@@ -28,5 +29,6 @@ __all__ = [
     "exported_messages",
     "list_conversations",
     "open_conversation",
+    "reasoning_of",
     "rename",
 ]

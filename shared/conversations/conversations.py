@@ -22,7 +22,7 @@ from shared.messages import Message, RequestEnd, TextPart
 from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.postgres.prepared import prepared
-from shared.tables import ACTIVE, Status, chat_request, conversation, message
+from shared.tables import ACTIVE, Status, chat_request, conversation, message, reasoning
 
 MAX_TITLE_CHARACTERS = 200
 
@@ -177,10 +177,12 @@ def _branch_statement() -> Select[Any]:
     return prepared(
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
-            *(r.status, r.error_code, r.finish, r.model, r.attempt),
+            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.output_tokens),
+            reasoning.c.seconds.label("thought_seconds"),
         )
         .join(walk, m.id == walk.c.id)
         .outerjoin(chat_request, r.id == m.request_id)
+        .outerjoin(reasoning, reasoning.c.request_id == m.request_id)
         .order_by(walk.c.depth)
     )
 
@@ -211,4 +213,6 @@ def _end_of(row: Any) -> RequestEnd:
         finish=row.finish,
         model=row.model,
         attempt=row.attempt,
+        output_tokens=row.output_tokens,
+        thought_seconds=row.thought_seconds,
     )
