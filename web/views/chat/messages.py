@@ -59,7 +59,7 @@ def _question(frame: Frame, message: Message) -> None:
 def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures | None) -> None:
     end = message.end or _UNKNOWN_END
     with st.container(key=f"answer-{message.request_id}"):
-        if end.thought_seconds:
+        if end.thought_seconds and state.has_routes():
             st.html(_thought(frame, message, end.thought_seconds))
         shown = beginning(message.text)
         if message.text and end.status == Status.FAILED:
