@@ -11,10 +11,11 @@ from playwright.sync_api import Browser, Locator, expect
 from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import Stack
+from workers.simulator import text_for
 
 pytestmark = pytest.mark.browser
 THOUGHT = "First <b>the boat</b>, then the ferryman. "
-ASKED = f'[[sim: thought="{THOUGHT}" thoughts=60 text="Take the **boat** across, and pay the ferryman." pace=12]]'
+ASKED = f'[[sim: thought="{THOUGHT}" thoughts=150 text="Take the **boat** across." tokens=90 pace=12]]'
 SAYS = {
     "en-US": (r"^Thinking, \d:\d\d$", r"^Thought for \d:\d\d$"),
     "ko-KR": (r"^생각하는 중, \d:\d\d$", r"^\d:\d\d 동안 생각함$"),
@@ -69,7 +70,7 @@ def test_page_folds_what_a_model_thought(person: tuple[Person, str]) -> None:
     expect(fold.locator(".naru-thought-text")).to_contain_text("First <b>the boat</b>, then the ferryman.")
     answer.locator(".naru-copy").click()
     copied = reader.page.evaluate("() => navigator.clipboard.readText()")
-    assert copied == "Take the **boat** across, and pay the ferryman."
+    assert copied == text_for(ASKED)
 
     reader.page.reload()
     expect(fold_of(reader.answers.last).locator("summary")).to_have_text(live)
