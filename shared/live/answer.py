@@ -61,20 +61,19 @@ class LiveAnswer:
         """Append text or a Thought, and return False if it is empty. The first text is sent at once."""
         if not text:
             return False
-        if isinstance(text, Thought):
+        if text.__class__ is Thought:
             self._think(text)
             return True
-        is_first = not self._length
-        if is_first:
+        if not self._length:
             self.first_text_at = monotonic()
         if self.thinking is not None and self.thinking.pause():
             self.has_thought_news = True
         self._parts.append(text)
         self._length += len(text)
-        self._wake(self, is_first)
+        self._wake(self, self._length == len(text))
         return True
 
-    def _think(self, thought: Thought) -> None:
+    def _think(self, thought: str) -> None:
         is_first = self.thinking is None
         if self.thinking is None:
             self.thinking = Thinking()

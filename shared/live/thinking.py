@@ -36,10 +36,10 @@ class Thinking:
         #: How much text the model had written when it last began to think.
         self.offset = 0
 
-    def add(self, thought: Thought, *, offset: int) -> bool:
+    def add(self, thought: str, *, offset: int) -> bool:
         """Append a piece, with the length of the text before it. Return whether readers should be told now."""
         now = monotonic()
-        if self._room > 0:
+        if self._room >= 0:
             self._parts.append(thought[: self._room])
             self._room -= len(thought)
         if self._since is None:

@@ -54,7 +54,7 @@ class WithTimeouts(Stream):
         if watch is None or watch.is_over:
             return ""
         text = self._stream.take()
-        if watch.is_thinking or isinstance(text, Thought):
+        if watch.is_thinking or text.__class__ is Thought:
             watch.note(text)
         return text
 

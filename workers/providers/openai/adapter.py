@@ -137,18 +137,24 @@ class _ChunkReader(EventReader):
         delta = choice.get("delta") or {}
         if reason := choice.get("finish_reason"):
             self.finish = Finish.REFUSAL if self._refused else _finish(reason)
-        content = delta.get("content")
-        if isinstance(content, list):
-            thought, content = sorted_parts(content)
-            self.noted.append(thought)
-        text: str | None = content
-        # Most deltas of text have no other field.
-        if (not text or len(delta) > 1) and (thought := reasoning_in(delta)):
-            self.noted.append(thought)
+        text: str | None = delta.get("content")
+        if len(delta) > 1 or text.__class__ is not str:  # nearly all deltas are one field with text
+            text = self._noting(delta)
         if not text and (text := delta.get("refusal")):
             self._refused = True
         if text is not None and not isinstance(text, str):
             raise TypeError("a delta that is not text")
+        return text
+
+    def _noting(self, delta: dict[str, Any]) -> str | None:
+        """Note the reasoning in `delta`, and return its content as text."""
+        if thought := reasoning_in(delta):
+            self.noted.append(thought)
+        content: Any = delta.get("content")
+        if isinstance(content, list):
+            thought, content = sorted_parts(content)
+            self.noted.append(thought)
+        text: str | None = content
         return text
 
 

@@ -53,6 +53,7 @@ class Decoder:
         self.is_over = False
         self._events, self._mender, self._sorter = EventBuffer(), Mender(), Sorter()
         self._error: Exception | None = None
+        self._noted = reader.noted
 
     def decode(self, piece: bytes) -> str:
         """Return the text in `piece`, and keep an error for `check`.
@@ -72,8 +73,8 @@ class Decoder:
             self._error = error
         self.is_over = self.is_over or self.reader.finish is not None
         text = "".join(texts)
-        if self.reader.noted or self._sorter.is_busy:
-            return self._sorter.sort(text, self.reader.noted, is_last=self.is_over)
+        if self._noted or self._sorter.is_busy:
+            return self._sorter.sort(text, self._noted, is_last=self.is_over)
         return text
 
     @property
