@@ -24,7 +24,7 @@ class Thought(str):
 class Thinking:
     """The reasoning of one attempt. A model may think several times, also between two pieces of text."""
 
-    __slots__ = ("_parts", "_passed", "_room", "_since", "_told_at", "offset")
+    __slots__ = ("_parts", "_passed", "_room", "_since", "_told_at", "began_at", "offset")
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -33,6 +33,8 @@ class Thinking:
         #: When the model began to think; None while it writes.
         self._since: float | None = None
         self._told_at = 0.0
+        #: When it first began to think, on the monotonic clock.
+        self.began_at = 0.0
         #: How much text the model had written when it last began to think.
         self.offset = 0
 
@@ -44,6 +46,7 @@ class Thinking:
             self._room -= len(thought)
         if self._since is None:
             self._since, self.offset = now, offset
+            self.began_at = self.began_at or now
         elif now - self._told_at < TELL_SECONDS:
             return False
         self._told_at = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -23,7 +24,8 @@ class Result:
     error: ProviderError | None = None
     #: Whether the lane has counted `error`.
     is_counted: bool = False
-    #: On the monotonic clock.
+    #: The first text, and the first text or reasoning, on the monotonic clock.
+    first_text_at: float | None = None
     first_token_at: float | None = None
     #: Whether the provider was called, and whether anything of its answer came.
     is_called: bool = False
@@ -42,14 +44,16 @@ class Result:
 
     def take(self, live: LiveAnswer) -> None:
         """Take over what the model wrote and thought. Runs in the event loop, once the stream has ended."""
-        self.text, self.first_token_at = live.text(), live.first_text_at
+        self.text = live.text()
+        self.first_text_at = self.first_token_at = live.first_text_at
         if live.thinking is not None:
             self.reasoning, self.thinking_seconds = live.thinking.text(), live.thinking.seconds
+            self.first_token_at = min(live.thinking.began_at, self.first_text_at or math.inf)
 
     def as_answer(self) -> Answer:
         """Return the values that the lifecycle stores."""
         usage = self.usage
-        ago = None if self.first_token_at is None else time.monotonic() - self.first_token_at
+        ago = None if self.first_text_at is None else time.monotonic() - self.first_text_at
         request_id = self.done.provider_request_id if self.done else None
         if request_id is None and self.error is not None:
             request_id = self.error.provider_request_id
