@@ -305,12 +305,12 @@ class Stack:
         self.processes.append(process)
         return process
 
-    def start_simulator(self) -> Process:
+    def start_simulator(self, *options: str) -> Process:
         """Start the simulator, and set NARU_SIMULATOR_URL for later processes. It logs into `calls_log`."""
         process = self._listening(
             "simulator",
             "workers.simulator",
-            *("--host", "127.0.0.1", "--port", "{port}", "--log", str(self.calls_log)),
+            *("--host", "127.0.0.1", "--port", "{port}", "--log", str(self.calls_log), *options),
         )
         self.configure(simulator_url=process.url)
         return process

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from shared.interpreter import freeze_loaded_objects
 from shared.live.publisher import Publisher
@@ -28,6 +29,7 @@ from workers.process.pickup import Pickup
 #: All Python threads may be stalled for this many times the limit of a wedged worker.
 NO_THREAD = 2.0
 START_SECONDS = 10.0
+FACTS_SECONDS = 2.0
 
 
 class Worker:
@@ -73,6 +75,9 @@ class Worker:
         loop, registry = self.context.loop, self.context.registry
         loop.start()
         loop.submit(registry.discover()).result(timeout=START_SECONDS)
+        # The first question should not pay for a fact that the fleet knows; nor may it wait long for Postgres.
+        with suppress(TimeoutError):
+            loop.submit(registry.knowledge.exchange(self.context.engine)).result(timeout=FACTS_SECONDS)
         membership.start_counters(self.context)
         self.context.publisher = loop.submit(self._start_publisher()).result(timeout=START_SECONDS)
         self._drain.start()
@@ -84,6 +89,7 @@ class Worker:
         # Importing an SDK takes most of a second. It comes last, but before the first question.
         loop.submit(registry.warm()).add_done_callback(lambda _: freeze_loaded_objects())
         self._discovering = loop.submit(registry.keep_discovering(self._models_changed))
+        self._exchanging = loop.submit(registry.knowledge.keep_exchanging(self.context.engine))
 
     def answer(self, lane: str, claimed: Callable[[], None] | None = None) -> None:
         """Answer the fairest request of a lane, if one can be claimed. Blocks until the answer has ended."""
@@ -110,6 +116,7 @@ class Worker:
         """Shut down in order: drain the answers, then end the lease, then the rest."""
         self._wedge.close()
         self._discovering.cancel()
+        self._exchanging.cancel()
         self._drain.begin()
         self._drain.wait(seconds=self.context.settings.grace_seconds + CLOSE_SECONDS)
         self._pickup.close()

@@ -1,7 +1,7 @@
 """`./naru doctor`: checks of an installation; each finding says what to do.
 
-It changes nothing and asks no model a question. Each check is a function that yields findings. A check that fails to
-run is a finding too.
+It changes nothing, and asks a model a question only with `--providers` (`trials.py`). Each check is a function that
+yields findings. A check that fails to run is a finding too.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ FREE_MEGABYTES = 1000
 PROVIDER_SECONDS = 10
 
 
-def examine(*, data: Path) -> int:
-    """Print all findings; return 1 when one is WRONG, else 0."""
+def examine(*, data: Path, tries_providers: bool = False) -> int:
+    """Print all findings; return 1 when one is WRONG, else 0. `tries_providers` asks models, which may cost money."""
     try:
         settings = settings_of(data)
     except NotRunning as error:
@@ -60,6 +60,10 @@ def examine(*, data: Path) -> int:
     show(Finding(Level.GOOD, "settings: complete and consistent"))
     found = [finding for check in CHECKS for finding in carefully(check, settings)]
     found += [*page_and_disk(data), *backups(settings, data), *cookie_keys(settings, data), *hosts(settings, data)]
+    if tries_providers:
+        from deploy.cli.trials import providers
+
+        found += carefully(providers, settings)
     return 1 if any(finding.level is Level.WRONG for finding in found) else 0
 
 

@@ -49,6 +49,7 @@ that runs on the data folder. The exit code is 0 only for an answer. Ctrl-C stop
 """
 DOCTOR = """\
 Checks the settings, both servers, the tables, the workers and the models' keys, and says what to do about each.
+With --providers it also asks the first models of each provider a tiny question, and says what their servers show.
 The exit code is 0 if nothing is wrong (hints marked ! do not count).
 """
 ERASE = """\
@@ -162,6 +163,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_up(command(commands, "up", "start everything on this machine", UP))
     add_ask(command(commands, "ask", "ask one question from the terminal", ASK))
     doctor = command(commands, "doctor", "find problems, and say what to do", DOCTOR)
+    doctor.add_argument("--providers", action="store_true", help="also ask models a tiny question; may cost a little")
     add_data(doctor)
     doctor.set_defaults(run=run_doctor)
     add_erase(command(commands, "erase", "remove everything of one person", ERASE))
@@ -328,7 +330,7 @@ def run_ask(chosen: argparse.Namespace) -> int:
 def run_doctor(chosen: argparse.Namespace) -> int:
     from deploy.cli.doctor import examine
 
-    return examine(data=chosen.data.resolve())
+    return examine(data=chosen.data.resolve(), tries_providers=chosen.providers)
 
 
 def run_erase(chosen: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Conversations: list, open, rename, delete and export them, and check whether a question was stored.
+"""Conversations: list, open, rename, tune, delete and export them, and check whether a question was stored.
 
 `shared/lifecycle/` stores messages; the page draws them. May import the lifecycle, the tables and `shared.postgres`;
 nothing of the worker fleet, the live stream or Redis.
@@ -14,6 +14,7 @@ from shared.conversations.conversations import (
     list_conversations,
     open_conversation,
     rename,
+    tune,
 )
 from shared.conversations.export import exported_conversations, exported_messages
 from shared.conversations.reasoning import reasoning_of
@@ -31,4 +32,5 @@ __all__ = [
     "open_conversation",
     "reasoning_of",
     "rename",
+    "tune",
 ]

@@ -1,4 +1,4 @@
-"""List, open, rename and delete conversations.
+"""List, open, rename, tune and delete conversations.
 
 Every function takes the owner and reaches only that owner's rows.
 """
@@ -11,7 +11,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 
 from shared import audit
 from shared.audit import Kind
@@ -23,6 +38,7 @@ from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.postgres.prepared import prepared
 from shared.tables import ACTIVE, Status, chat_request, conversation, message, reasoning
+from shared.tuning import NO_TUNING, Tuning
 
 MAX_TITLE_CHARACTERS = 200
 
@@ -57,6 +73,7 @@ class Opened:
     messages: tuple[Message, ...]
     has_earlier: bool
     active: ActiveRequest | None
+    tuning: Tuning = NO_TUNING
 
 
 def list_conversations(
@@ -112,6 +129,7 @@ def open_conversation(engine: Engine, conversation_id: UUID, *, owner: Owner, li
         and ActiveRequest(
             request_id=active.id, status=Status(active.status), attempt=active.attempt, model=active.model
         ),
+        tuning=Tuning.read(row.tuning),
     )
 
 
@@ -125,6 +143,12 @@ def rename(engine: Engine, conversation_id: UUID, *, owner: Owner, title: str) -
     """Set the title; an empty one changes nothing. Raises NotFound."""
     words = storable(" ".join(title.split()))[:MAX_TITLE_CHARACTERS]
     _change(engine, conversation_id, owner, {"title": words} if words else {"title": conversation.c.title})
+
+
+def tune(engine: Engine, conversation_id: UUID, *, owner: Owner, tuning: Tuning) -> None:
+    """Replace the conversation's tuning, for the answers that begin from now on. Raises NotFound."""
+    stored = tuning.stored()
+    _change(engine, conversation_id, owner, {"tuning": cast(literal(stored, Text), JSONB) if stored else null()})
 
 
 def delete(engine: Engine, conversation_id: UUID, *, owner: Owner) -> None:
@@ -163,7 +187,7 @@ def _change(
 def _row_of(connection: Connection, conversation_id: UUID, *, owner: Owner) -> Any:
     c = conversation.c
     row = connection.execute(
-        select(c.owner_id, c.title, c.model, c.leaf_id, c.deleted_at).where(c.id == conversation_id)
+        select(c.owner_id, c.title, c.model, c.leaf_id, c.deleted_at, c.tuning).where(c.id == conversation_id)
     ).one_or_none()
     if row is not None and (row.owner_id != owner.key or row.deleted_at is not None):
         raise NotFound

@@ -46,6 +46,8 @@ class ExportedConversation:
     created_at: datetime
     updated_at: datetime
     leaf_id: UUID | None
+    #: Instructions, temperature and effort; None where the person set none.
+    tuning: dict[str, object] | None
 
 
 def exported_conversations(engine: Engine, *, owner: Owner) -> Iterator[ExportedConversation]:
@@ -57,7 +59,7 @@ def exported_conversations(engine: Engine, *, owner: Owner) -> Iterator[Exported
     mine = (c.owner_id == owner.key, c.deleted_at.is_(None), c.leaf_id.is_not(None))
     with transaction(engine) as connection:
         ids = connection.execute(select(c.id).where(*mine).order_by(c.created_at, c.id)).scalars().all()
-    one = select(c.id, c.title, c.model, c.created_at, c.updated_at, c.leaf_id).where(*mine)
+    one = select(c.id, c.title, c.model, c.created_at, c.updated_at, c.leaf_id, c.tuning).where(*mine)
     for conversation_id in ids:
         with transaction(engine) as connection:
             row = connection.execute(one.where(c.id == conversation_id)).mappings().one_or_none()

@@ -100,6 +100,7 @@ def _submit_once(
         "q_owner": question.owner.key,
         "q_conversation": question.conversation_id,
         "q_title": _title_of(text),
+        "q_tuning": question.tuning.stored(),
         "q_message": uuid4(),
         "q_text": text,
         "q_key": question.idempotency_key,

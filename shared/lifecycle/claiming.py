@@ -42,7 +42,8 @@ from shared.lifecycle.values import Claimant, Claimed
 from shared.messages import Message, RequestEnd, TextPart
 from shared.postgres.database import statement
 from shared.postgres.prepared import Batch
-from shared.tables import Status, chat_request, lane, message, quota, request_attempt, worker
+from shared.tables import Status, chat_request, conversation, lane, message, quota, request_attempt, worker
+from shared.tuning import Tuning
 
 _R = chat_request.c
 #: Shared by all messages of a claim, which may be a thousand.
@@ -76,6 +77,7 @@ def claim(engine: Engine, of_lane: str, claimant: Claimant, *, may_be_suspect: b
         is_contested=rows[0].is_contested,
         lane_failures=rows[0].lane_failures,
         may_be_limited=rows[0].may_be_limited,
+        tuning=Tuning.read(rows[-1].tuning),
         **columns,
     )
 
@@ -170,6 +172,7 @@ def _with_branch(taken: CTE) -> Select[Any]:
             message.c.role,
             message.c.content,
             r.c.status.label("answer_status"),
+            _tuning(taken).label("tuning"),
         )
         .select_from(taken)
         .join(walk, true())
@@ -177,6 +180,12 @@ def _with_branch(taken: CTE) -> Select[Any]:
         .outerjoin(r, r.c.id == message.c.request_id)
         .order_by(walk.c.depth.desc())
     )
+
+
+def _tuning(taken: CTE) -> ColumnElement[Any]:
+    """Return the conversation's tuning, on the question's row only: it may be long, and a branch has many rows."""
+    found = select(conversation.c.tuning).where(conversation.c.id == taken.c.conversation_id).scalar_subquery()
+    return case((message.c.id == taken.c.user_message_id, found))
 
 
 def _may_run(r: ReadOnlyColumnCollection[str, Any]) -> tuple[ColumnElement[bool], ...]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Interval,
     Select,
     Subquery,
+    Text,
     and_,
     bindparam,
     case,
@@ -50,6 +51,8 @@ _OWNER, _KEY = _given("owner", _R.owner_id), _given("key", _R.idempotency_key)
 _CONVERSATION = _given("conversation", conversation.c.id)
 _TITLE = _given("title", conversation.c.title)
 _MODEL = _given("model", _R.model)
+#: JSON as text: a Batch passes values to the driver as they are.
+_TUNING = bindparam("q_tuning", type_=Text)
 
 _WITH_SAME_KEY = select(_R.id, _R.conversation_id).where(_R.owner_id == _OWNER, _R.idempotency_key == _KEY)
 # In the text, not as parameters: the plan is made once, and must use the partial index.
@@ -78,7 +81,7 @@ def _enter(*conditions: ColumnElement[bool]) -> Insert:
 
     The update sets a column to its own value: that locks the row and lets RETURNING give it back.
     """
-    made = {"id": _CONVERSATION, "owner_id": _OWNER, "title": _TITLE}
+    made = {"id": _CONVERSATION, "owner_id": _OWNER, "title": _TITLE, "tuning": _TUNING}
     chosen = select(*(cast(value, conversation.c[name].type) for name, value in made.items())).where(*conditions)
     new = upsert(conversation).from_select(list(made), chosen)
     return new.on_conflict_do_update(

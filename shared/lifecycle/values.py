@@ -11,11 +11,15 @@ from shared.messages import Message
 from shared.people import Owner
 from shared.settings import Settings
 from shared.spending.values import Spent
+from shared.tuning import NO_TUNING, Tuning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question as a person sends it. `regenerate` answers the branch's last question again and ignores `text`."""
+    """A question as a person sends it. `regenerate` answers the branch's last question again and ignores `text`.
+
+    `tuning` counts for the first question of a conversation; `shared.conversations.tune` changes it afterwards.
+    """
 
     owner: Owner
     conversation_id: UUID
@@ -23,6 +27,7 @@ class Question:
     idempotency_key: str
     model: str = ""
     regenerate: bool = False
+    tuning: Tuning = NO_TUNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,8 @@ class Claimed:
     left_seconds: float
     #: The branch that ends in the question, oldest first, for the prompt.
     branch: tuple[Message, ...] = field(repr=False)
+    #: The settings of the conversation.
+    tuning: Tuning = field(default=NO_TUNING, repr=False)
     #: Time of the claim on this process's monotonic clock.
     claimed_at: float = field(default_factory=time.monotonic)
 

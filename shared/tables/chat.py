@@ -18,7 +18,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from shared.tables.metadata import metadata, moment
 
@@ -31,6 +31,8 @@ conversation = Table(
     Column("model", Text),
     # The newest message of the branch on display; its ancestors are the rest of the branch.
     Column("leaf_id", UUID(as_uuid=True)),
+    # Instructions, temperature and effort (shared/tuning.py); null where the person set none.
+    Column("tuning", JSONB),
     moment("created_at", now=True),
     moment("updated_at", now=True),
     moment("deleted_at"),

@@ -50,14 +50,14 @@ def entries(stack: Stack, request_id: UUID) -> list[str]:
     return [kind for _, fields in found for kind in fields]
 
 
-@pytest.mark.parametrize("style", ["field", "tags", "parts"])
-def test_reasoning_is_stored_beside_the_answer(stack: Stack, engine: Engine, style: str) -> None:
+@pytest.mark.parametrize("shape", ["reasoning_content", "think", "thinking"])
+def test_reasoning_is_stored_beside_the_answer(stack: Stack, engine: Engine, shape: str) -> None:
     stack.workers(1)
     with Person(stack, engine) as alice:
-        request = alice.ask(f'[[sim: style={style} thought="{THOUGHT}" text="Take the boat." pace=40]]')
+        request = alice.ask(f'[[sim: shape={shape} thoughts=9 thought="{THOUGHT}" text="Take the boat." pace=40]]')
         assert alice.wait_end(request).status == Status.SUCCEEDED
     row, answer = stored(engine, request), answer_of(engine, request)
-    assert (row.content, row.attempt) == (THOUGHT.strip(), 1)
+    assert (row.content, row.attempt) == ((THOUGHT * 9).strip(), 1)
     assert 0 < row.seconds < patient(5)
     assert answer.text == "Take the boat."
     assert answer.end is not None
@@ -77,7 +77,7 @@ def test_answer_without_reasoning_has_no_row(stack: Stack, engine: Engine) -> No
 def test_stop_while_it_thinks_keeps_the_reasoning(stack: Stack, engine: Engine) -> None:
     stack.workers(1)
     with Person(stack, engine) as alice:
-        request = alice.ask("[[sim: thoughts=500 pace=50]]")
+        request = alice.ask("[[sim: shape=reasoning thoughts=500 pace=50]]")
         wait_until(lambda: Kind.THOUGHT in entries(stack, request), what="readers know that it thinks")
         alice.stop(request)
         assert alice.wait_end(request, seconds=2).status == Status.CANCELLED
@@ -88,7 +88,7 @@ def test_stop_while_it_thinks_keeps_the_reasoning(stack: Stack, engine: Engine) 
 def test_thinking_that_uses_the_budget_is_told_apart(stack: Stack, engine: Engine) -> None:
     stack.workers(1)
     with Person(stack, engine) as alice:
-        request = alice.ask('[[sim: thoughts=30 text="" finish=length]]')
+        request = alice.ask('[[sim: shape=reasoning thoughts=30 text="" finish=length]]')
         assert alice.wait_end(request).status == Status.SUCCEEDED
     end = answer_of(engine, request).end
     assert end is not None
@@ -99,7 +99,7 @@ def test_thinking_without_end_fails_with_its_reason(stack: Stack, engine: Engine
     stack.workers(0)
     stack.start_worker(thinking_seconds=1, first_token_seconds=0.5)
     with Person(stack, engine) as alice:
-        request = alice.ask("[[sim: thoughts=5000 pace=50]]")
+        request = alice.ask("[[sim: shape=reasoning thoughts=5000 pace=50]]")
         row = alice.wait_end(request)
         assert (row.status, row.error_code, row.attempt) == (Status.FAILED, "thinking_timeout", 1)
         assert len(alice.calls(request)) == 1
@@ -110,7 +110,7 @@ def test_new_attempt_thinks_anew_after_a_crash(stack: Stack, engine: Engine) -> 
     stack.workers(0)
     (worker,) = stack.workers(1)
     with Person(stack, engine) as alice:
-        request = alice.ask(f'[[sim: thoughts=100 thought="{THOUGHT}" text="Take the boat." pace=40]]')
+        request = alice.ask(f'[[sim: shape=think thoughts=100 thought="{THOUGHT}" text="Take the boat." pace=40]]')
         wait_until(lambda: Kind.THOUGHT in entries(stack, request), what="readers know that it thinks")
         worker.kill()
         stack.workers(1)
@@ -124,7 +124,7 @@ def test_new_attempt_thinks_anew_after_a_crash(stack: Stack, engine: Engine) -> 
 def test_only_its_owner_reads_and_exports_reasoning(stack: Stack, engine: Engine) -> None:
     stack.workers(1)
     with Person(stack, engine) as alice:
-        request = alice.ask(f'[[sim: thought="{THOUGHT}" text="Yes."]]')
+        request = alice.ask(f'[[sim: shape=reasoning thoughts=1 thought="{THOUGHT}" text="Yes."]]')
         conversation_id = alice.wait_end(request).conversation_id
     assert reasoning_of(engine, request, owner=OWNER) == THOUGHT.strip()
     with pytest.raises(NotFound):

@@ -165,6 +165,22 @@ def test_doctor_says_what_to_do_about_each_fault(own_stack: Stack) -> None:
     assert "sk-nobody" not in looked.stdout
 
 
+def test_doctor_tries_providers_when_asked_to(stack: Stack) -> None:
+    stack.start_simulator("--script", "quirks=no_system shape=nofinish", "--window", "8192")
+    silent = {"openai_api_key": "sk-nobody", "openai_base_url": f"http://127.0.0.1:{free_port()}/v1"}
+    looked = naru(stack, "doctor", "--providers", models="demo/simulator,openai/away", **silent)
+    assert "ok  providers: asking 2 models one question each" in looked.stdout
+    seen = next(line for line in looked.stdout.splitlines() if line.startswith("ok  demo/simulator: "))
+    for phrase in ("streams", "reports usage", "no finish mark", "a window of 8192 tokens", "no system role"):
+        assert phrase in seen
+    assert "NO  openai/away: openai: " in looked.stdout
+    assert "sk-nobody" not in looked.stdout
+    calls = stack.calls_log.read_text("utf-8")
+    assert calls.count('"start"') == 2
+    assert "asking" not in naru(stack, "doctor").stdout
+    assert stack.calls_log.read_text("utf-8") == calls, "without the option no model is asked"
+
+
 def test_doctor_reports_old_tables(own_stack: Stack) -> None:
     connection = psycopg2.connect(own_stack.database_url)
     with connection, connection.cursor() as cursor:

@@ -23,7 +23,7 @@ from tests.stack import WIDE_LIMITS, Stack
 pytestmark = pytest.mark.browser
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
-FIND = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
+FIND = """part => axe.run(part, { resultTypes: ["violations"] }).then(({ violations }) => violations
   .filter(({ impact }) => impact !== "minor")
   .flatMap(({ id, impact, nodes }) => nodes.map(({ html }) => `${impact} ${id}: ${html.slice(0, 200)}`)))"""
 WIDE = {"width": 1440, "height": 900}
@@ -80,7 +80,9 @@ def gallery(stack: Stack, browser: Browser) -> Iterator[Gallery]:
         expect(person.page.locator(".naru-failed")).to_be_visible(timeout=patient_ms(15))
         addresses["failed in the middle"] = asked(person, "[[sim: fault=cut at=120]] Why is the sea salt?")
         expect(person.page.locator(".naru-failed")).to_be_visible(timeout=patient_ms(30))
-        addresses["thought"] = asked(person, '[[sim: thoughts=200 pace=150 text="So."]] think first')
+        addresses["thought"] = asked(
+            person, '[[sim: shape=think thoughts=200 thought="The boat is away. " pace=150 text="So."]] think first'
+        )
         expect(person.answers.locator(".naru-thought")).to_be_visible(timeout=patient_ms(15))
         addresses["stopped"] = asked(person, "[[sim: tokens=1500 pace=20]] stop me")
         person.wait_for_text(characters=100)
@@ -117,13 +119,16 @@ def long(stack: Stack) -> str:
     return address
 
 
-def found(page: Page) -> list[str]:
-    """Return axe's findings above minor. Look up to three times, because elements may still fade or move."""
+def found(page: Page, part: str = "html") -> list[str]:
+    """Return axe's findings above minor in the element `part`, a CSS selector.
+
+    Look up to three times, because elements may still fade or move.
+    """
     page.evaluate(AXE)
     violations: list[str] = []
     for _ in range(LOOKS_AT_MOST):
         page.wait_for_timeout(SETTLED_MS)
-        violations = page.evaluate(FIND)
+        violations = page.evaluate(FIND, part)
         if not violations:
             break
     return violations

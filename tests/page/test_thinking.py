@@ -15,7 +15,7 @@ from workers.simulator import text_for
 
 pytestmark = pytest.mark.browser
 THOUGHT = "First <b>the boat</b>, then the ferryman. "
-ASKED = f'[[sim: thought="{THOUGHT}" thoughts=150 text="Take the **boat** across." tokens=90 pace=12]]'
+ASKED = f'[[sim: shape=think thought="{THOUGHT}" thoughts=150 text="Take the **boat** across." tokens=90 pace=12]]'
 SAYS = {
     "en-US": (r"^Thinking, \d:\d\d$", r"^Thought for \d:\d\d$"),
     "ko-KR": (r"^생각하는 중, \d:\d\d$", r"^\d:\d\d 동안 생각함$"),

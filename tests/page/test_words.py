@@ -13,6 +13,7 @@ import pytest
 from shared import errors
 from shared.people import refusals  # noqa: F401 - its errors have sentences too
 from shared.spending import refusals as of_spending  # noqa: F401 - the same
+from shared.tuning import EFFORTS
 from shared.words import LOCALES, Words, best_locale
 from shared.words.words import catalogue
 
@@ -72,6 +73,7 @@ def test_every_key_in_the_code_exists_and_every_key_is_used() -> None:
     assert said - keys == set()
     built = {f"answer.{finish}" for finish in ("length", "content_filter", "refusal", "copy", "copied")}
     # The parts of an allowance are named like the fields of shared/spending/values.py.
+    built |= {f"effort.{effort}" for effort in EFFORTS}
     built |= {f"{group}.{part}" for group in ("usage", "left") for part in PARTS}
     assert {key for key in keys - named - said - built if not key.startswith(GROUPS)} == set()
 

@@ -18,7 +18,12 @@ from workers.providers.sdk.decoding import Decoder
 from workers.providers.timeouts import WithTimeouts
 
 THOUGHT = "First the boat 나루, then the ferryman."
-STYLES = ("field", "tags", "parts")
+SHAPES = ("reasoning_content", "reasoning", "think", "thinking")
+
+
+def shape_for(wire: Wire, shape: str) -> str:
+    """Return the shape in the wire format's own words: Messages have blocks of thinking only."""
+    return "thinking" if wire.name == "anthropic" else shape
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
@@ -46,23 +51,23 @@ def contents(*texts: str) -> list[bytes]:
     return [chunk({"content": text}) for text in texts]
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_provider_separates_reasoning_from_text(wire: Wire, style: str) -> None:
-    answer = wire.ask(f'[[sim: style={style} thought="{THOUGHT}" text="Take the **boat**."]]')
-    assert (answer.reasoning.strip(), answer.text) == (THOUGHT, "Take the **boat**.")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_provider_separates_reasoning_from_text(wire: Wire, shape: str) -> None:
+    answer = wire.ask(f'[[sim: shape={shape_for(wire, shape)} thought="{THOUGHT}" text="Take the **boat**."]]')
+    assert (answer.reasoning.strip(), answer.text) == (THOUGHT * 3, "Take the **boat**.")
     assert answer.done is not None
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("fault", ["", "fault=drip"])
-def test_stream_takes_reasoning_and_text_in_bulk(wire: Wire, style: str, fault: str) -> None:
-    message = f'[[sim: style={style} thought="{THOUGHT}" text="Take the boat." pace=200 {fault}]]'
+def test_stream_takes_reasoning_and_text_in_bulk(wire: Wire, shape: str, fault: str) -> None:
+    message = f'[[sim: shape={shape_for(wire, shape)} thought="{THOUGHT}" text="Take the boat." pace=200 {fault}]]'
 
     async def asked(provider: AnyProvider) -> Any:
         return await read(timed(provider.stream(prompt(message))), every_seconds=0.03)
 
     answer, _ = wire.run(asked)
-    assert (answer.reasoning.strip(), answer.text) == (THOUGHT, "Take the boat.")
+    assert (answer.reasoning.strip(), answer.text) == (THOUGHT * 3, "Take the boat.")
 
 
 @pytest.mark.parametrize("tag", ["think", "thinking"])
@@ -135,24 +140,24 @@ def test_usage_counts_reasoning_as_part_of_the_output() -> None:
     assert (reader.usage.output_tokens, reader.usage.reasoning_tokens) == (90, 70)
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_thinking_outlasts_the_limit_of_the_first_token(wire: Wire, style: str) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_thinking_outlasts_the_limit_of_the_first_token(wire: Wire, shape: str) -> None:
     limit = patient(0.5)
-    message = f'[[sim: style={style} thoughts={round(60 * limit)} pace=20 text="Yes."]]'
+    message = f'[[sim: shape={shape_for(wire, shape)} thoughts={round(60 * limit)} pace=20 text="Yes."]]'
     answer = wire.ask(message, first_token_seconds=limit, idle_seconds=limit)
     assert (answer.error, answer.text) == (None, "Yes.")
     assert answer.seconds > 2 * limit
 
 
 def test_thinking_model_that_falls_silent_times_out(wire: Wire) -> None:
-    answer = wire.ask("[[sim: thoughts=5 fault=hang at=5]]", idle_seconds=0.3)
+    answer = wire.ask("[[sim: shape=thinking thoughts=5 fault=hang at=5]]", idle_seconds=0.3)
     assert type(answer.error) is IdleTimeout
     wire.simulator.wait_for("closed", answer.trace)
 
 
 @pytest.mark.parametrize("limits", [{"thinking_seconds": 0.5}, {"total_seconds": 0.5}])
 def test_thinking_without_text_has_its_own_limit(wire: Wire, limits: dict[str, float]) -> None:
-    answer = wire.ask("[[sim: thoughts=5000 pace=50]]", **limits)
+    answer = wire.ask("[[sim: shape=thinking thoughts=5000 pace=50]]", **limits)
     assert type(answer.error) is ThinkingTimeout
     assert (bool(answer.reasoning), answer.text) == (True, "")
     wire.simulator.wait_for("closed", answer.trace)
@@ -160,7 +165,7 @@ def test_thinking_without_text_has_its_own_limit(wire: Wire, limits: dict[str, f
 
 def test_thinking_limit_holds_while_a_reader_takes(wire: Wire) -> None:
     async def asked(provider: AnyProvider) -> Any:
-        stream = provider.stream(prompt("[[sim: thoughts=5000 pace=200]]"))
+        stream = provider.stream(prompt("[[sim: shape=thinking thoughts=5000 pace=200]]"))
         limited = WithTimeouts(
             stream, first_token_seconds=9, idle_seconds=9, total_seconds=patient(20), thinking_seconds=0.5
         )
@@ -173,6 +178,6 @@ def test_thinking_limit_holds_while_a_reader_takes(wire: Wire) -> None:
 
 def test_text_ends_the_limit_of_thinking(wire: Wire) -> None:
     limit = patient(0.5)
-    answer = wire.ask(f"[[sim: thoughts=2 tokens={round(60 * limit)} pace=20]]", thinking_seconds=limit)
+    answer = wire.ask(f"[[sim: shape=thinking thoughts=2 tokens={round(60 * limit)} pace=20]]", thinking_seconds=limit)
     assert isinstance(answer.done, Done)
     assert answer.seconds > 2 * limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -17,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from tests.patience import patient
-from tests.providers.asking import Simulator, Wire
+from tests.providers.asking import Answer, AnyProvider, Simulator, Wire, ask
 from tests.providers.conftest import ROOT
 from workers.simulator import text_for, tokens_for
 from workers.simulator.script import BadScript, read
@@ -56,7 +57,9 @@ def test_tokens_of_any_size_make_the_text(wire: Wire) -> None:
     assert wire.ask(message).text == "a\x1b\ufffd나\\u" * 3
 
 
-@pytest.mark.parametrize("inside", ["tokens=x", "fault=nope", "nope=1", "fault=200", "=", "finish=never"])
+@pytest.mark.parametrize(
+    "inside", ["tokens=x", "fault=nope", "nope=1", "fault=200", "=", "finish=never", "quirks=x", "shape=x", "most=x"]
+)
 def test_simulator_refuses_an_unreadable_directive(wire: Wire, inside: str) -> None:
     with pytest.raises(BadScript):
         read(f"[[sim: {inside}]]")
@@ -113,6 +116,84 @@ def test_simulator_serves_only_its_paths(simulator: Simulator) -> None:
             urllib.request.urlopen(f"{simulator.url}{path}", data=data)
         failed.value.close()
         assert failed.value.code in {400, 404}
+
+
+def posted(url: str, wire: Wire, directive: str) -> tuple[int, str, bytes]:
+    """Return the status, the type and the body of one call, in the wire format."""
+    path = "/v1/messages" if wire.name == "anthropic" else "/v1/chat/completions"
+    asked = {"model": "m", "stream": True, "messages": [{"role": "user", "content": f"[[sim: {directive}]] Hello"}]}
+    try:
+        with urllib.request.urlopen(f"{url}{path}", data=json.dumps(asked).encode(), timeout=patient(10)) as reply:
+            return reply.status, reply.headers["content-type"], reply.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["content-type"], error.read()
+
+
+def test_reply_takes_the_shape_of_another_server(wire: Wire) -> None:
+    url = wire.simulator.url
+    assert posted(url, wire, "tokens=2 shape=bom")[2].startswith(b"\xef\xbb\xbf")
+    status, kind, body = posted(url, wire, "text=whole shape=json")
+    assert (status, kind) == (200, "application/json")
+    assert "whole" in json.dumps(json.loads(body))
+    status, kind, body = posted(url, wire, "shape=error")
+    assert (status, kind) == (200, "application/json")
+    assert json.loads(body)["error"]
+    thinking = posted(url, wire, "text=ok shape=thinking thoughts=4")[2]
+    assert thinking.count(b'"hm "') == 4
+    if wire.name == "openai":
+        assert posted(url, wire, "text=ok shape=reasoning_content")[2].count(b'{"reasoning_content":"hm "}') == 3
+        assert b'"content":"<th"' in posted(url, wire, "text=ok shape=think")[2]
+        assert b'{"content":[{"type":"text","text":"ok"}]}' in posted(url, wire, "text=ok shape=list")[2]
+        unfinished = posted(url, wire, "text=ok shape=nofinish")[2]
+        assert b'"finish_reason":"stop"' not in unfinished
+        assert unfinished.endswith(b"data: [DONE]\n\n")
+
+
+def test_server_can_be_away_for_a_while(wire: Wire) -> None:
+    directive = f"tokens=1 down={patient(0.5)} key={uuid4().hex}"
+    url = wire.simulator.url
+    assert posted(url, wire, directive)[0] == 503
+    end = time.monotonic() + patient(10)
+    while posted(url, wire, directive)[0] == 503:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert posted(url, wire, directive)[0] == 200
+
+
+def test_server_can_answer_one_at_a_time() -> None:
+    options = ("--script", "first=0.3 tokens=2", "--slots", "1", "--window", "4096", "--pace", "0")
+    argv = [sys.executable, "-m", "workers.simulator", *options]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        simulator = Simulator(process.stdout.readline().strip().rpartition(" ")[2], ROOT)
+        with urllib.request.urlopen(f"{simulator.url}/v1/models") as reply:
+            assert json.load(reply)["data"][0]["max_model_len"] == 4096
+
+        async def leave_and_ask(provider: AnyProvider) -> tuple[float, list[Answer]]:
+            impatient = asyncio.create_task(ask(provider, "[[sim: first=60]]"))
+            await asyncio.sleep(0.2)
+            waiting = asyncio.create_task(ask(provider, "waits and leaves"))
+            await asyncio.sleep(0.2)
+            began = time.monotonic()
+            for task in (waiting, impatient):
+                task.cancel()
+            await asyncio.wait([waiting, impatient])
+            answers = await asyncio.gather(*(ask(provider, f"question {number}") for number in range(4)))
+            return time.monotonic() - began, answers
+
+        seconds, answers = Wire("openai", simulator).run(leave_and_ask)
+        process.terminate()
+    assert all(answer.done for answer in answers)
+    assert seconds >= 4 * 0.3, "one after the other"
+
+
+def test_simulator_refuses_a_bad_script_at_its_start() -> None:
+    argv = [sys.executable, "-m", "workers.simulator", "--script", "quirks=nope"]
+    ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=patient(20))
+    assert ended.returncode == 2
+    assert "quirks=nope is not possible" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import func, update
 
-from shared.model_facts import forget, learn, read_facts
+from shared.model_facts import FACT_DAYS, forget, learn, read_facts
+from shared.tables import model_fact
 from tests.shared.rig import RequestRig
 
 
@@ -37,3 +40,13 @@ def test_forgotten_model_keeps_no_fact(rig: RequestRig, model: str) -> None:
     found = read_facts(rig.engine)
     assert model not in found
     assert found[f"{model}-mini"] == {"window": 8192}
+
+
+def test_old_fact_is_not_read_until_it_is_learnt_again(rig: RequestRig, model: str) -> None:
+    learn(rig.engine, model, "system", "question")
+    older = func.clock_timestamp() - timedelta(days=FACT_DAYS, minutes=1)
+    with rig.engine.begin() as connection:
+        connection.execute(update(model_fact).where(model_fact.c.model == model).values(learnt_at=older))
+    assert model not in read_facts(rig.engine)
+    learn(rig.engine, model, "system", "question")
+    assert read_facts(rig.engine)[model] == {"system": "question"}

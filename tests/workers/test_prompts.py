@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from shared.messages import Message, RequestEnd, Role
 from shared.tables import Status
-from workers.answering.prompts import CUT_TO, MARGIN, TOKENS_PER_MESSAGE, estimate_tokens, fitted, sendable
+from workers.answering.prompts import (
+    CUT_TO,
+    MARGIN,
+    TOKENS_PER_MESSAGE,
+    estimate_tokens,
+    fitted,
+    instructions,
+    sendable,
+)
 
 
 def test_prompt_omits_failed_answers_and_keeps_stopped_ones() -> None:
@@ -31,6 +39,15 @@ def test_prompt_omits_failed_answers_and_keeps_stopped_ones() -> None:
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a" * 40, 10), ("나루" * 10, 20), ("a" * 4 + "é", 2)])
 def test_token_estimate_is_conservative(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens + TOKENS_PER_MESSAGE
+
+
+def test_persons_instructions_follow_the_operators() -> None:
+    assert instructions("Be kind.\n", " Be brief. ") == "Be kind.\n\nBe brief."
+    assert (instructions("Be kind.", " "), instructions("", "Be brief."), instructions("", "")) == (
+        "Be kind.",
+        "Be brief.",
+        "",
+    )
 
 
 def talk(*lengths: int) -> list[Message]:

@@ -9,6 +9,7 @@ here too, because their values are in `session_state`.
     conversation  the conversation in the address, and what was last read
     composing     the question being written, and the fate of the last one
     dialogs       sentences and dialogs to show in a later run
+    tuning        the settings of the conversation, and the panel that changes them
     administration  the page for administrators: what is open, what it asks and has done
 
 Drawing is in `web/views/`. May import `web.asgi` (names of headers and cookies) and `shared`.
@@ -102,14 +103,19 @@ from web.state.keys import (
     ADMIN_PART,
     ADMIN_SPAN,
     COMPOSER,
+    EFFORT,
+    INSTRUCTIONS,
     LANGUAGE,
     LIVE,
     LOCALE_COOKIE,
     MENU,
     MODEL,
     OWNER,
+    TEMPERATURE,
+    TUNING_PANEL,
     WINDOW,
 )
+from web.state.tuning import close_panel, fill_panel, filled_panel, keep_tuning, tuning
 
 __all__ = [
     "ADMIN_BANNER_EN",
@@ -122,12 +128,16 @@ __all__ = [
     "ADMIN_PART",
     "ADMIN_SPAN",
     "COMPOSER",
+    "EFFORT",
+    "INSTRUCTIONS",
     "LANGUAGE",
     "LIVE",
     "LOCALE_COOKIE",
     "MENU",
     "MODEL",
     "OWNER",
+    "TEMPERATURE",
+    "TUNING_PANEL",
     "WINDOW",
     "address",
     "ask_for_dialog",
@@ -141,12 +151,15 @@ __all__ = [
     "chosen_model",
     "clear",
     "client",
+    "close_panel",
     "composed",
     "conversation_id",
     "decided",
     "decision",
     "dialog",
     "end_dialog",
+    "fill_panel",
+    "filled_panel",
     "follow_link",
     "forget_wish",
     "give_up_conversation",
@@ -156,6 +169,7 @@ __all__ = [
     "idempotency_key",
     "is_fresh",
     "is_gone",
+    "keep_tuning",
     "leave_conversation",
     "listed",
     "locale",
@@ -188,6 +202,7 @@ __all__ = [
     "tell_fate",
     "timezone",
     "told",
+    "tuning",
     "unsure_key",
     "verdict",
     "warned_of",

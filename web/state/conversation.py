@@ -34,7 +34,7 @@ def conversation_id() -> UUID:
 
 
 def _forget_page() -> None:
-    for key in (keys.ACCEPTED, keys.WINDOW_SIZE, keys.OPENED, keys.DIALOG, keys.MODEL, keys.MENU):
+    for key in (keys.ACCEPTED, keys.WINDOW_SIZE, keys.OPENED, keys.DIALOG, keys.MODEL, keys.MENU, *keys.OF_TUNING):
         st.session_state.pop(key, None)
 
 

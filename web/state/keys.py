@@ -10,6 +10,10 @@ COMPOSER = "composer"
 MODEL = "model"
 LANGUAGE = "language"
 MENU = "conversation-menu"
+TUNING_PANEL = "tuning"
+INSTRUCTIONS = "tuning-instructions"
+TEMPERATURE = "tuning-temperature"
+EFFORT = "tuning-effort"
 ADMIN_PART = "admin-part"
 ADMIN_LIST = "admin-list"
 ADMIN_SPAN = "admin-span"
@@ -18,6 +22,9 @@ ADMIN_FIND_REQUEST = "admin-find-request"
 ADMIN_INVITED_ROLE = "admin-invited-role"
 ADMIN_BANNER_EN = "admin-banner-en"
 ADMIN_BANNER_KO = "admin-banner-ko"
+
+#: The settings of the conversation, and the panel with its fields.
+OF_TUNING = ("naru.tuning", TUNING_PANEL, INSTRUCTIONS, TEMPERATURE, EFFORT)
 
 #: The key of `st.user` for the owner that Streamlit bound the session to (web/app.py).
 OWNER = "naru_owner"
@@ -40,6 +47,7 @@ DIALOG = "naru.dialog"
 WHOLE_PAGE = "naru.whole_page"
 DECIDED = "naru.decided"
 OPENED = "naru.opened"
+TUNING = "naru.tuning"
 ACCEPTED = "naru.accepted"
 RETURNED = "naru.returned"
 WARNED = "naru.warned"

@@ -145,18 +145,21 @@ class _OurFault(ProviderError):
 
 def _prompt(context: Context, claimed: Claimed) -> Prompt:
     offer = next((each for each in context.registry.offers() if each.name == claimed.model), None)
-    system = context.settings.system_prompt
-    limit = context.settings.max_output_tokens or (offer.max_output_tokens if offer else None)
+    tuning = claimed.tuning
+    system = prompts.instructions(context.settings.system_prompt, tuning.instructions)
+    limit = context.settings.max_output_tokens or None
     return Prompt(
         model=claimed.model,
         messages=prompts.fitted(
             prompts.sendable(claimed.branch),
             context_tokens=offer.context_tokens if offer else None,
-            output_tokens=limit,
+            output_tokens=limit or (offer.max_output_tokens if offer else None),
             system=system,
         ),
         system=system or None,
         max_output_tokens=limit,
+        temperature=tuning.temperature,
+        effort=tuning.effort,
         trace_id=str(claimed.request_id),
     )
 

@@ -24,6 +24,11 @@ def sendable(branch: Sequence[Message]) -> list[Message]:
     return [each for each in branch if each.text and not (each.end and each.end.status is Status.FAILED)]
 
 
+def instructions(operators: str, persons: str) -> str:
+    """Return the system text: the operator's instructions, then the person's, which may narrow but follow them."""
+    return "\n\n".join(text for text in (operators.strip(), persons.strip()) if text)
+
+
 def estimate_tokens(text: str) -> int:
     """Estimate the tokens of a message, erring high: one per 4 ASCII characters, one for any other character.
 

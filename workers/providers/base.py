@@ -53,12 +53,18 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The input of a model. `trace_id` is the id of Naru's request, for the provider's log."""
+    """The input of a model. `trace_id` is the id of Naru's request, for the provider's log.
+
+    The fields that are None are not sent. Those that a server refuses are left out.
+    """
 
     model: str
     messages: tuple[Message, ...]
     system: str | None = None
     max_output_tokens: int | None = None
+    temperature: float | None = None
+    #: How much the model thinks before it writes, in the vendor's own word: low, medium, high.
+    effort: str | None = None
     trace_id: str = ""
 
 

@@ -22,6 +22,7 @@ from shared.vendors import DEMO, VENDORS, Vendor
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
+from workers.providers.knowledge import Knowledge, Known
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.sdk.provider import is_loopback
 
@@ -75,10 +76,15 @@ class _Configured:
         """Whether the address was set explicitly. Naru also looks for Ollama at its default address."""
         return self.address != self.vendor.address_in(_DEFAULTS)
 
-    def make(self) -> Adapter:
-        """Return a new adapter."""
+    def make(self, knowledge: Knowledge) -> Adapter:
+        """Return a new adapter, which shares what it learns about its models."""
         address = f"{self.address}{self.vendor.api_path}" if self.address else self.vendor.default_address
-        return ADAPTERS[self.vendor.name](_provider_name(self.vendor.name), api_key=self.api_key, base_url=address)
+        return ADAPTERS[self.vendor.name](
+            _provider_name(self.vendor.name),
+            api_key=self.api_key,
+            base_url=address,
+            known=Known(knowledge, self.vendor.name),
+        )
 
 
 class Registry:
@@ -91,6 +97,8 @@ class Registry:
         self._listed: dict[str, tuple[str, ...]] = {}
         self._have_all_answered = False
         self._providers: dict[str, Adapter] = {}
+        #: What the servers have taught about their models.
+        self.knowledge = Knowledge()
 
     async def discover(self) -> None:
         """Ask Ollama and compatible servers for their models.
@@ -153,7 +161,7 @@ class Registry:
 
     def _provider(self, key: str) -> Adapter:
         if key not in self._providers:
-            self._providers[key] = self._configured[key].make()
+            self._providers[key] = self._configured[key].make(self.knowledge)
         return self._providers[key]
 
     def _offered(self) -> list[tuple[str, str]]:

@@ -5,8 +5,10 @@ the same answer, so that tests can compute it (`text_for`). The last message of 
 and faults, in the form that `script` documents. The simulator needs no Postgres and no Redis. Only tests import it.
 
     python -m workers.simulator --port 0 --pace 50 --first-token 0.3 --log calls.jsonl
+    python -m workers.simulator --script "quirks=no_system,alternate shape=bom" --slots 1 --window 8192
 
-`script` parses the directive, `text` writes the answer, `wire` encodes both formats, `replies` sends, `server` listens.
+`script` parses the directive, `text` writes the answer, `wire` encodes both formats, `quirks` refuses, `shapes` departs
+from the formats as real servers do, `replies` sends, `server` listens.
 """
 
 from workers.simulator.text import text_for, tokens_for

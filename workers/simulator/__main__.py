@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from workers.simulator.journal import Journal
+from workers.simulator.script import BadScript, read
 from workers.simulator.server import Simulator
 
 
@@ -26,8 +27,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any free port, which is printed")
     parser.add_argument("--pace", type=float, default=50.0, help="tokens per second; 0: all at once")
     parser.add_argument("--first-token", type=float, default=0.3, help="seconds to the first token")
+    parser.add_argument(
+        "--script", type=_script, default="", help="options for every question: see workers/simulator/script.py"
+    )
+    parser.add_argument("--slots", type=int, default=0, help="answers at once, the others wait; 0: no limit")
+    parser.add_argument("--window", type=int, default=0, help="the window in the list of models, in tokens; 0: none")
     parser.add_argument("--log", type=Path, default=None, help="a file for one JSON line per event of a call")
     return parser.parse_args()
+
+
+def _script(text: str) -> str:
+    try:
+        read("", text)
+    except BadScript as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _fast_loop() -> type[asyncio.AbstractEventLoop] | None:
@@ -41,7 +55,14 @@ def _fast_loop() -> type[asyncio.AbstractEventLoop] | None:
 
 async def _serve(options: argparse.Namespace) -> None:
     journal = Journal(options.log)
-    simulator = Simulator(pace=options.pace, first_token_seconds=options.first_token, journal=journal)
+    simulator = Simulator(
+        pace=options.pace,
+        first_token_seconds=options.first_token,
+        journal=journal,
+        script=options.script,
+        slots=options.slots,
+        window=options.window,
+    )
     server = await simulator.listen(options.host, options.port)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

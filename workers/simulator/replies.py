@@ -16,7 +16,7 @@ from typing import ClassVar
 from workers.simulator.journal import Journal
 from workers.simulator.pacing import Pacer, Sender, Turn
 from workers.simulator.script import FAULTS_WITHIN, Script
-from workers.simulator.text import marked_tokens, thoughts_of, tokens_of
+from workers.simulator.text import marked_tokens, tokens_of
 from workers.simulator.wire import Call, Failure, Wire
 
 _PING_SECONDS = 0.05
@@ -63,11 +63,9 @@ class Reply:
         self._total = len(tokens)
         if script.emit == "call":
             tokens = marked_tokens(call.number, len(tokens))
-        thoughts = wire.thoughts(call, thoughts_of(script), script.style)
-        self._total += len(thoughts)
-        self._deltas = (
-            [] if script.emit == "clock" else [framed(event) for event in (*thoughts, *wire.deltas(call, tokens))]
-        )
+        lead = [] if script.emit == "clock" else wire.lead(call)
+        self._deltas = [] if script.emit == "clock" else [framed(each) for each in (*lead, *wire.deltas(call, tokens))]
+        self._total += len(lead)
         self._stops_at = min(script.at, self._total) if _stops(script) else self._total
         self._clock_parts = wire.around(call)
         self._sent = 0
@@ -165,7 +163,8 @@ class Reply:
 
     def _error(self) -> None:
         kind = self._script.type or self._wire.overloaded
-        failure = Failure(200, kind, self._script.code or None, f"[prompt: {self._call.message}] [{self._call.key}]")
+        words = self._script.say or f"[prompt: {self._call.message}] [{self._call.key}]"
+        failure = Failure(200, kind, self._script.code or None, words)
         self._end(framed(self._wire.error_event(failure)) + HTTP_END)
 
     def _drip(self) -> None:

@@ -2,14 +2,12 @@
 
 Options are separated by spaces. Values with spaces are quoted: "..." with \\" and \\n and \\u0000. The reply to an
 unknown option or value is a 400 that names it. Without a directive the answer is the demo's text at the server's pace.
+`--script` gives options that hold for every question; those of a question come after them.
 
 The answer
     tokens=N            exactly N tokens: the text is cut or extended; default: the length of the text
     text="..."          exactly this text
     echo                the message itself, without the directive
-    thought="..."       this reasoning before the text, at the same pace
-    thoughts=N          N tokens of reasoning: `thought`, or else a few words, over and over
-    style=S             field | tags | parts: where Chat Completions carry it; default: the field reasoning_content
     repeat=N            the text N times over
     size=N              N characters in each token; default: up to 5 letters
     pace=X              tokens per second; 0: everything at once
@@ -19,7 +17,24 @@ The answer
     finish=F            stop | length | content_filter | refusal | tool
     usage=no            no usage
     done=no             a clean end right after the finish mark
-    strict=NAME         400 "unsupported parameter" if the body has NAME (stream_options, max_tokens, ...)
+
+A server with quirks, which refuses some calls
+    strict=NAME,NAME    400 "unsupported parameter" if the body has one of them (stream_options, temperature, ...)
+    quirks=A,B          alternate: no two messages of one role in a row; no_system: no system text; template: the same
+                        two, told by a 500 that only speaks of alternation; developer: that role instead of system;
+                        new_limit: only max_completion_tokens; old_limit: only max_tokens
+    afford=N            402 that names N tokens, unless the call asks for N at most
+    most=N              400 that names N tokens, if the call asks for more
+    told=stream         such a refusal as an event of a stream with status 200
+    down=S              503 for S seconds after the first call, counted by key=NAME (default: by the message)
+
+A right answer in the shape of another server
+    shape=A,B           bom: a byte order mark first; list: content as a list of parts; nofinish: no finish mark before
+                        [DONE]; json: no stream but one JSON object; error: an error in a JSON object with status 200;
+                        reasoning_content, reasoning, think, thinking: thoughts in the field of that name, in <think>
+                        tags, or in parts (blocks) of kind thinking. Messages know bom, json, error and thinking.
+    thoughts=N          N pieces of thinking at the pace of tokens; default: 3
+    thought="..."       the words of each piece
 
 A fault instead: fault=
     300 ... 599         that HTTP status (529 is Anthropic's overloaded_error)
@@ -30,7 +45,7 @@ A fault instead: fault=
     badhead             a reply that is not HTTP
     html                a 200 with an HTML page
     gzip                a body that does not decode
-    error               at=N: after N tokens an error event; type=T code=C (default: "overloaded")
+    error               at=N: after N tokens an error event; type=T code=C say="..." (default: "overloaded")
     hang                at=N: after N tokens silence forever
     ping                at=N: after N tokens only keep-alives forever
     cut                 at=N: after N tokens a TCP reset
@@ -56,6 +71,8 @@ _OPTION = re.compile(r'\s*(\w+)(?:=("(?:[^"\\]|\\.)*"|\S+))?(?=\s|$)')
 #: Faults before any event is sent, and faults within the stream.
 FAULTS_BEFORE = frozenset({"quota", "context", "filter", "balance", "silent", "refuse", "badhead", "html", "gzip"})
 FAULTS_WITHIN = frozenset({"error", "hang", "ping", "cut", "eof", "end", "malformed", "tail", "drip"})
+QUIRKS = frozenset({"alternate", "no_system", "template", "developer", "new_limit", "old_limit"})
+SHAPES = frozenset({"bom", "list", "nofinish", "json", "error", "reasoning_content", "reasoning", "think", "thinking"})
 FINISHES = frozenset({"stop", "length", "content_filter", "refusal", "tool"})
 
 
@@ -70,9 +87,6 @@ class Script:
     tokens: int | None = None
     text: str | None = None
     echo: bool = False
-    thought: str = ""
-    thoughts: int = 0
-    style: str = "field"
     repeat: int = 1
     size: int = 0
     pace: float | None = None
@@ -82,10 +96,19 @@ class Script:
     usage: bool = True
     done: bool = True
     strict: str = ""
+    quirks: frozenset[str] = frozenset()
+    afford: int = 0
+    most: int = 0
+    told: str = ""
+    down: float = 0.0
+    shape: frozenset[str] = frozenset()
+    thoughts: int = 3
+    thought: str = ""
     fault: str = ""
     at: int = 0
     type: str = ""
     code: str = ""
+    say: str = ""
     retry_after: str = ""
     retry_after_ms: str = ""
     times: int | None = None
@@ -97,19 +120,28 @@ class Script:
         return int(self.fault) if self.fault.isdigit() else None
 
 
-def read(message: str) -> tuple[Script, str]:
-    """Return the script in `message`, and the message without its directive. Raises BadScript."""
+def read(message: str, always: str = "") -> tuple[Script, str]:
+    """Return the script in `message`, and the message without its directive. Raises BadScript.
+
+    `always` has options that come before the message's own.
+    """
+    script = Script()
+    _set_all(script, always.strip())
     found = _DIRECTIVE.search(message)
     if not found:
-        return Script(), message.strip()
-    script, inside, position = Script(), found[1].strip(), 0
+        return script, message.strip()
+    _set_all(script, found[1].strip())
+    return script, (message[: found.start()] + message[found.end() :]).strip()
+
+
+def _set_all(script: Script, inside: str) -> None:
+    position = 0
     while position < len(inside):
         option = _OPTION.match(inside, position)
         if not option:
             raise BadScript(f"cannot read {inside[position : position + 40]!r}")
         _set(script, option[1], option[2])
         position = option.end()
-    return script, (message[: found.start()] + message[found.end() :]).strip()
 
 
 def _set(script: Script, name: str, raw: str | None) -> None:
@@ -149,17 +181,28 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _some_of(allowed: frozenset[str]) -> Callable[[str], frozenset[str]]:
+    def parse(text: str) -> frozenset[str]:
+        if not (named := frozenset(text.split(","))) <= allowed:
+            raise ValueError(text)
+        return named
+
+    return parse
+
+
 def _yes(text: str) -> bool:
     return _one_of("yes", "no")(text) == "yes"
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    **dict.fromkeys(("tokens", "at", "times", "repeat", "size", "thoughts"), int),
-    **dict.fromkeys(("pace", "first"), float),
+    **dict.fromkeys(("tokens", "at", "times", "repeat", "size", "afford", "most", "thoughts"), int),
+    **dict.fromkeys(("pace", "first", "down"), float),
     **dict.fromkeys(("echo", "usage", "done"), _yes),
-    **dict.fromkeys(("text", "thought", "strict", "type", "code", "retry_after", "retry_after_ms", "key"), str),
+    **dict.fromkeys(("text", "thought", "strict", "type", "code", "say", "retry_after", "retry_after_ms", "key"), str),
     "fault": _fault,
+    "quirks": _some_of(QUIRKS),
+    "shape": _some_of(SHAPES),
     "finish": _one_of(*sorted(FINISHES)),
-    "style": _one_of("field", "tags", "parts"),
+    "told": _one_of("stream"),
     "emit": _one_of("clock", "call"),
 }

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from time import time
@@ -16,8 +18,11 @@ from typing import Any, cast
 
 from workers.simulator.journal import Journal
 from workers.simulator.pacing import Pacer
+from workers.simulator.quirks import refusal
 from workers.simulator.replies import Reply, framed, reset
 from workers.simulator.script import FAULTS_BEFORE, BadScript, Script, read
+from workers.simulator.shapes import error_in_success, shaped, whole
+from workers.simulator.text import tokens_of
 from workers.simulator.wire import WIRES, Call, Failure, Wire, call_from
 
 _MAX_BODY_BYTES = 32_000_000
@@ -29,13 +34,25 @@ _NOWHERE = asyncio.Transport()
 class Simulator:
     """The server's state: its defaults, its log, and the number of times each fault has been sent."""
 
-    def __init__(self, *, pace: float, first_token_seconds: float, journal: Journal) -> None:
+    def __init__(
+        self,
+        *,
+        pace: float,
+        first_token_seconds: float,
+        journal: Journal,
+        script: str = "",
+        slots: int = 0,
+        window: int = 0,
+    ) -> None:
+        """`script` holds for every question. Without `slots` there is no limit, without `window` none is listed."""
+        self.script, self.slots, self.window = script, Slots(slots), window
         self.pace = pace
         self.first_token_seconds = first_token_seconds
         self.journal = journal
         self.pacer = Pacer(asyncio.get_running_loop())
         self._calls = 0
         self._misbehaved: Counter[str] = Counter()
+        self._first_calls: dict[str, float] = {}
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
         """Serve on `host` and `port`."""
@@ -52,12 +69,53 @@ class Simulator:
         """Remove the fault from `script` once it has been sent `times=` times."""
         if not script.fault or script.times is None:
             return
-        key = script.key or sha256(call.message.encode("utf-8", "replace")).hexdigest()
+        key = _key_of(script, call)
         if len(self._misbehaved) > _MAX_COUNTED:
             self._misbehaved.clear()
         self._misbehaved[key] += 1
         if self._misbehaved[key] > script.times:
             script.fault = ""
+
+    def is_down(self, script: Script, call: Call) -> bool:
+        """Return whether the first call of this key was less than `down=` seconds ago."""
+        if not script.down:
+            return False
+        if len(self._first_calls) > _MAX_COUNTED:
+            self._first_calls.clear()
+        now = asyncio.get_running_loop().time()
+        return now - self._first_calls.setdefault(_key_of(script, call), now) < script.down
+
+
+def _key_of(script: Script, call: Call) -> str:
+    return script.key or sha256(call.message.encode("utf-8", "replace")).hexdigest()
+
+
+class Slots:
+    """The answers that a server writes at once. The others wait without a word, as those of a small server do."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit` 0 means none."""
+        self._limit = limit
+        self._busy: set[object] = set()
+        self._waiting: dict[object, Callable[[], None]] = {}
+
+    def take(self, owner: object, begin: Callable[[], None]) -> None:
+        """Call `begin` now, or once a slot is free."""
+        if self._limit and len(self._busy) >= self._limit:
+            self._waiting[owner] = begin
+            return
+        self._busy.add(owner)
+        begin()
+
+    def give_back(self, owner: object) -> None:
+        """Free the slot, or give up the place in the queue."""
+        self._waiting.pop(owner, None)
+        if owner not in self._busy:
+            return
+        self._busy.remove(owner)
+        if self._waiting:
+            first = next(iter(self._waiting))
+            self.take(first, self._waiting.pop(first))
 
 
 class _Connection(asyncio.Protocol):
@@ -78,6 +136,7 @@ class _Connection(asyncio.Protocol):
         self._open = True
 
     def connection_lost(self, _exc: Exception | None) -> None:
+        self._simulator.slots.give_back(self)
         if self._reply is not None:
             self._reply.closed()
         if self._silent is not None:
@@ -115,7 +174,9 @@ class _Connection(asyncio.Protocol):
         if method == "POST" and wire is not None:
             self._complete(wire, headers, body)
         elif method == "GET" and path == "/v1/models":
-            model = {"id": "simulator", "object": "model", "type": "model", "owned_by": "naru"}
+            model: dict[str, Any] = {"id": "simulator", "object": "model", "type": "model", "owned_by": "naru"}
+            if self._simulator.window:
+                model["max_model_len"] = self._simulator.window
             self._send_json(200, {"object": "list", "data": [model], "has_more": False})
         elif method == "GET" and path in {"/", "/healthz"}:
             self._send_json(200, {"status": "ok", "what": "Naru's demo simulator"})
@@ -127,25 +188,48 @@ class _Connection(asyncio.Protocol):
         number, trace = self._simulator.next_call(), headers.get("x-client-request-id", "")
         try:
             call = call_from(json.loads(body), number=number, trace=trace, key=key)
-            script, question = read(call.message)
+            script, question = read(call.message, self._simulator.script)
         except (ValueError, AttributeError) as error:
             why = f"the demo simulator cannot read this: {error}" if isinstance(error, BadScript) else "not a request"
             failure = Failure(400, wire.types[0], None, why)
             self._send_json(400, wire.error_body(failure), {wire.request_id_header: f"req_sim_{number}"})
             return
-        self._simulator.journal.write("start", call, path=wire.path, model=call.model, key=script.key)
+        self._simulator.journal.write(
+            "start",
+            call,
+            path=wire.path,
+            model=call.model,
+            key=script.key,
+            roles=[message.get("role") for message in call.body["messages"]],
+            parameters=sorted(call.body),
+        )
         self._simulator.forgive(script, call)
-        if script.strict and script.strict in call.body:
-            refusal = Failure(400, wire.types[0], "unsupported_parameter", f"Unsupported parameter: {script.strict!r}")
-            self._refuse(wire, call, script, refusal)
+        if self._simulator.is_down(script, call):
+            self._refuse(wire, call, script, wire.failure("503", call))
+        elif refused := refusal(wire, call, script):
+            self._refuse(wire, call, script, refused)
         elif script.status is not None or script.fault in wire.named:
             self._refuse(wire, call, script, wire.failure(script.fault, call))
         elif script.fault in FAULTS_BEFORE:
             self._misbehave(wire, call, script)
         elif not call.body.get("stream"):
             self._refuse(wire, call, script, Failure(400, wire.types[0], None, "the demo simulator only streams"))
+        elif script.shape & {"json", "error"}:
+            self._send_object(wire, call, script, question)
         else:
-            self._stream(wire, call, script, question)
+            begin = partial(self._stream, shaped(wire, script), call, script, question)
+            self._simulator.slots.take(self, begin)
+
+    def _send_object(self, wire: Wire, call: Call, script: Script, question: str) -> None:
+        """Send one JSON object where the call asks for a stream."""
+        if "error" in script.shape:
+            self._simulator.journal.write("fault", call, fault="error", sent=0)
+            self._send_json(200, error_in_success(wire))
+            return
+        tokens = tokens_of(script, question)
+        self._simulator.journal.write("first", call)
+        self._simulator.journal.write("end", call, sent=len(tokens))
+        self._send_json(200, whole(wire, call, "".join(tokens), output_tokens=len(tokens)))
 
     def _stream(self, wire: Wire, call: Call, script: Script, question: str) -> None:
         simulator, transport = self._simulator, self._transport
@@ -166,6 +250,9 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, wire: Wire, call: Call, script: Script, failure: Failure) -> None:
         self._simulator.journal.write("refused", call, status=failure.status)
+        if script.told == "stream":
+            self._send(200, wire.error_event(failure), {"content-type": "text/event-stream"})
+            return
         headers = {wire.request_id_header: f"req_sim_{call.number}"}
         if script.retry_after.startswith("date:"):
             headers["retry-after"] = formatdate(time() + float(script.retry_after[5:]), usegmt=True)
@@ -217,5 +304,6 @@ class _Connection(asyncio.Protocol):
     def _done(self) -> None:
         """Serve the next request, now that the reply is sent."""
         self._reply, self._busy = None, False
+        self._simulator.slots.give_back(self)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._next_request)

@@ -91,7 +91,6 @@ def ferry(people: list[str]) -> str:
 ---
 *나루*는 배가 사람을 내려 주는 곳입니다. 누군가 기다리고, 무언가 물을 건너오고, 도중에 잃는 것이 없습니다.""",
 }
-_THOUGHT = "The boat is on the other side, so someone has to call it first. "
 _FILLER = {
     "en": "\n\nParagraph {number}: the boat crosses once more, slowly, and the water is calm.",
     "ko": "\n\n{number}번째 문단: 배가 한 번 더 천천히 건너가고, 물은 잔잔합니다.",
@@ -128,14 +127,6 @@ def tokens_of(script: Script, question: str) -> list[str]:
             break
         tokens += split(filler.format(number=number))
     return tokens[: script.tokens]
-
-
-def thoughts_of(script: Script) -> list[str]:
-    """Return the tokens of the reasoning under `script`."""
-    tokens = split(script.thought)
-    if script.thoughts:
-        tokens = (tokens or split(_THOUGHT)) * script.thoughts
-    return tokens[: script.thoughts or None]
 
 
 def marked_tokens(call: int, count: int) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -75,14 +75,14 @@ class Wire(ABC):
     def error_event(self, failure: Failure) -> bytes:
         """Return the error as an event within a stream."""
 
+    def lead(self, _call: Call) -> list[bytes]:
+        """Return the events before the text that keep its pace, such as thinking."""
+        return []
+
     def deltas(self, call: Call, tokens: Sequence[str]) -> list[bytes]:
         """Return each token as one event."""
         before, after = self.around(call)
         return [before + _string(token) + after for token in tokens]
-
-    @abstractmethod
-    def thoughts(self, call: Call, tokens: Sequence[str], style: str) -> list[bytes]:
-        """Return each token of reasoning as one event."""
 
     def failure(self, name: str, call: Call) -> Failure:
         """Return the error of a fault. It repeats prompt and key, to prove that Naru never shows a provider's words."""
@@ -102,15 +102,10 @@ def _string(text: str) -> bytes:
         return json.dumps(text).encode()
 
 
-def _event(data: object, name: str | None = None) -> bytes:
+def event(data: object, name: str | None = None) -> bytes:
+    """Return one server-sent event."""
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
-
-
-_THOUGHT_DELTAS: dict[str, Callable[[str], Mapping[str, object]]] = {
-    "field": lambda token: {"reasoning_content": token, "content": None},
-    "parts": lambda token: {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": token}]}]},
-}
 
 
 class OpenAIWire(Wire):
@@ -141,15 +136,15 @@ class OpenAIWire(Wire):
     _finishes: ClassVar = {"refusal": "stop", "tool": "tool_calls"}
 
     def opening(self, call: Call) -> bytes:
-        return _event(self._chunk(call, {"role": "assistant", "content": ""}))
+        return event(self._chunk(call, {"role": "assistant", "content": ""}))
 
     def around(self, call: Call) -> tuple[bytes, bytes]:
-        before, after = _event(self._chunk(call, {"content": "\0"})).split(rb'"\u0000"')
+        before, after = event(self._chunk(call, {"content": "\0"})).split(rb'"\u0000"')
         return before, after
 
     def finish(self, call: Call, finish: str, *, output_tokens: int, usage: bool) -> bytes:
-        refusal = _event(self._chunk(call, {"refusal": "I cannot help with that."})) if finish == "refusal" else b""
-        last = _event(self._chunk(call, {}, self._finishes.get(finish, finish)))
+        refusal = event(self._chunk(call, {"refusal": "I cannot help with that."})) if finish == "refusal" else b""
+        last = event(self._chunk(call, {}, self._finishes.get(finish, finish)))
         options = call.body.get("stream_options")
         if not usage or not isinstance(options, dict) or not options.get("include_usage"):
             return refusal + last
@@ -159,7 +154,7 @@ class OpenAIWire(Wire):
             "total_tokens": call.input_tokens + output_tokens,
             "prompt_tokens_details": {"cached_tokens": call.input_tokens // 2},
         }
-        return refusal + last + _event({**self._chunk(call, {}), "choices": [], "usage": counted})
+        return refusal + last + event({**self._chunk(call, {}), "choices": [], "usage": counted})
 
     def end(self) -> bytes:
         return b"data: [DONE]\n\n"
@@ -167,20 +162,15 @@ class OpenAIWire(Wire):
     def keep_alive(self) -> bytes:
         return b": keep-alive\n\n"
 
-    def thoughts(self, call: Call, tokens: Sequence[str], style: str) -> list[bytes]:
-        if style == "tags":
-            return self.deltas(call, ["<th", "ink>\n", *tokens, "\n</thi", "nk>\n\n"])
-        return [_event(self._chunk(call, _THOUGHT_DELTAS[style](token))) for token in tokens]
-
     def error_body(self, failure: Failure) -> dict[str, object]:
         error = {"message": failure.text, "type": failure.type, "param": None, "code": failure.code}
         return {"error": error}
 
     def error_event(self, failure: Failure) -> bytes:
-        return _event(self.error_body(failure))
+        return event(self.error_body(failure))
 
     @staticmethod
-    def _chunk(call: Call, delta: Mapping[str, object], finish: str | None = None) -> dict[str, object]:
+    def _chunk(call: Call, delta: dict[str, Any], finish: str | None = None) -> dict[str, object]:
         return {
             "id": f"chatcmpl-sim{call.number:08d}",
             "object": "chat.completion.chunk",
@@ -222,7 +212,14 @@ class AnthropicWire(Wire):
         "content_filter": "refusal",
     }
 
+    #: The number of the block with the text.
+    text_index = 0
+
     def opening(self, call: Call) -> bytes:
+        return self.message_start(call) + self.text_start() + self.keep_alive()
+
+    def message_start(self, call: Call) -> bytes:
+        """Return the first event of a reply."""
         cached = call.input_tokens // 2
         message: dict[str, object] = {
             "id": f"msg_sim{call.number:08d}",
@@ -239,16 +236,18 @@ class AnthropicWire(Wire):
                 "output_tokens": 1,
             },
         }
-        block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
-        return (
-            _event({"type": "message_start", "message": message}, "message_start")
-            + _event(block, "content_block_start")
-            + self.keep_alive()
-        )
+        return event({"type": "message_start", "message": message}, "message_start")
+
+    def text_start(self) -> bytes:
+        """Return the event that begins the block with the text."""
+        block = {"type": "text", "text": ""}
+        start = {"type": "content_block_start", "index": self.text_index, "content_block": block}
+        return event(start, "content_block_start")
 
     def around(self, _call: Call) -> tuple[bytes, bytes]:
-        delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "\0"}}
-        before, after = _event(delta, "content_block_delta").split(rb'"\u0000"')
+        text = {"type": "text_delta", "text": "\0"}
+        delta = {"type": "content_block_delta", "index": self.text_index, "delta": text}
+        before, after = event(delta, "content_block_delta").split(rb'"\u0000"')
         return before, after
 
     def finish(self, _call: Call, finish: str, *, output_tokens: int, usage: bool) -> bytes:
@@ -258,30 +257,21 @@ class AnthropicWire(Wire):
         }
         if usage:
             delta["usage"] = {"output_tokens": output_tokens}
-        stop = _event({"type": "content_block_stop", "index": 0}, "content_block_stop")
-        return stop + _event(delta, "message_delta")
+        stop = event({"type": "content_block_stop", "index": self.text_index}, "content_block_stop")
+        return stop + event(delta, "message_delta")
 
     def end(self) -> bytes:
-        return _event({"type": "message_stop"}, "message_stop")
+        return event({"type": "message_stop"}, "message_stop")
 
     def keep_alive(self) -> bytes:
-        return _event({"type": "ping"}, "ping")
-
-    def thoughts(self, _call: Call, tokens: Sequence[str], _style: str) -> list[bytes]:
-        deltas: list[dict[str, str]] = [{"type": "thinking_delta", "thinking": token} for token in tokens]
-        if deltas:
-            deltas.append({"type": "signature_delta", "signature": "c2lnbmVk"})
-        return [
-            _event({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta")
-            for delta in deltas
-        ]
+        return event({"type": "ping"}, "ping")
 
     def error_body(self, failure: Failure) -> dict[str, object]:
         error = {"type": failure.type, "message": failure.text}
         return {"type": "error", "error": error, "request_id": "req_sim"}
 
     def error_event(self, failure: Failure) -> bytes:
-        return _event(self.error_body(failure), "error")
+        return event(self.error_body(failure), "error")
 
 
 WIRES: tuple[Wire, ...] = (OpenAIWire(), AnthropicWire())

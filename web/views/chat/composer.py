@@ -22,6 +22,7 @@ from shared.spending.currency import Currency
 from web import state
 from web.state.values import Notice
 from web.views import notices
+from web.views.chat import tuning
 from web.views.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
             state.idempotency_key()
             st.chat_input(t("composer.placeholder"), key=state.COMPOSER, on_submit=send, args=(frame,))
             _side(frame)
-            _picker(frame, opened, fleet)
+            with st.container(key="composer-row", horizontal=True, vertical_alignment="center"):
+                _picker(frame, opened, fleet)
+                tuning.panel(frame, opened)
 
 
 def _left(frame: Frame) -> str:
@@ -129,6 +132,7 @@ def _submit(frame: Frame, text: str, *, again_for: UUID | None = None) -> None:
             idempotency_key=f"again:{again_for}" if again_for else state.idempotency_key(),
             model=state.chosen_model(),
             regenerate=again_for is not None,
+            tuning=state.tuning(),
         )
         with logs.bound(**state.log_ids()):
             _accept(frame, question)

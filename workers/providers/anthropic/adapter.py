@@ -10,8 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.vendors import ANTHROPIC
+from workers.providers import adapting
 from workers.providers.base import Finish, Prompt, Usage
-from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS
+from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS, size_of
+from workers.providers.knowledge import Known
+from workers.providers.quirks import Body, Form
 from workers.providers.sdk.decoding import ErrorEvent, EventReader
 from workers.providers.sdk.provider import SdkProvider
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     import httpx2
 
 OFFICIAL_BASE_URL = ANTHROPIC.default_address
+#: Messages calls have to name the longest answer.
+_FORM = Form("max_tokens", frozenset({"model", "messages", "max_tokens", "stream"}))
 
 _FINISHES = {
     "end_turn": Finish.STOP,
@@ -34,8 +39,16 @@ _FINISHES = {
 class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
     """Any server that speaks Messages."""
 
-    def __init__(self, name: str = "anthropic", *, api_key: str, base_url: str = OFFICIAL_BASE_URL) -> None:
+    def __init__(
+        self,
+        name: str = "anthropic",
+        *,
+        api_key: str,
+        base_url: str = OFFICIAL_BASE_URL,
+        known: Known | None = None,
+    ) -> None:
         super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL)
+        self._known = known or Known()
 
     def _open(self) -> anthropic.AsyncAnthropic:
         import anthropic
@@ -51,31 +64,43 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
         import anthropic
         import httpx2
 
-        reply: object = await client.post(
-            "/v1/messages",
-            cast_to=httpx2.Response,
-            body=_body(prompt),
-            options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
-            stream=True,
-            stream_cls=anthropic.AsyncStream[object],
-        )
-        # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
-        return cast("httpx2.Response", reply)
+        async def post(body: Body) -> httpx2.Response:
+            reply: object = await client.post(
+                "/v1/messages",
+                cast_to=httpx2.Response,
+                body=body,
+                options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
+                stream=True,
+                stream_cls=anthropic.AsyncStream[object],
+            )
+            # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
+            return cast("httpx2.Response", reply)
+
+        return await adapting.call(post, _body(prompt), _FORM, self._known)
+
+    def learn(self, error: Exception, prompt: Prompt) -> bool:
+        """See `SdkProvider.learn`."""
+        return adapting.learn_within(error, _body(prompt), _FORM, self._known)
 
     def reader(self) -> EventReader:
         return _MessagesReader()
 
 
-def _body(prompt: Prompt) -> dict[str, object]:
-    body: dict[str, object] = {
+def _body(prompt: Prompt) -> Body:
+    """Return the body for a server without quirks."""
+    body: Body = {
         "model": prompt.model,
         # The API refuses a message without text, and asks for a limit where Chat Completions does not.
         "messages": [{"role": each.role, "content": each.text} for each in prompt.messages if each.text.strip()],
-        "max_tokens": prompt.max_output_tokens or CLAUDE_OUTPUT_TOKENS,
+        "max_tokens": prompt.max_output_tokens or size_of(prompt.model).max_output_tokens or CLAUDE_OUTPUT_TOKENS,
         "stream": True,
     }
     if prompt.system:
         body["system"] = prompt.system
+    if prompt.temperature is not None:
+        body["temperature"] = prompt.temperature
+    if prompt.effort:
+        body["output_config"] = {"effort": prompt.effort}
     return body
 
 

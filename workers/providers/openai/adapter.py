@@ -1,18 +1,18 @@
 """The adapter for Chat Completions, the wire format of OpenAI, compatible servers, Ollama and the demo simulator.
 
-It uses Chat Completions and not Responses, because every compatible server speaks it. Servers differ in the parameters
-that they know. When one refuses a parameter, the adapter leaves it out or renames it and repeats the call; a refused
-call is not billed.
+It uses Chat Completions and not Responses, because every compatible server speaks it. Servers differ in the roles and
+parameters that they know; `adapting.py` learns what one refuses.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.vendors import OPENAI
+from workers.providers import adapting
 from workers.providers.base import Finish, Prompt, Usage
-from workers.providers.mapping import evidence_of
+from workers.providers.knowledge import Known
+from workers.providers.quirks import Body, Form
 from workers.providers.sdk.decoding import ErrorEvent, EventReader
 from workers.providers.sdk.provider import SdkProvider
 from workers.providers.sdk.reasoning import reasoning_in, sorted_parts
@@ -31,46 +31,26 @@ _FINISHES = {
     "length": Finish.LENGTH,
     "content_filter": Finish.CONTENT_FILTER,
 }
-_REFUSED_PARAMETER = (
-    "unsupported",
-    "unrecognized",
-    "unknown",
-    "not supported",
-    "not permitted",
-    "extra",
-    "unexpected",
-)
-
-
-@dataclass(slots=True)
-class _Dialect:
-    """The parameters that servers disagree about, in the form that one model accepts."""
-
-    limit_name: str
-    usage_wanted: bool = True
-
-    def adapt(self, complaint: str, *, limited: bool) -> bool:
-        """Adapt to the text of a refusal. Return False if it names no parameter that can change."""
-        if not any(word in complaint for word in _REFUSED_PARAMETER):
-            return False
-        if self.usage_wanted and "stream_options" in complaint:
-            self.usage_wanted = False
-            return True
-        if limited and self.limit_name in complaint:
-            self.limit_name = "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
-            return True
-        return False
+#: Parameters that every server knows.
+_REQUIRED = frozenset({"model", "messages", "stream"})
 
 
 class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
     """Any server that speaks Chat Completions."""
 
-    def __init__(self, name: str = "openai", *, api_key: str = NO_KEY, base_url: str = OFFICIAL_BASE_URL) -> None:
+    def __init__(
+        self,
+        name: str = "openai",
+        *,
+        api_key: str = NO_KEY,
+        base_url: str = OFFICIAL_BASE_URL,
+        known: Known | None = None,
+    ) -> None:
         super().__init__(name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL)
         # OpenAI's reasoning models know only the new name, most compatible servers only the old one.
         official = self._base_url.rstrip("/") == OFFICIAL_BASE_URL
-        self._limit_name = "max_completion_tokens" if official else "max_tokens"
-        self._dialects: dict[str, _Dialect] = {}
+        self._form = Form("max_completion_tokens" if official else "max_tokens", _REQUIRED)
+        self._known = known or Known()
 
     def _open(self) -> openai.AsyncOpenAI:
         import openai
@@ -86,37 +66,45 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
         import httpx2
         import openai
 
-        dialect = self._dialects.setdefault(prompt.model, _Dialect(self._limit_name))
-        for last in (False, False, True):
-            try:
-                reply: object = await client.post(
-                    "/chat/completions",
-                    cast_to=httpx2.Response,
-                    body=_body(prompt, dialect),
-                    options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
-                    stream=True,
-                    stream_cls=openai.AsyncStream[object],
-                )
-                # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
-                return cast("httpx2.Response", reply)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if last or not dialect.adapt(evidence_of(error).text, limited=bool(prompt.max_output_tokens)):
-                    raise
-        raise AssertionError  # the last round returns or raises
+        async def post(body: Body) -> httpx2.Response:
+            reply: object = await client.post(
+                "/chat/completions",
+                cast_to=httpx2.Response,
+                body=body,
+                options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
+                stream=True,
+                stream_cls=openai.AsyncStream[object],
+            )
+            # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
+            return cast("httpx2.Response", reply)
+
+        return await adapting.call(post, _body(prompt, self._form.limit_name), self._form, self._known)
+
+    def learn(self, error: Exception, prompt: Prompt) -> bool:
+        """See `SdkProvider.learn`."""
+        return adapting.learn_within(error, _body(prompt, self._form.limit_name), self._form, self._known)
 
     def reader(self) -> EventReader:
         return _ChunkReader()
 
 
-def _body(prompt: Prompt, dialect: _Dialect) -> dict[str, object]:
+def _body(prompt: Prompt, limit_name: str) -> Body:
+    """Return the body for a server without quirks."""
     messages = [{"role": each.role, "content": each.text} for each in prompt.messages]
     if prompt.system:
         messages.insert(0, {"role": "system", "content": prompt.system})
-    body: dict[str, object] = {"model": prompt.model, "messages": messages, "stream": True}
-    if dialect.usage_wanted:
-        body["stream_options"] = {"include_usage": True}
+    body: Body = {
+        "model": prompt.model,
+        "messages": messages,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     if prompt.max_output_tokens:
-        body[dialect.limit_name] = prompt.max_output_tokens
+        body[limit_name] = prompt.max_output_tokens
+    if prompt.temperature is not None:
+        body["temperature"] = prompt.temperature
+    if prompt.effort:
+        body["reasoning_effort"] = prompt.effort
     return body
 
 

@@ -13,7 +13,7 @@ import ipaddress
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 10.0
 #: Wait this long for the usage after the finish mark; the answer is complete by then.
 TAIL_SECONDS = 2.0
+#: Refusals within streams that one question learns from.
+MOST_REFUSALS = 4
 #: Far above any sensible NARU_CONCURRENCY: the slots limit the answers, never the connections.
 MAX_CONNECTIONS = 4096
 #: Long enough to save the handshake of the next question. A server that closes sooner is noticed when it does.
@@ -88,6 +90,10 @@ class SdkProvider(ABC, Generic[ClientT]):
                     logging.getLogger(name).setLevel(logging.WARNING)
             return self._client
 
+    def learn(self, error: Exception, prompt: Prompt) -> bool:  # noqa: ARG002 - for the adapters
+        """Learn from a refusal that came within a stream. Return whether the question should be sent once more."""
+        return False
+
     def _transport(self) -> dict[str, Any]:
         """Return the options of the SDK's HTTP client."""
         import httpx2
@@ -124,6 +130,7 @@ class _SdkStream(Stream):
         self._provider, self._prompt = provider, prompt
         self._decoder, self._reply = Decoder(provider.reader()), _Reply()
         self._body: Body | None = None
+        self._refusals = 0
 
     def take(self) -> str:
         """See `base.Stream.take`."""
@@ -135,6 +142,7 @@ class _SdkStream(Stream):
         decoder, reply, name = self._decoder, self._reply, self._provider.name
         response: httpx2.Response | None = None
         failure: ProviderError | None = None
+        has_text = is_learnt = False
         try:
             response = await self._provider.call(self._prompt)
             reply.begin(response)
@@ -143,7 +151,7 @@ class _SdkStream(Stream):
                 text = decoder.decode(piece)
                 while text:
                     yield text
-                    text = decoder.decode(b"")
+                    has_text, text = True, decoder.decode(b"")
                 # A `take` during the yield may have met the end or an error.
                 decoder.check()
                 if decoder.is_over:
@@ -151,6 +159,7 @@ class _SdkStream(Stream):
                     break
         except Exception as error:  # noqa: BLE001 - every foreign error becomes one of ours here
             failure = mapped(error, name=name, started=reply.started, request_id=reply.request_id)
+            is_learnt = reply.started and not has_text and self._learns(error)
             log.info(
                 "provider failed",
                 extra={
@@ -163,12 +172,25 @@ class _SdkStream(Stream):
         finally:
             if response is not None:
                 await _close(response)
+        if is_learnt:
+            async with aclosing(self._run()) as items:
+                async for item in items:
+                    yield item
+            return
         if failure is not None:
             # Raised outside the `except`, because the foreign error may quote the prompt and must not be its context.
             raise failure
         if decoder.reader.finish is None:
             raise reply.unfinished(name)
         yield Done(decoder.reader.finish, decoder.reader.usage, reply.request_id)
+
+    def _learns(self, error: Exception) -> bool:
+        """Learn from a refusal within the stream; if it teaches something, prepare the next call."""
+        self._refusals += 1
+        if self._refusals > MOST_REFUSALS or not self._provider.learn(error, self._prompt):
+            return False
+        self._decoder, self._reply, self._body = Decoder(self._provider.reader()), _Reply(), None
+        return True
 
 
 class _Reply:

@@ -1,0 +1,47 @@
+"""What a person sets for one conversation: instructions for the model, its temperature and its effort."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+LONGEST_INSTRUCTIONS = 8_000
+#: The range that every vendor accepts or cuts by itself.
+COLDEST, WARMEST = 0.0, 2.0
+#: How much a reasoning model thinks before it writes.
+EFFORTS = ("low", "medium", "high")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """A value that is empty or None is left to the model's own default."""
+
+    instructions: str = ""
+    temperature: float | None = None
+    effort: str | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is set."""
+        return bool(self.instructions) or self.temperature is not None or self.effort is not None
+
+    def stored(self) -> str | None:
+        """Return the JSON for the column `conversation.tuning`; None where nothing is set."""
+        values = {"instructions": self.instructions, "temperature": self.temperature, "effort": self.effort}
+        set_values = {name: value for name, value in values.items() if value not in ("", None)}
+        return json.dumps(set_values) if set_values else None
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any] | None) -> Self:
+        """Return the tuning in the column. A value that this version does not know is left out."""
+        values = stored or {}
+        temperature, effort = values.get("temperature"), values.get("effort")
+        return cls(
+            instructions=str(values.get("instructions") or ""),
+            temperature=float(temperature) if isinstance(temperature, int | float) else None,
+            effort=effort if effort in EFFORTS else None,
+        )
+
+
+NO_TUNING = Tuning()

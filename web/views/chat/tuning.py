@@ -1,0 +1,90 @@
+"""The settings of one conversation: instructions, temperature and effort, in a panel beside the model.
+
+The panel draws its fields only while it is open. A conversation without questions has no row yet: the page keeps the
+settings until the first question stores them.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from shared import conversations, personal_data
+from shared.conversations import Opened
+from shared.errors import NaruError, PersonalData
+from shared.tuning import COLDEST, EFFORTS, LONGEST_INSTRUCTIONS, NO_TUNING, WARMEST, Tuning
+from web import state
+from web.views import notices
+from web.views.frame import Frame
+
+
+def of(opened: Opened) -> Tuning:
+    """Return the conversation's settings."""
+    return opened.tuning if opened.exists else state.tuning()
+
+
+def panel(frame: Frame, opened: Opened) -> None:
+    """Draw the button and, while it is open, the fields."""
+    t = frame.words.t
+    current = of(opened)
+    label = t("tuning.changed") if current else t("tuning.title")
+    with st.popover(label, type="tertiary", icon=":material/tune:", key=state.TUNING_PANEL, on_change="rerun") as shown:
+        if not shown.open:
+            return
+        state.fill_panel(current)
+        with st.form("tuning-form", border=False):
+            st.text_area(
+                t("tuning.instructions"),
+                key=state.INSTRUCTIONS,
+                max_chars=LONGEST_INSTRUCTIONS,
+                placeholder=t("tuning.instructions_example"),
+                height=140,
+            )
+            st.number_input(
+                t("tuning.temperature"),
+                key=state.TEMPERATURE,
+                min_value=COLDEST,
+                max_value=WARMEST,
+                step=0.1,
+                format="%.1f",
+                placeholder=t("tuning.default"),
+                help=t("tuning.temperature_help"),
+            )
+            st.selectbox(
+                t("tuning.effort"),
+                ("", *EFFORTS),
+                key=state.EFFORT,
+                format_func=lambda effort: t(f"effort.{effort}") if effort else t("tuning.default"),
+                help=t("tuning.effort_help"),
+                filter_mode=None,
+            )
+            st.form_submit_button(t("tuning.save"), width="stretch", on_click=save, args=(frame, opened.exists))
+        st.button(t("tuning.reset"), type="tertiary", on_click=reset, args=(frame, opened.exists), disabled=not current)
+
+
+def save(frame: Frame, is_stored: bool) -> None:
+    """Store the settings in the panel. On an error the panel stays open with them."""
+    _put(frame, state.filled_panel(), is_stored=is_stored)
+
+
+def reset(frame: Frame, is_stored: bool) -> None:
+    """Return to the model's own defaults."""
+    _put(frame, NO_TUNING, is_stored=is_stored)
+
+
+def _put(frame: Frame, tuning: Tuning, *, is_stored: bool) -> None:
+    text = tuning.instructions
+    try:
+        owner = frame.owner
+        personal_data.check(text, frame.runtime.allowances.personal_data(owner), confirmed=state.warned_of(text))
+        if is_stored:
+            conversations.tune(frame.engine, state.conversation_id(), owner=owner, tuning=tuning)
+        else:
+            state.keep_tuning(tuning)
+    except NaruError as error:
+        if isinstance(error, PersonalData):
+            state.note_warning(text, error.code)
+        state.show_notice(notices.notice_of(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the fields stay and the person gets a sentence
+        state.show_notice(notices.unforeseen(error))
+    else:
+        state.close_panel()

@@ -1,0 +1,93 @@
+"""What this process knows about the quirks of its models, and the loop that shares it with the fleet.
+
+A call reads facts from memory. One that learns a fact notes it there and wakes the loop, which stores it in
+`model_fact` and reads what other processes have learnt. No call waits for Postgres, and nothing is lost while Postgres
+is away: what could not be stored is stored later. An old fact (`shared.model_facts.FACT_DAYS`) is no longer read, so
+that a server that has changed is tried afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.errors import Unavailable
+from shared.model_facts import Facts, learn, read_facts
+
+log = logging.getLogger(__name__)
+
+#: A process knows a fact of another one after this time at the latest.
+READ_SECONDS = 30.0
+_NONE: Mapping[str, Any] = {}
+
+
+class Knowledge:
+    """The facts of all models of one process. Used in its event loop only."""
+
+    def __init__(self) -> None:
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._unstored: dict[tuple[str, str], Any] = {}
+        self._has_learnt = asyncio.Event()
+
+    def about(self, model: str) -> Mapping[str, Any]:
+        """Return the facts of a model, by its full name, `provider/model`."""
+        return self._facts.get(model, _NONE)
+
+    def note(self, model: str, facts: Mapping[str, Any]) -> None:
+        """Take what a call has learnt about a model. Never waits."""
+        log.info("learnt about a model", extra={"model": model, "facts": sorted(facts)})
+        self._facts[model] = {**self.about(model), **facts}
+        self._unstored |= {(model, fact): value for fact, value in facts.items()}
+        self._has_learnt.set()
+
+    async def exchange(self, engine: Engine) -> None:
+        """Store what is not stored, then read everything. Changes nothing while Postgres is away."""
+        pending = dict(self._unstored)
+        try:
+            found = await asyncio.to_thread(_exchange, engine, pending)
+        except (Unavailable, SQLAlchemyError) as error:
+            log.info("facts about models were not exchanged: %s", type(error).__name__)
+            return
+        left = {key: value for key, value in self._unstored.items() if key not in pending or pending[key] != value}
+        self._unstored = left
+        facts = {model: dict(known) for model, known in found.items()}
+        for (model, fact), value in left.items():
+            facts.setdefault(model, {})[fact] = value
+        self._facts = facts
+
+    async def keep_exchanging(self, engine: Engine) -> None:
+        """Exchange every `READ_SECONDS`, and at once after something was learnt, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READ_SECONDS):
+                    await self._has_learnt.wait()
+            self._has_learnt.clear()
+            await self.exchange(engine)
+
+
+def _exchange(engine: Engine, pending: Mapping[tuple[str, str], Any]) -> Facts:
+    for (model, fact), value in pending.items():
+        learn(engine, model, fact, value)
+    return read_facts(engine)
+
+
+class Known:
+    """The facts of one provider's models, by the provider's own names of them."""
+
+    def __init__(self, knowledge: Knowledge | None = None, prefix: str = "") -> None:
+        """`prefix` is the part before the slash in a model's full name. Without `knowledge`, nothing is shared."""
+        self._knowledge, self._prefix = knowledge or Knowledge(), prefix
+
+    def about(self, model: str) -> Mapping[str, Any]:
+        """Return the facts of a model."""
+        return self._knowledge.about(f"{self._prefix}/{model}")
+
+    def note(self, model: str, facts: Mapping[str, Any]) -> None:
+        """Take what a call has learnt about a model."""
+        self._knowledge.note(f"{self._prefix}/{model}", facts)
