@@ -14,9 +14,7 @@ NaruError
 │   ├── AccountRefused       someone cannot sign in, or cannot have this account or this password
 │   │   ├── WrongPassword    no such account, not its password, or it is disabled; nothing reveals which
 │   │   ├── TooManySignIns   too many failed attempts for this account or from this address
-│   │   ├── BadLink          the link has expired, was used, or never existed
-│   │   ├── InvitationNeeded an account cannot be made without an invitation
-│   │   ├── BadEmail, EmailTaken
+│   │   ├── BadLink, InvitationNeeded, BadEmail, EmailTaken
 │   │   ├── PasswordTooShort, PasswordTooLong
 │   │   ├── PasswordTooEasy  common, or easily guessed
 │   │   ├── LastAdmin        nobody would be left to administer the accounts
@@ -32,7 +30,7 @@ NaruError
     ├── retryable            RateLimited, Overloaded, ServerFailed, ConnectFailed, StreamBroken, BadStream,
     │                        FirstTokenTimeout, IdleTimeout
     └── final                QuotaExhausted, AuthFailed, ModelNotFound, ContextTooLong, ContentFiltered, BadRequest,
-                             TotalTimeout, ThinkingTimeout
+                             TotalTimeout, ThinkingTimeout, WrongAddress
 
 `code` is stored in the row, selects the sentence (`error.<code>`) and labels the metric. `retryable`: another attempt
 can help. A class's docstring is its default message. None holds a prompt, an answer or a key.
@@ -278,8 +276,7 @@ class ProviderError(NaruError):
         provider_request_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
-        self.provider_request_id = provider_request_id
+        self.retry_after_seconds, self.provider_request_id = retry_after_seconds, provider_request_id
 
 
 class RateLimited(ProviderError):
@@ -386,15 +383,18 @@ class BadRequest(ProviderError):
     code = "bad_request"
 
 
+class WrongAddress(ProviderError):
+    """The provider's address shows a web page or redirects elsewhere."""
+
+    code = "wrong_address"
+
+
 #: Codes that no provider reports; the reconciler and the lifecycle set them.
 DEADLINE = "deadline"
 WORKER_LOST = "worker_lost"
-#: The request was running when the backup was taken that this database was restored from.
-RESTORED = "restored"
-#: No worker has served its model for too long, although other workers were live.
-UNSERVED = "unserved"
-#: Other answers of the same owner or group, still running, have reserved what is left.
-OTHERS_FIRST = "others_first"
+RESTORED = "restored"  # it was running when the backup was taken that this database was restored from
+UNSERVED = "unserved"  # no worker has served its model for too long, although other workers were live
+OTHERS_FIRST = "others_first"  # other answers of the owner or group, still running, have reserved what is left
 #: The price of the model is unknown, and NARU_UNKNOWN_PRICE refuses such models where money is limited.
 PRICE_UNKNOWN = "price_unknown"
 INTERNAL = NaruError.code

@@ -162,7 +162,7 @@ def _phase_of_waiting(row: Row) -> Phase:
         return Phase.HELD
     asked_to_wait = row.code is not None and row.code != WORKER_LOST
     if asked_to_wait and row.retry_in_seconds > SHORTEST_COUNTDOWN_SECONDS:
-        return Phase.WAITING
+        return Phase.WAITING if row.code in _BUSY else Phase.AWAY
     if row.workers == 0:
         return Phase.NO_WORKER
     if not row.is_served:

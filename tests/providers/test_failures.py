@@ -32,7 +32,7 @@ STATUS = "APIStatusError"
 SERVER = "InternalServerError"
 EVENT = "ErrorEvent"
 CASES = [
-    Case("fault=302", errors.BadRequest, STATUS, STATUS),
+    Case("fault=302", errors.WrongAddress, STATUS, STATUS),
     Case("fault=400", errors.BadRequest, "BadRequestError", "BadRequestError"),
     Case("fault=401", errors.AuthFailed, "AuthenticationError", "AuthenticationError"),
     Case("fault=402", errors.QuotaExhausted, STATUS, "PaymentRequiredError"),
@@ -87,7 +87,7 @@ def test_http_errors_map_to_our_errors(wire: Wire, case: Case, caplog: pytest.Lo
     [
         ("fault=end at=3", errors.StreamBroken),
         ("fault=end", errors.StreamBroken),
-        ("fault=html", errors.BadStream),
+        ("fault=html", errors.WrongAddress),
     ],
 )
 def test_clean_end_without_finish_mark_fails(wire: Wire, fault: str, kind: Kind) -> None:
@@ -159,10 +159,6 @@ def test_plain_server_is_a_failed_tls_connection(wire: Wire) -> None:
 
 def test_provider_rejects_an_invalid_address(wire: Wire) -> None:
     assert type(error_at(wire, "gopher://127.0.0.1")) is errors.BadRequest
-
-
-def test_unencodable_prompt_is_a_bad_request(wire: Wire) -> None:
-    assert type(only_error(wire.ask("half an emoji: \ud83d"))) is errors.BadRequest
 
 
 def error_at(wire: Wire, url: str) -> ProviderError:

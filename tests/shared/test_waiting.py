@@ -114,6 +114,17 @@ def test_open_breaker_tells_the_next_try(rig: RequestRig, code: str, phase: Phas
     assert shown(rig, asked).phase is Phase.NEXT, "one failure tells nothing"
 
 
+@pytest.mark.parametrize(
+    ("code", "phase"),
+    [("connect_failed", Phase.AWAY), ("first_token_timeout", Phase.AWAY), ("overloaded", Phase.WAITING)],
+)
+def test_wait_for_a_retry_tells_its_cause(rig: RequestRig, code: str, phase: Phase) -> None:
+    rig.worker(SLOW)
+    asked = rig.ask(model=SLOW)
+    rig.put(asked.request_id, wait_code=code, available_at=rig.ago(-20))
+    assert shown(rig, asked).phase is phase
+
+
 def test_lane_is_news(rig: RequestRig) -> None:
     """A request that moves to another lane shows at once where it waits now."""
     busy(rig, "openai", SLOW, slots=0)

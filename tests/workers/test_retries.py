@@ -48,7 +48,13 @@ def test_permanent_errors_are_not_retried(kind: type[ProviderError], *, had_text
     assert decided(kind(retry_after_seconds=1), had_text=had_text) is None
 
 
-@pytest.mark.parametrize("kind", RETRYABLE)
+def test_unreadable_reply_is_not_asked_for_again() -> None:
+    """Before any text, the next reply would have the same shape, and each may be billed."""
+    assert decided(errors.BadStream(retry_after_seconds=1)) is None
+    assert decided(errors.BadStream(), had_text=True) == Again(0.0, broken=True)
+
+
+@pytest.mark.parametrize("kind", [each for each in RETRYABLE if each is not errors.BadStream])
 def test_transient_errors_are_retried_for_the_whole_time(kind: type[ProviderError]) -> None:
     for tries, seconds in ((0, 0), (1, 1), (20, 150), (1000, 269)):
         again = decided(kind(), tries=tries, retrying_seconds=seconds)

@@ -1,6 +1,10 @@
 """Decides whether a failed attempt is repeated, and when. Pure.
 
 A request never waits in a slot: it goes back to the queue with its `available_at`.
+
+A reply that could not be understood from its beginning is not asked for again. Its shape comes from the server's
+software or from a wrong address, so the next reply would have it too, and the provider may bill each. After text, a
+reply that turns unreadable was damaged on the way: it is repeated once, like any other broken stream.
 """
 
 from __future__ import annotations
@@ -8,7 +12,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from shared.errors import ProviderError
+from shared.errors import BadStream, ProviderError
 from shared.settings import Settings
 
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.5, 30.0
@@ -39,7 +43,7 @@ def decide(
     `tries` and `broken_streams` count the earlier attempts; `retrying_seconds` is the time since the first of `tries`,
     and `left_seconds` the time to the deadline.
     """
-    if not error.retryable:
+    if not error.retryable or (isinstance(error, BadStream) and not had_text):
         return None
     wait = (error.retry_after_seconds or 0.0) if had_text else wait_seconds(error, tries)
     if wait > settings.retry_after_limit_seconds or wait >= left_seconds:

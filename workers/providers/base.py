@@ -75,6 +75,9 @@ class Stream(ABC):
     has arrived by then.
     """
 
+    #: When the provider last sent something other than text, on the monotonic clock; 0 before.
+    heard_at = 0.0
+
     def __init__(self) -> None:
         self._items = self._run()
 

@@ -22,6 +22,11 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 Kind = type[ProviderError]
 
+_CODE_KEYS = ("code", "type", "status", "status_code", "statusCode")
+_TEXT_KEYS = ("message", "msg", "details")
+#: `{"errors": [{"error": {…}}]}` has four.
+_MOST_LAYERS = 5
+
 #: Codes and types with the same meaning in every error.
 _BY_CODE: dict[str, Kind] = {
     **dict.fromkeys(
@@ -47,7 +52,9 @@ _BY_CODE: dict[str, Kind] = {
         errors.AuthFailed,
     ),
     **dict.fromkeys(("model_not_found", "not_found_error", "deployment_not_found"), errors.ModelNotFound),
-    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "rate_limited"), errors.RateLimited),
+    **dict.fromkeys(
+        ("rate_limit_exceeded", "rate_limit_error", "rate_limited", "resource_exhausted"), errors.RateLimited
+    ),
     **dict.fromkeys(
         ("overloaded_error", "overloaded", "engine_overloaded", "server_overloaded", "server_is_overloaded",
          "slow_down", "service_unavailable"),
@@ -71,6 +78,11 @@ _BY_PHRASE: tuple[tuple[str, Kind], ...] = (
     ("context size", errors.ContextTooLong),
     ("request too large", errors.ContextTooLong),
     ("input is too long", errors.ContextTooLong),
+    ("invalid model name", errors.ModelNotFound),
+    ("unknown model", errors.ModelNotFound),
+    ("no such model", errors.ModelNotFound),
+    ("not a valid model", errors.ModelNotFound),
+    ("model not found", errors.ModelNotFound),
     ("credit balance is too low", errors.QuotaExhausted),
     ("exceeded your current quota", errors.QuotaExhausted),
     ("content filtering policy", errors.ContentFiltered),
@@ -176,23 +188,35 @@ def mapped(error: Exception, *, name: str, started: bool, request_id: str | None
 def evidence_of(error: Exception) -> Evidence:
     """Return the evidence in an SDK's error; empty for an error without a reply."""
     body = getattr(error, "body", None)
-    inner = body.get("error", body) if isinstance(body, Mapping) else body
-    codes: list[str] = []
-    text = inner if isinstance(inner, str) else ""
-    if isinstance(inner, Mapping):
-        details = inner.get("details")
-        found = (
-            inner.get("code"),
-            inner.get("type"),
-            details.get("error_code") if isinstance(details, Mapping) else None,
-        )
-        codes = [str(code).lower() for code in found if isinstance(code, str | int)]
-        text = str(inner.get("message") or inner.get("detail") or "")
+    codes, text = _codes_and_text(body)
     status = getattr(error, "status_code", None)
     if not isinstance(status, int) or status < 300:  # an error event in a reply of 200
         status = next((int(code) for code in codes if re.fullmatch(r"[345]\d\d", code)), None)
     headers = getattr(getattr(error, "response", None), "headers", None)
     return Evidence(status, tuple(codes), text[:4000].lower(), headers if headers is not None else {})
+
+
+def _codes_and_text(body: object) -> tuple[list[str], str]:
+    """Return the codes and the message in the JSON of an error, in any of the forms that servers use."""
+    layers = [body]
+    while isinstance(layers[-1], Mapping | list) and len(layers) < _MOST_LAYERS:
+        last = layers[-1]
+        if isinstance(last, Mapping):
+            layers.append(last.get("error") or last.get("errors") or last.get("detail"))
+        else:
+            layers.append(last[0] if last else None)
+    codes: list[str] = []
+    texts: list[str] = []
+    for layer in reversed(layers):  # the innermost one says most
+        if isinstance(layer, str):
+            texts.append(layer)
+        elif isinstance(layer, Mapping):
+            details = layer.get("details")
+            found = [layer.get(name) for name in _CODE_KEYS]
+            found.append(details.get("error_code") if isinstance(details, Mapping) else None)
+            codes += [str(code).lower() for code in found if isinstance(code, str | int)]
+            texts += [said for name in _TEXT_KEYS if isinstance(said := layer.get(name), str)]
+    return codes, " ".join(texts)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -239,6 +263,8 @@ def _kind_of(error: Exception, evidence: Evidence) -> Kind:
             if phrase in evidence.text:
                 return kind
     if evidence.status is not None:
+        if evidence.status < 400:  # redirects are not followed: they would carry prompt and key to another host
+            return errors.WrongAddress
         return _BY_STATUS.get(evidence.status) or (errors.ServerFailed if evidence.status >= 500 else errors.BadRequest)
     broad = next((_BY_BROAD_TYPE[code] for code in evidence.codes if code in _BY_BROAD_TYPE), None)
     return broad or _kind_of_class(error) or errors.ServerFailed

@@ -1,5 +1,7 @@
 """Limits the wait for a provider: for the first token, between two tokens, while the model only thinks, and in total.
 
+A server that sends signs of life without text, such as comments, gets LIFE_FACTOR times as long.
+
 A stream has one timer, not one per delta: it sleeps until the earliest moment at which a limit could be reached, then
 looks again. Only the time in which the reader waits for the provider counts as silence.
 """
@@ -14,6 +16,16 @@ from time import monotonic
 
 from shared.errors import FirstTokenTimeout, IdleTimeout, ProviderError, ThinkingTimeout, TotalTimeout
 from workers.providers.base import Done, Stream, Thought
+
+#: How many times longer than a limit a wait for text may take while the server sends anything else.
+LIFE_FACTOR = 4.0
+
+
+class StillWaiting(FirstTokenTimeout):
+    """The model sent signs of life, but did not begin to answer in time."""
+
+    # The server works on the call, and will bill it: a second call would wait as long and be billed too.
+    retryable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,7 @@ class WithTimeouts(Stream):
         return text
 
     async def _run(self) -> AsyncGenerator[str | Done, None]:
-        watch = self._watch = _Watch(self._limits)
+        watch = self._watch = _Watch(self._stream, self._limits)
         try:
             while True:
                 watch.asked_at = monotonic()
@@ -80,7 +92,8 @@ class WithTimeouts(Stream):
 class _Watch:
     """The timer of one stream. At a limit it cancels the reading task, but only while the task waits for an item."""
 
-    def __init__(self, limits: _Limits) -> None:
+    def __init__(self, stream: Stream, limits: _Limits) -> None:
+        self._stream = stream
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a stream with timeouts must be read in a task")
@@ -145,15 +158,25 @@ class _Watch:
             return None
         if now >= self._end:
             return self._over()
-        if now - self.asked_at < (self._limits.idle if self._started else self._limits.first_token):
+        if now < self._end_of_silence():
             return None
-        return IdleTimeout() if self._started else FirstTokenTimeout()
+        if self._started:
+            return IdleTimeout()
+        return StillWaiting() if now < self._stream.heard_at + self._silence else FirstTokenTimeout()
 
     def _over(self) -> ProviderError:
         return ThinkingTimeout() if self.is_thinking else TotalTimeout()
 
     def _next(self, now: float) -> float:
-        silence = self._limits.idle if self._started else self._limits.first_token
-        soonest = (self.asked_at or now) + silence
+        soonest = self._end_of_silence() if self.asked_at else now + self._silence
         # After the end, with the reader busy elsewhere, `got` or the next look notices.
         return min(soonest, self._end) if self._end > now else soonest
+
+    @property
+    def _silence(self) -> float:
+        return self._limits.idle if self._started else self._limits.first_token
+
+    def _end_of_silence(self) -> float:
+        """Return when the present wait reaches its limit, unless the server is heard again before."""
+        heard = max(self.asked_at, self._stream.heard_at)
+        return min(heard + self._silence, self.asked_at + LIFE_FACTOR * self._silence)

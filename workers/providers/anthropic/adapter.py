@@ -15,8 +15,9 @@ from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS, size_of
 from workers.providers.knowledge import Known
 from workers.providers.quirks import Body, Form
-from workers.providers.sdk.decoding import ErrorEvent, EventReader
+from workers.providers.sdk.decoding import ErrorEvent, EventReader, is_error
 from workers.providers.sdk.provider import SdkProvider
+from workers.providers.sdk.reasoning import sorted_parts
 
 # Only for types: importing the SDK takes most of a second and 69 MB, which only a worker with this provider pays.
 if TYPE_CHECKING:
@@ -112,28 +113,44 @@ class _MessagesReader(EventReader):
         self._counts: dict[str, int] = {}
 
     def read(self, event: Any) -> str | None:
-        kind = event["type"]
+        kind = event.get("type")
         if kind == "content_block_delta":
             delta = event["delta"]
-            if delta["type"] == "text_delta":
-                return str(delta["text"])
-            if delta["type"] == "thinking_delta":
-                self.noted.append(str(delta["thinking"]))
-            return None
+            return str(delta["text"]) if delta["type"] == "text_delta" else self._without_text(delta)
         if kind == "content_block_start":
             return str(event["content_block"].get("text") or "")
-        if kind == "error":
+        if kind == "error" or event.get("error"):
             raise ErrorEvent(event)
         if kind == "message_start":
             self._count(event["message"].get("usage"))
         elif kind == "message_delta":
             self._count(event.get("usage"))
             if reason := event["delta"].get("stop_reason"):
-                self.finish = _FINISHES.get(reason, Finish.OTHER)
+                self.finish = _finish(reason)
+        elif kind == "message":
+            return self._whole(event)
+        elif kind is None:
+            # Gateways report the errors of the server behind them in its own form.
+            raise ErrorEvent(event) if is_error(event) else ValueError("an event without a type")
         return None
 
-    def _count(self, usage: dict[str, Any] | None) -> None:
-        self._counts.update({name: count for name, count in (usage or {}).items() if isinstance(count, int)})
+    def _without_text(self, delta: Any) -> str | None:
+        if delta["type"] == "thinking_delta":
+            self.noted.append(str(delta["thinking"]))
+        return None
+
+    def _whole(self, message: Any) -> str:
+        """Return the text of a whole message, which some gateways send to a streaming request."""
+        self._count(message.get("usage"))
+        if reason := message.get("stop_reason"):
+            self.finish = _finish(reason)
+        thought, text = sorted_parts(message["content"])
+        self.noted.append(thought)
+        return text
+
+    def _count(self, usage: object) -> None:
+        counts = usage.items() if isinstance(usage, dict) else ()
+        self._counts.update({name: count for name, count in counts if type(count) is int and count >= 0})
         if "input_tokens" in self._counts:
             cached = self._counts.get("cache_read_input_tokens", 0)
             written = self._counts.get("cache_creation_input_tokens", 0)
@@ -142,3 +159,7 @@ class _MessagesReader(EventReader):
                 output_tokens=self._counts.get("output_tokens", 0),
                 cached_input_tokens=cached,
             )
+
+
+def _finish(reason: object) -> Finish:
+    return _FINISHES.get(str(reason).lower(), Finish.OTHER)

@@ -6,16 +6,16 @@ parameters that they know; `adapting.py` learns what one refuses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from shared.vendors import OPENAI
 from workers.providers import adapting
-from workers.providers.base import Finish, Prompt, Usage
+from workers.providers.base import Prompt
 from workers.providers.knowledge import Known
+from workers.providers.openai.chunks import ChunkReader
 from workers.providers.quirks import Body, Form
-from workers.providers.sdk.decoding import ErrorEvent, EventReader
+from workers.providers.sdk.decoding import EventReader
 from workers.providers.sdk.provider import SdkProvider
-from workers.providers.sdk.reasoning import reasoning_in, sorted_parts
 
 # Only for types: importing the SDK takes most of a second and 45 MB, which only a worker with this provider pays.
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ OFFICIAL_BASE_URL = OPENAI.default_address
 #: The key for compatible servers without accounts; the SDK demands one.
 NO_KEY = "none"
 
-_FINISHES = {
-    "stop": Finish.STOP,
-    "length": Finish.LENGTH,
-    "content_filter": Finish.CONTENT_FILTER,
-}
 #: Parameters that every server knows.
 _REQUIRED = frozenset({"model", "messages", "stream"})
 
@@ -85,7 +80,7 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
         return adapting.learn_within(error, _body(prompt, self._form.limit_name), self._form, self._known)
 
     def reader(self) -> EventReader:
-        return _ChunkReader()
+        return ChunkReader()
 
 
 def _body(prompt: Prompt, limit_name: str) -> Body:
@@ -106,58 +101,3 @@ def _body(prompt: Prompt, limit_name: str) -> Body:
     if prompt.effort:
         body["reasoning_effort"] = prompt.effort
     return body
-
-
-class _ChunkReader(EventReader):
-    """Reads `chat.completion.chunk` events. Usage comes last and without choices; vLLM sends it with every chunk."""
-
-    _refused = False
-
-    def read(self, event: Any) -> str | None:
-        if error := event.get("error"):
-            raise ErrorEvent(error)
-        if usage := event.get("usage"):
-            self.usage = _usage(usage)
-        choices = event.get("choices")
-        if not choices:
-            return None
-        choice = choices[0]
-        delta = choice.get("delta") or {}
-        if reason := choice.get("finish_reason"):
-            self.finish = Finish.REFUSAL if self._refused else _finish(reason)
-        text: str | None = delta.get("content")
-        if len(delta) > 1 or text.__class__ is not str:  # nearly all deltas are one field with text
-            text = self._noting(delta)
-        if not text and (text := delta.get("refusal")):
-            self._refused = True
-        if text is not None and not isinstance(text, str):
-            raise TypeError("a delta that is not text")
-        return text
-
-    def _noting(self, delta: dict[str, Any]) -> str | None:
-        """Note the reasoning in `delta`, and return its content as text."""
-        if thought := reasoning_in(delta):
-            self.noted.append(thought)
-        content: Any = delta.get("content")
-        if isinstance(content, list):
-            thought, content = sorted_parts(content)
-            self.noted.append(thought)
-        text: str | None = content
-        return text
-
-
-def _finish(reason: str) -> Finish:
-    if reason == "error":  # gateways send this when the server behind them failed
-        raise ConnectionError("the server behind the gateway failed")
-    return _FINISHES.get(reason, Finish.OTHER)
-
-
-def _usage(usage: dict[str, Any]) -> Usage:
-    details = usage.get("prompt_tokens_details") or {}
-    of_output = usage.get("completion_tokens_details") or {}
-    return Usage(
-        input_tokens=int(usage.get("prompt_tokens") or 0),
-        output_tokens=int(usage.get("completion_tokens") or 0),
-        cached_input_tokens=int(details.get("cached_tokens") or 0),
-        reasoning_tokens=int(of_output.get("reasoning_tokens") or 0),
-    )

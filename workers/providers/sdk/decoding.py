@@ -26,6 +26,16 @@ class ErrorEvent(Exception):
         self.body = body
 
 
+#: The keys of an error that is no `error` object. No event of an answer has one of them at the top.
+_ERROR_KEYS = ("message", "detail", "details", "errors")
+
+
+def is_error(event: Any) -> bool:
+    """Return whether an event of no known kind is an error, in any of the forms that servers use."""
+    kinds = (event.get("object"), event.get("type"))
+    return "error" in kinds or any(event.get(key) for key in ("error", *_ERROR_KEYS))
+
+
 class EventReader(ABC):
     """Reads the events of one stream in one wire format, and keeps the finish mark and the usage."""
 
@@ -54,6 +64,7 @@ class Decoder:
         self._events, self._mender, self._sorter = EventBuffer(), Mender(), Sorter()
         self._error: Exception | None = None
         self._noted = reader.noted
+        self._had_answer = False
 
     def decode(self, piece: bytes) -> str:
         """Return the text in `piece`, and keep an error for `check`.
@@ -71,11 +82,32 @@ class Decoder:
                 texts.append(self._mender.mend(self.reader.read(_parsed(data))))
         except Exception as error:  # noqa: BLE001 - raised by check(), after the text that came before it
             self._error = error
-        self.is_over = self.is_over or self.reader.finish is not None
-        text = "".join(texts)
+        if self.reader.finish is not None:
+            self.is_over = True
+        return self._sorted(texts[0] if len(texts) == 1 else "".join(texts))
+
+    def decode_whole(self, document: bytes) -> str:
+        """Return the text of a reply that is one JSON document, or its reasoning, as `decode` does."""
+        try:
+            value = _parsed(document)
+            text = self._mender.mend(self.reader.read(value[0] if isinstance(value, list) and value else value))
+            self.is_over = True
+        except Exception as error:  # noqa: BLE001 - as in `decode`
+            self._error = error
+            return ""
+        return self._sorted(text)
+
+    def _sorted(self, text: str) -> str:
         if self._noted or self._sorter.is_busy:
-            return self._sorter.sort(text, self._noted, is_last=self.is_over)
+            text = self._sorter.sort(text, self._noted, is_last=self.is_over)
+        if text:
+            self._had_answer = True
         return text
+
+    @property
+    def finish(self) -> Finish | None:
+        """The reason of the end; None without one. A server that wrote or thought, and then ended, has finished."""
+        return self.reader.finish or (Finish.STOP if self.is_over and self._had_answer else None)
 
     @property
     def is_open(self) -> bool:

@@ -14,6 +14,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ from workers.providers.base import Done, Prompt, Stream
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.sdk.body import Body, body_of
 from workers.providers.sdk.decoding import Decoder, EventReader
+from workers.providers.sdk.mending import sendable
+from workers.providers.sdk.whole import head_of, is_document, rest_of
 
 # Only for types: httpx2 comes with the SDKs, and importing one takes most of a second.
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ class SdkProvider(ABC, Generic[ClientT]):
 
     async def call(self, prompt: Prompt) -> httpx2.Response:
         """Send the request, and return the reply once it has begun, with its body unread."""
-        return await self._call(await self._opened(), prompt)
+        return await self._call(await self._opened(), sendable(prompt))
 
     async def warm(self) -> None:
         """Import the SDK and make the client in a thread, so that no answer waits half a second for it."""
@@ -146,17 +149,11 @@ class _SdkStream(Stream):
         try:
             response = await self._provider.call(self._prompt)
             reply.begin(response)
-            body = self._body = body_of(response)
-            async for piece in body:
-                text = decoder.decode(piece)
-                while text:
+            async with aclosing(self._read(body_of(response))) as texts:
+                async for text in texts:
                     yield text
-                    has_text, text = True, decoder.decode(b"")
-                # A `take` during the yield may have met the end or an error.
-                decoder.check()
-                if decoder.is_over:
-                    await _read_tail(body, decoder)
-                    break
+                    has_text = True
+            decoder.check()
         except Exception as error:  # noqa: BLE001 - every foreign error becomes one of ours here
             failure = mapped(error, name=name, started=reply.started, request_id=reply.request_id)
             is_learnt = reply.started and not has_text and self._learns(error)
@@ -180,9 +177,37 @@ class _SdkStream(Stream):
         if failure is not None:
             # Raised outside the `except`, because the foreign error may quote the prompt and must not be its context.
             raise failure
-        if decoder.reader.finish is None:
-            raise reply.unfinished(name)
-        yield Done(decoder.reader.finish, decoder.reader.usage, reply.request_id)
+        if decoder.finish is None:
+            raise reply.unfinished(name, is_over=decoder.is_over)
+        yield Done(decoder.finish, decoder.reader.usage, reply.request_id)
+
+    async def _read(self, body: Body) -> AsyncGenerator[str, None]:
+        """Generate the text and the reasoning in the body of the reply."""
+        decoder = self._decoder
+        piece = await head_of(body, self._heard)
+        if is_document(piece):
+            text = decoder.decode_whole(await rest_of(body, piece))
+            while text:
+                yield text
+                text = decoder.decode(b"")
+            return
+        self._body = body
+        while piece:
+            text = decoder.decode(piece)
+            if not text:
+                self._heard()
+            while text:
+                yield text
+                text = decoder.decode(b"")
+            # A `take` during the yield may have met the end or an error.
+            decoder.check()
+            if decoder.is_over:
+                await _read_tail(body, decoder)
+                return
+            piece = await anext(body, b"")
+
+    def _heard(self) -> None:
+        self.heard_at = monotonic()
 
     def _learns(self, error: Exception) -> bool:
         """Learn from a refusal within the stream; if it teaches something, prepare the next call."""
@@ -205,9 +230,12 @@ class _Reply:
         self.request_id = request_id_of(response.headers)
         self.content_type = response.headers.get("content-type", "")
 
-    def unfinished(self, name: str) -> ProviderError:
-        """Return the error for a body that ended properly, but without the finish mark."""
-        is_stream = "event-stream" in self.content_type
+    def unfinished(self, name: str, *, is_over: bool) -> ProviderError:
+        """Return the error for a body that ended properly, but without the finish mark.
+
+        With `is_over`, the end was marked, but nothing before it was understood.
+        """
+        is_stream = "event-stream" in self.content_type and not is_over
         kind = StreamBroken if is_stream else BadStream
         return kind(f"{name}: {kind.__doc__}", provider_request_id=self.request_id)
 

@@ -12,6 +12,7 @@ from typing import Any
 from workers.providers.base import Thought
 from workers.providers.sdk.mending import Mender
 
+_TEXT_KINDS = ("text", "output_text")
 _OPENING = ("<think>", "<thinking>")
 
 
@@ -110,13 +111,20 @@ def reasoning_in(delta: dict[str, Any]) -> str:
 
 
 def sorted_parts(parts: Iterable[Any]) -> tuple[str, str]:
-    """Return the reasoning and the text of a content that is a list of parts. Other kinds of parts are left out."""
+    """Return the reasoning and the text of a content that is a list of parts. Other kinds of parts are left out.
+
+    Raises TypeError for a part of text that holds none.
+    """
     thoughts: list[str] = []
     texts: list[str] = []
     for part in parts:
-        if part.get("type") == "thinking":
-            inside = part.get("thinking")
-            thoughts.append(inside if isinstance(inside, str) else sorted_parts(inside or ())[1])
-        elif isinstance(text := part.get("text"), str):
+        kind = "text" if isinstance(part, str) else part.get("type", "text")
+        if kind == "thinking":
+            inside = part.get("thinking") or ""
+            thoughts.append(inside if isinstance(inside, str) else sorted_parts(inside)[1])
+        elif kind in _TEXT_KINDS:
+            text = part if isinstance(part, str) else part.get("text") or ""
+            if not isinstance(text, str):
+                raise TypeError("a part that is not text")
             texts.append(text)
     return "".join(thoughts), "".join(texts)
