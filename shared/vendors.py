@@ -98,19 +98,18 @@ ANTHROPIC = Vendor(
     sdk="anthropic",
     variables_begin="ANTHROPIC_",
 )
-#: Speaks OpenAI's format. Naru looks for it at its usual address, so nobody need set one.
+#: Naru looks for it at its usual address, so nobody need set one.
 OLLAMA = Vendor(
     name="ollama",
     title="Ollama",
     address_variable="NARU_OLLAMA_URL",
-    api_path="/v1",
     models_path="/api/tags",
     lists_models=True,
     listing_seconds=0.3,
     variables_begin="OLLAMA_",
     sends_bills=False,
 )
-#: The simulator, which speaks OpenAI's format too.
+#: The simulator, which speaks OpenAI's format.
 DEMO = Vendor(
     name="demo",
     title="the demo simulator",

@@ -201,7 +201,7 @@ def _branch_statement() -> Select[Any]:
     return prepared(
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
-            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.output_tokens),
+            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out, r.output_tokens),
             reasoning.c.seconds.label("thought_seconds"),
         )
         .join(walk, m.id == walk.c.id)
@@ -237,6 +237,7 @@ def _end_of(row: Any) -> RequestEnd:
         finish=row.finish,
         model=row.model,
         attempt=row.attempt,
+        left_out=row.left_out,
         output_tokens=row.output_tokens,
         thought_seconds=row.thought_seconds,
     )

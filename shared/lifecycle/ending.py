@@ -52,6 +52,7 @@ class Ending:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
+    left_out: int | None = None
     first_token_ago: timedelta | None = None
     #: None leaves what the attempt used to an estimate from its reservation.
     spent: Spent | None = None
@@ -63,7 +64,7 @@ class Ending:
 SPENT = {each.name: bindparam(f"spent_{each.name}", type_=each.type) for each in SETTLED_COLUMNS}
 _PLAIN_FIELDS = tuple(each for each in fields(Ending) if each.name not in ("spent", "reasoning"))
 _THOUGHT_COLUMNS = ("content", "seconds", "tokens")
-_ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_tokens")
+_ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_tokens", "left_out")
 
 
 def end(connection: Connection, fence: Sequence[ColumnElement[bool]], ending: Ending, **fence_values: object) -> bool:

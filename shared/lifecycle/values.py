@@ -126,6 +126,8 @@ class Answer:
     provider_request_id: str | None = None
     #: Age of the first text, on this process's monotonic clock; None if no text came.
     first_token_ago_seconds: float | None = None
+    #: The first messages of the branch that the model did not read, because they did not fit; None if it read all.
+    left_out: int | None = None
     #: None if nothing is known about what the attempt used.
     spent: Spent | None = None
     #: None if the model did not think.

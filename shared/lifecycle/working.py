@@ -134,6 +134,7 @@ def _end_attempt(
         input_tokens=_counted(answer.input_tokens),
         output_tokens=_counted(answer.output_tokens),
         cached_input_tokens=_counted(answer.cached_input_tokens),
+        left_out=answer.left_out,
         first_token_ago=None if ago is None else timedelta(seconds=ago),
         spent=answer.spent,
         reasoning=_storable(answer.reasoning),

@@ -107,6 +107,8 @@ chat_request = Table(
     Column("input_tokens", Integer),
     Column("output_tokens", Integer),
     Column("cached_input_tokens", Integer),
+    # The first messages of the branch that did not fit the model's window; null if it read all.
+    Column("left_out", Integer),
     CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
     CheckConstraint("(status = 'running') = (worker_id IS NOT NULL)", name="running_has_worker"),
     CheckConstraint("(status IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", name="end"),

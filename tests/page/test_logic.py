@@ -181,7 +181,16 @@ def test_regenerating_in_many_tabs_replaces_once(page: AppTest, engine: Engine) 
     assert count(engine) == 3, "the new answer may be replaced too"
 
 
-def finish_the_active(engine: Engine) -> None:
+@pytest.mark.parametrize(("language", "sentence"), [("en", "first 12 messages"), ("ko", "처음 12개 메시지")])
+def test_page_tells_how_many_messages_are_not_read(page: AppTest, engine: Engine, language: str, sentence: str) -> None:
+    page.chat_input[0].set_value("once").run()
+    finish_the_active(engine, left_out=12)
+    there = visit(conversation=address(page))
+    there.session_state["naru.locale"] = language
+    assert sentence in said(there.run())
+
+
+def finish_the_active(engine: Engine, *, left_out: int | None = None) -> None:
     """Answer the one queued question, as a worker would."""
     with engine.connect() as connection:
         waiting = connection.execute(select(chat_request.c.id).where(chat_request.c.status == "queued")).scalar_one()
@@ -189,4 +198,4 @@ def finish_the_active(engine: Engine) -> None:
     fleet.register(engine, member, lease_seconds=60)
     claimed = claim_only(engine, waiting, lifecycle.Claimant(worker_id=member.worker_id, models=("",)))
     assert claimed is not None
-    assert lifecycle.finish(engine, claimed, lifecycle.Answer(text="an answer", finish="stop"))
+    assert lifecycle.finish(engine, claimed, lifecycle.Answer(text="an answer", finish="stop", left_out=left_out))

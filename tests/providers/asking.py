@@ -17,7 +17,7 @@ from shared.errors import ProviderError
 from shared.messages import Message
 from tests.patience import patient
 from workers.providers.anthropic.adapter import AnthropicProvider
-from workers.providers.base import Done, Prompt, Thought
+from workers.providers.base import Done, Prompt, Provider, Thought
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.timeouts import WithTimeouts
 
@@ -107,7 +107,7 @@ def prompt(message: str, **options: Any) -> Prompt:
 
 
 async def ask(
-    provider: AnyProvider,
+    provider: Provider,
     message: str,
     *,
     first_token_seconds: float = 20.0,

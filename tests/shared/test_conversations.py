@@ -69,7 +69,7 @@ def test_thread_shows_a_running_question_with_its_request(rig: RequestRig) -> No
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED])
 def test_answer_carries_the_end_of_its_request(rig: RequestRig, status: Status) -> None:
     claimed = rig.running("q")
-    answer = Answer(text="a", finish="stop")
+    answer = Answer(text="a", finish="stop", left_out=4)
     if status is Status.SUCCEEDED:
         assert lifecycle.finish(rig.engine, claimed, answer)
     if status is Status.FAILED:
@@ -82,7 +82,7 @@ def test_answer_carries_the_end_of_its_request(rig: RequestRig, status: Status) 
     assert (question.role, question.request_id, question.end) == ("user", None, None)
     assert (reply.role, reply.text, reply.request_id) == ("assistant", "a", claimed.request_id)
     code = "auth_failed" if status is Status.FAILED else None
-    assert reply.end == RequestEnd(status=status, error_code=code, finish="stop", model=MODEL, attempt=1)
+    assert reply.end == RequestEnd(status=status, error_code=code, finish="stop", model=MODEL, attempt=1, left_out=4)
     assert seen.active is None
 
 

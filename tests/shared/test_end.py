@@ -40,6 +40,7 @@ def test_finish_stores_answer_usage_and_status_together(rig: RequestRig) -> None
         output_tokens=7,
         cached_input_tokens=3,
         provider_request_id="req_1",
+        left_out=12,
         first_token_ago_seconds=2.0,
     )
     assert lifecycle.finish(rig.engine, claimed, answer)
@@ -53,6 +54,7 @@ def test_finish_stores_answer_usage_and_status_together(rig: RequestRig) -> None
         "attempt": 1,
     }
     assert (row["input_tokens"], row["output_tokens"], row["cached_input_tokens"]) == (11, 7, 3)
+    assert row["left_out"] == 12
     assert (row["ended_at"] - row["first_token_at"]).total_seconds() == pytest.approx(2, abs=0.5)
     (stored,) = rig.rows(message, role="assistant")
     assert (stored["content"], stored["request_id"], stored["parent_id"]) == (

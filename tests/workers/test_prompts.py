@@ -10,35 +10,61 @@ from hypothesis import strategies as st
 
 from shared.messages import Message, RequestEnd, Role
 from shared.tables import Status
-from workers.answering.prompts import (
-    CUT_TO,
-    MARGIN,
-    TOKENS_PER_MESSAGE,
-    estimate_tokens,
-    fitted,
-    instructions,
-    sendable,
+from workers.answering.prompts import CUT_TO, MARGIN, Chosen, chosen, fitted, instructions, sendable
+from workers.providers.tokens import TOKENS_PER_MESSAGE, estimate_tokens
+
+
+def ended(status: Status, text: str) -> Message:
+    return Message.of_text("assistant", text, end=RequestEnd(status=status))
+
+
+def test_prompt_omits_turns_without_an_answer() -> None:
+    first, second, third, fourth, fifth, newest = (Message.of_text("user", f"q{n}") for n in range(6))
+    whole, half = ended(Status.SUCCEEDED, "a"), ended(Status.CANCELLED, "half")
+    empty, failed, blank = ended(Status.CANCELLED, ""), ended(Status.FAILED, "half"), ended(Status.SUCCEEDED, " \n")
+    branch = [first, whole, second, failed, third, half, fourth, empty, fifth, blank, newest]
+    assert sendable(branch) == [first, whole, third, half, newest]
+
+
+def test_refused_question_leaves_the_next_prompt() -> None:
+    long, short = Message.of_text("user", "가" * 5000), Message.of_text("user", "short")
+    found = chosen([long, ended(Status.FAILED, ""), short], context_tokens=2048, output_tokens=None)
+    assert found == Chosen((short,), left_out=0)
+
+
+def test_newest_question_stays_where_its_answer_failed() -> None:
+    question = Message.of_text("user", "again?")
+    assert sendable([question, ended(Status.FAILED, "")]) == [question]
+    assert sendable([]) == []
+
+
+MESSAGES = st.lists(
+    st.one_of(
+        st.builds(lambda text: Message.of_text("user", text), st.text(max_size=3)),
+        st.builds(ended, st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.CANCELLED]), st.text(max_size=3)),
+    ),
+    max_size=30,
 )
 
 
-def test_prompt_omits_failed_answers_and_keeps_stopped_ones() -> None:
-    question = Message.of_text("user", "q")
-    whole, half, empty, failed = (
-        Message.of_text("assistant", text, end=RequestEnd(status=status))
-        for text, status in [
-            ("a", Status.SUCCEEDED),
-            ("half", Status.CANCELLED),
-            ("", Status.CANCELLED),
-            ("half", Status.FAILED),
-        ]
-    )
-    branch = [question, whole, question, failed, question, half, question, empty, question]
-    assert sendable(branch) == [question, whole, question, question, half, question, question]
+@given(branch=MESSAGES, context_tokens=st.none() | st.integers(10, 200))
+def test_roles_alternate_and_the_newest_question_stays(branch: list[Message], context_tokens: int | None) -> None:
+    newest = Message.of_text("user", "the newest")
+    found = chosen([*branch, newest], context_tokens=context_tokens, output_tokens=10)
+    roles = [each.role for each in found.messages]
+    assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
+    assert found.messages[-1] is newest
+    assert all(each.end is None or each.end.status is not Status.FAILED for each in found.messages)
+    assert all(each.text.strip() for each in found.messages)
+    assert 0 <= found.left_out <= len(branch)
+    assert context_tokens is not None or not found.left_out
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a" * 40, 10), ("나루" * 10, 20), ("a" * 4 + "é", 2)])
-def test_token_estimate_is_conservative(text: str, tokens: int) -> None:
-    assert estimate_tokens(text) == tokens + TOKENS_PER_MESSAGE
+def test_left_out_counts_the_messages_before_the_prompt() -> None:
+    messages = [*talk(100), ended(Status.FAILED, ""), *talk(*[100] * 11)]
+    found = chosen(messages, context_tokens=1000, output_tokens=100)
+    assert found.messages[0] is messages[found.left_out]
+    assert len(messages) - found.left_out == len(found.messages)
 
 
 def test_persons_instructions_follow_the_operators() -> None:
@@ -54,7 +80,7 @@ def talk(*lengths: int) -> list[Message]:
     """Return alternating questions and answers with these token counts; the last is a question."""
     roles: list[Role] = ["user", "assistant"] * len(lengths)
     assert len(lengths) % 2
-    return [Message.of_text(roles[n], "x" * 4 * (length - TOKENS_PER_MESSAGE)) for n, length in enumerate(lengths)]
+    return [Message.of_text(roles[n], "漢" * (length - TOKENS_PER_MESSAGE)) for n, length in enumerate(lengths)]
 
 
 def room(context_tokens: int, output_tokens: int) -> int:

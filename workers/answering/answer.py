@@ -23,12 +23,12 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from shared import lifecycle, metrics
-from shared.errors import INTERNAL, NaruError, ProviderError, StreamBroken, TotalTimeout, Unavailable
+from shared.errors import INTERNAL, ContextTooLong, NaruError, ProviderError, StreamBroken, TotalTimeout, Unavailable
 from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed, lanes
 from shared.live.answer import LiveAnswer
 from shared.logs import HTTP_REQUEST_ID, bound
 from shared.tables import Outcome, Status
-from workers.answering import breaker, prompts, retries, spending
+from workers.answering import breaker, prompts, retries, spending, windows
 from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
@@ -128,7 +128,7 @@ def _generate(context: Context, running: RunningAnswer) -> Result:
     try:
         prompt = spending.reserve(context, running, _prompt(context, running.claimed))
         result = context.loop.submit(_stream(context, running, prompt)).result()
-        result.spent = spending.spent(context, running.claimed.model, prompt, result)
+        result.spent = spending.spent(context, running.claimed.model, result.sent or prompt, result)
         return result
     except spending.NotAllowed as error:
         return Result("", error=error)
@@ -147,15 +147,18 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
     offer = next((each for each in context.registry.offers() if each.name == claimed.model), None)
     tuning = claimed.tuning
     system = prompts.instructions(context.settings.system_prompt, tuning.instructions)
-    limit = context.settings.max_output_tokens or None
+    window = windows.window_of(context, claimed.model)
+    limit = windows.output_limit(context.settings.max_output_tokens or None, window)
+    found = prompts.chosen(
+        claimed.branch,
+        context_tokens=window,
+        output_tokens=limit or (offer.max_output_tokens if offer else None),
+        system=system,
+    )
     return Prompt(
         model=claimed.model,
-        messages=prompts.fitted(
-            prompts.sendable(claimed.branch),
-            context_tokens=offer.context_tokens if offer else None,
-            output_tokens=limit or (offer.max_output_tokens if offer else None),
-            system=system,
-        ),
+        messages=found.messages,
+        left_out=found.left_out,
         system=system or None,
         max_output_tokens=limit,
         temperature=tuning.temperature,
@@ -169,30 +172,19 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
 
     Runs in the event loop, and returns within milliseconds of being cancelled.
     """
-    settings, result = context.settings, Result()
+    result = Result()
     live = running.live = context.publisher.open(running.claimed.request_id, running.claimed.attempt)
     try:
         running.begin()
-        provider, model = context.registry.provider_for(prompt.model)
-        result.is_called = True
-        stream = WithTimeouts(
-            provider.stream(replace(prompt, model=model)),
-            first_token_seconds=settings.first_token_seconds,
-            idle_seconds=settings.idle_seconds,
-            total_seconds=min(settings.total_seconds, running.claimed.left_seconds),
-            thinking_seconds=settings.thinking_seconds,
-        )
-        async with aclosing(stream):
-            async for item in stream:
-                if not result.has_begun:
-                    result.has_begun = True
-                    breaker.provider_works(context, running.claimed)
-                if isinstance(item, Done):
-                    result.done = item
-                else:
-                    live.add(item)  # text or reasoning
-                    # Adds what follows until the stream pauses; then the loop waits for the next item.
-                    await context.publisher.carry(stream, live)
+        try:
+            await _call(context, running, live, result, prompt)
+        except ContextTooLong as refusal:
+            shorter = None if result.has_begun else windows.shorter(running.claimed.branch, prompt, refusal)
+            if shorter is None:
+                raise
+            await _call(context, running, live, result, shorter.prompt)
+            if shorter.facts:
+                context.registry.knowledge.note(prompt.model, shorter.facts)
         if result.done is None:
             result.error = StreamBroken("the provider's stream ended without a finish mark")
     except ProviderError as error:
@@ -204,6 +196,31 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
             metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
     result.take(live)
     return result
+
+
+async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, result: Result, prompt: Prompt) -> None:
+    """Make one call and carry its text and its reasoning. Raises ProviderError."""
+    settings = context.settings
+    provider, model = context.registry.provider_for(prompt.model)
+    result.is_called, result.sent = True, prompt
+    stream = WithTimeouts(
+        provider.stream(replace(prompt, model=model)),
+        first_token_seconds=settings.first_token_seconds,
+        idle_seconds=settings.idle_seconds,
+        total_seconds=min(settings.total_seconds, running.claimed.left_seconds),
+        thinking_seconds=settings.thinking_seconds,
+    )
+    async with aclosing(stream):
+        async for item in stream:
+            if not result.has_begun:
+                result.has_begun = True
+                breaker.provider_works(context, running.claimed)
+            if isinstance(item, Done):
+                result.done = item
+            else:
+                live.add(item)  # text or reasoning
+                # Adds what follows until the stream pauses; then the loop waits for the next item.
+                await context.publisher.carry(stream, live)
 
 
 def _store(context: Context, running: RunningAnswer, result: Result) -> Status | None:

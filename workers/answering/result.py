@@ -10,7 +10,7 @@ from shared.errors import ProviderError
 from shared.lifecycle import Answer, Reasoning
 from shared.live.answer import LiveAnswer
 from shared.spending.values import Spent
-from workers.providers.base import Done, Usage
+from workers.providers.base import Done, Prompt, Usage
 
 
 @dataclass(slots=True)
@@ -31,6 +31,8 @@ class Result:
     is_called: bool = False
     has_begun: bool = False
     spent: Spent | None = None
+    #: What was sent last: a shorter prompt than planned, where the provider refused that one.
+    sent: Prompt | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -66,6 +68,7 @@ class Result:
             provider_request_id=request_id,
             first_token_ago_seconds=ago,
             spent=self.spent,
+            left_out=self.sent.left_out or None if self.sent else None,
             reasoning=self._reasoning(),
         )
 

@@ -21,11 +21,11 @@ from shared.errors import (
 from shared.lifecycle import Claimed
 from shared.spending.limits import given_by
 from shared.spending.values import Reservation, Spent
-from workers.answering.prompts import estimate_tokens
 from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import RunningAnswer
 from workers.providers.base import Prompt, Usage
+from workers.providers.tokens import estimate_tokens
 
 #: The longest answer where limits hold and NARU_MAX_OUTPUT_TOKENS is not set. It has to be reserved.
 LIMITED_OUTPUT_TOKENS = 16_384
@@ -70,7 +70,7 @@ def _reserve(context: Context, claimed: Claimed, prompt: Prompt) -> Prompt:
     most = min(
         prompt.max_output_tokens or LIMITED_OUTPUT_TOKENS, context.settings.max_output_tokens or LIMITED_OUTPUT_TOKENS
     )
-    size = _size(prompt)
+    size = size_of(prompt)
     price = context.prices.price_of(claimed.model, size)
     reservation = Reservation(
         prompt_tokens=size,
@@ -92,7 +92,8 @@ def spent(context: Context, model: str, prompt: Prompt, result: Result) -> Spent
     is_refused = result.error is not None and result.is_empty and not isinstance(result.error, _BILLED)
     if not result.is_called or is_refused:
         return Spent()
-    usage = Usage(_size(prompt), sum(estimate_tokens(each) for each in (result.text, result.reasoning) if each))
+    written = sum(estimate_tokens(each) for each in (result.text, result.reasoning) if each)
+    usage = Usage(size_of(prompt), written)
     return _priced(context, model, usage, is_estimated=True)
 
 
@@ -107,7 +108,7 @@ def _priced(context: Context, model: str, usage: Usage, *, is_estimated: bool) -
     )
 
 
-def _size(prompt: Prompt) -> int:
+def size_of(prompt: Prompt) -> int:
     """Return the estimated tokens of a prompt, erring high."""
     texts = [prompt.system or "", *(each.text for each in prompt.messages)]
     return sum(estimate_tokens(text) for text in texts if text)

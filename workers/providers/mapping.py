@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 
 from shared import errors
 from shared.errors import ProviderError
+from workers.providers.windows import Stated, WindowExceeded, stated_in
 
 #: Cap on the wait that a provider asks for. A setting limits how long Naru actually waits.
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
@@ -78,6 +79,11 @@ _BY_PHRASE: tuple[tuple[str, Kind], ...] = (
     ("context size", errors.ContextTooLong),
     ("request too large", errors.ContextTooLong),
     ("input is too long", errors.ContextTooLong),
+    ("prompt too long", errors.ContextTooLong),
+    ("maximum prompt length", errors.ContextTooLong),
+    ("maximum number of tokens allowed", errors.ContextTooLong),
+    ("maximum model length", errors.ContextTooLong),
+    ("`max_new_tokens` must be <=", errors.ContextTooLong),
     ("invalid model name", errors.ModelNotFound),
     ("unknown model", errors.ModelNotFound),
     ("no such model", errors.ModelNotFound),
@@ -178,11 +184,15 @@ def mapped(error: Exception, *, name: str, started: bool, request_id: str | None
     kind = _kind_of(error, evidence)
     if kind is _LINK:
         kind = errors.StreamBroken if started else errors.ConnectFailed
-    return kind(
+    stated = stated_in(evidence.text) if kind is errors.ContextTooLong else Stated()
+    found = (WindowExceeded if stated.window else kind)(
         _sentence(name, kind, evidence),
         retry_after_seconds=retry_after(evidence.headers),
         provider_request_id=request_id_of(evidence.headers) or request_id,
     )
+    if isinstance(found, WindowExceeded):
+        found.stated = stated
+    return found
 
 
 def evidence_of(error: Exception) -> Evidence:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from workers.providers.windows import RATIO, WINDOW
+
 #: The names of the facts, and their values.
 #: True: neighbours of the same role are joined into one message.
 ALTERNATES: Final = "roles_alternate"
@@ -77,6 +79,10 @@ def describe(facts: Facts) -> list[str]:
         said.append(f"the answer's limit is called {facts[LIMIT_NAME]}")
     if LONGEST in facts:
         said.append(f"answers have at most {facts[LONGEST]} tokens")
+    if WINDOW in facts:
+        said.append(f"the window has {facts[WINDOW]} tokens")
+    if RATIO in facts:
+        said.append(f"the server counts {facts[RATIO]} tokens for each that Naru estimates")
     left_out = sorted(fact.removeprefix(WITHOUT) for fact in facts if fact.startswith(WITHOUT))
     return said + [f"{name} is refused: it is left out" for name in left_out]
 

@@ -23,17 +23,18 @@ from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
 from workers.providers.knowledge import Knowledge, Known
+from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.sdk.provider import is_loopback
 
 log = logging.getLogger(__name__)
 
-Adapter = OpenAIProvider | AnthropicProvider
+Adapter = OpenAIProvider | AnthropicProvider | OllamaProvider
 #: The adapter of each vendor.
 ADAPTERS: Mapping[str, Callable[..., Adapter]] = {
     "openai": OpenAIProvider,
     "anthropic": AnthropicProvider,
-    "ollama": OpenAIProvider,
+    "ollama": OllamaProvider,
     "demo": OpenAIProvider,
 }
 #: Pauses between two rounds of discovery. They grow while a configured server has not answered; afterwards they are

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from shared.migrations.online import limit_lock_waits
 
 revision = "0013"
-down_revision = "0017"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

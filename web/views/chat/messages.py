@@ -71,6 +71,8 @@ def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures |
         remark = _remark(frame, message.text, end)
         if shown != message.text:
             remark += _mark(frame.words.t("answer.beginning"))
+        if is_last and end.left_out:
+            remark += _mark(frame.words.t("answer.left_out", n=end.left_out))
         remark += debug.line(frame.words, figures)
         if remark:
             st.html(remark)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shared.vendors import ANTHROPIC
 from workers.providers import adapting
+from workers.providers.anthropic import caching
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS, size_of
 from workers.providers.knowledge import Known
@@ -69,7 +70,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             reply: object = await client.post(
                 "/v1/messages",
                 cast_to=httpx2.Response,
-                body=body,
+                body=caching.placed(body),
                 options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
                 stream=True,
                 stream_cls=anthropic.AsyncStream[object],
@@ -102,6 +103,8 @@ def _body(prompt: Prompt) -> Body:
         body["temperature"] = prompt.temperature
     if prompt.effort:
         body["output_config"] = {"effort": prompt.effort}
+    if body["messages"] and caching.wanted(body):
+        body[caching.PARAMETER] = caching.MARK
     return body
 
 

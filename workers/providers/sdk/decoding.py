@@ -64,7 +64,8 @@ class Decoder:
         self._events, self._mender, self._sorter = EventBuffer(), Mender(), Sorter()
         self._error: Exception | None = None
         self._noted = reader.noted
-        self._had_answer = False
+        #: Whether any text or reasoning has come.
+        self.has_text = False
 
     def decode(self, piece: bytes) -> str:
         """Return the text in `piece`, and keep an error for `check`.
@@ -101,13 +102,13 @@ class Decoder:
         if self._noted or self._sorter.is_busy:
             text = self._sorter.sort(text, self._noted, is_last=self.is_over)
         if text:
-            self._had_answer = True
+            self.has_text = True
         return text
 
     @property
     def finish(self) -> Finish | None:
         """The reason of the end; None without one. A server that wrote or thought, and then ended, has finished."""
-        return self.reader.finish or (Finish.STOP if self.is_over and self._had_answer else None)
+        return self.reader.finish or (Finish.STOP if self.is_over and self.has_text else None)
 
     @property
     def is_open(self) -> bool:

@@ -145,18 +145,17 @@ class _SdkStream(Stream):
         decoder, reply, name = self._decoder, self._reply, self._provider.name
         response: httpx2.Response | None = None
         failure: ProviderError | None = None
-        has_text = is_learnt = False
+        is_learnt = False
         try:
             response = await self._provider.call(self._prompt)
             reply.begin(response)
             async with aclosing(self._read(body_of(response))) as texts:
                 async for text in texts:
                     yield text
-                    has_text = True
             decoder.check()
         except Exception as error:  # noqa: BLE001 - every foreign error becomes one of ours here
             failure = mapped(error, name=name, started=reply.started, request_id=reply.request_id)
-            is_learnt = reply.started and not has_text and self._learns(error)
+            is_learnt = reply.started and not decoder.has_text and self._learns(error)
             log.info(
                 "provider failed",
                 extra={
@@ -174,12 +173,17 @@ class _SdkStream(Stream):
                 async for item in items:
                     yield item
             return
+        yield self._done(failure)
+
+    def _done(self, failure: ProviderError | None) -> Done:
+        """Return the end of the reply. Raises its error, if it has one."""
+        decoder, reply = self._decoder, self._reply
         if failure is not None:
-            # Raised outside the `except`, because the foreign error may quote the prompt and must not be its context.
+            # Raised here, because the foreign error may quote the prompt and must not be its context.
             raise failure
         if decoder.finish is None:
-            raise reply.unfinished(name, is_over=decoder.is_over)
-        yield Done(decoder.finish, decoder.reader.usage, reply.request_id)
+            raise reply.unfinished(self._provider.name, is_over=decoder.is_over)
+        return Done(decoder.finish, decoder.reader.usage, reply.request_id)
 
     async def _read(self, body: Body) -> AsyncGenerator[str, None]:
         """Generate the text and the reasoning in the body of the reply."""
