@@ -32,7 +32,7 @@ class ExportedMessage:
     error_code: str | None
     input_tokens: int | None
     output_tokens: int | None
-    #: What the model thought; None if it did not.
+    #: The model's reasoning; None if it did not think.
     reasoning: str | None
 
 

@@ -107,7 +107,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
-    """What the model thought: the text, its duration and its tokens. A provider may report the tokens alone."""
+    """The reasoning of one attempt: the text, its duration and its tokens. A provider may report the tokens alone."""
 
     text: str
     seconds: float

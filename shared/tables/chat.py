@@ -180,7 +180,7 @@ request_attempt = Table(
     Column("is_estimated", Boolean),
 )
 
-#: What the model thought during the attempt that ended a request; no row if it did not think.
+#: The reasoning of the attempt that ended a request; no row if the model did not think.
 reasoning = Table(
     "reasoning",
     metadata,

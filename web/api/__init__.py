@@ -5,7 +5,7 @@
     export    GET  /api/export                      all chats of the owner, as a file
     people    the pages around an account: /sign-in, /sign-up, /account, …
     stop      POST /api/requests/{id}/stop
-    reasoning GET  /api/requests/{id}/reasoning     what the model thought before an answer
+    reasoning GET  /api/requests/{id}/reasoning     the reasoning before an answer
     front     GET  / /page.css /*.js /favicon.png   the page before Streamlit draws it
     manifest  GET  /manifest.json /favicon.ico
     lost      GET  any other address: a 404 with a way home

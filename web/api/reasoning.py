@@ -1,4 +1,4 @@
-"""GET /api/requests/{id}/reasoning: what the model thought before an answer, once somebody opens it on the page."""
+"""GET /api/requests/{id}/reasoning: the reasoning before an answer, for the fold on the page."""
 
 from __future__ import annotations
 

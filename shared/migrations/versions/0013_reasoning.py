@@ -1,4 +1,4 @@
-"""What models thought before they answered.
+"""The reasoning of models before they answer.
 
 Processes of the previous version neither read nor write it: their answers have no reasoning.
 """
