@@ -41,6 +41,8 @@ class RequestEnd:
     attempt: int = 0
     #: The first messages of the conversation that the model did not read; None if it read all.
     left_out: int | None = None
+    #: When the owner's earlier answer was given, if this is that answer again.
+    earlier_answer_at: datetime | None = None
     output_tokens: int | None = None
     #: How long the model thought; None if it did not. It is 0 where the provider reports tokens of thinking alone.
     thought_seconds: float | None = None

@@ -79,6 +79,7 @@ RUNNING_HERE = Gauge("naru_running_here", "Answers that this worker process is r
 SUBMITTED = _counter("naru_submitted_total", "Questions stored by this process")
 COST = _counter("naru_cost_dollars_total", "Cost of answers by the price table, in US dollars", "model")
 UNPRICED = _counter("naru_unpriced_answers_total", "Answers of unknown cost: no price, or no usage reported", "model")
+ANSWER_CACHE = _counter("naru_answer_cache_total", "Looks for an owner's earlier answer, by result", "result")
 COOKIES = _counter(
     "naru_browser_cookies_total",
     "Cookies of browsers that open a page or its socket, by validity",

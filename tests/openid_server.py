@@ -235,8 +235,9 @@ class Server:
         return JSONResponse(self.calls)
 
     async def mint(self, request: Request) -> Response:
-        """Sign these claims, completed by the issuer, the audience, the times and an id."""
+        """Sign these claims, completed by the issuer, the audience, the times and an id; `header` is of the header."""
         given: dict[str, Any] = json.loads(await request.body())
+        header = {"typ": "logout+jwt", **given.pop("header", {})}
         claims = {
             "iss": self.issuer,
             "aud": CLIENT_ID,
@@ -246,7 +247,7 @@ class Server:
             **given,
         }
         claims = {key: value for key, value in claims.items() if value is not None}
-        return Response(self.signed(claims, typ="logout+jwt"))
+        return Response(self.signed(claims, **{name: value for name, value in header.items() if value}))
 
     async def misbehave(self, request: Request) -> None:
         """Hang or fail where the behaviour says so, and count the call."""

@@ -57,8 +57,8 @@ class Allowances:
         return limits, min(own.question_characters or most, most)
 
     async def run(self) -> None:
-        """Look for limits again and again, so that no question waits for it."""
-        while True:
+        """Look for limits again and again, so that no question waits for it. Ends if the settings limit everybody."""
+        while not self._watch.is_always:
             with contextlib.suppress(Unavailable):
                 await asyncio.to_thread(self._watch.look)
             await asyncio.sleep(LOOK_SECONDS)

@@ -65,10 +65,9 @@ def _sentence(error: Exception, chosen: argparse.Namespace) -> str:
 
 def show(context: Context) -> None:
     """Print every account."""
-    people = accounts.everyone(context.engine)
-    if not people:
+    if not accounts.has_people(context.engine):
         print("There are no accounts yet. ./naru people invite makes the first one's invitation.")
-    for each in people:
+    for each in accounts.streamed(context.engine):
         state = "disabled" if each.is_disabled else each.role.value
         how = "" if each.password_hash is not None else "  company sign-in"
         print(f"{terminal.line(each.shown)}  {state}  since {each.created_at:%Y-%m-%d}  {each.owner.key}{how}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import psycopg2
 from sqlalchemy import Engine
@@ -87,7 +88,7 @@ def _erase(owner: Owner, server: Server, context: commands.Context, *, is_confir
 
 
 def _person_of(engine: Engine, owner: Owner) -> Person | None:
-    return next((each for each in accounts.everyone(engine) if each.owner == owner), None)
+    return accounts.with_id(engine, UUID(owner.id)) if owner.kind == "person" else None
 
 
 def in_words(held: Holdings) -> str:

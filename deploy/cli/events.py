@@ -146,7 +146,7 @@ def read(context: Context) -> None:
 def _told(owner: Owner) -> str:
     if owner.kind == "person":
         return "The person sees it, with your reason, on the account page."
-    return f"{terminal.line(owner.key)} has no account, so nobody is told."
+    return "The guest sees it, with your reason, at the foot of the sidebar."
 
 
 def _whose(context: Context) -> tuple[Owner, UUID | None]:

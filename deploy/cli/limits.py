@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
-from decimal import Decimal, InvalidOperation
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from deploy import terminal
@@ -18,15 +18,11 @@ from shared.postgres.database import transaction
 from shared.spending import reports
 from shared.spending.currency import Currency
 from shared.spending.limits import Allowance, allowances_of, of_group, of_members, set_limits, stored
-from shared.spending.values import Limits
+from shared.spending.values import LIMITS, MONEY, MOST_LIMIT, Limits, limit_of
 
 #: Takes a limit away, as the help of `limit` says.
 UNSET = "unset"
-#: The options of `limit`.
-NAMES = tuple(each.name for each in fields(Limits))
 _MONTH = re.compile("20[0-9]{2}-(0[1-9]|1[0-2])")
-#: Larger numbers do not fit the columns.
-_MOST = 2_000_000_000
 
 
 def show_groups(context: Context) -> None:
@@ -99,7 +95,7 @@ def give_group_role(context: Context) -> None:
 
 def limit(context: Context) -> None:
     """Set the limits that are given, and print what holds now."""
-    given = {name: getattr(context.chosen, name) for name in NAMES if getattr(context.chosen, name) is not None}
+    given = {name: getattr(context.chosen, name) for name in LIMITS if getattr(context.chosen, name) is not None}
     values: dict[str, Any] = {name: _limit_of(name, text) for name, text in given.items()}
     subject = _subject(context)
     with transaction(context.engine) as connection:
@@ -165,19 +161,17 @@ def _limit_of(name: str, text: str) -> int | Decimal | None:
     if text == UNSET:
         return None
     try:
-        number = Decimal(text)
-    except InvalidOperation:
-        number = Decimal(-1)
-    is_money = name == "money_per_month"
-    if not (number.is_finite() and 0 <= number <= _MOST and (is_money or number == int(number))):
-        whole = "a number" if is_money else "a whole number"
+        return limit_of(name, text)
+    except ValueError:
+        whole = "a number" if name == MONEY else "a whole number"
         option = f"--{name.replace('_', '-')}"
-        raise SettingsError(f"{option} is {text!r}, which is not {whole} from 0 to {_MOST:,}, or {UNSET}.")
-    return number if is_money else int(number)
+        raise SettingsError(
+            f"{option} is {text!r}, which is not {whole} from 0 to {MOST_LIMIT:,}, or {UNSET}."
+        ) from None
 
 
 def _in_words(limits: Limits) -> list[str]:
-    values = {name: getattr(limits, name) for name in NAMES}
+    values = {name: getattr(limits, name) for name in LIMITS}
     return [
         f"{name.replace('_', ' ')} {f'{value:,}' if value else 'no limit'}"
         for name, value in values.items()

@@ -61,6 +61,7 @@ class Kind(StrEnum):
 
 #: The names of the details of each kind; a kind that is missing here has none.
 DETAILS: Mapping[Kind, frozenset[str]] = {
+    Kind.SIGNED_IN: frozenset({"factors"}),
     Kind.SIGN_IN_REFUSED: frozenset({"reason", "times"}),
     Kind.PASSWORD_REFUSED: frozenset({"reason", "times"}),
     Kind.SESSIONS_ENDED: frozenset({"sessions"}),

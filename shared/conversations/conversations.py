@@ -201,7 +201,7 @@ def _branch_statement() -> Select[Any]:
     return prepared(
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
-            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out, r.output_tokens),
+            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out, r.earlier_answer_at, r.output_tokens),
             reasoning.c.seconds.label("thought_seconds"),
         )
         .join(walk, m.id == walk.c.id)
@@ -238,6 +238,7 @@ def _end_of(row: Any) -> RequestEnd:
         model=row.model,
         attempt=row.attempt,
         left_out=row.left_out,
+        earlier_answer_at=row.earlier_answer_at,
         output_tokens=row.output_tokens,
         thought_seconds=row.thought_seconds,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -54,6 +54,7 @@ class Ending:
     cached_input_tokens: int | None = None
     left_out: int | None = None
     first_token_ago: timedelta | None = None
+    earlier_answer_at: datetime | None = None
     #: None leaves what the attempt used to an estimate from its reservation.
     spent: Spent | None = None
     #: None if the model did not think, as far as it is known.
@@ -64,7 +65,14 @@ class Ending:
 SPENT = {each.name: bindparam(f"spent_{each.name}", type_=each.type) for each in SETTLED_COLUMNS}
 _PLAIN_FIELDS = tuple(each for each in fields(Ending) if each.name not in ("spent", "reasoning"))
 _THOUGHT_COLUMNS = ("content", "seconds", "tokens")
-_ENDED_COLUMNS = ("finish", "input_tokens", "output_tokens", "cached_input_tokens", "left_out")
+_ENDED_COLUMNS = (
+    "finish",
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "left_out",
+    "earlier_answer_at",
+)
 
 
 def end(connection: Connection, fence: Sequence[ColumnElement[bool]], ending: Ending, **fence_values: object) -> bool:

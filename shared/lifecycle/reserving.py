@@ -53,8 +53,9 @@ def reserve(engine: Engine, claimed: Claimed, reservation: Reservation, settings
         if owner_id is None:
             return None  # the worker lost it: its writes are refused, and it is interrupted
         owner = Owner.from_key(owner_id)
-        limits.lock(connection, owner)
-        allowances = limits.allowances_of(connection, owner, settings)
+        theirs = limits.groups_of(connection, owner)
+        limits.lock(connection, owner, theirs)
+        allowances = limits.allowances_of(connection, owner, settings, theirs=theirs)
         for allowance in allowances:
             if reached := allowance.reached():
                 return reached.code

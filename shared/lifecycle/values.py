@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from shared.messages import Message
@@ -130,6 +131,8 @@ class Answer:
     left_out: int | None = None
     #: None if nothing is known about what the attempt used.
     spent: Spent | None = None
+    #: When the owner's earlier answer was given, if this is that answer again.
+    earlier_answer_at: datetime | None = None
     #: None if the model did not think.
     reasoning: Reasoning | None = None
 

@@ -31,12 +31,13 @@ _ATTEMPT = bindparam("in_attempt", type_=_R.attempt.type)
 
 
 #: The fence: this request is still running, in this attempt, by this worker.
-_FENCE = (_R.id == _REQUEST_ID, _R.status == Status.RUNNING, _R.attempt == _ATTEMPT, _R.worker_id == _BY_WORKER)
-_FENCE_UNSTOPPED = (*_FENCE, _R.stop_requested_at.is_(None))
-_FENCE_STOPPED = (*_FENCE, _R.stop_requested_at.is_not(None))
+FENCE = (_R.id == _REQUEST_ID, _R.status == Status.RUNNING, _R.attempt == _ATTEMPT, _R.worker_id == _BY_WORKER)
+_FENCE_UNSTOPPED = (*FENCE, _R.stop_requested_at.is_(None))
+_FENCE_STOPPED = (*FENCE, _R.stop_requested_at.is_not(None))
 
 
-def _fence_values(claimed: Claimed) -> dict[str, object]:
+def fence_values(claimed: Claimed) -> dict[str, object]:
+    """Return the parameters of FENCE."""
     return {"the_request": claimed.request_id, "in_attempt": claimed.attempt, "by_worker": claimed.worker_id}
 
 
@@ -75,7 +76,7 @@ def release(
     closed = close_attempt(freed, outcome=outcome, code=code, text=storable(text), spent=SPENT)
     freeing = select(freed.c.id).add_cte(closed, summed(freed, closed))
     with statement(engine) as connection:
-        is_freed = connection.execute(freeing, {**_fence_values(claimed), **values_of(spent)}).one_or_none()
+        is_freed = connection.execute(freeing, {**fence_values(claimed), **values_of(spent)}).one_or_none()
         if is_freed is not None:
             notify.after_commit(connection, notify.REQUEST, claimed.request_id, claimed.conversation_id)
     return is_freed is not None
@@ -88,7 +89,7 @@ def finish(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
 
 def fail(engine: Engine, claimed: Claimed, answer: Answer, *, code: str) -> bool:
     """Fail with the reason `code` and keep the partial text; False if the worker lost the request."""
-    return _end_attempt(engine, _FENCE, claimed, answer, status=Status.FAILED, outcome=Outcome.FAILED, code=code)
+    return _end_attempt(engine, FENCE, claimed, answer, status=Status.FAILED, outcome=Outcome.FAILED, code=code)
 
 
 def cancel(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
@@ -135,12 +136,13 @@ def _end_attempt(
         output_tokens=_counted(answer.output_tokens),
         cached_input_tokens=_counted(answer.cached_input_tokens),
         left_out=answer.left_out,
+        earlier_answer_at=answer.earlier_answer_at,
         first_token_ago=None if ago is None else timedelta(seconds=ago),
         spent=answer.spent,
         reasoning=_storable(answer.reasoning),
     )
     with statement(engine) as connection:
-        return end(connection, fence, ending, **_fence_values(claimed))
+        return end(connection, fence, ending, **fence_values(claimed))
 
 
 def _storable(thought: Reasoning | None) -> Reasoning | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Double, Engine, cast, func, select
+from sqlalchemy import Double, Engine, cast, func, literal_column, select
 
 from shared.people import Owner
 from shared.postgres.database import statement
@@ -25,6 +25,25 @@ class Figures:
     cached_input_tokens: int | None
     output_tokens: int | None
     attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheUse:
+    """The owner's questions of the last day for which the answer cache was asked, and those that it answered."""
+
+    asked: int
+    hits: int
+
+
+def cache_use_of(engine: Engine, owner: Owner) -> CacheUse:
+    """Return the use of the answer cache; zeros where it is off. Raises Unavailable."""
+    day_ago = func.clock_timestamp() - literal_column("interval '24 hours'")
+    found = select(func.count(), func.count(_R.earlier_answer_at)).where(
+        _R.owner_id == owner.key, _R.prompt_hash.is_not(None), _R.created_at > day_ago
+    )
+    with statement(engine) as connection:
+        asked, hits = connection.execute(found).one()
+    return CacheUse(asked=asked, hits=hits)
 
 
 def figures_of(engine: Engine, request_ids: Collection[UUID], *, owner: Owner) -> Mapping[UUID, Figures]:

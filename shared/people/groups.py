@@ -121,11 +121,15 @@ def leave(engine: Engine, person_id: UUID, group_id: UUID) -> None:
 
 
 def set_models(engine: Engine, group_id: UUID, patterns: Sequence[str]) -> None:
-    """Reserve these models for the members of this group and of others that name them too. Raises BadModelPattern."""
+    """Reserve these models for the members of this group and of others that name them too.
+
+    Raises BadModelPattern and NotFound.
+    """
     given = sorted(set(patterns))
     if len(given) > MOST_PATTERNS or not all(_PATTERN.fullmatch(each) for each in given):
         raise BadModelPattern
     with transaction(engine) as connection:
+        hold(connection, group_id)
         connection.execute(update(person_group).where(_G.id == group_id).values(models=given))
         name = _name_of(connection, group_id)
         audit.record(connection, Kind.GROUP_CHANGED, group=name, models=", ".join(given) or "-")
@@ -138,6 +142,13 @@ def set_role(engine: Engine, group_id: UUID, role: str) -> None:
         connection.execute(update(person_group).where(_G.id == group_id).values(role=role or None))
         connection.execute(delete(session).where(session.c.person_id.in_(members)))
         audit.record(connection, Kind.GROUP_CHANGED, group=_name_of(connection, group_id), role=role or "-")
+
+
+def hold(connection: Connection, group_id: UUID) -> None:
+    """Keep the group until the transaction ends. Raises NotFound if it has been removed."""
+    kept = select(_G.id).where(_G.id == group_id).with_for_update(read=True)
+    if connection.execute(kept).one_or_none() is None:
+        raise NotFound
 
 
 def guard(engine: Engine, group_id: UUID, policy: str) -> None:

@@ -26,6 +26,8 @@ SEEN_AFTER = timedelta(minutes=10)
 #: Longest description of a device.
 LONGEST_DEVICE = 200
 _S, _P = session.c, person.c
+#: How somebody signed in. The company decides itself on the factors that it asks for.
+PASSWORD, PASSWORD_AND_CODE, COMPANY = "password", "password, code", "company"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +73,13 @@ def begin(
     address: str,
     ends: UUID | None = None,
     provider_sid: str | None = None,
+    factors: str = PASSWORD,
 ) -> str:
     """Begin a session, and return its token. `ends` is a session of the same browser that ends with it.
 
-    `provider_sid` is the provider's id of its session, if it has one. Raises WrongPassword if the password has changed
-    since `whose` was read, or the account was disabled.
+    `factors` says for the record how the person signed in: PASSWORD, PASSWORD_AND_CODE or COMPANY. `provider_sid` is
+    the provider's id of its session, if it has one. Raises WrongPassword if the password has changed since `whose` was
+    read, or the account was disabled.
     """
     token = new_token()
     values = {
@@ -95,7 +99,7 @@ def begin(
             connection.execute(delete(session).where(_S.id == ends))
         if not connection.execute(insert(session).from_select(["person_id", *values], chosen)).rowcount:
             raise WrongPassword
-        audit.record(connection, Kind.SIGNED_IN, actor=whose.owner.key, subject=whose.owner.key)
+        audit.record(connection, Kind.SIGNED_IN, actor=whose.owner.key, subject=whose.owner.key, factors=factors)
     return token
 
 

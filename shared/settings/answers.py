@@ -25,4 +25,7 @@ class Answers:
         600.0, "How long a request waits for a model that no worker serves any more", least=1.0
     )
     retry_after_limit_seconds: float = setting(120.0, "Longest wait that a provider may ask for", least=0.1)
+    answer_cache_seconds: int = setting(
+        0, "Answer exactly the same prompt of the same person with the earlier answer for this long; 0: never", least=0
+    )
     max_output_tokens: int = setting(0, "Longest answer in tokens; 0: the model's own limit", least=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from shared import audit
 from shared.audit import Kind
 from shared.people import Owner, groups
+from shared.people.groups import Group
 from shared.postgres.database import transaction
 from shared.postgres.prepared import prepared
 from shared.settings import Settings
@@ -113,6 +114,8 @@ class Allowance:
     """The limits of an owner or of a group together, their use, and the ends of this day and month."""
 
     limits: Limits
+    #: The limits that would hold if the owner had none: those of groups, then of the settings.
+    otherwise: Limits = field(default_factory=Limits)
     used: Used
     currency_per_dollar: Decimal
     day_ends_at: datetime
@@ -160,20 +163,31 @@ class Allowance:
         return [part for part in whole if part.most]
 
 
-def allowances_of(connection: Connection, owner: Owner, settings: Settings) -> list[Allowance]:
-    """Return the owner's own allowance, then those of their groups that have limits together."""
-    theirs = groups.groups_of(connection, UUID(owner.id)) if owner.kind == "person" else []
+def groups_of(connection: Connection, owner: Owner) -> list[Group]:
+    """Return the groups of an owner; a guest has none."""
+    return groups.groups_of(connection, UUID(owner.id)) if owner.kind == "person" else []
+
+
+def allowances_of(
+    connection: Connection, owner: Owner, settings: Settings, *, theirs: Sequence[Group] | None = None
+) -> list[Allowance]:
+    """Return the owner's own allowance, then those of their groups that have limits together.
+
+    `theirs` are the owner's groups, for a caller that has read them.
+    """
+    theirs = groups_of(connection, owner) if theirs is None else theirs
     subjects = [owner.key, *(of(group.id) for group in theirs for of in (of_group, of_members))]
     found = stored(connection, subjects)
     own = found.get(owner.key, Limits())
     as_member = Limits()
     for group in theirs:
         as_member = as_member.or_more(found.get(of_members(group.id), Limits()))
-    limits = own.over(as_member).over(given_by(settings))
+    otherwise = as_member.over(given_by(settings))
     together = [(group, found[of_group(group.id)]) for group in theirs if of_group(group.id) in found]
-    parts: list[tuple[str, Limits, Sequence[str]]] = [("", limits, [owner.key])]
+    parts: list[tuple[str, Limits, Sequence[str]]] = [("", own.over(otherwise), [owner.key])]
     parts += [(group.name, each, _members(connection, group.id)) for group, each in together]
-    return [_allowance(connection, each, owners, settings, group=name) for name, each, owners in parts]
+    found_parts = [_allowance(connection, each, owners, settings, group=name) for name, each, owners in parts]
+    return [replace(found_parts[0], otherwise=otherwise), *found_parts[1:]]
 
 
 def _allowance(
@@ -210,12 +224,9 @@ def may_ask(engine: Engine, owner: Owner, settings: Settings) -> Limits:
     return allowances[0].limits
 
 
-def lock(connection: Connection, owner: Owner) -> None:
-    """Let one transaction at a time reserve for this owner and their groups."""
-    subjects = [owner.key]
-    if owner.kind == "person":
-        theirs = groups.groups_of(connection, UUID(owner.id))
-        subjects += [of_group(group.id) for group in theirs]
+def lock(connection: Connection, owner: Owner, theirs: Sequence[Group]) -> None:
+    """Let one transaction at a time reserve for this owner and for `theirs`, the owner's groups."""
+    subjects = [owner.key, *(of_group(group.id) for group in theirs)]
     for subject in sorted(subjects):  # in one order, so that two members of the same groups never wait for each other
         connection.execute(_LOCK, {"subject": subject})
 
@@ -225,14 +236,15 @@ class Watch:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
-        self._always = given_by(settings).holds_spending
+        #: Whether the settings limit everybody: then there is nothing to look for.
+        self.is_always = given_by(settings).holds_spending
         self._are_set, self._looked_at = False, -math.inf
 
     def are_set(self) -> bool:
         """Whether any limit is set, as of at most MOST_LOOK_SECONDS ago. Raises Unavailable."""
-        if not self._always and time.monotonic() - self._looked_at > MOST_LOOK_SECONDS:
+        if not self.is_always and time.monotonic() - self._looked_at > MOST_LOOK_SECONDS:
             self.look()
-        return self._always or self._are_set
+        return self.is_always or self._are_set
 
     def look(self) -> None:
         """Look now. Called every LOOK_SECONDS, it keeps the look off the path of a question. Raises Unavailable."""

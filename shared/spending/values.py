@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Self, TypeVar
 
 
@@ -63,6 +63,25 @@ class Limits:
     def holds_spending(self) -> bool:
         """Whether tokens or money are limited."""
         return bool(self.tokens_per_day or self.tokens_per_month or self.money_per_month)
+
+
+#: The names of the limits.
+LIMITS = tuple(each.name for each in fields(Limits))
+#: The limit that is money; the others are whole numbers.
+MONEY = "money_per_month"
+#: The largest limit. Larger numbers do not fit the columns.
+MOST_LIMIT = 2_000_000_000
+
+
+def limit_of(name: str, given: str) -> int | Decimal:
+    """Return the limit that somebody typed. Raises ValueError if it is no number from 0 to MOST_LIMIT."""
+    try:
+        number = Decimal(given.strip())
+    except InvalidOperation:
+        raise ValueError(given) from None
+    if not (number.is_finite() and 0 <= number <= MOST_LIMIT and (name == MONEY or number == int(number))):
+        raise ValueError(given)
+    return number if name == MONEY else int(number)
 
 
 _Number = TypeVar("_Number", int, Decimal)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     Numeric,
     Table,
     Text,
@@ -109,6 +110,10 @@ chat_request = Table(
     Column("cached_input_tokens", Integer),
     # The first messages of the branch that did not fit the model's window; null if it read all.
     Column("left_out", Integer),
+    # Where NARU_ANSWER_CACHE_SECONDS is set: the hash of the prompt as it is sent, and the time of the owner's earlier
+    # answer to the same prompt, which this request got.
+    Column("prompt_hash", LargeBinary),
+    moment("earlier_answer_at"),
     CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
     CheckConstraint("(status = 'running') = (worker_id IS NOT NULL)", name="running_has_worker"),
     CheckConstraint("(status IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", name="end"),
@@ -148,6 +153,13 @@ chat_request = Table(
     Index("ix_chat_request_owner_id_created_at", "owner_id", "created_at"),
     Index("ix_chat_request_conversation_id_created_at", "conversation_id", text("created_at DESC")),
     Index("ix_chat_request_ended_at", text("ended_at DESC"), postgresql_where=text("ended_at IS NOT NULL")),
+    # This one leads to an owner's earlier answer. It is empty where NARU_ANSWER_CACHE_SECONDS is 0.
+    Index(
+        "ix_chat_request_owner_id_prompt_hash",
+        "owner_id",
+        "prompt_hash",
+        postgresql_where=text("prompt_hash IS NOT NULL"),
+    ),
     # This one leads an administrator to what failed, among a million answers.
     Index("ix_chat_request_failed", "ended_at", postgresql_where=text("status = 'failed'")),
 )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from deploy.embedded.processes import ROOT
 from shared.interpreter import shorten_switch_interval
+from shared.settings import GUEST
 from tests.bench import noise, table
 from tests.bench.curves import CURVES
 from tests.bench.curves import run as curves
@@ -25,6 +26,7 @@ from tests.bench.figure import CannotMeasure, Figure, Size
 from tests.bench.figures import FIGURES
 from tests.bench.stacks import Bench
 from tests.bench.table import Outcome
+from tests.signed_in import WAYS
 
 PICTURES = ROOT / "docs" / "pictures"
 ABOUT = """\
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     shorten_switch_interval()  # this process submits as web does
     size = Size.QUICK if chosen.quick else Size.FULL
     with tempfile.TemporaryDirectory(prefix="naru-bench-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(Path(folder), size=size)
+        bench = Bench(Path(folder), size=size, auth=chosen.auth)
         try:
             return _curves(chosen, bench) if chosen.curves else _figures(chosen, bench)
         finally:
@@ -113,6 +115,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--pictures", type=Path, default=PICTURES, metavar="DIR", help="where to draw curves (default: docs/pictures)"
     )
+    parser.add_argument("--auth", choices=WAYS, default=GUEST, help="local: with sign-in (default: guest)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number to this file")
     chosen = parser.parse_args(arguments)
     known = drawn if chosen.curves else figures

@@ -20,7 +20,7 @@ from shared.postgres.database import make_engine, transaction
 from shared.queue import Dispatcher
 from shared.settings import Settings
 from shared.tables import Status, chat_request, message, worker
-from web.asgi.cookies import Cookies
+from tests.signed_in import new_owner
 
 THREADS = 16
 
@@ -39,7 +39,6 @@ class Asker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._cookies = Cookies(settings.secret_key)
         self.engine = make_engine(settings, name="naru-bench")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ask")
 
@@ -56,8 +55,7 @@ class Asker:
         """Make an empty conversation, in a new browser or in the browser of another page."""
         if like is not None:
             return replace(like, conversation_id=uuid4())
-        browser_id = uuid4()
-        return Page(Owner.browser(browser_id), "=".join(self._cookies.make(browser_id)), uuid4())
+        return Page(*new_owner(self.engine, self._settings), uuid4())
 
     async def ask(self, page: Page, words: str, *, model: str = "") -> UUID:
         """Submit a question as Enter does; return its request id once it is stored."""

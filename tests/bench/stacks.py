@@ -21,7 +21,7 @@ from deploy.cli.checks import scrub
 from deploy.embedded import postgres, redis_server
 from deploy.embedded.processes import ROOT
 from shared.migrations.__main__ import migrate
-from shared.settings import Settings, variable_of
+from shared.settings import GUEST, Settings, variable_of
 from tests.bench import noise
 from tests.bench.asking import Asker
 from tests.bench.event_stream import EventReader
@@ -92,9 +92,11 @@ class Running:
 class Bench:
     """The servers, processes and baselines that all figures of a run share. Close it at the end."""
 
-    def __init__(self, folder: Path, *, size: Size) -> None:
+    def __init__(self, folder: Path, *, size: Size, auth: str = GUEST) -> None:
+        """`auth` is NARU_AUTH of all processes; with accounts, every browser is signed in."""
         self.folder = folder
         self.size = size
+        self.auth = auth
         self._numbers = count(1)
         self._servers: Servers | None = None
         self._shared: Running | None = None
@@ -206,7 +208,8 @@ class Bench:
         with stack.redis_client() as client:
             client.flushdb()
         defaults = Settings()
-        stack.configure(**{**{name: getattr(defaults, name) for name in CALM}, **WIDE_LIMITS, **settings})
+        calm = {name: getattr(defaults, name) for name in CALM}
+        stack.configure(**{**calm, **WIDE_LIMITS, "auth": self.auth, **settings})
         log = self.folder / f"calls-{number}.jsonl"
         words = ("--host", "127.0.0.1", "--port", "{port}", "--log", str(log))
         simulator = stack._listening("simulator", "workers.simulator", *words)

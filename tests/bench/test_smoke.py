@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -67,3 +68,14 @@ def test_bench_measures_and_draws_a_small_curve(bench: Bench) -> None:
 def test_figures_and_curves_have_unique_names() -> None:
     names = [figure.name for figure in FIGURES] + [curve.name for curve in CURVES]
     assert len(set(names)) == len(names)
+
+
+def test_bench_measures_with_sign_in(tmp_path: Path) -> None:
+    """Every browser has an account and a session; the web process refuses all others."""
+    made = Bench(tmp_path, size=Size.SMOKE, auth="local")
+    try:
+        figure = next(each for each in FIGURES if each.name == "first-text")
+        assert not figure.broken(figure.measure(made))
+        assert made.running().stack.settings.auth == "local"
+    finally:
+        made.close()

@@ -10,9 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import mixed, report, run, soak
+from shared.settings import GUEST
+from tests.faults import identities, mixed, report, run, soak
 from tests.faults.catalogue import FAULTS
 from tests.faults.run import Store
+from tests.signed_in import WAYS
 
 ABOUT = """\
 Injects the faults of the catalogue into the real processes and checks that nothing is lost, doubled, wrong or stuck.
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser().parse_args(arguments)
     # SIGTERM must run the cleanup, because a frozen process would not notice the end of its parent.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    identities.use_auth(chosen.auth)
     store = Store(chosen.json)
     if chosen.report:
         return write_report(store)
@@ -110,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--rate", type=float, default=3.0, metavar="N", help="visits a second with --minutes and --soak (default: 3)"
     )
+    made.add_argument("--auth", choices=WAYS, default=GUEST, help="local: with sign-in (default: guest)")
     made.add_argument("--resume", action="store_true", help="skip the shots of this seed that are in the file")
     made.add_argument(
         "--json", type=Path, metavar="FILE", default=Path("faults.jsonl"), help="results (default: faults.jsonl)"

@@ -24,8 +24,6 @@ from shared.errors import Unsure
 from tests.faults.fault_routes import PATH
 from tests.faults.history import History
 from tests.faults.screen import Screen
-from web.asgi.cookies import Cookies
-from web.asgi.identity import owner_of
 
 T = TypeVar("T")
 #: The browser reconnects a broken event stream after `retry:`. After a refusal the page retries with growing waits.
@@ -54,7 +52,7 @@ class Page:
         self._crowd = crowd
         self.number = next(crowd.numbers)
         self.conversation_id: UUID = like.conversation_id if like else uuid4()
-        self.cookie: str = like.cookie if like else "=".join(crowd.cookies.make(uuid4()))
+        self.cookie: str = like.cookie if like else crowd.new_cookie()
         self.ends: dict[str, str] = {}
         self._accepted: set[str] = set()
         self._changed = asyncio.Event()
@@ -242,11 +240,14 @@ class Page:
 
 
 class Crowd:
-    """The simulated users and their event loop. `urls` returns the current addresses of web."""
+    """The simulated users and their event loop.
 
-    def __init__(self, *, secret_key: str, urls: Callable[[], list[str]], history: History) -> None:
+    `urls` returns the current addresses of web, `new_cookie` the cookie header of another browser, without waiting.
+    """
+
+    def __init__(self, *, new_cookie: Callable[[], str], urls: Callable[[], list[str]], history: History) -> None:
         self.history = history
-        self.cookies = Cookies(secret_key)
+        self.new_cookie = new_cookie
         self.numbers = itertools.count(1)
         self._urls = urls
         self.loop = uvloop.new_event_loop()
@@ -290,10 +291,3 @@ class Crowd:
         self.do(self.session.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
-
-
-def owner_id(cookie: str, secret_key: str) -> str:
-    """Return the key of the owner in a page's cookie."""
-    found = owner_of(Cookies(secret_key).read([cookie], is_tls=False))
-    assert found is not None
-    return found.key

@@ -30,7 +30,8 @@ from streamlit.runtime import get_instance
 from shared.errors import NaruError, Unavailable
 from shared.lifecycle import Question
 from shared.people import Owner
-from web.asgi.cookies import Cookies
+from shared.settings import GUEST
+from web.asgi.cookies import Cookies, SessionCookie
 from web.asgi.identity import owner_of
 from web.runtime import current_runtime
 
@@ -44,6 +45,16 @@ threads = ThreadPoolExecutor(32, thread_name_prefix="script")
 def cookies() -> Cookies:
     """Return the reader of browser cookies, with web's secret key."""
     return Cookies(current_runtime().settings.secret_key)
+
+
+async def owner_of_browser(request: Request) -> Owner:
+    """Return the owner in the request's cookies, as web's own app finds it. Raises Unavailable."""
+    runtime, given = current_runtime(), request.headers.getlist("cookie")
+    if runtime.settings.auth == GUEST:
+        return owner_of(cookies().read(given, is_tls=False)) or Owner("nobody")
+    token = SessionCookie(runtime.settings.secret_key).read(given, is_tls=False)
+    found = None if token is None else await runtime.sign_ins.find(token)
+    return Owner("nobody") if found is None else found.owner
 
 
 class FaultRoutes:
@@ -64,7 +75,11 @@ class FaultRoutes:
             asyncio.get_running_loop().call_later(0.1, HARMS[kind])
             return
         asked = json.loads(await request.body())
-        owner = owner_of(cookies().read(request.headers.getlist("cookie"), is_tls=False)) or Owner("nobody")
+        try:
+            owner = await owner_of_browser(request)
+        except Unavailable as error:
+            await JSONResponse({"error": error.code}, status_code=503)(scope, receive, send)
+            return
         # Streamlit, too, runs callbacks in a thread.
         submitted = asyncio.get_running_loop().run_in_executor(threads, partial(submit, owner, asked))
         status, answer = await submitted

@@ -27,7 +27,7 @@ from shared.migrations.__main__ import migrate
 from shared.postgres.urls import driver_url
 from shared.settings import Settings
 from tests.bench.stacks import DurableServers
-from tests.faults import evidence
+from tests.faults import evidence, identities
 from tests.faults.crowd import Crowd
 from tests.faults.history import History
 from tests.faults.proxy import Lines, Proxy, Trap
@@ -90,7 +90,7 @@ class Rig:
         )
         defaults = Settings()
         settings: dict[str, object] = {name: getattr(defaults, name) for name in CALM}
-        settings |= WIDE_LIMITS
+        settings |= {**WIDE_LIMITS, "auth": identities.auth()}
         settings |= {"deadline_seconds": DEADLINE_SECONDS, "total_seconds": DEADLINE_SECONDS, **shape.settings}
         self.stack.configure(**settings)
         self.lines = Lines()
@@ -100,7 +100,8 @@ class Rig:
         self.history = History(folder / "history.jsonl")
         self.calls = evidence.Calls(self.stack.calls_log)
         self.engine: Engine = create_engine(driver_url(self.servers.postgres_server.url), poolclass=NullPool)
-        self.crowd = Crowd(secret_key=self.stack.settings.secret_key, urls=self.urls, history=self.history)
+        made = identities.Identities(self.engine, self.stack.settings.secret_key)
+        self.crowd = Crowd(new_cookie=made.new_cookie, urls=self.urls, history=self.history)
 
     @classmethod
     @contextmanager

@@ -14,8 +14,9 @@ from sqlalchemy import Engine
 
 from deploy.cli import bootstrap, main
 from deploy.cli.accounts import COMMANDS
-from deploy.cli.limits import NAMES, UNSET
-from deploy.cli.people import LIMITS, ROLES, make_parser
+from deploy.cli.limits import UNSET
+from deploy.cli.people import LIMITS as OPTIONS
+from deploy.cli.people import ROLES, make_parser
 from deploy.cli.people import UNSET as UNSET_HERE
 from shared import lifecycle
 from shared.errors import BadLink
@@ -26,6 +27,7 @@ from shared.people.identities import Claimed
 from shared.people.refusals import IssuerChanged
 from shared.people.sealing import Sealing
 from shared.postgres.database import make_engine
+from shared.spending.values import LIMITS
 from tests.launcher.test_ask import naru
 from tests.patience import patient
 from tests.smtp import settings_for, smtp_server
@@ -269,5 +271,5 @@ def test_unknown_group_is_named(stack: Stack) -> None:
 
 
 def test_options_of_limit_are_those_of_the_limits() -> None:
-    assert set(LIMITS) == set(NAMES)
+    assert set(OPTIONS) == set(LIMITS)
     assert UNSET == UNSET_HERE

@@ -21,7 +21,12 @@ def find() -> str | None:
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
 
 
+#: A host name that leads to loopback, but is no loopback to a browser: it does not trust plain HTTP there.
+UNTRUSTED_HOST = "naru.test"
+
+
 def launch(playwright: Playwright, *, single_threaded: bool = True) -> Browser:
     """Start a browser. Raises playwright's Error if there is none."""
-    flags = [*FLAGS, SINGLE_THREADED] if single_threaded else [*FLAGS]
+    flags = [*FLAGS, f"--host-resolver-rules=MAP {UNTRUSTED_HOST} 127.0.0.1"]
+    flags += [SINGLE_THREADED] if single_threaded else []
     return playwright.chromium.launch(executable_path=find(), args=flags)

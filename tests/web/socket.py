@@ -10,6 +10,7 @@ from uuid import UUID
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.TextInput_pb2 import TextInput
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -65,6 +66,11 @@ class PageSocket:
         """Return the id of the last drawn button with this key."""
         ids = (frame.delta.new_element.button.id for frame in reversed(self.frames))
         return next(each for each in ids if each.endswith(f"-{key}"))
+
+    def text_box(self, key: str) -> TextInput:
+        """Return the last drawn text box with this key."""
+        boxes = (frame.delta.new_element.text_input for frame in reversed(self.frames))
+        return next(each for each in boxes if each.id.endswith(f"-{key}"))
 
     def fragment(self) -> str:
         """Return the id of the last drawn fragment that refreshes itself."""

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.words import best_locale
-from web.api.people.forms import chat_in, go_to
+from web.api.people.forms import go_to
+from web.api.people.places import place_of
 from web.asgi.cookies import Verdict
 from web.asgi.identity import verdict_in
 from web.asgi.representation import REVALIDATE, FixedContent
@@ -27,7 +28,7 @@ _FOR_A_DAY = "public, max-age=86400"
 async def page(request: Request) -> Response:
     """Serve the page, in the language that Streamlit's first run will choose; the sign-in to who is signed out."""
     if verdict_in(request.scope) is Verdict.SIGNED_OUT:
-        return go_to(request, "/sign-in", chat=chat_in(request.query_params))
+        return go_to(request, "/sign-in", back=place_of(request.query_params))
     browsers = request.headers.get("accept-language", "").partition(",")[0]
     locale = best_locale(request.cookies.get(LOCALE_COOKIE), browsers)
     held = document(locale, is_conversation=_is_id(request.query_params.get("c", "")))

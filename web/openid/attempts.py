@@ -1,7 +1,7 @@
 """The sign-in that a browser has begun.
 
 The browser's cookie holds a secret. The state that goes to the provider and back is signed with it, so that no other
-browser can use it, and names the chat to return to. Nonce and PKCE verifier are derived from the secret and the state.
+browser can use it, and names the place to return to. Nonce and PKCE verifier are derived from the secret and the state.
 So no web process has to remember anything. The cookie leaves with the first use.
 """
 
@@ -23,11 +23,11 @@ SECONDS = 900
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt. `chat` is the id of the conversation to return to, or ""."""
+    """One attempt. `back` is the place to return to (web/api/people/places.py), or ""."""
 
     secret: str
     state: str
-    chat: str
+    back: str
 
     @property
     def nonce(self) -> str:
@@ -44,9 +44,9 @@ class Attempt:
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def begin(secret: str, chat: str) -> Attempt:
+def begin(secret: str, back: str) -> Attempt:
     """Begin an attempt in the browser with this secret."""
-    return Attempt(secret, _signer(secret).sign(f"{secrets.token_urlsafe(16)}~{chat}").decode(), chat)
+    return Attempt(secret, _signer(secret).sign(f"{secrets.token_urlsafe(16)}~{back}").decode(), back)
 
 
 def resume(secret: str, state: str) -> Attempt:

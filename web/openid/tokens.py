@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 #: A logout token is not older than this, and shared/people/allowances.py remembers it for longer.
 LOGOUT_SECONDS = 300
+#: The type of a logout token. The standard recommends the first; providers from before it send `JWT` or none, and then
+#: the event in the claims has to tell it from other tokens.
+_LOGOUT_TYPES = {"logout+jwt", "jwt"}
 _MOST_CHARACTERS = 100_000
 
 
@@ -80,7 +83,9 @@ def id_claims(
 
 def ended_session(token: str, keys: KeySet, metadata: Metadata, *, client_id: str, skew: int) -> Ended:
     """Return the session that a logout token ends. Raises UnknownKey, SignInClocks and SignInInvalid."""
-    _, claims = _verified(token, keys, metadata)
+    header, claims = _verified(token, keys, metadata)
+    if str(header.get("typ") or "jwt").lower().removeprefix("application/") not in _LOGOUT_TYPES:
+        raise SignInInvalid("The token is of another type than logout+jwt.")
     registry = JWTClaimsRegistry(
         leeway=skew,
         iss={"essential": True, "value": metadata.issuer},

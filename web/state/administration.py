@@ -11,6 +11,8 @@ from web.state.values import Told, Wish
 
 #: The pages beside the chat, by the value of `?page=`.
 ADMIN_PAGE = "admin"
+#: Its parts, by the value of `&part=`.
+ADMIN_PARTS = ("live", "use", "people", "banner")
 
 
 def page() -> str:
@@ -81,9 +83,9 @@ def forget_wish() -> None:
     st.session_state.pop(keys.ADMIN_WISH, None)
 
 
-def tell(sentence: str | None, *, is_error: bool = False, link: str = "") -> None:
-    """Show what has happened until the next action; `link` is to be copied."""
-    told = None if sentence is None else Told(sentence, is_error=is_error, link=link, id=uuid4().hex)
+def tell(sentence: str | None, *, is_error: bool = False, link: str = "", near: str = "") -> None:
+    """Show what has happened until the next action; `link` is to be copied, and `near` names the form it is about."""
+    told = None if sentence is None else Told(sentence, is_error=is_error, link=link, id=uuid4().hex, near=near)
     st.session_state[keys.ADMIN_TOLD] = told
 
 
@@ -91,3 +93,22 @@ def told() -> Told | None:
     """Return what has happened last."""
     found: Told | None = st.session_state.get(keys.ADMIN_TOLD)
     return found
+
+
+def fill(key: str, text: str) -> None:
+    """Fill a box before it is drawn, unless somebody may have typed in it."""
+    if key not in st.session_state:
+        st.session_state[key] = text
+        st.session_state[f"{keys.FILLED}{key}"] = text
+
+
+def typed(key: str) -> str | None:
+    """Return what somebody typed in a box that `fill` has filled; None if it still has the same text."""
+    given = str(st.session_state.get(key) or "").strip()
+    return None if given == st.session_state.get(f"{keys.FILLED}{key}", given) else given
+
+
+def empty(*names: str) -> None:
+    """Let `fill` fill these boxes anew. Call this from a callback only."""
+    for name in names:
+        st.session_state.pop(name, None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import unquote, urljoin, urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from shared.audit.readings import Reading
 from shared.logs import HTTP_REQUEST_ID
 from shared.people import Owner
 from shared.words import best_locale
@@ -49,12 +50,17 @@ def person() -> str:
     return unquote(st.context.headers.get(PERSON_HEADER) or "")
 
 
-def was_read(ask: Callable[[], bool]) -> bool:
-    """Return what `ask` says, which is called once per session: whether the person's chats were read by somebody."""
+def was_read(ask: Callable[[], Sequence[Reading]]) -> Sequence[Reading]:
+    """Return what `ask` says, which is called once per session: how somebody else has read the owner's chats."""
     if keys.WAS_READ not in st.session_state:
         st.session_state[keys.WAS_READ] = ask()
-    found: bool = st.session_state[keys.WAS_READ]
+    found: Sequence[Reading] = st.session_state[keys.WAS_READ]
     return found
+
+
+def forget_readings() -> None:
+    """Let the session ask again who has read the chats. Call this from a callback only."""
+    st.session_state.pop(keys.WAS_READ, None)
 
 
 def session_id() -> UUID | None:

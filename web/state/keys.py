@@ -22,6 +22,9 @@ ADMIN_FIND_REQUEST = "admin-find-request"
 ADMIN_INVITED_ROLE = "admin-invited-role"
 ADMIN_BANNER_EN = "admin-banner-en"
 ADMIN_BANNER_KO = "admin-banner-ko"
+ADMIN_GROUP = "admin-group-chosen"
+#: The beginning of the key of a box for a limit.
+ADMIN_LIMIT = "admin-limit"
 
 #: The settings of the conversation, and the panel with its fields.
 OF_TUNING = ("naru.tuning", TUNING_PANEL, INSTRUCTIONS, TEMPERATURE, EFFORT)
@@ -61,3 +64,5 @@ ADMIN_REQUEST = "naru.admin_request"
 ADMIN_PERSON = "naru.admin_person"
 ADMIN_WISH = "naru.admin_wish"
 ADMIN_TOLD = "naru.admin_told"
+#: Before the key of a box: the text with which it was filled.
+FILLED = "naru.filled."

@@ -84,3 +84,5 @@ class Told:
     is_error: bool
     link: str
     id: str
+    #: The form below which it is shown; "" for the top of the page.
+    near: str = ""

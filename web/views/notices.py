@@ -71,11 +71,14 @@ def stranger(words: Words, verdict: Verdict) -> None:
     keys = {Verdict.SIGNED_OUT: "notice.signed_out", Verdict.UNKNOWN: "error.unavailable"}
     keys |= dict.fromkeys((Verdict.FORGED, Verdict.DOUBLED), "notice.bad_cookie")
     sentence(words.t(keys.get(verdict, "notice.no_identity")))
-    chat = f"?c={state.conversation_id()}"
+    here = place = f"c={state.conversation_id()}"
+    if state.page() == state.ADMIN_PAGE:
+        part = state.part(state.ADMIN_PARTS)
+        here, place = f"page={state.ADMIN_PAGE}&part={part}", f"c={state.ADMIN_PAGE}-{part}"
     if verdict is Verdict.SIGNED_OUT:
-        _way(f"./sign-in{chat}", words.t("notice.sign_in"))
+        _way(f"./sign-in?{place}", words.t("notice.sign_in"))
     elif verdict is Verdict.UNKNOWN:
-        _way(f"./{chat}", words.t("notice.reload"))
+        _way(f"./?{here}", words.t("notice.reload"))
 
 
 def way_to_chats(words: Words) -> None:
@@ -84,7 +87,7 @@ def way_to_chats(words: Words) -> None:
 
 
 def _way(address: str, text: str) -> None:
-    st.html(f'<a class="naru-way" href="{address}">{escape(text)}</a>')
+    st.html(f'<a class="naru-way" href="{escape(address)}">{escape(text)}</a>')
 
 
 def refused(words: Words, error: NaruError) -> None:

@@ -28,7 +28,7 @@ from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed, lanes
 from shared.live.answer import LiveAnswer
 from shared.logs import HTTP_REQUEST_ID, bound
 from shared.tables import Outcome, Status
-from workers.answering import breaker, prompts, retries, spending, windows
+from workers.answering import breaker, prompts, retries, reuse, spending, windows
 from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
@@ -126,7 +126,10 @@ def _lanes_to_wake(context: Context, lane: str) -> list[str]:
 def _generate(context: Context, running: RunningAnswer) -> Result:
     """Build the prompt and run the stream. A bug in Naru yields a failed answer instead of a lost one."""
     try:
-        prompt = spending.reserve(context, running, _prompt(context, running.claimed))
+        prompt = _prompt(context, running.claimed)
+        if (earlier := reuse.again(context, running, prompt)) is not None:
+            return earlier
+        prompt = spending.reserve(context, running, prompt)
         result = context.loop.submit(_stream(context, running, prompt)).result()
         result.spent = spending.spent(context, running.claimed.model, result.sent or prompt, result)
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from shared.errors import ProviderError
 from shared.lifecycle import Answer, Reasoning
@@ -33,6 +34,8 @@ class Result:
     spent: Spent | None = None
     #: What was sent last: a shorter prompt than planned, where the provider refused that one.
     sent: Prompt | None = None
+    #: When the owner's earlier answer was given, if this is that answer again.
+    earlier_at: datetime | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -69,6 +72,7 @@ class Result:
             first_token_ago_seconds=ago,
             spent=self.spent,
             left_out=self.sent.left_out or None if self.sent else None,
+            earlier_answer_at=self.earlier_at,
             reasoning=self._reasoning(),
         )
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from shared.migrations.online import limit_lock_waits
 
 revision = "0017"
-down_revision = "0014"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import uvloop
 
 from tests.attacks.person import Page
+from tests.bench.asking import Asker
 from tests.bench.figure import Figure, Line, Numbers, spread
 from tests.bench.processes import cpu_seconds, pss_megabytes
 from tests.bench.stacks import Bench, Running
-from tests.web.clients import browser
 
 CLICKS = 10
 OPEN_AT_ONCE = 10
@@ -31,20 +31,23 @@ LOOK_SECONDS = 0.2
 def measure(bench: Bench) -> Numbers:
     """Open the pages, rest, click, and measure memory and click rate."""
     pages = bench.pick(full=400, quick=100, smoke=4)
-    with bench.own(sockets=2 * pages, sockets_per_address=2 * pages) as running:
-        return uvloop.run(_measure(running, pages=pages))
+    with (
+        bench.own(sockets=2 * pages, sockets_per_address=2 * pages) as running,
+        Asker(running.stack.settings) as asker,
+    ):
+        return uvloop.run(_measure(running, [asker.page().cookie for _ in range(pages)]))
 
 
-async def _measure(running: Running, *, pages: int) -> Numbers:
+async def _measure(running: Running, cookies: Sequence[str]) -> Numbers:
     pid = running.webs[0].pid
     before = pss_megabytes(pid)
     door = asyncio.Semaphore(OPEN_AT_ONCE)
 
-    async def opened() -> Page:
+    async def opened(cookie: str) -> Page:
         async with door:
-            return await Page.open(running.url, browser(running.stack)[1])
+            return await Page.open(running.url, cookie)
 
-    made = await asyncio.gather(*(opened() for _ in range(pages)))
+    made = await asyncio.gather(*map(opened, cookies))
     await asyncio.sleep(1)
     idle = pss_megabytes(pid)
     used, began = cpu_seconds(pid), time.monotonic()
@@ -58,9 +61,9 @@ async def _measure(running: Running, *, pages: int) -> Numbers:
     for page in made:
         page.socket.abort()
     return {
-        "pages": float(pages),
-        "idle_mb": (idle - before) / pages,
-        "busy_mb": (most - before) / pages,
+        "pages": float(len(cookies)),
+        "idle_mb": (idle - before) / len(cookies),
+        "busy_mb": (most - before) / len(cookies),
         "clicks_per_second": len(waits) / took,
         "click_cpu_ms": 1000 * used / len(waits),
         "people": SHARE * SECONDS_BETWEEN_CLICKS * len(waits) / took,

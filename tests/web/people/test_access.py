@@ -102,7 +102,7 @@ def test_company_routes_exist_only_with_a_company(stack: Stack, auth: str) -> No
 def test_forms_of_nobody_change_nothing(web: Process, route: Route) -> None:
     answer = Visitor(web.url).post(route.path)
     assert answer.status in {303, 400}
-    assert answer.status == 400 or answer.headers["location"] == "/sign-in"
+    assert answer.status == 400 or answer.headers["location"].partition("?")[0] == "/sign-in"
 
 
 @pytest.mark.parametrize("route", PAGES, ids=lambda route: route.path)
@@ -111,7 +111,7 @@ def test_pages_send_nobody_to_the_sign_in(web: Process, ada: Visitor, engine: En
     wait_until(lambda: not is_in(ada), what="the session has ended")
     for visitor in (Visitor(web.url), ada):
         answer = visitor.ask(route.path)
-        assert (answer.status, answer.headers["location"]) == (303, "/sign-in")
+        assert (answer.status, answer.headers["location"].partition("?")[0]) == (303, "/sign-in")
 
 
 @pytest.mark.parametrize("role", Role)

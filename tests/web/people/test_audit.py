@@ -78,7 +78,7 @@ def test_sign_up_and_sign_in_are_recorded(web: Process, ada: Visitor, engine: En
         ("invitation_made", "", "", {"role": "user"}),
         ("invitation_used", "", key, {"role": "user"}),
         ("account_made", "", key, {"role": "admin"}),
-        ("signed_in", key, key, {}),
+        ("signed_in", key, key, {"factors": "password"}),
     ]
     first = only(engine, behind, Kind.ACCOUNT_MADE)
     assert first.address == "127.0.0.1"
@@ -175,7 +175,7 @@ def test_page_is_for_auditors_and_administrators(web: Process, ada: Visitor, eng
     auditor, user = with_role(web, engine, Role.AUDITOR), with_role(web, engine, Role.USER, "user@example.org")
     nobody = visit(web)
     for path in ("/audit", "/audit/export"):
-        assert (nobody.ask(path).status, nobody.ask(path).headers["location"]) == (303, "/sign-in")
+        assert (nobody.ask(path).status, nobody.ask(path).headers["location"]) == (303, "/sign-in?c=audit")
         refused = user.ask(path)
         assert refused.status == 403
         assert says(refused, "Only auditors and administrators")

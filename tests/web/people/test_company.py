@@ -17,6 +17,8 @@ from sqlalchemy import Engine
 
 from deploy.embedded.processes import ROOT
 from shared import metrics
+from shared.audit import Kind
+from shared.audit.events import Filter, newest
 from shared.people import accounts
 from shared.people.accounts import Person, Role
 from shared.people.refusals import CompanyRefused
@@ -72,6 +74,24 @@ def test_company_signs_a_person_in(visitor: Visitor, engine: Engine) -> None:
     assert not any("openid" in name for name in visitor.cookies), "the attempt's cookie leaves"
     assert sign_in(Visitor(visitor.url)).status == 303
     assert people(engine) == [person], "the second sign-in finds the account"
+    signed_in = newest(engine, Filter(kind=Kind.SIGNED_IN, person=person.owner.key), most=5)
+    assert [event.details for event in signed_in] == [{"factors": "company"}] * 2
+
+
+def test_company_leads_back_to_the_page(visitor: Visitor, web: Process) -> None:
+    assert sign_in(visitor, chat="admin-people").headers["location"] == "/?page=admin&part=people"
+    for evil in ("//evil.example", "https:evil.example", "%5C%5Cevil.example", "admin//evil.example"):
+        assert sign_in(Visitor(web.url), chat=evil).headers["location"] == "/"
+
+
+def test_link_elsewhere_signs_nobody_in(web: Process) -> None:
+    """A browser says where a link was; over plain HTTP, some do not."""
+    visitor = Visitor(web.url)
+    answer = visitor.ask("/openid/begin?c=usage", sec_fetch_site="cross-site")
+    assert (answer.status, answer.headers["location"]) == (303, "/sign-in?c=usage")
+    assert not any("openid" in name for name in visitor.cookies)
+    for own in ("same-origin", "none"):
+        assert visitor.ask("/openid/begin", sec_fetch_site=own).headers["location"].startswith("http")
 
 
 def test_request_to_the_provider_is_complete(visitor: Visitor, web: Process) -> None:

@@ -218,6 +218,18 @@ def test_unsigned_logout_token_ends_nothing(web: Process, company: Company, eve:
     assert is_in(eve)
 
 
+@pytest.mark.parametrize("typ", ["at+jwt", "application/at+jwt", "dpop+jwt", "secevent+jwt"])
+def test_token_of_another_type_ends_nothing(web: Process, company: Company, eve: Visitor, typ: str) -> None:
+    assert end(web, company.mint(sub="sub-eve", events=EVENTS, header={"typ": typ})).status == 400
+    assert is_in(eve)
+
+
+@pytest.mark.parametrize("typ", ["logout+jwt", "application/LOGOUT+JWT", "JWT", None])
+def test_older_providers_may_leave_the_type_out(web: Process, company: Company, eve: Visitor, typ: str | None) -> None:
+    assert end(web, company.mint(sub="sub-eve", events=EVENTS, header={"typ": typ})).status == 200
+    wait_until(lambda: not is_in(eve), what="the session has ended")
+
+
 def test_id_token_is_no_logout_token(web: Process, company: Company, eve: Visitor) -> None:
     assert end(web, company.mint(sub="sub-eve", nonce="n", sid="x")).status == 400
     assert [end(web, token).status for token in ("", "x", "a.b.c", "é")] == [400] * 4

@@ -12,6 +12,8 @@ import pyotp
 import pytest
 from sqlalchemy import Engine, text
 
+from shared.audit import Kind
+from shared.audit.events import Filter, newest
 from shared.people import accounts, codes, factors, links
 from shared.people.accounts import Role
 from shared.people.sealing import Sealing, Unreadable
@@ -74,7 +76,7 @@ def test_sign_in_needs_the_code(web: Process, ada: Visitor) -> None:
     assert is_in(ada)
     visitor = half(web)
     assert not is_in(visitor)
-    assert visitor.ask("/account").headers["location"] == "/sign-in"
+    assert visitor.ask("/account").headers["location"] == "/sign-in?c=account"
     assert visitor.ask("/api/export?format=json").status == 401
     assert visitor.ask("/sign-in/code").status == 200
     wrong = enter(visitor, "000000")
@@ -85,6 +87,13 @@ def test_sign_in_needs_the_code(web: Process, ada: Visitor) -> None:
     assert (answer.status, answer.headers["location"]) == (303, "/")
     assert is_in(visitor)
     assert not [name for name in visitor.cookies if "naru_half" in name]
+
+
+def test_sign_in_is_recorded_with_its_factors(web: Process, ada: Visitor, engine: Engine) -> None:
+    secret, _ = switch_on(ada)
+    assert enter(half(web), code_of(secret)).status == 303
+    found = newest(engine, Filter(kind=Kind.SIGNED_IN, person=person_of(engine).owner.key), most=5)
+    assert [event.details["factors"] for event in found] == ["password, code", "password"]
 
 
 def test_code_works_once(web: Process, ada: Visitor) -> None:

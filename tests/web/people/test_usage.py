@@ -94,7 +94,7 @@ def test_everyones_use_is_for_administrators(
 ) -> None:
     assert ada.ask(path).status == 200
     nobody = Visitor(web.url).ask(path)
-    assert (nobody.status, nobody.headers["location"]) == (303, "/sign-in")
+    assert (nobody.status, nobody.headers["location"]) == (303, "/sign-in?c=everyone")
     assert ben.ask(path).status == 403
     accounts.set_role(engine, accounts.person_with(engine, OTHER).id, Role.AUDITOR)
     wait_until(lambda: not is_in(ben), what="the session has ended")

@@ -24,7 +24,7 @@ from shared.people.sessions import Session, SignedIn
 from shared.postgres.database import transaction
 from shared.retention import erase, hide
 from shared.words import Words
-from web.api.people import factor_pages, pages, passwords, signing
+from web.api.people import factor_pages, pages, passwords, places, signing
 from web.api.people.attempts import check_code, check_password
 from web.api.people.forms import form_of_a_person, go_to, path_to, with_accounts, words_of
 from web.api.people.record import may_read_record
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 async def account_page(request: Request) -> Response:
     """Show the password form and the list of devices."""
     signed_in = signed_in_in(request.scope)
-    return go_to(request, "/sign-in") if signed_in is None else await _page(request, signed_in)
+    return go_to(request, "/sign-in", back=places.ACCOUNT) if signed_in is None else await _page(request, signed_in)
 
 
 @form_of_a_person

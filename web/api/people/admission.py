@@ -18,7 +18,7 @@ from shared.errors import AccountRefused
 from shared.keys import key_id, keys_in
 from shared.people import Owner, accounts, factors, taking_over
 from shared.people.accounts import Person
-from shared.people.sessions import needs_factor
+from shared.people.sessions import PASSWORD, PASSWORD_AND_CODE, needs_factor
 from web.api.people import signing
 from web.api.people.forms import go_to
 from web.asgi.cookies import set_cookie
@@ -34,19 +34,19 @@ class HalfSignedInOver(AccountRefused):
     code = "half_signed_in_over"
 
 
-async def admit(request: Request, person: Person, *, chat: str = "") -> Response:
+async def admit(request: Request, person: Person, *, back: str = "") -> Response:
     """Begin a session after the right password, or send the browser to the second factor.
 
     Raises WrongPassword if the password has changed meanwhile, and Unavailable.
     """
     runtime = current_runtime()
     if await asyncio.to_thread(factors.is_on, runtime.engine, person.id):
-        answer = go_to(request, "/sign-in/code", chat=chat)
+        answer = go_to(request, "/sign-in/code", back=back)
     elif needs_factor(runtime.settings, person.role):
-        answer = go_to(request, "/sign-in/enrol", chat=chat)
+        answer = go_to(request, "/sign-in/enrol", back=back)
     else:
-        answer = go_to(request, await where_next(request), chat=chat)
-        await signing.begin(request, person, answer)
+        answer = go_to(request, await where_next(request), back=back)
+        await signing.begin(request, person, answer, factors=PASSWORD)
         return answer
     is_tls = is_secure(request.scope, runtime.settings)
     (name, signer), *_ = _signers()
@@ -71,7 +71,7 @@ async def half_signed_in(request: Request) -> Person:
 
 async def finish(request: Request, person: Person, answer: Response) -> None:
     """Begin the session after the second factor. Raises WrongPassword and Unavailable."""
-    await signing.begin(request, person, answer)
+    await signing.begin(request, person, answer, factors=PASSWORD_AND_CODE)
     is_tls = is_secure(request.scope, current_runtime().settings)
     for name, _ in _signers():
         answer.headers.append("set-cookie", set_cookie(_name(name, is_tls=is_tls), "", seconds=0))

@@ -23,7 +23,7 @@ from shared.people.codes import Begun
 from shared.people.factors import Factor
 from shared.people.sessions import SignedIn, needs_factor
 from shared.words import Words
-from web.api.people import attempts, factor_pages, pages
+from web.api.people import attempts, factor_pages, pages, places
 from web.api.people.forms import form_of_a_person, go_to, path_to, with_accounts, words_of
 from web.asgi.identity import signed_in_in
 from web.runtime import current_runtime
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 async def factor_page(request: Request) -> Response:
     """Show whether the factor is on, with the forms that change it."""
     signed_in = signed_in_in(request.scope)
-    return go_to(request, "/sign-in") if signed_in is None else await _page(request, signed_in)
+    return go_to(request, "/sign-in", back=places.FACTOR) if signed_in is None else await _page(request, signed_in)
 
 
 @form_of_a_person

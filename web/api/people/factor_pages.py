@@ -17,7 +17,7 @@ from web.api.people.forms import path_to, words_of
 
 
 def setup(
-    request: Request, begun: Begun, *, action: str, note: str = "", chat: str = "", error: NaruError | None = None
+    request: Request, begun: Begun, *, action: str, note: str = "", back: str = "", error: NaruError | None = None
 ) -> Response:
     """Return the page with the QR code, which asks for the first code. The path `action` takes it."""
     words = words_of(request)
@@ -38,7 +38,7 @@ def setup(
             path_to(request, action),
             words.t("factor.confirm"),
             [code_entry(words)],
-            hidden={"c": chat, "begun": begun.sealed},
+            hidden={"c": back, "begun": begun.sealed},
         ),
         back,
     ]
@@ -46,7 +46,7 @@ def setup(
     return pages.page(words, title, "".join(parts), request=request, status=pages.status_of(error))
 
 
-def recovery_codes(request: Request, new: Sequence[str], *, onward: str, chat: str = "") -> Response:
+def recovery_codes(request: Request, new: Sequence[str], *, onward: str, back: str = "") -> Response:
     """Return the page that shows new recovery codes, once; `onward` is the path that follows."""
     words = words_of(request)
     parts = [
@@ -56,7 +56,7 @@ def recovery_codes(request: Request, new: Sequence[str], *, onward: str, chat: s
         '<ul class="codes">',
         *(f"<li><code>{escape(code)}</code></li>" for code in new),
         "</ul>",
-        pages.link(path_to(request, onward, chat=chat), words.t("factor.saved"), is_quiet=False),
+        pages.link(path_to(request, onward, back=back), words.t("factor.saved"), is_quiet=False),
     ]
     return pages.page(words, words.t("factor.title"), "".join(parts), request=request)
 

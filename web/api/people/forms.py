@@ -6,7 +6,6 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from urllib.parse import parse_qsl
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -17,6 +16,7 @@ from shared.settings import GUEST
 from shared.words import Words
 from web.api.answers import Refusal
 from web.api.guard import is_own_site
+from web.api.people.places import ACCOUNT, path_back
 from web.asgi.identity import is_secure, signed_in_in
 from web.asgi.sentence_page import sentence_page, words_for
 from web.runtime import current_runtime
@@ -87,7 +87,7 @@ def form_of_a_person(handler: PersonsHandler) -> Handler:
         values = await form_of(request)
         signed_in = signed_in_in(request.scope)
         if signed_in is None:
-            return go_to(request, "/sign-in")
+            return go_to(request, "/sign-in", back=ACCOUNT)
         return await handler(request, signed_in, values)
 
     return guarded
@@ -135,18 +135,15 @@ def words_of(request: Request) -> Words:
     return words_for(request.headers, chosen=request.cookies.get(LOCALE_COOKIE))
 
 
-def chat_in(values: Mapping[str, str]) -> str:
-    """Return the id of the conversation to return to, or "". An id cannot lead to another site, as an address could."""
-    try:
-        return str(UUID(values.get("c", "")))
-    except ValueError:
-        return ""
+def path_to(request: Request, path: str, *, back: str = "") -> str:
+    """Return the address of a path of ours, below a proxy's prefix.
 
-
-def path_to(request: Request, path: str, *, chat: str = "") -> str:
-    """Return the address of a path of ours, below a proxy's prefix; `chat` is the conversation to return to."""
+    `back` is the place to return to (places.py): the path "/" is this place itself, others pass it on.
+    """
     prefix = str(request.scope.get("root_path", "")).rstrip("/")
-    return f"{prefix}{path}{f'?c={chat}' if chat else ''}"
+    if path == "/":
+        return f"{prefix}{path_back(back)}"
+    return f"{prefix}{path}{f'?c={back}' if back else ''}"
 
 
 def address_of(request: Request, path: str) -> str:
@@ -157,6 +154,6 @@ def address_of(request: Request, path: str) -> str:
     return f"{scheme}://{host}{path_to(request, path)}"
 
 
-def go_to(request: Request, path: str, *, chat: str = "") -> Response:
+def go_to(request: Request, path: str, *, back: str = "") -> Response:
     """Send the browser to a path of ours with a GET."""
-    return RedirectResponse(path_to(request, path, chat=chat), status_code=303, headers={"cache-control": "no-store"})
+    return RedirectResponse(path_to(request, path, back=back), status_code=303, headers={"cache-control": "no-store"})

@@ -18,10 +18,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from shared.errors import AccountRefused, NaruError, WrongPassword
 from shared.people import identities
 from shared.people.refusals import AccountDisabled, SignInCancelled, SignInInvalid, SignInRefused, SignInUnreachable
+from shared.people.sessions import COMPANY
+from web.api.guard import is_own_site
 from web.api.people import attempts as people_attempts
 from web.api.people import signing
 from web.api.people.admission import where_next
-from web.api.people.forms import address_of, chat_in, go_to, values_in, with_accounts
+from web.api.people.forms import address_of, go_to, values_in, with_accounts
+from web.api.people.places import back_in
 from web.api.people.sign_in import show
 from web.asgi.cookies import TokenCookie, set_cookie
 from web.asgi.identity import is_secure, owner_in
@@ -57,14 +60,16 @@ def _with_openid(handler: OpenIdHandler) -> Callable[[Request], Awaitable[Respon
 @_with_openid
 async def begin_openid(request: Request, provider: Provider) -> Response:
     """Send the browser to the provider."""
-    chat = chat_in(request.query_params)
+    back = back_in(request.query_params)
     if owner_in(request.scope) is not None:
-        return go_to(request, "/", chat=chat)
-    attempt = attempts.begin(_secret_in(request) or secrets.token_urlsafe(32), chat)
+        return go_to(request, "/", back=back)
+    if not is_own_site(request.headers):
+        return go_to(request, "/sign-in", back=back)  # a link elsewhere must not sign anybody in: they press the button
+    attempt = attempts.begin(_secret_in(request) or secrets.token_urlsafe(32), back)
     try:
         address = await provider.address_for(attempt, _redirect_uri(request))
     except AccountRefused as error:
-        return await _refused(request, error, chat)
+        return await _refused(request, error, back)
     answer = RedirectResponse(address, status_code=303, headers=_NO_STORE)
     settings = current_runtime().settings
     name, value = _cookie().make(attempt.secret, is_tls=is_secure(request.scope, settings))
@@ -75,13 +80,13 @@ async def begin_openid(request: Request, provider: Provider) -> Response:
 @_with_openid
 async def finish_openid(request: Request, provider: Provider) -> Response:
     """Begin a session of the person whom the provider has signed in, or say why not."""
-    chat = ""
+    back = ""
     try:
         attempt = attempts.resume(_secret_in(request), request.query_params.get("state", ""))
-        chat = chat_in({"c": attempt.chat})
-        answer = await _signed_in(request, provider, attempt, chat)
+        back = back_in({"c": attempt.back})
+        answer = await _signed_in(request, provider, attempt, back)
     except NaruError as error:
-        answer = await _refused(request, error, chat)
+        answer = await _refused(request, error, back)
     for name in _cookie().names:
         if name in request.cookies:
             answer.headers.append("set-cookie", set_cookie(name, "", seconds=0))
@@ -111,7 +116,7 @@ async def end_openid(request: Request, provider: Provider) -> Response:
     return Response(status_code=200, headers=_NO_STORE)
 
 
-async def _signed_in(request: Request, provider: Provider, attempt: Attempt, chat: str) -> Response:
+async def _signed_in(request: Request, provider: Provider, attempt: Attempt, back: str) -> Response:
     """Return the answer that signs the browser in. Raises CompanyRefused and Unavailable."""
     runtime = current_runtime()
     params = request.query_params
@@ -124,9 +129,9 @@ async def _signed_in(request: Request, provider: Provider, attempt: Attempt, cha
     found = await provider.sign_in(attempt, params["code"], _redirect_uri(request))
     claimed = claimed_in(found.claims, runtime.settings.oidc_issuer, runtime.settings)
     person = await asyncio.to_thread(identities.enter, runtime.engine, claimed, runtime.settings.roles_of_groups)
-    answer = go_to(request, await where_next(request), chat=chat)
+    answer = go_to(request, await where_next(request), back=back)
     try:
-        await signing.begin(request, person, answer, provider_sid=found.sid or None)
+        await signing.begin(request, person, answer, factors=COMPANY, provider_sid=found.sid or None)
     except WrongPassword:
         raise AccountDisabled from None  # in this moment
     return answer
@@ -139,12 +144,12 @@ async def _check_issuer(provider: Provider, given: str | None) -> None:
         raise SignInInvalid("The answer is of another issuer.")
 
 
-async def _refused(request: Request, error: NaruError, chat: str) -> Response:
+async def _refused(request: Request, error: NaruError, back: str) -> Response:
     """Return the sign-in page with the reason, from which the person can begin again."""
     if isinstance(error, AccountRefused):
         log.info("company sign-in refused", extra={"detail": str(error)})
         await people_attempts.report(request, error)
-    return show(request, chat=chat, error=error)
+    return show(request, back=back, error=error)
 
 
 def _redirect_uri(request: Request) -> str:

@@ -26,7 +26,7 @@ from shared.words import Words
 from web.api.answers import Refusal
 from web.api.export import Download, beginning, in_pieces
 from web.api.guard import is_own_site
-from web.api.people import pages
+from web.api.people import pages, places
 from web.api.people.forms import go_to, path_to, with_accounts, words_of
 from web.asgi.identity import signed_in_in
 from web.runtime import current_runtime
@@ -71,7 +71,7 @@ async def record_page(request: Request) -> Response:
     """Show the newest events, or those before the number `before`."""
     signed_in = signed_in_in(request.scope)
     if signed_in is None:
-        return go_to(request, "/sign-in")
+        return go_to(request, "/sign-in", back=places.AUDIT)
     if not may_read_record(signed_in):
         return await _refused(request)
     engine = current_runtime().engine
@@ -89,7 +89,7 @@ async def record_file(request: Request) -> Response:
     """Send the events of the filter as JSON lines, the oldest first. Raises Refusal."""
     signed_in = signed_in_in(request.scope)
     if signed_in is None:
-        return go_to(request, "/sign-in")
+        return go_to(request, "/sign-in", back=places.AUDIT)
     if not may_read_record(signed_in):
         return await _refused(request)
     if not is_own_site(request.headers):

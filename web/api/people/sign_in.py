@@ -15,7 +15,8 @@ from shared.people.accounts import Person
 from shared.settings import OPEN
 from shared.words import Words
 from web.api.people import admission, attempts, pages, signing
-from web.api.people.forms import address_of, chat_in, form_of, go_to, path_to, with_accounts, with_passwords, words_of
+from web.api.people.forms import address_of, form_of, go_to, path_to, with_accounts, with_passwords, words_of
+from web.api.people.places import back_in
 from web.asgi.identity import owner_in, signed_in_in
 from web.runtime import current_runtime
 
@@ -25,23 +26,23 @@ _WAY_OUT_SECONDS = 2.0
 
 @with_accounts
 async def sign_in_page(request: Request) -> Response:
-    """Show the form; somebody who is signed in goes on to the chat."""
-    chat = chat_in(request.query_params)
+    """Show the form; somebody who is signed in goes on."""
+    back = back_in(request.query_params)
     if owner_in(request.scope) is not None:
-        return go_to(request, "/", chat=chat)
-    return show(request, chat=chat)
+        return go_to(request, "/", back=back)
+    return show(request, back=back)
 
 
 @with_passwords
 async def sign_in(request: Request) -> Response:
     """Check the password; a session follows, or the second step."""
     values = await form_of(request)
-    chat = chat_in(values)
+    back = back_in(values)
     try:
-        return await admission.admit(request, await _checked(request, values), chat=chat)
+        return await admission.admit(request, await _checked(request, values), back=back)
     except NaruError as error:
         await attempts.report(request, error, email=values.get("email", ""))
-        return show(request, chat=chat, email=values.get("email", ""), error=error)
+        return show(request, back=back, email=values.get("email", ""), error=error)
 
 
 @with_accounts
@@ -83,19 +84,19 @@ async def _checked(request: Request, values: Mapping[str, str]) -> Person:
     return await attempts.check_password(request, email, values.get("password", ""))
 
 
-def show(request: Request, *, chat: str, email: str = "", error: NaruError | None = None) -> Response:
+def show(request: Request, *, back: str, email: str = "", error: NaruError | None = None) -> Response:
     """Return the page with every way to sign in that is switched on."""
     words, settings = words_of(request), current_runtime().settings
     body = pages.error(pages.said(words, error))
     if settings.has_openid:
-        address = path_to(request, "/openid/begin", chat=chat)
+        address = path_to(request, "/openid/begin", back=back)
         body += pages.link(address, settings.oidc_button or words.t("account.company"), is_quiet=False)
     if settings.has_passwords:
-        body += _password_form(request, words, chat=chat, email=email)
+        body += _password_form(request, words, back=back, email=email)
     return pages.page(words, words.t("account.sign_in"), body, request=request, status=pages.status_of(error))
 
 
-def _password_form(request: Request, words: Words, *, chat: str, email: str) -> str:
+def _password_form(request: Request, words: Words, *, back: str, email: str) -> str:
     entries = (
         pages.Entry(name="email", label=words.t("account.email"), kind="email", autocomplete="username", value=email),
         pages.Entry(
@@ -105,7 +106,7 @@ def _password_form(request: Request, words: Words, *, chat: str, email: str) -> 
             autocomplete="current-password",
         ),
     )
-    body = pages.form(path_to(request, "/sign-in"), words.t("account.sign_in"), entries, hidden={"c": chat})
+    body = pages.form(path_to(request, "/sign-in"), words.t("account.sign_in"), entries, hidden={"c": back})
     if mail.is_on(current_runtime().settings):
         body += pages.link(path_to(request, "/forgotten"), words.t("account.forgot"))
     else:

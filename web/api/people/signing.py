@@ -21,11 +21,13 @@ from web.runtime import current_runtime
 log = logging.getLogger(__name__)
 
 
-async def begin(request: Request, person: Person, answer: Response, *, provider_sid: str | None = None) -> None:
+async def begin(
+    request: Request, person: Person, answer: Response, *, factors: str, provider_sid: str | None = None
+) -> None:
     """Begin a session of this person, and set its cookies in the answer. It replaces the browser's earlier session.
 
-    `provider_sid` is the id of the session at the provider of OpenID Connect. Raises WrongPassword if the password has
-    changed meanwhile, and Unavailable.
+    `factors` is how the person signed in (shared/people/sessions.py), `provider_sid` the id of the session at the
+    provider of OpenID Connect. Raises WrongPassword if the password has changed meanwhile, and Unavailable.
     """
     runtime = current_runtime()
     settings = runtime.settings
@@ -38,6 +40,7 @@ async def begin(request: Request, person: Person, answer: Response, *, provider_
         address=client_of(request.scope),
         ends=earlier.session_id if earlier else None,
         provider_sid=provider_sid,
+        factors=factors,
     )
     is_tls = is_secure(request.scope, settings)
     name, value = SessionCookie(settings.secret_key).make(token, is_tls=is_tls)

@@ -28,7 +28,7 @@ from shared.spending.limits import Allowance, allowances_of
 from shared.spending.reports import MOST_ROWS, Use
 from shared.words import Words
 from web.api.answers import Refusal
-from web.api.people import pages
+from web.api.people import pages, places
 from web.api.people.forms import go_to, path_to, words_of
 from web.asgi.identity import owner_in, signed_in_in
 from web.runtime import current_runtime
@@ -56,7 +56,7 @@ select { height: 46px; padding: 0 12px; border-radius: 10px; font: inherit; back
 
 @dataclass(slots=True)
 class Sums:
-    """Answers, tokens and cost by key, in the order of the keys' first lines."""
+    """Answers, tokens and cost by key, in the order of the keys' first lines, for one table."""
 
     by_key: dict[str, tuple[int, int, Decimal]] = field(default_factory=dict)
     unpriced: int = 0
@@ -64,8 +64,9 @@ class Sums:
 
     def add(self, key: str, use: Use) -> None:
         """Add one line."""
-        answers, tokens, cost = self.by_key.get(key, (0, 0, Decimal(0)))
-        self.by_key[key] = (answers + use.answers, tokens + use.tokens, cost + use.cost)
+        if key in self.by_key or len(self.by_key) <= MOST_ROWS:  # one more tells that there are more
+            answers, tokens, cost = self.by_key.get(key, (0, 0, Decimal(0)))
+            self.by_key[key] = (answers + use.answers, tokens + use.tokens, cost + use.cost)
         self.unpriced += use.unpriced
         self.estimated += use.estimated
 
@@ -74,7 +75,7 @@ async def usage_page(request: Request) -> Response:
     """Show the limits of the owner, and their last DAYS days by day and model."""
     owner = owner_in(request.scope)
     if owner is None:
-        return go_to(request, "/sign-in")
+        return go_to(request, "/sign-in", back=places.USAGE)
     words, runtime = words_of(request), current_runtime()
     try:
         allowances, uses = await asyncio.to_thread(_read_own, runtime.engine, owner, runtime.settings)
@@ -102,7 +103,7 @@ async def everyones_usage_page(request: Request) -> Response:
     """Show what everybody used in one month: by model, group and person."""
     settings = _settings_of_an_admin(request)
     if settings is None:
-        return go_to(request, "/sign-in")
+        return go_to(request, "/sign-in", back=places.EVERYONE)
     words, engine = words_of(request), current_runtime().engine
     try:
         found = await asyncio.to_thread(_read_month, engine, request.query_params.get("month", ""), settings, words)
@@ -127,7 +128,7 @@ async def everyones_usage_file(request: Request) -> Response:
     """Send a month as a CSV file: one line for each person and model."""
     settings = _settings_of_an_admin(request)
     if settings is None:
-        return go_to(request, "/sign-in")
+        return go_to(request, "/sign-in", back=places.EVERYONE)
     month = request.query_params.get("month", "")
     if not _MONTH.fullmatch(month):
         raise Refusal(400, "bad_month", words_of(request).t("usage.bad_month"))

@@ -50,10 +50,13 @@ def ask(frame: Frame, wish: Wish) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What happened, as a sentence; and a link that is shown once."""
+    """What happened, as a sentence; and a link that is shown once. `is_error`: nothing was done."""
 
     sentence: str | None
     link: str = ""
+    is_error: bool = False
+    #: The form below which it is said; "" for the top of the page.
+    near: str = ""
 
 
 def act(frame: Frame, name: str, do: Callable[[Frame, SignedIn], Done]) -> None:
@@ -62,17 +65,17 @@ def act(frame: Frame, name: str, do: Callable[[Frame, SignedIn], Done]) -> None:
         admin = admin_of(frame)
         with audit.acting(admin.owner.key, state.client()):
             done = do(frame, admin)
-        log.info("administrator acted", extra={"action": name, "owner": admin.owner.key})
-        state.tell(done.sentence, link=done.link)
+        if not done.is_error:
+            log.info("administrator acted", extra={"action": name, "owner": admin.owner.key})
+        state.tell(done.sentence, link=done.link, is_error=done.is_error, near=done.near)
 
 
 def draw(frame: Frame) -> None:
     """Draw the question that waits for an answer, and what happened last."""
     t = frame.words.t
     with st.container(key="admin-asks"):
-        told, wish = state.told(), state.wished()
-        if told is not None:
-            _draw_told(frame, told.sentence, is_error=told.is_error, link=told.link)
+        wish = state.wished()
+        draw_told(frame)
         if wish is None:
             return
         action = ACTIONS[wish.action]
@@ -82,13 +85,16 @@ def draw(frame: Frame) -> None:
             st.button(t("dialog.cancel"), key="admin-no", on_click=state.forget_wish)
 
 
-def _draw_told(frame: Frame, sentence: str, *, is_error: bool, link: str) -> None:
-    kind, role = ("naru-notice", "alert") if is_error else ("naru-done", "status")
-    st.html(f'<p class="{kind}" role="{role}">{plain(sentence)}</p>')
-    if link:
-        st.html(
-            f'<p><code class="naru-token" aria-label="{plain(frame.words.t("admin.link"))}">{plain(link)}</code></p>'
-        )
+def draw_told(frame: Frame, *, near: str = "") -> None:
+    """Draw what happened last, if it is about the form `near`."""
+    told = state.told()
+    if told is None or told.near != near:
+        return
+    kind, role = ("naru-notice", "alert") if told.is_error else ("naru-done", "status")
+    st.html(f'<p class="{kind}" role="{role}">{plain(told.sentence)}</p>')
+    if told.link:
+        label = plain(frame.words.t("admin.link"))
+        st.html(f'<p><code class="naru-token" aria-label="{label}">{plain(told.link)}</code></p>')
 
 
 def _confirmed(frame: Frame, wish: Wish) -> None:

@@ -1,4 +1,4 @@
-"""People: find one, change the role, sign out, disable, invite, give a link to a new password."""
+"""People and groups: find one, change the role and the limits, sign out, disable, invite, give a link."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.spending.limits import allowances_of
 from shared.words import Words
 from web import state
 from web.state.values import Wish
-from web.views.admin import deciding
+from web.views.admin import deciding, limits
 from web.views.admin.showing import heading, plain, since
 from web.views.frame import Frame
 
@@ -44,6 +44,7 @@ def draw(frame: Frame) -> None:
             _row(frame, each)
         if len(found) > MOST_PEOPLE:
             st.html(f"<p>{plain(t('admin.more_people', number=MOST_PEOPLE))}</p>")
+    limits.of_groups(frame)
 
 
 def _row(frame: Frame, person: PersonNow) -> None:
@@ -137,7 +138,7 @@ def _actions(frame: Frame, person: PersonNow) -> None:
 
 
 def _use(frame: Frame, person: PersonNow) -> None:
-    """Draw the person's groups, and what is used of each limit; the terminal changes them."""
+    """Draw the person's groups, what is used of each limit, and the person's own limits."""
     t, settings = frame.words.t, frame.runtime.settings
     with transaction(frame.engine) as connection:
         names = [group.name for group in groups.groups_of(connection, person.id)]
@@ -149,7 +150,8 @@ def _use(frame: Frame, person: PersonNow) -> None:
             used, most, _ = part.shown(Currency.of(settings))
             lines.append(f"{t(f'usage.{part.name}')}{whose}: {t('usage.of', used=used, most=most)}")
     shown = "".join(f"<p>{plain(line)}</p>" for line in lines or [t("usage.no_limits")])
-    st.html(f'{shown}<p class="naru-about">{plain(t("admin.limits_how"))}</p>')
+    st.html(f'{shown}<h3 class="naru-section">{plain(t("admin.limits_own"))}</h3>')
+    limits.of_person(frame, person.id, allowances[0].otherwise)
 
 
 def _button(frame: Frame, label: str, wish: Wish) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.conversations import Opened
 from shared.errors import Unavailable
-from shared.operating.figures import Figures, figures_of
+from shared.operating.figures import Figures, cache_use_of, figures_of
 from shared.people.accounts import Role
 from shared.words import Words
 from web import state
@@ -47,8 +47,24 @@ def line(words: Words, found: Figures | None) -> str:
     return f'<p class="naru-debug">{escape(" · ".join(parts))}</p>'
 
 
-def session(words: Words) -> str:
-    """Return the names and kinds of the session's values as HTML. The values stay out: some are what a person typed."""
+def session(frame: Frame) -> str:
+    """Return the use of the answer cache, and the names and kinds of the session's values, as HTML.
+
+    The values stay out: some are what a person typed.
+    """
+    words = frame.words
     lines = "".join(f"<li>{escape(name)}: {escape(kind)}</li>" for name, kind in state.held())
     summary = f"<summary>{escape(words.t('debug.session'))}</summary>"
-    return f'<details class="naru-debug">{summary}<ul tabindex="0">{lines}</ul></details>'
+    return f'{_cache(frame)}<details class="naru-debug">{summary}<ul tabindex="0">{lines}</ul></details>'
+
+
+def _cache(frame: Frame) -> str:
+    """Return the hit rate of the answer cache; "" where it was not asked, or while the database is away."""
+    try:
+        use = cache_use_of(frame.engine, frame.owner)
+    except Unavailable:
+        return ""
+    if not use.asked:
+        return ""
+    said = frame.words.t("debug.cache", hits=use.hits, asked=use.asked, share=f"{use.hits / use.asked:.0%}")
+    return f'<p class="naru-debug-cache">{escape(said)}</p>'

@@ -118,6 +118,8 @@ def _remark(frame: Frame, text: str, end: RequestEnd) -> str:
         return _mark(t("answer.thought_only", n=counted) if counted else t("answer.thought_only_uncounted"))
     if end.finish in FINISHES:
         return _mark(t(f"answer.{end.finish}"))
+    if end.earlier_answer_at is not None:
+        return _mark(t("answer.earlier", time=frame.words.time(end.earlier_answer_at.astimezone(state.timezone()))))
     return "" if text else _mark(t("answer.empty"))
 
 

@@ -10,10 +10,14 @@ from html import escape
 import streamlit as st
 
 from shared.audit import readings
+from shared.audit.readings import Reading
 from shared.conversations import Opened
+from shared.errors import NaruError
 from shared.people.accounts import Role
 from shared.words import LOCALES
 from web import state
+from web.markdown.bounds import strip_bidi_controls
+from web.views import notices
 from web.views.chat import debug, listing
 from web.views.frame import Frame
 
@@ -48,15 +52,36 @@ def _foot(frame: Frame) -> None:
         st.html(_theme_switch(frame))
         if state.has_routes():
             st.html(_download(frame))
-        if state.person() and state.was_read(lambda: _has_new_readings(frame)):
-            st.html(f'<p class="naru-read"><a href="./account">{escape(t("sidebar.was_read"))}</a></p>')
+        _was_read(frame)
         if debug.is_shown(frame):
-            st.html(debug.session(frame.words))
+            st.html(debug.session(frame))
         st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{_who(frame)}</p>')
 
 
-def _has_new_readings(frame: Frame) -> bool:
-    return any(each.is_new for each in readings.readings_of(frame.engine, frame.owner.key))
+def _was_read(frame: Frame) -> None:
+    """Tell that an administrator read chats: lead a person to the account page, and let a guest confirm it here."""
+    t, new = frame.words.t, state.was_read(lambda: _new_readings(frame))
+    if new and state.person():
+        st.html(f'<p class="naru-read"><a href="./account">{escape(t("sidebar.was_read"))}</a></p>')
+    elif new:
+        for each in new:
+            time = frame.words.time(each.at.astimezone(state.timezone()))
+            line = strip_bidi_controls(t("account.was_read", time=time, reason=each.reason))
+            st.html(f'<p class="naru-read" role="alert">{escape(line)}</p>')
+        st.button(t("account.acknowledge"), key="acknowledge", type="tertiary", on_click=_acknowledge, args=(frame,))
+
+
+def _new_readings(frame: Frame) -> list[Reading]:
+    return [each for each in readings.readings_of(frame.engine, frame.owner.key) if each.is_new]
+
+
+def _acknowledge(frame: Frame) -> None:
+    try:
+        readings.acknowledge(frame.engine, frame.owner.key)
+    except NaruError as error:
+        state.show_notice(notices.notice_of(error))
+    else:
+        state.forget_readings()
 
 
 def _who(frame: Frame) -> str:

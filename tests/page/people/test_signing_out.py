@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
-from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import Engine, text
+from playwright.sync_api import Browser, expect
+from sqlalchemy import Engine
 
-from shared.people import links
-from shared.postgres.database import make_engine, transaction
+from tests.page.chromium import UNTRUSTED_HOST
+from tests.page.people.account_pages import sign_up
 from tests.page.person import visitor
-from tests.page.test_signing_in import PASSWORD
 from tests.patience import patient_ms
 from tests.stack import Stack
+from tests.web.visitors import PASSWORD
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def stack(module_stack: Stack) -> Stack:
-    """Share one stack."""
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> Engine:
-    """An engine on the stack's database."""
-    return make_engine(stack.settings, name="test")
-
-
-@pytest.fixture(autouse=True)
-def _empty(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, session, link, sign_in_allowance CASCADE"))
-
-
-def own_address() -> str:
-    """Return this machine's address beside loopback. A browser trusts plain HTTP on loopback as it trusts TLS."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing
-        except OSError:
-            pytest.skip("this machine has no network beside loopback")
-        return str(probe.getsockname()[0])
-
-
-def sign_up(page: Page, url: str, engine: Engine, email: str) -> None:
-    page.goto(f"{url}/sign-up?invitation={links.invite(engine, 'user', days=1)}")
-    page.locator("#email").fill(email)
-    page.locator("#password").fill(PASSWORD)
-    page.locator("button[type=submit]").click()
-
-
 def test_next_person_finds_no_draft_without_tls(stack: Stack, browser: Browser, engine: Engine) -> None:
-    web = stack.start_web(auth="local", host="0.0.0.0")
-    url = web.url.replace("127.0.0.1", own_address())
+    web = stack.start_web(auth="local", allowed_hosts=UNTRUSTED_HOST)
+    url = web.url.replace("127.0.0.1", UNTRUSTED_HOST)
     with visitor(browser, url) as found:
+        found.page.goto(f"{url}/sign-in")
+        assert not found.page.evaluate("() => isSecureContext"), "else the browser obeys the header, and not the mark"
         for email in ("ada@example.org", "bob@example.org"):
             sign_up(found.page, url, engine, email)
             expect(found.composer).to_be_visible(timeout=patient_ms(20))

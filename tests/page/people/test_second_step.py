@@ -9,30 +9,18 @@ from collections.abc import Iterator
 import pyotp
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
-from shared.postgres.database import make_engine, transaction
 from shared.words import Words
+from tests.page.people.account_pages import NARROW, WIDE, sign_up, violations
 from tests.page.person import visitor
-from tests.page.test_signing_in import EMAIL, NARROW, PASSWORD, WIDE, sign_up, violations
 from tests.patience import patient_ms
 from tests.smtp import settings_for, smtp_server
 from tests.stack import Stack
+from tests.web.visitors import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.browser
 LOOKS = [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)]
-
-
-@pytest.fixture(scope="module")
-def stack(module_stack: Stack) -> Stack:
-    """Share one stack."""
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> Engine:
-    """An engine on the stack's database."""
-    return make_engine(stack.settings, name="test")
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +29,6 @@ def url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     with smtp_server(tmp_path_factory.mktemp("smtp")) as server:
         stack.values["SSL_CERT_FILE"] = str(server.certificate)
         yield stack.start_web(auth="local", **settings_for(server)).url
-
-
-@pytest.fixture(autouse=True)
-def _empty(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, session, link, sign_in_allowance, guest_link CASCADE"))
 
 
 def is_fine(page: Page) -> bool:

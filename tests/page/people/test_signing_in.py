@@ -4,40 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from shared import audit
 from shared.audit import Kind
 from shared.audit.events import Filter, newest
 from shared.people import accounts, links, sessions
-from shared.postgres.database import make_engine, transaction
+from shared.postgres.database import transaction
+from tests.page.people.account_pages import NARROW, WIDE, sign_up, violations
 from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import Stack
+from tests.web.visitors import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.browser
-
-AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
-FIND = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
-  .filter(({ impact }) => impact !== "minor").map(({ id, impact }) => `${impact} ${id}`))"""
-EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def stack(module_stack: Stack) -> Stack:
-    """Share one stack."""
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> Engine:
-    """An engine on the stack's database."""
-    return make_engine(stack.settings, name="test")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +31,6 @@ def url(stack: Stack) -> str:
     return stack.start_web(auth="local").url
 
 
-@pytest.fixture(autouse=True)
-def _empty(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, identity, session, link, sign_in_allowance, guest_link CASCADE"))
-
-
 @pytest.fixture
 def person(browser: Browser, url: str, engine: Engine) -> Iterator[Person]:
     """A person who has made an account in the browser."""
@@ -61,13 +38,6 @@ def person(browser: Browser, url: str, engine: Engine) -> Iterator[Person]:
         sign_up(found.page, url, engine)
         expect(found.composer).to_be_visible(timeout=patient_ms(20))
         yield found
-
-
-def sign_up(page: Page, url: str, engine: Engine) -> None:
-    page.goto(f"{url}/sign-up?invitation={links.invite(engine, 'user', days=1)}")
-    page.locator("#email").fill(EMAIL)
-    page.locator("#password").fill(PASSWORD)
-    page.locator("button[type=submit]").click()
 
 
 def sign_in(page: Page, password: str = PASSWORD) -> None:
@@ -159,10 +129,3 @@ def test_axe_finds_nothing_on_account_pages(
             page.goto(f"{url}{path}")
             assert violations(page) == [], path
             assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), path
-
-
-def violations(page: Page) -> list[str]:
-    """Return what axe finds. It runs through the debugger, because the page's policy allows no foreign script."""
-    page.evaluate(AXE)
-    found: list[str] = page.evaluate(FIND)
-    return found

@@ -7,33 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from shared.people import accounts, sessions
 from shared.people.accounts import Role
-from shared.postgres.database import make_engine, transaction
+from tests.page.people.account_pages import NARROW, WIDE, violations
 from tests.page.person import Person, visitor
-from tests.page.test_signing_in import NARROW, WIDE, violations
 from tests.patience import patient_ms
 from tests.stack import Stack
 from tests.web.company import Company, start_company, start_web
-from tests.web.visitors import Visitor
+from tests.web.visitors import EMAIL, Visitor
 from web.openid.tokens import LOGOUT_EVENT
 
 pytestmark = pytest.mark.browser
-EMAIL = "ada@example.org"
-
-
-@pytest.fixture(scope="module")
-def stack(module_stack: Stack) -> Stack:
-    """Share one stack."""
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> Engine:
-    """An engine on the stack's database."""
-    return make_engine(stack.settings, name="test")
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +37,8 @@ def url(stack: Stack, company: Company) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _empty(engine: Engine, company: Company) -> None:
+def _as_usual(company: Company) -> None:
     company.behave(forget=True)
-    with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, identity, session, link, sign_in_allowance CASCADE"))
 
 
 @pytest.fixture

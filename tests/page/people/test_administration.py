@@ -8,33 +8,18 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from shared.operating.banner import clear_banner, set_banner
-from shared.people import accounts, links
+from shared.people import accounts
 from shared.people.accounts import Role
-from shared.postgres.database import make_engine, transaction
+from tests.page.people.account_pages import NARROW, WIDE, sign_up, violations
 from tests.page.person import Person, visitor
-from tests.page.test_signing_in import violations
 from tests.patience import patient_ms
 from tests.stack import Process, Stack
+from tests.web.visitors import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.browser
-
-EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def stack(module_stack: Stack) -> Stack:
-    """Share one stack."""
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> Engine:
-    """An engine on the stack's database."""
-    return make_engine(stack.settings, name="test")
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +33,6 @@ def worker(stack: Stack) -> Process:
 def url(stack: Stack, worker: Process) -> str:
     """The address of a page that needs accounts."""
     return stack.start_web(auth="local", debug_panel=True).url
-
-
-@pytest.fixture(autouse=True)
-def _empty(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text("TRUNCATE person, session, link, sign_in_allowance, conversation, banner CASCADE"))
-
-
-def sign_up(page: Page, url: str, engine: Engine, email: str = EMAIL, role: str = "user") -> None:
-    page.goto(f"{url}/sign-up?invitation={links.invite(engine, role, days=1)}")
-    page.locator("#email").fill(email)
-    page.locator("#password").fill(PASSWORD)
-    page.locator("button[type=submit]").click()
 
 
 @pytest.fixture
@@ -168,6 +140,24 @@ def test_banner_reaches_open_pages_and_the_sign_in(admin: Person, browser: Brows
     expect(bar).to_have_count(0, timeout=patient_ms(20))
 
 
+def look_at_limits(page: Page) -> None:
+    """Open the first person, look at the boxes, and save a wrong limit and a right one."""
+    page.locator("[class*='st-key-admin-row-'] button").first.click()
+    box = page.locator("[class*='st-key-admin-limit-person'][class*='-tokens_per_day'] input")
+    save = page.locator("[class*='st-key-admin-limits-set-person'] button")
+    for given, shown in (("nonsense", "alert"), ("2000", "status")):
+        box.fill(given)
+        box.press("Enter")
+        save.click()
+        expect(page.locator(f"[class*='st-key-admin-limits-person'] [role={shown}]")).to_be_visible(
+            timeout=patient_ms(20)
+        )
+        page.wait_for_timeout(700)
+        assert violations(page) == []
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    expect(box).to_have_value("2000")
+
+
 @pytest.mark.parametrize("look", [("light", "ko-KR", WIDE), ("dark", "en-US", NARROW)], ids=["wide", "narrow"])
 def test_axe_finds_nothing_on_the_page(
     browser: Browser, url: str, engine: Engine, look: tuple[str, str, dict[str, int]]
@@ -202,6 +192,7 @@ def test_axe_finds_nothing_on_the_page(
                 page.locator(".st-key-admin-yes button").click()
                 expect(page.locator(".naru-done")).to_be_visible()
             if part == "people":
+                look_at_limits(page)
                 page.locator("[class*='st-key-admin-person-'] button").first.click()
                 expect(page.locator(".st-key-admin-person")).to_be_visible()
                 page.locator(".st-key-admin-invite button").click()
