@@ -10,18 +10,12 @@ NaruError
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
 │   ├── UnknownModel         no worker offers this model
 │   ├── PersonalData         the question seems to contain personal data or a secret
-│   │   ├── HoldsResidentNumber
-│   │   ├── HoldsCardNumber
-│   │   └── HoldsKey
+│   │   └── HoldsResidentNumber, HoldsCardNumber, HoldsKey
 │   ├── AccountRefused       someone cannot sign in, or cannot have this account or this password
 │   │   ├── WrongPassword    no such account, not its password, or it is disabled; nothing reveals which
 │   │   ├── TooManySignIns   too many failed attempts for this account or from this address
-│   │   ├── BadLink          the link has expired, was used, or never existed
-│   │   ├── InvitationNeeded an account cannot be made without an invitation
-│   │   ├── BadEmail         not an e-mail address
-│   │   ├── EmailTaken       another account has this e-mail address
-│   │   ├── PasswordTooShort
-│   │   ├── PasswordTooLong
+│   │   ├── BadLink, InvitationNeeded, BadEmail, EmailTaken
+│   │   ├── PasswordTooShort, PasswordTooLong
 │   │   ├── PasswordTooEasy  common, or easily guessed
 │   │   ├── LastAdmin        nobody would be left to administer the accounts
 │   │   └── … and those of company sign-in: shared/people/refusals.py
@@ -36,7 +30,7 @@ NaruError
     ├── retryable            RateLimited, Overloaded, ServerFailed, ConnectFailed, StreamBroken, BadStream,
     │                        FirstTokenTimeout, IdleTimeout
     └── final                QuotaExhausted, AuthFailed, ModelNotFound, ContextTooLong, ContentFiltered, BadRequest,
-                             TotalTimeout, WrongAddress
+                             TotalTimeout, ThinkingTimeout, WrongAddress
 
 `code` is stored in the row, selects the sentence (`error.<code>`) and labels the metric. `retryable`: another attempt
 can help. A class's docstring is its default message. None holds a prompt, an answer or a key.
@@ -369,6 +363,12 @@ class ContextTooLong(ProviderError):
     """The chat is longer than the model can read."""
 
     code = "context_too_long"
+
+
+class ThinkingTimeout(ProviderError):
+    """The model thought the whole time and wrote nothing."""
+
+    code = "thinking_timeout"
 
 
 class ContentFiltered(ProviderError):

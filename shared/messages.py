@@ -17,7 +17,7 @@ Role = Literal["user", "assistant"]
 
 
 class Part:
-    """One part of a message's content. Each kind is a subclass: today text, later files and a model's reasoning."""
+    """One part of a message's content. Each kind is a subclass: today text, later files."""
 
     __slots__ = ()
 
@@ -43,6 +43,9 @@ class RequestEnd:
     left_out: int | None = None
     #: When the owner's earlier answer was given, if this is that answer again.
     earlier_answer_at: datetime | None = None
+    output_tokens: int | None = None
+    #: How long the model thought; None if it did not. It is 0 where the provider reports tokens of thinking alone.
+    thought_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

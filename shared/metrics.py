@@ -47,9 +47,13 @@ TOKENS = _counter("chatbot_tokens_used", "Tokens as counted by the provider", "m
 
 QUEUE_SECONDS = _histogram("naru_queue_wait_seconds", "Time from the question to its first claim", _LATENCY)
 FIRST_WORD_SECONDS = _histogram(
-    "naru_first_word_seconds", "Time from the question to the first word of its answer, including all waits", _LATENCY
+    "naru_first_word_seconds",
+    "Time from the question to the first word of its answer or its reasoning, waits included",
+    _LATENCY,
 )
-FIRST_TOKEN_SECONDS = _histogram("naru_first_token_seconds", "Time from a claim to the model's first word", _LATENCY)
+FIRST_TOKEN_SECONDS = _histogram(
+    "naru_first_token_seconds", "Time from a claim to the model's first word, of reasoning too", _LATENCY
+)
 STOP_SECONDS = _histogram(
     "naru_stop_seconds", "Time from the notice of a stop to the end of the provider's stream", _LATENCY
 )
@@ -142,6 +146,7 @@ PURGED_KINDS = (
     "message",
     "request",
     "attempt",
+    "reasoning",
     "worker",
     "key",
     "checkpoint",

@@ -17,6 +17,7 @@ from shared.conversations.conversations import (
     tune,
 )
 from shared.conversations.export import exported_conversations, exported_messages
+from shared.conversations.reasoning import reasoning_of
 
 __all__ = [
     "MAX_TITLE_CHARACTERS",
@@ -29,6 +30,7 @@ __all__ = [
     "exported_messages",
     "list_conversations",
     "open_conversation",
+    "reasoning_of",
     "rename",
     "tune",
 ]

@@ -37,7 +37,7 @@ from shared.messages import Message, RequestEnd, TextPart
 from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.postgres.prepared import prepared
-from shared.tables import ACTIVE, Status, chat_request, conversation, message
+from shared.tables import ACTIVE, Status, chat_request, conversation, message, reasoning
 from shared.tuning import NO_TUNING, Tuning
 
 MAX_TITLE_CHARACTERS = 200
@@ -204,10 +204,12 @@ def _branch_statement() -> Select[Any]:
     return prepared(
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
-            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out, r.earlier_answer_at),
+            *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out, r.earlier_answer_at, r.output_tokens),
+            reasoning.c.seconds.label("thought_seconds"),
         )
         .join(walk, m.id == walk.c.id)
         .outerjoin(chat_request, r.id == m.request_id)
+        .outerjoin(reasoning, reasoning.c.request_id == m.request_id)
         .order_by(walk.c.depth)
     )
 
@@ -240,4 +242,6 @@ def _end_of(row: Any) -> RequestEnd:
         attempt=row.attempt,
         left_out=row.left_out,
         earlier_answer_at=row.earlier_answer_at,
+        output_tokens=row.output_tokens,
+        thought_seconds=row.thought_seconds,
     )

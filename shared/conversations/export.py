@@ -11,10 +11,10 @@ from sqlalchemy import Engine, select, tuple_
 
 from shared.people import Owner
 from shared.postgres.database import transaction
-from shared.tables import chat_request, conversation, message
+from shared.tables import chat_request, conversation, message, reasoning
 
-#: Messages in one read. An answer has a few kilobytes.
-_PAGE = 200
+#: Messages in one read. An answer has a few kilobytes, its reasoning up to hundreds.
+_PAGE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,8 @@ class ExportedMessage:
     error_code: str | None
     input_tokens: int | None
     output_tokens: int | None
+    #: The model's reasoning; None if it did not think.
+    reasoning: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +77,11 @@ def exported_messages(engine: Engine, conversation_id: UUID, *, owner: Owner) ->
         select(
             *(m.id, m.parent_id, m.role, m.content, m.created_at),
             *(r.model, r.status, r.error_code, r.input_tokens, r.output_tokens),
+            reasoning.c.content.label("reasoning"),
         )
         .join(conversation, c.id == m.conversation_id)
         .outerjoin(chat_request, r.id == m.request_id)
+        .outerjoin(reasoning, reasoning.c.request_id == m.request_id)
         .where(c.id == conversation_id, c.owner_id == owner.key)
         .order_by(m.created_at, m.id)
         .limit(_PAGE)

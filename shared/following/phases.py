@@ -40,7 +40,7 @@ class Phase(StrEnum):
     WAITING = "waiting"
     #: The provider does not answer; the next try is in `retry_in_seconds`.
     AWAY = "away"
-    #: A worker has it; no text has arrived yet.
+    #: A worker has it, and no text has arrived yet; or the model thinks between two pieces of text.
     THINKING = "thinking"
     #: Text is arriving.
     STREAMING = "streaming"
@@ -59,9 +59,13 @@ class State:
     expected_seconds: int | None = None
     code: str | None = None
     slow: bool = False
+    #: How long the model has thought, once it writes; None while it thinks, and if it did not.
+    thought_seconds: int | None = None
     #: Times on this process's monotonic clock; `data` converts them to the seconds since and until them.
     began_at: float | None = None
     retry_at: float | None = None
+    #: While the model thinks: now without the time for which it has thought.
+    thinks_since: float | None = None
 
     @property
     def is_beyond(self) -> bool:
@@ -84,6 +88,8 @@ class State:
             self.expected_seconds,
             self.code,
             self.slow,
+            self.thought_seconds,
+            self.thinks_since is not None,
         )
 
     def _countdown_moved(self, shown: State) -> bool:
@@ -105,20 +111,30 @@ class State:
             "since_seconds": None if self.began_at is None else round(max(0.0, now - self.began_at), 1),
             "code": self.code,
             "slow": self.slow,
+            "thought_seconds": self.thought_seconds
+            if self.thinks_since is None
+            else round(max(0.0, now - self.thinks_since), 1),
         }
 
 
-def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bool) -> State:
-    """Return the state to show. `read_at` is the monotonic time at which the row was read."""
+def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bool, heard_at: float = 0.0) -> State:
+    """Return the state to show.
+
+    `read_at` and `heard_at` are the monotonic times at which the row was read and the stream last had news.
+    """
     if row is None or row.is_ended:
         return State(request_id=None, phase=Phase.IDLE, slow=slow)
     phase = _phase_of(row, live)
     waits = phase is Phase.QUEUED
     is_told_when = phase in {Phase.WAITING, Phase.AWAY}
     expected = row.expected_seconds if waits else None
+    thought = live.thought_seconds if live and live.attempt >= row.attempt else None
+    thinks = thought is not None and phase is Phase.THINKING
     return State(
         request_id=row.request_id,
         phase=phase,
+        thought_seconds=None if thought is None or thinks else int(thought),
+        thinks_since=heard_at - thought if thought is not None and thinks else None,
         # The stream may begin an attempt before the next sweep reads the row.
         attempt=max(row.attempt, live.attempt if live else 0),
         position=row.position if waits else None,
@@ -134,7 +150,8 @@ def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bo
 def _phase_of(row: Row, live: LiveText | None) -> Phase:
     attempt = live.attempt if live else 0
     if row.status == "running" or attempt > row.attempt:
-        return Phase.STREAMING if live and live.length and attempt >= row.attempt else Phase.THINKING
+        writes = live and live.length and attempt >= row.attempt and not live.is_thinking
+        return Phase.STREAMING if writes else Phase.THINKING
     if row.closed_code is not None and row.workers:
         return Phase.WAITING if row.closed_code in _BUSY else Phase.AWAY
     return _phase_of_waiting(row)

@@ -19,7 +19,7 @@ MAX_CHUNKS = 256
 class LiveText:
     """The present attempt and its text so far, shared by all viewers of the request."""
 
-    __slots__ = ("_chunks", "_early", "_starts", "attempt", "length")
+    __slots__ = ("_chunks", "_early", "_starts", "_thought_at", "attempt", "length", "thought_seconds")
 
     def __init__(self) -> None:
         self.attempt = 0
@@ -27,6 +27,9 @@ class LiveText:
         self._chunks: list[str] = []
         self._starts: list[int] = []
         self._early: dict[int, str] = {}
+        #: How long the model had thought by the last news of it; None if it has not.
+        self.thought_seconds: float | None = None
+        self._thought_at = -1
 
     def fold(self, event: Event) -> bool:
         """Apply one event of the stream; returns whether anything changed. An end changes nothing."""
@@ -34,6 +37,8 @@ class LiveText:
             return self.delta(event.attempt, event.offset, event.text)
         if event.kind is Kind.SNAPSHOT:
             return self.whole(event.attempt, event.text)
+        if event.kind is Kind.THOUGHT:
+            return self.thought(event.attempt, event.offset, event.text)
         return event.kind is Kind.START and self.start(event.attempt)
 
     def start(self, attempt: int) -> bool:
@@ -61,6 +66,22 @@ class LiveText:
         """Add an attempt's text from its beginning: a snapshot, or a checkpoint from Postgres."""
         return self.delta(attempt, 0, text)
 
+    def thought(self, attempt: int, offset: int, milliseconds: str) -> bool:
+        """Note how long the model has thought by now, lately at `offset` of its text."""
+        if attempt < self.attempt or not milliseconds.isdecimal():
+            return False
+        self.start(attempt)
+        seconds = int(milliseconds) / 1000
+        if self.thought_seconds is not None and seconds < self.thought_seconds:
+            return False  # an older entry, read again
+        self.thought_seconds, self._thought_at = seconds, offset
+        return True
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the model thinks now, as far as it is known: it has written nothing since."""
+        return self._thought_at == self.length
+
     def since(self, offset: int) -> str:
         """Return the text from `offset` on; the cost depends on the length returned, not on the whole text."""
         if offset >= self.length:
@@ -73,6 +94,7 @@ class LiveText:
         self.attempt = attempt
         self.length = 0
         self._chunks, self._starts, self._early = [], [], {}
+        self.thought_seconds, self._thought_at = None, -1
 
     def _extend(self, text: str) -> bool:
         if not text:

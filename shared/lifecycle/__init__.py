@@ -34,7 +34,7 @@ from shared.lifecycle.repairing import (
     take_from_worker,
 )
 from shared.lifecycle.reserving import reserve
-from shared.lifecycle.values import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, storable
+from shared.lifecycle.values import Answer, Claimant, Claimed, OwnerLimits, Question, Reasoning, Submitted, storable
 from shared.lifecycle.working import cancel, fail, finish, is_mine, release
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Claimed",
     "OwnerLimits",
     "Question",
+    "Reasoning",
     "Submitted",
     "cancel",
     "cancel_unanswered",

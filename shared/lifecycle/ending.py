@@ -27,11 +27,12 @@ from sqlalchemy import (
 )
 
 from shared import metrics
+from shared.lifecycle.values import Reasoning
 from shared.postgres import notify
 from shared.postgres.prepared import prepared
 from shared.spending.settling import NOTHING_KNOWN, SETTLED_COLUMNS, settled, summed
 from shared.spending.values import Spent
-from shared.tables import Outcome, Status, chat_request, conversation, message, request_attempt
+from shared.tables import Outcome, Status, chat_request, conversation, message, reasoning, request_attempt
 
 #: Postgres's clock, read again for every row. It is the only clock that processes share.
 NOW = func.clock_timestamp()
@@ -56,10 +57,14 @@ class Ending:
     earlier_answer_at: datetime | None = None
     #: None leaves what the attempt used to an estimate from its reservation.
     spent: Spent | None = None
+    #: None if the model did not think, as far as it is known.
+    reasoning: Reasoning | None = None
 
 
 #: Parameters for the use of an attempt, as far as the caller knows it; `values_of` has the values.
 SPENT = {each.name: bindparam(f"spent_{each.name}", type_=each.type) for each in SETTLED_COLUMNS}
+_PLAIN_FIELDS = tuple(each for each in fields(Ending) if each.name not in ("spent", "reasoning"))
+_THOUGHT_COLUMNS = ("content", "seconds", "tokens")
 _ENDED_COLUMNS = (
     "finish",
     "input_tokens",
@@ -83,9 +88,11 @@ def end_all(
     connection: Connection, fence: Sequence[ColumnElement[bool]], ending: Ending, **fence_values: object
 ) -> int:
     """End every request that the fence matches, like `end` and in one statement too; return their number."""
-    statement = _kept_statement(tuple(fence)) if fence_values else _statement(fence)
-    values = {f"end_{each.name}": getattr(ending, each.name) for each in fields(Ending) if each.name != "spent"}
-    ended = connection.execute(statement, {**values, **values_of(ending.spent), **fence_values}).all()
+    build = _kept_statement if fence_values else _statement
+    statement = build(tuple(fence), thought=ending.reasoning is not None)
+    values = {f"end_{each.name}": getattr(ending, each.name) for each in _PLAIN_FIELDS}
+    given = {**values, **values_of(ending.spent), **_thought_values(ending.reasoning), **fence_values}
+    ended = connection.execute(statement, given).all()
     for row in ended:
         notify.after_commit(connection, notify.ENDED, row.id, row.conversation_id)
     metrics.REQUESTS.labels(ending.status.value).inc(len(ended))
@@ -98,7 +105,7 @@ def _given(name: str, column: Column[Any]) -> BindParameter[Any]:
     return bindparam(f"end_{name}", type_=column.type)
 
 
-def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
+def _statement(fence: Sequence[ColumnElement[bool]], *, thought: bool) -> Select[Any]:
     status, code = _given("status", _R.status), _given("code", _R.error_code)
     first_token_at = NOW - cast(bindparam("end_first_token_ago"), Interval)
     reported = {name: _given(name, _R[name]) for name in _ENDED_COLUMNS}
@@ -143,13 +150,27 @@ def _statement(fence: Sequence[ColumnElement[bool]]) -> Select[Any]:
     closed = close_attempt(
         ended, outcome=outcome, code=code, text="", provider_request_id=provider_request_id, spent=SPENT
     )
-    return select(ended.c.id, ended.c.conversation_id).add_cte(moved, closed, summed(ended, closed), _cleared(ended))
+    ends = select(ended.c.id, ended.c.conversation_id).add_cte(moved, closed, summed(ended, closed), _cleared(ended))
+    return ends.add_cte(_thought_of(ended)) if thought else ends
 
 
 @functools.cache
-def _kept_statement(fence: tuple[ColumnElement[bool], ...]) -> Select[Any]:
-    """Build one statement per fence object. The few fences made of parameters are constants of their modules."""
-    return prepared(_statement(fence))
+def _kept_statement(fence: tuple[ColumnElement[bool], ...], *, thought: bool) -> Select[Any]:
+    """Build two statements per fence object. The few fences made of parameters are constants of their modules."""
+    return prepared(_statement(fence, thought=thought))
+
+
+def _thought_of(ended: CTE) -> CTE:
+    """Store the reasoning of the attempt that ends the request."""
+    values = [bindparam(f"thought_{name}", type_=reasoning.c[name].type) for name in _THOUGHT_COLUMNS]
+    row = select(ended.c.id, ended.c.attempt, *values)
+    return insert(reasoning).from_select(["request_id", "attempt", *_THOUGHT_COLUMNS], row).cte("thought")
+
+
+def _thought_values(thought: Reasoning | None) -> dict[str, object]:
+    if thought is None:
+        return {}
+    return {"thought_content": thought.text, "thought_seconds": thought.seconds, "thought_tokens": thought.tokens}
 
 
 def _checkpoint_of(ended: CTE) -> ColumnElement[str]:

@@ -107,6 +107,15 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """The reasoning of one attempt: the text, its duration and its tokens. A provider may report the tokens alone."""
+
+    text: str
+    seconds: float
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The result of one attempt: the text, and the provider's figures."""
 
@@ -124,6 +133,8 @@ class Answer:
     spent: Spent | None = None
     #: When the owner's earlier answer was given, if this is that answer again.
     earlier_answer_at: datetime | None = None
+    #: None if the model did not think.
+    reasoning: Reasoning | None = None
 
 
 def storable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import (
@@ -15,7 +16,7 @@ from sqlalchemy import (
 
 from shared.errors import OTHERS_FIRST
 from shared.lifecycle.ending import NOW, SPENT, Ending, close_attempt, end, values_of
-from shared.lifecycle.values import Answer, Claimed, storable
+from shared.lifecycle.values import Answer, Claimed, Reasoning, storable
 from shared.postgres import notify
 from shared.postgres.database import statement
 from shared.spending.settling import summed
@@ -138,9 +139,14 @@ def _end_attempt(
         earlier_answer_at=answer.earlier_answer_at,
         first_token_ago=None if ago is None else timedelta(seconds=ago),
         spent=answer.spent,
+        reasoning=_storable(answer.reasoning),
     )
     with statement(engine) as connection:
         return end(connection, fence, ending, **fence_values(claimed))
+
+
+def _storable(thought: Reasoning | None) -> Reasoning | None:
+    return thought and replace(thought, text=storable(thought.text), tokens=_counted(thought.tokens))
 
 
 def _counted(tokens: int | None) -> int | None:

@@ -6,9 +6,11 @@ Used in the worker's event loop; other threads may call only `LiveAnswer.text()`
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from uuid import UUID
 
 from shared.live.events import Event, Kind, key_of
+from shared.live.thinking import Thinking, Thought
 
 #: Called when an answer has text to send; `urgent` for its first.
 Wake = Callable[["LiveAnswer", bool], None]
@@ -27,8 +29,11 @@ class LiveAnswer:
         "_wake",
         "attempt",
         "entries",
+        "first_text_at",
+        "has_thought_news",
         "key",
         "request_id",
+        "thinking",
         "whole",
     )
 
@@ -45,15 +50,44 @@ class LiveAnswer:
         self.entries = 0
         #: False when the stream may lack text that was sent: a snapshot is due.
         self.whole = True
+        #: When the first text came, on the monotonic clock.
+        self.first_text_at: float | None = None
+        #: None until the model thinks.
+        self.thinking: Thinking | None = None
+        #: Whether readers should be told of the thinking.
+        self.has_thought_news = False
 
     def add(self, text: str) -> bool:
-        """Append a delta, and return False if it is empty. The first one is sent at once."""
+        """Append text or a Thought, and return False if it is empty. The first text is sent at once."""
         if not text:
             return False
+        if text.__class__ is Thought:
+            self._think(text)
+            return True
+        if not self._length:
+            self.first_text_at = monotonic()
+        if self.thinking is not None and self.thinking.pause():
+            self.has_thought_news = True
         self._parts.append(text)
         self._length += len(text)
         self._wake(self, self._length == len(text))
         return True
+
+    def _think(self, thought: str) -> None:
+        is_first = self.thinking is None
+        if self.thinking is None:
+            self.thinking = Thinking()
+        if self.thinking.add(thought, offset=self._length):
+            self.has_thought_news = True
+            self._wake(self, is_first)
+
+    def thought(self) -> Event | None:
+        """Return how long the model has thought so far, and count it as told. None if it has not."""
+        self.has_thought_news = False
+        if self.thinking is None:
+            return None
+        milliseconds = str(round(self.thinking.seconds * 1000))
+        return Event(Kind.THOUGHT, self.attempt, self.thinking.offset, milliseconds)
 
     def text(self) -> str:
         """Return the whole text so far. Any thread may call this."""

@@ -3,11 +3,13 @@
     start     attempt                    a new attempt begins with an empty text
     delta     attempt, offset, text      `text` at `offset` of the attempt's text
     snapshot  attempt, text              the whole text so far; earlier entries may be trimmed
+    thought   attempt, offset, ms        the model has thought for `ms` milliseconds, lately at `offset` of its text
     end       attempt, status            the request has ended; its row has the final answer
 
 The offset is a position in Unicode code points (Python's `len`). A reader keeps (attempt, offset) and the text. It
 drops an older attempt, starts over with a newer one, appends a delta at its offset, cuts one that overlaps and treats
-one beyond the end as a gap. So repeated delivery is harmless, and a gap is never shown.
+one beyond the end as a gap. So repeated delivery is harmless, and a gap is never shown. The model still thinks while
+the text ends at the offset of the last thought.
 
 On the wire an entry has one field: its name is the kind, its value "attempt offset text" (decision 0024).
 """
@@ -28,11 +30,12 @@ class Kind(StrEnum):
     START = "s"
     DELTA = "d"
     SNAPSHOT = "n"
+    THOUGHT = "t"
     END = "e"
 
 
 class Event(NamedTuple):
-    """One entry. `offset` is 0 except for deltas; `text` is an end's status and empty for a start."""
+    """One entry. `text` is a thought's milliseconds, an end's status, and empty for a start."""
 
     kind: Kind
     attempt: int

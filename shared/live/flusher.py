@@ -186,6 +186,8 @@ class Flusher:
         lacking: list[LiveAnswer] = []
         room = SLICE_CHARACTERS
         for live in dirty:
+            if live.has_thought_news:
+                self._put_thought(pipeline, commands, live)
             if not live.whole or live.entries >= ENTRIES_PER_SNAPSHOT:
                 lacking.append(live)
             elif room <= 0:
@@ -213,9 +215,14 @@ class Flusher:
             event = live.snapshot(self._room)
             live.entries = 0
             self._put(pipeline, commands, live, event)
+            self._put_thought(pipeline, commands, live)  # the snapshot has trimmed the earlier one
             self._room -= len(event.text)
             if live.unsent_length:
                 self._dirty.add(live)
+
+    def _put_thought(self, pipeline: Pipeline, commands: list[_Command], live: LiveAnswer) -> None:
+        if (event := live.thought()) is not None:
+            self._put(pipeline, commands, live, event)
 
     def _put(self, pipeline: Pipeline, commands: list[_Command], live: LiveAnswer, event: Event) -> None:
         kept = self._settings.ended_stream_seconds if event.kind is Kind.END else self._settings.stream_seconds
@@ -236,6 +243,8 @@ class Flusher:
                     self._repair(command.lives[number - 1])
             elif command.event.kind is Kind.END:
                 ends.append((command.lives[0], command.event))
+            elif reply and command.event.kind is Kind.THOUGHT:
+                self._repair(command.lives[0])
         # The snapshot that repairs an ended answer will be the first entry of a new stream: the end follows once more.
         self._extra += [each for each in ends if not each[0].whole]
         return first

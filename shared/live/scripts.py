@@ -19,12 +19,17 @@ end
 return missing
 """
 )
-#: Appends any other entry. A snapshot replaces everything before it, so the stream is trimmed to it.
+#: Appends any other entry. A snapshot replaces everything before it, so the stream is trimmed to it. A thought must not
+#: begin a stream that is missing, or the next delta would not find that text is missing; it returns 1.
 PUT = (
     _PASSING
     + """
 if ARGV[1] == 'n' then
   redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])
+elseif ARGV[1] == 't' then
+  if not redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', ARGV[1], ARGV[2]) then
+    return 1
+  end
 else
   redis.call('XADD', KEYS[1], '*', ARGV[1], ARGV[2])
 end

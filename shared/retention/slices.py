@@ -1,7 +1,8 @@
 """Removes rows that should be gone: a bounded number in one transaction, the oldest first.
 
-A conversation leaves in the order attempts, requests, messages, conversation. Nothing points to a row when it is
-deleted, so no cascade makes a slice longer than it should be, and a conversation of any length takes several slices.
+A conversation leaves in the order attempts, reasoning, requests, messages, conversation. Nothing points to a row when
+it is deleted, so no cascade makes a slice longer than it should be, and a conversation of any length takes several
+slices.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from shared.tables import (
     guest_link,
     link,
     message,
+    reasoning,
     request_attempt,
     session,
     sign_in_allowance,
@@ -133,11 +135,13 @@ def remove(connection: Connection, conversation_ids: Sequence[UUID], rows: int) 
     if not conversation_ids:
         return gone
     requests = select(_R.id).where(_R.conversation_id.in_(conversation_ids))
+    thoughts = select(reasoning.c.request_id).where(reasoning.c.request_id.in_(requests))
     attempts = select(_A.request_id, _A.attempt).where(_A.request_id.in_(requests))
     # The newest first: a message has no child then.
     messages = select(_M.id).where(_M.conversation_id.in_(conversation_ids)).order_by(_M.created_at.desc())
     steps: tuple[tuple[str, Delete], ...] = (
         ("attempt", delete(request_attempt).where(tuple_(_A.request_id, _A.attempt).in_(attempts.limit(_LEFT)))),
+        ("reasoning", delete(reasoning).where(reasoning.c.request_id.in_(thoughts.limit(_LEFT)))),
         ("request", delete(chat_request).where(_R.id.in_(requests.limit(_LEFT)))),
         ("message", delete(message).where(_M.id.in_(messages.limit(_LEFT)))),
         ("conversation", delete(conversation).where(_C.id.in_(conversation_ids))),

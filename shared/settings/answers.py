@@ -17,6 +17,7 @@ class Answers:
 
     first_token_seconds: float = setting(120.0, "Longest wait for a model's first word", least=0.05)
     idle_seconds: float = setting(60.0, "Longest pause within an answer", least=0.05)
+    thinking_seconds: float = setting(900.0, "Longest time that a model thinks without writing", least=0.1)
     total_seconds: float = setting(900.0, "Longest duration of one attempt", least=0.1)
     deadline_seconds: float = setting(1800.0, "Longest life of a request, including its waits", least=0.1)
     retry_seconds: float = setting(300.0, "How long a request that the provider refuses is tried again", least=0.0)

@@ -1,6 +1,6 @@
 """The tables, as SQLAlchemy Core tables, and the values of their columns.
 
-    chat      conversation, message, chat_request, request_attempt
+    chat      conversation, message, chat_request, request_attempt, reasoning
     fleet     worker, lane, reconciler_tick, banner, model_fact, shown_model
     people    person, identity, session, link, sign_in_allowance, second_factor, recovery_code, guest_link
     spending  person_group, membership, quota, spending
@@ -18,6 +18,7 @@ from shared.tables.audit import audit_mark as audit_mark
 from shared.tables.chat import chat_request as chat_request
 from shared.tables.chat import conversation as conversation
 from shared.tables.chat import message as message
+from shared.tables.chat import reasoning as reasoning
 from shared.tables.chat import request_attempt as request_attempt
 from shared.tables.fleet import banner as banner
 from shared.tables.fleet import lane as lane

@@ -1,4 +1,4 @@
-"""Conversations, messages, requests and their attempts."""
+"""Conversations, messages, requests, their attempts and their reasoning."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -189,4 +190,17 @@ request_attempt = Table(
     Column("cached_input_tokens", BigInteger),
     Column("cost", Numeric),
     Column("is_estimated", Boolean),
+)
+
+#: The reasoning of the attempt that ended a request; no row if the model did not think.
+reasoning = Table(
+    "reasoning",
+    metadata,
+    Column("request_id", ForeignKey("chat_request.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    # Empty if the provider reports the tokens alone.
+    Column("content", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+    # Part of the request's `output_tokens`; null if the provider reports none.
+    Column("tokens", Integer),
 )

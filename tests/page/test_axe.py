@@ -80,6 +80,10 @@ def gallery(stack: Stack, browser: Browser) -> Iterator[Gallery]:
         expect(person.page.locator(".naru-failed")).to_be_visible(timeout=patient_ms(15))
         addresses["failed in the middle"] = asked(person, "[[sim: fault=cut at=120]] Why is the sea salt?")
         expect(person.page.locator(".naru-failed")).to_be_visible(timeout=patient_ms(30))
+        addresses["thought"] = asked(
+            person, '[[sim: shape=think thoughts=200 thought="The boat is away. " pace=150 text="So."]] think first'
+        )
+        expect(person.answers.locator(".naru-thought")).to_be_visible(timeout=patient_ms(15))
         addresses["stopped"] = asked(person, "[[sim: tokens=1500 pace=20]] stop me")
         person.wait_for_text(characters=100)
         person.page.locator(".naru-stop").first.click()
@@ -150,6 +154,9 @@ def test_axe_finds_nothing(gallery: Gallery, browser: Browser, scheme: str, loca
         for state, address in sorted(gallery.addresses.items(), key=lambda each: each[0] == "ended"):
             person.page.goto(address if address.startswith("http") else gallery.url + address)
             expect(person.page.locator(READY.get(state, ".naru-about")).first).to_be_visible(timeout=patient_ms(15))
+            if state == "thought":
+                person.answers.locator(".naru-thought summary").click()
+                expect(person.answers.locator(".naru-thought-text")).to_contain_text("boat")
             findings[state] = found(person.page)
         for dialog in (0, 1):
             findings[f"menu {dialog}"] = open_menu(person, is_narrow=size is NARROW and dialog == 0)

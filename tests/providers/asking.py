@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -16,7 +17,7 @@ from shared.errors import ProviderError
 from shared.messages import Message
 from tests.patience import patient
 from workers.providers.anthropic.adapter import AnthropicProvider
-from workers.providers.base import Done, Prompt, Provider
+from workers.providers.base import Done, Prompt, Provider, Thought
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.timeouts import WithTimeouts
 
@@ -60,7 +61,11 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return "".join(self.deltas)
+        return "".join(each for each in self.deltas if not isinstance(each, Thought))
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(each for each in self.deltas if isinstance(each, Thought))
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ async def ask(
     first_token_seconds: float = 20.0,
     idle_seconds: float = 20.0,
     total_seconds: float = 40.0,
+    thinking_seconds: float = math.inf,
     **options: Any,
 ) -> Answer:
     """Ask and collect the answer, including a ProviderError; raise any other exception."""
@@ -118,6 +124,7 @@ async def ask(
         first_token_seconds=first_token_seconds,
         idle_seconds=idle_seconds,
         total_seconds=total_seconds,
+        thinking_seconds=thinking_seconds,
     )
     try:
         async with aclosing(stream):

@@ -72,8 +72,10 @@ def test_lines_may_be_cut_anywhere(cuts: list[int]) -> None:
 
 
 def test_thinking_is_not_part_of_the_text() -> None:
-    answer = ask_once(OllamaServer(lines(said("", thinking="hm"), said("Yes."), DONE_LINE)))
-    assert answer.text == "Yes."
+    for thought in (said("", thinking="hm"), said("<thi") + said("nk>hm</think>")):
+        answer = ask_once(OllamaServer(lines(thought, said("Yes."), DONE_LINE)))
+        assert (answer.reasoning, answer.text) == ("hm", "Yes.")
+        assert answer.done is not None
 
 
 def test_window_is_asked_for_once_per_model() -> None:

@@ -26,7 +26,7 @@ class Reader:
             self.ended = event.text
         if event.attempt > self.attempt:
             self.attempt, self.text = event.attempt, ""
-        if event.attempt < self.attempt or event.kind in (Kind.START, Kind.END):
+        if event.attempt < self.attempt or event.kind in (Kind.START, Kind.THOUGHT, Kind.END):
             return
         if event.offset > len(self.text):
             self.gaps += 1

@@ -15,6 +15,7 @@ from shared.live.answer import LiveAnswer
 from shared.live.events import Event, Kind, key_of, to_value
 from shared.live.flusher import ENTRIES_PER_SNAPSHOT, RETRY_SECONDS
 from shared.live.publisher import Publisher
+from shared.live.thinking import CUT_MARK, LONGEST_REASONING, TELL_SECONDS, Thinking, Thought
 from tests.patience import patient
 from tests.shared.publishing import publishing, run, settings_for, until
 from tests.shared.redis_reading import Reader, entries, read
@@ -72,6 +73,65 @@ def test_start_first_word_and_end_are_sent_at_once(client: redis.Redis, redis_ur
             ]
 
     run(work)
+
+
+def thoughts_in(client: redis.Redis, live: LiveAnswer) -> list[Event]:
+    return [event for event in entries(client, live.request_id) if event.kind is Kind.THOUGHT]
+
+
+def test_thinking_is_told_without_its_words(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url)) as publisher:
+            live = publisher.open(uuid4(), 1)
+            began = time.monotonic()
+            while time.monotonic() < began + 0.5:
+                assert live.add(Thought("secret "))
+                await asyncio.sleep(0.005)
+            assert len(thoughts_in(client, live)) <= 1 + (time.monotonic() - began) / TELL_SECONDS
+            live.add("text")
+            await until(lambda: read(client, live.request_id).text == "text")
+            live.add(Thought("again"))
+            await until(lambda: thoughts_in(client, live)[-1].offset == 4)
+            publisher.close(live, status="succeeded")
+            await until(lambda: read(client, live.request_id).ended)
+            told = [(event.offset, int(event.text)) for event in thoughts_in(client, live)]
+            assert told == sorted(told)
+            assert told[0][0] == 0
+            assert "secret" not in str(entries(client, live.request_id))
+            assert live.text() == "text"
+            assert live.thinking is not None
+            assert live.thinking.text().startswith("secret secret")
+            assert live.thinking.seconds >= 0.5
+
+    run(work)
+
+
+def test_thought_never_hides_that_a_stream_lacks_text(client: redis.Redis, redis_url: str) -> None:
+    async def work() -> None:
+        async with publishing(settings_for(redis_url)) as publisher:
+            live = publisher.open(uuid4(), 1)
+            live.add(Thought("hm"))
+            live.add("some text")
+            await until(lambda: read(client, live.request_id).text == "some text")
+            client.delete(key_of(live.request_id))
+            live.add(Thought("hm"))
+            await until(lambda: read(client, live.request_id).text == "some text")
+            first, second = entries(client, live.request_id)[:2]
+            assert (first.kind, second.kind) == (Kind.SNAPSHOT, Kind.THOUGHT), "late readers learn of the thinking"
+            live.add(" and on")
+            await until(lambda: read(client, live.request_id).text == "some text and on")
+
+    run(work)
+
+
+def test_reasoning_is_bounded_and_marked() -> None:
+    thinking = Thinking()
+    for _ in range(6):
+        thinking.add("x" * (LONGEST_REASONING // 4), offset=0)
+    assert thinking.text() == "x" * LONGEST_REASONING + CUT_MARK
+    short = Thinking()
+    short.add("\n hm \n", offset=0)
+    assert short.text() == "hm"
 
 
 def test_abandoned_attempt_publishes_no_end(client: redis.Redis, redis_url: str) -> None:

@@ -14,7 +14,7 @@ from shared.conversations import delete, list_conversations, open_conversation
 from shared.errors import NotFound
 from shared.following.sweep import Known, sweep
 from shared.keeping import WORKER_DAYS, Keeping, Kind, overdue_seconds
-from shared.lifecycle import Answer
+from shared.lifecycle import Answer, Reasoning
 from shared.retention import Purge, purge_slice
 from shared.retention.purge import FEWEST_ROWS, next_rows
 from shared.retention.slices import ADVISORY_LOCK, MOST_ROWS
@@ -28,6 +28,7 @@ from shared.tables import (
     message,
     metadata,
     person,
+    reasoning,
     request_attempt,
     session,
     sign_in_allowance,
@@ -71,6 +72,24 @@ def put(rig: RequestRig, conversation_id: UUID, **values: object) -> None:
 
 def counts(rig: RequestRig) -> dict[str, int]:
     return {table.name: rig.count(table) for table in GROWING}
+
+
+@pytest.mark.parametrize("rows", [1, MOST_ROWS])
+def test_reasoning_leaves_with_its_conversation(rig: RequestRig, rows: int) -> None:
+    claimed = rig.running()
+    answer = Answer(text="So.", reasoning=Reasoning(text="Hm.\0", seconds=1.5, tokens=7))
+    assert lifecycle.finish(rig.engine, claimed, answer)
+    kept = {name: rig.rows(reasoning)[0][name] for name in ("request_id", "attempt", "content", "seconds", "tokens")}
+    assert kept == {
+        "request_id": claimed.request_id,
+        "attempt": 1,
+        "content": "Hm.\ufffd",
+        "seconds": 1.5,
+        "tokens": 7,
+    }
+    put(rig, claimed.conversation_id, deleted_at=rig.ago(31 * DAY))
+    assert purged(rig, rows=rows)["reasoning"] == 1
+    assert {*counts(rig).values(), rig.count(reasoning)} == {0}
 
 
 def test_deleted_conversation_leaves_after_its_days(rig: RequestRig) -> None:

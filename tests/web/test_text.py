@@ -19,6 +19,7 @@ def events_of(attempt: int, words: list[str], snapshots_at: frozenset[int] = fro
     """Return the entries that a worker sends for one attempt."""
     made, text = [Event(Kind.START, attempt)], ""
     for number, word in enumerate(words):
+        made.append(Event(Kind.THOUGHT, attempt, len(text), str(1000 * number)))
         made.append(Event(Kind.DELTA, attempt, len(text), word))
         text += word
         if number in snapshots_at:
@@ -70,6 +71,25 @@ def test_entries_in_any_order_make_the_complete_text(words: list[str], random: o
     for event in events:
         live.fold(event)
     assert live.since(0) == "".join(words)
+    assert live.thought_seconds == (len(words) - 1 if words else None)
+    assert not live.is_thinking
+
+
+def test_model_thinks_until_text_follows_the_last_thought() -> None:
+    live = LiveText()
+    live.start(1)
+    assert (live.is_thinking, live.thought_seconds) == (False, None)
+    assert live.thought(1, 0, "1500")
+    assert (live.is_thinking, live.thought_seconds) == (True, 1.5)
+    assert not live.thought(1, 0, "900"), "an entry that is read again moves no clock back"
+    live.delta(1, 0, "one ")
+    assert (live.is_thinking, live.thought_seconds) == (False, 1.5)
+    assert live.thought(1, 4, "2000"), "it thinks again"
+    assert live.is_thinking
+    assert live.start(2)
+    assert (live.is_thinking, live.thought_seconds) == (False, None)
+    assert not live.thought(1, 0, "9000"), "of an older attempt"
+    assert not live.thought(2, 0, "x")
 
 
 def test_text_after_a_gap_waits_for_the_snapshot() -> None:

@@ -5,6 +5,7 @@
     export    GET  /api/export                      all chats of the owner, as a file
     people    the pages around an account: /sign-in, /sign-up, /account, …
     stop      POST /api/requests/{id}/stop
+    reasoning GET  /api/requests/{id}/reasoning     the reasoning before an answer
     front     GET  / /page.css /*.js /favicon.png   the page before Streamlit draws it
     manifest  GET  /manifest.json /favicon.ico
     lost      GET  any other address: a 404 with a way home
@@ -45,6 +46,7 @@ from web.api.people.second_step import code_page, enrol, enrol_page, enter_code
 from web.api.people.sign_in import sign_in, sign_in_page, sign_out
 from web.api.people.sign_up import sign_up, sign_up_page
 from web.api.people.usage import everyones_usage_file, everyones_usage_page, usage_page
+from web.api.reasoning import reasoning
 from web.api.stop import stop
 
 
@@ -53,6 +55,7 @@ def make_routes() -> list[BaseRoute]:
     return [
         Route("/api/conversations/{conversation_id}/events", events, methods=["GET"]),
         Route("/api/requests/{request_id}/stop", stop, methods=["POST"]),
+        Route("/api/requests/{request_id}/reasoning", reasoning, methods=["GET"]),
         Route("/api/banner", banner, methods=["GET"]),
         Route("/api/export", export, methods=["GET"]),
         Route("/", page, methods=["GET"]),

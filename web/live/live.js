@@ -14,6 +14,7 @@ import { Links } from "./links.js";
 import { GrowingAnswer } from "./markdown.js";
 import { Reading } from "./reading.js";
 import { AnswerStream } from "./stream.js";
+import { Thoughts, clock } from "./thoughts.js";
 import { Wording } from "./wording.js";
 
 const NEW = "new";
@@ -41,6 +42,7 @@ class LiveAnswer {
     this.draft.sent.changed = () => this.sentChanged();
     this.composer = new Composer(this);
     this.focus = new Focus();
+    this.thoughts = new Thoughts((key) => this.say(key));
     this.links = new Links((id) => this.followLink(id));
     this.dialog = new Dialog(this.part("dialog"), (decision) => this.trigger("decided", decision));
     this.leaving = () => this.keepPlace();
@@ -223,6 +225,8 @@ class LiveAnswer {
     const isWhole = drawn && (text?.offsetHeight ?? 0) >= this.part("answer").offsetHeight * DRAWN_SHARE;
     if (isWhole || performance.now() > this.handOverBy) {
       this.handedOver = requestId;
+      const fold = drawn?.querySelector(".naru-thought");
+      if (fold && this.part("thought").open) fold.open = true;
       this.speak(drawn?.querySelector(".naru-remark")?.textContent ?? "");
       this.show();
     }
@@ -267,6 +271,7 @@ class LiveAnswer {
     this.cover(waiting ? stream.requestId : "");
     this.part("block").hidden = !waiting;
     this.part("block").dataset.phase = stream?.seen.phase ?? "idle";
+    this.fold(waiting);
     this.part("answer").setAttribute("aria-busy", String(running));
     this.part("answer").classList.toggle("naru-dimmed", Boolean(stream?.dimmed));
     this.part("answer").classList.toggle("naru-growing", running && stream.hasText && !stream.dimmed);
@@ -278,6 +283,15 @@ class LiveAnswer {
     if (!running) this.part("newer").hidden = true;
     if (stream?.ended) this.paintSoon();
     if (appeared) this.reading.toEnd();
+  }
+
+  /* Show above the text how long the model has thought. */
+  fold(isShown) {
+    const [fold, seconds] = [this.part("thought"), this.stream?.seen.thought_seconds];
+    const words = isShown && this.stream.hasText && seconds != null ? this.say("thought", { duration: clock(seconds) }) : "";
+    if (!words && fold.open) fold.open = false;
+    fold.hidden = !words;
+    if (this.part("thought-words").textContent !== words) this.part("thought-words").textContent = words;
   }
 
   sentChanged() {
@@ -349,7 +363,7 @@ class LiveAnswer {
 
   close() {
     this.watch.disconnect();
-    for (const each of [this.reading, this.connection, this.draft, this.composer, this.focus, this.links]) each.close();
+    for (const each of [this.reading, this.connection, this.draft, this.composer, this.focus, this.links, this.thoughts]) each.close();
     this.stream?.close();
     this.coverRule.remove();
     window.removeEventListener("pagehide", this.leaving);

@@ -21,7 +21,17 @@ MARKDOWN = (
     *("typeset.js", "colours.js", "markdown.js"),
 )
 LIVE = (
-    *("copy.js", "focus.js", "sent.js", "draft.js", "composer.js", "links.js", "connection.js", "dialog.js"),
+    *(
+        "copy.js",
+        "focus.js",
+        "sent.js",
+        "draft.js",
+        "composer.js",
+        "links.js",
+        "connection.js",
+        "dialog.js",
+        "thoughts.js",
+    ),
     *("reading.js", "wording.js", *MARKDOWN, "stream.js", "live.js"),
 )
 EARLY = (*MARKDOWN, "stream.js", "early.js")

@@ -1,6 +1,8 @@
 /*
 The live answer's sentences, made from the server's labels (shared/words). live.js places them.
 */
+import { clock } from "./thoughts.js";
+
 const SECONDS_SHOWN_AFTER = 5;
 const QUIET_AFTER_SECONDS = 2.5; // without new text during an answer
 
@@ -30,7 +32,7 @@ export class Wording {
     const { seen, seenAt, dimmed } = stream;
     const passed = (performance.now() - seenAt) / 1000;
     const since = Math.floor((seen.since_seconds ?? 0) + passed);
-    const clock = since >= SECONDS_SHOWN_AFTER ? ` ${this.duration(since)}` : "";
+    const waited = since >= SECONDS_SHOWN_AFTER ? ` ${this.duration(since)}` : "";
     switch (seen.phase) {
       case "queued": {
         if (seen.beyond) return this.say("queued_beyond", { n: this.number.format(seen.position) });
@@ -49,8 +51,9 @@ export class Wording {
         return left > 0 ? this.say(seen.phase, { duration: this.duration(left) }) : this.say("next");
       }
       case "thinking":
-        if ((seen.attempt ?? 1) > 1) return this.again(seen, dimmed) + clock;
-        return this.say("thinking") + clock;
+        if (seen.thought_seconds != null) return this.say("thinking_for", { duration: clock(seen.thought_seconds + passed) });
+        if ((seen.attempt ?? 1) > 1) return this.again(seen, dimmed) + waited;
+        return this.say("thinking") + waited;
       case "streaming": return dimmed ? this.again(seen, dimmed) : isCut ? this.say("beginning") : this.isQuiet(stream) ? this.say("quiet") : "";
       default: return "";
     }

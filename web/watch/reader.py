@@ -296,7 +296,7 @@ def _last(entries: Any) -> tuple[int, int]:
 
 def _reach(event: Event) -> int:
     """Return how far into the text the event reaches."""
-    return event.offset + len(event.text) if event.kind in (Kind.DELTA, Kind.SNAPSHOT) else 0
+    return event.offset + len(event.text) if event.kind in (Kind.DELTA, Kind.SNAPSHOT) else event.offset
 
 
 async def _pause(*, with_news: int, without_news: int) -> None:

@@ -99,7 +99,8 @@ class Conversation:
     def refresh(self, *, slow: bool) -> bool:
         """Recompute the state. Return whether viewers must be told."""
         live = self.stream.text if self.stream else None
-        fresh = state_of(self.row, live, read_at=self.read_at, slow=slow)
+        heard_at = self.stream.heard_at if self.stream else 0.0
+        fresh = state_of(self.row, live, read_at=self.read_at, slow=slow, heard_at=heard_at)
         if not fresh.is_news(self.state):
             return False
         self.state = fresh

@@ -185,7 +185,8 @@ class Watcher:
         for stream in changed:
             conversation = stream.conversation
             state = conversation.state
-            if state is None or state.attempt != stream.text.attempt or state.phase != "streaming":
+            is_writing = state is not None and state.phase == "streaming" and not stream.text.is_thinking
+            if state is None or state.attempt != stream.text.attempt or not is_writing:
                 conversation.refresh(slow=self._is_slow(conversation))
             conversation.wake()
         for stream in ended:

@@ -105,7 +105,7 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
         finally:
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
-            if not (result.is_counted or result.first_token_at):
+            if not (result.is_counted or result.has_begun):
                 breaker.end_probe(context, claimed)
             if claimed.is_contested or running.interruption is Interruption.DRAIN:
                 for lane in _lanes_to_wake(context, claimed.lane):
@@ -175,14 +175,14 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
 
     Runs in the event loop, and returns within milliseconds of being cancelled.
     """
-    result = Result("")
+    result = Result()
     live = running.live = context.publisher.open(running.claimed.request_id, running.claimed.attempt)
     try:
         running.begin()
         try:
             await _call(context, running, live, result, prompt)
         except ContextTooLong as refusal:
-            shorter = None if result.first_token_at else windows.shorter(running.claimed.branch, prompt, refusal)
+            shorter = None if result.has_begun else windows.shorter(running.claimed.branch, prompt, refusal)
             if shorter is None:
                 raise
             await _call(context, running, live, result, shorter.prompt)
@@ -197,12 +197,12 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
             raise
         if running.interruption is Interruption.STOP:
             metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
-    result.text = live.text()
+    result.take(live)
     return result
 
 
 async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, result: Result, prompt: Prompt) -> None:
-    """Make one call and carry its text. Raises ProviderError."""
+    """Make one call and carry its text and its reasoning. Raises ProviderError."""
     settings = context.settings
     provider, model = context.registry.provider_for(prompt.model)
     result.is_called, result.sent = True, prompt
@@ -211,18 +211,18 @@ async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, resu
         first_token_seconds=settings.first_token_seconds,
         idle_seconds=settings.idle_seconds,
         total_seconds=min(settings.total_seconds, running.claimed.left_seconds),
+        thinking_seconds=settings.thinking_seconds,
     )
     async with aclosing(stream):
         async for item in stream:
-            if result.first_token_at is None:
+            if not result.has_begun:
+                result.has_begun = True
                 breaker.provider_works(context, running.claimed)
             if isinstance(item, Done):
                 result.done = item
             else:
-                if result.first_token_at is None:
-                    result.first_token_at = time.monotonic()
-                live.add(item)
-                # Adds the text that follows until the stream pauses; then the loop waits for the next item.
+                live.add(item)  # text or reasoning
+                # Adds what follows until the stream pauses; then the loop waits for the next item.
                 await context.publisher.carry(stream, live)
 
 
@@ -293,8 +293,8 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
 
 
 def _count_failure(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> None:
-    """Count an error before any text, once: storing the answer may take several rounds."""
-    if not (result.is_counted or result.text or isinstance(error, _OurFault | TotalTimeout | spending.NotAllowed)):
+    """Count an error before the answer began, once: storing the answer may take several rounds."""
+    if not (result.is_counted or result.has_begun or isinstance(error, _OurFault | TotalTimeout | spending.NotAllowed)):
         breaker.provider_fails(context, claimed, error)
         result.is_counted = True
 
@@ -308,7 +308,7 @@ def _retry(context: Context, claimed: Claimed, result: Result, error: ProviderEr
         tries=claimed.tries,
         broken_streams=claimed.broken_streams,
         retrying_seconds=claimed.retrying_seconds,
-        had_text=bool(result.text),
+        had_text=not result.is_empty,
         left_seconds=claimed.left_seconds - (time.monotonic() - claimed.claimed_at),
     )
 
@@ -367,6 +367,8 @@ def _durations(claimed: Claimed, result: Result) -> dict[str, float]:
     durations = {"response_seconds": claimed.age_seconds + here, "attempt_seconds": here}
     if result.first_token_at is not None:
         durations["first_token_seconds"] = max(result.first_token_at - claimed.claimed_at, 0.0)
+    if result.thinking_seconds:
+        durations["thinking_seconds"] = result.thinking_seconds
     return {name: round(seconds, 4) for name, seconds in durations.items()}
 
 

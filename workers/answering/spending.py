@@ -89,10 +89,11 @@ def spent(context: Context, model: str, prompt: Prompt, result: Result) -> Spent
     """Return what the attempt used: the provider's figures, or an estimate if it was stopped or broke off."""
     if result.usage is not None:
         return _priced(context, model, result.usage, is_estimated=False)
-    is_refused = result.error is not None and not result.text and not isinstance(result.error, _BILLED)
+    is_refused = result.error is not None and result.is_empty and not isinstance(result.error, _BILLED)
     if not result.is_called or is_refused:
         return Spent()
-    usage = Usage(size_of(prompt), estimate_tokens(result.text) if result.text else 0)
+    written = sum(estimate_tokens(each) for each in (result.text, result.reasoning) if each)
+    usage = Usage(size_of(prompt), written)
     return _priced(context, model, usage, is_estimated=True)
 
 

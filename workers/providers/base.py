@@ -1,5 +1,7 @@
 """The protocol of a provider: a prompt goes in; deltas and one `Done`, or one error, come out.
 
+A delta is text of the answer or, as a `Thought`, of the model's reasoning.
+
 The errors are in `shared/errors.py`, the adapters in a folder per vendor, the timeouts in `timeouts.py`.
 """
 
@@ -11,7 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self
 
+from shared.live.thinking import Thought
 from shared.messages import Message
+
+__all__ = ["Done", "Finish", "Prompt", "Provider", "Stream", "Thought", "Usage"]
 
 
 class Finish(StrEnum):
@@ -26,11 +31,15 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts that the provider reports; `input_tokens` includes the cached ones."""
+    """Token counts that the provider reports.
+
+    `input_tokens` includes the cached ones, and `output_tokens` those of the reasoning.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +99,10 @@ class Stream(ABC):
 
     @abstractmethod
     def take(self) -> str:
-        """Return the text that has arrived, without waiting. Never raises.
+        """Return the text or the Thought that has arrived, without waiting. Never raises.
 
-        Empty if there is none, or after an end or an error, which reading the next item reports.
+        Text that follows a Thought is returned by the next call. Empty if there is none, or after an end or an error,
+        which reading the next item reports.
         """
 
 

@@ -34,6 +34,7 @@ A right answer in the shape of another server
                         reasoning_content, reasoning, think, thinking: thoughts in the field of that name, in <think>
                         tags, or in parts (blocks) of kind thinking. Messages know bom, json, error and thinking.
     thoughts=N          N pieces of thinking at the pace of tokens; default: 3
+    thought="..."       the words of each piece
 
 A fault instead: fault=
     300 ... 599         that HTTP status (529 is Anthropic's overloaded_error)
@@ -102,6 +103,7 @@ class Script:
     down: float = 0.0
     shape: frozenset[str] = frozenset()
     thoughts: int = 3
+    thought: str = ""
     fault: str = ""
     at: int = 0
     type: str = ""
@@ -196,7 +198,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     **dict.fromkeys(("tokens", "at", "times", "repeat", "size", "afford", "most", "thoughts"), int),
     **dict.fromkeys(("pace", "first", "down"), float),
     **dict.fromkeys(("echo", "usage", "done"), _yes),
-    **dict.fromkeys(("text", "strict", "type", "code", "say", "retry_after", "retry_after_ms", "key"), str),
+    **dict.fromkeys(("text", "thought", "strict", "type", "code", "say", "retry_after", "retry_after_ms", "key"), str),
     "fault": _fault,
     "quirks": _some_of(QUIRKS),
     "shape": _some_of(SHAPES),

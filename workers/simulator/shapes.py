@@ -8,7 +8,7 @@ from workers.simulator.script import Script
 from workers.simulator.wire import AnthropicWire, Call, Failure, OpenAIWire, Wire, event
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-#: The text of each piece of thinking.
+#: The text of each piece of thinking, unless the script has another one.
 THOUGHT = "hm "
 
 
@@ -25,21 +25,21 @@ class _ShapedOpenAI(OpenAIWire):
     """Chat Completions as compatible servers speak it."""
 
     def __init__(self, script: Script) -> None:
-        self._shape, self._thoughts = script.shape, script.thoughts
+        self._shape, self._thoughts = script.shape, [script.thought or THOUGHT] * script.thoughts
 
     def opening(self, call: Call) -> bytes:
         return (_BYTE_ORDER_MARK if "bom" in self._shape else b"") + super().opening(call)
 
     def lead(self, call: Call) -> list[bytes]:
         if "think" in self._shape:
-            pieces = ["<th", "ink>\n", *[THOUGHT] * self._thoughts, "</thi", "nk>\n\n"]
+            pieces = ["<th", "ink>\n", *self._thoughts, "</thi", "nk>\n\n"]
             return [event(self._chunk(call, {"content": piece})) for piece in pieces]
         deltas: list[dict[str, Any]] = []
         for name in ("reasoning_content", "reasoning"):
-            deltas += [{name: THOUGHT}] * (self._thoughts if name in self._shape else 0)
+            deltas += [{name: thought} for thought in self._thoughts if name in self._shape]
         if "thinking" in self._shape:
-            part = {"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}
-            deltas += [{"content": [part]}] * self._thoughts
+            parts = [{"type": "thinking", "thinking": [{"type": "text", "text": each}]} for each in self._thoughts]
+            deltas += [{"content": [part]} for part in parts]
         return [event(self._chunk(call, delta)) for delta in deltas]
 
     def around(self, call: Call) -> tuple[bytes, bytes]:
@@ -61,7 +61,7 @@ class _ShapedAnthropic(AnthropicWire):
     """Messages with a block of thinking before the text."""
 
     def __init__(self, script: Script) -> None:
-        self._shape, self._thoughts = script.shape, script.thoughts
+        self._shape, self._thoughts = script.shape, [script.thought or THOUGHT] * script.thoughts
         self.text_index = 1 if "thinking" in script.shape else 0
 
     def opening(self, call: Call) -> bytes:
@@ -73,11 +73,10 @@ class _ShapedAnthropic(AnthropicWire):
             return []
         block = {"type": "thinking", "thinking": "", "signature": ""}
         start = {"type": "content_block_start", "index": 0, "content_block": block}
-        thought = self._delta({"type": "thinking_delta", "thinking": THOUGHT})
+        first, *others = [self._delta({"type": "thinking_delta", "thinking": each}) for each in self._thoughts]
         signature = self._delta({"type": "signature_delta", "signature": "c2ltdWxhdGVk"})
         stop = event({"type": "content_block_stop", "index": 0}, "content_block_stop")
-        thoughts = [event(start, "content_block_start") + thought, *[thought] * (self._thoughts - 1)]
-        return [*thoughts, signature + stop + self.text_start()]
+        return [event(start, "content_block_start") + first, *others, signature + stop + self.text_start()]
 
     @staticmethod
     def _delta(delta: dict[str, str]) -> bytes:

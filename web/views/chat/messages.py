@@ -60,6 +60,8 @@ def _question(frame: Frame, message: Message) -> None:
 def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures | None) -> None:
     end = message.end or _UNKNOWN_END
     with st.container(key=f"answer-{message.request_id}"):
+        if end.thought_seconds and state.has_routes():
+            st.html(_thought(frame, message, end.thought_seconds))
         shown = beginning(message.text)
         if message.text and end.status == Status.FAILED:
             st.caption(frame.words.t("answer.partial"))
@@ -94,6 +96,17 @@ def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures |
             st.html(f'<span class="naru-about">{_badge(frame, end)}{_meta(frame, message, end)}</span>')
 
 
+def _thought(frame: Frame, message: Message, seconds: float) -> str:
+    """Return the fold with the model's reasoning, whose text `web/live/thoughts.js` loads."""
+    whole = max(1, int(seconds))
+    words = escape(frame.words.t("live.thought", duration=f"{whole // 60}:{whole % 60:02}"))
+    return (
+        f'<details class="naru-thought" data-naru-request="{message.request_id}">'
+        f'<summary class="naru-thought-words">{words}</summary>'
+        '<div class="naru-thought-text" dir="auto"></div></details>'
+    )
+
+
 def _remark(frame: Frame, text: str, end: RequestEnd) -> str:
     t = frame.words.t
     if end.status == Status.FAILED:
@@ -101,6 +114,9 @@ def _remark(frame: Frame, text: str, end: RequestEnd) -> str:
         return f'<div class="naru-remark naru-failed" role="note">{why}</div>'
     if end.status == Status.CANCELLED:
         return _mark(t("answer.stopped" if text else "answer.stopped_empty"))
+    if end.finish == "length" and not text and end.thought_seconds is not None:
+        counted = end.output_tokens
+        return _mark(t("answer.thought_only", n=counted) if counted else t("answer.thought_only_uncounted"))
     if end.finish in FINISHES:
         return _mark(t(f"answer.{end.finish}"))
     if end.earlier_answer_at is not None:

@@ -1,7 +1,8 @@
 """The adapter for Messages, the wire format of Anthropic and compatible servers.
 
 Events: message_start (usage of the prompt) … content_block_delta (text) … message_delta (stop reason, usage
-so far) and message_stop. Naru does not use thinking, citations and tools, and ignores their events.
+so far) and message_stop. Thinking is never sent back, so its signatures are ignored. Naru does not use citations and
+tools, and ignores their events.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from workers.providers.knowledge import Known
 from workers.providers.quirks import Body, Form
 from workers.providers.sdk.decoding import ErrorEvent, EventReader, is_error
 from workers.providers.sdk.provider import SdkProvider
+from workers.providers.sdk.reasoning import sorted_parts
 
 # Only for types: importing the SDK takes most of a second and 69 MB, which only a worker with this provider pays.
 if TYPE_CHECKING:
@@ -111,13 +113,14 @@ class _MessagesReader(EventReader):
     """Reads Messages events. Usage is cumulative: later numbers replace earlier ones."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._counts: dict[str, int] = {}
 
     def read(self, event: Any) -> str | None:
         kind = event.get("type")
         if kind == "content_block_delta":
             delta = event["delta"]
-            return str(delta["text"]) if delta["type"] == "text_delta" else None
+            return str(delta["text"]) if delta["type"] == "text_delta" else self._without_text(delta)
         if kind == "content_block_start":
             return str(event["content_block"].get("text") or "")
         if kind == "error" or event.get("error"):
@@ -135,12 +138,19 @@ class _MessagesReader(EventReader):
             raise ErrorEvent(event) if is_error(event) else ValueError("an event without a type")
         return None
 
+    def _without_text(self, delta: Any) -> str | None:
+        if delta["type"] == "thinking_delta":
+            self.noted.append(str(delta["thinking"]))
+        return None
+
     def _whole(self, message: Any) -> str:
         """Return the text of a whole message, which some gateways send to a streaming request."""
         self._count(message.get("usage"))
         if reason := message.get("stop_reason"):
             self.finish = _finish(reason)
-        return "".join(str(part.get("text") or "") for part in message["content"] if part["type"] == "text")
+        thought, text = sorted_parts(message["content"])
+        self.noted.append(thought)
+        return text
 
     def _count(self, usage: object) -> None:
         counts = usage.items() if isinstance(usage, dict) else ()

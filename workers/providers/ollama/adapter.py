@@ -12,6 +12,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -149,14 +150,9 @@ class _OllamaStream(Stream):
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._provider.call(self._prompt)
-            content = self._content = response.content
-            while lines.is_open and (piece := await content.readany()):
-                if text := lines.decode(piece):
+            async with aclosing(self._read(response.content)) as texts:
+                async for text in texts:
                     yield text
-                else:
-                    self.heard_at = monotonic()  # the model is thinking
-            if text := lines.end():
-                yield text
             lines.check()
         except Exception as error:  # noqa: BLE001 - every foreign error becomes one of ours here
             failure = mapped(error, name=name, started=response is not None)
@@ -171,6 +167,21 @@ class _OllamaStream(Stream):
         if lines.finish is None:
             raise StreamBroken(f"{name}: {StreamBroken.__doc__}")
         yield Done(lines.finish, lines.usage, None)
+
+    async def _read(self, content: aiohttp.StreamReader) -> AsyncGenerator[str, None]:
+        """Generate the text and the reasoning of the reply."""
+        lines, self._content = self._lines, content
+        while lines.is_open and (piece := await content.readany()):
+            text = lines.decode(piece)
+            if not text:
+                self.heard_at = monotonic()
+            while text:
+                yield text
+                text = lines.decode(b"")
+        text = lines.end()
+        while text:
+            yield text
+            text = lines.decode(b"")
 
 
 def _leave(response: aiohttp.ClientResponse) -> None:

@@ -9,6 +9,7 @@ from workers.providers.base import Finish, Usage
 from workers.providers.sdk.decoding import ErrorEvent
 from workers.providers.sdk.events import LONGEST_EVENT_BYTES
 from workers.providers.sdk.mending import Mender
+from workers.providers.sdk.reasoning import Sorter
 
 _FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
@@ -19,7 +20,9 @@ class Lines:
     def __init__(self) -> None:
         self.finish: Finish | None = None
         self.usage: Usage | None = None
-        self._rest, self._mender = b"", Mender()
+        self._rest, self._mender, self._sorter = b"", Mender(), Sorter()
+        #: The reasoning in the lines since the last `decode`.
+        self._noted: list[str] = []
         self._error: Exception | None = None
 
     @property
@@ -28,9 +31,12 @@ class Lines:
         return self.finish is None and self._error is None
 
     def decode(self, piece: bytes) -> str:
-        """Return the text of the lines that `piece` completes, and keep an error for `check`."""
+        """Return the text or the reasoning of the lines that `piece` completes, and keep an error for `check`.
+
+        See `Decoder.decode`.
+        """
         if not piece:
-            return ""
+            return self._sorter.rest()
         whole, found, self._rest = (self._rest + piece).rpartition(b"\n")
         if len(self._rest) > LONGEST_EVENT_BYTES:
             self._error = ValueError("a line without an end")
@@ -55,13 +61,19 @@ class Lines:
                 texts.append(self._mender.mend(self._read(json.loads(line))))
         except Exception as error:  # noqa: BLE001 - raised by check(), after the text that came before it
             self._error = error
-        return "".join(texts)
+        text = "".join(texts)
+        if self._noted or self._sorter.is_busy:
+            return self._sorter.sort(text, self._noted, is_last=self.finish is not None)
+        return text
 
     def _read(self, event: dict[str, Any]) -> str:
-        """Return the text of one line. `message.thinking` is not part of it."""
+        """Return the text of one line, and note its reasoning."""
         if error := event.get("error"):
             raise ErrorEvent(error)
-        text = (event.get("message") or {}).get("content") or ""
+        message = event.get("message") or {}
+        if isinstance(thought := message.get("thinking"), str):
+            self._noted.append(thought)
+        text = message.get("content") or ""
         if not isinstance(text, str):
             raise TypeError("a delta that is not text")
         if event.get("done"):

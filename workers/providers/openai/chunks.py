@@ -10,6 +10,7 @@ from typing import Any
 
 from workers.providers.base import Finish, Usage
 from workers.providers.sdk.decoding import ErrorEvent, EventReader, is_error
+from workers.providers.sdk.reasoning import reasoning_in, sorted_parts
 
 #: Reasons in lower case with "_". Anything else is Finish.OTHER.
 _FINISHES = {
@@ -58,7 +59,7 @@ class ChunkReader(EventReader):
                 return None
         delta = choice.get("delta")
         text = delta.get("content") if delta else None
-        if text and type(text) is str:
+        if text and type(text) is str and len(delta) == 1:  # as nearly all deltas
             self._had_delta = True
         else:
             text = self._other_text(choice, delta)
@@ -67,17 +68,26 @@ class ChunkReader(EventReader):
         return text
 
     def _other_text(self, choice: Any, delta: Any) -> str | None:
-        """Return the text of a refusal, of parts, of a whole message or of the older Completions."""
+        """Return the text beside other fields, of a refusal, of parts, of a whole message or of older Completions.
+
+        Note the reasoning.
+        """
         if delta is None and self._had_delta:
             return None  # a message after deltas repeats them
         source = delta if delta is not None else choice.get("message") or {}
+        if thought := reasoning_in(source):
+            self.noted.append(thought)
         text = source.get("content") or choice.get("text")
         if not text and (text := source.get("refusal")):
             self._refused = True
         if not text:
             return None
         self._had_delta = self._had_delta or delta is not None
-        return text if isinstance(text, str) else _joined(text)
+        if isinstance(text, str):
+            return text
+        thought, text = sorted_parts(text if isinstance(text, list) else [text])
+        self.noted.append(thought)
+        return text
 
     def _end(self, choice: Any, reason: object) -> None:
         name = reason.lower().replace("-", "_") if isinstance(reason, str) else ""
@@ -90,39 +100,23 @@ class ChunkReader(EventReader):
         self.finish = Finish.REFUSAL if self._refused else _FINISHES.get(name, Finish.OTHER)
 
 
-def _joined(content: Any) -> str:
-    """Return the text parts of a content that is a list of parts, or one part."""
-    return "".join(_part(each) for each in (content if isinstance(content, list) else [content]))
-
-
-def _part(part: Any) -> str:
-    if isinstance(part, str):
-        return part
-    # Parts of other kinds, such as "thinking", are no part of the answer's text.
-    if part.get("type", "text") not in {"text", "output_text"}:
-        return ""
-    text = part.get("text") or ""
-    if not isinstance(text, str):
-        raise TypeError("a part that is not text")
-    return text
-
-
 def _usage(usage: Any) -> Usage | None:
     """Return the counts; None if they are no counts."""
     try:
         return Usage(
             input_tokens=_count(usage.get("prompt_tokens")),
             output_tokens=_count(usage.get("completion_tokens")),
-            cached_input_tokens=_cached(usage),
+            cached_input_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
+            reasoning_tokens=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
         )
     except (AttributeError, ValueError):
         return None
 
 
-def _cached(usage: Any) -> int:
-    details = usage.get("prompt_tokens_details")
+def _detail(usage: Any, of: str, name: str) -> int:
+    details = usage.get(of)
     try:
-        return _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
+        return _count(details.get(name)) if isinstance(details, dict) else 0
     except ValueError:
         return 0
 

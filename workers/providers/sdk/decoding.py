@@ -11,6 +11,7 @@ import jiter
 from workers.providers.base import Finish, Usage
 from workers.providers.sdk.events import EventBuffer
 from workers.providers.sdk.mending import Mender
+from workers.providers.sdk.reasoning import Sorter
 
 #: Chat Completions' last event; anything after it is not part of the answer.
 DONE_MARK = b"[DONE]"
@@ -41,9 +42,16 @@ class EventReader(ABC):
     finish: Finish | None = None
     usage: Usage | None = None
 
+    def __init__(self) -> None:
+        #: Reasoning in the events since the last look.
+        self.noted: list[str] = []
+
     @abstractmethod
     def read(self, event: Any) -> str | None:
-        """Return the text in `event`, if any. An event that breaks the protocol may raise any exception."""
+        """Return the text in `event`, if any, and note its reasoning.
+
+        An event that breaks the protocol may raise any exception.
+        """
 
 
 class Decoder:
@@ -53,15 +61,19 @@ class Decoder:
         self.reader = reader
         #: True once nothing but usage can follow.
         self.is_over = False
-        self._events, self._mender = EventBuffer(), Mender()
+        self._events, self._mender, self._sorter = EventBuffer(), Mender(), Sorter()
         self._error: Exception | None = None
-        #: Whether any text has come.
+        self._noted = reader.noted
+        #: Whether any text or reasoning has come.
         self.has_text = False
 
     def decode(self, piece: bytes) -> str:
-        """Return the text in `piece`, and keep an error for `check`."""
+        """Return the text in `piece`, and keep an error for `check`.
+
+        Of a piece with reasoning, return that as a Thought; the next call, also with an empty piece, returns the text.
+        """
         if not piece:
-            return ""
+            return self._sorter.rest()
         texts = []
         try:
             for data in self._events.feed(piece):
@@ -73,26 +85,29 @@ class Decoder:
             self._error = error
         if self.reader.finish is not None:
             self.is_over = True
-        text = texts[0] if len(texts) == 1 else "".join(texts)
-        if text:
-            self.has_text = True
-        return text
+        return self._sorted(texts[0] if len(texts) == 1 else "".join(texts))
 
     def decode_whole(self, document: bytes) -> str:
-        """Return the text of a reply that is one JSON document, and keep an error for `check`."""
+        """Return the text of a reply that is one JSON document, or its reasoning, as `decode` does."""
         try:
             value = _parsed(document)
             text = self._mender.mend(self.reader.read(value[0] if isinstance(value, list) and value else value))
-            self.has_text = bool(text)
             self.is_over = True
         except Exception as error:  # noqa: BLE001 - as in `decode`
             self._error = error
             return ""
+        return self._sorted(text)
+
+    def _sorted(self, text: str) -> str:
+        if self._noted or self._sorter.is_busy:
+            text = self._sorter.sort(text, self._noted, is_last=self.is_over)
+        if text:
+            self.has_text = True
         return text
 
     @property
     def finish(self) -> Finish | None:
-        """The reason of the end; None without one. A server that wrote text and an end but no reason has finished."""
+        """The reason of the end; None without one. A server that wrote or thought, and then ended, has finished."""
         return self.reader.finish or (Finish.STOP if self.is_over and self.has_text else None)
 
     @property

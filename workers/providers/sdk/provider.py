@@ -153,21 +153,9 @@ class _SdkStream(Stream):
         try:
             response = await self._provider.call(self._prompt)
             reply.begin(response)
-            body = body_of(response)
-            text, piece = await self._begin(body)
-            if text:
-                yield text
-            while piece:
-                if text := decoder.decode(piece):
+            async with aclosing(self._read(body_of(response))) as texts:
+                async for text in texts:
                     yield text
-                else:
-                    self._heard()
-                # A `take` during the yield may have met the end or an error.
-                decoder.check()
-                if decoder.is_over:
-                    await _read_tail(body, decoder)
-                    break
-                piece = await anext(body, b"")
             decoder.check()
         except Exception as error:  # noqa: BLE001 - every foreign error becomes one of ours here
             failure = mapped(error, name=name, started=reply.started, request_id=reply.request_id)
@@ -191,14 +179,6 @@ class _SdkStream(Stream):
             return
         yield self._done(failure)
 
-    async def _begin(self, body: Body) -> tuple[str, bytes]:
-        """Return the first piece of a stream, or the text of a reply that is one JSON document."""
-        piece = await head_of(body, self._heard)
-        if is_document(piece):
-            return self._decoder.decode_whole(await rest_of(body, piece)), b""
-        self._body = body
-        return "", piece
-
     def _done(self, failure: ProviderError | None) -> Done:
         """Return the end of the reply. Raises its error, if it has one."""
         decoder, reply = self._decoder, self._reply
@@ -208,6 +188,31 @@ class _SdkStream(Stream):
         if decoder.finish is None:
             raise reply.unfinished(self._provider.name, is_over=decoder.is_over)
         return Done(decoder.finish, decoder.reader.usage, reply.request_id)
+
+    async def _read(self, body: Body) -> AsyncGenerator[str, None]:
+        """Generate the text and the reasoning in the body of the reply."""
+        decoder = self._decoder
+        piece = await head_of(body, self._heard)
+        if is_document(piece):
+            text = decoder.decode_whole(await rest_of(body, piece))
+            while text:
+                yield text
+                text = decoder.decode(b"")
+            return
+        self._body = body
+        while piece:
+            text = decoder.decode(piece)
+            if not text:
+                self._heard()
+            while text:
+                yield text
+                text = decoder.decode(b"")
+            # A `take` during the yield may have met the end or an error.
+            decoder.check()
+            if decoder.is_over:
+                await _read_tail(body, decoder)
+                return
+            piece = await anext(body, b"")
 
     def _heard(self) -> None:
         self.heard_at = monotonic()
