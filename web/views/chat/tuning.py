@@ -6,6 +6,8 @@ settings until the first question stores them.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import streamlit as st
 
 from shared import conversations, personal_data
@@ -25,7 +27,7 @@ def of(opened: Opened) -> Tuning:
 def panel(frame: Frame, opened: Opened) -> None:
     """Draw the button and, while it is open, the fields."""
     t = frame.words.t
-    current = of(opened)
+    current, stored = of(opened), opened.id if opened.exists else None
     label = t("tuning.changed") if current else t("tuning.title")
     with st.popover(label, type="tertiary", icon=":material/tune:", key=state.TUNING_PANEL, on_change="rerun") as shown:
         if not shown.open:
@@ -57,27 +59,39 @@ def panel(frame: Frame, opened: Opened) -> None:
                 help=t("tuning.effort_help"),
                 filter_mode=None,
             )
-            st.form_submit_button(t("tuning.save"), width="stretch", on_click=save, args=(frame, opened.exists))
-        st.button(t("tuning.reset"), type="tertiary", on_click=reset, args=(frame, opened.exists), disabled=not current)
+            st.form_submit_button(
+                t("tuning.save"), key="tuning-save", width="stretch", on_click=save, args=(frame, stored)
+            )
+        st.button(
+            t("tuning.reset"),
+            key="tuning-reset",
+            type="tertiary",
+            on_click=reset,
+            args=(frame, stored),
+            disabled=not current,
+        )
 
 
-def save(frame: Frame, is_stored: bool) -> None:
-    """Store the settings in the panel. On an error the panel stays open with them."""
-    _put(frame, state.filled_panel(), is_stored=is_stored)
+def save(frame: Frame, stored: UUID | None) -> None:
+    """Store the settings in the panel, for the conversation with this id or for the one that the page keeps.
+
+    On an error the panel stays open with them.
+    """
+    _put(frame, state.filled_panel(), stored)
 
 
-def reset(frame: Frame, is_stored: bool) -> None:
+def reset(frame: Frame, stored: UUID | None) -> None:
     """Return to the model's own defaults."""
-    _put(frame, NO_TUNING, is_stored=is_stored)
+    _put(frame, NO_TUNING, stored)
 
 
-def _put(frame: Frame, tuning: Tuning, *, is_stored: bool) -> None:
+def _put(frame: Frame, tuning: Tuning, stored: UUID | None) -> None:
     text = tuning.instructions
     try:
         owner = frame.owner
         personal_data.check(text, frame.runtime.allowances.personal_data(owner), confirmed=state.warned_of(text))
-        if is_stored:
-            conversations.tune(frame.engine, state.conversation_id(), owner=owner, tuning=tuning)
+        if stored:
+            conversations.tune(frame.engine, stored, owner=owner, tuning=tuning)
         else:
             state.keep_tuning(tuning)
     except NaruError as error:
