@@ -74,9 +74,9 @@ MOST_LIMIT = 2_000_000_000
 
 
 def limit_of(name: str, given: str) -> int | Decimal:
-    """Return the limit that somebody typed. Raises ValueError if it is no number from 0 to MOST_LIMIT."""
+    """Return the limit that somebody typed, as in 1,000. Raises ValueError for anything but 0 to MOST_LIMIT."""
     try:
-        number = Decimal(given.strip())
+        number = Decimal(given.strip().replace(",", ""))
     except InvalidOperation:
         raise ValueError(given) from None
     if not (number.is_finite() and 0 <= number <= MOST_LIMIT and (name == MONEY or number == int(number))):

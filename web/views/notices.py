@@ -37,6 +37,11 @@ def notice_of(error: NaruError, *, is_text_kept: bool = False) -> Notice:
     return Notice(error.code, values, is_text_kept=is_text_kept, advice=advice)
 
 
+def of_instructions(error: PersonalData) -> Notice:
+    """Return the notice for instructions that seem to hold personal data or a key."""
+    return Notice("instructions_private", advice="notice.remove_it_here" if error.is_final else "notice.save_again")
+
+
 def unforeseen(error: Exception, *, is_text_kept: bool = False) -> Notice:
     """Log the error with an id, and return a notice that shows the id."""
     incident_id = uuid4().hex[:12]

@@ -40,9 +40,10 @@ SECRET = "only-ada"
 ROLES = ("user", "auditor", "admin")
 #: Places in the conversation's menu.
 RENAME, DELETE = 0, 1
-#: Callbacks whose test is elsewhere: one runs while Postgres is away, the other is only for guests.
+#: Callbacks whose test is elsewhere: they need an outage, a guest, or a browser that types.
 ELSEWHERE = {
     "chat.look_again": "tests/web/test_session.py::test_stranger_sees_nothing_while_postgres_is_away",
+    "tuning.draft_panel": "tests/page/test_tuning.py::test_closed_panel_keeps_what_was_typed",
     "sidebar._acknowledge": "tests/web/test_readings.py::test_nobody_confirms_for_another_guest",
 }
 

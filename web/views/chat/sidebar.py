@@ -5,6 +5,7 @@ Only the list scrolls.
 
 from __future__ import annotations
 
+import contextlib
 from html import escape
 
 import streamlit as st
@@ -12,7 +13,7 @@ import streamlit as st
 from shared.audit import readings
 from shared.audit.readings import Reading
 from shared.conversations import Opened
-from shared.errors import NaruError
+from shared.errors import NaruError, Unavailable
 from shared.people.accounts import Role
 from shared.words import LOCALES
 from web import state
@@ -52,7 +53,8 @@ def _foot(frame: Frame) -> None:
         st.html(_theme_switch(frame))
         if state.has_routes():
             st.html(_download(frame))
-        _was_read(frame)
+        with contextlib.suppress(Unavailable):  # without it, the rest of the page still helps
+            _was_read(frame)
         if debug.is_shown(frame):
             st.html(debug.session(frame))
         st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{_who(frame)}</p>')
@@ -68,16 +70,22 @@ def _was_read(frame: Frame) -> None:
             time = frame.words.time(each.at.astimezone(state.timezone()))
             line = strip_bidi_controls(t("account.was_read", time=time, reason=each.reason))
             st.html(f'<p class="naru-read" role="alert">{escape(line)}</p>')
-        st.button(t("account.acknowledge"), key="acknowledge", type="tertiary", on_click=_acknowledge, args=(frame,))
+        st.button(
+            t("account.acknowledge"),
+            key="acknowledge",
+            type="tertiary",
+            on_click=_acknowledge,
+            args=(frame, new[0].seq),
+        )
 
 
 def _new_readings(frame: Frame) -> list[Reading]:
     return [each for each in readings.readings_of(frame.engine, frame.owner.key) if each.is_new]
 
 
-def _acknowledge(frame: Frame) -> None:
+def _acknowledge(frame: Frame, shown: int) -> None:
     try:
-        readings.acknowledge(frame.engine, frame.owner.key)
+        readings.acknowledge(frame.engine, frame.owner.key, shown=shown)
     except NaruError as error:
         state.show_notice(notices.notice_of(error))
     else:
