@@ -25,6 +25,9 @@ from web.views.frame import Frame
 #: Streamlit's names of its themes, with our words for them.
 THEMES = {"System": "sidebar.theme_system", "Light": "sidebar.theme_light", "Dark": "sidebar.theme_dark"}
 
+#: More would leave no room for the list of chats.
+READINGS_AT_ONCE = 2
+
 
 def draw(frame: Frame, opened: Opened | None) -> None:
     """Draw the sidebar."""
@@ -66,7 +69,8 @@ def _was_read(frame: Frame) -> None:
     if new and state.person():
         st.html(f'<p class="naru-read"><a href="./account">{escape(t("sidebar.was_read"))}</a></p>')
     elif new:
-        for each in new:
+        shown = new[-READINGS_AT_ONCE:]  # the oldest; the others follow when they are confirmed
+        for each in reversed(shown):
             time = frame.words.time(each.at.astimezone(state.timezone()))
             line = strip_bidi_controls(t("account.was_read", time=time, reason=each.reason))
             st.html(f'<p class="naru-read" role="alert">{escape(line)}</p>')
@@ -75,7 +79,7 @@ def _was_read(frame: Frame) -> None:
             key="acknowledge",
             type="tertiary",
             on_click=_acknowledge,
-            args=(frame, new[0].seq),
+            args=(frame, shown[0].seq),
         )
 
 
