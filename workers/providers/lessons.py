@@ -164,15 +164,18 @@ def _number(pattern: re.Pattern[str], said: str) -> int | None:
 
 def _parameters(said: str, sent: Body, form: Form, tried: Collection[str]) -> Iterator[Lesson]:
     """Learn which of the parameters that were sent the server does not take. It may name several at once."""
-    if not _REFUSED.search(said):
+    is_refused, is_value = _REFUSED.search(said), _ONLY_VALUE.search(said)
+    if not (is_refused or is_value):
         return
     for name in sent.keys() - form.required - {"messages", "system"}:
         if not _names(said, name):
             continue
         if name in OTHER_LIMIT:
-            yield Lesson(LIMIT_NAME, LEFT_OUT if LIMIT_NAME in tried else OTHER_LIMIT[name])
+            # A number that is out of range does not mean that the server has another name for it.
+            if is_refused:
+                yield Lesson(LIMIT_NAME, LEFT_OUT if LIMIT_NAME in tried else OTHER_LIMIT[name])
         else:
-            yield Lesson(f"{WITHOUT}{name}", value=True, lasts=not _ONLY_VALUE.search(said))
+            yield Lesson(f"{WITHOUT}{name}", value=True, lasts=not is_value)
 
 
 def _names(said: str, parameter: str) -> bool:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 OFFICIAL_BASE_URL = ANTHROPIC.default_address
 #: Messages calls have to name the longest answer.
 _FORM = Form("max_tokens", frozenset({"model", "messages", "max_tokens", "stream"}))
+#: The API refuses a higher temperature. People may set up to 2, which other vendors accept.
+WARMEST = 1.0
 
 _FINISHES = {
     "end_turn": Finish.STOP,
@@ -101,7 +103,7 @@ def _body(prompt: Prompt) -> Body:
     if prompt.system:
         body["system"] = prompt.system
     if prompt.temperature is not None:
-        body["temperature"] = prompt.temperature
+        body["temperature"] = min(prompt.temperature, WARMEST)
     if prompt.effort:
         body["output_config"] = {"effort": prompt.effort}
     if body["messages"] and caching.wanted(body):

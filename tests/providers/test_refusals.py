@@ -1,0 +1,48 @@
+"""Tests of refusals that the adapters avoid or learn from, with the real SDKs and scripted replies."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.providers.asking import KEY, Answer, ask
+from tests.providers.wild import DONE, Reply, WildServer, json_reply, sse, text_chunk
+from workers.providers.anthropic.adapter import AnthropicProvider
+
+MESSAGE = json_reply({"type": "message", "content": [{"type": "text", "text": "Yes."}], "stop_reason": "end_turn"})
+CHUNKS = sse(text_chunk("Yes.", finish_reason="stop"), DONE)
+
+
+def refusal(said: str) -> Reply:
+    """Return a refusal with status 400."""
+    return json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": said}}, status=400)
+
+
+def ask_messages(server: WildServer, message: str = "Hi", **options: Any) -> Answer:
+    """Ask over Messages, once."""
+
+    async def once() -> Answer:
+        provider = AnthropicProvider(api_key=KEY, base_url=server.url)
+        try:
+            return await ask(provider, message, **options)
+        finally:
+            await provider.close()
+
+    with server:
+        return asyncio.run(once())
+
+
+@pytest.mark.parametrize(("set_to", "sent"), [(0.0, 0.0), (0.7, 0.7), (1.0, 1.0), (1.5, 1.0), (2.0, 1.0)])
+def test_messages_get_a_temperature_of_at_most_one(set_to: float, sent: float) -> None:
+    server = WildServer(MESSAGE)
+    assert ask_messages(server, temperature=set_to).text == "Yes."
+    assert [call.body["temperature"] for call in server.calls] == [sent]
+
+
+@pytest.mark.parametrize("said", ["temperature: range: 0..1", "temperature: Input should be less than or equal to 1"])
+def test_refused_temperature_is_left_out_once(said: str) -> None:
+    server = WildServer(refusal(said), MESSAGE)
+    assert ask_messages(server, temperature=1.0).text == "Yes."
+    assert ["temperature" in call.body for call in server.calls] == [True, False]
