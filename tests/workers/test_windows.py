@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.messages import Message, Role
-from workers.answering.spending import size_of
 from workers.answering.windows import Shorter, output_limit, shorter
 from workers.providers.base import Prompt
 from workers.providers.quirks import describe
-from workers.providers.tokens import TOKENS_PER_MESSAGE
+from workers.providers.tokens import TOKENS_PER_MESSAGE, size_of
 from workers.providers.windows import Stated, WindowExceeded
 
 

@@ -150,7 +150,7 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
     offer = next((each for each in context.registry.offers() if each.name == claimed.model), None)
     tuning = claimed.tuning
     system = prompts.instructions(context.settings.system_prompt, tuning.instructions)
-    window = windows.window_of(context, claimed.model)
+    window = windows.window_of(context, claimed.model, offer.context_tokens if offer else None)
     limit = windows.output_limit(context.settings.max_output_tokens or None, window)
     found = prompts.chosen(
         claimed.branch,

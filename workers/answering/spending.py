@@ -25,7 +25,7 @@ from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import RunningAnswer
 from workers.providers.base import Prompt, Usage
-from workers.providers.tokens import estimate_tokens
+from workers.providers.tokens import estimate_tokens, size_of
 
 #: The longest answer where limits hold and NARU_MAX_OUTPUT_TOKENS is not set. It has to be reserved.
 LIMITED_OUTPUT_TOKENS = 16_384
@@ -106,12 +106,6 @@ def _priced(context: Context, model: str, usage: Usage, *, is_estimated: bool) -
         cost=None if cost is None else _dollars(cost * _MILLION),
         is_estimated=is_estimated,
     )
-
-
-def size_of(prompt: Prompt) -> int:
-    """Return the estimated tokens of a prompt, erring high."""
-    texts = [prompt.system or "", *(each.text for each in prompt.messages)]
-    return sum(estimate_tokens(text) for text in texts if text)
 
 
 def _dollars(millionths: float) -> Decimal:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from shared.errors import ContextTooLong
 from shared.messages import Message
 from workers.answering import prompts
-from workers.answering.spending import size_of
 from workers.process.context import Context
 from workers.providers.base import Prompt
+from workers.providers.tokens import size_of
 from workers.providers.windows import RATIO, WINDOW, Stated, WindowExceeded
 
 #: The most tokens of a server for one of our estimate. More means that the refusal was misread.
@@ -27,13 +27,12 @@ class Shorter:
     facts: Mapping[str, float]
 
 
-def window_of(context: Context, model: str) -> int | None:
-    """Return the window of a model; None if it is unknown.
+def window_of(context: Context, model: str, offered: int | None) -> int | None:
+    """Return the window of a model; None if it is unknown. `offered` is the window in its offer.
 
     It is the smaller one of the offer's and the one learnt: a gateway may allow less than the model.
     """
     facts = context.registry.knowledge.about(model)
-    offered = next((each.context_tokens for each in context.registry.offers() if each.name == model), None)
     known = [int(each) for each in (offered, facts.get(WINDOW)) if each]
     return _in_our_tokens(min(known), facts.get(RATIO)) if known else None
 

@@ -29,6 +29,7 @@ from workers.providers.quirks import (
     limit_of,
     system_of,
 )
+from workers.providers.windows import THOUSANDS
 
 #: Statuses of a refusal that can teach something. Chat templates of local servers fail with 500.
 TEACHING_STATUSES = frozenset({400, 402, 422, 500, 501})
@@ -64,7 +65,6 @@ _SYSTEM = re.compile(
     r"\b(?:system|developer)\b.{0,3} is not a"
 )
 _ONLY_TWO_ROLES = re.compile(r"(?:only|should be|must be|one of).{0,4}user.{0,5}(?:and|or|,).{0,5}assistant")
-_SEPARATORS = re.compile(r"(?<=\d)[,_](?=\d{3}\b)")
 _AFFORDABLE = re.compile(
     r"afford[^0-9]{0,40}(\d+)|(\d+) (?:more |output |completion )?tokens (?:are |is )?(?:left|remaining|available)|"
     r"(?:enough|covers|credit|balance)[^0-9]{0,30}for (?:only )?(\d+)"
@@ -100,7 +100,7 @@ def learn(evidence: Evidence, sent: Body, form: Form, tried: Collection[str] = (
     """
     if evidence.status not in TEACHING_STATUSES:
         return ()
-    said = _SEPARATORS.sub("", _without_quotes(evidence.text, sent))
+    said = THOUSANDS.sub("", _without_quotes(evidence.text, sent))
     if _ALTERNATE.search(said):
         return _alternation(sent)
     if evidence.status in _TEMPLATE_STATUSES:

@@ -49,7 +49,8 @@ _PROMPTS = tuple(
         r"given: (\d+) `inputs` tokens",
     )
 )
-_THOUSANDS = re.compile(r"(?<=\d)[,_](?=\d{3}\b)")
+#: What separates thousands in a number.
+THOUSANDS = re.compile(r"(?<=\d)[,_](?=\d{3}\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class WindowExceeded(ContextTooLong):
 
 def stated_in(text: str) -> Stated:
     """Return the figures in the text of a refusal."""
-    plain = _THOUSANDS.sub("", text.lower())
+    plain = THOUSANDS.sub("", text.lower())
     return Stated(_first(_WINDOWS, plain), _first(_PROMPTS, plain))
 
 

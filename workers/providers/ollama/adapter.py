@@ -24,7 +24,7 @@ from workers.providers.mapping import mapped
 from workers.providers.ollama.lines import Lines
 from workers.providers.ollama.window import UNKNOWN_WINDOW, exceeds, num_ctx_for, window_in
 from workers.providers.sdk.provider import CONNECT_SECONDS, KEEP_ALIVE_SECONDS, MAX_CONNECTIONS, is_loopback
-from workers.providers.tokens import estimate_tokens
+from workers.providers.tokens import size_of
 from workers.providers.windows import Stated, WindowExceeded
 
 # Only for types: only a worker with this provider pays for the import.
@@ -72,7 +72,7 @@ class OllamaProvider:
 
     async def call(self, prompt: Prompt) -> aiohttp.ClientResponse:
         """Send the request, and return the reply once it has begun. Raises Refused, WindowExceeded and aiohttp's."""
-        window, size = await self._window_of(prompt.model), _size(prompt)
+        window, size = await self._window_of(prompt.model), size_of(prompt)
         known = window or UNKNOWN_WINDOW
         if exceeds(size, len(prompt.messages), prompt.max_output_tokens, known):
             refusal = WindowExceeded(f"{self.name}: {WindowExceeded.__doc__}")
@@ -190,11 +190,6 @@ def _leave(response: aiohttp.ClientResponse) -> None:
         response.release()
     else:
         response.close()
-
-
-def _size(prompt: Prompt) -> int:
-    texts = [prompt.system or "", *(each.text for each in prompt.messages)]
-    return sum(estimate_tokens(text) for text in texts if text)
 
 
 def _body(prompt: Prompt, num_ctx: int) -> dict[str, Any]:
