@@ -10,6 +10,7 @@ import pytest
 from tests.providers.asking import KEY, Answer, ask
 from tests.providers.wild import DONE, Reply, WildServer, json_reply, sse, text_chunk
 from workers.providers.anthropic.adapter import AnthropicProvider
+from workers.providers.knowledge import Known
 
 MESSAGE = json_reply({"type": "message", "content": [{"type": "text", "text": "Yes."}], "stop_reason": "end_turn"})
 CHUNKS = sse(text_chunk("Yes.", finish_reason="stop"), DONE)
@@ -20,29 +21,54 @@ def refusal(said: str) -> Reply:
     return json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": said}}, status=400)
 
 
-def ask_messages(server: WildServer, message: str = "Hi", **options: Any) -> Answer:
-    """Ask over Messages, once."""
+def ask_messages(server: WildServer, message: str = "Hi", *, known: Known | None = None, **options: Any) -> Answer:
+    """Ask over Messages, once. `known` takes what the refusals teach."""
 
     async def once() -> Answer:
-        provider = AnthropicProvider(api_key=KEY, base_url=server.url)
+        provider = AnthropicProvider(api_key=KEY, base_url=server.url, known=known)
         try:
             return await ask(provider, message, **options)
         finally:
             await provider.close()
 
-    with server:
-        return asyncio.run(once())
+    return asyncio.run(once())
 
 
 @pytest.mark.parametrize(("set_to", "sent"), [(0.0, 0.0), (0.7, 0.7), (1.0, 1.0), (1.5, 1.0), (2.0, 1.0)])
 def test_messages_get_a_temperature_of_at_most_one(set_to: float, sent: float) -> None:
     server = WildServer(MESSAGE)
-    assert ask_messages(server, temperature=set_to).text == "Yes."
+    with server:
+        assert ask_messages(server, temperature=set_to).text == "Yes."
     assert [call.body["temperature"] for call in server.calls] == [sent]
 
 
 @pytest.mark.parametrize("said", ["temperature: range: 0..1", "temperature: Input should be less than or equal to 1"])
 def test_refused_temperature_is_left_out_once(said: str) -> None:
     server = WildServer(refusal(said), MESSAGE)
-    assert ask_messages(server, temperature=1.0).text == "Yes."
+    with server:
+        assert ask_messages(server, temperature=1.0).text == "Yes."
     assert ["temperature" in call.body for call in server.calls] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("model", "window", "most"),
+    [
+        ("local-7b", None, 32_000),
+        ("local-7b", 8192, 4096),
+        ("claude-haiku-4-5", 200_000, 64_000),
+        ("claude-haiku-4-5", 32_768, 16_384),
+    ],
+)
+def test_messages_ask_for_at_most_half_the_window(model: str, window: int | None, most: int) -> None:
+    with WildServer(MESSAGE) as server:
+        assert ask_messages(server, model=model, window=window).text == "Yes."
+    assert [call.body["max_tokens"] for call in server.calls] == [most]
+
+
+def test_refused_limit_teaches_the_window() -> None:
+    known = Known()
+    said = "input length and `max_tokens` exceed context limit: 1000 + 32000 > 8192, decrease input length"
+    with WildServer(refusal(said), MESSAGE) as server:
+        assert ask_messages(server, model="local-7b", known=known).text == "Yes."
+    assert [call.body["max_tokens"] for call in server.calls] == [32_000, 7192]
+    assert known.about("local-7b") == {"window": 8192}

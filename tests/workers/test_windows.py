@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.messages import Message, Role
-from workers.answering.windows import Shorter, output_limit, shorter
+from workers.answering.spending import longest_answer
+from workers.answering.windows import Shorter, shorter
 from workers.providers.base import Prompt
 from workers.providers.quirks import describe
 from workers.providers.tokens import TOKENS_PER_MESSAGE, size_of
-from workers.providers.windows import Stated, WindowExceeded
+from workers.providers.windows import Stated, WindowExceeded, output_limit
 
 
 def talk(*sizes: int) -> tuple[Message, ...]:
@@ -89,6 +90,21 @@ def test_limit_of_the_answer_shrinks_with_the_window() -> None:
     assert found.prompt.max_output_tokens == 1024
     assert output_limit(None, 2048) is None
     assert output_limit(100, None) == 100
+
+
+@pytest.mark.parametrize(
+    ("limit", "setting", "window", "most"),
+    [(None, 0, None, 16_384), (None, 0, 8192, 4096), (None, 1000, 8192, 1000), (2000, 4000, 8192, 2000)],
+)
+def test_reserved_answer_fits_the_window(limit: int | None, setting: int, window: int | None, most: int) -> None:
+    prompt = Prompt(model="openai/m", messages=talk(100), max_output_tokens=limit, window=window)
+    assert longest_answer(prompt, setting) == most
+
+
+def test_shorter_prompt_knows_the_window() -> None:
+    found = refused(talk(*[500] * 11), window=4096)
+    assert found is not None
+    assert found.prompt.window == 4096
 
 
 @given(

@@ -34,6 +34,7 @@ from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
 from workers.providers.base import Done, Prompt
 from workers.providers.timeouts import WithTimeouts
+from workers.providers.windows import output_limit
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
     tuning = claimed.tuning
     system = prompts.instructions(context.settings.system_prompt, tuning.instructions)
     window = windows.window_of(context, claimed.model, offer.context_tokens if offer else None)
-    limit = windows.output_limit(context.settings.max_output_tokens or None, window)
+    limit = output_limit(context.settings.max_output_tokens or None, window)
     found = prompts.chosen(
         claimed.branch,
         context_tokens=window,
@@ -162,6 +163,7 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
         model=claimed.model,
         messages=found.messages,
         left_out=found.left_out,
+        window=window,
         system=system or None,
         max_output_tokens=limit,
         temperature=tuning.temperature,

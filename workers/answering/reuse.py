@@ -21,6 +21,7 @@ from workers.providers.base import Done, Finish, Prompt
 
 #: The live stream never splits a piece, so a long text comes in several.
 PIECE_CHARACTERS = 4_000
+_NOT_SENT = frozenset({"trace_id", "window"})
 
 
 def again(context: Context, running: RunningAnswer, prompt: Prompt) -> Result | None:
@@ -37,8 +38,8 @@ def again(context: Context, running: RunningAnswer, prompt: Prompt) -> Result | 
 
 
 def digest(prompt: Prompt) -> bytes:
-    """Return the hash of everything that the provider gets: the model, the system text, the messages and the limits."""
-    sent = {each.name: getattr(prompt, each.name) for each in fields(prompt) if each.name != "trace_id"}
+    """Return the hash of everything that the provider gets, and of the number of messages that were left out."""
+    sent = {each.name: getattr(prompt, each.name) for each in fields(prompt) if each.name not in _NOT_SENT}
     sent["messages"] = [(each.role, each.parts) for each in prompt.messages]
     return sha256(repr(sorted(sent.items())).encode(errors="surrogatepass")).digest()
 

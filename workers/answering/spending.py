@@ -26,6 +26,7 @@ from workers.process.context import Context
 from workers.process.running import RunningAnswer
 from workers.providers.base import Prompt, Usage
 from workers.providers.tokens import estimate_tokens, size_of
+from workers.providers.windows import output_limit
 
 #: The longest answer where limits hold and NARU_MAX_OUTPUT_TOKENS is not set. It has to be reserved.
 LIMITED_OUTPUT_TOKENS = 16_384
@@ -67,9 +68,7 @@ def reserve(context: Context, running: RunningAnswer, prompt: Prompt) -> Prompt:
 
 
 def _reserve(context: Context, claimed: Claimed, prompt: Prompt) -> Prompt:
-    most = min(
-        prompt.max_output_tokens or LIMITED_OUTPUT_TOKENS, context.settings.max_output_tokens or LIMITED_OUTPUT_TOKENS
-    )
+    most = longest_answer(prompt, context.settings.max_output_tokens)
     size = size_of(prompt)
     price = context.prices.price_of(claimed.model, size)
     reservation = Reservation(
@@ -83,6 +82,12 @@ def _reserve(context: Context, claimed: Claimed, prompt: Prompt) -> Prompt:
     if reason is not None:
         raise NotAllowed(reason)
     return replace(prompt, max_output_tokens=most)
+
+
+def longest_answer(prompt: Prompt, setting: int | None) -> int:
+    """Return the longest answer that a limit of spending lets the model write, in tokens. It fits the window."""
+    most = min(prompt.max_output_tokens or LIMITED_OUTPUT_TOKENS, setting or LIMITED_OUTPUT_TOKENS)
+    return output_limit(most, prompt.window) or most
 
 
 def spent(context: Context, model: str, prompt: Prompt, result: Result) -> Spent:

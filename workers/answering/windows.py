@@ -11,7 +11,7 @@ from workers.answering import prompts
 from workers.process.context import Context
 from workers.providers.base import Prompt
 from workers.providers.tokens import size_of
-from workers.providers.windows import RATIO, WINDOW, Stated, WindowExceeded
+from workers.providers.windows import RATIO, WINDOW, Stated, WindowExceeded, output_limit
 
 #: The most tokens of a server for one of our estimate. More means that the refusal was misread.
 _MOST = 4.0
@@ -58,13 +58,8 @@ def shorter(branch: Sequence[Message], prompt: Prompt, refusal: ContextTooLong) 
     window = _in_our_tokens(stated.window, facts.get(RATIO))
     limit = output_limit(prompt.max_output_tokens, window)
     kept = prompts.fitted(prompt.messages, context_tokens=window, output_tokens=limit, system=prompt.system or "")
-    found = _cut(branch, prompt, kept, limit, facts)
+    found = _cut(branch, replace(prompt, window=window), kept, limit, facts)
     return found if found is not None and size_of(found.prompt) < window else None
-
-
-def output_limit(limit: int | None, window: int | None) -> int | None:
-    """Return the limit of an answer, which may take at most half of the window; None if none is set."""
-    return min(limit, window // 2) if limit and window else limit
 
 
 def _cut(

@@ -66,6 +66,8 @@ class Prompt:
     #: How much the model thinks before it writes, in the vendor's own word: low, medium, high.
     effort: str | None = None
     trace_id: str = ""
+    #: The model's window in tokens, as far as it is known. Not sent.
+    window: int | None = None
     #: The messages of the conversation before these that did not fit. Not sent.
     left_out: int = 0
 

@@ -29,7 +29,7 @@ from workers.providers.quirks import (
     limit_of,
     system_of,
 )
-from workers.providers.windows import THOUSANDS
+from workers.providers.windows import THOUSANDS, WINDOW
 
 #: Statuses of a refusal that can teach something. Chat templates of local servers fail with 500.
 TEACHING_STATUSES = frozenset({400, 402, 422, 500, 501})
@@ -149,8 +149,10 @@ def _length(evidence: Evidence, said: str, sent: Body, tried: Collection[str]) -
         return ()
     for pattern in _ROOM:
         if found := pattern.search(said):
-            room = int(found["window"]) - int(found["input"])
-            return (Lesson(THIS_TIME, room, lasts=False),) if 0 < room < limit[1] else ()
+            window = int(found["window"])
+            room = window - int(found["input"])
+            # The window is kept: the next question then asks for an answer that fits.
+            return (Lesson(THIS_TIME, room, lasts=False), Lesson(WINDOW, window)) if 0 < room < limit[1] else ()
     is_about_limit = _LIMIT_WORDS.search(said) and not _WINDOW.search(said)
     longest = _number(_LONGEST, said) if is_about_limit else None
     return (Lesson(LONGEST, longest),) if longest and longest < limit[1] else ()

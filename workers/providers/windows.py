@@ -67,6 +67,11 @@ class WindowExceeded(ContextTooLong):
     stated = Stated()
 
 
+def output_limit(limit: int | None, window: int | None) -> int | None:
+    """Return the limit of an answer, which may take at most half of the window; None if none is set."""
+    return min(limit, window // 2) if limit and window else limit
+
+
 def stated_in(text: str) -> Stated:
     """Return the figures in the text of a refusal."""
     plain = THOUSANDS.sub("", text.lower())

@@ -19,6 +19,7 @@ from workers.providers.quirks import Body, Form
 from workers.providers.sdk.decoding import ErrorEvent, EventReader, is_error
 from workers.providers.sdk.provider import SdkProvider
 from workers.providers.sdk.reasoning import sorted_parts
+from workers.providers.windows import output_limit
 
 # Only for types: importing the SDK takes most of a second and 69 MB, which only a worker with this provider pays.
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _body(prompt: Prompt) -> Body:
         "model": prompt.model,
         # The API refuses a message without text, and asks for a limit where Chat Completions does not.
         "messages": [{"role": each.role, "content": each.text} for each in prompt.messages if each.text.strip()],
-        "max_tokens": prompt.max_output_tokens or size_of(prompt.model).max_output_tokens or CLAUDE_OUTPUT_TOKENS,
+        "max_tokens": prompt.max_output_tokens or _longest_answer(prompt),
         "stream": True,
     }
     if prompt.system:
@@ -109,6 +110,11 @@ def _body(prompt: Prompt) -> Body:
     if body["messages"] and caching.wanted(body):
         body[caching.PARAMETER] = caching.MARK
     return body
+
+
+def _longest_answer(prompt: Prompt) -> int:
+    most = size_of(prompt.model).max_output_tokens or CLAUDE_OUTPUT_TOKENS
+    return output_limit(most, prompt.window) or most
 
 
 class _MessagesReader(EventReader):
