@@ -99,6 +99,25 @@ def test_prompt_beyond_the_window_is_not_sent(window: int | None) -> None:
     answer = ask_once(server, "한" * 60_000)
     assert isinstance(answer.error, WindowExceeded)
     assert answer.error.stated.window == (window or UNKNOWN_WINDOW)
+    assert answer.error.stated.is_guess is (window is None)
+    assert server.calls == []
+
+
+def test_broken_description_is_no_unknown_window() -> None:
+    server = OllamaServer(lines(said("Yes."), DONE_LINE))
+    server.description = Reply([b'{"model_info"'], cut=True)
+    with server:
+        assert isinstance(run(server, lambda provider: ask(provider, "Hi")).error, errors.ConnectFailed)
+        server.description = None
+        assert run(server, lambda provider: ask(provider, "Hi")).text == "Yes."
+    assert len(server.calls) == 1
+
+
+def test_slow_description_is_no_unknown_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.providers.ollama.adapter.SHOW_SECONDS", 0.2)
+    server = OllamaServer(lines(said("Yes."), DONE_LINE))
+    server.description = Reply([patient(2.0), b"{}"])
+    assert isinstance(ask_once(server, "한" * 60_000).error, errors.ConnectFailed)
     assert server.calls == []
 
 

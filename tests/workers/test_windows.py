@@ -101,6 +101,15 @@ def test_reserved_answer_fits_the_window(limit: int | None, setting: int, window
     assert longest_answer(prompt, setting) == most
 
 
+def test_guessed_window_teaches_nothing() -> None:
+    messages = talk(*[500] * 11)
+    error = WindowExceeded()
+    error.stated = Stated(4096, 5500, is_guess=True)
+    found = shorter(messages, Prompt(model="ollama/m", messages=messages), error)
+    assert found is not None
+    assert found.facts == {}
+
+
 def test_shorter_prompt_knows_the_window() -> None:
     found = refused(talk(*[500] * 11), window=4096)
     assert found is not None

@@ -58,7 +58,7 @@ def shorter(branch: Sequence[Message], prompt: Prompt, refusal: ContextTooLong) 
     window = _in_our_tokens(stated.window, facts.get(RATIO))
     limit = output_limit(prompt.max_output_tokens, window)
     kept = prompts.fitted(prompt.messages, context_tokens=window, output_tokens=limit, system=prompt.system or "")
-    found = _cut(branch, replace(prompt, window=window), kept, limit, facts)
+    found = _cut(branch, replace(prompt, window=window), kept, limit, {} if stated.is_guess else facts)
     return found if found is not None and size_of(found.prompt) < window else None
 
 

@@ -59,6 +59,8 @@ class Stated:
 
     window: int | None = None
     prompt_tokens: int | None = None
+    #: Whether the window is only assumed, because the server did not tell it.
+    is_guess: bool = False
 
 
 class WindowExceeded(ContextTooLong):

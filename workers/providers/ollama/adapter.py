@@ -16,7 +16,7 @@ from contextlib import aclosing
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.errors import StreamBroken
+from shared.errors import ConnectFailed, StreamBroken
 from shared.vendors import OLLAMA
 from workers.providers.base import Done, Prompt, Stream
 from workers.providers.knowledge import Known
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:11434"
-SHOW_SECONDS = 3.0
+#: Ollama tells the window within milliseconds, unless its machine is busy.
+SHOW_SECONDS = 10.0
 _LONGEST_ERROR_BYTES = 65_536
 
 
@@ -76,7 +77,7 @@ class OllamaProvider:
         known = window or UNKNOWN_WINDOW
         if exceeds(size, len(prompt.messages), prompt.max_output_tokens, known):
             refusal = WindowExceeded(f"{self.name}: {WindowExceeded.__doc__}")
-            refusal.stated = Stated(known, size)
+            refusal.stated = Stated(known, size, is_guess=window is None)
             raise refusal
         response = await self._post("/api/chat", _body(prompt, num_ctx_for(size, prompt.max_output_tokens, known)))
         if response.status != 200:
@@ -98,15 +99,20 @@ class OllamaProvider:
             await session.close()
 
     async def _window_of(self, model: str) -> int | None:
-        """Return the model's own window, asked for once; None if the server does not tell it."""
+        """Return the model's own window, asked for once; None if the server does not tell it.
+
+        Raises ConnectFailed, TimeoutError and aiohttp's errors: a server that is away or busy has told nothing.
+        """
         import aiohttp
 
         if model not in self._windows:
-            try:
-                async with asyncio.timeout(SHOW_SECONDS), await self._post("/api/show", {"model": model}) as response:
+            async with asyncio.timeout(SHOW_SECONDS), await self._post("/api/show", {"model": model}) as response:
+                try:
                     window = window_in(await response.json(content_type=None)) if response.status == 200 else None
-            except (OSError, ValueError, aiohttp.ClientError):  # TimeoutError is an OSError
-                window = None
+                except aiohttp.ClientPayloadError:
+                    raise ConnectFailed(f"{self.name}: {ConnectFailed.__doc__}") from None
+                except ValueError:
+                    window = None
             if window is None:
                 return None
             self._windows[model] = window
