@@ -49,8 +49,16 @@ def test_other_tokenizer_makes_the_window_smaller() -> None:
     same, twice = (refused(messages, window=4096, prompt_tokens=size_of(Prompt("m", messages)) * n) for n in (1, 2))
     assert same is not None
     assert twice is not None
-    assert twice.facts["token_ratio"] == 2
+    assert twice.facts["token_ratio"] == 1.7, "one person's text does not decide for everybody"
     assert size_of(twice.prompt) < 4096 / 2 < size_of(same.prompt) * 2
+
+
+@pytest.mark.parametrize(("prompt_tokens", "ratio"), [(22_000, 1.7), (6_600, 1.2), (5_000, 1.0)])
+def test_smaller_ratio_corrects_a_larger_one(prompt_tokens: int, ratio: float) -> None:
+    found = refused(talk(*[500] * 11), window=4096, prompt_tokens=prompt_tokens)
+    assert found is not None
+    assert found.facts["token_ratio"] == ratio
+    assert len(describe(found.facts)) == (2 if ratio > 1 else 1)
 
 
 def test_refusal_of_what_should_fit_teaches_a_ratio() -> None:

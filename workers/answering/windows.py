@@ -15,6 +15,8 @@ from workers.providers.windows import RATIO, WINDOW, Stated, WindowExceeded, out
 
 #: The most tokens of a server for one of our estimate. More means that the refusal was misread.
 _MOST = 4.0
+#: The largest ratio that is kept for everybody: no tokenizer needs more for prose. One person's text may need more.
+_MOST_KEPT = 1.7
 #: A window of fewer tokens is not believed unless the server names it.
 _LEAST_TOKENS = 1024
 
@@ -53,9 +55,10 @@ def shorter(branch: Sequence[Message], prompt: Prompt, refusal: ContextTooLong) 
     # A server that refuses what fits by our estimate, and names no limit but its window, counts at least the window.
     counted = stated.prompt_tokens or (0 if prompt.max_output_tokens else stated.window)
     ratio = min(counted / size, _MOST)
-    if ratio > 1:
-        facts[RATIO] = round(ratio, 2)
-    window = _in_our_tokens(stated.window, facts.get(RATIO))
+    if ratio > 1 or stated.prompt_tokens:
+        # A ratio of 1 corrects one that was kept.
+        facts[RATIO] = round(min(max(ratio, 1.0), _MOST_KEPT), 2)
+    window = _in_our_tokens(stated.window, ratio)
     limit = output_limit(prompt.max_output_tokens, window)
     kept = prompts.fitted(prompt.messages, context_tokens=window, output_tokens=limit, system=prompt.system or "")
     found = _cut(branch, replace(prompt, window=window), kept, limit, {} if stated.is_guess else facts)
