@@ -66,8 +66,8 @@ ONCE = [
      "1000 input tokens"), body(max_tokens=8000), {"output_this_time": 7192, "window": 8192}),
     (400, ("This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (1000 in the "
      "messages, 8000 in the completion)."), body(max_tokens=8000), {"output_this_time": 7192, "window": 8192}),
-    (400, "input length and `max_tokens` exceed context limit: 199000 + 32000 > 200000, decrease input length",
-     body(max_tokens=32_000), {"output_this_time": 1000, "window": 200_000}),
+    (400, "input length and `max_tokens` exceed context limit: 198000 + 32000 > 200000, decrease input length",
+     body(max_tokens=32_000), {"output_this_time": 2000, "window": 200_000}),
     (400, "temperature must be between 0 and 1: invalid value", body(temperature=1.7), {"without.temperature": True}),
     (400, "temperature: range: 0..1", body(temperature=1.7), {"without.temperature": True}),
     (400, "temperature: Input should be less than or equal to 1", body(temperature=1.7), {"without.temperature": True}),
@@ -75,6 +75,10 @@ ONCE = [
 NOTHING = [
     (400, "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
      body(max_tokens=100)),
+    (400, ("'max_tokens' is too large: 4000. This model's maximum context length is 8192 tokens and your request has "
+     "8189 input tokens"), body(max_tokens=4000)),
+    (400, "input length and `max_tokens` exceed context limit: 7900 + 500 > 8192, decrease input length",
+     body(max_tokens=500)),
     (400, "max_tokens: range: 1..", body(max_tokens=100)),
     (400, "prompt is too long: 200001 tokens > 200000 maximum", body(max_tokens=250_000)),
     (402, "Insufficient balance.", body(max_tokens=100)),

@@ -11,6 +11,7 @@ from tests.providers.asking import KEY, Answer, ask
 from tests.providers.wild import DONE, Reply, WildServer, json_reply, sse, text_chunk
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.knowledge import Known
+from workers.providers.windows import WindowExceeded
 
 MESSAGE = json_reply({"type": "message", "content": [{"type": "text", "text": "Yes."}], "stop_reason": "end_turn"})
 CHUNKS = sse(text_chunk("Yes.", finish_reason="stop"), DONE)
@@ -63,6 +64,15 @@ def test_messages_ask_for_at_most_half_the_window(model: str, window: int | None
     with WildServer(MESSAGE) as server:
         assert ask_messages(server, model=model, window=window).text == "Yes."
     assert [call.body["max_tokens"] for call in server.calls] == [most]
+
+
+def test_full_window_asks_for_a_shorter_prompt() -> None:
+    said = "input length and `max_tokens` exceed context limit: 8100 + 32000 > 8192, decrease input length"
+    with WildServer(refusal(said), MESSAGE) as server:
+        answer = ask_messages(server, model="local-7b")
+    assert isinstance(answer.error, WindowExceeded)
+    assert (answer.error.stated.window, answer.error.stated.prompt_tokens) == (8192, 8100)
+    assert len(server.calls) == 1
 
 
 def test_refused_limit_teaches_the_window() -> None:

@@ -77,6 +77,8 @@ _LONGEST = re.compile(
     r"between 1 and (\d+)"
 )
 _SHORTEST_QUOTE, _LONG_QUOTE = 4, 200
+#: An answer gets no smaller room than this, in tokens, unless its limit is lower.
+_LEAST_ROOM = 1024
 #: The window, and the tokens of the prompt, in the two orders in which servers name them.
 _ROOM = (
     re.compile(r"context length (?:is|of)\D{0,5}(?P<window>\d+).*?(?:has|contains) (?P<input>\d+) input"),
@@ -151,8 +153,10 @@ def _length(evidence: Evidence, said: str, sent: Body, tried: Collection[str]) -
         if found := pattern.search(said):
             window = int(found["window"])
             room = window - int(found["input"])
+            if not min(limit[1], _LEAST_ROOM) <= room < limit[1]:
+                return ()  # a shorter prompt is better than an answer that is cut off
             # The window is kept: the next question then asks for an answer that fits.
-            return (Lesson(THIS_TIME, room, lasts=False), Lesson(WINDOW, window)) if 0 < room < limit[1] else ()
+            return (Lesson(THIS_TIME, room, lasts=False), Lesson(WINDOW, window))
     is_about_limit = _LIMIT_WORDS.search(said) and not _WINDOW.search(said)
     longest = _number(_LONGEST, said) if is_about_limit else None
     return (Lesson(LONGEST, longest),) if longest and longest < limit[1] else ()
