@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.providers.asking import KEY, Answer, ask
-from tests.providers.wild import DONE, Reply, WildServer, json_reply, sse, text_chunk
+from tests.providers.wild import DONE, Call, Reply, WildServer, json_reply, sse, text_chunk
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.knowledge import Known
+from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.windows import WindowExceeded
 
 MESSAGE = json_reply({"type": "message", "content": [{"type": "text", "text": "Yes."}], "stop_reason": "end_turn"})
@@ -20,6 +21,24 @@ CHUNKS = sse(text_chunk("Yes.", finish_reason="stop"), DONE)
 def refusal(said: str) -> Reply:
     """Return a refusal with status 400."""
     return json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": said}}, status=400)
+
+
+def refusal_within(said: str) -> Reply:
+    """Return a stream that begins and then refuses."""
+    return sse({"error": {"message": said, "type": "invalid_request_error"}})
+
+
+def ask_chat(server: WildServer, known: Known, message: str = "Hi", *, times: int = 1, **options: Any) -> list[Answer]:
+    """Ask over Chat Completions, some times in a row."""
+
+    async def all_of_it() -> list[Answer]:
+        provider = OpenAIProvider(api_key=KEY, base_url=f"{server.url}/v1", known=known)
+        try:
+            return [await ask(provider, message, **options) for _ in range(times)]
+        finally:
+            await provider.close()
+
+    return asyncio.run(all_of_it())
 
 
 def ask_messages(server: WildServer, message: str = "Hi", *, known: Known | None = None, **options: Any) -> Answer:
@@ -82,3 +101,34 @@ def test_refused_limit_teaches_the_window() -> None:
         assert ask_messages(server, model="local-7b", known=known).text == "Yes."
     assert [call.body["max_tokens"] for call in server.calls] == [32_000, 7192]
     assert known.about("local-7b") == {"window": 8192}
+
+
+def test_server_without_a_limit_is_learnt_within_streams() -> None:
+    """It refuses both names of the limit, one after the other."""
+
+    class Unlimited(WildServer):
+        def reply_to(self, call: Call) -> Reply:
+            found = super().reply_to(call)
+            name = next((each for each in call.body if each.startswith("max_")), None)
+            return refusal_within(f"Unsupported parameter: {name}") if name else found
+
+    known = Known()
+    with Unlimited(CHUNKS) as server:
+        answers = ask_chat(server, known, times=2, max_output_tokens=100)
+    assert [answer.text for answer in answers] == ["Yes.", "Yes."]
+    limits = [[name for name in call.body if name.startswith("max_")] for call in server.calls]
+    assert limits == [["max_tokens"], ["max_completion_tokens"], [], []]
+    assert known.about("any") == {"limit_name": ""}
+
+
+def test_lesson_within_a_stream_is_kept_once_there_is_text() -> None:
+    known, said = Known(), "System role not supported"
+    with WildServer(refusal_within(said), refusal_within("The model has crashed")) as server:
+        (answer,) = ask_chat(server, known, system="be kind")
+    assert answer.error is not None
+    assert len(server.calls) == 2
+    assert known.about("any") == {}
+    with WildServer(refusal_within(said), CHUNKS) as server:
+        (answer,) = ask_chat(server, known, system="be kind")
+    assert answer.text == "Yes."
+    assert known.about("any") == {"system": "question"}

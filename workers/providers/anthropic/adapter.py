@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shared.vendors import ANTHROPIC
 from workers.providers import adapting
+from workers.providers.adapting import Taught
 from workers.providers.anthropic import caching
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS, size_of
@@ -53,8 +54,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
         ca_file: str = "",
         known: Known | None = None,
     ) -> None:
-        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file)
-        self._known = known or Known()
+        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file, known=known)
 
     def _open(self) -> anthropic.AsyncAnthropic:
         import anthropic
@@ -66,7 +66,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             http_client=anthropic.DefaultAioHttpClient(**self._transport()),
         )
 
-    async def _call(self, client: anthropic.AsyncAnthropic, prompt: Prompt) -> httpx2.Response:
+    async def _call(self, client: anthropic.AsyncAnthropic, prompt: Prompt, taught: Taught) -> httpx2.Response:
         import anthropic
         import httpx2
 
@@ -82,11 +82,11 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
             return cast("httpx2.Response", reply)
 
-        return await adapting.call(post, _body(prompt), _FORM, self._known)
+        return await adapting.call(post, _body(prompt), _FORM, self._known, taught)
 
-    def learn(self, error: Exception, prompt: Prompt) -> bool:
+    def learn(self, error: Exception, prompt: Prompt, taught: Taught) -> bool:
         """See `SdkProvider.learn`."""
-        return adapting.learn_within(error, _body(prompt), _FORM, self._known)
+        return adapting.learn_within(error, _body(prompt), _FORM, self._known, taught)
 
     def reader(self) -> EventReader:
         return _MessagesReader()
