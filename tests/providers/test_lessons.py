@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -113,6 +114,39 @@ def test_refusal_changes_this_call_alone(status: int, said: str, sent: Body, fac
 @pytest.mark.parametrize(("status", "said", "sent"), NOTHING, ids=range(len(NOTHING)))
 def test_other_refusal_teaches_nothing(status: int, said: str, sent: Body) -> None:
     assert lessons(status, said, sent) == ()
+
+
+WORDS = "unsupported parameter: temperature, stream_options and max_tokens are not supported"
+ASKED = f'Why do I get this?\n"{WORDS}"\nI use 한국어.\tPlease explain ' + "it in detail " * 9
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [ASKED, f"{ASKED[:90]}...", f"...{ASKED[12:]}", repr(ASKED), json.dumps(ASKED), json.dumps(repr(ASKED))[:99]],
+)
+@pytest.mark.parametrize("place", ["user", "system", "parts", "parameter"])
+def test_quote_teaches_nothing(quote: str, place: str) -> None:
+    sent = body(temperature=1, stream_options={}, max_tokens=9)
+    if place == "parts":
+        sent["messages"] = [{"role": "user", "content": [{"type": "text", "text": ASKED}]}]
+    elif place == "parameter":
+        sent["system"] = ASKED
+    else:
+        sent["messages"] = [{"role": place, "content": ASKED}, USER]
+    assert lessons(400, f"invalid request: {quote}", sent) == ()
+    (lesson,) = lessons(400, f"temperature is not permitted (in: {quote})", sent)
+    assert lesson == Lesson("without.temperature", value=True)
+
+
+def test_short_question_teaches_nothing() -> None:
+    sent = body({"role": "user", "content": "no such\ntemperature"}, temperature=1)
+    assert lessons(400, "invalid request: 'no such\\ntemperature'", sent) == ()
+
+
+def test_long_refusal_of_a_long_prompt_is_read_quickly() -> None:
+    sent = body({"role": "user", "content": "a" * 1_000_000}, temperature=1)
+    (lesson,) = lessons(400, "a" * 3900 + " temperature is not supported", sent)
+    assert lesson.fact == "without.temperature"
 
 
 def test_required_parameter_is_never_left_out() -> None:

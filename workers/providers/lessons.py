@@ -76,7 +76,12 @@ _LONGEST = re.compile(
     r"(\d+), which is the max|>\s*(\d+)|max(?:imum)?(?: \w+){0,5}(?: is| of|:)\W{0,3}(\d+)|up to (\d+)|"
     r"between 1 and (\d+)"
 )
-_SHORTEST_QUOTE, _LONG_QUOTE = 4, 200
+#: A longer message is recognized by its parts: pieces of this length that begin at every _STEP-th of its characters.
+_QUOTE, _STEP = 20, 4
+#: A shorter message is too short to be recognized.
+_SHORTEST_QUOTE = 5
+_ESCAPED_CHARACTER = re.compile(r"\\+u([0-9a-f]{4})")
+_SPACES = re.compile(r"(?:\\+[nrt]|\s)+")
 #: An answer gets no smaller room than this, in tokens, unless its limit is lower.
 _LEAST_ROOM = 1024
 #: The window, and the tokens of the prompt, in the two orders in which servers name them.
@@ -111,15 +116,44 @@ def learn(evidence: Evidence, sent: Body, form: Form, tried: Collection[str] = (
 
 
 def _without_quotes(said: str, sent: Body) -> str:
-    """Return a refusal without the messages that it repeats: a question must not be able to teach a fact."""
-    for message in sent["messages"]:
-        content = message["content"]
-        for text in [content] if isinstance(content, str) else [str(part.get("text") or "") for part in content]:
-            if len(text) > _SHORTEST_QUOTE:
-                said = said.replace(text.lower(), " ")
-                # A long one may be cut off at its end.
-                said = said.partition(text.lower()[:_LONG_QUOTE])[0] if len(text) > _LONG_QUOTE else said
+    """Return a refusal without what it repeats of the texts that were sent: no question must teach a fact.
+
+    A quote may be cut off anywhere, and escaped.
+    """
+    said = _plain(said)
+    for text in map(_plain, _texts_in(sent)):
+        if len(text) >= _QUOTE + _STEP:
+            said = _without_runs(said, text)
+        elif len(text) >= _SHORTEST_QUOTE:
+            said = said.replace(text, " ")
     return said
+
+
+def _texts_in(sent: Body) -> Iterator[str]:
+    for content in (sent.get("system") or "", *(each["content"] for each in sent["messages"])):
+        if isinstance(content, str):
+            yield content
+        else:
+            yield from (str(part.get("text") or "") for part in content)
+
+
+def _plain(text: str) -> str:
+    """Return a text in lower case, with escapes undone and one space for each run of white space."""
+    text = _ESCAPED_CHARACTER.sub(lambda found: chr(int(found[1], 16)), text.lower())
+    return _SPACES.sub(" ", text).replace("\\", "").strip()
+
+
+def _without_runs(said: str, text: str) -> str:
+    """Return `said` with spaces for each run of `_QUOTE + _STEP` characters or more that `text` also has."""
+    pieces = {said[at : at + _QUOTE] for at in range(len(said) - _QUOTE + 1)}
+    shared = pieces.intersection(text[at : at + _QUOTE] for at in range(0, len(text) - _QUOTE + 1, _STEP))
+    if not shared:
+        return said
+    kept = list(said)
+    for at in range(len(said) - _QUOTE + 1):
+        if said[at : at + _QUOTE] in shared:
+            kept[at : at + _QUOTE] = " " * _QUOTE
+    return "".join(kept)
 
 
 def _alternation(sent: Body) -> tuple[Lesson, ...]:
