@@ -7,7 +7,7 @@ reserved, and nothing counts as used.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields
+from dataclasses import fields, replace
 from hashlib import sha256
 
 from shared import metrics
@@ -34,7 +34,7 @@ def again(context: Context, running: RunningAnswer, prompt: Prompt) -> Result | 
     except NaruError:
         return None  # the provider answers instead
     metrics.ANSWER_CACHE.labels("miss" if found is None else "hit").inc()
-    return None if found is None else context.loop.submit(_play(context, running, found)).result()
+    return None if found is None else context.loop.submit(_play(context, running, prompt, found)).result()
 
 
 def digest(prompt: Prompt) -> bytes:
@@ -44,7 +44,7 @@ def digest(prompt: Prompt) -> bytes:
     return sha256(repr(sorted(sent.items())).encode(errors="surrogatepass")).digest()
 
 
-async def _play(context: Context, running: RunningAnswer, found: Earlier) -> Result:
+async def _play(context: Context, running: RunningAnswer, prompt: Prompt, found: Earlier) -> Result:
     result = Result("", spent=Spent())
     live = running.live = context.publisher.open(running.claimed.request_id, running.claimed.attempt)
     try:
@@ -56,5 +56,6 @@ async def _play(context: Context, running: RunningAnswer, found: Earlier) -> Res
     for start in range(0, len(found.text), PIECE_CHARACTERS):
         live.add(found.text[start : start + PIECE_CHARACTERS])
     result.text, result.earlier_at = found.text, found.at
+    result.sent = replace(prompt, left_out=found.left_out)
     result.done = Done(Finish.STOP, None, None)
     return result
