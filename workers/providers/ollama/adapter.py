@@ -66,6 +66,8 @@ class OllamaProvider:
         self._session: aiohttp.ClientSession | None = None
         #: The windows of the models that were asked for.
         self._windows: dict[str, int] = {}
+        #: How a model takes the effort: 0 is its word, as gpt-oss does, 1 is yes or no, 2 is not at all.
+        self._effort_forms: dict[str, int] = {}
 
     def stream(self, prompt: Prompt) -> Stream:
         """See `base.Provider.stream`."""
@@ -79,13 +81,23 @@ class OllamaProvider:
             refusal = WindowExceeded(f"{self.name}: {WindowExceeded.__doc__}")
             refusal.stated = Stated(known, size, is_guess=window is None)
             raise refusal
-        response = await self._post("/api/chat", _body(prompt, num_ctx_for(size, prompt.max_output_tokens, known)))
-        if response.status != 200:
+        return await self._chat(prompt, _body(prompt, num_ctx_for(size, prompt.max_output_tokens, known)))
+
+    async def _chat(self, prompt: Prompt, body: dict[str, Any]) -> aiohttp.ClientResponse:
+        """Send the request in the form of the effort that the model takes. Raises Refused and aiohttp's errors."""
+        while True:
+            form = self._effort_forms.get(prompt.model, 0)
+            think = (prompt.effort, True, None)[form] if prompt.effort else None
+            response = await self._post("/api/chat", body if think is None else {**body, "think": think})
+            if response.status == 200:
+                return response
             try:
-                raise Refused(response, await _error_in(response))
+                refusal = Refused(response, await _error_in(response))
             finally:
                 response.close()
-        return response
+            if think is None or response.status != 400 or "think" not in str(refusal.body).lower():
+                raise refusal
+            self._effort_forms[prompt.model] = form + 1
 
     async def warm(self) -> None:
         """Open the session."""
