@@ -113,7 +113,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which it reports its errors: openai, anthropic, ollama or simulator."""
+        """The name under which it reports its errors: a name in providers.toml, a vendor's or simulator."""
 
     def stream(self, prompt: Prompt) -> Stream:
         """Answer `prompt` with non-empty deltas and exactly one Done, or raise one ProviderError.

@@ -1,4 +1,4 @@
-"""The adapter for Chat Completions, the wire format of OpenAI, compatible servers, Ollama and the demo simulator.
+"""The adapter for Chat Completions, the wire format of OpenAI, compatible servers and the demo simulator.
 
 It uses Chat Completions and not Responses, because every compatible server speaks it. Servers differ in the roles and
 parameters that they know; `adapting.py` learns what one refuses.
