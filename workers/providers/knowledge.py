@@ -28,7 +28,10 @@ _NONE: Mapping[str, Any] = {}
 
 
 class Knowledge:
-    """The facts of all models of one process. Used in its event loop only."""
+    """The facts of all models of one process.
+
+    Used in its event loop, but `about` may be called in any thread: the facts of a model are replaced, never changed.
+    """
 
     def __init__(self) -> None:
         self._facts: dict[str, dict[str, Any]] = {}
