@@ -136,6 +136,12 @@ def test_list_that_repeats_its_page_ends() -> None:
         assert fetch(instance(url, ANTHROPIC, api_key="k")).models == (Listed("claude-a"),)
 
 
+def test_list_ends_at_an_invalid_next_page() -> None:
+    page = ok({"data": [{"id": "claude-a"}], "has_more": True, "last_id": "\ud800"})
+    with serving({"/v1/models": page}) as url:
+        assert fetch(instance(url, ANTHROPIC, api_key="k")).models == (Listed("claude-a"),)
+
+
 @pytest.mark.parametrize("path", ["", "/chat/completions", "/v1/chat/completions", "/v1/models", "/v1"])
 def test_address_with_a_wrong_path_is_mended(path: str) -> None:
     with serving({"/v1/models": data("llama"), "/": (200, b"<html>hello</html>")}) as url:
@@ -195,6 +201,11 @@ def test_unknown_certificate_is_named(certificate: Path) -> None:
         assert problem_of(instance(f"{url}/v1")) is Problem.CERTIFICATE
         trusted = instance(f"{url}/v1", ca_file=str(certificate.with_suffix(".crt")))
         assert fetch(trusted).models == (Listed("llama"),)
+
+
+def test_missing_certificate_file_is_named(tmp_path: Path) -> None:
+    with serving({"/v1/models": data("llama")}) as url:
+        assert problem_of(instance(url, ca_file=str(tmp_path / "gone.pem"))) is Problem.CERTIFICATE
 
 
 def test_answers_come_over_the_named_certificate(certificate: Path) -> None:

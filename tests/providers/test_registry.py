@@ -189,6 +189,31 @@ def test_server_is_asked_again_for_its_models(monkeypatch: pytest.MonkeyPatch) -
     assert heard == [["openai/a"], ["openai/a", "openai/b"]], "an absent server keeps its listed models"
 
 
+def test_discovery_outlives_an_unexpected_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "STEADY_PAUSE_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(module, name, 0.02)
+    replies: dict[str, object] = {}
+    heard: list[list[str]] = []
+
+    async def until_two(registry: Registry) -> None:
+        def changed() -> None:
+            heard.append(names(registry))
+            replies["/v1/models"] = {"data": [{"id": "a"}, {"id": "b"}]}
+            if len(heard) == 1:
+                raise RuntimeError("the first change cannot be told")
+
+        again = asyncio.create_task(registry.keep_discovering(changed))
+        while len(heard) < 2:  # noqa: ASYNC110 - a server in a thread makes it true
+            await asyncio.sleep(0.01)
+        again.cancel()
+
+    with serving(replies) as url:
+        registry = registry_with(openai_base_url=f"{url}/v1")
+        replies["/v1/models"] = {"data": [{"id": "a"}]}
+        asyncio.run(within(until_two(registry), seconds=patient(5)))
+    assert heard == [["openai/a"], ["openai/a", "openai/b"]]
+
+
 @pytest.mark.parametrize("reply", [[], {"models": None}, {"models": ["x"]}, "garbage", None])
 def test_server_with_an_invalid_list_offers_nothing(reply: object) -> None:
     with serving({"/api/tags": reply}) as url:

@@ -142,7 +142,10 @@ def addresses_to_try(instance: Instance) -> list[str]:
 
 def _opener(instance: Instance) -> OpenerDirector:
     direct = [ProxyHandler({})] if is_loopback(instance.base) else []
-    tls = [HTTPSHandler(context=ssl.create_default_context(cafile=instance.ca_file))] if instance.ca_file else []
+    try:
+        tls = [HTTPSHandler(context=ssl.create_default_context(cafile=instance.ca_file))] if instance.ca_file else []
+    except OSError:  # the file is gone, or holds no certificate any more
+        raise ListingFailed(Problem.CERTIFICATE) from None
     return build_opener(*direct, *tls, _NoRedirect())
 
 
@@ -159,7 +162,7 @@ def _entries(opener: OpenerDirector, instance: Instance, address: str, seconds: 
             raise ListingFailed(Problem.NOT_A_LIST)
         yield from (each for each in entries if isinstance(each, Mapping))
         last = found.get("last_id") if isinstance(found, dict) and found.get("has_more") is True else None
-        if instance.vendor is not ANTHROPIC or not isinstance(last, str) or last in ("", after):
+        if instance.vendor is not ANTHROPIC or not isinstance(last, str) or last == after or not _is_name(last):
             return
         after = last
 

@@ -120,16 +120,21 @@ class Registry:
             return
         pause, last = FIRST_PAUSE_SECONDS, self._state()
         while True:
-            is_new = await self._await_file(STEADY_PAUSE_SECONDS if self._have_all_answered else pause)
-            pause = FIRST_PAUSE_SECONDS if is_new else min(2 * pause, LONGEST_PAUSE_SECONDS)
-            await self.discover()
-            if self._have_all_answered:
-                pause = FIRST_PAUSE_SECONDS
-            if (now := self._state()) != last:
-                log.info("the models on offer have changed", extra=_first(self._offers))
-                last = now
-                changed()
-                await self._warm_new()
+            is_new = False
+            try:
+                is_new = await self._await_file(STEADY_PAUSE_SECONDS if self._have_all_answered else pause)
+                await self.discover()
+                if (now := self._state()) != last:
+                    log.info("the models on offer have changed", extra=_first(self._offers))
+                    last = now
+                    changed()
+                    await self._warm_new()
+            except Exception:
+                # Without this loop, the worker would never again hear of a new model.
+                log.exception("a round of discovery failed")
+                await asyncio.sleep(LOOK_SECONDS)
+            is_calm = is_new or self._have_all_answered
+            pause = FIRST_PAUSE_SECONDS if is_calm else min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def offers(self) -> tuple[Offer, ...]:
         """Return the current offers; the first is the default of a new conversation."""
@@ -176,8 +181,8 @@ class Registry:
     async def _warm_new(self) -> None:
         try:
             await self.warm()
-        except (OSError, ValueError) as error:  # its certificates may be gone; a question then tells
-            log.info("a provider's client cannot be made in advance: %s", type(error).__name__)
+        except Exception:  # its certificates or its SDK may be missing; a question then tells
+            log.exception("a provider's client cannot be made in advance")
 
     async def close(self) -> None:
         """Close all providers' connections."""
@@ -261,6 +266,9 @@ class Registry:
         except ListingFailed as error:
             log.info("%s listed no models", each.name, extra={"reason": SENTENCES[error.problem]})
             return None, error.problem
+        except Exception:
+            log.exception("%s could not be asked for its models", each.name)
+            return None, Problem.UNREACHABLE
 
     def _note(self, each: Instance, listing: Listing | None, problem: Problem | None) -> None:
         """Keep a list; without one, the last, or for a gateway that has no lists the vendor's default models."""
