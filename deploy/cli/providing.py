@@ -30,7 +30,7 @@ from shared.operating import shown_models
 from shared.postgres.database import make_plain_engine
 from shared.settings import environment, load_settings
 from workers.providers.base import Done, Prompt
-from workers.providers.listing import SENTENCES, Problem
+from workers.providers.listing import LISTING_SECONDS, SENTENCES, Problem
 from workers.providers.quirks import describe
 from workers.providers.registry import Registry
 
@@ -63,7 +63,7 @@ def run(chosen: argparse.Namespace) -> int:
 async def show_providers(chosen: argparse.Namespace) -> int:
     """Print each provider with the number of its models, or the models of one."""
     registry = _registry(chosen)
-    await registry.discover()
+    await registry.discover(seconds=LISTING_SECONDS)
     if chosen.name:
         _known(registry, chosen.name)
     problems = registry.problems()
@@ -87,7 +87,7 @@ async def test(chosen: argparse.Namespace) -> int:
     """Ask one tiny question and print the answer, how long it took and what it cost."""
     registry = _registry(chosen)
     _known(registry, chosen.name)
-    await registry.discover()
+    await registry.discover(seconds=LISTING_SECONDS)
     try:
         model = chosen.model or _first_model(registry, chosen.name)
         if not model:

@@ -231,6 +231,30 @@ def test_silent_ollama_costs_300_ms() -> None:
     assert names(registry) == []
 
 
+def test_configured_ollama_may_take_longer(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    with serving({"/api/tags": {"models": [{"name": "llama"}]}}, delay=0.5) as url:
+        path.write_text(f'[providers.lab]\nkind = "ollama"\naddress = "{url}"\n')
+        registry = registry_with(providers_file=str(path))
+        asyncio.run(registry.discover(seconds=patient(5)))
+    assert names(registry) == ["lab/llama"]
+
+
+def test_server_may_take_longer_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.02)
+    assert module.FIRST_LISTING_SECONDS < 4
+
+    async def until_listed(registry: Registry) -> None:
+        again = asyncio.create_task(registry.keep_discovering(lambda: None))
+        while not registry.offers():  # noqa: ASYNC110 - a server in a thread makes it true
+            await asyncio.sleep(0.01)
+        again.cancel()
+
+    with serving({"/v1/models": {"data": [{"id": "a"}]}}, delay=4) as url:
+        registry = registry_with(openai_base_url=f"{url}/v1")
+        asyncio.run(within(until_listed(registry), seconds=patient(8)))
+
+
 async def within(work: Any, *, seconds: float) -> None:
     async with asyncio.timeout(seconds):
         await work
@@ -260,11 +284,12 @@ def test_using_the_registry_loads_no_sdk() -> None:
 
 
 @contextmanager
-def serving(replies: dict[str, object], *, port: int = 0) -> Iterator[str]:
-    """Run a server with fixed JSON replies; yield its URL."""
+def serving(replies: dict[str, object], *, port: int = 0, delay: float = 0) -> Iterator[str]:
+    """Run a server with fixed JSON replies, each after `delay` seconds; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            time.sleep(delay)
             found = self.path in replies
             data = json.dumps(replies[self.path]).encode() if found else b""
             self.send_response(200 if found else 404)

@@ -25,7 +25,15 @@ from workers.providers.catalogue import size_of
 from workers.providers.file import Content, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.knowledge import Knowledge, Known
-from workers.providers.listing import SENTENCES, Listed, Listing, ListingFailed, Problem, list_models
+from workers.providers.listing import (
+    LISTING_SECONDS,
+    SENTENCES,
+    Listed,
+    Listing,
+    ListingFailed,
+    Problem,
+    list_models,
+)
 from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.openai.adapter import OpenAIProvider
 
@@ -44,6 +52,8 @@ ADAPTERS: Mapping[str, Callable[..., Adapter]] = {
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_PAUSE_SECONDS = 180.0
+#: How long a server may take for its list while a worker starts.
+FIRST_LISTING_SECONDS = 3.0
 #: How often it looks whether providers.toml has changed.
 LOOK_SECONDS = 2.0
 
@@ -97,13 +107,13 @@ class Registry:
         self._take(*self._read())
         self._settle()
 
-    async def discover(self) -> None:
-        """Ask the servers for their models.
+    async def discover(self, *, seconds: float = FIRST_LISTING_SECONDS) -> None:
+        """Ask the servers for their models. Each may take `seconds`, but an Ollama that nobody configured much less.
 
         A server that does not answer in time keeps its last list; one that never answered offers nothing. Never raises.
         """
         asked = [each for each in self._instances.values() if self._is_asked(each)]
-        found = await asyncio.gather(*(self._ask(each) for each in asked))
+        found = await asyncio.gather(*(self._ask(each, seconds) for each in asked))
         for each, (listing, problem) in zip(asked, found, strict=True):
             if self._instances.get(each.name) != each:
                 continue  # the file changed meanwhile
@@ -123,7 +133,7 @@ class Registry:
             is_new = False
             try:
                 is_new = await self._await_file(STEADY_PAUSE_SECONDS if self._have_all_answered else pause)
-                await self.discover()
+                await self.discover(seconds=LISTING_SECONDS)
                 if (now := self._state()) != last:
                     log.info("the models on offer have changed", extra=_first(self._offers))
                     last = now
@@ -260,9 +270,9 @@ class Registry:
     def _is_of_environment(self, each: Instance) -> bool:
         return self._environment.get(each.name) is each
 
-    async def _ask(self, each: Instance) -> tuple[Listing | None, Problem | None]:
+    async def _ask(self, each: Instance, seconds: float) -> tuple[Listing | None, Problem | None]:
         try:
-            return await list_models(each, seconds=each.vendor.listing_seconds), None
+            return await list_models(each, seconds=seconds if each.is_wanted else each.vendor.listing_seconds), None
         except ListingFailed as error:
             log.info("%s listed no models", each.name, extra={"reason": SENTENCES[error.problem]})
             return None, error.problem
