@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from shared.errors import SettingsError
 from shared.settings import Settings
+from tests.patience import patient
 from workers.providers.file import KINDS, key_variables, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.lines import line_of
@@ -177,6 +180,31 @@ def test_ollama_of_the_file_replaces_the_automatic_one() -> None:
     mine = Instance(name="ollama", vendor=KINDS["ollama"], title="Mine", address="http://x")
     found = together(of_environment(Settings(simulator_url="http://s")), [mine])
     assert [(each.name, each.title) for each in found.values()] == [("ollama", "Mine"), ("demo", "the demo simulator")]
+
+
+def test_line_in_a_long_file_is_found_at_once() -> None:
+    names = "".join(f' "m{n}",\n' for n in range(8_000))
+    text = f'[providers.a]\nkind = "openai"\nmodels = [\n{names}]\ntitel = "x"\n'
+    began = time.process_time()
+    assert line_of(text, ("providers", "a", "titel")) == 8_005
+    assert time.process_time() - began < patient(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "line"),
+    [
+        ('a = """x\\""" ""\n[t]"""\nb = 1', ("b",), 3),
+        ("a = '''x\n''''\n[t]\nb = 1", ("t", "b"), 4),
+        ("a = [ # ]\n ']',\n]\nb = 1", ("b",), 4),
+        ("[a]\nk = 1\n['b.c']\nk = 1", ("b.c", "k"), 4),
+        ("[[a]]\nk = 1\n[b]\nk = 1", ("b", "k"), 4),
+        ("a.b = 1\na.c = 1", ("a", "c"), 2),
+        ("a = 1", ("b",), 1),
+    ],
+)
+def test_line_is_found_behind_texts_and_brackets(text: str, place: tuple[str, ...], line: int) -> None:
+    tomllib.loads(text)
+    assert line_of(text, place) == line
 
 
 def test_line_is_found_within_any_statement() -> None:

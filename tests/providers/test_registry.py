@@ -231,6 +231,48 @@ def test_silent_ollama_costs_300_ms() -> None:
     assert names(registry) == []
 
 
+def test_bad_file_is_read_again_only_after_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    path, key = tmp_path / "providers.toml", tmp_path / "lab.key"
+    path.write_text('[providers.lab]\nkind = "openai"\nmodels = ["a"]\nkey_file = "lab.key"\n')
+    opened: list[object] = []
+    sys.addaudithook(lambda event, at: opened.append(at) if event == "open" and at[0] == str(path) else None)
+
+    async def mend() -> None:
+        registry = registry_with(providers_file=str(path))
+        assert "key_file names" in registry.complaint
+        again = asyncio.create_task(registry.keep_discovering(lambda: None))
+        opened.clear()
+        await asyncio.sleep(0.3)
+        assert not opened
+        key.touch(mode=0o600)
+        key.write_text("k")
+        while registry.complaint:  # noqa: ASYNC110 - a file sets no event
+            await asyncio.sleep(0.01)
+        again.cancel()
+        assert registry.configured() == ("lab",)
+
+    asyncio.run(within(mend(), seconds=patient(5)))
+
+
+def test_bad_file_is_read_again_in_any_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_SECONDS", "REREAD_SECONDS"):
+        monkeypatch.setattr(module, name, 0.01)
+    path = tmp_path / "providers.toml"
+    path.write_text('[providers.lab]\nkind = "openai"\nmodels = ["a"]\nkey_variable = "LAB_KEY"\n')
+
+    async def mend() -> None:
+        registry = registry_with(providers_file=str(path))
+        assert registry.complaint
+        again = asyncio.create_task(registry.keep_discovering(lambda: None))
+        monkeypatch.setenv("LAB_KEY", "k")
+        while registry.complaint:  # noqa: ASYNC110 - a variable sets no event
+            await asyncio.sleep(0.01)
+        again.cancel()
+
+    asyncio.run(within(mend(), seconds=patient(5)))
+
+
 def test_configured_ollama_may_take_longer(tmp_path: Path) -> None:
     path = tmp_path / "providers.toml"
     with serving({"/api/tags": {"models": [{"name": "llama"}]}}, delay=0.5) as url:

@@ -46,6 +46,14 @@ _NUMBERS = ("in_flight",)
 KEYS = (*_TEXTS, *_LISTS, *_NUMBERS)
 
 
+class Mistake(SettingsError):
+    """A mistake in the file. `files` are those that it names, as far as it was read; a change of one may mend it."""
+
+    def __init__(self, sentence: str, files: tuple[Path, ...]) -> None:
+        super().__init__(sentence)
+        self.files = files
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What the file says, and the files that it names."""
@@ -213,7 +221,7 @@ class _Reader:
 
     def _refuse(self, at: tuple[str, ...], why: str) -> NoReturn:
         of = f" [{'.'.join(at[:2])}]:" if len(at) > 1 else ""
-        raise SettingsError(f"{self._path}, line {line_of(self._text, at)}:{of} {why}.")
+        raise Mistake(f"{self._path}, line {line_of(self._text, at)}:{of} {why}.", tuple(self._files))
 
 
 def is_readable_by_others(path: Path) -> bool:
@@ -225,12 +233,12 @@ def is_readable_by_others(path: Path) -> bool:
 
 
 def fingerprint(paths: Iterable[Path]) -> tuple[object, ...]:
-    """Return a value that changes with the content of these files, without reading them."""
+    """Return a value that changes with the content and the rights of these files, without reading them."""
     found: list[object] = []
     for path in paths:
         try:
             at = path.stat()
-            found.append((at.st_mtime_ns, at.st_size, at.st_ino, at.st_mode))
+            found.append((at.st_mtime_ns, at.st_ctime_ns, at.st_size, at.st_ino))  # chmod and chown set the ctime
         except OSError as error:
             found.append(error.errno)
     return tuple(found)

@@ -22,7 +22,7 @@ from shared.vendors import DEMO, VENDORS
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
-from workers.providers.file import Content, fingerprint, read_providers
+from workers.providers.file import Content, Mistake, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.knowledge import Knowledge, Known
 from workers.providers.listing import (
@@ -56,6 +56,8 @@ STEADY_PAUSE_SECONDS = 180.0
 FIRST_LISTING_SECONDS = 3.0
 #: How often it looks whether providers.toml has changed.
 LOOK_SECONDS = 2.0
+#: How often it reads a providers.toml that has a mistake and has not changed.
+REREAD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,10 @@ class Registry:
         self._environment = of_environment(settings)
         self._named = _parse(settings.models, self._environment)
         self._path = Path(settings.providers_file) if settings.providers_file else None
-        self._file = Content((), ())
+        #: The files that were read, as they were then, on the monotonic clock.
+        self._files: tuple[Path, ...] = ()
         self._seen: tuple[object, ...] = ()
+        self._read_at = 0.0
         #: The mistake in providers.toml; empty if there is none.
         self.complaint = ""
         self._instances: Mapping[str, Instance] = self._environment
@@ -229,31 +233,41 @@ class Registry:
         return False
 
     def _is_file_new(self) -> bool:
-        """Whether to read the file: it has changed, or what it complained about may have."""
-        return self._path is not None and (bool(self.complaint) or self._seen != _seen_now(self._path, self._file))
+        """Whether to read the file: it has changed, or another one that it names.
 
-    def _read(self) -> tuple[Content | SettingsError, tuple[object, ...]]:
-        """Read providers.toml, and return its fingerprint too. A large one with a mistake takes a while."""
+        A bad file is read again in any case now and then: too many open files, for example, may have been the reason.
+        """
+        is_due = bool(self.complaint) and time.monotonic() - self._read_at > REREAD_SECONDS
+        return is_due or self._seen != fingerprint(self._files)
+
+    def _read(self) -> tuple[Content | SettingsError, tuple[Path, ...], tuple[object, ...]]:
+        """Read providers.toml. Return also the files that were read, and their fingerprint."""
         if self._path is None:
-            return Content((), ()), ()
-        before = fingerprint((self._path,))  # a change while it is read makes it new again
+            return Content((), ()), (), ()
+        watched = (self._path, *self._files[1:])
+        before = fingerprint(watched)  # a change while it is read makes it new again
+        read: Content | SettingsError
+        files: tuple[Path, ...] = ()
         try:
-            content = read_providers(self._path, environment())
-            together(self._environment, content.instances)
-            return content, (*before, *fingerprint(content.files))
+            read = read_providers(self._path, environment())
+            files = read.files
+            together(self._environment, read.instances)
         except SettingsError as error:
-            return error, before
+            read = error
+            files = error.files if isinstance(error, Mistake) else files
+        now = (self._path, *files)
+        return read, now, before if now == watched else (before[0], *fingerprint(files))
 
-    def _take(self, read: Content | SettingsError, seen: tuple[object, ...]) -> None:
+    def _take(self, read: Content | SettingsError, files: tuple[Path, ...], seen: tuple[object, ...]) -> None:
         """Take the file's providers. A file with a mistake changes nothing."""
-        self._seen = seen
+        self._files, self._seen, self._read_at = files, seen, time.monotonic()
         if isinstance(read, SettingsError):
             if self.complaint != str(read):
                 log.warning("providers.toml has a mistake, and changes nothing", extra={"reason": str(read)})
             self.complaint = str(read)
             return
         before, self._instances = self._instances, together(self._environment, read.instances)
-        self._file, self.complaint = read, ""
+        self.complaint = ""
         for name in [name for name, each in before.items() if self._instances.get(name) != each]:
             self._forget(name)
 
@@ -345,10 +359,6 @@ def _offer(each: Instance, model: Listed) -> Offer:
         title=model.title,
         provider_title=each.title,
     )
-
-
-def _seen_now(path: Path, content: Content) -> tuple[object, ...]:
-    return fingerprint((path, *content.files))
 
 
 def _first(offers: tuple[Offer, ...]) -> dict[str, list[str]]:
