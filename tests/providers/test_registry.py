@@ -273,6 +273,14 @@ def test_bad_file_is_read_again_in_any_case(tmp_path: Path, monkeypatch: pytest.
     asyncio.run(within(mend(), seconds=patient(5)))
 
 
+def test_absent_providers_are_one_tuple_for_all_threads() -> None:
+    registry = registry_with(openai_base_url="http://127.0.0.1:1")
+    asyncio.run(registry.discover())
+    found = registry.absent()
+    assert found == (Absent("OpenAI", Problem.UNREACHABLE),)
+    assert registry.absent() is found, "no thread builds it from what the loop changes"
+
+
 def test_configured_ollama_may_take_longer(tmp_path: Path) -> None:
     path = tmp_path / "providers.toml"
     with serving({"/api/tags": {"models": [{"name": "llama"}]}}, delay=0.5) as url:

@@ -108,6 +108,7 @@ class Registry:
         self.knowledge = Knowledge()
         self._retired: list[Adapter] = []
         self._offers: tuple[Offer, ...] = ()
+        self._absent: tuple[Absent, ...] = ()
         self._take(*self._read())
         self._settle()
 
@@ -172,10 +173,11 @@ class Registry:
         return {name: problem for name, problem in found.items() if self._instances[name].is_wanted}
 
     def absent(self) -> tuple[Absent, ...]:
-        """Return the providers that somebody configured and that offer no model; a mistake in the file comes first."""
-        of_file = [Absent("providers.toml", Problem.BAD_FILE)] if self.complaint else []
-        found = (Absent(self._instances[name].title, problem) for name, problem in self.problems().items())
-        return (*of_file, *found)
+        """Return the providers that somebody configured and that offer no model; a mistake in the file comes first.
+
+        Other threads may call this: the tuple is replaced, never changed.
+        """
+        return self._absent
 
     def provider_for(self, name: str) -> tuple[Provider, str]:
         """Return the provider of the offer `name`, and the provider's own name of the model. Raises ModelNotFound.
@@ -265,11 +267,13 @@ class Registry:
             if self.complaint != str(read):
                 log.warning("providers.toml has a mistake, and changes nothing", extra={"reason": str(read)})
             self.complaint = str(read)
+            self._settle_absent()
             return
         before, self._instances = self._instances, together(self._environment, read.instances)
         self.complaint = ""
         for name in [name for name, each in before.items() if self._instances.get(name) != each]:
             self._forget(name)
+        self._settle_absent()
 
     def _forget(self, name: str) -> None:
         """Drop what belongs to an instance that has changed. Answers under way keep its provider, closed at the end."""
@@ -312,6 +316,12 @@ class Registry:
         named = [_offer(self._environment[key], Listed(model)) for key, model in self._named]
         others = [offer for each in self._instances.values() for offer in self._offers_of(each)]
         self._offers = (*named, *others)
+        self._settle_absent()
+
+    def _settle_absent(self) -> None:
+        of_file = [Absent("providers.toml", Problem.BAD_FILE)] if self.complaint else []
+        found = (Absent(self._instances[name].title, problem) for name, problem in self.problems().items())
+        self._absent = (*of_file, *found)
 
     def _offers_of(self, each: Instance) -> list[Offer]:
         """Return the offers of an instance, without those of NARU_MODELS."""
