@@ -111,8 +111,8 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "in_flight = 0", 4, "in_flight is not a whole number from 1 to 1,000,000"),
         (A + "in_flight = true", 4, "in_flight is not a whole number"),
         (A + "fallback = ['b']", 4, "fallback is not supported yet"),
-        (A + "key_file = 'none.key'", 4, "none.key, which cannot be read: No such file or directory"),
-        (A + "key_variable = 'NOT_SET'", 4, "key_variable names NOT_SET, which is not set"),
+        (A + "key_file = 'none.key'", 4, "key_file names a file that cannot be read: No such file or directory"),
+        (A + "key_variable = 'NOT_SET'", 4, "key_variable names a variable that is not set"),
         (A + 'key_file = "a\\u0000b"', 4, "key_file holds a character that cannot be printed"),
         (A + "key_file = '/dev/zero'", 4, "/dev/zero, which "),
         (A + "key = 'k'\nkey_file = 'x'", 5, "key and key_file exclude each other"),
@@ -123,7 +123,7 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "# again\n" + A, 5, "this table is there twice. Each provider needs a name of its own"),
         (A + 'kind = "ollama"', 4, "this key is there twice"),
         (A + "title = ", 4, "Invalid value"),
-        ("\n[providers.a]\nkind = 'vllm'", 3, "kind is 'vllm'. It is openai, anthropic, ollama"),
+        ("\n[providers.a]\nkind = 'vllm'", 3, "kind is unknown. It is openai, anthropic, ollama"),
         ("\n[providers.a]\ntitle = 'x'", 2, "kind is missing"),
         ("[providers.a]\nkind = 'openai'\naddress = 'example.org'", 3, "address is not a valid address. Write http"),
         ("[providers.a]\nkind = 'openai'", 1, "there is no key. Add key_file"),
@@ -140,6 +140,14 @@ def test_mistake_names_line_and_key(path: Path, text: str, line: int, words: str
     found = mistake(path, text)
     assert found.startswith(f", line {line}:")
     assert words in found
+
+
+@pytest.mark.parametrize("key", ["gw7f3a9c0d1e2b4a", "gw7f3a9c0d1e2b4a" * 20])
+@pytest.mark.parametrize("field", ["key_variable", "key_file", "kind"])
+def test_key_at_the_wrong_place_is_not_quoted(path: Path, field: str, key: str) -> None:
+    found = mistake(path, f'[providers.a]\n{field} = "{key}"\n' + ("" if field == "kind" else 'kind = "openai"\n'))
+    assert found.startswith(", line 2: [providers.a]: " + field)
+    assert "gw7f" not in found
 
 
 def test_readable_key_files_are_refused(path: Path) -> None:

@@ -302,7 +302,7 @@ def test_server_may_take_longer_after_the_start(monkeypatch: pytest.MonkeyPatch)
 
     with serving({"/v1/models": {"data": [{"id": "a"}]}}, delay=4) as url:
         registry = registry_with(openai_base_url=f"{url}/v1")
-        asyncio.run(within(until_listed(registry), seconds=patient(8)))
+        asyncio.run(within(until_listed(registry), seconds=patient(30)))
 
 
 async def within(work: Any, *, seconds: float) -> None:

@@ -110,8 +110,8 @@ class _Reader:
             self._check_key((*at, key), key, value)
         vendor = KINDS.get(table.get("kind", ""))
         if vendor is None:
-            what = f"kind is {table['kind']!r}" if "kind" in table else "kind is missing"
-            self._refuse((*at, "kind") if "kind" in table else at, f"{what}. It is {', '.join(KINDS)}")
+            what, place = ("kind is unknown", (*at, "kind")) if "kind" in table else ("kind is missing", at)
+            self._refuse(place, f"{what}. It is {', '.join(KINDS)}")
         address = self._address((*at, "address"), table.get("address", ""), vendor)
         api_key = self._key(at, table)
         if not api_key and (vendor.needs_key or (vendor is OPENAI and not address)):
@@ -194,16 +194,17 @@ class _Reader:
         self._files.append(path)
         if is_readable_by_others(path):
             self._refuse(at, f"key_file names {path}, which other users can read. Run: chmod 600 {path}")
-        if path.exists() and not path.is_file():
-            self._refuse(at, f"key_file names {path}, which is no ordinary file")
+        if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - Path.exists raises for a name that is too long
+            self._refuse(at, f"key_file names {path}, which is not a regular file")
         try:
             return path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            self._refuse(at, f"key_file names {path}, which cannot be read: {_reason(error)}")
+        except (OSError, UnicodeDecodeError) as error:  # never quote it: a key may be there instead of a name
+            self._refuse(at, f"key_file names a file that cannot be read: {_reason(error)}")
 
     def _key_in_variable(self, at: tuple[str, ...], text: str) -> str:
         if not self._environ.get(text):
-            self._refuse(at, f"key_variable names {text[:60]}, which is not set. Set it and restart, or use key_file")
+            # Never quote it: a key may be there instead of a name.
+            self._refuse(at, "key_variable names a variable that is not set. Set it and restart, or use key_file")
         return self._environ[text].strip()
 
     def _certificates(self, at: tuple[str, ...], text: str) -> str:
