@@ -172,7 +172,7 @@ def forget_model(engine: Engine, chosen: argparse.Namespace) -> int:
     """Drop what was learnt about a model."""
     if not forget(engine, chosen.model):
         return _complain(f"nothing is known about {chosen.model}. ./naru providers facts lists what is known.")
-    print(f"{terminal.line(chosen.model)}: forgotten. The next question tries the server afresh.")
+    print(f"{terminal.line(chosen.model)}: forgotten. Within half a minute, questions try the server afresh.")
     return 0
 
 

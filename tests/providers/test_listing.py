@@ -111,6 +111,7 @@ def test_list_gives_titles_and_windows() -> None:
         ({"max_model_len": 8_192}, 8_192),
         ({"meta": {"n_ctx": 4_096, "n_ctx_train": 131_072}}, 4_096),
         ({"max_input_tokens": 1_000_000}, 1_000_000),
+        ({"max_context_length": 131_072, "loaded_context_length": 4_096}, 4_096),
         ({"context_window": 32_768}, 32_768),
         ({"context_length": "8192"}, None),
         ({"max_model_len": None, "context_length": True}, None),

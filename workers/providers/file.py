@@ -103,7 +103,7 @@ class _Reader:
     def _instance(self, name: str, table: Any) -> Instance:
         at = ("providers", name)
         if not _NAME.fullmatch(name) or name == "demo":
-            self._refuse(at, f"{name[:60]!r} is no name for a provider. Use up to 40 of a-z, 0-9, - and _, not demo")
+            self._refuse(at, f"{name[:60]!r} is not a valid provider name. Use up to 40 of a-z, 0-9, - and _, not demo")
         if not isinstance(table, dict):
             self._refuse(at, f"{name} is not a table. Write [providers.{name}] and its keys below")
         for key, value in table.items():
@@ -118,7 +118,7 @@ class _Reader:
             self._refuse(at, "there is no key. Add key_file, or key_variable")
         models = self._names((*at, "models"), table.get("models", []))
         if models and (table.get("include") or table.get("exclude")):
-            self._refuse((*at, "models"), "models and include or exclude exclude each other. Remove one of them")
+            self._refuse((*at, "models"), "there are models and patterns. Use either models, or include and exclude")
         return Instance(
             name=name,
             vendor=vendor,

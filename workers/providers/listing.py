@@ -84,7 +84,7 @@ SENTENCES: Mapping[str, str] = {
     Problem.NO_LIST: "has no list of models below its address. Most servers need an address that ends with /v1",
     Problem.NOT_A_LIST: "does not answer with a list of models, but for example with a web page. Check the address",
     Problem.SERVER_FAILS: "answers with an error to a request for its models. See its log",
-    Problem.NO_MODEL: "lists no model that can chat and that include and exclude let through. Name it with models",
+    Problem.NO_MODEL: "lists no chat model that passes include and exclude. Name it with models",
     Problem.BAD_FILE: "has a mistake. ./naru doctor names its line",
 }
 
@@ -261,14 +261,15 @@ def _title_of(entry: Mapping[str, Any], name: str, instance: Instance) -> str:
 
 
 def window_of(entry: Mapping[str, Any]) -> int | None:
-    """Return the window that the server states, in tokens, if it states one."""
+    """Return the window that the server states, in tokens, if it states one.
+
+    Of several, the smallest holds: LM Studio tells the model's own window, and the one that it was loaded with.
+    """
     meta = entry.get("meta")
     stated = [entry.get(field) for field in _WINDOWS]
     stated += [meta.get("n_ctx")] if isinstance(meta, Mapping) else []
-    for value in stated:
-        if isinstance(value, int) and not isinstance(value, bool) and _FEWEST_TOKENS <= value <= _MOST_TOKENS:
-            return value
-    return None
+    numbers = [value for value in stated if isinstance(value, int) and not isinstance(value, bool)]
+    return min((value for value in numbers if _FEWEST_TOKENS <= value <= _MOST_TOKENS), default=None)
 
 
 class _NoRedirect(HTTPRedirectHandler):
