@@ -11,11 +11,13 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.cli.provider_checks import absent_lines
+from deploy.cli.providing import TEST_TOKENS
 from deploy.embedded.processes import ROOT
 from shared.fleet import AbsentProvider, Member, Model, fleet, register
 from shared.model_facts import learn
 from shared.postgres.database import make_engine
 from tests.providers.test_listing import data, serving
+from tests.providers.wild import DONE, WildServer, sse, text_chunk
 from tests.stack import Stack
 
 
@@ -100,6 +102,17 @@ def test_provider_is_tested_with_a_real_call(stack: Stack, tmp_path: Path) -> No
     assert "tokens of prompt and" in asked.stdout
     unknown = naru(stack, "providers", "test", "nobody", providers_file=path, simulator_url="")
     assert "there is no provider 'nobody'. There are: sim" in unknown.stderr
+
+
+def test_tested_provider_shows_its_answer_without_thoughts(stack: Stack, tmp_path: Path) -> None:
+    thought = {"choices": [{"index": 0, "delta": {"reasoning_content": "The person wants OK."}}]}
+    with WildServer(sse(thought, text_chunk("OK", finish_reason="stop"), DONE), sse(thought, DONE)) as server:
+        path = file_of(tmp_path, table("wild", f"{server.url}/v1", "models = ['wild']"))
+        asked = naru(stack, "providers", "test", "wild", providers_file=path, simulator_url="")
+        silent = naru(stack, "providers", "test", "wild", providers_file=path, simulator_url="")
+    assert asked.stdout.startswith("wild/wild answers: OK\n"), asked.stdout + asked.stderr
+    assert TEST_TOKENS in server.calls[0].body.values()
+    assert "wild/wild answers, but writes no text within 256 tokens" in silent.stdout, silent.stdout + silent.stderr
 
 
 def test_models_are_hidden_and_ordered(stack: Stack, engine: Engine) -> None:
