@@ -1,4 +1,4 @@
-"""What a person sets for one conversation: instructions for the model, its temperature and its effort."""
+"""The settings of one conversation: instructions for the model, its temperature and its effort."""
 
 from __future__ import annotations
 

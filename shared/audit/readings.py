@@ -41,7 +41,7 @@ def readings_of(engine: Engine, owner_key: str) -> list[Reading]:
 
 
 def acknowledge(engine: Engine, owner_key: str, *, shown: int) -> None:
-    """Record that the owner has seen the readings up to the event `shown`; nothing if none of them is new."""
+    """Record that the owner has seen the readings up to the event `shown`; nothing if all are old."""
     new = [each.seq for each in readings_of(engine, owner_key) if each.is_new and each.seq <= shown]
     if new:
         with transaction(engine) as connection:

@@ -1,4 +1,4 @@
-"""Show errors as sentences: what happened, what was kept, and one button. No traceback reaches the page.
+"""Show errors as sentences, with the text that was kept and one button. No traceback reaches the page.
 
 An unexpected error gets an id, which the page shows and the log contains.
 """
@@ -60,7 +60,7 @@ def text(words: Words, notice: Notice) -> str:
 
 
 def show(words: Words, notice: Notice) -> None:
-    """Draw a box with the sentence, what was kept, and the id."""
+    """Draw a box with the sentence, the text that was kept, and the id."""
     sentence(text(words, notice), notice.id)
     if notice.incident_id:
         st.caption(words.t("notice.id", id=notice.incident_id))

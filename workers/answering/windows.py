@@ -48,7 +48,7 @@ def shorter(branch: Sequence[Message], prompt: Prompt, refusal: ContextTooLong) 
     stated = refusal.stated if isinstance(refusal, WindowExceeded) else Stated()
     if stated.window is None:
         kept = prompts.newest_within(size // 2, prompt.messages)
-        # What was refused bounds the window, unless it was so short that the refusal meant something else.
+        # A refused prompt bounds the window, unless it was so short that the refusal meant something else.
         facts: dict[str, float] = {WINDOW: size} if size >= _LEAST_TOKENS else {}
         return _cut(branch, prompt, kept, prompt.max_output_tokens, facts)
     facts = {WINDOW: stated.window}

@@ -1,6 +1,6 @@
 """Makes a call that adapts to the server: a refusal that names a quirk is followed by one more call, and remembered.
 
-A refused call is not billed. What a refusal teaches counts for this question at once. It becomes a fact of the model
+A refused call is not billed. A lesson counts for this question at once. It becomes a fact of the model
 when the call that follows it succeeds, so that a misread refusal leaves nothing behind. A refusal may also come within
 a stream, which has begun before anybody knows how it ends: there, a call succeeds once its reply has text.
 """
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Taught:
-    """What the refusals of one question have taught. It counts for all further calls of this question."""
+    """The lessons of one question's refusals. They count for all further calls of this question."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     #: Those of the facts that came within a stream. They are kept once a reply has text.

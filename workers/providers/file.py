@@ -56,7 +56,7 @@ class Mistake(SettingsError):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the file says, and the files that it names."""
+    """The providers in the file, and the files that it names."""
 
     instances: tuple[Instance, ...]
     files: tuple[Path, ...]

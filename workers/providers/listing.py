@@ -46,7 +46,7 @@ LARGEST_BYTES = 16_000_000
 #: A listing may take this long where nobody waits for the worker's start.
 LISTING_SECONDS = 10.0
 LONGEST_NAME, LONGEST_TITLE = 200, 80
-#: What people append to a base address although it belongs to a call.
+#: Paths that people append to a base address although they belong to a call.
 _CALL_PATHS = ("/chat/completions", "/v1/messages", "/messages", "/models", "/api/tags", "/api/chat")
 #: The fields in which servers tell a model's window, in tokens. `meta` is llama.cpp's.
 _WINDOWS = (
@@ -76,7 +76,7 @@ class Problem(StrEnum):
     BAD_FILE = "bad_file"
 
 
-#: What operators read, behind the provider's name; the page has its own sentences (`words/`, `no_model.…`).
+#: Sentences for operators, after the provider's name; the page has its own sentences (`words/`, `no_model.…`).
 SENTENCES: Mapping[str, str] = {
     Problem.UNREACHABLE: "cannot be reached. Start it, or check the address, the network and the proxy",
     Problem.CERTIFICATE: "has a TLS certificate that is not valid here. Correct it, or name its CA with ca_file",

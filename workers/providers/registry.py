@@ -104,7 +104,7 @@ class Registry:
         self._problems: dict[str, Problem] = {}
         self._have_all_answered = False
         self._providers: dict[str, Adapter] = {}
-        #: What the servers have taught about their models.
+        #: The facts that servers have taught about their models.
         self.knowledge = Knowledge()
         self._retired: list[Adapter] = []
         self._offers: tuple[Offer, ...] = ()

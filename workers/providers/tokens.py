@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workers.providers.base import Prompt
 
-#: What a message costs beside its text: its role and its limits.
+#: The tokens of a message beside its text: its role and its limits.
 TOKENS_PER_MESSAGE = 4
 
 

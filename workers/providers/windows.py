@@ -49,7 +49,7 @@ _PROMPTS = tuple(
         r"given: (\d+) `inputs` tokens",
     )
 )
-#: What separates thousands in a number.
+#: The signs that separate thousands in a number.
 THOUSANDS = re.compile(r"(?<=\d)[,_](?=\d{3}\b)")
 
 
