@@ -23,6 +23,7 @@ from shared.settings import Settings
 from shared.vendors import ANTHROPIC, WITH_KEY
 from tests.patience import patient
 from tests.providers.asking import KEY, Simulator, ask
+from workers.providers import instances
 from workers.providers import registry as module
 from workers.providers.catalogue import size_of
 from workers.providers.listing import Problem
@@ -222,9 +223,12 @@ def test_server_with_an_invalid_list_offers_nothing(reply: object) -> None:
     assert names(registry) == ["demo/simulator"]
 
 
-def test_silent_ollama_costs_300_ms() -> None:
+def test_silent_ollama_costs_300_ms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody configured it: Naru looks at its default address."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        registry = registry_with(ollama_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(instances, "_DEFAULTS", Settings(ollama_url=url))
+        registry = registry_with(ollama_url=url)
         began = time.monotonic()
         asyncio.run(within(registry.discover(), seconds=patient(1)))
         assert time.monotonic() - began < patient(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ from shared.postgres.notices import AT_ONCE, NoticeSender
 from shared.settings import Settings, load_settings
 from tests.shared.listening import Listener
 from tests.shared.rig import RequestRig
-from tests.stack import free_port
+from tests.stack import free_port, wait_until
 
 
 def notice(channel: str = notify.REQUEST) -> notify.Notice:
@@ -97,9 +98,14 @@ def test_many_notices_share_a_transaction(rig: RequestRig, rig_settings: Setting
     assert len(sent) == 1
 
 
+def is_gone(rig: RequestRig) -> bool:
+    own = text("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'closing-notices'")
+    with rig.begin() as connection:
+        return bool(connection.execute(own).scalar_one())
+
+
 def test_closed_engine_sends_what_waits_and_disconnects(rig: RequestRig, rig_settings: Settings) -> None:
     engine = make_engine(rig_settings, name="closing")
-    own = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'closing-notices'")
     with Listener(rig.engine, notify.REQUEST) as listener:
         for _ in range(2):  # an engine may be used again after its disposal
             asked = RequestRig(engine).ask()
@@ -107,8 +113,7 @@ def test_closed_engine_sends_what_waits_and_disconnects(rig: RequestRig, rig_set
             heard = listener.next()
             assert heard
             assert heard.request_id == asked.request_id
-            with rig.begin() as connection:
-                assert connection.execute(own).scalar_one() == 0
+            wait_until(partial(is_gone, rig), seconds=5, what="Postgres has ended the connection")
 
 
 def test_notices_without_postgres_block_nobody(rig_settings: Settings) -> None:
