@@ -6,25 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-import psycopg2
-from sqlalchemy.exc import SQLAlchemyError
-
 from deploy import terminal
-from deploy.backup.locate import server_at
-from deploy.backup.problem import BackupProblem
-from deploy.backup.server import reason_of
 from deploy.cli import limits
+from deploy.cli.in_database import FAILURES, database_at, sentence_of
 from deploy.cli.people_command import Context
-from deploy.embedded.data import DataProblem
-from deploy.embedded.locate import check_options
-from shared import audit, mail
-from shared.audit.acting import TERMINAL
-from shared.errors import NaruError, NotFound
+from shared import mail
+from shared.errors import NotFound
 from shared.people import Owner, accounts, factors, identities, links, sessions, taking_over
 from shared.people.accounts import Role
 from shared.people.refusals import NoPassword
-from shared.postgres.database import make_plain_engine
-from shared.settings import GUEST, load_settings
+from shared.settings import GUEST
 
 
 class NoInvitation(Exception):
@@ -34,11 +25,9 @@ class NoInvitation(Exception):
 def run(chosen: argparse.Namespace) -> int:
     """Run the chosen command and return its exit code."""
     try:
-        settings = load_settings()
-        check_options(settings)
-        with server_at(chosen.data, settings) as server, audit.acting(TERMINAL):
-            COMMANDS[chosen.command](Context(make_plain_engine(server.url), settings, chosen))
-    except (BackupProblem, DataProblem, NaruError, NoInvitation, psycopg2.Error, SQLAlchemyError) as error:
+        with database_at(chosen.data) as (engine, settings):
+            COMMANDS[chosen.command](Context(engine, settings, chosen))
+    except (NoInvitation, *FAILURES) as error:
         return _complain(_sentence(error, chosen))
     if settings.auth == GUEST:
         print("  Note: NARU_AUTH is guest, so the page asks nobody to sign in. Set NARU_AUTH=local.")
@@ -56,11 +45,7 @@ def _sentence(error: Exception, chosen: argparse.Namespace) -> str:
         return f"there is no account of {terminal.line(named)}. ./naru people list shows all."
     if isinstance(error, NoInvitation):
         return f"there is no open invitation {error}. ./naru people invitations shows all."
-    if isinstance(error, psycopg2.Error):
-        return f"Postgres failed: {reason_of(error)}"
-    if isinstance(error, SQLAlchemyError):
-        return f"Postgres failed ({type(error).__name__}). Is Naru's newest version running? Start it once."
-    return str(error)
+    return sentence_of(error)
 
 
 def show(context: Context) -> None:

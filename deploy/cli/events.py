@@ -8,19 +8,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from uuid import UUID
 
-import psycopg2
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from deploy import terminal
-from deploy.backup.locate import server_at
-from deploy.backup.problem import BackupProblem
-from deploy.backup.server import reason_of
-from deploy.embedded.data import DataProblem, secrets_in
-from deploy.embedded.locate import check_options
+from deploy.cli.in_database import FAILURES, database_at, sentence_of
+from deploy.embedded.data import secrets_in
 from shared import audit
 from shared.audit import Kind
-from shared.audit.acting import TERMINAL
 from shared.audit.chain import Broken
 from shared.audit.events import Event, Filter, everything, newest
 from shared.audit.kinds import LONGEST_REASON
@@ -28,10 +22,10 @@ from shared.audit.marks import Forged
 from shared.audit.record import printable
 from shared.audit.verify import HeadMissing, verify
 from shared.conversations import exported_conversations, exported_messages
-from shared.errors import NaruError, NotFound
+from shared.errors import NotFound
 from shared.people import Owner, accounts
-from shared.postgres.database import make_plain_engine, transaction
-from shared.settings import Settings, load_settings
+from shared.postgres.database import transaction
+from shared.settings import Settings
 from shared.tables import conversation
 
 UNKNOWN = "there is no such chat or person. An ID is a chat's, from its address, or person:ID (./naru people list)"
@@ -60,28 +54,20 @@ class Context:
 def run(chosen: argparse.Namespace) -> int:
     """Run the chosen command and return its exit code."""
     try:
-        settings = load_settings()
-        check_options(settings)
-        with server_at(chosen.data, settings) as server, audit.acting(TERMINAL):
-            COMMANDS[chosen.command](Context(make_plain_engine(server.url), settings, chosen))
-    except (Broken, Forged, HeadMissing, NaruError, Problem, BackupProblem, DataProblem) as error:
-        sentence = _sentence_of(error)
-    except psycopg2.Error as error:
-        sentence = f"Postgres failed: {reason_of(error)}"
-    except SQLAlchemyError as error:
-        sentence = f"Postgres failed ({type(error).__name__}). Is Naru's newest version running? Start it once."
-    else:
-        return 0
-    sys.stderr.write(f"naru audit: {sentence}\n")
-    return 1
+        with database_at(chosen.data) as (engine, settings):
+            COMMANDS[chosen.command](Context(engine, settings, chosen))
+    except (Broken, Forged, HeadMissing, Problem, *FAILURES) as error:
+        sys.stderr.write(f"naru audit: {_sentence(error)}\n")
+        return 1
+    return 0
 
 
-def _sentence_of(error: Exception) -> str:
+def _sentence(error: Exception) -> str:
     if isinstance(error, Broken | Forged):
         return f"BROKEN: {error}. See docs/operations/audit.md#a-broken-chain"
     if isinstance(error, HeadMissing):
         return "the chain is unbroken, but no event has this hash: the newest were cut off, or it is too old"
-    return UNKNOWN if isinstance(error, NotFound) else terminal.line(str(error))
+    return UNKNOWN if isinstance(error, NotFound) else terminal.line(sentence_of(error))
 
 
 def show(context: Context) -> None:

@@ -7,48 +7,29 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-import psycopg2
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from deploy import terminal
-from deploy.backup.locate import server_at
-from deploy.backup.problem import BackupProblem
-from deploy.backup.server import reason_of
+from deploy.cli.in_database import FAILURES, database_at, sentence_of
 from deploy.cli.lanes import in_words
-from deploy.embedded.data import DataProblem
-from deploy.embedded.locate import check_options
-from shared import audit, fleet, lifecycle
-from shared.audit.acting import TERMINAL
-from shared.errors import NaruError, NotFound
+from shared import fleet, lifecycle
+from shared.errors import NotFound
 from shared.operating.banner import LONGEST_BANNER, clear_banner, read_banner, set_banner
 from shared.operating.lanes import lanes_now
 from shared.operating.requests import RequestNow, Which, requests_now, timeline
 from shared.operating.workers import workers_now
-from shared.postgres.database import make_plain_engine
-from shared.settings import load_settings
 from shared.tables import Status
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Run the chosen command and return its exit code."""
     try:
-        settings = load_settings()
-        check_options(settings)
-        with server_at(chosen.data, settings) as server, audit.acting(TERMINAL):
-            engine = make_plain_engine(server.url)
-            try:
-                return COMMANDS[chosen.command](engine, chosen)
-            finally:
-                engine.dispose()
+        with database_at(chosen.data) as (engine, _):
+            return COMMANDS[chosen.command](engine, chosen)
     except NotFound:
         return _complain(f"there is no request {chosen.id}. ./naru admin show lists those that run or wait.")
-    except psycopg2.Error as error:
-        return _complain(f"Postgres failed: {reason_of(error)}")
-    except SQLAlchemyError as error:
-        return _complain(f"Postgres failed ({type(error).__name__}). Is Naru's newest version running? Start it once.")
-    except (BackupProblem, DataProblem, NaruError) as error:
-        return _complain(str(error))
+    except FAILURES as error:
+        return _complain(sentence_of(error))
 
 
 def show(engine: Engine, _: argparse.Namespace) -> int:

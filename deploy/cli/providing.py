@@ -9,25 +9,17 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-import psycopg2
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from deploy import terminal
-from deploy.backup.locate import server_at
-from deploy.backup.problem import BackupProblem
-from deploy.backup.server import reason_of
+from deploy.cli.in_database import FAILURES, database_at, sentence_of
 from deploy.cli.provider_checks import instances_of
-from deploy.embedded.data import DataProblem
-from deploy.embedded.locate import check_options, with_providers_file
-from shared import audit
-from shared.audit.acting import TERMINAL
-from shared.errors import NaruError, ProviderError, SettingsError
+from deploy.embedded.locate import with_providers_file
+from shared.errors import ProviderError, SettingsError
 from shared.fleet import fleet
 from shared.messages import Message, TextPart
 from shared.model_facts import forget, read_facts
 from shared.operating import shown_models
-from shared.postgres.database import make_plain_engine
 from shared.settings import environment, load_settings
 from workers.providers.base import Done, Prompt, Thought
 from workers.providers.listing import LISTING_SECONDS, SENTENCES, Problem
@@ -46,20 +38,10 @@ def run(chosen: argparse.Namespace) -> int:
     try:
         if chosen.command in AT_SERVERS:
             return asyncio.run(AT_SERVERS[chosen.command](chosen))
-        settings = load_settings()
-        check_options(settings)
-        with server_at(chosen.data, settings) as server, audit.acting(TERMINAL):
-            engine = make_plain_engine(server.url)
-            try:
-                return IN_DATABASE[chosen.command](engine, chosen)
-            finally:
-                engine.dispose()
-    except psycopg2.Error as error:
-        return _complain(f"Postgres failed: {reason_of(error)}")
-    except SQLAlchemyError as error:
-        return _complain(f"Postgres failed ({type(error).__name__}). Is Naru's newest version running? Start it once.")
-    except (BackupProblem, DataProblem, NaruError) as error:
-        return _complain(str(error))
+        with database_at(chosen.data) as (engine, _):
+            return IN_DATABASE[chosen.command](engine, chosen)
+    except FAILURES as error:
+        return _complain(sentence_of(error))
 
 
 async def show_providers(chosen: argparse.Namespace) -> int:
