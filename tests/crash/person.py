@@ -14,7 +14,7 @@ from shared.lifecycle import Question
 from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.queue import Dispatcher
-from shared.tables import TERMINAL, Status, chat_request, message
+from shared.tables import TERMINAL, Status, chat_request, message, request_attempt
 from shared.tuning import NO_TUNING, Tuning
 from tests.stack import Stack, wait_until
 from workers.simulator import text_for as full_text
@@ -75,6 +75,13 @@ class Person:
         """Return the request's row."""
         with transaction(self.engine) as connection:
             return connection.execute(select(chat_request).where(chat_request.c.id == request_id)).one()
+
+    def outcomes(self, request_id: UUID) -> list[str]:
+        """Return how the request's attempts ended, the first one first."""
+        a = request_attempt.c
+        ended = select(a.outcome).where(a.request_id == request_id).order_by(a.attempt)
+        with transaction(self.engine) as connection:
+            return list(connection.execute(ended).scalars())
 
     def status(self, request_id: UUID) -> Status:
         """Return the request's status."""
