@@ -46,7 +46,7 @@ def place_of(message: Message, branch: Sequence[Message]) -> int:
 
 
 def instructions(operators: str, persons: str) -> str:
-    """Return the system text: the operator's instructions, then the person's, which may narrow but follow them."""
+    """Return the system text: the operator's instructions, then the person's."""
     return "\n\n".join(text for text in (operators.strip(), persons.strip()) if text)
 
 

@@ -1,6 +1,6 @@
 """The answer cache (NARU_ANSWER_CACHE_SECONDS): the owner's earlier answer to exactly the same prompt.
 
-It takes the same way as a new one: through the live stream to the same fenced finish. No provider is called, nothing is
+It goes the way of a new answer, through the live stream to the same fenced finish. No provider is called, nothing is
 reserved, and nothing counts as used.
 """
 

@@ -235,9 +235,9 @@ class Registry:
         return False
 
     def _is_file_new(self) -> bool:
-        """Whether to read the file: it has changed, or another one that it names.
+        """Whether the file or one that it names has changed since it was read.
 
-        A bad file is read again in any case now and then: too many open files, for example, may have been the reason.
+        A bad file counts as new once in REREAD_SECONDS: the process may only have had too many open files.
         """
         is_due = bool(self.complaint) and time.monotonic() - self._read_at > REREAD_SECONDS
         return is_due or self._seen != fingerprint(self._files)
