@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import StreamBroken
 from shared.vendors import OLLAMA
-from workers.providers.base import Done, Prompt, Stream
+from workers.providers.base import Call, Done, Prompt, Stream
 from workers.providers.knowledge import Known
 from workers.providers.mapping import mapped
 from workers.providers.ollama.lines import Lines
@@ -66,9 +66,12 @@ class OllamaProvider:
         #: The windows of the models that were asked for.
         self._windows: dict[str, int] = {}
 
-    def stream(self, prompt: Prompt) -> Stream:
+    def stream(self, prompt: Prompt, call: Call | None = None) -> Stream:  # noqa: ARG002 - its calls end with it
         """See `base.Provider.stream`."""
         return _OllamaStream(self, prompt)
+
+    async def cancel(self, call_id: str) -> None:
+        """See `base.Provider.cancel`."""
 
     async def call(self, prompt: Prompt) -> aiohttp.ClientResponse:
         """Send the request, and return the reply once it has begun. Raises Refused, WindowExceeded and aiohttp's."""
