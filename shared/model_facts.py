@@ -1,4 +1,4 @@
-"""What servers have told the workers about their models, by refusing a call: quirks, and the size of a window.
+"""Facts about models that servers have told the workers by refusing a call: quirks, and the size of a window.
 
 A worker pays one refused call for a fact and writes it here; every process of the fleet reads it. The names of the
 facts, and what their values mean, are in `workers/providers/`. `naru providers` shows them and can forget them. A fact

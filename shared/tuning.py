@@ -1,4 +1,4 @@
-"""What a person sets for one conversation: instructions for the model, its temperature and its effort."""
+"""The settings of one conversation: instructions for the model, its temperature and its effort."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 LONGEST_INSTRUCTIONS = 8_000
-#: The range that every vendor accepts or cuts by itself.
+#: The range of Chat Completions. That of Messages ends at 1: its adapter sends 1 for a higher value.
 COLDEST, WARMEST = 0.0, 2.0
 #: How much a reasoning model thinks before it writes.
 EFFORTS = ("low", "medium", "high")

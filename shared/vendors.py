@@ -38,8 +38,9 @@ class Vendor:
     #: Paths below the address: the API that the adapter calls, and the list of models, which is free.
     api_path: str = ""
     models_path: str = ""
-    #: Whether the workers ask a server at a set address for its models, and how long they wait.
+    #: Whether the workers ask a server at a set address for its models.
     lists_models: bool = False
+    #: How long they wait for a server that nobody configured.
     listing_seconds: float = 3.0
     #: Offered while NARU_MODELS is empty and no server lists models; a new conversation begins with the first.
     default_models: tuple[str, ...] = ()

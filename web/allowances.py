@@ -7,8 +7,8 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -29,6 +29,23 @@ KEPT_SECONDS = 5.0
 MOST_KEPT = 10_000
 #: The used share of a limit from which the page says what is left.
 LITTLE_LEFT = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """The patterns of models that an owner's groups reserve, and those of other groups."""
+
+    own: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rules: tuple[list[Rules], list[Rules]]) -> Self:
+        own, others = (tuple(pattern for each in some for pattern in each.models) for some in rules)
+        return cls(own, others)
+
+    def admit(self, model: str) -> bool:
+        """Whether the owner may use this model; without one, whether none is reserved for others."""
+        return groups.matches(model, self.own) or not (groups.matches(model, self.others) if model else self.others)
 
 
 class Allowances:
@@ -82,10 +99,7 @@ class Allowances:
 
         Without a model, Naru would choose one: only where none is reserved. Raises Unavailable.
         """
-        own, others = self._rules_of(owner)
-        is_own = groups.matches(model, (pattern for each in own for pattern in each.models))
-        reserved = [pattern for each in others for pattern in each.models]
-        return is_own or not (groups.matches(model, reserved) if model else reserved)
+        return _Reserved.of(self._rules_of(owner)).admit(model)
 
     def personal_data(self, owner: Owner) -> str:
         """Return what happens to the owner's question with personal data: the strictest of settings and groups.
@@ -97,9 +111,11 @@ class Allowances:
 
     def usable(self, owner: Owner, fleet: Fleet) -> Fleet:
         """Return the fleet with the models that the owner may use. Raises Unavailable."""
-        if not self._rules_of(owner)[1]:
+        rules = self._rules_of(owner)
+        if not rules[1]:
             return fleet  # nobody else reserves a model
-        return replace(fleet, models=tuple(each for each in fleet.models if self.may_use(owner, each.name)))
+        reserved = _Reserved.of(rules)
+        return replace(fleet, models=tuple(each for each in fleet.models if reserved.admit(each.name)))
 
     def _rules_of(self, owner: Owner) -> tuple[list[Rules], list[Rules]]:
         """Return the rules of the owner's groups, and those of other groups."""

@@ -31,6 +31,7 @@ COMMANDS = {
     *("up", "ask", "urls", "doctor", "erase", "backup", "restore", "restore-drill", "test", "bench", "lock", "compose"),
     "admin",
     "people",
+    "providers",
     "audit",
 }
 #: Runs the command line in the current Python: help texts and errors need only the standard library.

@@ -16,7 +16,7 @@ The providers of the environment and of providers.toml: docs/operations/provider
 
   ./naru providers                       each provider, the number of its models, or what is wrong
   ./naru providers list gateway          the models of one provider
-  ./naru providers test gateway          one real, tiny question; --model chooses the model
+  ./naru providers test gateway          one real, tiny question of at most 256 tokens; --model chooses
   ./naru providers hide 'gateway/old-*'  leaves models out of the picker; show puts them back
   ./naru providers order gateway/a b/c   these come first in the picker, the first one as the default
   ./naru providers facts                 what servers taught Naru about their models; forget MODEL drops it
@@ -44,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, line in {
         "list": "list the providers, or the models of one",
-        "test": "ask a provider one tiny question, which may cost a few tokens",
+        "test": "ask a provider one tiny question; its answer has at most 256 tokens",
         "hide": "leave models out of the picker; a * stands for any text",
         "show": "put models back into the picker",
         "order": "put models first in the picker; without a model, restore the workers' order",

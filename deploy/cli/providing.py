@@ -29,13 +29,15 @@ from shared.model_facts import forget, read_facts
 from shared.operating import shown_models
 from shared.postgres.database import make_plain_engine
 from shared.settings import environment, load_settings
-from workers.providers.base import Done, Prompt
-from workers.providers.listing import SENTENCES, Problem
+from workers.providers.base import Done, Prompt, Thought
+from workers.providers.listing import LISTING_SECONDS, SENTENCES, Problem
 from workers.providers.quirks import describe
 from workers.providers.registry import Registry
 
 TEST_QUESTION = "Reply with the word OK."
 TEST_SECONDS = 60.0
+#: The longest test answer. Models that think first write nothing with much less.
+TEST_TOKENS = 256
 LONGEST_COMPLAINT = 800
 
 
@@ -63,7 +65,7 @@ def run(chosen: argparse.Namespace) -> int:
 async def show_providers(chosen: argparse.Namespace) -> int:
     """Print each provider with the number of its models, or the models of one."""
     registry = _registry(chosen)
-    await registry.discover()
+    await registry.discover(seconds=LISTING_SECONDS)
     if chosen.name:
         _known(registry, chosen.name)
     problems = registry.problems()
@@ -88,7 +90,7 @@ async def test(chosen: argparse.Namespace) -> int:
     """Ask one tiny question and print the answer, how long it took and what it cost."""
     registry = _registry(chosen)
     _known(registry, chosen.name)
-    await registry.discover()
+    await registry.discover(seconds=LISTING_SECONDS)
     try:
         model = chosen.model or _first_model(registry, chosen.name)
         if not model:
@@ -101,7 +103,8 @@ async def test(chosen: argparse.Namespace) -> int:
 
 async def _ask(registry: Registry, name: str) -> int:
     provider, model = registry.provider_for(name)
-    prompt = Prompt(model=model, messages=(Message("user", (TextPart(TEST_QUESTION),)),))
+    question = Message("user", (TextPart(TEST_QUESTION),))
+    prompt = Prompt(model=model, messages=(question,), max_output_tokens=TEST_TOKENS)
     began, text, done = time.monotonic(), "", None
     first: float | None = None
     try:
@@ -109,14 +112,17 @@ async def _ask(registry: Registry, name: str) -> int:
             async for item in provider.stream(prompt):
                 if isinstance(item, Done):
                     done = item
-                elif isinstance(item, str):
+                elif not isinstance(item, Thought):
                     first = first or time.monotonic() - began
                     text += item
     except TimeoutError:
         return _complain(f"{name} has not answered within {TEST_SECONDS:.0f} s.")
     except ProviderError as error:
         return _complain(f"{name} failed: {error.code}. {terminal.line(str(error))}")
-    print(f"{terminal.line(name)} answers: {terminal.line(text.strip()[:200])}")
+    if text.strip():
+        print(f"{terminal.line(name)} answers: {terminal.line(text.strip()[:200])}")
+    else:
+        print(f"{terminal.line(name)} answers, but writes no text within {TEST_TOKENS} tokens")
     print(f"  first text after {first or 0:.1f} s, finished after {time.monotonic() - began:.1f} s")
     if done is not None and done.usage is not None:
         print(f"  used {done.usage.input_tokens} tokens of prompt and {done.usage.output_tokens} of answer")
@@ -167,7 +173,7 @@ def forget_model(engine: Engine, chosen: argparse.Namespace) -> int:
     """Drop what was learnt about a model."""
     if not forget(engine, chosen.model):
         return _complain(f"nothing is known about {chosen.model}. ./naru providers facts lists what is known.")
-    print(f"{terminal.line(chosen.model)}: forgotten. The next question tries the server afresh.")
+    print(f"{terminal.line(chosen.model)}: forgotten. Within half a minute, questions try the server afresh.")
     return 0
 
 

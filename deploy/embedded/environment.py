@@ -16,7 +16,6 @@ from typing import Literal
 
 from shared.settings import LOCAL_OIDC, OIDC, Settings, variable_of
 from shared.vendors import VENDORS
-from workers.providers.file import key_variables
 
 #: `servers` tries the servers that the user names; `dump` and `cipher` are pg_dump, pg_restore and openssl.
 Part = Literal[
@@ -109,6 +108,9 @@ def environment_of(part: Part, environ: Mapping[str, str]) -> dict[str, str]:
     if part == "web" and environ.get(variable_of("auth")) in (OIDC, LOCAL_OIDC):
         names |= set(ANY_PROXY)  # the company's sign-in service may be behind it
     if part == "worker" and (providers := environ.get(variable_of("providers_file"))):
+        # The image for backups starts no worker, and has none of their modules.
+        from workers.providers.file import key_variables  # noqa: PLC0415
+
         names |= key_variables(Path(providers))
     prefixes = (*SYSTEM_PREFIXES, *(name[:-1] for name in MORE.get(part, ()) if name.endswith("*")))
     return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}

@@ -40,9 +40,9 @@ def readings_of(engine: Engine, owner_key: str) -> list[Reading]:
     return [Reading(seq=row.seq, at=row.at, reason=row.reason, is_new=row.is_new) for row in rows]
 
 
-def acknowledge(engine: Engine, owner_key: str) -> None:
-    """Record that the owner has seen all readings so far; nothing if there is none that is new."""
-    new = [each.seq for each in readings_of(engine, owner_key) if each.is_new]
+def acknowledge(engine: Engine, owner_key: str, *, shown: int) -> None:
+    """Record that the owner has seen the readings up to the event `shown`; nothing if all are old."""
+    new = [each.seq for each in readings_of(engine, owner_key) if each.is_new and each.seq <= shown]
     if new:
         with transaction(engine) as connection:
             record(connection, Kind.READING_ACKNOWLEDGED, subject=owner_key, event=max(new))

@@ -27,7 +27,7 @@ class LiveText:
         self._chunks: list[str] = []
         self._starts: list[int] = []
         self._early: dict[int, str] = {}
-        #: How long the model had thought by the last news of it; None if it has not.
+        #: The seconds that the model had thought when it last said so; None if it has not.
         self.thought_seconds: float | None = None
         self._thought_at = -1
 

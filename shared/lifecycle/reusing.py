@@ -23,10 +23,11 @@ _R = chat_request.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """An earlier answer and the time at which it was given."""
+    """An earlier answer, the time at which it was given, and how many messages its prompt left out."""
 
     text: str = field(repr=False)
     at: datetime
+    left_out: int = 0
 
 
 def earlier_answer(engine: Engine, claimed: Claimed, prompt_hash: bytes, *, within_seconds: float) -> Earlier | None:
@@ -37,7 +38,7 @@ def earlier_answer(engine: Engine, claimed: Claimed, prompt_hash: bytes, *, with
     values = {**fence_values(claimed), "by_hash": prompt_hash, "within": timedelta(seconds=within_seconds)}
     with statement(engine) as connection:
         row = connection.execute(_EARLIER, values).one_or_none()
-    return None if row is None else Earlier(text=row.content, at=row.ended_at)
+    return None if row is None else Earlier(text=row.content, at=row.ended_at, left_out=row.left_out or 0)
 
 
 _BY_HASH = bindparam("by_hash", type_=LargeBinary)
@@ -59,7 +60,7 @@ _ANSWERED_BEFORE = (
     .exists()
 )
 _EARLIER = prepared(
-    select(message.c.content, _O.ended_at)
+    select(message.c.content, _O.ended_at, _O.left_out)
     .select_from(_NOTED)
     .join(_O.id.table, (_O.owner_id == _NOTED.c.owner_id) & (_O.prompt_hash == _BY_HASH) & (_O.id != _NOTED.c.id))
     .join(conversation, (conversation.c.id == _O.conversation_id) & conversation.c.deleted_at.is_(None))

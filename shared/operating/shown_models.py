@@ -50,7 +50,7 @@ def show(engine: Engine, models: Sequence[str]) -> None:
 def order(engine: Engine, models: Sequence[str]) -> None:
     """Put these first in the picker, in this order; the others follow as the workers list them. Raises Unavailable.
 
-    The first of them is the default of a new conversation. No model at all restores the workers' order.
+    The first one is the default of a new conversation. No model at all restores the workers' order.
     """
     with transaction(engine) as connection:
         connection.execute(update(shown_model).values(place=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
 from typing import Self, TypeVar
@@ -73,10 +74,15 @@ MONEY = "money_per_month"
 MOST_LIMIT = 2_000_000_000
 
 
+#: A number with its thousands set apart, as Naru prints it. "1,5" is none: some people write one and a half so.
+_GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
+
+
 def limit_of(name: str, given: str) -> int | Decimal:
-    """Return the limit that somebody typed. Raises ValueError if it is no number from 0 to MOST_LIMIT."""
+    """Return the limit that somebody typed, as in 1,000. Raises ValueError for anything but 0 to MOST_LIMIT."""
+    text = given.strip()
     try:
-        number = Decimal(given.strip())
+        number = Decimal(text.replace(",", "") if _GROUPED.fullmatch(text) else text)
     except InvalidOperation:
         raise ValueError(given) from None
     if not (number.is_finite() and 0 <= number <= MOST_LIMIT and (name == MONEY or number == int(number))):

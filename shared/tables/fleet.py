@@ -95,7 +95,7 @@ banner = Table(
     CheckConstraint("id = 1", name="one_row"),
 )
 
-#: What a server has told the workers about one of its models, by refusing a call: `shared/model_facts.py`.
+#: Facts about a model that its server has told the workers by refusing a call: `shared/model_facts.py`.
 model_fact = Table(
     "model_fact",
     metadata,
@@ -107,7 +107,8 @@ model_fact = Table(
     PrimaryKeyConstraint("model", "fact"),
 )
 
-#: What administrators say about models in the picker. A model without a row is shown behind those with a place.
+#: The administrators' order of the picker, and the models that they hide. A model without a row comes after those
+#: with a place.
 shown_model = Table(
     "shown_model",
     metadata,

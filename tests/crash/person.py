@@ -15,6 +15,7 @@ from shared.people import Owner
 from shared.postgres.database import transaction
 from shared.queue import Dispatcher
 from shared.tables import TERMINAL, Status, chat_request, message
+from shared.tuning import NO_TUNING, Tuning
 from tests.stack import Stack, wait_until
 from workers.simulator import text_for as full_text
 
@@ -45,6 +46,7 @@ class Person:
         key: str | None = None,
         conversation: UUID | None = None,
         model: str = "",
+        tuning: Tuning = NO_TUNING,
     ) -> UUID:
         """Store a question and send its hint; return the request's id."""
         submitted = lifecycle.submit(
@@ -55,6 +57,7 @@ class Person:
                 text=words,
                 idempotency_key=key or str(uuid4()),
                 model=model,
+                tuning=tuning,
             ),
             deadline_seconds=self.stack.settings.deadline_seconds,
             max_characters=self.stack.settings.max_question_characters,

@@ -77,10 +77,13 @@ class Asking:
         )
 
     def check(self) -> None:
-        """Check that each accepted question is answered once, completely and in its first attempt."""
+        """Check that each accepted question is answered once, completely and by one call.
+
+        The reply to a claim may be lost in the switch. The request then gets a second attempt, before any call.
+        """
         assert self.accepted
         for request_id in self.accepted:
             row = self.person.wait_end(request_id, seconds=60)
-            assert (row.status, row.attempt, row.losses) == (Status.SUCCEEDED, 1, 0), row.error_code
+            assert (row.status, row.losses) == (Status.SUCCEEDED, 0), f"attempt {row.attempt}: {row.error_code}"
             assert self.person.answers(request_id) == [full_text(WORDS)]
             assert len(self.person.calls(request_id)) == 1

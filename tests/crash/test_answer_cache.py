@@ -79,6 +79,15 @@ def spent(engine: Engine) -> int:
         return int(connection.execute(text("SELECT coalesce(sum(attempts), 0) FROM spending")).scalar_one())
 
 
+def test_answer_given_again_tells_what_was_left_out(engine: Engine) -> None:
+    first = ask(engine)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE chat_request SET left_out = 2 WHERE id = :id"), {"id": first.id})
+    again = ask(engine)
+    assert again.earlier_answer_at == first.ended_at
+    assert (again.content, again.left_out) == (first.content, 2)
+
+
 def test_same_prompt_gets_the_earlier_answer(stack: Stack, engine: Engine) -> None:
     first, again = ask(engine), ask(engine)
     assert first.earlier_answer_at is None

@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
+from shared.errors import FirstTokenTimeout
 from shared.lifecycle.lanes import PROBE_SECONDS
 from shared.postgres.database import make_engine
 from shared.settings import Settings
@@ -243,6 +244,19 @@ def test_overloaded_provider_with_a_pause_counts_as_failing(stack: Stack, engine
         wait_until(lambda: failures(engine, "demo") >= 2, seconds=30, what="the breaker is open")
         with engine.connect() as connection:
             assert connection.execute(text("SELECT is_slowed FROM lane WHERE name = 'demo'")).scalar_one() is False
+
+
+@pytest.mark.timeout(120)
+def test_provider_that_only_pings_counts_as_failing(stack: Stack, engine: Engine) -> None:
+    """Its questions are not asked again, which must not look like a provider that works."""
+    stack.start_simulator()
+    stack.configure(first_token_seconds=1)
+    stack.start_worker()
+    with Person(stack, engine) as alice:
+        for counted in (1, 2):
+            row = alice.wait_end(alice.ask("[[sim: fault=ping]] Tell me."), seconds=60)
+            assert (row.status, row.error_code) == (Status.FAILED, FirstTokenTimeout.code)
+            assert failures(engine, "demo") == counted
 
 
 @pytest.mark.timeout(120)

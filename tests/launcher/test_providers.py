@@ -11,12 +11,14 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.cli.provider_checks import absent_lines
+from deploy.cli.providing import TEST_TOKENS
 from deploy.embedded.processes import ROOT
 from shared.fleet import AbsentProvider, Member, Model, fleet, register
 from shared.model_facts import learn
 from shared.postgres.database import make_engine
 from tests.providers.responses_server import Responses, ResponsesServer
 from tests.providers.test_listing import data, serving
+from tests.providers.wild import DONE, WildServer, sse, text_chunk
 from tests.stack import Stack
 
 
@@ -112,6 +114,17 @@ def test_provider_with_responses_is_shown_and_tested(stack: Stack, tmp_path: Pat
     assert "deep  openai  Responses in background  http://127.0.0.1:" in listed.stdout
     assert "deep/thinker answers: 나루에 배가 있다." in asked.stdout
     assert "streams, reports usage, marks the finish" in looked.stdout
+
+
+def test_tested_provider_shows_its_answer_without_thoughts(stack: Stack, tmp_path: Path) -> None:
+    thought = {"choices": [{"index": 0, "delta": {"reasoning_content": "The person wants OK."}}]}
+    with WildServer(sse(thought, text_chunk("OK", finish_reason="stop"), DONE), sse(thought, DONE)) as server:
+        path = file_of(tmp_path, table("wild", f"{server.url}/v1", "models = ['wild']"))
+        asked = naru(stack, "providers", "test", "wild", providers_file=path, simulator_url="")
+        silent = naru(stack, "providers", "test", "wild", providers_file=path, simulator_url="")
+    assert asked.stdout.startswith("wild/wild answers: OK\n"), asked.stdout + asked.stderr
+    assert TEST_TOKENS in server.calls[0].body.values()
+    assert "wild/wild answers, but writes no text within 256 tokens" in silent.stdout, silent.stdout + silent.stderr
 
 
 def test_models_are_hidden_and_ordered(stack: Stack, engine: Engine) -> None:

@@ -39,6 +39,19 @@ def test_page_explains_a_postgres_outage_and_recovers(own_stack: Stack, browser:
     web.kill()
 
 
+def test_page_loaded_during_an_outage_recovers(own_stack: Stack, browser: Browser) -> None:
+    web = own_stack.start_web()
+    with visitor(browser, web.url) as person:
+        person.open().ask("[[sim: tokens=5]] before")
+        person.wait_for_end()
+        own_stack.servers.stop_postgres()
+        person.open(person.page.url)
+        expect(person.page.locator(".st-key-away .naru-notice")).to_be_visible(timeout=patient_ms(15))
+        own_stack.servers.start_postgres()
+        expect(person.questions).to_contain_text(["before"], timeout=patient_ms(15))
+    web.kill()
+
+
 def test_unsent_question_returns_to_the_box_when_web_dies(own_stack: Stack, browser: Browser) -> None:
     web = own_stack.start_web()
     with visitor(browser, web.url) as person:

@@ -108,7 +108,7 @@ def test_hidden_model_stays_where_it_began(person: Person, engine: Engine) -> No
     shown_models.hide(engine, ["openai/gpt-6"])
     shown_models.order(engine, ["old/llama"])
     person.page.reload()
-    expect(picker(person)).to_have_value("gpt-6", timeout=patient_ms(10))
+    expect(picker(person)).to_have_value("GPT-6 · OpenAI", timeout=patient_ms(10))
     person.page.goto(f"{person.url}/")
     expect(picker(person)).to_have_value("llama · old", timeout=patient_ms(10))
     picker(person).click()

@@ -18,7 +18,7 @@ THOUGHT = "First <b>the boat</b>, then the ferryman. "
 ASKED = f'[[sim: shape=think thought="{THOUGHT}" thoughts=150 text="Take the **boat** across." tokens=90 pace=12]]'
 SAYS = {
     "en-US": (r"^Thinking, \d:\d\d$", r"^Thought for \d:\d\d$"),
-    "ko-KR": (r"^생각하는 중, \d:\d\d$", r"^\d:\d\d 동안 생각함$"),
+    "ko-KR": (r"^생각하는 중, \d:\d\d$", r"^\d:\d\d 동안 생각했습니다$"),
 }
 
 
@@ -68,6 +68,7 @@ def test_page_folds_what_a_model_thought(person: tuple[Person, str]) -> None:
     fold.locator("summary").focus()
     reader.page.keyboard.press("Enter")
     expect(fold.locator(".naru-thought-text")).to_contain_text("First <b>the boat</b>, then the ferryman.")
+    expect(fold.locator("summary")).to_be_in_viewport()
     answer.locator(".naru-copy").click()
     copied = reader.page.evaluate("() => navigator.clipboard.readText()")
     assert copied == text_for(ASKED)

@@ -39,7 +39,7 @@ def web(stack: Stack) -> Process:
     """The page's server, with a worker and the simulator."""
     stack.start_simulator()
     stack.start_worker()
-    return stack.start_web()
+    return stack.start_web(personal_data="warn")
 
 
 @pytest.fixture
@@ -86,6 +86,38 @@ def test_stored_settings_change_and_return_to_defaults(person: Person) -> None:
     person.page.get_by_role("button", name=EN["tuning.reset"], exact=True).click()
     expect(button(person, EN["tuning.title"])).to_be_visible()
     expect(opened_panel(person, EN["tuning.title"])).to_have_value("")
+
+
+def test_closed_panel_keeps_what_was_typed(person: Person) -> None:
+    for words in (BRIEF, f"{BRIEF} Always."):
+        opened_panel(person, EN["tuning.title"]).fill(words)
+        if words == BRIEF:
+            person.page.keyboard.press("Escape")
+        else:
+            person.page.mouse.click(5, 5)
+        expect(person.page.locator(".st-key-tuning-instructions")).to_be_hidden()
+        expect(opened_panel(person, EN["tuning.title"])).to_have_value(words)
+        person.page.keyboard.press("Escape")
+        expect(person.page.locator(".st-key-tuning-instructions")).to_be_hidden()
+
+
+def test_unstorable_character_does_not_block_a_chat(person: Person) -> None:
+    opened_panel(person, EN["tuning.title"]).fill("Be\0brief.")
+    person.page.get_by_role("button", name=EN["tuning.save"], exact=True).click()
+    expect(button(person, EN["tuning.changed"])).to_be_visible()
+    person.ask(SHORT + "first")
+    person.wait_for_end()
+
+
+def test_refused_instructions_stay_with_the_reason(person: Person) -> None:
+    field = opened_panel(person, EN["tuning.title"])
+    field.fill("My card is 4111 1111 1111 1111.")
+    person.page.get_by_role("button", name=EN["tuning.save"], exact=True).click()
+    panel = person.page.get_by_test_id("stPopoverBody")
+    expect(panel.locator(".naru-notice")).to_have_text(f"{EN['error.instructions_private']} {EN['notice.save_again']}")
+    expect(field).to_have_value("My card is 4111 1111 1111 1111.")
+    person.page.get_by_role("button", name=EN["tuning.save"], exact=True).click()
+    expect(button(person, EN["tuning.changed"])).to_be_visible()
 
 
 def test_new_chat_begins_with_defaults(person: Person) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,9 +31,9 @@ LINES = {
 @pytest.mark.parametrize("locale", LINES)
 def test_page_counts_the_line_up_to_a_thousand(browser: Browser, locale: str) -> None:
     page = browser.new_page()
-    page.add_script_tag(
-        content=WORDING.read_text(encoding="utf-8").replace("export ", "") + "\nwindow.Wording = Wording"
-    )
+    scripts = (WORDING.with_name("thoughts.js"), WORDING)
+    text = "".join(each.read_text(encoding="utf-8") for each in scripts).replace("export ", "")
+    page.add_script_tag(content=re.sub(r"^import .*$", "", text, flags=re.MULTILINE) + "\nwindow.Wording = Wording")
     said: list[Any] = [
         page.evaluate(
             "([labels, locale, seen]) => new Wording(labels, locale).phase({seen, seenAt: 0}, {})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def codes() -> Iterator[str]:
 def placeholders(text: str) -> set[str | None]:
     """Return the names of a text's placeholders."""
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_no_key_stands_twice(locale: str) -> None:
+    pairs: list[tuple[str, str]] = []
+    text = (WEB.parent / "shared" / "words" / f"{locale}.json").read_text(encoding="utf-8")
+    json.loads(text, object_pairs_hook=pairs.extend)
+    keys = [key for key, _ in pairs]
+    assert {key for key in keys if keys.count(key) > 1} == set()
 
 
 def test_both_languages_have_the_same_keys_and_placeholders() -> None:

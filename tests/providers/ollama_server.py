@@ -32,13 +32,15 @@ class OllamaServer(WildServer):
     def __init__(self, *replies: Reply, window: int | None = WINDOW) -> None:
         super().__init__(*replies)
         self.shown: list[str] = []
+        #: What /api/show answers instead of the window.
+        self.description: Reply | None = None
         self._info = {"general.architecture": "llama", "llama.context_length": window} if window else {}
 
     def reply_to(self, call: Call) -> Reply:
         """Return what Ollama would, by the path."""
         if call.path == "/api/show":
             self.shown.append(call.body["model"])
-            return json_reply({"model_info": self._info})
+            return self.description or json_reply({"model_info": self._info})
         assert call.path == "/api/chat"
         return super().reply_to(call)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -63,16 +64,23 @@ ONCE = [
     (402, ("This request requires more credits, or fewer max_tokens. You requested up to 65,536 tokens, but can only "
      "afford 1,234."), body(), {"output_this_time": 1234}),
     (400, ("'max_tokens' is too large: 8000. This model's maximum context length is 8192 tokens and your request has "
-     "1000 input tokens"), body(max_tokens=8000), {"output_this_time": 7192}),
+     "1000 input tokens"), body(max_tokens=8000), {"output_this_time": 7192, "window": 8192}),
     (400, ("This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (1000 in the "
-     "messages, 8000 in the completion)."), body(max_tokens=8000), {"output_this_time": 7192}),
-    (400, "input length and `max_tokens` exceed context limit: 199000 + 32000 > 200000, decrease input length",
-     body(max_tokens=32_000), {"output_this_time": 1000}),
+     "messages, 8000 in the completion)."), body(max_tokens=8000), {"output_this_time": 7192, "window": 8192}),
+    (400, "input length and `max_tokens` exceed context limit: 198000 + 32000 > 200000, decrease input length",
+     body(max_tokens=32_000), {"output_this_time": 2000, "window": 200_000}),
     (400, "temperature must be between 0 and 1: invalid value", body(temperature=1.7), {"without.temperature": True}),
+    (400, "temperature: range: 0..1", body(temperature=1.7), {"without.temperature": True}),
+    (400, "temperature: Input should be less than or equal to 1", body(temperature=1.7), {"without.temperature": True}),
 ]  # fmt: skip
 NOTHING = [
     (400, "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
      body(max_tokens=100)),
+    (400, ("'max_tokens' is too large: 4000. This model's maximum context length is 8192 tokens and your request has "
+     "8189 input tokens"), body(max_tokens=4000)),
+    (400, "input length and `max_tokens` exceed context limit: 7900 + 500 > 8192, decrease input length",
+     body(max_tokens=500)),
+    (400, "max_tokens: range: 1..", body(max_tokens=100)),
     (400, "prompt is too long: 200001 tokens > 200000 maximum", body(max_tokens=250_000)),
     (402, "Insufficient balance.", body(max_tokens=100)),
     (402, "You can only afford 0 tokens", body(max_tokens=100)),
@@ -100,12 +108,45 @@ def test_refusal_teaches_a_fact(status: int, said: str, sent: Body, facts: dict[
 def test_refusal_changes_this_call_alone(status: int, said: str, sent: Body, facts: dict[str, Any]) -> None:
     found = lessons(status, said, sent)
     assert {each.fact: each.value for each in found} == facts
-    assert not any(each.lasts for each in found)
+    assert {each.fact for each in found if each.lasts} <= {"window"}
 
 
 @pytest.mark.parametrize(("status", "said", "sent"), NOTHING, ids=range(len(NOTHING)))
 def test_other_refusal_teaches_nothing(status: int, said: str, sent: Body) -> None:
     assert lessons(status, said, sent) == ()
+
+
+WORDS = "unsupported parameter: temperature, stream_options and max_tokens are not supported"
+ASKED = f'Why do I get this?\n"{WORDS}"\nI use 한국어.\tPlease explain ' + "it in detail " * 9
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [ASKED, f"{ASKED[:90]}...", f"...{ASKED[12:]}", repr(ASKED), json.dumps(ASKED), json.dumps(repr(ASKED))[:99]],
+)
+@pytest.mark.parametrize("place", ["user", "system", "parts", "parameter"])
+def test_quote_teaches_nothing(quote: str, place: str) -> None:
+    sent = body(temperature=1, stream_options={}, max_tokens=9)
+    if place == "parts":
+        sent["messages"] = [{"role": "user", "content": [{"type": "text", "text": ASKED}]}]
+    elif place == "parameter":
+        sent["system"] = ASKED
+    else:
+        sent["messages"] = [{"role": place, "content": ASKED}, USER]
+    assert lessons(400, f"invalid request: {quote}", sent) == ()
+    (lesson,) = lessons(400, f"temperature is not permitted (in: {quote})", sent)
+    assert lesson == Lesson("without.temperature", value=True)
+
+
+def test_short_question_teaches_nothing() -> None:
+    sent = body({"role": "user", "content": "no such\ntemperature"}, temperature=1)
+    assert lessons(400, "invalid request: 'no such\\ntemperature'", sent) == ()
+
+
+def test_long_refusal_of_a_long_prompt_is_read_quickly() -> None:
+    sent = body({"role": "user", "content": "a" * 1_000_000}, temperature=1)
+    (lesson,) = lessons(400, "a" * 3900 + " temperature is not supported", sent)
+    assert lesson.fact == "without.temperature"
 
 
 def test_required_parameter_is_never_left_out() -> None:

@@ -8,19 +8,22 @@ import logging
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
 
 from shared.errors import ProviderError
 from shared.vendors import ANTHROPIC, OLLAMA, OPENAI, Vendor
+from tests.patience import patient
 from tests.providers.asking import Answer, ask
 from workers.providers.instances import Instance
-from workers.providers.listing import MOST_LISTED, Listed, ListingFailed, Problem, fetch, window_of
+from workers.providers.listing import MOST_LISTED, Listed, ListingFailed, Problem, fetch, list_models, window_of
 from workers.providers.openai.adapter import OpenAIProvider
 
 log = logging.getLogger(__name__)
@@ -74,9 +77,9 @@ def instance(address: str, vendor: Vendor = OPENAI, **values: Any) -> Instance:
     return Instance(name="x", vendor=vendor, title="X", address=address, **values)
 
 
-def problem_of(each: Instance) -> Problem:
+def problem_of(each: Instance, *, seconds: float = 5) -> Problem:
     with pytest.raises(ListingFailed) as failed:
-        fetch(each, seconds=5)
+        fetch(each, seconds=seconds)
     return failed.value.problem
 
 
@@ -108,6 +111,7 @@ def test_list_gives_titles_and_windows() -> None:
         ({"max_model_len": 8_192}, 8_192),
         ({"meta": {"n_ctx": 4_096, "n_ctx_train": 131_072}}, 4_096),
         ({"max_input_tokens": 1_000_000}, 1_000_000),
+        ({"max_context_length": 131_072, "loaded_context_length": 4_096}, 4_096),
         ({"context_window": 32_768}, 32_768),
         ({"context_length": "8192"}, None),
         ({"max_model_len": None, "context_length": True}, None),
@@ -133,6 +137,12 @@ def test_all_pages_of_anthropic_are_read() -> None:
 def test_list_that_repeats_its_page_ends() -> None:
     page = ok({"data": [{"id": "claude-a"}], "has_more": True, "last_id": "a"})
     with serving({"/v1/models": page, "/v1/models?limit=1000&after_id=a": page}) as url:
+        assert fetch(instance(url, ANTHROPIC, api_key="k")).models == (Listed("claude-a"),)
+
+
+def test_list_ends_at_an_invalid_next_page() -> None:
+    page = ok({"data": [{"id": "claude-a"}], "has_more": True, "last_id": "\ud800"})
+    with serving({"/v1/models": page}) as url:
         assert fetch(instance(url, ANTHROPIC, api_key="k")).models == (Listed("claude-a"),)
 
 
@@ -171,6 +181,53 @@ def test_bad_list_has_a_reason(reply: tuple[int, bytes], problem: Problem) -> No
         assert problem_of(instance(f"{url}/v1")) is problem
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: ", b""])
+def test_dripping_server_has_a_total_limit(head: bytes) -> None:
+    with dripping(head) as (url, ended):
+        assert problem_of(instance(f"{url}/v1"), seconds=0.5) is Problem.UNREACHABLE
+        assert ended.wait(patient(5)), "the connection has been closed"
+
+
+def test_slow_lists_take_no_thread_from_others() -> None:
+    async def ask_often(url: str) -> None:
+        found = [list_models(instance(f"{url}/v1"), seconds=patient(1)) for _ in range(40)]
+        asking = [asyncio.create_task(each) for each in found]
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(patient(0.5)):
+            await asyncio.to_thread(int)
+        assert all(isinstance(each, ListingFailed) for each in await asyncio.gather(*asking, return_exceptions=True))
+
+    with dripping(b"HTTP/1.1 200 OK\r\n\r\n") as (url, _):
+        asyncio.run(ask_often(url))
+
+
+@contextmanager
+def dripping(head: bytes) -> Iterator[tuple[str, threading.Event]]:
+    """Run a server that sends `head` and then a letter every 50 ms. The event tells that a caller has gone."""
+    ended = threading.Event()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            try:
+                self.request.recv(10_000)
+                self.request.sendall(head)
+                while True:
+                    self.request.sendall(b"H")
+                    time.sleep(0.05)
+            except OSError:
+                ended.set()
+
+    class Server(ThreadingTCPServer):
+        daemon_threads, block_on_close, request_queue_size = True, False, 100
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", ended
+        server.shutdown()
+        thread.join()
+
+
 def test_absent_server_is_unreachable() -> None:
     with serving({}) as url:
         pass
@@ -195,6 +252,11 @@ def test_unknown_certificate_is_named(certificate: Path) -> None:
         assert problem_of(instance(f"{url}/v1")) is Problem.CERTIFICATE
         trusted = instance(f"{url}/v1", ca_file=str(certificate.with_suffix(".crt")))
         assert fetch(trusted).models == (Listed("llama"),)
+
+
+def test_missing_certificate_file_is_named(tmp_path: Path) -> None:
+    each = instance("https://127.0.0.1:9", ca_file=str(tmp_path / "gone.pem"))
+    assert problem_of(each) is Problem.CERTIFICATE
 
 
 def test_answers_come_over_the_named_certificate(certificate: Path) -> None:

@@ -59,6 +59,30 @@ def test_answer_has_text_usage_and_finish() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("refusals", "sent"),
+    [
+        ([], ["low", "low"]),
+        (['think value "low" is not supported for this model'], ["low", True, True]),
+        (['"m" does not support thinking'] * 2, ["low", True, None, None]),
+    ],
+)
+def test_effort_takes_the_form_that_the_model_knows(refusals: list[str], sent: list[object]) -> None:
+    async def two(provider: OllamaProvider) -> list[Answer]:
+        return [await ask(provider, "Hi", effort="low") for _ in range(2)]
+
+    replies = [json_reply({"error": said}, status=400) for said in refusals]
+    with OllamaServer(*replies, lines(said("Yes."), DONE_LINE)) as server:
+        assert [each.text for each in run(server, two)] == ["Yes.", "Yes."]
+    assert [call.body.get("think") for call in server.calls] == sent
+
+
+def test_refusal_of_something_else_is_no_matter_of_effort() -> None:
+    server = OllamaServer(json_reply({"error": "invalid options"}, status=400))
+    assert isinstance(ask_once(server, effort="low").error, errors.BadRequest)
+    assert len(server.calls) == 1
+
+
 @given(cuts=st.lists(st.integers(1, 400), max_size=12))
 def test_lines_may_be_cut_anywhere(cuts: list[int]) -> None:
     whole = said("한국어 ") + b"\r\n" + said("\U0001f600 ok") + DONE_LINE.rstrip()
@@ -99,6 +123,25 @@ def test_prompt_beyond_the_window_is_not_sent(window: int | None) -> None:
     answer = ask_once(server, "한" * 60_000)
     assert isinstance(answer.error, WindowExceeded)
     assert answer.error.stated.window == (window or UNKNOWN_WINDOW)
+    assert answer.error.stated.is_guess is (window is None)
+    assert server.calls == []
+
+
+def test_broken_description_is_no_unknown_window() -> None:
+    server = OllamaServer(lines(said("Yes."), DONE_LINE))
+    server.description = Reply([b'{"model_info"'], cut=True)
+    with server:
+        assert isinstance(run(server, lambda provider: ask(provider, "Hi")).error, errors.ConnectFailed)
+        server.description = None
+        assert run(server, lambda provider: ask(provider, "Hi")).text == "Yes."
+    assert len(server.calls) == 1
+
+
+def test_slow_description_is_no_unknown_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.providers.ollama.adapter.SHOW_SECONDS", 0.2)
+    server = OllamaServer(lines(said("Yes."), DONE_LINE))
+    server.description = Reply([patient(2.0), b"{}"])
+    assert isinstance(ask_once(server, "한" * 60_000).error, errors.ConnectFailed)
     assert server.calls == []
 
 
@@ -139,7 +182,9 @@ def test_error_after_text_keeps_the_text() -> None:
         (json_reply({"error": "server busy"}, status=503), errors.Overloaded),
         (lines(said("Half")), errors.StreamBroken),
         (lines(said("Half"), cut=True), errors.StreamBroken),
-        (lines(b"<html>\n"), errors.BadStream),
+        (lines(b"<html>\n<p>Sign in\n"), errors.WrongAddress),
+        (lines(b"<html>"), errors.WrongAddress),
+        (lines(said("") + b"<html>\n"), errors.BadStream),
         (lines(b"[]\n"), errors.BadStream),
     ],
 )

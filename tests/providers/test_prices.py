@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shared.errors import SettingsError
+from shared.settings import Settings
+from workers.process.context import make_context
 from workers.providers.base import Usage
 from workers.providers.prices import Prices
 
@@ -54,6 +58,24 @@ def test_configured_price_comes_first() -> None:
     prices = Prices("openai/gpt-4o-mini=1/2, openai/own/model=3/4/0.5,")
     assert prices.cost_of("openai/gpt-4o-mini", Usage(MILLION, MILLION)) == pytest.approx(3)
     assert prices.cost_of("openai/own/model", Usage(MILLION, 0, cached_input_tokens=MILLION)) == pytest.approx(0.5)
+
+
+def test_provider_is_free_by_its_kind_not_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text(
+        '[providers.ollama]\nkind = "openai"\naddress = "http://x"\n[providers.box]\nkind = "ollama"\naddress = "http://x"'
+    )
+    settings = Settings(
+        ollama_url="off", providers_file=str(path), database_url="postgresql://x/x", redis_url="redis://x"
+    )
+    context = make_context(settings)
+    try:
+        assert context.prices.cost_of("box/llama", None) == 0.0
+        assert context.prices.cost_of("box/gpt-4o", Usage(MILLION, MILLION)) == 0.0
+        assert context.prices.cost_of("ollama/gpt-4o", Usage(MILLION, 0)) == pytest.approx(2.5)
+        assert context.prices.cost_of("ollama/gpt-4o", None) is None
+    finally:
+        context.engine.dispose()
 
 
 def test_negative_usage_costs_nothing() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from shared.errors import SettingsError
 from shared.settings import Settings
+from tests.patience import patient
 from workers.providers.file import KINDS, key_variables, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.lines import line_of
@@ -112,12 +115,12 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + 'models = "gpt"', 4, "models is not a list"),
         (A + "models = [\n  1,\n]", 4, "models has '1', which is not a name"),
         (A + "models = ['a b']", 4, "'a b', which is not a name without spaces"),
-        (A + "models = ['a']\ninclude = ['b']", 4, "exclude each other"),
+        (A + "models = ['a']\ninclude = ['b']", 4, "Use either models, or include and exclude"),
         (A + "in_flight = 0", 4, "in_flight is not a whole number from 1 to 1,000,000"),
         (A + "in_flight = true", 4, "in_flight is not a whole number"),
         (A + "fallback = ['b']", 4, "fallback is not supported yet"),
-        (A + "key_file = 'none.key'", 4, "none.key, which cannot be read: No such file or directory"),
-        (A + "key_variable = 'NOT_SET'", 4, "key_variable names NOT_SET, which is not set"),
+        (A + "key_file = 'none.key'", 4, "key_file names a file that cannot be read: No such file or directory"),
+        (A + "key_variable = 'NOT_SET'", 4, "key_variable names a variable that is not set"),
         (A + 'key_file = "a\\u0000b"', 4, "key_file holds a character that cannot be printed"),
         (A + "key_file = '/dev/zero'", 4, "/dev/zero, which "),
         (A + "key = 'k'\nkey_file = 'x'", 5, "key and key_file exclude each other"),
@@ -128,14 +131,14 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "# again\n" + A, 5, "this table is there twice. Each provider needs a name of its own"),
         (A + 'kind = "ollama"', 4, "this key is there twice"),
         (A + "title = ", 4, "Invalid value"),
-        ("\n[providers.a]\nkind = 'vllm'", 3, "kind is 'vllm'. It is openai, anthropic, ollama"),
+        ("\n[providers.a]\nkind = 'vllm'", 3, "kind is unknown. It is openai, anthropic, ollama"),
         ("\n[providers.a]\ntitle = 'x'", 2, "kind is missing"),
         ("[providers.a]\nkind = 'openai'\naddress = 'example.org'", 3, "address is not a valid address. Write http"),
         ("[providers.a]\nkind = 'openai'", 1, "there is no key. Add key_file"),
         ("[providers.a]\nkind = 'anthropic'\naddress = 'http://x'", 1, "there is no key. Add key_file"),
         ("[providers.a]\nkind = 'ollama'", 1, "address is missing"),
-        ("[providers.'A b']\nkind = 'openai'", 1, "'A b' is no name for a provider"),
-        ("[providers.demo]\nkind = 'openai'", 1, "'demo' is no name for a provider"),
+        ("[providers.'A b']\nkind = 'openai'", 1, "'A b' is not a valid provider name"),
+        ("[providers.demo]\nkind = 'openai'", 1, "'demo' is not a valid provider name"),
         ("[providers]\na = 1", 2, "a is not a table"),
         ("# x\nproviders = 1", 2, "providers is not a table"),
         ("[provider.a]\nkind = 'openai'", 1, "there is no 'provider' here. Each provider is a table [providers.NAME]"),
@@ -145,6 +148,14 @@ def test_mistake_names_line_and_key(path: Path, text: str, line: int, words: str
     found = mistake(path, text)
     assert found.startswith(f", line {line}:")
     assert words in found
+
+
+@pytest.mark.parametrize("key", ["gw7f3a9c0d1e2b4a", "gw7f3a9c0d1e2b4a" * 20])
+@pytest.mark.parametrize("field", ["key_variable", "key_file", "kind"])
+def test_key_at_the_wrong_place_is_not_quoted(path: Path, field: str, key: str) -> None:
+    found = mistake(path, f'[providers.a]\n{field} = "{key}"\n' + ("" if field == "kind" else 'kind = "openai"\n'))
+    assert found.startswith(", line 2: [providers.a]: " + field)
+    assert "gw7f" not in found
 
 
 def test_readable_key_files_are_refused(path: Path) -> None:
@@ -185,6 +196,31 @@ def test_ollama_of_the_file_replaces_the_automatic_one() -> None:
     mine = Instance(name="ollama", vendor=KINDS["ollama"], title="Mine", address="http://x")
     found = together(of_environment(Settings(simulator_url="http://s")), [mine])
     assert [(each.name, each.title) for each in found.values()] == [("ollama", "Mine"), ("demo", "the demo simulator")]
+
+
+def test_line_in_a_long_file_is_found_at_once() -> None:
+    names = "".join(f' "m{n}",\n' for n in range(8_000))
+    text = f'[providers.a]\nkind = "openai"\nmodels = [\n{names}]\ntitel = "x"\n'
+    began = time.process_time()
+    assert line_of(text, ("providers", "a", "titel")) == 8_005
+    assert time.process_time() - began < patient(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "line"),
+    [
+        ('a = """x\\""" ""\n[t]"""\nb = 1', ("b",), 3),
+        ("a = '''x\n''''\n[t]\nb = 1", ("t", "b"), 4),
+        ("a = [ # ]\n ']',\n]\nb = 1", ("b",), 4),
+        ("[a]\nk = 1\n['b.c']\nk = 1", ("b.c", "k"), 4),
+        ("[[a]]\nk = 1\n[b]\nk = 1", ("b", "k"), 4),
+        ("a.b = 1\na.c = 1", ("a", "c"), 2),
+        ("a = 1", ("b",), 1),
+    ],
+)
+def test_line_is_found_behind_texts_and_brackets(text: str, place: tuple[str, ...], line: int) -> None:
+    tomllib.loads(text)
+    assert line_of(text, place) == line
 
 
 def test_line_is_found_within_any_statement() -> None:

@@ -148,7 +148,7 @@ def test_refusal_after_text_is_not_repeated(wire: Wire, at: int, most: int) -> N
     """What has been written has been paid for. Before any text, the same refusal teaches nothing a second time."""
 
     async def once(provider: Provider) -> Answer:
-        script = f'fault=error at={at} type=invalid_request_error say="System role not supported"'
+        script = f'fault=error at={at} type=invalid_request_error say="invalid system role"'
         return await ask(provider, f"[[sim: {script}]]", model=uuid4().hex, system="be kind")
 
     answer = run(wire, Knowledge(), once)

@@ -189,6 +189,31 @@ def test_server_is_asked_again_for_its_models(monkeypatch: pytest.MonkeyPatch) -
     assert heard == [["openai/a"], ["openai/a", "openai/b"]], "an absent server keeps its listed models"
 
 
+def test_discovery_outlives_an_unexpected_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "STEADY_PAUSE_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(module, name, 0.02)
+    replies: dict[str, object] = {}
+    heard: list[list[str]] = []
+
+    async def until_two(registry: Registry) -> None:
+        def changed() -> None:
+            heard.append(names(registry))
+            replies["/v1/models"] = {"data": [{"id": "a"}, {"id": "b"}]}
+            if len(heard) == 1:
+                raise RuntimeError("the first change cannot be told")
+
+        again = asyncio.create_task(registry.keep_discovering(changed))
+        while len(heard) < 2:  # noqa: ASYNC110 - a server in a thread makes it true
+            await asyncio.sleep(0.01)
+        again.cancel()
+
+    with serving(replies) as url:
+        registry = registry_with(openai_base_url=f"{url}/v1")
+        replies["/v1/models"] = {"data": [{"id": "a"}]}
+        asyncio.run(within(until_two(registry), seconds=patient(5)))
+    assert heard == [["openai/a"], ["openai/a", "openai/b"]]
+
+
 @pytest.mark.parametrize("reply", [[], {"models": None}, {"models": ["x"]}, "garbage", None])
 def test_server_with_an_invalid_list_offers_nothing(reply: object) -> None:
     with serving({"/api/tags": reply}) as url:
@@ -204,6 +229,80 @@ def test_silent_ollama_costs_300_ms() -> None:
         asyncio.run(within(registry.discover(), seconds=patient(1)))
         assert time.monotonic() - began < patient(2)
     assert names(registry) == []
+
+
+def test_bad_file_is_read_again_only_after_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    path, key = tmp_path / "providers.toml", tmp_path / "lab.key"
+    path.write_text('[providers.lab]\nkind = "openai"\nmodels = ["a"]\nkey_file = "lab.key"\n')
+    opened: list[object] = []
+    sys.addaudithook(lambda event, at: opened.append(at) if event == "open" and at[0] == str(path) else None)
+
+    async def mend() -> None:
+        registry = registry_with(providers_file=str(path))
+        assert "key_file names" in registry.complaint
+        again = asyncio.create_task(registry.keep_discovering(lambda: None))
+        opened.clear()
+        await asyncio.sleep(0.3)
+        assert not opened
+        key.touch(mode=0o600)
+        key.write_text("k")
+        while registry.complaint:  # noqa: ASYNC110 - a file sets no event
+            await asyncio.sleep(0.01)
+        again.cancel()
+        assert registry.configured() == ("lab",)
+
+    asyncio.run(within(mend(), seconds=patient(5)))
+
+
+def test_bad_file_is_read_again_in_any_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_SECONDS", "REREAD_SECONDS"):
+        monkeypatch.setattr(module, name, 0.01)
+    path = tmp_path / "providers.toml"
+    path.write_text('[providers.lab]\nkind = "openai"\nmodels = ["a"]\nkey_variable = "LAB_KEY"\n')
+
+    async def mend() -> None:
+        registry = registry_with(providers_file=str(path))
+        assert registry.complaint
+        again = asyncio.create_task(registry.keep_discovering(lambda: None))
+        monkeypatch.setenv("LAB_KEY", "k")
+        while registry.complaint:  # noqa: ASYNC110 - a variable sets no event
+            await asyncio.sleep(0.01)
+        again.cancel()
+
+    asyncio.run(within(mend(), seconds=patient(5)))
+
+
+def test_absent_providers_are_one_tuple_for_all_threads() -> None:
+    registry = registry_with(openai_base_url="http://127.0.0.1:1")
+    asyncio.run(registry.discover())
+    found = registry.absent()
+    assert found == (Absent("OpenAI", Problem.UNREACHABLE),)
+    assert registry.absent() is found, "no thread builds it from what the loop changes"
+
+
+def test_configured_ollama_may_take_longer(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    with serving({"/api/tags": {"models": [{"name": "llama"}]}}, delay=0.5) as url:
+        path.write_text(f'[providers.lab]\nkind = "ollama"\naddress = "{url}"\n')
+        registry = registry_with(providers_file=str(path))
+        asyncio.run(registry.discover(seconds=patient(5)))
+    assert names(registry) == ["lab/llama"]
+
+
+def test_server_may_take_longer_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.02)
+    assert module.FIRST_LISTING_SECONDS < 4
+
+    async def until_listed(registry: Registry) -> None:
+        again = asyncio.create_task(registry.keep_discovering(lambda: None))
+        while not registry.offers():  # noqa: ASYNC110 - a server in a thread makes it true
+            await asyncio.sleep(0.01)
+        again.cancel()
+
+    with serving({"/v1/models": {"data": [{"id": "a"}]}}, delay=4) as url:
+        registry = registry_with(openai_base_url=f"{url}/v1")
+        asyncio.run(within(until_listed(registry), seconds=patient(30)))
 
 
 async def within(work: Any, *, seconds: float) -> None:
@@ -235,11 +334,12 @@ def test_using_the_registry_loads_no_sdk() -> None:
 
 
 @contextmanager
-def serving(replies: dict[str, object], *, port: int = 0) -> Iterator[str]:
-    """Run a server with fixed JSON replies; yield its URL."""
+def serving(replies: dict[str, object], *, port: int = 0, delay: float = 0) -> Iterator[str]:
+    """Run a server with fixed JSON replies, each after `delay` seconds; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            time.sleep(delay)
             found = self.path in replies
             data = json.dumps(replies[self.path]).encode() if found else b""
             self.send_response(200 if found else 404)

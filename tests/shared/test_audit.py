@@ -292,16 +292,19 @@ def test_filters_choose_events(engine: Engine) -> None:
 
 
 def test_readings_are_new_until_acknowledged(engine: Engine) -> None:
-    readings.acknowledge(engine, "person:a")
+    readings.acknowledge(engine, "person:a", shown=9)
     for reason in ("first", "second"):
         with audit.acting("terminal"), transaction(engine) as connection:
             audit.record(connection, Kind.CHATS_READ, subject="person:a", reason=reason, conversations=1)
     found = readings.readings_of(engine, "person:a")
     assert [(each.reason, each.is_new) for each in found] == [("second", True), ("first", True)]
-    readings.acknowledge(engine, "person:a")
-    readings.acknowledge(engine, "person:a")
+    readings.acknowledge(engine, "person:a", shown=1)
+    assert [each.is_new for each in readings.readings_of(engine, "person:a")] == [True, False], "a later one stays new"
+    readings.acknowledge(engine, "person:a", shown=2)
+    readings.acknowledge(engine, "person:a", shown=2)
     assert [each.is_new for each in readings.readings_of(engine, "person:a")] == [False, False]
-    assert [event.details for event in newest(engine, Filter(kind="reading_acknowledged"), most=5)] == [{"event": 2}]
+    events = newest(engine, Filter(kind="reading_acknowledged"), most=5)
+    assert [event.details for event in events] == [{"event": 2}, {"event": 1}]
     assert readings.readings_of(engine, "person:b") == []
 
 

@@ -28,7 +28,7 @@ from shared.spending.refusals import (
     TokensOfDayUsed,
     TokensOfMonthUsed,
 )
-from shared.spending.values import Limits, Reservation, Spent
+from shared.spending.values import Limits, Reservation, Spent, limit_of
 from shared.tables import Outcome, person, quota, request_attempt, spending
 from tests.shared.rig import OWNER, STRANGER, RequestRig
 from tests.shared.together import together
@@ -326,3 +326,11 @@ def test_claim_replaces_only_groups_of_a_claim(rig: RequestRig) -> None:
     with pytest.raises(BadGroupName), rig.begin() as connection:
         groups.set_from_claim(connection, UUID(ada.id), {"x" * 101})
     assert names() == ["Design"]
+
+
+def test_typed_limit_may_set_its_thousands_apart() -> None:
+    assert limit_of("tokens_per_day", " 2,000,000 ") == 2_000_000
+    assert limit_of("money_per_month", "1,234.5") == Decimal("1234.5")
+    for given in ("1,5", "1,00", ",100", "1,0000", "-1", "ten", "NaN", ""):
+        with pytest.raises(ValueError, match=given or "^$"):
+            limit_of("money_per_month", given)

@@ -67,6 +67,10 @@ class PageSocket:
         ids = (frame.delta.new_element.button.id for frame in reversed(self.frames))
         return next(each for each in ids if each.endswith(f"-{key}"))
 
+    def panel(self) -> str:
+        """Return the id of the last drawn popover that runs the page when it opens."""
+        return next(found for frame in reversed(self.frames) if (found := frame.delta.add_block.popover.id))
+
     def text_box(self, key: str) -> TextInput:
         """Return the last drawn text box with this key."""
         boxes = (frame.delta.new_element.text_input for frame in reversed(self.frames))

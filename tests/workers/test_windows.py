@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.messages import Message, Role
-from workers.answering.spending import size_of
-from workers.answering.windows import Shorter, output_limit, shorter
+from workers.answering.spending import longest_answer
+from workers.answering.windows import Shorter, shorter
 from workers.providers.base import Prompt
 from workers.providers.quirks import describe
-from workers.providers.tokens import TOKENS_PER_MESSAGE
-from workers.providers.windows import Stated, WindowExceeded
+from workers.providers.tokens import TOKENS_PER_MESSAGE, size_of
+from workers.providers.windows import Stated, WindowExceeded, output_limit
 
 
 def talk(*sizes: int) -> tuple[Message, ...]:
@@ -49,8 +49,16 @@ def test_other_tokenizer_makes_the_window_smaller() -> None:
     same, twice = (refused(messages, window=4096, prompt_tokens=size_of(Prompt("m", messages)) * n) for n in (1, 2))
     assert same is not None
     assert twice is not None
-    assert twice.facts["token_ratio"] == 2
+    assert twice.facts["token_ratio"] == 1.7, "one person's text does not decide for everybody"
     assert size_of(twice.prompt) < 4096 / 2 < size_of(same.prompt) * 2
+
+
+@pytest.mark.parametrize(("prompt_tokens", "ratio"), [(22_000, 1.7), (6_600, 1.2), (5_000, 1.0)])
+def test_smaller_ratio_corrects_a_larger_one(prompt_tokens: int, ratio: float) -> None:
+    found = refused(talk(*[500] * 11), window=4096, prompt_tokens=prompt_tokens)
+    assert found is not None
+    assert found.facts["token_ratio"] == ratio
+    assert len(describe(found.facts)) == (2 if ratio > 1 else 1)
 
 
 def test_refusal_of_what_should_fit_teaches_a_ratio() -> None:
@@ -90,6 +98,30 @@ def test_limit_of_the_answer_shrinks_with_the_window() -> None:
     assert found.prompt.max_output_tokens == 1024
     assert output_limit(None, 2048) is None
     assert output_limit(100, None) == 100
+
+
+@pytest.mark.parametrize(
+    ("limit", "setting", "window", "most"),
+    [(None, 0, None, 16_384), (None, 0, 8192, 4096), (None, 1000, 8192, 1000), (2000, 4000, 8192, 2000)],
+)
+def test_reserved_answer_fits_the_window(limit: int | None, setting: int, window: int | None, most: int) -> None:
+    prompt = Prompt(model="openai/m", messages=talk(100), max_output_tokens=limit, window=window)
+    assert longest_answer(prompt, setting) == most
+
+
+def test_guessed_window_teaches_nothing() -> None:
+    messages = talk(*[500] * 11)
+    error = WindowExceeded()
+    error.stated = Stated(4096, 5500, is_guess=True)
+    found = shorter(messages, Prompt(model="ollama/m", messages=messages), error)
+    assert found is not None
+    assert found.facts == {}
+
+
+def test_shorter_prompt_knows_the_window() -> None:
+    found = refused(talk(*[500] * 11), window=4096)
+    assert found is not None
+    assert found.prompt.window == 4096
 
 
 @given(

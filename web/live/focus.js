@@ -6,6 +6,7 @@ export const COMPOSER = "[data-testid='stChatInputTextArea']";
 export const STOP = ".naru-stop, .naru-stop-here"; // at the end of the text, and in the composer
 export const SEND = "[data-testid='stChatInputSubmitButton']";
 const OPEN_OVERLAY = "dialog[open], [role='dialog'], [role='menu'], [role='listbox'], [data-testid='stPopoverBody']";
+const PANEL = "[data-testid='stPopoverBody']";
 const TYPING = "input, textarea, select, [contenteditable]";
 // After a click on these, most of which disappear, the person types next.
 const LEADS_TO_TYPING = ".st-key-first-questions button, .st-key-again button, .st-key-way-out button, a[data-naru-link]";
@@ -29,7 +30,11 @@ export class Focus {
       if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
       if (event.target.closest?.(LEADS_TO_TYPING)) focusComposer();
     };
-    this.typed = (event) => this.typeInComposer(event);
+    this.typed = (event) => {
+      // Streamlit sends a field's text when it loses the focus. Escape removes the field first, with its text.
+      if (event.key === "Escape" && event.target.closest?.(PANEL)) event.target.blur();
+      this.typeInComposer(event);
+    };
     document.addEventListener("focusin", this.focused);
     document.addEventListener("click", this.clicked);
     document.addEventListener("keydown", this.typed, { capture: true });

@@ -11,6 +11,7 @@ const MOVED_WITHIN_MS = 1000; // after such an event; a later move is the page's
 const HELD_MS = 10000; // a scrollbar may be held for this long; its release fires no event
 const QUESTION = ".naru-question";
 const EARLIER = ".st-key-earlier button";
+const FOLD = ".naru-thought-words";
 
 export class Reading {
   /* `inside` is an element of the column; `pill` is the button back to the end. */
@@ -23,7 +24,10 @@ export class Reading {
     this.fromEnd = 0;
     this.toEnd = () => { this.follow = true; this.toBottom(); };
     this.scrolled = () => this.readerMoved();
-    this.widening = (event) => event.target.closest?.(EARLIER) && this.keepPlace();
+    this.widening = (event) => {
+      if (event.target.closest?.(EARLIER)) this.keepPlace();
+      if (event.target.closest?.(FOLD)) this.follow = false; // its reader stays at its first line
+    };
     this.moving = (event) => this.readerMoves(event);
     pill.addEventListener("click", this.toEnd);
     document.addEventListener("scroll", this.scrolled, { capture: true, passive: true });

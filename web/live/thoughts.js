@@ -26,8 +26,9 @@ export class Thoughts {
   async load(fold) {
     const text = fold.querySelector(".naru-thought-text");
     const id = fold.dataset.naruRequest;
-    if (!text || fold.dataset.naruLoaded === id) return;
+    if (!text) return;
     if (!id) { text.textContent = this.say("thought_later"); return; } // the answer is still running
+    if (fold.dataset.naruLoaded === id) return;
     text.textContent = this.say("thought_loading");
     try {
       const address = new URL(`api/requests/${encodeURIComponent(id)}/reasoning`, document.baseURI);

@@ -124,7 +124,16 @@ from web.state.keys import (
     TUNING_PANEL,
     WINDOW,
 )
-from web.state.tuning import close_panel, fill_panel, filled_panel, keep_tuning, tuning
+from web.state.tuning import (
+    close_panel,
+    draft_panel,
+    fill_panel,
+    filled_panel,
+    keep_tuning,
+    panel_notice,
+    refuse_panel,
+    tuning,
+)
 
 __all__ = [
     "ADMIN_BANNER_EN",
@@ -170,6 +179,7 @@ __all__ = [
     "decided",
     "decision",
     "dialog",
+    "draft_panel",
     "empty",
     "end_dialog",
     "fill",
@@ -201,10 +211,12 @@ __all__ = [
     "opened_request",
     "owner",
     "page",
+    "panel_notice",
     "part",
     "person",
     "put_back",
     "question",
+    "refuse_panel",
     "remember",
     "remember_list",
     "remembered",

@@ -12,7 +12,7 @@ from web.state.values import Told, Wish
 #: The pages beside the chat, by the value of `?page=`.
 ADMIN_PAGE = "admin"
 #: Its parts, by the value of `&part=`.
-ADMIN_PARTS = ("live", "use", "people", "banner")
+ADMIN_PARTS = ("live", "use", "people", "models", "banner")
 
 
 def page() -> str:

@@ -28,7 +28,8 @@ ADMIN_GROUP = "admin-group-chosen"
 ADMIN_LIMIT = "admin-limit"
 
 #: The settings of the conversation, and the panel with its fields.
-OF_TUNING = ("naru.tuning", TUNING_PANEL, INSTRUCTIONS, TEMPERATURE, EFFORT)
+TUNING, TUNING_DRAFT, TUNING_NOTICE = "naru.tuning", "naru.tuning_draft", "naru.tuning_notice"
+OF_TUNING = (TUNING, TUNING_DRAFT, TUNING_NOTICE, TUNING_PANEL, INSTRUCTIONS, TEMPERATURE, EFFORT)
 
 #: The key of `st.user` for the owner that Streamlit bound the session to (web/app.py).
 OWNER = "naru_owner"
@@ -51,7 +52,6 @@ DIALOG = "naru.dialog"
 WHOLE_PAGE = "naru.whole_page"
 DECIDED = "naru.decided"
 OPENED = "naru.opened"
-TUNING = "naru.tuning"
 ACCEPTED = "naru.accepted"
 RETURNED = "naru.returned"
 WARNED = "naru.warned"

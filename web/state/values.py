@@ -67,7 +67,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an administrator is about to do: the action, to whom or what, and its name for the question."""
+    """An action that an administrator has to confirm: the action, to whom or what, and its name for the question."""
 
     action: str
     target: UUID
@@ -78,7 +78,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What an administrator's action has done, in words."""
+    """The result of an administrator's action, in words."""
 
     sentence: str
     is_error: bool

@@ -1,4 +1,4 @@
-"""Show errors as sentences: what happened, what was kept, and one button. No traceback reaches the page.
+"""Show errors as sentences, with the text that was kept and one button. No traceback reaches the page.
 
 An unexpected error gets an id, which the page shows and the log contains.
 """
@@ -37,6 +37,11 @@ def notice_of(error: NaruError, *, is_text_kept: bool = False) -> Notice:
     return Notice(error.code, values, is_text_kept=is_text_kept, advice=advice)
 
 
+def of_instructions(error: PersonalData) -> Notice:
+    """Return the notice for instructions that seem to hold personal data or a key."""
+    return Notice("instructions_private", advice="notice.remove_it_here" if error.is_final else "notice.save_again")
+
+
 def unforeseen(error: Exception, *, is_text_kept: bool = False) -> Notice:
     """Log the error with an id, and return a notice that shows the id."""
     incident_id = uuid4().hex[:12]
@@ -55,7 +60,7 @@ def text(words: Words, notice: Notice) -> str:
 
 
 def show(words: Words, notice: Notice) -> None:
-    """Draw a box with the sentence, what was kept, and the id."""
+    """Draw a box with the sentence, the text that was kept, and the id."""
     sentence(text(words, notice), notice.id)
     if notice.incident_id:
         st.caption(words.t("notice.id", id=notice.incident_id))

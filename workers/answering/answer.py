@@ -34,6 +34,7 @@ from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
 from workers.providers.base import Done, Prompt
 from workers.providers.timeouts import WithTimeouts
+from workers.providers.windows import output_limit
 
 log = logging.getLogger(__name__)
 
@@ -152,8 +153,8 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
     offer = next((each for each in context.registry.offers() if each.name == claimed.model), None)
     tuning = claimed.tuning
     system = prompts.instructions(context.settings.system_prompt, tuning.instructions)
-    window = windows.window_of(context, claimed.model)
-    limit = windows.output_limit(context.settings.max_output_tokens or None, window)
+    window = windows.window_of(context, claimed.model, offer.context_tokens if offer else None)
+    limit = output_limit(context.settings.max_output_tokens or None, window)
     found = prompts.chosen(
         claimed.branch,
         context_tokens=window,
@@ -164,6 +165,7 @@ def _prompt(context: Context, claimed: Claimed) -> Prompt:
         model=claimed.model,
         messages=found.messages,
         left_out=found.left_out,
+        window=window,
         system=system or None,
         max_output_tokens=limit,
         temperature=tuning.temperature,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from shared import lifecycle
-from shared.errors import NaruError, ProviderError, RateLimited
+from shared.errors import FirstTokenTimeout, NaruError, ProviderError, RateLimited
 from shared.lifecycle import FAILURES, Claimed
 from workers.process.context import Context
 
@@ -29,9 +29,10 @@ def _close(context: Context, lane: str) -> None:
 def provider_fails(context: Context, claimed: Claimed, error: ProviderError) -> None:
     """Count an error against the lane or its provider. An error of the question shows that the provider works.
 
+    A provider that only sends signs of life does not work, although another call would be no use to this question.
     Raises Unavailable.
     """
-    if error.retryable:
+    if error.retryable or isinstance(error, FirstTokenTimeout):
         lifecycle.record_failure(
             context.engine,
             claimed.lane,

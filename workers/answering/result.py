@@ -32,14 +32,14 @@ class Result:
     is_called: bool = False
     has_begun: bool = False
     spent: Spent | None = None
-    #: What was sent last: a shorter prompt than planned, where the provider refused that one.
+    #: The last prompt that was sent: a shorter prompt than planned, where the provider refused that one.
     sent: Prompt | None = None
     #: When the owner's earlier answer was given, if this is that answer again.
     earlier_at: datetime | None = None
 
     @property
     def usage(self) -> Usage | None:
-        """What the provider reported."""
+        """The usage that the provider reported."""
         return self.done.usage if self.done else None
 
     @property

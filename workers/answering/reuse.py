@@ -7,7 +7,7 @@ reserved, and nothing counts as used.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields
+from dataclasses import fields, replace
 from hashlib import sha256
 
 from shared import metrics
@@ -21,6 +21,7 @@ from workers.providers.base import Done, Finish, Prompt
 
 #: The live stream never splits a piece, so a long text comes in several.
 PIECE_CHARACTERS = 4_000
+_NOT_SENT = frozenset({"trace_id", "window"})
 
 
 def again(context: Context, running: RunningAnswer, prompt: Prompt) -> Result | None:
@@ -33,17 +34,17 @@ def again(context: Context, running: RunningAnswer, prompt: Prompt) -> Result | 
     except NaruError:
         return None  # the provider answers instead
     metrics.ANSWER_CACHE.labels("miss" if found is None else "hit").inc()
-    return None if found is None else context.loop.submit(_play(context, running, found)).result()
+    return None if found is None else context.loop.submit(_play(context, running, prompt, found)).result()
 
 
 def digest(prompt: Prompt) -> bytes:
-    """Return the hash of everything that the provider gets: the model, the system text, the messages and the limits."""
-    sent = {each.name: getattr(prompt, each.name) for each in fields(prompt) if each.name != "trace_id"}
+    """Return the hash of everything that the provider gets, and of the number of messages that were left out."""
+    sent = {each.name: getattr(prompt, each.name) for each in fields(prompt) if each.name not in _NOT_SENT}
     sent["messages"] = [(each.role, each.parts) for each in prompt.messages]
     return sha256(repr(sorted(sent.items())).encode(errors="surrogatepass")).digest()
 
 
-async def _play(context: Context, running: RunningAnswer, found: Earlier) -> Result:
+async def _play(context: Context, running: RunningAnswer, prompt: Prompt, found: Earlier) -> Result:
     result = Result("", spent=Spent())
     live = running.live = context.publisher.open(running.claimed.request_id, running.claimed.attempt)
     try:
@@ -55,5 +56,6 @@ async def _play(context: Context, running: RunningAnswer, found: Earlier) -> Res
     for start in range(0, len(found.text), PIECE_CHARACTERS):
         live.add(found.text[start : start + PIECE_CHARACTERS])
     result.text, result.earlier_at = found.text, found.at
+    result.sent = replace(prompt, left_out=found.left_out)
     result.done = Done(Finish.STOP, None, None)
     return result

@@ -25,7 +25,8 @@ from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import RunningAnswer
 from workers.providers.base import Prompt, Usage
-from workers.providers.tokens import estimate_tokens
+from workers.providers.tokens import estimate_tokens, size_of
+from workers.providers.windows import output_limit
 
 #: The longest answer where limits hold and NARU_MAX_OUTPUT_TOKENS is not set. It has to be reserved.
 LIMITED_OUTPUT_TOKENS = 16_384
@@ -67,9 +68,7 @@ def reserve(context: Context, running: RunningAnswer, prompt: Prompt) -> Prompt:
 
 
 def _reserve(context: Context, claimed: Claimed, prompt: Prompt) -> Prompt:
-    most = min(
-        prompt.max_output_tokens or LIMITED_OUTPUT_TOKENS, context.settings.max_output_tokens or LIMITED_OUTPUT_TOKENS
-    )
+    most = longest_answer(prompt, context.settings.max_output_tokens)
     size = size_of(prompt)
     price = context.prices.price_of(claimed.model, size)
     reservation = Reservation(
@@ -83,6 +82,12 @@ def _reserve(context: Context, claimed: Claimed, prompt: Prompt) -> Prompt:
     if reason is not None:
         raise NotAllowed(reason)
     return replace(prompt, max_output_tokens=most)
+
+
+def longest_answer(prompt: Prompt, setting: int | None) -> int:
+    """Return the longest answer that a limit of spending lets the model write, in tokens. It fits the window."""
+    most = min(prompt.max_output_tokens or LIMITED_OUTPUT_TOKENS, setting or LIMITED_OUTPUT_TOKENS)
+    return output_limit(most, prompt.window) or most
 
 
 def spent(context: Context, model: str, prompt: Prompt, result: Result) -> Spent:
@@ -106,12 +111,6 @@ def _priced(context: Context, model: str, usage: Usage, *, is_estimated: bool) -
         cost=None if cost is None else _dollars(cost * _MILLION),
         is_estimated=is_estimated,
     )
-
-
-def size_of(prompt: Prompt) -> int:
-    """Return the estimated tokens of a prompt, erring high."""
-    texts = [prompt.system or "", *(each.text for each in prompt.messages)]
-    return sum(estimate_tokens(text) for text in texts if text)
 
 
 def _dollars(millionths: float) -> Decimal:

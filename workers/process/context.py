@@ -77,7 +77,7 @@ def make_context(settings: Settings) -> Context:
         loop=loop,
         running=Running(slots=settings.concurrency, loop=loop),
         registry=registry,
-        prices=Prices(settings.prices),
+        prices=Prices(settings.prices, registry.instances),
         limits=limits_of(settings, registry),
     )
 

@@ -1,17 +1,18 @@
 """Makes a call that adapts to the server: a refusal that names a quirk is followed by one more call, and remembered.
 
-A refused call is not billed. What a refusal teaches counts for this question at once. It becomes a fact of the model
-when the call that follows it succeeds, so that a misread refusal leaves nothing behind.
+A refused call is not billed. A lesson counts for this question at once. It becomes a fact of the model
+when the call that follows it succeeds, so that a misread refusal leaves nothing behind. A refusal may also come within
+a stream, which has begun before anybody knows how it ends: there, a call succeeds once its reply has text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from workers.providers.knowledge import Known
-from workers.providers.lessons import TEACHING_STATUSES, learn
+from workers.providers.lessons import TEACHING_STATUSES, Lesson, learn
 from workers.providers.mapping import Evidence, evidence_of
 from workers.providers.quirks import Body, Form, apply
 
@@ -21,11 +22,22 @@ _TEXT_LENGTH = 4000
 T = TypeVar("T")
 
 
-async def call(post: Callable[[Body], Awaitable[T]], body: Body, form: Form, known: Known) -> T:
+@dataclass(slots=True)
+class Taught:
+    """The lessons of one question's refusals. They count for all further calls of this question."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    #: Those of the facts that came within a stream. They are kept once a reply has text.
+    unproven: dict[str, Any] = field(default_factory=dict)
+
+
+async def call(
+    post: Callable[[Body], Awaitable[T]], body: Body, form: Form, known: Known, taught: Taught | None = None
+) -> T:
     """Post `body` in the form that the model accepts, and return the reply. Raises what `post` raises."""
     model, facts = str(body["model"]), known.about(str(body["model"]))
-    learnt: dict[str, Any] = {}
-    passing: set[str] = set()
+    learnt = (taught or Taught()).facts
+    lasting: dict[str, Any] = {}
     for left in range(MOST_CALLS - 1, -1, -1):
         sent = apply({**facts, **learnt} if learnt else facts, body, form)
         try:
@@ -35,34 +47,44 @@ async def call(post: Callable[[Body], Awaitable[T]], body: Body, form: Form, kno
             fresh = {each.fact: each.value for each in lessons if learnt.get(each.fact) != each.value}
             if fresh and not left:
                 # The server got past everything learnt so far. The next question goes on from here.
-                _note(known, model, learnt, passing)
+                _note(known, model, lasting)
             if not (fresh and left):
                 raise
             learnt |= fresh
-            passing |= {each.fact for each in lessons if not each.lasts}
+            lasting = _lasting(lasting | fresh, lessons)
         else:
-            _note(known, model, learnt, passing)
+            _note(known, model, lasting)
             return reply
     raise AssertionError  # the last round returns or raises
 
 
-def _note(known: Known, model: str, learnt: Mapping[str, Any], passing: Collection[str]) -> None:
-    if lasting := {fact: value for fact, value in learnt.items() if fact not in passing}:
-        known.note(model, lasting)
-
-
-def learn_within(error: Exception, body: Body, form: Form, known: Known) -> bool:
+def learn_within(error: Exception, body: Body, form: Form, known: Known, taught: Taught) -> bool:
     """Learn from a refusal that came as an event of a stream, as local servers send it; return whether it taught.
 
-    The event may lack a status. The facts are noted at once, because the next stream begins whether it succeeds or not.
+    The event may lack a status.
     """
-    model = str(body["model"])
-    facts, evidence = known.about(model), evidence_of(error)
-    lessons = learn(replace(evidence, status=evidence.status or 400), apply(facts, body, form), form)
-    fresh = {each.fact: each.value for each in lessons if each.lasts and facts.get(each.fact) != each.value}
-    if fresh:
-        known.note(model, fresh)
+    facts, evidence = {**known.about(str(body["model"])), **taught.facts}, evidence_of(error)
+    lessons = learn(replace(evidence, status=evidence.status or 400), apply(facts, body, form), form, taught.facts)
+    fresh = {each.fact: each.value for each in lessons if facts.get(each.fact) != each.value}
+    taught.facts |= fresh
+    taught.unproven = _lasting(taught.unproven | fresh, lessons)
     return bool(fresh)
+
+
+def keep(model: str, known: Known, taught: Taught) -> None:
+    """Keep what was learnt within a stream, now that a reply has text."""
+    _note(known, model, taught.unproven)
+    taught.unproven = {}
+
+
+def _lasting(facts: Mapping[str, Any], lessons: Iterable[Lesson]) -> dict[str, Any]:
+    passing = {each.fact for each in lessons if not each.lasts}
+    return {fact: value for fact, value in facts.items() if fact not in passing}
+
+
+def _note(known: Known, model: str, facts: Mapping[str, Any]) -> None:
+    if facts:
+        known.note(model, facts)
 
 
 def refusal_in(error: Exception) -> Evidence:

@@ -66,6 +66,8 @@ class Prompt:
     #: How much the model thinks before it writes, in the vendor's own word: low, medium, high.
     effort: str | None = None
     trace_id: str = ""
+    #: The model's window in tokens, as far as it is known. Not sent.
+    window: int | None = None
     #: The messages of the conversation before these that did not fit. Not sent.
     left_out: int = 0
 
@@ -135,7 +137,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which it reports its errors: openai, anthropic, ollama or simulator."""
+        """The name under which it reports its errors: a name in providers.toml, a vendor's or simulator."""
 
     def stream(self, prompt: Prompt, call: Call | None = None) -> Stream:
         """Answer `prompt` with non-empty deltas and exactly one Done, or raise one ProviderError.

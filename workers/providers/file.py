@@ -48,9 +48,17 @@ _NUMBERS = ("in_flight",)
 KEYS = (*_TEXTS, *_LISTS, *_NUMBERS)
 
 
+class Mistake(SettingsError):
+    """A mistake in the file. `files` are those that it names, as far as it was read; a change of one may mend it."""
+
+    def __init__(self, sentence: str, files: tuple[Path, ...]) -> None:
+        super().__init__(sentence)
+        self.files = files
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the file says, and the files that it names."""
+    """The providers in the file, and the files that it names."""
 
     instances: tuple[Instance, ...]
     files: tuple[Path, ...]
@@ -97,15 +105,15 @@ class _Reader:
     def _instance(self, name: str, table: Any) -> Instance:
         at = ("providers", name)
         if not _NAME.fullmatch(name) or name == "demo":
-            self._refuse(at, f"{name[:60]!r} is no name for a provider. Use up to 40 of a-z, 0-9, - and _, not demo")
+            self._refuse(at, f"{name[:60]!r} is not a valid provider name. Use up to 40 of a-z, 0-9, - and _, not demo")
         if not isinstance(table, dict):
             self._refuse(at, f"{name} is not a table. Write [providers.{name}] and its keys below")
         for key, value in table.items():
             self._check_key((*at, key), key, value)
         vendor = KINDS.get(table.get("kind", ""))
         if vendor is None:
-            what = f"kind is {table['kind']!r}" if "kind" in table else "kind is missing"
-            self._refuse((*at, "kind") if "kind" in table else at, f"{what}. It is {', '.join(KINDS)}")
+            what, place = ("kind is unknown", (*at, "kind")) if "kind" in table else ("kind is missing", at)
+            self._refuse(place, f"{what}. It is {', '.join(KINDS)}")
         has_responses = self._has_responses((*at, "api"), table.get("api", CHAT), vendor)
         address = self._address((*at, "address"), table.get("address", ""), vendor)
         api_key = self._key(at, table)
@@ -113,7 +121,7 @@ class _Reader:
             self._refuse(at, "there is no key. Add key_file, or key_variable")
         models = self._names((*at, "models"), table.get("models", []))
         if models and (table.get("include") or table.get("exclude")):
-            self._refuse((*at, "models"), "models and include or exclude exclude each other. Remove one of them")
+            self._refuse((*at, "models"), "there are models and patterns. Use either models, or include and exclude")
         return Instance(
             name=name,
             vendor=vendor,
@@ -197,16 +205,17 @@ class _Reader:
         self._files.append(path)
         if is_readable_by_others(path):
             self._refuse(at, f"key_file names {path}, which other users can read. Run: chmod 600 {path}")
-        if path.exists() and not path.is_file():
-            self._refuse(at, f"key_file names {path}, which is no ordinary file")
+        if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - Path.exists raises for a name that is too long
+            self._refuse(at, f"key_file names {path}, which is not a regular file")
         try:
             return path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            self._refuse(at, f"key_file names {path}, which cannot be read: {_reason(error)}")
+        except (OSError, UnicodeDecodeError) as error:  # never quote it: a key may be there instead of a name
+            self._refuse(at, f"key_file names a file that cannot be read: {_reason(error)}")
 
     def _key_in_variable(self, at: tuple[str, ...], text: str) -> str:
         if not self._environ.get(text):
-            self._refuse(at, f"key_variable names {text[:60]}, which is not set. Set it and restart, or use key_file")
+            # Never quote it: a key may be there instead of a name.
+            self._refuse(at, "key_variable names a variable that is not set. Set it and restart, or use key_file")
         return self._environ[text].strip()
 
     def _certificates(self, at: tuple[str, ...], text: str) -> str:
@@ -224,7 +233,7 @@ class _Reader:
 
     def _refuse(self, at: tuple[str, ...], why: str) -> NoReturn:
         of = f" [{'.'.join(at[:2])}]:" if len(at) > 1 else ""
-        raise SettingsError(f"{self._path}, line {line_of(self._text, at)}:{of} {why}.")
+        raise Mistake(f"{self._path}, line {line_of(self._text, at)}:{of} {why}.", tuple(self._files))
 
 
 def is_readable_by_others(path: Path) -> bool:
@@ -236,12 +245,12 @@ def is_readable_by_others(path: Path) -> bool:
 
 
 def fingerprint(paths: Iterable[Path]) -> tuple[object, ...]:
-    """Return a value that changes with the content of these files, without reading them."""
+    """Return a value that changes with the content and the rights of these files, without reading them."""
     found: list[object] = []
     for path in paths:
         try:
             at = path.stat()
-            found.append((at.st_mtime_ns, at.st_size, at.st_ino, at.st_mode))
+            found.append((at.st_mtime_ns, at.st_ctime_ns, at.st_size, at.st_ino))  # chmod and chown set the ctime
         except OSError as error:
             found.append(error.errno)
     return tuple(found)

@@ -1,4 +1,4 @@
-"""What this process knows about the quirks of its models, and the loop that shares it with the fleet.
+"""The quirks of its models that this process knows, and the loop that shares it with the fleet.
 
 A call reads facts from memory. One that learns a fact notes it there and wakes the loop, which stores it in
 `model_fact` and reads what other processes have learnt. No call waits for Postgres, and nothing is lost while Postgres
@@ -28,7 +28,10 @@ _NONE: Mapping[str, Any] = {}
 
 
 class Knowledge:
-    """The facts of all models of one process. Used in its event loop only."""
+    """The facts of all models of one process.
+
+    Used in its event loop, but `about` may be called in any thread: the facts of a model are replaced, never changed.
+    """
 
     def __init__(self) -> None:
         self._facts: dict[str, dict[str, Any]] = {}

@@ -29,6 +29,7 @@ from workers.providers.quirks import (
     limit_of,
     system_of,
 )
+from workers.providers.windows import THOUSANDS, WINDOW
 
 #: Statuses of a refusal that can teach something. Chat templates of local servers fail with 500.
 TEACHING_STATUSES = frozenset({400, 402, 422, 500, 501})
@@ -64,7 +65,6 @@ _SYSTEM = re.compile(
     r"\b(?:system|developer)\b.{0,3} is not a"
 )
 _ONLY_TWO_ROLES = re.compile(r"(?:only|should be|must be|one of).{0,4}user.{0,5}(?:and|or|,).{0,5}assistant")
-_SEPARATORS = re.compile(r"(?<=\d)[,_](?=\d{3}\b)")
 _AFFORDABLE = re.compile(
     r"afford[^0-9]{0,40}(\d+)|(\d+) (?:more |output |completion )?tokens (?:are |is )?(?:left|remaining|available)|"
     r"(?:enough|covers|credit|balance)[^0-9]{0,30}for (?:only )?(\d+)"
@@ -76,7 +76,14 @@ _LONGEST = re.compile(
     r"(\d+), which is the max|>\s*(\d+)|max(?:imum)?(?: \w+){0,5}(?: is| of|:)\W{0,3}(\d+)|up to (\d+)|"
     r"between 1 and (\d+)"
 )
-_SHORTEST_QUOTE, _LONG_QUOTE = 4, 200
+#: A longer message is recognized by its parts: pieces of this length that begin at every _STEP-th of its characters.
+_QUOTE, _STEP = 20, 4
+#: A shorter message is too short to be recognized.
+_SHORTEST_QUOTE = 5
+_ESCAPED_CHARACTER = re.compile(r"\\+u([0-9a-f]{4})")
+_SPACES = re.compile(r"(?:\\+[nrt]|\s)+")
+#: An answer gets no smaller room than this, in tokens, unless its limit is lower.
+_LEAST_ROOM = 1024
 #: The window, and the tokens of the prompt, in the two orders in which servers name them.
 _ROOM = (
     re.compile(r"context length (?:is|of)\D{0,5}(?P<window>\d+).*?(?:has|contains) (?P<input>\d+) input"),
@@ -101,7 +108,7 @@ def learn(evidence: Evidence, sent: Body, form: Form, tried: Collection[str] = (
     """
     if evidence.status not in TEACHING_STATUSES:
         return ()
-    said = _SEPARATORS.sub("", _without_quotes(evidence.text, sent))
+    said = THOUSANDS.sub("", _without_quotes(evidence.text, sent))
     if _ALTERNATE.search(said):
         return _alternation(sent)
     if evidence.status in _TEMPLATE_STATUSES:
@@ -110,15 +117,44 @@ def learn(evidence: Evidence, sent: Body, form: Form, tried: Collection[str] = (
 
 
 def _without_quotes(said: str, sent: Body) -> str:
-    """Return a refusal without the messages that it repeats: a question must not be able to teach a fact."""
-    for message in sent["messages"]:
-        content = message["content"]
-        for text in [content] if isinstance(content, str) else [str(part.get("text") or "") for part in content]:
-            if len(text) > _SHORTEST_QUOTE:
-                said = said.replace(text.lower(), " ")
-                # A long one may be cut off at its end.
-                said = said.partition(text.lower()[:_LONG_QUOTE])[0] if len(text) > _LONG_QUOTE else said
+    """Return a refusal without what it repeats of the texts that were sent: no question must teach a fact.
+
+    A quote may be cut off anywhere, and escaped.
+    """
+    said = _plain(said)
+    for text in map(_plain, _texts_in(sent)):
+        if len(text) >= _QUOTE + _STEP:
+            said = _without_runs(said, text)
+        elif len(text) >= _SHORTEST_QUOTE:
+            said = said.replace(text, " ")
     return said
+
+
+def _texts_in(sent: Body) -> Iterator[str]:
+    for content in (sent.get("system") or "", *(each["content"] for each in sent["messages"])):
+        if isinstance(content, str):
+            yield content
+        else:
+            yield from (str(part.get("text") or "") for part in content)
+
+
+def _plain(text: str) -> str:
+    """Return a text in lower case, with escapes undone and one space for each run of white space."""
+    text = _ESCAPED_CHARACTER.sub(lambda found: chr(int(found[1], 16)), text.lower())
+    return _SPACES.sub(" ", text).replace("\\", "").strip()
+
+
+def _without_runs(said: str, text: str) -> str:
+    """Return `said` with spaces for each run of `_QUOTE + _STEP` characters or more that `text` also has."""
+    pieces = {said[at : at + _QUOTE] for at in range(len(said) - _QUOTE + 1)}
+    shared = pieces.intersection(text[at : at + _QUOTE] for at in range(0, len(text) - _QUOTE + 1, _STEP))
+    if not shared:
+        return said
+    kept = list(said)
+    for at in range(len(said) - _QUOTE + 1):
+        if said[at : at + _QUOTE] in shared:
+            kept[at : at + _QUOTE] = " " * _QUOTE
+    return "".join(kept)
 
 
 def _alternation(sent: Body) -> tuple[Lesson, ...]:
@@ -150,8 +186,12 @@ def _length(evidence: Evidence, said: str, sent: Body, tried: Collection[str]) -
         return ()
     for pattern in _ROOM:
         if found := pattern.search(said):
-            room = int(found["window"]) - int(found["input"])
-            return (Lesson(THIS_TIME, room, lasts=False),) if 0 < room < limit[1] else ()
+            window = int(found["window"])
+            room = window - int(found["input"])
+            if not min(limit[1], _LEAST_ROOM) <= room < limit[1]:
+                return ()  # a shorter prompt is better than an answer that is cut off
+            # The window is kept: the next question then asks for an answer that fits.
+            return (Lesson(THIS_TIME, room, lasts=False), Lesson(WINDOW, window))
     is_about_limit = _LIMIT_WORDS.search(said) and not _WINDOW.search(said)
     longest = _number(_LONGEST, said) if is_about_limit else None
     return (Lesson(LONGEST, longest),) if longest and longest < limit[1] else ()
@@ -165,15 +205,18 @@ def _number(pattern: re.Pattern[str], said: str) -> int | None:
 
 def _parameters(said: str, sent: Body, form: Form, tried: Collection[str]) -> Iterator[Lesson]:
     """Learn which of the parameters that were sent the server does not take. It may name several at once."""
-    if not _REFUSED.search(said):
+    is_refused, is_value = _REFUSED.search(said), _ONLY_VALUE.search(said)
+    if not (is_refused or is_value):
         return
     for name in sent.keys() - form.required - {"messages", "system"}:
         if not _names(said, name):
             continue
         if name in OTHER_LIMIT:
-            yield Lesson(LIMIT_NAME, LEFT_OUT if LIMIT_NAME in tried else OTHER_LIMIT[name])
+            # A number that is out of range does not mean that the server has another name for it.
+            if is_refused:
+                yield Lesson(LIMIT_NAME, LEFT_OUT if LIMIT_NAME in tried else OTHER_LIMIT[name])
         else:
-            yield Lesson(f"{WITHOUT}{name}", value=True, lasts=not _ONLY_VALUE.search(said))
+            yield Lesson(f"{WITHOUT}{name}", value=True, lasts=not is_value)
 
 
 def _names(said: str, parameter: str) -> bool:

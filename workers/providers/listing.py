@@ -7,17 +7,31 @@ address that lacks `/v1`, or has a path too many, is mended where the mended one
 from __future__ import annotations
 
 import asyncio
+import functools
+import io
 import json
 import logging
 import ssl
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from socket import socket
+from threading import Thread
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import (
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
 from shared.vendors import ANTHROPIC, OLLAMA, OPENAI
 from workers.providers.chat_models import can_chat
@@ -32,7 +46,7 @@ LARGEST_BYTES = 16_000_000
 #: A listing may take this long where nobody waits for the worker's start.
 LISTING_SECONDS = 10.0
 LONGEST_NAME, LONGEST_TITLE = 200, 80
-#: What people append to a base address although it belongs to a call.
+#: Paths that people append to a base address although they belong to a call.
 _CALL_PATHS = ("/chat/completions", "/v1/messages", "/messages", "/models", "/api/tags", "/api/chat")
 #: The fields in which servers tell a model's window, in tokens. `meta` is llama.cpp's.
 _WINDOWS = (
@@ -62,7 +76,7 @@ class Problem(StrEnum):
     BAD_FILE = "bad_file"
 
 
-#: What operators read, behind the provider's name; the page has its own sentences (`words/`, `no_model.…`).
+#: Sentences for operators, after the provider's name; the page has its own sentences (`words/`, `no_model.…`).
 SENTENCES: Mapping[str, str] = {
     Problem.UNREACHABLE: "cannot be reached. Start it, or check the address, the network and the proxy",
     Problem.CERTIFICATE: "has a TLS certificate that is not valid here. Correct it, or name its CA with ca_file",
@@ -70,7 +84,7 @@ SENTENCES: Mapping[str, str] = {
     Problem.NO_LIST: "has no list of models below its address. Most servers need an address that ends with /v1",
     Problem.NOT_A_LIST: "does not answer with a list of models, but for example with a web page. Check the address",
     Problem.SERVER_FAILS: "answers with an error to a request for its models. See its log",
-    Problem.NO_MODEL: "lists no model that can chat and that include and exclude let through. Name it with models",
+    Problem.NO_MODEL: "lists no chat model that passes include and exclude. Name it with models",
     Problem.BAD_FILE: "has a mistake. ./naru doctor names its line",
 }
 
@@ -101,21 +115,35 @@ class Listing:
 
 
 async def list_models(instance: Instance, *, seconds: float = LISTING_SECONDS) -> Listing:
-    """Ask the server, for at most `seconds`. Raises ListingFailed."""
+    """Ask the server, for at most `seconds`. Raises ListingFailed.
+
+    A thread of its own waits for the server, so a slow one takes no thread from other work, nor time from other lists.
+    """
+    found: Future[Listing] = Future()
+    found.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            found.set_result(fetch(instance, seconds=seconds))
+        except BaseException as error:  # noqa: BLE001 - the one who waits gets it
+            found.set_exception(error)
+
+    Thread(target=run, name="listing", daemon=True).start()
     try:
         async with asyncio.timeout(seconds):
-            return await asyncio.to_thread(fetch, instance, seconds=seconds)
+            return await asyncio.wrap_future(found)
     except TimeoutError:
         raise ListingFailed(Problem.UNREACHABLE) from None
 
 
 def fetch(instance: Instance, *, seconds: float = LISTING_SECONDS) -> Listing:
-    """Ask the server. Each of its replies may take `seconds`. Raises ListingFailed."""
-    opener = _opener(instance)
+    """Ask the server. All of its replies together may take `seconds`. Raises ListingFailed."""
+    until = time.monotonic() + seconds
+    opener = _opener(instance, until)
     first: ListingFailed | None = None
     for address in addresses_to_try(instance):
         try:
-            entries = list(_entries(opener, instance, address, seconds))
+            entries = list(_entries(opener, instance, address, until))
         except ListingFailed as error:
             first = first or error
             if error.problem in (Problem.NO_LIST, Problem.NOT_A_LIST):
@@ -140,18 +168,27 @@ def addresses_to_try(instance: Instance) -> list[str]:
     return tries
 
 
-def _opener(instance: Instance) -> OpenerDirector:
+def _opener(instance: Instance, until: float) -> OpenerDirector:
     direct = [ProxyHandler({})] if is_loopback(instance.base) else []
-    tls = [HTTPSHandler(context=ssl.create_default_context(cafile=instance.ca_file))] if instance.ca_file else []
-    return build_opener(*direct, *tls, _NoRedirect())
+    try:
+        tls = [_Https(until, _context(instance.ca_file))] if instance.base.startswith("https:") else []
+    except OSError:  # the file is gone, or holds no certificate any more
+        raise ListingFailed(Problem.CERTIFICATE) from None
+    return build_opener(*direct, _Http(until), *tls, _NoRedirect())
 
 
-def _entries(opener: OpenerDirector, instance: Instance, address: str, seconds: float) -> Iterator[Mapping[str, Any]]:
+def _context(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _entries(opener: OpenerDirector, instance: Instance, address: str, until: float) -> Iterator[Mapping[str, Any]]:
     """Yield the entries of all pages of the list. Raises ListingFailed."""
     url, after, left = f"{address}{instance.vendor.models_path}", "", LARGEST_BYTES
     for _ in range(MOST_PAGES):
         page = f"{url}?limit=1000&after_id={quote(after)}" if after else url
-        data = _get(opener, instance, page, seconds, left)
+        data = _get(opener, instance, page, until, left)
         left -= len(data)
         found = _parsed(data)
         entries = found if isinstance(found, list) else found.get("data", found.get("models"))
@@ -159,17 +196,17 @@ def _entries(opener: OpenerDirector, instance: Instance, address: str, seconds: 
             raise ListingFailed(Problem.NOT_A_LIST)
         yield from (each for each in entries if isinstance(each, Mapping))
         last = found.get("last_id") if isinstance(found, dict) and found.get("has_more") is True else None
-        if instance.vendor is not ANTHROPIC or not isinstance(last, str) or last in ("", after):
+        if instance.vendor is not ANTHROPIC or not isinstance(last, str) or last == after or not _is_name(last):
             return
         after = last
 
 
-def _get(opener: OpenerDirector, instance: Instance, url: str, seconds: float, most: int) -> bytes:
+def _get(opener: OpenerDirector, instance: Instance, url: str, until: float, most: int) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise ListingFailed(Problem.NO_LIST)
     request = Request(url, headers=instance.vendor.headers_with(instance.api_key))  # noqa: S310 - checked above
     try:
-        with opener.open(request, timeout=seconds) as reply:
+        with opener.open(request, timeout=_left(until)) as reply:
             return bytes(reply.read(most))
     except HTTPError as error:
         error.close()
@@ -224,14 +261,15 @@ def _title_of(entry: Mapping[str, Any], name: str, instance: Instance) -> str:
 
 
 def window_of(entry: Mapping[str, Any]) -> int | None:
-    """Return the window that the server states, in tokens, if it states one."""
+    """Return the window that the server states, in tokens, if it states one.
+
+    Of several, the smallest holds: LM Studio tells the model's own window, and the one that it was loaded with.
+    """
     meta = entry.get("meta")
     stated = [entry.get(field) for field in _WINDOWS]
     stated += [meta.get("n_ctx")] if isinstance(meta, Mapping) else []
-    for value in stated:
-        if isinstance(value, int) and not isinstance(value, bool) and _FEWEST_TOKENS <= value <= _MOST_TOKENS:
-            return value
-    return None
+    numbers = [value for value in stated if isinstance(value, int) and not isinstance(value, bool)]
+    return min((value for value in numbers if _FEWEST_TOKENS <= value <= _MOST_TOKENS), default=None)
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -239,3 +277,66 @@ class _NoRedirect(HTTPRedirectHandler):
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
         return None
+
+
+class _Http(HTTPHandler):
+    """Opens connections that end at `until`, on the monotonic clock."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__()
+        self._until = until
+
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_ending(HTTPConnection, self._until), req)
+
+
+class _Https(HTTPSHandler):
+    """The same over TLS."""
+
+    def __init__(self, until: float, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._until, self._tls = until, context
+
+    def https_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_ending(HTTPSConnection, self._until), req, context=self._tls)
+
+
+def _ending(make: Callable[..., HTTPConnection], until: float) -> Callable[..., HTTPConnection]:
+    def connection(host: str, **values: Any) -> HTTPConnection:
+        made = make(host, **values)
+        made.response_class = functools.partial(_EndingResponse, until=until)  # type: ignore[assignment]
+        return made
+
+    return connection
+
+
+class _EndingResponse(HTTPResponse):
+    """A response whose reads all end at `until`. The time limit of a socket is one for each read."""
+
+    def __init__(self, sock: socket, *args: Any, until: float, **values: Any) -> None:
+        super().__init__(sock, *args, **values)
+        self.fp = io.BufferedReader(_EndingReads(self.fp.detach(), sock, until))
+
+
+class _EndingReads(io.RawIOBase):
+    def __init__(self, reads: io.RawIOBase, sock: socket, until: float) -> None:
+        self._reads, self._sock, self._until = reads, sock, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_left(self._until))
+        return self._reads.readinto(buffer)
+
+    def close(self) -> None:
+        self._reads.close()
+        super().close()
+
+
+def _left(until: float) -> float:
+    """Return the seconds until then. Raises TimeoutError."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from shared.errors import SettingsError
 from shared.vendors import VENDORS
 from workers.providers.base import Usage
+from workers.providers.instances import Instance
 
-FREE = frozenset(vendor.name for vendor in VENDORS if not vendor.sends_bills)
+_VENDORS = {vendor.name: vendor for vendor in VENDORS}
 _MILLION = 1_000_000
 #: Dated editions and "latest" cost the same as the model.
 _EDITION = re.compile(r"(-\d{4,8}(-\d\d-\d\d)?|-latest)?")
@@ -90,15 +92,19 @@ _PRICES: dict[str, tuple[Price, ...]] = {
 
 
 class Prices:
-    """The prices of this process: NARU_PRICES overrides the table."""
+    """The prices of this process: NARU_PRICES overrides the table. A server that sends no bills is free."""
 
-    def __init__(self, text: str = "") -> None:
-        """Parse `text`, the value of NARU_PRICES. Raises SettingsError for an entry that is not a price."""
+    def __init__(self, text: str = "", instances: Callable[[], Mapping[str, Instance]] = dict) -> None:
+        """Parse `text`, the value of NARU_PRICES. Raises SettingsError for an entry that is not a price.
+
+        `instances` returns the current providers by name. A provider that is gone counts as the vendor of its name.
+        """
+        self._instances = instances
         self._own = dict(_parsed(entry) for entry in filter(None, (part.strip() for part in text.split(","))))
 
     def cost_of(self, name: str, usage: Usage | None) -> float | None:
         """Return the cost in dollars of `usage` by the model `name` (provider/model); None if it is unknown."""
-        if usage is None and name.partition("/")[0] not in FREE:
+        if usage is None and not self._is_free(name.partition("/")[0]):
             return None
         usage = usage or Usage(0, 0)
         price = self.price_of(name, usage.input_tokens)
@@ -113,12 +119,17 @@ class Prices:
     def price_of(self, name: str, input_tokens: int) -> Price | None:
         """Return the price of the model `name` (provider/model) for a prompt of this length; None if it is unknown."""
         provider, _, model = name.partition("/")
-        if provider in FREE:
+        if self._is_free(provider):
             return Price(0.0, 0.0, 0.0)
         prices = self._own.get(name) or _listed(model)
         if prices is None:
             return _public(provider, model, input_tokens)
         return [each for each in prices if each.from_tokens <= max(input_tokens, 0)][-1]
+
+    def _is_free(self, provider: str) -> bool:
+        instance = self._instances().get(provider)
+        vendor = instance.vendor if instance else _VENDORS.get(provider)
+        return vendor is not None and not vendor.sends_bills
 
 
 def _listed(model: str) -> tuple[Price, ...] | None:

@@ -31,7 +31,7 @@ _THINKING = ("reasoning_content", "reasoning", "thinking")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a server has shown: the shape of its reply and its quirks, as phrases. `is_error` if it was no answer."""
+    """The shape of a server's reply and its quirks, as phrases. `is_error` if it was no answer."""
 
     shape: tuple[str, ...]
     quirks: tuple[str, ...]

@@ -81,7 +81,7 @@ def describe(facts: Facts) -> list[str]:
         said.append(f"answers have at most {facts[LONGEST]} tokens")
     if WINDOW in facts:
         said.append(f"the window has {facts[WINDOW]} tokens")
-    if RATIO in facts:
+    if facts.get(RATIO, 1) > 1:
         said.append(f"the server counts {facts[RATIO]} tokens for each that Naru estimates")
     left_out = sorted(fact.removeprefix(WITHOUT) for fact in facts if fact.startswith(WITHOUT))
     return said + [f"{name} is refused: it is left out" for name in left_out]

@@ -22,10 +22,18 @@ from shared.vendors import DEMO, VENDORS
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
-from workers.providers.file import Content, fingerprint, read_providers
+from workers.providers.file import Content, Mistake, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.knowledge import Knowledge, Known
-from workers.providers.listing import SENTENCES, Listed, Listing, ListingFailed, Problem, list_models
+from workers.providers.listing import (
+    LISTING_SECONDS,
+    SENTENCES,
+    Listed,
+    Listing,
+    ListingFailed,
+    Problem,
+    list_models,
+)
 from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.openai.responses import ResponsesProvider
@@ -45,8 +53,12 @@ ADAPTERS: Mapping[str, Callable[..., Adapter]] = {
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_PAUSE_SECONDS = 180.0
+#: How long a server may take for its list while a worker starts.
+FIRST_LISTING_SECONDS = 3.0
 #: How often it looks whether providers.toml has changed.
 LOOK_SECONDS = 2.0
+#: How often it reads a providers.toml that has a mistake and has not changed.
+REREAD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +94,10 @@ class Registry:
         self._environment = of_environment(settings)
         self._named = _parse(settings.models, self._environment)
         self._path = Path(settings.providers_file) if settings.providers_file else None
-        self._file = Content((), ())
+        #: The files that were read, as they were then, on the monotonic clock.
+        self._files: tuple[Path, ...] = ()
         self._seen: tuple[object, ...] = ()
+        self._read_at = 0.0
         #: The mistake in providers.toml; empty if there is none.
         self.complaint = ""
         self._instances: Mapping[str, Instance] = self._environment
@@ -91,20 +105,21 @@ class Registry:
         self._problems: dict[str, Problem] = {}
         self._have_all_answered = False
         self._providers: dict[str, Adapter] = {}
-        #: What the servers have taught about their models.
+        #: The facts that servers have taught about their models.
         self.knowledge = Knowledge()
         self._retired: list[Adapter] = []
         self._offers: tuple[Offer, ...] = ()
+        self._absent: tuple[Absent, ...] = ()
         self._take(*self._read())
         self._settle()
 
-    async def discover(self) -> None:
-        """Ask the servers for their models.
+    async def discover(self, *, seconds: float = FIRST_LISTING_SECONDS) -> None:
+        """Ask the servers for their models. Each may take `seconds`, but an Ollama that nobody configured much less.
 
         A server that does not answer in time keeps its last list; one that never answered offers nothing. Never raises.
         """
         asked = [each for each in self._instances.values() if self._is_asked(each)]
-        found = await asyncio.gather(*(self._ask(each) for each in asked))
+        found = await asyncio.gather(*(self._ask(each, seconds) for each in asked))
         for each, (listing, problem) in zip(asked, found, strict=True):
             if self._instances.get(each.name) != each:
                 continue  # the file changed meanwhile
@@ -121,16 +136,21 @@ class Registry:
             return
         pause, last = FIRST_PAUSE_SECONDS, self._state()
         while True:
-            is_new = await self._await_file(STEADY_PAUSE_SECONDS if self._have_all_answered else pause)
-            pause = FIRST_PAUSE_SECONDS if is_new else min(2 * pause, LONGEST_PAUSE_SECONDS)
-            await self.discover()
-            if self._have_all_answered:
-                pause = FIRST_PAUSE_SECONDS
-            if (now := self._state()) != last:
-                log.info("the models on offer have changed", extra=_first(self._offers))
-                last = now
-                changed()
-                await self._warm_new()
+            is_new = False
+            try:
+                is_new = await self._await_file(STEADY_PAUSE_SECONDS if self._have_all_answered else pause)
+                await self.discover(seconds=LISTING_SECONDS)
+                if (now := self._state()) != last:
+                    log.info("the models on offer have changed", extra=_first(self._offers))
+                    last = now
+                    changed()
+                    await self._warm_new()
+            except Exception:
+                # Without this loop, the worker would never again hear of a new model.
+                log.exception("a round of discovery failed")
+                await asyncio.sleep(LOOK_SECONDS)
+            is_calm = is_new or self._have_all_answered
+            pause = FIRST_PAUSE_SECONDS if is_calm else min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def offers(self) -> tuple[Offer, ...]:
         """Return the current offers; the first is the default of a new conversation."""
@@ -154,10 +174,11 @@ class Registry:
         return {name: problem for name, problem in found.items() if self._instances[name].is_wanted}
 
     def absent(self) -> tuple[Absent, ...]:
-        """Return the providers that somebody configured and that offer no model; a mistake in the file comes first."""
-        of_file = [Absent("providers.toml", Problem.BAD_FILE)] if self.complaint else []
-        found = (Absent(self._instances[name].title, problem) for name, problem in self.problems().items())
-        return (*of_file, *found)
+        """Return the providers that somebody configured and that offer no model; a mistake in the file comes first.
+
+        Other threads may call this: the tuple is replaced, never changed.
+        """
+        return self._absent
 
     def provider_for(self, name: str) -> tuple[Provider, str]:
         """Return the provider of the offer `name`, and the provider's own name of the model. Raises ModelNotFound.
@@ -184,8 +205,8 @@ class Registry:
     async def _warm_new(self) -> None:
         try:
             await self.warm()
-        except (OSError, ValueError) as error:  # its certificates may be gone; a question then tells
-            log.info("a provider's client cannot be made in advance: %s", type(error).__name__)
+        except Exception:  # its certificates or its SDK may be missing; a question then tells
+            log.exception("a provider's client cannot be made in advance")
 
     async def close(self) -> None:
         """Close all providers' connections."""
@@ -223,33 +244,45 @@ class Registry:
         return False
 
     def _is_file_new(self) -> bool:
-        """Whether to read the file: it has changed, or what it complained about may have."""
-        return self._path is not None and (bool(self.complaint) or self._seen != _seen_now(self._path, self._file))
+        """Whether to read the file: it has changed, or another one that it names.
 
-    def _read(self) -> tuple[Content | SettingsError, tuple[object, ...]]:
-        """Read providers.toml, and return its fingerprint too. A large one with a mistake takes a while."""
+        A bad file is read again in any case now and then: too many open files, for example, may have been the reason.
+        """
+        is_due = bool(self.complaint) and time.monotonic() - self._read_at > REREAD_SECONDS
+        return is_due or self._seen != fingerprint(self._files)
+
+    def _read(self) -> tuple[Content | SettingsError, tuple[Path, ...], tuple[object, ...]]:
+        """Read providers.toml. Return also the files that were read, and their fingerprint."""
         if self._path is None:
-            return Content((), ()), ()
-        before = fingerprint((self._path,))  # a change while it is read makes it new again
+            return Content((), ()), (), ()
+        watched = (self._path, *self._files[1:])
+        before = fingerprint(watched)  # a change while it is read makes it new again
+        read: Content | SettingsError
+        files: tuple[Path, ...] = ()
         try:
-            content = read_providers(self._path, environment())
-            together(self._environment, content.instances)
-            return content, (*before, *fingerprint(content.files))
+            read = read_providers(self._path, environment())
+            files = read.files
+            together(self._environment, read.instances)
         except SettingsError as error:
-            return error, before
+            read = error
+            files = error.files if isinstance(error, Mistake) else files
+        now = (self._path, *files)
+        return read, now, before if now == watched else (before[0], *fingerprint(files))
 
-    def _take(self, read: Content | SettingsError, seen: tuple[object, ...]) -> None:
+    def _take(self, read: Content | SettingsError, files: tuple[Path, ...], seen: tuple[object, ...]) -> None:
         """Take the file's providers. A file with a mistake changes nothing."""
-        self._seen = seen
+        self._files, self._seen, self._read_at = files, seen, time.monotonic()
         if isinstance(read, SettingsError):
             if self.complaint != str(read):
                 log.warning("providers.toml has a mistake, and changes nothing", extra={"reason": str(read)})
             self.complaint = str(read)
+            self._settle_absent()
             return
         before, self._instances = self._instances, together(self._environment, read.instances)
-        self._file, self.complaint = read, ""
+        self.complaint = ""
         for name in [name for name, each in before.items() if self._instances.get(name) != each]:
             self._forget(name)
+        self._settle_absent()
 
     def _forget(self, name: str) -> None:
         """Drop what belongs to an instance that has changed. Answers under way keep its provider, closed at the end."""
@@ -264,12 +297,15 @@ class Registry:
     def _is_of_environment(self, each: Instance) -> bool:
         return self._environment.get(each.name) is each
 
-    async def _ask(self, each: Instance) -> tuple[Listing | None, Problem | None]:
+    async def _ask(self, each: Instance, seconds: float) -> tuple[Listing | None, Problem | None]:
         try:
-            return await list_models(each, seconds=each.vendor.listing_seconds), None
+            return await list_models(each, seconds=seconds if each.is_wanted else each.vendor.listing_seconds), None
         except ListingFailed as error:
             log.info("%s listed no models", each.name, extra={"reason": SENTENCES[error.problem]})
             return None, error.problem
+        except Exception:
+            log.exception("%s could not be asked for its models", each.name)
+            return None, Problem.UNREACHABLE
 
     def _note(self, each: Instance, listing: Listing | None, problem: Problem | None) -> None:
         """Keep a list; without one, the last, or for a gateway that has no lists the vendor's default models."""
@@ -289,6 +325,12 @@ class Registry:
         named = [_offer(self._environment[key], Listed(model)) for key, model in self._named]
         others = [offer for each in self._instances.values() for offer in self._offers_of(each)]
         self._offers = (*named, *others)
+        self._settle_absent()
+
+    def _settle_absent(self) -> None:
+        of_file = [Absent("providers.toml", Problem.BAD_FILE)] if self.complaint else []
+        found = (Absent(self._instances[name].title, problem) for name, problem in self.problems().items())
+        self._absent = (*of_file, *found)
 
     def _offers_of(self, each: Instance) -> list[Offer]:
         """Return the offers of an instance, without those of NARU_MODELS."""
@@ -336,10 +378,6 @@ def _offer(each: Instance, model: Listed) -> Offer:
         title=model.title,
         provider_title=each.title,
     )
-
-
-def _seen_now(path: Path, content: Content) -> tuple[object, ...]:
-    return fingerprint((path, *content.files))
 
 
 def _first(offers: tuple[Offer, ...]) -> dict[str, list[str]]:

@@ -8,7 +8,12 @@ prompt tells its count, and `windows.py` learns the ratio.
 
 from __future__ import annotations
 
-#: What a message costs beside its text: its role and its limits.
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workers.providers.base import Prompt
+
+#: The tokens of a message beside its text: its role and its limits.
 TOKENS_PER_MESSAGE = 4
 
 
@@ -56,3 +61,9 @@ def estimate_tokens(text: str) -> int:
     letters, signs, lines = counts[0], counts[3], counts[4]
     tokens += _UNBROKEN * max(0, letters - _WORD * (1 + spaces + signs + lines))
     return round(tokens) + TOKENS_PER_MESSAGE
+
+
+def size_of(prompt: Prompt) -> int:
+    """Estimate the tokens of a prompt."""
+    texts = [prompt.system or "", *(each.text for each in prompt.messages)]
+    return sum(estimate_tokens(text) for text in texts if text)

@@ -49,7 +49,8 @@ _PROMPTS = tuple(
         r"given: (\d+) `inputs` tokens",
     )
 )
-_THOUSANDS = re.compile(r"(?<=\d)[,_](?=\d{3}\b)")
+#: The signs that separate thousands in a number.
+THOUSANDS = re.compile(r"(?<=\d)[,_](?=\d{3}\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Stated:
 
     window: int | None = None
     prompt_tokens: int | None = None
+    #: Whether the window is only assumed, because the server did not tell it.
+    is_guess: bool = False
 
 
 class WindowExceeded(ContextTooLong):
@@ -66,9 +69,14 @@ class WindowExceeded(ContextTooLong):
     stated = Stated()
 
 
+def output_limit(limit: int | None, window: int | None) -> int | None:
+    """Return the limit of an answer, which may take at most half of the window; None if none is set."""
+    return min(limit, window // 2) if limit and window else limit
+
+
 def stated_in(text: str) -> Stated:
     """Return the figures in the text of a refusal."""
-    plain = _THOUSANDS.sub("", text.lower())
+    plain = THOUSANDS.sub("", text.lower())
     return Stated(_first(_WINDOWS, plain), _first(_PROMPTS, plain))
 
 

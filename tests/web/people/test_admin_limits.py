@@ -76,7 +76,7 @@ def test_limits_of_a_person_are_stored_and_recorded(page: PageSocket, engine: En
     assert tuple(event) == (person_of(engine).owner.key, subject, "tokens_per_day 2000, money_per_month 1.50")
 
 
-@pytest.mark.parametrize("wrong", ["-1", "many", "1.5", "NaN", "99999999999", "1,000"])
+@pytest.mark.parametrize("wrong", ["-1", "many", "1.5", "NaN", "99999999999", "1,5"])
 def test_wrong_limit_changes_nothing(page: PageSocket, engine: Engine, wrong: str) -> None:
     subject = subject_of(engine)
     page.run_at(PAGE, *typed(page, subject, tokens_per_month="5", tokens_per_day=wrong))

@@ -21,10 +21,11 @@ from streamlit.runtime.state.session_state import STREAMLIT_INTERNAL_KEY_PREFIX
 from websockets.exceptions import ConnectionClosed
 
 from deploy.embedded.processes import ROOT
-from shared import lifecycle
+from shared import conversations, lifecycle
 from shared.lifecycle import Question
 from shared.people import Owner, sessions
 from shared.postgres.database import transaction
+from shared.tuning import Tuning
 from shared.words import LOCALES
 from tests.stack import Stack, wait_until
 from tests.web.clients import browser
@@ -39,9 +40,10 @@ SECRET = "only-ada"
 ROLES = ("user", "auditor", "admin")
 #: Places in the conversation's menu.
 RENAME, DELETE = 0, 1
-#: Callbacks whose test is elsewhere: one runs while Postgres is away, the other is only for guests.
+#: Callbacks whose test is elsewhere: they need an outage, a guest, or a browser that types.
 ELSEWHERE = {
     "chat.look_again": "tests/web/test_session.py::test_stranger_sees_nothing_while_postgres_is_away",
+    "tuning.draft_panel": "tests/page/test_tuning.py::test_closed_panel_keeps_what_was_typed",
     "sidebar._acknowledge": "tests/web/test_readings.py::test_nobody_confirms_for_another_guest",
 }
 
@@ -57,6 +59,8 @@ def callbacks() -> Iterator[str]:
 def _named_by(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.keyword) and (node.arg or "").startswith("on_"):
         value = node.value
+        if isinstance(value, ast.Constant):  # "rerun"
+            return
         if isinstance(value, ast.Call):  # partial(function, …)
             value = value.args[0]
         yield ast.unparse(value).rpartition(".")[2]
@@ -152,7 +156,7 @@ class Case:
 def rows(engine: Engine, owner: Owner) -> set[str]:
     """Return what an owner has, apart from what the reconciler notes."""
     found = text(
-        "SELECT concat_ws('|', id, title, model, deleted_at) FROM conversation WHERE owner_id = :owner"
+        "SELECT concat_ws('|', id, title, model, tuning, deleted_at) FROM conversation WHERE owner_id = :owner"
         " UNION SELECT concat_ws('|', id, status, conversation_id) FROM chat_request WHERE owner_id = :owner"
         " UNION SELECT concat_ws('|', m.id, m.content) FROM message m JOIN conversation c ON c.id = m.conversation_id"
         " WHERE c.owner_id = :owner"
@@ -229,6 +233,15 @@ def list_again(scene: Scene) -> Message:
     return message
 
 
+def panel_of(scene: Scene, key: str) -> Message:
+    """Open the panel with the chat's settings, which somebody then changes elsewhere; return a click in it."""
+    conversations.tune(scene.worker.engine, scene.conversation_id, owner=scene.owner, tuning=Tuning(effort="low"))
+    panel = WidgetState(id=scene.page.run_at(scene.query).panel(), bool_value=True)
+    scene.page.run_at(scene.query, panel)
+    conversations.tune(scene.worker.engine, scene.conversation_id, owner=scene.owner, tuning=Tuning(effort="high"))
+    return Message(scene.query, scene.click(key))
+
+
 def drew(words: str) -> Callable[[Scene], bool]:
     return lambda scene: scene.page.drew(words)
 
@@ -272,6 +285,8 @@ CASES: dict[str, Case] = {
         effect=lambda scene: scene.live()["fate"] == {"key": scene.key, "is_stored": True},
     ),
     "chat.decide": Case(message=decided),
+    "tuning.save": Case(message=lambda scene: panel_of(scene, "tuning-save")),
+    "tuning.reset": Case(message=lambda scene: panel_of(scene, "tuning-reset")),
     "notices.leave_conversation": Case(
         message=gone_chat,
         effect=lambda scene: any("new=" in frame.page_info_changed.query_string for frame in scene.page.frames),

@@ -246,6 +246,7 @@ def test_needed_factor_is_set_up_at_the_sign_in(stack: Stack, web: Process, ada:
     visitor = visit(strict)
     assert visitor.sign_in().headers["location"] == "/sign-in/enrol"
     assert not is_in(visitor)
+    assert 'name="c" value="admin-people"' in visitor.ask("/sign-in/enrol?c=admin-people").body
     shown = visitor.ask("/sign-in/enrol")
     form = {"begun": hidden_in(shown), "code": "000000"}
     assert says(visitor.post("/sign-in/enrol", form), "This code is wrong")

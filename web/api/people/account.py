@@ -78,10 +78,17 @@ async def end_all_sessions(request: Request, signed_in: SignedIn, _: Mapping[str
     return answer
 
 
+#: Below Postgres's largest bigint.
+MOST_DIGITS = 19
+
+
 @form_of_a_person
-async def acknowledge_readings(request: Request, signed_in: SignedIn, _: Mapping[str, str]) -> Response:
-    """Record that the person has seen who read their chats."""
-    await asyncio.to_thread(readings.acknowledge, current_runtime().engine, signed_in.owner.key)
+async def acknowledge_readings(request: Request, signed_in: SignedIn, values: Mapping[str, str]) -> Response:
+    """Record that the person has seen the readings that the form showed."""
+    shown = values.get("shown", "")
+    if shown.isascii() and shown.isdigit() and len(shown) < MOST_DIGITS:
+        engine = current_runtime().engine
+        await asyncio.to_thread(readings.acknowledge, engine, signed_in.owner.key, shown=int(shown))
     return go_to(request, "/account")
 
 
@@ -227,7 +234,8 @@ def _readings(request: Request, words: Words, read: list[Reading]) -> list[str]:
     parts = [pages.heading(words.t("account.readings")), "<ul>", shown, "</ul>"]
     if any(each.is_new for each in read):
         parts.insert(0, pages.error(words.t("account.was_read_lately")))
-        parts.append(pages.form(path_to(request, "/account/readings"), words.t("account.acknowledge"), is_quiet=True))
+        path, newest = path_to(request, "/account/readings"), {"shown": str(read[0].seq)}
+        parts.append(pages.form(path, words.t("account.acknowledge"), hidden=newest, is_quiet=True))
     return parts
 
 

@@ -22,8 +22,8 @@ def setup(
     """Return the page with the QR code, which asks for the first code. The path `action` takes it."""
     words = words_of(request)
     is_sign_in = action.startswith("/sign-in")
-    back = pages.link(
-        path_to(request, "/sign-in" if is_sign_in else "/account"),
+    way_out = pages.link(
+        path_to(request, "/sign-in", back=back) if is_sign_in else path_to(request, "/account"),
         words.t("factor.start_over" if is_sign_in else "factor.back"),
     )
     grouped = " ".join(begun.secret[at : at + 4] for at in range(0, len(begun.secret), 4))
@@ -40,7 +40,7 @@ def setup(
             [code_entry(words)],
             hidden={"c": back, "begun": begun.sealed},
         ),
-        back,
+        way_out,
     ]
     title = words.t("factor.title")
     return pages.page(words, title, "".join(parts), request=request, status=pages.status_of(error))

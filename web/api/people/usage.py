@@ -161,7 +161,7 @@ def _read_own(engine: Engine, owner: Owner, settings: Settings) -> tuple[list[Al
 
 @dataclass(slots=True)
 class Month:
-    """What everybody used in a month; `months` are those to choose from."""
+    """Everybody's use in a month; `months` are those to choose from."""
 
     month: str
     months: list[str]

@@ -1,4 +1,4 @@
-"""Who may see this page and act on it, asked of the database each time."""
+"""The right to see this page and to act on it, read from the database each time."""
 
 from __future__ import annotations
 

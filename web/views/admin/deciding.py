@@ -34,7 +34,7 @@ Doing = Callable[[Frame, Wish], str]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a wish of this name does, the question before it and the button that confirms it, as keys of sentences."""
+    """The effect of a wish of this name, and the keys of its question and of the button that confirms it."""
 
     do: Doing
     question: str
@@ -50,7 +50,7 @@ def ask(frame: Frame, wish: Wish) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What happened, as a sentence; and a link that is shown once. `is_error`: nothing was done."""
+    """The result as a sentence, and a link that is shown once. `is_error`: nothing was done."""
 
     sentence: str | None
     link: str = ""

@@ -138,7 +138,7 @@ def _actions(frame: Frame, person: PersonNow) -> None:
 
 
 def _use(frame: Frame, person: PersonNow) -> None:
-    """Draw the person's groups, what is used of each limit, and the person's own limits."""
+    """Draw the person's groups, the use of each limit, and the person's own limits."""
     t, settings = frame.words.t, frame.runtime.settings
     with transaction(frame.engine) as connection:
         names = [group.name for group in groups.groups_of(connection, person.id)]

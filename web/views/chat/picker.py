@@ -45,12 +45,13 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
     last = kept or state.last_model(frame.owner)
     state.offer_model(last if last in names else names[0])
     shown = labels(tuple(offered))
+    hidden = labels(fleet.models) if fleet is not None else {}
     st.selectbox(
         frame.words.t("composer.model"),
         names,
         key=state.MODEL,
         label_visibility="collapsed",
-        format_func=lambda name: shown.get(name) or short_name(name),
+        format_func=lambda name: shown.get(name) or hidden.get(name) or short_name(name),
         filter_mode="fuzzy" if len(names) >= SEARCHED_FROM else None,
     )
 

@@ -5,6 +5,7 @@ Only the list scrolls.
 
 from __future__ import annotations
 
+import contextlib
 from html import escape
 
 import streamlit as st
@@ -12,7 +13,7 @@ import streamlit as st
 from shared.audit import readings
 from shared.audit.readings import Reading
 from shared.conversations import Opened
-from shared.errors import NaruError
+from shared.errors import NaruError, Unavailable
 from shared.people.accounts import Role
 from shared.words import LOCALES
 from web import state
@@ -23,6 +24,9 @@ from web.views.frame import Frame
 
 #: Streamlit's names of its themes, with our words for them.
 THEMES = {"System": "sidebar.theme_system", "Light": "sidebar.theme_light", "Dark": "sidebar.theme_dark"}
+
+#: More would leave no room for the list of chats.
+READINGS_AT_ONCE = 2
 
 
 def draw(frame: Frame, opened: Opened | None) -> None:
@@ -52,7 +56,8 @@ def _foot(frame: Frame) -> None:
         st.html(_theme_switch(frame))
         if state.has_routes():
             st.html(_download(frame))
-        _was_read(frame)
+        with contextlib.suppress(Unavailable):  # without it, the rest of the page still helps
+            _was_read(frame)
         if debug.is_shown(frame):
             st.html(debug.session(frame))
         st.html(f'<p class="naru-who" data-naru-locale="{frame.words.locale}">{_who(frame)}</p>')
@@ -64,20 +69,27 @@ def _was_read(frame: Frame) -> None:
     if new and state.person():
         st.html(f'<p class="naru-read"><a href="./account">{escape(t("sidebar.was_read"))}</a></p>')
     elif new:
-        for each in new:
+        shown = new[-READINGS_AT_ONCE:]  # the oldest; the others follow when they are confirmed
+        for each in reversed(shown):
             time = frame.words.time(each.at.astimezone(state.timezone()))
             line = strip_bidi_controls(t("account.was_read", time=time, reason=each.reason))
             st.html(f'<p class="naru-read" role="alert">{escape(line)}</p>')
-        st.button(t("account.acknowledge"), key="acknowledge", type="tertiary", on_click=_acknowledge, args=(frame,))
+        st.button(
+            t("account.acknowledge"),
+            key="acknowledge",
+            type="tertiary",
+            on_click=_acknowledge,
+            args=(frame, shown[0].seq),
+        )
 
 
 def _new_readings(frame: Frame) -> list[Reading]:
     return [each for each in readings.readings_of(frame.engine, frame.owner.key) if each.is_new]
 
 
-def _acknowledge(frame: Frame) -> None:
+def _acknowledge(frame: Frame, shown: int) -> None:
     try:
-        readings.acknowledge(frame.engine, frame.owner.key)
+        readings.acknowledge(frame.engine, frame.owner.key, shown=shown)
     except NaruError as error:
         state.show_notice(notices.notice_of(error))
     else:

@@ -6,6 +6,8 @@ settings until the first question stores them.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import streamlit as st
 
 from shared import conversations, personal_data
@@ -24,67 +26,87 @@ def of(opened: Opened) -> Tuning:
 
 def panel(frame: Frame, opened: Opened) -> None:
     """Draw the button and, while it is open, the fields."""
-    t = frame.words.t
-    current = of(opened)
+    t, current = frame.words.t, of(opened)
+    stored = opened.id if opened.exists else None
     label = t("tuning.changed") if current else t("tuning.title")
     with st.popover(label, type="tertiary", icon=":material/tune:", key=state.TUNING_PANEL, on_change="rerun") as shown:
         if not shown.open:
             return
-        state.fill_panel(current)
-        with st.form("tuning-form", border=False):
-            st.text_area(
-                t("tuning.instructions"),
-                key=state.INSTRUCTIONS,
-                max_chars=LONGEST_INSTRUCTIONS,
-                placeholder=t("tuning.instructions_example"),
-                height=140,
-            )
-            st.number_input(
-                t("tuning.temperature"),
-                key=state.TEMPERATURE,
-                min_value=COLDEST,
-                max_value=WARMEST,
-                step=0.1,
-                format="%.1f",
-                placeholder=t("tuning.default"),
-                help=t("tuning.temperature_help"),
-            )
-            st.selectbox(
-                t("tuning.effort"),
-                ("", *EFFORTS),
-                key=state.EFFORT,
-                format_func=lambda effort: t(f"effort.{effort}") if effort else t("tuning.default"),
-                help=t("tuning.effort_help"),
-                filter_mode=None,
-            )
-            st.form_submit_button(t("tuning.save"), width="stretch", on_click=save, args=(frame, opened.exists))
-        st.button(t("tuning.reset"), type="tertiary", on_click=reset, args=(frame, opened.exists), disabled=not current)
+        _fields(frame, current)
+        if notice := state.panel_notice():
+            notices.sentence(notices.text(frame.words, notice), notice.id)
+        st.button(t("tuning.save"), key="tuning-save", width="stretch", on_click=save, args=(frame, stored))
+        st.button(
+            t("tuning.reset"),
+            key="tuning-reset",
+            type="tertiary",
+            on_click=reset,
+            args=(frame, stored),
+            disabled=not current,
+        )
 
 
-def save(frame: Frame, is_stored: bool) -> None:
-    """Store the settings in the panel. On an error the panel stays open with them."""
-    _put(frame, state.filled_panel(), is_stored=is_stored)
+def _fields(frame: Frame, current: Tuning) -> None:
+    t = frame.words.t
+    state.fill_panel(current)
+    st.text_area(
+        t("tuning.instructions"),
+        key=state.INSTRUCTIONS,
+        max_chars=LONGEST_INSTRUCTIONS,
+        placeholder=t("tuning.instructions_example"),
+        height=140,
+        on_change=state.draft_panel,
+    )
+    st.number_input(
+        t("tuning.temperature"),
+        key=state.TEMPERATURE,
+        min_value=COLDEST,
+        max_value=WARMEST,
+        step=0.1,
+        format="%.1f",
+        placeholder=t("tuning.default"),
+        help=t("tuning.temperature_help"),
+        on_change=state.draft_panel,
+    )
+    st.selectbox(
+        t("tuning.effort"),
+        ("", *EFFORTS),
+        key=state.EFFORT,
+        format_func=lambda effort: t(f"effort.{effort}") if effort else t("tuning.default"),
+        help=t("tuning.effort_help"),
+        filter_mode=None,
+        on_change=state.draft_panel,
+    )
 
 
-def reset(frame: Frame, is_stored: bool) -> None:
+def save(frame: Frame, stored: UUID | None) -> None:
+    """Store the settings in the panel, for the conversation with this id or for the one that the page keeps.
+
+    On an error the panel stays open with them.
+    """
+    _put(frame, state.filled_panel(), stored)
+
+
+def reset(frame: Frame, stored: UUID | None) -> None:
     """Return to the model's own defaults."""
-    _put(frame, NO_TUNING, is_stored=is_stored)
+    _put(frame, NO_TUNING, stored)
 
 
-def _put(frame: Frame, tuning: Tuning, *, is_stored: bool) -> None:
+def _put(frame: Frame, tuning: Tuning, stored: UUID | None) -> None:
     text = tuning.instructions
     try:
         owner = frame.owner
         personal_data.check(text, frame.runtime.allowances.personal_data(owner), confirmed=state.warned_of(text))
-        if is_stored:
-            conversations.tune(frame.engine, state.conversation_id(), owner=owner, tuning=tuning)
+        if stored:
+            conversations.tune(frame.engine, stored, owner=owner, tuning=tuning)
         else:
             state.keep_tuning(tuning)
+    except PersonalData as error:
+        state.note_warning(text, error.code)
+        state.refuse_panel(notices.of_instructions(error))
     except NaruError as error:
-        if isinstance(error, PersonalData):
-            state.note_warning(text, error.code)
-        state.show_notice(notices.notice_of(error))
+        state.refuse_panel(notices.notice_of(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the fields stay and the person gets a sentence
-        state.show_notice(notices.unforeseen(error))
+        state.refuse_panel(notices.unforeseen(error))
     else:
         state.close_panel()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shared.vendors import ANTHROPIC
 from workers.providers import adapting
+from workers.providers.adapting import Taught
 from workers.providers.anthropic import caching
 from workers.providers.base import Finish, Prompt, Usage
 from workers.providers.catalogue import CLAUDE_OUTPUT_TOKENS, size_of
@@ -19,6 +20,7 @@ from workers.providers.quirks import Body, Form
 from workers.providers.sdk.decoding import ErrorEvent, EventReader, is_error
 from workers.providers.sdk.provider import SdkProvider
 from workers.providers.sdk.reasoning import sorted_parts
+from workers.providers.windows import output_limit
 
 # Only for types: importing the SDK takes most of a second and 69 MB, which only a worker with this provider pays.
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 OFFICIAL_BASE_URL = ANTHROPIC.default_address
 #: Messages calls have to name the longest answer.
 _FORM = Form("max_tokens", frozenset({"model", "messages", "max_tokens", "stream"}))
+#: The API refuses a higher temperature. People may set up to 2, which other vendors accept.
+WARMEST = 1.0
 
 _FINISHES = {
     "end_turn": Finish.STOP,
@@ -50,8 +54,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
         ca_file: str = "",
         known: Known | None = None,
     ) -> None:
-        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file)
-        self._known = known or Known()
+        super().__init__(name, api_key=api_key, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file, known=known)
 
     def _open(self) -> anthropic.AsyncAnthropic:
         import anthropic
@@ -63,7 +66,7 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             http_client=anthropic.DefaultAioHttpClient(**self._transport()),
         )
 
-    async def _call(self, client: anthropic.AsyncAnthropic, prompt: Prompt) -> httpx2.Response:
+    async def _call(self, client: anthropic.AsyncAnthropic, prompt: Prompt, taught: Taught) -> httpx2.Response:
         import anthropic
         import httpx2
 
@@ -79,11 +82,11 @@ class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
             # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
             return cast("httpx2.Response", reply)
 
-        return await adapting.call(post, _body(prompt), _FORM, self._known)
+        return await adapting.call(post, _body(prompt), _FORM, self._known, taught)
 
-    def learn(self, error: Exception, prompt: Prompt) -> bool:
+    def learn(self, error: Exception, prompt: Prompt, taught: Taught) -> bool:
         """See `SdkProvider.learn`."""
-        return adapting.learn_within(error, _body(prompt), _FORM, self._known)
+        return adapting.learn_within(error, _body(prompt), _FORM, self._known, taught)
 
     def reader(self) -> EventReader:
         return _MessagesReader()
@@ -95,18 +98,23 @@ def _body(prompt: Prompt) -> Body:
         "model": prompt.model,
         # The API refuses a message without text, and asks for a limit where Chat Completions does not.
         "messages": [{"role": each.role, "content": each.text} for each in prompt.messages if each.text.strip()],
-        "max_tokens": prompt.max_output_tokens or size_of(prompt.model).max_output_tokens or CLAUDE_OUTPUT_TOKENS,
+        "max_tokens": prompt.max_output_tokens or _longest_answer(prompt),
         "stream": True,
     }
     if prompt.system:
         body["system"] = prompt.system
     if prompt.temperature is not None:
-        body["temperature"] = prompt.temperature
+        body["temperature"] = min(prompt.temperature, WARMEST)
     if prompt.effort:
         body["output_config"] = {"effort": prompt.effort}
     if body["messages"] and caching.wanted(body):
         body[caching.PARAMETER] = caching.MARK
     return body
+
+
+def _longest_answer(prompt: Prompt) -> int:
+    most = size_of(prompt.model).max_output_tokens or CLAUDE_OUTPUT_TOKENS
+    return output_limit(most, prompt.window) or most
 
 
 class _MessagesReader(EventReader):

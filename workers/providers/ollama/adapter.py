@@ -16,7 +16,7 @@ from contextlib import aclosing
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.errors import StreamBroken
+from shared.errors import ConnectFailed, StreamBroken
 from shared.vendors import OLLAMA
 from workers.providers.base import Call, Done, Prompt, Stream
 from workers.providers.knowledge import Known
@@ -24,7 +24,7 @@ from workers.providers.mapping import mapped
 from workers.providers.ollama.lines import Lines
 from workers.providers.ollama.window import UNKNOWN_WINDOW, exceeds, num_ctx_for, window_in
 from workers.providers.sdk.provider import CONNECT_SECONDS, KEEP_ALIVE_SECONDS, MAX_CONNECTIONS, is_loopback
-from workers.providers.tokens import estimate_tokens
+from workers.providers.tokens import size_of
 from workers.providers.windows import Stated, WindowExceeded
 
 # Only for types: only a worker with this provider pays for the import.
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:11434"
-SHOW_SECONDS = 3.0
+#: Ollama tells the window within milliseconds, unless its machine is busy.
+SHOW_SECONDS = 10.0
 _LONGEST_ERROR_BYTES = 65_536
 
 
@@ -65,6 +66,8 @@ class OllamaProvider:
         self._session: aiohttp.ClientSession | None = None
         #: The windows of the models that were asked for.
         self._windows: dict[str, int] = {}
+        #: How a model takes the effort: 0 is its word, as gpt-oss does, 1 is yes or no, 2 is not at all.
+        self._effort_forms: dict[str, int] = {}
 
     def stream(self, prompt: Prompt, call: Call | None = None) -> Stream:  # noqa: ARG002 - its calls end with it
         """See `base.Provider.stream`."""
@@ -75,19 +78,29 @@ class OllamaProvider:
 
     async def call(self, prompt: Prompt) -> aiohttp.ClientResponse:
         """Send the request, and return the reply once it has begun. Raises Refused, WindowExceeded and aiohttp's."""
-        window, size = await self._window_of(prompt.model), _size(prompt)
+        window, size = await self._window_of(prompt.model), size_of(prompt)
         known = window or UNKNOWN_WINDOW
         if exceeds(size, len(prompt.messages), prompt.max_output_tokens, known):
             refusal = WindowExceeded(f"{self.name}: {WindowExceeded.__doc__}")
-            refusal.stated = Stated(known, size)
+            refusal.stated = Stated(known, size, is_guess=window is None)
             raise refusal
-        response = await self._post("/api/chat", _body(prompt, num_ctx_for(size, prompt.max_output_tokens, known)))
-        if response.status != 200:
+        return await self._chat(prompt, _body(prompt, num_ctx_for(size, prompt.max_output_tokens, known)))
+
+    async def _chat(self, prompt: Prompt, body: dict[str, Any]) -> aiohttp.ClientResponse:
+        """Send the request in the form of the effort that the model takes. Raises Refused and aiohttp's errors."""
+        while True:
+            form = self._effort_forms.get(prompt.model, 0)
+            think = (prompt.effort, True, None)[form] if prompt.effort else None
+            response = await self._post("/api/chat", body if think is None else {**body, "think": think})
+            if response.status == 200:
+                return response
             try:
-                raise Refused(response, await _error_in(response))
+                refusal = Refused(response, await _error_in(response))
             finally:
                 response.close()
-        return response
+            if think is None or response.status != 400 or "think" not in str(refusal.body).lower():
+                raise refusal
+            self._effort_forms[prompt.model] = form + 1
 
     async def warm(self) -> None:
         """Open the session."""
@@ -101,15 +114,20 @@ class OllamaProvider:
             await session.close()
 
     async def _window_of(self, model: str) -> int | None:
-        """Return the model's own window, asked for once; None if the server does not tell it."""
+        """Return the model's own window, asked for once; None if the server does not tell it.
+
+        Raises ConnectFailed, TimeoutError and aiohttp's errors: a server that is away or busy has told nothing.
+        """
         import aiohttp
 
         if model not in self._windows:
-            try:
-                async with asyncio.timeout(SHOW_SECONDS), await self._post("/api/show", {"model": model}) as response:
+            async with asyncio.timeout(SHOW_SECONDS), await self._post("/api/show", {"model": model}) as response:
+                try:
                     window = window_in(await response.json(content_type=None)) if response.status == 200 else None
-            except (OSError, ValueError, aiohttp.ClientError):  # TimeoutError is an OSError
-                window = None
+                except aiohttp.ClientPayloadError:
+                    raise ConnectFailed(f"{self.name}: {ConnectFailed.__doc__}") from None
+                except ValueError:
+                    window = None
             if window is None:
                 return None
             self._windows[model] = window
@@ -193,11 +211,6 @@ def _leave(response: aiohttp.ClientResponse) -> None:
         response.release()
     else:
         response.close()
-
-
-def _size(prompt: Prompt) -> int:
-    texts = [prompt.system or "", *(each.text for each in prompt.messages)]
-    return sum(estimate_tokens(text) for text in texts if text)
 
 
 def _body(prompt: Prompt, num_ctx: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from shared.errors import WrongAddress
 from workers.providers.base import Finish, Usage
 from workers.providers.sdk.decoding import ErrorEvent
 from workers.providers.sdk.events import LONGEST_EVENT_BYTES
@@ -24,6 +25,7 @@ class Lines:
         #: The reasoning in the lines since the last `decode`.
         self._noted: list[str] = []
         self._error: Exception | None = None
+        self._has_begun = False
 
     @property
     def is_open(self) -> bool:
@@ -58,6 +60,9 @@ class Lines:
             for line in filter(bytes.strip, lines.split(b"\n")):
                 if not self.is_open:
                     break
+                if not self._has_begun and line.lstrip().startswith(b"<"):
+                    raise WrongAddress  # a web page
+                self._has_begun = True
                 texts.append(self._mender.mend(self._read(json.loads(line))))
         except Exception as error:  # noqa: BLE001 - raised by check(), after the text that came before it
             self._error = error

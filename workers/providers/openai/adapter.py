@@ -1,4 +1,4 @@
-"""The adapter for Chat Completions, the wire format of OpenAI, compatible servers, Ollama and the demo simulator.
+"""The adapter for Chat Completions, the wire format of OpenAI, compatible servers and the demo simulator.
 
 It uses Chat Completions and not Responses, because every compatible server speaks it. Servers differ in the roles and
 parameters that they know; `adapting.py` learns what one refuses.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from shared.vendors import OPENAI
 from workers.providers import adapting
+from workers.providers.adapting import Taught
 from workers.providers.base import Prompt
 from workers.providers.knowledge import Known
 from workers.providers.openai.chunks import ChunkReader
@@ -42,11 +43,12 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
         ca_file: str = "",
         known: Known | None = None,
     ) -> None:
-        super().__init__(name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file)
+        super().__init__(
+            name, api_key=api_key or NO_KEY, base_url=base_url or OFFICIAL_BASE_URL, ca_file=ca_file, known=known
+        )
         # OpenAI's reasoning models know only the new name, most compatible servers only the old one.
         official = self._base_url.rstrip("/") == OFFICIAL_BASE_URL
         self._form = Form("max_completion_tokens" if official else "max_tokens", _REQUIRED)
-        self._known = known or Known()
 
     def _open(self) -> openai.AsyncOpenAI:
         import openai
@@ -58,7 +60,7 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
             http_client=openai.DefaultAioHttpClient(**self._transport()),
         )
 
-    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt) -> httpx2.Response:
+    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt, taught: Taught) -> httpx2.Response:
         import httpx2
         import openai
 
@@ -74,11 +76,11 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
             # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
             return cast("httpx2.Response", reply)
 
-        return await adapting.call(post, _body(prompt, self._form.limit_name), self._form, self._known)
+        return await adapting.call(post, _body(prompt, self._form.limit_name), self._form, self._known, taught)
 
-    def learn(self, error: Exception, prompt: Prompt) -> bool:
+    def learn(self, error: Exception, prompt: Prompt, taught: Taught) -> bool:
         """See `SdkProvider.learn`."""
-        return adapting.learn_within(error, _body(prompt, self._form.limit_name), self._form, self._known)
+        return adapting.learn_within(error, _body(prompt, self._form.limit_name), self._form, self._known, taught)
 
     def reader(self) -> EventReader:
         return ChunkReader()

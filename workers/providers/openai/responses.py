@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import ConnectFailed, Overloaded, ServerFailed, StreamBroken
 from workers.providers import adapting
+from workers.providers.adapting import Taught
 from workers.providers.base import Call, Done, Prompt, Stream
 from workers.providers.mapping import mapped
 from workers.providers.openai.adapter import OpenAIProvider
@@ -110,7 +111,7 @@ class ResponsesProvider(OpenAIProvider):
         )
         return cast("httpx2.Response", reply)  # as in `OpenAIProvider._call`
 
-    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt) -> httpx2.Response:
+    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt, taught: Taught) -> httpx2.Response:
         import httpx2
         import openai
 
@@ -125,9 +126,10 @@ class ResponsesProvider(OpenAIProvider):
             )
             return cast("httpx2.Response", reply)
 
-        return await adapting.call(post, _body(prompt), _FORM, self._known)
+        return await adapting.call(post, _body(prompt), _FORM, self._known, taught)
 
-    def learn(self, error: Exception, prompt: Prompt) -> bool:  # noqa: ARG002 - a response is refused before it begins
+    # A response is refused before it begins.
+    def learn(self, error: Exception, prompt: Prompt, taught: Taught) -> bool:  # noqa: ARG002
         """See `SdkProvider.learn`."""
         return False
 

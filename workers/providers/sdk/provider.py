@@ -21,7 +21,9 @@ from urllib.parse import urlsplit
 
 from shared.errors import BadStream, ProviderError, StreamBroken
 from shared.vendors import SDKS
+from workers.providers.adapting import Taught, keep
 from workers.providers.base import Call, Done, Prompt, Stream
+from workers.providers.knowledge import Known
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.sdk.body import Body, body_of
 from workers.providers.sdk.decoding import Decoder, EventReader
@@ -60,12 +62,15 @@ class SdkProvider(ABC, Generic[ClientT]):
 
     loggers: ClassVar[tuple[str, ...]] = (*SDKS, "httpx2", "httpcore2", "aiohttp")
 
-    def __init__(self, name: str, *, api_key: str, base_url: str, ca_file: str = "") -> None:
+    def __init__(
+        self, name: str, *, api_key: str, base_url: str, ca_file: str = "", known: Known | None = None
+    ) -> None:
         """`ca_file` names the certificates to trust instead of the system's."""
         self.name = name
         self._api_key = api_key
         self._base_url = base_url
         self._ca_file = ca_file
+        self._known = known or Known()
         self._client: ClientT | None = None
         self._opening = asyncio.Lock()
 
@@ -76,9 +81,9 @@ class SdkProvider(ABC, Generic[ClientT]):
     async def cancel(self, call_id: str) -> None:
         """See `base.Provider.cancel`."""
 
-    async def call(self, prompt: Prompt) -> httpx2.Response:
+    async def call(self, prompt: Prompt, taught: Taught | None = None) -> httpx2.Response:
         """Send the request, and return the reply once it has begun, with its body unread."""
-        return await self._call(await self._opened(), sendable(prompt))
+        return await self._call(await self._opened(), sendable(prompt), taught or Taught())
 
     async def warm(self) -> None:
         """Import the SDK and make the client in a thread, so that no answer waits half a second for it."""
@@ -99,9 +104,13 @@ class SdkProvider(ABC, Generic[ClientT]):
                     logging.getLogger(name).setLevel(logging.WARNING)
             return self._client
 
-    def learn(self, error: Exception, prompt: Prompt) -> bool:  # noqa: ARG002 - for the adapters
+    @abstractmethod
+    def learn(self, error: Exception, prompt: Prompt, taught: Taught) -> bool:
         """Learn from a refusal that came within a stream. Return whether the question should be sent once more."""
-        return False
+
+    def keep(self, prompt: Prompt, taught: Taught) -> None:
+        """Keep what refusals within streams have taught: a reply has text."""
+        keep(prompt.model, self._known, taught)
 
     def _transport(self) -> dict[str, Any]:
         """Return the options of the SDK's HTTP client."""
@@ -124,7 +133,7 @@ class SdkProvider(ABC, Generic[ClientT]):
         """Import the SDK and return a client. Runs in a thread."""
 
     @abstractmethod
-    async def _call(self, client: ClientT, prompt: Prompt) -> httpx2.Response:
+    async def _call(self, client: ClientT, prompt: Prompt, taught: Taught) -> httpx2.Response:
         """Send the request through the SDK's client."""
 
     @abstractmethod
@@ -140,7 +149,7 @@ class SdkStream(Stream):
         self._provider, self._prompt = provider, prompt
         self._decoder, self._reply = Decoder(provider.reader()), Reply()
         self._body: Body | None = None
-        self._refusals = 0
+        self._refusals, self._taught = 0, Taught()
 
     def take(self) -> str:
         """See `base.Stream.take`."""
@@ -150,7 +159,7 @@ class SdkStream(Stream):
 
     async def _open(self) -> httpx2.Response:
         """Send the request, and return the reply once it has begun, with its body unread."""
-        return await self._provider.call(self._prompt)
+        return await self._provider.call(self._prompt, self._taught)
 
     async def _run(self) -> AsyncGenerator[str | Done, None]:
         decoder, reply, name = self._decoder, self._reply, self._provider.name
@@ -177,6 +186,8 @@ class SdkStream(Stream):
                 },
             )
         finally:
+            if self._taught.unproven and decoder.has_text:
+                self._provider.keep(self._prompt, self._taught)
             if response is not None:
                 await _close(response)
         if is_learnt:
@@ -227,7 +238,7 @@ class SdkStream(Stream):
     def _learns(self, error: Exception) -> bool:
         """Learn from a refusal within the stream; if it teaches something, prepare the next call."""
         self._refusals += 1
-        if self._refusals > MOST_REFUSALS or not self._provider.learn(error, self._prompt):
+        if self._refusals > MOST_REFUSALS or not self._provider.learn(error, self._prompt, self._taught):
             return False
         self._decoder, self._reply, self._body = Decoder(self._provider.reader()), Reply(), None
         return True
