@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Event, Thread
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 from tests.patience import patient
 from tests.providers.wild import event
@@ -57,8 +58,9 @@ class Script:
 class Running:
     """One response, generated in a thread of its own."""
 
-    def __init__(self, number: int, body: Mapping[str, Any], script: Script) -> None:
-        self.id, self.body, self.script = f"resp_{number:04d}", body, script
+    def __init__(self, body: Mapping[str, Any], script: Script) -> None:
+        # Unlike that of any other server: a worker may still cancel the calls of an earlier one.
+        self.id, self.body, self.script = f"resp_{uuid4().hex}", body, script
         self.events: list[dict[str, Any]] = []
         self.changed = Condition()
         self.status = "queued"
@@ -159,7 +161,7 @@ class Responses:
 
     def create(self, body: Mapping[str, Any]) -> Running:
         script = self.scripts[min(len(self.created), len(self.scripts) - 1)]
-        made = Running(len(self.created), body, script)
+        made = Running(body, script)
         self.created.append(made)
         self.known[made.id] = made
         return made
