@@ -55,7 +55,8 @@ async def show_providers(chosen: argparse.Namespace) -> int:
         offers = [offer for offer in registry.offers() if offer.name.partition("/")[0] == name]
         if chosen.name not in ("", name):
             continue
-        print(f"{name}  {each.vendor.name}  {terminal.line(each.server)}  {terminal.line(each.title)}")
+        api = "  Responses in background" if each.has_responses else ""
+        print(f"{name}  {each.vendor.name}{api}  {terminal.line(each.server)}  {terminal.line(each.title)}")
         print(f"  {len(offers)} model{'' if len(offers) == 1 else 's'}")
         for offer in offers if chosen.name else ():
             window = f"  {offer.context_tokens:,} tokens" if offer.context_tokens else ""

@@ -3,6 +3,7 @@
     submit                  → queued
     claim       queued      → running      the fairest of a lane; attempt + 1: the fence of everything that follows
     reserve     running     → running      before the provider is called, where limits of tokens or money hold
+    note_call   running     → running      the call goes on at the provider, and the next attempt can take it up
     release     running     → queued       the provider asked us to wait, the stream broke, or the worker drains
     take_back   running     → queued       the worker was lost (or → failed after three losses, → cancelled if stopped)
     give_back   running     → queued       only the row says that it runs: a claim's reply or an answer's end was lost
@@ -21,6 +22,7 @@ The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the pa
 """
 
 from shared.lifecycle.asking import check_text, stop, stop_any, submit
+from shared.lifecycle.calling import LeftCall, forget_call, left_calls, note_call
 from shared.lifecycle.claiming import claim
 from shared.lifecycle.lanes import FAILURES, end_probe, record_failure, recover
 from shared.lifecycle.repairing import (
@@ -43,6 +45,7 @@ __all__ = [
     "Answer",
     "Claimant",
     "Claimed",
+    "LeftCall",
     "OwnerLimits",
     "Question",
     "Reasoning",
@@ -57,8 +60,11 @@ __all__ = [
     "fail",
     "fail_unserved",
     "finish",
+    "forget_call",
     "give_back",
     "is_mine",
+    "left_calls",
+    "note_call",
     "record_failure",
     "recover",
     "release",

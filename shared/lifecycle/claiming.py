@@ -97,6 +97,7 @@ _CLAIMED_COLUMNS = (
     _R.losses,
     _R.tries,
     _R.broken_streams,
+    _R.call_id,
     _seconds(_R.started_at - _R.created_at, "queue_seconds"),
     _seconds(NOW - _R.created_at, "age_seconds"),
     _seconds(_R.deadline_at - NOW, "left_seconds"),

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, cast, func, literal, select, update
 
 from shared import audit
 from shared.audit import Kind
@@ -15,7 +15,8 @@ from shared.errors import DEADLINE, RESTORED, UNSERVED, WORKER_LOST
 from shared.lifecycle.ending import NOW, Ending, close_attempt, end, end_all
 from shared.postgres import notify
 from shared.postgres.database import transaction
-from shared.spending.settling import summed
+from shared.spending.settling import SETTLED_COLUMNS, summed
+from shared.spending.values import Spent
 from shared.tables import ACTIVE, Outcome, Status, chat_request
 
 #: A request with this many losses is considered their cause.
@@ -26,6 +27,7 @@ MOST_FORGIVEN = 2
 #: This many requests start again at once; more are spread, up to a second, so that they do not call together.
 AGAIN_AT_ONCE = 20
 AGAIN_PER_SECOND = 100
+NOTHING = Spent()
 _R = chat_request.c
 
 
@@ -125,10 +127,15 @@ def _requeue(
             available_at=NOW + func.random() * timedelta(seconds=within_seconds),
             wait_code=WORKER_LOST,
         )
-        .returning(_R.id, _R.attempt, _R.owner_id, _R.model, _R.conversation_id)
+        .returning(_R.id, _R.attempt, _R.owner_id, _R.model, _R.conversation_id, _R.call_id)
         .cte("freed")
     )
-    closed = close_attempt(freed, outcome=outcome, code=WORKER_LOST)
+    # The next attempt takes up a call that goes on, and is settled with all of its use.
+    spent = {
+        column.name: case((freed.c.call_id.is_not(None), cast(literal(getattr(NOTHING, column.name)), column.type)))
+        for column in SETTLED_COLUMNS
+    }
+    closed = close_attempt(freed, outcome=outcome, code=WORKER_LOST, spent=spent)
     requeued = select(freed.c.id, freed.c.conversation_id).add_cte(closed, summed(freed, closed))
     rows = connection.execute(requeued).all()
     for row in rows:

@@ -86,6 +86,8 @@ class Claimed:
     losses: int
     tries: int
     broken_streams: int
+    #: The id of an earlier attempt's call that may still run at the provider.
+    call_id: str | None = None
     #: Time since the provider first refused it; 0 if it has not.
     retrying_seconds: float
     #: Whether the end of this answer should wake a worker for the lane.
@@ -135,6 +137,8 @@ class Answer:
     earlier_answer_at: datetime | None = None
     #: None if the model did not think.
     reasoning: Reasoning | None = None
+    #: The call, if it may still run at the provider.
+    call_id: str | None = None
 
 
 def storable(text: str) -> str:

@@ -51,11 +51,13 @@ def release(
     code: str | None = None,
     broken: bool = False,
     spent: Spent | None = None,
+    call_id: str | None = None,
 ) -> bool:
     """Return the request to the queue; False if the worker lost it or somebody asked for a stop meanwhile.
 
     `code` is the reason to wait. A provider's error counts as a try, or as a broken stream when `broken`; OTHERS_FIRST
     and a drain, which has no code, count as neither. The attempt's record keeps the text so far and what it `spent`.
+    The next attempt takes up the call `call_id`, if that may still run at the provider.
     """
     is_try = code not in (None, OTHERS_FIRST) and not broken
     freed = (
@@ -69,6 +71,7 @@ def release(
             tries=_R.tries + (1 if is_try else 0),
             broken_streams=_R.broken_streams + (1 if broken else 0),
             wait_code=code,
+            call_id=call_id,
         )
         .returning(_R.id, _R.attempt, _R.owner_id, _R.model, _R.conversation_id)
         .cte("freed")
@@ -140,6 +143,7 @@ def _end_attempt(
         first_token_ago=None if ago is None else timedelta(seconds=ago),
         spent=answer.spent,
         reasoning=_storable(answer.reasoning),
+        is_call_over=answer.call_id is None,
     )
     with statement(engine) as connection:
         return end(connection, fence, ending, **fence_values(claimed))

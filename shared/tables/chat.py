@@ -114,6 +114,9 @@ chat_request = Table(
     # answer to the same prompt, which this request got.
     Column("prompt_hash", LargeBinary),
     moment("earlier_answer_at"),
+    # The provider's id of a call that goes on when nobody reads it; null before the call, once it has ended, and for
+    # all other calls. In an ended request it waits to be cancelled (lifecycle/calling.py).
+    Column("call_id", Text),
     CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
     CheckConstraint("(status = 'running') = (worker_id IS NOT NULL)", name="running_has_worker"),
     CheckConstraint("(status IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", name="end"),
@@ -159,6 +162,12 @@ chat_request = Table(
         "owner_id",
         "prompt_hash",
         postgresql_where=text("prompt_hash IS NOT NULL"),
+    ),
+    # This one leads to the calls that go on after their request.
+    Index(
+        "ix_chat_request_call_id",
+        "ended_at",
+        postgresql_where=text("call_id IS NOT NULL AND ended_at IS NOT NULL"),
     ),
     # This one leads an administrator to what failed, among a million answers.
     Index("ix_chat_request_failed", "ended_at", postgresql_where=text("status = 'failed'")),

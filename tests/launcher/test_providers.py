@@ -16,6 +16,7 @@ from deploy.embedded.processes import ROOT
 from shared.fleet import AbsentProvider, Member, Model, fleet, register
 from shared.model_facts import learn
 from shared.postgres.database import make_engine
+from tests.providers.responses_server import Responses, ResponsesServer
 from tests.providers.test_listing import data, serving
 from tests.providers.wild import DONE, WildServer, sse, text_chunk
 from tests.stack import Stack
@@ -102,6 +103,17 @@ def test_provider_is_tested_with_a_real_call(stack: Stack, tmp_path: Path) -> No
     assert "tokens of prompt and" in asked.stdout
     unknown = naru(stack, "providers", "test", "nobody", providers_file=path, simulator_url="")
     assert "there is no provider 'nobody'. There are: sim" in unknown.stderr
+
+
+def test_provider_with_responses_is_shown_and_tested(stack: Stack, tmp_path: Path) -> None:
+    with ResponsesServer(Responses()) as server:
+        path = file_of(tmp_path, table("deep", server.url, 'api = "responses"'))
+        listed = naru(stack, "providers", providers_file=path, simulator_url="")
+        asked = naru(stack, "providers", "test", "deep", providers_file=path, simulator_url="")
+        looked = naru(stack, "doctor", "--providers", providers_file=path, simulator_url="")
+    assert "deep  openai  Responses in background  http://127.0.0.1:" in listed.stdout
+    assert "deep/thinker answers: 나루에 배가 있다." in asked.stdout
+    assert "streams, reports usage, marks the finish" in looked.stdout
 
 
 def test_tested_provider_shows_its_answer_without_thoughts(stack: Stack, tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ def test_file_gives_its_instances(path: Path) -> None:
     assert "secret-key" not in repr(gateway)
 
 
+def test_api_is_chat_completions_unless_it_says_responses(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text(A + 'api = "responses"\n' + A.replace(".a]", ".b]") + 'api = "chat"\n' + A.replace(".a]", ".c]"))
+    assert [each.has_responses for each in read_providers(path, {}).instances] == [True, False, False]
+
+
 def test_patterns_choose_among_the_listed_models(path: Path) -> None:
     gateway = read_providers(path, {}).instances[0]
     assert [each for each in ("gpt-6", "gpt-6-mini", "llama", "claude-x") if gateway.takes(each)] == [
@@ -103,6 +109,8 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
     ("text", "line", "words"),
     [
         (A + 'kye = "k"', 4, "there is no key 'kye'. There are kind, address,"),
+        (A + 'api = "batch"', 4, 'api is \'batch\'. It is "chat" or "responses"'),
+        ("[providers.a]\nkind = 'ollama'\naddress = 'http://x'\napi = 'responses'", 4, 'needs kind = "openai"'),
         (A + "title = 3", 4, 'title is not a text. Write title = "…"'),
         (A + 'models = "gpt"', 4, "models is not a list"),
         (A + "models = [\n  1,\n]", 4, "models has '1', which is not a name"),

@@ -28,7 +28,7 @@ from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed, lanes
 from shared.live.answer import LiveAnswer
 from shared.logs import HTTP_REQUEST_ID, bound
 from shared.tables import Outcome, Status
-from workers.answering import breaker, prompts, retries, reuse, spending, windows
+from workers.answering import breaker, calls, prompts, report, retries, reuse, spending, windows
 from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
@@ -95,7 +95,7 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
     if claimed.http_request_id:
         ids[HTTP_REQUEST_ID] = claimed.http_request_id
     with bound(**ids), context.running.register(claimed) as running:
-        metrics.CLAIMS.labels(_provider_of(claimed)).inc()
+        metrics.CLAIMS.labels(report.provider_of(claimed)).inc()
         if claimed.attempt == 1:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
         log.info("claimed", extra={"model": claimed.model, "queue_seconds": round(claimed.queue_seconds, 4)})
@@ -106,12 +106,13 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
         finally:
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
+            calls.end(context, running, status)
             if not (result.is_counted or result.has_begun):
                 breaker.end_probe(context, claimed)
             if claimed.is_contested or running.interruption is Interruption.DRAIN:
                 for lane in _lanes_to_wake(context, claimed.lane):
                     context.hint(lane)
-        _report(context, running, result, status)
+        report.report(context, running, result, status)
 
 
 def _lanes_to_wake(context: Context, lane: str) -> list[str]:
@@ -126,13 +127,14 @@ def _lanes_to_wake(context: Context, lane: str) -> list[str]:
 
 def _generate(context: Context, running: RunningAnswer) -> Result:
     """Build the prompt and run the stream. A bug in Naru yields a failed answer instead of a lost one."""
+    claimed = running.claimed
     try:
-        prompt = _prompt(context, running.claimed)
-        if (earlier := reuse.again(context, running, prompt)) is not None:
+        prompt = _prompt(context, claimed)
+        if claimed.call_id is None and (earlier := reuse.again(context, running, prompt)) is not None:
             return earlier
         prompt = spending.reserve(context, running, prompt)
         result = context.loop.submit(_stream(context, running, prompt)).result()
-        result.spent = spending.spent(context, running.claimed.model, result.sent or prompt, result)
+        result.spent = spending.spent(context, claimed.model, result.sent or prompt, result)
         return result
     except spending.NotAllowed as error:
         return Result("", error=error)
@@ -179,6 +181,7 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
     """
     result = Result()
     live = running.live = context.publisher.open(running.claimed.request_id, running.claimed.attempt)
+    calls.watch(context, running)
     try:
         running.begin()
         try:
@@ -209,7 +212,7 @@ async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, resu
     provider, model = context.registry.provider_for(prompt.model)
     result.is_called, result.sent = True, prompt
     stream = WithTimeouts(
-        provider.stream(replace(prompt, model=model)),
+        provider.stream(replace(prompt, model=model), running.call),
         first_token_seconds=settings.first_token_seconds,
         idle_seconds=settings.idle_seconds,
         total_seconds=min(settings.total_seconds, running.claimed.left_seconds),
@@ -272,19 +275,24 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
 
     A write changes nothing if a stop or a loss came first; the next write is then tried.
     """
-    claimed, stored = running.claimed, result.as_answer()
+    claimed, stored = running.claimed, result.as_answer(running.call.id)
     if result.done is not None and lifecycle.finish(context.engine, claimed, stored):
         return Status.SUCCEEDED
     if result.error is not None:
         _count_failure(context, claimed, result, result.error)
         again = _retry(context, claimed, result, result.error)
         if again is not None:
-            if _release_for_retry(context, claimed, stored, result.error, again):
+            if _release_for_retry(context, running, stored, result.error, again):
                 return None
         elif lifecycle.fail(context.engine, claimed, stored, code=result.error.code):
             return Status.FAILED
     if running.interruption is Interruption.DRAIN and lifecycle.release(
-        context.engine, claimed, text=stored.text, outcome=Outcome.HANDED_OVER, spent=stored.spent
+        context.engine,
+        claimed,
+        text=stored.text,
+        outcome=Outcome.HANDED_OVER,
+        spent=calls.spent_before(running, stored.spent),
+        call_id=stored.call_id,
     ):
         return None
     if lifecycle.cancel(context.engine, claimed, stored):
@@ -316,81 +324,20 @@ def _retry(context: Context, claimed: Claimed, result: Result, error: ProviderEr
 
 
 def _release_for_retry(
-    context: Context, claimed: Claimed, stored: Answer, error: ProviderError, again: retries.Again
+    context: Context, running: RunningAnswer, stored: Answer, error: ProviderError, again: retries.Again
 ) -> bool:
     return lifecycle.release(
         context.engine,
-        claimed,
+        running.claimed,
         text=stored.text,
         outcome=Outcome.RELEASED,
         wait_seconds=again.wait_seconds,
         code=error.code,
         broken=again.broken,
-        spent=stored.spent,
+        spent=calls.spent_before(running, stored.spent),
+        call_id=stored.call_id,
     )
 
 
 def _close_live(context: Context, live: LiveAnswer, status: Status | None) -> None:
     context.publisher.close(live, status=status.value if status else None)
-
-
-def _provider_of(claimed: Claimed) -> str:
-    return claimed.model.partition("/")[0]
-
-
-def _report(context: Context, running: RunningAnswer, result: Result, status: Status | None) -> None:
-    """Update the metrics and log the attempt, without its text."""
-    claimed = running.claimed
-    if result.error is not None and not isinstance(result.error, spending.NotAllowed):
-        metrics.PROVIDER_ERRORS.labels(_provider_of(claimed), result.error.code).inc()
-    outcome = status.value if status else (running.interruption or Interruption.LOST).value
-    if status is None and result.error is not None:
-        outcome = Outcome.RELEASED.value
-    metrics.ATTEMPTS.labels(outcome).inc()
-    if status is not None:
-        _count_end(context, claimed, result)
-    log.info(
-        "attempt ended",
-        extra={
-            "outcome": outcome,
-            "model": claimed.model,
-            "characters": len(result.text),
-            "error_code": result.error.code if result.error else None,
-            "provider_request_id": result.as_answer().provider_request_id,
-            **_durations(claimed, result),
-            **_usage(result),
-        },
-    )
-
-
-def _durations(claimed: Claimed, result: Result) -> dict[str, float]:
-    """Return the seconds since the question, since the claim, and from the claim to the first token."""
-    here = time.monotonic() - claimed.claimed_at
-    durations = {"response_seconds": claimed.age_seconds + here, "attempt_seconds": here}
-    if result.first_token_at is not None:
-        durations["first_token_seconds"] = max(result.first_token_at - claimed.claimed_at, 0.0)
-    if result.thinking_seconds:
-        durations["thinking_seconds"] = result.thinking_seconds
-    return {name: round(seconds, 4) for name, seconds in durations.items()}
-
-
-def _usage(result: Result) -> dict[str, int]:
-    usage = result.usage
-    return {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens} if usage else {}
-
-
-def _count_end(context: Context, claimed: Claimed, result: Result) -> None:
-    metrics.RESPONSE_SECONDS.observe(claimed.age_seconds + time.monotonic() - claimed.claimed_at)
-    if result.first_token_at is not None:
-        waited = max(result.first_token_at - claimed.claimed_at, 0.0)
-        metrics.FIRST_TOKEN_SECONDS.observe(waited)
-        metrics.FIRST_WORD_SECONDS.observe(claimed.age_seconds + waited)
-    usage = result.usage
-    if usage is not None:
-        metrics.TOKENS.labels(claimed.model, "input").inc(usage.input_tokens)
-        metrics.TOKENS.labels(claimed.model, "output").inc(usage.output_tokens)
-    cost = context.prices.cost_of(claimed.model, usage)
-    if cost is not None:
-        metrics.COST.labels(claimed.model).inc(cost)
-    elif result.first_token_at is not None:
-        metrics.UNPRICED.labels(claimed.model).inc()

@@ -55,8 +55,8 @@ class Result:
             self.reasoning, self.thinking_seconds = live.thinking.text(), live.thinking.seconds
             self.first_token_at = min(live.thinking.began_at, self.first_text_at or math.inf)
 
-    def as_answer(self) -> Answer:
-        """Return the values that the lifecycle stores."""
+    def as_answer(self, call_id: str | None = None) -> Answer:
+        """Return the values that the lifecycle stores. `call_id` is that of a call that may go on."""
         usage = self.usage
         ago = None if self.first_text_at is None else time.monotonic() - self.first_text_at
         request_id = self.done.provider_request_id if self.done else None
@@ -74,6 +74,7 @@ class Result:
             left_out=self.sent.left_out or None if self.sent else None,
             earlier_answer_at=self.earlier_at,
             reasoning=self._reasoning(),
+            call_id=call_id,
         )
 
     def _reasoning(self) -> Reasoning | None:

@@ -18,6 +18,7 @@ from shared import metrics
 from shared.lifecycle import Claimed
 from shared.live.answer import LiveAnswer
 from workers.process.loop import LoopThread
+from workers.providers.base import Call
 
 #: Remember this many stops whose claim has not returned yet.
 REMEMBERED_STOPS = 1000
@@ -40,6 +41,8 @@ class RunningAnswer:
     def __init__(self, claimed: Claimed, loop: LoopThread) -> None:
         self.claimed = claimed
         self.live: LiveAnswer | None = None
+        #: The call at the provider, if that goes on without this process.
+        self.call = Call(claimed.call_id)
         self.interruption: Interruption | None = None
         self.interrupted_at = 0.0
         self._loop = loop

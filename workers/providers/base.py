@@ -8,7 +8,7 @@ The errors are in `shared/errors.py`, the adapters in a folder per vendor, the t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self
@@ -16,7 +16,7 @@ from typing import Protocol, Self
 from shared.live.thinking import Thought
 from shared.messages import Message
 
-__all__ = ["Done", "Finish", "Prompt", "Provider", "Stream", "Thought", "Usage"]
+__all__ = ["Call", "Done", "Finish", "Prompt", "Provider", "Stream", "Thought", "Usage"]
 
 
 class Finish(StrEnum):
@@ -72,6 +72,30 @@ class Prompt:
     left_out: int = 0
 
 
+class Call:
+    """A call that goes on at its provider when nobody reads it, so that another process can take it up by its id.
+
+    A stream of such an API notes the id as soon as it knows it, and the end. Other streams leave it alone.
+    """
+
+    def __init__(self, call_id: str | None = None) -> None:
+        """`call_id` is that of an earlier process's call to take up."""
+        #: None before the call, and once it has ended: nothing can be taken up or cancelled then.
+        self.id = call_id
+        #: Called in the event loop with the id of a new call.
+        self.on_begin: Callable[[str], None] = lambda _: None
+
+    def begin(self, call_id: str) -> None:
+        """Note that the provider runs this call."""
+        if call_id != self.id:
+            self.id = call_id
+            self.on_begin(call_id)
+
+    def end(self) -> None:
+        """Note that the call has ended, or that the provider does not know it any more."""
+        self.id = None
+
+
 class Stream(ABC):
     """The reply of a provider: deltas as they arrive, then exactly one Done.
 
@@ -115,10 +139,20 @@ class Provider(Protocol):
     def name(self) -> str:
         """The name under which it reports its errors: a name in providers.toml, a vendor's or simulator."""
 
-    def stream(self, prompt: Prompt) -> Stream:
+    def stream(self, prompt: Prompt, call: Call | None = None) -> Stream:
         """Answer `prompt` with non-empty deltas and exactly one Done, or raise one ProviderError.
 
-        Cancelling the reading task or closing the stream closes the provider's connection within milliseconds.
+        With the id of a `call`, the stream has the whole answer of that call, from its beginning. If the provider does
+        not know that call any more, it makes a new one.
+
+        Cancelling the reading task or closing the stream closes the provider's connection within milliseconds. A call
+        that can be taken up again goes on.
+        """
+
+    async def cancel(self, call_id: str) -> None:
+        """End a call that goes on without its stream, so that nothing more is billed. Raises ProviderError.
+
+        Does nothing if the call has ended, and for providers without such calls.
         """
 
     async def close(self) -> None:

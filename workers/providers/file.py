@@ -32,6 +32,8 @@ MOST_MODELS = 2_000
 MOST_IN_FLIGHT = 1_000_000
 LONGEST_TITLE = 60
 KINDS: Mapping[str, Vendor] = {each.name: each for each in (OPENAI, ANTHROPIC, OLLAMA)}
+#: The APIs of a server of the kind openai: Chat Completions, and Responses in background.
+CHAT, RESPONSES = "chat", "responses"
 #: Docker and Kubernetes mount secrets here, readable by every user of the container.
 MOUNTED_SECRETS = Path("/run/secrets")
 
@@ -40,7 +42,7 @@ _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
 #: Keys that a later version will read.
 _NOT_YET = ("requests_per_minute", "tokens_per_minute", "addresses", "keys", "fallback", "prices")
-_TEXTS = ("kind", "address", "title", "key", "key_file", "key_variable", "ca_file")
+_TEXTS = ("kind", "address", "api", "title", "key", "key_file", "key_variable", "ca_file")
 _LISTS = ("models", "include", "exclude")
 _NUMBERS = ("in_flight",)
 KEYS = (*_TEXTS, *_LISTS, *_NUMBERS)
@@ -112,6 +114,7 @@ class _Reader:
         if vendor is None:
             what, place = ("kind is unknown", (*at, "kind")) if "kind" in table else ("kind is missing", at)
             self._refuse(place, f"{what}. It is {', '.join(KINDS)}")
+        has_responses = self._has_responses((*at, "api"), table.get("api", CHAT), vendor)
         address = self._address((*at, "address"), table.get("address", ""), vendor)
         api_key = self._key(at, table)
         if not api_key and (vendor.needs_key or (vendor is OPENAI and not address)):
@@ -130,6 +133,7 @@ class _Reader:
             exclude=self._names((*at, "exclude"), table.get("exclude", [])),
             in_flight=table.get("in_flight"),
             ca_file=self._certificates((*at, "ca_file"), table.get("ca_file", "")),
+            has_responses=has_responses,
             lists_models=not models,
         )
 
@@ -154,6 +158,13 @@ class _Reader:
         if not text and vendor is OLLAMA:
             self._refuse(at[:-1], "address is missing. Ollama's usual one is http://127.0.0.1:11434")
         return text.rstrip("/")
+
+    def _has_responses(self, at: tuple[str, ...], api: str, vendor: Vendor) -> bool:
+        if api not in (CHAT, RESPONSES):
+            self._refuse(at, f'api is {api[:60]!r}. It is "{CHAT}" or "{RESPONSES}"')
+        if api == RESPONSES and vendor is not OPENAI:
+            self._refuse(at, f'api = "{RESPONSES}" needs kind = "openai". Remove api')
+        return api == RESPONSES
 
     def _title(self, at: tuple[str, ...], text: str) -> str:
         if len(text) > LONGEST_TITLE or not (text.isprintable()):

@@ -39,6 +39,8 @@ class Instance:
     in_flight: int | None = None
     #: The certificates to trust instead of the system's.
     ca_file: str = ""
+    #: Whether its calls are OpenAI Responses in background instead of Chat Completions.
+    has_responses: bool = False
     #: Whether the workers ask it for its models.
     lists_models: bool = False
     #: Whether somebody configured it. Naru also looks for Ollama at its default address.

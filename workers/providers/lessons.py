@@ -48,7 +48,7 @@ class Lesson:
 _REFUSED = re.compile(
     r"unsupported|unrecogni[sz]ed|unknown|unexpected|not supported|not support|not permitted|not allowed|not enabled|"
     r"extra|invalid|not valid|deprecated|not available|not implemented|forbidden|cannot find field|cannot be used|"
-    r"no such|not understood|only supports?|only the default"
+    r"no such|not understood|must be verified|only supports?|only the default"
 )
 #: The value is refused, not the parameter: it is left out once, and nothing is kept.
 _ONLY_VALUE = re.compile(
@@ -95,6 +95,7 @@ _ROOM = (
 #: Words by which servers name a parameter, where they are not its own name.
 _ALSO = {
     "stream_options": ("include_usage",),
+    "reasoning_summary": ("reasoning.summary", "reasoning summaries"),
     "reasoning_effort": ("reasoning.effort", "reasoning effort", "thinking"),
     "output_config": ("effort",),
 }

@@ -43,7 +43,7 @@ _BY_CODE: dict[str, Kind] = {
     ),
     **dict.fromkeys(
         ("content_filter", "content_policy_violation", "responsible_ai_policy_violation", "invalid_prompt",
-         "content_filtered", "cyber_policy_violation"),
+         "content_filtered", "cyber_policy_violation", "bio_policy", "misalignment_policy_violation"),
         errors.ContentFiltered,
     ),
     **dict.fromkeys(

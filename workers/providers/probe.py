@@ -115,22 +115,26 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 
 def _deltas(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the deltas of an event in either wire format, and the message of one that is complete."""
+    """Yield the deltas of an event in any wire format, and the message of one that is complete."""
     for choice in _objects(event.get("choices")):
         yield _object(choice.get("delta") or choice.get("message"))
     yield _object(event.get("delta"))
 
 
 def _has_usage(event: dict[str, Any]) -> bool:
-    return bool(event.get("usage") or _object(event.get("message")).get("usage"))
+    inner = _object(event.get("message") or event.get("response"))
+    return bool(event.get("usage") or inner.get("usage"))
 
 
 def _has_finish(event: dict[str, Any]) -> bool:
     reasons = [choice.get("finish_reason") for choice in _objects(event.get("choices"))]
-    return any(reasons) or bool(event.get("stop_reason") or _object(event.get("delta")).get("stop_reason"))
+    is_end = event.get("type") in ("response.completed", "response.incomplete")
+    return is_end or any(reasons) or bool(event.get("stop_reason") or _object(event.get("delta")).get("stop_reason"))
 
 
 def _thinking(events: list[dict[str, Any]]) -> Iterator[str]:
+    if any(str(event.get("type")).startswith("response.reasoning") for event in events):
+        yield "thinking in summaries"
     deltas = [each for event in events for each in _deltas(event)]
     for name in _THINKING:
         if any(each.get(name) for each in deltas):

@@ -108,7 +108,7 @@ def system_of(body: Body) -> str:
 
 def limit_of(body: Body) -> tuple[str, int] | None:
     """Return the parameter that limits the answer, with its value; None if the body has none."""
-    return next(((name, body[name]) for name in OTHER_LIMIT if name in body), None)
+    return next(((name, body[name]) for name in (*OTHER_LIMIT, "max_output_tokens") if name in body), None)
 
 
 def _as_developer(message: Body) -> Body:

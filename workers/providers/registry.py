@@ -36,6 +36,7 @@ from workers.providers.listing import (
 )
 from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.openai.adapter import OpenAIProvider
+from workers.providers.openai.responses import ResponsesProvider
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,13 @@ class Registry:
             raise ModelNotFound(f"{key}: this worker does not serve it")
         return self._provider(key), model
 
+    def has_lasting_calls(self, name: str = "") -> bool:
+        """Whether the calls of the model `name` go on when nobody reads them; without a name, those of any model."""
+        if not name:
+            return any(each.has_responses for each in self._instances.values())
+        instance = self._instances.get(name.partition("/")[0])
+        return instance is not None and instance.has_responses
+
     async def warm(self) -> None:
         """Import the SDKs and make the clients of the offers in advance, so that no question waits for it."""
         for key in dict.fromkeys(each.name.partition("/")[0] for each in self._offers):
@@ -214,7 +222,8 @@ class Registry:
     def _make(self, each: Instance) -> Adapter:
         listing = self._listings.get(each.name)
         address = listing.address if listing else each.base
-        return ADAPTERS[each.vendor.name](
+        adapter = ResponsesProvider if each.has_responses else ADAPTERS[each.vendor.name]
+        return adapter(
             _provider_name(each.name),
             api_key=each.api_key,
             base_url=f"{address}{each.vendor.api_path}",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import ConnectFailed, StreamBroken
 from shared.vendors import OLLAMA
-from workers.providers.base import Done, Prompt, Stream
+from workers.providers.base import Call, Done, Prompt, Stream
 from workers.providers.knowledge import Known
 from workers.providers.mapping import mapped
 from workers.providers.ollama.lines import Lines
@@ -69,9 +69,12 @@ class OllamaProvider:
         #: How a model takes the effort: 0 is its word, as gpt-oss does, 1 is yes or no, 2 is not at all.
         self._effort_forms: dict[str, int] = {}
 
-    def stream(self, prompt: Prompt) -> Stream:
+    def stream(self, prompt: Prompt, call: Call | None = None) -> Stream:  # noqa: ARG002 - its calls end with it
         """See `base.Provider.stream`."""
         return _OllamaStream(self, prompt)
+
+    async def cancel(self, call_id: str) -> None:
+        """See `base.Provider.cancel`."""
 
     async def call(self, prompt: Prompt) -> aiohttp.ClientResponse:
         """Send the request, and return the reply once it has begun. Raises Refused, WindowExceeded and aiohttp's."""

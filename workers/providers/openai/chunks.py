@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.providers.base import Finish, Usage
+from workers.providers.base import Finish
+from workers.providers.openai.usage import usage_in
 from workers.providers.sdk.decoding import ErrorEvent, EventReader, is_error
 from workers.providers.sdk.reasoning import reasoning_in, sorted_parts
 
@@ -28,8 +29,7 @@ _FINISHES = {
 }  # fmt: skip
 #: Texts with which servers say that the model has not finished.
 _UNFINISHED = frozenset({"", "null", "none"})
-#: Above any real count, and within Postgres's integer.
-_MOST_TOKENS = 2**31 - 1
+_COUNTS = ("prompt_tokens", "completion_tokens")
 
 
 class ChunkReader(EventReader):
@@ -47,7 +47,7 @@ class ChunkReader(EventReader):
         if event.get("error"):
             raise ErrorEvent(event)
         if usage := event.get("usage"):
-            self.usage = _usage(usage) or self.usage
+            self.usage = usage_in(usage, *_COUNTS) or self.usage
         if not choices:
             if choices is None and is_error(event):
                 raise ErrorEvent(event)
@@ -98,33 +98,3 @@ class ChunkReader(EventReader):
         if isinstance(reason, str) and name in _UNFINISHED:
             return
         self.finish = Finish.REFUSAL if self._refused else _FINISHES.get(name, Finish.OTHER)
-
-
-def _usage(usage: Any) -> Usage | None:
-    """Return the counts; None if they are no counts."""
-    try:
-        return Usage(
-            input_tokens=_count(usage.get("prompt_tokens")),
-            output_tokens=_count(usage.get("completion_tokens")),
-            cached_input_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
-            reasoning_tokens=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
-        )
-    except (AttributeError, ValueError):
-        return None
-
-
-def _detail(usage: Any, of: str, name: str) -> int:
-    details = usage.get(of)
-    try:
-        return _count(details.get(name)) if isinstance(details, dict) else 0
-    except ValueError:
-        return 0
-
-
-def _count(value: object) -> int:
-    """Return a count of tokens. Raises ValueError for anything else."""
-    if value is None:
-        return 0
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS:
-        return int(value)
-    raise ValueError("not a count of tokens")

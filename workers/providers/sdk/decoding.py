@@ -87,6 +87,10 @@ class Decoder:
             self.is_over = True
         return self._sorted(texts[0] if len(texts) == 1 else "".join(texts))
 
+    def go_on(self) -> None:
+        """Expect the bytes of another connection, which go on after the last complete event."""
+        self._events, self._error, self.is_over = EventBuffer(), None, False
+
     def decode_whole(self, document: bytes) -> str:
         """Return the text of a reply that is one JSON document, or its reasoning, as `decode` does."""
         try:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from shared.errors import BadStream, ProviderError, StreamBroken
 from shared.vendors import SDKS
 from workers.providers.adapting import Taught, keep
-from workers.providers.base import Done, Prompt, Stream
+from workers.providers.base import Call, Done, Prompt, Stream
 from workers.providers.knowledge import Known
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.sdk.body import Body, body_of
@@ -74,9 +74,12 @@ class SdkProvider(ABC, Generic[ClientT]):
         self._client: ClientT | None = None
         self._opening = asyncio.Lock()
 
-    def stream(self, prompt: Prompt) -> Stream:
+    def stream(self, prompt: Prompt, call: Call | None = None) -> Stream:  # noqa: ARG002 - for the adapters
         """See `base.Provider.stream`. An item has the text of one network read, which may hold several events."""
-        return _SdkStream(self, prompt)
+        return SdkStream(self, prompt)
+
+    async def cancel(self, call_id: str) -> None:
+        """See `base.Provider.cancel`."""
 
     async def call(self, prompt: Prompt, taught: Taught | None = None) -> httpx2.Response:
         """Send the request, and return the reply once it has begun, with its body unread."""
@@ -138,13 +141,13 @@ class SdkProvider(ABC, Generic[ClientT]):
         """Return a reader for one stream."""
 
 
-class _SdkStream(Stream):
+class SdkStream(Stream):
     """One call and its reply."""
 
     def __init__(self, provider: SdkProvider[Any], prompt: Prompt) -> None:
         super().__init__()
         self._provider, self._prompt = provider, prompt
-        self._decoder, self._reply = Decoder(provider.reader()), _Reply()
+        self._decoder, self._reply = Decoder(provider.reader()), Reply()
         self._body: Body | None = None
         self._refusals, self._taught = 0, Taught()
 
@@ -154,13 +157,17 @@ class _SdkStream(Stream):
             return ""
         return self._decoder.decode(self._body.take())
 
+    async def _open(self) -> httpx2.Response:
+        """Send the request, and return the reply once it has begun, with its body unread."""
+        return await self._provider.call(self._prompt, self._taught)
+
     async def _run(self) -> AsyncGenerator[str | Done, None]:
         decoder, reply, name = self._decoder, self._reply, self._provider.name
         response: httpx2.Response | None = None
         failure: ProviderError | None = None
         is_learnt = False
         try:
-            response = await self._provider.call(self._prompt, self._taught)
+            response = await self._open()
             reply.begin(response)
             async with aclosing(self._read(body_of(response))) as texts:
                 async for text in texts:
@@ -233,11 +240,11 @@ class _SdkStream(Stream):
         self._refusals += 1
         if self._refusals > MOST_REFUSALS or not self._provider.learn(error, self._prompt, self._taught):
             return False
-        self._decoder, self._reply, self._body = Decoder(self._provider.reader()), _Reply(), None
+        self._decoder, self._reply, self._body = Decoder(self._provider.reader()), Reply(), None
         return True
 
 
-class _Reply:
+class Reply:
     """The metadata of one reply."""
 
     started = False

@@ -1,0 +1,92 @@
+"""Tests of the ids of calls that go on at their provider: stored, passed on, kept until cancelled, and cleared."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared import lifecycle
+from shared.lifecycle import Answer, Claimed, LeftCall
+from shared.settings import Settings
+from shared.spending.values import Reservation
+from shared.tables import Outcome, Status
+from tests.shared.rig import MODEL, OWNER, RequestRig
+
+CALL = "resp_1"
+
+
+def with_call(rig: RequestRig) -> Claimed:
+    """Return a running request whose call is stored."""
+    claimed = rig.running()
+    assert lifecycle.note_call(rig.engine, claimed, CALL)
+    return claimed
+
+
+def left(rig: RequestRig, claimed: Claimed) -> bool:
+    """Whether the call is among those to cancel."""
+    return LeftCall(claimed.request_id, MODEL, CALL) in lifecycle.left_calls(rig.engine)
+
+
+def test_next_claim_has_the_call_of_a_lost_worker(rig: RequestRig) -> None:
+    claimed = with_call(rig)
+    assert claimed.call_id is None
+    rig.lose(claimed.worker_id)
+    assert rig.claim(claimed.request_id, rig.worker()).call_id == CALL
+
+
+def test_call_is_noted_by_its_worker_only(rig: RequestRig) -> None:
+    claimed = rig.running()
+    rig.lose(claimed.worker_id)
+    assert not lifecycle.note_call(rig.engine, claimed, CALL)
+    again = rig.claim(claimed.request_id, rig.worker())
+    assert not lifecycle.note_call(rig.engine, claimed, CALL)
+    assert rig.row(claimed.request_id)["call_id"] is None
+    assert lifecycle.finish(rig.engine, again, Answer(text="Because."))
+    assert not lifecycle.note_call(rig.engine, again, CALL)
+
+
+@pytest.mark.parametrize("kept", [CALL, None])
+def test_release_keeps_the_call_that_goes_on(rig: RequestRig, kept: str | None) -> None:
+    claimed = with_call(rig)
+    assert lifecycle.release(rig.engine, claimed, text="", outcome=Outcome.RELEASED, call_id=kept)
+    assert rig.claim(claimed.request_id, rig.worker()).call_id == kept
+
+
+def test_finish_clears_the_call(rig: RequestRig) -> None:
+    claimed = with_call(rig)
+    assert lifecycle.finish(rig.engine, claimed, Answer(text="Because."))
+    assert rig.row(claimed.request_id)["call_id"] is None
+    assert not left(rig, claimed)
+
+
+def test_failed_request_keeps_its_call_until_that_is_cancelled(rig: RequestRig) -> None:
+    claimed = with_call(rig)
+    assert not left(rig, claimed), "the request still runs"
+    assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id=CALL), code="total_timeout")
+    assert left(rig, claimed)
+    lifecycle.forget_call(rig.engine, claimed.request_id, "resp_of_another")
+    assert left(rig, claimed)
+    lifecycle.forget_call(rig.engine, claimed.request_id, CALL)
+    assert not left(rig, claimed)
+
+
+def test_stop_without_a_worker_leaves_the_call_to_cancel(rig: RequestRig) -> None:
+    claimed = with_call(rig)
+    rig.lose(claimed.worker_id)
+    assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.CANCELLED
+    assert left(rig, claimed)
+
+
+def test_old_call_is_given_up(rig: RequestRig) -> None:
+    claimed = with_call(rig)
+    assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id=CALL), code="total_timeout")
+    rig.put(claimed.request_id, ended_at=rig.ago(3601))
+    assert not left(rig, claimed)
+
+
+@pytest.mark.parametrize("has_call", [True, False])
+def test_lost_attempt_used_nothing_if_its_call_goes_on(rig: RequestRig, *, has_call: bool) -> None:
+    claimed = with_call(rig) if has_call else rig.running()
+    reservation = Reservation(prompt_tokens=300, tokens=400)
+    assert lifecycle.reserve(rig.engine, claimed, reservation, Settings()) is None
+    rig.lose(claimed.worker_id)
+    assert rig.attempt(claimed.request_id, 1)["input_tokens"] == (0 if has_call else 300)
