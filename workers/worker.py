@@ -19,6 +19,7 @@ from shared.reconciler import Ticker
 from shared.settings import CLOSE_SECONDS, Settings
 from shared.wedge import WedgeWatch
 from workers.answering.answer import answer
+from workers.answering.falling_back import keep_diverting
 from workers.process import membership
 from workers.process.context import limits_of, make_context
 from workers.process.drain import Drain
@@ -90,6 +91,7 @@ class Worker:
         loop.submit(registry.warm()).add_done_callback(lambda _: freeze_loaded_objects())
         self._discovering = loop.submit(registry.keep_discovering(self._models_changed))
         self._exchanging = loop.submit(registry.knowledge.keep_exchanging(self.context.engine))
+        self._diverting = loop.submit(keep_diverting(self.context))
 
     def answer(self, lane: str, claimed: Callable[[], None] | None = None) -> None:
         """Answer the fairest request of a lane, if one can be claimed. Blocks until the answer has ended."""
@@ -117,6 +119,7 @@ class Worker:
         self._wedge.close()
         self._discovering.cancel()
         self._exchanging.cancel()
+        self._diverting.cancel()
         self._drain.begin()
         self._drain.wait(seconds=self.context.settings.grace_seconds + CLOSE_SECONDS)
         self._pickup.close()

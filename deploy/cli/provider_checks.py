@@ -24,7 +24,7 @@ def instances_of(settings: Settings) -> dict[str, Instance]:
     found = of_environment(settings)
     if not settings.providers_file:
         return found
-    content = read_providers(Path(settings.providers_file), environment())
+    content = read_providers(Path(settings.providers_file), environment(), found)
     return together(found, content.instances)
 
 

@@ -92,6 +92,7 @@ _CLAIMED_COLUMNS = (
     _R.conversation_id,
     _R.user_message_id,
     _R.model,
+    _R.asked_model,
     _R.lane,
     _R.http_request_id,
     _R.losses,

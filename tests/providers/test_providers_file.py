@@ -107,7 +107,7 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "models = ['a']\ninclude = ['b']", 4, "exclude each other"),
         (A + "in_flight = 0", 4, "in_flight is not a whole number from 1 to 1,000,000"),
         (A + "in_flight = true", 4, "in_flight is not a whole number"),
-        (A + "fallback = ['b']", 4, "fallback is not supported yet"),
+        (A + "fallback = ['b']", 4, "fallback is a table of its own"),
         (A + "key_file = 'none.key'", 4, "none.key, which cannot be read: No such file or directory"),
         (A + "key_variable = 'NOT_SET'", 4, "key_variable names NOT_SET, which is not set"),
         (A + 'key_file = "a\\u0000b"', 4, "key_file holds a character that cannot be printed"),

@@ -5,6 +5,9 @@
     address = "https://gateway.example.org/v1"
     key_file = "gateway.key"
 
+    [fallback]
+    "gateway/gpt-6" = ["lab/llama"]
+
 The file is good as a whole or not at all: nobody wants half of the providers because of a typing error.
 """
 
@@ -15,14 +18,16 @@ import re
 import ssl
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from shared.addresses import complaint
 from shared.errors import SettingsError
 from shared.vendors import ANTHROPIC, OLLAMA, OPENAI, Vendor
+from workers.providers.fallbacks import MOST_CHAINS, Chains
+from workers.providers.fallbacks import complaint as complaint_of_chain
 from workers.providers.instances import Instance
 from workers.providers.lines import line_of
 
@@ -39,7 +44,7 @@ _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,39}")
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
 #: Keys that a later version will read.
-_NOT_YET = ("requests_per_minute", "tokens_per_minute", "addresses", "keys", "fallback", "prices")
+_NOT_YET = ("requests_per_minute", "tokens_per_minute", "addresses", "keys", "prices")
 _TEXTS = ("kind", "address", "title", "key", "key_file", "key_variable", "ca_file")
 _LISTS = ("models", "include", "exclude")
 _NUMBERS = ("in_flight",)
@@ -52,16 +57,20 @@ class Content:
 
     instances: tuple[Instance, ...]
     files: tuple[Path, ...]
+    fallbacks: Chains = field(default_factory=dict)
 
 
-def read_providers(path: Path, environ: Mapping[str, str]) -> Content:
-    """Read the file. `environ` holds the variables that it may name. Raises SettingsError."""
+def read_providers(path: Path, environ: Mapping[str, str], others: Collection[str] = ()) -> Content:
+    """Read the file. `environ` holds the variables that it may name, `others` are the environment's providers.
+
+    Raises SettingsError.
+    """
     text = _text_of(path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(_syntax(path, text, str(error))) from None
-    return _Reader(path, text, environ).read(document)
+    return _Reader(path, text, environ).read(document, others)
 
 
 def key_variables(path: Path) -> frozenset[str]:
@@ -81,16 +90,31 @@ class _Reader:
         self._path, self._text, self._environ = path, text, environ
         self._files: list[Path] = []
 
-    def read(self, document: Mapping[str, Any]) -> Content:
+    def read(self, document: Mapping[str, Any], others: Collection[str]) -> Content:
         for key in document:
-            if key != "providers":
+            if key not in ("providers", "fallback"):
                 self._refuse((key,), f"there is no {key!r} here. Each provider is a table [providers.NAME]")
         tables = document.get("providers", {})
         if not isinstance(tables, dict):
             self._refuse(("providers",), "providers is not a table. Each provider is a table [providers.NAME]")
         if len(tables) > MOST_INSTANCES:
             self._refuse(("providers",), f"there are {len(tables)} providers; the most is {MOST_INSTANCES}")
-        return Content(tuple(self._instance(name, table) for name, table in tables.items()), tuple(self._files))
+        instances = tuple(self._instance(name, table) for name, table in tables.items())
+        fallbacks = self._fallbacks(document.get("fallback", {}), {*others, *tables})
+        return Content(instances, tuple(self._files), fallbacks)
+
+    def _fallbacks(self, table: Any, providers: Collection[str]) -> Chains:
+        if not isinstance(table, dict):
+            self._refuse(("fallback",), 'fallback is not a table. Write [fallback] and "provider/model" = […] below')
+        if len(table) > MOST_CHAINS:
+            self._refuse(("fallback",), f"there are {len(table)} chains; the most is {MOST_CHAINS}")
+        for model, others in table.items():
+            at = ("fallback", model)
+            if not isinstance(others, list) or not all(isinstance(each, str) for each in others):
+                self._refuse(at, 'this is not a list of models. Write "provider/model" = ["provider/model"]')
+            if why := complaint_of_chain((model, *others), providers):
+                self._refuse(at, why)
+        return {model: (model, *others) for model, others in table.items()}
 
     def _instance(self, name: str, table: Any) -> Instance:
         at = ("providers", name)
@@ -128,6 +152,8 @@ class _Reader:
     def _check_key(self, at: tuple[str, ...], key: str, value: Any) -> None:
         if key in _NOT_YET:
             self._refuse(at, f"{key} is not supported yet. Remove it")
+        if key == "fallback":
+            self._refuse(at, 'fallback is a table of its own. Write [fallback] and "provider/model" = […] below')
         if key not in KEYS:
             self._refuse(at, f"there is no key {key[:60]!r}. There are {', '.join(KEYS)}")
         if key in _TEXTS and not isinstance(value, str):
@@ -212,7 +238,7 @@ class _Reader:
         return str(path)
 
     def _refuse(self, at: tuple[str, ...], why: str) -> NoReturn:
-        of = f" [{'.'.join(at[:2])}]:" if len(at) > 1 else ""
+        of = f" [{'.'.join(at[:2])}]:" if at[0] == "providers" and len(at) > 1 else ""
         raise SettingsError(f"{self._path}, line {line_of(self._text, at)}:{of} {why}.")
 
 

@@ -22,6 +22,7 @@ from shared.vendors import DEMO, VENDORS
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
 from workers.providers.catalogue import size_of
+from workers.providers.fallbacks import Chains, chains_in
 from workers.providers.file import Content, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.knowledge import Knowledge, Known
@@ -82,6 +83,7 @@ class Registry:
         self._named = _parse(settings.models, self._environment)
         self._path = Path(settings.providers_file) if settings.providers_file else None
         self._file = Content((), ())
+        self._chains = chains_in(settings.fallback, None if self._path else self._environment)
         self._seen: tuple[object, ...] = ()
         #: The mistake in providers.toml; empty if there is none.
         self.complaint = ""
@@ -147,6 +149,15 @@ class Registry:
         """Return the providers by name."""
         return self._instances
 
+    def chains(self) -> Chains:
+        """Return the chains of models that stand in for each other, by their first one."""
+        return {**self._chains, **self._file.fallbacks}
+
+    def behind(self, asked: str, present: str) -> tuple[str, ...]:
+        """Return the models behind `present` in the chain of `asked`."""
+        chain = self._file.fallbacks.get(asked) or self._chains.get(asked, ())
+        return chain[chain.index(present) + 1 :] if present in chain else ()
+
     def problems(self) -> dict[str, Problem]:
         """Return why providers offer no model, by name."""
         found = {name: problem for name, problem in self._problems.items() if name not in self._listings}
@@ -207,9 +218,9 @@ class Registry:
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, LOOK_SECONDS))
             if self._path is not None and await asyncio.to_thread(self._is_file_new):
-                before = self._instances, self.complaint
+                before = self._instances, self.complaint, self.chains()
                 self._take(*await asyncio.to_thread(self._read))
-                if (self._instances, self.complaint) != before:
+                if (self._instances, self.complaint, self.chains()) != before:
                     return True
         return False
 
@@ -223,7 +234,7 @@ class Registry:
             return Content((), ()), ()
         before = fingerprint((self._path,))  # a change while it is read makes it new again
         try:
-            content = read_providers(self._path, environment())
+            content = read_providers(self._path, environment(), self._environment)
             together(self._environment, content.instances)
             return content, (*before, *fingerprint(content.files))
         except SettingsError as error:
@@ -288,10 +299,15 @@ class Registry:
         if each.models or not each.lists_models:
             return [_offer(each, Listed(model)) for model in each.models or each.vendor.default_models]
         listing = self._listings.get(each.name)
-        return [_offer(each, model) for model in (listing.models if listing else ())]
+        return [_offer(each, model) for model in (listing.models if listing else self._in_chains(each))]
+
+    def _in_chains(self, each: Instance) -> tuple[Listed, ...]:
+        """Return the models of an instance that chains name: they are on offer before their server has listed any."""
+        named = dict.fromkeys(model for chain in self.chains().values() for model in chain)
+        return tuple(Listed(model.partition("/")[2]) for model in named if model.partition("/")[0] == each.name)
 
     def _state(self) -> tuple[object, ...]:
-        return self._offers, self.absent(), self._instances
+        return self._offers, self.absent(), self._instances, self.chains()
 
 
 def _parse(text: str, configured: Mapping[str, Instance]) -> tuple[tuple[str, str], ...]:
