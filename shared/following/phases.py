@@ -10,14 +10,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from shared.errors import OTHERS_FIRST, WORKER_LOST, Overloaded, RateLimited
+from shared.errors import OTHERS_FIRST, PACED, WORKER_LOST, Overloaded, RateLimited
 from shared.following.place import EXACT_PLACES
 from shared.following.sweep import Row
 from shared.following.text import LiveText
 
 #: Shortest wait that gets a countdown.
 SHORTEST_COUNTDOWN_SECONDS = 0.3
-_BUSY = {RateLimited.code, Overloaded.code}
+_BUSY = {RateLimited.code, Overloaded.code, PACED}
 
 
 class Phase(StrEnum):

@@ -14,7 +14,7 @@ from sqlalchemy import (
     update,
 )
 
-from shared.errors import OTHERS_FIRST
+from shared.errors import OTHERS_FIRST, PACED
 from shared.lifecycle.ending import NOW, SPENT, Ending, close_attempt, end, values_of
 from shared.lifecycle.values import Answer, Claimed, Reasoning, storable
 from shared.postgres import notify
@@ -54,10 +54,11 @@ def release(
 ) -> bool:
     """Return the request to the queue; False if the worker lost it or somebody asked for a stop meanwhile.
 
-    `code` is the reason to wait. A provider's error counts as a try, or as a broken stream when `broken`; OTHERS_FIRST
-    and a drain, which has no code, count as neither. The attempt's record keeps the text so far and what it `spent`.
+    `code` is the reason to wait. A provider's error counts as a try, or as a broken stream when `broken`; OTHERS_FIRST,
+    PACED and a drain, which has no code, count as neither. The attempt's record keeps the text so far and what it
+    `spent`.
     """
-    is_try = code not in (None, OTHERS_FIRST) and not broken
+    is_try = code not in (None, OTHERS_FIRST, PACED) and not broken
     freed = (
         update(chat_request)
         .where(*FENCE_UNSTOPPED)

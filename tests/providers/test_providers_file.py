@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import SettingsError
+from shared.lifecycle.rates import Rate
 from shared.settings import Settings
 from workers.providers.file import KINDS, key_variables, read_providers
 from workers.providers.instances import Instance, of_environment, together
@@ -23,6 +24,8 @@ include = ["gpt-*",
            "claude-*"]
 exclude = ["*-mini"]
 in_flight = 4
+requests_per_minute = 60
+tokens_per_minute = 90_000
 
 [providers.local]
 kind = "ollama"
@@ -67,6 +70,7 @@ def test_file_gives_its_instances(path: Path) -> None:
         include=("gpt-*", "claude-*"),
         exclude=("*-mini",),
         in_flight=4,
+        rate=Rate(requests=60, tokens=90_000),
         lists_models=True,
     )
     assert (local.title, local.vendor.name, local.api_key) == ("local", "ollama", "")
@@ -107,6 +111,8 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "models = ['a']\ninclude = ['b']", 4, "exclude each other"),
         (A + "in_flight = 0", 4, "in_flight is not a whole number from 1 to 1,000,000"),
         (A + "in_flight = true", 4, "in_flight is not a whole number"),
+        (A + "requests_per_minute = 1.5", 4, "requests_per_minute is not a whole number from 1 to 1,000,000"),
+        (A + "tokens_per_minute = -1", 4, "tokens_per_minute is not a whole number from 1 to 1,000,000,000"),
         (A + "fallback = ['b']", 4, "fallback is a table of its own"),
         (A + "key_file = 'none.key'", 4, "none.key, which cannot be read: No such file or directory"),
         (A + "key_variable = 'NOT_SET'", 4, "key_variable names NOT_SET, which is not set"),

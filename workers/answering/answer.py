@@ -28,7 +28,7 @@ from shared.lifecycle import MAX_LOSSES, Claimant, Claimed, lanes
 from shared.live.answer import LiveAnswer
 from shared.logs import HTTP_REQUEST_ID, bound
 from shared.tables import Outcome, Status
-from workers.answering import breaker, failing, falling_back, prompts, reuse, spending, windows
+from workers.answering import breaker, failing, falling_back, pacing, prompts, reuse, spending, windows
 from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
@@ -103,6 +103,7 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
         try:
             status = _store(context, running, result)
         finally:
+            pacing.settle(context, claimed, result)
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
             if not (result.is_counted or result.has_begun):
@@ -125,19 +126,22 @@ def _lanes_to_wake(context: Context, lane: str) -> list[str]:
 
 def _generate(context: Context, running: RunningAnswer) -> Result:
     """Build the prompt and run the stream. A bug in Naru yields a failed answer instead of a lost one."""
+    tokens = 0
     try:
         prompt = _prompt(context, running.claimed)
         if (earlier := reuse.again(context, running, prompt)) is not None:
             return earlier
+        tokens = pacing.reserve(context, running.claimed, prompt)
         prompt = spending.reserve(context, running, prompt)
         result = context.loop.submit(_stream(context, running, prompt)).result()
         result.spent = spending.spent(context, running.claimed.model, result.sent or prompt, result)
+        result.paced_tokens = tokens
         return result
     except spending.NotAllowed as error:
-        return Result("", error=error)
+        return Result("", error=error, paced_tokens=tokens)
     except Exception:
         log.exception("an answer failed: internal error")
-        return Result(running.live.text() if running.live else "", error=failing.OurFault())
+        return Result(running.live.text() if running.live else "", error=failing.OurFault(), paced_tokens=tokens)
 
 
 def _prompt(context: Context, claimed: Claimed) -> Prompt:
@@ -200,8 +204,9 @@ async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, resu
     settings = context.settings
     provider, model = context.registry.provider_for(prompt.model)
     result.is_called, result.sent = True, prompt
+    reply = provider.stream(replace(prompt, model=model))
     stream = WithTimeouts(
-        provider.stream(replace(prompt, model=model)),
+        reply,
         first_token_seconds=settings.first_token_seconds,
         idle_seconds=settings.idle_seconds,
         total_seconds=min(settings.total_seconds, running.claimed.left_seconds),
@@ -212,6 +217,7 @@ async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, resu
             if not result.has_begun:
                 result.has_begun = True
                 breaker.provider_works(context, running.claimed)
+                pacing.note(context, running.claimed, prompt, reply.headroom)
             if isinstance(item, Done):
                 result.done = item
             else:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from shared.addresses import complaint
 from shared.errors import SettingsError
+from shared.lifecycle.rates import Rate
 from shared.vendors import ANTHROPIC, OLLAMA, OPENAI, Vendor
 from workers.providers.fallbacks import MOST_CHAINS, Chains
 from workers.providers.fallbacks import complaint as complaint_of_chain
@@ -34,7 +35,6 @@ from workers.providers.lines import line_of
 LARGEST_BYTES = 256 * 1024
 MOST_INSTANCES = 100
 MOST_MODELS = 2_000
-MOST_IN_FLIGHT = 1_000_000
 LONGEST_TITLE = 60
 KINDS: Mapping[str, Vendor] = {each.name: each for each in (OPENAI, ANTHROPIC, OLLAMA)}
 #: Docker and Kubernetes mount secrets here, readable by every user of the container.
@@ -44,10 +44,11 @@ _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,39}")
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
 #: Keys that a later version will read.
-_NOT_YET = ("requests_per_minute", "tokens_per_minute", "addresses", "keys", "prices")
+_NOT_YET = ("addresses", "keys", "prices")
 _TEXTS = ("kind", "address", "title", "key", "key_file", "key_variable", "ca_file")
 _LISTS = ("models", "include", "exclude")
-_NUMBERS = ("in_flight",)
+#: The whole numbers, each with the most that it may be.
+_NUMBERS = {"in_flight": 1_000_000, "requests_per_minute": 1_000_000, "tokens_per_minute": 1_000_000_000}
 KEYS = (*_TEXTS, *_LISTS, *_NUMBERS)
 
 
@@ -145,6 +146,7 @@ class _Reader:
             include=self._names((*at, "include"), table.get("include", [])),
             exclude=self._names((*at, "exclude"), table.get("exclude", [])),
             in_flight=table.get("in_flight"),
+            rate=Rate(requests=table.get("requests_per_minute"), tokens=table.get("tokens_per_minute")),
             ca_file=self._certificates((*at, "ca_file"), table.get("ca_file", "")),
             lists_models=not models,
         )
@@ -163,8 +165,8 @@ class _Reader:
         if key in _LISTS and not isinstance(value, list):
             self._refuse(at, f'{key} is not a list. Write {key} = ["…", "…"]')
         is_number = isinstance(value, int) and not isinstance(value, bool)
-        if key in _NUMBERS and not (is_number and 1 <= value <= MOST_IN_FLIGHT):
-            self._refuse(at, f"{key} is not a whole number from 1 to {MOST_IN_FLIGHT:,}")
+        if key in _NUMBERS and not (is_number and 1 <= value <= _NUMBERS[key]):
+            self._refuse(at, f"{key} is not a whole number from 1 to {_NUMBERS[key]:,}")
 
     def _address(self, at: tuple[str, ...], text: str, vendor: Vendor) -> str:
         if why := complaint("http", text):

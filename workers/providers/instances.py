@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from shared.errors import SettingsError
+from shared.lifecycle.rates import NO_RATE, Rate
 from shared.settings import Settings
 from shared.vendors import VENDORS, Vendor
 
@@ -37,6 +38,8 @@ class Instance:
     exclude: tuple[str, ...] = ()
     #: Most answers at once over all workers; None for no limit.
     in_flight: int | None = None
+    #: Most requests and tokens of a minute over all workers.
+    rate: Rate = NO_RATE
     #: The certificates to trust instead of the system's.
     ca_file: str = ""
     #: Whether the workers ask it for its models.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ModelNotFound, SettingsError
+from shared.lifecycle.rates import NO_RATE, Rate
 from shared.settings import Settings, environment
 from shared.vendors import DEMO, VENDORS
 from workers.providers.anthropic.adapter import AnthropicProvider
@@ -144,6 +145,10 @@ class Registry:
     def limits(self) -> dict[str, int]:
         """Return the limits that providers.toml sets, by provider."""
         return {name: each.in_flight for name, each in self._instances.items() if each.in_flight is not None}
+
+    def rates(self) -> dict[str, Rate]:
+        """Return the limits per minute that providers.toml sets, by provider."""
+        return {name: each.rate for name, each in self._instances.items() if each.rate != NO_RATE}
 
     def instances(self) -> Mapping[str, Instance]:
         """Return the providers by name."""

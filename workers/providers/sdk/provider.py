@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from shared.errors import BadStream, ProviderError, StreamBroken
 from shared.vendors import SDKS
 from workers.providers.base import Done, Prompt, Stream
+from workers.providers.headroom import headroom_in
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.sdk.body import Body, body_of
 from workers.providers.sdk.decoding import Decoder, EventReader
@@ -153,6 +154,7 @@ class _SdkStream(Stream):
         try:
             response = await self._provider.call(self._prompt)
             reply.begin(response)
+            self.headroom = headroom_in(response.headers)
             async with aclosing(self._read(body_of(response))) as texts:
                 async for text in texts:
                     yield text
