@@ -19,7 +19,7 @@ import ssl
 import stat
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +35,7 @@ from workers.providers.lines import line_of
 LARGEST_BYTES = 256 * 1024
 MOST_INSTANCES = 100
 MOST_MODELS = 2_000
+MOST_MEMBERS = 20
 LONGEST_TITLE = 60
 KINDS: Mapping[str, Vendor] = {each.name: each for each in (OPENAI, ANTHROPIC, OLLAMA)}
 #: Docker and Kubernetes mount secrets here, readable by every user of the container.
@@ -44,9 +45,9 @@ _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,39}")
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
 #: Keys that a later version will read.
-_NOT_YET = ("addresses", "keys", "prices")
+_NOT_YET = ("prices",)
 _TEXTS = ("kind", "address", "title", "key", "key_file", "key_variable", "ca_file")
-_LISTS = ("models", "include", "exclude")
+_LISTS = ("addresses", "key_files", "models", "include", "exclude")
 #: The whole numbers, each with the most that it may be.
 _NUMBERS = {"in_flight": 1_000_000, "requests_per_minute": 1_000_000, "tokens_per_minute": 1_000_000_000}
 KEYS = (*_TEXTS, *_LISTS, *_NUMBERS)
@@ -129,14 +130,13 @@ class _Reader:
         if vendor is None:
             what = f"kind is {table['kind']!r}" if "kind" in table else "kind is missing"
             self._refuse((*at, "kind") if "kind" in table else at, f"{what}. It is {', '.join(KINDS)}")
-        address = self._address((*at, "address"), table.get("address", ""), vendor)
-        api_key = self._key(at, table)
+        (address, api_key), *others = self._pool(at, table, vendor)
         if not api_key and (vendor.needs_key or (vendor is OPENAI and not address)):
             self._refuse(at, "there is no key. Add key_file, or key_variable")
         models = self._names((*at, "models"), table.get("models", []))
         if models and (table.get("include") or table.get("exclude")):
             self._refuse((*at, "models"), "models and include or exclude exclude each other. Remove one of them")
-        return Instance(
+        first = Instance(
             name=name,
             vendor=vendor,
             title=self._title((*at, "title"), table.get("title", "")) or name,
@@ -150,6 +150,35 @@ class _Reader:
             ca_file=self._certificates((*at, "ca_file"), table.get("ca_file", "")),
             lists_models=not models,
         )
+        return replace(first, others=tuple(replace(first, address=base, api_key=key) for base, key in others))
+
+    def _pool(self, at: tuple[str, ...], table: Mapping[str, Any], vendor: Vendor) -> list[tuple[str, str]]:
+        """Return the address and the key of each member: one, or as many as addresses or key_files has."""
+        for plural, singles in (("addresses", ("address",)), ("key_files", ("key", "key_file", "key_variable"))):
+            for single in singles:
+                if plural in table and single in table:
+                    self._refuse((*at, single), f"{single} and {plural} exclude each other. Keep one of them")
+        addresses = [self._address((*at, "addresses"), each, vendor) for each in self._texts(at, table, "addresses")]
+        keys = [self._key(at, {"key_file": each}, "key_files") for each in self._texts(at, table, "key_files")]
+        if addresses and keys and len(addresses) != len(keys):
+            why = (
+                f"there are {len(addresses)} addresses and {len(keys)} key_files. Give each address its key, or all one"
+            )
+            self._refuse((*at, "key_files"), why)
+        size = max(len(addresses), len(keys), 1)
+        addresses = addresses or [self._address((*at, "address"), table.get("address", ""), vendor)] * size
+        keys = keys or [self._key(at, table)] * size
+        return list(zip(addresses, keys, strict=True))
+
+    def _texts(self, at: tuple[str, ...], table: Mapping[str, Any], key: str) -> list[str]:
+        """Return the entries of a list of addresses or files: none if the key is missing."""
+        found: list[Any] = table.get(key, [])
+        is_good = all(isinstance(each, str) and each.strip() and each.isprintable() for each in found)
+        if key in table and not (is_good and 1 <= len(found) <= MOST_MEMBERS):
+            self._refuse((*at, key), f'{key} is not a list of 1 to {MOST_MEMBERS} texts. Write {key} = ["…", "…"]')
+        if len(set(found)) < len(found):
+            self._refuse((*at, key), f"{key} has an entry twice")
+        return found
 
     def _check_key(self, at: tuple[str, ...], key: str, value: Any) -> None:
         if key in _NOT_YET:
@@ -170,7 +199,8 @@ class _Reader:
 
     def _address(self, at: tuple[str, ...], text: str, vendor: Vendor) -> str:
         if why := complaint("http", text):
-            self._refuse(at, f"address is {why}")  # never quote it: it may hold a password
+            holds = "is" if at[-1] == "address" else "has one that is"
+            self._refuse(at, f"{at[-1]} {holds} {why}")  # never quote it: it may hold a password
         if not text and vendor is OLLAMA:
             self._refuse(at[:-1], "address is missing. Ollama's usual one is http://127.0.0.1:11434")
         return text.rstrip("/")
@@ -188,20 +218,21 @@ class _Reader:
                 self._refuse(at, f"{at[-1]} has {str(each)[:60]!r}, which is not a name without spaces")
         return tuple(dict.fromkeys(names))
 
-    def _key(self, at: tuple[str, ...], table: Mapping[str, Any]) -> str:
+    def _key(self, at: tuple[str, ...], table: Mapping[str, Any], named: str = "") -> str:
+        """Return the key; `named` is the key of the list in which its file stands."""
         given = [name for name in ("key", "key_file", "key_variable") if name in table]
         if len(given) > 1:
             self._refuse((*at, given[1]), f"{' and '.join(given)} exclude each other. Keep one of them")
         if not given:
             return ""
         (source,) = given
-        where, text = (*at, source), str(table[source])
+        where, text = (*at, named or source), str(table[source])
         found = {"key": self._literal_key, "key_file": self._key_in_file, "key_variable": self._key_in_variable}
         api_key = found[source](where, text)
         if not api_key:
-            self._refuse(where, f"{source} holds no key")
+            self._refuse(where, f"{where[-1]} holds no key")
         if why := complaint("key", api_key):
-            self._refuse(where, f"{source} holds {why}")
+            self._refuse(where, f"{where[-1]} holds {why}")
         return api_key
 
     def _literal_key(self, at: tuple[str, ...], text: str) -> str:
@@ -213,13 +244,13 @@ class _Reader:
         path = self._path.parent / text
         self._files.append(path)
         if is_readable_by_others(path):
-            self._refuse(at, f"key_file names {path}, which other users can read. Run: chmod 600 {path}")
+            self._refuse(at, f"{at[-1]} names {path}, which other users can read. Run: chmod 600 {path}")
         if path.exists() and not path.is_file():
-            self._refuse(at, f"key_file names {path}, which is no ordinary file")
+            self._refuse(at, f"{at[-1]} names {path}, which is no ordinary file")
         try:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            self._refuse(at, f"key_file names {path}, which cannot be read: {_reason(error)}")
+            self._refuse(at, f"{at[-1]} names {path}, which cannot be read: {_reason(error)}")
 
     def _key_in_variable(self, at: tuple[str, ...], text: str) -> str:
         if not self._environ.get(text):

@@ -31,6 +31,8 @@ class Instance:
     api_key: str = field(default="", repr=False)
     #: Without a slash at the end; empty for the vendor's own.
     address: str = ""
+    #: The same provider with its other keys or addresses; each answer takes one of them (`pool.py`).
+    others: tuple[Instance, ...] = ()
     #: The models on offer. If there are none, they are those that the server lists, or else the vendor's defaults.
     models: tuple[str, ...] = ()
     #: Patterns of the listed models to offer, and of those to leave out, as in `gpt-*`.
@@ -46,6 +48,11 @@ class Instance:
     lists_models: bool = False
     #: Whether somebody configured it. Naru also looks for Ollama at its default address.
     is_wanted: bool = True
+
+    @property
+    def members(self) -> tuple[Instance, ...]:
+        """This instance and its others."""
+        return (self, *self.others)
 
     @property
     def base(self) -> str:

@@ -27,9 +27,10 @@ from workers.providers.fallbacks import Chains, chains_in
 from workers.providers.file import Content, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.knowledge import Knowledge, Known
-from workers.providers.listing import SENTENCES, Listed, Listing, ListingFailed, Problem, list_models
+from workers.providers.listing import SENTENCES, Listed, Listing, ListingFailed, Problem, addresses_to_try, list_models
 from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.openai.adapter import OpenAIProvider
+from workers.providers.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +93,10 @@ class Registry:
         self._listings: dict[str, Listing] = {}
         self._problems: dict[str, Problem] = {}
         self._have_all_answered = False
-        self._providers: dict[str, Adapter] = {}
+        self._providers: dict[str, Adapter | Pool] = {}
         #: What the servers have taught about their models.
         self.knowledge = Knowledge()
-        self._retired: list[Adapter] = []
+        self._retired: list[Adapter | Pool] = []
         self._offers: tuple[Offer, ...] = ()
         self._take(*self._read())
         self._settle()
@@ -201,21 +202,29 @@ class Registry:
         for each in providers:
             await each.close()
 
-    def _provider(self, key: str) -> Adapter:
+    def _provider(self, key: str) -> Adapter | Pool:
         if key not in self._providers:
-            self._providers[key] = self._make(self._instances[key])
+            members = [self._make(each) for each in self._instances[key].members]
+            self._providers[key] = Pool(members) if len(members) > 1 else members[0]
         return self._providers[key]
 
     def _make(self, each: Instance) -> Adapter:
-        listing = self._listings.get(each.name)
-        address = listing.address if listing else each.base
         return ADAPTERS[each.vendor.name](
             _provider_name(each.name),
             api_key=each.api_key,
-            base_url=f"{address}{each.vendor.api_path}",
+            base_url=f"{self._address_of(each)}{each.vendor.api_path}",
             ca_file=each.ca_file,
             known=Known(self.knowledge, each.name),
         )
+
+    def _address_of(self, each: Instance) -> str:
+        """Return the address of a member, in the form in which it, or another member, has listed its models."""
+        listing = self._listings.get(each.name)
+        for member in self._instances[each.name].members if listing else ():
+            tries, own = addresses_to_try(member), addresses_to_try(each)
+            if listing is not None and listing.address in tries:
+                return own[min(tries.index(listing.address), len(own) - 1)]
+        return each.base
 
     async def _await_file(self, seconds: float) -> bool:
         """Wait, or until providers.toml has changed; then take it. Return whether anything changed."""
@@ -272,11 +281,15 @@ class Registry:
         return self._environment.get(each.name) is each
 
     async def _ask(self, each: Instance) -> tuple[Listing | None, Problem | None]:
-        try:
-            return await list_models(each, seconds=each.vendor.listing_seconds), None
-        except ListingFailed as error:
-            log.info("%s listed no models", each.name, extra={"reason": SENTENCES[error.problem]})
-            return None, error.problem
+        """Ask the members in turn, until one lists its models."""
+        problem: Problem | None = None
+        for member in each.members:
+            try:
+                return await list_models(member, seconds=each.vendor.listing_seconds), None
+            except ListingFailed as error:
+                problem = problem or error.problem
+                log.info("%s listed no models", each.name, extra={"reason": SENTENCES[error.problem]})
+        return None, problem
 
     def _note(self, each: Instance, listing: Listing | None, problem: Problem | None) -> None:
         """Keep a list; without one, the last, or for a gateway that has no lists the vendor's default models."""
@@ -288,7 +301,8 @@ class Registry:
             return
         self._problems.pop(each.name, None)
         before, self._listings[each.name] = self._listings.get(each.name), listing
-        is_elsewhere = listing.address != (before.address if before else each.base)
+        known = [before.address] if before else [member.base for member in each.members]
+        is_elsewhere = listing.address not in known
         if is_elsewhere and each.name in self._providers:
             self._retired.append(self._providers.pop(each.name))
 
