@@ -78,7 +78,7 @@ def fall_back(
             update(chat_request)
             .where(*FENCE_UNSTOPPED)
             .values(status=Status.QUEUED, worker_id=None, retrying_since=None, **_moved_to(target, code))
-            # What this attempt used belongs to the model that it called.
+            # The tokens of this attempt count for the model that it called.
             .returning(_R.id, _R.attempt, _R.owner_id, literal(claimed.model).label("model"))
             .cte("freed")
         )
