@@ -395,6 +395,6 @@ WORKER_LOST = "worker_lost"
 RESTORED = "restored"  # it was running when the backup was taken that this database was restored from
 UNSERVED = "unserved"  # no worker has served its model for too long, although other workers were live
 OTHERS_FIRST = "others_first"  # other answers of the owner or group, still running, have reserved what is left
-#: The price of the model is unknown, and NARU_UNKNOWN_PRICE refuses such models where money is limited.
-PRICE_UNKNOWN = "price_unknown"
+PACED = "paced"  # the provider's tokens per minute are used up
+PRICE_UNKNOWN = "price_unknown"  # NARU_UNKNOWN_PRICE refuses models without a price where money is limited
 INTERNAL = NaruError.code

@@ -333,6 +333,11 @@ def may_offer(model: ColumnElement[str]) -> ColumnElement[bool]:
     return or_(~known.exists(), known.where(_offers(model)).exists())
 
 
+def is_served(model: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a worker that can take a question now offers this model."""
+    return select(_W.id).where(_W.lost_at.is_(None), _W.lease_expires_at > _NOW, ~_W.draining, _offers(model)).exists()
+
+
 def _offers(model: ColumnElement[str]) -> ColumnElement[bool]:
     named = func.jsonb_build_array(func.jsonb_build_object(cast("name", Text), cast(model, Text)))
     return cast(_W.models, JSONB).op("@>")(named)

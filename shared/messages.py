@@ -38,6 +38,9 @@ class RequestEnd:
     #: The provider's reason to stop, as `Finish` in `workers/providers/base.py` names it.
     finish: str | None = None
     model: str | None = None
+    #: The model that the person chose and the code of the reason, where `model` answered instead.
+    asked_model: str | None = None
+    asked_code: str | None = None
     attempt: int = 0
     #: The first messages of the conversation that the model did not read; None if it read all.
     left_out: int | None = None

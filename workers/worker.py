@@ -20,6 +20,7 @@ from shared.settings import CLOSE_SECONDS, Settings
 from shared.wedge import WedgeWatch
 from workers.answering import calls
 from workers.answering.answer import answer
+from workers.answering.falling_back import keep_diverting
 from workers.process import membership
 from workers.process.context import limits_of, make_context
 from workers.process.drain import Drain
@@ -91,6 +92,7 @@ class Worker:
         loop.submit(registry.warm()).add_done_callback(lambda _: freeze_loaded_objects())
         self._discovering = loop.submit(registry.keep_discovering(self._models_changed))
         self._exchanging = loop.submit(registry.knowledge.keep_exchanging(self.context.engine))
+        self._diverting = loop.submit(keep_diverting(self.context))
         self._cancelling = loop.submit(calls.keep_cancelling(self.context))
 
     def answer(self, lane: str, claimed: Callable[[], None] | None = None) -> None:
@@ -119,6 +121,7 @@ class Worker:
         self._wedge.close()
         self._discovering.cancel()
         self._exchanging.cancel()
+        self._diverting.cancel()
         self._cancelling.cancel()
         self._drain.begin()
         self._drain.wait(seconds=self.context.settings.grace_seconds + CLOSE_SECONDS)

@@ -140,6 +140,7 @@ class Terminal:
         self._as_json = as_json
         self._words = words
         self._attempt = 0
+        self._stand_in: str | None = None
         self._written = ""
 
     def text(self, live: LiveText) -> None:
@@ -165,6 +166,9 @@ class Terminal:
 
     def state(self, state: State) -> None:
         """Print a line that says why the request is waiting, if it is."""
+        if state.asked_model and state.model != self._stand_in:
+            self._stand_in = state.model
+            self.note(self._words.t("live.instead", model=state.model or "", asked=state.asked_model))
         seconds_left = state.retry_at - time.monotonic() if state.retry_at is not None else 0
         line = {
             Phase.NO_WORKER: f"{self._words.t('live.no_worker')} (Ctrl-C gives up)",

@@ -24,7 +24,7 @@ def instances_of(settings: Settings) -> dict[str, Instance]:
     found = of_environment(settings)
     if not settings.providers_file:
         return found
-    content = read_providers(Path(settings.providers_file), environment())
+    content = read_providers(Path(settings.providers_file), environment(), found)
     return together(found, content.instances)
 
 
@@ -41,7 +41,7 @@ def provider_findings(settings: Settings) -> Findings:
     except SettingsError as error:
         yield Finding(Level.WRONG, f"providers: {error}", "correct it; the workers keep the providers that they have")
         found = of_environment(settings)
-    asked = [each for each in found.values() if not each.vendor.is_demo]
+    asked = [member for each in found.values() if not each.vendor.is_demo for member in each.members]
     with ThreadPoolExecutor(8) as threads:
         for each, finding in zip(asked, threads.map(finding_of, asked), strict=True):
             if finding.level is Level.GOOD or each.is_wanted:

@@ -56,6 +56,7 @@ READERS: Mapping[str, frozenset[Part]] = {
     "models": frozenset({"worker"}),
     "lanes": frozenset({"worker"}),
     "prices": frozenset({"worker"}),
+    "fallback": frozenset({"worker"}),
     "answer_cache_seconds": frozenset({"worker"}),
     "system_prompt": frozenset({"worker"}),
     "host": frozenset({"web", "flower"}),

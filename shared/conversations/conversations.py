@@ -205,6 +205,7 @@ def _branch_statement() -> Select[Any]:
         select(
             *(m.id, m.role, m.content, m.created_at, m.request_id),
             *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out, r.earlier_answer_at, r.output_tokens),
+            *(r.asked_model, r.asked_code),
             reasoning.c.seconds.label("thought_seconds"),
         )
         .join(walk, m.id == walk.c.id)
@@ -239,6 +240,8 @@ def _end_of(row: Any) -> RequestEnd:
         error_code=row.error_code,
         finish=row.finish,
         model=row.model,
+        asked_model=row.asked_model,
+        asked_code=row.asked_code,
         attempt=row.attempt,
         left_out=row.left_out,
         earlier_answer_at=row.earlier_answer_at,

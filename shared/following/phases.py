@@ -10,14 +10,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from shared.errors import OTHERS_FIRST, WORKER_LOST, Overloaded, RateLimited
+from shared.errors import OTHERS_FIRST, PACED, WORKER_LOST, Overloaded, RateLimited
 from shared.following.place import EXACT_PLACES
 from shared.following.sweep import Row
 from shared.following.text import LiveText
 
 #: Shortest wait that gets a countdown.
 SHORTEST_COUNTDOWN_SECONDS = 0.3
-_BUSY = {RateLimited.code, Overloaded.code}
+_BUSY = {RateLimited.code, Overloaded.code, PACED}
 
 
 class Phase(StrEnum):
@@ -57,6 +57,9 @@ class State:
     #: The lane in which it waits, as people know it: the model, or the provider of all models in the lane.
     lane: str | None = None
     expected_seconds: int | None = None
+    #: Where another model stands in: its name, and that of the chosen one.
+    model: str | None = None
+    asked_model: str | None = None
     code: str | None = None
     slow: bool = False
     #: How long the model has thought, once it writes; None while it thinks, and if it did not.
@@ -86,6 +89,8 @@ class State:
             self.position,
             self.lane,
             self.expected_seconds,
+            self.model,
+            self.asked_model,
             self.code,
             self.slow,
             self.thought_seconds,
@@ -109,6 +114,8 @@ class State:
             "expected_seconds": self.expected_seconds,
             "retry_in_seconds": None if self.retry_at is None else round(max(0.0, self.retry_at - now), 1),
             "since_seconds": None if self.began_at is None else round(max(0.0, now - self.began_at), 1),
+            "model": self.model,
+            "asked_model": self.asked_model,
             "code": self.code,
             "slow": self.slow,
             "thought_seconds": self.thought_seconds
@@ -140,11 +147,17 @@ def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bo
         position=row.position if waits else None,
         lane=row.lane.partition("/")[2] or row.lane or None if waits else None,
         expected_seconds=None if expected is None else max(1, round(expected)),
+        model=_short(row.model) if row.asked_model else None,
+        asked_model=_short(row.asked_model) if row.asked_model else None,
         code=row.code,
         slow=slow,
         began_at=read_at - row.since_seconds,
         retry_at=read_at + max(row.retry_in_seconds, row.closed_seconds or 0.0) if is_told_when else None,
     )
+
+
+def _short(model: str) -> str:
+    return model.partition("/")[2] or model
 
 
 def _phase_of(row: Row, live: LiveText | None) -> Phase:

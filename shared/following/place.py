@@ -34,7 +34,8 @@ def rooms() -> str:
     """Return a query for each lane of `waiting`.
 
     `workers` counts all live ones, `slots` those of the workers that serve the lane, `most` is the smaller limit of the
-    lane and its provider, and `room` what is left of it. `closed_seconds` and `closed_code` describe an open breaker.
+    lane and its provider, and `room` what is left of it: nothing while the requests or tokens of a minute are used up.
+    `closed_seconds` and `closed_code` describe an open breaker.
     """
     return f"""
         SELECT waiting.lane, servers.workers, servers.slots, obeyed.most, obeyed.room, obeyed.closed_seconds,
@@ -49,7 +50,8 @@ def rooms() -> str:
         ) AS servers
         CROSS JOIN LATERAL (
             SELECT min(most_running) AS most,
-                   min(CASE WHEN most_running IS NOT NULL THEN most_running - (
+                   min(CASE WHEN greatest(requests_at, tokens_at) > clock_timestamp() THEN 0
+                       WHEN most_running IS NOT NULL THEN most_running - (
                        SELECT count(*) FROM chat_request r
                        WHERE r.status = 'running' AND r.lane IN (
                            SELECT part.name FROM lane part

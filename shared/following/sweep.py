@@ -61,6 +61,9 @@ class Row:
     #: The longer text, from the checkpoint of a running answer or from the stored answer.
     missed_text: str | None
     lane: str = ""
+    model: str = ""
+    #: The model that the person chose, where `model` stands in for it.
+    asked_model: str | None = None
     #: Whether a live worker offers the model.
     is_served: bool = True
     #: While the breaker of the lane is open: the time to the next call, and the reason.
@@ -125,7 +128,8 @@ _SWEEP = prepared(
                CASE WHEN taken.number < {COUNTED_RUNNING}
                    THEN greatest(0, least(rooms.slots - taken.number, rooms.room)) ELSE 0 END::int AS free_slots,
                coalesce(rooms.workers, 0)::int AS workers,
-               found.lane, rooms.closed_seconds::float8 AS closed_seconds, rooms.closed_code,
+               found.lane, found.model, found.asked_model,
+               rooms.closed_seconds::float8 AS closed_seconds, rooms.closed_code,
                found.status <> 'queued' OR found.model = '' OR EXISTS (
                    SELECT FROM worker
                    WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > statement_timestamp()

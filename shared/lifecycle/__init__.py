@@ -5,6 +5,7 @@
     reserve     running     → running      before the provider is called, where limits of tokens or money hold
     note_call   running     → running      the call goes on at the provider, and the next attempt can take it up
     release     running     → queued       the provider asked us to wait, the stream broke, or the worker drains
+    fall_back   running     → queued       another model takes over, before the first word (divert: of one that waits)
     take_back   running     → queued       the worker was lost (or → failed after three losses, → cancelled if stopped)
     give_back   running     → queued       only the row says that it runs: a claim's reply or an answer's end was lost
     take_from_worker  running → queued     an administrator takes it from its worker
@@ -24,6 +25,7 @@ The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the pa
 from shared.lifecycle.asking import check_text, stop, stop_any, submit
 from shared.lifecycle.calling import LeftCall, forget_call, left_calls, note_call
 from shared.lifecycle.claiming import claim
+from shared.lifecycle.falling_back import Detour, divert, fall_back
 from shared.lifecycle.lanes import FAILURES, end_probe, record_failure, recover
 from shared.lifecycle.repairing import (
     MAX_LOSSES,
@@ -45,6 +47,7 @@ __all__ = [
     "Answer",
     "Claimant",
     "Claimed",
+    "Detour",
     "LeftCall",
     "OwnerLimits",
     "Question",
@@ -54,11 +57,13 @@ __all__ = [
     "cancel_unanswered",
     "check_text",
     "claim",
+    "divert",
     "end_probe",
     "end_restored",
     "expire",
     "fail",
     "fail_unserved",
+    "fall_back",
     "finish",
     "forget_call",
     "give_back",

@@ -37,6 +37,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from shared.lifecycle.branch import walk_from
 from shared.lifecycle.ending import NOW
 from shared.lifecycle.lanes import FAILURES, LOCK, PROBE_SECONDS, has_breaker_of, obeyed, provider_of
+from shared.lifecycle.rates import is_paced, next_request_at
 from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Claimant, Claimed
 from shared.messages import Message, RequestEnd, TextPart
@@ -92,6 +93,7 @@ _CLAIMED_COLUMNS = (
     _R.conversation_id,
     _R.user_message_id,
     _R.model,
+    _R.asked_model,
     _R.lane,
     _R.http_request_id,
     _R.losses,
@@ -121,7 +123,8 @@ _OBEYED, _HAS_BREAKER = obeyed(_BY_LANE), has_breaker_of(_BY_LANE)
 
 def _lock_statement() -> Select[Any]:
     """Lock the lanes to obey that have a limit or a breaker, in the order of their names."""
-    is_counted = or_(lane.c.most_running.is_not(None), lane.c.failures >= FAILURES)
+    limits = (lane.c.most_running.is_not(None), lane.c.requests_per_minute.is_not(None))
+    is_counted = or_(*limits, lane.c.failures >= FAILURES)
     counted = select(lane.c.name).where(_OBEYED, is_counted).order_by(lane.c.name).subquery("counted")
     return select(func.pg_advisory_xact_lock(LOCK, func.hashtext(counted.c.name)))
 
@@ -154,7 +157,7 @@ def _claim_statement() -> Select[Any]:
         .from_select(["request_id", "attempt", "worker_id"], select(taken.c.id, taken.c.attempt, _BY_WORKER))
         .cte("noted")
     )
-    return _with_branch(taken).add_cte(noted, _probing(taken))
+    return _with_branch(taken).add_cte(noted, _noting(taken))
 
 
 def _with_branch(taken: CTE) -> Select[Any]:
@@ -238,7 +241,7 @@ def _owner_may_run(r: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[bool]
 
 
 def _is_closed() -> ColumnElement[bool]:
-    """Whether the lane or its provider is at its limit or has an open breaker."""
+    """Whether the lane or its provider is at one of its limits or has an open breaker."""
     part, r = lane.alias(), chat_request.alias()
     parts = select(part.c.name).where(or_(part.c.name == lane.c.name, provider_of(part.c.name) == lane.c.name))
     running = (
@@ -250,7 +253,8 @@ def _is_closed() -> ColumnElement[bool]:
     )
     # Counted only where there is a limit.
     is_full = case((lane.c.most_running.is_not(None), lane.c.most_running <= running), else_=false())
-    return select(lane.c.name).where(_OBEYED, or_(and_(_HAS_BREAKER, lane.c.retry_at > NOW), is_full)).exists()
+    is_open = and_(_HAS_BREAKER, lane.c.retry_at > NOW)
+    return select(lane.c.name).where(_OBEYED, or_(is_open, is_full, is_paced())).exists()
 
 
 def _is_contested(taken: CTE) -> ColumnElement[bool]:
@@ -261,13 +265,22 @@ def _is_contested(taken: CTE) -> ColumnElement[bool]:
     return or_(waiting, limited)
 
 
-def _probing(taken: CTE) -> CTE:
-    """Hold the breaker open for others while this request is its probe."""
+def _noting(taken: CTE) -> CTE:
+    """Count this request where a lane limits requests per minute, and hold an open breaker while it is the probe.
+
+    In one UPDATE: a statement may change a row only once.
+    """
+    is_probe = and_(_HAS_BREAKER, lane.c.failures >= FAILURES)
+    is_counted = lane.c.requests_per_minute.is_not(None)
+    probed_until = NOW + func.make_interval(0, 0, 0, 0, 0, 0, PROBE_SECONDS)
     return (
         update(lane)
-        .where(_HAS_BREAKER, lane.c.failures >= FAILURES, select(taken.c.id).exists())
-        .values(retry_at=NOW + func.make_interval(0, 0, 0, 0, 0, 0, PROBE_SECONDS))
-        .cte("probing")
+        .where(_OBEYED, or_(is_probe, is_counted), select(taken.c.id).exists())
+        .values(
+            retry_at=case((is_probe, probed_until), else_=lane.c.retry_at),
+            requests_at=case((is_counted, next_request_at()), else_=lane.c.requests_at),
+        )
+        .cte("noting")
     )
 
 

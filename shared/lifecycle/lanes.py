@@ -39,6 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared.errors import SettingsError
+from shared.lifecycle.rates import Rate
 from shared.postgres.database import statement, transaction
 from shared.tables import ACTIVE, Status, chat_request, lane
 from shared.vendors import VENDORS
@@ -61,6 +62,7 @@ LOCK = 5263
 # In the text, not as parameters: a plan made once must use the partial indexes.
 _ACTIVE: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in ACTIVE]
 
+_NO_RATES: Mapping[str, Rate] = {}
 _PROVIDERS = tuple(vendor.name for vendor in VENDORS)
 _NUMBER = re.compile("[0-9]{1,7}")
 MOST_RUNNING = 1_000_000
@@ -127,8 +129,12 @@ def fair_at(owner: BindParameter[Any], of_lane: ColumnElement[str]) -> ColumnEle
     return func.greatest(NOW, last)
 
 
-def register(engine: Engine, providers: Collection[str], limits: Mapping[str, int]) -> None:
+def register(
+    engine: Engine, providers: Collection[str], limits: Mapping[str, int], rates: Mapping[str, Rate] = _NO_RATES
+) -> None:
     """Add the lanes of a worker's providers and limits, and set the limits: those of the newest worker count.
+
+    `rates` are by provider.
 
     A lane without a limit in `limits` loses the one that it had. Active requests move to the lanes that they now have;
     a question that is being stored meanwhile may keep its old one, until `move_requests` is called again.
@@ -137,16 +143,20 @@ def register(engine: Engine, providers: Collection[str], limits: Mapping[str, in
     if not wanted:
         return
     with transaction(engine) as connection:
-        new = upsert(lane).values([{"name": name, "most_running": most} for name, most in sorted(wanted.items())])
-        connection.execute(
-            new.on_conflict_do_update(index_elements=[lane.c.name], set_={"most_running": new.excluded.most_running})
-        )
+        new = upsert(lane).values([_row_of(name, most, rates.get(name)) for name, most in sorted(wanted.items())])
+        given = {name: new.excluded[name] for name in ("most_running", "requests_per_minute", "tokens_per_minute")}
+        connection.execute(new.on_conflict_do_update(index_elements=[lane.c.name], set_=given))
         connection.execute(
             update(lane)
             .where(provider_of(lane.c.name).in_(list(providers)), lane.c.name.not_in(list(wanted)))
             .values(most_running=None)
         )
     move_requests(engine)
+
+
+def _row_of(name: str, most: int | None, rate: Rate | None) -> dict[str, Any]:
+    requests, tokens = (rate.requests, rate.tokens) if rate else (None, None)
+    return {"name": name, "most_running": most, "requests_per_minute": requests, "tokens_per_minute": tokens}
 
 
 def move_requests(engine: Engine) -> None:

@@ -44,6 +44,7 @@ _HINTS = prepared(
         CROSS JOIN LATERAL (
             SELECT max(failures) FILTER (WHERE row.name = lane.name OR NOT row.is_slowed) AS failures,
                    max(retry_at) FILTER (WHERE row.name = lane.name OR NOT row.is_slowed) AS retry_at,
+                   max(greatest(requests_at, tokens_at)) AS paced_until,
                    min(CASE WHEN most_running IS NOT NULL THEN most_running - (
                        SELECT count(*) FROM chat_request r
                        WHERE r.status = 'running' AND r.lane IN (
@@ -73,6 +74,7 @@ _HINTS = prepared(
         ) AS overlooked
         WHERE overlooked.number > 0
           AND coalesce(obeyed.room, 1) > 0 AND coalesce(obeyed.retry_at <= statement_timestamp(), true)
+          AND coalesce(obeyed.paced_until <= statement_timestamp(), true)
         """
     )
 )

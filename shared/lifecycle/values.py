@@ -80,6 +80,8 @@ class Claimed:
     conversation_id: UUID
     user_message_id: UUID
     model: str
+    #: The model that the person chose, where `model` stands in for it.
+    asked_model: str | None = None
     lane: str
     #: The HTTP request that brought the question; may be empty.
     http_request_id: str

@@ -14,7 +14,7 @@ from sqlalchemy import (
     update,
 )
 
-from shared.errors import OTHERS_FIRST
+from shared.errors import OTHERS_FIRST, PACED
 from shared.lifecycle.ending import NOW, SPENT, Ending, close_attempt, end, values_of
 from shared.lifecycle.values import Answer, Claimed, Reasoning, storable
 from shared.postgres import notify
@@ -30,9 +30,9 @@ _BY_WORKER = bindparam("by_worker", type_=_R.worker_id.type)
 _ATTEMPT = bindparam("in_attempt", type_=_R.attempt.type)
 
 
-#: The fence: this request is still running, in this attempt, by this worker.
+#: The fence: this request is still running, in this attempt, by this worker; and nobody has asked to stop it.
 FENCE = (_R.id == _REQUEST_ID, _R.status == Status.RUNNING, _R.attempt == _ATTEMPT, _R.worker_id == _BY_WORKER)
-_FENCE_UNSTOPPED = (*FENCE, _R.stop_requested_at.is_(None))
+FENCE_UNSTOPPED = (*FENCE, _R.stop_requested_at.is_(None))
 _FENCE_STOPPED = (*FENCE, _R.stop_requested_at.is_not(None))
 
 
@@ -55,14 +55,14 @@ def release(
 ) -> bool:
     """Return the request to the queue; False if the worker lost it or somebody asked for a stop meanwhile.
 
-    `code` is the reason to wait. A provider's error counts as a try, or as a broken stream when `broken`; OTHERS_FIRST
-    and a drain, which has no code, count as neither. The attempt's record keeps the text so far and what it `spent`.
-    The next attempt takes up the call `call_id`, if that may still run at the provider.
+    `code` is the reason to wait. A provider's error counts as a try, or as a broken stream when `broken`; OTHERS_FIRST,
+    PACED and a drain, which has no code, count as neither. The attempt's record keeps the text so far and what it
+    `spent`. The next attempt takes up the call `call_id`, if that may still run at the provider.
     """
-    is_try = code not in (None, OTHERS_FIRST) and not broken
+    is_try = code not in (None, OTHERS_FIRST, PACED) and not broken
     freed = (
         update(chat_request)
-        .where(*_FENCE_UNSTOPPED)
+        .where(*FENCE_UNSTOPPED)
         .values(
             status=Status.QUEUED,
             worker_id=None,
@@ -87,7 +87,7 @@ def release(
 
 def finish(engine: Engine, claimed: Claimed, answer: Answer) -> bool:
     """Store the answer; False if the worker lost the request, or if it must be cancelled because of a stop."""
-    return _end_attempt(engine, _FENCE_UNSTOPPED, claimed, answer, status=Status.SUCCEEDED, outcome=Outcome.SUCCEEDED)
+    return _end_attempt(engine, FENCE_UNSTOPPED, claimed, answer, status=Status.SUCCEEDED, outcome=Outcome.SUCCEEDED)
 
 
 def fail(engine: Engine, claimed: Claimed, answer: Answer, *, code: str) -> bool:

@@ -178,6 +178,17 @@ def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(translate, patterns)))
 
 
+def usable(connection: Connection, owner: Owner, models: Sequence[str]) -> list[str]:
+    """Return those of the models that the owner may use: nobody reserves them, or one of the owner's groups does."""
+    found = [each for each in rules(connection) if each.models]
+    if not found:
+        return list(models)
+    theirs = {each.id for each in groups_of(connection, UUID(owner.id))} if owner.kind == "person" else set()
+    own = tuple(pattern for each in found if each.group_id in theirs for pattern in each.models)
+    others = tuple(pattern for each in found if each.group_id not in theirs for pattern in each.models)
+    return [each for each in models if matches(each, own) or not matches(each, others)]
+
+
 def effective_role() -> ColumnElement[str]:
     """Return the highest of a person's own role and those of their groups, for a statement that reads `person`."""
     of_groups = select(_G.role).join(membership, _M.group_id == _G.id).where(_M.person_id == person.c.id)

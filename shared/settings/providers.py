@@ -28,5 +28,8 @@ class Providers:
     lanes: str = setting(
         "", "Most answers at once over all workers, as provider=number or provider/model=number, comma-separated"
     )
+    fallback: str = setting(
+        "", "Models that answer while another one is away, as provider/model > provider/model, comma-separated"
+    )
     prices: str = setting("", "Dollars per million tokens, as provider/model=input/output[/cached], comma-separated")
     system_prompt: str = setting("", "Instructions that every model gets before the conversation")

@@ -75,6 +75,10 @@ chat_request = Table(
     # Null when no retry can come any more (shared/keeping.py).
     Column("idempotency_key", Text),
     Column("model", Text, nullable=False),
+    # Where another model answers than the person chose: their choice, and the code of the reason. `model` then has the
+    # other one, so that lanes, limits and costs hold for what is really called.
+    Column("asked_model", Text),
+    Column("asked_code", Text),
     # The lane that the model belongs to; "" until the reconciler has assigned one.
     Column("lane", Text, nullable=False, server_default=""),
     # The order within the lane: start-time fair queuing (lifecycle/lanes.py).

@@ -32,6 +32,8 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     #: The provider asked us to wait, or failed in a way that another attempt may repair.
     RELEASED = "released"
+    #: The provider failed, and the request went on to another model.
+    FELL_BACK = "fell_back"
     #: The worker drained and returned it to the queue.
     HANDED_OVER = "handed_over"
     #: The worker's lease ran out.

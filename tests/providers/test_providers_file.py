@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import SettingsError
+from shared.lifecycle.rates import Rate
 from shared.settings import Settings
 from tests.patience import patient
 from workers.providers.file import KINDS, key_variables, read_providers
@@ -26,6 +27,8 @@ include = ["gpt-*",
            "claude-*"]
 exclude = ["*-mini"]
 in_flight = 4
+requests_per_minute = 60
+tokens_per_minute = 90_000
 
 [providers.local]
 kind = "ollama"
@@ -70,6 +73,7 @@ def test_file_gives_its_instances(path: Path) -> None:
         include=("gpt-*", "claude-*"),
         exclude=("*-mini",),
         in_flight=4,
+        rate=Rate(requests=60, tokens=90_000),
         lists_models=True,
     )
     assert (local.title, local.vendor.name, local.api_key) == ("local", "ollama", "")
@@ -102,6 +106,7 @@ def test_empty_file_has_no_instance(path: Path) -> None:
     assert read_providers(write(path, "# nothing yet\n"), {}).instances == ()
 
 
+B = '[providers.a]\nkind = "openai"\n'
 A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
 
 
@@ -118,7 +123,15 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "models = ['a']\ninclude = ['b']", 4, "Use either models, or include and exclude"),
         (A + "in_flight = 0", 4, "in_flight is not a whole number from 1 to 1,000,000"),
         (A + "in_flight = true", 4, "in_flight is not a whole number"),
-        (A + "fallback = ['b']", 4, "fallback is not supported yet"),
+        (A + 'addresses = ["http://y"]', 3, "Use either address or addresses"),
+        (A + 'key = "k"\nkey_files = ["a"]', 4, "Use either key or key_files"),
+        (A + "key_files = []", 4, "key_files is not a list of 1 to 20 texts"),
+        (A + "key_files = [1]", 4, "key_files is not a list of 1 to 20 texts"),
+        (A + 'key_files = ["a", "a"]', 4, "key_files has an entry twice"),
+        (B + 'addresses = ["http://x", "ftp://y"]', 3, "addresses has one that is"),
+        (A + "requests_per_minute = 1.5", 4, "requests_per_minute is not a whole number from 1 to 1,000,000"),
+        (A + "tokens_per_minute = -1", 4, "tokens_per_minute is not a whole number from 1 to 1,000,000,000"),
+        (A + "fallback = ['b']", 4, "fallback is a table of its own"),
         (A + "key_file = 'none.key'", 4, "key_file names a file that cannot be read: No such file or directory"),
         (A + "key_variable = 'NOT_SET'", 4, "key_variable names a variable that is not set"),
         (A + 'key_file = "a\\u0000b"', 4, "key_file holds a character that cannot be printed"),
@@ -227,3 +240,26 @@ def test_line_is_found_within_any_statement() -> None:
     text = 'a = """\nb = 1\n"""\n\n# b\nb = [\n  1,\n]\n[t]\nx.y = 2\r\nz = {k = 1}'
     places = [("a",), ("b",), ("t",), ("t", "x", "y"), ("t", "z", "k")]
     assert [line_of(text, place) for place in places] == [1, 6, 9, 10, 11]
+
+
+def test_lists_give_one_instance_with_its_others(path: Path) -> None:
+    for name in ("one.key", "two.key"):
+        key = path.with_name(name)
+        key.write_text(f"secret-{name}\n")
+        key.chmod(0o600)
+    keys = 'key_files = ["one.key", "two.key"]'
+    content = read_providers(write(path, f"{A}{keys}\n"), {})
+    (several,) = content.instances
+    assert [(each.address, each.api_key) for each in several.members] == [
+        ("http://x", "secret-one.key"),
+        ("http://x", "secret-two.key"),
+    ]
+    assert [each.name for each in content.files] == ["one.key", "two.key"]
+    (pairs,) = read_providers(write(path, f'{B}{keys}\naddresses = ["http://x", "http://y"]\n'), {}).instances
+    assert [(each.address, each.api_key) for each in pairs.members] == [
+        ("http://x", "secret-one.key"),
+        ("http://y", "secret-two.key"),
+    ]
+    assert "secret" not in repr(pairs)
+    wrong = mistake(path, f'{B}{keys}\naddresses = ["http://x", "http://y", "http://z"]\n')
+    assert wrong.startswith(", line 3: [providers.a]: there are 3 addresses and 2 key_files.")

@@ -27,8 +27,9 @@ from workers.providers import instances
 from workers.providers import registry as module
 from workers.providers.catalogue import size_of
 from workers.providers.listing import Problem
+from workers.providers.offers import Absent, Offer
 from workers.providers.openai.adapter import OpenAIProvider
-from workers.providers.registry import Absent, Offer, Registry
+from workers.providers.registry import Registry
 from workers.simulator import text_for
 
 log = logging.getLogger(__name__)

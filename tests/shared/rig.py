@@ -22,9 +22,9 @@ from shared.errors import Unavailable
 from shared.fleet import Member, Model
 from shared.lifecycle import Answer, Claimant, Claimed, OwnerLimits, Question, Submitted, lanes
 from shared.mercy import mercy_seconds
-from shared.people import Owner
+from shared.people import Owner, groups
 from shared.reconciler import Repairs, tick
-from shared.tables import chat_request, conversation, message, reconciler_tick, request_attempt, worker
+from shared.tables import chat_request, conversation, message, person, reconciler_tick, request_attempt, worker
 from tests.stack import wait_until
 
 OWNER = Owner("browser", "alice")
@@ -42,6 +42,18 @@ def outlast_mercy(engine: Engine) -> None:
     with engine.connect() as connection:
         wait_until(lambda: connection.execute(age).scalar_one() > mercy, seconds=2 * mercy, what="mercy is over")
 
+
+#: All requests, each with its answer and its attempts.
+EVERYTHING = text(
+    """
+    SELECT r.*, m.content AS answer, c.leaf_id, m.id AS answer_id,
+           (SELECT count(*) FROM message WHERE request_id = r.id) AS answers,
+           (SELECT json_agg(json_build_array(attempt, outcome, ended_at IS NOT NULL) ORDER BY attempt)
+              FROM request_attempt WHERE request_id = r.id) AS attempts
+      FROM chat_request r JOIN conversation c ON c.id = r.conversation_id LEFT JOIN message m ON m.request_id = r.id
+     ORDER BY r.created_at
+    """
+)
 
 #: Rows that one statement makes within its time limit.
 MADE_AT_ONCE = 1_000
@@ -77,6 +89,17 @@ def claim_only(engine: Engine, request_id: UUID, claimant: Claimant, *, may_be_s
     with engine.begin() as connection:
         connection.execute(update(chat_request).where(this).values(lane=lane))
     return None if claimed is None else replace(claimed, lane=lane)
+
+
+def make_person(engine: Engine, *names: str) -> Owner:
+    """Make an account in these groups."""
+    person_id = uuid4()
+    values = {"id": person_id, "email": f"{person_id}@example.org", "role": "user", "password_hash": "-"}
+    with engine.begin() as connection:
+        connection.execute(insert(person).values(values))
+    for name in names:
+        groups.join(engine, person_id, name)
+    return Owner.person(person_id)
 
 
 @dataclass(frozen=True)

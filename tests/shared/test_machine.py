@@ -7,8 +7,7 @@ leave nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -23,62 +22,27 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Connection, Engine, delete, event, text
+from sqlalchemy import Engine, delete
 
 from shared import fleet, lifecycle
 from shared.errors import StillRunning
-from shared.lifecycle import MAX_LOSSES, Answer, Claimed
+from shared.lifecycle import FAILURES, MAX_LOSSES, Answer, Claimed, Detour, lanes
 from shared.lifecycle.repairing import MOST_FORGIVEN
 from shared.reconciler import tick
+from shared.settings import Settings
 from shared.tables import TERMINAL, Outcome, Status, conversation, reconciler_tick, worker
-from tests.shared.rig import LEASE_SECONDS, OWNER, RequestRig
+from tests.shared.rig import EVERYTHING, LEASE_SECONDS, MODEL, OWNER, RequestRig
+from tests.shared.stopping import StoppedError, stopping_after
 
-EVERYTHING = text(
-    """
-    SELECT r.*, m.content AS answer, c.leaf_id, m.id AS answer_id,
-           (SELECT count(*) FROM message WHERE request_id = r.id) AS answers,
-           (SELECT json_agg(json_build_array(attempt, outcome, ended_at IS NOT NULL) ORDER BY attempt)
-              FROM request_attempt WHERE request_id = r.id) AS attempts
-      FROM chat_request r JOIN conversation c ON c.id = r.conversation_id LEFT JOIN message m ON m.request_id = r.id
-     ORDER BY r.created_at
-    """
-)
-
-
-class StoppedError(Exception):
-    """Raised where the process stops."""
-
-
-@contextmanager
-def stopping_after(engine: Engine, statements: int) -> Iterator[None]:
-    """Stop the process before one of its statements, or before it commits.
-
-    In autocommit, where each statement is a transaction, it stops before the first one.
-    """
-    left = [statements]
-
-    def stop(connection: Connection, *_: Any) -> None:
-        left[0] -= 1
-        if left[0] <= 0 or getattr(connection.connection.driver_connection, "autocommit", False):
-            raise StoppedError
-
-    def stop_before_commit(_: Any) -> None:
-        raise StoppedError
-
-    event.listen(engine, "before_cursor_execute", stop)
-    event.listen(engine, "commit", stop_before_commit)
-    try:
-        yield
-    finally:
-        event.remove(engine, "before_cursor_execute", stop)
-        event.remove(engine, "commit", stop_before_commit)
-
+#: Takes over from MODEL, in a lane of its own.
+SPARE = "spare/echo"
 
 #: The steps to draw from; the usual ones occur more often.
 STEPS = (
     *["claim"] * 12,
     *["a_worker_dies"] * 6,
     *["finish", "stop"] * 3,
+    *["fall_back", "divert"] * 2,
     *["ask", "fail", "cancel", "wait", "broken", "drain", "checkpoint", "tick", "stops_in_the_middle"] * 2,
     *["ask_there_again", "claim_anything", "renew", "leave", "a_deadline_comes", "web_carries_out_a_stop"],
 )
@@ -103,14 +67,18 @@ class Lifecycle(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             for table in (conversation, worker, reconciler_tick):
                 connection.execute(delete(table))
-        self.workers = [self.rig.worker(), self.rig.worker()]
+        lanes.register(self.engine, ["demo", "spare"], {})
+        self.workers = [self.worker(), self.worker()]
         for _ in range(3):
             self.ask()
             self.claim(0, len(self.asked))
 
-    @rule(step=st.sampled_from(STEPS), pick=st.integers(0, 7), of=st.integers(0, 7))
+    @rule(step=st.sampled_from(STEPS), pick=st.integers(0, 7), of=st.integers(0, 8))
     def happens(self, step: str, pick: int, of: int) -> None:
         getattr(self, step)(pick, of)
+
+    def worker(self) -> UUID:
+        return self.rig.worker(MODEL, SPARE)
 
     def request(self, pick: int) -> UUID:
         return self.asked[-1 - pick % len(self.asked)][2]
@@ -166,7 +134,7 @@ class Lifecycle(RuleBasedStateMachine):
         before = self.rig.row(request_id)
         (member,) = self.rig.rows(worker, id=worker_id)
         now = self.rig.scalar("SELECT clock_timestamp()")
-        claimed = self.rig.try_claim(request_id, worker_id, may_be_suspect=may_be_suspect)
+        claimed = self.rig.try_claim(request_id, worker_id, models=(MODEL, SPARE), may_be_suspect=may_be_suspect)
         due = before["available_at"] <= now
         if not due and claimed is not None:
             due = before["available_at"] <= self.rig.scalar("SELECT clock_timestamp()")
@@ -219,6 +187,33 @@ class Lifecycle(RuleBasedStateMachine):
         freed = lifecycle.release(self.engine, claimed, text="part", outcome=outcome, code=code, broken=broken)
         assert freed == (right and not stopped)
 
+    def fall_back(self, pick: int, _: int) -> None:
+        claimed, right, stopped = self.claimed(pick)
+        other = SPARE if claimed.model == MODEL else MODEL
+        lane = lifecycle.fall_back(self.engine, claimed, Detour(models=(other,)), Settings(), code="connect_failed")
+        assert lane == (other.partition("/")[0] if right and not stopped else None)
+        if lane:
+            row = self.rig.row(claimed.request_id)
+            assert (row["model"], row["lane"], row["asked_model"]) == (other, lane, MODEL)
+
+    def divert(self, *_: int) -> None:
+        """Let the first model be away for a moment: who waits for it and has seen no word moves."""
+        for _n in range(FAILURES):
+            lifecycle.record_failure(
+                self.engine, "demo", code="overloaded", asks_to_slow_down=False, wait_seconds=60, was_probe=False
+            )
+        now, before = self.rig.scalar("SELECT clock_timestamp()"), self.look()
+        moved = lifecycle.divert(self.engine, {MODEL: Detour(models=(SPARE,))}, Settings())
+        lifecycle.recover(self.engine, "demo")
+        assert set(moved) == {
+            row["id"]
+            for row in before
+            if (row["status"], row["model"]) == (Status.QUEUED, MODEL)
+            and not row["broken_streams"]
+            and row["deadline_at"] > now
+        }
+        assert all(self.rig.row(each)["asked_model"] == MODEL for each in moved)
+
     def checkpoint(self, pick: int, _: int) -> None:
         claimed, right, _stopped = self.claimed(pick)
         before = self.rig.attempt(claimed.request_id, claimed.attempt)["checkpoint"]
@@ -237,7 +232,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def leave(self, _: int, of: int) -> None:
         fleet.leave(self.engine, self.workers[-1 - of % len(self.workers)])
-        self.workers.append(self.rig.worker())
+        self.workers.append(self.worker())
 
     # what time does
 
@@ -245,7 +240,7 @@ class Lifecycle(RuleBasedStateMachine):
         """Let a worker's lease run out at any step; its claims stay as they are."""
         used = [claimed.worker_id for claimed in self.claims[-3:]]
         self.rig.expire_lease(used[of % len(used)])
-        self.workers.append(self.rig.worker())
+        self.workers.append(self.worker())
         if pick % 4:
             self.tick()
 
@@ -322,6 +317,9 @@ class Lifecycle(RuleBasedStateMachine):
             lambda: lifecycle.finish(self.engine, claimed, answer),
             lambda: lifecycle.fail(self.engine, claimed, answer, code="auth_failed"),
             lambda: lifecycle.release(self.engine, claimed, text="", outcome=Outcome.RELEASED),
+            lambda: lifecycle.fall_back(
+                self.engine, claimed, Detour(models=(SPARE,)), Settings(), code="connect_failed"
+            ),
             lambda: tick(self.engine, stop_patience_seconds=3, lease_seconds=LEASE_SECONDS),
         ]
         self.rig.ticked()
@@ -373,6 +371,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert len(ends) <= 1
         assert outcomes.count("succeeded") == (1 if row["status"] == Status.SUCCEEDED else 0)
         given_back = outcomes.count("released") + outcomes.count("handed_over") + outcomes.count("lost")
+        given_back += outcomes.count("fell_back")
         assert given_back + len(ends) + outcomes.count(None) == row["attempt"]
 
 

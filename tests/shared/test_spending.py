@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 
 from shared import lifecycle
 from shared.errors import OTHERS_FIRST, PRICE_UNKNOWN
@@ -29,8 +29,8 @@ from shared.spending.refusals import (
     TokensOfMonthUsed,
 )
 from shared.spending.values import Limits, Reservation, Spent, limit_of
-from shared.tables import Outcome, person, quota, request_attempt, spending
-from tests.shared.rig import OWNER, STRANGER, RequestRig
+from shared.tables import Outcome, quota, request_attempt, spending
+from tests.shared.rig import OWNER, STRANGER, RequestRig, make_person
 from tests.shared.together import together
 
 THOUSANDTH = Decimal("0.001")
@@ -48,17 +48,6 @@ def limited(rig_settings: Settings) -> Settings:
 def set_limits(rig: RequestRig, subject: str, **values: Any) -> None:
     with rig.begin() as connection:
         limits.set_limits(connection, subject, Limits(**values))
-
-
-def make_person(rig: RequestRig, *names: str) -> Owner:
-    """Make an account in these groups."""
-    person_id = uuid4()
-    values = {"id": person_id, "email": f"{person_id}@example.org", "role": "user", "password_hash": "-"}
-    with rig.begin() as connection:
-        connection.execute(insert(person).values(values))
-    for name in names:
-        groups.join(rig.engine, person_id, name)
-    return Owner.person(person_id)
 
 
 def running_of(rig: RequestRig, owner: Owner, worker_id: UUID | None = None) -> Claimed:
@@ -243,7 +232,7 @@ def test_used_up_limit_refuses_questions(
 
 
 def test_own_limit_comes_before_those_of_groups(rig: RequestRig, rig_settings: Settings) -> None:
-    ada = make_person(rig, "Design", "Research")
+    ada = make_person(rig.engine, "Design", "Research")
     ids = {group.name: group.id for group in groups.everything(rig.engine)}
     settings = replace(rig_settings, tokens_per_day=10, tokens_per_month=1000)
 
@@ -264,7 +253,7 @@ def test_own_limit_comes_before_those_of_groups(rig: RequestRig, rig_settings: S
 
 
 def test_members_share_the_limit_of_their_group(rig: RequestRig, rig_settings: Settings) -> None:
-    ada, ben, eve = make_person(rig, "Design"), make_person(rig, "Design"), make_person(rig)
+    ada, ben, eve = make_person(rig.engine, "Design"), make_person(rig.engine, "Design"), make_person(rig.engine)
     (group,) = groups.everything(rig.engine)
     assert group.members == 2
     set_limits(rig, limits.of_group(group.id), tokens_per_month=42)
@@ -309,7 +298,7 @@ def test_limits_below_zero_are_refused(rig: RequestRig, wrong: dict[str, Any]) -
 
 
 def test_claim_replaces_only_groups_of_a_claim(rig: RequestRig) -> None:
-    ada = make_person(rig, "Design")
+    ada = make_person(rig.engine, "Design")
 
     def names() -> list[str]:
         with rig.begin() as connection:

@@ -28,7 +28,13 @@ export class Wording {
   }
 
   /* Return the status line, which says what the answer is waiting for; empty while text arrives. */
-  phase(stream, { isCut }) {
+  phase(stream, options) {
+    const { model, asked_model: asked } = stream.seen;
+    const line = this.wait(stream, options);
+    return asked && line ? `${this.say("instead", { model, asked })} · ${line}` : line;
+  }
+
+  wait(stream, { isCut }) {
     const { seen, seenAt, dimmed } = stream;
     const passed = (performance.now() - seenAt) / 1000;
     const since = Math.floor((seen.since_seconds ?? 0) + passed);
@@ -52,7 +58,7 @@ export class Wording {
       }
       case "thinking":
         if (seen.thought_seconds != null) return this.say("thinking_for", { duration: clock(seen.thought_seconds + passed) });
-        if ((seen.attempt ?? 1) > 1) return this.again(seen, dimmed) + waited;
+        if ((seen.attempt ?? 1) > 1 && !seen.asked_model) return this.again(seen, dimmed) + waited;
         return this.say("thinking") + waited;
       case "streaming": return dimmed ? this.again(seen, dimmed) : isCut ? this.say("beginning") : this.isQuiet(stream) ? this.say("quiet") : "";
       default: return "";

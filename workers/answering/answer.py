@@ -5,7 +5,7 @@
    request of that lane, and returns its branch of the conversation.
 3. The prompt: the branch, fitted to the model's window.
 4. The stream, in the process's event loop: each delta goes to the live stream.
-5. `finish`, `fail`, `cancel` or `release`: one fenced statement, retried while Postgres is away.
+5. `finish`, `fail`, `cancel`, `release` or `fall_back`: one fenced statement, retried while Postgres is away.
 6. The `end` of the live stream, after the commit.
 7. (reconciler) The requests of a lost worker are taken back and begin again at step 2.
 
@@ -23,12 +23,12 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from shared import lifecycle, metrics
-from shared.errors import INTERNAL, ContextTooLong, NaruError, ProviderError, StreamBroken, TotalTimeout, Unavailable
-from shared.lifecycle import MAX_LOSSES, Answer, Claimant, Claimed, lanes
+from shared.errors import ContextTooLong, NaruError, ProviderError, StreamBroken, Unavailable
+from shared.lifecycle import MAX_LOSSES, Claimant, Claimed, lanes
 from shared.live.answer import LiveAnswer
 from shared.logs import HTTP_REQUEST_ID, bound
 from shared.tables import Outcome, Status
-from workers.answering import breaker, calls, prompts, report, retries, reuse, spending, windows
+from workers.answering import breaker, calls, failing, falling_back, pacing, prompts, report, reuse, spending, windows
 from workers.answering.result import Result
 from workers.process.context import Context
 from workers.process.running import Interruption, RunningAnswer
@@ -104,6 +104,7 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
         try:
             status = _store(context, running, result)
         finally:
+            pacing.settle(context, claimed, result)
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
             calls.end(context, running, status)
@@ -127,26 +128,22 @@ def _lanes_to_wake(context: Context, lane: str) -> list[str]:
 
 def _generate(context: Context, running: RunningAnswer) -> Result:
     """Build the prompt and run the stream. A bug in Naru yields a failed answer instead of a lost one."""
-    claimed = running.claimed
+    claimed, tokens = running.claimed, 0
     try:
         prompt = _prompt(context, claimed)
         if claimed.call_id is None and (earlier := reuse.again(context, running, prompt)) is not None:
             return earlier
+        tokens = pacing.reserve(context, claimed, prompt)
         prompt = spending.reserve(context, running, prompt)
         result = context.loop.submit(_stream(context, running, prompt)).result()
         result.spent = spending.spent(context, claimed.model, result.sent or prompt, result)
+        result.paced_tokens = tokens
         return result
     except spending.NotAllowed as error:
-        return Result("", error=error)
+        return Result("", error=error, paced_tokens=tokens)
     except Exception:
         log.exception("an answer failed: internal error")
-        return Result(running.live.text() if running.live else "", error=_OurFault())
-
-
-class _OurFault(ProviderError):
-    """An internal error of Naru."""
-
-    code = INTERNAL
+        return Result(running.live.text() if running.live else "", error=failing.OurFault(), paced_tokens=tokens)
 
 
 def _prompt(context: Context, claimed: Claimed) -> Prompt:
@@ -211,8 +208,9 @@ async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, resu
     settings = context.settings
     provider, model = context.registry.provider_for(prompt.model)
     result.is_called, result.sent = True, prompt
+    reply = provider.stream(replace(prompt, model=model), running.call)
     stream = WithTimeouts(
-        provider.stream(replace(prompt, model=model), running.call),
+        reply,
         first_token_seconds=settings.first_token_seconds,
         idle_seconds=settings.idle_seconds,
         total_seconds=min(settings.total_seconds, running.claimed.left_seconds),
@@ -223,6 +221,7 @@ async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, resu
             if not result.has_begun:
                 result.has_begun = True
                 breaker.provider_works(context, running.claimed)
+                pacing.note(context, running.claimed, prompt, reply.headroom)
             if isinstance(item, Done):
                 result.done = item
             else:
@@ -242,7 +241,7 @@ def _store(context: Context, running: RunningAnswer, result: Result) -> Status |
     except Exception:
         # If it stayed `running`, it would be given back, answered again and paid for twice. It fails with its text.
         log.exception("an answer could not be stored: internal error")
-        result.done, result.error = None, _OurFault()
+        result.done, result.error = None, failing.OurFault()
         return _store_patiently(context, running, result)
 
 
@@ -279,12 +278,12 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
     if result.done is not None and lifecycle.finish(context.engine, claimed, stored):
         return Status.SUCCEEDED
     if result.error is not None:
-        _count_failure(context, claimed, result, result.error)
-        again = _retry(context, claimed, result, result.error)
-        if again is not None:
-            if _release_for_retry(context, running, stored, result.error, again):
-                return None
-        elif lifecycle.fail(context.engine, claimed, stored, code=result.error.code):
+        failing.count(context, claimed, result, result.error)
+        again = failing.retry(context, claimed, result, result.error)
+        is_queued = falling_back.fall_back(context, running, result, again)
+        if is_queued or (again is not None and failing.release(context, running, stored, result.error, again)):
+            return None
+        if again is None and lifecycle.fail(context.engine, claimed, stored, code=result.error.code):
             return Status.FAILED
     if running.interruption is Interruption.DRAIN and lifecycle.release(
         context.engine,
@@ -300,43 +299,6 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
     metrics.FENCED_WRITES.inc()
     log.warning("a write was refused: the right to this request was lost")
     return None
-
-
-def _count_failure(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> None:
-    """Count an error before the answer began, once: storing the answer may take several rounds."""
-    if not (result.is_counted or result.has_begun or isinstance(error, _OurFault | TotalTimeout | spending.NotAllowed)):
-        breaker.provider_fails(context, claimed, error)
-        result.is_counted = True
-
-
-def _retry(context: Context, claimed: Claimed, result: Result, error: ProviderError) -> retries.Again | None:
-    if isinstance(error, spending.NotAllowed):
-        return retries.Again(error.wait_seconds, broken=False) if error.is_wait else None
-    return retries.decide(
-        error,
-        context.settings,
-        tries=claimed.tries,
-        broken_streams=claimed.broken_streams,
-        retrying_seconds=claimed.retrying_seconds,
-        had_text=not result.is_empty,
-        left_seconds=claimed.left_seconds - (time.monotonic() - claimed.claimed_at),
-    )
-
-
-def _release_for_retry(
-    context: Context, running: RunningAnswer, stored: Answer, error: ProviderError, again: retries.Again
-) -> bool:
-    return lifecycle.release(
-        context.engine,
-        running.claimed,
-        text=stored.text,
-        outcome=Outcome.RELEASED,
-        wait_seconds=again.wait_seconds,
-        code=error.code,
-        broken=again.broken,
-        spent=calls.spent_before(running, stored.spent),
-        call_id=stored.call_id,
-    )
 
 
 def _close_live(context: Context, live: LiveAnswer, status: Status | None) -> None:

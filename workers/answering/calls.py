@@ -55,7 +55,13 @@ def spent_before(running: RunningAnswer, spent: Spent | None) -> Spent | None:
 
 def end(context: Context, running: RunningAnswer, status: Status | None) -> None:
     """Cancel the call of a request that this worker has ended. Returns at once."""
-    if running.call.id is not None and status is not None:
+    if status is not None:
+        abandon(context, running)
+
+
+def abandon(context: Context, running: RunningAnswer) -> None:
+    """Cancel the answer's call, which nobody will read. Returns at once."""
+    if running.call.id is not None:
         left = LeftCall(running.claimed.request_id, running.claimed.model, running.call.id)
         context.loop.call(_in_background, _cancel(context, left))
 

@@ -32,6 +32,8 @@ class Result:
     is_called: bool = False
     has_begun: bool = False
     spent: Spent | None = None
+    #: The tokens that were reserved of the provider's minute.
+    paced_tokens: int = 0
     #: The last prompt that was sent: a shorter prompt than planned, where the provider refused that one.
     sent: Prompt | None = None
     #: When the owner's earlier answer was given, if this is that answer again.

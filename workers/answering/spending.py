@@ -10,6 +10,7 @@ from decimal import Decimal
 from shared import lifecycle
 from shared.errors import (
     OTHERS_FIRST,
+    PACED,
     BadStream,
     FirstTokenTimeout,
     IdleTimeout,
@@ -39,14 +40,14 @@ _MILLION = 1_000_000
 
 
 class NotAllowed(ProviderError):
-    """The limits of the owner do not allow this call now; the provider was not called."""
+    """The limits of the owner or the provider do not allow this call now; the provider was not called."""
 
-    def __init__(self, code: str) -> None:
-        """`code` is the reason; OTHERS_FIRST makes the request wait."""
+    def __init__(self, code: str, *, wait_seconds: float = 0.0) -> None:
+        """`code` is the reason; OTHERS_FIRST and PACED make the request wait, for `wait_seconds`."""
         super().__init__()
         self.code = code
-        self.is_wait = code == OTHERS_FIRST
-        self.wait_seconds = LOOK_AGAIN_SECONDS * (1 + random.random())
+        self.is_wait = code in (OTHERS_FIRST, PACED)
+        self.wait_seconds = wait_seconds or LOOK_AGAIN_SECONDS * (1 + random.random())
 
 
 def reserve(context: Context, running: RunningAnswer, prompt: Prompt) -> Prompt:

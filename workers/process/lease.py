@@ -27,6 +27,7 @@ from shared import fleet, lifecycle
 from shared.errors import NaruError
 from shared.fleet import LEASE_PATIENCE_SECONDS, LEASE_RETRY_SECONDS, Member
 from shared.lifecycle import lanes
+from shared.lifecycle.rates import Rate
 from shared.postgres import capacity, connections, notify
 from shared.postgres.database import is_outage, make_listening_engine, statement
 from workers.process import membership
@@ -66,7 +67,7 @@ class LeaseThread:
         self._is_on_pool = False
         self._has_checked_capacity = False
         #: The providers and limits of which this process has set the lanes.
-        self._registered: tuple[tuple[str, ...], Mapping[str, int]] | None = None
+        self._registered: tuple[tuple[str, ...], Mapping[str, int], Mapping[str, Rate]] | None = None
         #: When this process set the lanes, until it has moved the requests that were stored meanwhile.
         self._registered_at: float | None = None
 
@@ -277,7 +278,7 @@ class LeaseThread:
 
     def _register_lanes(self, engine: Engine) -> None:
         """Set the lanes at the start, and when providers.toml has changed the providers or their limits."""
-        wanted = (self._context.registry.configured(), self._context.limits)
+        wanted = (self._context.registry.configured(), self._context.limits, self._context.registry.rates())
         if wanted == self._registered:
             return
         lanes.register(engine, *wanted)

@@ -5,6 +5,9 @@
     address = "https://gateway.example.org/v1"
     key_file = "gateway.key"
 
+    [fallback]
+    "gateway/gpt-6" = ["lab/llama"]
+
 The file is good as a whole or not at all: nobody wants half of the providers because of a typing error.
 """
 
@@ -15,21 +18,24 @@ import re
 import ssl
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from shared.addresses import complaint
 from shared.errors import SettingsError
+from shared.lifecycle.rates import Rate
 from shared.vendors import ANTHROPIC, OLLAMA, OPENAI, Vendor
+from workers.providers.fallbacks import MOST_CHAINS, Chains
+from workers.providers.fallbacks import complaint as complaint_of_chain
 from workers.providers.instances import Instance
 from workers.providers.lines import line_of
 
 LARGEST_BYTES = 256 * 1024
 MOST_INSTANCES = 100
 MOST_MODELS = 2_000
-MOST_IN_FLIGHT = 1_000_000
+MOST_MEMBERS = 20
 LONGEST_TITLE = 60
 KINDS: Mapping[str, Vendor] = {each.name: each for each in (OPENAI, ANTHROPIC, OLLAMA)}
 #: The APIs of a server of the kind openai: Chat Completions, and Responses in background.
@@ -41,10 +47,11 @@ _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,39}")
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
 #: Keys that a later version will read.
-_NOT_YET = ("requests_per_minute", "tokens_per_minute", "addresses", "keys", "fallback", "prices")
+_NOT_YET = ("prices",)
 _TEXTS = ("kind", "address", "api", "title", "key", "key_file", "key_variable", "ca_file")
-_LISTS = ("models", "include", "exclude")
-_NUMBERS = ("in_flight",)
+_LISTS = ("addresses", "key_files", "models", "include", "exclude")
+#: The whole numbers, each with the most that it may be.
+_NUMBERS = {"in_flight": 1_000_000, "requests_per_minute": 1_000_000, "tokens_per_minute": 1_000_000_000}
 KEYS = (*_TEXTS, *_LISTS, *_NUMBERS)
 
 
@@ -62,16 +69,20 @@ class Content:
 
     instances: tuple[Instance, ...]
     files: tuple[Path, ...]
+    fallbacks: Chains = field(default_factory=dict)
 
 
-def read_providers(path: Path, environ: Mapping[str, str]) -> Content:
-    """Read the file. `environ` holds the variables that it may name. Raises SettingsError."""
+def read_providers(path: Path, environ: Mapping[str, str], others: Collection[str] = ()) -> Content:
+    """Read the file. `environ` holds the variables that it may name, `others` are the environment's providers.
+
+    Raises SettingsError.
+    """
     text = _text_of(path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(_syntax(path, text, str(error))) from None
-    return _Reader(path, text, environ).read(document)
+    return _Reader(path, text, environ).read(document, others)
 
 
 def key_variables(path: Path) -> frozenset[str]:
@@ -91,16 +102,31 @@ class _Reader:
         self._path, self._text, self._environ = path, text, environ
         self._files: list[Path] = []
 
-    def read(self, document: Mapping[str, Any]) -> Content:
+    def read(self, document: Mapping[str, Any], others: Collection[str]) -> Content:
         for key in document:
-            if key != "providers":
+            if key not in ("providers", "fallback"):
                 self._refuse((key,), f"there is no {key!r} here. Each provider is a table [providers.NAME]")
         tables = document.get("providers", {})
         if not isinstance(tables, dict):
             self._refuse(("providers",), "providers is not a table. Each provider is a table [providers.NAME]")
         if len(tables) > MOST_INSTANCES:
             self._refuse(("providers",), f"there are {len(tables)} providers; the most is {MOST_INSTANCES}")
-        return Content(tuple(self._instance(name, table) for name, table in tables.items()), tuple(self._files))
+        instances = tuple(self._instance(name, table) for name, table in tables.items())
+        fallbacks = self._fallbacks(document.get("fallback", {}), {*others, *tables})
+        return Content(instances, tuple(self._files), fallbacks)
+
+    def _fallbacks(self, table: Any, providers: Collection[str]) -> Chains:
+        if not isinstance(table, dict):
+            self._refuse(("fallback",), 'fallback is not a table. Write [fallback] and "provider/model" = […] below')
+        if len(table) > MOST_CHAINS:
+            self._refuse(("fallback",), f"there are {len(table)} chains; the most is {MOST_CHAINS}")
+        for model, others in table.items():
+            at = ("fallback", model)
+            if not isinstance(others, list) or not all(isinstance(each, str) for each in others):
+                self._refuse(at, 'this is not a list of models. Write "provider/model" = ["provider/model"]')
+            if why := complaint_of_chain((model, *others), providers):
+                self._refuse(at, why)
+        return {model: (model, *others) for model, others in table.items()}
 
     def _instance(self, name: str, table: Any) -> Instance:
         at = ("providers", name)
@@ -115,14 +141,15 @@ class _Reader:
             what, place = ("kind is unknown", (*at, "kind")) if "kind" in table else ("kind is missing", at)
             self._refuse(place, f"{what}. It is {', '.join(KINDS)}")
         has_responses = self._has_responses((*at, "api"), table.get("api", CHAT), vendor)
-        address = self._address((*at, "address"), table.get("address", ""), vendor)
-        api_key = self._key(at, table)
+        (address, api_key), *others = self._pool(at, table, vendor)
+        if has_responses and others:
+            self._refuse((*at, "api"), f'api = "{RESPONSES}" needs one key and one address. Use a table for each')
         if not api_key and (vendor.needs_key or (vendor is OPENAI and not address)):
             self._refuse(at, "there is no key. Add key_file, or key_variable")
         models = self._names((*at, "models"), table.get("models", []))
         if models and (table.get("include") or table.get("exclude")):
             self._refuse((*at, "models"), "there are models and patterns. Use either models, or include and exclude")
-        return Instance(
+        first = Instance(
             name=name,
             vendor=vendor,
             title=self._title((*at, "title"), table.get("title", "")) or name,
@@ -132,14 +159,46 @@ class _Reader:
             include=self._names((*at, "include"), table.get("include", [])),
             exclude=self._names((*at, "exclude"), table.get("exclude", [])),
             in_flight=table.get("in_flight"),
+            rate=Rate(requests=table.get("requests_per_minute"), tokens=table.get("tokens_per_minute")),
             ca_file=self._certificates((*at, "ca_file"), table.get("ca_file", "")),
             has_responses=has_responses,
             lists_models=not models,
         )
+        return replace(first, others=tuple(replace(first, address=base, api_key=key) for base, key in others))
+
+    def _pool(self, at: tuple[str, ...], table: Mapping[str, Any], vendor: Vendor) -> list[tuple[str, str]]:
+        """Return the address and the key of each member: one, or as many as addresses or key_files has."""
+        for plural, singles in (("addresses", ("address",)), ("key_files", ("key", "key_file", "key_variable"))):
+            for single in singles:
+                if plural in table and single in table:
+                    self._refuse((*at, single), f"there are {single} and {plural}. Use either {single} or {plural}")
+        addresses = [self._address((*at, "addresses"), each, vendor) for each in self._texts(at, table, "addresses")]
+        keys = [self._key(at, {"key_file": each}, "key_files") for each in self._texts(at, table, "key_files")]
+        if addresses and keys and len(addresses) != len(keys):
+            why = (
+                f"there are {len(addresses)} addresses and {len(keys)} key_files. Give each address its key, or all one"
+            )
+            self._refuse((*at, "key_files"), why)
+        size = max(len(addresses), len(keys), 1)
+        addresses = addresses or [self._address((*at, "address"), table.get("address", ""), vendor)] * size
+        keys = keys or [self._key(at, table)] * size
+        return list(zip(addresses, keys, strict=True))
+
+    def _texts(self, at: tuple[str, ...], table: Mapping[str, Any], key: str) -> list[str]:
+        """Return the entries of a list of addresses or files: none if the key is missing."""
+        found: list[Any] = table.get(key, [])
+        is_good = all(isinstance(each, str) and each.strip() and each.isprintable() for each in found)
+        if key in table and not (is_good and 1 <= len(found) <= MOST_MEMBERS):
+            self._refuse((*at, key), f'{key} is not a list of 1 to {MOST_MEMBERS} texts. Write {key} = ["…", "…"]')
+        if len(set(found)) < len(found):
+            self._refuse((*at, key), f"{key} has an entry twice")
+        return found
 
     def _check_key(self, at: tuple[str, ...], key: str, value: Any) -> None:
         if key in _NOT_YET:
             self._refuse(at, f"{key} is not supported yet. Remove it")
+        if key == "fallback":
+            self._refuse(at, 'fallback is a table of its own. Write [fallback] and "provider/model" = […] below')
         if key not in KEYS:
             self._refuse(at, f"there is no key {key[:60]!r}. There are {', '.join(KEYS)}")
         if key in _TEXTS and not isinstance(value, str):
@@ -149,12 +208,13 @@ class _Reader:
         if key in _LISTS and not isinstance(value, list):
             self._refuse(at, f'{key} is not a list. Write {key} = ["…", "…"]')
         is_number = isinstance(value, int) and not isinstance(value, bool)
-        if key in _NUMBERS and not (is_number and 1 <= value <= MOST_IN_FLIGHT):
-            self._refuse(at, f"{key} is not a whole number from 1 to {MOST_IN_FLIGHT:,}")
+        if key in _NUMBERS and not (is_number and 1 <= value <= _NUMBERS[key]):
+            self._refuse(at, f"{key} is not a whole number from 1 to {_NUMBERS[key]:,}")
 
     def _address(self, at: tuple[str, ...], text: str, vendor: Vendor) -> str:
         if why := complaint("http", text):
-            self._refuse(at, f"address is {why}")  # never quote it: it may hold a password
+            holds = "is" if at[-1] == "address" else "has one that is"
+            self._refuse(at, f"{at[-1]} {holds} {why}")  # never quote it: it may hold a password
         if not text and vendor is OLLAMA:
             self._refuse(at[:-1], "address is missing. Ollama's usual one is http://127.0.0.1:11434")
         return text.rstrip("/")
@@ -179,20 +239,21 @@ class _Reader:
                 self._refuse(at, f"{at[-1]} has {str(each)[:60]!r}, which is not a name without spaces")
         return tuple(dict.fromkeys(names))
 
-    def _key(self, at: tuple[str, ...], table: Mapping[str, Any]) -> str:
+    def _key(self, at: tuple[str, ...], table: Mapping[str, Any], named: str = "") -> str:
+        """Return the key; `named` is the key of the list in which its file stands."""
         given = [name for name in ("key", "key_file", "key_variable") if name in table]
         if len(given) > 1:
-            self._refuse((*at, given[1]), f"{' and '.join(given)} exclude each other. Keep one of them")
+            self._refuse((*at, given[1]), f"there are {' and '.join(given)}. Use one of them")
         if not given:
             return ""
         (source,) = given
-        where, text = (*at, source), str(table[source])
+        where, text = (*at, named or source), str(table[source])
         found = {"key": self._literal_key, "key_file": self._key_in_file, "key_variable": self._key_in_variable}
         api_key = found[source](where, text)
         if not api_key:
-            self._refuse(where, f"{source} holds no key")
+            self._refuse(where, f"{where[-1]} holds no key")
         if why := complaint("key", api_key):
-            self._refuse(where, f"{source} holds {why}")
+            self._refuse(where, f"{where[-1]} holds {why}")
         return api_key
 
     def _literal_key(self, at: tuple[str, ...], text: str) -> str:
@@ -204,13 +265,13 @@ class _Reader:
         path = self._path.parent / text
         self._files.append(path)
         if is_readable_by_others(path):
-            self._refuse(at, f"key_file names {path}, which other users can read. Run: chmod 600 {path}")
+            self._refuse(at, f"{at[-1]} names {path}, which other users can read. Run: chmod 600 {path}")
         if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - Path.exists raises for a name that is too long
-            self._refuse(at, f"key_file names {path}, which is not a regular file")
+            self._refuse(at, f"{at[-1]} names {path}, which is not a regular file")
         try:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:  # never quote it: a key may be there instead of a name
-            self._refuse(at, f"key_file names a file that cannot be read: {_reason(error)}")
+            self._refuse(at, f"{at[-1]} names a file that cannot be read: {_reason(error)}")
 
     def _key_in_variable(self, at: tuple[str, ...], text: str) -> str:
         if not self._environ.get(text):
@@ -232,7 +293,7 @@ class _Reader:
         return str(path)
 
     def _refuse(self, at: tuple[str, ...], why: str) -> NoReturn:
-        of = f" [{'.'.join(at[:2])}]:" if len(at) > 1 else ""
+        of = f" [{'.'.join(at[:2])}]:" if at[0] == "providers" and len(at) > 1 else ""
         raise Mistake(f"{self._path}, line {line_of(self._text, at)}:{of} {why}.", tuple(self._files))
 
 

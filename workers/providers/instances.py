@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from shared.errors import SettingsError
+from shared.lifecycle.rates import NO_RATE, Rate
 from shared.settings import Settings
 from shared.vendors import VENDORS, Vendor
 
@@ -30,6 +31,8 @@ class Instance:
     api_key: str = field(default="", repr=False)
     #: Without a slash at the end; empty for the vendor's own.
     address: str = ""
+    #: The same provider with its other keys or addresses; each answer takes one of them (`pool.py`).
+    others: tuple[Instance, ...] = ()
     #: The models on offer. If there are none, they are those that the server lists, or else the vendor's defaults.
     models: tuple[str, ...] = ()
     #: Patterns of the listed models to offer, and of those to leave out, as in `gpt-*`.
@@ -37,6 +40,8 @@ class Instance:
     exclude: tuple[str, ...] = ()
     #: Most answers at once over all workers; None for no limit.
     in_flight: int | None = None
+    #: Most requests and tokens of a minute over all workers.
+    rate: Rate = NO_RATE
     #: The certificates to trust instead of the system's.
     ca_file: str = ""
     #: Whether its calls are OpenAI Responses in background instead of Chat Completions.
@@ -45,6 +50,11 @@ class Instance:
     lists_models: bool = False
     #: Whether somebody configured it. Naru also looks for Ollama at its default address.
     is_wanted: bool = True
+
+    @property
+    def members(self) -> tuple[Instance, ...]:
+        """This instance and its others."""
+        return (self, *self.others)
 
     @property
     def base(self) -> str:

@@ -13,15 +13,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ModelNotFound, SettingsError
+from shared.lifecycle.rates import NO_RATE, Rate
 from shared.settings import Settings, environment
-from shared.vendors import DEMO, VENDORS
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
-from workers.providers.catalogue import size_of
+from workers.providers.fallbacks import Chains, chains_in
 from workers.providers.file import Content, Mistake, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
 from workers.providers.knowledge import Knowledge, Known
@@ -32,11 +31,14 @@ from workers.providers.listing import (
     Listing,
     ListingFailed,
     Problem,
+    addresses_to_try,
     list_models,
 )
+from workers.providers.offers import Absent, Offer, offer_of, parse_names, provider_name
 from workers.providers.ollama.adapter import OllamaProvider
 from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.openai.responses import ResponsesProvider
+from workers.providers.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -61,28 +63,6 @@ LOOK_SECONDS = 2.0
 REREAD_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A model that this worker can serve. `name` is `provider/model`, as in NARU_MODELS and in the rows."""
-
-    name: str
-    provider: str
-    context_tokens: int | None
-    max_output_tokens: int | None
-    demo: bool = False
-    #: The names that people see, of the model and of its provider; the model's is empty if its server gives none.
-    title: str = ""
-    provider_title: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """A provider that offers no model, and why."""
-
-    title: str
-    problem: Problem
-
-
 class Registry:
     """The offers of this process, and its providers; each provider is created on first use."""
 
@@ -92,10 +72,13 @@ class Registry:
         A mistake in providers.toml leaves its providers out, and the others work.
         """
         self._environment = of_environment(settings)
-        self._named = _parse(settings.models, self._environment)
+        self._named = parse_names(settings.models, self._environment)
         self._path = Path(settings.providers_file) if settings.providers_file else None
         #: The files that were read, as they were then, on the monotonic clock.
         self._files: tuple[Path, ...] = ()
+        #: The chains of NARU_FALLBACK, and those of the file.
+        self._chains = chains_in(settings.fallback, None if self._path else self._environment)
+        self._chains_of_file: Chains = {}
         self._seen: tuple[object, ...] = ()
         self._read_at = 0.0
         #: The mistake in providers.toml; empty if there is none.
@@ -104,10 +87,10 @@ class Registry:
         self._listings: dict[str, Listing] = {}
         self._problems: dict[str, Problem] = {}
         self._have_all_answered = False
-        self._providers: dict[str, Adapter] = {}
+        self._providers: dict[str, Adapter | Pool] = {}
         #: The facts that servers have taught about their models.
         self.knowledge = Knowledge()
-        self._retired: list[Adapter] = []
+        self._retired: list[Adapter | Pool] = []
         self._offers: tuple[Offer, ...] = ()
         self._absent: tuple[Absent, ...] = ()
         self._take(*self._read())
@@ -164,9 +147,22 @@ class Registry:
         """Return the limits that providers.toml sets, by provider."""
         return {name: each.in_flight for name, each in self._instances.items() if each.in_flight is not None}
 
+    def rates(self) -> dict[str, Rate]:
+        """Return the limits per minute that providers.toml sets, by provider."""
+        return {name: each.rate for name, each in self._instances.items() if each.rate != NO_RATE}
+
     def instances(self) -> Mapping[str, Instance]:
         """Return the providers by name."""
         return self._instances
+
+    def chains(self) -> Chains:
+        """Return the chains of models that stand in for each other, by their first one."""
+        return {**self._chains, **self._chains_of_file}
+
+    def behind(self, asked: str, present: str) -> tuple[str, ...]:
+        """Return the models behind `present` in the chain of `asked`."""
+        chain = self._chains_of_file.get(asked) or self._chains.get(asked, ())
+        return chain[chain.index(present) + 1 :] if present in chain else ()
 
     def problems(self) -> dict[str, Problem]:
         """Return why providers offer no model, by name."""
@@ -214,22 +210,30 @@ class Registry:
         for each in providers:
             await each.close()
 
-    def _provider(self, key: str) -> Adapter:
+    def _provider(self, key: str) -> Adapter | Pool:
         if key not in self._providers:
-            self._providers[key] = self._make(self._instances[key])
+            members = [self._make(each) for each in self._instances[key].members]
+            self._providers[key] = Pool(members) if len(members) > 1 else members[0]
         return self._providers[key]
 
     def _make(self, each: Instance) -> Adapter:
-        listing = self._listings.get(each.name)
-        address = listing.address if listing else each.base
         adapter = ResponsesProvider if each.has_responses else ADAPTERS[each.vendor.name]
         return adapter(
-            _provider_name(each.name),
+            provider_name(each.name),
             api_key=each.api_key,
-            base_url=f"{address}{each.vendor.api_path}",
+            base_url=f"{self._address_of(each)}{each.vendor.api_path}",
             ca_file=each.ca_file,
             known=Known(self.knowledge, each.name),
         )
+
+    def _address_of(self, each: Instance) -> str:
+        """Return the address of a member, in the form in which it, or another member, has listed its models."""
+        listing = self._listings.get(each.name)
+        for member in self._instances[each.name].members if listing else ():
+            tries, own = addresses_to_try(member), addresses_to_try(each)
+            if listing is not None and listing.address in tries:
+                return own[min(tries.index(listing.address), len(own) - 1)]
+        return each.base
 
     async def _await_file(self, seconds: float) -> bool:
         """Wait, or until providers.toml has changed; then take it. Return whether anything changed."""
@@ -237,9 +241,9 @@ class Registry:
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, LOOK_SECONDS))
             if self._path is not None and await asyncio.to_thread(self._is_file_new):
-                before = self._instances, self.complaint
+                before = self._instances, self.complaint, self.chains()
                 self._take(*await asyncio.to_thread(self._read))
-                if (self._instances, self.complaint) != before:
+                if (self._instances, self.complaint, self.chains()) != before:
                     return True
         return False
 
@@ -260,7 +264,7 @@ class Registry:
         read: Content | SettingsError
         files: tuple[Path, ...] = ()
         try:
-            read = read_providers(self._path, environment())
+            read = read_providers(self._path, environment(), self._environment)
             files = read.files
             together(self._environment, read.instances)
         except SettingsError as error:
@@ -279,6 +283,7 @@ class Registry:
             self._settle_absent()
             return
         before, self._instances = self._instances, together(self._environment, read.instances)
+        self._chains_of_file = read.fallbacks
         self.complaint = ""
         for name in [name for name, each in before.items() if self._instances.get(name) != each]:
             self._forget(name)
@@ -298,8 +303,15 @@ class Registry:
         return self._environment.get(each.name) is each
 
     async def _ask(self, each: Instance, seconds: float) -> tuple[Listing | None, Problem | None]:
+        """Ask all members at once, and take the list of the first that has one."""
+        seconds = seconds if each.is_wanted else each.vendor.listing_seconds
+        found = await asyncio.gather(*(self._ask_member(member, seconds) for member in each.members))
+        listings = [listing for listing, _ in found if listing is not None]
+        return (listings[0], None) if listings else found[0]
+
+    async def _ask_member(self, each: Instance, seconds: float) -> tuple[Listing | None, Problem | None]:
         try:
-            return await list_models(each, seconds=seconds if each.is_wanted else each.vendor.listing_seconds), None
+            return await list_models(each, seconds=seconds), None
         except ListingFailed as error:
             log.info("%s listed no models", each.name, extra={"reason": SENTENCES[error.problem]})
             return None, error.problem
@@ -317,12 +329,13 @@ class Registry:
             return
         self._problems.pop(each.name, None)
         before, self._listings[each.name] = self._listings.get(each.name), listing
-        is_elsewhere = listing.address != (before.address if before else each.base)
+        known = [before.address] if before else [member.base for member in each.members]
+        is_elsewhere = listing.address not in known
         if is_elsewhere and each.name in self._providers:
             self._retired.append(self._providers.pop(each.name))
 
     def _settle(self) -> None:
-        named = [_offer(self._environment[key], Listed(model)) for key, model in self._named]
+        named = [offer_of(self._environment[key], Listed(model)) for key, model in self._named]
         others = [offer for each in self._instances.values() for offer in self._offers_of(each)]
         self._offers = (*named, *others)
         self._settle_absent()
@@ -337,54 +350,19 @@ class Registry:
         if self._named and self._is_of_environment(each):
             return []
         if each.models or not each.lists_models:
-            return [_offer(each, Listed(model)) for model in each.models or each.vendor.default_models]
+            return [offer_of(each, Listed(model)) for model in each.models or each.vendor.default_models]
         listing = self._listings.get(each.name)
-        return [_offer(each, model) for model in (listing.models if listing else ())]
+        return [offer_of(each, model) for model in (listing.models if listing else self._in_chains(each))]
+
+    def _in_chains(self, each: Instance) -> tuple[Listed, ...]:
+        """Return the models of an instance that chains name: they are on offer before their server has listed any."""
+        named = dict.fromkeys(model for chain in self.chains().values() for model in chain)
+        return tuple(Listed(model.partition("/")[2]) for model in named if model.partition("/")[0] == each.name)
 
     def _state(self) -> tuple[object, ...]:
-        return self._offers, self.absent(), self._instances
-
-
-def _parse(text: str, configured: Mapping[str, Instance]) -> tuple[tuple[str, str], ...]:
-    """Return the entries of NARU_MODELS as (vendor, model), each once. Raises SettingsError for a bad one."""
-    named: dict[tuple[str, str], None] = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        key, slash, model = entry.partition("/")
-        if not slash or not model or any(sign.isspace() for sign in entry):
-            raise SettingsError(f"NARU_MODELS has {entry!r}, which is not provider/model, as in openai/gpt-6-luna.")
-        if key not in _NEEDS:
-            raise SettingsError(
-                f"NARU_MODELS has {entry!r}: no provider {key!r}. There are {', '.join(_NEEDS)}; those of "
-                "providers.toml list their models there."
-            )
-        if key not in configured:
-            raise SettingsError(f"NARU_MODELS has {entry!r}, but {_NEEDS[key]} is not set.")
-        named[key, model] = None
-    return tuple(named)
-
-
-#: The variable that each vendor requires.
-_NEEDS = {vendor.name: vendor.key_variable or vendor.address_variable for vendor in VENDORS}
-
-
-def _offer(each: Instance, model: Listed) -> Offer:
-    size = size_of(model.name)
-    return Offer(
-        f"{each.name}/{model.name}",
-        _provider_name(each.name),
-        model.context_tokens or size.context_tokens,
-        size.max_output_tokens,
-        demo=each.vendor.is_demo,
-        title=model.title,
-        provider_title=each.title,
-    )
+        return self._offers, self.absent(), self._instances, self.chains()
 
 
 def _first(offers: tuple[Offer, ...]) -> dict[str, list[str]]:
     """Return as many names as fit into a line of the log."""
     return {"models": [each.name for each in offers[:50]]}
-
-
-def _provider_name(key: str) -> str:
-    """Return the name under which an adapter reports its errors, which is "simulator" for the demo."""
-    return "simulator" if key == DEMO.name else key

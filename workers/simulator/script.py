@@ -16,6 +16,7 @@ The answer
     emit=call           every token is `나<n>@<call> `, with the number of its call: two attempts never look alike
     finish=F            stop | length | content_filter | refusal | tool
     usage=no            no usage
+    left=N              headers that say that N requests are left, and more after reset=S seconds
     done=no             a clean end right after the finish mark
 
 A server with quirks, which refuses some calls
@@ -95,6 +96,8 @@ class Script:
     finish: str = "stop"
     usage: bool = True
     done: bool = True
+    left: int | None = None
+    reset: float = 1.0
     strict: str = ""
     quirks: frozenset[str] = frozenset()
     afford: int = 0
@@ -195,8 +198,8 @@ def _yes(text: str) -> bool:
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    **dict.fromkeys(("tokens", "at", "times", "repeat", "size", "afford", "most", "thoughts"), int),
-    **dict.fromkeys(("pace", "first", "down"), float),
+    **dict.fromkeys(("tokens", "at", "times", "repeat", "size", "afford", "most", "thoughts", "left"), int),
+    **dict.fromkeys(("pace", "first", "down", "reset"), float),
     **dict.fromkeys(("echo", "usage", "done"), _yes),
     **dict.fromkeys(("text", "thought", "strict", "type", "code", "say", "retry_after", "retry_after_ms", "key"), str),
     "fault": _fault,

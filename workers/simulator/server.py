@@ -234,7 +234,7 @@ class _Connection(asyncio.Protocol):
     def _stream(self, wire: Wire, call: Call, script: Script, question: str) -> None:
         simulator, transport = self._simulator, self._transport
         self._head(200, {"content-type": "text/event-stream; charset=utf-8", "transfer-encoding": "chunked",
-                         wire.request_id_header: f"req_sim_{call.number}"})  # fmt: skip
+                         wire.request_id_header: f"req_sim_{call.number}", **_left(script)})  # fmt: skip
         self._reply = Reply(
             transport,
             wire=wire,
@@ -307,3 +307,10 @@ class _Connection(asyncio.Protocol):
         self._simulator.slots.give_back(self)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._next_request)
+
+
+def _left(script: Script) -> dict[str, str]:
+    """Return the headers that say what is left of the requests of a minute."""
+    if script.left is None:
+        return {}
+    return {"x-ratelimit-remaining-requests": str(script.left), "x-ratelimit-reset-requests": f"{script.reset}s"}

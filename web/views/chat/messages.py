@@ -12,6 +12,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from shared.conversations import Opened
+from shared.errors import UNSERVED, AuthFailed, ModelNotFound, Overloaded, QuotaExhausted, RateLimited
 from shared.messages import Message, RequestEnd
 from shared.operating.figures import Figures
 from shared.tables import Status
@@ -25,6 +26,15 @@ from web.views.frame import Frame
 
 #: Finish reasons of providers that get a remark of their own.
 FINISHES = ("length", "content_filter", "refusal")
+#: The remark below the answer of a model that stood in, by the code of the reason.
+AWAY = {
+    RateLimited.code: "answer.instead.busy",
+    Overloaded.code: "answer.instead.busy",
+    QuotaExhausted.code: "answer.instead.quota",
+    AuthFailed.code: "answer.instead.key",
+    ModelNotFound.code: "answer.instead.gone",
+    UNSERVED: "answer.instead.gone",
+}
 DEMO_PREFIX = "demo/"
 #: For an answer whose request is gone.
 _UNKNOWN_END = RequestEnd(status=Status.SUCCEEDED)
@@ -72,6 +82,7 @@ def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures |
         remark = _remark(frame, message.text, end)
         if shown != message.text:
             remark += _mark(frame.words.t("answer.beginning"))
+        remark += _fallback(frame, end)
         if is_last and end.left_out:
             remark += _mark(frame.words.t("answer.left_out", n=end.left_out))
         remark += debug.line(frame.words, figures)
@@ -122,6 +133,14 @@ def _remark(frame: Frame, text: str, end: RequestEnd) -> str:
     if end.earlier_answer_at is not None:
         return _mark(t("answer.earlier", time=frame.words.time(end.earlier_answer_at.astimezone(state.timezone()))))
     return "" if text else _mark(t("answer.empty"))
+
+
+def _fallback(frame: Frame, end: RequestEnd) -> str:
+    """Return the remark that another model answered than the chosen one, and why; "" where it did not."""
+    if end.asked_model is None or end.status == Status.FAILED:
+        return ""
+    names = {"model": short_name(end.model or ""), "asked": short_name(end.asked_model)}
+    return _mark(frame.words.t(AWAY.get(end.asked_code or "", "answer.instead.away"), **names))
 
 
 def _mark(text: str) -> str:

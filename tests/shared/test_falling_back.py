@@ -1,0 +1,203 @@
+"""Tests of the fallback: which requests move to another model's lane, when, and what is stored with them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared import lifecycle
+from shared.conversations import open_conversation
+from shared.errors import UNSERVED
+from shared.following.phases import State, state_of
+from shared.following.sweep import sweep
+from shared.lifecycle import Answer, Claimed, Detour, lanes
+from shared.people import Owner, groups
+from shared.settings import LOCAL, REFUSE, Settings
+from shared.spending import limits
+from shared.spending.values import Limits, Spent
+from shared.tables import Outcome, Status, spending
+from tests.shared.rig import OWNER, RequestRig, make_person
+
+FIRST, SECOND, THIRD = "openai/first", "anthropic/second", "local/third"
+DETOUR = Detour(models=(SECOND, THIRD))
+GUESTS = Settings()
+
+
+@pytest.fixture
+def claimed(rig: RequestRig) -> Claimed:
+    """A request for the first model that runs, with a worker that offers all three."""
+    lanes.register(rig.engine, ["openai", "anthropic", "local"], {})
+    worker_id = rig.worker(FIRST, SECOND, THIRD)
+    rig.ask(model=FIRST)
+    found = rig.claim_from("openai", worker_id, models=(FIRST, SECOND, THIRD))
+    assert found is not None
+    return found
+
+
+def falls_back(rig: RequestRig, claimed: Claimed, detour: Detour = DETOUR, **options: Any) -> str | None:
+    """Let the request fall back, by default as in a house without accounts."""
+    settings = options.pop("settings", GUESTS)
+    return lifecycle.fall_back(rig.engine, claimed, detour, settings, **{"code": "overloaded", **options})
+
+
+def close_lane(rig: RequestRig, name: str, *, times: int = 2, wait_seconds: float = 60.0) -> None:
+    """Open the breaker of a provider."""
+    for _ in range(times):
+        lifecycle.record_failure(
+            rig.engine,
+            name,
+            code="connect_failed",
+            asks_to_slow_down=False,
+            wait_seconds=wait_seconds,
+            was_probe=False,
+        )
+
+
+def test_request_waits_in_the_other_lane_with_its_place(rig: RequestRig, claimed: Claimed) -> None:
+    before = rig.row(claimed.request_id)
+    assert falls_back(rig, claimed) == "anthropic"
+    row = rig.row(claimed.request_id)
+    assert (row["status"], row["model"], row["lane"]) == (Status.QUEUED, SECOND, "anthropic")
+    assert (row["asked_model"], row["asked_code"]) == (FIRST, "overloaded")
+    assert (row["fair_at"], row["worker_id"], row["wait_code"]) == (before["fair_at"], None, None)
+    assert rig.attempt(claimed.request_id, 1)["outcome"] == Outcome.FELL_BACK
+    assert rig.claim_from("openai", rig.worker(FIRST), models=(FIRST,)) is None
+    again = rig.claim_from("anthropic", rig.worker(SECOND), models=(SECOND,))
+    assert again is not None
+    assert (again.model, again.asked_model, again.attempt) == (SECOND, FIRST, 2)
+
+
+def test_second_fallback_keeps_the_choice_and_the_first_reason(rig: RequestRig, claimed: Claimed) -> None:
+    assert falls_back(rig, claimed, code="quota_exhausted")
+    again = rig.claim_from("anthropic", rig.worker(SECOND), models=(SECOND,))
+    assert again is not None
+    assert falls_back(rig, again, Detour(models=(THIRD,))) == "local"
+    row = rig.row(claimed.request_id)
+    assert (row["model"], row["asked_model"], row["asked_code"]) == (THIRD, FIRST, "quota_exhausted")
+
+
+def test_lost_or_stopped_request_does_not_move(rig: RequestRig, claimed: Claimed) -> None:
+    lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER)
+    assert falls_back(rig, claimed) is None
+    assert lifecycle.cancel(rig.engine, claimed, Answer(text=""))
+    assert falls_back(rig, claimed) is None
+    assert rig.row(claimed.request_id)["model"] == FIRST
+
+
+def test_each_model_is_paid_for_what_it_used(rig: RequestRig, claimed: Claimed) -> None:
+    wasted = Spent(input_tokens=10, output_tokens=0, cost=Decimal("0.5"))
+    assert falls_back(rig, claimed, code="first_token_timeout", spent=wasted)
+    again = rig.claim_from("anthropic", rig.worker(SECOND), models=(SECOND,))
+    assert again is not None
+    used = Spent(input_tokens=7, output_tokens=3, cost=Decimal("0.25"))
+    assert lifecycle.finish(rig.engine, again, Answer(text="So.", spent=used))
+    costs = {row["model"]: (row["input_tokens"], row["cost"]) for row in rig.rows(spending)}
+    assert costs == {FIRST: (10, Decimal("0.5")), SECOND: (7, Decimal("0.25"))}
+
+
+def test_conversation_keeps_the_model_that_was_chosen(rig: RequestRig, claimed: Claimed) -> None:
+    assert falls_back(rig, claimed)
+    again = rig.claim_from("anthropic", rig.worker(SECOND), models=(SECOND,))
+    assert again is not None
+    assert lifecycle.finish(rig.engine, again, Answer(text="So."))
+    opened = open_conversation(rig.engine, claimed.conversation_id, owner=OWNER)
+    end = opened.messages[-1].end
+    assert opened.model == FIRST
+    assert end is not None
+    assert (end.model, end.asked_model, end.asked_code) == (SECOND, FIRST, "overloaded")
+
+
+def test_model_with_an_open_breaker_comes_last(rig: RequestRig, claimed: Claimed) -> None:
+    close_lane(rig, "anthropic")
+    assert falls_back(rig, claimed, Detour(models=(SECOND,)), only_open=True) is None
+    assert falls_back(rig, claimed) == "local"
+
+
+def test_model_that_nobody_offers_is_passed_over(rig: RequestRig, claimed: Claimed) -> None:
+    assert falls_back(rig, claimed, Detour(models=("gone/model",))) is None
+    assert falls_back(rig, claimed, Detour(models=("gone/model", THIRD))) == "local"
+
+
+def owned(rig: RequestRig, owner: Owner) -> Claimed:
+    """Return a running request of this owner."""
+    lanes.register(rig.engine, ["openai", "anthropic", "local"], {})
+    rig.ask(model=FIRST, owner=owner)
+    found = rig.claim_from("openai", rig.worker(FIRST, SECOND, THIRD), models=(FIRST,))
+    assert found is not None
+    return found
+
+
+def test_reserved_model_is_for_its_group_only(rig: RequestRig) -> None:
+    kim, lee = make_person(rig.engine), make_person(rig.engine, "research")
+    groups.set_models(rig.engine, groups.group_with(rig.engine, "research").id, ["anthropic/*"])
+    assert falls_back(rig, owned(rig, kim), settings=Settings(auth=LOCAL)) == "local"
+    assert falls_back(rig, owned(rig, lee), settings=Settings(auth=LOCAL)) == "anthropic"
+
+
+def test_refused_price_is_not_fallen_back_to(rig: RequestRig, claimed: Claimed) -> None:
+    strict, unpriced = Settings(unknown_price=REFUSE), Detour(models=(SECOND, THIRD), unpriced=frozenset({SECOND}))
+    with rig.begin() as connection:
+        limits.set_limits(connection, OWNER.key, Limits(money_per_month=Decimal(10)))
+    assert falls_back(rig, claimed, unpriced, settings=strict) == "local"
+
+
+def test_model_without_a_price_serves_whom_no_money_limits(rig: RequestRig, claimed: Claimed) -> None:
+    unpriced = Detour(models=(SECOND, THIRD), unpriced=frozenset({SECOND}))
+    assert falls_back(rig, claimed, unpriced, settings=Settings(unknown_price=REFUSE)) == "anthropic"
+
+
+def waiting(rig: RequestRig, *offered: str) -> UUID:
+    lanes.register(rig.engine, ["openai", "anthropic", "local"], {})
+    request_id = rig.ask(model=FIRST).request_id
+    rig.worker(*offered)
+    return request_id
+
+
+def diverted(rig: RequestRig) -> dict[UUID, str]:
+    return lifecycle.divert(rig.engine, {FIRST: DETOUR}, GUESTS)
+
+
+def test_waiting_request_is_diverted_from_a_closed_lane(rig: RequestRig) -> None:
+    request_id = waiting(rig, FIRST, SECOND)
+    assert diverted(rig) == {}
+    close_lane(rig, "openai")
+    assert diverted(rig) == {request_id: "anthropic"}
+    row = rig.row(request_id)
+    assert (row["asked_model"], row["asked_code"], row["attempt"]) == (FIRST, "connect_failed", 0)
+    assert diverted(rig) == {}
+
+
+def test_short_pause_diverts_nobody(rig: RequestRig) -> None:
+    waiting(rig, FIRST, SECOND)
+    close_lane(rig, "openai", wait_seconds=1.0)
+    assert diverted(rig) == {}
+
+
+def test_waiting_request_is_diverted_from_a_model_that_is_gone(rig: RequestRig) -> None:
+    request_id = waiting(rig, SECOND)
+    assert diverted(rig) == {}
+    rig.put(request_id, available_at=rig.ago(10))
+    assert diverted(rig) == {request_id: "anthropic"}
+    assert rig.row(request_id)["asked_code"] == UNSERVED
+
+
+def test_request_whose_text_was_seen_stays(rig: RequestRig) -> None:
+    request_id = waiting(rig, FIRST, SECOND)
+    close_lane(rig, "openai")
+    rig.put(request_id, broken_streams=1)
+    assert diverted(rig) == {}
+
+
+def test_page_names_both_models_while_it_waits(rig: RequestRig, claimed: Claimed) -> None:
+    def shown() -> State:
+        (row,) = sweep(rig.engine, [claimed.conversation_id], known=[])
+        return state_of(row, None, read_at=0.0, slow=False)
+
+    before = shown()
+    assert (before.model, before.asked_model) == (None, None)
+    falls_back(rig, claimed)
+    assert (shown().model, shown().asked_model) == ("second", "first")
+    assert shown().is_news(before)
