@@ -51,7 +51,9 @@ def _commands(home: Path, pin: Pin) -> list[list[str]]:
 def _run(command: list[str], pin: Pin) -> None:
     registry = "npm's registry" if pin.is_node else "PyPI"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=INSTALL_SECONDS, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
         raise Missing(
             f"{pin.requirement} was not installed within {INSTALL_SECONDS:.0f} s: run this again on a faster line"

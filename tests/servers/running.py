@@ -79,6 +79,11 @@ class Running:
         with _OPENER.open(Request(self.url + path, headers=dict(headers)), timeout=5) as reply:
             return bytes(reply.read())
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the process was started and not ended."""
+        return self._process is not None
+
     def kill(self) -> None:
         """End the process and its children at once, as a crash does."""
         self._end(signal.SIGKILL)
@@ -107,10 +112,8 @@ class Running:
             return
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
         with suppress(ProcessLookupError):  # children that outlived it
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(END_SECONDS)
