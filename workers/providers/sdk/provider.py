@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from shared.errors import BadStream, ProviderError, StreamBroken
 from shared.vendors import SDKS
-from workers.providers.base import Done, Prompt, Stream
+from workers.providers.base import Done, Prompt, Stream, counted
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.sdk.body import Body, body_of
 from workers.providers.sdk.decoding import Decoder, EventReader
@@ -187,7 +187,7 @@ class _SdkStream(Stream):
             raise failure
         if decoder.finish is None:
             raise reply.unfinished(self._provider.name, is_over=decoder.is_over)
-        return Done(decoder.finish, decoder.reader.usage, reply.request_id)
+        return Done(decoder.finish, counted(decoder.reader.usage), reply.request_id)
 
     async def _read(self, body: Body) -> AsyncGenerator[str, None]:
         """Generate the text and the reasoning in the body of the reply."""
