@@ -19,9 +19,9 @@ from tests.servers.steps import STEPS, Differs
 
 ABOUT = """\
 Tries Naru's providers on servers that people really run: llama.cpp with a tiny model made on the spot, the LiteLLM
-proxy, a fake from PyPI and one from npm, and Ollama if it is installed. Each is installed from PyPI or npm into a folder
-of its own, listens on the loopback only, and is skipped where it cannot be had. Takes ten minutes the first time and
-three after that. docs/providers.md has what the servers showed.
+proxy, a fake from PyPI and one from npm, and Ollama if it is installed. Each is installed from PyPI or npm into a
+folder of its own, listens on the loopback only, and is skipped where it cannot be had. Takes ten minutes the first time
+and five after that. docs/providers.md has what the servers showed.
 """
 STEP_SECONDS = 90.0
 

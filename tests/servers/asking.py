@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from shared.errors import ContextTooLong, ProviderError
 from shared.messages import Message, RequestEnd
@@ -131,7 +132,7 @@ async def naru(kind: Kind, url: str, key: str) -> AsyncIterator[Naru]:
         await registry.close()
 
 
-def _settings(wire: str, url: str, key: str) -> dict[str, str]:
+def _settings(wire: str, url: str, key: str) -> dict[str, Any]:
     if wire == "ollama":
         return {"ollama_url": url}
     base = f"{url}/v1" if wire == "openai" else url

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deploy.embedded.processes import ROOT
 from tests.servers import pins, tiny_model
@@ -20,6 +21,8 @@ from tests.servers.pins import Pin
 from tests.servers.running import Running
 
 KEY = "sk-naru-servers-1"
+#: The simulator's log, in its folder.
+CALLS = "calls.jsonl"
 LONG_ANSWER = " ".join(f"word{number}" for number in range(400))
 SIMULATOR = [sys.executable, "-m", "workers.simulator", "--pace", "40", "--first-token", "0"]
 
@@ -51,10 +54,11 @@ class Kind:
     too_long: str = ""
     #: The name of the server behind it.
     behind: str = ""
-    #: Whether the server still works on an answer; None if it does not tell.
+    #: Whether the server, or the one behind it, still works on an answer; None if it does not tell.
     is_busy: Callable[[Running], bool] | None = None
-    #: A question whose answer breaks off behind a gateway.
+    #: Questions to a gateway: the answer behind it breaks off; the server behind it refuses, and counts its calls.
     breaking: str = ""
+    failing: str = ""
 
 
 @contextmanager
@@ -65,27 +69,42 @@ def served(kind: Kind, folder: Path, runs: Path, *, may_install: bool) -> Iterat
     """
     programs = installed(folder, kind.pin, may_install=may_install) if kind.pin else ollama_programs()
     with ExitStack() as stack:
-        behind = ""
+        behind = None
         if kind.behind == "simulator":
-            behind = stack.enter_context(_simulator(runs)).url
+            behind = stack.enter_context(_simulator(runs))
         elif kind.behind:
             other = next(each for each in KINDS if each.name == kind.behind)
-            behind = stack.enter_context(served(other, folder, runs, may_install=may_install)).url
+            behind = stack.enter_context(served(other, folder, runs, may_install=may_install))
+        address = behind.url if behind else ""
         home = runs / kind.name.replace(" ", "-")
         home.mkdir(parents=True, exist_ok=True)
         running = Running(
             "server",
-            lambda port: kind.command(Place(programs, home, port, behind)),
+            lambda port: kind.command(Place(programs, home, port, address)),
             home,
             {key: text.replace("FOLDER", str(home)) for key, text in kind.environment.items()},
         )
+        running.behind = behind
         yield stack.enter_context(running)
 
 
 def _simulator(runs: Path) -> Running:
     home = runs / "simulator"
     home.mkdir(parents=True, exist_ok=True)
-    return Running("server", lambda port: [*SIMULATOR, "--port", str(port)], home, {"PYTHONPATH": str(ROOT)})
+    (home / CALLS).unlink(missing_ok=True)
+    options = ["--log", str(home / CALLS)]
+    return Running("server", lambda port: [*SIMULATOR, "--port", str(port), *options], home, {"PYTHONPATH": str(ROOT)})
+
+
+def calls_behind(running: Running) -> list[dict[str, Any]]:
+    """Return the events of the calls to the simulator behind a gateway."""
+    assert running.behind is not None
+    text = (running.behind.folder / CALLS).read_text()
+    return [json.loads(each) for each in text.splitlines() if each.endswith("}")]
+
+
+def _is_writing_behind(running: Running) -> bool:
+    return calls_behind(running)[-1]["event"] in {"start", "first"}
 
 
 def ollama_programs() -> Path:
@@ -104,6 +123,7 @@ def _llama(place: Place) -> list[str]:
 
 
 def _llama_is_busy(running: Running) -> bool:
+    running = running.behind or running
     slots = json.loads(running.get("/slots", {"Authorization": f"Bearer {KEY}"}))
     return any(slot["is_processing"] for slot in slots)
 
@@ -125,10 +145,11 @@ LITELLM_ALONE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR",
 
 
 def _aimock(place: Place) -> list[str]:
+    models = ("gpt-4o", "claude-3-5-sonnet-20241022", "llama3")  # a model is listed if a fixture names it
     gone = {"message": "The model 'gone' does not exist", "type": "invalid_request_error", "code": "model_not_found"}
     fixtures = [
         {"match": {"model": "gone"}, "response": {"error": gone, "status": 404}},
-        {"match": {"userMessage": "Count."}, "response": {"content": LONG_ANSWER}},
+        *({"match": {"model": each, "userMessage": "Count."}, "response": {"content": LONG_ANSWER}} for each in models),
         {"match": {}, "response": {"content": "A short answer of a fake."}},
     ]
     file = place.folder / "fixtures.json"
@@ -159,15 +180,17 @@ def _ollama(place: Place) -> list[str]:
     return ["/bin/sh", "-c", f"export OLLAMA_HOST=127.0.0.1:{place.port}; {script}"]
 
 
-_SIMULATED = {
+_SIMULATED: dict[str, Any] = {
     "long": "[[sim: tokens=600]]",
     "too_long": "[[sim: fault=context]]",
     "breaking": "[[sim: fault=cut at=5]]",
+    "failing": "[[sim: fault=503]]",
     "behind": "simulator",
+    "is_busy": _is_writing_behind,
 }
-_LITELLM = {"pin": pins.LITELLM, "command": _litellm, "environment": LITELLM_ALONE}
-_AIMOCK = {"pin": pins.AIMOCK, "command": _aimock, "environment": {"AIMOCK_API_KEYS": KEY}}
-_FAKELLM = {"pin": pins.FAKELLM, "command": _fakellm}
+_LITELLM: dict[str, Any] = {"pin": pins.LITELLM, "command": _litellm, "environment": LITELLM_ALONE}
+_AIMOCK: dict[str, Any] = {"pin": pins.AIMOCK, "command": _aimock, "environment": {"AIMOCK_API_KEYS": KEY}}
+_FAKELLM: dict[str, Any] = {"pin": pins.FAKELLM, "command": _fakellm}
 KINDS: tuple[Kind, ...] = (
     Kind(
         name="llama.cpp",
@@ -186,11 +209,12 @@ KINDS: tuple[Kind, ...] = (
         model="small",
         too_long="가" * 5000,
         behind="llama.cpp",
+        is_busy=_llama_is_busy,
         **_LITELLM,
     ),
     Kind(name="aimock", wire="openai", model="gpt-4o", **_AIMOCK),
     Kind(name="aimock as Anthropic", wire="anthropic", model="claude-3-5-sonnet-20241022", **_AIMOCK),
-    Kind(name="aimock as Ollama", wire="ollama", model="gpt-4o", **_AIMOCK),
+    Kind(name="aimock as Ollama", wire="ollama", model="llama3", pin=pins.AIMOCK, command=_aimock),
     Kind(name="fakellm", wire="openai", model="gpt-4o-mini", **_FAKELLM),
     Kind(name="fakellm as Anthropic", wire="anthropic", model="claude-sonnet-4-5", **_FAKELLM),
     Kind(

@@ -39,7 +39,9 @@ class Running:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command, self._environment = command(self.port), environment
-        self._folder, self._log = folder, folder / f"{name}.log"
+        self.folder, self._log = folder, folder / f"{name}.log"
+        #: The server behind this one, if this is a gateway.
+        self.behind: Running | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
@@ -48,8 +50,8 @@ class Running:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
-                cwd=self._folder,
-                env={**_plain_environment(self._folder), **self._environment},
+                cwd=self.folder,
+                env={**_plain_environment(self.folder), **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -14,7 +14,7 @@ from shared.errors import ContextTooLong
 from shared.messages import Message, RequestEnd
 from shared.tables import Status
 from tests.servers.asking import Answered, naru, until
-from tests.servers.kinds import KEY, Kind
+from tests.servers.kinds import KEY, Kind, calls_behind
 from tests.servers.running import Running
 from workers.providers.base import Done
 from workers.providers.listing import Problem
@@ -39,11 +39,11 @@ async def lists(kind: Kind, running: Running) -> str:
     async with naru(kind, running.url, KEY) as side:
         problem = side.registry.problems().get(kind.wire)
         offers = {each.name: each for each in side.registry.offers()}
+        if running.status("/v1/models") == 404 and (not offers or problem is Problem.NO_LIST):
+            raise Differs("no list: name the models")
         if problem is not None:
             raise Fault(f"says that the server {problem.value}")
-        if side.offer not in offers or len(offers) == 0:
-            if running.status("/v1/models") == 404:
-                raise Differs("no list: name the models")
+        if side.offer not in offers:
             raise Fault(f"offers {', '.join(offers) or 'nothing'}")
         window = offers[side.offer].context_tokens
         return f"{len(offers)} model{'s' if len(offers) > 1 else ''}, {f'window {window}' if window else 'no window'}"
@@ -172,6 +172,7 @@ async def window(kind: Kind, running: Running) -> str:
         for place in range(8):
             turn = ("user", "assistant")[place % 2]
             side.branch.append(Message.of_text(turn, LONG_TURN))  # type: ignore[arg-type] # both are roles
+        # The worker knows no window, so the server has to refuse.
         answered = _good(await side.say(QUESTION))
         known = side.registry.knowledge.about(side.offer).get(WINDOW)
         if not known:
@@ -189,6 +190,25 @@ async def breaks_behind(kind: Kind, running: Running) -> str:
         if answered.done or not answered.text:
             raise Fault(f"it is {answered.code} with {len(answered.text)} characters")
         return f"{answered.code} with the text so far"
+
+
+async def calls(kind: Kind, running: Running) -> str:
+    """A question that a server behind a gateway refuses reaches it once."""
+    if not kind.failing:
+        raise Differs("no server behind it")
+    async with naru(kind, running.url, KEY) as side:
+        before = _calls(running)
+        answered = await side.ask(kind.failing)
+        made = _calls(running) - before
+        if answered.done:
+            raise Fault("a refusal is an answer")
+        if made > 1:
+            raise Differs(f"{answered.code}; the gateway asked {made} times: set its num_retries to 0")
+        return f"{answered.code}, 1 call"
+
+
+def _calls(running: Running) -> int:
+    return sum(each["event"] == "start" for each in calls_behind(running))
 
 
 def _failed() -> Message:
@@ -214,5 +234,6 @@ STEPS: dict[str, Step] = {
     "two questions": two_questions,
     "window exceeded": window,
     "breaks behind": breaks_behind,
+    "calls behind": calls,
     "kill and restart": kill,
 }
