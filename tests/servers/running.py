@@ -57,7 +57,7 @@ class Running:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        while self.status("/") is None:
+        while self.status("/") in (None, 503):  # llama.cpp's while it loads its model
             if self._process.poll() is not None or time.monotonic() - began > patient(READY_SECONDS):
                 end = self._log.read_text(errors="replace")[-1500:]
                 self.kill()
@@ -80,6 +80,11 @@ class Running:
         """Return the body of a GET. Raises OSError."""
         with _OPENER.open(Request(self.url + path, headers=dict(headers)), timeout=5) as reply:
             return bytes(reply.read())
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, 0 if there is none."""
+        return self._process.pid if self._process else 0
 
     @property
     def is_up(self) -> bool:
