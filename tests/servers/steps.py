@@ -39,7 +39,7 @@ async def lists(kind: Kind, running: Running) -> str:
     async with naru(kind, running.url, KEY) as side:
         problem = side.registry.problems().get(kind.wire)
         offers = {each.name: each for each in side.registry.offers()}
-        if running.status("/v1/models") == 404 and (not offers or problem is Problem.NO_LIST):
+        if side.offer not in offers and running.status("/v1/models") == 404:
             raise Differs("no list: name the models")
         if problem is not None:
             raise Fault(f"says that the server {problem.value}")

@@ -15,7 +15,7 @@ from tests.patience import patient
 from tests.servers import pins, tiny_model
 from tests.servers.__main__ import play
 from tests.servers.install import Missing, installed
-from tests.servers.kinds import SIMULATOR, Kind
+from tests.servers.kinds import Kind
 from tests.servers.running import Running
 from tests.servers.steps import STEPS
 
@@ -93,12 +93,13 @@ def test_step_tells_a_fault(tmp_path: Path) -> None:
 
 
 def simulated(wire: str, *, too_long: str = "") -> Kind:
-    long = "[[sim: tokens=600]]"
+    long = "[[sim: tokens=600 pace=20]]"
     return Kind(name="sim", pin=None, wire=wire, model="any", command=lambda _: [], long=long, too_long=too_long)
 
 
 def running(folder: Path) -> Running:
-    return Running("sim", lambda port: [*SIMULATOR, "--port", str(port)], folder, {"PYTHONPATH": str(ROOT)})
+    simulator = [sys.executable, "-m", "workers.simulator", "--pace", "2000", "--first-token", "0"]
+    return Running("sim", lambda port: [*simulator, "--port", str(port)], folder, {"PYTHONPATH": str(ROOT)})
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
