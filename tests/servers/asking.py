@@ -123,8 +123,10 @@ async def naru(kind: Kind, url: str, key: str) -> AsyncIterator[Naru]:
     registry = Registry(Settings(**_settings(kind.wire, url, key)))
     try:
         await registry.discover()
-        if kind.pin is None:  # it makes its model after it listens
-            await until(lambda: False, 3)
+        for _ in range(20):
+            if registry.offers() or kind.name != "Ollama":
+                break
+            await asyncio.sleep(0.5)  # it makes its model after it listens
             await registry.discover()
         await registry.warm()
         yield Naru(kind, registry)
