@@ -57,7 +57,7 @@ class Running:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        while self.status("/") in (None, 503):  # llama.cpp's while it loads its model
+        while self.status("/health") in (None, 503):  # llama.cpp answers 503 while it loads its model
             if self._process.poll() is not None or time.monotonic() - began > patient(READY_SECONDS):
                 end = self._log.read_text(errors="replace")[-1500:]
                 self.kill()
