@@ -46,6 +46,7 @@ class Running:
 
     def start(self) -> float:
         """Start the process and wait until it answers; return the seconds that this took. Raises NotReady."""
+        self.kill()  # one that a step could not end
         began = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -186,8 +186,9 @@ def _get(opener: OpenerDirector, instance: Instance, url: str, seconds: float, m
 
 
 def _meaning_of(error: HTTPError) -> Problem:
-    status = error.code
-    if status in (401, 403) or refuses_key(_body_of(error)):
+    """Return what an error means, and close its reply."""
+    status, body = error.code, _body_of(error)
+    if status in (401, 403) or refuses_key(body):
         return Problem.KEY_REFUSED
     if status >= 500 or status == 429:
         return Problem.SERVER_FAILS
