@@ -70,10 +70,10 @@ def wants_words_only(arguments: list[str]) -> bool:
     """
     if not arguments or arguments[0] not in {*COMMANDS, "--"} or arguments[0] == "compose":
         return True
-    # A question follows `--`. The bench and the suites (faults, attacks, fuzz, deploy) have their own --help.
+    # A question follows `--`. The bench and the suites (faults, attacks, fuzz, deploy, servers) have their own --help.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     has_own_help = arguments[:1] == ["bench"] or (
-        arguments[:1] == ["test"] and arguments[1:2] in (["faults"], ["attacks"], ["fuzz"], ["deploy"])
+        arguments[:1] == ["test"] and arguments[1:2] in (["faults"], ["attacks"], ["fuzz"], ["deploy"], ["servers"])
     )
     return bool({"-h", "--help"} & set(options)) and not has_own_help
 

@@ -29,7 +29,7 @@ FOREIGN = (
     *(vendor.variables_begin for vendor in VENDORS if vendor.variables_begin),
 )
 #: The module that `./naru test NAME` runs instead of pytest.
-SUITES = {"faults": "tests.faults", "attacks": "tests.attacks", "fuzz": "tests.fuzz", "deploy": "tests.deploy"}
+SUITES = {name: f"tests.{name}" for name in ("faults", "attacks", "fuzz", "deploy", "servers")}
 STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
 # Three processes, even on two cores: tests often wait for a lease or a timeout. The order of the files is kept, because
 # the long ones come first and the quick ones fill the end.

@@ -94,6 +94,7 @@ All arguments after `test` go to pytest: ./naru test tests/launcher -k port -x
 `./naru test attacks` attacks the page on loopback while a person uses it; ten minutes: see ./naru test attacks --help
 `./naru test fuzz --minutes 120` feeds hostile answers to both renderers of the page, and reports the result
 `./naru test deploy` starts docker-compose.yml on a Docker engine and rolls it under load; --help says how
+`./naru test servers` tries the providers on llama.cpp, LiteLLM and others, installed for it; --help says how
 """
 BENCH = """\
 Measures the figures of docs/performance.md, on its own servers. See ./naru bench --help for its options.
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def dispatch(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one for each command with arguments of its own
     """Find the command and run it. Some commands parse their own arguments."""
-    if list(arguments[:2]) in (["test", "faults"], ["test", "attacks"], ["test", "fuzz"], ["test", "deploy"]):
+    if list(arguments[:2]) in (["test", name] for name in ("faults", "attacks", "fuzz", "deploy", "servers")):
         from deploy.cli.checks import suite
 
         return suite(arguments[1], list(arguments[2:]))

@@ -35,13 +35,15 @@ END_SECONDS = 5.0
 class Reply:
     """One scripted reply. A number among the pieces is a pause in seconds.
 
-    With `cut`, the connection breaks after the last piece; otherwise the body ends properly.
+    With `cut`, the connection breaks after the last piece; otherwise the body ends properly. With `closes`, the server
+    closes the connection after a proper end, without having announced it.
     """
 
     pieces: Sequence[bytes | float] = ()
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: EVENT_STREAM)
     cut: bool = False
+    closes: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,3 +162,4 @@ def _play(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         handler.connection.shutdown(socket.SHUT_RDWR)
         return
     handler.wfile.write(b"0\r\n\r\n")
+    handler.close_connection = handler.close_connection or reply.closes

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from workers.providers.knowledge import Known
 from workers.providers.lessons import TEACHING_STATUSES, Lesson, learn
 from workers.providers.mapping import Evidence, evidence_of
 from workers.providers.quirks import Body, Form, apply
+from workers.providers.resending import resent
 
 #: The most calls of one question. A model with more quirks than that is learnt over two questions.
 MOST_CALLS = 6
@@ -41,7 +43,7 @@ async def call(
     for left in range(MOST_CALLS - 1, -1, -1):
         sent = apply({**facts, **learnt} if learnt else facts, body, form)
         try:
-            reply = await post(sent)
+            reply = await resent(partial(post, sent))
         except Exception as error:
             lessons = learn(refusal_in(error), sent, form, learnt)
             fresh = {each.fact: each.value for each in lessons if learnt.get(each.fact) != each.value}

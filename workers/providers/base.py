@@ -43,6 +43,11 @@ class Usage:
     reasoning_tokens: int = 0
 
 
+def counted(usage: Usage | None) -> Usage | None:
+    """Return the counts of an answer; None if all are 0, as those of servers are that do not count."""
+    return usage if usage is not None and (usage.input_tokens or usage.output_tokens) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The finish mark. `usage` is None when the provider reported none."""

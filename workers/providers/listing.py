@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -36,6 +37,7 @@ from urllib.request import (
 from shared.vendors import ANTHROPIC, OLLAMA, OPENAI
 from workers.providers.chat_models import can_chat
 from workers.providers.instances import Instance
+from workers.providers.mapping import refuses_key
 from workers.providers.sdk.provider import is_loopback
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ LARGEST_BYTES = 16_000_000
 #: A listing may take this long where nobody waits for the worker's start.
 LISTING_SECONDS = 10.0
 LONGEST_NAME, LONGEST_TITLE = 200, 80
+_MOST_ERROR_BYTES = 65_536
 #: Paths that people append to a base address although they belong to a call.
 _CALL_PATHS = ("/chat/completions", "/v1/messages", "/messages", "/models", "/api/tags", "/api/chat")
 #: The fields in which servers tell a model's window, in tokens. `meta` is llama.cpp's.
@@ -209,8 +212,7 @@ def _get(opener: OpenerDirector, instance: Instance, url: str, until: float, mos
         with opener.open(request, timeout=_left(until)) as reply:
             return bytes(reply.read(most))
     except HTTPError as error:
-        error.close()
-        raise ListingFailed(_meaning_of(error.code)) from None
+        raise ListingFailed(_meaning_of(error)) from None
     except URLError as error:
         is_certificate = isinstance(error.reason, ssl.SSLCertVerificationError)
         raise ListingFailed(Problem.CERTIFICATE if is_certificate else Problem.UNREACHABLE) from None
@@ -220,12 +222,21 @@ def _get(opener: OpenerDirector, instance: Instance, url: str, until: float, mos
         raise ListingFailed(Problem.UNREACHABLE) from None
 
 
-def _meaning_of(status: int) -> Problem:
-    if status in (401, 403):
+def _meaning_of(error: HTTPError) -> Problem:
+    """Return what an error means, and close its reply."""
+    status, body = error.code, _body_of(error)
+    if status in (401, 403) or refuses_key(body):
         return Problem.KEY_REFUSED
     if status >= 500 or status == 429:
         return Problem.SERVER_FAILS
     return Problem.NO_LIST
+
+
+def _body_of(error: HTTPError) -> object:
+    """Return the JSON of an error; None if it has none."""
+    with error, suppress(OSError, HTTPException, ValueError, RecursionError):
+        return json.loads(error.read(_MOST_ERROR_BYTES))
+    return None
 
 
 def _parsed(data: bytes) -> dict[str, Any] | list[Any]:

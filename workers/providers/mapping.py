@@ -49,7 +49,8 @@ _BY_CODE: dict[str, Kind] = {
     **dict.fromkeys(
         ("invalid_api_key", "authentication_error", "permission_error", "permission_denied",
          "account_deactivated",
-         "invalid_organization", "unsupported_country_region_territory", "invalid_grant", "unauthorized"),
+         "invalid_organization", "unsupported_country_region_territory", "invalid_grant", "unauthorized",
+         "no_db_connection"),  # LiteLLM without a database, for a key that is not its master key
         errors.AuthFailed,
     ),
     **dict.fromkeys(("model_not_found", "not_found_error", "deployment_not_found"), errors.ModelNotFound),
@@ -204,6 +205,12 @@ def evidence_of(error: Exception) -> Evidence:
         status = next((int(code) for code in codes if re.fullmatch(r"[345]\d\d", code)), None)
     headers = getattr(getattr(error, "response", None), "headers", None)
     return Evidence(status, tuple(codes), text[:4000].lower(), headers if headers is not None else {})
+
+
+def refuses_key(body: object) -> bool:
+    """Return whether the JSON of an error says that the key is wrong, whatever its status."""
+    codes, _ = _codes_and_text(body)
+    return any(_BY_CODE.get(code) is errors.AuthFailed for code in codes)
 
 
 def _codes_and_text(body: object) -> tuple[list[str], str]:

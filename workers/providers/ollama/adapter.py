@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import ConnectFailed, StreamBroken
 from shared.vendors import OLLAMA
-from workers.providers.base import Call, Done, Prompt, Stream
+from workers.providers.base import Call, Done, Prompt, Stream, counted
 from workers.providers.knowledge import Known
 from workers.providers.mapping import mapped
 from workers.providers.ollama.lines import Lines
 from workers.providers.ollama.window import UNKNOWN_WINDOW, exceeds, num_ctx_for, window_in
+from workers.providers.resending import resent
 from workers.providers.sdk.provider import CONNECT_SECONDS, KEEP_ALIVE_SECONDS, MAX_CONNECTIONS, is_loopback
 from workers.providers.tokens import size_of
 from workers.providers.windows import Stated, WindowExceeded
@@ -134,7 +135,12 @@ class OllamaProvider:
         return self._windows[model]
 
     async def _post(self, path: str, body: dict[str, Any]) -> aiohttp.ClientResponse:
-        return await self._opened().post(f"{self._base_url}{path}", json=body, allow_redirects=False)
+        url, session = f"{self._base_url}{path}", self._opened()
+
+        async def send() -> aiohttp.ClientResponse:
+            return await session.post(url, json=body, allow_redirects=False)
+
+        return await resent(send)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -187,7 +193,7 @@ class _OllamaStream(Stream):
             raise failure
         if lines.finish is None:
             raise StreamBroken(f"{name}: {StreamBroken.__doc__}")
-        yield Done(lines.finish, lines.usage, None)
+        yield Done(lines.finish, counted(lines.usage), None)
 
     async def _read(self, content: aiohttp.StreamReader) -> AsyncGenerator[str, None]:
         """Generate the text and the reasoning of the reply."""

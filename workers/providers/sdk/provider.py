@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from shared.errors import BadStream, ProviderError, StreamBroken
 from shared.vendors import SDKS
 from workers.providers.adapting import Taught, keep
-from workers.providers.base import Call, Done, Prompt, Stream
+from workers.providers.base import Call, Done, Prompt, Stream, counted
 from workers.providers.headroom import headroom_in
 from workers.providers.knowledge import Known
 from workers.providers.mapping import mapped, request_id_of
@@ -207,7 +207,7 @@ class SdkStream(Stream):
             raise failure
         if decoder.finish is None:
             raise reply.unfinished(self._provider.name, is_over=decoder.is_over)
-        return Done(decoder.finish, decoder.reader.usage, reply.request_id)
+        return Done(decoder.finish, counted(decoder.reader.usage), reply.request_id)
 
     async def _read(self, body: Body) -> AsyncGenerator[str, None]:
         """Generate the text and the reasoning in the body of the reply."""
