@@ -19,7 +19,9 @@ from shared.lifecycle.falling_back import PATIENCE_SECONDS
 from shared.postgres.database import make_engine
 from shared.tables import Status
 from tests.crash.person import Person, full_text
-from tests.stack import CALM, SHORT_LEASES, Process, Stack, wait_until
+from tests.patience import patient
+from tests.providers.responses_server import Responses, ResponsesServer, Script
+from tests.stack import CALM, SHORT_LEASES, Process, Stack, free_port, wait_until
 
 SHORT = "[[sim: tokens=5 pace=50 first=0]] Tell me."
 SLOW = "[[sim: tokens=100 pace=20 first=0]] Tell me."
@@ -35,11 +37,12 @@ class House:
     engine: Engine
     alice: Person
 
-    def write(self, first: str, second: str, chain: str = CHAIN) -> None:
-        """Write the file, with the addresses of both providers."""
+    def write(self, first: str, second: str, chain: str = CHAIN, *, api: str = "chat") -> None:
+        """Write the file, with the addresses of both providers. `api` is the first one's."""
         tables = [
-            f'[providers.{name}]\nkind = "openai"\naddress = "{url}/v1"\nkey_file = "a.key"\nmodels = ["simulator"]\n'
-            for name, url in (("one", first), ("two", second))
+            f'[providers.{name}]\nkind = "openai"\naddress = "{url}/v1"\nkey_file = "a.key"\n'
+            f'api = "{api}"\nmodels = ["simulator"]\n'
+            for name, url, api in (("one", first, api), ("two", second, "chat"))
         ]
         self.stack.folder.joinpath("a.key").write_text("sk-a\n")
         self.stack.folder.joinpath("a.key").chmod(0o600)
@@ -146,6 +149,17 @@ def test_killed_worker_loses_no_fallback(house: House) -> None:
     house.stack.start_worker()
     house.answered_by_second(request_id, code="quota_exhausted", question=SLOW)
     assert house.alice.row(request_id).attempt == 3
+
+
+def test_fallback_cancels_a_call_that_goes_on(house: House) -> None:
+    memory = Responses([Script(text=["late"], queue=600.0)])
+    with ResponsesServer(memory, port=free_port()) as server:
+        house.write(server.url.removesuffix("/v1"), house.stack.start_simulator().url, api="responses")
+        house.stack.start_worker(first_token_seconds=patient(1.5))
+        request_id = house.alice.ask(SHORT, model=FIRST)
+        house.answered_by_second(request_id, code="first_token_timeout")
+        wait_until(lambda: memory.cancelled, what="the response is cancelled")
+    assert house.alice.row(request_id).call_id is None
 
 
 def test_setting_gives_a_chain_too(house: House) -> None:

@@ -191,6 +191,13 @@ def test_request_whose_text_was_seen_stays(rig: RequestRig) -> None:
     assert diverted(rig) == {}
 
 
+def test_request_whose_call_goes_on_stays(rig: RequestRig) -> None:
+    request_id = waiting(rig, FIRST, SECOND)
+    close_lane(rig, "openai")
+    rig.put(request_id, call_id="resp_1")
+    assert diverted(rig) == {}
+
+
 def test_page_names_both_models_while_it_waits(rig: RequestRig, claimed: Claimed) -> None:
     def shown() -> State:
         (row,) = sweep(rig.engine, [claimed.conversation_id], known=[])
