@@ -38,6 +38,7 @@ from shared.audit import Kind
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
 from shared.tables import Status, chat_request, lane, reconciler_tick, request_attempt, worker
+from shared.tuning import NO_TUNING, Tuning
 
 _NOW = func.clock_timestamp()
 _W = worker.c
@@ -57,7 +58,8 @@ class Model:
     """A model that workers offer, as provider/model; `demo` marks the simulator.
 
     The titles are the names that people see, of the model and of its provider; a title that nobody gave is empty. A
-    hidden model is not offered, but a conversation that began with it may go on.
+    hidden model is not offered, but a conversation that began with it may go on. `defaults` hold in a conversation
+    where the person set nothing else; a worker's row has the beginning of their instructions only.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Model:
     title: str = ""
     provider: str = ""
     hidden: bool = False
+    defaults: Tuning = NO_TUNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +184,9 @@ def _offered(member: Member) -> dict[str, Any]:
 
 
 def _as_json(model: Model) -> dict[str, Any]:
-    titles = {"title": model.title, "provider": model.provider}
-    return {"name": model.name, "demo": model.demo, **{key: text for key, text in titles.items() if text}}
+    # A row may list thousands of models: what is empty is left out, and long instructions are cut.
+    more = {"title": model.title, "provider": model.provider, "defaults": model.defaults.excerpt().values()}
+    return {"name": model.name, "demo": model.demo, **{key: value for key, value in more.items() if value}}
 
 
 def request_drain(engine: Engine, worker_id: UUID) -> bool:
@@ -272,13 +276,14 @@ def _models_in(offers: str, shown_as: str) -> tuple[Model, ...]:
 
 
 def _model_of(entry: Mapping[str, Any], *, is_hidden: bool) -> Model:
-    # A worker of the previous version gives no titles.
+    # A worker of a previous version gives no titles and no defaults.
     return Model(
         name=entry["name"],
         demo=entry["demo"],
         title=entry.get("title", ""),
         provider=entry.get("provider", ""),
         hidden=is_hidden,
+        defaults=Tuning.read(entry["defaults"]) if "defaults" in entry else NO_TUNING,
     )
 
 

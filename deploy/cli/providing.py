@@ -21,7 +21,9 @@ from shared.messages import Message, TextPart
 from shared.model_facts import forget, read_facts
 from shared.operating import shown_models
 from shared.settings import environment, load_settings
+from shared.tuning import Tuning
 from workers.providers.base import Done, Prompt, Thought
+from workers.providers.defaults import covers
 from workers.providers.listing import LISTING_SECONDS, SENTENCES, Problem
 from workers.providers.quirks import describe
 from workers.providers.registry import Registry
@@ -61,6 +63,12 @@ async def show_providers(chosen: argparse.Namespace) -> int:
         for offer in offers if chosen.name else ():
             window = f"  {offer.context_tokens:,} tokens" if offer.context_tokens else ""
             print(f"  {terminal.line(offer.name)}  {terminal.line(offer.title)}{window}")
+            if offer.defaults:
+                print(f"    {_in_words(offer.defaults)}")
+        for table, own in registry.defaults().tables.items() if not chosen.name else ():
+            if table.partition("/")[0] == name:
+                count = sum(covers(table, offer.name) for offer in offers)
+                print(f"  defaults of {terminal.line(table)} ({count} on offer): {_in_words(Tuning.read(own))}")
         if name in problems:
             print(f"  it {SENTENCES[problems[name]]}.")
     if not registry.instances():
@@ -157,6 +165,11 @@ def forget_model(engine: Engine, chosen: argparse.Namespace) -> int:
         return _complain(f"nothing is known about {chosen.model}. ./naru providers facts lists what is known.")
     print(f"{terminal.line(chosen.model)}: forgotten. Within half a minute, questions try the server afresh.")
     return 0
+
+
+def _in_words(defaults: Tuning) -> str:
+    said = [f"{name} {terminal.line(str(value))}" for name, value in defaults.excerpt().values().items()]
+    return ", ".join(reversed(said)) or "no instructions"
 
 
 def _first_model(registry: Registry, name: str) -> str:
