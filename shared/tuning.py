@@ -37,7 +37,7 @@ class Tuning:
 
     def values(self) -> dict[str, Any]:
         """Return what is set, by name; `read` reads it."""
-        values = {"instructions": self.instructions, "temperature": self.temperature, "effort": self.effort}
+        values = {"temperature": self.temperature, "effort": self.effort, "instructions": self.instructions}
         return {name: value for name, value in values.items() if value not in ("", None)}
 
     def over(self, defaults: Self) -> Self:

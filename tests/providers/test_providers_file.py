@@ -268,7 +268,8 @@ def test_more_exact_table_gives_each_default(path: Path) -> None:
         + '[defaults."a/gpt-6"]\ninstructions = ""\n'
         + '[defaults."a/gpt-6-*"]\ntemperature = 1\n'
         + '[defaults."a/gpt-*"]\ntemperature = 0\n'
-        + '[defaults."a/*"]\ntemperature = 0.5\neffort = "low"\ninstructions = """\nBe brief.\nAnswer in Korean.\n"""\n',
+        + '[defaults."a/*"]\ntemperature = 0.5\neffort = "low"\n'
+        + 'instructions = """\nBe brief.\nAnswer in Korean.\n"""\n',
     )
     of, brief = read_providers(path, {}).defaults.of, "Be brief.\nAnswer in Korean."
     assert of("a/llama") == Tuning(temperature=0.5, effort="low", instructions=brief)
