@@ -124,7 +124,7 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "models = ['a']\ninclude = ['b']", 4, "Use either models, or include and exclude"),
         (A + "in_flight = 0", 4, "in_flight is not a whole number from 1 to 1,000,000"),
         (A + "in_flight = true", 4, "in_flight is not a whole number"),
-        (A + 'api = "responses"\nkey_files = ["a", "b"]', 4, "needs one key and one address"),
+        (B + 'api = "responses"\naddresses = ["http://x", "http://y"]', 3, "needs one key and one address"),
         (A + 'addresses = ["http://y"]', 3, "Use either address or addresses"),
         (A + 'key = "k"\nkey_files = ["a"]', 4, "Use either key or key_files"),
         (A + "key_files = []", 4, "key_files is not a list of 1 to 20 texts"),
