@@ -48,9 +48,11 @@ class House:
             f'[providers.{name}]\nkind = "openai"\naddress = "{server.url}/v1"\nkey = "k"\nmodels = ["wild"]\n'
             for name, server in zip(("one", "two"), self.servers, strict=True)
         ]
-        path = self.stack.folder / "providers.toml"
-        path.touch(0o600)
-        path.write_text("\n".join([*tables, lines]))
+        self.stack.folder.mkdir(exist_ok=True)
+        new = self.stack.folder / "providers.new"
+        new.touch(0o600)
+        new.write_text("\n".join([*tables, lines]))
+        new.replace(self.stack.folder / "providers.toml")
 
     def start(self, lines: str, *first: Reply, **settings: object) -> None:
         """Start the worker. `first` are the replies of the first provider."""
