@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 LONGEST_INSTRUCTIONS = 8_000
-#: As many characters of a model's default instructions as the page shows.
-EXCERPT = 200
+#: As many characters of a model's default instructions as the panel shows on a phone.
+EXCERPT = 100
 #: The range of Chat Completions. That of Messages ends at 1: its adapter sends 1 for a higher value.
 COLDEST, WARMEST = 0.0, 2.0
 #: How much a reasoning model thinks before it writes.
