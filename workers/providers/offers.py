@@ -43,7 +43,9 @@ def parse_names(text: str, configured: Mapping[str, Instance]) -> tuple[tuple[st
     for entry in filter(None, (part.strip() for part in text.split(","))):
         key, slash, model = entry.partition("/")
         if not slash or not model or any(sign.isspace() for sign in entry):
-            raise SettingsError(f"NARU_MODELS has {entry!r}, which is not provider/model, as in openai/gpt-6-luna.")
+            raise SettingsError(
+                f"NARU_MODELS has {entry!r}, which is not provider/model, as ./naru providers list prints."
+            )
         if key not in _NEEDS:
             raise SettingsError(
                 f"NARU_MODELS has {entry!r}: no provider {key!r}. There are {', '.join(_NEEDS)}; those of "
