@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -178,15 +178,25 @@ def offer(connection: Connection, member: Member) -> None:
 
 def _offered(member: Member) -> dict[str, Any]:
     return {
-        "models": [_as_json(each) for each in member.models],
+        "models": list(_entries(member.models)),
         "absent": [{"title": each.title, "problem": each.problem} for each in member.absent],
     }
 
 
-def _as_json(model: Model) -> dict[str, Any]:
-    # A row may list thousands of models: what is empty is left out, and long instructions are cut.
-    more = {"title": model.title, "provider": model.provider, "defaults": model.defaults.excerpt().values()}
-    return {"name": model.name, "demo": model.demo, **{key: value for key, value in more.items() if value}}
+def _entries(models: Sequence[Model]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON of each model.
+
+    Thousands of models may share their defaults: the first has them, and the others have its place.
+    """
+    places: dict[Tuning, int] = {}
+    for place, model in enumerate(models):
+        entry: dict[str, Any] = {"name": model.name, "demo": model.demo}
+        titles = {"title": model.title, "provider": model.provider}
+        entry |= {key: text for key, text in titles.items() if text}
+        if model.defaults:
+            first = places.setdefault(model.defaults, place)
+            entry["defaults"] = model.defaults.excerpt().values() if first == place else first
+        yield entry
 
 
 def request_drain(engine: Engine, worker_id: UUID) -> bool:
@@ -269,13 +279,16 @@ def fleet(engine: Engine) -> Fleet:
 def _models_in(offers: str, shown_as: str) -> tuple[Model, ...]:
     """Return the models in these JSON texts, which may list thousands and mostly stay the same."""
     shown: Mapping[str, list[Any]] = json.loads(shown_as)
-    offered = {entry["name"]: entry for models in json.loads(offers) for entry in models}
-    models = [_model_of(entry, is_hidden=shown.get(name, (False,))[0]) for name, entry in offered.items()]
+    offered = {entry["name"]: (entry, row) for row in json.loads(offers) for entry in row}
+    models = [_model_of(*found, is_hidden=shown.get(name, (False,))[0]) for name, found in offered.items()]
     models.sort(key=lambda model: _place_in(shown, model.name))
     return tuple(models)
 
 
-def _model_of(entry: Mapping[str, Any], *, is_hidden: bool) -> Model:
+def _model_of(entry: Mapping[str, Any], row: Sequence[Mapping[str, Any]], *, is_hidden: bool) -> Model:
+    defaults = entry.get("defaults")
+    if isinstance(defaults, int):
+        defaults = row[defaults]["defaults"]
     # A worker of a previous version gives no titles and no defaults.
     return Model(
         name=entry["name"],
@@ -283,7 +296,7 @@ def _model_of(entry: Mapping[str, Any], *, is_hidden: bool) -> Model:
         title=entry.get("title", ""),
         provider=entry.get("provider", ""),
         hidden=is_hidden,
-        defaults=Tuning.read(entry["defaults"]) if "defaults" in entry else NO_TUNING,
+        defaults=Tuning.read(defaults) if defaults else NO_TUNING,
     )
 
 

@@ -54,7 +54,7 @@ class House:
         new.write_text("\n".join([*tables, lines]))
         new.replace(self.stack.folder / "providers.toml")
 
-    def start(self, lines: str, *first: Reply, **settings: object) -> None:
+    def start(self, lines: str, *first: Reply, **settings: Any) -> None:
         """Start the worker. `first` are the replies of the first provider."""
         self.servers[0].replies[:0] = first
         self.write(lines)

@@ -205,11 +205,13 @@ def test_simulator_model_is_marked(rig: RequestRig) -> None:
 
 def test_defaults_of_a_model_travel_in_the_row(rig: RequestRig) -> None:
     brief, long = Tuning(temperature=0.0, effort="low", instructions="짧게\n답한다."), Tuning(instructions="x" * 5_000)
-    models = [Model(name="a/brief", demo=False, defaults=brief), Model(name="a/long", demo=False, defaults=long)]
+    offered = {"a/none": NO_TUNING, "a/brief": brief, "a/long": long, "a/as-brief": brief, "a/plain": NO_TUNING}
+    models = [Model(name=name, demo=False, defaults=defaults) for name, defaults in offered.items()]
     member = fleet.Member(worker_id=uuid4(), host="x", pid=1, version="x", slots=1, models=models)
     fleet.register(rig.engine, member, lease_seconds=60)
     found = {model.name: model.defaults for model in fleet.fleet(rig.engine).models}
-    assert found == {"a/brief": brief, "a/long": Tuning(instructions="x" * EXCERPT + "…")}
+    assert found == {**offered, "a/long": Tuning(instructions="x" * EXCERPT + "…")}
+    assert [each.get("defaults") for each in rig.rows(worker)[0]["models"]][3:] == [1, None], "not stored twice"
 
 
 def test_row_of_an_older_worker_has_no_defaults(rig: RequestRig) -> None:

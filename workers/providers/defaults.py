@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from typing import Any
 
-from shared.tuning import COLDEST, EFFORTS, LONGEST_INSTRUCTIONS, NO_TUNING, WARMEST, Tuning
+from shared.tuning import COLDEST, EFFORTS, LONGEST_INSTRUCTIONS, WARMEST, Tuning
 from workers.providers.fallbacks import complaint_of_model
 
 MOST_TABLES = 100
@@ -25,22 +24,31 @@ KEYS = ("temperature", "effort", "instructions")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True)
 class Defaults:
     """The tables by name, without a mistake."""
 
-    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    def __init__(self, tables: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.tables = tables or {}
+        self._patterns = [(name, re.compile(translate(name)).match) for name in sorted(self.tables, key=len)]
+        #: The settings by the tables that they come from: thousands of models share a few.
+        self._made: dict[tuple[str, ...], Tuning] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Defaults) and self.tables == other.tables
+
+    __hash__ = None  # type: ignore[assignment]
 
     def of(self, model: str) -> Tuning:
         """Return the defaults of `provider/model`.
 
         Each value comes from the model's own table or, if that has none, from the longest pattern that has one.
         """
-        found: dict[str, Any] = {}
-        for name in sorted(self.tables, key=lambda each: (each == model, len(each))):
-            if covers(name, model):
-                found.update(self.tables[name])
-        return Tuning.read(found) if found else NO_TUNING
+        own = [model] if model in self.tables else []
+        names = (*(name for name, matches in self._patterns if name != model and matches(model)), *own)
+        if names not in self._made:
+            merged = {key: value for name in names for key, value in self.tables[name].items()}
+            self._made[names] = Tuning.read(merged)
+        return self._made[names]
 
 
 def covers(name: str, model: str) -> bool:
