@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -38,6 +38,7 @@ from shared.audit import Kind
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
 from shared.tables import Status, chat_request, lane, reconciler_tick, request_attempt, worker
+from shared.tuning import NO_TUNING, Tuning
 
 _NOW = func.clock_timestamp()
 _W = worker.c
@@ -57,7 +58,8 @@ class Model:
     """A model that workers offer, as provider/model; `demo` marks the simulator.
 
     The titles are the names that people see, of the model and of its provider; a title that nobody gave is empty. A
-    hidden model is not offered, but a conversation that began with it may go on.
+    hidden model is not offered, but a conversation that began with it may go on. `defaults` hold in a conversation
+    where the person set nothing else; a worker's row has the beginning of their instructions only.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Model:
     title: str = ""
     provider: str = ""
     hidden: bool = False
+    defaults: Tuning = NO_TUNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,14 +178,25 @@ def offer(connection: Connection, member: Member) -> None:
 
 def _offered(member: Member) -> dict[str, Any]:
     return {
-        "models": [_as_json(each) for each in member.models],
+        "models": list(_entries(member.models)),
         "absent": [{"title": each.title, "problem": each.problem} for each in member.absent],
     }
 
 
-def _as_json(model: Model) -> dict[str, Any]:
-    titles = {"title": model.title, "provider": model.provider}
-    return {"name": model.name, "demo": model.demo, **{key: text for key, text in titles.items() if text}}
+def _entries(models: Sequence[Model]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON of each model.
+
+    Thousands of models may share their defaults: the first has them, and the others have its place.
+    """
+    places: dict[Tuning, int] = {}
+    for place, model in enumerate(models):
+        entry: dict[str, Any] = {"name": model.name, "demo": model.demo}
+        titles = {"title": model.title, "provider": model.provider}
+        entry |= {key: text for key, text in titles.items() if text}
+        if model.defaults:
+            first = places.setdefault(model.defaults, place)
+            entry["defaults"] = model.defaults.excerpt().values() if first == place else first
+        yield entry
 
 
 def request_drain(engine: Engine, worker_id: UUID) -> bool:
@@ -265,20 +279,24 @@ def fleet(engine: Engine) -> Fleet:
 def _models_in(offers: str, shown_as: str) -> tuple[Model, ...]:
     """Return the models in these JSON texts, which may list thousands and mostly stay the same."""
     shown: Mapping[str, list[Any]] = json.loads(shown_as)
-    offered = {entry["name"]: entry for models in json.loads(offers) for entry in models}
-    models = [_model_of(entry, is_hidden=shown.get(name, (False,))[0]) for name, entry in offered.items()]
+    offered = {entry["name"]: (entry, row) for row in json.loads(offers) for entry in row}
+    models = [_model_of(*found, is_hidden=shown.get(name, (False,))[0]) for name, found in offered.items()]
     models.sort(key=lambda model: _place_in(shown, model.name))
     return tuple(models)
 
 
-def _model_of(entry: Mapping[str, Any], *, is_hidden: bool) -> Model:
-    # A worker of the previous version gives no titles.
+def _model_of(entry: Mapping[str, Any], row: Sequence[Mapping[str, Any]], *, is_hidden: bool) -> Model:
+    defaults = entry.get("defaults")
+    if isinstance(defaults, int):
+        defaults = row[defaults]["defaults"]
+    # A worker of a previous version gives no titles and no defaults.
     return Model(
         name=entry["name"],
         demo=entry["demo"],
         title=entry.get("title", ""),
         provider=entry.get("provider", ""),
         hidden=is_hidden,
+        defaults=Tuning.read(defaults) if defaults else NO_TUNING,
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from sqlalchemy import Engine
@@ -21,8 +21,11 @@ from shared.messages import Message, TextPart
 from shared.model_facts import forget, read_facts
 from shared.operating import shown_models
 from shared.settings import environment, load_settings
+from shared.tuning import Tuning
 from workers.providers.base import Done, Prompt, Thought
+from workers.providers.defaults import covers
 from workers.providers.listing import LISTING_SECONDS, SENTENCES, Problem
+from workers.providers.offers import Offer
 from workers.providers.quirks import describe
 from workers.providers.registry import Registry
 
@@ -58,9 +61,8 @@ async def show_providers(chosen: argparse.Namespace) -> int:
         api = "  Responses in background" if each.has_responses else ""
         print(f"{name}  {each.vendor.name}{api}  {terminal.line(each.server)}  {terminal.line(each.title)}")
         print(f"  {len(offers)} model{'' if len(offers) == 1 else 's'}")
-        for offer in offers if chosen.name else ():
-            window = f"  {offer.context_tokens:,} tokens" if offer.context_tokens else ""
-            print(f"  {terminal.line(offer.name)}  {terminal.line(offer.title)}{window}")
+        for line in _models(offers) if chosen.name else _defaults(registry, name, offers):
+            print(f"  {line}")
         if name in problems:
             print(f"  it {SENTENCES[problems[name]]}.")
     if not registry.instances():
@@ -157,6 +159,28 @@ def forget_model(engine: Engine, chosen: argparse.Namespace) -> int:
         return _complain(f"nothing is known about {chosen.model}. ./naru providers facts lists what is known.")
     print(f"{terminal.line(chosen.model)}: forgotten. Within half a minute, questions try the server afresh.")
     return 0
+
+
+def _models(offers: Sequence[Offer]) -> Iterator[str]:
+    """Yield a line for each model, and one for its defaults."""
+    for offer in offers:
+        window = f"  {offer.context_tokens:,} tokens" if offer.context_tokens else ""
+        yield f"{terminal.line(offer.name)}  {terminal.line(offer.title)}{window}"
+        if offer.defaults:
+            yield f"  defaults: {_in_words(offer.defaults)}"
+
+
+def _defaults(registry: Registry, provider: str, offers: Sequence[Offer]) -> Iterator[str]:
+    """Yield a line for each table of defaults of a provider, with the number of models on offer that it covers."""
+    for name, table in registry.defaults().tables.items():
+        if name.partition("/")[0] == provider:
+            count = sum(covers(name, offer.name) for offer in offers)
+            yield f"defaults of {terminal.line(name)} ({count} on offer): {_in_words(Tuning.read(table))}"
+
+
+def _in_words(defaults: Tuning) -> str:
+    said = [f"{name} {' '.join(str(value).split())}" for name, value in defaults.excerpt().values().items()]
+    return terminal.line(", ".join(said)) or "no instructions"
 
 
 def _first_model(registry: Registry, name: str) -> str:

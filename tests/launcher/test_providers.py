@@ -77,6 +77,25 @@ def test_providers_are_listed_with_what_is_wrong(stack: Stack, tmp_path: Path) -
     assert f"NO  web: {page} has no list of models below its address" in looked.stdout
 
 
+def test_defaults_are_listed(stack: Stack, tmp_path: Path) -> None:
+    defaults = [
+        '[defaults."good/*"]\ntemperature = 0.2\ninstructions = """\nBe brief.\nAnswer in Korean."""',
+        '[defaults."good/b"]\ninstructions = ""',
+    ]
+    path = file_of(tmp_path, table("good", "http://127.0.0.1:9", "models = ['a', 'b']"), *defaults)
+    listed = naru(stack, "providers", providers_file=path, simulator_url="")
+    one = naru(stack, "providers", "list", "good", providers_file=path, simulator_url="")
+    words = "temperature 0.2, instructions Be brief. Answer in Korean."
+    assert f"  defaults of good/* (2 on offer): {words}\n" in listed.stdout
+    assert "  defaults of good/b (1 on offer): no instructions\n" in listed.stdout
+    assert [each.strip() for each in one.stdout.splitlines()[2:]] == [
+        "good/a",
+        f"defaults: {words}",
+        "good/b",
+        "defaults: temperature 0.2",
+    ]
+
+
 def test_mistake_in_the_file_is_one_sentence(stack: Stack, tmp_path: Path) -> None:
     path = file_of(tmp_path, table("a", "http://x", 'kye = "k"'))
     listed = naru(stack, "providers", providers_file=path)

@@ -11,6 +11,7 @@ import pytest
 from shared.errors import SettingsError
 from shared.lifecycle.rates import Rate
 from shared.settings import Settings
+from shared.tuning import NO_TUNING, Tuning
 from tests.patience import patient
 from workers.providers.file import KINDS, key_variables, read_providers
 from workers.providers.instances import Instance, of_environment, together
@@ -123,7 +124,7 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "models = ['a']\ninclude = ['b']", 4, "Use either models, or include and exclude"),
         (A + "in_flight = 0", 4, "in_flight is not a whole number from 1 to 1,000,000"),
         (A + "in_flight = true", 4, "in_flight is not a whole number"),
-        (A + 'api = "responses"\nkey_files = ["a", "b"]', 4, "needs one key and one address"),
+        (B + 'api = "responses"\naddresses = ["http://x", "http://y"]', 3, "needs one key and one address"),
         (A + 'addresses = ["http://y"]', 3, "Use either address or addresses"),
         (A + 'key = "k"\nkey_files = ["a"]', 4, "Use either key or key_files"),
         (A + "key_files = []", 4, "key_files is not a list of 1 to 20 texts"),
@@ -133,6 +134,23 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "requests_per_minute = 1.5", 4, "requests_per_minute is not a whole number from 1 to 1,000,000"),
         (A + "tokens_per_minute = -1", 4, "tokens_per_minute is not a whole number from 1 to 1,000,000,000"),
         (A + "fallback = ['b']", 4, "fallback is a table of its own"),
+        (A + "temperature = 1", 4, 'temperature does not belong here. Write it below [defaults."a/*"]'),
+        (A + "[defaults]\na = 1", 5, 'a is not provider/model. Write [defaults."a/*"] for all of its models'),
+        (A + "[defaults.a]\ntemperature = 1", 4, 'a is not provider/model. Write [defaults."a/*"]'),
+        (A + "[defaults]\n'a/x' = 1", 5, "there is no default. Write one of temperature, effort, instructions"),
+        (A + "[defaults.'a/x']", 4, "there is no default. Write one of temperature, effort, instructions"),
+        (A + "[defaults.'b/x']\ntemperature = 1", 4, "there is no provider 'b'. There are a"),
+        (A + "[defaults.'x y']\ntemperature = 1", 4, "'x y' is not provider/model"),
+        (A + "[defaults.'a/x']\nwarmth = 1", 5, "[defaults.\"a/x\"]: there is no key 'warmth'. There are temperature,"),
+        (A + "[defaults.'a/x']\ntemperature = 2.1", 5, "temperature is not a number from 0 to 2"),
+        (A + "[defaults.'a/x']\ntemperature = nan", 5, "temperature is not a number from 0 to 2"),
+        (A + "[defaults.'a/x']\ntemperature = true", 5, "temperature is not a number from 0 to 2"),
+        (A + "[defaults.'a/x']\n\neffort = ['low']", 6, "effort is not one of low, medium, high"),
+        (A + "[defaults.'a/x']\ninstructions = 1", 5, "instructions is not a text of at most 8,000 characters"),
+        (A + "[defaults.'a/x']\ninstructions = '" + "x" * 8_001 + "'", 5, "not a text of at most 8,000 characters"),
+        (A + "[defaults.'a/x']\ninstructions = \"a\\u0000\"", 5, "instructions holds a control character"),
+        (A + "".join(f"[defaults.'a/{n}']\n" for n in range(101)), 4, "there are 101 tables of defaults; the most is"),
+        ("defaults = 1", 1, 'defaults is not a table. Write [defaults."provider/model"]'),
         (A + "key_file = 'none.key'", 4, "key_file names a file that cannot be read: No such file or directory"),
         (A + "key_variable = 'NOT_SET'", 4, "key_variable names a variable that is not set"),
         (A + 'key_file = "a\\u0000b"', 4, "key_file holds a character that cannot be printed"),
@@ -142,7 +160,7 @@ A = '[providers.a]\nkind = "openai"\naddress = "http://x"\n'
         (A + "ca_file = 'none.pem'", 4, "none.pem, which cannot be read"),
         (A + "ca_file = 'gateway.key'", 4, "gateway.key, which holds no certificate in PEM form"),
         (A + "title = '" + "x" * 61 + "'", 4, "title is not a text of at most 60 characters"),
-        (A + "# again\n" + A, 5, "this table is there twice. Each provider needs a name of its own"),
+        (A + "# again\n" + A, 5, "this table is there twice. Join both, or rename one"),
         (A + 'kind = "ollama"', 4, "this key is there twice"),
         (A + "title = ", 4, "Invalid value"),
         ("\n[providers.a]\nkind = 'vllm'", 3, "kind is unknown. It is openai, anthropic, ollama"),
@@ -241,6 +259,28 @@ def test_line_is_found_within_any_statement() -> None:
     text = 'a = """\nb = 1\n"""\n\n# b\nb = [\n  1,\n]\n[t]\nx.y = 2\r\nz = {k = 1}'
     places = [("a",), ("b",), ("t",), ("t", "x", "y"), ("t", "z", "k")]
     assert [line_of(text, place) for place in places] == [1, 6, 9, 10, 11]
+
+
+def test_more_exact_table_gives_each_default(path: Path) -> None:
+    write(
+        path,
+        A
+        + '[defaults."a/gpt-6"]\ninstructions = ""\n'
+        + '[defaults."a/gpt-6-*"]\ntemperature = 1\n'
+        + '[defaults."a/gpt-*"]\ntemperature = 0\n'
+        + '[defaults."a/*"]\ntemperature = 0.5\neffort = "low"\n'
+        + 'instructions = """\nBe brief.\nAnswer in Korean.\n"""\n',
+    )
+    of, brief = read_providers(path, {}).defaults.of, "Be brief.\nAnswer in Korean."
+    assert of("a/llama") == Tuning(temperature=0.5, effort="low", instructions=brief)
+    assert of("a/gpt-6-mini") == Tuning(temperature=1.0, effort="low", instructions=brief)
+    assert of("a/gpt-6") == Tuning(temperature=0.0, effort="low")
+    assert of("b/llama") == NO_TUNING
+
+
+def test_provider_of_the_environment_may_have_defaults(path: Path) -> None:
+    write(path, '[defaults."openai/*"]\neffort = "high"')
+    assert read_providers(path, {}, ("openai",)).defaults.of("openai/gpt-6") == Tuning(effort="high")
 
 
 def test_lists_give_one_instance_with_its_others(path: Path) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from shared.errors import ModelNotFound, SettingsError
 from shared.settings import Settings
+from shared.tuning import Tuning
 from shared.vendors import ANTHROPIC, WITH_KEY
 from tests.patience import patient
 from tests.providers.asking import KEY, Simulator, ask
@@ -276,6 +277,33 @@ def test_bad_file_is_read_again_in_any_case(tmp_path: Path, monkeypatch: pytest.
         again.cancel()
 
     asyncio.run(within(mend(), seconds=patient(5)))
+
+
+def test_changed_defaults_keep_lists_and_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    path = tmp_path / "providers.toml"
+    path.write_text('[defaults."openai/*"]\neffort = "low"\n')
+    heard: list[Tuning] = []
+
+    async def change(url: str) -> None:
+        registry = registry_with(openai_base_url=f"{url}/v1", providers_file=str(path))
+        await registry.discover()
+        assert [offer.defaults for offer in registry.offers()] == [Tuning(effort="low")]
+        provider, _ = registry.provider_for("openai/a")
+        again = asyncio.create_task(registry.keep_discovering(lambda: heard.append(registry.offers()[0].defaults)))
+        path.write_text('[defaults."openai/*"]\neffort = "high"\n')
+        while heard != [Tuning(effort="high")]:  # noqa: ASYNC110 - a file sets no event
+            await asyncio.sleep(0.01)
+        assert registry.provider_for("openai/a")[0] is provider
+        path.write_text('[defaults."openai/*"]\neffort = "utmost"\n')
+        while not registry.complaint:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.01)
+        assert registry.defaults().of("openai/a") == Tuning(effort="high"), "a file with a mistake changes nothing"
+        again.cancel()
+        await registry.close()
+
+    with serving({"/v1/models": {"data": [{"id": "a"}]}}) as url:
+        asyncio.run(within(change(url), seconds=patient(5)))
 
 
 def test_absent_providers_are_one_tuple_for_all_threads() -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import text, update
 from shared import fleet, lifecycle
 from shared.fleet import Model
 from shared.tables import Outcome, worker
+from shared.tuning import EXCERPT, NO_TUNING, Tuning
 from tests.patience import patient
 from tests.shared.rig import MODEL, OWNER, RequestRig
 from tests.stack import wait_until
@@ -200,3 +201,24 @@ def test_simulator_model_is_marked(rig: RequestRig) -> None:
     )
     fleet.register(rig.engine, member, lease_seconds=60)
     assert fleet.fleet(rig.engine).models == (Model(name=MODEL, demo=True),)
+
+
+def test_defaults_of_a_model_travel_in_the_row(rig: RequestRig) -> None:
+    brief, long = Tuning(temperature=0.0, effort="low", instructions="짧게\n답한다."), Tuning(instructions="x" * 5_000)
+    offered = {"a/none": NO_TUNING, "a/brief": brief, "a/long": long, "a/as-brief": brief, "a/plain": NO_TUNING}
+    models = [Model(name=name, demo=False, defaults=defaults) for name, defaults in offered.items()]
+    member = fleet.Member(worker_id=uuid4(), host="x", pid=1, version="x", slots=1, models=models)
+    fleet.register(rig.engine, member, lease_seconds=60)
+    found = {model.name: model.defaults for model in fleet.fleet(rig.engine).models}
+    assert found == {**offered, "a/long": Tuning(instructions="x" * EXCERPT + "…")}
+    assert [each.get("defaults") for each in rig.rows(worker)[0]["models"]][3:] == [1, None], "not stored twice"
+
+
+def test_row_of_an_older_worker_has_no_defaults(rig: RequestRig) -> None:
+    worker_id = rig.worker()
+    old, new = [{"name": "a/old", "demo": False}], {"tone": "warm", "effort": "utmost", "temperature": 1}
+    with rig.begin() as connection:
+        models = [*old, {"name": "a/new", "demo": False, "defaults": new}]
+        connection.execute(update(worker).where(worker.c.id == worker_id).values(models=models))
+    found = {model.name: model.defaults for model in fleet.fleet(rig.engine).models}
+    assert found == {"a/old": NO_TUNING, "a/new": Tuning(temperature=1.0)}

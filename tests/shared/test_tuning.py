@@ -90,3 +90,11 @@ def test_unknown_settings_are_left_out(rig: RequestRig) -> None:
             {"tuning": '{"effort": "utmost", "temperature": "warm", "instructions": null, "tone": 1}'},
         )
     assert rig.claim(submitted.request_id, rig.worker()).tuning == NO_TUNING
+
+
+def test_own_settings_win_over_defaults() -> None:
+    defaults = Tuning(instructions="Be kind.", temperature=0.7, effort="low")
+    assert NO_TUNING.over(defaults) == defaults
+    assert Tuning(temperature=0.0).over(defaults) == Tuning(instructions="Be kind.", temperature=0.0, effort="low")
+    assert KOREAN.over(defaults) == KOREAN
+    assert KOREAN.over(NO_TUNING) == KOREAN

@@ -148,7 +148,7 @@ def _generate(context: Context, running: RunningAnswer) -> Result:
 
 def _prompt(context: Context, claimed: Claimed) -> Prompt:
     offer = next((each for each in context.registry.offers() if each.name == claimed.model), None)
-    tuning = claimed.tuning
+    tuning = claimed.tuning.over(context.registry.defaults().of(claimed.model))
     system = prompts.instructions(context.settings.system_prompt, tuning.instructions)
     window = windows.window_of(context, claimed.model, offer.context_tokens if offer else None)
     limit = output_limit(context.settings.max_output_tokens or None, window)

@@ -45,9 +45,9 @@ def place_of(message: Message, branch: Sequence[Message]) -> int:
     return next(place for place, each in enumerate(branch) if each is message)
 
 
-def instructions(operators: str, persons: str) -> str:
-    """Return the system text: the operator's instructions, then the person's."""
-    return "\n\n".join(text for text in (operators.strip(), persons.strip()) if text)
+def instructions(general: str, of_chat: str) -> str:
+    """Return the system text: the instructions for every model, then those of the chat."""
+    return "\n\n".join(text for text in (general.strip(), of_chat.strip()) if text)
 
 
 def sendable(branch: Sequence[Message]) -> list[Message]:

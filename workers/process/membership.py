@@ -49,7 +49,13 @@ def start_counters(context: Context) -> None:
 
 def _offered(context: Context) -> list[Model]:
     return [
-        Model(name=offer.name, demo=offer.demo, title=offer.title, provider=offer.provider_title)
+        Model(
+            name=offer.name,
+            demo=offer.demo,
+            title=offer.title,
+            provider=offer.provider_title,
+            defaults=offer.defaults,
+        )
         for offer in context.registry.offers()
     ]
 

@@ -37,11 +37,18 @@ def complaint(chain: Sequence[str], providers: Collection[str] | None) -> str:
     if not 2 <= len(chain) <= LONGEST_CHAIN:
         return f"a chain has 2 to {LONGEST_CHAIN} models, as in one/model > two/model"
     for model in chain:
-        provider, _, name = model.partition("/")
-        if not provider or not name or len(model) > 260 or any(sign.isspace() for sign in model):
-            return f"{model[:80]!r} is not provider/model"
-        if providers is not None and provider not in providers:
-            return f"there is no provider {provider[:60]!r}. There are {', '.join(sorted(providers)) or 'none'}"
+        if why := complaint_of_model(model, providers):
+            return why
     if len(set(chain)) < len(chain):
         return "a model is in the chain twice"
+    return ""
+
+
+def complaint_of_model(model: str, providers: Collection[str] | None) -> str:
+    """Return what is wrong with a `provider/model`; "" if nothing is."""
+    provider, _, name = model.partition("/")
+    if not provider or not name or len(model) > 260 or any(sign.isspace() for sign in model):
+        return f"{model[:80]!r} is not provider/model"
+    if providers is not None and provider not in providers:
+        return f"there is no provider {provider[:60]!r}. There are {', '.join(sorted(providers)) or 'none'}"
     return ""

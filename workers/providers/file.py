@@ -8,6 +8,9 @@
     [fallback]
     "gateway/gpt-6" = ["lab/llama"]
 
+    [defaults."gateway/*"]
+    temperature = 0.2
+
 The file is good as a whole or not at all: nobody wants half of the providers because of a typing error.
 """
 
@@ -27,6 +30,8 @@ from shared.addresses import complaint
 from shared.errors import SettingsError
 from shared.lifecycle.rates import Rate
 from shared.vendors import ANTHROPIC, OLLAMA, OPENAI, Vendor
+from workers.providers import defaults
+from workers.providers.defaults import Defaults
 from workers.providers.fallbacks import MOST_CHAINS, Chains
 from workers.providers.fallbacks import complaint as complaint_of_chain
 from workers.providers.instances import Instance
@@ -70,6 +75,7 @@ class Content:
     instances: tuple[Instance, ...]
     files: tuple[Path, ...]
     fallbacks: Chains = field(default_factory=dict)
+    defaults: Defaults = field(default_factory=Defaults)
 
 
 def read_providers(path: Path, environ: Mapping[str, str], others: Collection[str] = ()) -> Content:
@@ -104,7 +110,7 @@ class _Reader:
 
     def read(self, document: Mapping[str, Any], others: Collection[str]) -> Content:
         for key in document:
-            if key not in ("providers", "fallback"):
+            if key not in ("providers", "fallback", "defaults"):
                 self._refuse((key,), f"there is no {key!r} here. Each provider is a table [providers.NAME]")
         tables = document.get("providers", {})
         if not isinstance(tables, dict):
@@ -113,7 +119,10 @@ class _Reader:
             self._refuse(("providers",), f"there are {len(tables)} providers; the most is {MOST_INSTANCES}")
         instances = tuple(self._instance(name, table) for name, table in tables.items())
         fallbacks = self._fallbacks(document.get("fallback", {}), {*others, *tables})
-        return Content(instances, tuple(self._files), fallbacks)
+        set_defaults = document.get("defaults", {})
+        for keys, why in defaults.mistakes(set_defaults, {*others, *tables}):
+            self._refuse(("defaults", *keys), why)
+        return Content(instances, tuple(self._files), fallbacks, Defaults(set_defaults))
 
     def _fallbacks(self, table: Any, providers: Collection[str]) -> Chains:
         if not isinstance(table, dict):
@@ -199,6 +208,8 @@ class _Reader:
             self._refuse(at, f"{key} is not supported yet. Remove it")
         if key == "fallback":
             self._refuse(at, 'fallback is a table of its own. Write [fallback] and "provider/model" = […] below')
+        if key in ("defaults", *defaults.KEYS):
+            self._refuse(at, f'{key} does not belong here. Write it below [defaults."{at[1]}/*"], a table of its own')
         if key not in KEYS:
             self._refuse(at, f"there is no key {key[:60]!r}. There are {', '.join(KEYS)}")
         if key in _TEXTS and not isinstance(value, str):
@@ -294,6 +305,8 @@ class _Reader:
 
     def _refuse(self, at: tuple[str, ...], why: str) -> NoReturn:
         of = f" [{'.'.join(at[:2])}]:" if at[0] == "providers" and len(at) > 1 else ""
+        if at[0] == "defaults" and len(at) > 2:
+            of = f' [defaults."{at[1]}"]:'
         raise Mistake(f"{self._path}, line {line_of(self._text, at)}:{of} {why}.", tuple(self._files))
 
 
@@ -332,7 +345,7 @@ def _syntax(path: Path, text: str, message: str) -> str:
     found = _PLACE.fullmatch(message)
     what, line = (found["what"], found["line"]) if found else (message, None)
     if what.startswith("Cannot declare"):
-        what = "this table is there twice. Each provider needs a name of its own"
+        what = "this table is there twice. Join both, or rename one"
     elif what.startswith("Cannot overwrite"):
         what = "this key is there twice"
     return f"{path}, line {line or len(text.splitlines())}: {what}."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.errors import SettingsError
+from shared.tuning import NO_TUNING, Tuning
 from shared.vendors import DEMO, VENDORS
 from workers.providers.catalogue import size_of
 from workers.providers.instances import Instance
@@ -24,6 +25,8 @@ class Offer:
     #: The names that people see, of the model and of its provider; the model's is empty if its server gives none.
     title: str = ""
     provider_title: str = ""
+    #: What holds in a chat where the person sets nothing else.
+    defaults: Tuning = NO_TUNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ def parse_names(text: str, configured: Mapping[str, Instance]) -> tuple[tuple[st
     for entry in filter(None, (part.strip() for part in text.split(","))):
         key, slash, model = entry.partition("/")
         if not slash or not model or any(sign.isspace() for sign in entry):
-            raise SettingsError(f"NARU_MODELS has {entry!r}, which is not provider/model, as in openai/gpt-6-luna.")
+            raise SettingsError(
+                f"NARU_MODELS has {entry!r}, which is not provider/model, as ./naru providers list prints."
+            )
         if key not in _NEEDS:
             raise SettingsError(
                 f"NARU_MODELS has {entry!r}: no provider {key!r}. There are {', '.join(_NEEDS)}; those of "
@@ -56,7 +61,7 @@ def parse_names(text: str, configured: Mapping[str, Instance]) -> tuple[tuple[st
 _NEEDS = {vendor.name: vendor.key_variable or vendor.address_variable for vendor in VENDORS}
 
 
-def offer_of(each: Instance, model: Listed) -> Offer:
+def offer_of(each: Instance, model: Listed, defaults: Tuning) -> Offer:
     """Return the offer of a model that `each` lists."""
     size = size_of(model.name)
     return Offer(
@@ -67,6 +72,7 @@ def offer_of(each: Instance, model: Listed) -> Offer:
         demo=each.vendor.is_demo,
         title=model.title,
         provider_title=each.title,
+        defaults=defaults,
     )
 
 

@@ -20,6 +20,7 @@ from shared.lifecycle.rates import NO_RATE, Rate
 from shared.settings import Settings, environment
 from workers.providers.anthropic.adapter import AnthropicProvider
 from workers.providers.base import Provider
+from workers.providers.defaults import Defaults
 from workers.providers.fallbacks import Chains, chains_in
 from workers.providers.file import Content, Mistake, fingerprint, read_providers
 from workers.providers.instances import Instance, of_environment, together
@@ -79,6 +80,7 @@ class Registry:
         #: The chains of NARU_FALLBACK, and those of the file.
         self._chains = chains_in(settings.fallback, None if self._path else self._environment)
         self._chains_of_file: Chains = {}
+        self._defaults = Defaults()
         self._seen: tuple[object, ...] = ()
         self._read_at = 0.0
         #: The mistake in providers.toml; empty if there is none.
@@ -164,6 +166,10 @@ class Registry:
         chain = self._chains_of_file.get(asked) or self._chains.get(asked, ())
         return chain[chain.index(present) + 1 :] if present in chain else ()
 
+    def defaults(self) -> Defaults:
+        """Return the defaults of models."""
+        return self._defaults
+
     def problems(self) -> dict[str, Problem]:
         """Return why providers offer no model, by name."""
         found = {name: problem for name, problem in self._problems.items() if name not in self._listings}
@@ -241,9 +247,9 @@ class Registry:
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, LOOK_SECONDS))
             if self._path is not None and await asyncio.to_thread(self._is_file_new):
-                before = self._instances, self.complaint, self.chains()
+                before = self._taken()
                 self._take(*await asyncio.to_thread(self._read))
-                if (self._instances, self.complaint, self.chains()) != before:
+                if self._taken() != before:
                     return True
         return False
 
@@ -283,7 +289,7 @@ class Registry:
             self._settle_absent()
             return
         before, self._instances = self._instances, together(self._environment, read.instances)
-        self._chains_of_file = read.fallbacks
+        self._chains_of_file, self._defaults = read.fallbacks, read.defaults
         self.complaint = ""
         for name in [name for name, each in before.items() if self._instances.get(name) != each]:
             self._forget(name)
@@ -335,7 +341,7 @@ class Registry:
             self._retired.append(self._providers.pop(each.name))
 
     def _settle(self) -> None:
-        named = [offer_of(self._environment[key], Listed(model)) for key, model in self._named]
+        named = [self._offer(self._environment[key], Listed(model)) for key, model in self._named]
         others = [offer for each in self._instances.values() for offer in self._offers_of(each)]
         self._offers = (*named, *others)
         self._settle_absent()
@@ -350,9 +356,12 @@ class Registry:
         if self._named and self._is_of_environment(each):
             return []
         if each.models or not each.lists_models:
-            return [offer_of(each, Listed(model)) for model in each.models or each.vendor.default_models]
+            return [self._offer(each, Listed(model)) for model in each.models or each.vendor.default_models]
         listing = self._listings.get(each.name)
-        return [offer_of(each, model) for model in (listing.models if listing else self._in_chains(each))]
+        return [self._offer(each, model) for model in (listing.models if listing else self._in_chains(each))]
+
+    def _offer(self, each: Instance, model: Listed) -> Offer:
+        return offer_of(each, model, self._defaults.of(f"{each.name}/{model.name}"))
 
     def _in_chains(self, each: Instance) -> tuple[Listed, ...]:
         """Return the models of an instance that chains name: they are on offer before their server has listed any."""
@@ -360,7 +369,11 @@ class Registry:
         return tuple(Listed(model.partition("/")[2]) for model in named if model.partition("/")[0] == each.name)
 
     def _state(self) -> tuple[object, ...]:
-        return self._offers, self.absent(), self._instances, self.chains()
+        return self._offers, self.absent(), *self._taken()
+
+    def _taken(self) -> tuple[object, ...]:
+        """Return what comes from providers.toml."""
+        return self._instances, self.complaint, self.chains(), self._defaults
 
 
 def _first(offers: tuple[Offer, ...]) -> dict[str, list[str]]:

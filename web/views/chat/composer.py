@@ -53,7 +53,7 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
             _side(frame)
             with st.container(key="composer-row", horizontal=True, vertical_alignment="center"):
                 picker.draw(frame, opened, fleet)
-                tuning.panel(frame, opened)
+                tuning.panel(frame, opened, fleet)
 
 
 def _left(frame: Frame) -> str:

@@ -1,7 +1,7 @@
 """The settings of one conversation: instructions, temperature and effort, in a panel beside the model.
 
-The panel draws its fields only while it is open. A conversation without questions has no row yet: the page keeps the
-settings until the first question stores them.
+The panel draws its fields only while it is open; an empty field shows the model's default. A conversation without
+questions has no row yet: the page keeps the settings until the first question stores them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import streamlit as st
 from shared import conversations, personal_data
 from shared.conversations import Opened
 from shared.errors import NaruError, PersonalData
+from shared.fleet import Fleet
 from shared.tuning import COLDEST, EFFORTS, LONGEST_INSTRUCTIONS, NO_TUNING, WARMEST, Tuning
 from web import state
 from web.views import notices
@@ -24,7 +25,7 @@ def of(opened: Opened) -> Tuning:
     return opened.tuning if opened.exists else state.tuning()
 
 
-def panel(frame: Frame, opened: Opened) -> None:
+def panel(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
     """Draw the button and, while it is open, the fields."""
     t, current = frame.words.t, of(opened)
     stored = opened.id if opened.exists else None
@@ -32,7 +33,7 @@ def panel(frame: Frame, opened: Opened) -> None:
     with st.popover(label, type="tertiary", icon=":material/tune:", key=state.TUNING_PANEL, on_change="rerun") as shown:
         if not shown.open:
             return
-        _fields(frame, current)
+        _fields(frame, current, _defaults(opened, fleet))
         if notice := state.panel_notice():
             notices.sentence(notices.text(frame.words, notice), notice.id)
         st.button(t("tuning.save"), key="tuning-save", width="stretch", on_click=save, args=(frame, stored))
@@ -46,14 +47,27 @@ def panel(frame: Frame, opened: Opened) -> None:
         )
 
 
-def _fields(frame: Frame, current: Tuning) -> None:
+def _defaults(opened: Opened, fleet: Fleet | None) -> Tuning:
+    """Return the defaults of the chosen model; its instructions are shortened."""
+    name = state.chosen_model() or opened.model
+    models = fleet.models if fleet is not None else ()
+    return next((each.defaults for each in models if each.name == name), NO_TUNING)
+
+
+def _fields(frame: Frame, current: Tuning, defaults: Tuning) -> None:
+    def default(value: str) -> str:
+        return t("tuning.default_is", value=value) if value else t("tuning.default")
+
     t = frame.words.t
+    temperature = "" if defaults.temperature is None else f"{defaults.temperature:g}"
+    unset_effort = default(t(f"effort.{defaults.effort}") if defaults.effort else "")
     state.fill_panel(current)
     st.text_area(
         t("tuning.instructions"),
         key=state.INSTRUCTIONS,
         max_chars=LONGEST_INSTRUCTIONS,
-        placeholder=t("tuning.instructions_example"),
+        placeholder=default(defaults.instructions) if defaults.instructions else t("tuning.instructions_example"),
+        help=t("tuning.instructions_help") if defaults.instructions else None,
         height=140,
         on_change=state.draft_panel,
     )
@@ -64,7 +78,7 @@ def _fields(frame: Frame, current: Tuning) -> None:
         max_value=WARMEST,
         step=0.1,
         format="%.1f",
-        placeholder=t("tuning.default"),
+        placeholder=default(temperature),
         help=t("tuning.temperature_help"),
         on_change=state.draft_panel,
     )
@@ -72,7 +86,7 @@ def _fields(frame: Frame, current: Tuning) -> None:
         t("tuning.effort"),
         ("", *EFFORTS),
         key=state.EFFORT,
-        format_func=lambda effort: t(f"effort.{effort}") if effort else t("tuning.default"),
+        format_func=lambda effort: t(f"effort.{effort}") if effort else unset_effort,
         help=t("tuning.effort_help"),
         filter_mode=None,
         on_change=state.draft_panel,
@@ -88,7 +102,7 @@ def save(frame: Frame, stored: UUID | None) -> None:
 
 
 def reset(frame: Frame, stored: UUID | None) -> None:
-    """Return to the model's own defaults."""
+    """Return to the model's defaults."""
     _put(frame, NO_TUNING, stored)
 
 
