@@ -22,6 +22,7 @@ from shared.model_facts import forget, read_facts
 from shared.operating import shown_models
 from shared.settings import environment, load_settings
 from workers.providers.base import Done, Prompt, Thought
+from workers.providers.instances import Instance
 from workers.providers.listing import LISTING_SECONDS, SENTENCES, Problem
 from workers.providers.quirks import describe
 from workers.providers.registry import Registry
@@ -137,15 +138,18 @@ def order(engine: Engine, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def facts(engine: Engine, _: argparse.Namespace) -> int:
-    """Print what was learnt about each model."""
+def facts(engine: Engine, chosen: argparse.Namespace) -> int:
+    """Print what was learnt about each model. Facts of an earlier server of its provider are marked."""
     found = read_facts(engine)
+    holding = read_facts(engine, {name: each.servers for name, each in _instances(chosen).items()})
     for model, known in sorted(found.items()):
         print(terminal.line(model))
-        for sentence in describe(known):
+        present = holding.get(model, {})
+        for sentence in describe(present):
             print(f"  {terminal.line(sentence)}")
         for fact, value in sorted(known.items()):
-            print(f"  {terminal.line(fact)} = {terminal.line(str(value))}")
+            note = "" if fact in present else "  (learnt at another address, not used)"
+            print(f"  {terminal.line(fact)} = {terminal.line(str(value))}{note}")
     if not found:
         print("No server has taught Naru anything yet.")
     return 0
@@ -170,6 +174,14 @@ def _registry(chosen: argparse.Namespace) -> Registry:
     settings = load_settings(with_providers_file(environment(), chosen.data))
     instances_of(settings)
     return Registry(settings)
+
+
+def _instances(chosen: argparse.Namespace) -> Mapping[str, Instance]:
+    """Return the providers by name; none if a setting or the file has a mistake."""
+    try:
+        return instances_of(load_settings(with_providers_file(environment(), chosen.data)))
+    except SettingsError:
+        return {}
 
 
 def _known(registry: Registry, name: str) -> None:

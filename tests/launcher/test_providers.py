@@ -144,9 +144,14 @@ def test_models_are_hidden_and_ordered(stack: Stack, engine: Engine) -> None:
     assert "is not provider/model" in naru(stack, "providers", "hide", "a").stderr
 
 
-def test_facts_are_shown_and_forgotten(stack: Stack, engine: Engine) -> None:
+def test_facts_are_shown_and_forgotten(stack: Stack, engine: Engine, tmp_path: Path) -> None:
     learn(engine, "gateway/a", "no_temperature", True)
     assert "gateway/a\n  no_temperature = True" in naru(stack, "providers", "facts").stdout
+    learn(engine, "moved/a", "longest_output", 300, ["elsewhere"])
+    path = file_of(tmp_path, table("moved", "http://127.0.0.1:9"))
+    shown = naru(stack, "providers", "facts", providers_file=path).stdout
+    assert "  longest_output = 300  (learnt at another address, not used)" in shown
+    assert "answers have at most" not in shown
     assert naru(stack, "providers", "forget", "gateway/a").returncode == 0
     assert "nothing is known about gateway/a" in naru(stack, "providers", "forget", "gateway/a").stderr
 

@@ -6,6 +6,7 @@ a model's name is the instance's name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -67,6 +68,14 @@ class Instance:
         parts = urlsplit(self.base)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
+    @property
+    def servers(self) -> frozenset[str]:
+        """A short hash for each server: of its kind and address, without user name and password.
+
+        What was learnt about a model holds while the provider keeps one of its servers.
+        """
+        return frozenset(map(_hash_of, self.members))
+
     def takes(self, model: str) -> bool:
         """Whether the patterns let it offer a listed model."""
         is_included = not self.include or _matches(model, self.include)
@@ -110,6 +119,11 @@ def together(environment: dict[str, Instance], of_file: Iterable[Instance]) -> d
 def _variables(instance: Instance) -> str:
     vendor = instance.vendor
     return vendor.key_variable if instance.api_key else vendor.address_variable
+
+
+def _hash_of(member: Instance) -> str:
+    text = f"{member.vendor.name} {member.server.lower()}{urlsplit(member.base).path}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _matches(model: str, patterns: Iterable[str]) -> bool:
