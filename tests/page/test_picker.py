@@ -138,7 +138,7 @@ def test_page_says_that_all_models_are_hidden(
             assert connection.execute(text("SELECT count(*) FROM chat_request")).scalar_one() == 0
         shown_models.show(engine, ["old/llama"])
         person.page.reload()
-        expect(picker(person)).to_have_value("llama · old", timeout=patient_ms(10))
+        expect(picker(person)).to_have_value("llama", timeout=patient_ms(10))
         person.ask("Hello")
         expect(person.questions).to_have_count(1, timeout=patient_ms(10))
     with engine.connect() as connection:
