@@ -21,7 +21,7 @@ from shared.messages import Message, TextPart
 from shared.model_facts import forget, read_facts
 from shared.operating import shown_models
 from shared.settings import environment, load_settings
-from workers.providers.base import Done, Prompt, Thought
+from workers.providers.base import Done, Prompt, Provider, Thought
 from workers.providers.instances import Instance
 from workers.providers.listing import LISTING_SECONDS, SENTENCES, Problem
 from workers.providers.quirks import describe
@@ -70,7 +70,7 @@ async def show_providers(chosen: argparse.Namespace) -> int:
 
 
 async def test(chosen: argparse.Namespace) -> int:
-    """Ask one tiny question and print the answer, how long it took and what it cost."""
+    """Ask one tiny question and print the answer, how long it took and what it cost. Ask each member of a pool."""
     registry = _registry(chosen)
     _known(registry, chosen.name)
     await registry.discover(seconds=LISTING_SECONDS)
@@ -79,13 +79,16 @@ async def test(chosen: argparse.Namespace) -> int:
         if not model:
             problem = registry.problems().get(chosen.name, Problem.NO_MODEL)
             return _complain(f"{chosen.name} {SENTENCES[problem]}. Or name a model with --model.")
-        return await _ask(registry, f"{chosen.name}/{model}")
+        name, found = f"{chosen.name}/{model}", registry.instances()[chosen.name]
+        members = registry.members_for(name)
+        codes = [await _ask(each, model, f"{name}{found.part(place)}") for place, each in enumerate(members, 1)]
+        return max(codes)
     finally:
         await registry.close()
 
 
-async def _ask(registry: Registry, name: str) -> int:
-    provider, model = registry.provider_for(name)
+async def _ask(provider: Provider, model: str, name: str) -> int:
+    """Ask one member, which is printed as `name`."""
     question = Message("user", (TextPart(TEST_QUESTION),))
     prompt = Prompt(model=model, messages=(question,), max_output_tokens=TEST_TOKENS)
     began, text, done = time.monotonic(), "", None

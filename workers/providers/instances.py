@@ -57,6 +57,12 @@ class Instance:
         """This instance and its others."""
         return (self, *self.others)
 
+    def part(self, place: int) -> str:
+        """Return " (2 of 3, http://gpu2:8000)" for the second of three members; "" if there is only one. No key."""
+        if not self.others:
+            return ""
+        return f" ({place} of {len(self.members)}, {self.members[place - 1].server})"
+
     @property
     def base(self) -> str:
         """The address to call, without the path of the API."""

@@ -186,6 +186,11 @@ class Registry:
             raise ModelNotFound(f"{key}: this worker does not serve it")
         return self._provider(key), model
 
+    def members_for(self, name: str) -> list[Provider]:
+        """Return the provider of the offer `name`, or each member of its pool. Raises ModelNotFound."""
+        provider, _ = self.provider_for(name)
+        return list(provider.providers) if isinstance(provider, Pool) else [provider]
+
     def has_lasting_calls(self, name: str = "") -> bool:
         """Whether the calls of the model `name` go on when nobody reads them; without a name, those of any model."""
         if not name:
