@@ -8,7 +8,7 @@ NaruError
 │   ├── TooLong              the question is longer than the limit
 │   ├── Empty                the question has no text
 │   ├── NothingToAnswer      "regenerate" in a conversation without a question
-│   ├── UnknownModel         no worker offers this model
+│   ├── UnknownModel         no worker offers this model; or all are hidden: shared/fleet.py
 │   ├── PersonalData         the question seems to contain personal data or a secret
 │   │   └── HoldsResidentNumber, HoldsCardNumber, HoldsKey
 │   ├── AccountRefused       someone cannot sign in, or cannot have this account or this password

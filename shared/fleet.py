@@ -29,15 +29,17 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared import audit
 from shared.audit import Kind
+from shared.errors import UnknownModel
 from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
-from shared.tables import Status, chat_request, lane, reconciler_tick, request_attempt, worker
+from shared.tables import Status, chat_request, lane, reconciler_tick, request_attempt, shown_model, worker
 from shared.tuning import NO_TUNING, Tuning
 
 _NOW = func.clock_timestamp()
@@ -102,6 +104,27 @@ class Fleet:
     slots: int
     models: tuple[Model, ...]
     absent: tuple[AbsentProvider, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Model, ...]:
+        """The models that the picker shows, in its order."""
+        return tuple(model for model in self.models if not model.hidden)
+
+    def default(self) -> str:
+        """Return the model of a question for which nobody chose one: the first in the picker; "" if none is known.
+
+        Raises NoModelShown.
+        """
+        shown = self.shown
+        if self.models and not shown:
+            raise NoModelShown
+        return shown[0].name if shown else ""
+
+
+class NoModelShown(UnknownModel):
+    """No model is shown, because an administrator has hidden all. ./naru providers show MODEL shows one again."""
+
+    code = "no_model_shown"
 
 
 def register(engine: Engine, member: Member, *, lease_seconds: float) -> None:
@@ -305,27 +328,26 @@ def _place_in(shown: Mapping[str, list[Any]], name: str) -> float:
     return math.inf if place is None else float(place)
 
 
-# Workers mostly offer the same models, so one list of each kind is returned: that of the worker that renewed last
-# comes first.
+# Workers mostly offer the same models, so one list of each kind is returned: that of the newest worker comes first.
 _FLEET = prepared(
     text(
         """
         WITH live AS (
-            SELECT slots, models, absent, renewed_at FROM worker
+            SELECT slots, models, absent, started_at FROM worker
             WHERE lost_at IS NULL AND NOT draining AND lease_expires_at > statement_timestamp()
         ), latest AS (
-            SELECT models, renewed_at FROM worker
+            SELECT models, started_at FROM worker
             WHERE renewed_at > statement_timestamp() - make_interval(secs => :remembered)
               AND NOT EXISTS (SELECT FROM live)
             ORDER BY renewed_at DESC LIMIT 1
         ), offers AS (
-            SELECT models, max(renewed_at) AS renewed_at
-            FROM (SELECT models, renewed_at FROM live UNION ALL SELECT models, renewed_at FROM latest) AS each
+            SELECT models, max(started_at) AS started_at
+            FROM (SELECT models, started_at FROM live UNION ALL SELECT models, started_at FROM latest) AS each
             GROUP BY models
         )
         SELECT (SELECT count(*) FROM live)::int AS live_workers,
                (SELECT coalesce(sum(slots), 0) FROM live)::int AS slots,
-               (SELECT jsonb_agg(models ORDER BY renewed_at DESC) FROM offers)::text AS offers,
+               (SELECT jsonb_agg(models ORDER BY started_at DESC) FROM offers)::text AS offers,
                (SELECT jsonb_agg(DISTINCT absent) FROM live WHERE absent <> '[]') AS absent,
                (SELECT jsonb_object_agg(model, jsonb_build_array(hidden, place)) FROM shown_model)::text AS shown
         """
@@ -334,11 +356,15 @@ _FLEET = prepared(
 
 
 def default_model() -> ColumnElement[str]:
-    """The first model of the newest live worker; null while there is none."""
+    """The same as `Fleet.default`; null while no worker is live, or while all models are hidden."""
+    offered = func.jsonb_array_elements(_W.models).table_valued("value", with_ordinality="place", name="offered")
+    entry, s = offered.render_derived(), shown_model.c
+    name = cast(entry.c.value, JSONB)["name"].astext
     return (
-        select(cast(_W.models, JSONB)[0]["name"].astext)
-        .where(_W.lost_at.is_(None), _W.lease_expires_at > _NOW, ~_W.draining)
-        .order_by(_W.started_at.desc())
+        select(name)
+        .select_from(worker.join(entry, true()).outerjoin(shown_model, s.model == name))
+        .where(_W.lost_at.is_(None), _W.lease_expires_at > _NOW, ~_W.draining, s.hidden.is_not(True))
+        .order_by(s.place.nulls_last(), _W.started_at.desc(), entry.c.place)
         .limit(1)
         .scalar_subquery()
     )

@@ -12,10 +12,12 @@ import logging
 import math
 import threading
 from collections.abc import Collection
+from dataclasses import replace
 from uuid import UUID
 
 from shared import lifecycle, mail, metrics, personal_data
 from shared.errors import AddressTooFast, NaruError, OverLimit, OwnerTooFast
+from shared.fleet import fleet
 from shared.following.best_text import BestText
 from shared.interpreter import freeze_loaded_objects
 from shared.keeping import Keeping
@@ -93,7 +95,7 @@ class Runtime:
 
         `client` is the person's address as `web/asgi/address.py` gives it; `confirmed` has the codes of the
         PersonalData of which the person was warned. Raises PersonalData, OwnerTooFast, AddressTooFast, and the errors
-        of `shared.lifecycle.submit`.
+        of `shared.lifecycle.submit` and `Fleet.default`.
         """
         lifecycle.check_text(question, self.settings.max_question_characters)
         policy = self.allowances.personal_data(question.owner)
@@ -114,6 +116,9 @@ class Runtime:
             raise OwnerTooFast(self.settings.owner_questions_per_minute, math.ceil(wait))
         if wait := self._questions.take(client):
             raise AddressTooFast(self.settings.address_questions_per_minute, math.ceil(wait))
+        if not question.model:
+            usable = self.allowances.usable(question.owner, fleet(self.engine))
+            question = replace(question, model=usable.default())
         if not self.allowances.may_use(question.owner, question.model):
             raise ModelNotAllowed
         limits, longest = self.allowances.of_question(question.owner)

@@ -118,17 +118,16 @@ def submit(engine: Engine, settings: Settings, *, text: str, model: str | None) 
 
 
 def choose_model(workers: Fleet, wanted: str | None) -> str:
-    """Return the wanted model, or the first that the workers offer. Raises UnknownModel, which lists them."""
-    offered = [model.name for model in workers.models]
-    shown = [model.name for model in workers.models if not model.hidden]
-    if wanted is None and shown:
-        return shown[0]
+    """Return the wanted model, or the first in the picker. Raises UnknownModel, which lists them, or NoModelShown."""
+    if wanted is None and (first := workers.default()):
+        return first
     if wanted is None and workers.live_workers:
         raise UnknownModel("no model is available yet. ./naru doctor says which server Naru is waiting for.")
     if wanted is None:
         raise UnknownModel("no model is known yet. Start Naru (./naru up), or name a model with --model.")
-    if workers.live_workers and wanted not in offered:
-        raise UnknownModel(f"the model {wanted} is not available. Available: {', '.join(shown[:MOST_NAMED]) or 'none'}")
+    if workers.live_workers and all(model.name != wanted for model in workers.models):
+        shown = [model.name for model in workers.shown[:MOST_NAMED]]
+        raise UnknownModel(f"the model {wanted} is not available. Available: {', '.join(shown) or 'none'}")
     return wanted
 
 

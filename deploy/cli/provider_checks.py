@@ -41,28 +41,30 @@ def provider_findings(settings: Settings) -> Findings:
     except SettingsError as error:
         yield Finding(Level.WRONG, f"providers: {error}", "correct it; the workers keep the providers that they have")
         found = of_environment(settings)
-    asked = [member for each in found.values() if not each.vendor.is_demo for member in each.members]
+    real = [each for each in found.values() if not each.vendor.is_demo]
+    asked = [member for each in real for member in each.members]
+    names = [f"{each.name}{each.part(place)}" for each in real for place in range(1, len(each.members) + 1)]
     with ThreadPoolExecutor(8) as threads:
-        for each, finding in zip(asked, threads.map(finding_of, asked), strict=True):
+        for each, finding in zip(asked, threads.map(finding_of, asked, names), strict=True):
             if finding.level is Level.GOOD or each.is_wanted:
                 yield finding
 
 
-def finding_of(each: Instance) -> Finding:
-    """Return what the provider says to a request for its models."""
+def finding_of(each: Instance, name: str) -> Finding:
+    """Return what the provider, or this member of it, says to a request for its models."""
     try:
         listing = fetch(each, seconds=PROVIDER_SECONDS)
     except ListingFailed as error:
         what, _, to_do = SENTENCES[error.problem].partition(". ")
         level = Level.HINT if error.problem in _HINTS else Level.WRONG
-        return Finding(level, f"{each.name}: {each.server} {what}", to_do)
+        return Finding(level, f"{name}: {each.server} {what}", to_do)
     if each.vendor is OLLAMA:
-        return Finding(Level.GOOD, f"{each.name}: answers at {each.server}")
+        return Finding(Level.GOOD, f"{name}: answers at {each.server}")
     if listing.address != each.base:
-        what = f"{each.name}: nothing answers below its address; Naru uses a similar one that does"
+        what = f"{name}: nothing answers below its address; Naru uses a similar one that does"
         return Finding(Level.HINT, what, f"set the address to {_plain(listing.address)}")
     what = "accepts the key" if each.api_key else "answers without a key"
-    return Finding(Level.GOOD, f"{each.name}: {what}, {len(listing.models)} models that can chat")
+    return Finding(Level.GOOD, f"{name}: {what}, {len(listing.models)} models that can chat")
 
 
 def _plain(url: str) -> str:

@@ -22,8 +22,9 @@ from shared.model_facts import forget, read_facts
 from shared.operating import shown_models
 from shared.settings import environment, load_settings
 from shared.tuning import Tuning
-from workers.providers.base import Done, Prompt, Thought
+from workers.providers.base import Done, Prompt, Provider, Thought
 from workers.providers.defaults import covers
+from workers.providers.instances import Instance
 from workers.providers.listing import LISTING_SECONDS, SENTENCES, Problem
 from workers.providers.offers import Offer
 from workers.providers.quirks import describe
@@ -71,7 +72,7 @@ async def show_providers(chosen: argparse.Namespace) -> int:
 
 
 async def test(chosen: argparse.Namespace) -> int:
-    """Ask one tiny question and print the answer, how long it took and what it cost."""
+    """Ask one tiny question and print the answer, how long it took and what it cost. Ask each member of a pool."""
     registry = _registry(chosen)
     _known(registry, chosen.name)
     await registry.discover(seconds=LISTING_SECONDS)
@@ -80,13 +81,16 @@ async def test(chosen: argparse.Namespace) -> int:
         if not model:
             problem = registry.problems().get(chosen.name, Problem.NO_MODEL)
             return _complain(f"{chosen.name} {SENTENCES[problem]}. Or name a model with --model.")
-        return await _ask(registry, f"{chosen.name}/{model}")
+        name, found = f"{chosen.name}/{model}", registry.instances()[chosen.name]
+        members = registry.members_for(name)
+        codes = [await _ask(each, model, f"{name}{found.part(place)}") for place, each in enumerate(members, 1)]
+        return max(codes)
     finally:
         await registry.close()
 
 
-async def _ask(registry: Registry, name: str) -> int:
-    provider, model = registry.provider_for(name)
+async def _ask(provider: Provider, model: str, name: str) -> int:
+    """Ask one member, which is printed as `name`."""
     question = Message("user", (TextPart(TEST_QUESTION),))
     prompt = Prompt(model=model, messages=(question,), max_output_tokens=TEST_TOKENS)
     began, text, done = time.monotonic(), "", None
@@ -139,15 +143,18 @@ def order(engine: Engine, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def facts(engine: Engine, _: argparse.Namespace) -> int:
-    """Print what was learnt about each model."""
+def facts(engine: Engine, chosen: argparse.Namespace) -> int:
+    """Print what was learnt about each model. Facts of an earlier server of its provider are marked."""
     found = read_facts(engine)
+    holding = read_facts(engine, {name: each.servers for name, each in _instances(chosen).items()})
     for model, known in sorted(found.items()):
         print(terminal.line(model))
-        for sentence in describe(known):
+        present = holding.get(model, {})
+        for sentence in describe(present):
             print(f"  {terminal.line(sentence)}")
         for fact, value in sorted(known.items()):
-            print(f"  {terminal.line(fact)} = {terminal.line(str(value))}")
+            note = "" if fact in present else "  (learnt at another address, not used)"
+            print(f"  {terminal.line(fact)} = {terminal.line(str(value))}{note}")
     if not found:
         print("No server has taught Naru anything yet.")
     return 0
@@ -194,6 +201,14 @@ def _registry(chosen: argparse.Namespace) -> Registry:
     settings = load_settings(with_providers_file(environment(), chosen.data))
     instances_of(settings)
     return Registry(settings)
+
+
+def _instances(chosen: argparse.Namespace) -> Mapping[str, Instance]:
+    """Return the providers by name; none if a setting or the file has a mistake."""
+    try:
+        return instances_of(load_settings(with_providers_file(environment(), chosen.data)))
+    except SettingsError:
+        return {}
 
 
 def _known(registry: Registry, name: str) -> None:

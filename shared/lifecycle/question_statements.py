@@ -62,7 +62,7 @@ _IS_OFFERED = or_(_MODEL == "", fleet.may_offer(_MODEL))
 
 
 def _named() -> Subquery:
-    """Return the question's model and lane: without a model the default of the newest worker, if there is one."""
+    """Return the question's model and lane: without a model the default, if a worker is live."""
     model = case((_MODEL != "", _MODEL), else_=func.coalesce(fleet.default_model(), "")).label("model")
     resolved = select(model).subquery("resolved")
     lane = case((resolved.c.model != "", lanes.lane_of_column(resolved.c.model)), else_="").label("lane")

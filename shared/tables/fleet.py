@@ -16,7 +16,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from shared.tables.metadata import metadata, moment
 
@@ -110,6 +110,8 @@ model_fact = Table(
     Column("model", Text, nullable=False),
     Column("fact", Text, nullable=False),
     Column("value", JSONB, nullable=False),
+    # The servers that taught it (`Instance.servers` in workers/providers/); null: every server, as before this column.
+    Column("servers", ARRAY(Text)),
     moment("learnt_at", now=True),
     PrimaryKeyConstraint("model", "fact"),
 )

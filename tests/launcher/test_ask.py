@@ -129,6 +129,19 @@ def test_unknown_model_is_refused_with_the_list(answering: Stack) -> None:
     assert asked.stderr == "naru ask: the model openai/none is not available. Available: demo/simulator\n"
 
 
+def test_ask_says_that_all_models_are_hidden(answering: Stack) -> None:
+    assert naru(answering, "providers", "hide", "demo/simulator").returncode == 0
+    asked = naru(answering, "ask", "Hello")
+    named = naru(answering, "ask", "Hello", "--model", "demo/simulator")
+    assert naru(answering, "providers", "show", "demo/simulator").returncode == 0
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert asked.stderr == (
+        "naru ask: No model is shown, because an administrator has hidden all. "
+        "./naru providers show MODEL shows one again.\n"
+    )
+    assert named.returncode == 0, "hiding is no lock"
+
+
 def test_ask_and_doctor_suggest_up_when_nothing_runs(stack: Stack, tmp_path: Path) -> None:
     for command in (["ask", "Hello"], ["doctor"]):
         asked = naru(stack, *command, "--data", str(tmp_path), database_url="", redis_url="")

@@ -18,7 +18,7 @@ from shared.model_facts import learn
 from shared.postgres.database import make_engine
 from tests.providers.responses_server import Responses, ResponsesServer
 from tests.providers.test_listing import data, serving
-from tests.providers.wild import DONE, WildServer, sse, text_chunk
+from tests.providers.wild import DONE, Call, Reply, WildServer, json_reply, sse, text_chunk
 from tests.stack import Stack
 
 
@@ -135,6 +135,45 @@ def test_provider_with_responses_is_shown_and_tested(stack: Stack, tmp_path: Pat
     assert "streams, reports usage, marks the finish" in looked.stdout
 
 
+class KeyedServer(WildServer):
+    """A server that refuses every key but one."""
+
+    def reply_to(self, call: Call) -> Reply:
+        """Refuse a wrong key."""
+        if call.headers.get("authorization") != "Bearer right-key":
+            return json_reply({"error": {"message": "no", "code": "invalid_api_key"}}, status=401)
+        return super().reply_to(call)
+
+
+def test_each_member_of_a_pool_is_tried(stack: Stack, tmp_path: Path) -> None:
+    """A pool hides a member that fails from people. It must not hide it from those who look for it."""
+    for name in ("right", "wrong"):
+        (tmp_path / name).write_text(f"{name}-key")
+        (tmp_path / name).chmod(0o600)
+
+    def run(pool: str, *words: str) -> subprocess.CompletedProcess[str]:
+        path = file_of(tmp_path, f'[providers.pool]\nkind = "openai"\n{pool}')
+        return naru(stack, *words, providers_file=path, simulator_url="")
+
+    with KeyedServer(sse(text_chunk("OK", finish_reason="stop"), DONE)) as server:
+        keys = f'address = "{server.url}/v1"\nkey_files = ["right", "wrong"]'
+        addresses = f'addresses = ["http://127.0.0.1:9", "{server.url}/v1"]\nkey_file = "right"'
+        tested, tried = run(keys, "providers", "test", "pool"), run(keys, "doctor", "--providers")
+        away = run(addresses, "providers", "test", "pool", "--model", "wild")
+    first, second = (f"({place} of 2, {server.url})" for place in (1, 2))
+    assert (tested.returncode, away.returncode) == (1, 1)
+    assert f"pool/wild {first} answers: OK" in tested.stdout
+    assert f"pool/wild {second} failed: auth_failed" in tested.stderr
+    assert f"ok  pool {first}: accepts the key" in tried.stdout
+    assert f"NO  pool {second}: {server.url} refuses the key" in tried.stdout
+    assert "asking 1 model one question each, and 1 more with the other keys or addresses," in tried.stdout
+    assert f"ok  pool/wild {first}: streams" in tried.stdout
+    assert f"NO  pool/wild {second}: " in tried.stdout
+    assert "pool/wild (1 of 2, http://127.0.0.1:9) failed: connect_failed" in away.stderr
+    assert f"pool/wild {second} answers: OK" in away.stdout
+    assert not any("-key" in each.stdout + each.stderr for each in (tested, tried, away))
+
+
 def test_tested_provider_shows_its_answer_without_thoughts(stack: Stack, tmp_path: Path) -> None:
     thought = {"choices": [{"index": 0, "delta": {"reasoning_content": "The person wants OK."}}]}
     with WildServer(sse(thought, text_chunk("OK", finish_reason="stop"), DONE), sse(thought, DONE)) as server:
@@ -163,9 +202,14 @@ def test_models_are_hidden_and_ordered(stack: Stack, engine: Engine) -> None:
     assert "is not provider/model" in naru(stack, "providers", "hide", "a").stderr
 
 
-def test_facts_are_shown_and_forgotten(stack: Stack, engine: Engine) -> None:
+def test_facts_are_shown_and_forgotten(stack: Stack, engine: Engine, tmp_path: Path) -> None:
     learn(engine, "gateway/a", "no_temperature", True)
     assert "gateway/a\n  no_temperature = True" in naru(stack, "providers", "facts").stdout
+    learn(engine, "moved/a", "longest_output", 300, ["elsewhere"])
+    path = file_of(tmp_path, table("moved", "http://127.0.0.1:9"))
+    shown = naru(stack, "providers", "facts", providers_file=path).stdout
+    assert "  longest_output = 300  (learnt at another address, not used)" in shown
+    assert "answers have at most" not in shown
     assert naru(stack, "providers", "forget", "gateway/a").returncode == 0
     assert "nothing is known about gateway/a" in naru(stack, "providers", "forget", "gateway/a").stderr
 

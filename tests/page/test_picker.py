@@ -115,6 +115,36 @@ def test_hidden_model_stays_where_it_began(person: Person, engine: Engine) -> No
     expect(options(person)).to_have_text(["llama · old", "GPT-6 · Our gateway"])
 
 
+@pytest.mark.parametrize(
+    ("locale", "sentence"),
+    [("en-US", "An administrator can show one again"), ("ko-KR", "모든 모델을 숨겨 선택할 수 있는 모델이 없습니다")],
+)
+def test_page_says_that_all_models_are_hidden(
+    browser: Browser, url: str, engine: Engine, locale: str, sentence: str
+) -> None:
+    offer(engine, *FEW)
+    shown_models.hide(engine, [model.name for model in FEW])
+    with visitor(browser, url, locale=locale) as person:
+        person.open()
+        line = person.page.locator(".naru-demo-line")
+        expect(line).to_contain_text(sentence, timeout=patient_ms(10))
+        expect(line).to_contain_text("./naru providers show MODEL")
+        expect(picker(person)).to_have_count(0)
+        person.ask("Hello")
+        notice = person.page.locator(".naru-notice")
+        expect(notice).to_contain_text(sentence, timeout=patient_ms(10))
+        expect(person.composer).to_have_value("Hello")
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT count(*) FROM chat_request")).scalar_one() == 0
+        shown_models.show(engine, ["old/llama"])
+        person.page.reload()
+        expect(picker(person)).to_have_value("llama", timeout=patient_ms(10))
+        person.ask("Hello")
+        expect(person.questions).to_have_count(1, timeout=patient_ms(10))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT model FROM chat_request")).scalar_one() == "old/llama"
+
+
 def test_page_says_why_there_is_no_model(person: Person, engine: Engine) -> None:
     offer(engine, absent=(AbsentProvider(title="Our gateway", problem="no_list"),))
     person.open()

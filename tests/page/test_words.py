@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import errors
+from shared import (
+    errors,
+    fleet,  # noqa: F401 - its error has a sentence too
+)
 from shared.people import refusals  # noqa: F401 - its errors have sentences too
 from shared.spending import refusals as of_spending  # noqa: F401 - the same
 from shared.tuning import EFFORTS

@@ -171,3 +171,19 @@ def test_concurrent_claim_and_stop_never_both_win(rig: RequestRig) -> None:
         else:
             assert (status, row["status"]) == (Status.RUNNING, "running")
             assert row["stop_requested_at"] is not None, "the worker is asked"
+
+
+@pytest.mark.parametrize("name", ['a,"b"', "a\\b", "{a}", "NULL", "it's 100% 나루", "a b"])
+def test_model_of_any_name_is_claimed(rig: RequestRig, name: str) -> None:
+    model = f"demo/{name}"
+    worker_id = rig.worker(model, "demo/other")
+    asked = rig.ask(model=model).request_id
+    assert rig.claim_from("demo", worker_id, models=["demo/other", "demo/a", "demo/NULL2"]) is None
+    claimed = rig.claim_from("demo", worker_id, models=["demo/other", model])
+    assert claimed is not None
+    assert (claimed.request_id, claimed.model) == (asked, model)
+
+
+def test_worker_without_models_claims_nothing(rig: RequestRig) -> None:
+    rig.ask()
+    assert rig.claim_from("demo", rig.worker(), models=[]) is None

@@ -10,6 +10,7 @@ from sqlalchemy import text, update
 
 from shared import fleet, lifecycle
 from shared.fleet import Model
+from shared.operating import shown_models
 from shared.tables import Outcome, worker
 from shared.tuning import EXCERPT, NO_TUNING, Tuning
 from tests.patience import patient
@@ -19,6 +20,11 @@ from tests.stack import wait_until
 
 def names(rig: RequestRig) -> list[str]:
     return [model.name for model in fleet.fleet(rig.engine).models]
+
+
+def model_given(rig: RequestRig) -> str:
+    """Ask without a model, and return the one that the question gets."""
+    return str(rig.row(rig.ask(model="").request_id)["model"])
 
 
 def test_worker_registers_with_a_lease_and_renews_it(rig: RequestRig) -> None:
@@ -193,6 +199,38 @@ def test_only_the_latest_gone_worker_is_remembered(rig: RequestRig) -> None:
 
 def test_empty_fleet_offers_nothing(rig: RequestRig) -> None:
     assert fleet.fleet(rig.engine) == fleet.Fleet(live_workers=0, slots=0, models=())
+
+
+def test_question_without_a_model_gets_the_first_shown(rig: RequestRig) -> None:
+    for _ in range(2):
+        rig.worker("openai/one", "openai/two", "demo/echo")
+    shown_models.hide(rig.engine, ["openai/one", "demo/echo"])
+    assert (fleet.fleet(rig.engine).default(), model_given(rig)) == ("openai/two", "openai/two")
+    shown_models.show(rig.engine, ["demo/echo"])
+    shown_models.order(rig.engine, ["openai/one", "demo/echo"])
+    assert (fleet.fleet(rig.engine).default(), model_given(rig)) == ("demo/echo", "demo/echo")
+
+
+def test_newest_worker_decides_without_an_order(rig: RequestRig) -> None:
+    old = rig.worker("openai/old")
+    rig.worker("openai/new")
+    with rig.begin() as connection:
+        assert fleet.renew(connection, old, lease_seconds=60, consumed=True, free={})
+    assert names(rig) == ["openai/new", "openai/old"]
+    assert (fleet.fleet(rig.engine).default(), model_given(rig)) == ("openai/new", "openai/new")
+
+
+def test_no_question_goes_to_a_hidden_model(rig: RequestRig) -> None:
+    rig.worker("openai/one", "openai/two")
+    shown_models.hide(rig.engine, ["openai/one", "openai/two"])
+    with pytest.raises(fleet.NoModelShown, match="naru providers show MODEL"):
+        fleet.fleet(rig.engine).default()
+    asked = rig.ask(model="").request_id
+    rig.tick()
+    assert rig.row(asked)["model"] == ""
+    shown_models.show(rig.engine, ["openai/two"])
+    rig.tick()
+    assert rig.row(asked)["model"] == "openai/two"
 
 
 def test_simulator_model_is_marked(rig: RequestRig) -> None:

@@ -33,6 +33,18 @@ def test_newer_fact_replaces_older_one(rig: RequestRig, model: str) -> None:
     assert read_facts(rig.engine)[model] == {"window": 4096}
 
 
+def test_fact_of_another_server_is_not_read(rig: RequestRig, model: str) -> None:
+    learn(rig.engine, model, "window", 8192, ["b", "a"])
+    learn(rig.engine, model, "system", "refused")
+    both = {"window": 8192, "system": "refused"}
+    for servers in ({}, {"other": ["z"]}, {"local": ["a"]}, {"local": ["b", "c"]}):
+        assert read_facts(rig.engine, servers)[model] == both
+    assert read_facts(rig.engine, {"local": ["c"]})[model] == {"system": "refused"}, "of before the column"
+    learn(rig.engine, model, "window", 4096, ["c"])
+    assert read_facts(rig.engine, {"local": ["c"]})[model] == {"window": 4096, "system": "refused"}
+    assert read_facts(rig.engine, {"local": ["a"]})[model] == {"system": "refused"}
+
+
 def test_forgotten_model_keeps_no_fact(rig: RequestRig, model: str) -> None:
     learn(rig.engine, model, "window", 8192)
     learn(rig.engine, f"{model}-mini", "window", 8192)

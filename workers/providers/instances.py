@@ -6,6 +6,7 @@ a model's name is the instance's name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -56,6 +57,12 @@ class Instance:
         """This instance and its others."""
         return (self, *self.others)
 
+    def part(self, place: int) -> str:
+        """Return " (2 of 3, http://gpu2:8000)" for the second of three members; "" if there is only one. No key."""
+        if not self.others:
+            return ""
+        return f" ({place} of {len(self.members)}, {self.members[place - 1].server})"
+
     @property
     def base(self) -> str:
         """The address to call, without the path of the API."""
@@ -66,6 +73,14 @@ class Instance:
         """The scheme, host and port of its address; the other parts may be secret."""
         parts = urlsplit(self.base)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """A short hash for each server: of its kind and address, without user name and password.
+
+        What was learnt about a model holds while the provider keeps one of its servers.
+        """
+        return frozenset(map(_hash_of, self.members))
 
     def takes(self, model: str) -> bool:
         """Whether the patterns let it offer a listed model."""
@@ -110,6 +125,11 @@ def together(environment: dict[str, Instance], of_file: Iterable[Instance]) -> d
 def _variables(instance: Instance) -> str:
     vendor = instance.vendor
     return vendor.key_variable if instance.api_key else vendor.address_variable
+
+
+def _hash_of(member: Instance) -> str:
+    text = f"{member.vendor.name} {member.server.lower()}{urlsplit(member.base).path}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _matches(model: str, patterns: Iterable[str]) -> bool:

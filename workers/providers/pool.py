@@ -56,6 +56,11 @@ class Pool:
         self._members = [_Member(each, place) for place, each in enumerate(providers)]
         self.name = providers[0].name
 
+    @property
+    def providers(self) -> list[Warmable]:
+        """Its members, in the order of their keys or addresses."""
+        return [each.provider for each in self._members]
+
     def stream(self, prompt: Prompt, call: Call | None = None) -> Stream:  # noqa: ARG002 - see `cancel`
         """See `base.Provider.stream`."""
         return _PooledStream(self, prompt)

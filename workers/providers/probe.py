@@ -38,9 +38,12 @@ class Shown:
     is_error: bool
 
 
-async def probe(registry: Registry, name: str) -> Shown:
-    """Ask the model `name` (`provider/model`) once. Raises a ProviderError; takes at most `SECONDS`."""
-    provider, model = registry.provider_for(name)
+async def probe(registry: Registry, name: str, *, place: int = 1) -> Shown:
+    """Ask the model `name` (`provider/model`) once. Raises a ProviderError; takes at most `SECONDS`.
+
+    `place` is that of the member of a pool, from 1.
+    """
+    provider, model = registry.members_for(name)[place - 1], name.partition("/")[2]
     if not isinstance(provider, SdkProvider):
         raise BadRequest(f"{name}: this provider has no reply to look at")
     questions = tuple(Message.of_text("user", text) for text in ("Hello.", "Is water wet? Answer with one word."))

@@ -91,7 +91,7 @@ class Registry:
         self._have_all_answered = False
         self._providers: dict[str, Adapter | Pool] = {}
         #: The facts that servers have taught about their models.
-        self.knowledge = Knowledge()
+        self.knowledge = Knowledge(self._servers)
         self._retired: list[Adapter | Pool] = []
         self._offers: tuple[Offer, ...] = ()
         self._absent: tuple[Absent, ...] = ()
@@ -192,6 +192,11 @@ class Registry:
             raise ModelNotFound(f"{key}: this worker does not serve it")
         return self._provider(key), model
 
+    def members_for(self, name: str) -> list[Provider]:
+        """Return the provider of the offer `name`, or each member of its pool. Raises ModelNotFound."""
+        provider, _ = self.provider_for(name)
+        return list(provider.providers) if isinstance(provider, Pool) else [provider]
+
     def has_lasting_calls(self, name: str = "") -> bool:
         """Whether the calls of the model `name` go on when nobody reads them; without a name, those of any model."""
         if not name:
@@ -229,7 +234,7 @@ class Registry:
             api_key=each.api_key,
             base_url=f"{self._address_of(each)}{each.vendor.api_path}",
             ca_file=each.ca_file,
-            known=Known(self.knowledge, each.name),
+            known=Known(self.knowledge, each.name, self._instances[each.name].servers),
         )
 
     def _address_of(self, each: Instance) -> str:
@@ -293,7 +298,13 @@ class Registry:
         self.complaint = ""
         for name in [name for name, each in before.items() if self._instances.get(name) != each]:
             self._forget(name)
+        for name, each in self._instances.items():
+            if name not in before or before[name].servers.isdisjoint(each.servers):
+                self.knowledge.forget(name)
         self._settle_absent()
+
+    def _servers(self) -> Mapping[str, frozenset[str]]:
+        return {name: each.servers for name, each in self._instances.items()}
 
     def _forget(self, name: str) -> None:
         """Drop what belongs to an instance that has changed. Answers under way keep its provider, closed at the end."""

@@ -43,7 +43,7 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
         with st.container(key="demo"):
             if is_demo:
                 st.html(f'<div class="naru-demo-line" role="note">{t("demo.line")}</div>')
-            if why := picker.nothing_offered(frame, fleet):
+            if why := picker.nothing_offered(frame, opened, fleet):
                 st.html(why)
             if line := _left(frame):
                 st.html(f'<div class="naru-demo-line naru-left" role="note">{escape(line)}</div>')

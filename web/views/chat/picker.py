@@ -10,7 +10,7 @@ from html import escape
 import streamlit as st
 
 from shared.conversations import Opened
-from shared.fleet import AbsentProvider, Fleet, Model
+from shared.fleet import AbsentProvider, Fleet, Model, NoModelShown
 from web import state
 from web.markdown.bounds import strip_bidi_controls
 from web.views.frame import Frame
@@ -34,9 +34,9 @@ PROBLEMS = (
 
 def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
     """Draw the picker: the conversation's model is chosen, or else the one of the person's last conversation."""
-    offered = [model for model in fleet.models if not model.hidden] if fleet is not None else []
+    offered = fleet.shown if fleet is not None else ()
     names = [model.name for model in offered]
-    kept = state.chosen_model() or opened.model or ""
+    kept = _kept(opened)
     # A model that is hidden or gone stays where it was chosen.
     if kept and kept not in names and (not names or state.chosen_model() or _is_hidden(fleet, kept)):
         names = [kept, *names]
@@ -44,7 +44,7 @@ def draw(frame: Frame, opened: Opened, fleet: Fleet | None) -> None:
         return
     last = kept or state.last_model(frame.owner)
     state.offer_model(last if last in names else names[0])
-    shown = labels(tuple(offered))
+    shown = labels(offered)
     hidden = labels(fleet.models) if fleet is not None else {}
     st.selectbox(
         frame.words.t("composer.model"),
@@ -73,18 +73,29 @@ def short_name(model: str) -> str:
     return model.split("/", 1)[-1]
 
 
-def nothing_offered(frame: Frame, fleet: Fleet | None) -> str:
-    """Return why no model is on offer although workers run; "" if there is one, or no worker."""
-    if fleet is None or not fleet.live_workers or not fleet.absent or any(not model.hidden for model in fleet.models):
+def nothing_offered(frame: Frame, opened: Opened, fleet: Fleet | None) -> str:
+    """Return why no model is on offer; "" if there is one, or if no worker is known."""
+    if fleet is None or fleet.shown:
         return ""
-    reasons = [_reason(frame, each) for each in fleet.absent[:MOST_NAMED]]
-    line = " ".join([frame.words.t("no_model.heading"), *reasons])
-    return f'<div class="naru-demo-line" role="note">{escape(line)}</div>'
+    if fleet.models:
+        # A chat with a hidden model goes on.
+        line = "" if _kept(opened) else frame.words.error(NoModelShown.code)
+    elif fleet.live_workers and fleet.absent:
+        reasons = [_reason(frame, each) for each in fleet.absent[:MOST_NAMED]]
+        line = " ".join([frame.words.t("no_model.heading"), *reasons])
+    else:
+        line = ""
+    return line and f'<div class="naru-demo-line" role="note">{escape(line)}</div>'
 
 
 def _reason(frame: Frame, absent: AbsentProvider) -> str:
     problem = absent.problem if absent.problem in PROBLEMS else "server_fails"
     return frame.words.t(f"no_model.{problem}", title=strip_bidi_controls(absent.title))
+
+
+def _kept(opened: Opened) -> str:
+    """Return the model that the person chose, here or earlier in this chat; "" without one."""
+    return state.chosen_model() or opened.model or ""
 
 
 def _is_hidden(fleet: Fleet | None, name: str) -> bool:
