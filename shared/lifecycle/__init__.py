@@ -23,7 +23,7 @@ The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the pa
 """
 
 from shared.lifecycle.asking import check_text, stop, stop_any, submit
-from shared.lifecycle.calling import LeftCall, forget_call, left_calls, note_call
+from shared.lifecycle.calling import LeftCall, forget_call, has_left_calls, left_calls, note_call
 from shared.lifecycle.claiming import claim
 from shared.lifecycle.falling_back import Detour, divert, fall_back
 from shared.lifecycle.lanes import FAILURES, end_probe, record_failure, recover
@@ -67,6 +67,7 @@ __all__ = [
     "finish",
     "forget_call",
     "give_back",
+    "has_left_calls",
     "is_mine",
     "left_calls",
     "note_call",

@@ -23,6 +23,9 @@ _R = chat_request.c
 #: The calls that one look returns, and how long after the request one may still run.
 MOST_CALLS = 100
 LONGEST: ColumnElement[timedelta] = literal_column("interval '1 hour'", Interval)
+_HAS_ENDED = _R.ended_at.is_not(None)
+#: Whether a call may still run although its request has ended.
+MAY_GO_ON = (_R.call_id.is_not(None), _HAS_ENDED, _R.ended_at > NOW - LONGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,16 @@ def forget_call(engine: Engine, request_id: UUID, call_id: str) -> None:
         connection.execute(_FORGET, {"the_request": request_id, "of_call": call_id})
 
 
+def has_left_calls(engine: Engine, owner_id: str) -> bool:
+    """Whether a call of this owner may go on after its request."""
+    found = select(_R.id).where(_R.owner_id == owner_id, *MAY_GO_ON).limit(1)
+    with statement(engine) as connection:
+        return connection.execute(found).one_or_none() is not None
+
+
 _OF_CALL = bindparam("of_call", type_=Text)
 _NOTE = prepared(update(chat_request).where(*FENCE).values(call_id=_OF_CALL).returning(_R.id))
-_HAS_ENDED = _R.ended_at.is_not(None)
-_LEFT = prepared(
-    select(_R.id, _R.model, _R.call_id)
-    .where(_R.call_id.is_not(None), _HAS_ENDED, _R.ended_at > NOW - LONGEST)
-    .order_by(_R.ended_at)
-    .limit(MOST_CALLS)
-)
+_LEFT = prepared(select(_R.id, _R.model, _R.call_id).where(*MAY_GO_ON).order_by(_R.ended_at).limit(MOST_CALLS))
 _FORGET = prepared(
     update(chat_request)
     .where(_R.id == bindparam("the_request", type_=_R.id.type), _R.call_id == _OF_CALL, _HAS_ENDED)

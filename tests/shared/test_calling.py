@@ -69,6 +69,13 @@ def test_failed_request_keeps_its_call_until_that_is_cancelled(rig: RequestRig) 
     assert not left(rig, claimed)
 
 
+def test_end_stores_a_call_that_was_not_noted(rig: RequestRig) -> None:
+    """Postgres may have been away since the call began."""
+    claimed = rig.running()
+    assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id=CALL), code="total_timeout")
+    assert left(rig, claimed)
+
+
 def test_stop_without_a_worker_leaves_the_call_to_cancel(rig: RequestRig) -> None:
     claimed = with_call(rig)
     rig.lose(claimed.worker_id)
