@@ -95,6 +95,7 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
     if claimed.http_request_id:
         ids[HTTP_REQUEST_ID] = claimed.http_request_id
     with bound(**ids), context.running.register(claimed) as running:
+        calls.begin(context, running)
         metrics.CLAIMS.labels(report.provider_of(claimed)).inc()
         if claimed.attempt == 1:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
@@ -274,7 +275,7 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
 
     A write changes nothing if a stop or a loss came first; the next write is then tried.
     """
-    claimed, stored = running.claimed, result.as_answer(running.call.id)
+    claimed, stored = running.claimed, result.as_answer(calls.id_of(running))
     if result.done is not None and lifecycle.finish(context.engine, claimed, stored):
         return Status.SUCCEEDED
     if result.error is not None:

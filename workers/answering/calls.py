@@ -21,6 +21,7 @@ from shared.spending.values import Spent
 from shared.tables import Status
 from workers.process.context import Context
 from workers.process.running import RunningAnswer
+from workers.providers.base import Call
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,16 @@ RETRY_SECONDS = 0.5
 LOOK_SECONDS = 5.0
 #: The loop keeps only weak references to tasks.
 _tasks: set[asyncio.Task[None]] = set()
+
+
+def begin(context: Context, running: RunningAnswer) -> None:
+    """Leave an earlier attempt's call alone if the model's calls do not go on, as this worker knows its provider.
+
+    The operator may have changed the provider's API meanwhile, or workers read different files.
+    """
+    call_id = running.claimed.call_id
+    if call_id is not None and not context.registry.has_lasting_calls(running.claimed.model):
+        running.call, running.unreachable_call_id = Call(), call_id
 
 
 def watch(context: Context, running: RunningAnswer) -> None:
@@ -46,6 +57,11 @@ async def _note(context: Context, running: RunningAnswer, call_id: str) -> None:
             await asyncio.sleep(RETRY_SECONDS)
         else:
             return
+
+
+def id_of(running: RunningAnswer) -> str | None:
+    """Return the id of the call that may go on after this attempt; None if none does."""
+    return running.call.id or running.unreachable_call_id
 
 
 def spent_before(running: RunningAnswer, spent: Spent | None) -> Spent | None:
@@ -81,17 +97,17 @@ async def keep_cancelling(context: Context) -> None:
 
 
 async def _cancel(context: Context, left: LeftCall) -> None:
-    """Cancel a call and remove its id. If the provider is away, or Postgres, the next look tries again."""
-    outcome, of = "cancelled", {"request_id": left.request_id, "model": left.model}
+    """Cancel a call and remove its id. After any error the next look tries again: the call may still run."""
+    of = {"request_id": left.request_id, "model": left.model}
+    if not context.registry.has_lasting_calls(left.model):
+        return  # its cancel would do nothing; another worker may reach the call
     try:
         provider, _ = context.registry.provider_for(left.model)
         await provider.cancel(left.call_id)
     except ProviderError as error:
-        outcome = error.code
-        if error.retryable:
-            log.info("a call was not cancelled: %s", outcome, extra=of)
-            return
-    log.info("a call is over: %s", outcome, extra=of)
+        log.info("a call was not cancelled: %s", error.code, extra=of)
+        return
+    log.info("a call is over", extra=of)
     with suppress(NaruError, SQLAlchemyError):
         await asyncio.to_thread(lifecycle.forget_call, context.engine, left.request_id, left.call_id)
 

@@ -43,6 +43,8 @@ class RunningAnswer:
         self.live: LiveAnswer | None = None
         #: The call at the provider, if that goes on without this process.
         self.call = Call(claimed.call_id)
+        #: The id of an earlier attempt's call that this process cannot reach (calls.py). Another worker may.
+        self.unreachable_call_id: str | None = None
         self.interruption: Interruption | None = None
         self.interrupted_at = 0.0
         self._loop = loop
