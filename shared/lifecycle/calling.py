@@ -10,9 +10,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Engine, Interval, Text, bindparam, literal_column, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Engine,
+    Interval,
+    Text,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from shared.lifecycle.ending import NOW
+from shared.lifecycle.lanes import provider_of
 from shared.lifecycle.values import Claimed
 from shared.lifecycle.working import FENCE, fence_values
 from shared.postgres.database import statement
@@ -21,7 +34,7 @@ from shared.tables import chat_request
 
 _R = chat_request.c
 #: The calls that one look returns, and how long after the request one may still run.
-MOST_CALLS = 100
+MOST_CALLS = 20
 LONGEST: ColumnElement[timedelta] = literal_column("interval '1 hour'", Interval)
 _HAS_ENDED = _R.ended_at.is_not(None)
 #: Whether a call may still run although its request has ended.
@@ -43,10 +56,14 @@ def note_call(engine: Engine, claimed: Claimed, call_id: str) -> bool:
         return connection.execute(_NOTE, {**fence_values(claimed), "of_call": call_id}).one_or_none() is not None
 
 
-def left_calls(engine: Engine) -> Sequence[LeftCall]:
-    """Return calls that may go on after their request, the longest ended first."""
+def left_calls(engine: Engine, providers: Sequence[str]) -> Sequence[LeftCall]:
+    """Return calls to these providers that may go on after their request.
+
+    They are chosen by chance: several workers look, and calls that cannot be cancelled must not hide the others.
+    """
     with statement(engine) as connection:
-        return [LeftCall(row.id, row.model, row.call_id) for row in connection.execute(_LEFT)]
+        found = connection.execute(_LEFT, {"of_providers": list(providers)})
+        return [LeftCall(row.id, row.model, row.call_id) for row in found]
 
 
 def forget_call(engine: Engine, request_id: UUID, call_id: str) -> None:
@@ -63,8 +80,14 @@ def has_left_calls(engine: Engine, owner_id: str) -> bool:
 
 
 _OF_CALL = bindparam("of_call", type_=Text)
+_PROVIDERS = bindparam("of_providers", type_=ARRAY(Text))
 _NOTE = prepared(update(chat_request).where(*FENCE).values(call_id=_OF_CALL).returning(_R.id))
-_LEFT = prepared(select(_R.id, _R.model, _R.call_id).where(*MAY_GO_ON).order_by(_R.ended_at).limit(MOST_CALLS))
+_LEFT = prepared(
+    select(_R.id, _R.model, _R.call_id)
+    .where(*MAY_GO_ON, provider_of(_R.model) == any_(_PROVIDERS))
+    .order_by(func.random())
+    .limit(MOST_CALLS)
+)
 _FORGET = prepared(
     update(chat_request)
     .where(_R.id == bindparam("the_request", type_=_R.id.type), _R.call_id == _OF_CALL, _HAS_ENDED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Coroutine
 from contextlib import suppress
 
@@ -27,8 +28,11 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5
 LOOK_SECONDS = 5.0
+#: The pause between two looks grows up to this while calls cannot be cancelled.
+LONGEST_PAUSE_SECONDS = 60.0
+CANCELS_AT_ONCE = 4
 #: The loop keeps only weak references to tasks.
-_tasks: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[object]] = set()
 
 
 def begin(context: Context, running: RunningAnswer) -> None:
@@ -39,13 +43,19 @@ def begin(context: Context, running: RunningAnswer) -> None:
     call_id = running.claimed.call_id
     if call_id is not None and not context.registry.has_lasting_calls(running.claimed.model):
         running.call, running.unreachable_call_id = Call(), call_id
+        running.known_calls = 0
 
 
 def watch(context: Context, running: RunningAnswer) -> None:
     """Store the id of the answer's call as soon as its stream knows it. Runs in the event loop."""
     if running.call.id is not None:
         log.info("takes up the call of an earlier attempt")
-    running.call.on_begin = lambda call_id: _in_background(_note(context, running, call_id))
+
+    def on_begin(call_id: str) -> None:
+        running.known_calls += 1
+        _in_background(_note(context, running, call_id))
+
+    running.call.on_begin = on_begin
 
 
 async def _note(context: Context, running: RunningAnswer, call_id: str) -> None:
@@ -84,35 +94,53 @@ def abandon(context: Context, running: RunningAnswer) -> None:
 
 async def keep_cancelling(context: Context) -> None:
     """Cancel the calls that outlive their requests, until cancelled. Models of other workers are left to them."""
+    pause = LOOK_SECONDS
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        if not context.registry.has_lasting_calls():
-            continue
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # the workers of a fleet do not look at the same moment
         try:
-            found = await asyncio.to_thread(lifecycle.left_calls, context.engine)
+            have_ended = await _cancel_left(context)
         except (NaruError, SQLAlchemyError):
+            continue  # Postgres is away
+        except Exception:
+            # Without this loop, such calls would run to their end and be billed.
+            log.exception("a look for calls to cancel failed")
             continue
-        served = [each for each in found if context.registry.has_lasting_calls(each.model)]
-        await asyncio.gather(*(_cancel(context, each) for each in served))
+        pause = LOOK_SECONDS if have_ended else min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-async def _cancel(context: Context, left: LeftCall) -> None:
-    """Cancel a call and remove its id. After any error the next look tries again: the call may still run."""
+async def _cancel_left(context: Context) -> bool:
+    """Cancel some of the calls that outlive their requests. Return whether all of these have ended."""
+    providers = context.registry.with_lasting_calls()
+    if not providers:
+        return True
+    at_once = asyncio.Semaphore(CANCELS_AT_ONCE)
+
+    async def cancel(left: LeftCall) -> bool:
+        async with at_once:
+            return await _cancel(context, left)
+
+    found = await asyncio.to_thread(lifecycle.left_calls, context.engine, providers)
+    return all(await asyncio.gather(*(cancel(each) for each in found)))
+
+
+async def _cancel(context: Context, left: LeftCall) -> bool:
+    """Cancel a call and remove its id. After any error, return False: the call may still run, and is tried again."""
     of = {"request_id": left.request_id, "model": left.model}
     if not context.registry.has_lasting_calls(left.model):
-        return  # its cancel would do nothing; another worker may reach the call
+        return False  # its cancel would do nothing; another worker may reach the call
     try:
         provider, _ = context.registry.provider_for(left.model)
         await provider.cancel(left.call_id)
     except ProviderError as error:
         log.info("a call was not cancelled: %s", error.code, extra=of)
-        return
+        return False
     log.info("a call is over", extra=of)
     with suppress(NaruError, SQLAlchemyError):
         await asyncio.to_thread(lifecycle.forget_call, context.engine, left.request_id, left.call_id)
+    return True
 
 
-def _in_background(work: Coroutine[None, None, None]) -> None:
+def _in_background(work: Coroutine[None, None, object]) -> None:
     task = asyncio.get_running_loop().create_task(work)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)

@@ -45,6 +45,9 @@ class RunningAnswer:
         self.call = Call(claimed.call_id)
         #: The id of an earlier attempt's call that this process cannot reach (calls.py). Another worker may.
         self.unreachable_call_id: str | None = None
+        #: The calls of this attempt that are known to have run, with one that it took up. All but the last were
+        #: forgotten by the provider.
+        self.known_calls = int(claimed.call_id is not None)
         self.interruption: Interruption | None = None
         self.interrupted_at = 0.0
         self._loop = loop
