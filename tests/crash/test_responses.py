@@ -232,6 +232,10 @@ def test_forgotten_response_is_made_once_more(
         memory.forget()
         stack.start_worker()
         assert end_of(alice, request, memory) == whole(attempt=2, created=2)
+    (before, (read, written)) = used(engine, request)
+    assert before == (0, 0)
+    assert read > 20, "the prompt of the response that is gone counts too"
+    assert written == 30
 
 
 def test_stop_cancels_the_response(stack: Stack, engine: Engine, server: ResponsesServer, memory: Responses) -> None:

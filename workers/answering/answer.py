@@ -137,7 +137,7 @@ def _generate(context: Context, running: RunningAnswer) -> Result:
         tokens = pacing.reserve(context, claimed, prompt)
         prompt = spending.reserve(context, running, prompt)
         result = context.loop.submit(_stream(context, running, prompt)).result()
-        result.spent = spending.spent(context, claimed.model, result.sent or prompt, result)
+        result.spent = spending.spent(context, running, result.sent or prompt, result)
         result.paced_tokens = tokens
         return result
     except spending.NotAllowed as error:
