@@ -11,9 +11,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
+from shared.conversations import open_conversation
 from shared.postgres.database import make_engine, transaction
 from shared.tables import Status
-from tests.crash.person import Person
+from tests.crash.person import OWNER, Person
 from tests.patience import patient
 from tests.providers.responses_server import Responses, ResponsesServer, Script
 from tests.stack import SHORT_LEASES, Stack, free_port, wait_until
@@ -125,12 +126,14 @@ def test_call_of_an_api_that_is_off_is_left_to_others(
         request = alice.ask("[[sim: tokens=5 pace=0 first=0]] Tell me.", model=MODEL)
         wait_until(lambda: noted(alice, request), what="the id of the call is stored")
         worker.kill()
-        use_api(stack, "chat", stack.start_simulator().url)
-        stack.start_worker()
-        row = alice.wait_end(request, seconds=60)
-        assert (row.status, row.attempt, row.call_id) == (Status.SUCCEEDED, 2, memory.created[0].id)
-        assert used(engine, request)[1][1] == 5, "the call of the other API is billed"
-        use_responses(stack, port)
+        try:
+            use_api(stack, "chat", stack.start_simulator().url)
+            stack.start_worker()
+            row = alice.wait_end(request, seconds=60)
+            assert (row.status, row.attempt, row.call_id) == (Status.SUCCEEDED, 2, memory.created[0].id)
+            assert used(engine, request)[1][1] == 5, "the call of the other API is billed"
+        finally:
+            use_responses(stack, port)
         wait_until(lambda: memory.cancelled, seconds=30, what="a worker that can reach the call cancels it")
         wait_until(lambda: noted(alice, request) is None, what="its id is gone")
 
@@ -146,6 +149,23 @@ def test_crash_before_the_first_word_costs_no_second_call(
         worker.kill()
         stack.start_worker()
         assert end_of(alice, request, memory) == whole(attempt=2)
+
+
+def test_replay_stores_no_time_of_thinking(
+    stack: Stack, engine: Engine, server: ResponsesServer, memory: Responses
+) -> None:
+    """The replay takes milliseconds, however long the model thought."""
+    memory.scripts = [replace(LONG, thoughts=["First ", "the ferryman."])]
+    (worker,) = stack.workers(1)
+    with Person(stack, engine) as alice:
+        request = alice.ask("Tell me.", model=MODEL)
+        alice.wait_text(request)
+        worker.kill()
+        stack.start_worker()
+        assert end_of(alice, request, memory) == whole(attempt=2)
+        shown = open_conversation(engine, alice.row(request).conversation_id, owner=OWNER).messages[-1]
+    assert shown.end is not None
+    assert (shown.end.has_reasoning, shown.end.thought_seconds) == (True, 0.0)
 
 
 def test_drained_worker_hands_its_call_over(

@@ -200,7 +200,7 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
             raise
         if running.interruption is Interruption.STOP:
             metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
-    result.take(live)
+    result.take(live, is_replay=running.is_replay)
     return result
 
 

@@ -53,6 +53,11 @@ class RunningAnswer:
         self._loop = loop
         self._task: asyncio.Task[object] | None = None
 
+    @property
+    def is_replay(self) -> bool:
+        """Whether the stream repeats a call of an earlier attempt, so that its pace is not the model's."""
+        return self.claimed.call_id is not None and self.known_calls == 1
+
     def interrupt(self, why: Interruption) -> None:
         """Cancel the stream, in any phase, from any thread. The first reason counts, except that LOST replaces any."""
         if self.interruption is None or why is Interruption.LOST:
