@@ -34,15 +34,15 @@ from shared.tables import chat_request
 
 _R = chat_request.c
 #: The calls that one look returns, and how long after the request one may still run.
-MOST_CALLS = 20
-LONGEST: ColumnElement[timedelta] = literal_column("interval '1 hour'", Interval)
+MAX_ORPHANS = 20
+ORPHAN_AGE: ColumnElement[timedelta] = literal_column("interval '1 hour'", Interval)
 _HAS_ENDED = _R.ended_at.is_not(None)
 #: Whether a call may still run although its request has ended.
-MAY_GO_ON = (_R.call_id.is_not(None), _HAS_ENDED, _R.ended_at > NOW - LONGEST)
+MAY_GO_ON = (_R.call_id.is_not(None), _HAS_ENDED, _R.ended_at > NOW - ORPHAN_AGE)
 
 
 @dataclass(frozen=True, slots=True)
-class LeftCall:
+class OrphanedCall:
     """A call that may still run at the provider of `model`, although its request has ended."""
 
     request_id: UUID
@@ -56,14 +56,14 @@ def note_call(engine: Engine, claimed: Claimed, call_id: str) -> bool:
         return connection.execute(_NOTE, {**fence_values(claimed), "of_call": call_id}).one_or_none() is not None
 
 
-def left_calls(engine: Engine, providers: Sequence[str]) -> Sequence[LeftCall]:
+def orphaned_calls(engine: Engine, providers: Sequence[str]) -> Sequence[OrphanedCall]:
     """Return calls to these providers that may go on after their request.
 
-    They are chosen by chance: several workers look, and calls that cannot be cancelled must not hide the others.
+    They are chosen at random: several workers look, and calls that cannot be cancelled must not hide the others.
     """
     with statement(engine) as connection:
-        found = connection.execute(_LEFT, {"of_providers": list(providers)})
-        return [LeftCall(row.id, row.model, row.call_id) for row in found]
+        found = connection.execute(_ORPHANED, {"of_providers": list(providers)})
+        return [OrphanedCall(row.id, row.model, row.call_id) for row in found]
 
 
 def forget_call(engine: Engine, request_id: UUID, call_id: str) -> None:
@@ -72,7 +72,7 @@ def forget_call(engine: Engine, request_id: UUID, call_id: str) -> None:
         connection.execute(_FORGET, {"the_request": request_id, "of_call": call_id})
 
 
-def has_left_calls(engine: Engine, owner_id: str) -> bool:
+def has_orphaned_calls(engine: Engine, owner_id: str) -> bool:
     """Whether a call of this owner may go on after its request."""
     found = select(_R.id).where(_R.owner_id == owner_id, *MAY_GO_ON).limit(1)
     with statement(engine) as connection:
@@ -82,11 +82,11 @@ def has_left_calls(engine: Engine, owner_id: str) -> bool:
 _OF_CALL = bindparam("of_call", type_=Text)
 _PROVIDERS = bindparam("of_providers", type_=ARRAY(Text))
 _NOTE = prepared(update(chat_request).where(*FENCE).values(call_id=_OF_CALL).returning(_R.id))
-_LEFT = prepared(
+_ORPHANED = prepared(
     select(_R.id, _R.model, _R.call_id)
     .where(*MAY_GO_ON, provider_of(_R.model) == any_(_PROVIDERS))
     .order_by(func.random())
-    .limit(MOST_CALLS)
+    .limit(MAX_ORPHANS)
 )
 _FORGET = prepared(
     update(chat_request)

@@ -117,7 +117,7 @@ def _stop_all(engine: Engine, owner: Owner, patience_seconds: float) -> None:
 def _await_cancels(engine: Engine, owner: Owner) -> None:
     """Wait until the owner's calls have ended at their providers. Nobody could find them without their rows."""
     limit = time.monotonic() + CALLS_SECONDS
-    while lifecycle.has_left_calls(engine, owner.key):
+    while lifecycle.has_orphaned_calls(engine, owner.key):
         if time.monotonic() > limit:
             log.warning("calls at a provider could not be cancelled in time, and may be billed")
             return

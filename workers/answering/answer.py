@@ -108,7 +108,7 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
             pacing.settle(context, claimed, result)
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
-            calls.end(context, running, status)
+            calls.cancel_if_ended(context, running, status)
             if not (result.is_counted or result.has_begun):
                 breaker.end_probe(context, claimed)
             if claimed.is_contested or running.interruption is Interruption.DRAIN:

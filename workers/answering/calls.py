@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared import lifecycle
 from shared.errors import NaruError, ProviderError, Unavailable
-from shared.lifecycle import LeftCall
+from shared.lifecycle import OrphanedCall
 from shared.spending.values import Spent
 from shared.tables import Status
 from workers.process.context import Context
@@ -41,7 +41,7 @@ def begin(context: Context, running: RunningAnswer) -> None:
     The operator may have changed the provider's API meanwhile, or workers read different files.
     """
     call_id = running.claimed.call_id
-    if call_id is not None and not context.registry.has_lasting_calls(running.claimed.model):
+    if call_id is not None and not context.registry.runs_in_background(running.claimed.model):
         running.call, running.unreachable_call_id = Call(), call_id
         running.known_calls = 0
 
@@ -79,17 +79,17 @@ def spent_before(running: RunningAnswer, spent: Spent | None) -> Spent | None:
     return spent if running.call.id is None else Spent()
 
 
-def end(context: Context, running: RunningAnswer, status: Status | None) -> None:
+def cancel_if_ended(context: Context, running: RunningAnswer, status: Status | None) -> None:
     """Cancel the call of a request that this worker has ended. Returns at once."""
     if status is not None:
-        abandon(context, running)
+        cancel(context, running)
 
 
-def abandon(context: Context, running: RunningAnswer) -> None:
+def cancel(context: Context, running: RunningAnswer) -> None:
     """Cancel the answer's call, which nobody will read. Returns at once."""
     if running.call.id is not None:
-        left = LeftCall(running.claimed.request_id, running.claimed.model, running.call.id)
-        context.loop.call(_in_background, _cancel(context, left))
+        orphan = OrphanedCall(running.claimed.request_id, running.claimed.model, running.call.id)
+        context.loop.call(_in_background, _cancel(context, orphan))
 
 
 async def keep_cancelling(context: Context) -> None:
@@ -98,7 +98,7 @@ async def keep_cancelling(context: Context) -> None:
     while True:
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # the workers of a fleet do not look at the same moment
         try:
-            have_ended = await _cancel_left(context)
+            have_ended = await _cancel_orphans(context)
         except (NaruError, SQLAlchemyError):
             continue  # Postgres is away
         except Exception:
@@ -108,35 +108,35 @@ async def keep_cancelling(context: Context) -> None:
         pause = LOOK_SECONDS if have_ended else min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-async def _cancel_left(context: Context) -> bool:
+async def _cancel_orphans(context: Context) -> bool:
     """Cancel some of the calls that outlive their requests. Return whether all of these have ended."""
-    providers = context.registry.with_lasting_calls()
+    providers = context.registry.background_providers()
     if not providers:
         return True
     at_once = asyncio.Semaphore(CANCELS_AT_ONCE)
 
-    async def cancel(left: LeftCall) -> bool:
+    async def cancel_one(orphan: OrphanedCall) -> bool:
         async with at_once:
-            return await _cancel(context, left)
+            return await _cancel(context, orphan)
 
-    found = await asyncio.to_thread(lifecycle.left_calls, context.engine, providers)
-    return all(await asyncio.gather(*(cancel(each) for each in found)))
+    found = await asyncio.to_thread(lifecycle.orphaned_calls, context.engine, providers)
+    return all(await asyncio.gather(*(cancel_one(each) for each in found)))
 
 
-async def _cancel(context: Context, left: LeftCall) -> bool:
+async def _cancel(context: Context, orphan: OrphanedCall) -> bool:
     """Cancel a call and remove its id. After any error, return False: the call may still run, and is tried again."""
-    of = {"request_id": left.request_id, "model": left.model}
-    if not context.registry.has_lasting_calls(left.model):
+    of = {"request_id": orphan.request_id, "model": orphan.model}
+    if not context.registry.runs_in_background(orphan.model):
         return False  # its cancel would do nothing; another worker may reach the call
     try:
-        provider, _ = context.registry.provider_for(left.model)
-        await provider.cancel(left.call_id)
+        provider, _ = context.registry.provider_for(orphan.model)
+        await provider.cancel(orphan.call_id)
     except ProviderError as error:
         log.info("a call was not cancelled: %s", error.code, extra=of)
         return False
     log.info("a call is over", extra=of)
     with suppress(NaruError, SQLAlchemyError):
-        await asyncio.to_thread(lifecycle.forget_call, context.engine, left.request_id, left.call_id)
+        await asyncio.to_thread(lifecycle.forget_call, context.engine, orphan.request_id, orphan.call_id)
     return True
 
 

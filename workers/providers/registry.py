@@ -186,13 +186,13 @@ class Registry:
             raise ModelNotFound(f"{key}: this worker does not serve it")
         return self._provider(key), model
 
-    def with_lasting_calls(self) -> list[str]:
+    def background_providers(self) -> list[str]:
         """Return the names of the providers whose calls go on when nobody reads them."""
         return [name for name, each in self._instances.items() if each.has_responses]
 
-    def has_lasting_calls(self, name: str) -> bool:
+    def runs_in_background(self, name: str) -> bool:
         """Whether the calls of the model `name` go on when nobody reads them."""
-        return name.partition("/")[0] in self.with_lasting_calls()
+        return name.partition("/")[0] in self.background_providers()
 
     async def warm(self) -> None:
         """Import the SDKs and make the clients of the offers in advance, so that no question waits for it."""
