@@ -47,8 +47,10 @@ class RequestEnd:
     #: When the owner's earlier answer was given, if this is that answer again.
     earlier_answer_at: datetime | None = None
     output_tokens: int | None = None
-    #: How long the model thought; None if it did not. It is 0 where the provider reports tokens of thinking alone.
+    #: How long the model thought; None if it did not. It is 0 where nobody knows: the provider reports tokens alone, or
+    #: the answer was read again from a call that went on.
     thought_seconds: float | None = None
+    has_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ def _branch_statement() -> Select[Any]:
             *(r.status, r.error_code, r.finish, r.model, r.attempt, r.left_out, r.earlier_answer_at, r.output_tokens),
             *(r.asked_model, r.asked_code),
             reasoning.c.seconds.label("thought_seconds"),
+            (reasoning.c.content != "").label("has_reasoning"),
         )
         .join(walk, m.id == walk.c.id)
         .outerjoin(chat_request, r.id == m.request_id)
@@ -247,4 +248,5 @@ def _end_of(row: Any) -> RequestEnd:
         earlier_answer_at=row.earlier_answer_at,
         output_tokens=row.output_tokens,
         thought_seconds=row.thought_seconds,
+        has_reasoning=bool(row.has_reasoning),
     )

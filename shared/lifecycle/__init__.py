@@ -23,7 +23,7 @@ The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the pa
 """
 
 from shared.lifecycle.asking import check_text, stop, stop_any, submit
-from shared.lifecycle.calling import LeftCall, forget_call, left_calls, note_call
+from shared.lifecycle.calling import OrphanedCall, forget_call, has_orphaned_calls, note_call, orphaned_calls
 from shared.lifecycle.claiming import claim
 from shared.lifecycle.falling_back import Detour, divert, fall_back
 from shared.lifecycle.lanes import FAILURES, end_probe, record_failure, recover
@@ -48,7 +48,7 @@ __all__ = [
     "Claimant",
     "Claimed",
     "Detour",
-    "LeftCall",
+    "OrphanedCall",
     "OwnerLimits",
     "Question",
     "Reasoning",
@@ -67,9 +67,10 @@ __all__ = [
     "finish",
     "forget_call",
     "give_back",
+    "has_orphaned_calls",
     "is_mine",
-    "left_calls",
     "note_call",
+    "orphaned_calls",
     "record_failure",
     "recover",
     "release",

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     CTE,
     BindParameter,
-    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -19,12 +18,10 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    case,
     cast,
     func,
     insert,
     literal,
-    null,
     select,
     update,
 )
@@ -58,8 +55,8 @@ class Ending:
     left_out: int | None = None
     first_token_ago: timedelta | None = None
     earlier_answer_at: datetime | None = None
-    #: Whether the worker knows that no call goes on at the provider. Otherwise the row keeps the id of one.
-    is_call_over: bool = False
+    #: The id of the call that may go on at the provider; empty if none does. None keeps the id in the row.
+    call_id: str | None = None
     #: None leaves what the attempt used to an estimate from its reservation.
     spent: Spent | None = None
     #: None if the model did not think, as far as it is known.
@@ -123,7 +120,7 @@ def _statement(fence: Sequence[ColumnElement[bool]], *, thought: bool) -> Select
             ended_at=NOW,
             error_code=code,
             wait_code=None,
-            call_id=case((bindparam("end_is_call_over", type_=Boolean), null()), else_=_R.call_id),
+            call_id=func.nullif(func.coalesce(_given("call_id", _R.call_id), _R.call_id), ""),
             first_token_at=first_token_at,
             **reported,
         )

@@ -112,7 +112,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
-    """The reasoning of one attempt: the text, its duration and its tokens. A provider may report the tokens alone."""
+    """The reasoning of one attempt: the text, its duration and its tokens. A provider may report the tokens alone.
+
+    `seconds` is 0 where nobody knows it.
+    """
 
     text: str
     seconds: float

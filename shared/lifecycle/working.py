@@ -143,7 +143,7 @@ def _end_attempt(
         first_token_ago=None if ago is None else timedelta(seconds=ago),
         spent=answer.spent,
         reasoning=_storable(answer.reasoning),
-        is_call_over=answer.call_id is None,
+        call_id=answer.call_id or "",
     )
     with statement(engine) as connection:
         return end(connection, fence, ending, **fence_values(claimed))

@@ -1,7 +1,8 @@
-"""Erases everything of one owner at once: hides it, stops its running answers, then removes its rows."""
+"""Erases everything of one owner at once: hides it, stops its answers and their calls, then removes its rows."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,9 +18,13 @@ from shared.postgres.database import transaction
 from shared.retention.slices import MOST_ROWS, ROWS_OF_A_CONVERSATION, remove
 from shared.tables import ACTIVE, chat_request, conversation, message, quota, spending
 
+log = logging.getLogger(__name__)
+
 #: Longest wait for the end of the running answers, and pause between two looks.
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.5
+#: Longest wait until the workers have cancelled the calls that go on at their providers.
+CALLS_SECONDS = 30.0
 #: An owner who goes on asking has new rows in each round.
 ROUNDS = 5
 CONVERSATIONS_AT_ONCE = MOST_ROWS // ROWS_OF_A_CONVERSATION
@@ -57,7 +62,8 @@ def holdings_of(engine: Engine, owner: Owner) -> Holdings:
 def erase(engine: Engine, owner: Owner, *, stop_patience_seconds: float) -> Counter[str]:
     """Remove every row of the owner; return their number by kind.
 
-    A running answer is stopped by its worker, or here once its worker has not reacted for `stop_patience_seconds`.
+    A running answer is stopped by its worker, or here once its worker has not reacted for `stop_patience_seconds`. A
+    call that goes on at its provider is cancelled by a worker, for which it waits up to CALLS_SECONDS.
     When interrupted, it has hidden all conversations and removed some; it can be run again. Raises StillAsking if the
     owner goes on asking, and Unavailable.
     """
@@ -67,6 +73,7 @@ def erase(engine: Engine, owner: Owner, *, stop_patience_seconds: float) -> Coun
         if not ids:
             return gone + _forget_use(engine, owner)
         _stop_all(engine, owner, stop_patience_seconds)
+        _await_cancels(engine, owner)
         for begin in range(0, len(ids), CONVERSATIONS_AT_ONCE):
             gone += _remove(engine, ids[begin : begin + CONVERSATIONS_AT_ONCE])
     raise StillAsking
@@ -104,6 +111,16 @@ def _stop_all(engine: Engine, owner: Owner, patience_seconds: float) -> None:
             raise StillAsking
         for row in rows:
             _stop(engine, owner, row.id, row.attempt, patience_seconds)
+        time.sleep(LOOK_SECONDS)
+
+
+def _await_cancels(engine: Engine, owner: Owner) -> None:
+    """Wait until the owner's calls have ended at their providers. Nobody could find them without their rows."""
+    limit = time.monotonic() + CALLS_SECONDS
+    while lifecycle.has_orphaned_calls(engine, owner.key):
+        if time.monotonic() > limit:
+            log.warning("calls at a provider could not be cancelled in time, and may be billed")
+            return
         time.sleep(LOOK_SECONDS)
 
 

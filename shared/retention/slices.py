@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 
 from shared.keeping import Keeping
+from shared.lifecycle.calling import MAY_GO_ON
 from shared.postgres.database import transaction
 from shared.tables import (
     ACTIVE,
@@ -66,6 +67,8 @@ _IS_ACTIVE = (
     .where(_R.conversation_id == _C.id, _R.status.in_([literal_column(f"'{status.value}'") for status in ACTIVE]))
     .exists()
 )
+# Without its row, nobody could find the call to cancel it.
+_HAS_CALL = select(_R.id).where(_R.conversation_id == _C.id, *MAY_GO_ON).exists()
 
 
 def _before(days: int) -> ColumnElement[Any]:
@@ -117,12 +120,12 @@ def _old_conversations(connection: Connection, keeping: Keeping, rows: int) -> C
 def _chosen(
     connection: Connection, *is_due: ColumnElement[bool], oldest: ColumnElement[Any], rows: int
 ) -> Sequence[UUID]:
-    """Lock the oldest due conversations without an active request, and return their ids.
+    """Lock the oldest due conversations without an active request or a call that goes on, and return their ids.
 
     A question that is being stored has locked its conversation and changes `updated_at`: it is left out.
     """
     number = max(1, rows // ROWS_OF_A_CONVERSATION)
-    chosen = select(_C.id).where(*is_due, ~_IS_ACTIVE).order_by(oldest).limit(number)
+    chosen = select(_C.id).where(*is_due, ~_IS_ACTIVE, ~_HAS_CALL).order_by(oldest).limit(number)
     return connection.execute(chosen.with_for_update(skip_locked=True)).scalars().all()
 
 

@@ -213,6 +213,7 @@ reasoning = Table(
     Column("attempt", Integer, nullable=False),
     # Empty if the provider reports the tokens alone.
     Column("content", Text, nullable=False),
+    # 0 where nobody knows.
     Column("seconds", Float, nullable=False),
     # Part of the request's `output_tokens`; null if the provider reports none.
     Column("tokens", Integer),

@@ -11,9 +11,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
+from shared.conversations import open_conversation
 from shared.postgres.database import make_engine, transaction
 from shared.tables import Status
-from tests.crash.person import Person
+from tests.crash.person import OWNER, Person
 from tests.patience import patient
 from tests.providers.responses_server import Responses, ResponsesServer, Script
 from tests.stack import SHORT_LEASES, Stack, free_port, wait_until
@@ -36,11 +37,16 @@ def stack(module_stack: Stack, port: int) -> Stack:
 
 
 def use_responses(stack: Stack, port: int) -> None:
+    use_api(stack, "responses", f"http://127.0.0.1:{port}")
+
+
+def use_api(stack: Stack, api: str, address: str) -> None:
+    """Let the only provider have this API, for the running workers too."""
     path: Path = stack.folder / "providers.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
-        f'[providers.deep]\nkind = "openai"\naddress = "http://127.0.0.1:{port}/v1"\nkey = "sk-test"\n'
-        'api = "responses"\nmodels = ["thinker"]\n'
+        f'[providers.deep]\nkind = "openai"\naddress = "{address}/v1"\nkey = "sk-test"\n'
+        f'api = "{api}"\nmodels = ["thinker"]\n'
     )
     path.chmod(0o600)
     stack.configure(**SHORT_LEASES, providers_file=path, simulator_url="")
@@ -64,6 +70,13 @@ def generated(memory: Responses, deltas: int) -> Callable[[], bool]:
 def noted(person: Person, request_id: UUID) -> str | None:
     found: str | None = person.row(request_id).call_id
     return found
+
+
+def used(engine: Engine, request_id: UUID) -> list[tuple[int, int]]:
+    """Return the tokens that each attempt used."""
+    found = text("SELECT input_tokens, output_tokens FROM request_attempt WHERE request_id = :id ORDER BY attempt")
+    with transaction(engine) as connection:
+        return [(each.input_tokens, each.output_tokens) for each in connection.execute(found, {"id": request_id})]
 
 
 class End(NamedTuple):
@@ -99,11 +112,30 @@ def test_new_worker_takes_up_the_call_of_a_killed_one(
         assert end_of(alice, request, memory) == whole(attempt=2)
         row: Any = alice.row(request)
     assert (row.input_tokens, row.output_tokens, row.cached_input_tokens) == (20, 30, 8)
-    with transaction(engine) as connection:
-        found = text("SELECT input_tokens, output_tokens FROM request_attempt WHERE request_id = :id ORDER BY attempt")
-        used = [tuple(each) for each in connection.execute(found, {"id": request})]
-    assert used == [(0, 0), (20, 30)]
+    assert used(engine, request) == [(0, 0), (20, 30)]
     assert server.responses.cancelled == []
+
+
+def test_call_of_an_api_that_is_off_is_left_to_others(
+    stack: Stack, engine: Engine, server: ResponsesServer, memory: Responses, port: int
+) -> None:
+    """The operator sets `api` back while an answer runs; some workers may still know the old value."""
+    memory.scripts = [replace(LONG, pace=1.0)]
+    (worker,) = stack.workers(1)
+    with Person(stack, engine) as alice:
+        request = alice.ask("[[sim: tokens=5 pace=0 first=0]] Tell me.", model=MODEL)
+        wait_until(lambda: noted(alice, request), what="the id of the call is stored")
+        worker.kill()
+        try:
+            use_api(stack, "chat", stack.start_simulator().url)
+            stack.start_worker()
+            row = alice.wait_end(request, seconds=60)
+            assert (row.status, row.attempt, row.call_id) == (Status.SUCCEEDED, 2, memory.created[0].id)
+            assert used(engine, request)[1][1] == 5, "the call of the other API is billed"
+        finally:
+            use_responses(stack, port)
+        wait_until(lambda: memory.cancelled, seconds=30, what="a worker that can reach the call cancels it")
+        wait_until(lambda: noted(alice, request) is None, what="its id is gone")
 
 
 def test_crash_before_the_first_word_costs_no_second_call(
@@ -117,6 +149,23 @@ def test_crash_before_the_first_word_costs_no_second_call(
         worker.kill()
         stack.start_worker()
         assert end_of(alice, request, memory) == whole(attempt=2)
+
+
+def test_replay_stores_no_time_of_thinking(
+    stack: Stack, engine: Engine, server: ResponsesServer, memory: Responses
+) -> None:
+    """The replay takes milliseconds, however long the model thought."""
+    memory.scripts = [replace(LONG, thoughts=["First ", "the ferryman."])]
+    (worker,) = stack.workers(1)
+    with Person(stack, engine) as alice:
+        request = alice.ask("Tell me.", model=MODEL)
+        alice.wait_text(request)
+        worker.kill()
+        stack.start_worker()
+        assert end_of(alice, request, memory) == whole(attempt=2)
+        shown = open_conversation(engine, alice.row(request).conversation_id, owner=OWNER).messages[-1]
+    assert shown.end is not None
+    assert (shown.end.has_reasoning, shown.end.thought_seconds) == (True, 0.0)
 
 
 def test_drained_worker_hands_its_call_over(
@@ -203,6 +252,10 @@ def test_forgotten_response_is_made_once_more(
         memory.forget()
         stack.start_worker()
         assert end_of(alice, request, memory) == whole(attempt=2, created=2)
+    (before, (read, written)) = used(engine, request)
+    assert before == (0, 0)
+    assert read > 20, "the prompt of the response that is gone counts too"
+    assert written == 30
 
 
 def test_stop_cancels_the_response(stack: Stack, engine: Engine, server: ResponsesServer, memory: Responses) -> None:
@@ -232,6 +285,23 @@ def test_stop_before_the_first_word_cancels_the_response(
         assert alice.wait_end(request, seconds=5).status == Status.CANCELLED
         wait_until(lambda: memory.cancelled, what="the response is cancelled")
     assert memory.created[0].status == "cancelled"
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_refused_cancel_is_tried_again(
+    stack: Stack, engine: Engine, server: ResponsesServer, memory: Responses, status: int
+) -> None:
+    memory.scripts, memory.cancel_status = [replace(LONG, pace=0.5)], status
+    stack.workers(1)
+    with Person(stack, engine) as alice:
+        request = alice.ask("Tell me.", model=MODEL)
+        alice.wait_text(request)
+        alice.stop(request)
+        assert alice.wait_end(request, seconds=5).status == Status.CANCELLED
+        wait_until(lambda: memory.refused_cancels, what="the cancel is refused")
+        memory.cancel_status = 0
+        wait_until(lambda: memory.cancelled, seconds=90, what="the cancel is tried again")
+        wait_until(lambda: noted(alice, request) is None, what="its id is gone")
 
 
 def test_stop_without_its_worker_cancels_the_response_later(

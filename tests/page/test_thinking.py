@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
+from sqlalchemy import update
 
+from shared.postgres.database import make_engine, transaction
+from shared.tables import reasoning
 from tests.page.person import Person, visitor
 from tests.patience import patient_ms
 from tests.stack import Stack
@@ -20,6 +23,7 @@ SAYS = {
     "en-US": (r"^Thinking, \d:\d\d$", r"^Thought for \d:\d\d$"),
     "ko-KR": (r"^생각하는 중, \d:\d\d$", r"^\d:\d\d 동안 생각했습니다$"),
 }
+UNTIMED = {"en-US": "Thought before answering", "ko-KR": "답변하기 전에 생각했습니다"}
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +81,19 @@ def test_page_folds_what_a_model_thought(person: tuple[Person, str]) -> None:
     expect(fold_of(reader.answers.last).locator("summary")).to_have_text(live)
     expect(fold_of(reader.answers.last).locator(".naru-thought-text")).to_be_hidden()
     assert reader.errors == []
+
+
+def test_fold_without_a_time_can_be_read(person: tuple[Person, str], module_stack: Stack) -> None:
+    """Nobody knows how long a model thought whose answer a new worker took up."""
+    reader, locale = person
+    reader.ask(f'[[sim: shape=think thought="{THOUGHT}" thoughts=20 text="Take the boat." pace=0]]')
+    reader.wait_for_end()
+    engine = make_engine(module_stack.settings, name="test")
+    with transaction(engine) as connection:
+        connection.execute(update(reasoning).values(seconds=0.0))
+    engine.dispose()
+    reader.page.reload()
+    fold = fold_of(reader.answers.last)
+    expect(fold.locator("summary")).to_have_text(UNTIMED[locale])
+    fold.locator("summary").click()
+    expect(fold.locator(".naru-thought-text")).to_contain_text("then the ferryman.")

@@ -155,6 +155,9 @@ class Responses:
     cancelled: list[str] = field(default_factory=list)
     #: Whether no response is streamed again.
     is_late: bool = False
+    #: The status with which cancels are refused, and how often they were; 0 cancels.
+    cancel_status: int = 0
+    refused_cancels: int = 0
     #: Refusals of parameters, as in {"reasoning": "…"}: the message for a body that has it.
     refused: Mapping[str, str] = field(default_factory=dict)
     refusals: int = 0
@@ -277,6 +280,10 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.memory.known.get(call_id)
         if found is None:
             self._refuse(404, "Response not found.", code="not_found")
+            return
+        if self.memory.cancel_status:
+            self.memory.refused_cancels += 1
+            self._refuse(self.memory.cancel_status, "Not now.")
             return
         self.memory.cancelled.append(call_id)
         found.cancel()

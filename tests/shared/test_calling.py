@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared import lifecycle
-from shared.lifecycle import Answer, Claimed, LeftCall
+from shared.lifecycle import Answer, Claimed, OrphanedCall
+from shared.lifecycle.calling import MAX_ORPHANS
 from shared.settings import Settings
 from shared.spending.values import Reservation
 from shared.tables import Outcome, Status
@@ -23,7 +24,7 @@ def with_call(rig: RequestRig) -> Claimed:
 
 def left(rig: RequestRig, claimed: Claimed) -> bool:
     """Whether the call is among those to cancel."""
-    return LeftCall(claimed.request_id, MODEL, CALL) in lifecycle.left_calls(rig.engine)
+    return OrphanedCall(claimed.request_id, MODEL, CALL) in lifecycle.orphaned_calls(rig.engine, ["demo"])
 
 
 def test_next_claim_has_the_call_of_a_lost_worker(rig: RequestRig) -> None:
@@ -69,11 +70,35 @@ def test_failed_request_keeps_its_call_until_that_is_cancelled(rig: RequestRig) 
     assert not left(rig, claimed)
 
 
+def test_end_stores_a_call_that_was_not_noted(rig: RequestRig) -> None:
+    """Postgres may have been away since the call began."""
+    claimed = rig.running()
+    assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id=CALL), code="total_timeout")
+    assert left(rig, claimed)
+
+
 def test_stop_without_a_worker_leaves_the_call_to_cancel(rig: RequestRig) -> None:
     claimed = with_call(rig)
     rig.lose(claimed.worker_id)
     assert lifecycle.stop(rig.engine, claimed.request_id, owner=OWNER) is Status.CANCELLED
     assert left(rig, claimed)
+
+
+def test_worker_gets_the_calls_of_its_providers(rig: RequestRig) -> None:
+    claimed = with_call(rig)
+    assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id=CALL), code="total_timeout")
+    assert not lifecycle.orphaned_calls(rig.engine, ["openai", "demo2"])
+    assert lifecycle.orphaned_calls(rig.engine, ["openai", "demo"])
+
+
+def test_calls_that_stay_do_not_hide_others(rig: RequestRig) -> None:
+    worker_id, number = rig.worker(slots=100), MAX_ORPHANS + 5
+    for _ in range(number):
+        claimed = rig.running(worker_id=worker_id)
+        assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id=CALL), code="total_timeout")
+    looks = [lifecycle.orphaned_calls(rig.engine, ["demo"]) for _ in range(12)]
+    assert {len(each) for each in looks} == {MAX_ORPHANS}
+    assert len({left.request_id for each in looks for left in each}) == number
 
 
 def test_old_call_is_given_up(rig: RequestRig) -> None:

@@ -12,7 +12,7 @@ from shared.errors import NotFound
 from shared.lifecycle import Answer
 from shared.people import Owner
 from shared.postgres.database import make_plain_engine
-from shared.retention import Holdings, erase, holdings_of
+from shared.retention import Holdings, erase, erasure, holdings_of
 from shared.settings import Settings
 from shared.spending.limits import set_limits
 from shared.spending.values import Limits, Spent
@@ -76,6 +76,29 @@ def test_erase_lets_a_worker_stop_by_itself(rig: RequestRig, plain: Engine) -> N
         assert lifecycle.cancel(rig.engine, claimed, Answer(text="so far"))
         assert erasing.result(timeout=60)["conversation"] == 1
     assert rig.stored() == (0, 0, 0)
+
+
+def test_erase_waits_until_a_call_is_cancelled(rig: RequestRig, plain: Engine) -> None:
+    claimed = rig.running()
+    with ThreadPoolExecutor(1) as thread:
+        erasing = thread.submit(erase, plain, OWNER, stop_patience_seconds=3600)
+        wait_until(lambda: rig.row(claimed.request_id)["stop_requested_at"])
+        assert lifecycle.cancel(rig.engine, claimed, Answer(text="", call_id="resp_1"))
+        with pytest.raises(TimeoutError):
+            erasing.result(timeout=4 * erasure.LOOK_SECONDS)
+        assert rig.row(claimed.request_id)["call_id"] == "resp_1"
+        lifecycle.forget_call(rig.engine, claimed.request_id, "resp_1")
+        assert erasing.result(timeout=60)["conversation"] == 1
+    assert rig.stored() == (0, 0, 0)
+
+
+def test_erase_goes_on_without_a_worker_that_cancels(
+    rig: RequestRig, plain: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "CALLS_SECONDS", 1.0)
+    claimed = rig.running()
+    assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id="resp_1"), code="total_timeout")
+    assert erase(plain, OWNER, stop_patience_seconds=0.1)["conversation"] == 1
 
 
 def test_erase_takes_long_conversations_in_slices(rig: RequestRig, plain: Engine) -> None:

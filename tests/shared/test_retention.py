@@ -121,6 +121,16 @@ def test_conversation_with_an_active_request_stays(rig: RequestRig) -> None:
     assert rig.rows(conversation, id=running)[0]["deleted_at"] is None
 
 
+def test_conversation_stays_while_its_call_may_go_on(rig: RequestRig) -> None:
+    claimed = rig.running()
+    assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id="resp_1"), code="total_timeout")
+    put(rig, claimed.conversation_id, deleted_at=rig.ago(1))
+    at_once = replace(KEEPING, deleted_days=0)
+    assert purged(rig, at_once)["conversation"] == 0
+    lifecycle.forget_call(rig.engine, claimed.request_id, "resp_1")
+    assert purged(rig, at_once)["conversation"] == 1
+
+
 def test_slices_are_bounded_however_long_a_conversation_is(rig: RequestRig) -> None:
     long, short = conversation_with(rig), conversation_with(rig)
     rig.lengthen(long, 700)

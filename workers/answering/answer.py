@@ -95,6 +95,7 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
     if claimed.http_request_id:
         ids[HTTP_REQUEST_ID] = claimed.http_request_id
     with bound(**ids), context.running.register(claimed) as running:
+        calls.begin(context, running)
         metrics.CLAIMS.labels(report.provider_of(claimed)).inc()
         if claimed.attempt == 1:
             metrics.QUEUE_SECONDS.observe(claimed.queue_seconds)
@@ -107,7 +108,7 @@ def _answer_claimed(context: Context, claimed: Claimed) -> None:
             pacing.settle(context, claimed, result)
             if running.live is not None:
                 context.loop.call(_close_live, context, running.live, status)
-            calls.end(context, running, status)
+            calls.cancel_if_ended(context, running, status)
             if not (result.is_counted or result.has_begun):
                 breaker.end_probe(context, claimed)
             if claimed.is_contested or running.interruption is Interruption.DRAIN:
@@ -136,7 +137,7 @@ def _generate(context: Context, running: RunningAnswer) -> Result:
         tokens = pacing.reserve(context, claimed, prompt)
         prompt = spending.reserve(context, running, prompt)
         result = context.loop.submit(_stream(context, running, prompt)).result()
-        result.spent = spending.spent(context, claimed.model, result.sent or prompt, result)
+        result.spent = spending.spent(context, running, result.sent or prompt, result)
         result.paced_tokens = tokens
         return result
     except spending.NotAllowed as error:
@@ -199,7 +200,7 @@ async def _stream(context: Context, running: RunningAnswer, prompt: Prompt) -> R
             raise
         if running.interruption is Interruption.STOP:
             metrics.STOP_SECONDS.observe(time.monotonic() - running.interrupted_at)
-    result.take(live)
+    result.take(live, is_replay=running.is_replay)
     return result
 
 
@@ -274,7 +275,7 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
 
     A write changes nothing if a stop or a loss came first; the next write is then tried.
     """
-    claimed, stored = running.claimed, result.as_answer(running.call.id)
+    claimed, stored = running.claimed, result.as_answer(calls.id_of(running))
     if result.done is not None and lifecycle.finish(context.engine, claimed, stored):
         return Status.SUCCEEDED
     if result.error is not None:

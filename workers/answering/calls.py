@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Coroutine
 from contextlib import suppress
 
@@ -16,25 +17,45 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared import lifecycle
 from shared.errors import NaruError, ProviderError, Unavailable
-from shared.lifecycle import LeftCall
+from shared.lifecycle import OrphanedCall
 from shared.spending.values import Spent
 from shared.tables import Status
 from workers.process.context import Context
 from workers.process.running import RunningAnswer
+from workers.providers.base import Call
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5
 LOOK_SECONDS = 5.0
+#: The pause between two looks grows up to this while calls cannot be cancelled.
+LONGEST_PAUSE_SECONDS = 60.0
+CANCELS_AT_ONCE = 4
 #: The loop keeps only weak references to tasks.
-_tasks: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[object]] = set()
+
+
+def begin(context: Context, running: RunningAnswer) -> None:
+    """Leave an earlier attempt's call alone if the model's calls do not go on, as this worker knows its provider.
+
+    The operator may have changed the provider's API meanwhile, or workers read different files.
+    """
+    call_id = running.claimed.call_id
+    if call_id is not None and not context.registry.runs_in_background(running.claimed.model):
+        running.call, running.unreachable_call_id = Call(), call_id
+        running.known_calls = 0
 
 
 def watch(context: Context, running: RunningAnswer) -> None:
     """Store the id of the answer's call as soon as its stream knows it. Runs in the event loop."""
     if running.call.id is not None:
         log.info("takes up the call of an earlier attempt")
-    running.call.on_begin = lambda call_id: _in_background(_note(context, running, call_id))
+
+    def on_begin(call_id: str) -> None:
+        running.known_calls += 1
+        _in_background(_note(context, running, call_id))
+
+    running.call.on_begin = on_begin
 
 
 async def _note(context: Context, running: RunningAnswer, call_id: str) -> None:
@@ -48,55 +69,78 @@ async def _note(context: Context, running: RunningAnswer, call_id: str) -> None:
             return
 
 
+def id_of(running: RunningAnswer) -> str | None:
+    """Return the id of the call that may go on after this attempt; None if none does."""
+    return running.call.id or running.unreachable_call_id
+
+
 def spent_before(running: RunningAnswer, spent: Spent | None) -> Spent | None:
     """Return what a released attempt used: nothing if its call goes on, as the attempt that takes it up is billed."""
     return spent if running.call.id is None else Spent()
 
 
-def end(context: Context, running: RunningAnswer, status: Status | None) -> None:
+def cancel_if_ended(context: Context, running: RunningAnswer, status: Status | None) -> None:
     """Cancel the call of a request that this worker has ended. Returns at once."""
     if status is not None:
-        abandon(context, running)
+        cancel(context, running)
 
 
-def abandon(context: Context, running: RunningAnswer) -> None:
+def cancel(context: Context, running: RunningAnswer) -> None:
     """Cancel the answer's call, which nobody will read. Returns at once."""
     if running.call.id is not None:
-        left = LeftCall(running.claimed.request_id, running.claimed.model, running.call.id)
-        context.loop.call(_in_background, _cancel(context, left))
+        orphan = OrphanedCall(running.claimed.request_id, running.claimed.model, running.call.id)
+        context.loop.call(_in_background, _cancel(context, orphan))
 
 
 async def keep_cancelling(context: Context) -> None:
     """Cancel the calls that outlive their requests, until cancelled. Models of other workers are left to them."""
+    pause = LOOK_SECONDS
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        if not context.registry.has_lasting_calls():
-            continue
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # the workers of a fleet do not look at the same moment
         try:
-            found = await asyncio.to_thread(lifecycle.left_calls, context.engine)
+            have_ended = await _cancel_orphans(context)
         except (NaruError, SQLAlchemyError):
+            continue  # Postgres is away
+        except Exception:
+            # Without this loop, such calls would run to their end and be billed.
+            log.exception("a look for calls to cancel failed")
             continue
-        served = [each for each in found if context.registry.has_lasting_calls(each.model)]
-        await asyncio.gather(*(_cancel(context, each) for each in served))
+        pause = LOOK_SECONDS if have_ended else min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-async def _cancel(context: Context, left: LeftCall) -> None:
-    """Cancel a call and remove its id. If the provider is away, or Postgres, the next look tries again."""
-    outcome, of = "cancelled", {"request_id": left.request_id, "model": left.model}
+async def _cancel_orphans(context: Context) -> bool:
+    """Cancel some of the calls that outlive their requests. Return whether all of these have ended."""
+    providers = context.registry.background_providers()
+    if not providers:
+        return True
+    at_once = asyncio.Semaphore(CANCELS_AT_ONCE)
+
+    async def cancel_one(orphan: OrphanedCall) -> bool:
+        async with at_once:
+            return await _cancel(context, orphan)
+
+    found = await asyncio.to_thread(lifecycle.orphaned_calls, context.engine, providers)
+    return all(await asyncio.gather(*(cancel_one(each) for each in found)))
+
+
+async def _cancel(context: Context, orphan: OrphanedCall) -> bool:
+    """Cancel a call and remove its id. After any error, return False: the call may still run, and is tried again."""
+    of = {"request_id": orphan.request_id, "model": orphan.model}
+    if not context.registry.runs_in_background(orphan.model):
+        return False  # its cancel would do nothing; another worker may reach the call
     try:
-        provider, _ = context.registry.provider_for(left.model)
-        await provider.cancel(left.call_id)
+        provider, _ = context.registry.provider_for(orphan.model)
+        await provider.cancel(orphan.call_id)
     except ProviderError as error:
-        outcome = error.code
-        if error.retryable:
-            log.info("a call was not cancelled: %s", outcome, extra=of)
-            return
-    log.info("a call is over: %s", outcome, extra=of)
+        log.info("a call was not cancelled: %s", error.code, extra=of)
+        return False
+    log.info("a call is over", extra=of)
     with suppress(NaruError, SQLAlchemyError):
-        await asyncio.to_thread(lifecycle.forget_call, context.engine, left.request_id, left.call_id)
+        await asyncio.to_thread(lifecycle.forget_call, context.engine, orphan.request_id, orphan.call_id)
+    return True
 
 
-def _in_background(work: Coroutine[None, None, None]) -> None:
+def _in_background(work: Coroutine[None, None, object]) -> None:
     task = asyncio.get_running_loop().create_task(work)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)

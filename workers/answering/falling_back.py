@@ -80,7 +80,7 @@ def fall_back(context: Context, running: RunningAnswer, result: Result, again: A
     if lane is None:
         return False
     log.info("fell back", extra={"model": claimed.model, "error_code": error.code, "lane": lane})
-    calls.abandon(context, running)
+    calls.cancel(context, running)
     context.hint(lane)
     return True
 

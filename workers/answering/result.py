@@ -49,12 +49,16 @@ class Result:
         """Whether the model neither wrote nor thought."""
         return not (self.text or self.reasoning)
 
-    def take(self, live: LiveAnswer) -> None:
-        """Take over what the model wrote and thought. Runs in the event loop, once the stream has ended."""
+    def take(self, live: LiveAnswer, *, is_replay: bool) -> None:
+        """Take over what the model wrote and thought. Runs in the event loop, once the stream has ended.
+
+        Of a replay, nobody knows how long the model thought.
+        """
         self.text = live.text()
         self.first_text_at = self.first_token_at = live.first_text_at
         if live.thinking is not None:
-            self.reasoning, self.thinking_seconds = live.thinking.text(), live.thinking.seconds
+            self.reasoning = live.thinking.text()
+            self.thinking_seconds = 0.0 if is_replay else live.thinking.seconds
             self.first_token_at = min(live.thinking.began_at, self.first_text_at or math.inf)
 
     def as_answer(self, call_id: str | None = None) -> Answer:

@@ -34,7 +34,7 @@ LIMITED_OUTPUT_TOKENS = 16_384
 #: A request that waits for other answers of its owner looks again after one to two times this many seconds.
 LOOK_AGAIN_SECONDS = 1.0
 RETRY_SECONDS = 0.5
-#: Errors after which the provider bills the prompt. It does not bill what it refused.
+#: Errors after which the provider bills the prompt. It does not bill what it refused, unless a call is known to run.
 _BILLED = (FirstTokenTimeout, IdleTimeout, TotalTimeout, StreamBroken, BadStream)
 _MILLION = 1_000_000
 
@@ -91,15 +91,20 @@ def longest_answer(prompt: Prompt, setting: int | None) -> int:
     return output_limit(most, prompt.window) or most
 
 
-def spent(context: Context, model: str, prompt: Prompt, result: Result) -> Spent:
-    """Return what the attempt used: the provider's figures, or an estimate if it was stopped or broke off."""
+def spent(context: Context, running: RunningAnswer, prompt: Prompt, result: Result) -> Spent:
+    """Return what the attempt used: the provider's figures, or an estimate if it was stopped or broke off.
+
+    A call that the provider has forgotten is billed too, at least its prompt.
+    """
+    model, forgotten = running.claimed.model, max(0, running.known_calls - 1) * size_of(prompt)
     if result.usage is not None:
-        return _priced(context, model, result.usage, is_estimated=False)
+        usage = replace(result.usage, input_tokens=result.usage.input_tokens + forgotten)
+        return _priced(context, model, usage, is_estimated=forgotten > 0)
     is_refused = result.error is not None and result.is_empty and not isinstance(result.error, _BILLED)
-    if not result.is_called or is_refused:
+    if not result.is_called or (is_refused and not running.known_calls):
         return Spent()
     written = sum(estimate_tokens(each) for each in (result.text, result.reasoning) if each)
-    usage = Usage(size_of(prompt), written)
+    usage = Usage(size_of(prompt) + forgotten, written)
     return _priced(context, model, usage, is_estimated=True)
 
 

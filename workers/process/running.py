@@ -43,10 +43,20 @@ class RunningAnswer:
         self.live: LiveAnswer | None = None
         #: The call at the provider, if that goes on without this process.
         self.call = Call(claimed.call_id)
+        #: The id of an earlier attempt's call that this process cannot reach (calls.py). Another worker may.
+        self.unreachable_call_id: str | None = None
+        #: The calls of this attempt that are known to have run, with one that it took up. All but the last were
+        #: forgotten by the provider.
+        self.known_calls = int(claimed.call_id is not None)
         self.interruption: Interruption | None = None
         self.interrupted_at = 0.0
         self._loop = loop
         self._task: asyncio.Task[object] | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the stream repeats a call of an earlier attempt, so that its pace is not the model's."""
+        return self.claimed.call_id is not None and self.known_calls == 1
 
     def interrupt(self, why: Interruption) -> None:
         """Cancel the stream, in any phase, from any thread. The first reason counts, except that LOST replaces any."""

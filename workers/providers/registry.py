@@ -197,12 +197,13 @@ class Registry:
         provider, _ = self.provider_for(name)
         return list(provider.providers) if isinstance(provider, Pool) else [provider]
 
-    def has_lasting_calls(self, name: str = "") -> bool:
-        """Whether the calls of the model `name` go on when nobody reads them; without a name, those of any model."""
-        if not name:
-            return any(each.has_responses for each in self._instances.values())
-        instance = self._instances.get(name.partition("/")[0])
-        return instance is not None and instance.has_responses
+    def background_providers(self) -> list[str]:
+        """Return the names of the providers whose calls go on when nobody reads them."""
+        return [name for name, each in self._instances.items() if each.has_responses]
+
+    def runs_in_background(self, name: str) -> bool:
+        """Whether the calls of the model `name` go on when nobody reads them."""
+        return name.partition("/")[0] in self.background_providers()
 
     async def warm(self) -> None:
         """Import the SDKs and make the clients of the offers in advance, so that no question waits for it."""

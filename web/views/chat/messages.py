@@ -70,7 +70,7 @@ def _question(frame: Frame, message: Message) -> None:
 def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures | None) -> None:
     end = message.end or _UNKNOWN_END
     with st.container(key=f"answer-{message.request_id}"):
-        if end.thought_seconds and state.has_routes():
+        if (end.thought_seconds or end.has_reasoning) and state.has_routes():
             st.html(_thought(frame, message, end.thought_seconds))
         shown = beginning(message.text)
         if message.text and end.status == Status.FAILED:
@@ -107,10 +107,11 @@ def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures |
             st.html(f'<span class="naru-about">{_badge(frame, end)}{_meta(frame, message, end)}</span>')
 
 
-def _thought(frame: Frame, message: Message, seconds: float) -> str:
+def _thought(frame: Frame, message: Message, seconds: float | None) -> str:
     """Return the fold with the model's reasoning, whose text `web/live/thoughts.js` loads."""
-    whole = max(1, int(seconds))
-    words = escape(frame.words.t("live.thought", duration=f"{whole // 60}:{whole % 60:02}"))
+    whole = max(1, int(seconds or 0))
+    duration = f"{whole // 60}:{whole % 60:02}"
+    words = escape(frame.words.t("live.thought", duration=duration) if seconds else frame.words.t("answer.thought"))
     return (
         f'<details class="naru-thought" data-naru-request="{message.request_id}">'
         f'<summary class="naru-thought-words">{words}</summary>'
