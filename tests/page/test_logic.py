@@ -15,10 +15,11 @@ from shared import fleet, lifecycle
 from shared.conversations import open_conversation
 from shared.people import Owner
 from shared.tables import chat_request, message
+from tests.patience import patient
 from tests.shared.rig import claim_only
 from tests.stack import Stack
 from web import runtime, state
-from web.views.chat import chat
+from web.views.chat import chat, composer
 
 PAGE = Path(__file__).parents[2] / "web" / "page.py"
 OWNER = Owner.browser(uuid4())
@@ -99,7 +100,10 @@ def test_browser_learns_the_fate_of_an_unsure_question(page: AppTest, engine: En
     assert count(engine) == 1, "stored once, even if it is sent again"
 
 
-def test_question_waits_for_an_answer_that_is_ending(page: AppTest, engine: Engine) -> None:
+def test_question_waits_for_an_answer_that_is_ending(
+    page: AppTest, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composer, "ENDING_SECONDS", patient(5))
     page.chat_input[0].set_value("first").run()
     active = open_conversation(engine, UUID(address(page)), owner=OWNER).active
     assert active is not None

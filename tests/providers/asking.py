@@ -110,7 +110,7 @@ async def ask(
     provider: Provider,
     message: str,
     *,
-    first_token_seconds: float = 20.0,
+    first_token_seconds: float = patient(20),
     idle_seconds: float = 20.0,
     total_seconds: float = 40.0,
     thinking_seconds: float = math.inf,
