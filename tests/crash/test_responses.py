@@ -182,6 +182,23 @@ def test_drained_worker_hands_its_call_over(
     assert memory.cancelled == []
 
 
+def test_drained_worker_cancels_a_call_without_an_id(
+    stack: Stack, engine: Engine, server: ResponsesServer, memory: Responses
+) -> None:
+    memory.scripts = [replace(LONG, announce=6.0, pace=0.2), replace(LONG, pace=0.0)]
+    stack.workers(0)
+    worker = stack.start_worker(grace_seconds=1)
+    with Person(stack, engine) as alice:
+        request = alice.ask("Tell me.", model=MODEL)
+        wait_until(lambda: memory.created, what="the response is made")
+        worker.terminate()
+        wait_until(lambda: memory.cancelled, seconds=20, what="the response is cancelled")
+        stack.start_worker()
+        assert end_of(alice, request, memory) == whole(attempt=2, created=2)
+    assert memory.cancelled == [memory.created[0].id]
+    stack.workers(0)
+
+
 def test_thawed_worker_leaves_the_call_to_the_next(
     stack: Stack, engine: Engine, server: ResponsesServer, memory: Responses
 ) -> None:

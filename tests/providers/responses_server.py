@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Event, Thread
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
 from tests.patience import patient
@@ -43,6 +43,8 @@ class Script:
     refusal: Sequence[str] = ()
     #: Seconds before the reply begins, in the queue, and before each delta.
     accept: float = 0.0
+    #: Seconds between the head of the reply and its first event.
+    announce: float = 0.0
     queue: float = 0.0
     pace: float = 0.0
     status: str = "completed"
@@ -53,6 +55,10 @@ class Script:
     error_event: Mapping[str, str] | None = None
     #: Whether its last event is missing.
     is_silent: bool = False
+    #: Seconds between the last event and the end of the body.
+    linger: float = 0.0
+    #: The form of the id.
+    id: str = "resp_{}"
 
 
 class Running:
@@ -60,7 +66,7 @@ class Running:
 
     def __init__(self, body: Mapping[str, Any], script: Script) -> None:
         # Unlike that of any other server: a worker may still cancel the calls of an earlier one.
-        self.id, self.body, self.script = f"resp_{uuid4().hex}", body, script
+        self.id, self.body, self.script = script.id.format(uuid4().hex), body, script
         self.events: list[dict[str, Any]] = []
         self.changed = Condition()
         self.status = "queued"
@@ -81,7 +87,7 @@ class Running:
         return {
             "id": self.id,
             "object": "response",
-            "background": True,
+            "background": self.body.get("background", False),
             "status": self.status,
             "error": s.error if self.status == "failed" else None,
             "incomplete_details": {"reason": s.reason} if self.status == "incomplete" else None,
@@ -161,6 +167,9 @@ class Responses:
     #: Refusals of parameters, as in {"reasoning": "…"}: the message for a body that has it.
     refused: Mapping[str, str] = field(default_factory=dict)
     refusals: int = 0
+    #: Statuses of the next looks, which fail. None is a look that succeeds.
+    failing: list[int | None] = field(default_factory=list)
+    retry_after: str = ""
 
     def create(self, body: Mapping[str, Any]) -> Running:
         script = self.scripts[min(len(self.created), len(self.scripts) - 1)]
@@ -244,15 +253,19 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path).path.split("/")
         if parts[-1] == "cancel":
-            self._cancel(parts[-2])
+            self._cancel(unquote(parts[-2]))
         else:
             self._create(json.loads(raw))
 
     def do_GET(self) -> None:
         self.memory.looks.append(self.path)
+        failing = self.memory.failing.pop(0) if self.memory.failing else None
+        if failing is not None:
+            self._refuse(failing, "Not now.")
+            return
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        found = self.memory.known.get(url.path.split("/")[-1])
+        found = self.memory.known.get(unquote(url.path.split("/")[-1]))
         if url.path.endswith("/models"):
             self._json(200, {"object": "list", "data": [{"id": "thinker"}]})
         elif found is None:
@@ -294,6 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if after < 0:
+            time.sleep(found.script.announce)
         place = after + 1
         while True:
             fresh = found.events_from(place)
@@ -302,6 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             place += len(fresh)
             if found.is_done and place == len(found.events):
+                time.sleep(found.script.linger)
                 self.wfile.write(b"0\r\n\r\n")
                 return
 
@@ -312,6 +328,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        if status == 429 and self.memory.retry_after:
+            self.send_header("Retry-After", self.memory.retry_after)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

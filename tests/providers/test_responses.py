@@ -3,84 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
-from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import openai
 import pytest
 
 from shared import errors
-from tests.patience import patient
-from tests.providers.asking import Answer, ask, prompt
-from tests.providers.responses_server import USAGE, WORDS, Responses, ResponsesServer, Script, wait_for
-from workers.providers.base import Call, Done, Finish, Thought, Usage
+from tests.providers.asking import Answer, ask
+from tests.providers.responding import LONG, LONG_TEXT, TEXT, ask_once, read, reading, run
+from tests.providers.responses_server import USAGE, Responses, ResponsesServer, Script, wait_for
+from workers.providers.base import Call, Finish, Thought, Usage
 from workers.providers.openai import responses as adapter
 from workers.providers.openai.response_events import ResponseReader
 from workers.providers.openai.responses import ResponsesProvider
-from workers.providers.timeouts import WithTimeouts
-
-T = TypeVar("T")
-TEXT = "".join(WORDS)
-#: Long enough to interrupt it.
-LONG = Script(text=[f"word{number} " for number in range(40)], pace=0.03)
-LONG_TEXT = "".join(LONG.text)
-
-
-def run(server: ResponsesServer, act: Callable[[ResponsesProvider], Awaitable[T]]) -> T:
-    async def all_of_it() -> T:
-        provider = ResponsesProvider(api_key="sk-test", base_url=server.url)
-        await provider.warm()
-        try:
-            return await act(provider)
-        finally:
-            await provider.close()
-
-    return asyncio.run(all_of_it())
-
-
-def ask_once(memory: Responses, message: str = "Hi", **options: Any) -> Answer:
-    with ResponsesServer(memory) as server:
-        return run(server, lambda provider: ask(provider, message, **options))
-
-
-async def read(provider: ResponsesProvider, call: Call, *, until: str = "", message: str = "Hi") -> Answer:
-    """Read the answer of `call`, or make one; stop reading once the text contains `until`."""
-    answer = Answer()
-    stream = WithTimeouts(
-        provider.stream(prompt(message), call),
-        first_token_seconds=patient(20),
-        idle_seconds=patient(20),
-        total_seconds=patient(40),
-        thinking_seconds=math.inf,
-    )
-    try:
-        async with aclosing(stream):
-            async for item in stream:
-                if isinstance(item, Done):
-                    answer.done = item
-                else:
-                    answer.deltas.append(item)
-                if until and until in answer.text:
-                    break
-    except errors.ProviderError as error:
-        answer.error = error
-    return answer
-
-
-@asynccontextmanager
-async def reading(provider: ResponsesProvider, call: Call) -> AsyncIterator[asyncio.Task[Answer]]:
-    """Read the whole answer beside the block, which begins once the call has an id."""
-    begun = asyncio.Event()
-    call.on_begin = lambda _: begun.set()
-    task = asyncio.create_task(read(provider, call))
-    await asyncio.wait_for(begun.wait(), patient(10))
-    yield task
-    await task
 
 
 def test_answer_has_text_reasoning_usage_and_finish() -> None:
@@ -223,23 +159,6 @@ def test_cancelled_call_writes_no_more() -> None:
         assert made.deltas < len(LONG.text)
 
 
-def test_answer_stopped_before_the_reply_begins_is_cancelled() -> None:
-    memory, call = Responses([replace(LONG, accept=0.5, pace=0.2)]), Call()
-    with ResponsesServer(memory) as server:
-
-        async def act(provider: ResponsesProvider) -> None:
-            task = asyncio.create_task(read(provider, call))
-            await asyncio.to_thread(wait_for, lambda: memory.created)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await asyncio.to_thread(wait_for, lambda: memory.cancelled)
-
-        run(server, act)
-    assert call.id is None
-    assert memory.created[0].status == "cancelled"
-
-
 def test_official_sdk_takes_the_same_path() -> None:
     """The SDK's own methods, and ours that read the raw bytes, ask the server for the same."""
     memory = Responses()
@@ -355,21 +274,6 @@ def test_refused_parameters_are_learnt_for_the_next_question() -> None:
     assert [each.text for each in answers] == [TEXT, TEXT]
     assert memory.refusals == 2
     assert [sorted(each.body) for each in memory.created] == [["background", "input", "model", "store", "stream"]] * 2
-
-
-def test_model_without_background_answers_in_the_foreground() -> None:
-    memory = Responses(refused={"background": "Unsupported parameter: 'background' is not supported with this model."})
-    answer = ask_once(memory)
-    assert answer.text == TEXT
-    assert "background" not in memory.created[0].body
-
-
-def test_id_that_is_no_id_is_not_noted() -> None:
-    call = Call()
-    reader = ResponseReader(call)
-    for strange in ("../models", "a b", "", None, 3, "x" * 300):
-        reader.read({"type": "response.created", "sequence_number": 0, "response": {"id": strange}})
-    assert call.id is None
 
 
 def test_event_is_read_once() -> None:

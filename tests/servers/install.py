@@ -18,7 +18,7 @@ STAMP = "installed.txt"
 
 
 class Missing(Exception):
-    """The server cannot be had here; the message says how to get it."""
+    """The server is unavailable here; the message says how to get it."""
 
 
 def installed(folder: Path, pin: Pin, *, may_install: bool = True) -> Path:

@@ -18,7 +18,7 @@ def main() -> None:
     wanted.model.path, wanted.model_alias = model, {"tiny"}
     wanted.hostnames, wanted.port, wanted.api_keys = ["127.0.0.1"], int(port), [key]
     wanted.n_ctx, wanted.n_parallel, wanted.kv_unified = 2048, 2, True
-    # The noise of random weights should not end by chance, so that there is time to stop it.
+    # Keep generating, so there is time to stop it.
     wanted.sampling.seed, wanted.sampling.ignore_eos, wanted.warmup = 7, True, False
     wanted.endpoint_slots = True
     server = llama.Server(wanted)

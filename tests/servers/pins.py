@@ -1,4 +1,7 @@
-"""The versions of the servers, in one place. Naru itself depends on none of them."""
+"""The versions of the servers, in one place. Naru itself depends on none of them.
+
+A pin fixes the package alone: the packages that it needs are the newest that fit, and no hash is checked.
+"""
 
 from __future__ import annotations
 

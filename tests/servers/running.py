@@ -62,7 +62,7 @@ class Running:
             if self._process.poll() is not None or time.monotonic() - began > patient(READY_SECONDS):
                 end = self._log.read_text(errors="replace")[-1500:]
                 self.kill()
-                raise NotReady(f"it does not listen; the end of its log: {end}")
+                raise NotReady(f"it does not listen; the end of its log: {printable(end)}")
             time.sleep(0.1)
         return time.monotonic() - began
 
@@ -125,6 +125,11 @@ class Running:
         with suppress(ProcessLookupError):  # children that outlived it
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(END_SECONDS)
+
+
+def printable(text: str) -> str:
+    """Return a foreign text without control characters, which could do things to a terminal."""
+    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def free_port() -> int:

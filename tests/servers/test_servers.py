@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -13,10 +14,10 @@ import pytest
 from deploy.embedded.processes import ROOT
 from tests.patience import patient
 from tests.servers import pins, tiny_model
-from tests.servers.__main__ import play
+from tests.servers.__main__ import Unsafe, make_private, play
 from tests.servers.install import Missing, installed
 from tests.servers.kinds import Kind
-from tests.servers.running import Running
+from tests.servers.running import NotReady, Running
 from tests.servers.steps import STEPS
 
 PINS = [value for value in vars(pins).values() if isinstance(value, pins.Pin)]
@@ -82,6 +83,45 @@ def test_steps_find_no_fault_with_the_simulator(wire: str, tmp_path: Path) -> No
         assert play("wrong key", kind, server) == ("differs", "takes any key")
         pid = server.pid
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_ends_the_servers(number: signal.Signals, tmp_path: Path) -> None:
+    lines = (
+        "import sys, time",
+        "from pathlib import Path",
+        "from tests.servers.__main__ import end_on_signals",
+        "from tests.servers.test_servers import running",
+        "end_on_signals()",
+        "with running(Path(sys.argv[1])) as server:",
+        "    print(server.pid, flush=True)",
+        "    time.sleep(120)",
+    )
+    line = [sys.executable, "-c", "\n".join(lines), str(tmp_path)]
+    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.send_signal(number)
+        assert process.wait(patient(20)) == 128 + number
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_folder_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "cache/servers"
+    make_private(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o770)
+    with pytest.raises(Unsafe, match="others can write"):
+        make_private(folder)
+    done = command("--only", "llama.cpp", "--no-install", "--folder", str(folder))
+    assert done.returncode == 2
+    assert f"run `chmod go-w {folder}`" in done.stderr
+
+
+def test_log_of_a_server_is_shown_without_control_characters(tmp_path: Path) -> None:
+    said = "import sys; sys.exit('no port\\x1b]0;title\\x07 나루')"
+    with pytest.raises(NotReady, match="no port\N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER} 나루"):
+        Running("sim", lambda _: [sys.executable, "-c", said], tmp_path, {"PYTHONUTF8": "1"}).start()
 
 
 def test_step_tells_a_fault(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from workers.providers.knowledge import Known
 from workers.providers.lessons import TEACHING_STATUSES, Lesson, learn
 from workers.providers.mapping import Evidence, evidence_of
 from workers.providers.quirks import Body, Form, apply
-from workers.providers.resending import resent
+from workers.providers.resending import send_again_if_closed
 
 #: The most calls of one question. A model with more quirks than that is learnt over two questions.
 MOST_CALLS = 6
@@ -43,7 +43,7 @@ async def call(
     for left in range(MOST_CALLS - 1, -1, -1):
         sent = apply({**facts, **learnt} if learnt else facts, body, form)
         try:
-            reply = await resent(partial(post, sent))
+            reply = await send_again_if_closed(partial(post, sent))
         except Exception as error:
             lessons = learn(refusal_in(error), sent, form, learnt)
             fresh = {each.fact: each.value for each in lessons if learnt.get(each.fact) != each.value}

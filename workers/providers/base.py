@@ -123,6 +123,11 @@ class Stream(ABC):
     def __anext__(self) -> Awaitable[str | Done]:
         return self._items.__anext__()
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the call goes on without this stream, so that another one can read it."""
+        return False
+
     async def aclose(self) -> None:
         """Close the provider's connection, if it is open."""
         await self._items.aclose()

@@ -219,8 +219,7 @@ class Registry:
     async def close(self) -> None:
         """Close all providers' connections."""
         providers, self._providers = [*self._providers.values(), *self._retired], {}
-        for each in providers:
-            await each.close()
+        await asyncio.gather(*(each.close() for each in providers))
 
     def _provider(self, key: str) -> Adapter | Pool:
         if key not in self._providers:

@@ -14,7 +14,7 @@ _CLOSED = "ClientConnectionResetError"
 T = TypeVar("T")
 
 
-async def resent(send: Callable[[], Awaitable[T]]) -> T:
+async def send_again_if_closed(send: Callable[[], Awaitable[T]]) -> T:
     """Return the reply to `send`, which is called again if its connection was closed. Raises what `send` raises."""
     try:
         return await send()

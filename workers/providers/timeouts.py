@@ -162,7 +162,9 @@ class _Watch:
             return None
         if self._started:
             return IdleTimeout()
-        return StillWaiting() if now < self._stream.heard_at + self._silence else FirstTokenTimeout()
+        is_alive = now < self._stream.heard_at + self._silence
+        # The next attempt makes no second call if this one goes on.
+        return StillWaiting() if is_alive and not self._stream.goes_on else FirstTokenTimeout()
 
     def _over(self) -> ProviderError:
         return ThinkingTimeout() if self.is_thinking else TotalTimeout()

@@ -23,7 +23,7 @@ from workers.providers.knowledge import Known
 from workers.providers.mapping import mapped
 from workers.providers.ollama.lines import Lines
 from workers.providers.ollama.window import UNKNOWN_WINDOW, exceeds, num_ctx_for, window_in
-from workers.providers.resending import resent
+from workers.providers.resending import send_again_if_closed
 from workers.providers.sdk.provider import CONNECT_SECONDS, KEEP_ALIVE_SECONDS, MAX_CONNECTIONS, is_loopback
 from workers.providers.tokens import size_of
 from workers.providers.windows import Stated, WindowExceeded
@@ -140,7 +140,7 @@ class OllamaProvider:
         async def send() -> aiohttp.ClientResponse:
             return await session.post(url, json=body, allow_redirects=False)
 
-        return await resent(send)
+        return await send_again_if_closed(send)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

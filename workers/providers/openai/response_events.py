@@ -20,16 +20,24 @@ _STATES = frozenset({"response.created", "response.queued", "response.in_progres
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _INCOMPLETE = {"max_output_tokens": Finish.LENGTH, "content_filter": Finish.CONTENT_FILTER}
 _COUNTS = ("input_tokens", "output_tokens")
-#: An id becomes part of an address.
-_ID = re.compile(r"[\w-]{1,200}")
+#: An id becomes part of an address. Gateways make long ids, with characters of base64.
+_ID = re.compile(r"(?!\.{1,2}$)[!-~]{1,1000}")
 
 
 class ResponseReader(EventReader):
-    """Reads one response, over one or several connections, and notes its id and its end in `call`."""
+    """Reads one response, over one or several connections, and notes its id in `call`."""
 
     def __init__(self, call: Call) -> None:
         super().__init__()
-        self._call = call
+        self.call = call
+        #: Whether the response goes on when its connection ends. Its id is of no use otherwise.
+        self.is_lasting = True
+        #: Whether the server has told the state of the response, and with it the id.
+        self.has_begun = False
+        #: Whether the response goes on, but has no id that can be used.
+        self.lacks_id = False
+        #: Whether the end was read.
+        self.has_ended = False
         #: The number of the last event that was read; None before the first.
         self.sequence: int | None = None
         self._written = 0
@@ -76,9 +84,13 @@ class ResponseReader(EventReader):
         self.noted.append(thought)
 
     def _begin(self, response: Any) -> None:
+        self.has_begun = True
+        if not self.is_lasting or response.get("background") is False:
+            return
         found = response.get("id")
-        if isinstance(found, str) and _ID.fullmatch(found):
-            self._call.begin(found)
+        self.lacks_id = not (isinstance(found, str) and _ID.fullmatch(found))
+        if not self.lacks_id:
+            self.call.begin(found)
 
     def _whole(self, response: Any) -> str:
         """Return the text of a response that came as a document, without what was read before."""
@@ -89,7 +101,7 @@ class ResponseReader(EventReader):
 
     def _end(self, response: Any, *, is_whole: bool = False) -> str:
         """Note how the response ended; return the text that came in no delta. Raises ErrorEvent for a failed one."""
-        self._call.end()
+        self.has_begun = self.has_ended = True
         if usage := response.get("usage"):
             self.usage = usage_in(usage, *_COUNTS)
         rest = self._rest(response)[self._written :] if is_whole or not self._written else ""

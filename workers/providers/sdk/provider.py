@@ -191,13 +191,19 @@ class SdkStream(Stream):
             if self._taught.unproven and decoder.has_text:
                 self._provider.keep(self._prompt, self._taught)
             if response is not None:
-                await _close(response)
+                await self._leave(response)
         if is_learnt:
             async with aclosing(self._run()) as items:
                 async for item in items:
                     yield item
             return
         yield self._done(failure)
+
+    async def _leave(self, response: httpx2.Response) -> None:
+        """Close the connection of a reply that is read no further."""
+        # The connection is gone in any case, and an error here is no reason to lose an answer.
+        with suppress(Exception):
+            await response.aclose()
 
     def _done(self, failure: ProviderError | None) -> Done:
         """Return the end of the reply. Raises its error, if it has one."""
@@ -266,12 +272,6 @@ class Reply:
         is_stream = "event-stream" in self.content_type and not is_over
         kind = StreamBroken if is_stream else BadStream
         return kind(f"{name}: {kind.__doc__}", provider_request_id=self.request_id)
-
-
-async def _close(response: httpx2.Response) -> None:
-    # The connection is gone in any case, and an error here is no reason to lose an answer.
-    with suppress(Exception):
-        await response.aclose()
 
 
 async def _read_tail(body: Body, decoder: Decoder) -> None:
