@@ -221,7 +221,7 @@ async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, resu
             if not result.has_begun:
                 result.has_begun = True
                 breaker.provider_works(context, running.claimed)
-                pacing.note(context, running.claimed, prompt, reply.headroom)
+                pacing.note(context, running.claimed, reply.rest_seconds)
             if isinstance(item, Done):
                 result.done = item
             else:

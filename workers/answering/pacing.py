@@ -14,7 +14,6 @@ from workers.answering.result import Result
 from workers.answering.spending import NotAllowed
 from workers.process.context import Context
 from workers.providers.base import Prompt
-from workers.providers.headroom import Headroom
 from workers.providers.tokens import size_of
 
 log = logging.getLogger(__name__)
@@ -56,19 +55,16 @@ def settle(context: Context, claimed: Claimed, result: Result) -> None:
         log.info("tokens stay reserved: Postgres fails", extra={"lane": provider, "error": type(error).__name__})
 
 
-def note(context: Context, claimed: Claimed, prompt: Prompt, headroom: Headroom | None) -> None:
-    """Let the lane rest if its provider says that nothing is left. Runs in the event loop."""
-    if headroom is None:
-        return
-    most = context.settings.retry_after_limit_seconds
-    requests, tokens = (min(each, most) for each in headroom.pauses(size_of(prompt)))
-    if requests or tokens:
-        asyncio.get_running_loop().run_in_executor(None, _hold, context, claimed.lane, requests, tokens)
+def note(context: Context, claimed: Claimed, seconds: float) -> None:
+    """Let the lane rest for as long as its provider says that nothing is left. Runs in the event loop."""
+    seconds = min(seconds, context.settings.retry_after_limit_seconds)
+    if seconds > 0:
+        asyncio.get_running_loop().run_in_executor(None, _hold, context, claimed.lane, seconds)
 
 
-def _hold(context: Context, lane: str, requests: float, tokens: float) -> None:
+def _hold(context: Context, lane: str, seconds: float) -> None:
     try:
-        rates.hold(context.engine, lane, requests_seconds=requests, tokens_seconds=tokens)
-        log.info("a provider has nothing left", extra={"lane": lane, "seconds": round(max(requests, tokens), 1)})
+        rates.hold(context.engine, lane, seconds=seconds)
+        log.info("a provider has nothing left", extra={"lane": lane, "seconds": round(seconds, 1)})
     except NaruError as error:
         log.info("a lane does not rest: Postgres fails", extra={"lane": lane, "error": type(error).__name__})
