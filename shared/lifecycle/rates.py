@@ -3,7 +3,8 @@
 Each limit is a time before which no request begins. A request moves the time on by its share of a minute; time that
 passed unused is kept for a tenth of the limit. So no minute, wherever it begins, has more requests than the limit, nor
 more tokens than it and the last request. The claim counts requests (`claiming.py`). Tokens are reserved once the prompt
-is known, and settled when the attempt ends; one that is lost with its worker keeps its reservation.
+is known. When the attempt ends, its tokens are settled, and the request is given back if it made no call; one that is
+lost with its worker keeps both.
 
 A provider may also say by itself how long nothing is left (`hold`), whether or not a limit is set. This time is apart
 from the others, so that no settlement takes it back.
@@ -55,11 +56,14 @@ def _kept(limit: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.greatest(limit // 10, 1)
 
 
+#: A request's share of a minute.
+_REQUEST = _MINUTE / cast(lane.c.requests_per_minute - _kept(lane.c.requests_per_minute) + 1, Double) * _SECOND
+
+
 def next_request_at() -> ColumnElement[Any]:
     """Return `requests_at` of a row of `lane` once one more request has begun."""
-    most = lane.c.requests_per_minute
-    share = _MINUTE / cast(most - _kept(most) + 1, Double) * _SECOND
-    return func.greatest(lane.c.requests_at, NOW - (_kept(most) - 1) * share) + share
+    earliest = NOW - (_kept(lane.c.requests_per_minute) - 1) * _REQUEST
+    return func.greatest(lane.c.requests_at, earliest) + _REQUEST
 
 
 def is_paced() -> ColumnElement[bool]:
@@ -79,6 +83,11 @@ _RESERVE = prepared(
 _WAIT = prepared(select(func.extract("epoch", lane.c.tokens_at - NOW)).where(lane.c.name == _NAME, _MOST.is_not(None)))
 _SETTLE = prepared(
     update(lane).where(lane.c.name == _NAME, _MOST.is_not(None)).values(tokens_at=lane.c.tokens_at + _TOKENS * _SHARE)
+)
+_GIVE_BACK = prepared(
+    update(lane)
+    .where(lane.c.name == _NAME, lane.c.requests_per_minute.is_not(None))
+    .values(requests_at=lane.c.requests_at - _REQUEST)
 )
 _HOLD = prepared(
     update(lane)
@@ -101,6 +110,12 @@ def settle_tokens(engine: Engine, provider: str, *, reserved: int, used: int) ->
     if reserved != used:
         with statement(engine) as connection:
             connection.execute(_SETTLE, {"of_lane": provider, "tokens": used - reserved})
+
+
+def give_back_request(engine: Engine, provider: str) -> None:
+    """Give back a request that the claim has counted and that made no call. Raises Unavailable."""
+    with statement(engine) as connection:
+        connection.execute(_GIVE_BACK, {"of_lane": provider})
 
 
 def hold(engine: Engine, of_lane: str, *, seconds: float) -> None:

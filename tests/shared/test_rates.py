@@ -129,6 +129,16 @@ def test_settling_returns_what_was_not_used(rig: RequestRig) -> None:
     assert rates.reserve_tokens(rig.engine, "openai", 10) == 0
 
 
+def test_request_that_is_given_back_may_begin_again(rig: RequestRig) -> None:
+    limit(rig, requests=2)
+    ask(rig, 3)
+    worker_id = rig.worker(MODEL)
+    assert claim(rig, worker_id) is not None
+    rates.give_back_request(rig.engine, "openai")
+    assert claim(rig, worker_id) is not None
+    assert claim(rig, worker_id) is None
+
+
 def test_claim_waits_for_tokens(rig: RequestRig) -> None:
     limit(rig, tokens=1_000)
     ask(rig, 1)

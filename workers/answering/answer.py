@@ -143,7 +143,8 @@ def _generate(context: Context, running: RunningAnswer) -> Result:
         return Result("", error=error, paced_tokens=tokens)
     except Exception:
         log.exception("an answer failed: internal error")
-        return Result(running.live.text() if running.live else "", error=failing.OurFault(), paced_tokens=tokens)
+        text, is_called = (running.live.text(), True) if running.live else ("", False)
+        return Result(text, error=failing.OurFault(), is_called=is_called, paced_tokens=tokens)
 
 
 def _prompt(context: Context, claimed: Claimed) -> Prompt:

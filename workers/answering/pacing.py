@@ -1,6 +1,7 @@
-"""The tokens per minute of a provider: reserved before the call, settled when the attempt ends.
+"""The limits per minute of a provider: tokens are reserved before the call, and settled when the attempt ends.
 
-The claim has counted the request already (`shared/lifecycle/rates.py`). Where no limit is set, nothing is asked.
+The claim has counted the request already (`shared/lifecycle/rates.py`); an attempt that makes no call gives it back.
+Where no limit is set, nothing is asked.
 """
 
 from __future__ import annotations
@@ -44,15 +45,20 @@ def reserve(context: Context, claimed: Claimed, prompt: Prompt) -> int:
 
 
 def settle(context: Context, claimed: Claimed, result: Result) -> None:
-    """Replace the reservation by what the attempt used. Never raises: a reservation that stays is on the safe side."""
-    if not result.paced_tokens:
-        return
-    used = result.spent.input_tokens + result.spent.output_tokens if result.spent else 0
+    """Replace the reservation by what the attempt used, and give back a request that made no call.
+
+    Never raises: a reservation that stays is on the safe side.
+    """
     provider = claimed.model.partition("/")[0]
+    rate = context.registry.rates().get(provider)
+    used = result.spent.input_tokens + result.spent.output_tokens if result.spent else 0
     try:
-        rates.settle_tokens(context.engine, provider, reserved=result.paced_tokens, used=used)
+        if result.paced_tokens:
+            rates.settle_tokens(context.engine, provider, reserved=result.paced_tokens, used=used)
+        if rate is not None and rate.requests is not None and not result.is_called:
+            rates.give_back_request(context.engine, provider)
     except NaruError as error:
-        log.info("tokens stay reserved: Postgres fails", extra={"lane": provider, "error": type(error).__name__})
+        log.info("a reservation stays: Postgres fails", extra={"lane": provider, "error": type(error).__name__})
 
 
 def note(context: Context, claimed: Claimed, seconds: float) -> None:
