@@ -282,6 +282,7 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
         failing.count(context, claimed, result, result.error)
         again = failing.retry(context, claimed, result, result.error)
         is_queued = falling_back.fall_back(context, running, result, again)
+        breaker.count_lasting(context, claimed, result.error, fell_back=is_queued)
         if is_queued or (again is not None and failing.release(context, running, stored, result.error, again)):
             return None
         if again is None and lifecycle.fail(context.engine, claimed, stored, code=result.error.code):
