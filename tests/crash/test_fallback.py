@@ -101,9 +101,10 @@ def house(own_stack: Stack) -> Iterator[House]:
     ],
 )
 def test_second_model_answers_while_the_first_is_away(house: House, fault: str, code: str, calls: int) -> None:
-    house.start(fault)
+    worker = house.start(fault)
     request_id = house.alice.ask(SHORT, model=FIRST)
     house.answered_by_second(request_id, code=code)
+    wait_until(lambda: '"fell_back"' in worker.log_text(), seconds=10, what="the fallback is counted")
     assert house.calls() == calls
 
 

@@ -281,9 +281,9 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
     if result.error is not None:
         failing.count(context, claimed, result, result.error)
         again = failing.retry(context, claimed, result, result.error)
-        is_queued = falling_back.fall_back(context, running, result, again)
-        breaker.count_lasting(context, claimed, result.error, fell_back=is_queued)
-        if is_queued or (again is not None and failing.release(context, running, stored, result.error, again)):
+        result.fell_back = falling_back.fall_back(context, running, result, again)
+        breaker.count_lasting(context, claimed, result.error, fell_back=result.fell_back)
+        if result.fell_back or (again is not None and failing.release(context, running, stored, result.error, again)):
             return None
         if again is None and lifecycle.fail(context.engine, claimed, stored, code=result.error.code):
             return Status.FAILED
