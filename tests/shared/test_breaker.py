@@ -311,6 +311,7 @@ def test_lane_is_locked_after_its_provider(rig: RequestRig, change: str) -> None
         someone.execute(select(lane).where(lane.c.name == "openai").with_for_update())
         changed = threads.submit(CHANGES[change], rig)
         wait_until(lambda: rig.scalar(waiting) == 1, seconds=10, what="the change waits for the provider's row")
-        someone.execute(select(lane).where(lane.c.name == SLOW).with_for_update(nowait=True))
+        free = select(lane.c.name).where(lane.c.name == SLOW).with_for_update(nowait=True)
+        assert someone.execute(free).scalar_one() == SLOW
         someone.rollback()
         changed.result(timeout=patient(10))
