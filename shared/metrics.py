@@ -77,6 +77,9 @@ LIVE_REDIS_AWAY = Gauge(
 )
 RUNNING_HERE = Gauge("naru_running_here", "Answers that this worker process is running", registry=REGISTRY)
 SUBMITTED = _counter("naru_submitted_total", "Questions stored by this process")
+STAND_INS = _counter(
+    "naru_stand_ins_total", "Requests that ended with another model than the chosen one, by both", "asked", "model"
+)
 COST = _counter("naru_cost_dollars_total", "Cost of answers by the price table, in US dollars", "model")
 UNPRICED = _counter("naru_unpriced_answers_total", "Answers of unknown cost: no price, or no usage reported", "model")
 ANSWER_CACHE = _counter("naru_answer_cache_total", "Looks for an owner's earlier answer, by result", "result")

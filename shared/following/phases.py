@@ -137,6 +137,7 @@ def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bo
     expected = row.expected_seconds if waits else None
     thought = live.thought_seconds if live and live.attempt >= row.attempt else None
     thinks = thought is not None and phase is Phase.THINKING
+    model, asked = told_apart(row.model, row.asked_model) if row.asked_model else (None, None)
     return State(
         request_id=row.request_id,
         phase=phase,
@@ -147,8 +148,8 @@ def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bo
         position=row.position if waits else None,
         lane=row.lane.partition("/")[2] or row.lane or None if waits else None,
         expected_seconds=None if expected is None else max(1, round(expected)),
-        model=_short(row.model) if row.asked_model else None,
-        asked_model=_short(row.asked_model) if row.asked_model else None,
+        model=model,
+        asked_model=asked,
         code=row.code,
         slow=slow,
         began_at=read_at - row.since_seconds,
@@ -156,8 +157,10 @@ def state_of(row: Row | None, live: LiveText | None, *, read_at: float, slow: bo
     )
 
 
-def _short(model: str) -> str:
-    return model.partition("/")[2] or model
+def told_apart(model: str, asked: str) -> tuple[str, str]:
+    """Return what a sentence calls these two models: without their providers, unless they then had the same name."""
+    short = [each.partition("/")[2] or each for each in (model, asked)]
+    return (model, asked) if short[0] == short[1] else (short[0], short[1])
 
 
 def _phase_of(row: Row, live: LiveText | None) -> Phase:

@@ -50,7 +50,7 @@ def rooms() -> str:
         ) AS servers
         CROSS JOIN LATERAL (
             SELECT min(most_running) AS most,
-                   min(CASE WHEN greatest(requests_at, tokens_at) > clock_timestamp() THEN 0
+                   min(CASE WHEN greatest(requests_at, tokens_at, rests_until) > clock_timestamp() THEN 0
                        WHEN most_running IS NOT NULL THEN most_running - (
                        SELECT count(*) FROM chat_request r
                        WHERE r.status = 'running' AND r.lane IN (

@@ -37,7 +37,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from shared.lifecycle.branch import walk_from
 from shared.lifecycle.ending import NOW
-from shared.lifecycle.lanes import FAILURES, LOCK, PROBE_SECONDS, has_breaker_of, obeyed, provider_of
+from shared.lifecycle.lanes import FAILURES, LOCK, PROBE_SECONDS, has_breaker_of, in_order, obeyed, provider_of
 from shared.lifecycle.rates import is_paced, next_request_at
 from shared.lifecycle.repairing import MAX_LOSSES
 from shared.lifecycle.values import Claimant, Claimed
@@ -284,7 +284,7 @@ def _noting(taken: CTE) -> CTE:
     probed_until = NOW + func.make_interval(0, 0, 0, 0, 0, 0, PROBE_SECONDS)
     return (
         update(lane)
-        .where(_OBEYED, or_(is_probe, is_counted), select(taken.c.id).exists())
+        .where(select(taken.c.id).exists(), in_order(_OBEYED, or_(is_probe, is_counted)))
         .values(
             retry_at=case((is_probe, probed_until), else_=lane.c.retry_at),
             requests_at=case((is_counted, next_request_at()), else_=lane.c.requests_at),

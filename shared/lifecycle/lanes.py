@@ -62,6 +62,8 @@ LOCK = 5263
 # In the text, not as parameters: a plan made once must use the partial indexes.
 _ACTIVE: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in ACTIVE]
 
+#: The limits of a minute, and the time before which no request begins under each.
+_TIMES = {"requests_per_minute": "requests_at", "tokens_per_minute": "tokens_at"}
 _NO_RATES: Mapping[str, Rate] = {}
 _PROVIDERS = tuple(vendor.name for vendor in VENDORS)
 _NUMBER = re.compile("[0-9]{1,7}")
@@ -114,6 +116,15 @@ def has_breaker_of(of_lane: ColumnElement[str]) -> ColumnElement[bool]:
     return and_(obeyed(of_lane), or_(lane.c.name == of_lane, ~lane.c.is_slowed))
 
 
+def in_order(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Choose the rows of `lane` under these conditions for an UPDATE that locks them in the order of their names.
+
+    Otherwise two statements that change a lane and its provider could wait for each other.
+    """
+    named = select(lane.c.name).where(*conditions).correlate(None)
+    return lane.c.name.in_(named.order_by(lane.c.name).with_for_update())
+
+
 def provider_of(name: ColumnElement[str]) -> ColumnElement[str]:
     """Return the part of a model's or lane's name before the slash."""
     return func.split_part(name, "/", 1, type_=Text)
@@ -134,7 +145,7 @@ def register(
 ) -> None:
     """Add the lanes of a worker's providers and limits, and set the limits: those of the newest worker count.
 
-    `rates` are by provider.
+    `rates` are by provider. A limit per minute that changes counts from now on.
 
     A lane without a limit in `limits` loses the one that it had. Active requests move to the lanes that they now have;
     a question that is being stored meanwhile may keep its old one, until `move_requests` is called again.
@@ -144,8 +155,13 @@ def register(
         return
     with transaction(engine) as connection:
         new = upsert(lane).values([_row_of(name, most, rates.get(name)) for name, most in sorted(wanted.items())])
-        given = {name: new.excluded[name] for name in ("most_running", "requests_per_minute", "tokens_per_minute")}
-        connection.execute(new.on_conflict_do_update(index_elements=[lane.c.name], set_=given))
+        given = {name: new.excluded[name] for name in ("most_running", *_TIMES)}
+        # What was used under another limit may be hours of the new one.
+        times = {
+            time: case((lane.c[name].is_not_distinct_from(new.excluded[name]), lane.c[time]))
+            for name, time in _TIMES.items()
+        }
+        connection.execute(new.on_conflict_do_update(index_elements=[lane.c.name], set_={**given, **times}))
         connection.execute(
             update(lane)
             .where(provider_of(lane.c.name).in_(list(providers)), lane.c.name.not_in(list(wanted)))
@@ -204,6 +220,8 @@ def record_failure(
     pause = func.make_interval(0, 0, 0, 0, 0, 0, func.greatest(growing, wait_seconds))
     counts = or_(and_(literal(was_probe), is_ours), lane.c.retry_at.is_(None), lane.c.retry_at <= NOW)
     with transaction(engine) as connection:
+        both = select(lane.c.name).where(lane.c.name.in_([provider, of_lane]))
+        connection.execute(both.order_by(lane.c.name).with_for_update())
         if was_probe and asks_to_slow_down:
             # The provider has answered, so its other lanes may go on.
             connection.execute(_close(lane.c.name == provider, lane.c.name != of_lane, ~lane.c.is_slowed))
@@ -232,7 +250,7 @@ def recover(engine: Engine, of_lane: str) -> None:
 def _close(*conditions: ColumnElement[bool]) -> Update:
     return (
         update(lane)
-        .where(*conditions)
+        .where(in_order(*conditions))
         .values(failures=0, failing_since=None, retry_at=None, code=None, is_slowed=False)
     )
 
@@ -244,7 +262,8 @@ def end_probe(engine: Engine, of_lane: str) -> None:
 
 
 def _allow_next_probe(*conditions: ColumnElement[bool]) -> Update:
-    return update(lane).where(*conditions, lane.c.failures >= FAILURES, lane.c.retry_at > NOW).values(retry_at=NOW)
+    is_open = (lane.c.failures >= FAILURES, lane.c.retry_at > NOW)
+    return update(lane).where(in_order(*conditions, *is_open)).values(retry_at=NOW)
 
 
 def shares_limit(of_lane: str, limits: Collection[str]) -> bool:

@@ -44,7 +44,7 @@ _HINTS = prepared(
         CROSS JOIN LATERAL (
             SELECT max(failures) FILTER (WHERE row.name = lane.name OR NOT row.is_slowed) AS failures,
                    max(retry_at) FILTER (WHERE row.name = lane.name OR NOT row.is_slowed) AS retry_at,
-                   max(greatest(requests_at, tokens_at)) AS paced_until,
+                   max(greatest(requests_at, tokens_at, rests_until)) AS paced_until,
                    min(CASE WHEN most_running IS NOT NULL THEN most_running - (
                        SELECT count(*) FROM chat_request r
                        WHERE r.status = 'running' AND r.lane IN (
@@ -110,16 +110,17 @@ _UNSERVED = prepared(
 _NOTE_FULL = prepared(
     text(
         """
-        UPDATE lane SET is_full = now.is_full
-        FROM (
-            SELECT name, :most > 0 AND :most <= (
+        UPDATE lane SET is_full = NOT is_full
+        WHERE name IN (
+            SELECT name FROM lane AS each
+            WHERE is_full <> (:most > 0 AND :most <= (
                 SELECT count(*) FROM (
                     SELECT FROM chat_request WHERE status = 'queued' AND chat_request.lane = each.name LIMIT :most
                 ) AS waiting
-            ) AS is_full
-            FROM lane AS each
-        ) AS now
-        WHERE now.name = lane.name AND now.is_full <> lane.is_full
+            ))
+            -- Whoever changes several lanes locks them in this order.
+            ORDER BY name FOR UPDATE
+        )
         """
     )
 )

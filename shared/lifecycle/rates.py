@@ -3,9 +3,11 @@
 Each limit is a time before which no request begins. A request moves the time on by its share of a minute; time that
 passed unused is kept for a tenth of the limit. So no minute, wherever it begins, has more requests than the limit, nor
 more tokens than it and the last request. The claim counts requests (`claiming.py`). Tokens are reserved once the prompt
-is known, and settled when the attempt ends; one that is lost with its worker keeps its reservation.
+is known. When the attempt ends, its tokens are settled, and the request is given back if it made no call; one that is
+lost with its worker keeps both.
 
-A provider may also say by itself how long nothing is left (`hold`), whether or not a limit is set.
+A provider may also say by itself how long nothing is left (`hold`), whether or not a limit is set. This time is apart
+from the others, so that no settlement takes it back.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from sqlalchemy import (
     Interval,
     Text,
     bindparam,
-    case,
     cast,
     func,
     literal_column,
@@ -55,16 +56,19 @@ def _kept(limit: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.greatest(limit // 10, 1)
 
 
+#: A request's share of a minute.
+_REQUEST = _MINUTE / cast(lane.c.requests_per_minute - _kept(lane.c.requests_per_minute) + 1, Double) * _SECOND
+
+
 def next_request_at() -> ColumnElement[Any]:
     """Return `requests_at` of a row of `lane` once one more request has begun."""
-    most = lane.c.requests_per_minute
-    share = _MINUTE / cast(most - _kept(most) + 1, Double) * _SECOND
-    return func.greatest(lane.c.requests_at, NOW - (_kept(most) - 1) * share) + share
+    earliest = NOW - (_kept(lane.c.requests_per_minute) - 1) * _REQUEST
+    return func.greatest(lane.c.requests_at, earliest) + _REQUEST
 
 
 def is_paced() -> ColumnElement[bool]:
     """Whether no request may begin now under a row of `lane`."""
-    return func.greatest(lane.c.requests_at, lane.c.tokens_at) > NOW
+    return func.greatest(lane.c.requests_at, lane.c.tokens_at, lane.c.rests_until) > NOW
 
 
 _NAME, _TOKENS = bindparam("of_lane", type_=Text), bindparam("tokens", type_=BigInteger)
@@ -80,20 +84,15 @@ _WAIT = prepared(select(func.extract("epoch", lane.c.tokens_at - NOW)).where(lan
 _SETTLE = prepared(
     update(lane).where(lane.c.name == _NAME, _MOST.is_not(None)).values(tokens_at=lane.c.tokens_at + _TOKENS * _SHARE)
 )
-_REQUESTS_FOR, _TOKENS_FOR = (cast(bindparam(f"{name}_for"), Double) for name in ("requests", "tokens"))
-
-
-def _later(column: ColumnElement[Any], seconds: ColumnElement[float]) -> ColumnElement[Any]:
-    return case((seconds > 0, func.greatest(column, NOW + seconds * _SECOND)), else_=column)
-
-
+_GIVE_BACK = prepared(
+    update(lane)
+    .where(lane.c.name == _NAME, lane.c.requests_per_minute.is_not(None))
+    .values(requests_at=lane.c.requests_at - _REQUEST)
+)
 _HOLD = prepared(
     update(lane)
     .where(lane.c.name == _NAME)
-    .values(
-        requests_at=_later(lane.c.requests_at, _REQUESTS_FOR),
-        tokens_at=_later(lane.c.tokens_at, _TOKENS_FOR),
-    )
+    .values(rests_until=func.greatest(lane.c.rests_until, NOW + cast(bindparam("seconds"), Double) * _SECOND))
 )
 
 
@@ -113,11 +112,16 @@ def settle_tokens(engine: Engine, provider: str, *, reserved: int, used: int) ->
             connection.execute(_SETTLE, {"of_lane": provider, "tokens": used - reserved})
 
 
-def hold(engine: Engine, of_lane: str, *, requests_seconds: float, tokens_seconds: float) -> None:
+def give_back_request(engine: Engine, provider: str) -> None:
+    """Give back a request that the claim has counted and that made no call. Raises Unavailable."""
+    with statement(engine) as connection:
+        connection.execute(_GIVE_BACK, {"of_lane": provider})
+
+
+def hold(engine: Engine, of_lane: str, *, seconds: float) -> None:
     """Let no request begin in this lane for a time, because its provider says that nothing is left.
 
     Raises Unavailable.
     """
-    values = {"of_lane": of_lane, "requests_for": requests_seconds, "tokens_for": tokens_seconds}
     with statement(engine) as connection:
-        connection.execute(_HOLD, values)
+        connection.execute(_HOLD, {"of_lane": of_lane, "seconds": seconds})

@@ -56,11 +56,13 @@ lane = Table(
     # Most answers at once over all workers; null means no limit.
     Column("most_running", Integer),
     # Most requests and tokens of a minute over all workers; null means no limit. No request begins before
-    # `requests_at` and `tokens_at` (lifecycle/rates.py); null means now.
+    # `requests_at` and `tokens_at` (lifecycle/rates.py), nor before `rests_until`, which the provider asked for; null
+    # means now.
     Column("requests_per_minute", Integer),
     Column("tokens_per_minute", BigInteger),
     moment("requests_at"),
     moment("tokens_at"),
+    moment("rests_until"),
     # Whether too many questions wait, so that further ones are refused; each tick notes it.
     Column("is_full", Boolean, nullable=False, server_default="false"),
     # The breaker: failures in a row, since when, the time of the next call, and the reason.

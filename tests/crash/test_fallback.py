@@ -13,11 +13,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from shared.lifecycle.falling_back import PATIENCE_SECONDS
 from shared.postgres.database import make_engine
-from shared.tables import Status
+from shared.tables import Status, lane
 from tests.crash.person import Person, full_text
 from tests.patience import patient
 from tests.providers.responses_server import Responses, ResponsesServer, Script
@@ -101,9 +101,10 @@ def house(own_stack: Stack) -> Iterator[House]:
     ],
 )
 def test_second_model_answers_while_the_first_is_away(house: House, fault: str, code: str, calls: int) -> None:
-    house.start(fault)
+    worker = house.start(fault)
     request_id = house.alice.ask(SHORT, model=FIRST)
     house.answered_by_second(request_id, code=code)
+    wait_until(lambda: '"fell_back"' in worker.log_text(), seconds=10, what="the fallback is counted")
     assert house.calls() == calls
 
 
@@ -124,6 +125,54 @@ def test_many_questions_leave_a_provider_that_is_away(house: House) -> None:
     for request_id in asked:
         house.answered_by_second(request_id, code="connect_failed")
     assert house.calls() == len(asked)
+
+
+def breaker_of(house: House, name: str) -> tuple[int, str | None]:
+    """Return the failures in a row of a lane, and their reason."""
+    with house.engine.connect() as connection:
+        row = connection.execute(select(lane.c.failures, lane.c.code).where(lane.c.name == name)).one()
+    return row.failures, row.code
+
+
+def offer(house: House, line: str) -> None:
+    """Replace the models of the first provider by this line of the file."""
+    path = house.stack.folder / "providers.toml"
+    path.write_text(path.read_text().replace('models = ["simulator"]', line, 1))
+
+
+def test_questions_leave_a_provider_that_refuses_the_key(house: House) -> None:
+    """Each would ask it first otherwise, and at its own pace."""
+    first, second = house.stack.start_simulator("--script", "fault=401"), house.stack.start_simulator()
+    house.write(first.url, second.url)
+    offer(house, 'models = ["simulator"]\nrequests_per_minute = 12')
+    house.stack.start_worker()
+    asked = [house.alice.ask(SHORT, model=FIRST) for _ in range(4)]
+    for request_id in asked:
+        house.answered_by_second(request_id, code="auth_failed")
+    # Two open the breaker, and perhaps another one is its probe.
+    assert house.calls() <= len(asked) + 3
+
+
+def test_model_without_a_chain_fails_at_a_refused_key(house: House) -> None:
+    first, second = house.stack.start_simulator("--script", "fault=401"), house.stack.start_simulator()
+    house.write(first.url, second.url)
+    offer(house, 'models = ["simulator", "other"]')
+    house.stack.start_worker()
+    for _ in range(2):
+        house.answered_by_second(house.alice.ask(SHORT, model=FIRST), code="auth_failed")
+    wait_until(lambda: breaker_of(house, "one") == (2, "auth_failed"), seconds=10, what="the breaker is open")
+    row = house.alice.wait_end(house.alice.ask(SHORT, model="one/other"), seconds=60)
+    assert (row.status, row.error_code) == (Status.FAILED, "auth_failed")
+    # Others without a chain need not wait for it.
+    wait_until(lambda: breaker_of(house, "one") == (0, None), seconds=10, what="the breaker is closed")
+
+
+def test_model_that_is_gone_closes_only_its_own_lane(house: House) -> None:
+    house.stack.configure(lanes=f"{FIRST}=5")
+    house.start("fault=404")
+    house.answered_by_second(house.alice.ask(SHORT, model=FIRST), code="model_not_found")
+    wait_until(lambda: breaker_of(house, FIRST) == (2, "model_not_found"), seconds=10, what="the lane is closed")
+    assert breaker_of(house, "one") == (0, None)
 
 
 def test_question_comes_back_to_a_provider_that_works_again(house: House) -> None:

@@ -81,6 +81,28 @@ def test_tokens_are_reserved_and_then_settled(stack: Stack, engine: Engine) -> N
 
 
 @pytest.mark.timeout(240)
+def test_answer_without_a_call_uses_no_request(stack: Stack, engine: Engine) -> None:
+    stack.start_simulator()
+    write_file(stack, "requests_per_minute = 2")
+    stack.start_worker(answer_cache_seconds=3600)
+    with Person(stack, engine) as alice:
+        alice.wait_end(alice.ask(SHORT, model=MODEL))
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE lane SET requests_at = NULL WHERE name = 'one'"))
+        again = alice.wait_end(alice.ask(SHORT, model=MODEL))
+        assert again.earlier_answer_at is not None
+        used = text("SELECT extract(epoch FROM requests_at - :claimed_at) FROM lane WHERE name = 'one'")
+
+        def is_given_back() -> bool:
+            with engine.connect() as connection:
+                # A request that counts moves this time on by 30 s.
+                return bool(connection.execute(used, {"claimed_at": again.started_at}).scalar_one() < 10)
+
+        wait_until(is_given_back, seconds=10, what="the request is given back")
+    assert len(starts(stack)) == 1
+
+
+@pytest.mark.timeout(240)
 def test_lane_rests_when_headers_say_that_nothing_is_left(stack: Stack, engine: Engine) -> None:
     stack.start_simulator()
     write_file(stack, "")

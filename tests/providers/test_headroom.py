@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from workers.providers.headroom import Headroom, Left, headroom_in
+from workers.providers.headroom import rest_in
 
 SOON = (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
 
@@ -16,26 +16,34 @@ SOON = (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z
 )
 def test_reset_is_read_in_every_form(reset: str, seconds: float) -> None:
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}
-    assert headroom_in(headers) == Headroom(requests=Left(0.0, seconds))
+    assert rest_in(headers) == seconds
 
 
-def test_scarcest_kind_of_tokens_counts() -> None:
-    headers = {
-        "anthropic-ratelimit-requests-remaining": "3",
-        "anthropic-ratelimit-requests-reset": SOON,
-        "anthropic-ratelimit-input-tokens-remaining": "9000",
-        "anthropic-ratelimit-input-tokens-reset": SOON,
-        "anthropic-ratelimit-output-tokens-remaining": "400",
-        "anthropic-ratelimit-output-tokens-reset": SOON,
+def anthropic(**left: int) -> dict[str, str]:
+    """Return Anthropic's headers; every limit is whole again in an hour."""
+    numbers = {"requests": 49, "tokens": 445_000, "input-tokens": 430_000, "output-tokens": 15_000, **left}
+    return {
+        f"anthropic-ratelimit-{kind}-{name}": value
+        for kind, number in numbers.items()
+        for name, value in (("remaining", str(number)), ("reset", SOON))
     }
-    found = headroom_in(headers)
-    assert found is not None
-    assert found.tokens is not None
-    assert found.tokens.number == 400
-    requests, tokens = found.pauses(500)
-    assert requests == 0
-    assert 3000 < tokens <= 3600
-    assert found.pauses(400) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["requests", "tokens", "input-tokens", "output-tokens"])
+def test_provider_rests_only_when_a_limit_is_used_up(kind: str) -> None:
+    assert rest_in(anthropic()) == 0
+    assert rest_in(anthropic(**{kind: 1})) == 0
+    assert 3000 < rest_in(anthropic(**{kind: 0})) <= 3600
+
+
+def test_small_rest_of_tokens_is_no_pause() -> None:
+    """The next prompt may be small, and the allowance of an answer says nothing about the size of a prompt."""
+    left = {"x-ratelimit-remaining-tokens": "900", "x-ratelimit-reset-tokens": "6m0s"}
+    assert rest_in(left) == 0
+
+
+def test_number_below_zero_means_no_limit() -> None:
+    assert rest_in({"x-ratelimit-remaining-requests": "-1", "x-ratelimit-reset-requests": "60s"}) == 0
 
 
 @pytest.mark.parametrize(
@@ -51,7 +59,7 @@ def test_scarcest_kind_of_tokens_counts() -> None:
     ],
 )
 def test_unreadable_headers_say_nothing(headers: dict[str, str]) -> None:
-    assert headroom_in(headers) is None
+    assert rest_in(headers) == 0
 
 
 def test_time_that_has_passed_is_no_pause() -> None:
@@ -59,6 +67,4 @@ def test_time_that_has_passed_is_no_pause() -> None:
         "anthropic-ratelimit-requests-remaining": "0",
         "anthropic-ratelimit-requests-reset": "2020-01-01T00:00:00Z",
     }
-    found = headroom_in(headers)
-    assert found is not None
-    assert found.pauses(1) == (0.0, 0.0)
+    assert rest_in(headers) == 0

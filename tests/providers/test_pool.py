@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,21 +21,21 @@ from workers.providers.openai.adapter import OpenAIProvider
 from workers.providers.pool import Pool
 
 
+@contextmanager
+def running(log: Path, script: str = "") -> Iterator[Simulator]:
+    """Run a simulator with a log of its own. The options of the script hold for every question."""
+    argv = [sys.executable, "-m", "workers.simulator", "--pace", "0", "--first-token", "0", "--log", str(log)]
+    argv += ["--script", script] if script else []
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Simulator(process.stdout.readline().strip().rpartition(" ")[2], log)
+        process.terminate()
+
+
 @pytest.fixture
 def simulators(tmp_path: Path) -> Iterator[list[Simulator]]:
-    """Three simulators, each with a log of its own."""
-    with ExitStack() as running:
-        found = []
-        for n in range(3):
-            argv = [sys.executable, "-m", "workers.simulator", "--pace", "0", "--first-token", "0"]
-            log = tmp_path / f"{n}.jsonl"
-            process = running.enter_context(
-                subprocess.Popen([*argv, "--log", str(log)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-            )
-            running.callback(process.terminate)
-            assert process.stdout is not None
-            found.append(Simulator(process.stdout.readline().strip().rpartition(" ")[2], log))
-        yield found
+    with ExitStack() as all_three:
+        yield [all_three.enter_context(running(tmp_path / f"{n}.jsonl")) for n in range(3)]
 
 
 def calls(simulator: Simulator) -> int:
@@ -79,7 +79,7 @@ def test_member_that_cannot_be_reached_rests(simulators: list[Simulator], caplog
     assert len([record for record in caplog.records if "rests" in record.message]) == 1
 
 
-@pytest.mark.parametrize("fault", ["401", "429", "quota"])
+@pytest.mark.parametrize("fault", ["401", "429", "503", "quota"])
 def test_refused_member_gives_way_before_any_text(simulators: list[Simulator], fault: str) -> None:
     url = simulators[0].url
     (found,) = answers([url, url], f"[[sim: tokens=3 fault={fault} times=1 key={fault}]] Tell me.")
@@ -91,6 +91,29 @@ def test_error_of_the_question_meets_one_member(simulators: list[Simulator], fau
     (found,) = answers([each.url for each in simulators], f"[[sim: fault={fault}]] Tell me.")
     assert found.error is not None
     assert [calls(each) for each in simulators] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "404", "html", "end at=0", "eof at=0"])
+def test_member_that_fails_fast_does_not_take_all_calls(
+    simulators: list[Simulator], tmp_path: Path, fault: str
+) -> None:
+    """Its calls are soon over, so it always has the fewest."""
+    slow = "[[sim: tokens=20 pace=20]] Tell me."
+
+    async def act(urls: list[str]) -> list[Answer]:
+        pool = Pool([OpenAIProvider(api_key="sk", base_url=f"{url}/v1") for url in urls])
+        try:
+            return [await ask(pool, "Tell me."), *await asyncio.gather(*(ask(pool, slow) for _ in range(6)))]
+        finally:
+            await pool.close()
+
+    with running(tmp_path / "broken.jsonl", f"fault={fault}") as broken:
+        first, *others = asyncio.run(act([broken.url, simulators[0].url, simulators[1].url]))
+    assert all(each.error is None and each.text for each in others)
+    assert calls(broken) == 1
+    # Only a refusal goes on to the next member: anything else may have been billed.
+    assert bool(first.text) == (fault == "503")
+    assert calls(simulators[0]) + calls(simulators[1]) == (7 if fault == "503" else 6)
 
 
 def test_error_after_text_is_not_asked_again(simulators: list[Simulator]) -> None:

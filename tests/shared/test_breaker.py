@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sqlalchemy import update
+import pytest
+from sqlalchemy import select, update
 
 from shared import lifecycle
 from shared.lifecycle import Claimed, lanes
 from shared.lifecycle.lanes import LONGEST_PAUSE_SECONDS, PROBE_SECONDS
+from shared.lifecycle.overlooked import note_full_queues
+from shared.lifecycle.rates import Rate
 from shared.people import Owner
 from shared.tables import lane
 from tests.patience import patient
 from tests.shared.rig import RequestRig
 from tests.shared.together import together
+from tests.stack import wait_until
 
 DEMO, SLOW = "demo/echo", "openai/slow"
 
@@ -270,3 +276,42 @@ def test_probe_without_a_result_is_followed_at_once(rig: RequestRig) -> None:
     assert state(rig)["failures"] == 2
     assert claim(rig) is not None
     assert claim(rig) is None, "still one probe at a time"
+
+
+def note_full(rig: RequestRig) -> None:
+    with rig.begin() as connection:
+        note_full_queues(connection, most=1)
+
+
+#: Everything that changes the rows of a lane and of its provider in one transaction.
+CHANGES: dict[str, Callable[[RequestRig], object]] = {
+    "slow": lambda rig: fail(rig, SLOW, slow_down=True, probe=True),
+    "away": lambda rig: fail(rig, SLOW, probe=True),
+    "works": lambda rig: lifecycle.recover(rig.engine, SLOW),
+    "ends": lambda rig: lifecycle.end_probe(rig.engine, SLOW),
+    "claims": lambda rig: claim(rig, SLOW, SLOW),
+    "fills": note_full,
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_lane_is_locked_after_its_provider(rig: RequestRig, change: str) -> None:
+    """Two changes that lock both rows in different orders would end each other."""
+    lanes.register(rig.engine, ["openai"], {SLOW: 5}, {"openai": Rate(requests=600)})
+    asked(rig, 1, model=SLOW)
+    asked(rig, 1, model="openai/other")
+    for name in (SLOW, "openai"):  # the provider's row is written last, so that a scan meets it last
+        with rig.begin() as connection:
+            is_claim = change == "claims"
+            due = rig.ago(1) if is_claim else rig.ago(-60)
+            breaks = {"failures": 2, "retry_at": due, "failing_since": due}
+            connection.execute(update(lane).where(lane.c.name == name).values(**breaks))
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with ThreadPoolExecutor(1) as threads, rig.begin() as someone:
+        someone.execute(select(lane).where(lane.c.name == "openai").with_for_update())
+        changed = threads.submit(CHANGES[change], rig)
+        wait_until(lambda: rig.scalar(waiting) == 1, seconds=10, what="the change waits for the provider's row")
+        free = select(lane.c.name).where(lane.c.name == SLOW).with_for_update(nowait=True)
+        assert someone.execute(free).scalar_one() == SLOW
+        someone.rollback()
+        changed.result(timeout=patient(10))

@@ -11,7 +11,7 @@ import pytest
 from shared import lifecycle
 from shared.conversations import open_conversation
 from shared.errors import UNSERVED
-from shared.following.phases import State, state_of
+from shared.following.phases import State, state_of, told_apart
 from shared.following.sweep import sweep
 from shared.lifecycle import Answer, Claimed, Detour, lanes
 from shared.people import Owner, groups
@@ -208,3 +208,14 @@ def test_page_names_both_models_while_it_waits(rig: RequestRig, claimed: Claimed
     falls_back(rig, claimed)
     assert (shown().model, shown().asked_model) == ("second", "first")
     assert shown().is_news(before)
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "names"),
+    [
+        ("anthropic/second", "openai/first", ("second", "first")),
+        ("gateway/gpt-6", "openai/gpt-6", ("gateway/gpt-6", "openai/gpt-6")),
+    ],
+)
+def test_sentence_tells_both_models_apart(model: str, asked: str, names: tuple[str, str]) -> None:
+    assert told_apart(model, asked) == names

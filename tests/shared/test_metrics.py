@@ -124,6 +124,7 @@ def test_no_label_is_an_id_an_owner_or_a_text() -> None:
     assert labels <= {
         "status",
         "model",
+        "asked",
         "direction",
         "outcome",
         "provider",

@@ -144,7 +144,8 @@ def _generate(context: Context, running: RunningAnswer) -> Result:
         return Result("", error=error, paced_tokens=tokens)
     except Exception:
         log.exception("an answer failed: internal error")
-        return Result(running.live.text() if running.live else "", error=failing.OurFault(), paced_tokens=tokens)
+        text, is_called = (running.live.text(), True) if running.live else ("", False)
+        return Result(text, error=failing.OurFault(), is_called=is_called, paced_tokens=tokens)
 
 
 def _prompt(context: Context, claimed: Claimed) -> Prompt:
@@ -222,7 +223,7 @@ async def _call(context: Context, running: RunningAnswer, live: LiveAnswer, resu
             if not result.has_begun:
                 result.has_begun = True
                 breaker.provider_works(context, running.claimed)
-                pacing.note(context, running.claimed, prompt, reply.headroom)
+                pacing.note(context, running.claimed, reply.rest_seconds)
             if isinstance(item, Done):
                 result.done = item
             else:
@@ -281,8 +282,9 @@ def _store_once(context: Context, running: RunningAnswer, result: Result) -> Sta
     if result.error is not None:
         failing.count(context, claimed, result, result.error)
         again = failing.retry(context, claimed, result, result.error)
-        is_queued = falling_back.fall_back(context, running, result, again)
-        if is_queued or (again is not None and failing.release(context, running, stored, result.error, again)):
+        result.fell_back = falling_back.fall_back(context, running, result, again)
+        breaker.count_lasting(context, claimed, result.error, fell_back=result.fell_back)
+        if result.fell_back or (again is not None and failing.release(context, running, stored, result.error, again)):
             return None
         if again is None and lifecycle.fail(context.engine, claimed, stored, code=result.error.code):
             return Status.FAILED

@@ -6,11 +6,26 @@ import asyncio
 import logging
 
 from shared import lifecycle
-from shared.errors import FirstTokenTimeout, NaruError, ProviderError, RateLimited
+from shared.errors import (
+    AuthFailed,
+    FirstTokenTimeout,
+    ModelNotFound,
+    NaruError,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+    WrongAddress,
+)
 from shared.lifecycle import FAILURES, Claimed
 from workers.process.context import Context
 
 log = logging.getLogger(__name__)
+
+#: The next call would meet these too. A model that is gone says nothing about the provider's others.
+_OF_PROVIDER = (AuthFailed, QuotaExhausted, WrongAddress)
+_LASTING = (*_OF_PROVIDER, ModelNotFound)
+#: The pause after a lasting error: waiting requests are diverted meanwhile, and other models of the provider wait.
+LASTING_SECONDS = 10.0
 
 
 def provider_works(context: Context, claimed: Claimed) -> None:
@@ -30,7 +45,7 @@ def provider_fails(context: Context, claimed: Claimed, error: ProviderError) -> 
     """Count an error against the lane or its provider. An error of the question shows that the provider works.
 
     A provider that only sends signs of life does not work, although another call would be no use to this question.
-    Raises Unavailable.
+    Lasting errors count in `count_lasting`. Raises Unavailable.
     """
     if error.retryable or isinstance(error, FirstTokenTimeout):
         lifecycle.record_failure(
@@ -41,8 +56,34 @@ def provider_fails(context: Context, claimed: Claimed, error: ProviderError) -> 
             wait_seconds=min(error.retry_after_seconds or 0.0, context.settings.retry_after_limit_seconds),
             was_probe=claimed.lane_failures >= FAILURES,
         )
-    elif claimed.lane_failures:
+    elif claimed.lane_failures and not isinstance(error, _LASTING):
         lifecycle.recover(context.engine, claimed.lane)
+
+
+def count_lasting(context: Context, claimed: Claimed, error: ProviderError, *, fell_back: bool) -> None:
+    """Count a lasting error if another model took the request over, so that others need not ask this one first.
+
+    Otherwise close the breaker: whoever has no other model should read the reason at once, instead of waiting. The same
+    holds for a request that had fallen back to this model, because such requests are not diverted once more.
+    """
+    if not isinstance(error, _LASTING):
+        return
+    is_own = claimed.lane == claimed.model
+    try:
+        if fell_back and claimed.asked_model is None and (is_own or isinstance(error, _OF_PROVIDER)):
+            lifecycle.record_failure(
+                context.engine,
+                claimed.lane,
+                code=error.code,
+                asks_to_slow_down=isinstance(error, ModelNotFound),  # closes this lane only
+                wait_seconds=LASTING_SECONDS,
+                was_probe=claimed.lane_failures >= FAILURES,
+            )
+        elif claimed.lane_failures:
+            lifecycle.recover(context.engine, claimed.lane)
+    except NaruError as failure:
+        kind = type(failure).__name__
+        log.info("a lasting error is not counted: Postgres fails", extra={"lane": claimed.lane, "error": kind})
 
 
 def end_probe(context: Context, claimed: Claimed) -> None:

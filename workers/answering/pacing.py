@@ -1,6 +1,7 @@
-"""The tokens per minute of a provider: reserved before the call, settled when the attempt ends.
+"""The limits per minute of a provider: tokens are reserved before the call, and settled when the attempt ends.
 
-The claim has counted the request already (`shared/lifecycle/rates.py`). Where no limit is set, nothing is asked.
+The claim has counted the request already (`shared/lifecycle/rates.py`); an attempt that makes no call gives it back.
+Where no limit is set, nothing is asked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from workers.answering.result import Result
 from workers.answering.spending import NotAllowed
 from workers.process.context import Context
 from workers.providers.base import Prompt
-from workers.providers.headroom import Headroom
 from workers.providers.tokens import size_of
 
 log = logging.getLogger(__name__)
@@ -45,30 +45,32 @@ def reserve(context: Context, claimed: Claimed, prompt: Prompt) -> int:
 
 
 def settle(context: Context, claimed: Claimed, result: Result) -> None:
-    """Replace the reservation by what the attempt used. Never raises: a reservation that stays is on the safe side."""
-    if not result.paced_tokens:
-        return
-    used = result.spent.input_tokens + result.spent.output_tokens if result.spent else 0
+    """Replace the reservation by what the attempt used, and give back a request that made no call.
+
+    Never raises: a reservation that stays is on the safe side.
+    """
     provider = claimed.model.partition("/")[0]
+    rate = context.registry.rates().get(provider)
+    used = result.spent.input_tokens + result.spent.output_tokens if result.spent else 0
     try:
-        rates.settle_tokens(context.engine, provider, reserved=result.paced_tokens, used=used)
+        if result.paced_tokens:
+            rates.settle_tokens(context.engine, provider, reserved=result.paced_tokens, used=used)
+        if rate is not None and rate.requests is not None and not result.is_called:
+            rates.give_back_request(context.engine, provider)
     except NaruError as error:
-        log.info("tokens stay reserved: Postgres fails", extra={"lane": provider, "error": type(error).__name__})
+        log.info("a reservation stays: Postgres fails", extra={"lane": provider, "error": type(error).__name__})
 
 
-def note(context: Context, claimed: Claimed, prompt: Prompt, headroom: Headroom | None) -> None:
-    """Let the lane rest if its provider says that nothing is left. Runs in the event loop."""
-    if headroom is None:
-        return
-    most = context.settings.retry_after_limit_seconds
-    requests, tokens = (min(each, most) for each in headroom.pauses(size_of(prompt)))
-    if requests or tokens:
-        asyncio.get_running_loop().run_in_executor(None, _hold, context, claimed.lane, requests, tokens)
+def note(context: Context, claimed: Claimed, seconds: float) -> None:
+    """Let the lane rest for as long as its provider says that nothing is left. Runs in the event loop."""
+    seconds = min(seconds, context.settings.retry_after_limit_seconds)
+    if seconds > 0:
+        asyncio.get_running_loop().run_in_executor(None, _hold, context, claimed.lane, seconds)
 
 
-def _hold(context: Context, lane: str, requests: float, tokens: float) -> None:
+def _hold(context: Context, lane: str, seconds: float) -> None:
     try:
-        rates.hold(context.engine, lane, requests_seconds=requests, tokens_seconds=tokens)
-        log.info("a provider has nothing left", extra={"lane": lane, "seconds": round(max(requests, tokens), 1)})
+        rates.hold(context.engine, lane, seconds=seconds)
+        log.info("a provider has nothing left", extra={"lane": lane, "seconds": round(seconds, 1)})
     except NaruError as error:
         log.info("a lane does not rest: Postgres fails", extra={"lane": lane, "error": type(error).__name__})

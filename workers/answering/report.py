@@ -28,7 +28,7 @@ def report(context: Context, running: RunningAnswer, result: Result, status: Sta
         metrics.PROVIDER_ERRORS.labels(provider_of(claimed), result.error.code).inc()
     outcome = status.value if status else (running.interruption or Interruption.LOST).value
     if status is None and result.error is not None:
-        outcome = Outcome.RELEASED.value
+        outcome = (Outcome.FELL_BACK if result.fell_back else Outcome.RELEASED).value
     metrics.ATTEMPTS.labels(outcome).inc()
     if status is not None:
         _count_end(context, claimed, result)
@@ -63,6 +63,8 @@ def _usage(result: Result) -> dict[str, int]:
 
 
 def _count_end(context: Context, claimed: Claimed, result: Result) -> None:
+    if claimed.asked_model is not None:
+        metrics.STAND_INS.labels(claimed.asked_model, claimed.model).inc()
     metrics.RESPONSE_SECONDS.observe(claimed.age_seconds + time.monotonic() - claimed.claimed_at)
     if result.first_token_at is not None:
         waited = max(result.first_token_at - claimed.claimed_at, 0.0)

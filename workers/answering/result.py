@@ -25,6 +25,8 @@ class Result:
     error: ProviderError | None = None
     #: Whether the lane has counted `error`.
     is_counted: bool = False
+    #: Whether another model took the request over because of `error`.
+    fell_back: bool = False
     #: The first text, and the first text or reasoning, on the monotonic clock.
     first_text_at: float | None = None
     first_token_at: float | None = None

@@ -15,7 +15,6 @@ from typing import Protocol, Self
 
 from shared.live.thinking import Thought
 from shared.messages import Message
-from workers.providers.headroom import Headroom
 
 __all__ = ["Call", "Done", "Finish", "Prompt", "Provider", "Stream", "Thought", "Usage"]
 
@@ -111,8 +110,8 @@ class Stream(ABC):
 
     #: When the provider last sent something other than text, on the monotonic clock; 0 before.
     heard_at = 0.0
-    #: What the provider said is left of its limits, once the reply has begun; None if it said nothing.
-    headroom: Headroom | None = None
+    #: For how many seconds nothing is left of the provider's limits, as it said when the reply began.
+    rest_seconds: float = 0.0
 
     def __init__(self) -> None:
         self._items = self._run()

@@ -10,57 +10,35 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-#: Tokens may be counted by kind; the scarcest kind counts.
-_TOKENS = ("tokens", "input-tokens", "output-tokens")
+#: Each has a limit of its own.
+_KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What is left of one limit, and the seconds until it is whole again."""
+def rest_in(headers: Mapping[str, str]) -> float:
+    """Return for how many seconds nothing at all is left of a limit; 0 if something is, or if the reply does not say.
 
-    number: float
-    reset_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Headroom:
-    """What is left of requests and of tokens; None where the provider does not say."""
-
-    requests: Left | None = None
-    tokens: Left | None = None
-
-    def pauses(self, tokens: int) -> tuple[float, float]:
-        """Return for how many seconds requests, and tokens, do not suffice for a request of this many tokens."""
-        return _pause(self.requests, 1), _pause(self.tokens, tokens)
+    What is left is not compared with the size of a prompt: the next one may be small, and a limit fills up all the
+    time. The provider refuses a prompt that is too large for the moment, and bills nothing.
+    """
+    return max(_rest(headers, kind) for kind in _KINDS)
 
 
-def headroom_in(headers: Mapping[str, str]) -> Headroom | None:
-    """Return what the headers of a reply say; None if they say nothing."""
-    requests, tokens = _left(headers, "requests"), [_left(headers, kind) for kind in _TOKENS]
-    scarcest = min((each for each in tokens if each is not None), key=lambda each: each.number, default=None)
-    return None if requests is None and scarcest is None else Headroom(requests, scarcest)
-
-
-def _pause(left: Left | None, needed: float) -> float:
-    return left.reset_seconds if left is not None and left.number < needed else 0.0
-
-
-def _left(headers: Mapping[str, str], kind: str) -> Left | None:
-    number = headers.get(f"x-ratelimit-remaining-{kind}")
+def _rest(headers: Mapping[str, str], kind: str) -> float:
+    left = headers.get(f"x-ratelimit-remaining-{kind}")
     reset = headers.get(f"x-ratelimit-reset-{kind}", "")
-    if number is None:
+    if left is None:
         prefix = f"anthropic-ratelimit-{kind}"
-        number, reset = headers.get(f"{prefix}-remaining"), headers.get(f"{prefix}-reset", "")
+        left, reset = headers.get(f"{prefix}-remaining"), headers.get(f"{prefix}-reset", "")
     try:
-        found, seconds = float(number or ""), _seconds_in(reset)
+        number, seconds = float(left or ""), _seconds_in(reset)
     except ValueError:
-        return None
-    return Left(found, max(seconds, 0.0)) if math.isfinite(found) and math.isfinite(seconds) else None
+        return 0.0
+    # Some servers send -1 where they have no limit.
+    return max(seconds, 0.0) if 0 <= number < 1 and math.isfinite(seconds) else 0.0
 
 
 def _seconds_in(text: str) -> float:

@@ -1,7 +1,8 @@
 """A provider with several keys or addresses: each call takes the member with the fewest calls under way.
 
-A member that refuses its key, its quota or its rate, or cannot be reached, rests for a while; before anything of the
-answer has come, the call goes on to the next member. Load and rest are this process's own. All members are one lane.
+A member that refuses a call, fails or cannot be reached rests for a while; otherwise one that fails fast would always
+have the fewest calls. After a refusal, which nobody bills, the call goes on to the next member, before anything of the
+answer has come. Load and rest are this process's own. All members are one lane.
 """
 
 from __future__ import annotations
@@ -13,21 +14,29 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from shared.errors import AuthFailed, ConnectFailed, ProviderError, QuotaExhausted, RateLimited
+from shared.errors import (
+    AuthFailed,
+    BadStream,
+    ConnectFailed,
+    ModelNotFound,
+    Overloaded,
+    QuotaExhausted,
+    RateLimited,
+    ServerFailed,
+    StreamBroken,
+    WrongAddress,
+)
 from workers.providers.base import Call, Done, Prompt, Provider, Stream
-from workers.providers.headroom import Headroom
 
 log = logging.getLogger(__name__)
 
-#: Errors of one key or address, and how long it rests. A provider that names a time is believed up to the longest.
-_RESTS: dict[type[ProviderError], float] = {
-    RateLimited: 5.0,
-    ConnectFailed: 5.0,
-    AuthFailed: 60.0,
-    QuotaExhausted: 60.0,
-}
-_OF_MEMBER = tuple(_RESTS)
-LONGEST_REST_SECONDS = 120.0
+#: How long a member rests after an error that may be its own. One that names a time is believed up to the longest.
+REST_SECONDS, REFUSED_REST_SECONDS, LONGEST_REST_SECONDS = 5.0, 60.0, 120.0
+_REFUSED = (AuthFailed, QuotaExhausted)
+#: Refusals of one key or address: the next member may take the call.
+_GIVES_WAY = (*_REFUSED, RateLimited, ConnectFailed, Overloaded)
+#: Errors after which the call may have been billed, or that every member would repeat.
+_ENDS = (ServerFailed, StreamBroken, BadStream, ModelNotFound, WrongAddress)
 
 
 class Warmable(Provider, Protocol):
@@ -89,10 +98,9 @@ class Pool:
             return min(awake, key=lambda each: each.load)
         return None if tried else min(self._members, key=lambda each: each.rests_until)
 
-    def all_rest(self) -> bool:
-        """Whether no member can take a call now."""
-        now = monotonic()
-        return all(each.rests_until > now for each in self._members)
+    def rest_seconds(self) -> float:
+        """Return the seconds until a member can take a call; 0 if one can now."""
+        return max(min(each.rests_until for each in self._members) - monotonic(), 0.0)
 
 
 class _PooledStream(Stream):
@@ -124,23 +132,25 @@ class _PooledStream(Stream):
                     async for item in stream:
                         if not has_begun:
                             has_begun = True
-                            self._hear(member, stream.headroom)
+                            self._hear(member, stream.rest_seconds)
                         yield item
+                if not has_begun:
+                    self._rest(member, REST_SECONDS)
                 return
-            except _OF_MEMBER as error:
-                member.rest(error.retry_after_seconds or _RESTS[type(error)])
-                log.info("a member of a pool rests", extra={"provider": self._pool.name, "member": member.place})
-                if has_begun or self._pool.choose(tried) is None:
+            except (*_GIVES_WAY, *_ENDS) as error:
+                usual = REFUSED_REST_SECONDS if isinstance(error, _REFUSED) else REST_SECONDS
+                self._rest(member, error.retry_after_seconds or usual)
+                if has_begun or isinstance(error, _ENDS) or self._pool.choose(tried) is None:
                     raise
             finally:
                 member.load -= 1
 
-    def _hear(self, member: _Member, headroom: Headroom | None) -> None:
+    def _rest(self, member: _Member, seconds: float) -> None:
+        member.rest(seconds)
+        log.info("a member of a pool rests", extra={"provider": self._pool.name, "member": member.place})
+
+    def _hear(self, member: _Member, seconds: float) -> None:
         """Let a member rest that has nothing left. The lane need not rest while others have."""
-        if headroom is None:
-            return
-        pause = max(headroom.pauses(1))
-        if pause:
-            member.rest(pause)
-        if self._pool.all_rest():
-            self.headroom = headroom
+        if seconds:
+            member.rest(seconds)
+            self.rest_seconds = self._pool.rest_seconds()

@@ -13,6 +13,7 @@ import streamlit as st
 
 from shared.conversations import Opened
 from shared.errors import UNSERVED, AuthFailed, ModelNotFound, Overloaded, QuotaExhausted, RateLimited
+from shared.following.phases import told_apart
 from shared.messages import Message, RequestEnd
 from shared.operating.figures import Figures
 from shared.tables import Status
@@ -82,7 +83,7 @@ def _answer(frame: Frame, message: Message, *, is_last: bool, figures: Figures |
         remark = _remark(frame, message.text, end)
         if shown != message.text:
             remark += _mark(frame.words.t("answer.beginning"))
-        remark += _fallback(frame, end)
+        remark += _fallback(frame, message.text, end)
         if is_last and end.left_out:
             remark += _mark(frame.words.t("answer.left_out", n=end.left_out))
         remark += debug.line(frame.words, figures)
@@ -136,12 +137,12 @@ def _remark(frame: Frame, text: str, end: RequestEnd) -> str:
     return "" if text else _mark(t("answer.empty"))
 
 
-def _fallback(frame: Frame, end: RequestEnd) -> str:
+def _fallback(frame: Frame, text: str, end: RequestEnd) -> str:
     """Return the remark that another model answered than the chosen one, and why; "" where it did not."""
-    if end.asked_model is None or end.status == Status.FAILED:
+    if end.asked_model is None or end.status == Status.FAILED or (end.status == Status.CANCELLED and not text):
         return ""
-    names = {"model": short_name(end.model or ""), "asked": short_name(end.asked_model)}
-    return _mark(frame.words.t(AWAY.get(end.asked_code or "", "answer.instead.away"), **names))
+    model, asked = told_apart(end.model or "", end.asked_model)
+    return _mark(frame.words.t(AWAY.get(end.asked_code or "", "answer.instead.away"), model=model, asked=asked))
 
 
 def _mark(text: str) -> str:

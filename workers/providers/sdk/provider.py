@@ -23,7 +23,7 @@ from shared.errors import BadStream, ProviderError, StreamBroken
 from shared.vendors import SDKS
 from workers.providers.adapting import Taught, keep
 from workers.providers.base import Call, Done, Prompt, Stream, counted
-from workers.providers.headroom import headroom_in
+from workers.providers.headroom import rest_in
 from workers.providers.knowledge import Known
 from workers.providers.mapping import mapped, request_id_of
 from workers.providers.sdk.body import Body, body_of
@@ -170,7 +170,7 @@ class SdkStream(Stream):
         try:
             response = await self._open()
             reply.begin(response)
-            self.headroom = headroom_in(response.headers)
+            self.rest_seconds = rest_in(response.headers)
             async with aclosing(self._read(body_of(response))) as texts:
                 async for text in texts:
                     yield text
