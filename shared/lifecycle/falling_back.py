@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Text, and_, func, lite
 
 from shared import fleet
 from shared.errors import UNSERVED
-from shared.lifecycle.ending import NOW, SPENT, close_attempt, values_of
+from shared.lifecycle.ending import NO_CALL, NOW, SPENT, close_attempt, values_of
 from shared.lifecycle.lanes import FAILURES, has_breaker_of, lane_of_column
 from shared.lifecycle.values import Claimed
 from shared.lifecycle.working import FENCE_UNSTOPPED, fence_values
@@ -60,13 +60,16 @@ def fall_back(
     code: str,
     spent: Spent | None = None,
     only_open: bool = False,
+    call_id: str | None = None,
 ) -> str | None:
     """Return the request to the queue for another model, because of `code`; return that model's lane.
 
     None where the worker lost the request, somebody asked for a stop, or no model can take it. With `only_open`, a
-    model whose breaker is open cannot.
+    model whose breaker is open cannot. The attempt's record keeps `call_id`, a call that may still run: `left_calls`
+    returns it until it is cancelled.
     """
     values = fence_values(claimed)
+    left_call = NO_CALL if call_id is None else {"call_id": call_id, "call_model": claimed.model}
     with transaction(engine) as connection:
         owner_id = connection.execute(select(_R.owner_id).where(*FENCE_UNSTOPPED).with_for_update(), values).scalar()
         if owner_id is None:
@@ -82,7 +85,7 @@ def fall_back(
             .returning(_R.id, _R.attempt, _R.owner_id, literal(claimed.model).label("model"))
             .cte("freed")
         )
-        closed = close_attempt(freed, outcome=Outcome.FELL_BACK, code=code, text="", spent=SPENT)
+        closed = close_attempt(freed, outcome=Outcome.FELL_BACK, code=code, text="", spent=SPENT, left_call=left_call)
         freeing = select(freed.c.id).add_cte(closed, summed(freed, closed))
         connection.execute(freeing, {**values, **values_of(spent)}).one()
         notify.after_commit(connection, notify.REQUEST, claimed.request_id, claimed.conversation_id)

@@ -153,6 +153,8 @@ class Responses:
     #: The path and query of each look at a response, and the ids of cancelled ones.
     looks: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    #: The next cancels that fail, because the server is busy.
+    failing_cancels: int = 0
     #: Whether no response is streamed again.
     is_late: bool = False
     #: Refusals of parameters, as in {"reasoning": "…"}: the message for a body that has it.
@@ -277,6 +279,10 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.memory.known.get(call_id)
         if found is None:
             self._refuse(404, "Response not found.", code="not_found")
+            return
+        if self.memory.failing_cancels > 0:
+            self.memory.failing_cancels -= 1
+            self._refuse(503, "Try again later.", code="server_busy")
             return
         self.memory.cancelled.append(call_id)
         found.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared import lifecycle
-from shared.lifecycle import Answer, Claimed, LeftCall
+from shared.lifecycle import Answer, Claimed, Detour, LeftCall, lanes
 from shared.settings import Settings
 from shared.spending.values import Reservation
 from shared.tables import Outcome, Status
@@ -64,6 +64,22 @@ def test_failed_request_keeps_its_call_until_that_is_cancelled(rig: RequestRig) 
     assert lifecycle.fail(rig.engine, claimed, Answer(text="", call_id=CALL), code="total_timeout")
     assert left(rig, claimed)
     lifecycle.forget_call(rig.engine, claimed.request_id, "resp_of_another")
+    assert left(rig, claimed)
+    lifecycle.forget_call(rig.engine, claimed.request_id, CALL)
+    assert not left(rig, claimed)
+
+
+def test_fallback_leaves_the_call_until_that_is_cancelled(rig: RequestRig) -> None:
+    claimed = with_call(rig)
+    lanes.register(rig.engine, ["spare"], {})
+    spare = rig.worker("spare/echo")
+    detour = Detour(models=("spare/echo",))
+    assert lifecycle.fall_back(rig.engine, claimed, detour, Settings(), code="overloaded", call_id=CALL) == "spare"
+    assert rig.row(claimed.request_id)["call_id"] is None, "the other model cannot take it up"
+    assert left(rig, claimed)
+    again = rig.claim_from("spare", spare, models=("spare/echo",))
+    assert again is not None
+    assert lifecycle.finish(rig.engine, again, Answer(text="Because."))
     assert left(rig, claimed)
     lifecycle.forget_call(rig.engine, claimed.request_id, CALL)
     assert not left(rig, claimed)

@@ -1,8 +1,8 @@
 """Calls that go on at their provider when nobody reads them: noted durably, taken up, and cancelled.
 
 The id of such a call is stored while the answer streams, and the next attempt takes the call up. A call whose request
-has ended is cancelled, so that nobody pays for what nobody reads: by the worker that ended the request, or, if that was
-nobody's or it died, by the next look of any worker that serves the model.
+has ended, or has fallen back to another model, is cancelled, so that nobody pays for what nobody reads: by the worker
+that ended it, or, if that was nobody's, failed or died, by the next look of any worker that serves the model.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def abandon(context: Context, running: RunningAnswer) -> None:
 
 
 async def keep_cancelling(context: Context) -> None:
-    """Cancel the calls that outlive their requests, until cancelled. Models of other workers are left to them."""
+    """Cancel the calls that nobody will read, until cancelled. Models of other workers are left to them."""
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         if not context.registry.has_lasting_calls():

@@ -76,6 +76,7 @@ def fall_back(context: Context, running: RunningAnswer, result: Result, again: A
         code=error.code,
         spent=result.spent,
         only_open=again is not None,
+        call_id=running.call.id,
     )
     if lane is None:
         return False
