@@ -35,12 +35,13 @@ def stack(module_stack: Stack, port: int) -> Stack:
     return module_stack
 
 
-def use_responses(stack: Stack, port: int) -> None:
+def use_responses(stack: Stack, port: int, *lines: str) -> None:
+    """Make the server at `port` the only provider, with these lines in its table."""
     path: Path = stack.folder / "providers.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f'[providers.deep]\nkind = "openai"\naddress = "http://127.0.0.1:{port}/v1"\nkey = "sk-test"\n'
-        'api = "responses"\nmodels = ["thinker"]\n'
+        'api = "responses"\nmodels = ["thinker"]\n' + "\n".join(lines)
     )
     path.chmod(0o600)
     stack.configure(**SHORT_LEASES, providers_file=path, simulator_url="")
@@ -298,4 +299,28 @@ def test_id_is_stored_once_postgres_is_back(own_stack: Stack) -> None:
             own_stack.start_worker()
             row = alice.wait_end(request, seconds=120)
             assert end_of(alice, request, memory) == whole(attempt=row.attempt)
+        engine.dispose()
+
+
+@pytest.mark.timeout(300)
+def test_call_that_is_taken_up_needs_no_second_share_of_a_minute(own_stack: Stack) -> None:
+    """The first attempt's reservation uses the minute up, and stays when its worker dies."""
+    memory = Responses([LONG])
+    with ResponsesServer(memory) as server:
+        use_responses(own_stack, server.port, "tokens_per_minute = 1000")
+        worker = own_stack.start_worker()
+        engine = make_engine(own_stack.settings, name="test")
+        with Person(own_stack, engine) as alice:
+            request = alice.ask("Tell me.", model=MODEL)
+            wait_until(lambda: noted(alice, request), what="the id of the call is stored")
+            worker.kill()
+            # Without a minute that is over, the claim would wait for it.
+            with transaction(engine) as connection:
+                connection.execute(text("UPDATE lane SET tokens_at = clock_timestamp()"))
+            own_stack.start_worker()
+            alice.wait_running(request, attempt=2)
+            with transaction(engine) as connection:
+                found = text("SELECT tokens_at <= clock_timestamp() FROM lane WHERE name = 'deep'")
+                assert connection.execute(found).scalar_one()
+            assert end_of(alice, request, memory) == whole(attempt=2)
         engine.dispose()

@@ -7,7 +7,7 @@ import pytest
 from shared import lifecycle
 from shared.lifecycle import Answer, Claimed, Detour, LeftCall, lanes
 from shared.settings import Settings
-from shared.spending.values import Reservation
+from shared.spending.values import Reservation, Spent
 from shared.tables import Outcome, Status
 from tests.shared.rig import MODEL, OWNER, RequestRig
 
@@ -106,3 +106,17 @@ def test_lost_attempt_used_nothing_if_its_call_goes_on(rig: RequestRig, *, has_c
     assert lifecycle.reserve(rig.engine, claimed, reservation, Settings()) is None
     rig.lose(claimed.worker_id)
     assert rig.attempt(claimed.request_id, 1)["input_tokens"] == (0 if has_call else 300)
+
+
+def test_attempt_that_takes_up_a_call_is_not_refused(rig: RequestRig) -> None:
+    """The limit is used up, but the answer is paid for already."""
+    claimed = with_call(rig)
+    limited, reservation = Settings(tokens_per_day=100), Reservation(prompt_tokens=60, tokens=90)
+    assert lifecycle.reserve(rig.engine, claimed, reservation, limited) is None
+    used = rig.running()
+    assert lifecycle.finish(rig.engine, used, Answer(text="So.", spent=Spent(input_tokens=100, output_tokens=50)))
+    rig.lose(claimed.worker_id)
+    again = rig.claim(claimed.request_id, rig.worker())
+    assert lifecycle.reserve(rig.engine, again, reservation, limited) is None
+    assert rig.attempt(claimed.request_id, 2)["reserved_tokens"] == 90
+    assert lifecycle.reserve(rig.engine, rig.running(), reservation, limited) == "tokens_of_day_used"

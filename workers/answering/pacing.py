@@ -28,8 +28,11 @@ LEAST_WAIT_SECONDS = 0.5
 def reserve(context: Context, claimed: Claimed, prompt: Prompt) -> int:
     """Reserve tokens of the provider's minute, and return how many. Raises NotAllowed if none are left.
 
-    While Postgres is away nothing is reserved: the answer goes on.
+    While Postgres is away nothing is reserved: the answer goes on. Nor for a call that is taken up: its first attempt
+    has reserved for it.
     """
+    if claimed.call_id is not None:
+        return 0
     provider = claimed.model.partition("/")[0]
     rate = context.registry.rates().get(provider)
     if rate is None or rate.tokens is None:
