@@ -25,7 +25,8 @@ The callers are `workers/answering/answer.py`, `shared/reconciler.py` and the pa
 from shared.lifecycle.asking import check_text, stop, stop_any, submit
 from shared.lifecycle.calling import OrphanedCall, forget_call, has_orphaned_calls, note_call, orphaned_calls
 from shared.lifecycle.claiming import claim
-from shared.lifecycle.falling_back import Detour, divert, fall_back
+from shared.lifecycle.diverting import divert
+from shared.lifecycle.falling_back import Detour, fall_back
 from shared.lifecycle.lanes import FAILURES, end_probe, record_failure, recover
 from shared.lifecycle.repairing import (
     MAX_LOSSES,

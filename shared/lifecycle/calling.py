@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    union_all,
     update,
 )
 
@@ -28,22 +29,24 @@ from shared.lifecycle.ending import NOW
 from shared.lifecycle.lanes import provider_of
 from shared.lifecycle.values import Claimed
 from shared.lifecycle.working import FENCE, fence_values
-from shared.postgres.database import statement
+from shared.postgres.database import statement, transaction
 from shared.postgres.prepared import prepared
-from shared.tables import chat_request
+from shared.tables import chat_request, request_attempt
 
-_R = chat_request.c
+_R, _A = chat_request.c, request_attempt.c
 #: The calls that one look returns, and how long after the request one may still run.
 MAX_ORPHANS = 20
 ORPHAN_AGE: ColumnElement[timedelta] = literal_column("interval '1 hour'", Interval)
 _HAS_ENDED = _R.ended_at.is_not(None)
 #: Whether a call may still run although its request has ended.
 MAY_GO_ON = (_R.call_id.is_not(None), _HAS_ENDED, _R.ended_at > NOW - ORPHAN_AGE)
+#: The same for the call that an attempt left when another model took over.
+ATTEMPTS_MAY_GO_ON = (_A.call_id.is_not(None), _A.ended_at > NOW - ORPHAN_AGE)
 
 
 @dataclass(frozen=True, slots=True)
 class OrphanedCall:
-    """A call that may still run at the provider of `model`, although its request has ended."""
+    """A call that may still run at the provider of `model`, although its request has ended or another model has it."""
 
     request_id: UUID
     model: str
@@ -57,7 +60,7 @@ def note_call(engine: Engine, claimed: Claimed, call_id: str) -> bool:
 
 
 def orphaned_calls(engine: Engine, providers: Sequence[str]) -> Sequence[OrphanedCall]:
-    """Return calls to these providers that may go on after their request.
+    """Return calls to these providers that nobody will read.
 
     They are chosen at random: several workers look, and calls that cannot be cancelled must not hide the others.
     """
@@ -67,29 +70,36 @@ def orphaned_calls(engine: Engine, providers: Sequence[str]) -> Sequence[Orphane
 
 
 def forget_call(engine: Engine, request_id: UUID, call_id: str) -> None:
-    """Remove the id of a call that has ended from its ended request."""
-    with statement(engine) as connection:
-        connection.execute(_FORGET, {"the_request": request_id, "of_call": call_id})
+    """Remove the id of a call that has ended from its ended request, or from the attempt that left it."""
+    with transaction(engine) as connection:
+        for forget in (_FORGET, _FORGET_OF_ATTEMPT):
+            connection.execute(forget, {"the_request": request_id, "of_call": call_id})
 
 
 def has_orphaned_calls(engine: Engine, owner_id: str) -> bool:
-    """Whether a call of this owner may go on after its request."""
-    found = select(_R.id).where(_R.owner_id == owner_id, *MAY_GO_ON).limit(1)
+    """Whether a call of this owner may go on that nobody will read."""
+    of_attempts = select(_A.request_id).join(chat_request, _R.id == _A.request_id)
+    found = union_all(
+        select(_R.id).where(_R.owner_id == owner_id, *MAY_GO_ON),
+        of_attempts.where(_R.owner_id == owner_id, *ATTEMPTS_MAY_GO_ON),
+    ).limit(1)
     with statement(engine) as connection:
         return connection.execute(found).one_or_none() is not None
 
 
-_OF_CALL = bindparam("of_call", type_=Text)
+_THE_REQUEST, _OF_CALL = bindparam("the_request", type_=_R.id.type), bindparam("of_call", type_=Text)
 _PROVIDERS = bindparam("of_providers", type_=ARRAY(Text))
 _NOTE = prepared(update(chat_request).where(*FENCE).values(call_id=_OF_CALL).returning(_R.id))
-_ORPHANED = prepared(
-    select(_R.id, _R.model, _R.call_id)
-    .where(*MAY_GO_ON, provider_of(_R.model) == any_(_PROVIDERS))
-    .order_by(func.random())
-    .limit(MAX_ORPHANS)
-)
+_FOUND = union_all(
+    select(_R.id, _R.model, _R.call_id).where(*MAY_GO_ON, provider_of(_R.model) == any_(_PROVIDERS)),
+    select(_A.request_id, _A.call_model, _A.call_id).where(
+        *ATTEMPTS_MAY_GO_ON, provider_of(_A.call_model) == any_(_PROVIDERS)
+    ),
+).subquery()
+_ORPHANED = prepared(select(_FOUND).order_by(func.random()).limit(MAX_ORPHANS))
 _FORGET = prepared(
-    update(chat_request)
-    .where(_R.id == bindparam("the_request", type_=_R.id.type), _R.call_id == _OF_CALL, _HAS_ENDED)
-    .values(call_id=None)
+    update(chat_request).where(_R.id == _THE_REQUEST, _R.call_id == _OF_CALL, _HAS_ENDED).values(call_id=None)
+)
+_FORGET_OF_ATTEMPT = prepared(
+    update(request_attempt).where(_A.request_id == _THE_REQUEST, _A.call_id == _OF_CALL).values(call_id=None)
 )

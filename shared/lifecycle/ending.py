@@ -36,6 +36,8 @@ from shared.tables import Outcome, Status, chat_request, conversation, message, 
 
 #: Postgres's clock, read again for every row. It is the only clock that processes share.
 NOW = func.clock_timestamp()
+#: The columns of an attempt that leaves no call behind.
+NO_CALL: Mapping[str, str] = {}
 _R = chat_request.c
 
 
@@ -211,11 +213,12 @@ def close_attempt(
     text: object = None,
     provider_request_id: object = None,
     spent: Mapping[str, ColumnElement[Any]] = NOTHING_KNOWN,
+    left_call: Mapping[str, str] = NO_CALL,
 ) -> CTE:
     """Return a CTE that closes the attempt's record, for the statement that ends or frees its request.
 
-    The arguments are values or expressions. A text or id of None keeps the record's own. The caller adds
-    `summed(of, closed)` to its statement.
+    The arguments are values or expressions. A text or id of None keeps the record's own. `left_call` has the columns of
+    a call that nobody will read. The caller adds `summed(of, closed)` to its statement.
     """
     a = request_attempt.c
     return (
@@ -228,6 +231,7 @@ def close_attempt(
             checkpoint=func.coalesce(text, a.checkpoint),
             provider_request_id=func.coalesce(provider_request_id, a.provider_request_id),
             **settled(spent),
+            **left_call,
         )
         .returning(a.request_id, *SETTLED_COLUMNS)
         .cte("closed")

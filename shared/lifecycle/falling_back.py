@@ -7,17 +7,14 @@ Only a request of which nobody has seen a word falls back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, Text, and_, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Text, and_, func, literal, select, update
 
 from shared import fleet
-from shared.errors import UNSERVED
-from shared.lifecycle.ending import NOW, SPENT, close_attempt, values_of
+from shared.lifecycle.ending import NO_CALL, NOW, SPENT, close_attempt, values_of
 from shared.lifecycle.lanes import FAILURES, has_breaker_of, lane_of_column
 from shared.lifecycle.values import Claimed
 from shared.lifecycle.working import FENCE_UNSTOPPED, fence_values
@@ -28,13 +25,18 @@ from shared.settings import GUEST, REFUSE, Settings
 from shared.spending import limits
 from shared.spending.settling import summed
 from shared.spending.values import Spent
-from shared.tables import Outcome, Status, chat_request, lane
+from shared.tables import Outcome, Status, chat_request, lane, request_attempt
 
 _R = chat_request.c
 #: A pause of this length is waited for; during a longer one another model answers.
 PATIENCE_SECONDS = 5.0
-#: The most waiting requests that one call of `divert` moves.
-DIVERTED_AT_ONCE = 100
+#: Whether nobody has seen a word of the request's answer. Each attempt keeps its text until the request ends.
+UNSEEN = and_(
+    _R.broken_streams == 0,
+    ~select(request_attempt.c.request_id)
+    .where(request_attempt.c.request_id == _R.id, request_attempt.c.checkpoint != "")
+    .exists(),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,9 @@ class Detour:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
+    """A model that takes a request over, and its lane."""
+
     model: str
     lane: str
 
@@ -60,15 +64,20 @@ def fall_back(
     code: str,
     spent: Spent | None = None,
     only_open: bool = False,
+    call_id: str | None = None,
 ) -> str | None:
     """Return the request to the queue for another model, because of `code`; return that model's lane.
 
-    None where the worker lost the request, somebody asked for a stop, or no model can take it. With `only_open`, a
-    model whose breaker is open cannot.
+    None where the worker lost the request, somebody asked for a stop or has seen text, or no model can take it. With
+    `only_open`, a model whose breaker is open cannot. The attempt's record keeps `call_id`, a call that may still run:
+    `orphaned_calls` returns it until it is cancelled.
     """
     values = fence_values(claimed)
+    left_call = NO_CALL if call_id is None else {"call_id": call_id, "call_model": claimed.model}
     with transaction(engine) as connection:
-        owner_id = connection.execute(select(_R.owner_id).where(*FENCE_UNSTOPPED).with_for_update(), values).scalar()
+        owner_id = connection.execute(
+            select(_R.owner_id).where(*FENCE_UNSTOPPED, UNSEEN).with_for_update(of=chat_request), values
+        ).scalar()
         if owner_id is None:
             return None
         target = _target(connection, Owner.from_key(owner_id), detour, settings, only_open=only_open)
@@ -77,37 +86,19 @@ def fall_back(
         freed = (
             update(chat_request)
             .where(*FENCE_UNSTOPPED)
-            .values(status=Status.QUEUED, worker_id=None, retrying_since=None, **_moved_to(target, code))
+            .values(status=Status.QUEUED, worker_id=None, **moved_to(target, code))
             # The tokens of this attempt count for the model that it called.
             .returning(_R.id, _R.attempt, _R.owner_id, literal(claimed.model).label("model"))
             .cte("freed")
         )
-        closed = close_attempt(freed, outcome=Outcome.FELL_BACK, code=code, text="", spent=SPENT)
+        closed = close_attempt(freed, outcome=Outcome.FELL_BACK, code=code, text="", spent=SPENT, left_call=left_call)
         freeing = select(freed.c.id).add_cte(closed, summed(freed, closed))
         connection.execute(freeing, {**values, **values_of(spent)}).one()
         notify.after_commit(connection, notify.REQUEST, claimed.request_id, claimed.conversation_id)
     return target.lane
 
 
-def divert(engine: Engine, detours: Mapping[str, Detour], settings: Settings) -> dict[UUID, str]:
-    """Let other models take over the waiting requests whose own cannot answer; return their new lanes by request.
-
-    It cannot while its breaker is open for longer than PATIENCE_SECONDS, or while no worker offers it. `detours` are by
-    the model that each request waits for.
-    """
-    with transaction(engine) as connection:
-        stuck = connection.execute(_STUCK.where(_R.model.in_(list(detours)))).all()
-        moved: dict[UUID, str] = {}
-        for row in stuck:
-            target = _target(connection, Owner.from_key(row.owner_id), detours[row.model], settings, only_open=True)
-            if target is not None:
-                connection.execute(update(chat_request).where(_R.id == row.id).values(**_moved_to(target, row.code)))
-                notify.after_commit(connection, notify.REQUEST, row.id, row.conversation_id)
-                moved[row.id] = target.lane
-    return moved
-
-
-def _moved_to(target: _Target, code: str) -> dict[str, Any]:
+def moved_to(target: Target, code: str) -> dict[str, Any]:
     """Return the values of a request that `target` takes over. The first reason is the one that people read."""
     return {
         "model": target.model,
@@ -116,18 +107,21 @@ def _moved_to(target: _Target, code: str) -> dict[str, Any]:
         "asked_code": func.coalesce(_R.asked_code, code),
         "available_at": NOW,
         "wait_code": None,
+        # The other model has tries of its own.
+        "tries": 0,
+        "retrying_since": None,
         "call_id": None,
     }
 
 
 def _target(
     connection: Connection, owner: Owner, detour: Detour, settings: Settings, *, only_open: bool
-) -> _Target | None:
+) -> Target | None:
     """Return the first model that workers offer and the owner may use; one with an open breaker comes last."""
-    allowed = _allowed(connection, owner, detour, settings)
-    if not allowed:
+    models = allowed(connection, owner, detour, settings)
+    if not models:
         return None
-    given = func.unnest(allowed).table_valued("model", with_ordinality="place").render_derived()
+    given = func.unnest(models).table_valued("model", with_ordinality="place").render_derived()
     model: ColumnElement[str] = given.c.model.cast(Text)
     named = select(model.label("model"), lane_of_column(model).label("lane"), given.c.place).subquery("named")
     is_closed = _open_breaker(named.c.lane).exists()
@@ -138,10 +132,10 @@ def _target(
         .limit(1)
     )
     row = connection.execute(found).one_or_none()
-    return None if row is None else _Target(row.model, row.lane)
+    return None if row is None else Target(row.model, row.lane)
 
 
-def _allowed(connection: Connection, owner: Owner, detour: Detour, settings: Settings) -> Sequence[str]:
+def allowed(connection: Connection, owner: Owner, detour: Detour, settings: Settings) -> Sequence[str]:
     """Return the models of the detour that the owner's groups and NARU_UNKNOWN_PRICE permit."""
     models = list(detour.models)
     if settings.auth != GUEST:
@@ -156,31 +150,3 @@ def _allowed(connection: Connection, owner: Owner, detour: Detour, settings: Set
 def _open_breaker(of_lane: ColumnElement[str]) -> Any:
     """Select the reason of an open breaker for this lane."""
     return select(lane.c.code).where(has_breaker_of(of_lane), lane.c.failures >= FAILURES, lane.c.retry_at > NOW)
-
-
-_PATIENCE = timedelta(seconds=PATIENCE_SECONDS)
-_LONG_CLOSED = (
-    _open_breaker(_R.lane)
-    .where(or_(lane.c.failing_since <= NOW - _PATIENCE, lane.c.retry_at > NOW + _PATIENCE))
-    .order_by(lane.c.name)
-    .limit(1)
-    .scalar_subquery()
-)
-_UNSERVED = and_(_R.available_at <= NOW - _PATIENCE, ~fleet.is_served(_R.model))
-_STUCK = (
-    select(
-        *(_R.id, _R.owner_id, _R.conversation_id, _R.model),
-        func.coalesce(_LONG_CLOSED, UNSERVED).label("code"),
-    )
-    .where(
-        _R.status == Status.QUEUED,
-        _R.stop_requested_at.is_(None),
-        _R.broken_streams == 0,
-        _R.call_id.is_(None),  # its answer goes on at the provider
-        _R.deadline_at > NOW,
-        or_(_LONG_CLOSED.is_not(None), _UNSERVED),
-    )
-    .order_by(_R.fair_at)
-    .limit(DIVERTED_AT_ONCE)
-    .with_for_update(skip_locked=True, of=chat_request)
-)

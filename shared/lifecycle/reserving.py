@@ -6,6 +6,7 @@ attempt replaces the reservation by what was used (`shared/spending/settling.py`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from sqlalchemy import Engine, bindparam, select, update
@@ -17,6 +18,7 @@ from shared.postgres.database import transaction
 from shared.postgres.prepared import prepared
 from shared.settings import REFUSE, Settings
 from shared.spending import limits
+from shared.spending.limits import Allowance
 from shared.spending.values import Reservation
 from shared.tables import Status, chat_request, request_attempt
 
@@ -40,12 +42,14 @@ _RESERVE = prepared(
 )
 
 
-def reserve(engine: Engine, claimed: Claimed, reservation: Reservation, settings: Settings) -> str | None:
+def reserve(
+    engine: Engine, claimed: Claimed, reservation: Reservation, settings: Settings, *, is_paid: bool = False
+) -> str | None:
     """Reserve for this attempt; return the code of the reason if it must not call its provider.
 
     A limit that is used up gives that refusal's code. OTHERS_FIRST: running answers have reserved what is left. An
-    attempt that runs alone may begin as long as anything is left, so a limit is exceeded by one answer at most. Raises
-    Unavailable.
+    attempt that runs alone may begin as long as anything is left, so a limit is exceeded by one answer at most. An
+    attempt whose call `is_paid`, because it takes up a running one, is never refused. Raises Unavailable.
     """
     with transaction(engine) as connection:
         this = {"the_request": claimed.request_id, "in_attempt": claimed.attempt}
@@ -55,15 +59,22 @@ def reserve(engine: Engine, claimed: Claimed, reservation: Reservation, settings
         owner = Owner.from_key(owner_id)
         theirs = limits.groups_of(connection, owner)
         limits.lock(connection, owner, theirs)
-        allowances = limits.allowances_of(connection, owner, settings, theirs=theirs)
-        for allowance in allowances:
-            if reached := allowance.reached():
-                return reached.code
-            is_beyond = allowance.exceeded_by(reservation.tokens, reservation.cost)
-            if is_beyond and allowance.used.running:
-                return OTHERS_FIRST
-        is_money_limited = any(allowance.limits.money_per_month for allowance in allowances)
-        if reservation.cost is None and is_money_limited and settings.unknown_price == REFUSE:
-            return PRICE_UNKNOWN
+        if not is_paid:
+            allowances = limits.allowances_of(connection, owner, settings, theirs=theirs)
+            if refusal := _refusal(allowances, reservation, settings):
+                return refusal
         connection.execute(_RESERVE, this | {f"set_{name}": value for name, value in asdict(reservation).items()})
+    return None
+
+
+def _refusal(allowances: Sequence[Allowance], reservation: Reservation, settings: Settings) -> str | None:
+    for allowance in allowances:
+        if reached := allowance.reached():
+            return reached.code
+        is_beyond = allowance.exceeded_by(reservation.tokens, reservation.cost)
+        if is_beyond and allowance.used.running:
+            return OTHERS_FIRST
+    is_money_limited = any(allowance.limits.money_per_month for allowance in allowances)
+    if reservation.cost is None and is_money_limited and settings.unknown_price == REFUSE:
+        return PRICE_UNKNOWN
     return None

@@ -25,6 +25,7 @@ from sqlalchemy import (
     delete,
     func,
     literal_column,
+    or_,
     select,
     text,
     tuple_,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 
 from shared.keeping import Keeping
-from shared.lifecycle.calling import MAY_GO_ON
+from shared.lifecycle.calling import ATTEMPTS_MAY_GO_ON, MAY_GO_ON
 from shared.postgres.database import transaction
 from shared.tables import (
     ACTIVE,
@@ -68,7 +69,10 @@ _IS_ACTIVE = (
     .exists()
 )
 # Without its row, nobody could find the call to cancel it.
-_HAS_CALL = select(_R.id).where(_R.conversation_id == _C.id, *MAY_GO_ON).exists()
+_HAS_CALL = or_(
+    select(_R.id).where(_R.conversation_id == _C.id, *MAY_GO_ON).exists(),
+    _C.id.in_(select(_R.conversation_id).join(request_attempt, _A.request_id == _R.id).where(*ATTEMPTS_MAY_GO_ON)),
+)
 
 
 def _before(days: int) -> ColumnElement[Any]:

@@ -203,6 +203,12 @@ request_attempt = Table(
     Column("cached_input_tokens", BigInteger),
     Column("cost", Numeric),
     Column("is_estimated", Boolean),
+    # A call that goes on at the provider of this model, although another model has taken the request over: it waits to
+    # be cancelled (lifecycle/calling.py).
+    Column("call_id", Text),
+    Column("call_model", Text),
+    # This one leads to those calls.
+    Index("ix_request_attempt_call_id", "ended_at", postgresql_where=text("call_id IS NOT NULL")),
 )
 
 #: The reasoning of the attempt that ended a request; no row if the model did not think.

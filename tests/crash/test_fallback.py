@@ -211,6 +211,19 @@ def test_fallback_cancels_a_call_that_goes_on(house: House) -> None:
     assert house.alice.row(request_id).call_id is None
 
 
+def test_call_is_cancelled_later_if_the_cancel_fails(house: House) -> None:
+    memory = Responses([Script(text=["late"], queue=600.0)], cancel_status=503)
+    with ResponsesServer(memory, port=free_port()) as server:
+        house.write(server.url.removesuffix("/v1"), house.stack.start_simulator().url, api="responses")
+        house.stack.start_worker(first_token_seconds=patient(1.5))
+        request_id = house.alice.ask(SHORT, model=FIRST)
+        house.answered_by_second(request_id, code="first_token_timeout")
+        wait_until(lambda: memory.refused_cancels, what="a cancel is refused")
+        memory.cancel_status = 0
+        wait_until(lambda: memory.cancelled, seconds=30, what="a later look cancels the response")
+    assert len(memory.created) == 1
+
+
 def test_setting_gives_a_chain_too(house: House) -> None:
     first, second = house.stack.start_simulator("--script", "fault=401"), house.stack.start_simulator()
     house.write(first.url, second.url, chain="")

@@ -11,6 +11,9 @@ from sqlalchemy import Engine, text
 from shared.postgres.database import make_engine
 from shared.tables import Status
 from tests.crash.person import Person
+from tests.crash.test_responses import LONG, end_of, noted, use_responses, whole
+from tests.crash.test_responses import MODEL as THINKER
+from tests.providers.responses_server import Responses, ResponsesServer
 from tests.stack import SHORT_LEASES, Stack, wait_until
 
 SHORT = "[[sim: tokens=5 pace=0 first=0]] Tell me."
@@ -114,3 +117,27 @@ def test_lane_rests_when_headers_say_that_nothing_is_left(stack: Stack, engine: 
         assert alice.wait_end(second).status == Status.SUCCEEDED
     before, after = starts(stack)
     assert after - before > 5
+
+
+@pytest.mark.timeout(300)
+def test_call_that_is_taken_up_needs_no_second_share_of_a_minute(own_stack: Stack) -> None:
+    """The first attempt's reservation uses the minute up, and stays when its worker dies."""
+    memory = Responses([LONG])
+    with ResponsesServer(memory) as server:
+        use_responses(own_stack, server.port, "tokens_per_minute = 1000")
+        worker = own_stack.start_worker()
+        engine = make_engine(own_stack.settings, name="test")
+        with Person(own_stack, engine) as alice:
+            request = alice.ask("Tell me.", model=THINKER)
+            wait_until(lambda: noted(alice, request), what="the id of the call is stored")
+            worker.kill()
+            # Without a minute that is over, the claim would wait for it.
+            with transaction(engine) as connection:
+                connection.execute(text("UPDATE lane SET tokens_at = clock_timestamp()"))
+            own_stack.start_worker()
+            alice.wait_running(request, attempt=2)
+            with transaction(engine) as connection:
+                found = text("SELECT tokens_at <= clock_timestamp() FROM lane WHERE name = 'deep'")
+                assert connection.execute(found).scalar_one()
+            assert end_of(alice, request, memory) == whole(attempt=2)
+        engine.dispose()

@@ -36,17 +36,18 @@ def stack(module_stack: Stack, port: int) -> Stack:
     return module_stack
 
 
-def use_responses(stack: Stack, port: int) -> None:
-    use_api(stack, "responses", f"http://127.0.0.1:{port}")
+def use_responses(stack: Stack, port: int, *lines: str) -> None:
+    """Make the server at `port` the only provider, with these lines in its table."""
+    use_api(stack, "responses", f"http://127.0.0.1:{port}", *lines)
 
 
-def use_api(stack: Stack, api: str, address: str) -> None:
+def use_api(stack: Stack, api: str, address: str, *lines: str) -> None:
     """Let the only provider have this API, for the running workers too."""
     path: Path = stack.folder / "providers.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f'[providers.deep]\nkind = "openai"\naddress = "{address}/v1"\nkey = "sk-test"\n'
-        f'api = "{api}"\nmodels = ["thinker"]\n'
+        f'api = "{api}"\nmodels = ["thinker"]\n' + "\n".join(lines)
     )
     path.chmod(0o600)
     stack.configure(**SHORT_LEASES, providers_file=path, simulator_url="")

@@ -216,6 +216,11 @@ class RequestRig:
         (row,) = self.rows(chat_request, id=request_id)
         return row
 
+    def is_seen(self, row: dict[str, Any]) -> bool:
+        """Return whether somebody may have seen text of this request's answer."""
+        attempts = self.rows(request_attempt, request_id=row["id"])
+        return row["broken_streams"] > 0 or any(each["checkpoint"] for each in attempts)
+
     def attempt(self, request_id: UUID, number: int) -> dict[str, Any]:
         """Return the row of one attempt."""
         (row,) = self.rows(request_attempt, request_id=request_id, attempt=number)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from shared import lifecycle
-from shared.lifecycle import Answer, Claimed, OrphanedCall
+from shared.lifecycle import Answer, Claimed, Detour, OrphanedCall, lanes
 from shared.lifecycle.calling import MAX_ORPHANS
 from shared.settings import Settings
-from shared.spending.values import Reservation
+from shared.spending.values import Reservation, Spent
 from shared.tables import Outcome, Status
 from tests.shared.rig import MODEL, OWNER, RequestRig
 
@@ -77,6 +77,22 @@ def test_end_stores_a_call_that_was_not_noted(rig: RequestRig) -> None:
     assert left(rig, claimed)
 
 
+def test_fallback_leaves_the_call_until_that_is_cancelled(rig: RequestRig) -> None:
+    claimed = with_call(rig)
+    lanes.register(rig.engine, ["spare"], {})
+    spare = rig.worker("spare/echo")
+    detour = Detour(models=("spare/echo",))
+    assert lifecycle.fall_back(rig.engine, claimed, detour, Settings(), code="overloaded", call_id=CALL) == "spare"
+    assert rig.row(claimed.request_id)["call_id"] is None, "the other model cannot take it up"
+    assert left(rig, claimed)
+    again = rig.claim_from("spare", spare, models=("spare/echo",))
+    assert again is not None
+    assert lifecycle.finish(rig.engine, again, Answer(text="Because."))
+    assert left(rig, claimed)
+    lifecycle.forget_call(rig.engine, claimed.request_id, CALL)
+    assert not left(rig, claimed)
+
+
 def test_stop_without_a_worker_leaves_the_call_to_cancel(rig: RequestRig) -> None:
     claimed = with_call(rig)
     rig.lose(claimed.worker_id)
@@ -115,3 +131,17 @@ def test_lost_attempt_used_nothing_if_its_call_goes_on(rig: RequestRig, *, has_c
     assert lifecycle.reserve(rig.engine, claimed, reservation, Settings()) is None
     rig.lose(claimed.worker_id)
     assert rig.attempt(claimed.request_id, 1)["input_tokens"] == (0 if has_call else 300)
+
+
+def test_attempt_that_takes_up_a_call_is_not_refused(rig: RequestRig) -> None:
+    """The limit is used up, but the answer is paid for already."""
+    claimed = with_call(rig)
+    limited, reservation = Settings(tokens_per_day=100), Reservation(prompt_tokens=60, tokens=90)
+    assert lifecycle.reserve(rig.engine, claimed, reservation, limited) is None
+    used = rig.running()
+    assert lifecycle.finish(rig.engine, used, Answer(text="So.", spent=Spent(input_tokens=100, output_tokens=50)))
+    rig.lose(claimed.worker_id)
+    again = rig.claim(claimed.request_id, rig.worker())
+    assert lifecycle.reserve(rig.engine, again, reservation, limited, is_paid=True) is None
+    assert rig.attempt(claimed.request_id, 2)["reserved_tokens"] == 90
+    assert lifecycle.reserve(rig.engine, rig.running(), reservation, limited) == "tokens_of_day_used"

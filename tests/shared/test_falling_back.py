@@ -7,19 +7,23 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
-from shared import lifecycle
+from shared import fleet, lifecycle
 from shared.conversations import open_conversation
 from shared.errors import UNSERVED
 from shared.following.phases import State, state_of, told_apart
 from shared.following.sweep import sweep
-from shared.lifecycle import Answer, Claimed, Detour, lanes
+from shared.lifecycle import Answer, Claimed, Detour, lanes, rates
+from shared.lifecycle.diverting import DIVERTED_AT_ONCE
+from shared.lifecycle.falling_back import PATIENCE_SECONDS
 from shared.people import Owner, groups
 from shared.settings import LOCAL, REFUSE, Settings
 from shared.spending import limits
 from shared.spending.values import Limits, Spent
-from shared.tables import Outcome, Status, spending
+from shared.tables import Outcome, Status, chat_request, spending, worker
 from tests.shared.rig import OWNER, RequestRig, make_person
+from tests.shared.together import together
 
 FIRST, SECOND, THIRD = "openai/first", "anthropic/second", "local/third"
 DETOUR = Detour(models=(SECOND, THIRD))
@@ -149,15 +153,32 @@ def test_model_without_a_price_serves_whom_no_money_limits(rig: RequestRig, clai
     assert falls_back(rig, claimed, unpriced, settings=Settings(unknown_price=REFUSE)) == "anthropic"
 
 
+def serve(rig: RequestRig, *models: str, room: int = 10, for_seconds: float = 60) -> UUID:
+    """Register a worker with this room in each lane, as if it had been there for a time."""
+    worker_id = rig.worker(*models)
+    free = dict.fromkeys([*models, *(model.partition("/")[0] for model in models)], room)
+    with rig.begin() as connection:
+        assert fleet.renew(connection, worker_id, lease_seconds=60, consumed=True, free=free)
+        connection.execute(update(worker).values(started_at=rig.ago(for_seconds)))
+    return worker_id
+
+
 def waiting(rig: RequestRig, *offered: str) -> UUID:
+    """Return a request that waits for the first model, with a worker that offers these."""
     lanes.register(rig.engine, ["openai", "anthropic", "local"], {})
     request_id = rig.ask(model=FIRST).request_id
-    rig.worker(*offered)
+    serve(rig, *offered)
     return request_id
 
 
-def diverted(rig: RequestRig) -> dict[UUID, str]:
-    return lifecycle.divert(rig.engine, {FIRST: DETOUR}, GUESTS)
+def ask_many(rig: RequestRig, number: int, *, model: str = FIRST) -> list[UUID]:
+    """Let so many people ask one question each."""
+    return [rig.ask(model=model, owner=Owner("browser", f"{model} {n}")).request_id for n in range(number)]
+
+
+def diverted(rig: RequestRig, detours: dict[str, Detour] | None = None, **options: Any) -> dict[UUID, str]:
+    """Run one look, by default of a worker that offers none of the models."""
+    return lifecycle.divert(rig.engine, detours or {FIRST: DETOUR}, options.pop("settings", GUESTS), **options)
 
 
 def test_waiting_request_is_diverted_from_a_closed_lane(rig: RequestRig) -> None:
@@ -178,10 +199,28 @@ def test_short_pause_diverts_nobody(rig: RequestRig) -> None:
 
 def test_waiting_request_is_diverted_from_a_model_that_is_gone(rig: RequestRig) -> None:
     request_id = waiting(rig, SECOND)
-    assert diverted(rig) == {}
-    rig.put(request_id, available_at=rig.ago(10))
+    assert diverted(rig, here=[FIRST]) == {}
     assert diverted(rig) == {request_id: "anthropic"}
     assert rig.row(request_id)["asked_code"] == UNSERVED
+
+
+def test_model_that_is_gone_for_an_instant_keeps_its_queue(rig: RequestRig) -> None:
+    """The questions have waited for others, not for the model."""
+    rig.put(waiting(rig, SECOND), available_at=rig.ago(10))
+    rig.expire_lease(gone := serve(rig, FIRST))
+    with rig.begin() as connection:
+        connection.execute(update(worker).where(worker.c.id == gone).values(renewed_at=rig.ago(2)))
+    assert diverted(rig) == {}
+    with rig.begin() as connection:
+        connection.execute(update(worker).where(worker.c.id == gone).values(renewed_at=rig.ago(PATIENCE_SECONDS + 1)))
+    assert len(diverted(rig)) == 1
+
+
+def test_fleet_that_has_just_begun_diverts_nobody(rig: RequestRig) -> None:
+    waiting(rig, SECOND)
+    with rig.begin() as connection:
+        connection.execute(update(worker).values(started_at=rig.ago(1)))
+    assert diverted(rig) == {}
 
 
 def test_request_whose_text_was_seen_stays(rig: RequestRig) -> None:
@@ -191,11 +230,132 @@ def test_request_whose_text_was_seen_stays(rig: RequestRig) -> None:
     assert diverted(rig) == {}
 
 
+@pytest.mark.parametrize("why", ["drain", "give_back"])
+def test_text_that_was_seen_in_an_earlier_attempt_counts(rig: RequestRig, why: str) -> None:
+    request_id = waiting(rig, FIRST, SECOND)
+    worker_id = serve(rig, FIRST, SECOND)
+    first = rig.claim_from("openai", worker_id, models=(FIRST,))
+    assert first is not None
+    with rig.begin() as connection:
+        fleet.checkpoint(connection, worker_id, {(request_id, 1): "Half an answer"})
+    if why == "drain":
+        assert lifecycle.release(rig.engine, first, text="Half an answer", outcome=Outcome.HANDED_OVER)
+    else:
+        lifecycle.give_back(rig.engine, request_id, attempt=1, worker_id=worker_id)
+    again = rig.claim_from("openai", worker_id, models=(FIRST,))
+    assert again is not None
+    assert falls_back(rig, again, code="quota_exhausted") is None
+    assert lifecycle.release(rig.engine, again, text="", outcome=Outcome.RELEASED, code="overloaded")
+    close_lane(rig, "openai")
+    assert diverted(rig) == {}
+
+
 def test_request_whose_call_goes_on_stays(rig: RequestRig) -> None:
     request_id = waiting(rig, FIRST, SECOND)
     close_lane(rig, "openai")
     rig.put(request_id, call_id="resp_1")
     assert diverted(rig) == {}
+
+
+@pytest.mark.parametrize("limit", ["in_flight", "slots"])
+def test_lane_takes_no_more_than_it_has_room_for(rig: RequestRig, limit: str) -> None:
+    has_limit = limit == "in_flight"
+    lanes.register(rig.engine, ["openai", "local"], {"local": 3} if has_limit else {})
+    asked = ask_many(rig, 8)
+    serve(rig, THIRD, room=50 if has_limit else 3)
+    close_lane(rig, "openai")
+    only = {FIRST: Detour(models=(THIRD,))}
+    assert list(diverted(rig, only)) == asked[:3]
+    assert diverted(rig, only) == {}
+    worker_id = serve(rig, THIRD, room=0)
+    running = [rig.claim_from("local", worker_id, models=(THIRD,)) for _ in range(3)]
+    if has_limit:
+        assert diverted(rig, only) == {}
+        assert running[0] is not None
+        assert lifecycle.finish(rig.engine, running[0], Answer(text="So."))
+        assert list(diverted(rig, only)) == asked[3:4]
+
+
+def test_full_model_is_passed_over(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai", "anthropic", "local"], {"anthropic": 1})
+    asked = ask_many(rig, 3)
+    serve(rig, SECOND, THIRD)
+    close_lane(rig, "openai")
+    assert diverted(rig) == {asked[0]: "anthropic", asked[1]: "local", asked[2]: "local"}
+
+
+@pytest.mark.parametrize("why", ["breaker", "minute", "probe"])
+def test_lane_that_is_closed_takes_nobody(rig: RequestRig, why: str) -> None:
+    asked = waiting(rig, FIRST, SECOND), *ask_many(rig, 2)
+    close_lane(rig, "openai")
+    if why == "minute":
+        rates.hold(rig.engine, "anthropic", seconds=60)
+    else:
+        close_lane(rig, "anthropic")
+    if why == "probe":
+        lifecycle.end_probe(rig.engine, "anthropic")
+    assert list(diverted(rig)) == (list(asked[:1]) if why == "probe" else [])
+    assert diverted(rig) == {}
+
+
+def test_lane_that_works_again_keeps_its_queue(rig: RequestRig) -> None:
+    waiting(rig, FIRST, SECOND)
+    close_lane(rig, "openai")
+    lifecycle.recover(rig.engine, "openai")
+    assert diverted(rig) == {}
+
+
+def test_requests_that_cannot_move_block_no_others(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai", "anthropic", "local", "other"], {})
+    serve(rig, FIRST, SECOND, "other/first", THIRD)
+    ask_many(rig, DIVERTED_AT_ONCE + 1)
+    behind = rig.ask(model="other/first", owner=Owner("browser", "z")).request_id
+    for name in ("openai", "anthropic", "other"):
+        close_lane(rig, name)
+    chains = {FIRST: Detour(models=(SECOND,)), "other/first": Detour(models=(THIRD,))}
+    assert diverted(rig, chains) == {behind: "local"}
+
+
+def test_people_who_may_not_move_block_no_others(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai", "anthropic"], {})
+    serve(rig, FIRST, SECOND)
+    lee = make_person(rig.engine, "research")
+    groups.set_models(rig.engine, groups.group_with(rig.engine, "research").id, ["anthropic/*"])
+    ask_many(rig, DIVERTED_AT_ONCE + 1)
+    theirs = rig.ask(model=FIRST, owner=lee).request_id
+    close_lane(rig, "openai")
+    assert diverted(rig, settings=Settings(auth=LOCAL)) == {theirs: "anthropic"}
+
+
+def test_request_is_diverted_once(rig: RequestRig) -> None:
+    request_id = waiting(rig, FIRST, SECOND)
+    chains = {FIRST: Detour(models=(SECOND,)), SECOND: Detour(models=(FIRST,))}
+    close_lane(rig, "openai")
+    assert diverted(rig, chains) == {request_id: "anthropic"}
+    lifecycle.recover(rig.engine, "openai")
+    close_lane(rig, "anthropic")
+    assert diverted(rig, chains) == {}
+    assert rig.row(request_id)["model"] == SECOND
+
+
+def test_other_model_has_tries_of_its_own(rig: RequestRig) -> None:
+    request_id = waiting(rig, FIRST, SECOND)
+    rig.put(request_id, tries=3, retrying_since=rig.ago(60))
+    close_lane(rig, "openai")
+    assert diverted(rig) == {request_id: "anthropic"}
+    row = rig.row(request_id)
+    assert (row["tries"], row["retrying_since"]) == (0, None)
+
+
+def test_workers_that_look_together_move_each_request_once(rig: RequestRig) -> None:
+    lanes.register(rig.engine, ["openai", "local"], {"local": 5})
+    ask_many(rig, 20)
+    serve(rig, THIRD, room=50)
+    close_lane(rig, "openai")
+    only = {FIRST: Detour(models=(THIRD,))}
+    looks = together(*[lambda: diverted(rig, only) for _ in range(6)])
+    assert [each for each in looks if isinstance(each, Exception)] == []
+    assert sum(row["lane"] == "local" for row in rig.rows(chat_request)) == 5
 
 
 def test_page_names_both_models_while_it_waits(rig: RequestRig, claimed: Claimed) -> None:

@@ -132,9 +132,9 @@ def _generate(context: Context, running: RunningAnswer) -> Result:
     claimed, tokens = running.claimed, 0
     try:
         prompt = _prompt(context, claimed)
-        if claimed.call_id is None and (earlier := reuse.again(context, running, prompt)) is not None:
+        if running.call.id is None and (earlier := reuse.again(context, running, prompt)) is not None:
             return earlier
-        tokens = pacing.reserve(context, claimed, prompt)
+        tokens = pacing.reserve(context, running, prompt)
         prompt = spending.reserve(context, running, prompt)
         result = context.loop.submit(_stream(context, running, prompt)).result()
         result.spent = spending.spent(context, running, result.sent or prompt, result)

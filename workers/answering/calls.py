@@ -1,8 +1,8 @@
 """Calls that go on at their provider when nobody reads them: noted durably, taken up, and cancelled.
 
 The id of such a call is stored while the answer streams, and the next attempt takes the call up. A call whose request
-has ended is cancelled, so that nobody pays for what nobody reads: by the worker that ended the request, or, if that was
-nobody's or it died, by the next look of any worker that serves the model.
+has ended, or has fallen back to another model, is cancelled, so that nobody pays for what nobody reads: by the worker
+that ended it, or, if that was nobody's, failed or died, by the next look of any worker that serves the model.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def cancel(context: Context, running: RunningAnswer) -> None:
 
 
 async def keep_cancelling(context: Context) -> None:
-    """Cancel the calls that outlive their requests, until cancelled. Models of other workers are left to them."""
+    """Cancel the calls that nobody will read, until cancelled. Models of other workers are left to them."""
     pause = LOOK_SECONDS
     while True:
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # the workers of a fleet do not look at the same moment

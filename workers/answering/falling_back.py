@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection, Mapping
+from uuid import UUID
 
 from shared import lifecycle
 from shared.errors import (
@@ -76,6 +78,7 @@ def fall_back(context: Context, running: RunningAnswer, result: Result, again: A
         code=error.code,
         spent=result.spent,
         only_open=again is not None,
+        call_id=calls.id_of(running),
     )
     if lane is None:
         return False
@@ -108,13 +111,19 @@ async def keep_diverting(context: Context) -> None:
         await asyncio.sleep(LOOK_SECONDS)
         chains = context.registry.chains()
         detours = {head: each for head in chains if (each := _detour(context, head, head)) is not None}
-        if not detours:
+        member = context.member
+        if not detours or member is None or context.draining.is_set():
             continue
+        here = {model.name for model in member.models}
         try:
-            moved = await asyncio.to_thread(lifecycle.divert, context.engine, detours, context.settings)
+            moved = await asyncio.to_thread(_divert, context, detours, here)
         except NaruError as error:
             log.info("no request was diverted: Postgres fails", extra={"error": type(error).__name__})
             continue
         for request_id, lane in moved.items():
             log.info("diverted", extra={"request_id": str(request_id), "lane": lane})
             context.hint(lane)
+
+
+def _divert(context: Context, detours: Mapping[str, Detour], here: Collection[str]) -> dict[UUID, str]:
+    return lifecycle.divert(context.engine, detours, context.settings, here=here)

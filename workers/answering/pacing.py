@@ -14,6 +14,7 @@ from shared.lifecycle import Claimed, rates
 from workers.answering.result import Result
 from workers.answering.spending import NotAllowed
 from workers.process.context import Context
+from workers.process.running import RunningAnswer
 from workers.providers.base import Prompt
 from workers.providers.tokens import size_of
 
@@ -25,12 +26,15 @@ ANSWER_TOKENS = 1_000
 LEAST_WAIT_SECONDS = 0.5
 
 
-def reserve(context: Context, claimed: Claimed, prompt: Prompt) -> int:
+def reserve(context: Context, running: RunningAnswer, prompt: Prompt) -> int:
     """Reserve tokens of the provider's minute, and return how many. Raises NotAllowed if none are left.
 
-    While Postgres is away nothing is reserved: the answer goes on.
+    While Postgres is away nothing is reserved: the answer goes on. Nor for a call that is taken up: its first attempt
+    has reserved for it.
     """
-    provider = claimed.model.partition("/")[0]
+    if running.call.id is not None:
+        return 0
+    provider = running.claimed.model.partition("/")[0]
     rate = context.registry.rates().get(provider)
     if rate is None or rate.tokens is None:
         return 0

@@ -19,7 +19,6 @@ from shared.errors import (
     TotalTimeout,
     Unavailable,
 )
-from shared.lifecycle import Claimed
 from shared.spending.limits import given_by
 from shared.spending.values import Reservation, Spent
 from workers.answering.result import Result
@@ -61,14 +60,15 @@ def reserve(context: Context, running: RunningAnswer, prompt: Prompt) -> Prompt:
     limit = time.monotonic() + context.settings.storage_patience_seconds
     while True:
         try:
-            return _reserve(context, running.claimed, prompt)
+            return _reserve(context, running, prompt)
         except Unavailable:
             if running.interruption is not None or time.monotonic() > limit:
                 raise
             time.sleep(RETRY_SECONDS)
 
 
-def _reserve(context: Context, claimed: Claimed, prompt: Prompt) -> Prompt:
+def _reserve(context: Context, running: RunningAnswer, prompt: Prompt) -> Prompt:
+    claimed = running.claimed
     most = longest_answer(prompt, context.settings.max_output_tokens)
     size = size_of(prompt)
     price = context.prices.price_of(claimed.model, size)
@@ -79,7 +79,8 @@ def _reserve(context: Context, claimed: Claimed, prompt: Prompt) -> Prompt:
         input_price=price and _dollars(price.fresh),
         output_price=price and _dollars(price.output),
     )
-    reason = lifecycle.reserve(context.engine, claimed, reservation, context.settings)
+    is_paid = running.call.id is not None
+    reason = lifecycle.reserve(context.engine, claimed, reservation, context.settings, is_paid=is_paid)
     if reason is not None:
         raise NotAllowed(reason)
     return replace(prompt, max_output_tokens=most)

@@ -11,7 +11,7 @@ from alembic import op
 from shared.migrations.online import limit_lock_waits
 
 revision = "0023"
-down_revision = "0021"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
