@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.postgres.database import make_engine
+from shared.postgres.database import make_engine, transaction
 from shared.tables import Status
 from tests.crash.person import Person
 from tests.crash.test_responses import LONG, end_of, noted, use_responses, whole

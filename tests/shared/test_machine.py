@@ -30,8 +30,7 @@ from tests.shared.stopping import StoppedError, stopping_after
 
 #: Takes over from MODEL, in a lane of its own.
 SPARE = "spare/echo"
-#: More than a story asks for.
-ROOM = {"demo": 50, "spare": 50}
+ROOM = {"demo": 50, "spare": 50}  # more than a story asks for
 
 #: The steps to draw from; the usual ones occur more often.
 STEPS = (
