@@ -156,7 +156,7 @@ def register(
     with transaction(engine) as connection:
         new = upsert(lane).values([_row_of(name, most, rates.get(name)) for name, most in sorted(wanted.items())])
         given = {name: new.excluded[name] for name in ("most_running", *_TIMES)}
-        # What was used under another limit may be hours of the new one.
+        # Usage under the old limit could fill hours of the new one.
         times = {
             time: case((lane.c[name].is_not_distinct_from(new.excluded[name]), lane.c[time]))
             for name, time in _TIMES.items()

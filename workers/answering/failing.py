@@ -1,4 +1,4 @@
-"""What follows from an error of an attempt: the breaker counts it, and the request is tried again or not."""
+"""The consequences of an attempt's error: the breaker counts it, and the request is tried again or not."""
 
 from __future__ import annotations
 
