@@ -48,8 +48,10 @@ LONGEST = frozenset(
     f"tests/{name}.py"
     for name in (
         *("page/test_axe", "page/test_walks", "page/test_composer", "page/test_first_visit", "web/test_wedge"),
-        *("e2e/test_hostile", "e2e/test_outages", "launcher/test_bootstrap", "launcher/test_up"),
-        *("crash/test_worker_lost", "faults/test_mixed", "bench/test_smoke", "workers/test_wedge"),
+        *("e2e/test_hostile", "e2e/test_outages", "launcher/test_bootstrap", "launcher/test_up", "launcher/test_ask"),
+        *("crash/test_worker_lost", "faults/test_mixed", "bench/test_smoke", "workers/test_wedge", "crash/test_lanes"),
+        *("page/people/test_administration", "web/people/test_callbacks", "shared/test_pooler", "crash/test_failover"),
+        *("crash/test_postgres_dark", "crash/test_drain", "crash/test_responses", "crash/test_fallback"),
     )
 )
 numbers = itertools.count(1)

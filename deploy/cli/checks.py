@@ -31,9 +31,9 @@ FOREIGN = (
 #: The module that `./naru test NAME` runs instead of pytest.
 SUITES = {name: f"tests.{name}" for name in ("faults", "attacks", "fuzz", "deploy", "servers")}
 STRICT = "NARU_TEST_STRICT"  # a missing browser is an error instead of a skip
-# Three processes, even on two cores: tests often wait for a lease or a timeout. The order of the files is kept, because
-# the long ones come first and the quick ones fill the end.
-SHARED_OUT = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+# Four processes, even on two cores: tests often wait for a lease or a timeout, and with three the cores idle for a
+# quarter of the run. The order of the files is kept, because the long ones come first and the quick ones fill the end.
+SHARED_OUT = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 ALONE = ("-n", "--numprocesses", "-s", "--capture=no", "--pdb", "--collect-only", "--co", "-p", "--version")
 
 
