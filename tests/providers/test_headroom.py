@@ -1,4 +1,4 @@
-"""What providers say is left of their limits, in the headers of both families and in broken ones."""
+"""Limits in the headers of both families of providers, and in broken headers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workers.providers.headroom import rest_in
-
-SOON = (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
 
 
 @pytest.mark.parametrize(
@@ -21,11 +19,12 @@ def test_reset_is_read_in_every_form(reset: str, seconds: float) -> None:
 
 def anthropic(**left: int) -> dict[str, str]:
     """Return Anthropic's headers; every limit is whole again in an hour."""
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
     numbers = {"requests": 49, "tokens": 445_000, "input-tokens": 430_000, "output-tokens": 15_000, **left}
     return {
         f"anthropic-ratelimit-{kind}-{name}": value
         for kind, number in numbers.items()
-        for name, value in (("remaining", str(number)), ("reset", SOON))
+        for name, value in (("remaining", str(number)), ("reset", soon))
     }
 
 

@@ -88,10 +88,11 @@ def test_steps_find_no_fault_with_the_simulator(wire: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_ends_the_servers(number: signal.Signals, tmp_path: Path) -> None:
     lines = (
-        "import sys, time",
+        "import signal, sys, time",
         "from pathlib import Path",
         "from tests.servers.__main__ import end_on_signals",
         "from tests.servers.test_servers import running",
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)",  # these tests may run under nohup
         "end_on_signals()",
         "with running(Path(sys.argv[1])) as server:",
         "    print(server.pid, flush=True)",
