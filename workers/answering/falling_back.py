@@ -120,6 +120,10 @@ async def keep_diverting(context: Context) -> None:
         except NaruError as error:
             log.info("no request was diverted: Postgres fails", extra={"error": type(error).__name__})
             continue
+        except Exception:
+            # Without this loop, requests would wait for a model that is away.
+            log.exception("a look for requests to divert failed")
+            continue
         for request_id, lane in moved.items():
             log.info("diverted", extra={"request_id": str(request_id), "lane": lane})
             context.hint(lane)
