@@ -169,5 +169,6 @@ def test_generic_plan_uses_the_index_of_active_requests(one_connection: Engine) 
                 "WHERE statement LIKE '%INSERT INTO chat_request%'"
             )
         ).one()
-        plan = connection.execute(text(f"EXPLAIN EXECUTE {name}({', '.join(['NULL'] * count)})")).scalars()
-        assert "uq_chat_request_one_active" in "\n".join(plan)
+        rows = connection.execute(text(f"EXPLAIN EXECUTE {name}({', '.join(['NULL'] * count)})")).scalars()
+        plan = "\n".join(rows)
+        assert "uq_chat_request_one_active" in plan, plan
