@@ -57,6 +57,14 @@ class House:
         self.write(first.url if first else unused_address(), second.url)
         return self.stack.start_worker()
 
+    def leave_call(self, server: ResponsesServer) -> UUID:
+        """Ask a silent response, and return the request once the second model has answered it."""
+        self.write(server.url.removesuffix("/v1"), self.stack.start_simulator().url, api="responses")
+        self.stack.start_worker(first_token_seconds=patient(1.5))
+        request_id = self.alice.ask(SHORT, model=FIRST)
+        self.answered_by_second(request_id, code="first_token_timeout")
+        return request_id
+
     def calls(self) -> int:
         """Return the number of calls that came to both providers."""
         return len([line for line in self.lines() if line["event"] == "start"])
@@ -203,10 +211,7 @@ def test_killed_worker_loses_no_fallback(house: House) -> None:
 def test_fallback_cancels_a_call_that_goes_on(house: House) -> None:
     memory = Responses([Script(text=["late"], queue=600.0)])
     with ResponsesServer(memory, port=free_port()) as server:
-        house.write(server.url.removesuffix("/v1"), house.stack.start_simulator().url, api="responses")
-        house.stack.start_worker(first_token_seconds=patient(1.5))
-        request_id = house.alice.ask(SHORT, model=FIRST)
-        house.answered_by_second(request_id, code="first_token_timeout")
+        request_id = house.leave_call(server)
         wait_until(lambda: memory.cancelled, what="the response is cancelled")
     assert house.alice.row(request_id).call_id is None
 
@@ -214,10 +219,7 @@ def test_fallback_cancels_a_call_that_goes_on(house: House) -> None:
 def test_call_is_cancelled_later_if_the_cancel_fails(house: House) -> None:
     memory = Responses([Script(text=["late"], queue=600.0)], cancel_status=503)
     with ResponsesServer(memory, port=free_port()) as server:
-        house.write(server.url.removesuffix("/v1"), house.stack.start_simulator().url, api="responses")
-        house.stack.start_worker(first_token_seconds=patient(1.5))
-        request_id = house.alice.ask(SHORT, model=FIRST)
-        house.answered_by_second(request_id, code="first_token_timeout")
+        house.leave_call(server)
         wait_until(lambda: memory.refused_cancels, what="a cancel is refused")
         memory.cancel_status = 0
         wait_until(lambda: memory.cancelled, seconds=30, what="a later look cancels the response")

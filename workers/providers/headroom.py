@@ -1,4 +1,4 @@
-"""What a provider says is left of its limits: headers of a reply.
+"""The limits of a provider, as the headers of a reply report them.
 
 One family of servers sends `x-ratelimit-remaining-requests` and `x-ratelimit-reset-requests` (`1s`, `6m0s`, `20ms`),
 the other `anthropic-ratelimit-requests-remaining` and `-reset` (a time in RFC 3339); both send the same for tokens.
@@ -21,8 +21,8 @@ _KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
 def rest_in(headers: Mapping[str, str]) -> float:
     """Return for how many seconds nothing at all is left of a limit; 0 if something is, or if the reply does not say.
 
-    What is left is not compared with the size of a prompt: the next one may be small, and a limit fills up all the
-    time. The provider refuses a prompt that is too large for the moment, and bills nothing.
+    The rest of a limit is not compared with the size of a prompt: the next one may be small, and a limit fills up all
+    the time. The provider refuses a prompt that is too large for the moment, and bills nothing.
     """
     return max(_rest(headers, kind) for kind in _KINDS)
 

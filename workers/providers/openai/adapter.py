@@ -60,21 +60,25 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
             http_client=openai.DefaultAioHttpClient(**self._transport()),
         )
 
-    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt, taught: Taught) -> httpx2.Response:
+    async def post(self, client: openai.AsyncOpenAI, path: str, body: Body, trace_id: str) -> httpx2.Response:
+        """Send a request, and return the reply with its body unread. Raises the SDK's errors."""
         import httpx2
         import openai
 
+        reply: object = await client.post(
+            path,
+            cast_to=httpx2.Response,
+            body=body,
+            options={"headers": {"X-Client-Request-Id": trace_id}} if trace_id else {},
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
+        # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
+        return cast("httpx2.Response", reply)
+
+    async def _call(self, client: openai.AsyncOpenAI, prompt: Prompt, taught: Taught) -> httpx2.Response:
         async def post(body: Body) -> httpx2.Response:
-            reply: object = await client.post(
-                "/chat/completions",
-                cast_to=httpx2.Response,
-                body=body,
-                options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
-                stream=True,
-                stream_cls=openai.AsyncStream[object],
-            )
-            # With this `cast_to` the SDK returns the reply itself, although its types say a stream.
-            return cast("httpx2.Response", reply)
+            return await self.post(client, "/chat/completions", body, prompt.trace_id)
 
         return await adapting.call(post, _body(prompt, self._form.limit_name), self._form, self._known, taught)
 

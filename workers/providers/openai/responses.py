@@ -153,20 +153,9 @@ class ResponsesProvider(OpenAIProvider):
         return (await self._make(client, prompt, taught)).reply
 
     async def _make(self, client: openai.AsyncOpenAI, prompt: Prompt, taught: Taught) -> Made:
-        import httpx2
-        import openai
-
         async def post(body: Body) -> Made:
             sent = _sent(body)
-            reply: object = await client.post(
-                "/responses",
-                cast_to=httpx2.Response,
-                body=sent,
-                options={"headers": {"X-Client-Request-Id": prompt.trace_id}} if prompt.trace_id else {},
-                stream=True,
-                stream_cls=openai.AsyncStream[object],
-            )
-            return Made(cast("httpx2.Response", reply), "background" in sent)
+            return Made(await self.post(client, "/responses", sent, prompt.trace_id), "background" in sent)
 
         return await adapting.call(post, _body(prompt), _FORM, self._known, taught)
 
